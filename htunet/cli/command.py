@@ -1,0 +1,74 @@
+"""What every command shares: one clear line for an error, the exit code, and where files go by default."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Callable, Sequence
+
+from htunet import __version__
+from htunet.errors import HtunetError
+from htunet.paths import DEFAULT_HOME, unset_roots
+
+SYSTEM_ERRORS = {
+    errno.ENOSPC: "The disk is full. Free space, or point the htunet_* variables at another disk.",
+    errno.EDQUOT: "The disk quota is used up. Free space, or point the htunet_* variables at another disk.",
+    errno.EROFS: "The folder is read-only. Point the htunet_* variables at a folder that you may write to.",
+    errno.EACCES: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
+    errno.EPERM: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
+    errno.ENOTDIR: "A file stands where a folder is needed. Point the htunet_* variables at a folder.",
+}
+INTERRUPTED = 130
+
+
+def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that every command has."""
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--version", action="version", version=f"htunet {__version__}")
+    return parser
+
+
+def run_command(
+    parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+) -> int:
+    """Parse, run ``action``, and return the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+
+    ``argv`` is a parameter, so that a test calls a command without a subprocess; None reads the command line.
+    """
+    options = parser.parse_args(argv)
+    _announce_default_roots()
+    try:
+        action(options)
+    except HtunetError as error:
+        if options.debug:
+            raise
+        return _fail(parser.prog, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(parser.prog, "interrupted.", INTERRUPTED)
+    except OSError as error:
+        if options.debug:
+            raise
+        return _fail(parser.prog, _explain(error), 1)
+    except Exception as error:
+        if options.debug:
+            raise
+        text = f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where it happened."
+        return _fail(parser.prog, text, 1)
+    return 0
+
+
+def _fail(program: str, message: str, code: int) -> int:
+    print(f"{program}: error: {message}", file=sys.stderr)
+    return code
+
+
+def _explain(error: OSError) -> str:
+    advice = SYSTEM_ERRORS.get(error.errno or 0, "Check the path and the disk.")
+    place = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{place}. {advice}"
+
+
+def _announce_default_roots() -> None:
+    """Said once a command, so that nobody looks for files in the wrong place."""
+    if unset := unset_roots():
+        print(f"{', '.join(unset)} not set: using ./{DEFAULT_HOME}/", file=sys.stderr)

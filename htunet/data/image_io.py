@@ -1,0 +1,77 @@
+"""Read the images and masks that people have; write the ones that htunet keeps. Arrays are uint8, height first."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from htunet.errors import HtunetError
+from htunet.files import whole_file
+
+READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 64_000_000
+"""An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
+
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+UInt8 = NDArray[np.uint8]
+
+
+def open_image(path: Path) -> Image.Image:
+    """The decoded image; raises HtunetError that names the file when it is missing, broken or too large."""
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise HtunetError(
+                    f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
+                    "Check that it is an image, or scale it down."
+                )
+            image.load()
+            return image.copy()
+    except FileNotFoundError:
+        raise HtunetError(f"The image {path} is missing.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) from the header alone, without decoding; raises HtunetError as ``open_image``."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        raise HtunetError(f"The image {path} is missing.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+
+
+def as_gray(image: Image.Image) -> UInt8:
+    """(H, W) gray values 0..255; colours by luminance, 16-bit and float values scaled from their own range."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        low, high = float(values.min()), float(values.max())
+        scale = 255.0 / (high - low) if high > low else 0.0
+        return np.round((values - low) * scale).astype(np.uint8)
+    return np.asarray(image.convert("L"))
+
+
+def read_image(path: Path, channels: int) -> UInt8:
+    """(C, H, W) values 0..255 with ``channels`` 1 (gray) or 3 (RGB); raises HtunetError as ``open_image``."""
+    image = open_image(path)
+    if channels == 1:
+        return as_gray(image)[None]
+    if channels == 3:
+        return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    raise ValueError(f"channels must be 1 or 3, got {channels}.")
+
+
+def read_labels(path: Path) -> UInt8:
+    """(H, W) class indices as htunet writes them: 0 background, 1..K; raises HtunetError as ``open_image``."""
+    return np.asarray(open_image(path).convert("L"))
+
+
+def write_png(path: Path, array: UInt8) -> None:
+    """Write (H, W) or (H, W, 3) as PNG, whole or not at all."""
+    with whole_file(path) as part:
+        Image.fromarray(array).save(part, format="PNG", compress_level=3)

@@ -1,0 +1,26 @@
+"""Errors that a user can act on. A message says the rule, the value that broke it, and the way out.
+
+Everything else (a bug, a broken invariant) raises Python's own exceptions and is shown with its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class HtunetError(Exception):
+    """Something outside the code stops the command: a file, a folder, a run. The command exits with code 1."""
+
+    exit_code = 1
+
+
+class UsageError(HtunetError, ValueError):
+    """What the user typed cannot be meant. The command exits with code 2."""
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint that ends an error message: ``" Did you mean 'BUSI'?"``, or nothing when no name is near."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    near = get_close_matches(name.lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""

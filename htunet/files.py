@@ -1,0 +1,119 @@
+"""Files that exist whole or not at all: a killed process, a full disk or a bad value leaves the old file as it was.
+
+Unfinished files and folders carry the prefix ``.part-`` beside their target; the next writer of the same target
+removes what a killed one left behind.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from htunet.errors import HtunetError
+
+PART = ".part-"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; it becomes ``path`` on success and vanishes on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{PART}{path.name}")
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder to fill; it replaces ``path`` on success and vanishes on any error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part, old = (path.with_name(f"{PART}{role}-{path.name}") for role in ("new", "old"))
+    if old.exists() and not path.exists():  # a process was killed between the two renames below
+        old.rename(path)
+    for leftover in (part, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        if path.exists():
+            path.rename(old)
+        part.rename(path)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def exclusive(folder: Path, what: str) -> Iterator[None]:
+    """Hold ``folder`` for this process; the lock goes with the process, however it ends.
+
+    Raises HtunetError at once when another process holds it. ``what`` names the thing for the message.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HtunetError(
+            f"{what} is in use by another process ({folder}). Wait until it ends, or end that process."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
+    """Write strict JSON: a NaN or an infinity raises ValueError instead of making a file that others refuse."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read JSON; a missing or broken file raises HtunetError with its name."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HtunetError(f"The file {path} is missing.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise HtunetError(f"The file {path} is not valid JSON ({error}). Make it again or repair it.") from None
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as CSV with a header line, whole or not at all; an unknown key raises ValueError."""
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV as text; raises HtunetError when the file or one of ``columns`` is missing."""
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            rows = list(reader)
+            found = reader.fieldnames or []
+    except FileNotFoundError:
+        raise HtunetError(f"The file {path} is missing.") from None
+    if missing := [column for column in columns if column not in found]:
+        raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
+    return rows

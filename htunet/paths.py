@@ -1,0 +1,193 @@
+"""Every folder and file name of the project, each spelled once and read when used.
+
+Data flow: raw -> preprocessed (fingerprint, plans, splits, arrays) -> results (weights, predictions, summaries).
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from htunet.errors import UsageError, did_you_mean
+
+ROOTS = {
+    "htunet_raw": "raw",
+    "htunet_preprocessed": "preprocessed",
+    "htunet_results": "results",
+    "htunet_weights": "weights",
+}
+DEFAULT_HOME = "htunet_data"
+DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
+
+
+def root(variable: str) -> Path:
+    """Folder named by an environment variable, else its place in ``htunet_data/`` of the working directory."""
+    value = os.environ.get(variable)
+    return Path(value) if value else Path.cwd() / DEFAULT_HOME / ROOTS[variable]
+
+
+def unset_roots() -> list[str]:
+    """The environment variables that are not set, so that a command can say where it works instead."""
+    return [variable for variable in ROOTS if not os.environ.get(variable)]
+
+
+@dataclass(frozen=True)
+class DatasetPaths:
+    """Where the files of one data set are. ``name`` is the full name, such as ``Dataset503_BUSI``."""
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not DATASET_NAME.fullmatch(self.name):
+            raise UsageError(f"A data set's full name reads DatasetNNN_NAME, as Dataset503_BUSI; got {self.name!r}.")
+
+    @property
+    def short_name(self) -> str:
+        return self.name.split("_", 1)[1]
+
+    @property
+    def raw(self) -> Path:
+        return root("htunet_raw") / self.name
+
+    @property
+    def dataset_json(self) -> Path:
+        return self.raw / "dataset.json"
+
+    @property
+    def cases_csv(self) -> Path:
+        return self.raw / "cases.csv"
+
+    @property
+    def left_out_csv(self) -> Path:
+        return self.raw / "left_out.csv"
+
+    @property
+    def preprocessed(self) -> Path:
+        return root("htunet_preprocessed") / self.name
+
+    @property
+    def fingerprint_json(self) -> Path:
+        return self.preprocessed / "dataset_fingerprint.json"
+
+    @property
+    def plans_json(self) -> Path:
+        return self.preprocessed / "plans.json"
+
+    @property
+    def splits_json(self) -> Path:
+        return self.preprocessed / "splits_final.json"
+
+    def plan_folder(self, plan: str) -> Path:
+        """Arrays of one plan: ``images.npy``, ``masks.npy``, ``cases.csv``."""
+        return self.preprocessed / plan
+
+    @property
+    def results(self) -> Path:
+        return root("htunet_results") / self.name
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where the files of one training run are; the folders spell the run's identity."""
+
+    dataset: DatasetPaths
+    trainer: str
+    plan: str
+    method: str
+    fold: int
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        group = f"{self.trainer}__{self.plan}__{self.method}"
+        return self.dataset.results / group / f"fold_{self.fold}" / f"seed_{self.seed}"
+
+    @property
+    def settings_json(self) -> Path:
+        return self.folder / "settings.json"
+
+    @property
+    def finished_json(self) -> Path:
+        """Written last; a run without it is not finished."""
+        return self.folder / "finished.json"
+
+    @property
+    def checkpoint_best(self) -> Path:
+        return self.folder / "checkpoint_best.safetensors"
+
+    @property
+    def checkpoint_latest(self) -> Path:
+        return self.folder / "checkpoint_latest.safetensors"
+
+    @property
+    def progress_csv(self) -> Path:
+        return self.folder / "progress.csv"
+
+    @property
+    def progress_png(self) -> Path:
+        return self.folder / "progress.png"
+
+    @property
+    def training_log(self) -> Path:
+        return self.folder / "training.log"
+
+    @property
+    def test_folder(self) -> Path:
+        return self.folder / "test"
+
+    @property
+    def predictions(self) -> Path:
+        """Predicted masks of the test part in the original sizes, ``CASE.png``, values 0..K."""
+        return self.test_folder / "predictions"
+
+    @property
+    def predictions_at_input(self) -> Path:
+        """The same masks at the network's input size, on which the paper's figures are defined."""
+        return self.test_folder / "predictions_at_input_size"
+
+    @property
+    def summary_json(self) -> Path:
+        return self.test_folder / "summary.json"
+
+    @property
+    def overlays(self) -> Path:
+        return self.test_folder / "overlays"
+
+    @property
+    def label(self) -> str:
+        """How messages name the run: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
+        return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} (plan {self.plan})"
+
+
+def all_datasets() -> list[str]:
+    """Full names of the data sets that have a raw or a preprocessed folder."""
+    folders = (root(variable) for variable in ("htunet_raw", "htunet_preprocessed"))
+    names = {child.name for folder in folders if folder.is_dir() for child in folder.iterdir() if child.is_dir()}
+    return sorted(name for name in names if DATASET_NAME.fullmatch(name))
+
+
+def find_dataset(name: str) -> DatasetPaths:
+    """Resolve ``BUSI``, ``503`` or ``Dataset503_BUSI``; raises UsageError with the known names and the nearest."""
+    known = all_datasets()
+    matches = [full for full in known if name in (full, full.split("_", 1)[1], str(int(full[7:10])), full[7:10])]
+    if len(matches) == 1:
+        return DatasetPaths(matches[0])
+    if matches:
+        raise UsageError(f"The data set name {name!r} fits several: {', '.join(matches)}. Type the full name.")
+    short = [full.split("_", 1)[1] for full in known]
+    listing = ", ".join(known) if known else "none yet"
+    raise UsageError(
+        f"No data set is called {name!r} in {root('htunet_raw')}; known: {listing}."
+        + (did_you_mean(name, [*short, *known]) or " Convert it first: htunet_convert NAME SOURCE.")
+    )
+
+
+def find_runs(dataset: DatasetPaths | None = None) -> Iterator[RunPaths]:
+    """Every run folder that has a ``settings.json``, in a stable order; of one data set or of all."""
+    base = root("htunet_results")
+    pattern = "*__*__*/fold_*/seed_*/settings.json"
+    for path in sorted(base.glob(f"{dataset.name if dataset else 'Dataset*'}/{pattern}")):
+        seed, fold, group, name = (path.parents[i].name for i in range(4))
+        trainer, plan, method = group.split("__")
+        yield RunPaths(DatasetPaths(name), trainer, plan, method, int(fold[5:]), int(seed[5:]))

@@ -1,0 +1,78 @@
+"""Randomness as a function of what is being done, never of what was done before.
+
+Every random draw comes from a generator seeded by (seed, purpose, position): the augmentation of one image by
+(seed, "augment", epoch, case), the dropout of one step by (seed, "step", step). A run that is continued therefore
+needs no stored generator state, and the number of workers changes nothing.
+"""
+
+import hashlib
+import platform
+import random
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+import htunet
+
+
+def derived_seed(*key: int | str) -> int:
+    """A 32-bit seed from a key; equal keys give equal seeds on every machine.
+
+    >>> derived_seed(1, "augment", 0) == derived_seed(1, "augment", 0) != derived_seed(1, "augment", 1)
+    True
+    """
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def generator(*key: int | str) -> np.random.Generator:
+    """A NumPy generator for one purpose."""
+    return np.random.default_rng(derived_seed(*key))
+
+
+@contextmanager
+def seeded(*key: int | str) -> Iterator[None]:
+    """Seed NumPy's and Python's global generators inside the block, and restore them after it.
+
+    For libraries that draw from both: batchgenerators takes its noise and blur from Python's ``random``.
+    """
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    np.random.seed(derived_seed(*key))
+    random.seed(derived_seed(*key))
+    try:
+        yield
+    finally:
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+
+
+def provenance() -> dict[str, str]:
+    """Versions that are needed to make the same result again."""
+    packages = ("torch", "open_clip_torch", "numpy", "scipy", "batchgenerators")
+    return {
+        "htunet": htunet.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in packages},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """The commit of this checkout, or ``released`` for an installed package."""
+    home = Path(__file__).resolve().parents[1]
+    if not (home / ".git").exists():
+        return "released"
+    command = ["git", "-C", str(home), "rev-parse", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or "unknown"

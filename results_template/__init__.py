@@ -1,0 +1,1 @@
+"""The tables of the paper as data, for the reports to print beside ours."""
