@@ -1,19 +1,49 @@
 """Metadata, dependencies, extras and console scripts: their only home."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "demo")
+TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2"]
+LINT = ["ruff>=0.8", "mypy>=1.13"]
+
+
+def version() -> str:
+    """The version, which stands in the package so that a command can say it without a look at the installation."""
+    found = re.search(r'^__version__ = "(.+)"$', (HERE / "htunet" / "__init__.py").read_text(encoding="utf-8"), re.M)
+    if not found:
+        raise RuntimeError('htunet/__init__.py has no line __version__ = "...".')
+    return found[1]
+
 
 setup(
     name="htunet",
-    version="0.1.0",
+    version=version(),
     description="Self-configuring ultrasound segmentation and classification with frozen vision-language backbones",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8") if (HERE / "README.md").exists() else "",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="htunet contributors",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords=["ultrasound", "segmentation", "classification", "CLIP", "adapter", "vision-language", "BUSI"],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Intended Audience :: Healthcare Industry",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Topic :: Scientific/Engineering :: Medical Science Apps.",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11",
     packages=[*find_packages(include=["htunet", "htunet.*"]), "dataset_conversion", "results_template"],
     package_data={"results_template": ["*.csv", "*.md"], "dataset_conversion": ["*.md"], "htunet": ["py.typed"]},
@@ -37,9 +67,6 @@ setup(
         "psutil>=5.9",
         "tqdm>=4.66",
     ],
-    extras_require={
-        "test": ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "build>=1.2"],
-        "lint": ["ruff>=0.8", "mypy>=1.13"],
-    },
+    extras_require={"test": TEST, "lint": LINT, "all": [*TEST, *LINT]},
     entry_points={"console_scripts": [f"htunet_{name}=htunet.cli.{name}:main" for name in COMMANDS]},
 )

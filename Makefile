@@ -1,0 +1,50 @@
+# Each target sets up .venv by itself, once for every change of setup.py, of the Python version or of this folder's place.
+# Another interpreter: make test PYTHON=python3.12. Arguments for a target: make test ARGS="-k metrics".
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+KEY := $(shell { $(PYTHON) -c 'import sys; print(sys.version)'; cat setup.py; echo '$(CURDIR)'; } 2>/dev/null | cksum | cut -d ' ' -f 1)
+READY := $(VENV)/.ready-$(KEY)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint clean
+
+help:
+	@echo "make demo    the whole way on synthetic ultrasound images: convert, plan, train, predict, evaluate"
+	@echo "make test    the tests"
+	@echo "make bench   the benchmarks: speed and memory, each beside its alternative"
+	@echo "make lint    ruff, ruff format --check and mypy"
+	@echo "make clean   remove what builds and tests leave behind; .venv, data and results stay"
+
+demo: $(READY)
+	@$(BIN)/htunet_demo $(ARGS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(READY)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(READY)
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m ruff format --check
+	@$(BIN)/python -m mypy
+
+clean:
+	@rm -rf build dist htunet.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
+	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last, so that an installation which was cut short is repeated. pip's own log keeps the details.
+$(READY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "htunet needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	       "Name a newer one: make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12" >&2; exit 1; }
+	@echo "Setting up $(VENV) (the first time downloads PyTorch, which takes some minutes) ..." >&2
+	@rm -f $(VENV)/.ready-*
+	@[ "$$($(BIN)/python --version 2>/dev/null)" = "$$($(PYTHON) --version)" ] && $(BIN)/python -m pip --version \
+	  >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip -qq --disable-pip-version-check --log $(VENV)/install.log install -e '.[test,lint]' || { \
+	  echo "The installation failed; $(VENV)/install.log has the details." >&2; exit 1; }
+	@touch $@
