@@ -36,15 +36,17 @@ clean:
 	@rm -rf build dist htunet.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage
 	@find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The stamp is written last, so that an installation which was cut short is repeated. pip's own log keeps the details.
+# The stamp is written last, so that an installation which was cut short is repeated.
 $(READY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "htunet needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." \
+	  echo "htunet needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
 	       "Name a newer one: make $(or $(MAKECMDGOALS),demo) PYTHON=python3.12" >&2; exit 1; }
-	@echo "Setting up $(VENV) (the first time downloads PyTorch, which takes some minutes) ..." >&2
+	@echo "Setting up $(VENV); the first time this downloads PyTorch and takes some minutes." \
+	      "$(VENV)/install.log shows how far it is." >&2
 	@rm -f $(VENV)/.ready-*
 	@[ "$$($(BIN)/python --version 2>/dev/null)" = "$$($(PYTHON) --version)" ] && $(BIN)/python -m pip --version \
 	  >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip -qq --disable-pip-version-check --log $(VENV)/install.log install -e '.[test,lint]' || { \
-	  echo "The installation failed; $(VENV)/install.log has the details." >&2; exit 1; }
+	@$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off -e '.[test,lint]' \
+	  >$(VENV)/install.log 2>&1 || { tail -n 15 $(VENV)/install.log >&2; \
+	  echo "The installation failed; $(VENV)/install.log has all of it. The next make tries again." >&2; exit 1; }
 	@touch $@

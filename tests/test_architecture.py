@@ -1,0 +1,178 @@
+"""The shape of the code itself: imports go one way, heavy libraries stay where they belong, everything stays small."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOUNDATION = {"errors", "files", "paths", "registry", "settings", "reproducibility", "parallel"}
+MAY_IMPORT = {
+    "data": {"data"},
+    "models": {"models"},
+    "planning": {"data", "models", "planning"},
+    "preprocessing": {"data", "models", "planning", "preprocessing"},
+    "training": {"data", "models", "planning", "preprocessing", "training"},
+    "inference": {"data", "models", "planning", "preprocessing", "inference"},
+    "evaluation": {"data", "evaluation"},
+    "reporting": {"data", "evaluation", "reporting"},
+    "experiments": {
+        *("data", "models", "planning", "preprocessing", "training", "inference", "evaluation", "reporting"),
+        "experiments",
+    },
+    "dataset_conversion": {"data", "dataset_conversion"},
+}
+MAY_IMPORT["cli"] = {*MAY_IMPORT["experiments"], "dataset_conversion", "cli"}
+WITHOUT_TORCH = ("data", "planning", "preprocessing", "evaluation", "reporting", "dataset_conversion", "cli")
+HEAVY = {"torch", "open_clip", "pandas", "scipy", "matplotlib", "sklearn", "numpy", "PIL"}
+LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 400, 60, 8
+
+PACKAGES = ("htunet", "dataset_conversion", "results_template")
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+ALL_FILES = [ROOT / "setup.py", *SOURCES]
+for folder in ("benchmarks", "documentation", "tests"):
+    ALL_FILES += sorted((ROOT / folder).rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The dotted name of a module: ``htunet.data.raw``; a package has the name of its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(path): path for path in SOURCES}
+
+
+def layer_of(module: str) -> str:
+    """``data`` for htunet.data.raw, ``foundation`` for htunet and its own modules, else the top-level package."""
+    parts = module.split(".")
+    if parts[0] != "htunet":
+        return parts[0]
+    return "foundation" if len(parts) == 1 or parts[1] in FOUNDATION else parts[1]
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, dotted name) of every import below ``tree``; ``from a import b`` is a.b where that is a module of ours."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                longer = f"{node.module}.{alias.name}"
+                yield node.lineno, longer if longer in MODULES else str(node.module)
+
+
+def at_module_level(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The imports that run when the module is imported."""
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom | ast.If | ast.Try | ast.With):
+            yield from imports(node)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    own = layer_of(module)
+    allowed = {"foundation"} | (MAY_IMPORT[own] if own not in ("foundation", "results_template") else set())
+    for line, target in imports(parse(MODULES[module])):
+        if target.split(".")[0] in PACKAGES and target != "results_template":
+            assert layer_of(target) in allowed, f"{MODULES[module]}:{line}: {own} must not import {target}"
+
+
+def test_every_package_has_its_place_in_the_order() -> None:
+    packages = {path.parent.name for path in (ROOT / "htunet").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "htunet").glob("*.py")} - {"__init__"}
+    assert packages <= set(MAY_IMPORT)
+    assert modules <= FOUNDATION
+
+
+def test_no_two_modules_import_each_other() -> None:
+    graph = {module: {name for _, name in imports(parse(path)) if name in MODULES} for module, path in MODULES.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"these modules import each other in a circle: {' -> '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_are_absolute_and_name_what_they_take(path: Path) -> None:
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            assert all(alias.name != "*" for alias in node.names), f"{path}:{node.lineno}: star import"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) in WITHOUT_TORCH and "cli" not in name])
+def test_stages_without_a_network_never_import_torch(module: str) -> None:
+    for line, target in imports(parse(MODULES[module])):
+        assert target.split(".")[0] not in ("torch", "torchvision", "open_clip"), f"{MODULES[module]}:{line}"
+
+
+def test_importing_a_stage_without_a_network_does_not_load_torch() -> None:
+    wanted = [name for name in MODULES if layer_of(name) in (*WITHOUT_TORCH, "foundation")]
+    check = "sys.exit('torch was loaded' if 'torch' in sys.modules else 0)"
+    command = [sys.executable, "-c", "\n".join(["import sys", *(f"import {name}" for name in wanted), check])]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "cli"])
+def test_commands_import_heavy_libraries_only_when_they_act(module: str) -> None:
+    for line, target in at_module_level(parse(MODULES[module])):
+        assert target.split(".")[0] not in HEAVY, f"{MODULES[module]}:{line}: {target}"
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])
+def test_training_never_asks_for_the_test_part(module: str) -> None:
+    for node in ast.walk(parse(MODULES[module])):
+        key = node.slice if isinstance(node, ast.Subscript) else None
+        asks = isinstance(key, ast.Constant) and key.value == "test"
+        asks |= isinstance(node, ast.Attribute) and node.attr == "test"
+        assert not asks, f"{MODULES[module]}:{getattr(node, 'lineno', '?')}: training must not see the test part"
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
+    for function in functions(parse(path)):
+        where = f"{path}:{function.lineno} {function.name}"
+        length = (function.end_lineno or function.lineno) - function.lineno + 1
+        assert length <= LONGEST_FUNCTION, f"{where} has {length} lines"
+        arguments = function.args
+        names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        count = len([name for name in names if name not in ("self", "cls")])
+        assert count <= MOST_PARAMETERS, f"{where} has {count} parameters"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_only_commands_print(path: Path) -> None:
+    if layer_of(name_of(path)) == "cli":
+        return
+    for node in ast.walk(parse(path)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "print", f"{path}:{node.lineno}: library code returns values or logs"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_what_is_public_is_explained(path: Path) -> None:
+    tree = parse(path)
+    assert not tree.body or ast.get_docstring(tree), f"{path} does not say what it is"
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"
+
+
+def test_no_module_is_a_drawer_for_everything() -> None:
+    drawers = {"utils", "util", "misc", "helpers", "tools"}
+    assert not [name for name in MODULES if set(name.split(".")) & drawers]

@@ -1,0 +1,65 @@
+"""The project speaks of itself alone: nothing of one machine or one conversation stands in a tracked file."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# Written so that this file does not find itself.
+TOP_FOLDERS = "/(?:work|farm|root|home|Users)/"
+HOSTS = r"pypi[.]org|files[.]pythonhosted|deb[.]debian|registry[.]npm|proxy[.]golang"
+FOREIGN = {
+    "the path of one machine": rf"(?<![\w.~$}}]){TOP_FOLDERS}",
+    "the host of a package registry": HOSTS,
+    "the number of an issue": r"(?i)\b(?:issue|pull request|ticket)s? #?\d+|(?<![\w&#\"'(])#\d{1,5}\b(?![0-9a-fA-F])",
+    "a folder outside the project": "share[d]/",
+}
+LARGEST_TEXT = 100_000
+
+
+def tracked_files() -> list[Path]:
+    result = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    return [ROOT / name for name in result.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def tracked_texts() -> dict[str, str]:
+    texts = {}
+    for path in tracked_files():
+        content = path.read_bytes()
+        if b"\0" not in content:
+            texts[str(path.relative_to(ROOT))] = content.decode("utf-8")
+    return texts
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_no_tracked_file_holds(what: str) -> None:
+    texts = tracked_texts()
+    if not texts:
+        pytest.skip("this is not a git checkout")
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name, text in texts.items()
+        for number, line in enumerate(text.splitlines(), start=1)
+        if re.search(FOREIGN[what], line)
+    ]
+    assert not found, f"{what} stands in\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("what", "parts", "glue"),
+    [
+        ("the path of one machine", ["see /work", "main"], "/"),
+        ("the host of a package registry", ["from https://pypi", "org", "simple"], "."),
+        ("the number of an issue", ["mends issue", "12"], " "),
+        ("the number of an issue", ["see ", "12"], "#"),
+        ("a folder outside the project", ["../shared", "data"], "/"),
+    ],
+)
+def test_the_search_finds_what_it_is_for(what: str, parts: list[str], glue: str) -> None:
+    assert re.search(FOREIGN[what], glue.join(parts))
+
+
+def test_texts_are_of_a_readable_size() -> None:
+    assert not [name for name, text in tracked_texts().items() if len(text) > LARGEST_TEXT]
