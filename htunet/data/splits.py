@@ -1,0 +1,265 @@
+"""Which case is for training, validation and test. Exact integers, the same on every machine and for every case order.
+
+The cases are dealt into blocks (ten for the rules 8:1:1 and 9:1, five for 8:2) whose sizes make fold 0 the paper's
+split (Table I); fold k takes block k where fold 0 takes block 0. Written as nnU-Net's ``splits_final.json``.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from htunet.data.raw import TEST, TRAIN, Case
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_json, write_json
+from htunet.reproducibility import derived_seed
+
+PARTS = ("train", "val", "test")
+SPLIT_BY = ("image", "group")
+SEED = 1
+"""Of the split, not of a training run: all runs of a data set share one split."""
+
+Fold = dict[str, list[str]]
+"""``{"train": [ids], "val": [ids], "test": [ids]}``, each sorted."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A split in words, such as 8:1:1, as numbers."""
+
+    tenths: int
+    """Tenths of the cases for training, rounded up."""
+    blocks: int
+    makes_test: bool
+    """True: the rest is halved into validation and test; False: the data set defines the test part."""
+
+
+RULES = {"8:1:1": Rule(8, 10, True), "8:2": Rule(8, 5, False), "9:1": Rule(9, 10, False)}
+TEST_ONLY = "test only"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """All folds of a data set, and how they came about."""
+
+    rule: str
+    split_by: str
+    folds: tuple[Fold, ...]
+    left_out: tuple[str, ...] = ()
+    """Training cases that are in no part, because their group is in the test part that the data set defines."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """A group (patient, case or cluster of duplicates) whose images are in more than one part of a fold."""
+
+    group: str
+    members: dict[str, list[str]]
+    """Part to the ids there."""
+
+
+def part_sizes(n: int, rule: str) -> tuple[int, int, int]:
+    """(train, val, test) of ``n`` cases of the training part. Source: arXiv 2506.08849, Table I.
+
+    >>> part_sizes(1273, "8:1:1"), part_sizes(2879, "8:2"), part_sizes(2152, "9:1")
+    ((1019, 127, 127), (2304, 575, 0), (1937, 215, 0))
+    """
+    numbers = _rule(rule)
+    train = -(-numbers.tenths * n // 10)
+    rest = n - train
+    val = -(-rest // 2) if numbers.makes_test else rest
+    return train, val, rest - val
+
+
+def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed: int = SEED) -> Splits:
+    """Split ``cases`` by ``rule`` (8:1:1, 8:2, 9:1 or ``test only``), by class as evenly as the sizes allow.
+
+    Raises UsageError for an unknown rule or ``split_by``, HtunetError when a part would be empty.
+    """
+    if split_by not in SPLIT_BY:
+        raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
+    if rule == TEST_ONLY:
+        return Splits(rule, split_by, ({"train": [], "val": [], "test": sorted(case.id for case in cases)},))
+    numbers = _rule(rule)
+    pool, fixed_test, left_out = _divide(cases, split_by)
+    _check_enough(pool, fixed_test, rule, split_by)
+    sizes = _block_sizes(len(pool), rule)
+    deal = _blocks_by_group if split_by == "group" else _blocks_by_image
+    blocks = deal(pool, sizes, seed)
+    folds = tuple(_fold(blocks, k, numbers.makes_test, fixed_test) for k in range(numbers.blocks))
+    return Splits(rule, split_by, folds, left_out)
+
+
+def save_splits(path: Path, folds: Sequence[Fold]) -> None:
+    """Write nnU-Net's list of folds; it reads ``train`` and ``val`` of each and passes over ``test``."""
+    write_json(path, list(folds))
+
+
+def load_splits(path: Path) -> list[Fold]:
+    """Read the folds; raises HtunetError when the file is no such list or an id is in two parts of a fold."""
+    content = read_json(path)
+    if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
+        raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
+    folds = [{part: [str(case) for case in fold.get(part, [])] for part in PARTS} for fold in content]
+    for number, fold in enumerate(folds):
+        seen = Counter(case for part in PARTS for case in fold[part])
+        if twice := sorted(case for case, count in seen.items() if count > 1):
+            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one part.")
+    return folds
+
+
+def covers(folds: Sequence[Fold], cases: Iterable[Case]) -> bool:
+    """True when the folds speak of these cases: together they name every one and no other."""
+    named = {case for fold in folds for part in PARTS for case in fold[part]}
+    return named == {case.id for case in cases}
+
+
+def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
+    """Groups with images in more than one part of ``fold``, the largest first."""
+    groups = {case.id: case.group for case in cases if case.group}
+    members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for part in PARTS:
+        for case in fold[part]:
+            if case in groups:
+                members[groups[case]][part].append(case)
+    leaks = [Leak(group, dict(parts)) for group, parts in members.items() if len(parts) > 1]
+    return sorted(leaks, key=lambda leak: (-sum(map(len, leak.members.values())), leak.group))
+
+
+def _rule(name: str) -> Rule:
+    if name not in RULES:
+        known = ", ".join([*RULES, TEST_ONLY])
+        raise UsageError(f"The split rule is one of {known}; got {name!r}. It stands in dataset.json, split_rule.")
+    return RULES[name]
+
+
+def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str], tuple[str, ...]]:
+    """The cases to deal, the ids of the data set's own test part, and the training cases that may be in neither."""
+    fixed = [case for case in cases if case.part == TEST]
+    pool = sorted((case for case in cases if case.part == TRAIN), key=lambda case: case.id)
+    taken = {case.group for case in fixed if case.group} if split_by == "group" else set()
+    left_out = tuple(case.id for case in pool if case.group in taken)
+    return [case for case in pool if case.group not in taken], sorted(case.id for case in fixed), left_out
+
+
+def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str) -> None:
+    numbers = RULES[rule]
+    if numbers.makes_test and fixed_test:
+        raise HtunetError(
+            f"The split rule {rule} makes the test part itself, but {len(fixed_test)} cases are in the data set's own "
+            "test part. Set split_rule in dataset.json to 8:2 or 9:1, or move them to the part train."
+        )
+    if not numbers.makes_test and not fixed_test:
+        raise HtunetError(
+            f"The split rule {rule} needs a test part that the data set defines (imagesTs), and there is none. "
+            "Set split_rule in dataset.json to 8:1:1."
+        )
+    units = len(set(_group_keys(pool))) if split_by == "group" else len(pool)
+    smallest = min(_block_sizes(len(pool), rule), default=0)
+    if units < numbers.blocks or smallest == 0:
+        word = "groups" if split_by == "group" else "cases"
+        raise HtunetError(
+            f"The split rule {rule} deals the cases into {numbers.blocks} blocks and none may be empty; "
+            f"{units} {word} ({len(pool)} cases) are too few. Add cases, or write splits_final.json by hand."
+        )
+
+
+def _block_sizes(n: int, rule: str) -> list[int]:
+    """Block 0 is fold 0's test part (or validation part, where the test part is given), the rest follow."""
+    train, val, test = part_sizes(n, rule)
+    held_out = [test, val] if RULES[rule].makes_test else [val]
+    count = RULES[rule].blocks - len(held_out)
+    return held_out + [train // count + (index < train % count) for index in range(count)]
+
+
+def _fold(blocks: Sequence[Sequence[str]], k: int, makes_test: bool, fixed_test: Sequence[str]) -> Fold:
+    test = {k} if makes_test else set()
+    val = {(k + 1) % len(blocks)} if makes_test else {k}
+    return {
+        "train": sorted(case for index, block in enumerate(blocks) if index not in test | val for case in block),
+        "val": sorted(case for index in val for case in blocks[index]),
+        "test": sorted(case for index in test for case in blocks[index]) if makes_test else list(fixed_test),
+    }
+
+
+def _blocks_by_image(pool: Sequence[Case], sizes: Sequence[int], seed: int) -> list[list[str]]:
+    """Blocks of exactly ``sizes``; of every class each block has its proportional share, rounded up or down."""
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for case in pool:
+        by_class[case.class_name].append(case.id)
+    classes = sorted(by_class)
+    shares = _rounded_shares(sizes, [len(by_class[name]) for name in classes])
+    blocks: list[list[str]] = [[] for _ in sizes]
+    for column, name in enumerate(classes):
+        # Sorted by a hash: a shuffle that no library version, no case order and no other case can change.
+        ids = iter(sorted(by_class[name], key=lambda case: (derived_seed(seed, "split", case), case)))
+        for row, block in enumerate(blocks):
+            block.extend(next(ids) for _ in range(shares[row][column]))
+    return blocks
+
+
+def _rounded_shares(rows: Sequence[int], columns: Sequence[int]) -> list[list[int]]:
+    """Whole numbers within 1 of rows[i] * columns[j] / n that keep every row's and every column's sum.
+
+    Such a rounding always exists: the remainders are a fractional flow from rows to columns whose edges hold at most
+    one unit, so a whole one exists, and augmenting paths find it.
+    """
+    n = sum(rows)
+    shares = [[row * column // n for column in columns] for row in rows]
+    free = [[row * column % n > 0 for column in columns] for row in rows]
+    missing = [column - sum(line[j] for line in shares) for j, column in enumerate(columns)]
+    raised: list[set[int]] = [set() for _ in rows]
+
+    def place(row: int, seen: set[int]) -> bool:
+        """Give ``row`` one more unit, moving units of other rows where needed."""
+        for j in range(len(columns)):
+            if not free[row][j] or j in raised[row] or j in seen:
+                continue
+            seen.add(j)
+            if missing[j] > 0:
+                missing[j] -= 1
+                raised[row].add(j)
+                return True
+            for other in range(len(rows)):
+                if j in raised[other] and place(other, seen):
+                    raised[other].remove(j)
+                    raised[row].add(j)
+                    return True
+        return False
+
+    for index, row in enumerate(rows):
+        for _ in range(row - sum(shares[index])):
+            if not place(index, set()):
+                raise AssertionError(f"no rounding found for {rows} and {columns}")
+    return [[share + (j in raised[i]) for j, share in enumerate(line)] for i, line in enumerate(shares)]
+
+
+def _group_keys(pool: Sequence[Case]) -> list[tuple[str, str]]:
+    """One key a case: its group, or the case itself where it has none."""
+    return [("group", case.group) if case.group else ("case", case.id) for case in pool]
+
+
+def _blocks_by_group(pool: Sequence[Case], sizes: Sequence[int], seed: int) -> list[list[str]]:
+    """Whole groups, the largest first, each into the block that lacks it most in size and classes."""
+    groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for key, case in zip(_group_keys(pool), pool, strict=True):
+        groups[key].append(case)
+    n, totals = len(pool), Counter(case.class_name for case in pool)
+    blocks: list[list[str]] = [[] for _ in sizes]
+    held: list[Counter[str]] = [Counter() for _ in sizes]
+    order = sorted(groups, key=lambda key: (-len(groups[key]), derived_seed(seed, "group", *key), key))
+    for position, key in enumerate(order):
+        counts = Counter(case.class_name for case in groups[key])
+
+        def excess(index: int, counts: Counter[str] = counts, key: tuple[str, str] = key) -> tuple[int, int]:
+            # All in units of 1/n case: how the squared deviation from the targets grows if this block takes the group.
+            size = (n * len(blocks[index]) - n * sizes[index]) * counts.total()
+            classes = sum((n * held[index][c] - sizes[index] * totals[c]) * count for c, count in counts.items())
+            return size + classes, derived_seed(seed, "tie", *key, index)
+
+        empty = [index for index, block in enumerate(blocks) if not block]
+        candidates = empty if len(order) - position <= len(empty) else range(len(blocks))
+        best = min(candidates, key=excess)
+        blocks[best].extend(case.id for case in groups[key])
+        held[best].update(counts)
+    return blocks

@@ -1,0 +1,89 @@
+"""One function over many items in worker processes that never outlive the command, and the cores there are for it."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import TypeVar
+
+from htunet.errors import HtunetError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+IN_PROCESS_BELOW = 200
+"""Starting worker processes takes longer than they save for fewer images than this."""
+
+
+def available_cores() -> int:
+    """Cores that this process may use: its CPU affinity, and the quota of its container; at least 1."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return max(1, min(affinity, int(quota) // int(period)))
+    except (OSError, ValueError):  # no cgroup v2, or no quota ("max")
+        return max(1, affinity)
+
+
+def suitable_workers(items: int, asked: int | None = None) -> int:
+    """How many processes to use: what was asked for, else one per core, or one alone for few items."""
+    if asked is not None:
+        return max(1, asked)
+    return 1 if items < IN_PROCESS_BELOW else min(available_cores(), 16)
+
+
+def parallel_map(
+    function: Callable[[T], R], items: Sequence[T], *, workers: int, name: Callable[[T], str] = str
+) -> Iterator[R]:
+    """Yield ``function(item)`` in the order of ``items``; with one worker in this process.
+
+    ``function`` has to be importable (no lambda), its results picklable. The first error ends the map: HtunetError as
+    it is, anything else as RuntimeError that starts with ``name(item)``. A worker that the system kills raises
+    HtunetError. Workers end with this process, even when it is killed.
+    """
+    call = partial(_named_call, function)
+    pairs = [(item, name(item)) for item in items]
+    if workers <= 1 or len(items) <= 1:
+        yield from map(call, pairs)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork would copy held locks and threads
+    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker)
+    try:
+        yield from pool.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
+    except BrokenProcessPool:
+        raise HtunetError(
+            "The system ended a worker process, most likely because memory ran out. Use fewer processes (--workers 1)."
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _named_call(function: Callable[[T], R], pair: tuple[T, str]) -> R:
+    item, name = pair
+    try:
+        return function(item)
+    except (HtunetError, OSError):  # they already say which file
+        raise
+    except Exception as error:
+        raise RuntimeError(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end with it: a killed parent sends no message, but its pipe closes."""
+    with contextlib.suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_with(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
