@@ -1,0 +1,135 @@
+"""Images that are the same picture: equal pixels, or the same view after scaling, recoding or a small mark.
+
+A 64-bit difference hash names candidates; the correlation of 48 x 48 thumbnails decides. A crop or a flip is not found.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from htunet.data.image_io import UInt8
+
+THUMBNAIL = 48
+MIN_CORRELATION = 0.995
+MAX_DISTANCE = 12
+"""Bits. On 145 breast and thyroid images 0.1 % of unrelated pairs are within it; recoded, scaled, noisy, brightened and
+marked copies that correlate above 0.995 were at most 5 bits apart."""
+HASH_MARGIN = 2.0
+"""Gray values by which the right one of two neighbours must be brighter: in black borders noise would flip the bits."""
+CHUNK = 1024
+"""Rows compared at once: memory stays at a few times CHUNK x number of images x 8 bytes."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What is kept of one image to compare it with others; a few kilobytes."""
+
+    content: str
+    """SHA-256 of shape and pixels: equal for equal decoded images, whatever their file format."""
+    bits: int
+    """Difference hash, 64 bits."""
+    thumbnail: NDArray[np.float32]
+    """(2304,) zero mean and unit length, so that a dot product is the correlation; all zero for a flat image."""
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """Two images, by their position in the list that was searched (``first < second``)."""
+
+    first: int
+    second: int
+    correlation: float
+    exact: bool
+
+
+def signature_of(image: UInt8) -> Signature:
+    """The signature of (C, H, W) or (H, W) pixels; colours count for ``content`` and are averaged for the rest."""
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(np.ascontiguousarray(image).tobytes())
+    gray = image if image.ndim == 2 else image.mean(axis=0).round().astype(np.uint8)
+    small = Image.fromarray(gray).convert("F").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
+    centred = np.asarray(small, dtype=np.float32).ravel()
+    centred = centred - centred.mean()
+    length = float(np.linalg.norm(centred))
+    thumbnail = centred / length if length > 1.0 else np.zeros_like(centred)
+    return Signature(digest.hexdigest(), _difference_hash(small), thumbnail)
+
+
+def find_duplicates(
+    signatures: Sequence[Signature], *, min_correlation: float = MIN_CORRELATION
+) -> list[DuplicatePair]:
+    """Pairs that show the same picture, sorted. Equal images are each paired with the first of them only.
+
+    Near pairs are searched among the first of each set of equal images; ``cluster`` joins both kinds.
+    """
+    first_of: dict[str, int] = {}
+    pairs = []
+    for position, signature in enumerate(signatures):
+        first = first_of.setdefault(signature.content, position)
+        if first != position:
+            pairs.append(DuplicatePair(first, position, 1.0, exact=True))
+    different = np.array([i for i in first_of.values() if signatures[i].thumbnail.any()], dtype=np.int64)
+    hashes = np.array([signatures[i].bits for i in different], dtype=np.uint64)
+    for rows, columns in _candidates(hashes):
+        for first, second in zip(different[rows], different[columns], strict=True):
+            correlation = float(signatures[first].thumbnail @ signatures[second].thumbnail)
+            if correlation > min_correlation:
+                pairs.append(DuplicatePair(int(first), int(second), correlation, exact=False))
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+
+
+def cluster(count: int, pairs: Sequence[DuplicatePair]) -> list[list[int]]:
+    """Sets of positions that pairs connect, directly or through others; each sorted, images without a pair omitted.
+
+    >>> cluster(5, [DuplicatePair(0, 3, 1.0, True), DuplicatePair(3, 4, 0.999, False)])
+    [[0, 3, 4]]
+    """
+    parent = list(range(count))
+
+    def root_of(position: int) -> int:
+        while parent[position] != position:
+            parent[position] = parent[parent[position]]
+            position = parent[position]
+        return position
+
+    for pair in pairs:
+        low, high = sorted((root_of(pair.first), root_of(pair.second)))
+        parent[high] = low
+    members: dict[int, list[int]] = {}
+    for position in range(count):
+        members.setdefault(root_of(position), []).append(position)
+    return [positions for positions in members.values() if len(positions) > 1]
+
+
+def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Number of bits in which two hashes differ, element by element with broadcasting.
+
+    >>> hamming(np.array([0b1011], np.uint64), np.array([0b0010, 2**64 - 1], np.uint64)).tolist()
+    [2, 61]
+    """
+    # the sums of bits in pairs, then fours, then bytes; the multiplication adds the eight bytes into the top one
+    x = one ^ other
+    x = x - ((x >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+def _difference_hash(thumbnail: Image.Image) -> int:
+    """64 bits, one for each pair of neighbours in a row of 9 x 8 cells: is the right one brighter?"""
+    cells = np.asarray(thumbnail.resize((9, 8), Image.Resampling.BOX), dtype=np.float32)
+    brighter = cells[:, 1:] - cells[:, :-1] > HASH_MARGIN
+    return int.from_bytes(np.packbits(brighter).tobytes(), "big")
+
+
+def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Positions (row, column), row < column, of hashes that are near; a chunk of rows at a time."""
+    for start in range(0, len(hashes), CHUNK):
+        block = hashes[start : start + CHUNK]
+        rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
+        later = columns > rows
+        yield rows[later] + start, columns[later] + start

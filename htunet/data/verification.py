@@ -1,0 +1,180 @@
+"""Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
+from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.raw import TEST, TRAIN, Case, RawDataset
+from htunet.errors import HtunetError
+from htunet.parallel import parallel_map
+
+ERROR, WARNING = "error", "warning"
+FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
+IMAGE_ENDING, LABEL_ENDING = "_0000.png", ".png"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong. An ``error`` makes the data set unusable, a ``warning`` is for the user to judge."""
+
+    kind: str
+    severity: str
+    files: tuple[str, ...]
+    """Relative to the raw folder."""
+    message: str
+    """What is wrong and what to do about it; names the files."""
+
+
+def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) -> list[Problem]:
+    """All problems of a raw folder, errors first, then by kind and file; an empty list for a sound one.
+
+    Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
+    """
+    jobs = [_Job(case, raw.image_path(case), raw.label_path(case)) for case in raw.cases]
+    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=_allowed_values(raw))
+    results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
+    checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
+    problems = [
+        *_table_problems(raw),
+        *_unlisted_files(raw),
+        *(problem for result in checked for problem in result.problems),
+        *_duplicate_problems(raw, [result.signature for result in checked]),
+    ]
+    return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
+
+
+def raise_for_errors(name: str, problems: Sequence[Problem]) -> None:
+    """Raise HtunetError that lists every problem of severity ``error``; warnings alone raise nothing."""
+    errors = [problem for problem in problems if problem.severity == ERROR]
+    if errors:
+        lines = "\n".join(f"  - {problem.message}" for problem in errors)
+        raise HtunetError(f"{name} cannot be used as it is; {len(errors)} errors:\n{lines}")
+
+
+@dataclass(frozen=True)
+class _Job:
+    case: Case
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class _Checked:
+    problems: tuple[Problem, ...]
+    signature: Signature | None
+    """None when the image could not be read."""
+
+
+def _allowed_values(raw: RawDataset) -> tuple[int, ...]:
+    """Mask values that ``dataset.json`` names; nnU-Net's region labels are lists of them."""
+    values = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())
+    return tuple(sorted({int(item) for value in values for item in value}))
+
+
+def _check_case(job: _Job, base: Path, channels: int, allowed: tuple[int, ...]) -> _Checked:
+    image_name, label_name = (str(path.relative_to(base)) for path in (job.image, job.label))
+    problems: list[Problem] = []
+    arrays: list[UInt8 | None] = []
+    for name, path in ((image_name, job.image), (label_name, job.label)):
+        try:
+            arrays.append(read_image(path, channels) if path is job.image else read_labels(path))
+        except HtunetError as error:
+            kind = "unreadable_file" if path.exists() else "missing_file"
+            problems.append(Problem(kind, ERROR, (name,), str(error)))
+            arrays.append(None)
+    image, label = arrays
+    if image is not None and label is not None and image.shape[1:] != label.shape:
+        text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
+        problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
+    if label is not None:
+        problems += _label_problems(label, label_name, allowed)
+    return _Checked(tuple(problems), None if image is None else signature_of(image))
+
+
+def _label_problems(label: UInt8, name: str, allowed: tuple[int, ...]) -> Iterator[Problem]:
+    found = np.unique(label)
+    if unexpected := [int(value) for value in found if value not in allowed]:
+        shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
+        text = f"{name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
+        yield Problem("unexpected_mask_values", ERROR, (name,), text)
+    if not found.any():
+        yield Problem("empty_mask", WARNING, (name,), f"{name} is empty: it marks nothing but background.")
+
+
+def _size(array: UInt8) -> str:
+    height, width = array.shape[-2:]
+    return f"{width}x{height}"
+
+
+def _table_problems(raw: RawDataset) -> Iterator[Problem]:
+    """What ``cases.csv`` says that cannot be, or that would leak from training to test."""
+    table = (raw.paths.cases_csv.name,)
+    for case_id, number in Counter(case.id for case in raw.cases).items():
+        parts = sorted({case.part for case in raw.cases if case.id == case_id}) if number > 1 else []
+        if len(parts) > 1:
+            text = f"The case {case_id} is in the parts {' and '.join(parts)}. Keep it in one of them."
+            yield Problem("case_in_two_parts", ERROR, table, text)
+        elif parts:
+            text = f"The case {case_id} is listed {number} times in {table[0]}. Give each image its own id."
+            yield Problem("repeated_case", ERROR, table, text)
+    parts_of = defaultdict(set)
+    for case in raw.cases:
+        parts_of[case.group].add(case.part)
+    for group in sorted(group for group, parts in parts_of.items() if group and len(parts) > 1):
+        text = f"The group {group} has cases in the parts train and test. Move them all to one of the two."
+        yield Problem("group_in_two_parts", ERROR, table, text)
+    for case in raw.cases:
+        if case.part not in (TRAIN, TEST):
+            text = f"The case {case.id} has the part {case.part!r}; it must be {TRAIN!r} or {TEST!r}."
+            yield Problem("unknown_part", ERROR, table, text)
+        if raw.info.classes and case.class_name not in raw.info.classes:
+            text = f"The case {case.id} has the class {case.class_name!r}; dataset.json names {list(raw.info.classes)}."
+            yield Problem("unknown_class", ERROR, table, text)
+
+
+def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
+    listed = {path(case) for case in raw.cases for path in (raw.image_path, raw.label_path)}
+    for folder in FOLDERS:
+        ending = IMAGE_ENDING if folder.startswith("images") else LABEL_ENDING
+        for path in sorted((raw.paths.raw / folder).glob("*")):
+            if path in listed or path.name.startswith("."):
+                continue
+            name = f"{folder}/{path.name}"
+            what = "belongs to no case" if path.name.endswith(ending) else f"does not read ID{ending}"
+            text = f"{name} {what} of {raw.paths.cases_csv.name}. Add a line for it, or take the file out."
+            yield Problem("file_without_case", ERROR, (name,), text)
+
+
+def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None]) -> Iterator[Problem]:
+    known = [(case, signature) for case, signature in zip(raw.cases, signatures, strict=True) if signature is not None]
+    pairs = find_duplicates([signature for _, signature in known])
+
+    def name_of(position: int) -> str:
+        return str(raw.image_path(known[position][0]).relative_to(raw.paths.raw))
+
+    for kind, words, chosen in (
+        ("exact_duplicates", "hold the same pixels", [pair for pair in pairs if pair.exact]),
+        ("near_duplicates", "show nearly the same picture", [pair for pair in pairs if not pair.exact]),
+    ):
+        for positions in cluster(len(known), chosen):
+            files = tuple(name_of(position) for position in positions)
+            parts = {known[position][0].part for position in positions}
+            advice = "they lie in both parts, so the test part is not independent" if len(parts) > 1 else SPLIT_ADVICE
+            yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
+    for pair in pairs:
+        classes = [known[position][0].class_name for position in (pair.first, pair.second)]
+        if classes[0] != classes[1]:
+            files = (name_of(pair.first), name_of(pair.second))
+            words = "the same pixels" if pair.exact else f"nearly the same picture (correlation {pair.correlation:.3f})"
+            text = f"{files[0]} ({classes[0]}) and {files[1]} ({classes[1]}) are {words} with two classes."
+            yield Problem("contradicting_classes", WARNING, files, text)
+
+
+SPLIT_ADVICE = "--split-by group keeps them on one side of a split"
