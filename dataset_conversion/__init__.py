@@ -1,1 +1,6 @@
-"""One module per data set: from the files that a user downloads to the raw folder."""
+"""One module per data set: from the files that a user downloads to the raw folder.
+
+Importing a converter's module registers it; each has one line here.
+"""
+
+from dataset_conversion import busi as busi

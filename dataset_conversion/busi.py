@@ -1,0 +1,189 @@
+"""BUSI, breast lesions: ``benign/benign (1).png`` with one or more masks ``benign (1)_mask.png``, ``_mask_1.png``.
+
+The phantom of the demo is written in the same layout, with a table ``patients.csv`` beside the class folders.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dataset_conversion.common import (
+    CONVERTERS,
+    Collected,
+    ConversionReport,
+    Converter,
+    Facts,
+    ImageWithMasks,
+    Options,
+    convert_images,
+    write_image_with_masks,
+)
+from dataset_conversion.source import Layout
+from htunet.data.image_io import READABLE
+from htunet.data.raw import Case, LeftOut
+from htunet.errors import HtunetError
+from htunet.files import read_csv
+
+CLASSES = {"benign": 0, "malignant": 1}
+NORMAL = "normal"
+PATIENTS = "patients.csv"
+FILE = re.compile(r"(?P<class>benign|malignant|normal) ?\((?P<number>\d+)\)(?P<mask>_mask(_\d+)?)?", re.IGNORECASE)
+
+BUSI = Facts(
+    dataset="Dataset503_BUSI",
+    title="Breast ultrasound images with lesion masks, classes benign and malignant",
+    licence="not stated with the files; ask the authors before any use beyond research",
+    home="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    citation=(
+        "Al-Dhabyani W, Gomaa M, Khaled H, Fahmy A: Dataset of breast ultrasound images. "
+        "Data in Brief 28, 104863 (2020). https://doi.org/10.1016/j.dib.2019.104863"
+    ),
+    download="Dataset_BUSI.zip, or its folder Dataset_BUSI_with_GT with benign/, malignant/ and normal/",
+    expected={"benign": 437, "malignant": 210, NORMAL: 133},
+    split_rule="8:1:1",
+    classes=CLASSES,
+)
+PHANTOM = Facts(
+    dataset="Dataset509_Phantom",
+    title="Synthetic ultrasound images with lesion masks, classes benign and malignant",
+    licence="Apache-2.0, as htunet",
+    home="made by htunet itself",
+    citation="",
+    download="nothing: htunet_demo makes it, in the layout of BUSI with a patients.csv",
+    split_rule="8:1:1",
+    classes=CLASSES,
+)
+
+
+def is_here(folder: Path) -> bool:
+    """Does ``folder`` hold both lesion classes, each with at least one image of the data set?"""
+    folders = _class_folders(folder)
+    return all(name in folders and _any_image(folders[name]) for name in CLASSES)
+
+
+LAYOUT = Layout(
+    looked_for="a folder with the folders benign/ and malignant/ that hold files such as 'benign (1).png'",
+    is_here=is_here,
+    member=re.compile(r"(benign|malignant) ?\(\d+\)", re.IGNORECASE),
+)
+
+
+def convert_busi(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+    """Convert ``folder``, which holds the class folders; raises HtunetError as ``convert_images``."""
+    return convert_images(
+        folder, facts, collect(folder, fit_masks=options.fit_masks), write_image_with_masks, workers=options.workers
+    )
+
+
+CONVERTERS.register("BUSI")(Converter(facts=BUSI, layout=LAYOUT, run=convert_busi))
+CONVERTERS.register("Phantom")(Converter(facts=PHANTOM, layout=LAYOUT, run=convert_busi))
+
+
+def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:
+    """The cases of the lesion classes, and every other file with the reason why it is none.
+
+    Normal images have no lesion and belong to neither class; they are left out. Raises HtunetError when
+    ``patients.csv`` is there and lacks an image.
+    """
+    folders = _class_folders(folder)
+    classes = {name: _scan(folder, folders[name], name) for name in (*CLASSES, NORMAL) if name in folders}
+    expected = {*folders.values(), folder / PATIENTS}
+    left_out = [_stray(folder, path) for path in sorted(folder.iterdir()) if path not in expected]
+    jobs = []
+    for name, files in classes.items():
+        left_out += files.left_out
+        for job in _pair(folder, name, files):
+            if isinstance(job, LeftOut):
+                left_out.append(job)
+            else:
+                jobs.append(replace(job, fit_masks=fit_masks))
+    notes: list[str] = []
+    if (folder / PATIENTS).exists():
+        jobs, notes = _with_patients(jobs, folder / PATIENTS)
+    found = {name: len(files.images) for name, files in classes.items()}
+    return Collected(jobs=jobs, found=found, left_out=left_out, notes=notes)
+
+
+@dataclass
+class _ClassFiles:
+    """The files of one class folder by image number."""
+
+    images: dict[int, Path] = field(default_factory=dict)
+    masks: dict[int, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def _class_folders(folder: Path) -> dict[str, Path]:
+    known = (*CLASSES, NORMAL)
+    return {child.name.lower(): child for child in folder.iterdir() if child.name.lower() in known and child.is_dir()}
+
+
+def _any_image(folder: Path) -> bool:
+    return any(_parse(path) for path in folder.iterdir())
+
+
+def _parse(path: Path) -> re.Match[str] | None:
+    return FILE.fullmatch(path.stem) if path.suffix.lower() in READABLE and path.is_file() else None
+
+
+def _scan(base: Path, folder: Path, class_name: str) -> _ClassFiles:
+    files = _ClassFiles()
+    for path in sorted(folder.iterdir()):
+        match = _parse(path)
+        if match is None:
+            files.left_out.append(_stray(base, path))
+            continue
+        number = int(match["number"])
+        if match["class"].lower() != class_name:
+            reason = f"its name says {match['class'].lower()}, its folder {class_name}"
+            files.left_out.append(_leave(base, path, class_name, reason))
+        elif match["mask"]:
+            files.masks[number].append(path)
+        elif number in files.images:
+            reason = f"a second image with the number {number}, beside {files.images[number].name}"
+            files.left_out.append(_leave(base, path, class_name, reason))
+        else:
+            files.images[number] = path
+    return files
+
+
+def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWithMasks | LeftOut]:
+    for number in sorted({*files.images, *files.masks}):
+        image, masks = files.images.get(number), files.masks.get(number, [])
+        if image is None:
+            yield from (_leave(base, mask, class_name, "a mask without an image") for mask in masks)
+        elif class_name not in CLASSES:
+            yield _leave(base, image, class_name, "normal: no lesion, so neither benign nor malignant")
+        elif not masks:
+            yield _leave(base, image, class_name, "an image without a mask")
+        else:
+            case = Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=_source(base, image))
+            yield ImageWithMasks(case=case, image=image, masks=tuple(masks))
+
+
+def _with_patients(jobs: list[ImageWithMasks], table: Path) -> tuple[list[ImageWithMasks], list[str]]:
+    """The jobs with the patient of each image as its group, and a note on rows that belong to no case."""
+    patients: Mapping[str, str] = {row["image"]: row["patient"] for row in read_csv(table, ("image", "patient"))}
+    sources = {job.case.source for job in jobs}
+    if unknown := sorted(source for source in sources if not patients.get(source)):
+        raise HtunetError(
+            f"{table} names no patient for {len(unknown)} images: {', '.join(unknown[:5])}. Complete it or take it out."
+        )
+    grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
+    unused = sorted(set(patients) - sources)
+    notes = [f"{table.name} names {len(unused)} images that are no case: {', '.join(unused[:5])}"] if unused else []
+    return grouped, notes
+
+
+def _source(base: Path, path: Path) -> str:
+    return path.relative_to(base).as_posix()
+
+
+def _leave(base: Path, path: Path, class_name: str, reason: str) -> LeftOut:
+    return LeftOut(source=_source(base, path), class_name=class_name, reason=reason)
+
+
+def _stray(base: Path, path: Path) -> LeftOut:
+    return _leave(base, path, "", "not a file of the data set")

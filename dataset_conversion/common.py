@@ -1,0 +1,309 @@
+"""What the converters share: their facts and registry, reading masks, writing the raw folder, and the report."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from dataset_conversion.source import Layout, open_source
+from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
+from htunet.data.image_io import UInt8, open_image, read_image, write_png
+from htunet.data.raw import TRAIN, Case, DatasetInfo, LeftOut, write_raw_index
+from htunet.errors import HtunetError
+from htunet.files import exclusive, whole_folder
+from htunet.parallel import parallel_map, suitable_workers
+from htunet.paths import DatasetPaths
+from htunet.registry import Registry
+
+Job = TypeVar("Job")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a data set before anyone has downloaded it."""
+
+    dataset: str
+    """Full name with its number: ``Dataset503_BUSI``."""
+    title: str
+    licence: str
+    home: str
+    citation: str
+    download: str
+    """What to fetch, and what it looks like when it has arrived."""
+    split_rule: str
+    """See ``htunet.data.raw.DatasetInfo.split_rule``."""
+    expected: Mapping[str, int] = field(default_factory=dict)
+    """How many of each kind the whole distribution holds, keyed as ``Collected.found``; empty: any number."""
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a user may choose."""
+
+    name: str = ""
+    """Full name of the raw folder; empty: the data set's own."""
+    fit_masks: bool = False
+    """Take a mask of another size than its image, resized without interpolation."""
+    workers: int | None = None
+    """Processes; None: as many as pay off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """What a conversion found and what became of it."""
+
+    dataset: str
+    source: Path
+    folder: Path
+    replaced: bool
+    """An earlier conversion was there and is gone."""
+    found: dict[str, int]
+    """Images by class (or by part, where there is no class), whatever became of them."""
+    converted: dict[str, int]
+    """Cases by class."""
+    merged: dict[str, int]
+    """Case id to the number of its mask files, where there was more than one."""
+    fitted: tuple[str, ...]
+    """Cases whose mask was brought to the size of the image."""
+    empty_masks: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    differences: tuple[str, ...]
+    """Counts that differ from the whole distribution's."""
+    duplicates: tuple[tuple[str, ...], ...]
+    """Sets of cases that show the same picture."""
+    contradictions: tuple[tuple[str, str], ...]
+    """Pairs of cases that show the same picture and differ in class."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converter:
+    """One data set that ``htunet_convert`` knows."""
+
+    facts: Facts
+    layout: Layout
+    run: Callable[[Path, Facts, Options], ConversionReport]
+    """Converts the folder that ``layout`` found."""
+
+
+CONVERTERS: Registry[Converter] = Registry("data set to convert")
+
+
+def convert(name: str, source: Path, options: Options) -> ConversionReport:
+    """Convert what the user downloaded to the raw folder of data set ``name`` (short, such as ``BUSI``).
+
+    Raises UsageError for an unknown name, a wrong full name or a missing source, HtunetError for everything that is
+    wrong with the files as a whole. On any error the raw folder stays as it was.
+    """
+    converter = CONVERTERS[name]
+    facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
+    DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
+    with open_source(source, converter.layout) as folder:
+        report = converter.run(folder, facts, options)
+    return replace(report, source=source)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected(Generic[Job]):
+    """What a folder holds, told from names alone; no pixel has been read."""
+
+    jobs: list[Job]
+    found: dict[str, int]
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """One case whose files are in the raw folder."""
+
+    case: Case
+    signature: Signature
+    empty: bool
+    masks: int = 1
+    fitted: bool = False
+
+
+def convert_images(
+    source: Path,
+    facts: Facts,
+    collected: Collected[Job],
+    write: Callable[[Job, Path], Sequence[Written | LeftOut]],
+    *,
+    workers: int | None = None,
+) -> ConversionReport:
+    """Run ``write(job, raw folder)`` for all jobs, in processes where that pays off, and finish the raw folder.
+
+    ``write`` is a module's own function (it is sent to other processes) and gives what became of each image. The raw
+    folder is replaced when everything has been written, and stays as it was on any error.
+    """
+    paths = DatasetPaths(facts.dataset)
+    lock = paths.raw.with_name(f".lock-{paths.name}")
+    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
+        replaced = paths.raw.exists()
+        outcomes = _run_jobs(collected.jobs, _WriteInto(write, folder), suitable_workers(len(collected.jobs), workers))
+        written = sorted((one for one in outcomes if isinstance(one, Written)), key=lambda one: one.case.id)
+        left_out = [*collected.left_out, *(one for one in outcomes if isinstance(one, LeftOut))]
+        left_out.sort(key=lambda one: (one.class_name, one.source))
+        if not written:
+            raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(left_out)}")
+        pairs = find_duplicates([one.signature for one in written])
+        cases = with_groups([one.case for one in written], pairs)
+        write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, left_out)
+    return ConversionReport(
+        dataset=paths.name,
+        source=source,
+        folder=paths.raw,
+        replaced=replaced,
+        found=collected.found,
+        converted=dict(sorted(Counter(case.class_name or case.part for case in cases).items())),
+        merged={one.case.id: one.masks for one in written if one.masks > 1},
+        fitted=tuple(one.case.id for one in written if one.fitted),
+        empty_masks=tuple(one.case.id for one in written if one.empty),
+        left_out=tuple(left_out),
+        differences=tuple(_differences(facts, collected.found)),
+        duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
+        contradictions=_contradictions(cases, pairs),
+        notes=(*collected.notes, *_torn_notes(cases, pairs)),
+    )
+
+
+@dataclass(frozen=True)
+class _WriteInto(Generic[Job]):
+    """``write`` with its folder; a class, because a lambda cannot be sent to another process."""
+
+    write: Callable[[Job, Path], Sequence[Written | LeftOut]]
+    folder: Path
+
+    def __call__(self, job: Job) -> Sequence[Written | LeftOut]:
+        return self.write(job, self.folder)
+
+
+def _run_jobs(jobs: Sequence[Job], write: _WriteInto[Job], workers: int) -> list[Written | LeftOut]:
+    results = parallel_map(write, jobs, workers=workers)
+    bar = tqdm(results, total=len(jobs), desc="convert", unit="image", disable=None)
+    return [outcome for outcomes in bar for outcome in outcomes]
+
+
+def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:
+    """Name the cases that show the same picture after the first of them, so that a split can keep them together.
+
+    A group that is known already (a patient) stays. Only cases of one part are joined: a test part that the data
+    set defines cannot be split anew, and its likeness to the training part is for the verification to report.
+    """
+    inside = [pair for pair in pairs if cases[pair.first].part == cases[pair.second].part]
+    grouped = list(cases)
+    for positions in cluster(len(cases), inside):
+        known = [cases[position].group for position in positions if cases[position].group]
+        name = known[0] if known else cases[positions[0]].id
+        for position in positions:
+            if not cases[position].group:
+                grouped[position] = replace(cases[position], group=name)
+    return grouped
+
+
+def _torn_notes(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[str]:
+    torn = [pair for pair in pairs if cases[pair.first].group != cases[pair.second].group]
+    shown = ", ".join(f"{cases[pair.first].id} and {cases[pair.second].id}" for pair in torn[:5])
+    return [f"{len(torn)} pairs show the same picture in different groups or parts: {shown}"] if torn else []
+
+
+def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tuple[tuple[str, str], ...]:
+    both = ((cases[pair.first], cases[pair.second]) for pair in pairs)
+    return tuple((one.id, other.id) for one, other in both if one.class_name != other.class_name)
+
+
+def _dataset_info(facts: Facts) -> DatasetInfo:
+    return DatasetInfo(
+        classes=dict(facts.classes),
+        split_rule=facts.split_rule,
+        reference=f"{facts.citation} {facts.home}".strip(),
+        licence=facts.licence,
+        description=facts.title,
+    )
+
+
+def _differences(facts: Facts, found: Mapping[str, int]) -> list[str]:
+    return [
+        f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"
+        for kind, number in facts.expected.items()
+        if found.get(kind, 0) != number
+    ]
+
+
+def _first_reasons(left_out: Sequence[LeftOut]) -> str:
+    return "; ".join(f"{one.source}: {one.reason}" for one in left_out[:5])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageWithMasks:
+    """A case whose image and masks are files of their own."""
+
+    case: Case
+    image: Path
+    masks: tuple[Path, ...]
+    fit_masks: bool = False
+    threshold: int = 0
+    """Mask values above it are lesion; 127 for masks that were stored as JPEG."""
+
+
+def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | LeftOut]:
+    """Write one gray image and the union of its masks; an unreadable or misfitting one is left out with the reason."""
+    try:
+        image = read_image(job.image, 1)[0]
+        masks = {path.name: read_mask(path, job.threshold) for path in job.masks}
+    except HtunetError as error:
+        return [_left_out(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
+    misfits = [f"{name} {size_text(mask)}" for name, mask in masks.items() if mask.shape != image.shape]
+    if misfits and not job.fit_masks:
+        reason = f"mask and image differ in size: image {size_text(image)}, {', '.join(misfits)} (--fit-masks takes it)"
+        return [_left_out(job, reason)]
+    union = np.zeros_like(image)
+    for mask in masks.values():
+        union |= fit_mask(mask, image.shape)
+    return [write_case(folder, job.case, image, union, masks=len(masks), fitted=bool(misfits))]
+
+
+def _left_out(job: ImageWithMasks, reason: str) -> LeftOut:
+    return LeftOut(source=job.case.source, class_name=job.case.class_name, reason=reason)
+
+
+def write_case(folder: Path, case: Case, image: UInt8, mask: UInt8, *, masks: int = 1, fitted: bool = False) -> Written:
+    """Write (H, W) gray ``image`` and (H, W) ``mask`` with values 0..K to their places in the raw folder."""
+    ending = "Tr" if case.part == TRAIN else "Ts"
+    write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image)
+    write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)
+    return Written(case=case, signature=signature_of(image[None]), empty=not mask.any(), masks=masks, fitted=fitted)
+
+
+def read_mask(path: Path, threshold: int = 0) -> UInt8:
+    """(H, W) with 1 where any colour channel is above ``threshold`` and the pixel is not transparent, else 0.
+
+    A bilevel image counts as 0 and 255, a palette by its colours. Raises HtunetError as ``open_image``.
+    """
+    image = open_image(path)
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return (np.asarray(image) > threshold).astype(np.uint8)
+    values = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+    return ((values[..., :3].max(axis=-1) > threshold) & values[..., 3:].all(axis=-1)).astype(np.uint8)
+
+
+def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:
+    """``mask`` at ``shape`` (height, width), each pixel the nearest one of the original; itself where it fits."""
+    if mask.shape == shape:
+        return mask
+    height, width = shape
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def size_text(image: UInt8) -> str:
+    """``width x height`` as image viewers show it: ``555x465``."""
+    height, width = image.shape
+    return f"{width}x{height}"

@@ -1,0 +1,168 @@
+"""Where a data set lies in what the user downloaded: a folder at some depth, a zip, a zip in a folder."""
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from htunet.errors import HtunetError, UsageError
+
+JUNK_FOLDER = "__MACOSX"
+MAX_BYTES = 64 * 2**30
+"""Unpacked; the largest of the data sets that htunet knows is far below it."""
+MAX_RATIO = 100
+"""Unpacked to packed. Images hardly shrink in a zip, tables and texts by about 10."""
+HARMLESS_BYTES = 64 * 2**20
+"""Below this the ratio does not matter: one black image may shrink a thousandfold."""
+NESTED_ZIPS = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a data set is recognised on disk."""
+
+    looked_for: str
+    """For the message when it is not there."""
+    is_here: Callable[[Path], bool]
+    """Does this very folder hold the data set?"""
+    member: re.Pattern[str]
+    """Found (``search``) in at least one file name of a zip that holds the data set."""
+
+
+@contextmanager
+def open_source(source: Path, layout: Layout) -> Iterator[Path]:
+    """Yield the folder that holds the data set, at any depth of ``source``; unpacked zips vanish afterwards.
+
+    Raises UsageError when ``source`` does not exist or is no folder or zip, HtunetError when it holds no such data
+    set, or several, or a zip that is broken or not safe to unpack.
+    """
+    if not source.exists():
+        raise UsageError(f"SOURCE {source} does not exist. Name the folder or the zip that you downloaded.")
+    if source.is_file() and not zipfile.is_zipfile(source):
+        raise UsageError(f"SOURCE {source} is neither a folder nor a readable zip. Download it again if it is cut off.")
+    with ExitStack() as stack:
+        yield _locate(source, layout, stack)
+
+
+def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
+    """The one folder with the data set; folders come before the zips beside them, and outer zips before inner ones."""
+    broken: list[Path] = []
+    places = [source]
+    for _ in range(NESTED_ZIPS + 1):
+        folders = [place for place in places if place.is_dir()]
+        found = [folder for place in folders for folder in _matching_folders(place, layout)]
+        if len(found) > 1:
+            raise HtunetError(f"{source} holds the data set {len(found)} times: {_listed(found)}. Name one of them.")
+        if found:
+            return found[0]
+        zips = [place for place in places if place.is_file()] + [path for folder in folders for path in _zips(folder)]
+        broken += [path for path in zips if not zipfile.is_zipfile(path)]
+        wanted = [path for path in zips if path not in broken and _may_hold(path, layout)]
+        places = [_unpacked(path, stack) for path in wanted]
+    hint = f" These zips cannot be read, download them again: {_listed(broken)}." if broken else ""
+    raise HtunetError(f"{source} does not hold the data set. Looked for: {layout.looked_for}.{hint}")
+
+
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths[:5])) + (", ..." if len(paths) > 5 else "")
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As os.walk, in a stable order, without hidden folders and macOS's shadow folder."""
+    for name, folders, files in os.walk(folder):
+        folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
+        yield Path(name), folders, sorted(files)
+
+
+def _matching_folders(place: Path, layout: Layout) -> Iterator[Path]:
+    for folder, children, _ in _walk(place):
+        if layout.is_here(folder):
+            children.clear()
+            yield folder
+
+
+def _zips(folder: Path) -> list[Path]:
+    return [
+        place / name
+        for place, _, files in _walk(folder)
+        for name in files
+        if name.lower().endswith(".zip") and not name.startswith(".")
+    ]
+
+
+def _may_hold(path: Path, layout: Layout) -> bool:
+    """Does the zip name files of the data set, or hold zips that may? Foreign zips are not unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        return any(layout.member.search(name) or name.lower().endswith(".zip") for name in archive.namelist())
+
+
+def _unpacked(path: Path, stack: ExitStack) -> Path:
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_")))
+    unpack(path, folder)
+    return folder
+
+
+def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
+    """Unpack a zip into ``folder``; raises HtunetError for a broken or an unsafe one before it writes anything.
+
+    Unsafe: absolute names, ``..``, links and devices, a password, more than ``max_bytes`` in all, or more than
+    100 times the size of the zip.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check_members(path, members)
+            _check_size(path, folder, sum(member.file_size for member in members), max_bytes)
+            for member in tqdm(members, desc=f"unpack {path.name}", unit="file", disable=None):
+                target = folder / _safe_name(member.filename)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                # reads at most the declared size, so that the checked total is also the written one
+                with archive.open(member) as packed, target.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
+
+
+def _safe_name(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    for member in members:
+        name = _safe_name(member.filename)
+        if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename):
+            raise HtunetError(f"The zip {path} is refused: its file {member.filename!r} would lie outside the folder.")
+        kind = stat.S_IFMT(member.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise HtunetError(f"The zip {path} is refused: {member.filename!r} is a link or a device, not a file.")
+        if member.flag_bits & 1:
+            raise HtunetError(f"The zip {path} has a password. Unpack it yourself and name the folder.")
+
+
+def _check_size(path: Path, folder: Path, total: int, max_bytes: int) -> None:
+    packed, free = path.stat().st_size, shutil.disk_usage(folder).free
+    if total > max_bytes:
+        raise HtunetError(f"The zip {path} is refused: it claims {_gb(total)}, at most {_gb(max_bytes)} are unpacked.")
+    if total > HARMLESS_BYTES and total > MAX_RATIO * packed:
+        raise HtunetError(
+            f"The zip {path} is refused: it claims {total // max(packed, 1)} times its own size; data sets of images "
+            f"stay below {MAX_RATIO}. Unpack it yourself if you trust it, and name the folder."
+        )
+    if total > free:
+        raise HtunetError(
+            f"The zip {path} needs {_gb(total)} in {folder.parent}, where {_gb(free)} are free. "
+            "Point TMPDIR at a larger disk, or unpack it yourself and name the folder."
+        )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.1f} GB"

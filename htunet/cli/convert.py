@@ -1,0 +1,110 @@
+"""Convert a data set as you downloaded it to the raw folder that all other commands read."""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataset_conversion.common import ConversionReport, Facts
+
+SHOWN = 20
+"""Names printed of one kind; left_out.csv has them all."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``htunet_convert``."""
+    parser = make_parser("htunet_convert", __doc__)
+    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="name such as BUSI; --list shows all")
+    parser.add_argument("source", metavar="SOURCE", nargs="?", type=Path, help="downloaded folder or zip")
+    parser.add_argument("--list", action="store_true", help="show the data sets, their licences and what to download")
+    parser.add_argument("--name", default="", help="full name of the raw folder, such as Dataset510_Mine")
+    parser.add_argument(
+        "--fit-masks", action="store_true", help="take masks of another size than their image, resized (nearest)"
+    )
+    parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
+    return run_command(parser, _run, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from dataset_conversion.common import CONVERTERS, Options, convert
+
+    if options.list:
+        for name in CONVERTERS.names():
+            print("\n".join(_describe_facts(name, CONVERTERS[name].facts)))
+        return
+    if options.dataset is None:
+        raise UsageError(f"Name a data set ({', '.join(CONVERTERS.names())}) and its SOURCE, or use --list.")
+    converter = CONVERTERS[options.dataset]
+    if options.source is None:
+        raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}.")
+    choice = Options(name=options.name, fit_masks=options.fit_masks, workers=options.workers)
+    print("\n".join(_describe(convert(options.dataset, options.source, choice), options.name or options.dataset)))
+
+
+def _describe_facts(name: str, facts: "Facts") -> Iterator[str]:
+    yield f"{name} ({facts.dataset}): {facts.title}"
+    yield f"  holds     {_counts(facts.expected) if facts.expected else 'any number of images'}"
+    yield f"  split     {facts.split_rule}"
+    yield f"  licence   {facts.licence}"
+    yield f"  home      {facts.home}"
+    yield f"  download  {facts.download}"
+    if facts.citation:
+        yield f"  cite      {facts.citation}"
+
+
+def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
+    """The lines to print; ``name`` is how the next command calls the data set."""
+    yield f"Found {sum(report.found.values())} images in {report.source}: {_counts(report.found)}."
+    for difference in report.differences:
+        yield f"  differs from the whole data set: {difference}"
+    if report.merged:
+        yield from _block("Merged the masks of", [f"{case} ({number} masks)" for case, number in report.merged.items()])
+    if report.fitted:
+        yield from _block("Resized the masks of", report.fitted)
+    if report.empty_masks:
+        yield from _block("Kept with an EMPTY mask", report.empty_masks)
+    yield from _describe_left_out(report)
+    if report.duplicates:
+        yield from _block("Same picture in", [" = ".join(ids) for ids in report.duplicates], "set")
+        yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group together"
+    if report.contradictions:
+        pairs = [" and ".join(pair) for pair in report.contradictions]
+        yield from _block("Same picture with TWO CLASSES in", pairs, "pair")
+    yield from (f"Note: {note}." for note in report.notes)
+    verb = "Replaced the earlier conversion:" if report.replaced else "Wrote"
+    yield f"{verb} {sum(report.converted.values())} cases ({_counts(report.converted)}) in {report.folder}"
+    yield f"Next: htunet_plan_and_preprocess -d {name}"
+
+
+def _describe_left_out(report: "ConversionReport") -> Iterator[str]:
+    """One line for each file, or one for many files with the same reason."""
+    if not report.left_out:
+        return
+    yield f"Left out {len(report.left_out)} (all in {report.folder / 'left_out.csv'}):"
+    by_reason = Counter(one.reason for one in report.left_out)
+    for reason, number in by_reason.items():
+        sources = [one.source for one in report.left_out if one.reason == reason]
+        names = ", ".join(sources[:3]) + (", ..." if number > 3 else "")
+        yield f"  {number} x {reason}: {names}"
+
+
+def _block(title: str, names: Sequence[str], unit: str = "case") -> Iterator[str]:
+    yield f"{title} {len(names)} {unit}{'s' if len(names) > 1 else ''}:"
+    yield from (f"  {name}" for name in names[:SHOWN])
+    if len(names) > SHOWN:
+        yield f"  and {len(names) - SHOWN} more"
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {kind}" for kind, number in counts.items())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
