@@ -1,0 +1,82 @@
+"""What the documentation says is so: links lead somewhere, commands and options exist, the reference is current."""
+
+import re
+import shlex
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("benchmarks", "dataset_conversion", "documentation", "htunet", "results_template")
+PAGES = [*sorted(ROOT.glob("*.md")), *(page for folder in FOLDERS for page in sorted((ROOT / folder).rglob("*.md")))]
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def load(path: Path) -> ModuleType:
+    spec = spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+MAKE_REFERENCE = load(ROOT / "documentation" / "make_reference.py")
+COMMANDS = {f"htunet_{name}" for name in MAKE_REFERENCE.command_names()}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that a page's headings get: lower case, punctuation gone, blanks to hyphens."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        goal = page.parent / file if file else page
+        assert goal.exists(), f"{relative(page)} links to {target}, which does not exist"
+        assert not anchor or anchor in anchors(goal.read_text(encoding="utf-8")), f"{relative(page)}: no #{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_command_named_in_the_documentation_exists(page: Path) -> None:
+    roots = {"htunet_raw", "htunet_preprocessed", "htunet_results", "htunet_weights", "htunet_data"}
+    planned = set(re.findall(r"`(htunet_\w+)`[^|\n]*\|[^|\n]*\bplanned\b", page.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\bhtunet_[a-z_]+\b", page.read_text(encoding="utf-8")))
+    assert named - roots - planned <= COMMANDS
+
+
+def shell_lines() -> list[tuple[str, str]]:
+    """(page, line) of every line in a shell block that starts with one of our commands."""
+    found = []
+    for page in PAGES:
+        for language, block in FENCE.findall(page.read_text(encoding="utf-8")):
+            lines = block.replace("\\\n", " ").splitlines() if language in ("bash", "sh", "console") else []
+            found += [(relative(page), line.strip()) for line in lines if line.strip().startswith("htunet_")]
+    return found
+
+
+@pytest.mark.parametrize(("page", "line"), shell_lines())
+def test_every_example_can_be_parsed(page: str, line: str) -> None:
+    words = shlex.split(line, comments=True)
+    parser = MAKE_REFERENCE.parser_of(words[0].removeprefix("htunet_"))
+    try:
+        parser.parse_args(words[1:])
+    except SystemExit:
+        pytest.fail(f"{page}: {words[0]} does not understand: {line}")
+
+
+def test_the_reference_of_the_commands_is_current() -> None:
+    written = MAKE_REFERENCE.TARGET.read_text(encoding="utf-8")
+    assert written == MAKE_REFERENCE.reference(), "run .venv/bin/python documentation/make_reference.py"
