@@ -24,10 +24,12 @@ Positions = NDArray[np.intp]
 """Flat indices of pixels in an outline that is padded with REACH empty columns on either side."""
 
 UNIT = (1.0, 1.0)
-FEW = 2_000
+FEW = 1_600
 """Outline pixels up to which a tree of points beats a sweep over the image (measured, benchmarks/metrics_speed.py)."""
 REACH = 12
 """Columns to either side that the sweep looks at before it hands the remaining pixels over."""
+SAMPLE = 100
+"""Positions that tell whether a sweep is worth it."""
 NOWHERE = 1 << 24
 """A row farther away than any image is high."""
 
@@ -126,43 +128,49 @@ def _by_tree(points: Values, targets: Values) -> Values:
 
 
 def _by_sweep(at: Positions, border: Mask, spacing: tuple[float, float]) -> Values:
-    """Distance from each position to the nearest True pixel of ``border``: along columns first, then sideways.
-
-    A position is settled once the columns that were not looked at yet are farther away than what it has.
-    """
-    along = _squared_along_columns(border, spacing[0]).ravel()
-    found = along[at]
+    """Distance from each position to the nearest True pixel of ``border``, for many positions."""
+    along = _rows_away(border).ravel()
     reach = (REACH * spacing[1]) ** 2
-    if 2 * np.count_nonzero(found > reach) > len(found):  # mostly far away: looking nearby first would be in vain
+    sample = _sweep(along, at[:: 1 + len(at) // SAMPLE], spacing)
+    if np.median(sample) > reach:  # mostly far away: looking nearby first would be in vain
         return _far_away(at, border, spacing)
+    squared = _sweep(along, at, spacing)
+    result = np.sqrt(squared)
+    far = squared > reach
+    if far.any():
+        result[far] = _far_away(at[far], border, spacing)
+    return result
+
+
+def _sweep(along: NDArray[np.int32], at: Positions, spacing: tuple[float, float]) -> Values:
+    """Squared distance to the nearest pixel; exact where it is at most REACH columns, too large beyond.
+
+    ``along`` holds the distances within each column, in rows. A position is settled once the columns that were not
+    looked at yet are farther away than what it has.
+    """
+    found = (along[at] * np.float64(spacing[0])) ** 2
     result = found.copy()
     unsettled = np.arange(len(at))
     for step in range(1, REACH + 1):
         aside = (step * spacing[1]) ** 2
         still = np.flatnonzero(found > aside)
-        unsettled, found, at = unsettled[still], found[still], at[still]
-        sideways = np.minimum(along[at - step], along[at + step])
-        sideways += aside
-        np.minimum(found, sideways, out=found)
-        result[unsettled] = found
         if len(still) == 0:
             break
-    np.sqrt(result, out=result)
-    far = found > reach
-    if far.any():
-        result[unsettled[far]] = _far_away(at[far], border, spacing)
+        unsettled, found, at = unsettled[still], found[still], at[still]
+        sideways = np.minimum(along[at - step], along[at + step]) * np.float64(spacing[0])
+        found = np.minimum(found, sideways**2 + aside)
+        result[unsettled] = found
     return result
 
 
-def _squared_along_columns(border: Mask, row_size: float) -> Values:
-    """(H, W) squared distance to the nearest True pixel of the same column; huge where the column has none."""
+def _rows_away(border: Mask) -> NDArray[np.int32]:
+    """(H, W) rows to the nearest True pixel of the same column; more than any image has where there is none."""
     rows = np.arange(len(border), dtype=np.int32)[:, None]
     above = np.where(border, rows, np.int32(-NOWHERE))
     below = np.where(border, rows, np.int32(NOWHERE))[::-1]
     np.maximum.accumulate(above, axis=0, out=above)
     np.minimum.accumulate(below, axis=0, out=below)
-    distance = np.minimum(rows - above, below[::-1] - rows) * np.float64(row_size)
-    return np.multiply(distance, distance, out=distance)
+    return np.minimum(rows - above, below[::-1] - rows)
 
 
 def _far_away(at: Positions, border: Mask, spacing: tuple[float, float]) -> Values:
@@ -171,7 +179,9 @@ def _far_away(at: Positions, border: Mask, spacing: tuple[float, float]) -> Valu
     targets = np.flatnonzero(border)
     if len(at) + len(targets) <= FEW:
         return _by_tree(_points(at, width, spacing), _points(targets, width, spacing))
-    nearest = distance_transform_edt(~border, sampling=spacing, return_distances=False, return_indices=True)
+    outside = ~border[:, REACH:-REACH]
+    nearest = distance_transform_edt(outside, sampling=spacing, return_distances=False, return_indices=True)
     rows, columns = np.divmod(at, width)
-    nearest_row, nearest_column = nearest.reshape(2, -1)[:, at]
+    columns -= REACH
+    nearest_row, nearest_column = nearest.reshape(2, -1)[:, rows * outside.shape[1] + columns]
     return np.hypot((nearest_row - rows) * spacing[0], (nearest_column - columns) * spacing[1])

@@ -1,0 +1,75 @@
+"""What a method has to beat: predictions that never look at the image, scored on the same test part."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.raw import read_raw
+from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.segmentation import PENALISE, check_policy, score_mask
+from htunet.evaluation.summary import INPUT, CaseScore, Summary
+from htunet.paths import DatasetPaths
+
+ALL_BACKGROUND, MEAN_MASK = "all background", "mean training mask"
+THRESHOLDS = np.arange(1, 20) / 20
+CHUNK = 64
+Masks = NDArray[np.uint8]
+
+
+def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str = PENALISE) -> dict[str, Summary]:
+    """Two summaries at the network's input size: nothing predicted, and the same mean mask for every image.
+
+    The mean mask is where at least a share of the training masks has the label; the share is the one of 0.05, 0.10 ..
+    0.95 with the best mean Dice on the training masks. Test masks take no part in it.
+    """
+    check_policy(policy)
+    labels = sorted(set(read_raw(dataset).info.labels.values()) - {0})
+    arrays = PreprocessedDataset(dataset.plan_folder(plan))
+    train, test = (split_part(dataset, fold, part) for part in ("train", "test"))
+    masks = {label: mean_mask(arrays.masks, arrays.rows(train), label) for label in labels}
+    predictions = {ALL_BACKGROUND: {k: np.zeros_like(mask) for k, mask in masks.items()}, MEAN_MASK: masks}
+    about = {"dataset": dataset.name, "plan": plan, "fold": fold}
+    return {
+        name: Summary(
+            identity=about | {"method": name}, policy=policy, scores=tuple(_scores(arrays, test, predictions[name]))
+        )
+        for name in predictions
+    }
+
+
+def mean_mask(masks: Masks, rows: list[int], label: int) -> NDArray[np.bool_]:
+    """(H, W) pixels that carry ``label`` in the share of the training masks that gives the best training Dice."""
+    share = sum(np.count_nonzero(chunk == label, axis=0) for chunk in _chunks(masks, rows)) / len(rows)
+    candidates = np.stack([(share >= threshold).ravel() for threshold in THRESHOLDS]).astype(np.float32)
+    sizes = candidates.sum(axis=1)
+    total = np.zeros(len(THRESHOLDS))
+    for chunk in _chunks(masks, rows):
+        found = (chunk == label).reshape(len(chunk), -1).astype(np.float32)
+        both = found.sum(axis=1)[:, None] + sizes
+        shared = found @ candidates.T
+        total += np.where(both > 0, 2 * shared / np.maximum(both, 1), 1.0).sum(axis=0)
+    best = candidates[int(np.argmax(total))]
+    return best.reshape(masks.shape[1:]).astype(bool)
+
+
+def _chunks(masks: Masks, rows: list[int]) -> Iterator[Masks]:
+    for start in range(0, len(rows), CHUNK):
+        yield masks[rows[start : start + CHUNK]]
+
+
+def _scores(
+    arrays: PreprocessedDataset, ids: list[str], prediction: dict[int, NDArray[np.bool_]]
+) -> Iterator[CaseScore]:
+    for case, row in zip(ids, arrays.rows(ids), strict=True):
+        about = arrays.cases[row]
+        for label, mask in prediction.items():
+            yield CaseScore(
+                case=case,
+                label=label,
+                resolution=INPUT,
+                score=score_mask(mask, arrays.masks[row] == label),
+                class_name=about.class_name,
+                group=about.group,
+            )

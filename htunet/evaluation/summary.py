@@ -1,0 +1,214 @@
+"""What an evaluation found, as summary.json (nnU-Net's keys, and ours beside them) and as one tidy CSV.
+
+nnU-Net's keys (``foreground_mean``, ``mean``, ``metric_per_case``) keep nnU-Net's meaning: the original resolution,
+and no value (null) where prediction and reference are both empty. All of ours is under the key ``htunet``.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.evaluation.overlap import Counts
+from htunet.evaluation.segmentation import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, POLICIES, LabelScore
+from htunet.evaluation.statistics import Mean, bootstrap_means
+from htunet.files import write_csv, write_json
+from htunet.reproducibility import provenance
+
+FORMAT = 1
+INPUT, ORIGINAL = "input_size", "original_size"
+RESOLUTIONS = {
+    INPUT: "the network's input size, distances in its pixels: the paper's figures",
+    ORIGINAL: "the original image size, distances in its pixels, and in millimetres (_mm) where the spacing is known",
+}
+MILLIMETRES = ("hd95", "asd")
+COLUMNS = (*METRICS, *(f"{name}_mm" for name in MILLIMETRES))
+KEYS = {"dice": "Dice", "iou": "IoU"} | {
+    name: name.replace("hd95", "HD95").replace("asd", "ASD") for name in COLUMNS[2:]
+}
+"""How summary.json spells each column."""
+PER_CASE_IDENTITY = ("dataset", "method", "plan", "fold", "seed")
+PER_CASE_COLUMNS = (*PER_CASE_IDENTITY, "case", "class", "group", "label", "resolution", *COLUMNS, "missed")
+NNUNET_METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseScore:
+    """One label of one case at one resolution."""
+
+    case: str
+    label: int
+    resolution: str
+    score: LabelScore
+    class_name: str = ""
+    group: str = ""
+    spacing_mm: float | None = None
+    prediction_file: str = ""
+    reference_file: str = ""
+
+    def values(self, policy: str) -> dict[str, float]:
+        """The metrics of ``COLUMNS`` under a policy; NaN where there is no value."""
+        pixels = self.score.values(policy)
+        known = self.spacing_mm if self.resolution == ORIGINAL and self.spacing_mm is not None else math.nan
+        return pixels | {f"{name}_mm": pixels[name] * known for name in MILLIMETRES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """All scores of one run's test part, or of two folders, with the policy for empty masks."""
+
+    identity: Mapping[str, Any]
+    """What was evaluated: dataset, method, plan, fold, seed, weights, settings and so on; strict JSON."""
+    policy: str
+    scores: tuple[CaseScore, ...]
+    notes: tuple[str, ...] = field(default=())
+    """What a reader should know, such as masks read as 0/1 that were 0/255."""
+
+    @property
+    def resolutions(self) -> list[str]:
+        return [name for name in RESOLUTIONS if any(row.resolution == name for row in self.scores)]
+
+    def at(self, resolution: str) -> list[CaseScore]:
+        return [row for row in self.scores if row.resolution == resolution]
+
+    def case_values(self, resolution: str) -> tuple[list[CaseScore], NDArray[np.float64]]:
+        """One row per case: its first score (for names and groups) and the (N, M) means over its labels.
+
+        A label without a value is left out of its case's mean; NaN where no label has one.
+        """
+        cases: dict[str, list[CaseScore]] = {}
+        for row in self.at(resolution):
+            cases.setdefault(row.case, []).append(row)
+        values = [_nanmean([list(row.values(self.policy).values()) for row in rows]) for rows in cases.values()]
+        return [rows[0] for rows in cases.values()], np.array(values).reshape(len(cases), len(COLUMNS))
+
+    def means(self, resolution: str, label: int | None = None) -> dict[str, Mean]:
+        """Mean over cases with its interval for each of ``COLUMNS``; of one label, or of the cases' means."""
+        if label is None:
+            rows, values = self.case_values(resolution)
+        else:
+            rows = [row for row in self.at(resolution) if row.label == label]
+            values = np.array([list(row.values(self.policy).values()) for row in rows])
+        groups = [row.group for row in rows]
+        return dict(zip(COLUMNS, bootstrap_means(values, groups), strict=True))
+
+    def empty(self, resolution: str) -> dict[str, list[str]]:
+        """The names of the cases with an empty mask, by which one is empty."""
+        found: dict[str, list[str]] = {EMPTY_PREDICTION: [], EMPTY_REFERENCE: [], BOTH_EMPTY: []}
+        several = len({row.label for row in self.scores}) > 1
+        for row in self.at(resolution):
+            if row.score.empty:
+                found[row.score.empty].append(f"{row.case} (label {row.label})" if several else row.case)
+        return found
+
+
+def write_summary(summary: Summary, folder: Path) -> None:
+    """Write ``per_case.csv`` and, last, ``summary.json`` into ``folder``."""
+    write_csv(folder / "per_case.csv", PER_CASE_COLUMNS, per_case_rows(summary))
+    write_json(folder / "summary.json", summary_content(summary))
+
+
+def per_case_rows(summary: Summary) -> Iterator[dict[str, Any]]:
+    """One row per case, label and resolution; an empty cell where there is no value."""
+    identity = {name: summary.identity.get(name, "") for name in PER_CASE_IDENTITY}
+    for row in summary.scores:
+        values = {name: "" if math.isnan(v) else repr(v) for name, v in row.values(summary.policy).items()}
+        about = {"case": row.case, "class": row.class_name, "group": row.group, "label": row.label}
+        yield identity | about | {"resolution": row.resolution} | values | {"missed": row.score.empty}
+
+
+def summary_content(summary: Summary) -> dict[str, Any]:
+    """The content of summary.json: strict JSON, null where there is no value."""
+    labels = sorted({row.label for row in summary.scores})
+    original = summary.at(ORIGINAL)
+    by_label = {
+        label: [_nnunet_metrics(row.score.counts) for row in original if row.label == label] for label in labels
+    }
+    mean = {label: _mean_of(by_label[label]) for label in labels}
+    return {
+        "foreground_mean": {name: _plain_mean([mean[label][name] for label in labels]) for name in NNUNET_METRICS},
+        "mean": {str(label): mean[label] for label in labels},
+        "metric_per_case": _per_case(summary),
+        "htunet": {
+            "format": FORMAT,
+            **summary.identity,
+            "policy": summary.policy,
+            "policy_means": POLICIES[summary.policy],
+            "n_cases": len({row.case for row in summary.scores}),
+            "empty": {name: summary.empty(name) for name in summary.resolutions},
+            "means": {name: _means(summary.means(name)) for name in summary.resolutions},
+            "means_by_label": {
+                name: {str(label): _means(summary.means(name, label)) for label in labels}
+                for name in summary.resolutions
+            },
+            "resolutions": {name: RESOLUTIONS[name] for name in summary.resolutions},
+            "notes": list(summary.notes),
+            "evaluated_with": provenance(),
+        },
+    }
+
+
+def _per_case(summary: Summary) -> list[dict[str, Any]]:
+    cases: dict[str, dict[str, Any]] = {}
+    for row in (*summary.at(ORIGINAL), *summary.at(INPUT)):
+        entry = cases.setdefault(row.case, _case_entry(row))
+        if row.resolution == ORIGINAL:
+            entry["metrics"][str(row.label)] = _nnunet_metrics(row.score.counts)
+        own = entry["htunet"].setdefault(row.resolution, {})
+        values = {KEYS[name]: _null(value) for name, value in row.values(summary.policy).items()}
+        own[str(row.label)] = values | {"empty": row.score.empty or None}
+    return list(cases.values())
+
+
+def _case_entry(row: CaseScore) -> dict[str, Any]:
+    about = {"case": row.case, "class": row.class_name, "group": row.group, "spacing_mm": row.spacing_mm}
+    return {
+        "metrics": {},
+        "prediction_file": row.prediction_file,
+        "reference_file": row.reference_file,
+        "htunet": about,
+    }
+
+
+def _nnunet_metrics(counts: Counts) -> dict[str, Any]:
+    """nnU-Net's eight metrics of one case with nnU-Net's rule: no Dice and no IoU where both masks are empty."""
+    both_empty = counts.n_pred == 0 and counts.n_ref == 0
+    return {
+        "Dice": None if both_empty else counts.dice,
+        "FN": counts.fn,
+        "FP": counts.fp,
+        "IoU": None if both_empty else counts.iou,
+        "TN": counts.tn,
+        "TP": counts.tp,
+        "n_pred": counts.n_pred,
+        "n_ref": counts.n_ref,
+    }
+
+
+def _mean_of(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Mean over the cases that have a value, as nnU-Net's ``mean``."""
+    known = {name: [float(case[name]) for case in metrics if case[name] is not None] for name in NNUNET_METRICS}
+    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
+
+
+def _plain_mean(values: Sequence[float | None]) -> float | None:
+    """As nnU-Net's ``foreground_mean``: no value as soon as one label has none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known and len(known) == len(values) else None
+
+
+def _nanmean(rows: Sequence[Sequence[float]]) -> list[float]:
+    columns = (np.array(column) for column in zip(*rows, strict=True))
+    return [float(c[~np.isnan(c)].mean()) if (~np.isnan(c)).any() else math.nan for c in columns]
+
+
+def _means(means: Mapping[str, Mean]) -> dict[str, Any]:
+    return {KEYS[name]: asdict(mean) for name, mean in means.items()}
+
+
+def _null(value: float) -> float | None:
+    return None if math.isnan(value) else value
