@@ -67,8 +67,10 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def at_module_level(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """The imports that run when the module is imported."""
+    """The imports that run when the module is imported, so not those below ``if TYPE_CHECKING``."""
     for node in tree.body:
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.Import | ast.ImportFrom | ast.If | ast.Try | ast.With):
             yield from imports(node)
 
