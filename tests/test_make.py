@@ -14,7 +14,10 @@ case "$*" in
   --version) echo "Python $VERSION" ;;
   *print*) echo "$VERSION" ;;
   *sys.exit*) [ "$VERSION" = 3.12.0 ] || [ "$VERSION" = 3.13.0 ] ;;
-  "-m venv --clear .venv") mkdir -p .venv/bin; sed "s/[$]VERSION/$VERSION/g" "$0" > .venv/bin/python; chmod +x .venv/bin/python ;;
+  "-m venv --clear .venv")
+    mkdir -p .venv/bin
+    sed "s/[$]VERSION/$VERSION/g" "$0" > .venv/bin/python
+    chmod +x .venv/bin/python ;;
   *install*) exit "$PIP_EXITS" ;;
   *pytest*) echo "tests ran" ;;
 esac
