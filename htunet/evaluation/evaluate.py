@@ -1,11 +1,8 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-import multiprocessing
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +17,10 @@ from htunet.errors import HtunetError
 from htunet.evaluation.segmentation import PENALISE, LabelScore, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_json
+from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths
 
 Labels = NDArray[np.uint8]
-MANY = 400
-"""Pairs from which on starting processes costs less than it saves."""
 LOSSY = (".jpg", ".jpeg")
 SETTINGS = ("task", "num_epochs", "trainable_parameters", "weights")
 
@@ -114,19 +110,14 @@ def split_part(dataset: DatasetPaths, fold: int, part: str) -> list[str]:
 
 
 def score_pairs(pairs: Sequence[Pair], labels: list[int], workers: int | None = None) -> list[CaseScore]:
-    """Score every pair, in their order; over processes where there are many (``workers`` None: as many as cores)."""
-    workers = workers if workers is not None else (os.cpu_count() or 1)
-    if len(pairs) < MANY or workers < 2:
-        results: Iterable[list[CaseScore]] = map(_score_pair, pairs, repeat(labels))
-        return _collect(results, len(pairs))
-    # spawned, not forked: a fork of a process with threads (as torch starts them) may hang
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        return _collect(pool.map(_score_pair, pairs, repeat(labels), chunksize=16), len(pairs))
-
-
-def _collect(results: Iterable[list[CaseScore]], total: int) -> list[CaseScore]:
-    progress = tqdm(results, total=total, desc="scoring", unit="mask", disable=None)
-    return [row for rows in progress for row in rows]
+    """Score every pair, in their order; ``workers`` None: processes where there are many pairs, else none."""
+    results = parallel_map(
+        partial(_score_pair, labels),
+        pairs,
+        workers=suitable_workers(len(pairs), workers),
+        name=lambda pair: str(pair.prediction),
+    )
+    return [row for rows in tqdm(results, total=len(pairs), desc="scoring", unit="mask", disable=None) for row in rows]
 
 
 def _run_pairs(run: RunPaths, raw: RawDataset, ids: list[str]) -> list[Pair]:
@@ -161,7 +152,7 @@ def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, 
     )
 
 
-def _score_pair(pair: Pair, labels: list[int]) -> list[CaseScore]:
+def _score_pair(labels: list[int], pair: Pair) -> list[CaseScore]:
     prediction = read_labels(pair.prediction)
     reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
     found = _checked_score(prediction, reference, labels, pair.prediction)
@@ -227,10 +218,17 @@ def _read_folder(found: Mapping[str, Path], stems: Sequence[str], what: str) -> 
 def _folder_rows(
     stem: str, prediction: Labels, reference: Labels, labels: list[int], paths: tuple[Path, Path]
 ) -> list[CaseScore]:
-    names = {"prediction_file": paths[0].name, "reference_file": paths[1].name}
     found = _checked_score(prediction, reference, labels, paths[0])
     return [
-        CaseScore(case=stem, label=label, resolution=ORIGINAL, score=result, **names) for label, result in found.items()
+        CaseScore(
+            case=stem,
+            label=label,
+            resolution=ORIGINAL,
+            score=result,
+            prediction_file=paths[0].name,
+            reference_file=paths[1].name,
+        )
+        for label, result in found.items()
     ]
 
 

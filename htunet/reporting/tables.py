@@ -1,0 +1,220 @@
+"""One row per method and data set from the summaries of its runs, with the paper's figures beside it."""
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from htunet.evaluation.segmentation import METRICS, PENALISE
+from htunet.evaluation.summary import INPUT, KEYS
+from htunet.files import write_text
+from htunet.paths import DatasetPaths
+from htunet.reporting import paper
+from htunet.reporting.paper import PaperFigures, segmentation_figures
+
+MAIN = ("dice", "iou", "hd95", "asd")
+"""The four metrics of the paper's tables, in its order."""
+PERCENT = ("dice", "iou")
+HEADINGS = {"dice": "Dice %", "iou": "IoU %", "hd95": "HD95 px", "asd": "ASD px"}
+RANDOM = "random weights"
+BASELINE = "trivial baseline"
+EXPLANATIONS = {
+    RANDOM: "the figures test the program and say nothing about the method",
+    BASELINE: "never looks at the image",
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds, and the sample standard deviation over them (None: one seed)."""
+
+    mean: float | None
+    std: float | None
+
+    def text(self, decimals: int = 2, plus_minus: str = "±") -> str:
+        """``81.19 ± 0.42``; ``-`` where there is no value."""
+        if self.mean is None:
+            return "-"
+        spread = "" if self.std is None else f" {plus_minus} {self.std:.{decimals}f}"
+        return f"{self.mean:.{decimals}f}{spread}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One method on one data set. Dice and IoU in percent; distances in pixels of the network's input."""
+
+    dataset: str
+    method: str
+    plan: str
+    folds: tuple[int, ...]
+    seeds: tuple[int, ...]
+    n_runs: int
+    n_cases: int
+    """Test cases, over all runs."""
+    n_missed: int
+    """Of them with an empty prediction where the reference has pixels."""
+    policy: str
+    trainable_parameters: int | None
+    figures: Mapping[str, Spread]
+    """One for each of ``METRICS``."""
+    paper: PaperFigures | None
+    marks: tuple[str, ...]
+    """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
+
+
+def table_rows(contents: Iterable[Mapping[str, Any]], baselines: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
+    """Rows from the contents of summary.json files; runs that differ only in seed and fold share a row.
+
+    ``baselines`` are contents of trivial baselines; they follow the methods of their data set.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for content in (*contents, *baselines):
+        groups.setdefault(_group_key(content["htunet"]), []).append(content["htunet"])
+    rows = [_row(members) for members in groups.values()]
+    return sorted(rows, key=_order)
+
+
+def _group_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
+    weights = own.get("weights") or {}
+    return (
+        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own["policy"]),
+        *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters")),
+    )
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
+    known = [*paper.METHODS, *paper.ADAPTERS]
+    place = known.index(row.method) if row.method in known else len(known)
+    return row.dataset, BASELINE in row.marks, place, row.method, row.plan, row.marks
+
+
+def _row(members: Sequence[Mapping[str, Any]]) -> Row:
+    first = members[0]
+    seeds = tuple(sorted({own["seed"] for own in members if "seed" in own}))
+    short = DatasetPaths(first["dataset"]).short_name
+    return Row(
+        dataset=first["dataset"],
+        method=first["method"],
+        plan=first["plan"],
+        folds=tuple(sorted({own["fold"] for own in members})),
+        seeds=seeds,
+        n_runs=len(members),
+        n_cases=sum(own["n_cases"] for own in members),
+        n_missed=sum(len(own["empty"][INPUT]["prediction"]) for own in members),
+        policy=first["policy"],
+        trainable_parameters=first.get("trainable_parameters"),
+        figures={name: _spread(members, name) for name in METRICS},
+        paper=segmentation_figures(short, first["method"]),
+        marks=tuple(_marks(members, len(seeds))),
+    )
+
+
+def _spread(members: Sequence[Mapping[str, Any]], name: str) -> Spread:
+    """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
+    by_seed: dict[Any, list[float]] = {}
+    for own in members:
+        mean = own["means"][INPUT][KEYS[name]]["mean"]
+        if mean is not None:
+            by_seed.setdefault(own.get("seed"), []).append(mean * (100 if name in PERCENT else 1))
+    means = [statistics.fmean(values) for values in by_seed.values()]
+    if not means:
+        return Spread(None, None)
+    return Spread(statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None)
+
+
+def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
+    first = members[0]
+    policy = [f"policy {first['policy']}"] * (first["policy"] != PENALISE)
+    if "weights" not in first:
+        return [BASELINE, *policy]
+    epochs = {own.get("epochs") or own["num_epochs"] for own in members}
+    fewer = f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs"
+    folds = sorted({own["fold"] for own in members})
+    candidates = {
+        RANDOM: first["weights"]["source"] == "random",
+        f"plan {first['plan']}": first["plan"] != paper.PLAN,
+        fewer: min(epochs) < paper.EPOCHS,
+        f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
+        f"folds {', '.join(map(str, folds))}": folds != [0],
+    }
+    return [mark for mark, applies in candidates.items() if applies] + policy
+
+
+def _span(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low}-{high}"
+
+
+def parameters_text(row: Row) -> str:
+    """Trainable parameters as the paper prints them: ``4.1 M``, ``7.7 K``; ``-`` where there are none."""
+    number = row.trainable_parameters
+    if number is None:
+        return "-"
+    return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.1f} K"
+
+
+def as_csv(rows: Sequence[Row]) -> str:
+    """One line per row, every figure with its standard deviation and the paper's."""
+    fields = ("dataset", "method", "plan", "folds", "seeds", "n_runs", "n_cases", "n_missed", "policy")
+    figures = [f"{name}{end}" for name in METRICS for end in ("", "_std")]
+    columns = [*fields, "trainable_parameters", *figures, *(f"paper_{name}" for name in MAIN), "marks"]
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        entry = {name: getattr(row, name) for name in (*fields, "trainable_parameters")}
+        entry |= {"folds": " ".join(map(str, row.folds)), "seeds": " ".join(map(str, row.seeds))}
+        for name in METRICS:
+            entry |= {name: row.figures[name].mean, f"{name}_std": row.figures[name].std}
+        entry |= {f"paper_{name}": getattr(row.paper, name, None) for name in MAIN}
+        writer.writerow(entry | {"marks": "; ".join(row.marks)})
+    return stream.getvalue()
+
+
+def cells(row: Row, plus_minus: str = "±") -> list[str]:
+    """The texts of one row below ``headings``; the paper's figure follows ours."""
+    figures = []
+    for name in MAIN:
+        theirs = getattr(row.paper, name, None)
+        figures += [row.figures[name].text(plus_minus=plus_minus), "-" if theirs is None else f"{theirs:.2f}"]
+    seeds = ", ".join(map(str, row.seeds)) or "-"
+    return [row.method, parameters_text(row), *figures, seeds, f"{row.n_missed}/{row.n_cases}", "; ".join(row.marks)]
+
+
+def headings() -> list[str]:
+    """The columns of the printed tables."""
+    figures = [heading for name in MAIN for heading in (HEADINGS[name], "paper")]
+    return ["Method", "Trained", *figures, "Seeds", "Missed", "Notes"]
+
+
+def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Rows of each data set, in the order of ``rows``."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.dataset, []).append(row)
+    return groups
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What stands below a table of these rows: how to read it, and the marks that need more than a word."""
+    lines = [
+        "Mean over seeds ± standard deviation over them, at the network's input size. Missed: test cases with an empty "
+        f"prediction. Paper: {paper.PAPER}.",
+    ]
+    marks = {mark for row in rows for mark in row.marks}
+    return lines + [f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks]
+
+
+def write_tables(folder: Path, rows: Sequence[Row]) -> list[Path]:
+    """Write ``segmentation.csv``, ``segmentation.md`` and ``segmentation.tex`` into ``folder``; return their paths."""
+    from htunet.reporting.table_formats import as_latex, as_markdown
+
+    contents = {"csv": as_csv(rows), "md": as_markdown(rows), "tex": as_latex(rows)}
+    paths = [folder / f"segmentation.{ending}" for ending in contents]
+    for path, text in zip(paths, contents.values(), strict=True):
+        write_text(path, text)
+    return paths
