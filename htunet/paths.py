@@ -78,6 +78,11 @@ class DatasetPaths:
     def splits_json(self) -> Path:
         return self.preprocessed / "splits_final.json"
 
+    @property
+    def splits_made_json(self) -> Path:
+        """How ``splits_final.json`` was made, to tell it from one that the user wrote."""
+        return self.preprocessed / "splits_made.json"
+
     def plan_folder(self, plan: str) -> Path:
         """Arrays of one plan: ``images.npy``, ``masks.npy``, ``cases.csv``."""
         return self.preprocessed / plan

@@ -1,17 +1,15 @@
 """Which case is for training, validation and test. Exact integers, the same on every machine and for every case order.
 
 The cases are dealt into blocks (ten for the rules 8:1:1 and 9:1, five for 8:2) whose sizes make fold 0 the paper's
-split (Table I); fold k takes block k where fold 0 takes block 0. Written as nnU-Net's ``splits_final.json``.
+split (Table I); fold k takes block k where fold 0 takes block 0.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_json, write_json
 from htunet.reproducibility import derived_seed
 
 PARTS = ("train", "val", "test")
@@ -88,30 +86,6 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
     blocks = deal(pool, sizes, seed)
     folds = tuple(_fold(blocks, k, numbers.makes_test, fixed_test) for k in range(numbers.blocks))
     return Splits(rule, split_by, folds, left_out)
-
-
-def save_splits(path: Path, folds: Sequence[Fold]) -> None:
-    """Write nnU-Net's list of folds; it reads ``train`` and ``val`` of each and passes over ``test``."""
-    write_json(path, list(folds))
-
-
-def load_splits(path: Path) -> list[Fold]:
-    """Read the folds; raises HtunetError when the file is no such list or an id is in two parts of a fold."""
-    content = read_json(path)
-    if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
-        raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
-    folds = [{part: [str(case) for case in fold.get(part, [])] for part in PARTS} for fold in content]
-    for number, fold in enumerate(folds):
-        seen = Counter(case for part in PARTS for case in fold[part])
-        if twice := sorted(case for case, count in seen.items() if count > 1):
-            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one part.")
-    return folds
-
-
-def covers(folds: Sequence[Fold], cases: Iterable[Case]) -> bool:
-    """True when the folds speak of these cases: together they name every one and no other."""
-    named = {case for fold in folds for part in PARTS for case in fold[part]}
-    return named == {case.id for case in cases}
 
 
 def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list[Leak]:

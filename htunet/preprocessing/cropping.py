@@ -1,75 +1,16 @@
-"""Find the insonified field: the picture without the black border and without text and marks that stand in it.
+"""What a plan uses of an image. Decided from the image alone, so that a new image is cropped as a training image is."""
 
-Looks at the image alone, never at a mask, so that a new image is cropped exactly as a training image is.
-"""
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
-
+from htunet.data.field_of_view import Box, insonified_field, whole
+from htunet.data.image_io import UInt8
 from htunet.planning.plans import Plan
-from htunet.preprocessing.geometry import Box, UInt8, whole
-
-BLACK = 3
-"""Gray values up to this are border: deep shadow is only a few steps brighter, and belongs to the picture."""
-CELLS = 192
-"""The image is judged in square cells, this many along its longer side."""
-FILLED = 0.2
-"""A cell with this part of its pixels above BLACK shows something."""
-OVERLAY = 0.05
-"""What is smaller than this part of the largest connected area is an overlay: text, a logo, a gray scale."""
-LEAST = 0.2
-"""A field smaller than this part of the image is taken for a mistake, and the image is left as it is."""
 
 
 def crop_box(image_CHW: UInt8, plan: Plan) -> Box:
-    """What ``plan`` uses of an image (C, H, W): the insonified field, or all of it."""
-    return insonified_field(image_CHW) if plan.crop_border else whole(image_CHW.shape[1:])  # type: ignore[arg-type]
+    """The insonified field of an image (C, H, W) where the plan crops the border, else all of it."""
+    height, width = image_CHW.shape[1:]
+    return insonified_field(image_CHW) if plan.crop_border else whole((height, width))
 
 
-def insonified_field(image_CHW: UInt8) -> Box:
-    """The smallest box around the large connected areas that are not black; the whole image where none is clear.
-
-    A fan or a trapezoid keeps its black corners. Two views side by side are kept both. Never empty.
-    """
-    gray = image_CHW.max(axis=0)
-    height, width = gray.shape
-    cell = max(1, -(-max(height, width) // CELLS))
-    shown = _cells(gray > BLACK, cell) >= 255 * FILLED
-    field = _large_areas(shown)
-    if not field.any():
-        return whole((height, width))
-    top, bottom = _extent(field.any(axis=1), cell, height)
-    left, right = _extent(field.any(axis=0), cell, width)
-    box = Box(top, left, bottom - top, right - left)
-    return box if box.area >= LEAST * height * width else whole((height, width))
-
-
-def border_fraction(image_CHW: UInt8) -> float:
-    """The part of an image's area, 0..1, outside its insonified field."""
-    _, height, width = image_CHW.shape
-    return 1.0 - insonified_field(image_CHW).area / (height * width)
-
-
-def _cells(content: NDArray[np.bool_], cell: int) -> UInt8:
-    """The part of each cell that is True, 0..255; cells at the lower and right edge may be cut."""
-    return np.asarray(Image.fromarray(content.astype(np.uint8) * 255).reduce(cell))
-
-
-def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``shown`` without thin lines and without areas that are small beside the largest one."""
-    # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
-    opened = ndimage.binary_opening(np.pad(shown, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
-    areas, count = ndimage.label(opened)
-    if count == 0:
-        return opened
-    sizes = np.bincount(areas.ravel())
-    sizes[0] = 0
-    return (sizes >= OVERLAY * sizes.max())[areas] & opened
-
-
-def _extent(present: NDArray[np.bool_], cell: int, length: int) -> tuple[int, int]:
-    """First and one past the last pixel of the cells that are present, with one cell of margin."""
-    found = np.flatnonzero(present)
-    return max(0, (int(found[0]) - 1) * cell), min(length, (int(found[-1]) + 2) * cell)
+def lesion_pixels_lost(mask_HW: UInt8, box: Box) -> int:
+    """Pixels of the mask that are not background and lie outside ``box``: no prediction can find them."""
+    return int((mask_HW > 0).sum()) - int((mask_HW[box.rows, box.columns] > 0).sum())

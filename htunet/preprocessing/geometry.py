@@ -4,44 +4,16 @@ The same functions serve training data and new images; they know plans and array
 K scores a pixel, H height, W width. Boxes and placements are (top, left, height, width) in whole pixels.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from htunet.data.field_of_view import Box, whole
+from htunet.data.image_io import UInt8
 from htunet.data.preprocessed import CaseGeometry
 from htunet.planning.plans import LETTERBOX, STRETCH, Plan
 
-UInt8 = NDArray[np.uint8]
 Float32 = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of an image, pixels."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def rows(self) -> slice:
-        return slice(self.top, self.top + self.height)
-
-    @property
-    def columns(self) -> slice:
-        return slice(self.left, self.left + self.width)
-
-    @property
-    def area(self) -> int:
-        return self.height * self.width
-
-
-def whole(hw: tuple[int, int]) -> Box:
-    """The box of an uncropped image of (height, width)."""
-    return Box(0, 0, *hw)
 
 
 def box_of(case: CaseGeometry) -> Box:
@@ -111,7 +83,7 @@ def from_input(scores_KHW: Float32, box: Box, original_hw: tuple[int, int], plan
     return labels
 
 
-def _resized(array: NDArray, size: Box, resample: Image.Resampling) -> NDArray:  # type: ignore[type-arg]
+def _resized(array: NDArray, size: Box, resample: Image.Resampling) -> NDArray:
     """(H, W) to the height and width of ``size``; a copy that may be written to."""
     image = Image.fromarray(np.ascontiguousarray(array))
     return np.array(image.resize((size.width, size.height), resample))

@@ -1,0 +1,251 @@
+"""Verify raw data sets, measure them, plan, split, and preprocess their images for training."""
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError, UsageError
+from htunet.files import exclusive
+from htunet.paths import DatasetPaths, find_dataset, find_runs
+
+if TYPE_CHECKING:
+    from htunet.data.raw import RawDataset
+    from htunet.data.split_files import SettledSplits
+    from htunet.planning.fingerprint import Fingerprint
+    from htunet.planning.planner import Planned
+    from htunet.planning.plans import Plan
+
+SHOWN = 3
+"""Leaking groups and warnings of one kind that are named; the rest is counted."""
+NARROW = 60
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``htunet_plan_and_preprocess``."""
+    parser = make_parser("htunet_plan_and_preprocess", __doc__)
+    parser.add_argument(
+        "-d", "--datasets", metavar="NAME", nargs="+", required=True, help="data sets: BUSI, 503 or Dataset503_BUSI"
+    )
+    parser.add_argument(
+        "--plan",
+        "--plans",
+        dest="plans",
+        metavar="NAME",
+        nargs="+",
+        help="plans to preprocess: paper, adaptive, paper_518 or one of your own (default: paper adaptive)",
+    )
+    parser.add_argument(
+        "--split-by",
+        "--split_by",
+        choices=("image", "group"),
+        help="image: as the paper; group: patients and duplicates stay together (default: as before, first image)",
+    )
+    parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
+    parser.add_argument(
+        "--memory_gb", type=float, help="memory of the device that will train (default: what this machine has free)"
+    )
+    parser.add_argument("--verify_only", action="store_true", help="check the raw folder and write nothing")
+    return run_command(parser, _run, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.workers is not None and options.workers < 0:
+        raise UsageError(f"--workers must be 0 (no extra process) or more, got {options.workers}.")
+    if options.memory_gb is not None and options.memory_gb <= 0:
+        raise UsageError(f"--memory_gb must be above 0, got {options.memory_gb:g}.")
+    for paths in [find_dataset(name) for name in options.datasets]:
+        print(paths.name)
+        if options.verify_only:
+            _verify(_read(paths), options)
+        else:
+            with exclusive(paths.preprocessed, f"The preprocessed folder of {paths.name}"):
+                _prepare(paths, options)
+
+
+def _prepare(paths: DatasetPaths, options: argparse.Namespace) -> None:
+    from htunet.planning.hardware import find_hardware
+    from htunet.planning.planner import DEFAULT_PLANS, check_plan, make_plans
+    from htunet.planning.plans import load_plans, save_plans
+    from htunet.preprocessing.preprocess import preprocess
+
+    raw = _read(paths)
+    fingerprint = _fingerprint(raw, options)
+    before = load_plans(paths.plans_json) if paths.plans_json.exists() else {}
+    chosen = _known_plans(options.plans or DEFAULT_PLANS, before)
+    settled = _split(raw, options)
+    hardware = find_hardware(options.memory_gb)
+    planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
+    for name in chosen:
+        check_plan(planned.plans[name])
+    save_plans(paths.plans_json, planned.plans)
+    _print_plans(paths, planned, chosen)
+    for name in chosen:
+        bar = f"preprocess {name}"
+        workers = _workers(raw, options)
+        made = preprocess(raw, planned.plans[name], fingerprint.raw_sha256, workers=workers, progress=bar)
+        _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
+        if made.losing:
+            _warn(
+                f"the crop leaves lesion pixels out in {len(made.losing)} cases, which no prediction can find: "
+                f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them."
+            )
+    _say("next", _next_command(paths, settled, chosen))
+
+
+def _read(paths: DatasetPaths) -> "RawDataset":
+    from htunet.data.raw import read_raw
+
+    if not paths.raw.is_dir():
+        raise HtunetError(f"{paths.raw} is missing: {paths.name} has no raw folder. Convert it with htunet_convert.")
+    return read_raw(paths)
+
+
+def _workers(raw: "RawDataset", options: argparse.Namespace) -> int:
+    from htunet.parallel import suitable_workers
+
+    return suitable_workers(len(raw.cases), options.workers)
+
+
+def _verify(raw: "RawDataset", options: argparse.Namespace) -> None:
+    from htunet.data.verification import ERROR, raise_for_errors, verify
+
+    problems = verify(raw, workers=_workers(raw, options), progress="verify")
+    warnings = [problem for problem in problems if problem.severity != ERROR]
+    _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {_count(len(warnings), 'warning')}")
+    for kind in dict.fromkeys(problem.kind for problem in warnings):
+        messages = [problem.message for problem in warnings if problem.kind == kind]
+        for message in messages[:SHOWN]:
+            _warn(message)
+        if len(messages) > SHOWN:
+            _warn(f"... and {len(messages) - SHOWN} more of this kind.")
+    raise_for_errors(raw.paths.name, problems)
+
+
+def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "Fingerprint":
+    """The numbers of the data set; verified and measured again only when a file has changed."""
+    from htunet.planning.fingerprint import load_fingerprint, raw_content_hash, save_fingerprint, take_fingerprint
+
+    path = raw.paths.fingerprint_json
+    content = raw_content_hash(raw)
+    found = load_fingerprint(path)
+    if found is not None and found.raw_sha256 == content:
+        _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify_only checks it again)")
+        _say("fingerprint", f"{path} ({_sizes(found)})")
+        return found
+    _verify(raw, options)
+    taken = take_fingerprint(raw, content, workers=_workers(raw, options), progress="fingerprint")
+    save_fingerprint(path, taken)
+    _say("fingerprint", f"{path} ({_sizes(taken)})")
+    return taken
+
+
+def _sizes(fingerprint: "Fingerprint") -> str:
+    return (
+        f"{len(fingerprint.shapes_after_crop)} cases, median {fingerprint.height['median']:.0f} x "
+        f"{fingerprint.width['median']:.0f} pixels, {fingerprint.empty_masks} without a lesion"
+    )
+
+
+def _split(raw: "RawDataset", options: argparse.Namespace) -> "SettledSplits":
+    from htunet.data.split_files import REPLACED, settle_splits
+    from htunet.data.splits import find_leaks
+
+    settled = settle_splits(raw, options.split_by)
+    splits = settled.splits
+    sizes = "/".join(str(len(splits.folds[0][part])) for part in ("train", "val", "test"))
+    folds = _count(len(splits.folds), "fold")
+    rule = f"{splits.rule} by {splits.split_by}, {folds}, fold 0 train/val/test {sizes}"
+    _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
+    if settled.status == REPLACED:
+        runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
+        _warn(
+            f"THE SPLIT HAS CHANGED: {settled.reason}. The one before is kept as {settled.backup}. "
+            f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
+        )
+    if splits.left_out:
+        _warn(f"{_count(len(splits.left_out), 'case')} in no part of the split: {_some(splits.left_out)}.")
+    leaks = find_leaks(raw.cases, splits.folds[0])
+    if leaks:
+        _warn(
+            f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one part of fold 0, so that "
+            f"its test figures are too good. --split-by group keeps groups together."
+        )
+    for leak in leaks[:SHOWN]:
+        _warn(f"  {leak.group}: " + "; ".join(f"{part}: {_some(ids)}" for part, ids in leak.members.items()))
+    return settled
+
+
+def _known_plans(asked: Sequence[str], existing: "dict[str, Plan]") -> list[str]:
+    from htunet.errors import did_you_mean
+    from htunet.planning.planner import PLANNERS
+
+    known = [*PLANNERS, *(name for name in existing if name not in PLANNERS)]
+    for name in asked:
+        if name not in known:
+            raise UsageError(
+                f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your own, "
+                "copy an entry of plans.json under a new name."
+            )
+    return list(dict.fromkeys(asked))
+
+
+def _print_plans(paths: DatasetPaths, planned: "Planned", chosen: Sequence[str]) -> None:
+    _say("plans", f"{paths.plans_json} ({', '.join(planned.plans)})")
+    for name in chosen:
+        origin = " (edited by hand, kept)" if name in planned.edited else ""
+        origin = " (your own)" if name in planned.own else origin
+        print(f"\n  Plan {name}{origin}")
+        _print_decisions(planned.plans[name])
+        for key, (old, new) in planned.changed.get(name, {}).items():
+            _warn(f"{key} was {_word(old)} in the plan before, now {_word(new)}.")
+    print()
+
+
+def _print_decisions(plan: "Plan") -> None:
+    from dataclasses import asdict
+
+    width = max(NARROW, shutil.get_terminal_size((120, 24)).columns)
+    for key, value in asdict(plan).items():
+        if key in plan.because:
+            text = _word(value) if key != "augmentation" else f"{len(value)} settings"
+            head = f"    {key:<15}{text:<21} "
+            print(textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 41))
+
+
+def _next_command(paths: DatasetPaths, settled: "SettledSplits", chosen: Sequence[str]) -> str:
+    if not settled.splits.folds[0]["train"]:
+        return f"{paths.short_name} has test cases only: predict them with a model that another data set trained"
+    option = "" if "paper" in chosen else f" --plan {chosen[0]}"
+    return f"htunet_train {paths.short_name} CLIP_HT fold0{option}"
+
+
+def _say(what: str, text: str) -> None:
+    print(f"  {what:<12} {text}")
+
+
+def _warn(text: str) -> None:
+    print(f"    warning: {text}")
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "never"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return (" x " if all(isinstance(item, int) for item in value) else ", ").join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "equal"
+    return str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

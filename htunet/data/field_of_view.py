@@ -1,0 +1,98 @@
+"""Find the insonified field: the picture without the black border and without text and marks that stand in it.
+
+Looks at the image alone, never at a mask, so that a new image is cropped exactly as a training image is.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+from scipy import ndimage
+
+from htunet.data.image_io import UInt8
+
+BLACK = 3
+"""Gray values up to this are border: deep shadow is only a few steps brighter, and belongs to the picture."""
+CELLS = 192
+"""The image is judged in square cells, this many along its longer side."""
+FILLED = 0.2
+"""A cell with this part of its pixels above BLACK shows something."""
+OVERLAY = 0.05
+"""What is smaller than this part of the largest connected area is an overlay: text, a logo, a gray scale."""
+LEAST = 0.2
+"""A field smaller than this part of the image is taken for a mistake, and the image is left as it is."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of an image, pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.left, self.left + self.width)
+
+    @property
+    def area(self) -> int:
+        return self.height * self.width
+
+
+def whole(hw: tuple[int, int]) -> Box:
+    """The box of an uncropped image of (height, width)."""
+    return Box(0, 0, *hw)
+
+
+def insonified_field(image_CHW: UInt8) -> Box:
+    """The smallest box around the large connected areas that are not black; the whole image where none is clear.
+
+    A fan or a trapezoid keeps its black corners. Two views side by side are kept both. Never empty.
+    """
+    gray = image_CHW.max(axis=0)
+    height, width = gray.shape
+    cell = max(1, -(-max(height, width) // CELLS))
+    shown = _cells(gray > BLACK, cell) >= 255 * FILLED
+    field = _large_areas(shown)
+    if not field.any():
+        return whole((height, width))
+    top, bottom = _extent(np.any(field, axis=1), cell, height)
+    left, right = _extent(np.any(field, axis=0), cell, width)
+    box = Box(top, left, bottom - top, right - left)
+    return box if box.area >= LEAST * height * width else whole((height, width))
+
+
+def border_fraction(image_CHW: UInt8) -> float:
+    """The part of an image's area, 0..1, outside its insonified field."""
+    _, height, width = image_CHW.shape
+    return 1.0 - insonified_field(image_CHW).area / (height * width)
+
+
+def _cells(content: NDArray[np.bool_], cell: int) -> UInt8:
+    """The part of each cell that is True, 0..255; cells at the lower and right edge may be cut."""
+    return np.asarray(Image.fromarray(content.astype(np.uint8) * 255).reduce(cell))
+
+
+def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``shown`` without thin lines and without areas that are small beside the largest one."""
+    # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
+    opened = ndimage.binary_opening(np.pad(shown, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
+    areas, count = ndimage.label(opened)
+    if count == 0:
+        return opened
+    sizes = np.bincount(areas.ravel())
+    sizes[0] = 0
+    return (sizes >= OVERLAY * sizes.max())[areas] & opened
+
+
+def _extent(present: ArrayLike, cell: int, length: int) -> tuple[int, int]:
+    """First and one past the last pixel of the cells that are present, with one cell of margin."""
+    found = np.flatnonzero(present)
+    return max(0, (int(found[0]) - 1) * cell), min(length, (int(found[-1]) + 2) * cell)

@@ -1,0 +1,135 @@
+"""``splits_final.json``, nnU-Net's list of folds, and when an existing one is kept: what a user wrote is not lost."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from htunet.data.raw import Case, RawDataset
+from htunet.data.splits import PARTS, SEED, Fold, Splits, make_splits
+from htunet.errors import HtunetError
+from htunet.files import read_json, write_json
+
+FORMAT = 1
+NEW, KEPT, KEPT_EDITED, REPLACED = "new", "kept", "kept, edited by hand", "replaced"
+
+
+@dataclass(frozen=True)
+class SettledSplits:
+    """The split that holds from now on, and what became of the one before."""
+
+    splits: Splits
+    status: str
+    """``new``, ``kept``, ``kept, edited by hand`` or ``replaced``."""
+    reason: str = ""
+    """Why the split before was replaced."""
+    backup: Path | None = None
+    """Where the replaced split is kept."""
+
+
+def save_splits(path: Path, folds: Sequence[Fold]) -> None:
+    """Write nnU-Net's list of folds; it reads ``train`` and ``val`` of each and passes over ``test``."""
+    write_json(path, list(folds))
+
+
+def load_splits(path: Path) -> list[Fold]:
+    """Read the folds; raises HtunetError when the file is no such list or an id is in two parts of a fold."""
+    content = read_json(path)
+    if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
+        raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
+    folds = [{part: [str(case) for case in fold.get(part, [])] for part in PARTS} for fold in content]
+    for number, fold in enumerate(folds):
+        seen = Counter(case for part in PARTS for case in fold[part])
+        if twice := sorted(case for case, count in seen.items() if count > 1):
+            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one part.")
+    return folds
+
+
+def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits:
+    """Keep the data set's split, or make it where there is none or it no longer fits; writes both split files.
+
+    An existing split is kept when the cases, the rule and ``split_by`` are those that it was made for (None: as it was
+    made; ``image`` for the first one), edited by hand or not. A file without a record of ours is the user's own and
+    kept. A replaced one stays beside it as ``splits_final.before.json``.
+    """
+    paths = raw.paths
+    if not paths.splits_json.exists():
+        return _make(raw, split_by or "image", NEW)
+    record = read_json(paths.splits_made_json) if paths.splits_made_json.exists() else None
+    if record is None and split_by is None:
+        return _users_own(raw)
+    if record is None:
+        return _replace(raw, str(split_by), "it was not made here, and --split-by asks for a new one")
+    wanted = split_by or record["split_by"]
+    if reason := _why_outdated(raw, record, wanted):
+        return _replace(raw, wanted, reason)
+    folds = load_splits(paths.splits_json)
+    edited = _digest(folds) != record["folds_sha256"]
+    if edited:
+        _check_known(raw, folds)
+    splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["left_out"]))
+    return SettledSplits(splits, KEPT_EDITED if edited else KEPT)
+
+
+def _users_own(raw: RawDataset) -> SettledSplits:
+    folds = load_splits(raw.paths.splits_json)
+    _check_known(raw, folds)
+    named = {case for fold in folds for part in PARTS for case in fold[part]}
+    left_out = tuple(sorted({case.id for case in raw.cases} - named))
+    return SettledSplits(Splits(raw.info.split_rule, "image", tuple(folds), left_out), KEPT_EDITED)
+
+
+def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup: Path | None = None) -> SettledSplits:
+    splits = make_splits(raw.cases, raw.info.split_rule, split_by)
+    record = {
+        "format": FORMAT,
+        "rule": splits.rule,
+        "split_by": split_by,
+        "seed": SEED,
+        "cases_sha256": _digest(_rows(raw.cases)),
+        "folds_sha256": _digest(list(splits.folds)),
+        "left_out": list(splits.left_out),
+    }
+    # The record goes first: a folds file without it would pass for one that the user wrote.
+    write_json(raw.paths.splits_made_json, record)
+    save_splits(raw.paths.splits_json, splits.folds)
+    return SettledSplits(splits, status, reason, backup)
+
+
+def _replace(raw: RawDataset, split_by: str, reason: str) -> SettledSplits:
+    make_splits(raw.cases, raw.info.split_rule, split_by)  # raises before anything is moved
+    backup = raw.paths.splits_json.with_name("splits_final.before.json")
+    raw.paths.splits_json.replace(backup)
+    return _make(raw, split_by, REPLACED, reason, backup)
+
+
+def _why_outdated(raw: RawDataset, record: dict[str, object], split_by: str) -> str:
+    """Empty when the split still fits; else what changed."""
+    if record.get("format") != FORMAT:
+        return f"its record has format {record.get('format')}, this version reads {FORMAT}"
+    if record["split_by"] != split_by:
+        return f"it was split by {record['split_by']}, now by {split_by}"
+    if record["rule"] != raw.info.split_rule:
+        return f"its rule was {record['rule']}, now {raw.info.split_rule}"
+    if record["cases_sha256"] != _digest(_rows(raw.cases)):
+        return "the cases of the raw folder, their parts, classes or groups have changed"
+    return ""
+
+
+def _check_known(raw: RawDataset, folds: Sequence[Fold]) -> None:
+    known = {case.id for case in raw.cases}
+    if unknown := sorted({case for fold in folds for part in PARTS for case in fold[part]} - known):
+        raise HtunetError(
+            f"{raw.paths.splits_json} names cases that are not in the raw folder: {', '.join(unknown[:5])}. "
+            "Correct the file, or delete it to have it made again."
+        )
+
+
+def _rows(cases: Sequence[Case]) -> list[tuple[str, str, str, str]]:
+    return sorted((case.id, case.part, case.class_name, case.group) for case in cases)
+
+
+def _digest(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -1,0 +1,263 @@
+"""What planning needs to know of a data set, in ``dataset_fingerprint.json``: nnU-Net's keys where they fit, and ours.
+
+Taken from the cases of part ``train``, so that no rule ever sees a test part that the data set defines; from all
+cases where it has no others. One pass over the files, in worker processes, without keeping any image.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from tqdm import tqdm
+
+from htunet.data.field_of_view import insonified_field
+from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.raw import TRAIN, Case, RawDataset
+from htunet.errors import HtunetError
+from htunet.files import read_json, write_json
+from htunet.parallel import available_cores, parallel_map
+
+FORMAT = 1
+WIDE_BORDER = 0.05
+"""A border that takes more than this part of an image is worth cropping."""
+NO_SPACING = 999.0
+"""What nnU-Net writes for the axis that a 2D image does not have; and here for an unknown pixel size, too."""
+EIGHT_NEIGHBOURS = np.ones((3, 3))
+
+Numbers = dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """The numbers of one data set. None stands where there is nothing to measure (no lesion, no spacing)."""
+
+    format: int = FORMAT
+    dataset: str
+    raw_sha256: str
+    """Of everything in the raw folder that the arrays are made from; see ``raw_content_hash``."""
+    num_training: int
+    num_test: int
+    shapes_after_crop: list[list[int]]
+    """[1, height, width] of each case's insonified field, pixels."""
+    spacings: list[list[float]]
+    """[999, mm, mm] of each case; 999 where unknown."""
+    foreground_intensity_properties_per_channel: dict[str, Numbers] | None
+    median_relative_size_after_cropping: float
+    intensities: Numbers
+    """Of all pixels, gray values 0..255."""
+    height: Numbers
+    width: Numbers
+    """Pixels, of the whole images: min, median, max; ``aspect_ratio`` is height / width."""
+    aspect_ratio: Numbers
+    aspect_ratio_after_crop: Numbers
+    lesion_area: Numbers | None
+    """Part of the image's area, 0..1, over images with a lesion."""
+    lesion_smaller_side: Numbers | None
+    """Smaller side of the box around an image's largest lesion, as part of its field's longer side."""
+    lesions_per_image: dict[str, int]
+    """Number of connected lesions (8 neighbours) to the number of images."""
+    empty_masks: int
+    classes: dict[str, int]
+    groups: Numbers
+    """``count``, ``largest`` (cases), ``cases_without``."""
+    spacing_mm: Numbers | None
+    border: Numbers
+    """Part of the area outside the insonified field: ``median``, ``max``; ``cases_wide``: more than 5 %."""
+    cases_losing_lesion: int
+    """Cases of which the crop to the insonified field would cut off lesion pixels."""
+
+
+def raw_content_hash(raw: RawDataset) -> str:
+    """SHA-256 over what the arrays are made from: every image and mask file byte by byte, labels, classes and cases.
+
+    A missing file counts as such (verification names it). The order of the cases and the file times do not matter.
+    """
+    cases = sorted(raw.cases, key=lambda case: case.id)
+    files = [path for case in cases for path in (raw.image_path(case), raw.label_path(case))]
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
+        digests = list(pool.map(_file_digest, files))
+    facts = (raw.info.channels, sorted(raw.info.labels.items()), sorted(raw.info.classes.items()))
+    rows = [(case.id, case.part, case.class_name, case.group, case.spacing_mm) for case in cases]
+    return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest()
+
+
+def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, progress: str | None = None) -> Fingerprint:
+    """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none."""
+    cases = [case for case in raw.cases if case.part == TRAIN] or list(raw.cases)
+    if not cases:
+        raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
+    jobs = [_Job(raw.image_path(case), raw.label_path(case), raw.info.channels) for case in cases]
+    results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
+    bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
+    seen = list(bar)
+    num_training = sum(case.part == TRAIN for case in raw.cases)
+    return Fingerprint(
+        dataset=raw.paths.name,
+        raw_sha256=raw_sha256,
+        num_training=num_training,
+        num_test=len(raw.cases) - num_training,
+        classes=dict(sorted(Counter(case.class_name for case in cases if case.class_name).items())),
+        groups=_groups(cases),
+        spacings=[[NO_SPACING, *[case.spacing_mm or NO_SPACING] * 2] for case in cases],
+        spacing_mm=_spread(case.spacing_mm for case in cases if case.spacing_mm is not None),
+        **_of_images(seen),
+        **_of_lesions(seen),
+    )
+
+
+def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
+    """Write strict JSON."""
+    write_json(path, asdict(fingerprint))
+
+
+def load_fingerprint(path: Path) -> Fingerprint | None:
+    """Read a fingerprint; None where there is none of this format, so that it is taken (again)."""
+    if not path.exists():
+        return None
+    content = read_json(path)
+    known = {item.name for item in fields(Fingerprint)}
+    if not isinstance(content, dict) or content.get("format") != FORMAT or set(content) != known:
+        return None
+    return Fingerprint(**content)
+
+
+@dataclass(frozen=True)
+class _Job:
+    image: Path
+    label: Path
+    channels: int
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Small numbers of one image and its mask; histograms instead of pixels, so that sums are exact."""
+
+    hw: tuple[int, int]
+    field_hw: tuple[int, int]
+    histogram: NDArray[np.int64]
+    foreground: NDArray[np.int64]
+    """(C, 256)"""
+    lesion_pixels: int
+    lesion_sides: tuple[int, int]
+    """Height and width of the box around the largest lesion."""
+    lesions: int
+    lesion_lost: bool
+
+
+def _measure(job: _Job) -> _Measured:
+    image_CHW, mask_HW = read_image(job.image, job.channels), read_labels(job.label)
+    if image_CHW.shape[1:] != mask_HW.shape:
+        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
+    box = insonified_field(image_CHW)
+    lesion = mask_HW > 0
+    areas, count = ndimage.label(lesion, EIGHT_NEIGHBOURS)
+    sides = (0, 0)
+    if count:
+        largest = int(np.bincount(areas.ravel())[1:].argmax())
+        rows, columns = ndimage.find_objects(areas)[largest]
+        sides = (rows.stop - rows.start, columns.stop - columns.start)
+    return _Measured(
+        hw=mask_HW.shape,
+        field_hw=(box.height, box.width),
+        histogram=_histogram(image_CHW),
+        foreground=np.stack([_histogram(channel[lesion]) for channel in image_CHW]),
+        lesion_pixels=int(lesion.sum()),
+        lesion_sides=sides,
+        lesions=int(count),
+        lesion_lost=bool(lesion.sum() > lesion[box.rows, box.columns].sum()),
+    )
+
+
+def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:
+    kept = [_area(one.field_hw) / _area(one.hw) for one in seen]
+    return {
+        "shapes_after_crop": [[1, *one.field_hw] for one in seen],
+        "median_relative_size_after_cropping": float(np.median(kept)),
+        "intensities": _properties(np.sum([one.histogram for one in seen], axis=0)),
+        "height": _spread(one.hw[0] for one in seen),
+        "width": _spread(one.hw[1] for one in seen),
+        "aspect_ratio": _spread(one.hw[0] / one.hw[1] for one in seen),
+        "aspect_ratio_after_crop": _spread(one.field_hw[0] / one.field_hw[1] for one in seen),
+        "border": {
+            "median": 1.0 - float(np.median(kept)),
+            "max": 1.0 - min(kept),
+            "cases_wide": sum(part < 1.0 - WIDE_BORDER for part in kept),
+        },
+        "cases_losing_lesion": sum(one.lesion_lost for one in seen),
+    }
+
+
+def _of_lesions(seen: Sequence[_Measured]) -> dict[str, Any]:
+    shown = [one for one in seen if one.lesion_pixels]
+    foreground = np.sum([one.foreground for one in seen], axis=0)
+    return {
+        "foreground_intensity_properties_per_channel": {
+            str(channel): _properties(histogram) for channel, histogram in enumerate(foreground)
+        }
+        if shown
+        else None,
+        "lesion_area": _spread(one.lesion_pixels / _area(one.hw) for one in shown),
+        "lesion_smaller_side": _spread(min(one.lesion_sides) / max(one.field_hw) for one in shown),
+        "lesions_per_image": {str(count): n for count, n in sorted(Counter(one.lesions for one in seen).items())},
+        "empty_masks": len(seen) - len(shown),
+    }
+
+
+def _groups(cases: Sequence[Case]) -> Numbers:
+    sizes = Counter(case.group for case in cases if case.group)
+    return {
+        "count": len(sizes),
+        "largest": max(sizes.values(), default=0),
+        "cases_without": sum(not case.group for case in cases),
+    }
+
+
+def _spread(values: Iterable[float]) -> Numbers | None:
+    found = list(values)
+    if not found:
+        return None
+    return {"min": float(min(found)), "median": float(np.median(found)), "max": float(max(found))}
+
+
+def _histogram(values: UInt8) -> NDArray[np.int64]:
+    return np.bincount(values.ravel(), minlength=256)
+
+
+def _properties(histogram: NDArray[np.int64]) -> Numbers:
+    """nnU-Net's seven numbers, from the counts of the gray values 0..255."""
+    values, count = np.arange(256), int(histogram.sum())
+    mean = float((values * histogram).sum() / count)
+    cumulated = np.cumsum(histogram)
+
+    def percentile(part: float) -> float:
+        return float(np.searchsorted(cumulated, part * count, side="left"))
+
+    shown = np.flatnonzero(histogram)
+    return {
+        "max": float(shown[-1]),
+        "mean": mean,
+        "median": percentile(0.5),
+        "min": float(shown[0]),
+        "percentile_00_5": percentile(0.005),
+        "percentile_99_5": percentile(0.995),
+        "std": float(np.sqrt((histogram * (values - mean) ** 2).sum() / count)),
+    }
+
+
+def _area(hw: tuple[int, int]) -> int:
+    return hw[0] * hw[1]
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "missing"

@@ -1,0 +1,58 @@
+"""The memory and the cores that a training process may use, as the planner's rules see them."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from htunet.parallel import available_cores
+
+GIB = 1024**3
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What one training process may use."""
+
+    cores: int
+    memory_gb: float
+    """Of the device that computes: a GPU's where the user names it, else what this machine has available."""
+    memory_from: str
+    """Where the figure comes from, for the plan's reasons."""
+
+
+def find_hardware(memory_gb: float | None = None) -> Hardware:
+    """The cores of this process, and ``memory_gb`` or, where it is None, the memory that this machine has available."""
+    if memory_gb is not None:
+        return Hardware(available_cores(), memory_gb, "given with --memory_gb")
+    return Hardware(available_cores(), round(available_memory_gb(), 1), "available on this machine")
+
+
+def available_memory_gb(cgroup: Path = CGROUP) -> float:
+    """GiB that can be taken without swapping, within the limit of the container (cgroup v2 or v1)."""
+    available = psutil.virtual_memory().available
+    limits = [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")]
+    for limit_name, usage_name in limits:
+        limit, usage = _number(cgroup / limit_name), _number(cgroup / usage_name)
+        if limit is not None and usage is not None:
+            # The page cache counts as used, but goes as soon as memory is needed.
+            cache = _inactive_file((cgroup / usage_name).with_name("memory.stat"))
+            available = min(available, max(0, limit - usage + cache))
+    return available / GIB
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+
+
+def _inactive_file(path: Path) -> int:
+    try:
+        found = re.search(r"^(?:total_)?inactive_file (\d+)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0

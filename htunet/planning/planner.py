@@ -1,0 +1,204 @@
+"""From the fingerprint and the hardware to plans: ``paper`` as the paper trains, ``adaptive`` as the data asks for."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
+
+from htunet.data.raw import DatasetInfo
+from htunet.data.splits import RULES, part_sizes
+from htunet.errors import HtunetError
+from htunet.planning import rules
+from htunet.planning.fingerprint import Fingerprint
+from htunet.planning.hardware import Hardware
+from htunet.planning.plans import LETTERBOX, STRETCH, Plan
+
+CHECKSUM = "checksum"
+"""Key of ``Plan.because`` that tells a plan as the planner wrote it from one that was edited by hand."""
+PAPER_SETTINGS: dict[str, Any] = {
+    "num_epochs": 200,
+    "learning_rate": 1e-4,
+    "betas": (0.9, 0.95),
+    "weight_decay": 1e-2,
+    "augmentation": rules.AUGMENTATION,
+}
+PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
+"""No double underscore: it parts the names in a run's folder."""
+PAPER = "arXiv 2506.08849, implementation details"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What planning did to the entries of ``plans.json``."""
+
+    plans: dict[str, Plan]
+    changed: dict[str, dict[str, tuple[Any, Any]]]
+    """Of plans that were there and unedited: field to (before, now)."""
+    edited: tuple[str, ...]
+    """Plans of the planner's names that the user edited by hand; kept as they are."""
+    own: tuple[str, ...]
+    """Plans of other names; kept as they are."""
+
+
+def make_plans(
+    fingerprint: Fingerprint,
+    info: DatasetInfo,
+    hardware: Hardware,
+    *,
+    split_by: str = "image",
+    existing: Mapping[str, Plan] | None = None,
+) -> Planned:
+    """Plan a data set anew, and keep what the user wrote: plans of other names and plans edited by hand.
+
+    Only what is a fact of the data set is set in every plan: its labels, classes, channels and how it is split.
+    """
+    existing = existing or {}
+    made = {name: make(fingerprint, info, hardware) for name, make in PLANNERS.items()}
+    made = {name: _signed(replace(plan, split_by=split_by)) for name, plan in made.items()}
+    edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
+    own = tuple(name for name in existing if name not in made)
+    facts = {"dataset": fingerprint.dataset, "channels": info.channels, "labels": info.labels, "classes": info.classes}
+    kept = {
+        name: replace(existing[name], name=name, split_by=split_by, **facts)  # type: ignore[arg-type]
+        for name in (*edited, *own)
+    }
+    kept |= {name: _with_edits_named(kept[name], made[name]) for name in edited}
+    changed = {
+        name: differences
+        for name in made
+        if name in existing and name not in edited and (differences := _differences(existing[name], made[name]))
+    }
+    return Planned(made | kept, changed, edited, own)
+
+
+def is_edited(plan: Plan) -> bool:
+    """True when the plan's values are not those that the planner wrote."""
+    return plan.because.get(CHECKSUM) != _checksum(plan)
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise HtunetError that names the field of a plan, perhaps written by hand, whose value has no meaning."""
+    wrong = {
+        "name": not PLAN_NAME.fullmatch(plan.name),
+        "geometry": plan.geometry not in (STRETCH, LETTERBOX),
+        "input_size": len(plan.input_size) != 2 or not all(isinstance(n, int) and n > 0 for n in plan.input_size),
+        "crop_border": not isinstance(plan.crop_border, bool),
+        "batch_size": plan.batch_size < 1,
+        "accumulation": plan.accumulation < 1,
+        "workers": plan.workers < 0,
+        "num_epochs": plan.num_epochs < 1,
+    }
+    if found := [f"{key} {getattr(plan, key)!r}" for key, is_wrong in wrong.items() if is_wrong]:
+        raise HtunetError(
+            f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
+            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; sizes and counts are positive "
+            "whole numbers."
+        )
+
+
+def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, *, side: int = rules.BASE_SIDE) -> Plan:
+    """The paper's settings, whatever the data; only what changes no result follows the hardware."""
+    size = (side, side)
+    why_size = f"{PAPER}: 224 x 224" if side == rules.BASE_SIDE else f"{side} x {side}, which DINOv2 was trained at"
+    parts, why_parts = rules.accumulation(rules.BATCH, size, hardware)
+    workers, why_workers = rules.workers(hardware)
+    return _plan(
+        "paper" if side == rules.BASE_SIDE else f"paper_{side}",
+        fingerprint,
+        info,
+        {
+            "geometry": (STRETCH, f"{PAPER}: resized to a square, aspect ratio not kept"),
+            "crop_border": (False, "public data sets are used as they are distributed"),
+            "input_size": (size, why_size),
+            "batch_size": (rules.BATCH, PAPER),
+            "accumulation": (parts, why_parts),
+            "workers": (workers, why_workers),
+            "patience": (None, "the paper trains all epochs and keeps the best one on validation"),
+            "class_weights": ({}, "the paper names none for its focal loss"),
+        },
+    )
+
+
+def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware) -> Plan:
+    """The paper's optimiser with the size, shape and batch that the data and the hardware ask for."""
+    crop, why_crop = rules.crop_border(fingerprint)
+    size, why_size = rules.input_size(fingerprint, crop, hardware.memory_gb)
+    training_cases = _training_cases(fingerprint, info)
+    batch, why_batch = rules.batch_size(training_cases)
+    return _plan(
+        "adaptive",
+        fingerprint,
+        info,
+        {
+            "geometry": (LETTERBOX, "lesions keep their shape, which is a clinical sign"),
+            "crop_border": (crop, why_crop),
+            "input_size": (size, why_size),
+            "batch_size": (batch, why_batch),
+            "accumulation": rules.accumulation(batch, size, hardware),
+            "workers": rules.workers(hardware),
+            "patience": rules.patience(training_cases, batch),
+            "class_weights": rules.class_weights(fingerprint.classes, info.classes),
+        },
+    )
+
+
+Planner = Callable[[Fingerprint, DatasetInfo, Hardware], Plan]
+PLANNERS: dict[str, Planner] = {
+    "paper": paper_plan,
+    "adaptive": adaptive_plan,
+    "paper_518": partial(paper_plan, side=518),
+}
+DEFAULT_PLANS = ("paper", "adaptive")
+"""Preprocessed when the user names none."""
+
+
+def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mapping[str, tuple[Any, str]]) -> Plan:
+    """A plan of the decisions, each (value, reason), and the paper's optimiser."""
+    values = {key: value for key, (value, _) in decided.items()}
+    because = {key: reason for key, (_, reason) in decided.items()}
+    because |= dict.fromkeys(("num_epochs", "learning_rate", "betas", "weight_decay"), PAPER)
+    because["augmentation"] = "mild; never up-down, because depth has a direction"
+    return Plan(
+        name=name,
+        dataset=fingerprint.dataset,
+        channels=info.channels,
+        labels=dict(info.labels),
+        classes=dict(info.classes),
+        because=because,
+        **(PAPER_SETTINGS | {"augmentation": dict(rules.AUGMENTATION)} | values),
+    )
+
+
+def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
+    """Images that one fold trains on."""
+    if info.split_rule not in RULES:
+        return fingerprint.num_training
+    return part_sizes(fingerprint.num_training, info.split_rule)[0]
+
+
+def _signed(plan: Plan) -> Plan:
+    return replace(plan, because=plan.because | {CHECKSUM: _checksum(plan)})
+
+
+def _checksum(plan: Plan) -> str:
+    """Of all values but the reasons and ``split_by``, which belongs to the data set."""
+    return hashlib.sha256(json.dumps(_values(plan), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _values(plan: Plan) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(json.dumps(asdict(plan)))  # tuples become lists, as in the file
+    return {key: value for key, value in content.items() if key not in ("because", "split_by")}
+
+
+def _with_edits_named(edited: Plan, made: Plan) -> Plan:
+    """The reasons of an edited plan, corrected: a value written by hand has no rule behind it."""
+    by_hand = {key: f"by hand; the rules give {new}" for key, (_, new) in _differences(edited, made).items()}
+    return replace(edited, because=edited.because | by_hand)
+
+
+def _differences(before: Plan, now: Plan) -> dict[str, tuple[Any, Any]]:
+    old, new = _values(before), _values(now)
+    return {key: (old[key], new[key]) for key in new if old[key] != new[key]}

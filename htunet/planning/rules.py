@@ -1,0 +1,163 @@
+"""The planner's rules: each takes a few numbers and returns (decision, reason in plain words with the numbers).
+
+Constants are the rules' own numbers; where one was measured, it says on what.
+"""
+
+from collections.abc import Mapping
+
+from htunet.planning.fingerprint import Fingerprint
+from htunet.planning.hardware import Hardware
+
+PATCH = 16
+"""Pixels of a patch's side in the ViT-B/16 backbones; input sides are multiples of it."""
+BASE_SIDE, LARGEST_SIDE, SMALLEST_SIDE = 224, 384, 112
+"""224 is the size that the backbones were trained at; at 384 a step costs about three times as much."""
+PATCHES_ACROSS_LESION = 4
+"""A lesion that fewer patches cover is a few features to the head."""
+
+MEMORY_FIXED_GB, MEMORY_PER_IMAGE_GB = 1.0, 0.15
+"""Measured with CLIP_HT, float32, 224 x 224 (196 patches) on a CPU: weights and libraries, and each image of a step."""
+BASE_PATCHES = (BASE_SIDE // PATCH) ** 2
+MEMORY_SHARE = 0.8
+"""The rest is left for the system, the workers and the fragments between tensors."""
+
+BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 32, 8, 8
+MAX_WORKERS = 8
+COMMON_BORDER, MAY_LOSE_LESION = 0.25, 0.01
+"""Crop when a quarter of the images have a wide border and at most one in a hundred would lose lesion pixels."""
+UNBALANCED = 1.5
+
+AUGMENTATION = {
+    "mirror": 0.5,
+    "rotation_degrees": 15.0,
+    "scale_min": 0.85,
+    "scale_max": 1.2,
+    "spatial": 0.3,
+    "brightness": 0.2,
+    "contrast_min": 0.75,
+    "contrast_max": 1.25,
+    "gamma_min": 0.7,
+    "gamma_max": 1.5,
+    "noise": 0.05,
+    "blur": 1.0,
+    "intensity": 0.3,
+}
+
+
+def memory_per_image_gb(input_size: tuple[int, int]) -> float:
+    """GiB that one image of a training step takes: proportional to the number of patches, with fused attention."""
+    return MEMORY_PER_IMAGE_GB * (input_size[0] // PATCH) * (input_size[1] // PATCH) / BASE_PATCHES
+
+
+def images_that_fit(input_size: tuple[int, int], memory_gb: float) -> int:
+    """How many images one forward and backward pass may hold; 0 when not even one fits."""
+    room = MEMORY_SHARE * memory_gb - MEMORY_FIXED_GB
+    return max(0, int(room / memory_per_image_gb(input_size)))
+
+
+def crop_border(fingerprint: Fingerprint) -> tuple[bool, str]:
+    """Crop the black border where it is common and the crop is safe."""
+    cases = len(fingerprint.shapes_after_crop)
+    wide, losing = int(fingerprint.border["cases_wide"]), fingerprint.cases_losing_lesion
+    found = f"{wide} of {cases} images have a border of more than 5 % of their area"
+    if wide < COMMON_BORDER * cases:
+        return False, f"{found}: too few to crop all (a quarter)"
+    if losing > MAY_LOSE_LESION * cases:
+        return False, f"{found}, but the crop would cut lesion pixels off in {losing} images (allowed: 1 in 100)"
+    return True, f"{found}, and the crop cuts lesion pixels off in {losing}"
+
+
+def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tuple[tuple[int, int], str]:
+    """(height, width): the median image's shape, large enough for its lesions, small enough for the memory."""
+    spread = fingerprint.aspect_ratio_after_crop if cropped else fingerprint.aspect_ratio
+    ratio = spread["median"]
+    wanted, lesions = _wanted_longer_side(fingerprint.lesion_smaller_side)
+    base = BASE_SIDE * max(ratio, 1 / ratio)  # the shorter side then has 224
+    longer = min(LARGEST_SIDE, max(wanted, base))
+    size = _shape(longer, ratio)
+    reason = (
+        f"median height / width {ratio:.2f}; {lesions}; shorter side from {BASE_SIDE}, longer side to {LARGEST_SIDE}"
+    )
+    while images_that_fit(size, memory_gb) < SMALLEST_BATCH and longer > min(base, LARGEST_SIDE):
+        longer = max(min(base, LARGEST_SIDE), longer - PATCH)
+        size = _shape(longer, ratio)
+        short_of = f"; made smaller until {SMALLEST_BATCH} images fit into {memory_gb:g} GB"
+        reason = reason if reason.endswith(short_of) else reason + short_of
+    return size, reason
+
+
+def batch_size(training_cases: int) -> tuple[int, str]:
+    """32 as in the paper; less for a tiny data set, so that an epoch has several steps."""
+    size = BATCH
+    while size > SMALLEST_BATCH and training_cases / size < STEPS_PER_EPOCH:
+        size //= 2
+    steps = -(-training_cases // size)
+    if size == BATCH:
+        return size, f"the paper's; {training_cases} training images make {steps} steps an epoch"
+    return size, (
+        f"{training_cases} training images are few: halved from {BATCH} until an epoch has {STEPS_PER_EPOCH} steps, "
+        f"at least {SMALLEST_BATCH} (now {steps} steps)"
+    )
+
+
+def accumulation(batch: int, size: tuple[int, int], hardware: Hardware) -> tuple[int, str]:
+    """The fewest equal parts of a batch that fit into the memory; the gradient is that of the whole batch."""
+    fit = images_that_fit(size, hardware.memory_gb)
+    parts = next(parts for parts in range(1, batch + 1) if batch % parts == 0 and batch // parts <= max(1, fit))
+    reason = (
+        f"{hardware.memory_gb:g} GB ({hardware.memory_from}): {MEMORY_SHARE:.0%} of it less {MEMORY_FIXED_GB:g} GB, at "
+        f"{memory_per_image_gb(size):.2f} GB an image, holds {fit} images of {size[0]} x {size[1]}"
+    )
+    if fit < 1:
+        reason += "; less than one: expect that memory runs out"
+    return parts, reason
+
+
+def workers(hardware: Hardware) -> tuple[int, str]:
+    """Processes that augment beside the training process: one core stays for it."""
+    count = min(MAX_WORKERS, hardware.cores - 1)
+    return count, f"{hardware.cores} cores: one for training, the others (at most {MAX_WORKERS}) prepare images"
+
+
+def class_weights(counts: Mapping[str, int], known: Mapping[str, int]) -> tuple[dict[str, float], str]:
+    """Weights of the focal loss, mean 1 over the images: n / (classes * images of the class); empty when balanced."""
+    if not known:
+        return {}, "the images have no classes"
+    if missing := [name for name in known if not counts.get(name)]:
+        return {}, f"equal: no training image of {', '.join(missing)}"
+    listing = ", ".join(f"{counts[name]} {name}" for name in known)
+    if max(counts[name] for name in known) <= UNBALANCED * min(counts[name] for name in known):
+        return {}, f"equal: {listing} are balanced (within a factor of {UNBALANCED})"
+    total = sum(counts[name] for name in known)
+    weights = {name: round(total / (len(known) * counts[name]), 4) for name in known}
+    return weights, f"inverse to the class sizes: {listing}"
+
+
+def patience(training_cases: int, batch: int) -> tuple[int, str]:
+    """Epochs to wait for a better validation figure: about 1000 steps, 20 to 50 epochs."""
+    steps = max(1, -(-training_cases // batch))
+    epochs = min(50, max(20, round(1000 / steps)))
+    return epochs, f"about 1000 steps at {steps} steps an epoch, within 20 to 50 epochs"
+
+
+def _wanted_longer_side(smaller_side: Mapping[str, float] | None) -> tuple[float, str]:
+    if smaller_side is None:
+        return BASE_SIDE, "no lesion to measure"
+    part = smaller_side["median"]
+    wanted = PATCHES_ACROSS_LESION * PATCH / part
+    text = (
+        f"the median lesion's smaller side is {part:.0%} of the longer image side, and {PATCHES_ACROSS_LESION} patches "
+        f"of {PATCH} across it ask for {wanted:.0f} pixels"
+    )
+    return wanted, text
+
+
+def _shape(longer: float, ratio: float) -> tuple[int, int]:
+    """Sides in whole patches for the longer side and height / width."""
+    long_side = min(LARGEST_SIDE, _patches(longer))
+    short_side = min(long_side, max(SMALLEST_SIDE, _patches(longer * min(ratio, 1 / ratio))))
+    return (long_side, short_side) if ratio > 1 else (short_side, long_side)
+
+
+def _patches(side: float) -> int:
+    return round(side / PATCH) * PATCH

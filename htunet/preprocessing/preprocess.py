@@ -1,0 +1,152 @@
+"""From the raw folder and a plan to one memory-mapped array of the data set (``htunet.data.preprocessed``).
+
+Workers write their rows into files of an unfinished folder, which replaces the old one when it is whole: a process
+that is killed leaves the old arrays or none. The bytes depend on the raw folder and the plan alone.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from htunet.data.image_io import read_image, read_labels
+from htunet.data.preprocessed import COLUMNS
+from htunet.data.raw import Case, RawDataset
+from htunet.errors import HtunetError
+from htunet.files import read_json, whole_folder, write_csv, write_json
+from htunet.parallel import parallel_map
+from htunet.planning.plans import Plan
+from htunet.preprocessing.cropping import crop_box, lesion_pixels_lost
+from htunet.preprocessing.geometry import mask_to_input, to_input
+
+FORMAT = 1
+IMAGES, MASKS, CASES, DONE = "images.npy", "masks.npy", "cases.csv", "preprocessed.json"
+LOST = "lesion_pixels_lost"
+
+
+@dataclass(frozen=True)
+class Preprocessed:
+    """The arrays of one plan, made now or found as they should be."""
+
+    folder: Path
+    cases: int
+    skipped: bool
+    """True: nothing had changed."""
+    losing: dict[str, int]
+    """Id to the number of lesion pixels (original size) that the crop leaves out, where there are any."""
+
+
+def preprocess(
+    raw: RawDataset, plan: Plan, raw_sha256: str, *, workers: int = 1, progress: str | None = None
+) -> Preprocessed:
+    """Make the arrays of ``plan``, unless they are there for this raw content and this plan.
+
+    ``raw_sha256`` is ``planning.fingerprint.raw_content_hash``. The caller holds the data set's preprocessed folder
+    (``files.exclusive``). ``progress`` names the bar on stderr, None shows none.
+    """
+    folder = raw.paths.plan_folder(plan.name)
+    cases = sorted(raw.cases, key=lambda case: case.id)
+    mark = {"format": FORMAT, "plan": plan.name, "plan_sha256": arrays_hash(plan), "raw_sha256": raw_sha256}
+    mark |= {"cases": len(cases)}
+    if _is_done(folder, mark, plan):
+        found = read_json(folder / DONE)["lesion_pixels_lost"]
+        return Preprocessed(folder, len(cases), True, found)
+    with whole_folder(folder) as part:
+        losing = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
+        write_json(part / DONE, mark | {LOST: losing})
+    return Preprocessed(folder, len(cases), False, losing)
+
+
+def arrays_hash(plan: Plan) -> str:
+    """SHA-256 of what the arrays depend on; other fields, such as the number of epochs, may change freely."""
+    content = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Job:
+    row: int
+    case: Case
+    image: Path
+    label: Path
+
+
+def _write_arrays(
+    folder: Path, raw: RawDataset, plan: Plan, cases: list[Case], *, workers: int, progress: str | None
+) -> dict[str, int]:
+    height, width = plan.input_size
+    image_shape = (len(cases), plan.channels, height, width)
+    offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))
+    jobs = [_Job(row, case, raw.image_path(case), raw.label_path(case)) for row, case in enumerate(cases)]
+    write = partial(_write_case, folder=folder, plan=plan, offsets=offsets)
+    results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id)
+    rows = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
+    for name in (IMAGES, MASKS):  # else a power cut after the renaming could leave zeros under a valid mark
+        with (folder / name).open("rb") as written:
+            os.fsync(written.fileno())
+    write_csv(folder / CASES, (*COLUMNS, LOST), rows)
+    return {row["id"]: row[LOST] for row in rows if row[LOST]}
+
+
+def _write_case(job: _Job, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:
+    """Write one case's rows of both arrays; returns its row of ``cases.csv``."""
+    image_CHW, mask_HW = read_image(job.image, plan.channels), read_labels(job.label)
+    if image_CHW.shape[1:] != mask_HW.shape:
+        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
+    box = crop_box(image_CHW, plan)
+    _write_row(folder / IMAGES, offsets[0], job.row, to_input(image_CHW, box, plan))
+    _write_row(folder / MASKS, offsets[1], job.row, mask_to_input(mask_HW, box, plan))
+    height, width = mask_HW.shape
+    return {
+        "id": job.case.id,
+        "class": job.case.class_name,
+        "group": job.case.group,
+        "height": height,
+        "width": width,
+        "top": box.top,
+        "left": box.left,
+        "crop_height": box.height,
+        "crop_width": box.width,
+        LOST: lesion_pixels_lost(mask_HW, box),
+    }
+
+
+def _empty_npy(path: Path, shape: tuple[int, ...]) -> int:
+    """Make an array file of zeros; returns where its first value stands."""
+    with path.open("wb") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        offset = stream.tell()
+        stream.truncate(offset + int(np.prod(shape, dtype=np.int64)))
+    return offset
+
+
+def _write_row(path: Path, offset: int, row: int, values: NDArray[np.uint8]) -> None:
+    # Written, not stored through a memory map: a full disk is then an error with a name and not a crash, and the
+    # process does not grow with the array.
+    with path.open("r+b") as stream:
+        stream.seek(offset + row * values.nbytes)
+        stream.write(values.tobytes())
+
+
+def _is_done(folder: Path, mark: dict[str, Any], plan: Plan) -> bool:
+    if not (folder / DONE).exists():
+        return False
+    found = read_json(folder / DONE)
+    same = isinstance(found, dict) and {key: found.get(key) for key in mark} == mark
+    return same and (folder / CASES).exists() and _sizes_fit(folder, mark["cases"], plan)
+
+
+def _sizes_fit(folder: Path, cases: int, plan: Plan) -> bool:
+    """False for an array file that was cut short or lost since it was made."""
+    pixels = cases * plan.input_size[0] * plan.input_size[1]
+    wanted: Iterable[tuple[str, int]] = ((IMAGES, pixels * plan.channels), (MASKS, pixels))
+    return all((folder / name).exists() and (folder / name).stat().st_size >= least for name, least in wanted)
