@@ -1,0 +1,116 @@
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.busi import speckled
+from PIL import Image, ImageDraw, ImageFilter
+
+from htunet.data.duplicates import (
+    MAX_DISTANCE,
+    DuplicatePair,
+    Signature,
+    cluster,
+    find_duplicates,
+    hamming,
+    signature_of,
+)
+from htunet.data.image_io import UInt8, read_image
+
+
+def picture(number: int) -> UInt8:
+    return speckled(90, 120, "duplicates", number)[0]
+
+
+def scaled(image: Image.Image) -> Image.Image:
+    return image.resize((256, 256), Image.Resampling.BILINEAR)
+
+
+def marked(image: Image.Image) -> Image.Image:
+    ImageDraw.Draw(image).line([(5, 5), (30, 5)], fill=255)
+    return image
+
+
+def noisy(image: Image.Image) -> Image.Image:
+    noise = np.random.default_rng(0).normal(0, 6, (image.height, image.width))
+    return Image.fromarray((np.asarray(image) + noise).clip(0, 255).astype(np.uint8))
+
+
+def signatures(*images: UInt8) -> list[Signature]:
+    return [signature_of(image) for image in images]
+
+
+def test_equal_pixels_are_an_exact_pair_and_other_pictures_are_none() -> None:
+    found = find_duplicates(signatures(picture(0), picture(1), picture(0)))
+    assert found == [DuplicatePair(0, 2, 1.0, exact=True)]
+
+
+def test_gray_as_one_channel_and_as_a_plain_array_are_different_content_but_the_same_picture() -> None:
+    (pair,) = find_duplicates(signatures(picture(0), picture(0)[None]))
+    assert not pair.exact
+    assert pair.correlation == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("change", [scaled, marked, noisy, lambda image: image.filter(ImageFilter.GaussianBlur(1))])
+def test_a_changed_copy_is_a_near_pair(change) -> None:  # noqa: ANN001
+    copy = np.asarray(change(Image.fromarray(picture(0))))
+    (pair,) = find_duplicates(signatures(picture(0), picture(1), copy))
+    assert (pair.first, pair.second, pair.exact) == (0, 2, False)
+    assert 0.995 < pair.correlation < 1
+
+
+def test_a_near_hash_alone_is_not_enough() -> None:
+    """Two images with the same falling brightness have the same hash; their thumbnails are not alike."""
+    ramp = np.linspace(250, 0, 96)
+    curve = 250 * np.linspace(1, 0, 96) ** 6
+    one, other = (np.tile(values, (96, 1)).round().astype(np.uint8) for values in (ramp, curve))
+    left, right = signatures(one, other)
+    assert hamming(np.uint64(left.bits), np.uint64(right.bits)) <= MAX_DISTANCE
+    assert find_duplicates([left, right]) == []
+
+
+def test_flat_images_are_alike_only_when_they_are_equal() -> None:
+    black, gray = np.zeros((50, 60), np.uint8), np.full((50, 60), 90, np.uint8)
+    found = find_duplicates(signatures(black, gray, black))
+    assert [(pair.first, pair.second, pair.exact) for pair in found] == [(0, 2, True)]
+
+
+def test_equal_images_are_paired_with_the_first_so_that_many_cost_little() -> None:
+    found = find_duplicates(signatures(*[picture(0)] * 5))
+    assert [(pair.first, pair.second) for pair in found] == [(0, 1), (0, 2), (0, 3), (0, 4)]
+
+
+def test_clusters_join_pairs_that_share_an_image() -> None:
+    pairs = [DuplicatePair(first, second, 1.0, exact=True) for first, second in ((4, 5), (1, 2), (2, 4))]
+    assert cluster(7, pairs) == [[1, 2, 4, 5]]
+    assert cluster(7, []) == []
+
+
+def test_the_bit_count_agrees_with_counting_the_ones() -> None:
+    values = np.random.default_rng(1).integers(0, 2**64, 200, dtype=np.uint64)
+    expected = [[(int(one) ^ int(other)).bit_count() for other in values] for one in values]
+    assert (hamming(values[:, None], values[None]) == np.array(expected)).all()
+
+
+def test_the_hash_misses_no_pair_that_comparing_all_thumbnails_finds(samples: Path) -> None:
+    files = sorted((samples / "busi_subset").rglob("*).png"))
+    read = [signature_of(read_image(path, 1)) for path in files]
+    thumbnails = np.array([signature.thumbnail for signature in read])
+    rows, columns = np.nonzero(np.triu(thumbnails @ thumbnails.T, 1) > 0.995)
+    found = find_duplicates(read)
+    assert [(pair.first, pair.second) for pair in found] == list(zip(rows, columns, strict=True))
+    names = [(files[pair.first].stem, files[pair.second].stem) for pair in found]
+    assert names == [("malignant (4)", "malignant (5)"), ("malignant (8)", "malignant (9)")]
+
+
+def test_thousands_of_images_are_compared_in_seconds() -> None:
+    rng = np.random.default_rng(2)
+    thumbnails = rng.normal(size=(3500, 2304)).astype(np.float32)
+    thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
+    bits = rng.integers(0, 2**64, 3500, dtype=np.uint64)
+    many = [Signature(str(i), int(bits[i]), thumbnails[i]) for i in range(3500)]
+    many[3400] = Signature("copy", many[7].bits ^ 0b111, many[7].thumbnail)
+    start = time.perf_counter()
+    found = find_duplicates(many)
+    assert [(pair.first, pair.second) for pair in found] == [(7, 3400)]
+    assert time.perf_counter() - start < 20
