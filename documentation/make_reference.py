@@ -66,7 +66,7 @@ def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
 
 
 def _worth_saying(action: argparse.Action) -> bool:
-    return action.default not in (None, False, argparse.SUPPRESS, [], ()) and bool(action.option_strings)
+    return action.default not in (None, False, "", argparse.SUPPRESS, [], ()) and bool(action.option_strings)
 
 
 def _spell(value: object) -> str:

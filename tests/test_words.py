@@ -13,7 +13,7 @@ HOSTS = r"pypi[.]org|files[.]pythonhosted|deb[.]debian|registry[.]npm|proxy[.]go
 FOREIGN = {
     "the path of one machine": rf"(?<![\w.~$}}]){TOP_FOLDERS}",
     "the host of a package registry": HOSTS,
-    "the number of an issue": r"(?i)\b(?:issue|pull request|ticket)s? #?\d+|(?<![\w&#\"'(])#\d{1,5}\b(?![0-9a-fA-F])",
+    "the number of an issue": r"(?i)\b(?:issue|pull request|ticket)s? #?\d+|(?<!: )(?<![\w&#\"'])#\d{1,5}\b(?![\da-f;])",
     "a folder outside the project": "share[d]/",
 }
 LARGEST_TEXT = 100_000
@@ -54,6 +54,7 @@ def test_no_tracked_file_holds(what: str) -> None:
         ("the host of a package registry", ["from https://pypi", "org", "simple"], "."),
         ("the number of an issue", ["mends issue", "12"], " "),
         ("the number of an issue", ["see ", "12"], "#"),
+        ("the number of an issue", ["mended (", "12)"], "#"),
         ("a folder outside the project", ["../shared", "data"], "/"),
     ],
 )
