@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
-from htunet.reporting.tables import Row, by_dataset, cells, headings, notes
+from htunet.files import write_text
+from htunet.reporting.tables import Row, as_csv, by_dataset, cells, headings, notes
 
 RIGHT_ALIGNED = range(1, 10)
 LATEX_SPECIAL = {
@@ -21,6 +23,15 @@ LATEX_SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
+
+
+def write_tables(folder: Path, rows: Sequence[Row]) -> list[Path]:
+    """Write ``segmentation.csv``, ``segmentation.md`` and ``segmentation.tex`` into ``folder``; return their paths."""
+    contents = {"csv": as_csv(rows), "md": as_markdown(rows), "tex": as_latex(rows)}
+    paths = [folder / f"segmentation.{ending}" for ending in contents]
+    for path, text in zip(paths, contents.values(), strict=True):
+        write_text(path, text)
+    return paths
 
 
 def as_markdown(rows: Sequence[Row]) -> str:

@@ -5,12 +5,10 @@ import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from htunet.evaluation.segmentation import METRICS, PENALISE
 from htunet.evaluation.summary import INPUT, KEYS
-from htunet.files import write_text
 from htunet.paths import DatasetPaths
 from htunet.reporting import paper
 from htunet.reporting.paper import PaperFigures, segmentation_figures
@@ -207,14 +205,3 @@ def notes(rows: Sequence[Row]) -> list[str]:
     ]
     marks = {mark for row in rows for mark in row.marks}
     return lines + [f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks]
-
-
-def write_tables(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write ``segmentation.csv``, ``segmentation.md`` and ``segmentation.tex`` into ``folder``; return their paths."""
-    from htunet.reporting.table_formats import as_latex, as_markdown
-
-    contents = {"csv": as_csv(rows), "md": as_markdown(rows), "tex": as_latex(rows)}
-    paths = [folder / f"segmentation.{ending}" for ending in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
-        write_text(path, text)
-    return paths
