@@ -291,8 +291,11 @@ def read_mask(path: Path, threshold: int = 0) -> UInt8:
     image = open_image(path)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return (np.asarray(image) > threshold).astype(np.uint8)
-    values = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    return ((values[..., :3].max(axis=-1) > threshold) & values[..., 3:].all(axis=-1)).astype(np.uint8)
+    if not image.has_transparency_data and image.mode in ("1", "L"):
+        return (np.asarray(image.convert("L")) > threshold).astype(np.uint8)
+    image = image if image.has_transparency_data else image.convert("RGB")  # not every mode converts to RGBA
+    *colours, alpha = (np.asarray(channel) for channel in image.convert("RGBA").split())
+    return ((np.maximum.reduce(colours) > threshold) & (alpha > 0)).astype(np.uint8)
 
 
 def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:

@@ -50,7 +50,8 @@ def signature_of(image: UInt8) -> Signature:
     """The signature of (C, H, W) or (H, W) pixels; colours count for ``content`` and are averaged for the rest."""
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(np.ascontiguousarray(image).tobytes())
-    gray = image if image.ndim == 2 else image.mean(axis=0).round().astype(np.uint8)
+    flat = image[0] if image.ndim == 3 and len(image) == 1 else image
+    gray = flat if flat.ndim == 2 else flat.mean(axis=0).round().astype(np.uint8)
     small = Image.fromarray(gray).convert("F").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
     centred = np.asarray(small, dtype=np.float32).ravel()
     centred = centred - centred.mean()

@@ -114,7 +114,7 @@ def _add_quirks(sound: BuiltBusi, sizes: tuple[int, int], seed: int) -> BuiltBus
     path("benign", benign + 2, "_mask").unlink()
     unreadable = path("benign", benign + 3)
     unreadable.write_bytes(unreadable.read_bytes()[:200])
-    _copy_larger(path("benign", 2), path("benign", benign + 4), path("benign", benign + 4, "_mask"))
+    _copy_brighter(path("benign", 2), path("benign", benign + 4), path("benign", benign + 4, "_mask"))
     path("malignant", malignant + 1).unlink()
     _copy(path("benign", 1), path("malignant", malignant + 2), ("", "_mask"))
     empty = path("malignant", malignant + 3, "_mask")
@@ -142,12 +142,11 @@ def _copy(image: Path, target: Path, endings: Sequence[str]) -> None:
         target.with_name(f"{target.stem}{ending}.png").write_bytes(source.read_bytes())
 
 
-def _copy_larger(image: Path, target: Path, mask: Path) -> None:
-    """The same picture at twice the size and a little brighter, with a mask of its own."""
+def _copy_brighter(image: Path, target: Path, mask: Path) -> None:
+    """The same picture a little brighter, as from a second export, with a mask of its own."""
     original = Image.open(image).convert("L")
-    large = original.resize((2 * original.width, 2 * original.height), Image.Resampling.BICUBIC)
-    large.point(lambda value: min(255, value + 4)).save(target)
-    write_mask(mask, speckled(large.height, large.width, "mask")[1], "1")
+    original.point(lambda value: min(255, value + 4)).save(target)
+    write_mask(mask, speckled(original.height, original.width, "mask")[1], "1")
 
 
 def _write_strays(folder: Path, names: Sequence[str]) -> None:

@@ -1,0 +1,171 @@
+import re
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from dataset_conversion.source import Layout, open_source, unpack
+from htunet.errors import HtunetError, UsageError
+
+LAYOUT = Layout(
+    looked_for="a folder with wanted.txt",
+    is_here=lambda folder: (folder / "wanted.txt").exists(),
+    member=re.compile("wanted"),
+)
+
+
+def make_zip(path: Path, members: dict[str, str | bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return path
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("here")
+    return path
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where zips are unpacked to."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_folder_is_found_at_any_depth(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "one" / "two" / "wanted.txt")
+    with open_source(tmp_path / "in", LAYOUT) as folder:
+        assert folder == tmp_path / "in" / "one" / "two"
+    with open_source(tmp_path / "in" / "one" / "two", LAYOUT) as folder:
+        assert folder == tmp_path / "in" / "one" / "two"
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_a_zip_is_unpacked_and_removed_afterwards(tmp_path: Path, temporary: Path, as_folder: bool) -> None:
+    path = make_zip(tmp_path / "in" / "set.zip", {"deep/er/wanted.txt": "content"})
+    with open_source(path.parent if as_folder else path, LAYOUT) as folder:
+        assert (folder / "wanted.txt").read_text() == "content"
+        assert temporary in folder.parents
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_zip_in_a_zip_is_unpacked(tmp_path: Path, temporary: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"wanted.txt": "content"})
+    outer = make_zip(tmp_path / "in" / "outer.zip", {"part/inner.zip": inner.read_bytes()})
+    with open_source(outer, LAYOUT) as folder:
+        assert (folder / "wanted.txt").read_text() == "content"
+    assert list(temporary.iterdir()) == []
+
+
+def test_an_error_while_converting_removes_what_was_unpacked(tmp_path: Path, temporary: Path) -> None:
+    path = make_zip(tmp_path / "set.zip", {"wanted.txt": "content"})
+    with pytest.raises(RuntimeError), open_source(path, LAYOUT):
+        raise RuntimeError("stop")
+    assert list(temporary.iterdir()) == []
+
+
+def test_the_folder_beside_its_zip_is_taken_and_foreign_zips_are_not_unpacked(tmp_path: Path, temporary: Path) -> None:
+    put(tmp_path / "in" / "set" / "wanted.txt")
+    make_zip(tmp_path / "in" / "set.zip", {"wanted.txt": ""})
+    with open_source(tmp_path / "in", LAYOUT) as folder:
+        assert folder == tmp_path / "in" / "set"
+        assert list(temporary.iterdir()) == []
+    make_zip(tmp_path / "other" / "photos.zip", {"photo.png": ""})
+    make_zip(tmp_path / "other" / "set.zip", {"wanted.txt": ""})
+    with open_source(tmp_path / "other", LAYOUT):
+        assert len(list(temporary.iterdir())) == 1
+
+
+def test_the_shadow_folder_of_macos_is_no_data_set(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "__MACOSX" / "wanted.txt")
+    put(tmp_path / "in" / "real" / "wanted.txt")
+    with open_source(tmp_path / "in", LAYOUT) as folder:
+        assert folder.name == "real"
+
+
+def test_two_data_sets_in_one_source_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "one" / "wanted.txt")
+    put(tmp_path / "two" / "wanted.txt")
+    with pytest.raises(HtunetError, match="2 times"), open_source(tmp_path, LAYOUT):
+        pass
+
+
+def test_a_missing_source_and_a_file_that_is_no_zip_are_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist"), open_source(tmp_path / "nowhere", LAYOUT):
+        pass
+    other = put(tmp_path / "set.rar")
+    with pytest.raises(UsageError, match="neither a folder nor a readable zip"), open_source(other, LAYOUT):
+        pass
+
+
+def test_a_source_without_the_data_set_says_what_was_looked_for_and_which_zip_is_broken(tmp_path: Path) -> None:
+    put(tmp_path / "cut_off.zip")
+    words = r"Looked for: a folder with wanted\.txt\..*cut_off\.zip"
+    with pytest.raises(HtunetError, match=words), open_source(tmp_path, LAYOUT):
+        pass
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/abs/out.txt", "C:/out.txt", "..\\out.txt"])
+def test_names_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
+    path = make_zip(tmp_path / "evil.zip", {"wanted.txt": "first", name: "bad"})
+    target = tmp_path / "deep" / "target"
+    target.mkdir(parents=True)
+    with pytest.raises(HtunetError, match="outside the folder"):
+        unpack(path, target)
+    assert [child for child in tmp_path.rglob("*") if child.is_file()] == [path]
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    path = tmp_path / "evil.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    (tmp_path / "target").mkdir()
+    with pytest.raises(HtunetError, match="'link' is a link"):
+        unpack(path, tmp_path / "target")
+    assert list((tmp_path / "target").iterdir()) == []
+
+
+def test_a_bomb_is_refused_by_its_ratio_and_by_its_size(tmp_path: Path) -> None:
+    bomb = make_zip(tmp_path / "bomb.zip", {f"zeros{number}": bytes(17 * 2**20) for number in range(4)})
+    target = tmp_path / "target"
+    target.mkdir()
+    with pytest.raises(HtunetError, match="times its own size"):
+        unpack(bomb, target)
+    with pytest.raises(HtunetError, match=r"claims 0\.0 GB"):
+        unpack(make_zip(tmp_path / "large.zip", {"a": bytes(2000)}), target, max_bytes=1000)
+    assert list(target.iterdir()) == []
+
+
+def test_a_member_larger_than_it_claims_is_not_written_in_full(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "liar.zip", {"a": bytes(100_000)})
+    declared = (100_000).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(declared, (10).to_bytes(4, "little")))
+    (tmp_path / "target").mkdir()
+    with pytest.raises(HtunetError, match="cannot be unpacked"):
+        unpack(path, tmp_path / "target")
+    assert (tmp_path / "target" / "a").stat().st_size <= 10
+
+
+def test_a_password_and_a_damaged_zip_are_named(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "set.zip", {"a": "content " * 50})
+    content = bytearray(path.read_bytes())
+    content[40] ^= 0xFF
+    damaged = tmp_path / "damaged.zip"
+    damaged.write_bytes(content)
+    with pytest.raises(HtunetError, match=r"damaged\.zip cannot be unpacked"):
+        unpack(damaged, tmp_path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    locked = tmp_path / "locked.zip"
+    locked.write_bytes(content)
+    with pytest.raises(HtunetError, match="has a password"):
+        unpack(locked, tmp_path)
