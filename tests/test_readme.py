@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dataset_conversion.common import CONVERTERS
+from htunet.models.build import method_names
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 
@@ -47,3 +50,15 @@ def test_the_tree_lists_the_packages_of_htunet() -> None:
 def test_every_line_of_the_tree_says_what_it_is_for() -> None:
     block = re.findall(r"^```text\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)[-1]
     assert not [line for line in block.splitlines() if len(line.split()) < 2]
+
+
+def test_the_methods_that_the_readme_offers_are_the_ones_that_can_be_built() -> None:
+    sentence = re.search(r"Methods that can be typed today: ([^.]+)\.", README.read_text(encoding="utf-8"))
+    assert sentence is not None
+    assert set(re.findall(r"`(\w+)`", sentence[1])) == set(method_names())
+
+
+def test_the_data_sets_that_the_readme_offers_can_be_converted() -> None:
+    row = re.search(r"^\| data sets \|([^|]+)\|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None
+    assert set(re.findall(r"`([\w-]+)`", row[1])) == set(CONVERTERS.names())

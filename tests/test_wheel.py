@@ -1,5 +1,6 @@
 """What is installed from a wheel works on its own: no checkout, no editable install, an empty working directory."""
 
+import json
 import shutil
 import site
 import subprocess
@@ -68,6 +69,11 @@ def busi_folder(folder: Path) -> Path:
     return folder
 
 
+def folders(predictions: Path, references: Path, output: Path) -> list[object]:
+    """The options with which ``htunet_evaluate`` compares two folders of masks."""
+    return ["--prediction_folder", predictions, "--reference_folder", references, "--output", output]
+
+
 def test_the_packages_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     for place in run(installed / "python", "-c", WHERE, cwd=tmp_path).splitlines():
         assert place.startswith(str(installed.parent)), f"{place} is not the installed one"
@@ -92,5 +98,7 @@ def test_it_converts_and_evaluates_in_an_empty_folder(installed: Path, tmp_path:
     assert len(list(labels.glob("*.png"))) == 6
     predictions = home / "predictions"
     shutil.copytree(labels, predictions)
-    run(installed / "htunet_evaluate", "-p", predictions, "-r", labels, "-o", home / "scores", cwd=home)
-    assert list((home / "scores").rglob("*.json"))
+    run(installed / "htunet_evaluate", *folders(predictions, labels, home / "scores"), cwd=home)
+    found = json.loads((home / "scores" / "summary.json").read_text(encoding="utf-8"))
+    assert found["foreground_mean"]["Dice"] == 1.0
+    assert len(found["metric_per_case"]) == 6
