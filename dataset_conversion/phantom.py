@@ -40,7 +40,7 @@ NORMAL_SHARE = 0.17
 COMPRESSION = 1
 """Fast; a file of speckle hardly shrinks further."""
 
-MASK_MODES = (("1", 0.66), ("L", 0.24), ("RGB", 0.1))
+MASK_MODES = {"1": 0.66, "L": 0.24, "RGB": 0.1}
 """How the mask files of lesions are stored, and how often; those of normal images are RGB throughout."""
 
 
@@ -203,8 +203,8 @@ def _write_one(folder: Path, seed: int, normal_share: float, name: tuple[int, st
 def _mask_mode(seed: int, index: int, class_name: str) -> str:
     if class_name == NORMAL:
         return "RGB"
-    modes, shares = zip(*MASK_MODES, strict=True)
-    return str(generator(seed, "phantom mask mode", index).choice(modes, p=shares))
+    rng = generator(seed, "phantom mask mode", index)
+    return str(rng.choice(list(MASK_MODES), p=list(MASK_MODES.values())))
 
 
 def _json_line(row: dict[str, str]) -> str:

@@ -13,7 +13,7 @@ def uneven_gain(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> Non
     """Time-gain compensation that misses the true attenuation, and channels that differ a little."""
     knots = np.linspace(0, grid.depth_mm, 7)
     drift = rng.normal(0, 1.6, len(knots)) - rng.uniform(0.1, 0.75) * np.maximum(knots - 0.4 * grid.depth_mm, 0)
-    gain_Z = np.interp(grid.depth_Z, knots, drift).astype(np.float32)
+    gain_Z = np.interp(grid.sample_depth, knots, drift).astype(np.float32)
     channels_X = smooth_noise(rng, grid, 0.8, grid.depth_mm)[0] * np.float32(0.35)
     tissue.echo_db += gain_Z[:, None] + channels_X
     tissue.mirror *= np.exp(gain_Z * np.float32(np.log(10) / 20))[:, None]
@@ -24,7 +24,7 @@ def poor_contact(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> No
     """One edge of the face does not touch the skin: the beams there carry little, from the first sample on."""
     side = 1 if rng.random() < 0.5 else -1
     start = np.float32(grid.width_mm * rng.uniform(0.28, 0.45))
-    missing_X = 1 / (1 + np.exp(-(side * grid.face_X - start) / np.float32(rng.uniform(0.5, 2.2))))
+    missing_X = 1 / (1 + np.exp(-(side * grid.beam_lateral - start) / np.float32(rng.uniform(0.5, 2.2))))
     missing_X = missing_X * np.clip(1 + 0.25 * smooth_noise(rng, grid, 1.0, grid.depth_mm)[0], 0.3, 1.5)
     tissue.loss_db_per_mm[:8] += np.float32(rng.uniform(12, 34) / (8 * grid.sample_mm)) * missing_X
 
@@ -36,13 +36,13 @@ def ligament_shadow(
 
     ``keep_off`` holds the lateral spans of lesions, whose posterior signs must stay readable.
     """
-    face = grid.face_X
+    face = grid.beam_lateral
     place = rng.uniform(-0.45, 0.45) * grid.width_mm
     if any(low - 1 < place < high + 1 for low, high in keep_off):
         return
     top = rng.uniform(0.12, 0.45) * grid.depth_mm
     slant = np.float32(rng.normal(0, 0.25))
-    depth = grid.depth_Z[:, None]
+    depth = grid.sample_depth[:, None]
     beside = (face - np.float32(place) - slant * (depth - np.float32(top))) / np.float32(rng.uniform(0.35, 1.1))
     within = np.exp(-(((depth - np.float32(top)) / np.float32(1.5)) ** 2) - beside**2)
     tissue.loss_db_per_mm += np.float32(rng.uniform(1.5, 5.0)) * within
@@ -55,13 +55,15 @@ def reverberation(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> N
     shown_X = np.clip(0.7 + 0.6 * smooth_noise(rng, grid, 6.0, grid.depth_mm)[0], 0, 1.5)
     strength = rng.uniform(0.15, 0.6)
     for order in range(1, int(rng.integers(3, 6))):
-        line = np.exp(-0.5 * ((grid.depth_Z[:, None] - np.float32(order * distance) - order * wobble_X) / 0.1) ** 2)
+        line = np.exp(
+            -0.5 * ((grid.sample_depth[:, None] - np.float32(order * distance) - order * wobble_X) / 0.1) ** 2
+        )
         tissue.mirror += np.float32(strength * 0.6**order) * shown_X * line.astype(np.float32)
 
 
 def near_field(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> None:
     """The main bang and the coupling gel: a bright band, then a thin dark one, at the very top."""
-    depth_Z = grid.depth_Z
+    depth_Z = grid.sample_depth
     bang = np.exp(-((depth_Z / np.float32(rng.uniform(0.15, 0.4))) ** 2)) * np.float32(rng.uniform(3, 10))
     gap_mm = rng.uniform(0.5, 0.9)
     gap = np.exp(-(((depth_Z - np.float32(gap_mm)) / np.float32(0.18)) ** 2)) * np.float32(rng.uniform(0, 9))

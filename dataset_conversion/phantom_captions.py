@@ -6,7 +6,6 @@ A sentence mentions only what the image shows; which signs are mentioned, in whi
 import numpy as np
 
 from dataset_conversion.phantom_lesions import (
-    ANGLES,
     BENIGN,
     CYST,
     ENHANCEMENT,
@@ -29,7 +28,11 @@ MARGINS = {
     "indistinct": ("indistinct margins", "an ill-defined border", "a blurred outline"),
     "angular": ("angular margins", "sharp corners along its border", "an angulated outline"),
     "microlobulated": ("microlobulated margins", "a finely lobulated border", "many small lobulations"),
-    "spiculated": ("spiculated margins", "spicules reaching into the tissue around it", "a star-like, spiculated border"),
+    "spiculated": (
+        "spiculated margins",
+        "spicules reaching into the tissue around it",
+        "a star-like, spiculated border",
+    ),
 }
 PATTERNS = {
     CYST: ("anechoic", "echo-free"),
@@ -117,7 +120,6 @@ def _side(lesion: Lesion, width_mm: float) -> str:
 
 def _size(lesion: Lesion) -> int:
     scale = float(np.mean(lesion.outline.radius)) if lesion.outline.radius else 1.0
-    assert not lesion.outline.radius or len(lesion.outline.radius) == len(ANGLES)
     return max(round(2 * scale * max(lesion.outline.half_width_mm, lesion.outline.half_height_mm)), 1)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dataset_conversion.phantom_lesions import Lesion, Outline
-from dataset_conversion.phantom_physics import BeamGrid, Tissue, smooth_noise
+from dataset_conversion.phantom_physics import BeamGrid, Tissue, smooth_noise, soft_step
 from dataset_conversion.phantom_tissue import Anatomy
 
 FAT_LOBULE, VESSEL, RIB = "fat lobule", "vessel", "rib"
@@ -53,10 +53,12 @@ def _is_free(lateral: float, depth: float, half_width: float, lesions: list[Lesi
     return True
 
 
-def add_fat_lobule(tissue: Tissue, grid: BeamGrid, anatomy: Anatomy, rng: np.random.Generator, outline: Outline) -> None:
+def add_fat_lobule(
+    tissue: Tissue, grid: BeamGrid, anatomy: Anatomy, rng: np.random.Generator, outline: Outline
+) -> None:
     """An island of fat in the gland: as dark as fat, soft-edged, with a bright roof and floor. It is no lesion."""
     distance = outline.distance(*grid.positions())
-    inside = 1 / (1 + np.exp(np.clip(distance / np.float32(rng.uniform(0.12, 0.35)), -30, 30)))
+    inside = soft_step(distance, rng.uniform(0.12, 0.35))
     level = np.float32(min(anatomy.fat_db, -4) + rng.normal(0, 1.5)) + smooth_noise(rng, grid, 2.0, 0.5)
     tissue.echo_db += inside * (level - tissue.echo_db)
     slope_z, slope_x = np.gradient(distance, grid.sample_mm, grid.beam_mm)
@@ -75,7 +77,7 @@ def add_vessel(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, lateral
     axis = np.float32(depth_mm) + np.float32(slope) * across + np.float32(bend) * across**2
     half = np.float32(rng.uniform(0.35, 0.9))
     end = np.clip(1 - np.square(across / np.float32(length)), 0, 1)
-    inside = end / (1 + np.exp(np.clip((np.abs(depth - axis) - half * end) / np.float32(0.15), -30, 30)))
+    inside = end * soft_step(np.abs(depth - axis) - half * end, 0.15)
     tissue.echo_db -= inside * np.float32(rng.uniform(8, 20))
     wall = np.exp(-0.5 * ((np.abs(depth - axis) - half) / np.float32(0.1)) ** 2)
     tissue.mirror += np.float32(rng.uniform(0.05, 0.3)) * wall * end
@@ -88,7 +90,7 @@ def add_rib(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator, depth_mm: 
     half = np.float32(rng.uniform(5, 11))
     ripple_X = smooth_noise(rng, grid, 3.0, grid.depth_mm)[0] * np.float32(0.35)
     surface = np.float32(depth_mm) + ripple_X + across * across / (rng.uniform(2.5, 6) * half)
-    on_rib = np.clip(1.4 * (1 - np.abs(across) / half), 0, 1)
+    on_rib = np.square(np.clip(1.5 * (1 - np.abs(across) / half), 0, 1))
     line = np.exp(-0.5 * ((depth - surface) / np.float32(0.2)) ** 2) * on_rib
     tissue.mirror += np.float32(rng.uniform(0.3, 1.2)) * line
     tissue.echo_db += 9 * line

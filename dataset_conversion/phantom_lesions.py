@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset_conversion.phantom_physics import BeamGrid, Float, Tissue, smooth_noise
+from dataset_conversion.phantom_physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
 
 BENIGN, MALIGNANT, NORMAL = "benign", "malignant", "normal"
 CYST, HYPOECHOIC, ISOECHOIC, HETEROGENEOUS = "anechoic", "hypoechoic", "isoechoic", "heterogeneous"
@@ -35,12 +35,14 @@ class Outline:
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
         along = (across * cos + down * sin) / np.float32(self.half_width_mm)
         over = (down * cos - across * sin) / np.float32(self.half_height_mm)
-        scaled = np.hypot(along, over) + np.float32(1e-6)
+        tiny = 1e-4  # at the centre itself, where no ray has a direction, the mean half axis stands for the distance
+        scaled = np.hypot(along, over) + np.float32(tiny)
+        from_centre = np.hypot(across, down) + np.float32(tiny * np.sqrt(self.half_width_mm * self.half_height_mm))
         reach = np.float32(1)
         if self.radius:
             angle = np.arctan2(over, along)
             reach = np.interp(angle, ANGLES, np.asarray(self.radius)).astype(np.float32)
-        return (1 - reach / scaled) * np.hypot(across, down)
+        return (1 - reach / scaled) * from_centre
 
     @property
     def half_extent_mm(self) -> tuple[float, float]:
@@ -118,7 +120,7 @@ def seen_again(lesion: Lesion, rng: np.random.Generator, lateral_mm: float, dept
 
 
 def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
-    pattern = str(rng.choice([HYPOECHOIC, CYST, ISOECHOIC, HETEROGENEOUS], p=[0.56, 0.2, 0.14, 0.1]))
+    pattern = str(rng.choice([HYPOECHOIC, CYST, ISOECHOIC, HETEROGENEOUS], p=[0.55, 0.24, 0.12, 0.09]))
     shape = str(rng.choice(["oval", "round", "lobulated", "irregular"], p=[0.62, 0.12, 0.21, 0.05]))
     aspect = rng.uniform(0.86, 1.05) if shape == "round" else rng.uniform(0.42, 0.85)
     if shape != "round" and rng.random() < 0.09:
@@ -127,7 +129,7 @@ def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
     posterior_odds = [0.95, 0.0, 0.05] if pattern == CYST else [0.6, 0.08, 0.32]
     posterior = str(rng.choice([ENHANCEMENT, SHADOW, NO_POSTERIOR], p=posterior_odds))
     strength = rng.uniform(4, 10) if pattern == CYST else rng.uniform(2.5, 7)
-    contrast = {CYST: (20, 34), HYPOECHOIC: (7, 17), ISOECHOIC: (2, 5), HETEROGENEOUS: (5, 13)}[pattern]
+    contrast = {CYST: (20, 34), HYPOECHOIC: (6, 20), ISOECHOIC: (2, 5), HETEROGENEOUS: (5, 13)}[pattern]
     has_capsule = pattern == ISOECHOIC or rng.random() < 0.45
     return Lesion(
         class_name=BENIGN,
@@ -231,7 +233,7 @@ def _spicules(rng: np.random.Generator) -> Float:
     for _ in range(int(rng.integers(6, 12))):
         away = np.angle(np.exp(1j * (ANGLES - rng.uniform(-np.pi, np.pi))))
         width = rng.uniform(0.07, 0.17)
-        total += (rng.uniform(0.12, 0.42) * np.exp(-np.abs(away / width) ** 1.5)).astype(np.float32)
+        total += (rng.uniform(0.12, 0.42) * np.exp(-(np.abs(away / width) ** 1.5))).astype(np.float32)
     return total
 
 
@@ -240,7 +242,7 @@ def insert(lesion: Lesion, tissue: Tissue, grid: BeamGrid, rng: np.random.Genera
     lateral, depth = grid.positions()
     distance = lesion.outline.distance(lateral, depth)
     roughness = smooth_noise(rng, grid, 0.5, 0.4) * np.float32(0.5 * lesion.blur_mm)
-    inside = 1 / (1 + np.exp(np.clip((distance + roughness) / np.float32(0.35 * lesion.blur_mm), -30, 30)))
+    inside = soft_step(distance + roughness, 0.35 * lesion.blur_mm)
     _surround(lesion, tissue, distance, grid, rng)
     ring = (distance > 0) & (distance < 3)
     around = float(tissue.echo_db[ring].mean()) if ring.any() else -4.0
@@ -271,9 +273,7 @@ def _surround(lesion: Lesion, tissue: Tissue, distance: Float, grid: BeamGrid, r
         tissue.echo_db += np.where(distance > 0, 7 * np.clip(rays, -0.6, 1) * reach, 0)
 
 
-def _face_beam(
-    lesion: Lesion, tissue: Tissue, distance: Float, grid: BeamGrid, rng: np.random.Generator
-) -> None:
+def _face_beam(lesion: Lesion, tissue: Tissue, distance: Float, grid: BeamGrid, rng: np.random.Generator) -> None:
     """The capsule's echo: strong where the boundary lies across the beam, absent where it runs along it."""
     if not lesion.capsule:
         return

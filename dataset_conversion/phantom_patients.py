@@ -65,7 +65,7 @@ def draw_patient(seed: int, number: int, class_name: str) -> Patient:
     grid, screen = _draw_field(rng)
     height, width = (side / screen.pixels_per_mm for side in screen.shape(grid))
     lesions = _draw_lesions(rng, class_name, grid, height * width)
-    frequency = rng.uniform(7.5, 13)
+    frequency = rng.uniform(8.5, 15)
     return Patient(
         id=f"patient_{number + 1:04d}",
         class_name=class_name,
@@ -74,12 +74,13 @@ def draw_patient(seed: int, number: int, class_name: str) -> Patient:
         grid=grid,
         probe=Probe(frequency_mhz=frequency, f_number=rng.uniform(2.0, 3.6), focus_mm=15.0),
         receiver=Receiver(
-            looks=int(rng.choice([1, 2, 3, 4], p=[0.03, 0.25, 0.4, 0.32])),
-            noise_db=rng.uniform(-42, -34),
+            looks=int(rng.choice([1, 2, 3, 4], p=[0.04, 0.3, 0.36, 0.3])),
+            noise_db=rng.uniform(-50, -38),
             noise_rise_db_per_mm=rng.uniform(0.05, 0.35),
             dynamic_range_db=rng.uniform(45, 65),
             gain_db=rng.uniform(-5, 3),
-            gamma=rng.uniform(1.1, 1.7),
+            gamma=rng.uniform(1.15, 1.85),
+            speckle_reduction=rng.uniform(0.25, 0.95),
         ),
         screen=screen,
     )
@@ -104,8 +105,7 @@ def draw_view(patient: Patient, rng: np.random.Generator) -> View:
 
 def _draw_field(rng: np.random.Generator) -> tuple[BeamGrid, Screen]:
     """Field of view and scale; both sides of the picture end up between 250 and 800 pixels."""
-    kinds: list[Geometry] = [LINEAR, TRAPEZOID, CURVED]
-    geometry = kinds[int(rng.choice(3, p=[0.86, 0.09, 0.05]))]
+    geometry: Geometry = (LINEAR, TRAPEZOID, CURVED)[int(rng.choice(3, p=[0.86, 0.09, 0.05]))]
     depth = rng.uniform(24, 42)
     width = rng.uniform(0.8, 1.6) * depth if geometry == LINEAR else rng.uniform(0.75, 1.05) * depth
     width = float(np.clip(width, 22, 52))
@@ -115,21 +115,18 @@ def _draw_field(rng: np.random.Generator) -> tuple[BeamGrid, Screen]:
         depth_mm=depth,
         width_mm=width,
         apex_mm=apex,
-        num_samples=int(np.clip(depth / 0.088, 300, 440)),
-        num_beams=int(np.clip(width / 0.15, 180, 320)),
+        num_samples=int(np.clip(depth / 0.095, 280, 400)),
+        num_beams=int(np.clip(width / 0.16, 170, 300)),
     )
-    border = (0, 0, 0, 0)
-    if rng.random() < 0.35:
-        border = tuple(int(pixels) for pixels in rng.integers(0, (30, 55, 35, 55)))
+    top, right, bottom, left = (int(pixels) for pixels in rng.integers(0, (30, 55, 35, 55)))
+    border = (top, right, bottom, left) if rng.random() < 0.35 else (0, 0, 0, 0)
     field = Screen(pixels_per_mm=1.0, border=(0, 0, 0, 0)).field_mm(grid)
     longest = rng.uniform(430, 790)
     scale = max((longest - 55) / max(field), 262 / min(field))
     return grid, Screen(pixels_per_mm=min(scale, 700 / max(field)), border=border)
 
 
-def _draw_lesions(
-    rng: np.random.Generator, class_name: str, grid: BeamGrid, picture_mm2: float
-) -> tuple[Lesion, ...]:
+def _draw_lesions(rng: np.random.Generator, class_name: str, grid: BeamGrid, picture_mm2: float) -> tuple[Lesion, ...]:
     """None, one, or seldom two lesions, placed in the field; areas are 2..25 per cent of the picture."""
     if class_name == NORMAL:
         return ()

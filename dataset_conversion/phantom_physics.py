@@ -18,11 +18,18 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 SPEED_OF_SOUND_MM_PER_US = 1.54
-LINEAR, TRAPEZOID, CURVED = "linear", "trapezoid", "curved"
 
 Geometry = Literal["linear", "trapezoid", "curved"]
+LINEAR: Geometry = "linear"
+TRAPEZOID: Geometry = "trapezoid"
+CURVED: Geometry = "curved"
 Float = NDArray[np.float32]
 Complex = NDArray[np.complex64]
+
+
+def soft_step(distance: Float, width: float) -> Float:
+    """1 / (1 + exp(distance / width)): from 1 (far negative) over 1/2 (at 0) to 0 (far positive)."""
+    return 1 / (1 + np.exp(np.clip(distance / np.float32(width), -30, 30)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,31 +86,31 @@ class BeamGrid:
         return self.width_mm / (self.num_beams - 1)
 
     @property
-    def depth_Z(self) -> Float:
-        """Distance from the face along a beam."""
+    def sample_depth(self) -> Float:
+        """(Z,) distances from the face along a beam."""
         return (np.arange(self.num_samples, dtype=np.float32) + np.float32(0.5)) * np.float32(self.sample_mm)
 
     @property
-    def face_X(self) -> Float:
-        """Where each beam leaves the face, 0 in the middle."""
+    def beam_lateral(self) -> Float:
+        """(X,) positions in which the beams leave the face, 0 in the middle."""
         beams = np.arange(self.shape[1], dtype=np.float32) - np.float32((self.shape[1] - 1) / 2)
         return beams * np.float32(self.beam_mm)
 
     @property
-    def spread_Z(self) -> Float:
-        """How much wider than at the face the beams stand at each depth."""
+    def beam_spread(self) -> Float:
+        """(Z,) factors: how much wider apart than at the face the beams stand at each depth."""
         if self.geometry == LINEAR:
             return np.ones(self.num_samples, dtype=np.float32)
-        return 1 + self.depth_Z / np.float32(self.apex_mm)
+        return 1 + self.sample_depth / np.float32(self.apex_mm)
 
     def positions(self) -> tuple[Float, Float]:
         """Lateral position and depth (mm) of every sample, both (Z, X); (0, 0) is the middle of the face."""
-        depth_Z1 = self.depth_Z[:, None]
+        depth_Z1 = self.sample_depth[:, None]
         if self.geometry == CURVED:
-            angle_X = self.face_X / np.float32(self.apex_mm)
+            angle_X = self.beam_lateral / np.float32(self.apex_mm)
             radius_Z1 = depth_Z1 + np.float32(self.apex_mm)
             return radius_Z1 * np.sin(angle_X), radius_Z1 * np.cos(angle_X) - np.float32(self.apex_mm)
-        lateral = self.face_X * self.spread_Z[:, None]
+        lateral = self.beam_lateral * self.beam_spread[:, None]
         return lateral, np.broadcast_to(depth_Z1, lateral.shape)
 
     def indices(self, lateral_mm: Float, depth_mm: Float) -> tuple[Float, Float]:
@@ -144,6 +151,8 @@ class Receiver:
     dynamic_range_db: float
     gain_db: float
     gamma: float
+    speckle_reduction: float = 0.0
+    """Share of a locally smoothed picture that is mixed in after compression, 0..1."""
 
 
 def smooth_noise(rng: np.random.Generator, grid: BeamGrid, lateral_mm: float, axial_mm: float) -> Float:
@@ -174,7 +183,7 @@ def spread(scatterers: Complex, grid: BeamGrid, probe: Probe) -> Complex:
 
     Laterally each depth is multiplied by its own Gaussian in the frequency domain; periodic there, hence the padding.
     """
-    sigma_Z = probe.lateral_sigma_mm(grid.depth_Z) / (np.float32(grid.beam_mm) * grid.spread_Z)
+    sigma_Z = probe.lateral_sigma_mm(grid.sample_depth) / (np.float32(grid.beam_mm) * grid.beam_spread)
     frequency_X = scipy.fft.fftfreq(grid.shape[1]).astype(np.float32)
     transfer = np.exp(np.float32(-2 * np.pi**2) * (sigma_Z[:, None] * frequency_X) ** 2)
     transfer /= np.sqrt((transfer**2).mean(axis=1, keepdims=True))
@@ -186,7 +195,7 @@ def spread(scatterers: Complex, grid: BeamGrid, probe: Probe) -> Complex:
 
 
 def accumulated_loss(loss_db_per_mm: Float, grid: BeamGrid, aperture_beams: float = 2.0) -> Float:
-    """(Z, X) decibels lost up to each sample; blurred across beams, because an aperture looks around a small obstacle."""
+    """(Z, X) decibels lost up to each sample, blurred across beams: an aperture looks around a small obstacle."""
     total = np.cumsum(loss_db_per_mm, axis=0, dtype=np.float32) * np.float32(grid.sample_mm)
     return gaussian_filter1d(total, aperture_beams, axis=1, mode="nearest")
 
@@ -202,7 +211,7 @@ def envelope(rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, probe: Pr
     diffuse = amplitude(tissue.echo_db - loss)
     phase = smooth_noise(rng, grid, 4.0, 1.5) * np.float32(np.pi)
     mirror = tissue.mirror * amplitude(-loss) * np.exp(1j * phase)
-    noise_Z = amplitude(np.float32(receiver.noise_db) + np.float32(receiver.noise_rise_db_per_mm) * grid.depth_Z)
+    noise_Z = amplitude(np.float32(receiver.noise_db) + np.float32(receiver.noise_rise_db_per_mm) * grid.sample_depth)
     total = np.zeros(grid.shape, dtype=np.float32)
     noise = gaussian_filter1d(white_scatterers(rng, grid.shape), 0.7, axis=0) * noise_Z[:, None]
     for look in range(receiver.looks):
@@ -216,4 +225,7 @@ def log_compress(detected: Float, receiver: Receiver) -> Float:
     level = np.float32(20) * np.log10(np.maximum(detected, np.float32(1e-6)))
     top = np.float32(np.percentile(level[::3, ::3], 99) - receiver.gain_db)
     gray = np.clip((level - top) / np.float32(receiver.dynamic_range_db) + 1, 0, 1)
-    return np.power(gray, np.float32(receiver.gamma))
+    gray = np.power(gray, np.float32(receiver.gamma))
+    if receiver.speckle_reduction:
+        gray += np.float32(receiver.speckle_reduction) * (gaussian_filter(gray, (1.3, 1.6), truncate=2.5) - gray)
+    return gray

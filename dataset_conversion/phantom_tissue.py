@@ -1,11 +1,12 @@
 """Healthy breast tissue of the phantom: layers, septa, fibres."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from dataset_conversion.phantom_lesions import Lesion
-from dataset_conversion.phantom_physics import BeamGrid, Float, Tissue, smooth_noise
+from dataset_conversion.phantom_physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,11 @@ def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: n
     depth = _tissue_depth(anatomy, grid, lesions, rng)
     weights = _layer_weights(anatomy, grid, depth, rng)
     skin, fat, gland, deep_fat, muscle, deep = weights
-    fibres = _follow(smooth_noise(rng, grid, 1.6, 0.2), depth, grid)
-    long_fibres = _follow(smooth_noise(rng, grid, 5.0, 0.22), depth, grid)
-    clouds = _follow(smooth_noise(rng, grid, 3.0, 1.3), depth, grid)
-    patches = _follow(smooth_noise(rng, grid, 1.1, 0.5), depth, grid)
+    follow = _follower(depth, grid)
+    fibres = follow(smooth_noise(rng, grid, 1.6, 0.2))
+    long_fibres = follow(smooth_noise(rng, grid, 5.0, 0.22))
+    clouds = follow(smooth_noise(rng, grid, 3.0, 1.3))
+    patches = follow(smooth_noise(rng, grid, 1.1, 0.5))
     all_fat = fat + deep_fat
     strength = np.float32(anatomy.gland_texture_db)
     echo = 5 * skin + np.float32(anatomy.fat_db) * all_fat + np.float32(anatomy.muscle_db) * muscle - 10 * deep
@@ -62,7 +64,9 @@ def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: n
     echo += (muscle + 0.4 * deep) * (2.0 * fibres + 1.5 * clouds + 9 * np.clip(long_fibres - 0.6, 0, 1.2))
     echo += (gland + 0.5 * muscle) * 7 * np.clip(0.8 * fibres + 0.5 * long_fibres + 0.3 * clouds - 1.0, 0, 1.4)
     echo -= gland * 6 * np.clip(0.8 * patches - 0.5 * clouds - 0.9, 0, 1.2)
-    sheets = _septa(anatomy, grid, depth, rng) * (all_fat + 0.3 * gland + 0.3 * muscle) + _fasciae(weights, long_fibres)
+    sheets = _septa(anatomy, grid, follow, rng) * (all_fat + 0.3 * gland + 0.3 * muscle) + _fasciae(
+        weights, long_fibres
+    )
     sheets *= np.clip(1 + 0.5 * patches, 0.1, 2)
     echo += 9 * sheets
     zero = np.zeros(grid.shape, dtype=np.float32)
@@ -72,7 +76,7 @@ def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: n
 def _tissue_depth(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator) -> Float:
     """(Z, X) depth at which flat tissue would show what is seen here: bent layers without bending any layer."""
     lateral, _ = grid.positions()
-    depth = np.broadcast_to(grid.depth_Z[:, None], grid.shape)
+    depth = np.broadcast_to(grid.sample_depth[:, None], grid.shape)
     fade = np.clip(depth / np.float32(6), 0, 1)
     waves = smooth_noise(rng, grid, 8.0, 7.0) + 0.35 * smooth_noise(rng, grid, 2.5, 3.0)
     bent = depth + fade * (np.float32(anatomy.waviness_mm) * waves + np.float32(anatomy.slope) * lateral)
@@ -87,14 +91,19 @@ def _tissue_depth(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: 
     return bent.astype(np.float32)
 
 
-def _follow(texture: Float, depth: Float, grid: BeamGrid) -> Float:
-    """The texture of flat tissue as the bent tissue shows it: sampled at each point's tissue depth, linearly."""
+def _follower(depth: Float, grid: BeamGrid) -> Callable[[Float], Float]:
+    """Turns a texture of flat tissue into that of the bent one: sampled at each point's tissue depth, linearly."""
     position = np.clip(depth / np.float32(grid.sample_mm) - np.float32(0.5), 0, grid.num_samples - 1.001)
     above = position.astype(np.int32)
     share = position - above
-    upper = np.take_along_axis(texture, above, axis=0)
-    lower = np.take_along_axis(texture, above + 1, axis=0)
-    return upper + share * (lower - upper)
+    flat = above * grid.shape[1] + np.arange(grid.shape[1], dtype=np.int32)
+
+    def follow(texture: Float) -> Float:
+        upper = texture.ravel().take(flat)
+        lower = texture.ravel().take(flat + grid.shape[1])
+        return upper + share * (lower - upper)
+
+    return follow
 
 
 def _layer_weights(anatomy: Anatomy, grid: BeamGrid, depth: Float, rng: np.random.Generator) -> list[Float]:
@@ -107,17 +116,16 @@ def _layer_weights(anatomy: Anatomy, grid: BeamGrid, depth: Float, rng: np.rando
     weights, bottom = [], 0.0
     for thickness, rough, width in zip(thicknesses, roughness, widths, strict=True):
         bottom += thickness
-        beyond = (depth + np.float32(rough) * bumps - np.float32(bottom)) / np.float32(width)
-        passed = 1 / (1 + np.exp(np.clip(-beyond, -30, 30)))
-        weights.append(below * (1 - passed))
-        below = below * passed
+        above = soft_step(depth + np.float32(rough) * bumps - np.float32(bottom), width)
+        weights.append(below * above)
+        below = below * (1 - above)
     return [*weights, below]
 
 
-def _septa(anatomy: Anatomy, grid: BeamGrid, depth: Float, rng: np.random.Generator) -> Float:
+def _septa(anatomy: Anatomy, grid: BeamGrid, follow: Callable[[Float], Float], rng: np.random.Generator) -> Float:
     """Thin curved lines between fat lobules: where a smooth field is zero, seen where they lie across the beam."""
     folds = smooth_noise(rng, grid, 3.6, 0.9) + np.float32(0.35) * smooth_noise(rng, grid, 1.2, 0.5)
-    field = _follow(folds, depth, grid)
+    field = follow(folds)
     slope_z, slope_x = np.gradient(field, grid.sample_mm, grid.beam_mm)
     steepness_squared = slope_z * slope_z + slope_x * slope_x + np.float32(1e-6)
     line = np.exp(field * field / steepness_squared * np.float32(-0.5 / 0.075**2))
