@@ -124,10 +124,10 @@ def class_weights(counts: Mapping[str, int], known: Mapping[str, int]) -> tuple[
     if not known:
         return {}, "the images have no classes"
     if missing := [name for name in known if not counts.get(name)]:
-        return {}, f"equal: no training image of {', '.join(missing)}"
+        return {}, f"no training image of {', '.join(missing)}"
     listing = ", ".join(f"{counts[name]} {name}" for name in known)
     if max(counts[name] for name in known) <= UNBALANCED * min(counts[name] for name in known):
-        return {}, f"equal: {listing} are balanced (within a factor of {UNBALANCED})"
+        return {}, f"{listing} are balanced (within a factor of {UNBALANCED})"
     total = sum(counts[name] for name in known)
     weights = {name: round(total / (len(known) * counts[name]), 4) for name in known}
     return weights, f"inverse to the class sizes: {listing}"

@@ -1,0 +1,203 @@
+"""The command from the raw folder to arrays: what it says, keeps, and refuses."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders.raw import build_raw
+
+from htunet.cli.plan_and_preprocess import main
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.raw import read_raw, write_raw_index
+from htunet.data.split_files import load_splits, save_splits
+from htunet.files import exclusive, read_json
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.planning.plans import load_plan, load_plans, save_plans
+
+Output = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str) -> int:
+    return main(["-d", "Tiny", *arguments])
+
+
+@pytest.fixture
+def tiny(home: Path) -> DatasetPaths:
+    return build_raw(30, groups=20)
+
+
+def test_one_command_makes_everything(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run() == 0
+    out = capsys.readouterr().out
+    assert "fold 0 train/val/test 24/3/3; new" in out
+    assert "Plan paper" in out
+    assert "Plan adaptive" in out
+    assert "Plan paper_518" not in out
+    assert out.rstrip().endswith("htunet_train Tiny CLIP_HT fold0")
+    assert set(load_plans(tiny.plans_json)) == {"paper", "adaptive", "paper_518"}
+    for plan in ("paper", "adaptive"):
+        found = PreprocessedDataset(tiny.plan_folder(plan))
+        assert found.images.shape == (30, 1, *load_plan(tiny.plans_json, plan).input_size)
+        assert found.masks.any(axis=(1, 2)).all()
+    assert not tiny.plan_folder("paper_518").exists()
+    assert read_json(tiny.fingerprint_json)["format"] == 1
+
+
+def test_the_second_time_nothing_is_done(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--plan", "paper", "--memory_gb", "8") == 0
+    files = [path for path in tiny.preprocessed.rglob("*") if path.is_file() and path.name != ".lock"]
+    before = {path: path.read_bytes() for path in files}
+    capsys.readouterr()
+    assert run("--plan", "paper", "--memory_gb", "8") == 0
+    out = capsys.readouterr().out
+    assert "has not changed since it was verified" in out
+    assert "nothing changed" in out
+    assert "; kept)" in out
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_leaking_groups_are_warned_of_and_held_together_on_demand(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--plan", "paper") == 0
+    out = capsys.readouterr().out
+    assert "in more than one part of fold 0" in out
+    assert "--split-by group" in out
+    assert "group_0" in out
+    assert "case_00" in out
+    assert run("--plan", "paper", "--split-by", "group") == 0
+    out = capsys.readouterr().out
+    assert "THE SPLIT HAS CHANGED: it was split by image, now by group" in out
+    assert "0 finished runs" in out
+    assert "in more than one part" not in out
+    assert load_plan(tiny.plans_json, "paper").split_by == "group"
+    assert run("--plan", "paper") == 0
+    assert "by group" in capsys.readouterr().out
+
+
+def test_a_replaced_split_stays_beside_the_new_one_and_runs_that_used_it_are_counted(
+    tiny: DatasetPaths, capsys: Output
+) -> None:
+    run("--plan", "paper")
+    before = tiny.splits_json.read_bytes()
+    finished = RunPaths(tiny, "SegmentationTrainer", "paper", "CLIP_HT", 0, 1)
+    finished.folder.mkdir(parents=True)
+    finished.settings_json.write_text("{}")
+    finished.finished_json.write_text("{}")
+    raw = read_raw(tiny)
+    write_raw_index(tiny.raw, tiny.name, raw.info, raw.cases[:-2], [])
+    for case in raw.cases[-2:]:
+        raw.image_path(case).unlink()
+        raw.label_path(case).unlink()
+    capsys.readouterr()
+    assert run("--plan", "paper") == 0
+    out = capsys.readouterr().out
+    assert "THE SPLIT HAS CHANGED: the cases of the raw folder" in out
+    assert "1 finished run of" in out
+    assert tiny.splits_json.with_name("splits_final.before.json").read_bytes() == before
+
+
+def test_a_split_edited_by_hand_is_kept_and_checked(tiny: DatasetPaths, capsys: Output) -> None:
+    run("--plan", "paper")
+    folds = load_splits(tiny.splits_json)
+    folds[0]["train"].append(folds[0]["test"].pop())
+    save_splits(tiny.splits_json, folds)
+    assert run("--plan", "paper") == 0
+    assert "25/3/2; kept, edited by hand" in capsys.readouterr().out
+    assert load_splits(tiny.splits_json) == folds
+    folds[0]["train"].append("nobody")
+    save_splits(tiny.splits_json, folds)
+    assert run("--plan", "paper") == 1
+    assert "nobody" in capsys.readouterr().err
+    folds[0]["train"][-1] = folds[0]["val"][0]
+    save_splits(tiny.splits_json, folds)
+    assert run("--plan", "paper") == 1
+    assert "two places" in capsys.readouterr().err
+
+
+def test_a_split_that_the_user_brings_is_taken(tiny: DatasetPaths, capsys: Output) -> None:
+    ids = [case.id for case in read_raw(tiny).cases]
+    tiny.preprocessed.mkdir(parents=True)
+    tiny.splits_json.write_text(json.dumps([{"train": ids[:20], "val": ids[20:]}]))  # as nnU-Net writes it
+    assert run("--plan", "paper") == 0
+    assert "1 fold, fold 0 train/val/test 20/10/0; kept, edited by hand" in capsys.readouterr().out
+
+
+def test_a_plan_edited_by_hand_is_kept_and_preprocessed(tiny: DatasetPaths, capsys: Output) -> None:
+    run("--plan", "paper")
+    plans = load_plans(tiny.plans_json)
+    plans["paper"] = replace(plans["paper"], num_epochs=3)
+    plans["mine"] = replace(plans["paper"], input_size=(64, 96))
+    save_plans(tiny.plans_json, plans)
+    assert run("--plan", "paper", "mine") == 0
+    out = capsys.readouterr().out
+    assert "Plan paper (edited by hand, kept)" in out
+    assert "Plan mine (your own)" in out
+    assert load_plan(tiny.plans_json, "paper").num_epochs == 3
+    assert PreprocessedDataset(tiny.plan_folder("mine")).images.shape[2:] == (64, 96)
+
+
+def test_verify_only_writes_nothing(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--verify_only") == 0
+    assert "verified" in capsys.readouterr().out
+    assert not tiny.preprocessed.exists()
+
+
+def test_a_broken_data_set_stops_before_anything_is_made(tiny: DatasetPaths, capsys: Output) -> None:
+    raw = read_raw(tiny)
+    raw.image_path(raw.cases[3]).write_bytes(b"broken")
+    assert run() == 1
+    assert "case_0003" in capsys.readouterr().err
+    assert not tiny.splits_json.exists()
+    assert not tiny.plan_folder("paper").exists()
+
+
+def test_several_data_sets_and_a_test_only_one(tiny: DatasetPaths, capsys: Output) -> None:
+    other = build_raw(0, test=5, rule="test only", name="Dataset904_Outside")
+    assert main(["-d", "Tiny", "904", "--plan", "paper"]) == 0
+    out = capsys.readouterr().out
+    assert "train/val/test 0/0/5" in out
+    assert "Outside has test cases only" in out
+    assert len(PreprocessedDataset(other.plan_folder("paper")).cases) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--plan", "adaptve"], 2, "Did you mean 'adaptive'"),
+        (["--workers", "-1"], 2, "--workers"),
+        (["--memory_gb", "0"], 2, "--memory_gb"),
+    ],
+)
+def test_wrong_usage_is_told_before_any_work(
+    tiny: DatasetPaths, capsys: Output, arguments: list[str], code: int, words: str
+) -> None:
+    assert run(*arguments) == code
+    assert words in capsys.readouterr().err
+
+
+def test_an_unknown_data_set_is_told(home: Path, capsys: Output) -> None:
+    assert main(["-d", "BUSY"]) == 2
+    assert "BUSY" in capsys.readouterr().err
+
+
+def test_too_few_cases_are_one_clear_line(home: Path, capsys: Output) -> None:
+    build_raw(6)
+    assert run() == 1
+    assert "6 cases" in capsys.readouterr().err
+
+
+def test_two_commands_do_not_mix(tiny: DatasetPaths, capsys: Output) -> None:
+    with exclusive(tiny.preprocessed, "the test"):
+        assert run() == 1
+    assert "in use by another process" in capsys.readouterr().err
+
+
+def test_the_whole_command_needs_no_torch(tiny: DatasetPaths) -> None:
+    code = (
+        "import sys; from htunet.cli.plan_and_preprocess import main; main(['-d', 'Tiny']); "
+        "print([m for m in ('torch', 'pandas', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"

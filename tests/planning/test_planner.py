@@ -1,0 +1,105 @@
+"""Plans: the paper's numbers, a reason for each decision, and the user's own words kept."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+from builders.fingerprint import PRINT
+
+from htunet.data.raw import DatasetInfo
+from htunet.errors import HtunetError
+from htunet.planning.hardware import Hardware, available_memory_gb, find_hardware
+from htunet.planning.planner import CHECKSUM, PLANNERS, check_plan, is_edited, make_plans
+from htunet.planning.plans import Plan, load_plans, save_plans
+
+INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
+BUSI = replace(PRINT, num_training=647, classes={"benign": 437, "malignant": 210})
+MACHINE = Hardware(4, 24, "given with --memory_gb")
+FACTS = {"name", "dataset", "channels", "labels", "classes", "adapter", "split_by", "because"}
+
+
+def planned(**options: object) -> dict[str, Plan]:
+    return make_plans(BUSI, INFO, MACHINE, **options).plans  # type: ignore[arg-type]
+
+
+def test_the_plan_paper_is_the_papers() -> None:
+    plan = planned()["paper"]
+    assert (plan.geometry, plan.input_size, plan.crop_border) == ("stretch", (224, 224), False)
+    assert (plan.batch_size, plan.learning_rate, plan.betas, plan.weight_decay) == (32, 1e-4, (0.9, 0.95), 1e-2)
+    assert (plan.num_epochs, plan.patience, plan.class_weights) == (200, None, {})
+    assert planned()["paper_518"].input_size == (518, 518)
+
+
+def test_the_plan_adaptive_follows_the_data() -> None:
+    plan = planned()["adaptive"]
+    assert (plan.geometry, plan.batch_size, plan.patience) == ("letterbox", 32, 50)
+    assert plan.class_weights["malignant"] > 1 > plan.class_weights["benign"]
+
+
+@pytest.mark.parametrize("name", PLANNERS)
+def test_every_decision_has_its_reason(name: str) -> None:
+    plan = planned()[name]
+    assert set(plan.because) == set(asdict(plan)) - FACTS | {CHECKSUM}
+    assert plan.name == name
+    check_plan(plan)
+
+
+def test_plans_as_written_are_not_edited(tmp_path: Path) -> None:
+    save_plans(tmp_path / "plans.json", planned())
+    assert not any(is_edited(plan) for plan in load_plans(tmp_path / "plans.json").values())
+
+
+def test_own_plans_and_edits_survive_planning_again(tmp_path: Path) -> None:
+    plans = planned()
+    plans["paper"] = replace(plans["paper"], num_epochs=7)
+    plans["mine"] = replace(plans["adaptive"], input_size=(64, 96))
+    save_plans(tmp_path / "plans.json", plans)
+    again = make_plans(BUSI, INFO, MACHINE, split_by="group", existing=load_plans(tmp_path / "plans.json"))
+    assert (again.edited, again.own, again.changed) == (("paper",), ("mine",), {})
+    assert again.plans["paper"].num_epochs == 7
+    assert again.plans["paper"].because["num_epochs"] == "by hand; the rules give 200"
+    assert again.plans["mine"].input_size == (64, 96)
+    assert again.plans["mine"].name == "mine"
+    assert {plan.split_by for plan in again.plans.values()} == {"group"}
+    assert make_plans(BUSI, INFO, MACHINE, existing=again.plans).edited == ("paper",)
+
+
+def test_an_unedited_plan_follows_the_hardware_and_the_change_is_told() -> None:
+    less = make_plans(BUSI, INFO, Hardware(4, 6, "given"), existing=planned())
+    assert less.changed["paper"] == {"accumulation": (1, 2)}
+    assert less.plans["paper"].accumulation == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"geometry": "strech"}, "strech"),
+        ({"input_size": (0, 224)}, "input_size"),
+        ({"input_size": (224.0, 224)}, "input_size"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"name": "a__b"}, "a__b"),
+        ({"name": "../x"}, "name"),
+    ],
+)
+def test_a_value_without_a_meaning_is_named(change: dict[str, object], word: str) -> None:
+    with pytest.raises(HtunetError, match=word):
+        check_plan(replace(planned()["paper"], **change))  # type: ignore[arg-type]
+
+
+def test_a_single_underscore_is_a_name() -> None:
+    check_plan(replace(planned()["paper"], name="my_plan-2"))
+
+
+def test_the_containers_limit_counts_and_its_cache_does_not(tmp_path: Path) -> None:
+    gib = 1024**3
+    (tmp_path / "memory.max").write_text(str(3 * gib))
+    (tmp_path / "memory.current").write_text(str(2 * gib))
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {gib // 2}\n")
+    assert available_memory_gb(tmp_path) == pytest.approx(1.5)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert available_memory_gb(tmp_path) == pytest.approx(available_memory_gb(tmp_path / "absent"), rel=0.2)
+
+
+def test_memory_that_the_user_names_is_taken() -> None:
+    assert find_hardware(24).memory_gb == 24
+    assert find_hardware().memory_gb > 0
