@@ -49,12 +49,17 @@ class GalleryItem:
         return "no Dice" if self.dice is None else f"Dice {100 * self.dice:.1f} %"
 
     @property
-    def caption(self) -> str:
-        """One line: ``Dice 81.2 % · HD95 12.3 px · benign · prediction empty``."""
+    def facts(self) -> list[str]:
+        """``Dice 81.2 %``, ``HD95 12.3 px``, ``benign``, ``prediction empty``; what does not apply is left out."""
         distance = "no HD95" if self.hd95 is None else f"HD95 {self.hd95:.1f} px"
         empty = {"both": "both masks empty"}.get(self.empty, f"{self.empty} empty" if self.empty else "")
         parts = (self.dice_text, distance, self.class_name, empty)
-        return " · ".join(part for part in parts if part)
+        return [part for part in parts if part]
+
+    @property
+    def caption(self) -> str:
+        """All facts in one line."""
+        return " · ".join(self.facts)
 
 
 def thumbnail(picture: UInt8, longest: int = THUMBNAIL) -> bytes:
@@ -109,7 +114,7 @@ def _cell(item: GalleryItem, rank: str) -> UInt8:
     picture = Image.open(io.BytesIO(item.jpeg))
     picture.thumbnail((CELL - GAP, CELL - GAP), Image.Resampling.LANCZOS)
     cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
-    captioned = with_strip(np.asarray(cell), f"{rank}: {item.case}", legend=False)
+    captioned = with_strip(np.asarray(cell), f"{rank} · {item.case}", legend=False)
     return with_strip(captioned, item.caption, legend=False)
 
 
@@ -121,10 +126,11 @@ def _section(name: str, items: Sequence[GalleryItem]) -> str:
 def _figure(item: GalleryItem) -> str:
     source = f"data:image/jpeg;base64,{base64.b64encode(item.jpeg).decode('ascii')}"
     name, caption = html.escape(item.case), html.escape(item.caption)
+    facts = " · ".join(f"<span>{html.escape(fact)}</span>" for fact in item.facts)
     mark = ' class="empty"' if item.empty else ""
     return (
         f'<figure{mark}><button type="button" aria-label="Enlarge {name}"><img loading="lazy" alt="{name}: {caption}" '
-        f'src="{source}"></button><figcaption><b>{name}</b><br>{caption}</figcaption></figure>'
+        f'src="{source}"></button><figcaption><b>{name}</b><br>{facts}</figcaption></figure>'
     )
 
 
@@ -147,6 +153,7 @@ figure { margin: 0; min-width: 0; }
 figure button { display: block; width: 100%; aspect-ratio: 1; padding: 0; border: 0; background: #181818; cursor: zoom-in; }
 figure img { width: 100%; height: 100%; object-fit: contain; }
 figcaption { font-size: .82rem; overflow-wrap: anywhere; padding-top: .2rem; }
+figcaption span { white-space: nowrap; }
 .empty figcaption { color: var(--warn); }
 dialog { border: 0; padding: 0; background: #181818; color: #eee; max-width: 96vw; max-height: 96vh; }
 dialog::backdrop { background: #000c; }

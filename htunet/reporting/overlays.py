@@ -19,7 +19,7 @@ OPACITY = 0.5
 PIXELS_PER_LINE_WIDTH = 400
 """A contour is one pixel wide for every so many pixels of the image's shorter side, and never thinner than one."""
 STRIP, STRIP_TEXT = (24, 24, 24), (240, 240, 240)
-SMALLEST_FONT, LARGEST_FONT = 10, 28
+SMALLEST_FONT, LARGEST_FONT = 12, 28
 
 
 def overlay(image: UInt8, prediction: UInt8, reference: UInt8 | None = None) -> UInt8:

@@ -1,11 +1,11 @@
 """The rows of ``tables`` as Markdown, LaTeX (booktabs) and text for a terminal."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from htunet.files import write_text
-from htunet.reporting.tables import Row, as_csv, by_dataset, cells, headings, notes
+from htunet.reporting.tables import EXPLANATIONS, Row, as_csv, by_dataset, cells, headings, notes
 
 RIGHT_ALIGNED = range(1, 10)
 LATEX_SPECIAL = {
@@ -20,6 +20,7 @@ LATEX_SPECIAL = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "·": r"$\cdot$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
 }
@@ -56,9 +57,10 @@ def as_latex(rows: Sequence[Row]) -> str:
     """A ``table*`` per data set for a document that loads booktabs; every special character is escaped."""
     parts = ["% needs \\usepackage{booktabs}"]
     columns = "".join("r" if column in RIGHT_ALIGNED else "l" for column in range(len(headings())))
-    below = r" \\ ".join(escape_latex(note) for note in notes(rows))
+    number, explained = _numbered(rows)
+    below = r" \\ ".join(escape_latex(note) for note in [*explained, *notes(rows)])
     for dataset, members in by_dataset(rows).items():
-        body = "\n".join(" & ".join(escape_latex(cell) for cell in cells(row)) + r" \\" for row in members)
+        body = "\n".join(" & ".join(map(escape_latex, _short_cells(row, number))) + r" \\" for row in members)
         head = " & ".join(escape_latex(cell) for cell in headings()) + r" \\"
         parts.append(
             "\n".join(
@@ -89,17 +91,27 @@ def escape_latex(text: str) -> str:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Aligned columns for a terminal; the notes of a row follow it, numbered, below the table."""
-    marks = list(dict.fromkeys(mark for row in rows for mark in row.marks))
-    number = {mark: str(index) for index, mark in enumerate(marks, start=1)}
+    """Aligned columns for a terminal: the gravest marks as words, the others as numbers explained below the table."""
+    number, explained = _numbered(rows)
     parts = []
     for dataset, members in by_dataset(rows).items():
-        lines = [headings()] + [[*cells(row)[:-1], " ".join(number[mark] for mark in row.marks)] for row in members]
+        lines = [headings(), *(_short_cells(row, number) for row in members)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         table = "\n".join(_aligned(line, widths) for line in lines)
         parts.append(f"{dataset}\n{table}")
-    explained = [f"{number[mark]}: {mark}" for mark in marks]
-    return "\n\n".join([*parts, "\n".join([*([f"Notes  {' · '.join(explained)}"] if marks else []), *notes(rows)])])
+    return "\n\n".join([*parts, "\n".join([*explained, *notes(rows)])])
+
+
+def _numbered(rows: Sequence[Row]) -> tuple[dict[str, str], list[str]]:
+    """What stands for each mark in a narrow table (the gravest keep their words), and the line that explains it."""
+    marks = list(dict.fromkeys(mark for row in rows for mark in row.marks if mark not in EXPLANATIONS))
+    number = {mark: str(index) for index, mark in enumerate(marks, start=1)}
+    explained = " · ".join(f"{number[mark]}: {mark}" for mark in marks)
+    return number | {mark: mark for mark in EXPLANATIONS}, [f"Notes  {explained}"] if marks else []
+
+
+def _short_cells(row: Row, number: Mapping[str, str]) -> list[str]:
+    return [*cells(row)[:-1], ", ".join(number[mark] for mark in row.marks)]
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:

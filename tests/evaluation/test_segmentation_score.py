@@ -1,0 +1,62 @@
+"""What an empty mask means, and that no rule rewards a miss."""
+
+import math
+
+import numpy as np
+import pytest
+
+from htunet.errors import UsageError
+from htunet.evaluation.segmentation import EXCLUDE, PENALISE, score, score_mask
+
+NONE = math.nan
+EMPTY = np.zeros((6, 8), dtype=bool)
+SQUARE = EMPTY.copy()
+SQUARE[1:3, 1:3] = True
+DIAGONAL = 10.0  # hypot(6, 8)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "policy", "dice", "hd95", "empty"),
+    [
+        pytest.param(EMPTY, SQUARE, PENALISE, 0.0, DIAGONAL, "prediction", id="missed, penalised"),
+        pytest.param(SQUARE, EMPTY, PENALISE, 0.0, DIAGONAL, "reference", id="false alarm, penalised"),
+        pytest.param(EMPTY, EMPTY, PENALISE, 1.0, 0.0, "both", id="rightly nothing, penalised"),
+        pytest.param(EMPTY, SQUARE, EXCLUDE, 0.0, NONE, "prediction", id="missed, excluded"),
+        pytest.param(SQUARE, EMPTY, EXCLUDE, NONE, NONE, "reference", id="false alarm, excluded"),
+        pytest.param(EMPTY, EMPTY, EXCLUDE, NONE, NONE, "both", id="rightly nothing, excluded"),
+        pytest.param(SQUARE, SQUARE, PENALISE, 1.0, 0.0, "", id="same"),
+        pytest.param(SQUARE, SQUARE, EXCLUDE, 1.0, 0.0, "", id="same, other policy"),
+    ],
+)
+def test_truth_table_of_empty_masks(
+    prediction: np.ndarray, reference: np.ndarray, policy: str, dice: float, hd95: float, empty: str
+) -> None:
+    found = score_mask(prediction, reference)
+    values = found.values(policy)
+    assert found.empty == empty
+    assert (values["dice"], values["iou"]) == pytest.approx((dice, dice), nan_ok=True)
+    distances = [values[name] for name in ("hd95", "asd", "hd95_max", "asd_directed")]
+    assert distances == pytest.approx([hd95] * 4, nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_missing_a_case_is_never_better_than_the_worst_drawing(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    reference, drawn = EMPTY.copy(), EMPTY.copy()
+    reference[tuple(rng.integers((6, 8)))] = drawn[tuple(rng.integers((6, 8)))] = True
+    bad, missed = (score_mask(p, reference).values(PENALISE) for p in (drawn, EMPTY))
+    assert missed["dice"] <= bad["dice"]
+    assert all(missed[name] > bad[name] for name in ("hd95", "asd", "hd95_max", "asd_directed"))
+
+
+def test_each_label_is_scored_on_its_own() -> None:
+    reference = np.array([[1, 1, 2, 2]], dtype=np.uint8)
+    prediction = np.array([[1, 2, 2, 0]], dtype=np.uint8)
+    found = score(prediction, reference, [1, 2])
+    assert found[1].counts.dice == pytest.approx(2 / 3)
+    assert found[2].counts.dice == pytest.approx(0.5)
+
+
+def test_an_unknown_policy_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="penalise, exclude; got 'forgive'"):
+        score_mask(SQUARE, SQUARE).values("forgive")

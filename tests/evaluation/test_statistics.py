@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from htunet.evaluation.statistics import bootstrap_means
+
+
+def column(*values: float) -> np.ndarray:
+    return np.array(values, dtype=float)[:, None]
+
+
+def test_the_mean_leaves_out_only_what_has_no_value_and_says_so() -> None:
+    (found,) = bootstrap_means(column(1.0, 3.0, np.nan))
+    assert (found.mean, found.n_used, found.n_cases) == (2.0, 2, 3)
+
+
+def test_equal_values_have_an_interval_of_no_width() -> None:
+    (found,) = bootstrap_means(column(0.5, 0.5, 0.5))
+    assert (found.low, found.high) == (0.5, 0.5)
+
+
+def test_the_interval_is_near_the_one_of_the_normal_distribution() -> None:
+    values = np.random.default_rng(0).normal(10, 2, (400, 1))
+    (found,) = bootstrap_means(values)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+
+
+def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None:
+    values = np.random.default_rng(0).random((30, 2))
+    assert bootstrap_means(values, seed=1) == bootstrap_means(values, seed=1)
+    assert bootstrap_means(values, seed=1) != bootstrap_means(values, seed=2)
+
+
+def test_images_of_one_patient_do_not_make_a_mean_surer() -> None:
+    patients = np.random.default_rng(0).random(10)
+    (alone,) = bootstrap_means(column(*patients))
+    repeated = np.repeat(patients, 8)
+    (grouped,) = bootstrap_means(column(*repeated), [f"patient {i // 8}" for i in range(80)])
+    (ungrouped,) = bootstrap_means(column(*repeated))
+    assert grouped.high - grouped.low == pytest.approx(alone.high - alone.low)
+    assert ungrouped.high - ungrouped.low < 0.5 * (grouped.high - grouped.low)
+
+
+def test_an_empty_group_name_means_that_the_case_stands_alone() -> None:
+    values = column(*np.random.default_rng(0).random(12))
+    assert bootstrap_means(values, [""] * 12) == bootstrap_means(values)
+
+
+@pytest.mark.parametrize(("values", "groups"), [((1.0,), None), ((1.0, 2.0), ["one", "one"])])
+def test_fewer_than_two_groups_give_no_interval(values: tuple[float, ...], groups: list[str] | None) -> None:
+    (found,) = bootstrap_means(column(*values), groups)
+    assert found.mean == np.mean(values)
+    assert (found.low, found.high) == (None, None)
+
+
+def test_no_value_at_all_gives_no_mean() -> None:
+    (found,) = bootstrap_means(column(np.nan, np.nan))
+    assert (found.mean, found.low, found.n_used, found.n_cases) == (None, None, 0, 2)
+
+
+def test_an_infinite_value_is_refused_with_its_row() -> None:
+    with pytest.raises(ValueError, match=r"Rows \[1\]"):
+        bootstrap_means(column(1.0, np.inf))
+
+
+def test_a_wrong_number_of_groups_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 cases but 1 group"):
+        bootstrap_means(column(1.0, 2.0), ["a"])
