@@ -1,0 +1,37 @@
+"""Turn a settings dataclass into command line options, and the options back into the dataclass."""
+
+import types
+from argparse import ArgumentParser, Namespace
+from dataclasses import fields
+from typing import Any, get_args, get_type_hints
+
+
+def add_settings(parser: ArgumentParser, settings_class: type) -> None:
+    """One ``--option`` per field; its name, type, default, choices and help have no other home."""
+    hints = get_type_hints(settings_class)
+    for field in fields(settings_class):
+        default = "" if field.default is None else " (default: %(default)s)"
+        parser.add_argument(
+            f"--{field.name}",
+            default=field.default,
+            type=_plain_type(hints[field.name]),
+            choices=field.metadata["choices"],
+            help=field.metadata["help"] + default,
+        )
+
+
+def settings_from(settings_class: type, options: Namespace) -> Any:  # noqa: ANN401
+    """Build the dataclass; its ``__post_init__`` checks the values."""
+    return settings_class(**{field.name: getattr(options, field.name) for field in fields(settings_class)})
+
+
+def fold_number(text: str) -> int:
+    """``fold0`` or ``0`` -> 0, for argparse's ``type``."""
+    return int(text.removeprefix("fold"))
+
+
+def _plain_type(hint: Any) -> Any:  # noqa: ANN401
+    """``int | None`` is typed as int; None is only the default."""
+    if isinstance(hint, types.UnionType):
+        return next(member for member in get_args(hint) if member is not type(None))
+    return hint

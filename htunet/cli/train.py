@@ -1,0 +1,49 @@
+"""Train one method on one fold of a planned data set. The same command again continues where the run was."""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+
+from htunet.cli.arguments import add_settings, fold_number, settings_from
+from htunet.cli.command import make_parser, run_command
+from htunet.training.settings import TrainSettings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_train BUSI CLIP_HT fold0``."""
+    parser = make_parser("htunet_train", __doc__)
+    parser.add_argument("dataset", help="name or number, such as BUSI, 503 or Dataset503_BUSI")
+    parser.add_argument("method", help="such as UNet, CLIP or CLIP_HT")
+    parser.add_argument("fold", type=fold_number, help="fold0 is the paper's split")
+    add_settings(parser, TrainSettings)
+    parser.add_argument("--restart", action="store_true", help="forget an earlier run of the same name")
+    return run_command(parser, _train, argv)
+
+
+def _train(options: argparse.Namespace) -> None:
+    settings = settings_from(TrainSettings, options)
+    from htunet.training.run import train
+
+    show_log()
+    outcome = train(options.dataset, options.method, options.fold, settings, restart=options.restart)
+    if outcome.status == "stopped":
+        print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
+        if outcome.signal == signal.SIGINT:
+            raise KeyboardInterrupt
+        return
+    best = f"best validation Dice {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
+    print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
+    print(f"Weights, curves and log: {outcome.run.folder}")
+    print("Next: htunet_evaluate")
+
+
+def show_log() -> None:
+    """Lines of the library's log on the terminal; epochs only where no bar can be drawn."""
+    handler = logging.StreamHandler(sys.stdout)
+    if sys.stderr.isatty():
+        handler.addFilter(lambda record: not record.getMessage().startswith("epoch "))
+    logger = logging.getLogger("htunet")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)

@@ -1,0 +1,43 @@
+"""The little that the rest of htunet knows about a frozen image encoder.
+
+Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from htunet.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputStatistics:
+    """Mean and standard deviation (RGB, of values in 0..1) that the weights were trained with; they travel together."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Backbone(nn.Module):
+    """Any encoder that is a patch embedding followed by a list of blocks. All its weights are frozen by the encoder."""
+
+    width: int
+    patch_size: int
+    statistics: InputStatistics
+    blocks: nn.ModuleList
+
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        """Normalised images -> class token first and patch tokens, with positions added, (B, T, D)."""
+        raise NotImplementedError
+
+    def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
+        """Patches in each direction; raises ValueError when the image does not divide into whole patches."""
+        height, width = image_hw
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(f"Image sides must be multiples of the patch size {self.patch_size}, got {image_hw}.")
+        return height // self.patch_size, width // self.patch_size
+
+
+BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
+"""Builders of backbones with weights that are not loaded yet; ``htunet.models.weights`` loads them."""

@@ -1,0 +1,72 @@
+"""A checkpoint: our weights and what is needed to use them, in one safetensors file. Never the frozen weights.
+
+The text beside the tensors is strict JSON. Reading a checkpoint runs no code from it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from htunet.errors import HtunetError
+from htunet.files import whole_file
+from htunet.models.network import Network
+from htunet.models.weights import WeightsRecord
+from htunet.reproducibility import provenance
+
+FORMAT = 1
+KEY = "htunet"
+MODEL = "model."
+
+
+def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors and a description, whole or not at all: a killed run leaves the last whole checkpoint."""
+    text = json.dumps({"format": FORMAT} | dict(about), allow_nan=False)
+    content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    with whole_file(path) as part:
+        part.write_bytes(to_bytes(content, metadata={KEY: text}))  # so that a full disk is an OSError
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description; raises HtunetError when the file is missing, broken or of another version."""
+    if not path.exists():
+        raise HtunetError(f"The checkpoint {path} is missing: train first, or choose another run.")
+    try:
+        with safe_open(path, framework="pt") as content:
+            about = json.loads((content.metadata() or {})[KEY])
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise HtunetError(f"The checkpoint {path} cannot be read ({error}). Train again with --restart.") from error
+    if (found := about.get("format")) != FORMAT:
+        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: train again with --restart.")
+    return tensors, about
+
+
+def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    return {"method": method, "weights": asdict(weights), "settings": dict(settings), "made_by": provenance()}
+
+
+def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, Any]:
+    """Fill the trainable part of a network from a checkpoint and return the description.
+
+    Raises HtunetError when the checkpoint was trained on other frozen weights or does not fit.
+    """
+    tensors, about = load(path)
+    trained_on = WeightsRecord(**about["weights"])
+    if trained_on.identity != weights.identity:
+        raise HtunetError(
+            f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {weights.source} "
+            f"weights ({weights.identity[:12]}) are loaded. Load the weights that it was trained on."
+        )
+    state = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
+    try:
+        network.load_trainable_state(state)
+    except RuntimeError as error:
+        raise HtunetError(f"{path} does not fit the method {about.get('method')}: {error}") from error
+    return about

@@ -1,0 +1,25 @@
+"""Segmentation head: a 1x1 convolution and bilinear up-sampling.
+
+Source: arXiv 2506.08849, section III-B. The paper up-samples the M = 512 features and convolves then. Both are linear,
+up-sampling acts on pixels and the convolution on channels, and bilinear weights sum to 1 so that the bias passes
+through: the order does not change the result. We convolve first and up-sample K channels instead of 512: for two
+labels 256 times less memory.
+
+Dimension key: B batch, M features, K labels, H W pixels.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SegmentationHead(nn.Module):
+    """(B, M, patch grid) features -> (B, K, H, W) scores."""
+
+    def __init__(self, features: int, num_labels: int) -> None:
+        super().__init__()
+        self.classify = nn.Conv2d(features, num_labels, kernel_size=1)
+
+    def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """Scores before the softmax, at the size of the input image."""
+        scores_BKHW = self.classify(features_BMHW)
+        return F.interpolate(scores_BKHW.float(), image_hw, mode="bilinear", align_corners=False)

@@ -1,0 +1,78 @@
+"""A small U-Net: the baseline that learns from nothing.
+
+Source: Ronneberger et al. 2015, arXiv:1505.04597, in the form whose 1,813,762 parameters the paper counts: widths
+16 to 256, batch normalisation, leaky ReLU, dropout that grows with depth, and 1x1 convolution with bilinear
+up-sampling on the way up.
+Dimension key: B batch, C channels, H W pixels, K labels.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from htunet.models.backbones.base import InputStatistics
+from htunet.models.network import Network, Normalisation
+
+WIDTHS = (16, 32, 64, 128, 256)
+DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
+STATISTICS = InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def double_convolution(before: int, after: int, dropout: float = 0.0) -> nn.Sequential:
+    """Two 3x3 convolutions, each normalised and activated."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, 3, padding=1),
+        nn.BatchNorm2d(after),
+        nn.LeakyReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Conv2d(after, after, 3, padding=1),
+        nn.BatchNorm2d(after),
+        nn.LeakyReLU(inplace=True),
+    )
+
+
+class UpStep(nn.Module):
+    """Halve the channels, double the size, join the features of the way down."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.narrow = nn.Conv2d(before, after, 1)
+        self.join = double_convolution(2 * after, after)
+
+    def forward(self, deep_BCHW: Tensor, skip_BCHW: Tensor) -> Tensor:
+        """The deeper map and the one to join -> (B, after, H, W) at the size of ``skip_BCHW``."""
+        up_BCHW = F.interpolate(self.narrow(deep_BCHW), skip_BCHW.shape[-2:], mode="bilinear", align_corners=False)
+        return self.join(torch.cat([skip_BCHW, up_BCHW], dim=1))
+
+
+class UNet(Network):
+    """Images -> scores; every weight trains. Input sides of any size from 16 pixels."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.normalise = Normalisation(STATISTICS)
+        steps = zip((3, *WIDTHS[:-1]), WIDTHS, DROPOUTS, strict=True)
+        self.down = nn.ModuleList(double_convolution(before, after, dropout) for before, after, dropout in steps)
+        self.up = nn.ModuleList(
+            UpStep(before, after) for before, after in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
+        )
+        self.classify = nn.Conv2d(WIDTHS[0], num_labels, 3, padding=1)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) values 0..255 -> (B, K, H, W) scores before the softmax, fp32."""
+        features_BCHW = self.normalise(images_BCHW)
+        skips: list[Tensor] = []
+        for depth, convolutions in enumerate(self.down):
+            features_BCHW = convolutions(F.max_pool2d(features_BCHW, 2) if depth else features_BCHW)
+            skips.append(features_BCHW)
+        for step, skip_BCHW in zip(self.up, reversed(skips[:-1]), strict=True):
+            features_BCHW = step(features_BCHW, skip_BCHW)
+        return self.classify(features_BCHW).float()
+
+    def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from (("down", self.down), ("up", self.up), ("classify", self.classify))
+
+    def frozen_module(self) -> None:
+        return None

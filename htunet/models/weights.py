@@ -1,0 +1,212 @@
+"""Frozen weights: found, downloaded, read and loaded strictly; what was loaded is recorded with its hash.
+
+Read are OpenAI's TorchScript archive, open_clip state dicts (``.pt``, ``.bin``, with or without ``module.``) and
+safetensors. Files are read without running code from them: ``weights_only``, safetensors, or a TorchScript archive
+of which only the tensors are taken.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from htunet.errors import HtunetError
+from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone
+from htunet.models.catalogue import CATALOGUE, CatalogueEntry
+from htunet.paths import root
+
+PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
+RANDOM_WEIGHTS_SEED = 0
+"""Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
+TEXT_TOWER_KEYS = ("transformer.", "token_embedding.", "ln_final.", "text.")
+SCALAR_KEYS = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
+OTHER_KEYS = ("positional_embedding", "text_projection", *SCALAR_KEYS)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """Which frozen weights a run used; stored in its settings, checkpoints and tables."""
+
+    source: str
+    """``pretrained``, ``random``, ``file`` (a path that the user gave), or ``none`` (nothing is frozen)."""
+    file: str | None = None
+    sha256: str | None = None
+    """Hash of the loaded tensors, equal whatever file format they came in."""
+
+    @property
+    def identity(self) -> str:
+        """What must be equal for a checkpoint to fit: the hash of the tensors."""
+        return self.sha256 or NONE
+
+
+def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
+    """Build a backbone with ``pretrained`` or ``random`` weights, or those of a file.
+
+    Raises UsageError for an unknown backbone, HtunetError when the weights cannot be had or do not fit.
+    """
+    builder = BACKBONES[name]
+    path = None if source == RANDOM else _locate(name, source)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        backbone = builder()
+    if path is not None:
+        load_strictly(backbone.get_submodule("vit"), _vision_state(read_state(path)), path)
+    kind = source if source in (PRETRAINED, RANDOM) else "file"
+    return backbone, WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(backbone))
+
+
+def _locate(name: str, source: str) -> Path:
+    if source == PRETRAINED:
+        return find_pretrained(name)
+    path = Path(source)
+    if not path.is_file():
+        raise HtunetError(f"The weights file {source} is missing. --weights takes pretrained, random, or a file.")
+    return path
+
+
+def find_pretrained(name: str) -> Path:
+    """The file with a backbone's published weights: in the weights folder, the hub's cache, or downloaded now."""
+    entry = CATALOGUE[name]
+    folder = root("htunet_weights") / name
+    for file in entry.files:
+        if (folder / file).is_file():
+            _check_hash(folder / file, entry)
+            return folder / file
+    for attempt in (_from_hub_cache, _from_hub, _from_official_address):
+        if path := _try(attempt, entry, folder):
+            return path
+    raise HtunetError(
+        f"The pre-trained weights of {name} are not here and cannot be downloaded. Get {entry.files[0]} "
+        f"({entry.size_mb} MB, sha256 {entry.sha256.get(entry.files[0], 'unknown')}) from {entry.url} and put it into "
+        f"{folder}/, or train without them: --weights random."
+    )
+
+
+def _try(attempt: Callable[[CatalogueEntry, Path], Path | None], entry: CatalogueEntry, folder: Path) -> Path | None:
+    """A source that fails is reported in the log and the next one is asked; the caller raises when none is left."""
+    try:
+        return attempt(entry, folder)
+    except Exception as error:  # each library raises its own kinds of network errors
+        log.info("%s: %s", attempt.__name__, error)
+        return None
+
+
+def _from_hub_cache(entry: CatalogueEntry, folder: Path) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, file = entry.hub.split(":")
+    found = try_to_load_from_cache(repository, file)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _from_hub(entry: CatalogueEntry, folder: Path) -> Path | None:
+    from huggingface_hub import hf_hub_download
+
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return None
+    repository, file = entry.hub.split(":")
+    return Path(hf_hub_download(repository, file, etag_timeout=5))
+
+
+def _from_official_address(entry: CatalogueEntry, folder: Path) -> Path | None:
+    import urllib.request
+
+    from tqdm import tqdm
+
+    from htunet.files import whole_file
+
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return None
+    target = folder / entry.url.rsplit("/", 1)[1]
+    with urllib.request.urlopen(entry.url, timeout=10) as response, whole_file(target) as part:
+        total = int(response.headers.get("Content-Length") or 0) or None
+        with part.open("wb") as stream, tqdm(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+            while block := response.read(1 << 20):
+                stream.write(block)
+                bar.update(len(block))
+        _check_hash(part, entry, name=target.name)
+    return target
+
+
+def _check_hash(path: Path, entry: CatalogueEntry, name: str | None = None) -> None:
+    expected = entry.sha256.get(name or path.name)
+    if expected is None:
+        return
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise HtunetError(f"{path} is damaged or another file: sha256 {found}, expected {expected}. Fetch it again.")
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from any of the formats above; raises HtunetError when the file is none of them."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if _is_torchscript(path):
+            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:
+        raise HtunetError(f"{path} cannot be read as weights ({error}). Fetch it again.") from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise HtunetError(f"{path} holds no state dict. Give a file with named tensors.")
+    return {key.removeprefix("module."): value for key, value in content.items()}
+
+
+def _is_torchscript(path: Path) -> bool:
+    """A TorchScript archive is a zip that holds code beside its tensors."""
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in name for name in archive.namelist())
+
+
+def _vision_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The vision tower of a CLIP state dict. Other keys are kept as they are, so that strict loading names them."""
+    vision = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
+    if not vision:
+        return dict(state)
+    strange = [key for key in state if not key.startswith(("visual.", *TEXT_TOWER_KEYS)) and key not in OTHER_KEYS]
+    return vision | {key: state[key] for key in strange}
+
+
+def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load every tensor, in fp32; missing, unexpected and mis-shaped keys are all named in one HtunetError."""
+    own = module.state_dict()
+    problems = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} for {tuple(own[key].shape)}"
+            for key in own
+            if key in state and state[key].shape != own[key].shape
+        ],
+    }
+    if any(problems.values()):
+        parts = [f"{len(keys)} {kind}: {', '.join(keys[:4])}" for kind, keys in problems.items() if keys]
+        raise HtunetError(f"{path} does not fit this backbone. Tensors {'; '.join(parts)}.")
+    module.load_state_dict({key: value.float() for key, value in state.items()})
+
+
+def tensor_hash(module: nn.Module) -> str:
+    """sha256 over names, shapes and fp32 values of a module's parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(f"{key} {tuple(value.shape)}".encode())
+        digest.update(value.detach().float().contiguous().cpu().numpy().data)
+    return digest.hexdigest()

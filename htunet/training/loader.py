@@ -1,0 +1,113 @@
+"""Batches of training images, in an order that depends on nothing but (seed, epoch)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.errors import HtunetError
+from htunet.reproducibility import generator
+from htunet.training.augmentation import Augmentation
+
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+class TrainingImages(Dataset[Sample]):
+    """Augmented images by (epoch, array row)."""
+
+    def __init__(self, data: PreprocessedDataset, augmentation: Augmentation, seed: int) -> None:
+        self.data = data
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """Image (C, H, W) and mask (H, W), uint8; an error names the case."""
+        epoch, row = key
+        case = self.data.cases[row].id
+        try:
+            return self.augmentation(self.data.images[row], self.data.masks[row], self.seed, epoch, case)
+        except Exception as error:
+            raise HtunetError(f"The case {case} could not be augmented: {type(error).__name__}: {error}") from error
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """Which rows form which batch. Each epoch is a new permutation; the last batch of an epoch may be smaller."""
+
+    rows: Sequence[int]
+    batch_size: int
+    seed: int
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches in one epoch."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def batch(self, step: int) -> list[tuple[int, int]]:
+        """The (epoch, row) keys of the whole batch of one step, over all devices."""
+        epoch, position = divmod(step, self.per_epoch)
+        order = generator(self.seed, "order", epoch).permutation(len(self.rows))
+        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return [(epoch, self.rows[index]) for index in chosen]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """This process's place among those that share a batch."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+class RemainingBatches(Sampler[list[tuple[int, int]]]):
+    """This process's share of every batch from ``first_step`` to ``last_step`` (not included)."""
+
+    def __init__(self, order: BatchOrder, first_step: int, last_step: int, shard: Shard) -> None:
+        self.order = order
+        self.steps = range(first_step, last_step)
+        self.shard = shard
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self.steps:
+            yield self.order.batch(step)[self.shard.rank :: self.shard.world_size]
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+
+def training_batches(
+    images: TrainingImages, batches: RemainingBatches, workers: int, *, pin_memory: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(B, C, H, W) images and (B, H, W) masks, uint8, for every remaining step.
+
+    An error in a worker is raised here with its case's name; without workers the images are made in this process.
+    """
+    loader = DataLoader(
+        images,
+        batch_sampler=batches,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        collate_fn=_collate,
+        prefetch_factor=3 if workers else None,
+    )
+    return iter(loader)
+
+
+def fixed_batches(
+    data: PreprocessedDataset, rows: Sequence[int], batch_size: int, shard: Shard
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images and masks as they are, in order: for validation."""
+    own = rows[shard.rank :: shard.world_size]
+    for start in range(0, len(own), batch_size):
+        chosen = list(own[start : start + batch_size])
+        yield torch.from_numpy(data.images[chosen]), torch.from_numpy(data.masks[chosen])
+
+
+def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor]:
+    images, masks = zip(*samples, strict=True)
+    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))

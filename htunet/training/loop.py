@@ -1,0 +1,211 @@
+"""The training loop, whole and visible.
+
+Every draw of chance is a function of (seed, step), and the learning rate is a function of the step. So a run that is
+continued from any saved step ends in the same bits as one that was never stopped.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.models.network import Network
+from htunet.planning.plans import Plan
+from htunet.reproducibility import derived_seed
+from htunet.training.loader import BatchOrder, RemainingBatches, Shard, TrainingImages, fixed_batches, training_batches
+from htunet.training.state import EpochFigures, Progress
+from htunet.training.trainer import Batch, Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What one run learns from. There is no test part here: only ``htunet.inference`` opens it."""
+
+    preprocessed: PreprocessedDataset
+    train_rows: list[int]
+    val_rows: list[int]
+    images: TrainingImages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Events:
+    """What the loop tells the outside. Each is called on every process; writers look at the rank themselves."""
+
+    after_step: Callable[[Progress, float], None]
+    """Progress and the loss of the step."""
+    after_epoch: Callable[[Progress, bool], None]
+    """Progress and whether the epoch is the best so far."""
+    stop_requested: Callable[[], bool]
+
+
+@dataclass(kw_only=True)
+class Waiting:
+    """Seconds spent waiting for data and in all."""
+
+    data: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def share(self) -> float:
+        """Share of the time since the start that was spent waiting for data."""
+        return self.data / max(time.perf_counter() - self.started, 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """The parts that one run puts together."""
+
+    fabric: Fabric
+    trainer: Trainer
+    network: Network
+    forward: nn.Module
+    """The network as Fabric wraps it: for precision and for several processes."""
+    optimizer: Optimizer
+    plan: Plan
+    data: Data
+    seed: int
+    num_epochs: int
+    workers: int
+
+    @property
+    def shard(self) -> Shard:
+        return Shard(self.fabric.global_rank, self.fabric.world_size)
+
+    @property
+    def order(self) -> BatchOrder:
+        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed)
+
+    @property
+    def total_steps(self) -> int:
+        return self.num_epochs * self.order.per_epoch
+
+
+def learning_rate(peak: float, step: int, total_steps: int) -> float:
+    """Cosine annealing per step from ``peak`` to almost 0.
+
+    >>> learning_rate(1.0, 0, 10), round(learning_rate(1.0, 5, 10), 12)
+    (1.0, 0.5)
+    """
+    return peak * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+
+
+def fit(loop: Loop, progress: Progress, events: Events) -> Waiting:
+    """Train from where ``progress`` is to the last epoch, to early stopping, or to a request to stop.
+
+    ``progress`` is changed in place; the caller sees from it and from ``events.stop_requested`` how it ended.
+    """
+    per_epoch = loop.order.per_epoch
+    batches = RemainingBatches(loop.order, progress.step(per_epoch), loop.total_steps, loop.shard)
+    pin_memory = loop.fabric.device.type == "cuda"
+    arriving = training_batches(loop.data.images, batches, loop.workers, pin_memory=pin_memory)
+    waiting = Waiting()
+    while not finished(loop, progress) and not _any_process(loop, events.stop_requested()):
+        step = progress.step(per_epoch)
+        batch = _next(arriving, waiting)
+        loss = train_step(loop, batch, step)
+        progress.losses.append(loss)
+        events.after_step(progress, loss)
+        if len(progress.losses) == per_epoch:
+            best = _finish_epoch(loop, progress, step)
+            events.after_epoch(progress, best)
+    return waiting
+
+
+def finished(loop: Loop, progress: Progress) -> bool:
+    """Whether all epochs are done, or none has been better for as long as the plan is patient."""
+    if progress.epoch >= loop.num_epochs:
+        return True
+    patience = loop.plan.patience
+    return patience is not None and progress.best_epoch >= 0 and progress.epoch - 1 - progress.best_epoch >= patience
+
+
+def train_step(loop: Loop, batch: Batch, step: int) -> float:
+    """One optimiser step on this process's share of a batch; returns the mean loss over the whole batch.
+
+    The batch is computed in ``plan.accumulation`` parts. Each part's loss is divided by the size of the whole batch, so
+    the gradient is that of the whole batch, whatever the number of parts and processes.
+    """
+    loop.network.train()
+    torch.manual_seed(derived_seed(loop.seed, "step", step, loop.fabric.global_rank))
+    for group in loop.optimizer.param_groups:
+        group["lr"] = learning_rate(loop.plan.learning_rate, step, loop.total_steps)
+    whole = len(loop.order.batch(step))
+    total = torch.zeros((), device=loop.fabric.device)
+    parts = list(_parts(batch, loop.plan.accumulation))
+    for index, part in enumerate(parts):
+        with _gradients_kept_local(loop, index < len(parts) - 1):
+            loss = loop.trainer.loss(loop.forward, loop.fabric.to_device(part)).sum() / whole
+            loop.fabric.backward(loss * loop.fabric.world_size)  # several processes average their gradients
+        total += loss.detach()
+    loop.optimizer.step()
+    loop.optimizer.zero_grad(set_to_none=True)
+    return float(_sum_over_processes(loop, total))
+
+
+@torch.no_grad()
+def validate(loop: Loop) -> tuple[float, float]:
+    """Mean loss and mean metric over the validation images."""
+    loop.network.eval()
+    sums = torch.zeros(2, device=loop.fabric.device)
+    for batch in fixed_batches(loop.data.preprocessed, loop.data.val_rows, loop.plan.batch_size, loop.shard):
+        sums += loop.trainer.validate(loop.forward, loop.fabric.to_device(batch))
+    means = _sum_over_processes(loop, sums) / len(loop.data.val_rows)
+    return float(means[0]), float(means[1])
+
+
+def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
+    val_loss, val_metric = validate(loop)
+    figures = EpochFigures(
+        epoch=progress.epoch,
+        learning_rate=learning_rate(loop.plan.learning_rate, step, loop.total_steps),
+        train_loss=sum(progress.losses) / len(progress.losses),
+        val_loss=val_loss,
+        val_metric=val_metric,
+    )
+    best = val_metric > progress.best_metric
+    if best:
+        progress.best_epoch, progress.best_metric = progress.epoch, val_metric
+    progress.history.append(figures)
+    progress.losses.clear()
+    return best
+
+
+def _sum_over_processes(loop: Loop, values: Tensor) -> Tensor:
+    result = loop.fabric.all_reduce(values, reduce_op="sum")
+    assert isinstance(result, Tensor)
+    return result
+
+
+def _any_process(loop: Loop, flag: bool) -> bool:
+    """Processes stop at the same step, or none does: the others would wait for the missing one for ever."""
+    if loop.fabric.world_size == 1:
+        return flag
+    return bool(_sum_over_processes(loop, torch.tensor(float(flag), device=loop.fabric.device)) > 0)
+
+
+def _gradients_kept_local(loop: Loop, enabled: bool) -> AbstractContextManager[object]:
+    """Several processes exchange gradients once a step, with its last part."""
+    if loop.fabric.world_size == 1:
+        return nullcontext()
+    return loop.fabric.no_backward_sync(loop.forward, enabled=enabled)  # type: ignore[arg-type]
+
+
+def _parts(batch: Batch, count: int) -> Iterator[Batch]:
+    images, masks = batch
+    size = -(-len(images) // count)
+    for start in range(0, len(images), size):
+        yield images[start : start + size], masks[start : start + size]
+
+
+def _next(arriving: Iterator[tuple[Tensor, Tensor]], waiting: Waiting) -> Batch:
+    started = time.perf_counter()
+    batch = next(arriving)
+    waiting.data += time.perf_counter() - started
+    return batch

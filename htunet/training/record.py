@@ -1,0 +1,107 @@
+"""What a run leaves for people: progress.csv, progress.png, training.log, TensorBoard, and a bar while it runs."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from tqdm import tqdm
+
+from htunet.files import whole_file, write_csv
+from htunet.paths import RunPaths
+from htunet.training.state import EpochFigures, Progress
+
+PICTURE_SECONDS = 20.0
+"""A picture takes a third of a second: it is drawn again at most this often, and at the end."""
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """Append what htunet logs to a file, with times."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("htunet")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+
+
+class Recorder:
+    """Writes after each epoch; shows the bar after each step. One process of a run has one."""
+
+    def __init__(self, run: RunPaths, *, total_steps: int, done_steps: int, num_epochs: int, metric: str) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.run = run
+        self.num_epochs = num_epochs
+        self.metric = metric
+        self.board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=0)
+        self.bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=None, file=sys.stderr)
+        self.epoch_started = time.perf_counter()
+        self.picture_drawn = 0.0
+
+    def after_step(self, progress: Progress, loss: float) -> None:
+        """Move the bar."""
+        best = f" {self.metric} {progress.history[-1].val_metric:.3f}" if progress.history else ""
+        self.bar.set_description(f"epoch {progress.epoch + 1}/{self.num_epochs} loss {loss:.3f}{best}", refresh=False)
+        self.bar.update()
+
+    def after_epoch(self, progress: Progress, best: bool) -> None:
+        """Write the figures of the epoch that has just ended."""
+        row = progress.history[-1]
+        seconds = time.perf_counter() - self.epoch_started
+        self.epoch_started = time.perf_counter()
+        mark = ", best so far" if best else ""
+        text = (
+            f"epoch {row.epoch + 1}/{self.num_epochs}: loss {row.train_loss:.4f}, validation loss {row.val_loss:.4f}, "
+        )
+        log.info("%s%s %.4f%s (%.1f s)", text, self.metric, row.val_metric, mark, seconds)
+        write_progress(self.run.progress_csv, progress.history)
+        for name, value in asdict(row).items():
+            self.board.add_scalar(name, value, row.epoch)
+        self.board.add_scalar("seconds", seconds, row.epoch)
+        if time.monotonic() - self.picture_drawn > PICTURE_SECONDS:
+            self.draw(progress)
+
+    def draw(self, progress: Progress) -> None:
+        """Draw progress.png."""
+        draw_progress(self.run.progress_png, progress.history, self.metric, self.run.label)
+        self.picture_drawn = time.monotonic()
+
+    def close(self) -> None:
+        """Flush TensorBoard, take the bar away."""
+        self.board.close()
+        self.bar.close()
+
+
+def write_progress(path: Path, history: Sequence[EpochFigures]) -> None:
+    """progress.csv: one line an epoch, in full precision."""
+    write_csv(path, [field.name for field in fields(EpochFigures)], (asdict(row) for row in history))
+
+
+def draw_progress(path: Path, history: Sequence[EpochFigures], metric: str, title: str) -> None:
+    """Losses on the left axis, the validation figure on the right one."""
+    from matplotlib.figure import Figure
+
+    epochs = [row.epoch + 1 for row in history]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    losses = figure.add_subplot()
+    losses.plot(epochs, [row.train_loss for row in history], color="tab:blue", label="training loss")
+    losses.plot(epochs, [row.val_loss for row in history], color="tab:orange", label="validation loss")
+    losses.set(xlabel="epoch", ylabel="loss", title=title)
+    figures = losses.twinx()
+    figures.plot(epochs, [row.val_metric for row in history], color="tab:green", label=f"validation {metric}")
+    figures.set(ylabel=metric, ylim=(0, 1))
+    lines = [*losses.get_lines(), *figures.get_lines()]
+    losses.legend(lines, [str(line.get_label()) for line in lines], loc="center right")
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=120)

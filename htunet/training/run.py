@@ -1,0 +1,339 @@
+"""One training run: from names to a finished run folder. Calling it again continues where the run was."""
+
+import hashlib
+import json
+import logging
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.errors import HtunetError, UsageError
+from htunet.files import exclusive, read_json, write_json
+from htunet.models import checkpoint
+from htunet.models.build import build_network, parse_method
+from htunet.models.precision import BF16, FABRIC_PRECISION, keep_frozen_in_bf16, resolve_precision
+from htunet.paths import RunPaths, find_dataset
+from htunet.planning.plans import Plan, load_plan
+from htunet.reproducibility import provenance
+from htunet.training import state
+from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.loader import TrainingImages
+from htunet.training.loop import Data, Events, Loop, finished, fit
+from htunet.training.record import Recorder, log_to, write_progress
+from htunet.training.settings import TrainSettings
+from htunet.training.state import Progress
+from htunet.training.trainer import TRAINERS
+
+SAVE_SECONDS = 30.0
+"""checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
+FREE_TO_CHANGE = ("device", "devices", "workers", "made_by")
+"""Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a call of ``train`` ended."""
+
+    run: RunPaths
+    status: str
+    """``finished``, ``already finished``, or ``stopped`` (by a signal; the same command continues)."""
+    best_metric: float
+    best_epoch: int
+    signal: int | None = None
+
+
+def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, restart: bool = False) -> Outcome:
+    """Train, or continue, the run that the arguments name. Everything that can be checked is checked before it starts.
+
+    Raises UsageError for names, folds and settings that do not exist, HtunetError when files are missing, when another
+    process holds the run, or when the run was begun with other settings.
+    """
+    parse_method(method)
+    paths = find_dataset(dataset)
+    plan = load_plan(paths.plans_json, settings.plan)
+    split = _read_split(paths.splits_json, fold)
+    preprocessed = PreprocessedDataset(paths.plan_folder(plan.name))
+    rows = {part: preprocessed.rows(split[part]) for part in ("train", "val")}
+    trainer_class = TRAINERS[settings.task]
+    run = RunPaths(paths, trainer_class.__name__, plan.name, method, fold, settings.seed)
+    fabric = _make_fabric(settings)
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            stack.enter_context(exclusive(run.folder, f"The run {run.label}"))
+            if restart:
+                _clear(run)
+            stack.enter_context(log_to(run.training_log))
+        images = TrainingImages(preprocessed, _augmentation(plan), settings.seed)
+        data = Data(preprocessed=preprocessed, train_rows=rows["train"], val_rows=rows["val"], images=images)
+        return _Session(fabric, run, plan, settings, data, split).run_to_the_end()
+
+
+class _Session:
+    """The life of one call: what is built once, and where the run stands."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        run: RunPaths,
+        plan: Plan,
+        settings: TrainSettings,
+        data: Data,
+        split: dict[str, list[str]],
+    ) -> None:
+        self.fabric, self.run, self.plan, self.settings = fabric, run, plan, settings
+        self.num_epochs = settings.num_epochs or plan.num_epochs
+        self.precision = resolve_precision(settings.precision, fabric.device.type)
+        self.network, self.weights = build_network(
+            run.method,
+            num_labels=len(plan.labels),
+            seed=settings.seed,
+            weights=settings.weights,
+            adapter_settings=plan.adapter,
+        )
+        self.about = self._about(split, data.preprocessed)
+        self._refuse_other_settings()
+        self.loop = self._make_loop(data)
+
+    def run_to_the_end(self) -> Outcome:
+        """Continue from the last checkpoint, train, and write what a finished run has."""
+        progress = self._restore()
+        if self.run.finished_json.exists():
+            return self._outcome(progress, "already finished")
+        if self.fabric.is_global_zero:
+            write_json(self.run.settings_json, self.about)
+        with stop_signals() as stop:
+            self._train(progress, stop)
+        if not finished(self.loop, progress):
+            return self._outcome(progress, "stopped", stop.received)
+        if self.fabric.is_global_zero:
+            summary = {"epochs": progress.epoch, "best_epoch": progress.best_epoch + 1}
+            write_json(self.run.finished_json, summary | {f"best_val_{self.loop.trainer.metric}": progress.best_metric})
+        return self._outcome(progress, "finished")
+
+    def _train(self, progress: Progress, stop: "StopSignals") -> None:
+        steps = self.loop.order.per_epoch
+        recorder = None
+        if self.fabric.is_global_zero:
+            recorder = Recorder(
+                self.run,
+                total_steps=self.loop.total_steps,
+                done_steps=progress.step(steps),
+                num_epochs=self.num_epochs,
+                metric=self.loop.trainer.metric,
+            )
+        saver = _Saver(self)
+        try:
+            waiting = fit(self.loop, progress, _events(recorder, saver, stop))
+            saver.latest(progress)
+            log.info("%.1f %% of the time was spent waiting for data.", 100 * waiting.share)
+            if recorder and progress.history:
+                write_progress(self.run.progress_csv, progress.history)
+                recorder.draw(progress)
+        finally:
+            if recorder:
+                recorder.close()
+
+    def _restore(self) -> Progress:
+        if not self.run.checkpoint_latest.exists():
+            return Progress()
+        progress, _ = state.load(self.run.checkpoint_latest, self.network, self.loop.optimizer)
+        log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
+        return progress
+
+    def _make_loop(self, data: Data) -> Loop:
+        if self.precision == BF16:
+            keep_frozen_in_bf16(self.network)
+        plan = self.plan
+        self.network.to(self.fabric.device)
+        optimizer = torch.optim.AdamW(
+            self.network.trainable_parameters(),
+            lr=plan.learning_rate,
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+            fused=True,
+        )
+        forward, optimizer = self.fabric.setup(self.network, optimizer)
+        return Loop(
+            fabric=self.fabric,
+            trainer=TRAINERS[self.settings.task](),
+            network=self.network,
+            forward=forward,
+            optimizer=optimizer,
+            plan=plan,
+            data=data,
+            seed=self.settings.seed,
+            num_epochs=self.num_epochs,
+            workers=plan.workers if self.settings.workers is None else self.settings.workers,
+        )
+
+    def _about(self, split: dict[str, list[str]], preprocessed: PreprocessedDataset) -> dict[str, Any]:
+        """settings.json: the identity of the run, and what made it."""
+        marker = (preprocessed.folder / "preprocessed.json").read_bytes()
+        ids = json.dumps([split["train"], split["val"]]).encode()
+        return {
+            "format": checkpoint.FORMAT,
+            "dataset": self.run.dataset.name,
+            "method": self.run.method,
+            "task": self.settings.task,
+            "trainer": self.run.trainer,
+            "plan": self.plan.name,
+            "fold": self.run.fold,
+            "seed": self.settings.seed,
+            "num_epochs": self.num_epochs,
+            "precision": self.precision,
+            "weights": asdict(self.weights),
+            "trainable_parameters": sum(p.numel() for p in self.network.trainable_parameters()),
+            "plan_content": json.loads(json.dumps(asdict(self.plan))),
+            "split_sha256": hashlib.sha256(ids).hexdigest(),
+            "data_sha256": hashlib.sha256(marker).hexdigest(),
+            "device": str(self.fabric.device),
+            "devices": self.settings.devices,
+            "workers": self.settings.workers,
+            "made_by": provenance(),
+        }
+
+    def _refuse_other_settings(self) -> None:
+        """A run is continued with the settings that it was begun with, or not at all."""
+        if not self.run.settings_json.exists():
+            return
+        before = read_json(self.run.settings_json)
+        changed = [key for key in self.about if key not in FREE_TO_CHANGE and before.get(key) != self.about[key]]
+        if changed:
+            pairs = ((key, _short(before.get(key)), _short(self.about[key])) for key in changed)
+            values = "; ".join(f"{key}: {then} then, {now} now" for key, then, now in pairs)
+            raise HtunetError(
+                f"The run {self.run.label} was begun with other settings ({values}). Type the same settings to continue "
+                "it, or --restart to begin anew."
+            )
+
+    def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
+        best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
+        return Outcome(run=self.run, status=status, signal=received, **best)  # type: ignore[arg-type]
+
+
+class _Saver:
+    """Writes the checkpoints of one run; only the first process of several does."""
+
+    def __init__(self, session: _Session) -> None:
+        self.session = session
+        self.saved = time.monotonic()
+        settings = {key: value for key, value in session.about.items() if key not in FREE_TO_CHANGE}
+        self.about = checkpoint.describe(session.run.method, session.weights, settings)
+
+    def after_epoch(self, progress: Progress, best: bool) -> None:
+        """The best weights at once; the state to continue from when the last one is old."""
+        if best and self.session.fabric.is_global_zero:
+            tensors = {checkpoint.MODEL + k: v for k, v in self.session.network.trainable_state().items()}
+            figures = asdict(progress.history[-1])
+            checkpoint.save(self.session.run.checkpoint_best, tensors, self.about | {"figures": figures})
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.latest(progress)
+
+    def latest(self, progress: Progress) -> None:
+        """The state to continue from."""
+        if self.session.fabric.is_global_zero:
+            session = self.session
+            state.save(session.run.checkpoint_latest, session.network, session.loop.optimizer, progress, self.about)
+        self.saved = time.monotonic()
+
+
+class StopSignals:
+    """Remembers that the process was asked to stop, so that the loop can save first."""
+
+    received: int | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+
+    def requested(self) -> bool:
+        """Whether SIGTERM or SIGINT came."""
+        return self.received is not None
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Inside the block SIGTERM and SIGINT are remembered instead of ending the process."""
+    stop = StopSignals()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Events:
+    def after_epoch(progress: Progress, best: bool) -> None:
+        if recorder:
+            recorder.after_epoch(progress, best)
+        saver.after_epoch(progress, best)
+
+    def after_step(progress: Progress, loss: float) -> None:
+        if recorder:
+            recorder.after_step(progress, loss)
+
+    return Events(after_step=after_step, after_epoch=after_epoch, stop_requested=stop.requested)
+
+
+def _make_fabric(settings: TrainSettings) -> Fabric:
+    wanted = settings.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
+    kind = "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+    if kind == "cuda" and settings.devices > torch.cuda.device_count():
+        raise UsageError(f"--devices {settings.devices}: this machine has {torch.cuda.device_count()}.")
+    precision = FABRIC_PRECISION[resolve_precision(settings.precision, kind)]
+    if settings.devices == 1:
+        fabric = Fabric(accelerator=kind, devices=1, precision=precision)  # type: ignore[arg-type]
+    else:
+        from lightning_fabric.strategies import DDPStrategy
+
+        # the adapters of the blocks that a task does not need get no gradient
+        strategy = DDPStrategy(find_unused_parameters=True)
+        fabric = Fabric(accelerator=kind, devices=settings.devices, strategy=strategy, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
+
+
+def _augmentation(plan: Plan) -> Augmentation:
+    return Augmentation(AugmentationSettings.from_plan(plan.augmentation), plan.input_size)
+
+
+def _read_split(path: Any, fold: int) -> dict[str, list[str]]:  # noqa: ANN401
+    splits = read_json(path)
+    if not 0 <= fold < len(splits):
+        raise UsageError(f"fold{fold} does not exist: {path} has fold0 to fold{len(splits) - 1}.")
+    for part in ("train", "val"):
+        if not splits[fold][part]:
+            raise HtunetError(f"fold{fold} of {path} has no images in {part!r}: there is nothing to train on.")
+    return splits[fold]
+
+
+def _clear(run: RunPaths) -> None:
+    """Remove what an earlier run left; the lock, which this process holds, stays."""
+    for path in run.folder.iterdir():
+        if path.name == ".lock":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _short(value: Any) -> str:  # noqa: ANN401
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+__all__ = ["Outcome", "train"]

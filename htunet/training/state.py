@@ -1,0 +1,74 @@
+"""How far a run has come: all that is needed to continue it to the same bits."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from htunet.models import checkpoint
+from htunet.models.network import Network
+
+OPTIMIZER = "optimizer."
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochFigures:
+    """One line of progress.csv. No times: a continued run has the same lines as one that was never stopped."""
+
+    epoch: int
+    learning_rate: float
+    train_loss: float
+    val_loss: float
+    val_metric: float
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Finished epochs, and the losses of the steps that the current one has done."""
+
+    history: list[EpochFigures] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    best_epoch: int = -1
+    best_metric: float = -1.0
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0."""
+        return len(self.history)
+
+    def step(self, steps_per_epoch: int) -> int:
+        """Optimiser steps done since the beginning."""
+        return self.epoch * steps_per_epoch + len(self.losses)
+
+
+def save(path: Path, network: Network, optimizer: Optimizer, progress: Progress, about: dict[str, Any]) -> None:
+    """Write checkpoint_latest: trainable weights, optimiser state and progress."""
+    tensors = {checkpoint.MODEL + name: value for name, value in network.trainable_state().items()}
+    for index, parameter in enumerate(network.trainable_parameters()):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{OPTIMIZER}{index}.{key}"] = torch.as_tensor(value)
+    checkpoint.save(path, tensors, about | {"progress": asdict(progress)})
+
+
+def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, dict[str, Any]]:
+    """Fill network and optimiser from checkpoint_latest; returns the progress and the rest of the description."""
+    tensors, about = checkpoint.load(path)
+    model = {name.removeprefix(checkpoint.MODEL): v for name, v in tensors.items() if name.startswith(checkpoint.MODEL)}
+    network.load_trainable_state(model)
+    parameters = network.trainable_parameters()
+    for name, value in tensors.items():
+        if name.startswith(OPTIMIZER):
+            index, key = name.removeprefix(OPTIMIZER).split(".")
+            parameter = parameters[int(index)]
+            optimizer.state[parameter][key] = _on_device(key, value, parameter)
+    content = about.pop("progress")
+    history = [EpochFigures(**row) for row in content.pop("history")]
+    return Progress(history=history, **content), about
+
+
+def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:
+    """AdamW keeps its step counter on the CPU, its moments beside the parameter."""
+    return value if key == "step" else value.to(parameter.device)
