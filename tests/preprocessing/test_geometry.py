@@ -72,6 +72,12 @@ def test_a_mask_survives_the_way_in_and_back(geometry: str) -> None:
             assert dice(from_input(scores, whole(hw), hw, chosen), mask) > 0.97, (hw, size, centre)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (300, 400)])
+def test_a_mask_gets_no_label_that_it_did_not_have(size: tuple[int, int]) -> None:
+    mask = blob((100, 130)) * np.uint8(2)
+    assert set(np.unique(mask_to_input(mask, whole((100, 130)), plan("stretch", size)))) == {0, 2}
+
+
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 def test_a_cropped_mask_survives_and_outside_is_background(geometry: str) -> None:
     hw, box = (400, 600), Box(50, 100, 300, 400)

@@ -1,0 +1,72 @@
+"""Worker processes give the results of one process, name what fails, and end with their parent."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from htunet.errors import HtunetError
+from htunet.parallel import IN_PROCESS_BELOW, available_cores, parallel_map, suitable_workers
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail_on_3(number: int) -> int:
+    if number == 3:
+        raise KeyError("three")
+    return number
+
+
+def refuse_3(number: int) -> int:
+    if number == 3:
+        raise HtunetError("Three is missing.")
+    return number
+
+
+def die_on_3(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def process_of(_: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_the_order_of_the_items(workers: int) -> None:
+    assert list(parallel_map(square, range(20), workers=workers)) == [n * n for n in range(20)]
+    assert list(parallel_map(square, [], workers=workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_unexpected_error_starts_with_the_items_name(workers: int) -> None:
+    with pytest.raises(RuntimeError, match="case 3: KeyError: 'three'"):
+        list(parallel_map(fail_on_3, range(6), workers=workers, name=lambda n: f"case {n}"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_users_error_comes_as_it_is(workers: int) -> None:
+    with pytest.raises(HtunetError, match=r"^Three is missing\.$"):
+        list(parallel_map(refuse_3, range(6), workers=workers))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_worker_is_told_with_the_way_out() -> None:
+    with pytest.raises(HtunetError, match="--workers 1"):
+        list(parallel_map(die_on_3, range(6), workers=2))
+
+
+def test_one_worker_is_this_process_and_two_are_others() -> None:
+    assert set(parallel_map(process_of, range(3), workers=1)) == {os.getpid()}
+    assert os.getpid() not in set(parallel_map(process_of, range(3), workers=2))
+
+
+def test_few_items_start_no_process_unless_asked() -> None:
+    assert suitable_workers(IN_PROCESS_BELOW - 1) == 1
+    assert suitable_workers(IN_PROCESS_BELOW) == min(available_cores(), 16)
+    assert suitable_workers(5, 3) == 3
+    assert suitable_workers(500, 0) == 1
