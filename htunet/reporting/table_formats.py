@@ -66,7 +66,7 @@ def as_latex(rows: Sequence[Row]) -> str:
             "\n".join(
                 [
                     r"\begin{table*}",
-                    r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+                    r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
                     rf"\caption{{Segmentation, {escape_latex(dataset)}.}}",
                     rf"\begin{{tabular}}{{{columns}}}",
                     rf"\toprule{chr(10)}{head}{chr(10)}\midrule",

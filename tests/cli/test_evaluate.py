@@ -1,0 +1,156 @@
+"""htunet_evaluate from the outside: finished runs to summaries, pictures and tables."""
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.run import build_dataset, build_run, make_older, predict
+
+from htunet.cli.evaluate import main
+from htunet.data.image_io import write_png
+from htunet.files import read_json
+from htunet.paths import RunPaths
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[RunPaths]:
+    """Stands for the network: a list of the runs that were asked to be predicted."""
+    calls: list[RunPaths] = []
+
+    def predict_test(run: RunPaths) -> None:
+        calls.append(run)
+        predict(run)
+
+    module = types.ModuleType("htunet.inference.test_set")
+    module.predict_test = predict_test  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "htunet.inference.test_set", module)
+    return calls
+
+
+def test_every_finished_run_gets_its_files_and_the_tables_are_written(
+    home: Path, capsys: pytest.CaptureFixture[str], predicted: list[RunPaths]
+) -> None:
+    dataset = build_dataset(name="Dataset503_BUSI")
+    runs = [build_run(dataset, seed=seed, shift=seed) for seed in (1, 2)]
+    runs.append(build_run(dataset, method="UNet", missed=["case_0006"], settings={"weights": {"source": "random"}}))
+    assert main([]) == 0
+    out = capsys.readouterr().out
+    for run in runs:
+        names = {path.name for path in run.test_folder.iterdir()}
+        assert {"summary.json", "per_case.csv", "gallery.html", "contact_sheet.png", "overlays"} <= names
+        assert len(list(run.overlays.glob("*.png"))) == 4
+    assert predicted == []
+    assert "the prediction is empty in 1 of 4 cases (penalise): case_0006" in out
+    assert "81.19" in out  # the paper's Dice
+    assert "mean training mask" in out
+    assert "random weights: the figures test the program" in out
+    assert sorted(path.name for path in (home / "results" / "tables").iterdir()) == [
+        "segmentation.csv",
+        "segmentation.md",
+        "segmentation.tex",
+    ]
+    assert "Made with random weights" in (runs[2].test_folder / "gallery.html").read_text()
+
+
+def test_what_is_done_is_not_done_again_unless_forced(home: Path, predicted: list[RunPaths]) -> None:
+    run = build_run(build_dataset())
+    main([])
+    written = run.summary_json.stat().st_mtime_ns
+    assert main(["Tiny", "CLIP_HT"]) == 0
+    assert run.summary_json.stat().st_mtime_ns == written
+    assert main(["--force"]) == 0
+    assert run.summary_json.stat().st_mtime_ns > written
+    assert predicted == [run]
+
+
+def test_another_policy_is_another_summary(home: Path, predicted: list[RunPaths]) -> None:
+    run = build_run(build_dataset(), missed=["case_0006"])
+    main([])
+    penalised = read_json(run.summary_json)["htunet"]["means"]["input_size"]["HD95"]
+    assert main(["--policy", "exclude"]) == 0
+    excluded = read_json(run.summary_json)["htunet"]["means"]["input_size"]["HD95"]
+    assert (penalised["n_used"], excluded["n_used"]) == (4, 3)
+    assert excluded["mean"] < penalised["mean"]
+
+
+def test_a_run_is_predicted_first_when_its_predictions_are_missing_or_old(
+    home: Path, predicted: list[RunPaths]
+) -> None:
+    dataset = build_dataset()
+    missing, old = build_run(dataset, seed=1), build_run(dataset, seed=2)
+    (missing.predictions / "case_0006.png").unlink()
+    make_older(old.predictions / "case_0006.png")
+    assert main([]) == 0
+    assert predicted == [missing, old]
+
+
+def test_no_run_at_all_names_the_next_command(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 1
+    assert "htunet_train BUSI CLIP_HT fold0" in capsys.readouterr().err
+
+
+def test_unfinished_runs_are_named_with_the_command_that_continues_them(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = build_run(build_dataset())
+    run.finished_json.unlink()
+    assert main([]) == 1
+    error = capsys.readouterr().err
+    assert "Tiny CLIP_HT fold0 seed1 (plan paper)" in error
+    assert "htunet_train Tiny CLIP_HT fold0 --seed 1" in error
+
+
+def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], predicted: list[RunPaths]) -> None:
+    dataset = build_dataset()
+    build_run(dataset)
+    build_run(dataset, seed=2).finished_json.unlink()
+    build_run(dataset, method="ResNet18", settings={"task": "cls"})
+    assert main([]) == 0
+    error = capsys.readouterr().err
+    assert "Not finished, left out: Tiny CLIP_HT fold0 seed2" in error
+    assert "No segmentation, left out: Tiny ResNet18" in error
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["Tiny", "CLIP_TH"], "Did you mean 'CLIP_HT'?"),
+    (["Tiny", "--plan", "papre"], "Did you mean 'paper'?"),
+    (["Tinny"], "Did you mean 'Tiny'?"),
+    (["--output", "somewhere"], "--output belongs to"),
+    (["--prediction_folder", "p"], "are needed together"),
+    (["Tiny", "--prediction_folder", "p", "--reference_folder", "r"], "leave out 'Tiny'"),
+])  # fmt: skip
+def test_slips_of_the_keyboard_are_usage_errors(
+    home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    build_run(build_dataset())
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_folders_are_scored_and_summarised(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[2:5, 2:5] = 255
+    for folder in ("p", "r"):
+        write_png(tmp_path / folder / "a.png", mask)
+    arguments = ["--prediction_folder", str(tmp_path / "p"), "--reference_folder", str(tmp_path / "r")]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "Note: predictions: values 0 and 255 read as 0 and 1" in out
+    assert "Dice 100.00 %" in out
+    assert main([*arguments, "--output", str(tmp_path / "o")]) == 0
+    for folder in ("p", "o"):
+        assert read_json(tmp_path / folder / "summary.json")["foreground_mean"]["Dice"] == 1.0
+
+
+def test_masks_of_real_images_score_as_they_should(
+    samples: Path, tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = samples / "tn3k_sample" / "tn3k" / "test-mask"
+    assert (
+        main(["--prediction_folder", str(masks), "--reference_folder", str(masks), "--output", str(tmp_path / "out")])
+        == 0
+    )
+    assert "JPEG masks cut at half" in capsys.readouterr().out
+    assert read_json(tmp_path / "out" / "summary.json")["foreground_mean"]["Dice"] == 1.0

@@ -1,0 +1,241 @@
+"""A whole run scored: strict JSON in nnU-Net's form, nothing lost, and clear words where something is missing."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.run import SIZE, build_dataset, build_run, make_older, predict
+
+from htunet.data.image_io import write_png
+from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.baselines import ALL_BACKGROUND, MEAN_MASK, mean_mask, trivial_baselines
+from htunet.evaluation.evaluate import evaluate_folders, evaluate_run, score_pairs
+from htunet.evaluation.freshness import is_evaluated, needs_prediction
+from htunet.evaluation.summary import (
+    INPUT,
+    NNUNET_METRICS,
+    ORIGINAL,
+    PER_CASE_COLUMNS,
+    Summary,
+    summary_content,
+    write_summary,
+)
+from htunet.files import read_csv, read_json, write_csv, write_json
+from htunet.paths import RunPaths
+
+DIAGONAL = float(np.hypot(SIZE, SIZE))
+
+
+def refuse(token: str) -> Any:
+    raise AssertionError(f"{token} is not JSON")
+
+
+@pytest.fixture
+def run(home: Path) -> RunPaths:
+    return build_run(build_dataset())
+
+
+def test_perfect_predictions_have_perfect_figures(home: Path) -> None:
+    summary = evaluate_run(build_run(build_dataset(), shift=0))
+    for resolution in (INPUT, ORIGINAL):
+        means = summary.means(resolution)
+        assert [means[name].mean for name in ("dice", "iou", "hd95", "asd")] == [1.0, 1.0, 0.0, 0.0]
+        assert means["dice"].n_cases == means["dice"].n_used == 4
+
+
+@pytest.mark.parametrize("policy", ["penalise", "exclude"])
+def test_the_summary_is_strict_json_and_names_policy_weights_and_versions(home: Path, policy: str) -> None:
+    run = build_run(build_dataset(), missed=["case_0007"])
+    write_summary(evaluate_run(run, policy), run.test_folder)
+    content = json.loads(run.summary_json.read_text(), parse_constant=refuse)
+    own = content["htunet"]
+    assert (own["policy"], own["n_cases"], own["method"], own["seed"]) == (policy, 4, "CLIP_HT", 1)
+    assert own["empty"][INPUT] == {"prediction": ["case_0007"], "reference": [], "both": []}
+    assert own["weights"]["sha256"] == "0" * 64
+    assert own["evaluated_with"]["htunet"]
+    missed = next(case for case in content["metric_per_case"] if case["htunet"]["case"] == "case_0007")
+    assert missed["htunet"][INPUT]["1"]["HD95"] == (pytest.approx(DIAGONAL) if policy == "penalise" else None)
+    assert missed["prediction_file"] == "predictions/case_0007.png"
+    assert missed["reference_file"] == "Dataset903_Tiny/labelsTr/case_0007.png"
+
+
+def test_keys_and_types_are_those_of_nnunet(run: RunPaths) -> None:
+    content = summary_content(evaluate_run(run))
+    case = content["metric_per_case"][0]["metrics"]["1"]
+    assert tuple(content["foreground_mean"]) == tuple(content["mean"]["1"]) == tuple(case) == NNUNET_METRICS
+    assert isinstance(case["TP"], int)
+    assert case["n_ref"] == case["TP"] + case["FN"]
+    dice = [entry["metrics"]["1"]["Dice"] for entry in content["metric_per_case"]]
+    assert content["foreground_mean"]["Dice"] == pytest.approx(np.mean(dice))
+
+
+def test_nnunets_own_keys_have_no_dice_for_two_empty_masks_but_ours_have_one(run: RunPaths) -> None:
+    label = run.dataset.raw / "labelsTr" / "case_0006.png"
+    for folder in (label, run.predictions / "case_0006.png"):
+        write_png(folder, np.zeros((40, 50), np.uint8))
+    content = summary_content(evaluate_run(run))
+    case = content["metric_per_case"][0]
+    assert case["metrics"]["1"]["Dice"] is None
+    assert case["htunet"][ORIGINAL]["1"]["Dice"] == 1.0
+    assert content["htunet"]["empty"][ORIGINAL]["both"] == ["case_0006"]
+
+
+@pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd", "hd95_max", "asd_directed"])
+def test_missing_a_lesion_never_makes_a_mean_better(home: Path, name: str) -> None:
+    run = build_run(build_dataset(), shift=9)
+    before = evaluate_run(run).means(INPUT)[name].mean
+    predict(run, shift=9, missed=["case_0008"])
+    after = evaluate_run(run).means(INPUT)[name].mean
+    assert after < before if name in ("dice", "iou") else after > before
+
+
+def test_millimetres_follow_the_pixel_size_and_say_how_many_cases_have_one(run: RunPaths) -> None:
+    rows = read_csv(run.dataset.cases_csv, ["id"])
+    for row in rows:
+        row["spacing_mm"] = {"case_0006": "0.5", "case_0007": "0.25"}.get(row["id"], "")
+    write_csv(run.dataset.cases_csv, list(rows[0]), rows)
+    summary = evaluate_run(run)
+    scores = {row.case: row.values("penalise") for row in summary.at(ORIGINAL)}
+    assert scores["case_0007"]["hd95_mm"] == 0.25 * scores["case_0007"]["hd95"]
+    assert (summary.means(ORIGINAL)["hd95_mm"].n_used, summary.means(ORIGINAL)["hd95"].n_used) == (2, 4)
+    assert summary.means(INPUT)["hd95_mm"].mean is None  # stretched pixels have no one size
+
+
+def test_the_csv_has_one_row_per_case_and_resolution(run: RunPaths) -> None:
+    write_summary(evaluate_run(run), run.test_folder)
+    with (run.test_folder / "per_case.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == PER_CASE_COLUMNS
+    assert {(row["case"], row["resolution"]) for row in rows} == {
+        (f"case_000{i}", resolution) for i in (6, 7, 8, 9) for resolution in (INPUT, ORIGINAL)
+    }
+    assert rows[0]["hd95_mm"] == ""  # not known is an empty cell, not a number
+
+
+def test_a_missing_prediction_is_named_with_the_way_out(run: RunPaths) -> None:
+    (run.predictions_at_input / "case_0009.png").unlink()
+    with pytest.raises(HtunetError, match=r"1 of 4 .*case_0009\. Predict them with htunet_evaluate Tiny CLIP_HT"):
+        evaluate_run(run)
+
+
+def test_a_prediction_of_another_size_is_named(run: RunPaths) -> None:
+    write_png(run.predictions / "case_0006.png", np.zeros((3, 5), np.uint8))
+    with pytest.raises(HtunetError, match=r"case_0006\.png has 3 x 5 pixels .* 40 x 50"):
+        evaluate_run(run)
+
+
+def test_a_value_that_is_no_label_is_named(run: RunPaths) -> None:
+    write_png(run.predictions_at_input / "case_0006.png", np.full((SIZE, SIZE), 7, np.uint8))
+    with pytest.raises(HtunetError, match=r"values \[7\]; known labels: \[0, 1\]"):
+        evaluate_run(run)
+
+
+def test_a_fold_without_test_cases_is_refused(run: RunPaths) -> None:
+    write_json(run.dataset.splits_json, [{"train": ["case_0001"], "val": [], "test": []}])
+    with pytest.raises(HtunetError, match=r"Fold 0 .* has no test cases"):
+        evaluate_run(run)
+
+
+def test_processes_find_the_same_as_one(run: RunPaths) -> None:
+    from htunet.data.raw import read_raw
+    from htunet.evaluation.evaluate import _run_pairs
+
+    pairs = _run_pairs(run, read_raw(run.dataset), [f"case_000{i}" for i in (6, 7, 8, 9)])
+    assert score_pairs(pairs, [1], workers=2) == score_pairs(pairs, [1], workers=1)
+
+
+def test_an_unknown_policy_is_refused_before_anything_is_read(run: RunPaths) -> None:
+    with pytest.raises(UsageError, match="forgive"):
+        evaluate_run(run, "forgive")
+
+
+def folder_of(path: Path, masks: dict[str, list[list[int]]]) -> Path:
+    for name, mask in masks.items():
+        write_png(path / name, np.array(mask, np.uint8))
+    return path
+
+
+def test_folders_are_matched_by_stem_and_0_255_is_read_as_0_1_and_said(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", {"a.png": [[0, 255], [0, 255]], "b.png": [[0, 0], [0, 0]], "c.png": [[0]]})
+    references = folder_of(tmp_path / "r", {"a.bmp": [[0, 1], [0, 0]], "b.png": [[1, 0], [0, 0]]})
+    summary = evaluate_folders(predictions, references)
+    scores = {row.case: row.score for row in summary.scores}
+    assert scores["a"].counts.dice == pytest.approx(2 / 3)
+    assert scores["b"].empty == "prediction"
+    assert summary.notes == (
+        "predictions: values 0 and 255 read as 0 and 1",
+        "predictions without a reference, not scored: c",
+    )
+
+
+def test_references_without_prediction_are_named(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", {"a.png": [[0]]})
+    references = folder_of(tmp_path / "r", {"a.png": [[0]], "b.png": [[0]], "c.png": [[0]]})
+    with pytest.raises(HtunetError, match=r"2 of 3 references .* b, c\."):
+        evaluate_folders(predictions, references)
+
+
+def test_values_that_are_neither_0_255_nor_labels_are_refused(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "p", {"a.png": [[0, 255, 128]]})
+    with pytest.raises(HtunetError, match=r"hold 255 and also \[128\]"):
+        evaluate_folders(folder, folder)
+
+
+def test_each_label_of_several_has_figures_of_its_own(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", {"a.png": [[1, 2, 2, 0]]})
+    references = folder_of(tmp_path / "r", {"a.png": [[1, 1, 2, 2]]})
+    content = summary_content(evaluate_folders(predictions, references))
+    assert set(content["mean"]) == {"1", "2"}
+    assert content["foreground_mean"]["Dice"] == pytest.approx((2 / 3 + 0.5) / 2)
+    assert content["htunet"]["means"][ORIGINAL]["Dice"]["mean"] == pytest.approx((2 / 3 + 0.5) / 2)
+
+
+def test_baselines_predict_nothing_or_what_most_training_masks_share(run: RunPaths) -> None:
+    found = trivial_baselines(run.dataset, "paper", 0)
+    nothing, mean = (found[name].means(INPUT) for name in (ALL_BACKGROUND, MEAN_MASK))
+    assert (nothing["dice"].mean, nothing["hd95"].mean) == (0.0, pytest.approx(DIAGONAL))
+    assert 0.3 < mean["dice"].mean < 1.0
+    assert found[ALL_BACKGROUND].empty(INPUT)["prediction"] == [f"case_000{i}" for i in (6, 7, 8, 9)]
+
+
+def test_the_mean_mask_takes_the_share_with_the_best_training_dice() -> None:
+    masks = np.array([[[1, 1, 0, 0]], [[1, 1, 0, 0]], [[1, 0, 0, 1]], [[0, 0, 0, 0]]], np.uint8)
+    np.testing.assert_array_equal(mean_mask(masks, [0, 1, 2], 1), [[True, True, False, False]])
+
+
+def test_the_mean_mask_never_sees_the_test_masks() -> None:
+    masks = np.zeros((3, 2, 2), np.uint8)
+    masks[0, 0], masks[2, 1] = 1, 1
+    np.testing.assert_array_equal(mean_mask(masks, [0], 1), masks[0] == 1)
+
+
+def test_what_is_done_is_known(run: RunPaths) -> None:
+    assert not needs_prediction(run)
+    assert not is_evaluated(run, "penalise")
+    write_summary(evaluate_run(run), run.test_folder)
+    assert is_evaluated(run, "penalise")
+    assert not is_evaluated(run, "exclude")
+    make_older(run.summary_json)
+    assert not is_evaluated(run, "penalise")
+    make_older(run.predictions / "case_0006.png")
+    assert needs_prediction(run)
+
+
+def test_a_summary_of_another_version_is_not_up_to_date(run: RunPaths) -> None:
+    write_summary(evaluate_run(run), run.test_folder)
+    content = read_json(run.summary_json)
+    content["htunet"]["evaluated_with"]["htunet"] = "0.0.1"
+    write_json(run.summary_json, content)
+    assert not is_evaluated(run, "penalise")
+
+
+def test_groups_of_the_data_set_reach_the_intervals(home: Path) -> None:
+    summary = evaluate_run(build_run(build_dataset(groups=2)))
+    assert {row.group for row in summary.scores} == {"group_000", "group_001"}
+    alone = Summary(
+        identity={}, policy="penalise", scores=tuple(row for row in summary.scores if row.group == "group_000")
+    )
+    assert alone.means(INPUT)["dice"].low is None

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from htunet.reporting.overlays import EXTRA, MISSED, RIGHT, contour, overlay, with_strip
+
+
+def block(top: int, left: int, height: int, width: int, shape: tuple[int, int] = (40, 60)) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    mask[top : top + height, left : left + width] = 1
+    return mask
+
+
+IMAGE = np.full((40, 60), 100, np.uint8)
+REFERENCE = block(5, 5, 20, 30)
+PREDICTION = block(5, 20, 20, 30)
+
+
+def test_areas_are_half_transparent_in_the_papers_colours() -> None:
+    picture = overlay(IMAGE, PREDICTION, REFERENCE)
+    assert picture[0, 0].tolist() == [100, 100, 100]
+    assert picture[12, 10].tolist() == [178, 50, 50]  # missed: red
+    assert picture[12, 45].tolist() == [50, 178, 50]  # too much: green
+    assert picture[12, 27].tolist() == [178, 178, 50]  # right: yellow
+
+
+def test_contours_of_both_masks_are_opaque() -> None:
+    picture = overlay(IMAGE, PREDICTION, REFERENCE)
+    assert tuple(picture[5, 10]) == MISSED
+    assert tuple(picture[12, 49]) == EXTRA
+    assert tuple(picture[12, 20]) == tuple(picture[5, 30]) == RIGHT
+
+
+def test_a_prediction_alone_is_yellow() -> None:
+    picture = overlay(IMAGE, PREDICTION)
+    assert picture[12, 27].tolist() == [178, 178, 50]
+    assert tuple(picture[5, 20]) == RIGHT
+
+
+def test_the_picture_keeps_the_size_and_the_colours_of_the_image_outside_the_masks() -> None:
+    coloured = np.dstack([IMAGE, IMAGE + 20, IMAGE + 40])
+    picture = overlay(coloured, PREDICTION, REFERENCE)
+    assert picture.shape == (40, 60, 3)
+    assert picture[39, 59].tolist() == [100, 120, 140]
+
+
+def test_another_label_than_the_reference_counts_as_missed() -> None:
+    assert overlay(IMAGE, 2 * REFERENCE, REFERENCE)[12, 12].tolist() == [178, 50, 50]
+
+
+def test_the_contour_grows_with_the_image() -> None:
+    assert contour(block(5, 5, 20, 30)).sum() == 2 * (20 + 30) - 4
+    large = block(100, 100, 500, 600, (1200, 1200))
+    assert contour(large)[350, 100:110].tolist() == [True] * 3 + [False] * 7
+
+
+def test_shapes_that_differ_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"prediction has shape \(39, 60\), the image \(40, 60\)"):
+        overlay(IMAGE, PREDICTION[1:])
+
+
+@pytest.mark.parametrize("width", [40, 64, 224, 600, 2000])
+def test_the_strip_leaves_the_picture_as_it_is(width: int) -> None:
+    picture = np.full((50, width, 3), 100, np.uint8)
+    result = with_strip(picture, "a_case_with_quite_a_long_name_0001  Dice 81.2 %")
+    assert result.shape[1] == width
+    assert 50 < len(result) < 300
+    np.testing.assert_array_equal(result[:50], picture)
+
+
+def test_the_key_of_the_colours_is_in_the_strip() -> None:
+    picture = np.zeros((50, 400, 3), np.uint8)
+    strip = with_strip(picture, "case")[50:].reshape(-1, 3)
+    for colour in (MISSED, EXTRA, RIGHT):
+        assert (strip == colour).all(axis=1).sum() > 20
+    plain = with_strip(picture, "case", legend=False)[50:].reshape(-1, 3)
+    assert not (plain == MISSED).all(axis=1).any()

@@ -1,0 +1,147 @@
+"""Two seeds of one method, a random run and a baseline: every figure can be checked by hand."""
+
+import csv
+import io
+from typing import Any
+
+import pytest
+
+from htunet.reporting.paper import ADAPTERS, METHODS, segmentation_figures, table, table_names
+from htunet.reporting.table_formats import as_latex, as_markdown, as_text, escape_latex
+from htunet.reporting.tables import Row, as_csv, headings, table_rows
+
+KEYS = ("Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed")
+
+
+def content(method: str = "CLIP_HT", *, dice: float | None = 0.8, seed: int = 1, **changes: Any) -> dict[str, Any]:
+    figures = {key: {"mean": 20.0} for key in KEYS} | {"Dice": {"mean": dice}, "IoU": {"mean": 0.7}}
+    own = {
+        "dataset": "Dataset503_BUSI",
+        "trainer": "SegmentationTrainer",
+        "method": method,
+        "plan": "paper",
+        "fold": 0,
+        "seed": seed,
+        "policy": "penalise",
+        "num_epochs": 200,
+        "epochs": 200,
+        "trainable_parameters": 4_118_568,
+        "weights": {"source": "pretrained"},
+        "n_cases": 64,
+        "empty": {"input_size": {"prediction": ["a"], "reference": [], "both": []}},
+        "means": {"input_size": figures},
+    }
+    return {"htunet": own | changes}
+
+
+def only(*contents: dict[str, Any]) -> Row:
+    (row,) = table_rows(contents)
+    return row
+
+
+def baseline() -> dict[str, Any]:
+    own = content("all background", dice=0.0)["htunet"]
+    dropped = ("seed", "weights", "num_epochs", "epochs", "trainable_parameters", "trainer")
+    return {"htunet": {key: value for key, value in own.items() if key not in dropped}}
+
+
+def test_seeds_share_a_row_with_mean_and_sample_deviation() -> None:
+    row = only(content(dice=0.80, seed=1), content(dice=0.82, seed=2), content(dice=0.84, seed=3))
+    assert row.figures["dice"].text() == "82.00 ± 2.00"
+    assert (row.seeds, row.n_runs, row.n_cases, row.n_missed, row.marks) == ((1, 2, 3), 3, 192, 3, ())
+
+
+def test_the_deviation_is_over_seeds_not_over_folds() -> None:
+    row = only(*(content(dice=d, seed=s, fold=f) for d, s, f in [(0.6, 1, 0), (0.8, 1, 1), (0.7, 2, 0), (0.9, 2, 1)]))
+    assert row.figures["dice"].mean == pytest.approx(75.0)
+    assert row.figures["dice"].std == pytest.approx(7.0710678)  # of 70 and 80
+    assert "folds 0, 1" in row.marks
+
+
+def test_runs_that_differ_in_more_than_seed_and_fold_are_never_averaged() -> None:
+    rows = table_rows([content(), content(weights={"source": "random"}), content(num_epochs=20), content(plan="wide")])
+    assert len(rows) == 4
+
+
+def test_marks_say_what_differs_from_the_paper() -> None:
+    row = only(content(weights={"source": "random"}, plan="adaptive", num_epochs=20, epochs=12, policy="exclude"))
+    assert row.marks == (
+        "random weights",
+        "plan adaptive",
+        "12 of the paper's 200 epochs",
+        "1 of the paper's 3 seeds",
+        "policy exclude",
+    )
+
+
+def test_a_metric_without_value_is_a_dash_not_a_zero() -> None:
+    assert only(content(dice=None)).figures["dice"].text() == "-"
+
+
+def test_data_sets_and_methods_stand_in_the_papers_order_and_baselines_last() -> None:
+    contents = [content("Mine"), content("CLIP_HT"), content("UNet"), content("UNet", dataset="Dataset501_LN-INT")]
+    rows = table_rows(contents, [baseline()])
+    order = [(row.dataset[7:10], row.method) for row in rows]
+    assert order == [("501", "UNet"), ("503", "UNet"), ("503", "CLIP_HT"), ("503", "Mine"), ("503", "all background")]
+
+
+def test_csv_holds_every_figure_and_the_papers() -> None:
+    text = as_csv(table_rows([content(dice=0.80, seed=1), content(dice=0.82, seed=2)]))
+    (row,) = csv.DictReader(io.StringIO(text))
+    assert (float(row["dice"]), float(row["paper_dice"]), row["seeds"]) == (pytest.approx(81.0), 81.19, "1 2")
+    assert (row["hd95_max"], row["marks"]) == ("20.0", "2 of the paper's 3 seeds")
+
+
+def test_markdown_is_this_table() -> None:
+    lines = as_markdown(table_rows([content()])).splitlines()
+    assert lines[0] == "## Dataset503_BUSI"
+    assert lines[2].count("|") == len(headings()) + 1
+    assert lines[4] == (
+        r"| CLIP\_HT | 4.1 M | 80.00 | 81.19 | 70.00 | 71.25 | 20.00 | 17.84 | 20.00 | 5.45 | 1 | 1/64 | "
+        "1 of the paper's 3 seeds |"
+    )
+
+
+def test_latex_escapes_what_latex_would_read() -> None:
+    assert escape_latex(r"a_b 5 % {x} & \y ± z") == r"a\_b 5 \% \{x\} \& \textbackslash{}y $\pm$ z"
+    text = as_latex(table_rows([content(), content(seed=2)]))
+    assert r"CLIP\_HT & 4.1 M & 80.00 $\pm$ 0.00 & 81.19" in text
+    assert r"Dice \% & paper" in text
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+
+
+def test_random_weights_are_said_in_the_row_and_below_the_table() -> None:
+    rows = table_rows([content(weights={"source": "random"})], [baseline()])
+    for text in (as_text(rows), as_markdown(rows), as_latex(rows)):
+        row = next(line for line in text.splitlines() if "CLIP" in line)
+        assert "random weights" in row
+        assert "random weights: the figures test the program and say nothing about the method." in text
+
+
+def test_columns_of_the_terminal_table_are_aligned() -> None:
+    lines = as_text(table_rows([content(), content("UNet", dice=None)])).splitlines()
+    assert lines[1].index("paper") + len("paper") == lines[3].index("81.19") + len("81.19")
+
+
+def test_the_papers_tables_are_complete() -> None:
+    assert len(table_names()) == 7
+    datasets = ("LN-INT", "LN-EXT", "BUSI", "DDTI", "TN3K", "Prostate")
+    assert len(table("table2_segmentation")) == len(METHODS) * len(datasets)
+    assert all(segmentation_figures(dataset, method) for dataset in datasets for method in (*METHODS, *ADAPTERS))
+
+
+def test_figures_are_those_that_the_paper_prints() -> None:
+    found = segmentation_figures("BUSI", "CLIP_HT")
+    assert found is not None
+    assert (found.dice, found.iou, found.hd95, found.asd) == (81.19, 71.25, 17.84, 5.45)
+    assert found.trainable_parameters == "4.4 M"
+    mona = segmentation_figures("TN3K", "BiomedCLIP_Mona")
+    assert mona is not None
+    assert mona.dice == 79.84
+
+
+def test_what_the_paper_does_not_have_has_no_figures() -> None:
+    assert segmentation_figures("BUSI", "CLIP_HTSpectral") is None
+    assert segmentation_figures("Phantom", "CLIP_HT") is None
+    with pytest.raises(ValueError, match="table2_segmentation"):
+        table("table9")
