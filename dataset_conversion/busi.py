@@ -58,9 +58,9 @@ PHANTOM = Facts(
 
 
 def is_here(folder: Path) -> bool:
-    """Does ``folder`` hold both lesion classes, each with at least one image of the data set?"""
+    """Does ``folder`` hold the folders of both lesion classes, with at least one image of the data set in them?"""
     folders = _class_folders(folder)
-    return all(name in folders and _any_image(folders[name]) for name in CLASSES)
+    return set(CLASSES) <= set(folders) and any(_any_image(folders[name]) for name in CLASSES)
 
 
 LAYOUT = Layout(
@@ -164,7 +164,7 @@ def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWith
 
 
 def _with_patients(jobs: list[ImageWithMasks], table: Path) -> tuple[list[ImageWithMasks], list[str]]:
-    """The jobs with the patient of each image as its group, and a note on rows that belong to no case."""
+    """The jobs with the patient of each image as its group, and a note on rows whose image does not exist."""
     patients: Mapping[str, str] = {row["image"]: row["patient"] for row in read_csv(table, ("image", "patient"))}
     sources = {job.case.source for job in jobs}
     if unknown := sorted(source for source in sources if not patients.get(source)):
@@ -172,8 +172,8 @@ def _with_patients(jobs: list[ImageWithMasks], table: Path) -> tuple[list[ImageW
             f"{table} names no patient for {len(unknown)} images: {', '.join(unknown[:5])}. Complete it or take it out."
         )
     grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
-    unused = sorted(set(patients) - sources)
-    notes = [f"{table.name} names {len(unused)} images that are no case: {', '.join(unused[:5])}"] if unused else []
+    absent = sorted(image for image in patients if not (table.parent / image).is_file())
+    notes = [f"{table.name} names {len(absent)} images that do not exist: {', '.join(absent[:5])}"] if absent else []
     return grouped, notes
 
 

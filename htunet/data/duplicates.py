@@ -73,7 +73,7 @@ def find_duplicates(
         first = first_of.setdefault(signature.content, position)
         if first != position:
             pairs.append(DuplicatePair(first, position, 1.0, exact=True))
-    different = np.array([i for i in first_of.values() if signatures[i].thumbnail.any()], dtype=np.int64)
+    different = np.array(list(first_of.values()), dtype=np.int64)
     hashes = np.array([signatures[i].bits for i in different], dtype=np.uint64)
     for rows, columns in _candidates(hashes):
         for first, second in zip(different[rows], different[columns], strict=True):

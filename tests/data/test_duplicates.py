@@ -81,7 +81,7 @@ def test_equal_images_are_paired_with_the_first_so_that_many_cost_little() -> No
 
 
 def test_clusters_join_pairs_that_share_an_image() -> None:
-    pairs = [DuplicatePair(first, second, 1.0, exact=True) for first, second in ((4, 5), (1, 2), (2, 4))]
+    pairs = [DuplicatePair(first, second, 1.0, exact=True) for first, second in ((4, 5), (1, 2), (2, 5))]
     assert cluster(7, pairs) == [[1, 2, 4, 5]]
     assert cluster(7, []) == []
 
@@ -109,8 +109,8 @@ def test_thousands_of_images_are_compared_in_seconds() -> None:
     thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
     bits = rng.integers(0, 2**64, 3500, dtype=np.uint64)
     many = [Signature(str(i), int(bits[i]), thumbnails[i]) for i in range(3500)]
-    many[3400] = Signature("copy", many[7].bits ^ 0b111, many[7].thumbnail)
+    many[3400] = Signature("copy", many[2000].bits ^ 0b111, many[2000].thumbnail)
     start = time.perf_counter()
     found = find_duplicates(many)
-    assert [(pair.first, pair.second) for pair in found] == [(7, 3400)]
+    assert [(pair.first, pair.second) for pair in found] == [(2000, 3400)]
     assert time.perf_counter() - start < 20

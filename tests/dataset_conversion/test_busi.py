@@ -197,13 +197,13 @@ def lesion_images(folder: Path) -> list[str]:
 
 
 def test_the_phantom_is_grouped_by_its_patients(home: Path) -> None:
-    built = build_busi(home / "download", normal=0, quirks=False)
-    write_patients(built.folder, [*lesion_images(built.folder), "benign/benign (99).png"])
+    built = build_busi(home / "download", normal=1, quirks=False)
+    write_patients(built.folder, [*lesion_images(built.folder), "normal/normal (1).png", "benign/benign (99).png"])
     report = convert("Phantom", home / "download", Options())
     assert report.dataset == "Dataset509_Phantom"
     assert report.differences == ()
-    assert report.notes == ("patients.csv names 1 images that are no case: benign/benign (99).png",)
-    assert report.left_out == ()
+    assert report.notes == ("patients.csv names 1 images that do not exist: benign/benign (99).png",)
+    assert [one.source for one in report.left_out] == ["normal/normal (1).png"]
     cases = read_raw(DatasetPaths(report.dataset)).cases
     assert [case.group for case in cases] == ["P0", "P0", "P1", "P1", "P2", "P2", "P3", "P3", "P4", "P4"]
 

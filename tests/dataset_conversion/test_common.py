@@ -84,6 +84,7 @@ def test_the_threshold_parts_the_two_clouds_of_a_jpeg_mask(tmp_path: Path) -> No
 def test_a_mask_is_fitted_without_new_values_and_left_alone_where_it_fits() -> None:
     assert fit_mask(MASK, MASK.shape) is MASK
     assert fit_mask(MASK, (4, 6)).tolist() == np.kron(MASK, np.ones((2, 2), int)).tolist()
+    assert set(np.unique(fit_mask(MASK * np.uint8(3), (5, 7)))) == {0, 3}
 
 
 def save(path: Path, array: UInt8) -> Path:
