@@ -126,8 +126,8 @@ def write_phantom(
     """Write the phantom into the folder ``target``, whole or not at all, and return the data set's folder in it.
 
     Dataset_BUSI_with_GT/{benign,malignant,normal}/  images (RGB) and masks (modes 1, L and RGB), named as in BUSI
-    captions.jsonl   image (path relative to ``target``), caption, source, id, language
-    patients.csv     image, patient
+    Dataset_BUSI_with_GT/patients.csv   image (path below that folder), patient
+    captions.jsonl                      image (path below ``target``), caption, source, id, language
 
     The files are the same for every number of ``workers``. Raises UsageError for impossible numbers.
     """
@@ -145,8 +145,8 @@ def write_phantom(
         done = _in_order(write_one, names, workers)
         rows = list(tqdm(done, total=num_images, desc="phantom", unit="image", disable=None if progress else True))
         write_text(folder / CAPTIONS, "".join(_json_line(row) for row in rows))
-        patients = [{"image": row["image"], "patient": row["patient"]} for row in rows]
-        write_csv(folder / PATIENTS, ("image", "patient"), patients)
+        patients = [{"image": path, "patient": row["patient"]} for (_, path), row in zip(names, rows, strict=True)]
+        write_csv(folder / FOLDER / PATIENTS, ("image", "patient"), patients)
     return target / FOLDER
 
 
@@ -154,7 +154,7 @@ def _refuse_to_replace(target: Path) -> None:
     """A folder is replaced only when it is empty or an earlier phantom."""
     if not target.exists():
         return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / PATIENTS).is_file()):
+    if not target.is_dir() or (any(target.iterdir()) and not (target / FOLDER / PATIENTS).is_file()):
         raise UsageError(f"{target} exists and is no phantom; it is not replaced. Name a new folder.")
 
 

@@ -7,9 +7,12 @@ import pytest
 from PIL import Image
 
 from dataset_conversion import phantom as module
+from dataset_conversion.common import Options, convert
 from dataset_conversion.phantom import CLASSES, PhantomImage, simulate, write_phantom
+from htunet.data.raw import read_raw
 from htunet.errors import UsageError
 from htunet.files import read_csv
+from htunet.paths import DatasetPaths
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,7 @@ def test_files_are_named_as_in_busi(written: Path) -> None:
         assert images, class_name
         for name in images:
             assert (folder / name.replace(".png", "_mask.png")).is_file()
-    assert sorted(path.name for path in written.iterdir()) == ["Dataset_BUSI_with_GT", "captions.jsonl", "patients.csv"]
+    assert sorted(path.name for path in written.iterdir()) == ["Dataset_BUSI_with_GT", "captions.jsonl"]
 
 
 def test_images_are_rgb_and_masks_have_their_size_and_two_values(written: Path) -> None:
@@ -71,10 +74,18 @@ def test_images_are_rgb_and_masks_have_their_size_and_two_values(written: Path) 
         assert values.tolist() == expected, file.name
 
 
+def test_the_converter_of_busi_reads_it(written: Path, home: Path) -> None:
+    report = convert("Phantom", written, Options())
+    assert report.found == report.converted | {"normal": report.found["normal"]}
+    assert [item.reason for item in report.left_out if item.class_name != "normal"] == []
+    cases = read_raw(DatasetPaths(report.dataset)).cases
+    assert 1 < len({case.group for case in cases}) < len(cases)
+
+
 def test_captions_and_patients_name_every_image_once(written: Path) -> None:
     records = [json.loads(line) for line in (written / "captions.jsonl").read_text().splitlines()]
-    rows = read_csv(written / "patients.csv", ("image", "patient"))
-    assert [record["image"] for record in records] == [row["image"] for row in rows]
+    rows = read_csv(written / "Dataset_BUSI_with_GT" / "patients.csv", ("image", "patient"))
+    assert [record["image"] for record in records] == [f"Dataset_BUSI_with_GT/{row['image']}" for row in rows]
     assert len({record["image"] for record in records}) == len({record["id"] for record in records}) == 12
     assert all((written / record["image"]).is_file() for record in records)
     assert all(set(record) == {"image", "caption", "source", "id", "language"} for record in records)
