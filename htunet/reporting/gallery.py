@@ -164,7 +164,7 @@ dialog p { padding: .4rem .8rem; }
 <body>
 <h1>$title</h1>
 $facts
-<p class="key"><span><i style="background:#f00"></i>missed</span><span><i style="background:#0f0"></i>too much</span><span><i style="background:#ff0"></i>right</span></p>
+<p class="key"><span><i style="background:#f00"></i>missed</span><span><i style="background:#0f0"></i>extra</span><span><i style="background:#ff0"></i>right</span></p>
 $sections
 <dialog><img alt=""><p></p></dialog>
 <script>

@@ -1,4 +1,4 @@
-"""A prediction drawn over its image in the paper's colours: missed red, too much green, right yellow."""
+"""A prediction drawn over its image in the paper's colours: missed red, extra green, right yellow."""
 
 from functools import cache
 
@@ -14,7 +14,7 @@ Colour = tuple[int, int, int]
 MISSED: Colour = (255, 0, 0)
 EXTRA: Colour = (0, 255, 0)
 RIGHT: Colour = (255, 255, 0)
-LEGEND = ((MISSED, "missed"), (EXTRA, "too much"), (RIGHT, "right"))
+LEGEND = ((MISSED, "missed"), (EXTRA, "extra"), (RIGHT, "right"))
 OPACITY = 0.5
 PIXELS_PER_LINE_WIDTH = 400
 """A contour is one pixel wide for every so many pixels of the image's shorter side, and never thinner than one."""
@@ -26,7 +26,7 @@ def overlay(image: UInt8, prediction: UInt8, reference: UInt8 | None = None) -> 
     """The (H, W, 3) picture of one case at the image's own size.
 
     ``image`` is (H, W) or (H, W, 3); ``prediction`` and ``reference`` are (H, W) label maps. A pixel is right where
-    both have the same label, missed where the reference has one that the prediction does not have there, too much where
+    both have the same label, missed where the reference has one that the prediction does not have there, extra where
     only the prediction has one. Areas are half transparent; the contours of both masks are opaque in their area's
     colour. Without a reference the prediction is yellow. Raises ValueError for shapes that differ.
     """
@@ -60,8 +60,8 @@ def contour(labels: UInt8) -> NDArray[np.bool_]:
     return rim
 
 
-def with_strip(picture: UInt8, text: str, *, legend: bool = True) -> UInt8:
-    """The picture with a strip below it: ``text`` (shortened in its middle where it is too long) and the colours' key.
+def with_strip(picture: UInt8, *texts: str, legend: bool = True) -> UInt8:
+    """The picture with a strip below it: ``texts`` (one that is too long is shortened in its middle), the colours' key.
 
     The strip grows over several lines where the picture is narrow, so that it stays readable; the picture keeps its
     size.
@@ -70,7 +70,7 @@ def with_strip(picture: UInt8, text: str, *, legend: bool = True) -> UInt8:
     font = _font(_font_size(width))
     line = round(font.size * 1.5)
     margin = line // 4
-    words = [(None, _shortened(text, font, width - 2 * margin))]
+    words: list[Word] = [(None, _shortened(text, font, width - 2 * margin)) for text in texts]
     keys = list(LEGEND) if legend else []
     placed, rows = _flow([*words, *keys], font, width, margin)
     strip = Image.new("RGB", (width, rows * line + margin), STRIP)

@@ -54,7 +54,7 @@ def _draw(
         class_name=case.class_name,
         empty=empty,
     )
-    write_png(folder / f"{case.id}.png", with_strip(picture, f"{case.id}  {item.dice_text}"))
+    write_png(folder / f"{case.id}.png", with_strip(picture, case.id, item.dice_text))
     return item
 
 

@@ -66,9 +66,9 @@ def as_latex(rows: Sequence[Row]) -> str:
             "\n".join(
                 [
                     r"\begin{table*}",
-                    r"\centering\scriptsize\setlength{\tabcolsep}{2pt}",
+                    r"\centering\scriptsize\setlength{\tabcolsep}{1.5pt}",
                     rf"\caption{{Segmentation, {escape_latex(dataset)}.}}",
-                    rf"\begin{{tabular}}{{{columns}}}",
+                    rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
                     rf"\toprule{chr(10)}{head}{chr(10)}\midrule",
                     body,
                     r"\bottomrule",

@@ -19,7 +19,7 @@ def test_areas_are_half_transparent_in_the_papers_colours() -> None:
     picture = overlay(IMAGE, PREDICTION, REFERENCE)
     assert picture[0, 0].tolist() == [100, 100, 100]
     assert picture[12, 10].tolist() == [178, 50, 50]  # missed: red
-    assert picture[12, 45].tolist() == [50, 178, 50]  # too much: green
+    assert picture[12, 45].tolist() == [50, 178, 50]  # extra: green
     assert picture[12, 27].tolist() == [178, 178, 50]  # right: yellow
 
 
@@ -74,3 +74,9 @@ def test_the_key_of_the_colours_is_in_the_strip() -> None:
         assert (strip == colour).all(axis=1).sum() > 20
     plain = with_strip(picture, "case", legend=False)[50:].reshape(-1, 3)
     assert not (plain == MISSED).all(axis=1).any()
+
+
+def test_the_dice_stays_readable_where_the_name_is_too_long_for_the_picture() -> None:
+    picture = np.zeros((50, 90, 3), np.uint8)
+    one, two = (with_strip(picture, *texts, legend=False) for texts in (["x" * 40], ["x" * 40, "Dice 81.2 %"]))
+    assert len(two) > len(one)
