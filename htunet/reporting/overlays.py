@@ -10,6 +10,8 @@ from htunet.evaluation.distances import outline
 
 UInt8 = NDArray[np.uint8]
 Colour = tuple[int, int, int]
+Word = tuple[Colour | None, str]
+"""A text of the strip, and the colour of the square before it."""
 
 MISSED: Colour = (255, 0, 0)
 EXTRA: Colour = (0, 255, 0)
@@ -84,9 +86,6 @@ def with_strip(picture: UInt8, *texts: str, legend: bool = True) -> UInt8:
             x += side + margin
         draw.text((x, top + line // 2), word, fill=STRIP_TEXT, font=font, anchor="lm")
     return np.concatenate([picture, np.asarray(strip)])
-
-
-Word = tuple[Colour | None, str]
 
 
 def _flow(
