@@ -13,6 +13,7 @@ from tqdm import tqdm
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.evaluation.segmentation import PENALISE, LabelScore, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
@@ -98,7 +99,7 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
 
 def split_part(dataset: DatasetPaths, fold: int, part: str) -> list[str]:
     """The case ids of ``train``, ``val`` or ``test`` of one fold; raises HtunetError when there are none."""
-    splits = read_json(dataset.splits_json)
+    splits = load_splits(dataset.splits_json)
     if not 0 <= fold < len(splits):
         raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(splits) - 1}, not {fold}.")
     if not splits[fold].get(part):
