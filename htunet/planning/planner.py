@@ -111,7 +111,7 @@ def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, 
         info,
         {
             "geometry": (STRETCH, f"{PAPER}: resized to a square, aspect ratio not kept"),
-            "crop_border": (False, "the paper crops only the images that it collected itself, before they became a data set"),
+            "crop_border": (False, "the paper crops only the images that it collected itself, beforehand"),
             "input_size": (size, why_size),
             "batch_size": (rules.BATCH, PAPER),
             "accumulation": (parts, why_parts),
