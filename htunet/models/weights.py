@@ -8,6 +8,7 @@ of which only the tensors are taken.
 import hashlib
 import logging
 import os
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ RANDOM_WEIGHTS_SEED = 0
 TEXT_TOWER_KEYS = ("transformer.", "token_embedding.", "ln_final.", "text.")
 SCALAR_KEYS = ("logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size")
 OTHER_KEYS = ("positional_embedding", "text_projection", *SCALAR_KEYS)
+
+HUB_HOST = "huggingface.co"
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +83,7 @@ def find_pretrained(name: str) -> Path:
         if (folder / file).is_file():
             _check_hash(folder / file, entry)
             return folder / file
-    for attempt in (_from_hub_cache, _from_hub, _from_official_address):
+    for attempt in (_from_hub_cache, _from_official_address, _from_hub):
         if path := _try(attempt, entry, folder):
             return path
     raise HtunetError(
@@ -112,6 +115,8 @@ def _from_hub(entry: CatalogueEntry, folder: Path) -> Path | None:
 
     if os.environ.get("HF_HUB_OFFLINE") == "1":
         return None
+    with socket.create_connection((HUB_HOST, 443), timeout=5):  # without it, the hub's client retries for half a minute
+        pass
     repository, file = entry.hub.split(":")
     return Path(hf_hub_download(repository, file, etag_timeout=5))
 

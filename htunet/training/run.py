@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 
 from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, read_json, write_json
 from htunet.models import checkpoint
@@ -35,7 +37,7 @@ from htunet.training.trainer import TRAINERS
 
 SAVE_SECONDS = 30.0
 """checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
-FREE_TO_CHANGE = ("device", "devices", "workers", "made_by")
+FREE_TO_CHANGE = ("weights_argument", "device", "devices", "workers", "made_by")
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
 
 log = logging.getLogger(__name__)
@@ -193,6 +195,7 @@ class _Session:
             "num_epochs": self.num_epochs,
             "precision": self.precision,
             "weights": asdict(self.weights),
+            "weights_argument": self.settings.weights,
             "trainable_parameters": sum(p.numel() for p in self.network.trainable_parameters()),
             "plan_content": json.loads(json.dumps(asdict(self.plan))),
             "split_sha256": hashlib.sha256(ids).hexdigest(),
@@ -213,8 +216,8 @@ class _Session:
             pairs = ((key, _short(before.get(key)), _short(self.about[key])) for key in changed)
             values = "; ".join(f"{key}: {then} then, {now} now" for key, then, now in pairs)
             raise HtunetError(
-                f"The run {self.run.label} was begun with other settings ({values}). Type the same settings to continue "
-                "it, or --restart to begin anew."
+                f"The run {self.run.label} was begun with other settings ({values}). "
+                "Type the same settings to continue it, or --restart to begin anew."
             )
 
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
@@ -310,8 +313,8 @@ def _augmentation(plan: Plan) -> Augmentation:
     return Augmentation(AugmentationSettings.from_plan(plan.augmentation), plan.input_size)
 
 
-def _read_split(path: Any, fold: int) -> dict[str, list[str]]:  # noqa: ANN401
-    splits = read_json(path)
+def _read_split(path: Path, fold: int) -> dict[str, list[str]]:
+    splits = load_splits(path)
     if not 0 <= fold < len(splits):
         raise UsageError(f"fold{fold} does not exist: {path} has fold0 to fold{len(splits) - 1}.")
     for part in ("train", "val"):

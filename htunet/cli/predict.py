@@ -1,0 +1,110 @@
+"""Segment new images with a trained run: a folder of images in, masks of the same names and sizes out."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from htunet.cli.arguments import fold_number
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.paths import RunPaths, find_dataset, find_runs
+
+if TYPE_CHECKING:
+    from htunet.data.image_io import UInt8
+    from htunet.inference.folder import PredictedImage
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_predict -i FOLDER -o FOLDER -d BUSI -m CLIP_HT``."""
+    parser = make_parser("htunet_predict", __doc__)
+    parser.add_argument("-i", "--input", type=Path, required=True, help="folder of PNG, JPG, BMP or TIF images, or one")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("-d", "--dataset", required=True, help="data set that the run was trained on, such as BUSI")
+    parser.add_argument("-m", "--method", required=True, help="such as CLIP_HT")
+    parser.add_argument("-f", "--fold", type=fold_number, default=0, help="fold of the run (default: 0)")
+    parser.add_argument("--plan", help="plan of the run; needed only where there are several")
+    parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
+    parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    parser.add_argument("--save_probabilities", action="store_true", help="also NAME.npz: (K, H, W) at the input size")
+    parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
+    parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
+    return run_command(parser, _predict, argv)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    if options.references and not options.overlays:
+        raise UsageError("--references are drawn in the overlays: add --overlays.")
+    from htunet.inference.folder import images_in, predict_folder
+
+    run = _find_run(options)
+    images = images_in(options.input)
+    from htunet.inference.predictor import Predictor
+
+    predictor = Predictor.from_run(run, weights=options.weights, device=options.device)
+    draw = _Overlays(options.output / "overlays", options.references) if options.overlays else None
+    result = predict_folder(
+        predictor, images, options.output, save_probabilities=options.save_probabilities, after_each=draw
+    )
+    for name, reason in result.unreadable.items():
+        print(f"Left out {name}: {reason}", file=sys.stderr)
+    print(f"Predicted {len(result.predicted)} of {len(images)} images with {run.label}: {options.output}")
+    if result.empty:
+        some = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
+        print(f"Nothing was found in {len(result.empty)}: {some}")
+    if result.unreadable:
+        raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
+
+
+def _find_run(options: argparse.Namespace) -> RunPaths:
+    """The finished run that the options name; raises UsageError that says what there is."""
+    dataset = find_dataset(options.dataset)
+    runs = [run for run in find_runs(dataset) if run.checkpoint_best.exists()]
+    if not runs:
+        raise HtunetError(
+            f"No run of {dataset.short_name} is trained. Train one first: htunet_train {dataset.short_name} "
+            f"{options.method} fold{options.fold}"
+        )
+    for name in ("method", "fold", "plan", "seed"):
+        wanted, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
+        if wanted is not None and wanted not in known:
+            listing = ", ".join(map(str, known))
+            hint = did_you_mean(str(wanted), map(str, known))
+            raise UsageError(
+                f"No trained run of {dataset.short_name} has the {name} {wanted!r}; known: {listing}.{hint}"
+            )
+        runs = [run for run in runs if wanted is None or getattr(run, name) == wanted]
+    plans = sorted({run.plan for run in runs})
+    if len(plans) > 1:
+        raise UsageError(f"There are runs with the plans {', '.join(plans)}: choose one with --plan.")
+    return min(runs, key=lambda run: run.seed)
+
+
+class _Overlays:
+    """Draws each prediction over its image."""
+
+    def __init__(self, folder: Path, references: Path | None) -> None:
+        self.folder = folder
+        self.references = references
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, item: "PredictedImage") -> None:
+        from htunet.data.image_io import write_png
+        from htunet.reporting.overlays import overlay
+
+        image = item.image_CHW[0] if len(item.image_CHW) == 1 else item.image_CHW.transpose(1, 2, 0)
+        picture = overlay(image, item.labels_HW, self._reference(item))
+        write_png(self.folder / item.mask_path.name, picture)
+
+    def _reference(self, item: "PredictedImage") -> "UInt8 | None":
+        if self.references is None:
+            return None
+        from htunet.data.image_io import read_labels
+
+        path = self.references / item.mask_path.name
+        if not path.exists():
+            raise HtunetError(f"The true mask {path} is missing; each image needs one of its name, ending in .png.")
+        labels = read_labels(path)
+        return labels // 255 if set(labels.ravel().tolist()) <= {0, 255} else labels
