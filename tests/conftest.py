@@ -1,11 +1,13 @@
 """What all tests share: the real samples where they are, and folders of their own."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from htunet.paths import ROOTS
+from htunet.paths import ROOTS, DatasetPaths
 
 SAMPLES = Path(os.environ.get("HTUNET_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -24,3 +26,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable, name in ROOTS.items():
         monkeypatch.setenv(variable, str(tmp_path / name))
     return tmp_path
+
+
+@pytest.fixture
+def tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetPaths:
+    """The data set of ``builders.training``; its tiny methods are known while the test runs."""
+    from builders.training import build_training, register_tiny_methods
+    from htunet.models import build
+    from htunet.models.backbones import BACKBONES
+
+    for registry in (build.STANDALONE, BACKBONES):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    register_tiny_methods()
+    return build_training()
+
+
+@pytest.fixture
+def log_handlers() -> Iterator[None]:
+    """Commands attach the log to the terminal of their process; a test takes it away again."""
+    logger = logging.getLogger("htunet")
+    before = list(logger.handlers)
+    yield
+    logger.handlers[:] = before

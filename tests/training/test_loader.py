@@ -1,0 +1,119 @@
+"""The order of the images depends on the seed and the epoch alone, and on nothing that was done before."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.errors import HtunetError
+from htunet.paths import DatasetPaths
+from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.loader import (
+    BatchOrder,
+    RemainingBatches,
+    Shard,
+    TrainingImages,
+    fixed_batches,
+    training_batches,
+)
+
+ROWS = (3, 5, 8, 9, 12, 20, 21)
+ORDER = BatchOrder(ROWS, 3, seed=1)
+
+
+def rows_of(order: BatchOrder, epoch: int) -> list[int]:
+    steps = range(epoch * order.per_epoch, (epoch + 1) * order.per_epoch)
+    return [row for step in steps for _, row in order.batch(step)]
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 7])
+def test_every_epoch_has_every_image_once(epoch: int) -> None:
+    assert sorted(rows_of(ORDER, epoch)) == sorted(ROWS)
+    assert {seen for step in (0, 1, 2) for seen, _ in ORDER.batch(epoch * 3 + step)} == {epoch}
+
+
+def test_the_last_batch_of_an_epoch_may_be_smaller() -> None:
+    assert ORDER.per_epoch == 3
+    assert [len(ORDER.batch(step)) for step in range(6)] == [3, 3, 1, 3, 3, 1]
+
+
+def test_the_order_depends_on_the_seed_and_the_epoch_alone() -> None:
+    again = BatchOrder(ROWS, 3, seed=1)
+    torch.manual_seed(5)
+    assert again.batch(4) == ORDER.batch(4)
+    assert rows_of(ORDER, 0) != rows_of(ORDER, 1)
+    assert rows_of(BatchOrder(ROWS, 3, seed=2), 0) != rows_of(ORDER, 0)
+
+
+def test_the_remaining_batches_are_the_tail_of_all_batches() -> None:
+    everything = list(RemainingBatches(ORDER, 0, 9, Shard()))
+    for first in range(10):
+        remaining = RemainingBatches(ORDER, first, 9, Shard())
+        assert list(remaining) == everything[first:]
+        assert len(remaining) == 9 - first
+
+
+def test_shards_share_every_batch_without_overlap() -> None:
+    shards = [list(RemainingBatches(ORDER, 0, 9, Shard(rank, 2))) for rank in (0, 1)]
+    for step, (first, second) in enumerate(zip(*shards, strict=True)):
+        whole = ORDER.batch(step)
+        if len(whole) > 1:
+            assert sorted(first + second) == sorted(whole)
+            assert abs(len(first) - len(second)) <= 1
+
+
+@pytest.fixture
+def images(tiny: DatasetPaths) -> TrainingImages:
+    settings = AugmentationSettings(spatial=1.0, intensity=1.0)
+    return TrainingImages(PreprocessedDataset(tiny.plan_folder("tiny")), Augmentation(settings, (32, 32)), seed=1)
+
+
+def batches(images: TrainingImages, workers: int, first: int = 0) -> list[tuple[Tensor, Tensor]]:
+    order = BatchOrder(list(range(10)), 4, seed=1)
+    remaining = RemainingBatches(order, first, 6, Shard())
+    return list(training_batches(images, remaining, workers, pin_memory=False))
+
+
+def equal(first: list[tuple[Tensor, Tensor]], second: list[tuple[Tensor, Tensor]]) -> bool:
+    pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_number_of_workers_changes_no_bit(images: TrainingImages) -> None:
+    alone = batches(images, 0)
+    assert [tuple(picture.shape) for picture, _ in alone] == [(4, 1, 32, 32), (4, 1, 32, 32), (2, 1, 32, 32)] * 2
+    assert [tuple(mask.shape) for _, mask in alone] == [(4, 32, 32), (4, 32, 32), (2, 32, 32)] * 2
+    assert {tensor.dtype for pair in alone for tensor in pair} == {torch.uint8}
+    for workers in (1, 2):
+        assert equal(batches(images, workers), alone)
+
+
+def test_batches_from_the_middle_are_those_of_the_whole_sequence(images: TrainingImages) -> None:
+    assert equal(batches(images, 0, first=4), batches(images, 0)[4:])
+    assert equal(batches(images, 2, first=4), batches(images, 0)[4:])
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_names_its_case(images: TrainingImages, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of ideas")
+
+    monkeypatch.setattr(images, "augmentation", fail)
+    with pytest.raises(HtunetError, match="case case_00.*RuntimeError: out of ideas"):
+        batches(images, workers)
+
+
+def test_validation_images_come_unchanged_and_in_order(images: TrainingImages) -> None:
+    rows = [4, 2, 9, 7, 1]
+    found = list(fixed_batches(images.data, rows, 2, Shard()))
+    assert [len(picture) for picture, _ in found] == [2, 2, 1]
+    assert torch.equal(torch.cat([picture for picture, _ in found]), torch.from_numpy(images.data.images[rows]))
+    assert torch.equal(torch.cat([mask for _, mask in found]), torch.from_numpy(images.data.masks[rows]))
+
+
+def test_shards_share_the_validation_images(images: TrainingImages) -> None:
+    rows = [4, 2, 9, 7, 1]
+    counts = [sum(len(mask) for _, mask in fixed_batches(images.data, rows, 2, Shard(rank, 2))) for rank in (0, 1)]
+    assert counts == [3, 2]
