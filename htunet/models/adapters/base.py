@@ -27,10 +27,13 @@ ADAPTERS: Registry[AdapterBuilder] = Registry("adapter")
 
 
 def checked_settings(config_class: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401
-    """Build a config dataclass; a key that it does not have raises UsageError with the known ones."""
+    """Build a config dataclass; an unknown key or an impossible value raises UsageError that names it and the rule."""
     known = [field.name for field in fields(config_class)]
     for key in settings:
         if key not in known:
             hint = did_you_mean(key, known)
             raise UsageError(f"{config_class.__name__} has no setting {key!r}; known: {', '.join(known)}.{hint}")
-    return config_class(**settings)
+    try:
+        return config_class(**settings)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{config_class.__name__} cannot take {dict(settings)}: {error}") from error

@@ -1,0 +1,93 @@
+"""Small frozen encoders: a toy of three blocks, and CLIP's own classes at a hundredth of their size."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from htunet.models.adapters import ADAPTERS
+from htunet.models.backbones import BACKBONES, Backbone, InputStatistics
+from htunet.models.backbones.clip import OPENAI_STATISTICS, ClipVision
+from htunet.models.encoder import AdaptedEncoder
+
+WIDTH, PATCH, BLOCKS = 8, 4, 3
+TAPS = (0, 1)
+TINY = "htunet-tiny"
+TINY_VISION = {"image_size": 64, "layers": 12, "width": 128, "patch_size": 16}
+
+
+class ToyBlock(nn.Module):
+    """A block that would move in training mode: dropout changes its output, batch normalisation its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(WIDTH)
+        self.mix = nn.Linear(WIDTH, WIDTH)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        normed_BTD = self.norm(tokens_BTD.transpose(1, 2)).transpose(1, 2)
+        return tokens_BTD + self.dropout(torch.tanh(self.mix(normed_BTD + normed_BTD.mean(dim=1, keepdim=True))))
+
+
+class ToyBackbone(Backbone):
+    def __init__(self) -> None:
+        super().__init__()
+        self.width = WIDTH
+        self.patch_size = PATCH
+        self.statistics = InputStatistics(mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.5))
+        self.patches = nn.Conv2d(3, WIDTH, PATCH, stride=PATCH)
+        self.blocks = nn.ModuleList(ToyBlock() for _ in range(BLOCKS))
+
+    def embed(self, images_BCHW: Tensor) -> Tensor:
+        patches_BTD = self.patches(images_BCHW).flatten(2).transpose(1, 2)
+        return torch.cat([patches_BTD.mean(dim=1, keepdim=True), patches_BTD], dim=1)
+
+
+def toy_encoder(adapter: str | None, taps: tuple[int, ...] = TAPS, seed: int = 0) -> AdaptedEncoder:
+    """The toy with one kind of adapter and its default settings, all weights drawn."""
+    torch.manual_seed(seed)
+    make = (lambda: ADAPTERS[adapter](WIDTH, {})) if adapter else None
+    encoder = AdaptedEncoder(ToyBackbone(), make, taps)
+    if encoder.adapters is not None:
+        draw(encoder.adapters, seed)
+    return encoder
+
+
+def draw(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Fill each parameter from a normal distribution, so that no start at zero or one hides a mistake."""
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            inputs = parameter[0].numel() if parameter.ndim > 1 else 10
+            parameter.copy_(torch.randn(parameter.shape, generator=source) / inputs**0.5)
+    return module
+
+
+def pictures(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tiny_clip() -> ClipVision:
+    """Twelve blocks, as many as the real one, on a grid of 4 x 4, with two heads."""
+    return ClipVision(TINY, OPENAI_STATISTICS)
+
+
+@contextmanager
+def tiny_in_place_of_clip() -> Iterator[None]:
+    """CLIP's name stands for the tiny one inside the block."""
+    with patch.dict(BACKBONES._entries, {"CLIP": tiny_clip}):
+        yield
+
+
+def register_tiny(folder: Path) -> None:
+    """Tell open_clip of the tiny architecture."""
+    text = {"context_length": 8, "vocab_size": 16, "width": 64, "heads": 1, "layers": 1}
+    config = {"embed_dim": 32, "quick_gelu": True, "vision_cfg": TINY_VISION, "text_cfg": text}
+    (folder / f"{TINY}.json").write_text(json.dumps(config), encoding="utf-8")
+    open_clip.add_model_config(folder)

@@ -1,0 +1,102 @@
+"""The two identities that the code uses instead of what the paper writes, and the aggregation by hand."""
+
+import pytest
+import torch
+from builders.backbone import draw, pictures
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from htunet.models.heads.aggregation import FeatureAggregation
+from htunet.models.heads.segmentation import SegmentationHead
+
+SIZES = [
+    pytest.param((14, 14), (224, 224), id="the paper's"),
+    pytest.param((3, 5), (48, 80), id="not square"),
+    pytest.param((4, 4), (10, 15), id="factors 2.5 and 3.75"),
+    pytest.param((5, 7), (13, 11), id="other broken factors"),
+    pytest.param((6, 6), (4, 5), id="smaller"),
+    pytest.param((1, 1), (16, 16), id="one patch"),
+]
+
+
+def upsample_then_convolve(head: SegmentationHead, features: Tensor, image_hw: tuple[int, int]) -> Tensor:
+    """As the paper writes it."""
+    return head.classify(F.interpolate(features, image_hw, mode="bilinear", align_corners=False))
+
+
+@pytest.mark.parametrize("grid_hw", [(1, 1), (4, 4), (5, 9), (14, 14)], ids=str)
+def test_one_factor_for_all_frequencies_is_a_product(grid_hw: tuple[int, int]) -> None:
+    grid, theta = pictures(2, 3, *grid_hw), pictures(3, seed=1)[:, None, None]
+    filtered = torch.fft.ifft2(torch.fft.fft2(grid) * theta)
+    assert filtered.imag.abs().max() < 1e-6
+    torch.testing.assert_close(filtered.real, grid * theta, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("grid_hw", "image_hw"), SIZES)
+def test_convolving_first_changes_neither_values_nor_gradients(
+    grid_hw: tuple[int, int], image_hw: tuple[int, int]
+) -> None:
+    head = SegmentationHead(8, 3)
+    draw(head)
+    features = pictures(2, 8, *grid_hw).requires_grad_()
+    sources = [features, *head.parameters()]
+    weights = pictures(2, 3, *image_hw, seed=1) / (image_hw[0] * image_hw[1]) ** 0.5
+    ours, literal = head(features, image_hw), upsample_then_convolve(head, features, image_hw)
+    assert ours.shape == (2, 3, *image_hw)
+    torch.testing.assert_close(ours, literal, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad((scores * weights).sum(), sources) for scores in (ours, literal)]
+    for mine, theirs in zip(*gradients, strict=True):
+        assert theirs.abs().max() > 0
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_are_fp32_whatever_the_features_are() -> None:
+    head = SegmentationHead(8, 2).to(torch.bfloat16)
+    assert head(pictures(1, 8, 2, 2).to(torch.bfloat16), (4, 4)).dtype == torch.float32
+
+
+def test_a_constant_map_gives_the_bias_and_the_sum_of_the_weights_everywhere() -> None:
+    head = SegmentationHead(4, 2)
+    with torch.no_grad():
+        head.classify.weight.copy_(torch.tensor([[1.0, 2, 3, 4], [0, 0, 0, -1]])[:, :, None, None])
+        head.classify.bias.copy_(torch.tensor([0.5, 1.0]))
+    scores = head(torch.ones(1, 4, 3, 2), (7, 9))
+    torch.testing.assert_close(scores[0, 0], torch.full((7, 9), 10.5))
+    torch.testing.assert_close(scores[0, 1], torch.zeros(7, 9))
+
+
+def passing(aggregation: FeatureAggregation) -> FeatureAggregation:
+    """Reduction by copying, refinement by the identity: the levels are only summed."""
+    for level in range(len(aggregation.reduce)):
+        nn.init.eye_(aggregation.reduce[level].weight)
+        nn.init.zeros_(aggregation.reduce[level].bias)
+        aggregation.refine[level] = nn.Identity()
+    return aggregation
+
+
+def test_levels_are_summed_on_the_patch_grid_without_the_class_token() -> None:
+    aggregation = passing(FeatureAggregation(2, width=1, features=1))
+    patches = torch.arange(6.0)[None, :, None]
+    tokens = torch.cat([torch.full((1, 1, 1), 99.0), patches], dim=1)
+    summed = aggregation([tokens, 10 * tokens], (2, 3))
+    torch.testing.assert_close(summed, 11 * torch.tensor([[[[0.0, 1, 2], [3, 4, 5]]]]))
+
+
+def test_the_aggregation_refines_each_level_as_the_paper_says() -> None:
+    aggregation = FeatureAggregation(3, width=6, features=4)
+    draw(aggregation)
+    levels = [pictures(2, 1 + 2 * 5, 6, seed=seed) for seed in range(3)]
+    expected = torch.zeros(2, 10, 4)
+    for level, reduce, refine in zip(levels, aggregation.reduce, aggregation.refine, strict=True):
+        norm, first, _, second = refine
+        normed = F.layer_norm(reduce(level[:, 1:]), (4,), norm.weight, norm.bias)
+        expected = expected + second(F.gelu(first(normed)))
+    result = aggregation(levels, (2, 5))
+    assert result.shape == (2, 4, 2, 5)
+    torch.testing.assert_close(result, expected.transpose(1, 2).reshape(2, 4, 2, 5), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_another_number_of_levels_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        FeatureAggregation(2, width=4, features=4)([torch.zeros(1, 5, 4)] * count, (2, 2))

@@ -1,0 +1,122 @@
+"""CLIP_HT against the equations written out, which share no code with it: values, gradients and sizes."""
+
+import pytest
+import torch
+from builders.backbone import draw, pictures
+from torch import Tensor
+
+from benchmarks.literal import LiteralHT, LiteralNetwork, _literal_names
+from htunet.models.adapters import ADAPTERS, Adapter
+from htunet.models.network import SegmentationNetwork
+
+WIDTH = 32
+GRIDS = [(14, 14), (5, 9), (9, 4), (1, 6), (2, 2)]
+TOLERANCE = 1e-5
+
+
+def pair(seed: int) -> tuple[Adapter, LiteralHT]:
+    """The adapter and its literal twin with the same drawn weights; no dropout."""
+    ours, literal = ADAPTERS["HT"](WIDTH, {"dropout": 0.0}), LiteralHT(WIDTH)
+    draw(ours, seed)
+    literal.load_state_dict(_literal_names(ours.state_dict()), strict=True)
+    return ours.train(), literal.eval()
+
+
+def assert_equal(ours: Tensor | None, literal: Tensor | None, what: str) -> None:
+    """Largest difference at most 1e-5 of the largest value, where that is above 1."""
+    assert ours is not None, what
+    assert literal is not None, what
+    assert literal.abs().max() > 0, f"{what} is zero and proves nothing"
+    difference = float((ours - literal).detach().abs().max()) / max(1.0, float(literal.detach().abs().max()))
+    assert difference <= TOLERANCE, f"{what} differs by {difference:.1e}"
+
+
+@pytest.mark.parametrize("grid_hw", GRIDS, ids=str)
+def test_ht_equals_the_equations_in_values_and_gradients(grid_hw: tuple[int, int]) -> None:
+    ours, literal = pair(seed=sum(grid_hw))
+    tokens = pictures(3, 1 + grid_hw[0] * grid_hw[1], WIDTH)
+    inputs, twins = tokens.clone().requires_grad_(), tokens.clone().requires_grad_()
+    result, expected = ours(inputs, grid_hw), literal(twins, *grid_hw)
+    assert_equal(result, expected, "the output")
+    weights = pictures(*tokens.shape, seed=1)
+    (result * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert_equal(inputs.grad, twins.grad, "the gradient of the input")
+    mine = _literal_names({key: value.grad for key, value in ours.named_parameters()})
+    theirs = {key: value.grad for key, value in literal.named_parameters()}
+    assert set(mine) == set(theirs)
+    for key, gradient in theirs.items():
+        assert_equal(mine[key], gradient, f"the gradient of {key}")
+
+
+def test_ht_equals_the_equations_without_a_graph() -> None:
+    ours, literal = pair(seed=3)
+    tokens = pictures(2, 1 + 4 * 7, WIDTH)
+    with torch.inference_mode():
+        assert_equal(ours.eval()(tokens, (4, 7)), literal(tokens, 4, 7), "the output")
+
+
+def test_ht_equals_the_equations_when_only_the_adapter_needs_a_gradient() -> None:
+    """The first block's tokens come from frozen layers and need none."""
+    ours, literal = pair(seed=4)
+    tokens = pictures(2, 1 + 3 * 5, WIDTH)
+    ours(tokens, (3, 5)).square().sum().backward()
+    literal(tokens, 3, 5).square().sum().backward()
+    mine = _literal_names({key: value.grad for key, value in ours.named_parameters()})
+    for key, parameter in literal.named_parameters():
+        assert_equal(mine[key], parameter.grad, f"the gradient of {key}")
+
+
+def test_an_adapter_starts_from_the_values_of_the_paper() -> None:
+    fresh = _literal_names(ADAPTERS["HT"](WIDTH, {}).state_dict())
+    for key in ("gamma", "gamma_x", "theta", "norm.weight", "norm.bias"):
+        torch.testing.assert_close(fresh[key], LiteralHT(WIDTH).state_dict()[key], rtol=0, atol=0)
+
+
+def test_dropout_zeroes_a_tenth_of_the_activated_values() -> None:
+    """With an up projection that copies, each zeroed value shows; without dropout none is zero."""
+    torch.manual_seed(0)
+    ours = ADAPTERS["HT"](64, {}).train()
+    with torch.no_grad():
+        for key, parameter in ours.named_parameters():
+            if key.startswith("up."):
+                parameter.copy_(torch.eye(64) if parameter.ndim == 2 else torch.zeros(64))
+    tokens = pictures(8, 1 + 10 * 10, 64)
+    zeroed = ((ours(tokens, (10, 10)) - tokens) == 0).float().mean()
+    assert 0.09 < zeroed < 0.11
+
+
+def test_the_whole_network_equals_the_equations(clip_ht: SegmentationNetwork) -> None:
+    images = torch.randint(0, 256, (2, 3, 224, 224), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images[1, :, :, :112] = 0
+    mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+    normalised = (images / 255 - mean[:, None, None]) / std[:, None, None]
+    with torch.inference_mode():
+        expected = LiteralNetwork.from_network(clip_ht).eval()(normalised)
+        scores = clip_ht(images)
+    assert scores.shape == (2, 2, 224, 224)
+    assert expected.std() > 0.05
+    assert (expected[0] - expected[1]).abs().max() > 0.05
+    assert_equal(scores, expected, "the scores")
+
+
+def trained(network: SegmentationNetwork) -> dict[str, int]:
+    modules = network.trainable_modules()
+    return {name: sum(parameter.numel() for parameter in module.parameters()) for name, module in modules}
+
+
+def test_the_trainable_parameters_are_those_of_the_paper(clip_ht: SegmentationNetwork) -> None:
+    """The paper prints 2,762,244 for the heads of a CLIP and 4,118,568 with the adapters.
+
+    Both also count the 512 * 2 + 2 = 1,026 weights of a classification layer that segmentation never uses.
+    """
+    counts = trained(clip_ht)
+    assert counts["adapters"] == 12 * 113_027 == 1_356_324
+    assert counts["aggregation"] + counts["head"] == 2_761_218 == 2_762_244 - (512 * 2 + 2)
+    assert sum(parameter.numel() for parameter in clip_ht.trainable_parameters()) == 4_118_568 - 1_026
+
+
+def test_an_adapter_of_clip_has_as_many_parameters_as_the_equations() -> None:
+    with torch.device("meta"):
+        ours, literal = ADAPTERS["HT"](768, {}), LiteralHT()
+    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in literal.parameters()) == 113_027

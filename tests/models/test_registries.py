@@ -1,0 +1,104 @@
+"""Names and what stands behind them: methods, backbones, adapters, and where weights come from."""
+
+from difflib import get_close_matches
+
+import pytest
+import torch
+from builders.backbone import WIDTH
+
+from htunet.errors import UsageError
+from htunet.models.adapters import ADAPTERS
+from htunet.models.backbones import BACKBONES, Backbone
+from htunet.models.build import STANDALONE, TAPS, method_names, parse_method
+from htunet.models.catalogue import CATALOGUE
+from htunet.registry import Registry
+
+REGISTRIES: list[Registry] = [ADAPTERS, BACKBONES, STANDALONE]
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_a_misspelt_name_lists_the_known_ones_and_guesses(registry: Registry) -> None:
+    for name in registry.names():
+        wrong = name + "x"
+        assert get_close_matches(wrong, [name])
+        with pytest.raises(UsageError, match=rf"(?s)No {registry.kind}.*{wrong}.*known: .*{name}.*Did you mean"):
+            registry[wrong]
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
+def test_a_name_has_one_owner(registry: Registry) -> None:
+    name = registry.names()[0]
+    with pytest.raises(ValueError, match=f"Two {registry.kind}s are called {name!r}"):
+        registry.register(name)(object())
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_every_method_comes_apart_into_registered_parts(method: str) -> None:
+    parsed = parse_method(method)
+    assert parsed.name == method
+    if parsed.backbone is None:
+        assert (method in STANDALONE, parsed.adapter) == (True, None)
+    else:
+        assert parsed.backbone in BACKBONES
+        assert parsed.adapter is None or parsed.adapter in ADAPTERS
+        assert "_".join(filter(None, (parsed.backbone, parsed.adapter))) == method
+
+
+def test_every_pair_of_backbone_and_adapter_is_a_method() -> None:
+    assert {f"{backbone}_{adapter}" for backbone in BACKBONES.names() for adapter in ADAPTERS.names()} <= set(
+        method_names()
+    )
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("clip_ht", "CLIP_HT"), ("CLIP_TH", "CLIP_HT"), ("Unet", "UNet")])
+def test_a_misspelt_method_gets_a_hint(typed: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"Did you mean '{meant}'"):
+        parse_method(typed)
+
+
+def test_an_unknown_method_lists_all() -> None:
+    with pytest.raises(UsageError) as raised:
+        parse_method("Transformer9000")
+    assert all(name in str(raised.value) for name in method_names())
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_a_backbone_states_its_sizes_and_keeps_within_the_taps(name: str) -> None:
+    with torch.device("meta"):
+        backbone = BACKBONES[name]()
+    assert isinstance(backbone, Backbone)
+    assert len(backbone.blocks) > max(TAPS)
+    assert len(backbone.statistics.mean) == len(backbone.statistics.std) == 3
+    side = 3 * backbone.patch_size
+    assert backbone.grid_hw((side, 2 * side)) == (3, 6)
+    with pytest.raises(ValueError, match=f"multiples of the patch size {backbone.patch_size}"):
+        backbone.grid_hw((side, side + 1))
+    with torch.device("meta"):
+        tokens = backbone.embed(torch.empty(2, 3, side, 2 * side))
+    assert tokens.shape == (2, 1 + 3 * 6, backbone.width)
+    assert backbone.blocks[0](tokens).shape == tokens.shape
+
+
+@pytest.mark.parametrize("name", BACKBONES.names())
+def test_a_backbone_has_a_source_a_size_and_terms(name: str) -> None:
+    entry = CATALOGUE[name]
+    assert entry.url.rsplit("/", 1)[1] in entry.files
+    assert entry.hub.split(":")[1] in entry.files
+    assert set(entry.sha256) <= set(entry.files)
+    assert all(len(value) == 64 and int(value, 16) for value in entry.sha256.values())
+    assert entry.size_mb > 1
+    assert entry.licence
+    assert entry.citation
+
+
+def test_clip_has_the_statistics_of_openai() -> None:
+    with torch.device("meta"):
+        statistics = BACKBONES["CLIP"]().statistics
+    assert statistics.mean == (0.48145466, 0.4578275, 0.40821073)
+    assert statistics.std == (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.mark.parametrize("name", ADAPTERS.names())
+def test_an_unknown_adapter_setting_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(UsageError, match=r"no setting 'no_such_setting'; known: .+"):
+        ADAPTERS[name](WIDTH, {"no_such_setting": 1})
