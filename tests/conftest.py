@@ -32,6 +32,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetPaths:
     """The data set of ``builders.training``; its tiny methods are known while the test runs."""
     from builders.training import build_training, register_tiny_methods
+
     from htunet.models import build
     from htunet.models.backbones import BACKBONES
 

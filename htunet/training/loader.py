@@ -65,7 +65,11 @@ class Shard:
 
 
 class RemainingBatches(Sampler[list[tuple[int, int]]]):
-    """This process's share of every batch from ``first_step`` to ``last_step`` (not included)."""
+    """This process's share of every batch from ``first_step`` to ``last_step`` (not included).
+
+    Where the last batch of an epoch has fewer images than there are processes, those without a share get its first
+    image, so that all take part in the exchange of gradients; ``train_step`` gives it no weight there.
+    """
 
     def __init__(self, order: BatchOrder, first_step: int, last_step: int, shard: Shard) -> None:
         self.order = order
@@ -74,7 +78,8 @@ class RemainingBatches(Sampler[list[tuple[int, int]]]):
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         for step in self.steps:
-            yield self.order.batch(step)[self.shard.rank :: self.shard.world_size]
+            whole = self.order.batch(step)
+            yield whole[self.shard.rank :: self.shard.world_size] or whole[:1]
 
     def __len__(self) -> int:
         return len(self.steps)

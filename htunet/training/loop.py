@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from htunet.data.preprocessed import PreprocessedDataset
+from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
 from htunet.reproducibility import derived_seed
@@ -110,6 +111,7 @@ def fit(loop: Loop, progress: Progress, events: Events) -> Waiting:
         step = progress.step(per_epoch)
         batch = _next(arriving, waiting)
         loss = train_step(loop, batch, step)
+        _require_finite(loss, "loss", progress)
         progress.losses.append(loss)
         events.after_step(progress, loss)
         if len(progress.losses) == per_epoch:
@@ -137,11 +139,12 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
     for group in loop.optimizer.param_groups:
         group["lr"] = learning_rate(loop.plan.learning_rate, step, loop.total_steps)
     whole = len(loop.order.batch(step))
+    has_share = loop.shard.rank < whole
     total = torch.zeros((), device=loop.fabric.device)
     parts = list(_parts(batch, loop.plan.accumulation))
     for index, part in enumerate(parts):
         with _gradients_kept_local(loop, index < len(parts) - 1):
-            loss = loop.trainer.loss(loop.forward, loop.fabric.to_device(part)).sum() / whole
+            loss = loop.trainer.loss(loop.forward, loop.fabric.to_device(part)).sum() / whole * has_share
             loop.fabric.backward(loss * loop.fabric.world_size)  # several processes average their gradients
         total += loss.detach()
     loop.optimizer.step()
@@ -162,6 +165,7 @@ def validate(loop: Loop) -> tuple[float, float]:
 
 def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     val_loss, val_metric = validate(loop)
+    _require_finite(val_loss, "validation loss", progress)
     figures = EpochFigures(
         epoch=progress.epoch,
         learning_rate=learning_rate(loop.plan.learning_rate, step, loop.total_steps),
@@ -175,6 +179,15 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     progress.history.append(figures)
     progress.losses.clear()
     return best
+
+
+def _require_finite(value: float, what: str, progress: Progress) -> None:
+    """Weights that are no numbers never become numbers again: nothing is saved from here on."""
+    if not math.isfinite(value):
+        raise HtunetError(
+            f"The {what} is {value} in epoch {progress.epoch + 1}. Lower the learning rate in plans.json, or train "
+            "with --precision fp32, and begin anew with --restart."
+        )
 
 
 def _sum_over_processes(loop: Loop, values: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ import random
 
 import numpy as np
 import pytest
-
 from builders.raw import blob
+
 from htunet.errors import HtunetError
 from htunet.training.augmentation import Augmentation, AugmentationSettings
 

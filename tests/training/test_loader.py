@@ -101,7 +101,7 @@ def test_an_error_names_its_case(images: TrainingImages, workers: int, monkeypat
         raise RuntimeError("out of ideas")
 
     monkeypatch.setattr(images, "augmentation", fail)
-    with pytest.raises(HtunetError, match="case case_00.*RuntimeError: out of ideas"):
+    with pytest.raises(HtunetError, match=r"case case_00.*RuntimeError: out of ideas"):
         batches(images, workers)
 
 
