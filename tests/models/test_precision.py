@@ -1,0 +1,35 @@
+"""The wish of the user and what the device can."""
+
+import pytest
+
+from htunet.errors import UsageError
+from htunet.models import precision
+from htunet.models.precision import FABRIC_PRECISION, has_bf16, resolve_precision
+
+
+@pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_takes_what_the_device_has(monkeypatch: pytest.MonkeyPatch, able: bool, expected: str) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: able)
+    assert resolve_precision("auto", "cpu") == expected
+
+
+@pytest.mark.parametrize("wanted", ["bf16", "fp32"])
+@pytest.mark.parametrize("able", [True, False])
+def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, wanted: str) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: able)
+    assert resolve_precision(wanted, "cpu") == wanted
+
+
+@pytest.mark.parametrize("wanted", ["fp16", "BF16", ""])
+def test_another_word_is_refused_with_the_known_ones(wanted: str) -> None:
+    with pytest.raises(UsageError, match="auto, bf16 or fp32"):
+        resolve_precision(wanted, "cpu")
+
+
+def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:
+    assert has_bf16("mps") is False
+    assert has_bf16("cpu") in (True, False)
+
+
+def test_every_precision_has_a_word_for_the_trainer() -> None:
+    assert set(FABRIC_PRECISION) == {resolve_precision(wanted, "cpu") for wanted in ("bf16", "fp32")}
