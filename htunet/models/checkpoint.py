@@ -42,7 +42,8 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise HtunetError(f"The checkpoint {path} cannot be read ({error}). Train again with --restart.") from error
-    if (found := about.get("format")) != FORMAT:
+    found = about.get("format") if isinstance(about, dict) else None
+    if found != FORMAT:
         raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: train again with --restart.")
     return tensors, about
 
@@ -58,7 +59,10 @@ def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, A
     Raises HtunetError when the checkpoint was trained on other frozen weights or does not fit.
     """
     tensors, about = load(path)
-    trained_on = WeightsRecord(**about["weights"])
+    try:
+        trained_on = WeightsRecord(**about["weights"])
+    except (KeyError, TypeError) as error:
+        raise HtunetError(f"{path} does not say on which weights it was trained ({error}).") from error
     if trained_on.identity != weights.identity:
         raise HtunetError(
             f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {weights.source} "

@@ -9,6 +9,8 @@ import hashlib
 import logging
 import os
 import socket
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +104,11 @@ def _try(attempt: Callable[[CatalogueEntry, Path], Path | None], entry: Catalogu
         return None
 
 
+def _offline() -> bool:
+    """The variable and the words for yes that the hub's own client knows."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def _from_hub_cache(entry: CatalogueEntry, folder: Path) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
@@ -113,7 +120,7 @@ def _from_hub_cache(entry: CatalogueEntry, folder: Path) -> Path | None:
 def _from_hub(entry: CatalogueEntry, folder: Path) -> Path | None:
     from huggingface_hub import hf_hub_download
 
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
+    if _offline():
         return None
     with socket.create_connection((HUB_HOST, 443), timeout=5):  # without it, the hub's client retries for half a minute
         pass
@@ -128,12 +135,15 @@ def _from_official_address(entry: CatalogueEntry, folder: Path) -> Path | None:
 
     from htunet.files import whole_file
 
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
+    if _offline():
         return None
     target = folder / entry.url.rsplit("/", 1)[1]
     with urllib.request.urlopen(entry.url, timeout=10) as response, whole_file(target) as part:
         total = int(response.headers.get("Content-Length") or 0) or None
-        with part.open("wb") as stream, tqdm(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
+        with (
+            part.open("wb") as stream,
+            tqdm(total=total, unit="B", unit_scale=True, desc=target.name, disable=None) as bar,
+        ):
             while block := response.read(1 << 20):
                 stream.write(block)
                 bar.update(len(block))
@@ -159,10 +169,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
             return load_file(path)
         if _is_torchscript(path):
-            return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return _read_torchscript(path)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:
-        raise HtunetError(f"{path} cannot be read as weights ({error}). Fetch it again.") from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]  # torch goes on to advise reading it unsafely
+        raise HtunetError(f"{path} cannot be read as weights ({reason}). Fetch it again.") from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -173,12 +184,16 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _is_torchscript(path: Path) -> bool:
     """A TorchScript archive is a zip that holds code beside its tensors."""
-    import zipfile
-
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
         return any("/code/" in name for name in archive.namelist())
+
+
+def _read_torchscript(path: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the published archive has this format, deprecated or not
+        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
 
 
 def _vision_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -191,7 +206,10 @@ def _vision_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load every tensor, in fp32; missing, unexpected and mis-shaped keys are all named in one HtunetError."""
+    """Load every tensor, in fp32, or none.
+
+    Missing, unexpected and mis-shaped keys are counted, and the first four of each kind named, in one HtunetError.
+    """
     own = module.state_dict()
     problems = {
         "missing": [key for key in own if key not in state],

@@ -1,0 +1,327 @@
+"""Frozen weights: every published format is read, nothing that does not fit is loaded, and no network is needed."""
+
+import hashlib
+import io
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders.backbone import tiny_clip
+from huggingface_hub import constants
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from htunet.errors import HtunetError, UsageError
+from htunet.models import weights
+from htunet.models.catalogue import CATALOGUE
+from htunet.models.weights import build_backbone, find_pretrained, load_strictly, read_state, tensor_hash
+
+pytestmark = pytest.mark.usefixtures("tiny", "folder")
+State = dict[str, Tensor]
+KEY = "visual.transformer.resblocks.3.mlp.c_fc.bias"
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    """What OpenAI publishes, with a tiny image tower and tensors of one value for the text tower."""
+    torch.manual_seed(7)
+    vision = {f"visual.{key}": value.half() for key, value in tiny_clip().vit.state_dict().items()}
+    text = ("transformer.resblocks.0.ln_1.weight", "token_embedding.weight", "positional_embedding", "text_projection")
+    text += ("ln_final.weight", "logit_scale", "input_resolution", "context_length", "vocab_size")
+    return vision | {key: torch.zeros(1) for key in text}
+
+
+@pytest.fixture
+def folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty weights folder and an empty cache of the hub."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    path = home / "weights" / "CLIP"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Sockets are closed: what tried to use one is listed."""
+    calls: list[str] = []
+
+    def closed(name: str) -> Callable:
+        def refuse(*_: object, **__: object) -> None:
+            calls.append(name)
+            raise OSError("sockets are closed in this test")
+
+        return refuse
+
+    for owner, name in ((socket, "create_connection"), (socket, "getaddrinfo"), (socket.socket, "connect")):
+        monkeypatch.setattr(owner, name, closed(name))
+    return calls
+
+
+class Archive(nn.Module):
+    """Tensors under dotted names, which TorchScript can store."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__()
+        for key, value in state.items():
+            owner, *path = self, *key.split(".")
+            for part in path[:-1]:
+                if part not in dict(owner.named_children()):
+                    owner.add_module(part, nn.Module())
+                owner = owner.get_submodule(part)
+            owner.register_buffer(path[-1], value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def as_torchscript(state: State, path: Path) -> None:
+    torch.jit.script(Archive(state)).save(str(path))
+
+
+def as_safetensors(state: State, path: Path) -> None:
+    save_file(state, path)
+
+
+def with_module(state: State, path: Path) -> None:
+    torch.save({f"module.{key}": value for key, value in state.items()}, path)
+
+
+def nested(state: State, path: Path) -> None:
+    torch.save({"epoch": 3, "name": "ViT-B-16", "state_dict": state, "optimizer": {}}, path)
+
+
+def nested_with_module(state: State, path: Path) -> None:
+    nested({f"module.{key}": value for key, value in state.items()}, path)
+
+
+def of_older_torch(state: State, path: Path) -> None:
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
+def vision_only(state: State, path: Path) -> None:
+    kept = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
+    torch.save(kept, path)
+
+
+FORMATS: list[tuple[Callable[[State, Path], None], str]] = [
+    (as_torchscript, "ViT-B-16.pt"),
+    (torch.save, "weights.pt"),
+    (torch.save, "open_clip_pytorch_model.bin"),
+    (with_module, "epoch_3.pt"),
+    (nested, "epoch_3.pt"),
+    (nested_with_module, "epoch_3.pt"),
+    (of_older_torch, "old.pt"),
+    (vision_only, "tower.pt"),
+    (as_safetensors, "open_clip_model.safetensors"),
+]
+
+
+@pytest.mark.filterwarnings("error:.*torch.jit.load", "ignore:.*torch.jit.script")
+@pytest.mark.parametrize(("write", "name"), FORMATS, ids=lambda value: getattr(value, "__name__", value))
+def test_every_published_format_is_read(
+    write: Callable[[State, Path], None], name: str, state: State, tmp_path: Path
+) -> None:
+    write(state, tmp_path / name)
+    backbone, record = build_backbone("CLIP", str(tmp_path / name))
+    loaded = backbone.get_submodule("vit").state_dict()
+    assert set(loaded) == {key.removeprefix("visual.") for key in state if key.startswith("visual.")}
+    for key, value in loaded.items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, state[f"visual.{key}"].float()), key
+    assert (record.source, record.file) == ("file", name)
+    assert record.sha256 == tensor_hash(backbone)
+
+
+def test_the_hash_is_of_the_tensors_whatever_file_they_came_in(state: State, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "one.pt")
+    save_file({key: value.float() for key, value in state.items()}, tmp_path / "two.safetensors")
+    identities = {build_backbone("CLIP", str(tmp_path / name))[1].identity for name in ("one.pt", "two.safetensors")}
+    assert len(identities) == 1
+
+
+def test_missing_unexpected_and_misshaped_tensors_are_all_named_at_once(state: State, tmp_path: Path) -> None:
+    damaged = dict(state)
+    del damaged[KEY], damaged["visual.proj"]
+    damaged |= {"visual.extra": torch.zeros(1), "somewhere.else": torch.zeros(1), "visual.ln_pre.bias": torch.zeros(5)}
+    torch.save(damaged, tmp_path / "damaged.pt")
+    with pytest.raises(HtunetError) as raised:
+        build_backbone("CLIP", str(tmp_path / "damaged.pt"))
+    message = str(raised.value)
+    for named in (KEY.removeprefix("visual."), "proj", "extra", "somewhere.else", "ln_pre.bias (5,) for (128,)"):
+        assert named in message
+    assert all(part in message for part in ("damaged.pt", "2 missing", "2 unexpected", "1 of another shape"))
+
+
+def test_nothing_is_loaded_when_one_tensor_does_not_fit() -> None:
+    module = nn.Linear(2, 2)
+    before = tensor_hash(module)
+    with pytest.raises(HtunetError, match="1 missing: bias"):
+        load_strictly(module, {"weight": torch.zeros(2, 2)}, Path("half.pt"))
+    assert tensor_hash(module) == before
+
+
+def test_many_problems_are_counted_and_the_first_are_named() -> None:
+    strange = {f"strange.{number}": torch.zeros(1) for number in range(50)}
+    with pytest.raises(HtunetError, match=r"50 unexpected: strange\.0, strange\.1") as raised:
+        load_strictly(nn.Identity(), strange, Path("other.pt"))
+    assert len(str(raised.value)) < 400
+
+
+class Evil:
+    """A pickle that runs code when it is read."""
+
+    def __reduce__(self) -> tuple[Callable, tuple[Any, ...]]:
+        return Path.touch, (Path("evil_was_here"),)
+
+
+def unreadable(kind: str, path: Path) -> None:
+    if kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "text":
+        path.write_text("<html>404</html>")
+    elif kind == "code":
+        torch.save({"visual.proj": Evil()}, path)
+    elif kind == "numbers":
+        torch.save({"visual.proj": 1.5}, path)
+    else:
+        torch.save({"visual.proj": torch.zeros(1000)}, path)
+        path.write_bytes(path.read_bytes()[:-1500])
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".bin", ".safetensors"])
+@pytest.mark.parametrize("kind", ["empty", "text", "code", "numbers", "truncated"])
+def test_a_file_that_is_no_weights_gives_one_line_with_its_name(
+    kind: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unreadable(kind, tmp_path / f"broken{suffix}")
+    with pytest.raises(HtunetError, match=rf"broken\{suffix}") as raised:
+        read_state(tmp_path / f"broken{suffix}")
+    assert len(str(raised.value).splitlines()) == 1
+    assert not (tmp_path / "evil_was_here").exists()
+
+
+def known_as(monkeypatch: pytest.MonkeyPatch, name: str, content: bytes) -> None:
+    """The catalogue expects this content under this name."""
+    digest = hashlib.sha256(content).hexdigest()
+    monkeypatch.setitem(CATALOGUE, "CLIP", replace(CATALOGUE["CLIP"], sha256={name: digest}))
+
+
+@pytest.mark.parametrize("name", CATALOGUE["CLIP"].files)
+def test_a_file_in_the_weights_folder_is_used_without_network(
+    name: str, state: State, folder: Path, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = as_safetensors if name.endswith(".safetensors") else torch.save
+    write(state, folder / name)
+    known_as(monkeypatch, name, (folder / name).read_bytes())
+    backbone, record = build_backbone("CLIP", "pretrained")
+    assert (record.source, record.file, asked) == ("pretrained", name, [])
+    assert torch.equal(backbone.get_submodule("vit").state_dict()["proj"], state["visual.proj"].float())
+
+
+def test_a_file_with_another_hash_is_refused(folder: Path, asked: list[str]) -> None:
+    (folder / "ViT-B-16.pt").write_bytes(b"another file")
+    with pytest.raises(HtunetError, match=r"ViT-B-16\.pt is damaged.*sha256 [0-9a-f]{64}, expected 5806e77c"):
+        find_pretrained("CLIP")
+    assert asked == []
+
+
+def test_a_file_in_the_cache_of_the_hub_is_used_without_network(home: Path, asked: list[str]) -> None:
+    repository, file = CATALOGUE["CLIP"].hub.split(":")
+    cache = home / "hub" / f"models--{repository.replace('/', '--')}"
+    cached = cache / "snapshots" / "abc" / file
+    for path, content in ((cache / "refs" / "main", "abc"), (cached, "weights")):
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    assert find_pretrained("CLIP") == cached
+    assert asked == []
+
+
+def test_without_file_and_network_one_error_says_what_to_do_and_comes_at_once(folder: Path, asked: list[str]) -> None:
+    started = time.monotonic()
+    with pytest.raises(HtunetError) as raised:
+        build_backbone("CLIP", "pretrained")
+    assert time.monotonic() - started < 5
+    assert asked
+    entry = CATALOGUE["CLIP"]
+    for part in ("ViT-B-16.pt", "335 MB", entry.sha256["ViT-B-16.pt"], entry.url, str(folder), "--weights random"):
+        assert part in str(raised.value)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("word", ["1", "true", "ON"])
+def test_the_word_offline_keeps_every_socket_closed(
+    word: str, asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", word)
+    with pytest.raises(HtunetError, match="--weights random"):
+        find_pretrained("CLIP")
+    assert asked == []
+
+
+class Response(io.BytesIO):
+    """What urlopen gives: a stream with headers."""
+
+    headers = Message()
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_download_is_checked_and_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known_as(monkeypatch, "ViT-B-16.pt", b"the real file")
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Response(b"the real file"))
+    assert find_pretrained("CLIP") == folder / "ViT-B-16.pt"
+    assert (folder / "ViT-B-16.pt").read_bytes() == b"the real file"
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_damaged_download_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: Response(b"half of"))
+    with pytest.raises(HtunetError, match="--weights random"):
+        find_pretrained("CLIP")
+    assert list(folder.iterdir()) == []
+
+
+def test_a_path_that_is_not_there_lists_what_weights_takes(tmp_path: Path) -> None:
+    with pytest.raises(HtunetError, match=r"none\.pt is missing.*pretrained, random, or a file"):
+        build_backbone("CLIP", str(tmp_path / "none.pt"))
+
+
+def test_an_unknown_backbone_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match=r"known: .*CLIP"):
+        build_backbone("CLIPP", "random")
+
+
+def test_random_weights_are_the_same_in_every_build_and_need_no_network(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    first = build_backbone("CLIP", "random")[1]
+    torch.manual_seed(2)
+    assert build_backbone("CLIP", "random")[1] == first
+    monkeypatch.setattr(weights, "RANDOM_WEIGHTS_SEED", 5)
+    assert build_backbone("CLIP", "random")[1].identity != first.identity
+    assert (first.source, first.file, asked) == ("random", None, [])
+
+
+def test_the_hash_changes_with_one_value_a_name_a_shape_or_a_buffer() -> None:
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"a": nn.Linear(2, 3), "b": nn.BatchNorm1d(3)})
+    hashes = [tensor_hash(module)]
+    with torch.no_grad():
+        module["a"].weight[1, 1] += 1e-6
+    hashes.append(tensor_hash(module))
+    module["b"].running_mean[0] = 1e-6
+    hashes.append(tensor_hash(module))
+    module["a"].weight = nn.Parameter(module["a"].weight.reshape(2, 3))
+    hashes.append(tensor_hash(module))
+    module["c"] = module.pop("b")
+    hashes.append(tensor_hash(module))
+    assert len(set(hashes)) == len(hashes)
+    assert tensor_hash(module) == hashes[-1]
