@@ -22,15 +22,18 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append what htunet logs to a file, with times."""
+    """Append what htunet logs to a file, with times; from INFO on, also where nobody has asked for a log."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
     logger = logging.getLogger("htunet")
+    level = logger.level
+    logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
         yield
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()
 
@@ -38,13 +41,24 @@ def log_to(path: Path) -> Iterator[None]:
 class Recorder:
     """Writes after each epoch; shows the bar after each step. One process of a run has one."""
 
-    def __init__(self, run: RunPaths, *, total_steps: int, done_steps: int, num_epochs: int, metric: str) -> None:
+    def __init__(
+        self,
+        run: RunPaths,
+        *,
+        total_steps: int,
+        done_steps: int,
+        num_epochs: int,
+        history: Sequence[EpochFigures],
+        metric: str,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self.run = run
         self.num_epochs = num_epochs
         self.metric = metric
         self.board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=0)
+        for row in history:  # a killed process has not written all of its curves
+            self._to_board(row)
         self.bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=None, file=sys.stderr)
         self.epoch_started = time.perf_counter()
         self.picture_drawn = 0.0
@@ -66,11 +80,14 @@ class Recorder:
         )
         log.info("%s%s %.4f%s (%.1f s)", text, self.metric, row.val_metric, mark, seconds)
         write_progress(self.run.progress_csv, progress.history)
-        for name, value in asdict(row).items():
-            self.board.add_scalar(name, value, row.epoch)
+        self._to_board(row)
         self.board.add_scalar("seconds", seconds, row.epoch)
         if time.monotonic() - self.picture_drawn > PICTURE_SECONDS:
             self.draw(progress)
+
+    def _to_board(self, row: EpochFigures) -> None:
+        for name, value in asdict(row).items():
+            self.board.add_scalar(name, value, row.epoch)
 
     def draw(self, progress: Progress) -> None:
         """Draw progress.png."""

@@ -6,7 +6,7 @@ import logging
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,12 +73,18 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     with ExitStack() as stack:
         if fabric.is_global_zero:
             stack.enter_context(exclusive(run.folder, f"The run {run.label}"))
-            if restart:
-                _clear(run)
-            stack.enter_context(log_to(run.training_log))
         images = TrainingImages(preprocessed, _augmentation(plan), settings.seed)
         data = Data(preprocessed=preprocessed, train_rows=rows["train"], val_rows=rows["val"], images=images)
-        return _Session(fabric, run, plan, settings, data, split).run_to_the_end()
+        session = _Session(fabric, run, plan, settings, data, split)
+        if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
+            if fabric.is_global_zero:
+                _clear(run)
+            fabric.barrier()
+        else:
+            session.refuse_other_settings()
+        if fabric.is_global_zero:
+            stack.enter_context(log_to(run.training_log))
+        return session.run_to_the_end()
 
 
 class _Session:
@@ -104,7 +110,6 @@ class _Session:
             adapter_settings=plan.adapter,
         )
         self.about = self._about(split, data.preprocessed)
-        self._refuse_other_settings()
         self.loop = self._make_loop(data)
 
     def run_to_the_end(self) -> Outcome:
@@ -132,6 +137,7 @@ class _Session:
                 total_steps=self.loop.total_steps,
                 done_steps=progress.step(steps),
                 num_epochs=self.num_epochs,
+                history=progress.history,
                 metric=self.loop.trainer.metric,
             )
         saver = _Saver(self)
@@ -150,7 +156,8 @@ class _Session:
         if not self.run.checkpoint_latest.exists():
             return Progress()
         progress, _ = state.load(self.run.checkpoint_latest, self.network, self.loop.optimizer)
-        log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
+        if not self.run.finished_json.exists():
+            log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
         return progress
 
     def _make_loop(self, data: Data) -> Loop:
@@ -206,15 +213,15 @@ class _Session:
             "made_by": provenance(),
         }
 
-    def _refuse_other_settings(self) -> None:
+    def refuse_other_settings(self) -> None:
         """A run is continued with the settings that it was begun with, or not at all."""
         if not self.run.settings_json.exists():
             return
         before = read_json(self.run.settings_json)
-        changed = [key for key in self.about if key not in FREE_TO_CHANGE and before.get(key) != self.about[key]]
-        if changed:
-            pairs = ((key, _short(before.get(key)), _short(self.about[key])) for key in changed)
-            values = "; ".join(f"{key}: {then} then, {now} now" for key, then, now in pairs)
+        fixed = [
+            {key: value for key, value in about.items() if key not in FREE_TO_CHANGE} for about in (before, self.about)
+        ]
+        if values := "; ".join(_differences(*fixed)):
             raise HtunetError(
                 f"The run {self.run.label} was begun with other settings ({values}). "
                 "Type the same settings to continue it, or --restart to begin anew."
@@ -314,6 +321,8 @@ def _augmentation(plan: Plan) -> Augmentation:
 
 
 def _read_split(path: Path, fold: int) -> dict[str, list[str]]:
+    if not path.exists():
+        raise HtunetError(f"{path} is missing: run htunet_plan_and_preprocess -d NAME first.")
     splits = load_splits(path)
     if not 0 <= fold < len(splits):
         raise UsageError(f"fold{fold} does not exist: {path} has fold0 to fold{len(splits) - 1}.")
@@ -324,7 +333,12 @@ def _read_split(path: Path, fold: int) -> dict[str, list[str]]:
 
 
 def _clear(run: RunPaths) -> None:
-    """Remove what an earlier run left; the lock, which this process holds, stays."""
+    """Remove what an earlier run left; the lock, which this process holds, stays.
+
+    The state to continue from goes first: a run that is killed in between never goes on with the rest of the old one.
+    """
+    for path in (run.finished_json, run.checkpoint_latest):
+        path.unlink(missing_ok=True)
     for path in run.folder.iterdir():
         if path.name == ".lock":
             continue
@@ -332,6 +346,16 @@ def _clear(run: RunPaths) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, one text each; of a group of settings only the ones that differ."""
+    for key in sorted(then.keys() | now.keys()):
+        before, after = then.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after)
+        elif before != after:
+            yield f"{key}: {_short(before)} then, {_short(after)} now"
 
 
 def _short(value: Any) -> str:  # noqa: ANN401

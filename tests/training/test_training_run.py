@@ -1,0 +1,373 @@
+"""The life of a run folder: what it holds, what it refuses, and what a failure leaves behind."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders.training import STEPS, TEST, run_of, tensors_in, tiny_plan, tiny_settings
+from PIL import Image
+
+from htunet.errors import HtunetError, UsageError
+from htunet.files import PART, read_json, write_json
+from htunet.models import checkpoint
+from htunet.models.build import build_network
+from htunet.paths import DatasetPaths
+from htunet.planning.plans import save_plans
+from htunet.training import record, run
+from htunet.training.run import Outcome, train
+from htunet.training.settings import TrainSettings
+from htunet.training.trainer import Batch, SegmentationTrainer
+
+draw_progress = record.draw_progress
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+def train_tiny(method: str = "Plain", *, restart: bool = False, fold: int = 0, **changes: Any) -> Outcome:
+    return train("Tiny", method, fold, tiny_settings(**({"num_epochs": 2} | changes)), restart=restart)
+
+
+def replan(tiny: DatasetPaths, **changes: Any) -> None:
+    save_plans(tiny.plans_json, {"tiny": replace(tiny_plan(), **changes)})
+
+
+def test_a_finished_run_has_all_its_files(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "draw_progress", draw_progress)
+    outcome = train_tiny()
+    folder = outcome.run.folder
+    assert folder == run_of(tiny, "Plain").folder
+    names = {path.name for path in folder.iterdir()} - {".lock"}
+    files = ("settings.json", "finished.json", "progress.csv", "progress.png", "training.log")
+    assert names == {*files, "checkpoint_best.safetensors", "checkpoint_latest.safetensors", "tensorboard"}
+    with Image.open(outcome.run.progress_png) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 400
+    assert [path.name.startswith("events.out") for path in (folder / "tensorboard").iterdir()] == [True]
+    assert "epoch 2/2" in outcome.run.training_log.read_text(encoding="utf-8")
+
+
+def test_progress_csv_has_a_line_for_each_epoch_in_full_precision(tiny: DatasetPaths) -> None:
+    outcome = train_tiny()
+    header, *lines = outcome.run.progress_csv.read_text(encoding="utf-8").splitlines()
+    assert header == "epoch,learning_rate,train_loss,val_loss,val_metric"
+    assert [line.split(",")[0] for line in lines] == ["0", "1"]
+    history = checkpoint.load(outcome.run.checkpoint_latest)[1]["progress"]["history"]
+    assert [float(line.split(",")[3]) for line in lines] == [row["val_loss"] for row in history]
+
+
+def test_finished_json_is_what_the_outcome_says(tiny: DatasetPaths) -> None:
+    outcome = train_tiny()
+    expected = {"epochs": 2, "best_epoch": outcome.best_epoch, "best_val_dice": outcome.best_metric}
+    assert read_json(outcome.run.finished_json) == expected
+
+
+def refuse_constant(name: str) -> None:
+    raise AssertionError(f"settings.json holds {name}, which is no JSON")
+
+
+def test_settings_json_says_what_the_run_is_and_what_made_it(tiny: DatasetPaths) -> None:
+    outcome = train_tiny("TINY_HT", seed=3)
+    text = outcome.run.settings_json.read_text(encoding="utf-8")
+    about = json.loads(text, parse_constant=refuse_constant)
+    network, weights = build_network("TINY_HT", num_labels=2, seed=3, weights="random")
+    expected = {"dataset": "Dataset903_Tiny", "method": "TINY_HT", "task": "seg", "plan": "tiny", "fold": 0, "seed": 3}
+    expected |= {"num_epochs": 2, "precision": "fp32", "trainer": "SegmentationTrainer", "device": "cpu"}
+    assert {key: about[key] for key in expected} == expected
+    assert about["weights"] == {"source": "random", "file": None, "sha256": weights.sha256}
+    assert len(weights.sha256 or "") == 64
+    trained = sum(value.numel() for name, value in tensors_in(outcome.run.checkpoint_best).items())
+    assert about["trainable_parameters"] == sum(p.numel() for p in network.trainable_parameters()) == trained
+    assert about["plan_content"]["input_size"] == [32, 32]
+    assert {"htunet", "commit", "python", "torch", "numpy", "batchgenerators"} <= set(about["made_by"])
+
+
+def test_both_checkpoints_carry_weights_record_settings_and_versions(tiny: DatasetPaths) -> None:
+    outcome = train_tiny("TINY_HT")
+    for path in (outcome.run.checkpoint_best, outcome.run.checkpoint_latest):
+        about = checkpoint.load(path)[1]
+        assert about["method"] == "TINY_HT"
+        assert about["weights"]["source"] == "random"
+        assert about["settings"]["seed"] == 1
+        assert torch.__version__.startswith(about["made_by"]["torch"].split("+")[0])
+
+
+def test_a_method_without_frozen_weights_says_so(tiny: DatasetPaths) -> None:
+    assert read_json(train_tiny("UNet", num_epochs=1).run.settings_json)["weights"]["source"] == "none"
+
+
+def test_the_best_checkpoint_is_that_of_the_best_validation_dice(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, seen = iter([0.1, 0.7, 0.3, 0.7]), []
+
+    def scripted(_: SegmentationTrainer, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
+        seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return len(batch[0]) * torch.tensor([1.0, next(figures)])
+
+    monkeypatch.setattr(SegmentationTrainer, "validate", scripted)
+    outcome = train_tiny(num_epochs=4)
+    assert outcome.best_epoch == 2
+    assert outcome.best_metric == pytest.approx(0.7)
+    best = tensors_in(outcome.run.checkpoint_best)
+    for name, value in best.items():
+        wanted = next(kept for key, kept in seen[1].items() if key.endswith(name.removeprefix("model.")))
+        assert torch.equal(value, wanted)
+    assert checkpoint.load(outcome.run.checkpoint_best)[1]["figures"]["epoch"] == 1
+
+
+def test_a_finished_run_stays_as_it_is(tiny: DatasetPaths) -> None:
+    first = train_tiny()
+    before = first.run.checkpoint_latest.stat().st_mtime_ns
+    again = train_tiny()
+    assert again.status == "already finished"
+    assert (again.best_metric, again.best_epoch) == (first.best_metric, first.best_epoch)
+    assert first.run.checkpoint_latest.stat().st_mtime_ns == before
+    assert "Continuing" not in first.run.training_log.read_text(encoding="utf-8")
+
+
+def test_restart_begins_anew_and_leaves_nothing_of_before(tiny: DatasetPaths) -> None:
+    first = train_tiny()
+    (first.run.predictions).mkdir(parents=True)
+    again = train_tiny(restart=True, num_epochs=1)
+    assert again.status == "finished"
+    assert read_json(again.run.finished_json)["epochs"] == 1
+    assert not again.run.predictions.exists()
+    assert "2/2" not in again.run.training_log.read_text(encoding="utf-8")
+
+
+def test_a_restart_that_cannot_begin_leaves_the_run_as_it_was(tiny: DatasetPaths) -> None:
+    first = train_tiny("TINY_HT")
+    before = first.run.checkpoint_best.read_bytes()
+    with pytest.raises(HtunetError, match=r"weights file .*missing"):
+        train_tiny("TINY_HT", restart=True, weights="/no/such/file.pt")
+    assert first.run.checkpoint_best.read_bytes() == before
+    assert first.run.finished_json.exists()
+
+
+def test_a_restart_that_is_killed_while_it_clears_never_mixes_old_and_new(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_tiny()
+    removed: list[str] = []
+    monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: removed.append(path.name))
+    run._clear(first.run)
+    assert removed[:2] == ["finished.json", "checkpoint_latest.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        pytest.param({"num_epochs": 3}, "num_epochs: 2 then, 3 now", id="epochs"),
+        pytest.param({"weights": "pretrained"}, None, id="not of a method without frozen weights"),
+        pytest.param({"precision": "bf16"}, "precision: fp32 then, bf16 now", id="precision"),
+        pytest.param({"workers": 1}, None, id="workers are free"),
+    ],
+)
+def test_other_settings_are_refused_with_what_differs(
+    tiny: DatasetPaths, changes: dict[str, Any], named: str | None
+) -> None:
+    train_tiny()
+    if named is None:
+        assert train_tiny(**changes).status == "already finished"
+        return
+    with pytest.raises(HtunetError, match=r"begun with other settings .*--restart") as caught:
+        train_tiny(**changes)
+    assert named in str(caught.value)
+    assert "seed" not in str(caught.value).split("(", 1)[1].split(")")[0]
+
+
+def test_a_changed_plan_is_refused_with_the_decision_that_changed(tiny: DatasetPaths) -> None:
+    train_tiny()
+    replan(tiny, learning_rate=0.5, betas=(0.8, 0.9))
+    with pytest.raises(HtunetError) as caught:
+        train_tiny()
+    assert "learning_rate: 0.001 then, 0.5 now" in str(caught.value)
+    assert "betas: [0.9, 0.95] then, [0.8, 0.9] now" in str(caught.value)
+    assert "input_size" not in str(caught.value)
+
+
+def test_changed_splits_and_changed_arrays_are_refused(tiny: DatasetPaths) -> None:
+    train_tiny()
+    folds = read_json(tiny.splits_json)
+    folds[0]["train"], folds[0]["val"] = folds[0]["train"][1:], [*folds[0]["val"], folds[0]["train"][0]]
+    write_json(tiny.splits_json, folds)
+    with pytest.raises(HtunetError, match="split_sha256"):
+        train_tiny()
+
+
+def test_changed_arrays_are_refused(tiny: DatasetPaths) -> None:
+    train_tiny()
+    write_json(tiny.plan_folder("tiny") / "preprocessed.json", {"raw_sha256": "other"})
+    with pytest.raises(HtunetError, match="data_sha256"):
+        train_tiny()
+
+
+def test_other_seeds_folds_and_methods_are_runs_of_their_own(tiny: DatasetPaths) -> None:
+    folders = {
+        train_tiny(**changes).run.folder
+        for changes in ({}, {"seed": 2}, {"fold": 1}, {"method": "TINY"})
+        for changes in [{"num_epochs": 1} | changes]
+    }
+    assert len(folders) == 4
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from htunet.files import exclusive
+with exclusive(Path(sys.argv[1]), "The run"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_run_that_another_process_trains_is_refused_and_left_alone(tiny: DatasetPaths) -> None:
+    folder = run_of(tiny, "Plain").folder
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        for restart in (False, True):
+            with pytest.raises(HtunetError, match=r"Tiny Plain fold0 seed1 .*in use by another process"):
+                train_tiny(restart=restart)
+        assert [path.name for path in folder.iterdir()] == [".lock"]
+        holder.communicate("go\n")
+    assert train_tiny(num_epochs=1).status == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("Tinny", "Plain", 0), "Did you mean 'Tiny'", id="data set"),
+        pytest.param(("Tiny", "Unet", 0), "Did you mean 'UNet'", id="method"),
+        pytest.param(("Tiny", "TINY_HTT", 0), "Did you mean 'TINY_HT'", id="adapter"),
+        pytest.param(("Tiny", "Plain", 2), "fold2 does not exist: .* has fold0 to fold1", id="fold"),
+        pytest.param(("Tiny", "Plain", -1), "fold-1 does not exist", id="negative fold"),
+    ],
+)
+def test_a_wrong_name_is_a_usage_error_before_anything_is_made(
+    tiny: DatasetPaths, arguments: tuple[str, str, int], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(*arguments, tiny_settings())
+    assert not tiny.results.exists()
+
+
+def test_a_wrong_plan_is_a_usage_error_with_the_known_ones(tiny: DatasetPaths) -> None:
+    with pytest.raises(UsageError, match=r"no plan 'tinny'; it has tiny\. Did you mean 'tiny'"):
+        train_tiny(plan="tinny")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_a_usage_error(tiny: DatasetPaths) -> None:
+    with pytest.raises(UsageError, match="--device cuda: no CUDA device is visible"):
+        train_tiny(device="cuda")
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("plans.json", "plan the data set first with htunet_plan_and_preprocess"),
+        ("splits_final.json", "htunet_plan_and_preprocess"),
+        ("tiny/preprocessed.json", "run htunet_plan_and_preprocess"),
+    ],
+)
+def test_what_is_not_preprocessed_names_the_next_command(tiny: DatasetPaths, file: str, message: str) -> None:
+    (tiny.preprocessed / file).unlink()
+    with pytest.raises(HtunetError, match=message) as caught:
+        train_tiny()
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_fold_without_images_is_refused(tiny: DatasetPaths, part: str) -> None:
+    folds = read_json(tiny.splits_json)
+    folds[0][part] = []
+    write_json(tiny.splits_json, folds)
+    with pytest.raises(HtunetError, match=f"no images in '{part}'"):
+        train_tiny()
+
+
+def test_training_never_reads_the_test_part(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: set[int] = set()
+    monkeypatch.setattr(run.PreprocessedDataset, "rows", _watched(run.PreprocessedDataset.rows, rows))
+    train_tiny(num_epochs=1)
+    test_ids = read_json(tiny.splits_json)[0]["test"]
+    data = run.PreprocessedDataset(tiny.plan_folder("tiny"))
+    assert len(rows) == len(data.cases) - TEST
+    assert not rows & {data.index[case] for case in test_ids}
+
+
+def _watched(original: Any, rows: set[int]) -> Any:
+    def watched(self: Any, ids: list[str]) -> list[int]:
+        found = original(self, ids)
+        rows.update(found)
+        return found
+
+    return watched
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_epochs": 0}, "--num_epochs must be at least 1, got 0"),
+        ({"devices": 0}, "--devices must be at least 1, got 0"),
+        ({"seed": -1}, "--seed must be 0 or larger, got -1"),
+        ({"workers": -1}, "--workers must be 0 or larger, got -1"),
+    ],
+)
+def test_impossible_settings_are_usage_errors(changes: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainSettings(**changes)
+
+
+def test_a_broken_checkpoint_is_one_clear_error(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = iter([False] * 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+        latest = train_tiny().run.checkpoint_latest
+    latest.write_bytes(latest.read_bytes()[:100])
+    with pytest.raises(HtunetError, match=r"checkpoint_latest.* cannot be read .*--restart"):
+        train_tiny()
+    assert train_tiny(restart=True).status == "finished"
+
+
+def test_tensorboard_has_every_epoch_of_a_continued_run_once(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for steps in (STEPS + 1, 1, 3 * STEPS):
+        asked = iter([False] * steps)
+        monkeypatch.setattr(run.StopSignals, "requested", lambda _, asked=asked: next(asked, True))
+        outcome = train_tiny(num_epochs=4)
+    assert outcome.status == "finished"
+    board = EventAccumulator(str(outcome.run.folder / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("train_loss")] == [0, 1, 2, 3]
+
+
+def test_a_loss_that_is_no_number_leaves_the_last_whole_checkpoint(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0] * (STEPS + 1))
+    real = SegmentationTrainer.loss
+    monkeypatch.setattr(SegmentationTrainer, "loss", lambda *a: real(*a) * next(losses, math.nan))
+    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    with pytest.raises(HtunetError, match="loss is nan in epoch 2"):
+        train_tiny(num_epochs=3)
+    paths = run_of(tiny, "Plain")
+    assert len(checkpoint.load(paths.checkpoint_latest)[1]["progress"]["history"]) == 1
+    assert tensors_in(paths.checkpoint_best)
+    assert not list(paths.folder.rglob(f"{PART}*"))
