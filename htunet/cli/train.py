@@ -28,6 +28,8 @@ def _train(options: argparse.Namespace) -> None:
 
     show_log()
     outcome = train(options.dataset, options.method, options.fold, settings, restart=options.restart)
+    if outcome.rank > 0:
+        return
     if outcome.status == "stopped":
         print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
         if outcome.signal == signal.SIGINT:

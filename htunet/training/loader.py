@@ -1,5 +1,6 @@
 """Batches of training images, in an order that depends on nothing but (seed, epoch)."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -98,6 +99,7 @@ def training_batches(
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=_collate,
+        worker_init_fn=_leave_signals_to_the_run,
         prefetch_factor=3 if workers else None,
     )
     return iter(loader)
@@ -111,6 +113,15 @@ def fixed_batches(
     for start in range(0, len(own), batch_size):
         chosen = list(own[start : start + batch_size])
         yield torch.from_numpy(data.images[chosen]), torch.from_numpy(data.masks[chosen])
+
+
+def _leave_signals_to_the_run(_: int) -> None:
+    """A batch system signals all processes at once; a worker that died of it would end the run before it has saved.
+
+    Workers end with the process that reads from them, however that one ends.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor]:

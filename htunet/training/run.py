@@ -53,6 +53,8 @@ class Outcome:
     best_metric: float
     best_epoch: int
     signal: int | None = None
+    rank: int = 0
+    """This process's place among those of the run; the first one speaks for all."""
 
 
 def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, restart: bool = False) -> Outcome:
@@ -156,7 +158,7 @@ class _Session:
         if not self.run.checkpoint_latest.exists():
             return Progress()
         progress, _ = state.load(self.run.checkpoint_latest, self.network, self.loop.optimizer)
-        if not self.run.finished_json.exists():
+        if self.fabric.is_global_zero and not self.run.finished_json.exists():
             log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
         return progress
 
@@ -229,7 +231,8 @@ class _Session:
 
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
         best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
-        return Outcome(run=self.run, status=status, signal=received, **best)  # type: ignore[arg-type]
+        rank = self.fabric.global_rank
+        return Outcome(run=self.run, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
 
 
 class _Saver:

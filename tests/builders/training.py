@@ -143,12 +143,14 @@ import htunet.reproducibility, htunet.training.run
 from builders.training import register_tiny_methods
 htunet.reproducibility._commit = lambda: "test"
 htunet.training.run.SAVE_SECONDS = 0.0
+fit = htunet.training.run.fit
+htunet.training.run.fit = lambda *arguments: print("fit", flush=True) or fit(*arguments)
 register_tiny_methods()
 """
 
 
 def train_script(folder: Path) -> Path:
-    """A file that is ``htunet_train`` with the tiny methods, a checkpoint every epoch, and a fixed commit."""
+    """``htunet_train`` with the tiny methods, a checkpoint every epoch and a fixed commit; it says when it begins."""
     script = folder / "train.py"
     main = "import sys\nfrom htunet.cli.train import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
     script.write_text(BEFORE_MAIN + main, encoding="utf-8")

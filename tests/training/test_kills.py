@@ -1,0 +1,122 @@
+"""Real processes: killed at random moments, asked to stop, and two that share the work.
+
+HTUNET_KILLS sets how often the run is killed; 20 is a thorough test.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.training import build_training, run_of, start_training, train_script
+
+from htunet.files import PART, read_csv, read_json
+from htunet.paths import DatasetPaths
+
+KILLS = int(os.environ.get("HTUNET_KILLS", "5"))
+TINY = ("Tiny", "--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--weights", "random")
+LONG = ("UNet", "fold0", "--workers", "0", "--num_epochs")
+LIMIT = 120.0
+"""Seconds after which a process that should have ended fails its test."""
+
+
+@pytest.fixture
+def dataset(home: Path) -> DatasetPaths:
+    return build_training()
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    return train_script(tmp_path)
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Read the output until a line holds ``text``."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come: {process.communicate()[1]}")
+
+
+def whole(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=LIMIT)
+    return process.returncode, output, errors
+
+
+def contents(dataset: DatasetPaths) -> dict[str, bytes]:
+    run = run_of(dataset, "UNet")
+    return {
+        path.name: path.read_bytes()
+        for path in (run.checkpoint_best, run.checkpoint_latest, run.progress_csv, run.finished_json)
+    }
+
+
+def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(dataset: DatasetPaths, script: Path) -> None:
+    command = (*TINY, *LONG, "12")
+    undisturbed = start_training(script, *command)
+    wait_for(undisturbed, "fit")
+    started = time.monotonic()
+    assert whole(undisturbed)[0] == 0
+    seconds = time.monotonic() - started
+    expected = contents(dataset)
+    folder = run_of(dataset, "UNet").folder
+    folder.rename(folder.with_name("seed_of_before"))
+    rng = np.random.default_rng(0)
+    killed = 0
+    for _ in range(KILLS):
+        process = start_training(script, *command)
+        wait_for(process, "fit")
+        time.sleep(rng.uniform(0, 1.5 * seconds / KILLS))
+        os.killpg(process.pid, signal.SIGKILL)
+        killed += whole(process)[0] == -signal.SIGKILL
+    assert killed > KILLS // 2
+    code, output, errors = whole(start_training(script, *command))
+    assert code == 0, errors
+    assert "inished: Tiny UNet fold0 seed1" in output
+    assert contents(dataset) == expected
+    assert not list(folder.rglob(f"{PART}*"))
+
+
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_sigterm_to_all_processes_saves_and_says_how_to_continue(
+    dataset: DatasetPaths, script: Path, workers: str
+) -> None:
+    process = start_training(script, *TINY, "Plain", "fold0", "--workers", workers, "--num_epochs", "2000")
+    wait_for(process, "epoch 2/2000")
+    os.killpg(process.pid, signal.SIGTERM)
+    code, output, errors = whole(process)
+    run = run_of(dataset, "Plain")
+    assert (code, errors.strip()) == (0, "")
+    assert f"Stopped and saved. The same command continues: {run.folder}" in output
+    assert run.checkpoint_latest.exists()
+    assert not run.finished_json.exists()
+    assert len(read_csv(run.progress_csv, ["epoch"])) >= 2
+
+
+def test_ctrl_c_saves_and_ends_without_a_traceback(dataset: DatasetPaths, script: Path) -> None:
+    process = start_training(script, *TINY, "Plain", "fold0", "--workers", "1", "--num_epochs", "2000")
+    wait_for(process, "epoch 2/2000")
+    os.killpg(process.pid, signal.SIGINT)
+    code, output, errors = whole(process)
+    assert code == 130
+    assert "The same command continues" in output
+    assert errors == "htunet_train: error: interrupted.\n"
+    assert run_of(dataset, "Plain").checkpoint_latest.exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does(dataset: DatasetPaths, script: Path) -> None:
+    command = (*TINY, "Plain", "fold0", "--workers", "0", "--num_epochs", "3")
+    run = run_of(dataset, "Plain")
+    rows = []
+    for devices in ("1", "2"):
+        code, output, errors = whole(start_training(script, *command, "--devices", devices, "--restart"))
+        assert code == 0, errors
+        assert output.count("Finished: Tiny Plain fold0 seed1") == 1
+        assert read_json(run.settings_json)["devices"] == int(devices)
+        rows.append([[float(value) for value in row.values()] for row in read_csv(run.progress_csv, ["epoch"])])
+    assert rows[0] == pytest.approx(np.array(rows[1]), abs=1e-5)
