@@ -29,14 +29,20 @@ def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
 
 
 def run_command(
-    parser: argparse.ArgumentParser, action: Callable[[argparse.Namespace], None], argv: Sequence[str] | None
+    parser: argparse.ArgumentParser,
+    action: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None,
+    *,
+    announce: bool = True,
 ) -> int:
     """Parse, run ``action``, and return the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
     ``argv`` is a parameter, so that a test calls a command without a subprocess; None reads the command line.
+    ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
     options = parser.parse_args(argv)
-    _announce_default_roots()
+    if announce:
+        _announce_default_roots()
     try:
         action(options)
     except HtunetError as error:

@@ -122,11 +122,23 @@ class HybridAdapter(Adapter):
         self.up = nn.Linear(size, width)
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        hidden_BTR = self.down(self.norm(tokens_BTD) * self.gamma + tokens_BTD * self.gamma_x)
+        hidden_BTR = self.project_down(tokens_BTD)
         grid_BRHW = hidden_BTR[:, 1:].transpose(1, 2).unflatten(2, grid_hw)
         spatial_BTR = self.spatial(grid_BRHW).flatten(2).transpose(1, 2)
         activated_BTR = F.gelu(torch.cat([hidden_BTR[:, :1], spatial_BTR], dim=1))
         return tokens_BTD + self.up(self.dropout(activated_BTR))
+
+    def project_down(self, tokens_BTD: Tensor) -> Tensor:
+        """Equation 1, ``(LN(Z) * gamma + Z * gamma_x) W + b``, with all factors of size D moved into the matrices.
+
+        LN(Z) = N(Z) * w + c with the plain normalisation N, so the product equals N(Z) (w gamma W) + Z (gamma_x W) +
+        (c gamma) W + b: the large tokens are read by two products and by nothing else.
+        """
+        weight_RD = self.down.weight
+        normed_BTD = F.layer_norm(tokens_BTD, tokens_BTD.shape[-1:], eps=self.norm.eps)
+        bias_R = F.linear(self.norm.bias * self.gamma, weight_RD, self.down.bias)
+        from_normed_BTR = F.linear(normed_BTD, weight_RD * (self.norm.weight * self.gamma), bias_R)
+        return from_normed_BTR + F.linear(tokens_BTD, weight_RD * self.gamma_x)
 
     def spatial(self, grid_BRHW: Tensor) -> Tensor:
         """Filter, bank, identity from before the filter, and the residual 1x1 convolution; (B, R, H, W) both ways."""

@@ -1,0 +1,140 @@
+"""One training step of CLIP_HT segmentation against a literal transcription of the equations.
+
+    python -m benchmarks.training_step [--batch 8] [--rounds 5] [--device cpu|cuda] [--compile]
+
+The variants take turns in one process, so that the machine's mood meets all of them; quoted are medians and the
+ratio to the literal version in the same round. Peak memory is that of one process for each variant.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.literal import LiteralNetwork
+from htunet.models.build import build_network
+from htunet.models.precision import has_bf16, keep_frozen_in_bf16
+from htunet.training.losses import dice_and_cross_entropy
+
+LITERAL = "literal fp32"
+VARIANTS = (LITERAL, "htunet fp32", "htunet bf16")
+SIDE, LABELS = 224, 2
+TOLERANCE = 1e-5
+
+
+class Stepper:
+    """One variant: its network, its optimiser, and one step on a fixed batch."""
+
+    def __init__(self, variant: str, batch: int, device: str, *, compiled: bool = False) -> None:
+        self.bf16 = variant.endswith("bf16")
+        self.device = device
+        network, _ = build_network("CLIP_HT", num_labels=LABELS, seed=1, weights="random")
+        parameters: list[nn.Parameter]
+        if variant == LITERAL:
+            literal = LiteralNetwork.from_network(network).to(device).train()
+            literal.clip.eval()
+            normalise = network.normalise.to(device)
+            self.forward: Callable[[Tensor], Tensor] = lambda images: literal(normalise(images))
+            parameters = [p for p in literal.parameters() if p.requires_grad]
+        else:
+            if self.bf16:
+                keep_frozen_in_bf16(network)
+            network.to(device).train()
+            self.forward = torch.compile(network) if compiled else network
+            parameters = network.trainable_parameters()
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=variant != LITERAL)
+        generator = torch.Generator().manual_seed(0)
+        self.images = torch.randint(0, 256, (batch, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator).to(device)
+        self.masks = torch.randint(0, LABELS, (batch, SIDE, SIDE), generator=generator).to(device)
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        started = time.perf_counter()
+        with torch.autocast(self.device, torch.bfloat16) if self.bf16 else nullcontext():
+            scores = self.forward(self.images)
+        dice_and_cross_entropy(scores.float(), self.masks).mean().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - started
+
+
+def largest_difference() -> float:
+    """Between the scores of both versions, fp32, with trained-like random weights, dropout off."""
+    network, _ = build_network("CLIP_HT", num_labels=LABELS, seed=1, weights="random")
+    for parameter in network.trainable_parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.02)
+    literal = LiteralNetwork.from_network(network).eval()
+    images = torch.randint(0, 256, (2, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return float((network.eval()(images) - literal(network.normalise(images))).abs().max())
+
+
+def compare(batch: int, rounds: int, device: str, *, compiled: bool) -> None:
+    """Print images a second, the ratio to the literal version, and the peak memory."""
+    variants = [name for name in VARIANTS if "bf16" not in name or has_bf16(device)]
+    steppers = {name: Stepper(name, batch, device, compiled=compiled) for name in variants}
+    for stepper in steppers.values():
+        stepper.step()  # the first one allocates
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        for name, stepper in steppers.items():
+            times[name].append(stepper.step())
+    del steppers
+    memory = {name: _peak_gb(name, batch, device) for name in variants}
+    print(f"batch {batch}, {device}, {rounds} rounds in turn; largest difference in fp32 {largest_difference():.1e}")
+    print(f"{'version':14} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")
+    for name in variants:
+        ratios = [a / b for a, b in zip(times[LITERAL], times[name], strict=True)]
+        spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
+        speed, ratio = batch / statistics.median(times[name]), statistics.median(ratios)
+        share = memory[name] / memory[LITERAL]
+        print(f"{name:14} {speed:9.2f} {ratio:7.2f} {spread:>13} {memory[name]:8.2f} {share:6.2f}")
+
+
+def _peak_gb(variant: str, batch: int, device: str) -> float:
+    command = [sys.executable, "-m", "benchmarks.training_step", "--peak", variant]
+    result = subprocess.run(
+        [*command, "--batch", str(batch), "--device", device], capture_output=True, text=True, check=True
+    )
+    return float(result.stdout.splitlines()[-1])
+
+
+def _print_peak(variant: str, batch: int, device: str) -> None:
+    stepper = Stepper(variant, batch, device)
+    for _ in range(2):
+        stepper.step()
+    if device == "cuda":
+        print(torch.cuda.max_memory_allocated() / 1e9)
+    else:
+        # not getrusage: its maximum counts the parent's memory at the time of the fork
+        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+        print(int(status["VmHWM"].split()[0]) / 1e6)
+
+
+def main() -> None:
+    """Parse and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--compile", action="store_true", help="torch.compile for htunet's versions")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        _print_peak(options.peak, options.batch, options.device)
+    else:
+        compare(options.batch, options.rounds, options.device, compiled=options.compile)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The whole job on simulated ultrasound, without a network: phantom, convert, plan, train, predict, evaluate."""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError
+from htunet.paths import ROOTS, RunPaths, find_dataset
+
+DATASET = "Phantom"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_demo``: what a user would type, command after command, each said before it runs."""
+    parser = make_parser("htunet_demo", __doc__)
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_argument("--images", type=int, help="number of simulated images (default: as the demo plan needs)")
+    parser.add_argument("--num_epochs", type=int, help="default: the demo plan's")
+    return run_command(parser, _demo, argv, announce=False)
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from htunet.experiments.demo import METHOD, NUM_IMAGES, PLAN, add_demo_plan
+
+    started = time.perf_counter()
+    home = options.folder.resolve()
+    for variable, name in ROOTS.items():
+        if variable != "htunet_weights" or not os.environ.get(variable):
+            os.environ[variable] = str(home / name)
+    phantom = home / "phantom"
+    _make_phantom(phantom, options.images or NUM_IMAGES)
+    _command("convert", DATASET, str(phantom))
+    _command("plan_and_preprocess", "-d", DATASET, "--plan", "paper")
+    dataset = find_dataset(DATASET)
+    add_demo_plan(dataset)
+    _command("plan_and_preprocess", "-d", DATASET, "--plan", PLAN)
+    weights = _weights_to_be_had()
+    epochs = ["--num_epochs", str(options.num_epochs)] if options.num_epochs else []
+    _command("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
+    test_images = dataset.raw / "imagesTr"
+    _command("evaluate", DATASET, METHOD)
+    run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
+    _predict_a_few(run, test_images, home / "predicted")
+    _say_the_end(run, weights, time.perf_counter() - started)
+
+
+def _make_phantom(folder: Path, images: int) -> None:
+    if folder.exists():
+        print(f"The phantom is there: {folder}")
+        return
+    from dataset_conversion.phantom import write_phantom
+    from htunet.experiments.demo import SEED
+    from htunet.parallel import available_cores
+
+    print(f"Simulating {images} ultrasound images: {folder}", flush=True)
+    write_phantom(folder, num_images=images, seed=SEED, workers=available_cores())
+
+
+def _command(name: str, *arguments: str) -> None:
+    """Run one of the commands as a user would; raises HtunetError when it fails, after its own message."""
+    from importlib import import_module
+
+    print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
+    command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
+    if command(arguments):
+        raise HtunetError(f"the step htunet_{name} failed; its message is above.")
+    sys.stdout.flush()
+
+
+def _weights_to_be_had() -> str:
+    """``pretrained`` where CLIP's weights are there or can be fetched, else ``random``, said loudly."""
+    from htunet.experiments.demo import METHOD
+    from htunet.models.build import parse_method
+    from htunet.models.weights import PRETRAINED, RANDOM, find_pretrained
+
+    try:
+        find_pretrained(str(parse_method(METHOD).backbone))
+    except HtunetError as error:
+        print(f"\n*** RANDOM WEIGHTS. {error}")
+        print("*** The demo goes on with random frozen weights: it shows that everything works, not how well.")
+        return RANDOM
+    return PRETRAINED
+
+
+def _predict_a_few(run: RunPaths, images: Path, folder: Path) -> None:
+    """Three test images as a user's new ones."""
+    from htunet.data.split_files import load_splits
+    from htunet.files import whole_folder
+
+    chosen = load_splits(run.dataset.splits_json)[run.fold]["test"][:3]
+    with whole_folder(folder / "images") as part:
+        for case in chosen:
+            (part / f"{case}.png").write_bytes((images / f"{case}_0000.png").read_bytes())
+    masks = folder / "masks"
+    _command("predict", "-i", str(folder / "images"), "-o", str(masks), "-d", DATASET, "-m", run.method, "--overlays")
+
+
+def _say_the_end(run: RunPaths, weights: str, seconds: float) -> None:
+    from htunet.files import read_json
+
+    dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
+    print(f"\nDone in {seconds / 60:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
+    print(f"Look at:  {run.test_folder / 'gallery.html'}")
+    print(f"          {run.progress_png}")
+    print("Your own images: see documentation/start/your_own_images.md")
