@@ -1,7 +1,7 @@
 """Turn a settings dataclass into command line options, and the options back into the dataclass."""
 
 import types
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
@@ -27,7 +27,10 @@ def settings_from(settings_class: type, options: Namespace) -> Any:  # noqa: ANN
 
 def fold_number(text: str) -> int:
     """``fold0`` or ``0`` -> 0, for argparse's ``type``."""
-    return int(text.removeprefix("fold"))
+    number = text.removeprefix("fold")
+    if not (number.isascii() and number.isdigit()):
+        raise ArgumentTypeError(f"{text!r} is no fold; write fold0 or 0")
+    return int(number)
 
 
 def _plain_type(hint: Any) -> Any:  # noqa: ANN401

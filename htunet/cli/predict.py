@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     if options.references and not options.overlays:
         raise UsageError("--references are drawn in the overlays: add --overlays.")
+    _refuse_to_overwrite(options)
     from htunet.inference.folder import images_in, predict_folder
 
     run = _find_run(options)
@@ -82,6 +83,15 @@ def _find_run(options: argparse.Namespace) -> RunPaths:
     return min(runs, key=lambda run: run.seed)
 
 
+def _refuse_to_overwrite(options: argparse.Namespace) -> None:
+    """Masks and overlays have the names of the images and of the true masks: they need folders of their own."""
+    read = {folder.resolve() for folder in (options.input, options.references) if folder}
+    written = [options.output, *([options.output / "overlays"] if options.overlays else [])]
+    for folder in written:
+        if folder.resolve() in read:
+            raise UsageError(f"{folder} is read from and would be written to: choose another output folder.")
+
+
 class _Overlays:
     """Draws each prediction over its image."""
 
@@ -107,4 +117,10 @@ class _Overlays:
         if not path.exists():
             raise HtunetError(f"The true mask {path} is missing; each image needs one of its name, ending in .png.")
         labels = read_labels(path)
+        if labels.shape != item.labels_HW.shape:
+            height, width = item.labels_HW.shape
+            raise HtunetError(
+                f"The true mask {path} has {labels.shape[0]} x {labels.shape[1]} pixels, the image {height} x {width}. "
+                "Give the mask of this image."
+            )
         return labels // 255 if set(labels.ravel().tolist()) <= {0, 255} else labels

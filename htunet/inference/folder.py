@@ -60,7 +60,8 @@ def predict_folder(
 
     Probabilities are (K, H, W) float16 at the network's input size. Images that cannot be read are named in the
     result and the others predicted; when none can be read HtunetError is raised. Raises UsageError when two images
-    would write the same mask. ``after_each`` sees each image with its labels, for overlays.
+    would write the same mask, or ``output`` is the images' own folder. ``after_each`` sees each image with its labels,
+    for overlays.
     """
     targets = _targets(images, output)
     output.mkdir(parents=True, exist_ok=True)
@@ -94,8 +95,8 @@ def _targets(images: list[Path], output: Path) -> dict[Path, Path]:
     for path, target in targets.items():
         if target in by_target:
             raise UsageError(f"{by_target[target].name} and {path.name} would both write {target.name}. Rename one.")
-        if target.resolve() == path.resolve():
-            raise UsageError(f"The mask of {path.name} would overwrite the image. Choose another output folder.")
+        if output.resolve() == path.parent.resolve():
+            raise UsageError(f"The mask of {path.name} would lie among the images. Choose another output folder.")
         by_target[target] = path
     return targets
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from htunet.errors import UsageError
 from htunet.files import read_json
 from htunet.models import checkpoint
 from htunet.models.build import build_network
@@ -34,7 +35,8 @@ class Predictor:
         """Build the network of a run and fill it from ``checkpoint_best``.
 
         ``weights`` names the frozen weights where they have moved since the training; None takes those of the run.
-        Raises HtunetError when the run is not there, or its frozen weights cannot be had.
+        Raises HtunetError when the run is not there or its frozen weights cannot be had, UsageError for a device that
+        is not there.
         """
         settings = read_json(run.settings_json)
         plan = plan_from(settings["plan_content"])
@@ -60,6 +62,8 @@ class Predictor:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
     return torch.device(name)
 
 

@@ -1,0 +1,196 @@
+"""The command htunet_predict: which run it takes, what it writes, and what it refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.raw import blob
+from builders.training import build_training, tiny_plan, tiny_settings
+from PIL import Image
+
+from htunet.cli.predict import main
+from htunet.data.image_io import read_labels
+from htunet.paths import DatasetPaths
+from htunet.reporting.overlays import EXTRA, MISSED, RIGHT
+from htunet.training import record
+from htunet.training.run import train
+
+SIZE = (48, 40)
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def trained(tiny: DatasetPaths) -> DatasetPaths:
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    return tiny
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name in ("one.png", "two.jpg"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, SIZE).astype(np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(images: Path, *options: str, output: Path | None = None) -> int:
+    target = output or images.parent / "masks"
+    return main(["-i", str(images), "-o", str(target), "-d", "Tiny", "--device", "cpu", *options])
+
+
+def test_masks_of_the_same_names_and_sizes(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(images, "-m", "Plain") == 0
+    masks = sorted((images.parent / "masks").iterdir())
+    assert [path.name for path in masks] == ["one.png", "two.png"]
+    assert {read_labels(path).shape for path in masks} == {SIZE}
+    assert "Predicted 2 of 2 images with Tiny Plain fold0 seed1 (plan tiny)" in capsys.readouterr().out
+
+
+def test_one_image_that_cannot_be_read_ends_in_1_with_the_others_predicted(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    assert predict(images, "-m", "Plain") == 1
+    output, errors = capsys.readouterr()
+    assert "Predicted 2 of 3 images" in output
+    assert "Left out broken.png: " in errors
+    assert "1 of 3 images could not be read" in errors.splitlines()[-1]
+    assert len(list((images.parent / "masks").iterdir())) == 2
+
+
+def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths, images: Path) -> None:
+    (images / "two.jpg").unlink()
+    references = images.parent / "true"
+    references.mkdir()
+    reference = blob(SIZE)
+    Image.fromarray(reference * np.uint8(255)).save(references / "one.png")
+    assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 0
+    predicted = read_labels(images.parent / "masks" / "one.png")
+    picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / "one.png"))
+    gray = np.asarray(Image.open(images / "one.png"))
+    areas = {MISSED: (reference > predicted), EXTRA: (predicted > reference), RIGHT: (predicted & reference) > 0}
+    assert picture.shape == (*SIZE, 3)
+    assert (picture[(predicted | reference) == 0] == gray[(predicted | reference) == 0][:, None]).all()
+    for colour, area in areas.items():
+        half = np.round(gray[area][:, None] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
+        assert ((picture[area] == half).all(axis=1) | (picture[area] == colour).all(axis=1)).all()
+    assert any(area.any() for area in areas.values())
+
+
+def test_probabilities_are_written_on_request(trained: DatasetPaths, images: Path) -> None:
+    assert predict(images, "-m", "Plain", "--save_probabilities") == 0
+    with np.load(images.parent / "masks" / "one.npz") as content:
+        assert content["probabilities"].shape == (2, 32, 32)
+
+
+@pytest.mark.parametrize("place", ["", "overlays"])
+def test_nothing_is_written_among_the_images(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    source = images / place
+    if place:
+        source.mkdir()
+        for path in list(images.glob("*.*")):
+            path.rename(source / path.name)
+    before = {path: path.read_bytes() for path in source.iterdir() if path.is_file()}
+    assert predict(source, "-m", "Plain", "--overlays", output=images) == 2
+    assert "another output folder" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in source.iterdir() if path.is_file()} == before
+
+
+def test_true_masks_are_never_overwritten(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = images.parent / "masks"
+    masks.mkdir()
+    Image.fromarray(blob(SIZE)).save(masks / "one.png")
+    before = (masks / "one.png").read_bytes()
+    assert predict(images, "-m", "Plain", "--overlays", "--references", str(masks)) == 2
+    assert "another output folder" in capsys.readouterr().err
+    assert (masks / "one.png").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [(SIZE, "two.png is missing"), ((9, 9), "one.png has 9 x 9 pixels, the image 48 x 40")],
+    ids=["missing", "of another size"],
+)
+def test_a_true_mask_that_does_not_fit_is_one_clear_error(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str], size: tuple[int, int], message: str
+) -> None:
+    references = images.parent / "true"
+    references.mkdir()
+    Image.fromarray(np.zeros(size, np.uint8)).save(references / "one.png")
+    assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_references_without_overlays_are_a_usage_error(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(images, "-m", "Plain", "--references", str(images)) == 2
+    assert "add --overlays" in capsys.readouterr().err
+
+
+def test_without_a_run_the_command_that_trains_one_is_named(
+    tiny: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(images, "-m", "Plain") == 1
+    assert "Train one first: htunet_train Tiny Plain fold0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param(("-m", "Plane"), "the method 'Plane'; known: Plain. Did you mean 'Plain'?", id="method"),
+        pytest.param(("-m", "Plain", "-f", "fold1"), "the fold 1; known: 0.", id="fold"),
+        pytest.param(("-m", "Plain", "--plan", "tinny"), "Did you mean 'tiny'?", id="plan"),
+        pytest.param(("-m", "Plain", "--seed", "3"), "the seed 3; known: 1.", id="seed"),
+        pytest.param(("-m", "Plain", "-d", "Tinny"), "Did you mean 'Tiny'?", id="data set"),
+    ],
+)
+def test_a_wrong_name_exits_with_2_and_says_what_there_is(
+    trained: DatasetPaths,
+    images: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: tuple[str, ...],
+    message: str,
+) -> None:
+    assert predict(images, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not (images.parent / "masks").exists()
+
+
+def test_several_plans_ask_for_one_and_the_smallest_seed_is_taken(
+    home: Path, tiny: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tiny_plan(name="other")
+    build_more(tiny, other)
+    for plan, seed in (("tiny", 3), ("tiny", 2), ("other", 1)):
+        train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, plan=plan, seed=seed))
+    assert predict(images, "-m", "Plain") == 2
+    assert "runs with the plans other, tiny: choose one with --plan" in capsys.readouterr().err
+    assert predict(images, "-m", "Plain", "--plan", "tiny") == 0
+    assert "seed2 (plan tiny)" in capsys.readouterr().out
+
+
+def build_more(dataset: DatasetPaths, plan: object) -> None:
+    """The same data set with one plan more."""
+    import shutil
+
+    shutil.rmtree(dataset.raw)
+    shutil.rmtree(dataset.preprocessed)
+    build_training(more_plans=(plan,))  # type: ignore[arg-type]
+
+
+def test_an_input_that_is_not_there_exits_with_2(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert predict(images / "none", "-m", "Plain") == 2
+    assert "neither a folder nor an image" in capsys.readouterr().err

@@ -1,0 +1,153 @@
+"""The command htunet_train: its options, its exit codes, and what it says."""
+
+import errno
+from argparse import ArgumentTypeError
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.training import STEPS, run_of
+
+from htunet.cli.arguments import fold_number
+from htunet.cli.train import main
+from htunet.files import PART, read_json
+from htunet.paths import DatasetPaths
+from htunet.training import record, run
+from htunet.training.settings import TrainSettings
+
+TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num_epochs", "2")
+
+pytestmark = pytest.mark.usefixtures("log_handlers")
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for field in fields(TrainSettings):
+        assert f"--{field.name}" in text
+        assert field.metadata["help"] in text
+        assert field.default is None or f"(default: {field.default})" in text
+
+
+@pytest.mark.parametrize("fold", ["fold0", "0"])
+def test_a_run_is_trained_and_the_next_command_named(
+    tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], fold: str
+) -> None:
+    assert main(["Tiny", "Plain", fold, *TINY]) == 0
+    output = capsys.readouterr().out
+    figures = read_json(run_of(tiny, "Plain").finished_json)
+    best = f"best validation Dice {figures['best_val_dice']:.4f} in epoch {figures['best_epoch']}"
+    assert f"Finished: Tiny Plain fold0 seed1 (plan tiny), {best}." in output
+    assert str(run_of(tiny, "Plain").folder) in output
+    assert output.endswith("Next: htunet_evaluate\n")
+    assert "epoch 1/2: loss" in output
+
+
+def test_a_finished_run_says_so_and_restart_begins_anew(tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    for options, word in (((), "Finished: "), ((), "Already finished: "), (("--restart",), "Finished: ")):
+        assert main(["903", "Plain", "fold0", *TINY, *options]) == 0
+        assert any(line.startswith(word) for line in capsys.readouterr().out.splitlines())
+
+
+@pytest.mark.parametrize("text", ["fold", "foldx", "x", "fold-1", "-1", "1.5", "fold0x", " "])
+def test_a_bad_fold_is_a_usage_error_that_shows_a_good_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["Tiny", "Plain", *TINY, "--", text])
+    assert end.value.code == 2
+    assert "fold0" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_folds_are_written_both_ways() -> None:
+    assert [fold_number(text) for text in ("fold0", "0", "fold12", "3")] == [0, 0, 12, 3]
+    with pytest.raises(ArgumentTypeError, match="'fold' is no fold"):
+        fold_number("fold")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param(("Tinny", "Plain", "0"), "Did you mean 'Tiny'?", id="data set"),
+        pytest.param(("Tiny", "UNett", "0"), "Did you mean 'UNet'?", id="method"),
+        pytest.param(("Tiny", "Plain", "7"), "fold7 does not exist", id="fold"),
+        pytest.param(("Tiny", "Plain", "0", "--plan", "tinny"), "Did you mean 'tiny'?", id="plan"),
+        pytest.param(("Tiny", "Plain", "0", "--num_epochs", "0"), "--num_epochs must be at least 1", id="epochs"),
+    ],
+)
+def test_what_cannot_be_meant_exits_with_2_and_one_line(
+    tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    names, options = arguments[:3], arguments[3:]
+    assert main([*names, *TINY, *options]) == 2
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert errors[0].startswith("htunet_train: error: ")
+    assert message in errors[0]
+
+
+def test_a_device_outside_the_choices_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["Tiny", "Plain", "0", "--device", "tpu"])
+    assert end.value.code == 2
+    assert "'auto', 'cpu', 'cuda'" in capsys.readouterr().err
+
+
+def test_missing_arrays_exit_with_1_and_the_next_command(
+    tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tiny.plan_folder("tiny") / "preprocessed.json").unlink()
+    assert main(["Tiny", "Plain", "0", *TINY]) == 1
+    assert "run htunet_plan_and_preprocess" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["write_bytes", "replace"])
+@pytest.mark.parametrize(
+    ("number", "advice"), [(errno.ENOSPC, "The disk is full"), (errno.EROFS, "The folder is read-only")]
+)
+def test_a_disk_that_refuses_leaves_the_old_checkpoints_whole(
+    tiny: DatasetPaths,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    method: str,
+    number: int,
+    advice: str,
+) -> None:
+    asked = iter([False] * (STEPS + 1))
+    with monkeypatch.context() as patch:
+        patch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+        assert main(["Tiny", "Plain", "0", *TINY]) == 0
+    paths = run_of(tiny, "Plain")
+    before = {path: path.read_bytes() for path in (paths.checkpoint_latest, paths.checkpoint_best)}
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "SAVE_SECONDS", 0.0)
+        patch.setattr(Path, method, refusing(getattr(Path, method), number))
+        assert main(["Tiny", "Plain", "0", *TINY]) == 1
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert len(errors) == 1
+    assert advice in errors[0]
+    assert {path: path.read_bytes() for path in before} == before
+    assert not list(paths.folder.rglob(f"{PART}*"))
+    assert main(["Tiny", "Plain", "0", *TINY]) == 0
+
+
+def refusing(original: Any, number: int) -> Any:
+    """A method of Path that fails for checkpoints, after a half of the file where it writes."""
+
+    def refuse(path: Path, argument: Any) -> Any:
+        if "checkpoint" not in path.name:
+            return original(path, argument)
+        if isinstance(argument, bytes):
+            original(path, argument[: len(argument) // 2])
+        raise OSError(number, "refused", str(path))
+
+    return refuse
