@@ -6,7 +6,6 @@ of which only the tensors are taken.
 """
 
 import hashlib
-import logging
 import os
 import socket
 import warnings
@@ -32,8 +31,6 @@ SCALAR_KEYS = ("logit_scale", "logit_bias", "input_resolution", "context_length"
 OTHER_KEYS = ("positional_embedding", "text_projection", *SCALAR_KEYS)
 
 HUB_HOST = "huggingface.co"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,22 +82,27 @@ def find_pretrained(name: str) -> Path:
         if (folder / file).is_file():
             _check_hash(folder / file, entry)
             return folder / file
+    reasons: list[str] = []
     for attempt in (_from_hub_cache, _from_official_address, _from_hub):
-        if path := _try(attempt, entry, folder):
+        if path := _try(attempt, entry, folder, reasons):
             return path
+    why = " (HF_HUB_OFFLINE is set)" if _offline() else f" ({'; '.join(reasons)})" if reasons else ""
     raise HtunetError(
-        f"The pre-trained weights of {name} are not here and cannot be downloaded. Get {entry.files[0]} "
+        f"The pre-trained weights of {name} are not here and cannot be downloaded{why}. Get {entry.files[0]} "
         f"({entry.size_mb} MB, sha256 {entry.sha256.get(entry.files[0], 'unknown')}) from {entry.url} and put it into "
         f"{folder}/, or train without them: --weights random."
     )
 
 
-def _try(attempt: Callable[[CatalogueEntry, Path], Path | None], entry: CatalogueEntry, folder: Path) -> Path | None:
-    """A source that fails is reported in the log and the next one is asked; the caller raises when none is left."""
+def _try(
+    attempt: Callable[[CatalogueEntry, Path], Path | None], entry: CatalogueEntry, folder: Path, reasons: list[str]
+) -> Path | None:
+    """Ask one source; why it failed is added to ``reasons``, which the caller tells when no source is left."""
     try:
         return attempt(entry, folder)
     except Exception as error:  # each library raises its own kinds of network errors
-        log.info("%s: %s", attempt.__name__, error)
+        if (text := str(getattr(error, "reason", error))) not in reasons:
+            reasons.append(text)
         return None
 
 
