@@ -120,7 +120,7 @@ def seen_again(lesion: Lesion, rng: np.random.Generator, lateral_mm: float, dept
 
 
 def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
-    pattern = str(rng.choice([HYPOECHOIC, CYST, ISOECHOIC, HETEROGENEOUS], p=[0.55, 0.24, 0.12, 0.09]))
+    pattern = str(rng.choice([HYPOECHOIC, CYST, ISOECHOIC, HETEROGENEOUS], p=[0.6, 0.24, 0.06, 0.1]))
     shape = str(rng.choice(["oval", "round", "lobulated", "irregular"], p=[0.62, 0.12, 0.21, 0.05]))
     aspect = rng.uniform(0.86, 1.05) if shape == "round" else rng.uniform(0.42, 0.85)
     if shape != "round" and rng.random() < 0.09:
@@ -129,7 +129,7 @@ def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
     posterior_odds = [0.95, 0.0, 0.05] if pattern == CYST else [0.6, 0.08, 0.32]
     posterior = str(rng.choice([ENHANCEMENT, SHADOW, NO_POSTERIOR], p=posterior_odds))
     strength = rng.uniform(4, 10) if pattern == CYST else rng.uniform(2.5, 7)
-    contrast = {CYST: (22, 36), HYPOECHOIC: (12, 26), ISOECHOIC: (4, 8), HETEROGENEOUS: (9, 18)}[pattern]
+    contrast = {CYST: (22, 36), HYPOECHOIC: (12, 26), ISOECHOIC: (5, 9), HETEROGENEOUS: (9, 18)}[pattern]
     has_capsule = pattern == ISOECHOIC or rng.random() < 0.45
     return Lesion(
         class_name=BENIGN,
@@ -149,7 +149,7 @@ def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
 
 
 def _malignant(rng: np.random.Generator, area_mm2: float) -> Lesion:
-    pattern = str(rng.choice([HETEROGENEOUS, HYPOECHOIC, ISOECHOIC], p=[0.62, 0.31, 0.07]))
+    pattern = str(rng.choice([HETEROGENEOUS, HYPOECHOIC, ISOECHOIC], p=[0.62, 0.34, 0.04]))
     shape = str(rng.choice(["irregular", "lobulated", "oval"], p=[0.78, 0.14, 0.08]))
     margins = ["spiculated", "angular", "microlobulated", "indistinct", "circumscribed"]
     margin = str(rng.choice(margins, p=[0.3, 0.22, 0.22, 0.2, 0.06]))
@@ -157,7 +157,7 @@ def _malignant(rng: np.random.Generator, area_mm2: float) -> Lesion:
     aspect = rng.uniform(1.05, 1.6) if tall else rng.uniform(0.6, 0.98)
     posterior = str(rng.choice([SHADOW, NO_POSTERIOR, ENHANCEMENT], p=[0.66, 0.24, 0.1]))
     strength = rng.uniform(5, 17) if posterior == SHADOW else rng.uniform(2, 6)
-    contrast = {HETEROGENEOUS: (9, 20), HYPOECHOIC: (12, 22), ISOECHOIC: (4.5, 8)}[pattern]
+    contrast = {HETEROGENEOUS: (9, 20), HYPOECHOIC: (12, 22), ISOECHOIC: (5, 9)}[pattern]
     return Lesion(
         class_name=MALIGNANT,
         outline=_outline(rng, area_mm2, aspect, tilt=rng.normal(0, 0.2), radius=_radius(rng, shape, margin)),

@@ -54,11 +54,11 @@ def _make_phantom(folder: Path, images: int) -> None:
         print(f"The phantom is there: {folder}")
         return
     from dataset_conversion.phantom import write_phantom
-    from htunet.experiments.demo import SEED
+    from htunet.experiments.demo import NORMAL_SHARE, SEED
     from htunet.parallel import available_cores
 
     print(f"Simulating {images} ultrasound images: {folder}", flush=True)
-    write_phantom(folder, num_images=images, seed=SEED, workers=available_cores())
+    write_phantom(folder, num_images=images, seed=SEED, workers=available_cores(), normal_share=NORMAL_SHARE)
 
 
 def _command(name: str, *arguments: str) -> None:

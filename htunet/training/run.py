@@ -206,7 +206,7 @@ class _Session:
             "weights": asdict(self.weights),
             "weights_argument": self.settings.weights,
             "trainable_parameters": sum(p.numel() for p in self.network.trainable_parameters()),
-            "plan_content": json.loads(json.dumps(asdict(self.plan))),
+            "plan_content": json.loads(json.dumps(asdict(self.plan) | {"because": {}})),
             "split_sha256": hashlib.sha256(ids).hexdigest(),
             "data_sha256": hashlib.sha256(marker).hexdigest(),
             "device": str(self.fabric.device),
@@ -220,10 +220,7 @@ class _Session:
         if not self.run.settings_json.exists():
             return
         before = read_json(self.run.settings_json)
-        fixed = [
-            {key: value for key, value in about.items() if key not in FREE_TO_CHANGE} for about in (before, self.about)
-        ]
-        if values := "; ".join(_differences(*fixed)):
+        if values := "; ".join(_differences(_identity(before), _identity(self.about))):
             raise HtunetError(
                 f"The run {self.run.label} was begun with other settings ({values}). "
                 "Type the same settings to continue it, or --restart to begin anew."
@@ -235,14 +232,22 @@ class _Session:
         return Outcome(run=self.run, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
 
 
+def _identity(about: dict[str, Any]) -> dict[str, Any]:
+    """The settings that must be equal for a run to be continued to the same bits."""
+    kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
+    content = about.get("plan_content")
+    if isinstance(content, dict):
+        kept["plan_content"] = {key: value for key, value in content.items() if key not in FREE_TO_CHANGE}
+    return kept
+
+
 class _Saver:
     """Writes the checkpoints of one run; only the first process of several does."""
 
     def __init__(self, session: _Session) -> None:
         self.session = session
         self.saved = time.monotonic()
-        settings = {key: value for key, value in session.about.items() if key not in FREE_TO_CHANGE}
-        self.about = checkpoint.describe(session.run.method, session.weights, settings)
+        self.about = checkpoint.describe(session.run.method, session.weights, _identity(session.about))
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""
