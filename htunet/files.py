@@ -90,11 +90,23 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
 def read_json(path: Path) -> Any:  # noqa: ANN401
     """Read JSON; a missing or broken file raises HtunetError with its name."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not JSON, not UTF-8, or a NaN
         raise HtunetError(f"The file {path} is not valid JSON ({error}). Make it again or repair it.") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object; raises HtunetError as ``read_json``, and when the file holds anything else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise HtunetError(f"The file {path} must hold a JSON object {{...}}. Make it again or repair it.")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -106,7 +118,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV as text; raises HtunetError when the file or one of ``columns`` is missing."""
+    """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing."""
     try:
         with path.open(newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
@@ -114,6 +126,11 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             found = reader.fieldnames or []
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
     if missing := [column for column in columns if column not in found]:
         raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
+            raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
     return rows

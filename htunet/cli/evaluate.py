@@ -45,7 +45,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     if options.output:
         raise UsageError("--output belongs to --prediction_folder and --reference_folder; runs keep their own results.")
-    runs = _finished_runs(options)
+    runs = _leave_out_stale(_finished_runs(options))
     for run in runs:
         _bring_up_to_date(run, options.policy, options.force)
     _report(runs, options.policy)
@@ -93,10 +93,26 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
     return chosen
 
 
-def _task(run: RunPaths) -> str:
-    from htunet.files import read_json
+def _leave_out_stale(runs: list[RunPaths]) -> list[RunPaths]:
+    """Without the runs whose split was changed since; raises HtunetError when no other run is left."""
+    from htunet.evaluation.freshness import trained_on_other_images
 
-    return str(read_json(run.settings_json).get("task"))
+    stale = [run for run in runs if trained_on_other_images(run)]
+    for run in stale:
+        print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
+    if len(stale) == len(runs):
+        raise HtunetError(
+            f"{stale[0].dataset.splits_json} is not the split that these runs were trained on, so that its test part "
+            "may hold images that they have seen. Put the split before back (splits_final.before.json), or train again "
+            "with --restart."
+        )
+    return [run for run in runs if run not in stale]
+
+
+def _task(run: RunPaths) -> str:
+    from htunet.files import read_object
+
+    return str(read_object(run.settings_json).get("task"))
 
 
 def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: list[RunPaths]) -> str:
@@ -193,10 +209,10 @@ def _test_part(run: RunPaths) -> TestPart:
 def _evaluated_contents() -> dict[RunPaths, dict[str, Any]]:
     """The summaries of all finished runs that this version can read."""
     from htunet.evaluation.summary import FORMAT
-    from htunet.files import read_json
+    from htunet.files import read_object
 
     found = {
-        run: read_json(run.summary_json)
+        run: read_object(run.summary_json)
         for run in find_runs()
         if run.finished_json.exists() and run.summary_json.exists()
     }

@@ -54,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers must be 0 (no extra process) or more, got {options.workers}.")
-    if options.memory_gb is not None and options.memory_gb <= 0:
-        raise UsageError(f"--memory_gb must be above 0, got {options.memory_gb:g}.")
+    if options.memory_gb is not None and not 0 < options.memory_gb < float("inf"):
+        raise UsageError(f"--memory_gb must be a number above 0, got {options.memory_gb:g}.")
     for paths in [find_dataset(name) for name in options.datasets]:
         print(paths.name)
         if options.verify_only:
@@ -67,8 +67,8 @@ def _run(options: argparse.Namespace) -> None:
 
 def _prepare(paths: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.planning.hardware import find_hardware
-    from htunet.planning.planner import DEFAULT_PLANS, check_plan, make_plans
-    from htunet.planning.plans import load_plans, save_plans
+    from htunet.planning.planner import DEFAULT_PLANS, make_plans
+    from htunet.planning.plans import check_plan, load_plans, save_plans
     from htunet.preprocessing.preprocess import preprocess
 
     raw = _read(paths)

@@ -42,6 +42,8 @@ def _predict(options: argparse.Namespace) -> None:
 
     run = _find_run(options)
     images = images_in(options.input)
+    if options.references:
+        _refuse_missing_references(images, options.references)
     from htunet.inference.predictor import Predictor
 
     predictor = Predictor.from_run(run, weights=options.weights, device=options.device)
@@ -92,6 +94,15 @@ def _refuse_to_overwrite(options: argparse.Namespace) -> None:
             raise UsageError(f"{folder} is read from and would be written to: choose another output folder.")
 
 
+def _refuse_missing_references(images: Sequence[Path], references: Path) -> None:
+    """Before anything is predicted or written."""
+    if missing := [image.name for image in images if not (references / f"{image.stem}.png").is_file()]:
+        raise HtunetError(
+            f"{references} has no true mask for {len(missing)} of {len(images)} images: {', '.join(missing[:5])}. Each "
+            "image needs one of its name, ending in .png."
+        )
+
+
 class _Overlays:
     """Draws each prediction over its image."""
 
@@ -114,8 +125,6 @@ class _Overlays:
         from htunet.data.image_io import read_labels
 
         path = self.references / item.mask_path.name
-        if not path.exists():
-            raise HtunetError(f"The true mask {path} is missing; each image needs one of its name, ending in .png.")
         labels = read_labels(path)
         if labels.shape != item.labels_HW.shape:
             height, width = item.labels_HW.shape

@@ -35,29 +35,45 @@ class PreprocessedDataset:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         if not (folder / "preprocessed.json").exists():
-            raise HtunetError(f"{folder} is not preprocessed: run htunet_plan_and_preprocess -d NAME first.")
-        self.cases = [_geometry(row) for row in read_csv(folder / "cases.csv", COLUMNS)]
+            raise HtunetError(f"{folder} is not preprocessed. {_again(folder)}")
+        cases = folder / "cases.csv"
+        self.cases = [_geometry(row, cases) for row in read_csv(cases, COLUMNS)]
         self.index = {case.id: row for row, case in enumerate(self.cases)}
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:
         """(N, C, H, W), memory-mapped."""
-        return np.load(self.folder / "images.npy", mmap_mode="r")
+        return _open(self.folder / "images.npy")
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
         """(N, H, W), memory-mapped."""
-        return np.load(self.folder / "masks.npy", mmap_mode="r")
+        return _open(self.folder / "masks.npy")
 
     def rows(self, ids: list[str]) -> list[int]:
         """Array rows of the cases; an id that is not there raises HtunetError."""
         if missing := [case for case in ids if case not in self.index]:
-            raise HtunetError(f"{self.folder} lacks the cases {missing[:5]}: preprocess the data set again.")
+            raise HtunetError(f"{self.folder} lacks the cases {missing[:5]}. {_again(self.folder)}")
         return [self.index[case] for case in ids]
 
 
-def _geometry(row: dict[str, str]) -> CaseGeometry:
-    number = {key: int(row[key]) for key in COLUMNS[3:]}
+def _open(path: Path) -> NDArray[np.uint8]:
+    try:
+        return np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise HtunetError(f"{path} is missing or broken ({error}). {_again(path.parent)}") from None
+
+
+def _again(folder: Path) -> str:
+    """The command that makes the arrays of one plan; their place names the data set and the plan."""
+    return f"Make the arrays: htunet_plan_and_preprocess -d {folder.parent.name} --plan {folder.name}"
+
+
+def _geometry(row: dict[str, str], path: Path) -> CaseGeometry:
+    try:
+        number = {key: int(row[key]) for key in COLUMNS[3:]}
+    except ValueError as error:
+        raise HtunetError(f"{path}, {row['id']}: {error}. {_again(path.parent)}") from None
     return CaseGeometry(
         id=row["id"],
         class_name=row["class"],

@@ -3,14 +3,16 @@
 Dataset503_BUSI/  dataset.json  cases.csv  left_out.csv  imagesTr/ID_0000.png  labelsTr/ID.png  imagesTs/  labelsTs/
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv, read_json, write_csv, write_json
+from htunet.files import read_csv, read_object, write_csv, write_json
 from htunet.paths import DatasetPaths
+from htunet.records import checked_object, record_from
 
 FORMAT = 1
 CASE_COLUMNS = ("id", "part", "class", "group", "source", "spacing_mm")
@@ -83,7 +85,7 @@ class RawDataset:
 
 def read_raw(paths: DatasetPaths) -> RawDataset:
     """Read ``dataset.json`` and ``cases.csv``; raises HtunetError with the file and what is wrong in it."""
-    content = read_json(paths.dataset_json)
+    content = read_object(paths.dataset_json)
     return RawDataset(paths, _parse_info(content, paths.dataset_json), tuple(_parse_cases(paths.cases_csv)))
 
 
@@ -124,14 +126,24 @@ def _nnunet_json(name: str, info: DatasetInfo, cases: Sequence[Case]) -> dict[st
 def _parse_info(content: dict[str, Any], path: Path) -> DatasetInfo:
     """Our own block where there is one; else nnU-Net's keys, so that an nnU-Net data set is used as it is."""
     if "htunet" in content:
-        own = dict(content["htunet"])
+        own = checked_object(content["htunet"], f"{path}, htunet")
         if (found := own.pop("format", None)) != FORMAT:
             raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: convert the data set again.")
-        return DatasetInfo(**own)
-    try:
-        return DatasetInfo(channels=3 if len(content["channel_names"]) == 3 else 1, labels=content["labels"])
-    except KeyError as error:
-        raise HtunetError(f"{path} lacks the key {error}, which nnU-Net's format requires.") from None
+        info = record_from(DatasetInfo, own, f"{path}, htunet")
+    else:
+        for key in ("channel_names", "labels"):
+            if not isinstance(content.get(key), dict):
+                raise HtunetError(f"{path} lacks the object {key!r}, which nnU-Net's format requires. Add it.")
+        channels = 3 if len(content["channel_names"]) == 3 else 1
+        info = record_from(DatasetInfo, {"channels": channels, "labels": content["labels"]}, str(path))
+    if info.channels not in (1, 3):
+        raise HtunetError(f"{path}: channels must be 1 (gray) or 3 (RGB), got {info.channels}. Correct it.")
+    if sorted(info.labels.values()) != list(range(max(2, len(info.labels)))):
+        raise HtunetError(
+            f"{path}: labels must be numbered 0 (background), 1, 2, ... at least two; got {info.labels}. "
+            "Correct it, and the masks with it."
+        )
+    return info
 
 
 def _case_row(case: Case) -> dict[str, Any]:
@@ -154,7 +166,20 @@ def _parse_cases(path: Path) -> list[Case]:
             class_name=row["class"],
             group=row["group"],
             source=row["source"],
-            spacing_mm=float(row["spacing_mm"]) if row["spacing_mm"] else None,
+            spacing_mm=_spacing(row, path),
         )
         for row in read_csv(path, CASE_COLUMNS)
     ]
+
+
+def _spacing(row: dict[str, str], path: Path) -> float | None:
+    text = row["spacing_mm"]
+    try:
+        value = float(text) if text else 1.0
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise HtunetError(
+            f"{path}, {row['id']}: spacing_mm must be empty or a number above 0, got {text!r}. Correct it."
+        )
+    return value if text else None

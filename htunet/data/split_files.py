@@ -6,13 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from htunet.data.raw import Case, RawDataset
 from htunet.data.splits import PARTS, SEED, Fold, Splits, make_splits
 from htunet.errors import HtunetError
-from htunet.files import read_json, write_json
+from htunet.files import read_json, read_object, write_json
 
 FORMAT = 1
+RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "left_out")
 NEW, KEPT, KEPT_EDITED, REPLACED = "new", "kept", "kept, edited by hand", "replaced"
 
 
@@ -39,12 +41,22 @@ def load_splits(path: Path) -> list[Fold]:
     content = read_json(path)
     if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
         raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
-    folds = [{part: [str(case) for case in fold.get(part, [])] for part in PARTS} for fold in content]
+    for number, fold in enumerate(content):
+        for part in PARTS:
+            cases = fold.get(part, [])
+            if not isinstance(cases, list) or not all(isinstance(case, str) for case in cases):
+                raise HtunetError(f'{path}, fold {number}: {part!r} must be a list of ids, ["...", "..."]. Correct it.')
+    folds = [{part: list(fold.get(part, [])) for part in PARTS} for fold in content]
     for number, fold in enumerate(folds):
         seen = Counter(case for part in PARTS for case in fold[part])
         if twice := sorted(case for case, count in seen.items() if count > 1):
             raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one part.")
     return folds
+
+
+def training_digest(fold: Fold) -> str:
+    """SHA-256 over the training and validation ids in their order: what a run has seen of a fold."""
+    return _digest([fold["train"], fold["val"]])
 
 
 def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits:
@@ -57,7 +69,7 @@ def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits
     paths = raw.paths
     if not paths.splits_json.exists():
         return _make(raw, split_by or "image", NEW)
-    record = read_json(paths.splits_made_json) if paths.splits_made_json.exists() else None
+    record = _read_record(paths.splits_made_json)
     if record is None and split_by is None:
         return _users_own(raw)
     if record is None:
@@ -71,6 +83,16 @@ def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits
         _check_known(raw, folds)
     splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["left_out"]))
     return SettledSplits(splits, KEPT_EDITED if edited else KEPT)
+
+
+def _read_record(path: Path) -> dict[str, Any] | None:
+    """How the split was made; None where it was not made here."""
+    if not path.exists():
+        return None
+    record = read_object(path)
+    if missing := [key for key in RECORD if key not in record]:
+        raise HtunetError(f"{path} lacks {missing}. Delete it to keep the split as your own, or both to have it made.")
+    return record
 
 
 def _users_own(raw: RawDataset) -> SettledSplits:
@@ -105,7 +127,7 @@ def _replace(raw: RawDataset, split_by: str, reason: str) -> SettledSplits:
     return _make(raw, split_by, REPLACED, reason, backup)
 
 
-def _why_outdated(raw: RawDataset, record: dict[str, object], split_by: str) -> str:
+def _why_outdated(raw: RawDataset, record: dict[str, Any], split_by: str) -> str:
     """Empty when the split still fits; else what changed."""
     if record.get("format") != FORMAT:
         return f"its record has format {record.get('format')}, this version reads {FORMAT}"

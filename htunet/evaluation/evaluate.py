@@ -17,7 +17,7 @@ from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.evaluation.segmentation import PENALISE, LabelScore, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
-from htunet.files import read_json
+from htunet.files import read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths
 
@@ -80,10 +80,10 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
 
 def run_identity(run: RunPaths) -> dict[str, Any]:
     """Which run it is and what its figures rest on; raises HtunetError when settings.json lacks something."""
-    settings = read_json(run.settings_json)
+    settings = read_object(run.settings_json)
     if missing := [name for name in SETTINGS if name not in settings]:
         raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
-    finished = read_json(run.finished_json) if run.finished_json.exists() else {}
+    finished = read_object(run.finished_json) if run.finished_json.exists() else {}
     return {
         "dataset": run.dataset.name,
         "trainer": run.trainer,

@@ -3,10 +3,18 @@
 from pathlib import Path
 
 import htunet
+from htunet.data.split_files import load_splits, training_digest
 from htunet.evaluation.evaluate import split_part
 from htunet.evaluation.summary import FORMAT
-from htunet.files import read_json
+from htunet.files import read_object
 from htunet.paths import RunPaths
+
+
+def trained_on_other_images(run: RunPaths) -> bool:
+    """True when the split was changed since the training: the test part may now hold images that the run has seen."""
+    then = read_object(run.settings_json).get("split_sha256")
+    folds = load_splits(run.dataset.splits_json)
+    return then is not None and (run.fold >= len(folds) or training_digest(folds[run.fold]) != then)
 
 
 def needs_prediction(run: RunPaths) -> bool:
@@ -24,7 +32,7 @@ def is_evaluated(run: RunPaths, policy: str) -> bool:
     paths = _predictions(run)
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
-    own = read_json(run.summary_json).get("htunet", {})
+    own = read_object(run.summary_json).get("htunet", {})
     made_with = (own.get("format"), own.get("policy"), own.get("evaluated_with", {}).get("htunet"))
     return made_with == (FORMAT, policy, htunet.__version__) and _time(run.summary_json) >= max(map(_time, paths))
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from htunet.errors import UsageError
-from htunet.files import read_json
+from htunet.files import read_object
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.network import Network
@@ -38,8 +38,8 @@ class Predictor:
         Raises HtunetError when the run is not there or its frozen weights cannot be had, UsageError for a device that
         is not there.
         """
-        settings = read_json(run.settings_json)
-        plan = plan_from(settings["plan_content"])
+        settings = read_object(run.settings_json)
+        plan = plan_from(settings.get("plan_content"), f"{run.settings_json}, plan_content")
         network, record = build_network(
             run.method,
             num_labels=len(plan.labels),

@@ -6,12 +6,14 @@ from tqdm import tqdm
 
 from htunet.data.image_io import write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, training_digest
+from htunet.data.splits import Fold
 from htunet.errors import HtunetError
-from htunet.files import exclusive, whole_folder
+from htunet.files import exclusive, read_object, whole_folder
 from htunet.inference.predictor import Predictor
 from htunet.paths import RunPaths
 from htunet.preprocessing.geometry import box_of, from_input
+from htunet.preprocessing.preprocess import check_arrays
 
 
 def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") -> None:
@@ -21,7 +23,8 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
     """
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
-    ids = load_splits(run.dataset.splits_json)[run.fold]["test"]
+    check_arrays(data.folder, predictor.plan)
+    ids = _same_fold(run)["test"]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
     with (
@@ -36,6 +39,18 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
                 labels = from_input(scores_KHW, box_of(case), case.original_hw, predictor.plan)
                 write_png(original / f"{case.id}.png", labels)
                 write_png(at_input / f"{case.id}.png", scores_KHW.argmax(axis=0).astype("uint8"))
+
+
+def _same_fold(run: RunPaths) -> Fold:
+    """The run's fold; raises HtunetError where it is not the one that the run was trained on."""
+    folds = load_splits(run.dataset.splits_json)
+    then = read_object(run.settings_json).get("split_sha256")
+    if run.fold >= len(folds) or then not in (None, training_digest(folds[run.fold])):
+        raise HtunetError(
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test part may hold images that "
+            "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
+        )
+    return folds[run.fold]
 
 
 def _batches(data: PreprocessedDataset, ids: list[str], size: int) -> Iterator[list[CaseGeometry]]:

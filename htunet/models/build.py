@@ -10,15 +10,16 @@ from typing import Any
 
 import torch
 
-from htunet.errors import UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.models.adapters import ADAPTERS
 from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.aggregation import FeatureAggregation
 from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.network import Network, SegmentationNetwork
 from htunet.models.unet import UNet
-from htunet.models.weights import NONE, WeightsRecord, build_backbone
+from htunet.models.weights import NONE, PRETRAINED, RANDOM, WeightsRecord, build_backbone
 from htunet.registry import Registry
 from htunet.reproducibility import derived_seed
 
@@ -68,21 +69,48 @@ def build_network(
         adapter_settings: What differs from the adapter's defaults.
 
     Raises:
-        UsageError: An unknown method or adapter setting.
+        UsageError: An unknown method or adapter setting, or a weights file for a method without frozen weights.
         HtunetError: Weights that cannot be had or do not fit.
     """
     parsed = parse_method(method)
     if parsed.backbone is None:
+        if weights not in (PRETRAINED, RANDOM):
+            raise UsageError(
+                f"{method} has no frozen weights, so that --weights {weights} would do nothing. Leave it out."
+            )
         with _seeded(seed):
             return STANDALONE[method](num_labels), WeightsRecord(source=NONE)
     backbone, record = build_backbone(parsed.backbone, weights)
     with _seeded(seed):
-        adapter = ADAPTERS[parsed.adapter] if parsed.adapter else None
-        make_adapter = (lambda: adapter(backbone.width, adapter_settings or {})) if adapter else None
-        encoder = AdaptedEncoder(backbone, make_adapter, TAPS)
-        aggregation = FeatureAggregation(len(TAPS), backbone.width, FEATURES)
-        head = SegmentationHead(FEATURES, num_labels)
-    return SegmentationNetwork(encoder, aggregation, head), record
+        return _assemble(backbone, parsed.adapter, num_labels, adapter_settings or {}), record
+
+
+def check_input_size(method: str, image_hw: tuple[int, int], adapter_settings: Mapping[str, Any] | None = None) -> None:
+    """Raise HtunetError when a method cannot take images of this (height, width), before weights are looked for.
+
+    The network is put together without memory for its weights; UsageError for impossible adapter settings.
+    """
+    parsed = parse_method(method)
+    with _seeded(0), torch.device("meta"):
+        if parsed.backbone is None:
+            network = STANDALONE[method](2)
+        else:
+            network = _assemble(BACKBONES[parsed.backbone](), parsed.adapter, 2, adapter_settings or {})
+    try:
+        network.check_input(image_hw)
+    except ValueError as error:
+        raise HtunetError(
+            f"{method} cannot take the plan's input_size. {error} Change it in plans.json under a plan name of your "
+            "own, and preprocess that plan."
+        ) from None
+
+
+def _assemble(backbone: Backbone, adapter_name: str | None, num_labels: int, settings: Mapping[str, Any]) -> Network:
+    adapter = ADAPTERS[adapter_name] if adapter_name else None
+    make_adapter = (lambda: adapter(backbone.width, settings)) if adapter else None
+    encoder = AdaptedEncoder(backbone, make_adapter, TAPS)
+    aggregation = FeatureAggregation(len(TAPS), backbone.width, FEATURES)
+    return SegmentationNetwork(encoder, aggregation, SegmentationHead(FEATURES, num_labels))
 
 
 @contextmanager

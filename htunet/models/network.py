@@ -64,6 +64,9 @@ class Network(nn.Module):
         """The part that never trains and that no checkpoint holds; None where all of the network trains."""
         raise NotImplementedError
 
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        """Raise ValueError that says the rule when images of this (height, width) cannot be taken; any can here."""
+
 
 class SegmentationNetwork(Network):
     """A frozen encoder with adapters, aggregation over its levels, and the segmentation head."""
@@ -89,3 +92,6 @@ class SegmentationNetwork(Network):
 
     def frozen_module(self) -> nn.Module:
         return self.encoder.backbone
+
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        self.encoder.backbone.grid_hw(image_hw)

@@ -16,6 +16,8 @@ from htunet.models.backbones.base import InputStatistics
 from htunet.models.network import Network, Normalisation
 
 WIDTHS = (16, 32, 64, 128, 256)
+SMALLEST_SIDE = 2 ** (len(WIDTHS) - 1)
+"""Pixels; the deepest map then has one."""
 DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 STATISTICS = InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -77,3 +79,7 @@ class UNet(Network):
 
     def frozen_module(self) -> None:
         return None
+
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        if min(image_hw) < SMALLEST_SIDE:
+            raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 from htunet.data.raw import DatasetInfo
 from htunet.data.splits import RULES, part_sizes
-from htunet.errors import HtunetError
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
@@ -25,8 +23,6 @@ PAPER_SETTINGS: dict[str, Any] = {
     "weight_decay": 1e-2,
     "augmentation": rules.AUGMENTATION,
 }
-PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
-"""No double underscore: it parts the names in a run's folder."""
 PAPER = "arXiv 2506.08849, implementation details"
 
 
@@ -77,26 +73,6 @@ def make_plans(
 def is_edited(plan: Plan) -> bool:
     """True when the plan's values are not those that the planner wrote."""
     return plan.because.get(CHECKSUM) != _checksum(plan)
-
-
-def check_plan(plan: Plan) -> None:
-    """Raise HtunetError that names the field of a plan, perhaps written by hand, whose value has no meaning."""
-    wrong = {
-        "name": not PLAN_NAME.fullmatch(plan.name),
-        "geometry": plan.geometry not in (STRETCH, LETTERBOX),
-        "input_size": len(plan.input_size) != 2 or not all(isinstance(n, int) and n > 0 for n in plan.input_size),
-        "crop_border": not isinstance(plan.crop_border, bool),
-        "batch_size": plan.batch_size < 1,
-        "accumulation": plan.accumulation < 1,
-        "workers": plan.workers < 0,
-        "num_epochs": plan.num_epochs < 1,
-    }
-    if found := [f"{key} {getattr(plan, key)!r}" for key, is_wrong in wrong.items() if is_wrong]:
-        raise HtunetError(
-            f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
-            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; sizes and counts are positive "
-            "whole numbers."
-        )
 
 
 def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, *, side: int = rules.BASE_SIDE) -> Plan:

@@ -1,15 +1,19 @@
 """plans.json: all that planning decided and all that later stages may know of it. Each decision has its reason."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import read_json, write_json
+from htunet.files import read_object, write_json
+from htunet.records import checked_object, record_from
 
 FORMAT = 1
 STRETCH, LETTERBOX = "stretch", "letterbox"
+PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
+"""No double underscore: it parts the names in a run's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,29 +62,52 @@ def save_plans(path: Path, plans: Mapping[str, Plan]) -> None:
 def load_plans(path: Path) -> dict[str, Plan]:
     """Read all plans; raises HtunetError when the file is missing, broken or of another version."""
     if not path.exists():
-        raise HtunetError(f"{path} is missing: plan the data set first with htunet_plan_and_preprocess -d NAME.")
-    content = read_json(path)
+        raise HtunetError(
+            f"{path} is missing: plan the data set first with htunet_plan_and_preprocess -d {path.parent.name}."
+        )
+    content = read_object(path)
     if (found := content.get("format")) != FORMAT:
         raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: plan the data set again.")
-    return {name: plan_from(entry) for name, entry in content["plans"].items()}
+    entries = checked_object(content.get("plans"), f"{path}, plans")
+    plans = {name: plan_from(entry, f"{path}, plan {name!r}") for name, entry in entries.items()}
+    return {name: replace(plan, name=name) for name, plan in plans.items()}  # a copied entry has its origin's name
 
 
 def load_plan(path: Path, name: str) -> Plan:
-    """Read one plan; an unknown name raises UsageError with the known ones."""
+    """Read one plan to work with; raises UsageError for an unknown name, HtunetError as ``check_plan``."""
     plans = load_plans(path)
     if name not in plans:
         raise UsageError(f"{path} has no plan {name!r}; it has {', '.join(plans)}." + did_you_mean(name, plans))
+    check_plan(plans[name])
     return plans[name]
 
 
-def plan_from(entry: Mapping[str, Any]) -> Plan:
-    """A plan from its JSON object; raises HtunetError that names missing and unknown keys."""
-    known = {item.name for item in fields(Plan)}
-    if unknown := sorted(set(entry) - known):
-        raise HtunetError(f"plans.json has keys that this version does not know: {unknown}. Plan the data set again.")
-    try:
-        plan = Plan(**entry)
-    except TypeError as error:
-        raise HtunetError(f"plans.json is incomplete ({error}). Plan the data set again.") from None
-    pairs = {"input_size": tuple(plan.input_size), "betas": tuple(plan.betas)}
-    return Plan(**(dict(entry) | pairs))
+def plan_from(entry: object, where: str) -> Plan:
+    """A plan from its JSON object; raises HtunetError that names ``where`` and the key that is missing or wrong."""
+    return record_from(Plan, entry, where)
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise HtunetError that names the field of a plan, perhaps written by hand, whose value has no meaning."""
+    wrong = {
+        "name": not PLAN_NAME.fullmatch(plan.name),
+        "geometry": plan.geometry not in (STRETCH, LETTERBOX),
+        "input_size": min(plan.input_size) < 1,
+        "channels": plan.channels not in (1, 3),
+        "labels": sorted(plan.labels.values()) != list(range(max(2, len(plan.labels)))),
+        "batch_size": plan.batch_size < 1,
+        "accumulation": plan.accumulation < 1,
+        "workers": plan.workers < 0,
+        "num_epochs": plan.num_epochs < 1,
+        "learning_rate": plan.learning_rate <= 0,
+        "betas": not all(0 <= beta < 1 for beta in plan.betas),
+        "weight_decay": plan.weight_decay < 0,
+        "patience": plan.patience is not None and plan.patience < 1,
+        "class_weights": any(weight <= 0 for weight in plan.class_weights.values()),
+    }
+    if found := [f"{key} {getattr(plan, key)!r}" for key, is_wrong in wrong.items() if is_wrong]:
+        raise HtunetError(
+            f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
+            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; labels are numbered from 0; "
+            "sizes and counts are positive whole numbers; betas lie in [0, 1); rates and weights are positive."
+        )

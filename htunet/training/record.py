@@ -108,15 +108,20 @@ def write_progress(path: Path, history: Sequence[EpochFigures]) -> None:
 def draw_progress(path: Path, history: Sequence[EpochFigures], metric: str, title: str) -> None:
     """Losses on the left axis, the validation figure on the right one."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     epochs = [row.epoch + 1 for row in history]
+    mark = "o" if len(epochs) == 1 else ""  # one point makes no line
     figure = Figure(figsize=(7, 4), layout="constrained")
     losses = figure.add_subplot()
-    losses.plot(epochs, [row.train_loss for row in history], color="tab:blue", label="training loss")
-    losses.plot(epochs, [row.val_loss for row in history], color="tab:orange", label="validation loss")
+    losses.plot(epochs, [row.train_loss for row in history], color="tab:blue", label="training loss", marker=mark)
+    losses.plot(epochs, [row.val_loss for row in history], color="tab:orange", label="validation loss", marker=mark)
     losses.set(xlabel="epoch", ylabel="loss", title=title)
+    losses.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figures = losses.twinx()
-    figures.plot(epochs, [row.val_metric for row in history], color="tab:green", label=f"validation {metric}")
+    figures.plot(
+        epochs, [row.val_metric for row in history], color="tab:green", label=f"validation {metric}", marker=mark
+    )
     figures.set(ylabel=metric, ylim=(0, 1))
     lines = [*losses.get_lines(), *figures.get_lines()]
     losses.legend(lines, [str(line.get_label()) for line in lines], loc="center right")

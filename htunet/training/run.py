@@ -17,14 +17,15 @@ import torch
 from lightning_fabric import Fabric
 
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError, UsageError
-from htunet.files import exclusive, read_json, write_json
+from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
-from htunet.models.build import build_network, parse_method
+from htunet.models.build import build_network, check_input_size, parse_method
 from htunet.models.precision import BF16, FABRIC_PRECISION, keep_frozen_in_bf16, resolve_precision
 from htunet.paths import RunPaths, find_dataset
 from htunet.planning.plans import Plan, load_plan
+from htunet.preprocessing.preprocess import check_arrays
 from htunet.reproducibility import provenance
 from htunet.training import state
 from htunet.training.augmentation import Augmentation, AugmentationSettings
@@ -67,7 +68,9 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     split = _read_split(paths.splits_json, fold)
+    check_input_size(method, plan.input_size, plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name))
+    check_arrays(preprocessed.folder, plan)
     rows = {part: preprocessed.rows(split[part]) for part in ("train", "val")}
     trainer_class = TRAINERS[settings.task]
     run = RunPaths(paths, trainer_class.__name__, plan.name, method, fold, settings.seed)
@@ -191,7 +194,6 @@ class _Session:
     def _about(self, split: dict[str, list[str]], preprocessed: PreprocessedDataset) -> dict[str, Any]:
         """settings.json: the identity of the run, and what made it."""
         marker = (preprocessed.folder / "preprocessed.json").read_bytes()
-        ids = json.dumps([split["train"], split["val"]]).encode()
         return {
             "format": checkpoint.FORMAT,
             "dataset": self.run.dataset.name,
@@ -207,7 +209,7 @@ class _Session:
             "weights_argument": self.settings.weights,
             "trainable_parameters": sum(p.numel() for p in self.network.trainable_parameters()),
             "plan_content": json.loads(json.dumps(asdict(self.plan) | {"because": {}})),
-            "split_sha256": hashlib.sha256(ids).hexdigest(),
+            "split_sha256": training_digest(split),
             "data_sha256": hashlib.sha256(marker).hexdigest(),
             "device": str(self.fabric.device),
             "devices": self.settings.devices,
@@ -219,7 +221,7 @@ class _Session:
         """A run is continued with the settings that it was begun with, or not at all."""
         if not self.run.settings_json.exists():
             return
-        before = read_json(self.run.settings_json)
+        before = read_object(self.run.settings_json)
         if values := "; ".join(_differences(_identity(before), _identity(self.about))):
             raise HtunetError(
                 f"The run {self.run.label} was begun with other settings ({values}). "
@@ -330,7 +332,7 @@ def _augmentation(plan: Plan) -> Augmentation:
 
 def _read_split(path: Path, fold: int) -> dict[str, list[str]]:
     if not path.exists():
-        raise HtunetError(f"{path} is missing: run htunet_plan_and_preprocess -d NAME first.")
+        raise HtunetError(f"{path} is missing: run htunet_plan_and_preprocess -d {path.parent.name} first.")
     splits = load_splits(path)
     if not 0 <= fold < len(splits):
         raise UsageError(f"fold{fold} does not exist: {path} has fold0 to fold{len(splits) - 1}.")

@@ -27,6 +27,7 @@ from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.plans import Plan, save_plans
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import mask_to_input, to_input
+from htunet.preprocessing.preprocess import arrays_hash
 from htunet.training.settings import TrainSettings
 
 TRAIN, VAL, TEST = 14, 4, 6
@@ -70,7 +71,7 @@ def write_arrays(paths: DatasetPaths, plan: Plan) -> None:
     np.save(folder / "images.npy", np.stack(images))
     np.save(folder / "masks.npy", np.stack(masks))
     write_csv(folder / "cases.csv", COLUMNS, rows)
-    write_json(folder / "preprocessed.json", {"plan": plan.name})
+    write_json(folder / "preprocessed.json", {"plan": plan.name, "plan_sha256": arrays_hash(plan)})
 
 
 def tiny_settings(**changes: Any) -> TrainSettings:

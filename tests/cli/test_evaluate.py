@@ -154,3 +154,33 @@ def test_masks_of_real_images_score_as_they_should(
     )
     assert "JPEG masks cut at half" in capsys.readouterr().out
     assert read_json(tmp_path / "out" / "summary.json")["foreground_mean"]["Dice"] == 1.0
+
+
+def test_a_run_that_was_trained_on_another_split_is_left_out_and_named(
+    home: Path, capsys: pytest.CaptureFixture[str], predicted: list[RunPaths]
+) -> None:
+    dataset = build_dataset()
+    build_run(dataset)
+    stale = build_run(dataset, seed=2, settings={"split_sha256": "0" * 64})
+    assert main([]) == 0
+    assert f"Trained on another split than there is now, left out: {stale.label}" in capsys.readouterr().err
+    assert not stale.summary_json.exists()
+    assert main(["Tiny", "--plan", "paper", "--force"]) == 0
+    assert stale not in predicted
+
+
+def test_when_all_runs_were_trained_on_another_split_the_command_fails_with_the_way_out(
+    home: Path, capsys: pytest.CaptureFixture[str], predicted: list[RunPaths]
+) -> None:
+    build_run(build_dataset(), settings={"split_sha256": "0" * 64})
+    assert main([]) == 1
+    assert "splits_final.before.json" in capsys.readouterr().err
+    assert predicted == []
+
+
+@pytest.mark.parametrize("content", ["[]", "null", ""])
+def test_broken_settings_are_one_clear_line(home: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    run = build_run(build_dataset())
+    run.settings_json.write_text(content, encoding="utf-8")
+    assert main([]) == 1
+    assert str(run.settings_json) in capsys.readouterr().err

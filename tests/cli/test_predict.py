@@ -120,7 +120,7 @@ def test_true_masks_are_never_overwritten(
 
 @pytest.mark.parametrize(
     ("size", "message"),
-    [(SIZE, "two.png is missing"), ((9, 9), "one.png has 9 x 9 pixels, the image 48 x 40")],
+    [(SIZE, "no true mask for 1 of 2 images: two.jpg"), ((9, 9), "one.png has 9 x 9 pixels, the image 48 x 40")],
     ids=["missing", "of another size"],
 )
 def test_a_true_mask_that_does_not_fit_is_one_clear_error(
@@ -128,7 +128,8 @@ def test_a_true_mask_that_does_not_fit_is_one_clear_error(
 ) -> None:
     references = images.parent / "true"
     references.mkdir()
-    Image.fromarray(np.zeros(size, np.uint8)).save(references / "one.png")
+    for name in ("one.png",) if size == SIZE else ("one.png", "two.png"):
+        Image.fromarray(np.zeros(size, np.uint8)).save(references / name)
     assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 1
     assert message in capsys.readouterr().err
 

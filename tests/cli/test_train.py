@@ -105,7 +105,7 @@ def test_missing_arrays_exit_with_1_and_the_next_command(
 ) -> None:
     (tiny.plan_folder("tiny") / "preprocessed.json").unlink()
     assert main(["Tiny", "Plain", "0", *TINY]) == 1
-    assert "run htunet_plan_and_preprocess" in capsys.readouterr().err
+    assert "htunet_plan_and_preprocess -d Dataset903_Tiny --plan tiny" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["write_bytes", "replace"])

@@ -134,3 +134,27 @@ def test_other_frozen_weights_than_those_of_the_training_are_refused(
 def test_a_device_that_is_not_there_is_a_usage_error(run: RunPaths) -> None:
     with pytest.raises(UsageError, match="--device cuda: no CUDA device is visible"):
         Predictor.from_run(run, device="cuda")
+
+
+def test_a_split_that_changed_since_the_training_is_refused(run: RunPaths) -> None:
+    folds = load_splits(run.dataset.splits_json)
+    folds[0]["test"].append(folds[0]["train"].pop())  # an image that the run has seen
+    write_json(run.dataset.splits_json, folds)
+    with pytest.raises(HtunetError, match="may hold images that the run has seen"):
+        predict_test(run, progress=False)
+    assert not run.predictions.exists()
+
+
+def test_a_test_image_may_be_taken_out(run: RunPaths) -> None:
+    folds = load_splits(run.dataset.splits_json)
+    folds[0]["test"].pop()
+    write_json(run.dataset.splits_json, folds)
+    predict_test(run, progress=False)
+    assert len(list(run.predictions.iterdir())) == TEST - 1
+
+
+def test_arrays_that_were_made_anew_with_another_plan_are_refused(run: RunPaths) -> None:
+    mark = run.dataset.plan_folder("tiny") / "preprocessed.json"
+    write_json(mark, read_json(mark) | {"plan_sha256": "0" * 64})
+    with pytest.raises(HtunetError, match="was made with another input_size"):
+        predict_test(run, progress=False)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from htunet.errors import UsageError
-from htunet.models.build import build_network, method_names
+from htunet.errors import HtunetError, UsageError
+from htunet.models.build import build_network, check_input_size, method_names
 from htunet.models.network import Network
 from htunet.models.weights import NONE, WeightsRecord
 
@@ -72,3 +72,24 @@ def test_a_method_or_a_setting_that_is_not_known_is_refused() -> None:
         built("CLIP_XT")
     with pytest.raises(UsageError, match="bottleneck"):
         built("CLIP_HT", adapter_settings={"bottelneck": 8})
+
+
+@pytest.mark.parametrize(("method", "size"), [("CLIP_HT", (32, 36)), ("CLIP", (8, 16)), ("UNet", (15, 64))])
+def test_an_input_size_that_a_method_cannot_take_is_refused_before_weights_are_looked_for(
+    method: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("htunet.models.build.build_backbone", None)
+    with pytest.raises(HtunetError, match=f"{method} cannot take the plan's input_size.*got"):
+        check_input_size(method, size)
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: str) -> None:
+    before = torch.get_rng_state()
+    check_input_size(method, (32, 48))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_weights_file_for_a_method_without_frozen_weights_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"UNet has no frozen weights.*some\.pt"):
+        built("UNet", weights="some.pt")

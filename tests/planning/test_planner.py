@@ -9,8 +9,8 @@ from builders.fingerprint import PRINT
 from htunet.data.raw import DatasetInfo
 from htunet.errors import HtunetError
 from htunet.planning.hardware import Hardware, available_memory_gb, find_hardware
-from htunet.planning.planner import CHECKSUM, PLANNERS, check_plan, is_edited, make_plans
-from htunet.planning.plans import Plan, load_plans, save_plans
+from htunet.planning.planner import CHECKSUM, PLANNERS, is_edited, make_plans
+from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
 
 INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
 BUSI = replace(PRINT, num_training=647, classes={"benign": 437, "malignant": 210})
@@ -75,8 +75,14 @@ def test_an_unedited_plan_follows_the_hardware_and_the_change_is_told() -> None:
     [
         ({"geometry": "strech"}, "strech"),
         ({"input_size": (0, 224)}, "input_size"),
-        ({"input_size": (224.0, 224)}, "input_size"),
         ({"batch_size": 0}, "batch_size"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"betas": (0.9, 1.0)}, "betas"),
+        ({"weight_decay": -0.1}, "weight_decay"),
+        ({"patience": 0}, "patience"),
+        ({"class_weights": {"benign": 0.0}}, "class_weights"),
+        ({"labels": {"background": 0, "lesion": 5}}, "labels"),
+        ({"channels": 5}, "channels"),
         ({"name": "a__b"}, "a__b"),
         ({"name": "../x"}, "name"),
     ],

@@ -207,7 +207,8 @@ def test_changed_splits_and_changed_arrays_are_refused(tiny: DatasetPaths) -> No
 
 def test_changed_arrays_are_refused(tiny: DatasetPaths) -> None:
     train_tiny()
-    write_json(tiny.plan_folder("tiny") / "preprocessed.json", {"raw_sha256": "other"})
+    mark = tiny.plan_folder("tiny") / "preprocessed.json"
+    write_json(mark, read_json(mark) | {"raw_sha256": "other"})
     with pytest.raises(HtunetError, match="data_sha256"):
         train_tiny()
 
@@ -280,7 +281,7 @@ def test_a_device_that_is_not_there_is_a_usage_error(tiny: DatasetPaths) -> None
     [
         ("plans.json", "plan the data set first with htunet_plan_and_preprocess"),
         ("splits_final.json", "htunet_plan_and_preprocess"),
-        ("tiny/preprocessed.json", "run htunet_plan_and_preprocess"),
+        ("tiny/preprocessed.json", "htunet_plan_and_preprocess -d Dataset903_Tiny --plan tiny"),
     ],
 )
 def test_what_is_not_preprocessed_names_the_next_command(tiny: DatasetPaths, file: str, message: str) -> None:
@@ -371,3 +372,18 @@ def test_a_loss_that_is_no_number_leaves_the_last_whole_checkpoint(
     assert len(checkpoint.load(paths.checkpoint_latest)[1]["progress"]["history"]) == 1
     assert tensors_in(paths.checkpoint_best)
     assert not list(paths.folder.rglob(f"{PART}*"))
+
+
+@pytest.mark.parametrize("change", [{"input_size": (48, 48)}, {"geometry": "letterbox"}, {"crop_border": True}])
+def test_arrays_that_were_made_with_another_plan_are_refused(tiny: DatasetPaths, change: dict[str, Any]) -> None:
+    replan(tiny, **change)
+    with pytest.raises(HtunetError, match="htunet_plan_and_preprocess -d Dataset903_Tiny --plan tiny"):
+        train_tiny()
+    assert not run_of(tiny, "Plain").folder.exists()
+
+
+def test_an_input_size_that_the_method_cannot_take_is_refused_before_a_run_folder_is_made(tiny: DatasetPaths) -> None:
+    replan(tiny, input_size=(36, 36))
+    with pytest.raises(HtunetError, match="multiples of the patch size 8"):
+        train_tiny("TINY_HT")
+    assert not run_of(tiny, "TINY_HT").folder.exists()

@@ -1,0 +1,73 @@
+"""A dataclass from an object of a JSON file, perhaps edited by hand: every key is there, known and of its type."""
+
+import types
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from htunet.errors import HtunetError, did_you_mean
+
+T = TypeVar("T")
+WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
+
+
+def record_from(record_class: type[T], content: object, where: str) -> T:
+    """Build the dataclass; raises HtunetError that begins with ``where`` and names the key, the value and the type.
+
+    JSON's lists become the tuples that the fields ask for. Field types are plain ones, unions, dict, list and tuple.
+    """
+    entry = checked_object(content, where)
+    known = {field.name: field for field in fields(record_class)}  # type: ignore[arg-type]
+    for key in entry:
+        if key not in known:
+            raise HtunetError(f"{where}: the key {key!r} is not known.{did_you_mean(key, known)} Correct or remove it.")
+    needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+    if missing := [name for name in needed if name not in entry]:
+        raise HtunetError(f"{where}: the keys {missing} are missing. Add them, or make the file again.")
+    hints = get_type_hints(record_class)
+    return record_class(**{key: _converted(value, hints[key], f"{where}: {key}") for key, value in entry.items()})
+
+
+def checked_object(content: object, where: str) -> dict[str, Any]:
+    """The content as a dict; raises HtunetError when it is no JSON object."""
+    if not isinstance(content, Mapping):
+        raise HtunetError(f"{where} must be a JSON object {{...}}, got {_short(content)}. Correct it or make it again.")
+    return dict(content)
+
+
+def _converted(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
+    origin, members = get_origin(hint), get_args(hint)
+    if hint is Any or (isinstance(hint, type) and _is_plain(value, hint)):
+        return value
+    if origin is types.UnionType and any(_is_plain(value, member) for member in members):
+        return value
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _converted(item, members[1], f"{where}.{key}") for key, item in value.items()}
+    if origin is list and isinstance(value, list | tuple):
+        return [_converted(item, members[0], where) for item in value]
+    if origin is tuple and isinstance(value, list | tuple) and len(value) == len(members):
+        return tuple(_converted(item, member, where) for item, member in zip(value, members, strict=True))
+    raise HtunetError(f"{where} must be {_words(hint)}, got {_short(value)}. Correct it.")
+
+
+def _is_plain(value: object, kind: type) -> bool:
+    """Whether a value has one of the plain types; true is no number, 1 is a number with a fraction too."""
+    if kind not in WORDS or (isinstance(value, bool) and kind is not bool):
+        return False
+    return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _words(hint: Any) -> str:  # noqa: ANN401
+    origin, members = get_origin(hint), get_args(hint)
+    if origin is types.UnionType:
+        return " or ".join(map(_words, members))
+    if origin is tuple:
+        return f"a list of {len(members)}: {', '.join(map(_words, members))}"
+    if origin in (dict, list):
+        return "an object {...}" if origin is dict else "a list"
+    return WORDS.get(hint, str(hint))
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,66 @@
+"""What a hand-edited JSON object may hold, and how a wrong key or value is named."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from htunet.errors import HtunetError
+from htunet.records import record_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    name: str
+    spoons: int
+    grams: float = 1.0
+    minutes: int | None = None
+    size: tuple[int, int] = (1, 1)
+    parts: dict[str, int] = field(default_factory=dict)
+    steps: list[str] = field(default_factory=list)
+    vegan: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+GOOD = {"name": "soup", "spoons": 3}
+
+
+def test_lists_become_the_tuples_that_the_fields_ask_for_and_whole_numbers_pass_as_numbers() -> None:
+    made = record_from(Recipe, GOOD | {"size": [2, 3], "grams": 5, "minutes": None, "notes": {"a": [1, "b"]}}, "r.json")
+    assert made == Recipe(name="soup", spoons=3, size=(2, 3), grams=5, notes={"a": [1, "b"]})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"spoon": 3}, "r.json: the key 'spoon' is not known. Did you mean 'spoons'?"),
+        ({"spoons": "3"}, "r.json: spoons must be a whole number, got '3'."),
+        ({"spoons": 2.5}, "r.json: spoons must be a whole number, got 2.5."),
+        ({"spoons": True}, "r.json: spoons must be a whole number, got True."),
+        ({"spoons": None}, "r.json: spoons must be a whole number, got None."),
+        ({"grams": "many"}, "r.json: grams must be a number, got 'many'."),
+        ({"minutes": "x"}, "r.json: minutes must be a whole number or null, got 'x'."),
+        ({"size": 224}, "r.json: size must be a list of 2: a whole number, a whole number, got 224."),
+        ({"size": [224]}, "r.json: size must be a list of 2: a whole number, a whole number, got [224]."),
+        ({"size": [1, "b"]}, "r.json: size must be a whole number, got 'b'."),
+        ({"parts": [1]}, "r.json: parts must be an object {...}, got [1]."),
+        ({"parts": {"salt": [1]}}, "r.json: parts.salt must be a whole number, got [1]."),
+        ({"steps": "stir"}, "r.json: steps must be a list, got 'stir'."),
+        ({"vegan": "yes"}, "r.json: vegan must be true or false, got 'yes'."),
+    ],
+)
+def test_a_wrong_key_or_value_is_named_with_what_is_expected(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(HtunetError, match=re.escape(message)):
+        record_from(Recipe, GOOD | change, "r.json")
+
+
+def test_missing_keys_are_named() -> None:
+    with pytest.raises(HtunetError, match=re.escape("r.json: the keys ['spoons'] are missing.")):
+        record_from(Recipe, {"name": "soup"}, "r.json")
+
+
+@pytest.mark.parametrize("content", [None, [], 3, "text"])
+def test_anything_but_an_object_is_refused(content: object) -> None:
+    with pytest.raises(HtunetError, match=r"r\.json must be a JSON object"):
+        record_from(Recipe, content, "r.json")
