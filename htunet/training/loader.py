@@ -1,6 +1,8 @@
 """Batches of training images, in an order that depends on nothing but (seed, epoch)."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -118,10 +120,18 @@ def fixed_batches(
 def _leave_signals_to_the_run(_: int) -> None:
     """A batch system signals all processes at once; a worker that died of it would end the run before it has saved.
 
-    Workers end with the process that reads from them, however that one ends.
+    A worker still ends with the process that reads from it, and when that one ends it.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody can tell who sent a signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_when_the_run_asks, daemon=True).start()
+
+
+def _end_when_the_run_asks() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,9 @@
 """The order of the images depends on the seed and the epoch alone, and on nothing that was done before."""
 
 import itertools
+import multiprocessing
+import signal
+import subprocess
 
 import pytest
 import torch
@@ -93,6 +96,26 @@ def test_the_number_of_workers_changes_no_bit(images: TrainingImages) -> None:
 def test_batches_from_the_middle_are_those_of_the_whole_sequence(images: TrainingImages) -> None:
     assert equal(batches(images, 0, first=4), batches(images, 0)[4:])
     assert equal(batches(images, 2, first=4), batches(images, 0)[4:])
+
+
+def test_an_image_looks_otherwise_in_each_epoch_and_with_each_seed(images: TrainingImages) -> None:
+    first = images[(0, 2)][0]
+    assert (images[(1, 2)][0] != first).any()
+    assert (TrainingImages(images.data, images.augmentation, seed=2)[(0, 2)][0] != first).any()
+    assert (images[(0, 2)][0] == first).all()
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="this system does not tell who sent a signal")
+def test_a_worker_outlives_signals_of_others_so_that_the_run_can_save(images: TrainingImages) -> None:
+    arriving = training_batches(
+        images, RemainingBatches(BatchOrder(list(range(10)), 4, 1), 0, 6, Shard()), 1, pin_memory=False
+    )
+    got = [next(arriving)]
+    for child in multiprocessing.active_children():
+        for number in ("-TERM", "-INT"):
+            subprocess.run(["kill", number, str(child.pid)], check=True)
+    got += list(arriving)
+    assert equal(got, batches(images, 0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
