@@ -114,9 +114,10 @@ def accumulation(batch: int, size: tuple[int, int], hardware: Hardware) -> tuple
 
 
 def workers(hardware: Hardware) -> tuple[int, str]:
-    """Processes that augment beside the training process: one core stays for it."""
+    """Processes that augment while a GPU trains: one core stays for the training process."""
     count = min(MAX_WORKERS, hardware.cores - 1)
-    return count, f"{hardware.cores} cores: one for training, the others (at most {MAX_WORKERS}) prepare images"
+    reason = f"{hardware.cores} cores: one for the GPU's process, the others (at most {MAX_WORKERS}) prepare images"
+    return count, reason + "; training on the CPU itself uses none"
 
 
 def class_weights(counts: Mapping[str, int], known: Mapping[str, int]) -> tuple[dict[str, float], str]:

@@ -188,8 +188,14 @@ class _Session:
             data=data,
             seed=self.settings.seed,
             num_epochs=self.num_epochs,
-            workers=plan.workers if self.settings.workers is None else self.settings.workers,
+            workers=self._workers(),
         )
+
+    def _workers(self) -> int:
+        """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""
+        if self.settings.workers is not None:
+            return self.settings.workers
+        return 0 if self.fabric.device.type == "cpu" else self.plan.workers
 
     def _about(self, split: dict[str, list[str]], preprocessed: PreprocessedDataset) -> dict[str, Any]:
         """settings.json: the identity of the run, and what made it."""

@@ -18,7 +18,7 @@ class TrainSettings:
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     devices: int = setting(1, "number of devices; the batch of the plan is shared among them")
-    workers: int | None = setting(None, "processes that augment images; default: the plan's; 0: none")
+    workers: int | None = setting(None, "processes that augment images; default: the plan's, and none on a CPU")
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "devices"):
