@@ -14,7 +14,8 @@ WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or
 def record_from(record_class: type[T], content: object, where: str) -> T:
     """Build the dataclass; raises HtunetError that begins with ``where`` and names the key, the value and the type.
 
-    JSON's lists become the tuples that the fields ask for. Field types are plain ones, unions, dict, list and tuple.
+    JSON's lists become the tuples that the fields ask for. Field types are plain ones, dict, list,
+    tuple, and any of them or None.
     """
     entry = checked_object(content, where)
     known = {field.name: field for field in fields(record_class)}  # type: ignore[arg-type]
@@ -39,8 +40,13 @@ def _converted(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
     origin, members = get_origin(hint), get_args(hint)
     if hint is Any or (isinstance(hint, type) and _is_plain(value, hint)):
         return value
-    if origin is types.UnionType and any(_is_plain(value, member) for member in members):
-        return value
+    if origin is types.UnionType and value is None and types.NoneType in members:
+        return None
+    if origin is types.UnionType:
+        kind = next(member for member in members if member is not types.NoneType)
+        origin, members = get_origin(kind), get_args(kind)
+        if isinstance(kind, type) and _is_plain(value, kind):
+            return value
     if origin is dict and isinstance(value, Mapping):
         return {key: _converted(item, members[1], f"{where}.{key}") for key, item in value.items()}
     if origin is list and isinstance(value, list | tuple):

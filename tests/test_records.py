@@ -21,14 +21,19 @@ class Recipe:
     steps: list[str] = field(default_factory=list)
     vegan: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
+    oven: dict[str, float] | None = None
 
 
 GOOD = {"name": "soup", "spoons": 3}
 
 
 def test_lists_become_the_tuples_that_the_fields_ask_for_and_whole_numbers_pass_as_numbers() -> None:
-    made = record_from(Recipe, GOOD | {"size": [2, 3], "grams": 5, "minutes": None, "notes": {"a": [1, "b"]}}, "r.json")
-    assert made == Recipe(name="soup", spoons=3, size=(2, 3), grams=5, notes={"a": [1, "b"]})
+    made = record_from(
+        Recipe,
+        GOOD | {"size": [2, 3], "grams": 5, "minutes": None, "oven": {"degrees": 200}, "notes": {"a": [1, "b"]}},
+        "r.json",
+    )
+    assert made == Recipe(name="soup", spoons=3, size=(2, 3), grams=5, notes={"a": [1, "b"]}, oven={"degrees": 200})
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,8 @@ def test_lists_become_the_tuples_that_the_fields_ask_for_and_whole_numbers_pass_
         ({"parts": [1]}, "r.json: parts must be an object {...}, got [1]."),
         ({"parts": {"salt": [1]}}, "r.json: parts.salt must be a whole number, got [1]."),
         ({"steps": "stir"}, "r.json: steps must be a list, got 'stir'."),
+        ({"oven": {"degrees": "hot"}}, "r.json: oven.degrees must be a number, got 'hot'."),
+        ({"oven": 3}, "r.json: oven must be an object {...} or null, got 3."),
         ({"vegan": "yes"}, "r.json: vegan must be true or false, got 'yes'."),
     ],
 )

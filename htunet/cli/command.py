@@ -15,6 +15,7 @@ SYSTEM_ERRORS = {
     errno.EROFS: "The folder is read-only. Point the htunet_* variables at a folder that you may write to.",
     errno.EACCES: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
     errno.EPERM: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
+    errno.EPIPE: "The reader of the output has closed it, as `| head` does. Write the output to a file instead.",
     errno.EEXIST: "A file stands where a folder is needed. Name another folder, or move the file.",
     errno.ENOTDIR: "A file stands where a folder is needed. Point the htunet_* variables at a folder.",
 }

@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.files import read_json, write_json
 from htunet.parallel import available_cores, parallel_map
+from htunet.records import record_from
 
 FORMAT = 1
 WIDE_BORDER = 0.05
@@ -118,14 +119,14 @@ def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
 
 
 def load_fingerprint(path: Path) -> Fingerprint | None:
-    """Read a fingerprint; None where there is none of this format, so that it is taken (again)."""
+    """Read a fingerprint; None where there is none that is whole and of this format, so that it is taken (again)."""
     if not path.exists():
         return None
-    content = read_json(path)
-    known = {item.name for item in fields(Fingerprint)}
-    if not isinstance(content, dict) or content.get("format") != FORMAT or set(content) != known:
+    try:
+        found = record_from(Fingerprint, read_json(path), str(path))
+    except HtunetError:
         return None
-    return Fingerprint(**content)
+    return found if found.format == FORMAT else None
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def batch_size(training_cases: int) -> tuple[int, str]:
         return size, f"the paper's; {training_cases} training images make {steps} steps an epoch"
     return size, (
         f"{training_cases} training images are few: halved from {BATCH} until an epoch has {STEPS_PER_EPOCH} steps, "
-        f"at least {SMALLEST_BATCH} (now {steps} steps)"
+        f"but not below {SMALLEST_BATCH} images (now {steps} steps)"
     )
 
 

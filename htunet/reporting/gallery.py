@@ -97,10 +97,14 @@ def write_gallery(path: Path, items: Sequence[GalleryItem], *, title: str, facts
 
 
 def contact_sheet(items: Sequence[GalleryItem], n: int = TELLING) -> UInt8:
-    """(H, W, 3) picture with one row each for the worst, the median and the best ``n`` cases."""
-    rows = telling(items, n) if len(items) > n else {"All": worst_first(items)}
-    lines = [np.concatenate([_cell(item, name) for item in members], axis=1) for name, members in rows.items()]
-    return np.concatenate(lines)
+    """(H, W, 3) picture: a row each of the ``n`` worst, median and best cases; few cases stand once, worst first."""
+    if len(items) > 3 * n:
+        cells = [_cell(item, f"{name} · {item.case}") for name, row in telling(items, n).items() for item in row]
+    else:
+        cells = [_cell(item, item.case) for item in worst_first(items)]
+    columns = min(n, len(cells))
+    cells += [np.full_like(cells[0], SHEET_COLOUR)] * (-len(cells) % columns)
+    return np.concatenate([np.concatenate(cells[at : at + columns], axis=1) for at in range(0, len(cells), columns)])
 
 
 def write_contact_sheet(path: Path, items: Sequence[GalleryItem]) -> None:
@@ -108,13 +112,13 @@ def write_contact_sheet(path: Path, items: Sequence[GalleryItem]) -> None:
     write_png(path, contact_sheet(items))
 
 
-def _cell(item: GalleryItem, rank: str) -> UInt8:
-    """A square with the picture in its middle and its caption below."""
+def _cell(item: GalleryItem, name: str) -> UInt8:
+    """A square with the picture in its middle, its name and its caption below."""
     cell = Image.new("RGB", (CELL, CELL), SHEET_COLOUR)
     picture = Image.open(io.BytesIO(item.jpeg))
     picture.thumbnail((CELL - GAP, CELL - GAP), Image.Resampling.LANCZOS)
     cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
-    captioned = with_strip(np.asarray(cell), f"{rank} · {item.case}", legend=False)
+    captioned = with_strip(np.asarray(cell), name, legend=False)
     return with_strip(captioned, item.caption, legend=False)
 
 

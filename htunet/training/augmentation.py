@@ -20,6 +20,7 @@ from batchgenerators.transforms.spatial_transforms import MirrorTransform, Spati
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
+from htunet.records import record_from
 from htunet.reproducibility import seeded
 
 LEFT_RIGHT = (1,)
@@ -60,11 +61,8 @@ class AugmentationSettings:
 
     @classmethod
     def from_plan(cls, augmentation: Mapping[str, float]) -> "AugmentationSettings":
-        """Raises HtunetError when the plan has a key that is not known."""
-        try:
-            return cls(**augmentation)
-        except TypeError as error:
-            raise HtunetError(f"The plan's augmentation does not fit ({error}). Correct plans.json.") from None
+        """Raises HtunetError when the plan has a key that is not known, or a value that is no number."""
+        return record_from(cls, augmentation, "plans.json, augmentation")
 
 
 class Augmentation:

@@ -325,3 +325,10 @@ def test_the_hash_changes_with_one_value_a_name_a_shape_or_a_buffer() -> None:
     hashes.append(tensor_hash(module))
     assert len(set(hashes)) == len(hashes)
     assert tensor_hash(module) == hashes[-1]
+
+
+def test_a_file_that_is_no_weights_is_refused_without_advice_to_read_it_unsafely(tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n" + bytes(range(256)) * 20)
+    with pytest.raises(HtunetError, match=r"picture\.png cannot be read as weights") as caught:
+        read_state(tmp_path / "picture.png")
+    assert "weights_only" not in str(caught.value)

@@ -131,3 +131,9 @@ def test_sizes_that_differ_are_an_error_with_both_names(home: Path) -> None:
 def test_no_case_is_an_error(home: Path) -> None:
     with pytest.raises(HtunetError, match="lists no case"):
         take_fingerprint(read_raw(build_raw(0)), "abc")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "null", '{"format": 1}'])
+def test_a_broken_fingerprint_is_taken_again(tmp_path: Path, content: str) -> None:
+    (tmp_path / "fingerprint.json").write_text(content, encoding="utf-8")
+    assert load_fingerprint(tmp_path / "fingerprint.json") is None

@@ -120,3 +120,8 @@ def test_the_sheet_has_three_rows() -> None:
     assert sheet.shape[1] == 4 * 300
     assert sheet.shape[0] % 3 == 0
     assert contact_sheet([item(1, 0.5), item(2, 0.6)], 4).shape[1] == 2 * 300
+
+
+def test_few_cases_stand_once_on_the_sheet() -> None:
+    row = contact_sheet([item(1, 0.5)], 4).shape[0]
+    assert contact_sheet([item(number, number / 20) for number in range(6)], 4).shape[:2] == (2 * row, 4 * 300)

@@ -138,7 +138,7 @@ def test_the_images_that_came_in_are_not_changed(pair: tuple[np.ndarray, np.ndar
 
 
 def test_a_plan_with_an_unknown_key_is_one_clear_error() -> None:
-    with pytest.raises(HtunetError, match=r"rotation_degree'.*Correct plans\.json"):
+    with pytest.raises(HtunetError, match=r"plans\.json, augmentation: .*'rotation_degree' is not known.*degrees'"):
         AugmentationSettings.from_plan({"rotation_degree": 3.0})
 
 
