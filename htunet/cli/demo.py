@@ -42,10 +42,11 @@ def _demo(options: argparse.Namespace) -> None:
     weights = _weights_to_be_had()
     epochs = ["--num_epochs", str(options.num_epochs)] if options.num_epochs else []
     _command("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
-    test_images = dataset.raw / "imagesTr"
-    _command("evaluate", DATASET, METHOD)
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
-    _predict_a_few(run, test_images, home / "predicted")
+    if not run.finished_json.exists():
+        raise HtunetError("the training was stopped. The same command continues it.")
+    _command("evaluate", DATASET, METHOD)
+    _predict_a_few(run, dataset.raw / "imagesTr", home / "predicted")
     _say_the_end(run, weights, time.perf_counter() - started)
 
 
