@@ -129,7 +129,7 @@ def _benign(rng: np.random.Generator, area_mm2: float) -> Lesion:
     posterior_odds = [0.95, 0.0, 0.05] if pattern == CYST else [0.6, 0.08, 0.32]
     posterior = str(rng.choice([ENHANCEMENT, SHADOW, NO_POSTERIOR], p=posterior_odds))
     strength = rng.uniform(4, 10) if pattern == CYST else rng.uniform(2.5, 7)
-    contrast = {CYST: (24, 38), HYPOECHOIC: (16, 30), ISOECHOIC: (7, 11), HETEROGENEOUS: (12, 22)}[pattern]
+    contrast = {CYST: (24, 38), HYPOECHOIC: (16, 30), ISOECHOIC: (9, 13), HETEROGENEOUS: (12, 22)}[pattern]
     has_capsule = pattern == ISOECHOIC or rng.random() < 0.45
     return Lesion(
         class_name=BENIGN,
@@ -157,7 +157,7 @@ def _malignant(rng: np.random.Generator, area_mm2: float) -> Lesion:
     aspect = rng.uniform(1.05, 1.6) if tall else rng.uniform(0.6, 0.98)
     posterior = str(rng.choice([SHADOW, NO_POSTERIOR, ENHANCEMENT], p=[0.66, 0.24, 0.1]))
     strength = rng.uniform(5, 17) if posterior == SHADOW else rng.uniform(2, 6)
-    contrast = {HETEROGENEOUS: (11, 22), HYPOECHOIC: (14, 25), ISOECHOIC: (7, 11)}[pattern]
+    contrast = {HETEROGENEOUS: (11, 22), HYPOECHOIC: (14, 25), ISOECHOIC: (9, 13)}[pattern]
     return Lesion(
         class_name=MALIGNANT,
         outline=_outline(rng, area_mm2, aspect, tilt=rng.normal(0, 0.2), radius=_radius(rng, shape, margin)),
