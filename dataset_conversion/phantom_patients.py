@@ -127,7 +127,7 @@ def _draw_field(rng: np.random.Generator) -> tuple[BeamGrid, Screen]:
 
 
 def _draw_lesions(rng: np.random.Generator, class_name: str, grid: BeamGrid, picture_mm2: float) -> tuple[Lesion, ...]:
-    """None, one, or seldom two lesions, placed in the field; areas are 3..24 per cent of it, more than most of BUSI's."""
+    """None, one, or seldom two lesions, placed in the field; areas are 3..24 %, more than most of BUSI's."""
     if class_name == NORMAL:
         return ()
     low, high = (0.03, 0.18) if class_name == BENIGN else (0.05, 0.24)

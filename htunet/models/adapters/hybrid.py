@@ -123,9 +123,10 @@ class HybridAdapter(Adapter):
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         hidden_BTR = self.project_down(tokens_BTD)
-        grid_BRHW = hidden_BTR[:, 1:].transpose(1, 2).unflatten(2, grid_hw)
+        class_B1R, patches_BTR = hidden_BTR.split([1, hidden_BTR.shape[1] - 1], dim=1)
+        grid_BRHW = patches_BTR.transpose(1, 2).unflatten(2, grid_hw)
         spatial_BTR = self.spatial(grid_BRHW).flatten(2).transpose(1, 2)
-        activated_BTR = F.gelu(torch.cat([hidden_BTR[:, :1], spatial_BTR], dim=1))
+        activated_BTR = F.gelu(torch.cat([class_B1R, spatial_BTR], dim=1))
         return tokens_BTD + self.up(self.dropout(activated_BTR))
 
     def project_down(self, tokens_BTD: Tensor) -> Tensor:

@@ -24,5 +24,6 @@ class FeatureAggregation(nn.Module):
     def forward(self, levels_BTD: Sequence[Tensor], grid_hw: tuple[int, int]) -> Tensor:
         """One (B, T, D) a level, class token first (not used) -> (B, M, H, W)."""
         pairs = zip(levels_BTD, self.reduce, self.refine, strict=True)
-        summed_BTM = sum(refine(reduce(tokens_BTD[:, 1:])) for tokens_BTD, reduce, refine in pairs)
+        # the class token goes last: without it the tokens would have to be copied before each product
+        summed_BTM = sum(refine(reduce(tokens_BTD)) for tokens_BTD, reduce, refine in pairs)[:, 1:]
         return summed_BTM.transpose(1, 2).unflatten(2, grid_hw)
