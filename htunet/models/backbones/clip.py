@@ -3,6 +3,8 @@
 Source: Radford et al. 2021, arXiv:2103.00020. Dimension key: B batch, C channels, H W pixels, T tokens, D width.
 """
 
+from typing import Any
+
 import torch
 from open_clip import get_model_config
 from open_clip.transformer import VisionTransformer
@@ -14,14 +16,26 @@ from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
 OPENAI_STATISTICS = InputStatistics(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
 
 
-class QuickGELU(nn.Module):
-    """``x * sigmoid(1.702 x)``, written as ``silu(1.702 x) / 1.702``: equal, and one tensor is kept for the gradient.
+class _QuickGELU(torch.autograd.Function):
+    """``y = silu(z) / 1.702`` with ``z = 1.702 x``, so dy/dx = silu'(z): the factors cancel in the gradient."""
 
-    The input is overwritten: in a block it is the output of a linear layer, which nobody else reads.
-    """
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
+        z = 1.702 * x
+        ctx.save_for_backward(z)
+        return F.silu(z).mul_(1 / 1.702)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
+        (z,) = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradient, z)
+
+
+class QuickGELU(nn.Module):
+    """``x * sigmoid(1.702 x)``; one tensor is kept for the gradient, where the plain product keeps two."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.silu(x.mul_(1.702)).mul_(1 / 1.702)
+        return _QuickGELU.apply(x)
 
 
 class SelfAttention(nn.Module):
