@@ -61,7 +61,7 @@ class UNet(Network):
             UpStep(before, after) for before, after in zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True)
         )
         self.classify = nn.Conv2d(WIDTHS[0], num_labels, 3, padding=1)
-        self.to(memory_format=torch.channels_last)  # a third faster on a CPU, measured
+        self.to(memory_format=torch.channels_last)  # a quarter to a third faster on a CPU, measured
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) values 0..255 -> (B, K, H, W) scores before the softmax, fp32."""
