@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,7 +15,7 @@ from dataset_conversion.source import Layout, open_source
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
 from htunet.data.raw import TRAIN, Case, DatasetInfo, LeftOut, write_raw_index
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, whole_folder
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
@@ -54,6 +54,14 @@ class Options:
     workers: int | None = None
     """Processes; None: as many as pay off."""
 
+    def chosen(self) -> set[str]:
+        """Names of the options that differ from their defaults."""
+        return {one.name for one in fields(self) if getattr(self, one.name) != one.default}
+
+
+GENERAL = frozenset({"name", "fit_masks", "workers"})
+"""Options that every converter honours; the others are named in ``Converter.takes``."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport:
@@ -91,6 +99,8 @@ class Converter:
     layout: Layout
     run: Callable[[Path, Facts, Options], ConversionReport]
     """Converts the folder that ``layout`` found."""
+    takes: frozenset[str] = frozenset()
+    """Names of the options beyond ``GENERAL`` that it honours."""
 
 
 CONVERTERS: Registry[Converter] = Registry("data set to convert")
@@ -99,10 +109,14 @@ CONVERTERS: Registry[Converter] = Registry("data set to convert")
 def convert(name: str, source: Path, options: Options) -> ConversionReport:
     """Convert what the user downloaded to the raw folder of data set ``name`` (short, such as ``BUSI``).
 
-    Raises UsageError for an unknown name, a wrong full name or a missing source, HtunetError for everything that is
-    wrong with the files as a whole. On any error the raw folder stays as it was.
+    Raises UsageError for an unknown name, a wrong full name, an option that the data set has no use for, or a missing
+    source, HtunetError for everything that is wrong with the files as a whole. On any error the raw folder stays as it
+    was.
     """
     converter = CONVERTERS[name]
+    for option in sorted(options.chosen() - GENERAL - converter.takes):
+        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].takes]
+        raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
     facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
     DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
     with open_source(source, converter.layout) as folder:
