@@ -1,6 +1,6 @@
 """The little that the rest of htunet knows about a frozen image encoder.
 
-Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width.
+Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, E embedding.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,18 @@ class Backbone(nn.Module):
     width: int
     patch_size: int
     statistics: InputStatistics
-    blocks: nn.ModuleList
+    blocks: nn.ModuleList | nn.Sequential
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
         """Normalised images -> class token first and patch tokens, with positions added, (B, T, D)."""
         raise NotImplementedError
+
+    def project(self, tokens_BTD: Tensor) -> Tensor:
+        """Tokens after the last block -> (B, E), the image's embedding beside texts, not of unit length.
+
+        Raises NotImplementedError for a backbone that was trained without texts.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no embedding that texts could be compared with.")
 
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Patches in each direction; raises ValueError when the image does not divide into whole patches."""
