@@ -11,7 +11,7 @@ from open_clip import create_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.models.network import SegmentationNetwork
+from htunet.models.network import EncoderNetwork
 
 
 class LiteralHT(nn.Module):
@@ -69,7 +69,7 @@ class LiteralNetwork(nn.Module):
         return self.classify(F.interpolate(grid, size=(224, 224), mode="bilinear", align_corners=False))
 
     @classmethod
-    def from_network(cls, network: SegmentationNetwork) -> "LiteralNetwork":
+    def from_network(cls, network: EncoderNetwork) -> "LiteralNetwork":
         """A literal twin with the same weights."""
         twin = cls(network.head.classify.out_channels)
         twin.clip.visual.load_state_dict(network.encoder.backbone.vit.state_dict())

@@ -42,7 +42,9 @@ class Predictor:
         plan = plan_from(settings.get("plan_content"), f"{run.settings_json}, plan_content")
         network, record = build_network(
             run.method,
+            task=settings["task"],
             num_labels=len(plan.labels),
+            num_classes=len(plan.classes),
             seed=run.seed,
             weights=weights or settings["weights_argument"],
             adapter_settings=plan.adapter,

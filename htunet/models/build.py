@@ -3,12 +3,13 @@
 Methods are written BACKBONE or BACKBONE_ADAPTER (``CLIP``, ``CLIP_HT``), or name a network of its own (``UNet``).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.models.adapters import ADAPTERS
@@ -16,8 +17,11 @@ from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.aggregation import FeatureAggregation
+from htunet.models.heads.both import BothHeads
+from htunet.models.heads.classification import ClassificationHead
 from htunet.models.heads.segmentation import SegmentationHead
-from htunet.models.network import Network, SegmentationNetwork
+from htunet.models.network import EncoderNetwork, Network
+from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
 from htunet.models.unet import UNet
 from htunet.models.weights import NONE, PRETRAINED, RANDOM, WeightsRecord, build_backbone
 from htunet.registry import Registry
@@ -26,8 +30,20 @@ from htunet.reproducibility import derived_seed
 TAPS = (3, 6, 9)
 FEATURES = 512
 
-STANDALONE: Registry[Callable[[int], Network]] = Registry("network")
-STANDALONE.register("UNet")(UNet)
+
+@dataclass(frozen=True, kw_only=True)
+class Standalone:
+    """A network of its own: not a frozen backbone with our adapters and heads."""
+
+    tasks: tuple[str, ...]
+    make: Callable[[Outputs], Network]
+    """All weights drawn from torch's generator."""
+    load: Callable[[Network, str], WeightsRecord] | None = None
+    """Gives a network the weights of ``pretrained``, ``random`` or a file; None where nothing but the seed counts."""
+
+
+STANDALONE: Registry[Standalone] = Registry("network")
+STANDALONE.register("UNet")(Standalone(tasks=(SEGMENTATION,), make=lambda outputs: UNet(outputs.num_labels)))
 
 
 @dataclass(frozen=True)
@@ -56,46 +72,78 @@ def parse_method(name: str) -> Method:
     return Method(name, backbone, adapter or None)
 
 
+def tasks_of(method: str) -> tuple[str, ...]:
+    """The tasks that a method can do; UsageError for an unknown method."""
+    parsed = parse_method(method)
+    return TASKS if parsed.backbone else STANDALONE[method].tasks
+
+
+def check_task(method: str, task: str) -> None:
+    """Raise UsageError for an unknown method or task, and for a task that the method cannot do."""
+    possible = tasks_of(method)
+    if task not in TASKS:
+        raise UsageError(f"No task is called {task!r}; known: {', '.join(TASKS)}." + did_you_mean(task, TASKS))
+    if task not in possible:
+        able = ", ".join(name for name in method_names() if task in tasks_of(name))
+        raise UsageError(f"{method} does {' and '.join(possible)}, not {task!r}. Methods that do: {able}.")
+
+
 def build_network(
-    method: str, *, num_labels: int, seed: int, weights: str, adapter_settings: Mapping[str, Any] | None = None
+    method: str,
+    *,
+    task: str = SEGMENTATION,
+    num_labels: int,
+    num_classes: int = 0,
+    seed: int,
+    weights: str,
+    adapter_settings: Mapping[str, Any] | None = None,
+    prompts: Sequence[str] = (),
 ) -> tuple[Network, WeightsRecord]:
-    """The segmentation network of a method: trainable parts initialised from ``seed``, frozen ones from ``weights``.
+    """The network of a method for a task: trainable parts initialised from ``seed``, frozen ones from ``weights``.
+
+    It gives (B, K, H, W) scores for ``seg``, (B, N) for ``cls``, and a dict with both for ``seg+cls``.
 
     Args:
         method: A name from ``method_names``.
-        num_labels: Mask values, background included.
+        task: ``seg``, ``cls`` or ``seg+cls``.
+        num_labels: Mask values K, background included.
+        num_classes: Classes N of an image; not used for ``seg``.
         seed: Of the run; equal seeds give equal trainable weights.
         weights: ``pretrained``, ``random``, or the path of a file.
         adapter_settings: What differs from the adapter's defaults.
+        prompts: For each label but the background, what to find; only CLIPSeg reads them.
 
     Raises:
-        UsageError: An unknown method or adapter setting, or a weights file for a method without frozen weights.
-        HtunetError: Weights that cannot be had or do not fit.
+        UsageError: An unknown method, task or adapter setting, a task that the method cannot do, or a weights file for
+            a method without published weights.
+        HtunetError: Weights that cannot be had or do not fit; fewer than two classes to tell apart.
     """
+    check_task(method, task)
+    if task != SEGMENTATION and num_classes < 2:
+        raise HtunetError(f"The task {task!r} needs images of at least two classes, got {num_classes}.")
+    outputs = Outputs(task=task, num_labels=num_labels, num_classes=num_classes, prompts=tuple(prompts))
     parsed = parse_method(method)
     if parsed.backbone is None:
-        if weights not in (PRETRAINED, RANDOM):
-            raise UsageError(
-                f"{method} has no frozen weights, so that --weights {weights} would do nothing. Leave it out."
-            )
-        with _seeded(seed):
-            return STANDALONE[method](num_labels), WeightsRecord(source=NONE)
+        return _build_standalone(method, outputs, seed, weights)
     backbone, record = build_backbone(parsed.backbone, weights)
     with _seeded(seed):
-        return _assemble(backbone, parsed.adapter, num_labels, adapter_settings or {}), record
+        return _assemble(backbone, parsed.adapter, outputs, adapter_settings or {}), record
 
 
-def check_input_size(method: str, image_hw: tuple[int, int], adapter_settings: Mapping[str, Any] | None = None) -> None:
+def check_input_size(
+    method: str,
+    image_hw: tuple[int, int],
+    *,
+    task: str = SEGMENTATION,
+    adapter_settings: Mapping[str, Any] | None = None,
+) -> None:
     """Raise HtunetError when a method cannot take images of this (height, width), before weights are looked for.
 
-    The network is put together without memory for its weights; UsageError for impossible adapter settings.
+    The network is put together without memory for its weights; UsageError for a task that the method cannot do and
+    for impossible adapter settings.
     """
-    parsed = parse_method(method)
-    with _seeded(0), torch.device("meta"):
-        if parsed.backbone is None:
-            network = STANDALONE[method](2)
-        else:
-            network = _assemble(BACKBONES[parsed.backbone](), parsed.adapter, 2, adapter_settings or {})
+    check_task(method, task)
+    network = _sketch(method, Outputs(task=task), adapter_settings or {})
     try:
         network.check_input(image_hw)
     except ValueError as error:
@@ -105,12 +153,40 @@ def check_input_size(method: str, image_hw: tuple[int, int], adapter_settings: M
         ) from None
 
 
-def _assemble(backbone: Backbone, adapter_name: str | None, num_labels: int, settings: Mapping[str, Any]) -> Network:
+def _sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
+    """The network without memory for its weights."""
+    parsed = parse_method(method)
+    with _seeded(0), torch.device("meta"):
+        if parsed.backbone is None:
+            return STANDALONE[method].make(outputs)
+        return _assemble(BACKBONES[parsed.backbone](), parsed.adapter, outputs, settings)
+
+
+def _build_standalone(method: str, outputs: Outputs, seed: int, weights: str) -> tuple[Network, WeightsRecord]:
+    entry = STANDALONE[method]
+    if entry.load is None and weights not in (PRETRAINED, RANDOM):
+        raise UsageError(
+            f"{method} has no published weights, so that --weights {weights} would do nothing. Leave it out."
+        )
+    with _seeded(seed):
+        network = entry.make(outputs)
+        return network, entry.load(network, weights) if entry.load else WeightsRecord(source=NONE)
+
+
+def _assemble(backbone: Backbone, adapter_name: str | None, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
     adapter = ADAPTERS[adapter_name] if adapter_name else None
     make_adapter = (lambda: adapter(backbone.width, settings)) if adapter else None
     encoder = AdaptedEncoder(backbone, make_adapter, TAPS)
     aggregation = FeatureAggregation(len(TAPS), backbone.width, FEATURES)
-    return SegmentationNetwork(encoder, aggregation, SegmentationHead(FEATURES, num_labels))
+    return EncoderNetwork(encoder, aggregation, _head(outputs))
+
+
+def _head(outputs: Outputs) -> nn.Module:
+    if outputs.task == SEGMENTATION:
+        return SegmentationHead(FEATURES, outputs.num_labels)
+    if outputs.task == CLASSIFICATION:
+        return ClassificationHead(FEATURES, outputs.num_classes)
+    return BothHeads(SegmentationHead(FEATURES, outputs.num_labels), ClassificationHead(FEATURES, outputs.num_classes))
 
 
 @contextmanager

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.aggregation import FeatureAggregation
-from htunet.models.heads.segmentation import SegmentationHead
+
+Scores = Tensor | dict[str, Tensor]
+"""Of one task, or of each task by its name; before the softmax, in fp32."""
 
 
 class Normalisation(nn.Module):
@@ -68,18 +70,18 @@ class Network(nn.Module):
         """Raise ValueError that says the rule when images of this (height, width) cannot be taken; any can here."""
 
 
-class SegmentationNetwork(Network):
-    """A frozen encoder with adapters, aggregation over its levels, and the segmentation head."""
+class EncoderNetwork(Network):
+    """A frozen encoder with adapters, aggregation over its levels, and the head of a task."""
 
-    def __init__(self, encoder: AdaptedEncoder, aggregation: FeatureAggregation, head: SegmentationHead) -> None:
+    def __init__(self, encoder: AdaptedEncoder, aggregation: FeatureAggregation, head: nn.Module) -> None:
         super().__init__()
         self.normalise = Normalisation(encoder.backbone.statistics)
         self.encoder = encoder
         self.aggregation = aggregation
         self.head = head
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) values 0..255 -> (B, K, H, W) scores before the softmax, fp32."""
+    def forward(self, images_BCHW: Tensor) -> Scores:
+        """(B, 1 or 3, H, W) values 0..255 -> what the head makes of the features and the size of the image."""
         image_hw = (images_BCHW.shape[-2], images_BCHW.shape[-1])
         levels_BTD = self.encoder(self.normalise(images_BCHW))
         features_BMHW = self.aggregation(levels_BTD, self.encoder.backbone.grid_hw(image_hw))

@@ -68,7 +68,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     split = _read_split(paths.splits_json, fold)
-    check_input_size(method, plan.input_size, plan.adapter)
+    check_input_size(method, plan.input_size, task=settings.task, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name))
     check_arrays(preprocessed.folder, plan)
     rows = {part: preprocessed.rows(split[part]) for part in ("train", "val")}
@@ -109,7 +109,9 @@ class _Session:
         self.precision = resolve_precision(settings.precision, fabric.device.type)
         self.network, self.weights = build_network(
             run.method,
+            task=settings.task,
             num_labels=len(plan.labels),
+            num_classes=len(plan.classes),
             seed=settings.seed,
             weights=settings.weights,
             adapter_settings=plan.adapter,

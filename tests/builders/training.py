@@ -123,7 +123,8 @@ class TinyBackbone(Backbone):
 def register_tiny_methods() -> None:
     """Make ``Plain``, ``TINY`` and ``TINY_HT`` known as methods; twice does no harm."""
     if "Plain" not in build.STANDALONE:
-        build.STANDALONE.register("Plain")(Plain)
+        plain = build.Standalone(tasks=("seg",), make=lambda outputs: Plain(outputs.num_labels))
+        build.STANDALONE.register("Plain")(plain)
         BACKBONES.register("TINY")(TinyBackbone)
 
 

@@ -91,5 +91,5 @@ def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: s
 
 
 def test_a_weights_file_for_a_method_without_frozen_weights_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"UNet has no frozen weights.*some\.pt"):
+    with pytest.raises(UsageError, match=r"UNet has no published weights.*some\.pt"):
         built("UNet", weights="some.pt")

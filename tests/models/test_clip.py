@@ -13,7 +13,7 @@ from torch import Tensor
 from htunet.models.backbones.clip import ClipVision
 from htunet.models.build import TAPS
 from htunet.models.encoder import AdaptedEncoder
-from htunet.models.network import SegmentationNetwork
+from htunet.models.network import EncoderNetwork
 
 
 def their_tower(architecture: str, image_size: int | None = None) -> VisionTransformer:
@@ -47,7 +47,7 @@ def assert_levels_equal(backbone: ClipVision, tower: VisionTransformer, images: 
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_the_tower_of_real_size_equals_open_clips(clip_ht: SegmentationNetwork) -> None:
+def test_the_tower_of_real_size_equals_open_clips(clip_ht: EncoderNetwork) -> None:
     backbone = clip_ht.encoder.backbone
     assert isinstance(backbone, ClipVision)
     assert_levels_equal(backbone, their_tower("ViT-B-16-quickgelu"), pictures(1, 3, 224, 224))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.literal import LiteralHT, LiteralNetwork, _literal_names
 from htunet.models.adapters import ADAPTERS, Adapter
-from htunet.models.network import SegmentationNetwork
+from htunet.models.network import EncoderNetwork
 
 WIDTH = 32
 GRIDS = [(14, 14), (5, 9), (9, 4), (1, 6), (2, 2)]
@@ -86,7 +86,7 @@ def test_dropout_zeroes_a_tenth_of_the_activated_values() -> None:
     assert 0.09 < zeroed < 0.11
 
 
-def test_the_whole_network_equals_the_equations(clip_ht: SegmentationNetwork) -> None:
+def test_the_whole_network_equals_the_equations(clip_ht: EncoderNetwork) -> None:
     images = torch.randint(0, 256, (2, 3, 224, 224), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     images[1, :, :, :112] = 0
     mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
@@ -100,12 +100,12 @@ def test_the_whole_network_equals_the_equations(clip_ht: SegmentationNetwork) ->
     assert_equal(scores, expected, "the scores")
 
 
-def trained(network: SegmentationNetwork) -> dict[str, int]:
+def trained(network: EncoderNetwork) -> dict[str, int]:
     modules = network.trainable_modules()
     return {name: sum(parameter.numel() for parameter in module.parameters()) for name, module in modules}
 
 
-def test_the_trainable_parameters_are_those_of_the_paper(clip_ht: SegmentationNetwork) -> None:
+def test_the_trainable_parameters_are_those_of_the_paper(clip_ht: EncoderNetwork) -> None:
     """The paper prints 2,762,244 for the heads of a CLIP and 4,118,568 with the adapters.
 
     Both also count the 512 * 2 + 2 = 1,026 weights of a classification layer that segmentation never uses.
