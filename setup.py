@@ -64,6 +64,7 @@ setup(
         "huggingface_hub>=0.25",
         "tensorboard>=2.16",
         "filelock>=3.12",
+        "defusedxml>=0.7.1",
         "psutil>=5.9",
         "tqdm>=4.66",
     ],

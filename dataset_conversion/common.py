@@ -143,6 +143,8 @@ class Written:
     empty: bool
     masks: int = 1
     fitted: bool = False
+    remarks: tuple[str, ...] = ()
+    """What a user should know of it; the report names the cases of each remark."""
 
 
 def convert_images(
@@ -152,11 +154,13 @@ def convert_images(
     write: Callable[[Job, Path], Sequence[Written | LeftOut]],
     *,
     workers: int | None = None,
+    finish: Callable[[Path, Sequence[Case]], Sequence[str]] | None = None,
 ) -> ConversionReport:
     """Run ``write(job, raw folder)`` for all jobs, in processes where that pays off, and finish the raw folder.
 
-    ``write`` is a module's own function (it is sent to other processes) and gives what became of each image. The raw
-    folder is replaced when everything has been written, and stays as it was on any error.
+    ``write`` is a module's own function (it is sent to other processes) and gives what became of each image.
+    ``finish(raw folder, cases)`` adds what else the data set defines and gives notes for the report. The raw folder is
+    replaced when everything has been written, and stays as it was on any error.
     """
     paths = DatasetPaths(facts.dataset)
     lock = paths.raw.with_name(f".lock-{paths.name}")
@@ -171,6 +175,7 @@ def convert_images(
         pairs = find_duplicates([one.signature for one in written])
         cases = with_groups([one.case for one in written], pairs)
         write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, left_out)
+        finishing_notes = finish(folder, cases) if finish else ()
     return ConversionReport(
         dataset=paths.name,
         source=source,
@@ -185,7 +190,7 @@ def convert_images(
         differences=tuple(_differences(facts, collected.found)),
         duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
         contradictions=_contradictions(cases, pairs),
-        notes=(*collected.notes, *_torn_notes(cases, pairs)),
+        notes=(*collected.notes, *finishing_notes, *_remark_notes(written), *_torn_notes(cases, pairs)),
     )
 
 
@@ -221,6 +226,19 @@ def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[C
             if not cases[position].group:
                 grouped[position] = replace(cases[position], group=name)
     return grouped
+
+
+def _remark_notes(written: Sequence[Written]) -> list[str]:
+    """One line for each remark, with the number and the first of its cases."""
+    ids: dict[str, list[str]] = {}
+    for one in written:
+        for remark in one.remarks:
+            ids.setdefault(remark, []).append(one.case.id)
+    return [
+        f"{remark}: {len(cases)} case{'s' if len(cases) > 1 else ''}, {', '.join(cases[:5])}"
+        + (", ..." if len(cases) > 5 else "")
+        for remark, cases in ids.items()
+    ]
 
 
 def _torn_notes(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[str]:

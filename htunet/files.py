@@ -93,7 +93,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
-    except ValueError as error:  # not JSON, not UTF-8, or a NaN
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
         raise HtunetError(f"The file {path} is not valid JSON ({error}). Make it again or repair it.") from None
 
 

@@ -1,0 +1,253 @@
+"""DDTI, thyroid nodules, in both forms that are passed around.
+
+XML form, the original: one flat folder with ``12.xml`` for a case and ``12_1.jpg``, ``12_2.jpg`` for its images; the
+outlines of the nodules stand in the XML. PNG form, 637 images: ``1_or_data/image/0000.PNG`` with ``mask/0000.PNG``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dataset_conversion.common import (
+    CONVERTERS,
+    Collected,
+    ConversionReport,
+    Converter,
+    Facts,
+    ImageWithMasks,
+    Options,
+    Written,
+    convert_images,
+    write_case,
+    write_image_with_masks,
+)
+from dataset_conversion.ddti_xml import Mark, Point, XmlCase, read_case
+from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image, leave, source_of
+from dataset_conversion.source import Layout
+from htunet.data.image_io import READABLE, UInt8, read_image
+from htunet.data.raw import Case, LeftOut
+from htunet.errors import HtunetError
+
+CLASSES = {"benign": 0, "malignant": 1}
+CLASS_OF_TIRADS = {
+    "2": "benign",
+    "3": "benign",
+    "4a": "malignant",
+    "4b": "malignant",
+    "4c": "malignant",
+    "5": "malignant",
+}
+"""The usual division of DDTI's TI-RADS categories; biopsies are not part of the data set."""
+XML_FORM, PNG_FORM = "images in the XML form", "images in the PNG form"
+VIEW = re.compile(r"([0-9]{1,9})_([0-9]{1,9})")
+FORGED = "category.csv"
+FORGED_REASON = "the data set's own readme calls it forged; it is never used"
+PART_FOLDERS = ("trainval", "test")
+"""Folders ``image`` and ``mask`` below these are TN3K's."""
+
+DDTI = Facts(
+    dataset="Dataset504_DDTI",
+    title="Ultrasound images of thyroid nodules with nodule masks",
+    licence="not stated with the files; ask the authors before any use beyond research",
+    home="http://cimalab.unal.edu.co/applications/thyroid/",
+    citation=(
+        "Pedraza L, Vargas C, Narvaez F, Duran O, Munoz E, Romero E: An open access thyroid ultrasound image database. "
+        "Proc. SPIE 9287, 92870W (2015). https://doi.org/10.1117/12.2073532"
+    ),
+    download=(
+        "the 637 images of the paper: DDTI.zip (also inside 'Thyroid Dataset.zip') with 1_or_data/image/ and mask/; "
+        "or the original: a folder or zip of files 12.xml, 12_1.jpg"
+    ),
+    expected={PNG_FORM: 637, XML_FORM: 480},
+    split_rule="8:1:1",
+)
+
+
+def form_of(folder: Path) -> str | None:
+    """``XML_FORM`` or ``PNG_FORM`` where ``folder`` itself holds that form, else None."""
+    names = [path.name for path in folder.iterdir()]
+    if any(_is_xml(name) for name in names) and any(_is_view(name) for name in names):
+        return XML_FORM
+    images, masks = (_subfolder(folder, name) for name in ("image", "mask"))
+    if images and masks and folder.name.lower() not in PART_FOLDERS and any(map(is_numbered_image, images.iterdir())):
+        return PNG_FORM
+    return None
+
+
+LAYOUT = Layout(
+    looked_for="a folder with image/ and mask/ of files 0000.PNG, or a folder of files 12.xml and 12_1.jpg",
+    is_here=lambda folder: form_of(folder) is not None,
+    member=re.compile(r"(^|/)(image/[0-9]+\.png|[0-9]+\.xml)$", re.IGNORECASE),
+)
+
+
+def convert_ddti(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+    """Convert ``folder`` in the form that it has; raises HtunetError as ``convert_images``."""
+    form = form_of(folder)
+    if form is None:
+        raise ValueError(f"{folder} holds no DDTI; LAYOUT finds the folder that does.")
+    facts = replace(facts, expected={form: facts.expected[form]})
+    if form == PNG_FORM:
+        pairs = collect_png(folder, fit_masks=options.fit_masks)
+        return convert_images(folder, facts, pairs, write_image_with_masks, workers=options.workers)
+    cases = collect_xml(folder)
+    return convert_images(folder, replace(facts, classes=CLASSES), cases, write_views, workers=options.workers)
+
+
+CONVERTERS.register("DDTI")(Converter(facts=DDTI, layout=LAYOUT, run=convert_ddti))
+
+
+def collect_png(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:
+    """The pairs of the PNG form in the order of their numbers. They have no class: ``category.csv`` is forged."""
+    images, masks = _subfolder(folder, "image"), _subfolder(folder, "mask")
+    pairs = collect_numbered(
+        folder,
+        images,
+        masks,
+        case_of=lambda number, source: Case(id=f"image_{number:04d}", source=source),
+        fit_masks=fit_masks,
+    )
+    strays = [path for path in sorted(folder.iterdir()) if path not in (images, masks)]
+    left_out = [leave(folder, path, *([FORGED_REASON] if path.name == FORGED else [])) for path in strays]
+    notes = ["the PNG form names no case or patient: images of one patient may lie on both sides of a split"]
+    if any((place / FORGED).exists() for place in (folder, folder.parent)):
+        notes.append(f"{FORGED} was not read: {FORGED_REASON}")
+    found = {PNG_FORM: len(pairs.numbers)}
+    return Collected(jobs=pairs.jobs, found=found, left_out=[*left_out, *pairs.left_out], notes=notes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseFiles:
+    """The files of one case of the XML form."""
+
+    base: Path
+    number: int
+    xml: Path | None = None
+    views: Mapping[int, Path] = field(default_factory=dict)
+    """Image number to image."""
+
+
+def collect_xml(folder: Path) -> Collected[CaseFiles]:
+    """The cases of the XML form in the order of their numbers, and every other file."""
+    xml_of: dict[int, Path] = {}
+    views_of: dict[int, dict[int, Path]] = {}
+    left_out = []
+    for path in sorted(folder.iterdir()):
+        if _is_xml(path.name) and path.is_file():
+            first = xml_of.setdefault(int(path.stem), path)
+        elif _is_view(path.name) and path.is_file():
+            number, view = map(int, path.stem.split("_"))
+            first = views_of.setdefault(number, {}).setdefault(view, path)
+        else:
+            left_out.append(leave(folder, path))
+            continue
+        if first is not path:
+            left_out.append(leave(folder, path, f"a second file with the same number, beside {first.name}"))
+    jobs = [
+        CaseFiles(base=folder, number=number, xml=xml_of.get(number), views=views_of.get(number, {}))
+        for number in sorted({*xml_of, *views_of})
+    ]
+    return Collected(jobs=jobs, found={XML_FORM: sum(map(len, views_of.values()))}, left_out=left_out)
+
+
+def write_views(job: CaseFiles, folder: Path) -> list[Written | LeftOut]:
+    """Write the images of one case that have an outline; name every other one, and every mark without use."""
+    if job.xml is None:
+        return [leave(job.base, path, f"an image without its {job.number}.xml") for path in job.views.values()]
+    try:
+        content = read_case(job.xml)
+    except HtunetError as error:
+        reason = _without_folder(job, error)
+        images = [leave(job.base, path, f"{job.xml.name} cannot be used") for path in job.views.values()]
+        return [leave(job.base, job.xml, reason), *images]
+    outcomes: list[Written | LeftOut] = list(_unusable_marks(job, content))
+    for view, path in sorted(job.views.items()):
+        outlines = [outline for mark in content.marks if mark.view == view for outline in mark.outlines]
+        outcomes.append(_write_view(job, content, view, path, outlines, folder))
+    return outcomes
+
+
+def draw_outlines(outlines: list[tuple[Point, ...]], shape: tuple[int, int]) -> tuple[UInt8, int, int]:
+    """(H, W) with 1 inside or on an outline; how many outlines were cut at the image's edge, and how many lie outside.
+
+    Points are rounded to whole pixels. Those beyond the image move to its edge; an outline without a point inside is
+    not drawn.
+    """
+    height, width = shape
+    canvas = Image.new("L", (width, height))
+    moved = outside = 0
+    for outline in outlines:
+        points = np.array(outline)
+        whole = np.floor(np.clip(points, -1, [width, height]) + 0.5)
+        clipped = np.clip(whole, 0, [width - 1, height - 1])
+        inside = (whole == clipped).all(axis=1)
+        outside += not inside.any()
+        if inside.any():
+            moved += not inside.all()
+            ImageDraw.Draw(canvas).polygon([tuple(map(int, point)) for point in clipped], fill=1, outline=1)
+    return np.asarray(canvas), moved, outside
+
+
+def _write_view(
+    job: CaseFiles, content: XmlCase, view: int, path: Path, outlines: list[tuple[Point, ...]], folder: Path
+) -> Written | LeftOut:
+    class_name = CLASS_OF_TIRADS.get(content.tirads, "")
+    source = source_of(job.base, path)
+    xml_name = job.xml.name if job.xml else ""
+    if not outlines:
+        return LeftOut(source=source, class_name=class_name, reason=f"no usable outline of it in {xml_name}")
+    try:
+        image = read_image(path, 1)[0]
+    except HtunetError as error:
+        return LeftOut(source=source, class_name=class_name, reason=_without_folder(job, error))
+    mask, moved, outside = draw_outlines(outlines, image.shape)
+    if not mask.any():
+        return LeftOut(source=source, class_name=class_name, reason=f"its outlines in {xml_name} lie outside the image")
+    case = Case(
+        id=f"case_{job.number:04d}_{view}", class_name=class_name, group=f"case_{job.number:04d}", source=source
+    )
+    remarks = [
+        "points outside the image were moved to its edge" if moved else "",
+        "an outline that lies wholly outside the image was left out" if outside else "",
+        "" if class_name else f"no class, since its TI-RADS category is {content.tirads or 'missing'}"[:80],
+    ]
+    written = write_case(folder, case, image, mask)
+    return replace(written, remarks=tuple(filter(None, remarks)))
+
+
+def _unusable_marks(job: CaseFiles, content: XmlCase) -> list[LeftOut]:
+    """Each mark of which something cannot be used, under a name such as ``12.xml, mark 2``."""
+    class_name = CLASS_OF_TIRADS.get(content.tirads, "")
+    found = []
+    for mark in content.marks:
+        if reasons := [*mark.problems, *_missing_image(job, mark)]:
+            source = f"{job.number}.xml, mark {mark.position}"
+            found.append(LeftOut(source=source, class_name=class_name, reason="; ".join(reasons)))
+    return found
+
+
+def _missing_image(job: CaseFiles, mark: Mark) -> list[str]:
+    missing = mark.view is not None and mark.view not in job.views
+    return [f"its image {job.number}_{mark.view} is not there"] if missing else []
+
+
+def _without_folder(job: CaseFiles, error: HtunetError) -> str:
+    return str(error).replace(f"{job.base}/", "")
+
+
+def _is_xml(name: str) -> bool:
+    stem, dot, ending = name.rpartition(".")
+    return bool(dot) and ending.lower() == "xml" and bool(NUMBER.fullmatch(stem))
+
+
+def _is_view(name: str) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in READABLE and bool(VIEW.fullmatch(path.stem))
+
+
+def _subfolder(folder: Path, name: str) -> Path | None:
+    return next((child for child in folder.iterdir() if child.name.lower() == name and child.is_dir()), None)
