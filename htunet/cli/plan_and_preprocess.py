@@ -100,7 +100,10 @@ def _read(paths: DatasetPaths) -> "RawDataset":
 
     if not paths.raw.is_dir():
         raise HtunetError(f"{paths.raw} is missing: {paths.name} has no raw folder. Convert it with htunet_convert.")
-    return read_raw(paths)
+    raw = read_raw(paths)
+    for note in raw.notes:
+        _say("note", note)
+    return raw
 
 
 def _workers(raw: "RawDataset", options: argparse.Namespace) -> int:

@@ -67,8 +67,15 @@ def read_image(path: Path, channels: int) -> UInt8:
 
 
 def read_labels(path: Path) -> UInt8:
-    """(H, W) class indices as htunet writes them: 0 background, 1..K; raises HtunetError as ``open_image``."""
-    return np.asarray(open_image(path).convert("L"))
+    """(H, W) class indices: 0 background, 1..K; raises HtunetError as ``open_image``.
+
+    htunet writes 8-bit gray. Of others' masks a palette's indices count, not its colours, and a bilevel image holds
+    0 and 1; values above 255 are read as 255, which no data set has as a label.
+    """
+    image = open_image(path)
+    if image.mode in ("1", "P", "I", "F") or image.mode.startswith("I;16"):
+        return np.clip(np.asarray(image), 0, 255).astype(np.uint8)
+    return np.asarray(image.convert("L"))
 
 
 def write_png(path: Path, array: UInt8) -> None:

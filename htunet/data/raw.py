@@ -1,6 +1,9 @@
 """The raw folder of a data set: nnU-Net's layout, readable by nnU-Net as it is, with ``cases.csv`` beside it.
 
 Dataset503_BUSI/  dataset.json  cases.csv  left_out.csv  imagesTr/ID_0000.png  labelsTr/ID.png  imagesTs/  labelsTs/
+
+A folder that nnU-Net's users made has no ``cases.csv``: its cases are those of imagesTr, and of imagesTs where labelsTs
+has their labels. Images with classes and without masks (``DatasetInfo.has_masks``) have no labelsTr.
 """
 
 import math
@@ -17,6 +20,12 @@ from htunet.records import checked_object, record_from
 FORMAT = 1
 CASE_COLUMNS = ("id", "part", "class", "group", "source", "spacing_mm")
 LEFT_OUT_COLUMNS = ("source", "class", "reason")
+IMAGE_FOLDERS = {"train": "imagesTr", "test": "imagesTs"}
+LABEL_FOLDERS = {"train": "labelsTr", "test": "labelsTs"}
+ENDINGS = (".png", ".bmp", ".tif", ".tiff")
+"""Of nnU-Net folders that are read in place; all keep exact values."""
+RULE_WITH_TEST = "8:2"
+"""How the training part is split where a data set defines its test part and no rule."""
 TRAIN, TEST = "train", "test"
 
 
@@ -59,6 +68,8 @@ class DatasetInfo:
     reference: str = ""
     licence: str = ""
     description: str = ""
+    has_masks: bool = True
+    """False: images with classes alone; there is no labelsTr, and nothing can be segmented."""
 
     @property
     def num_labels(self) -> int:
@@ -73,20 +84,33 @@ class RawDataset:
     paths: DatasetPaths
     info: DatasetInfo
     cases: tuple[Case, ...]
+    file_ending: str = ".png"
+    unlabelled: tuple[Path, ...] = ()
+    """Images of imagesTs without a label: they can be predicted, but neither trained on nor scored."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of how the folder is read."""
 
     def image_path(self, case: Case) -> Path:
-        folder = "imagesTr" if case.part == TRAIN else "imagesTs"
-        return self.paths.raw / folder / f"{case.id}_0000.png"
+        folder = IMAGE_FOLDERS[TRAIN if case.part == TRAIN else TEST]
+        return self.paths.raw / folder / f"{case.id}_0000{self.file_ending}"
 
     def label_path(self, case: Case) -> Path:
-        folder = "labelsTr" if case.part == TRAIN else "labelsTs"
-        return self.paths.raw / folder / f"{case.id}.png"
+        """Where the case's mask is; nowhere (no file) in a data set without masks."""
+        folder = LABEL_FOLDERS[TRAIN if case.part == TRAIN else TEST]
+        return self.paths.raw / folder / f"{case.id}{self.file_ending}"
 
 
 def read_raw(paths: DatasetPaths) -> RawDataset:
-    """Read ``dataset.json`` and ``cases.csv``; raises HtunetError with the file and what is wrong in it."""
+    """Read ``dataset.json`` and the cases; raises HtunetError with the file and what is wrong in it.
+
+    The cases are those of ``cases.csv``; where nnU-Net's users made the folder and there is none, the image files.
+    """
     content = read_object(paths.dataset_json)
-    return RawDataset(paths, _parse_info(content, paths.dataset_json), tuple(_parse_cases(paths.cases_csv)))
+    if "htunet" in content:
+        return RawDataset(
+            paths, _parse_own(content["htunet"], paths.dataset_json), tuple(_parse_cases(paths.cases_csv))
+        )
+    return _read_nnunet(paths, content)
 
 
 def write_raw_index(
@@ -123,27 +147,96 @@ def _nnunet_json(name: str, info: DatasetInfo, cases: Sequence[Case]) -> dict[st
     }
 
 
-def _parse_info(content: dict[str, Any], path: Path) -> DatasetInfo:
-    """Our own block where there is one; else nnU-Net's keys, so that an nnU-Net data set is used as it is."""
-    if "htunet" in content:
-        own = checked_object(content["htunet"], f"{path}, htunet")
-        if (found := own.pop("format", None)) != FORMAT:
-            raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: convert the data set again.")
-        info = record_from(DatasetInfo, own, f"{path}, htunet")
-    else:
-        for key in ("channel_names", "labels"):
-            if not isinstance(content.get(key), dict):
-                raise HtunetError(f"{path} lacks the object {key!r}, which nnU-Net's format requires. Add it.")
-        channels = 3 if len(content["channel_names"]) == 3 else 1
-        info = record_from(DatasetInfo, {"channels": channels, "labels": content["labels"]}, str(path))
+def _parse_own(block: object, path: Path) -> DatasetInfo:
+    own = checked_object(block, f"{path}, htunet")
+    if (found := own.pop("format", None)) != FORMAT:
+        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: convert the data set again.")
+    info = record_from(DatasetInfo, own, f"{path}, htunet")
+    return _checked_info(info, path)
+
+
+def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
     if info.channels not in (1, 3):
         raise HtunetError(f"{path}: channels must be 1 (gray) or 3 (RGB), got {info.channels}. Correct it.")
-    if sorted(info.labels.values()) != list(range(max(2, len(info.labels)))):
+    least = 2 if info.has_masks else 1
+    if sorted(info.labels.values()) != list(range(max(least, len(info.labels)))):
         raise HtunetError(
             f"{path}: labels must be numbered 0 (background), 1, 2, ... at least two; got {info.labels}. "
             "Correct it, and the masks with it."
         )
     return info
+
+
+def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
+    """A folder without our block in ``dataset.json``: nnU-Net's keys, and ``cases.csv`` where someone added one."""
+    labels, ending = _nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
+    _refuse_unreadable_nnunet(paths, content, ending)
+    if paths.cases_csv.exists():
+        cases, unlabelled = _parse_cases(paths.cases_csv), list[Path]()
+    else:
+        cases, unlabelled = _cases_from_files(paths.raw, ending)
+    classes = sorted({case.class_name for case in cases} - {""})
+    info = DatasetInfo(
+        channels=3 if len(content["channel_names"]) == 3 else 1,
+        labels=labels,
+        classes={name: index for index, name in enumerate(classes)},
+        split_rule=RULE_WITH_TEST if any(case.part == TEST for case in cases) else "8:1:1",
+    )
+    notes = [f"an nnU-Net folder, used as it is; split rule {info.split_rule}"]
+    if unlabelled:
+        notes.append(f"{len(unlabelled)} images of imagesTs have no label in labelsTs and are not used")
+    return RawDataset(
+        paths, _checked_info(info, paths.dataset_json), tuple(cases), ending, tuple(unlabelled), tuple(notes)
+    )
+
+
+def _nnunet_labels(content: dict[str, Any], path: Path) -> dict[str, int]:
+    for key in ("channel_names", "labels"):
+        if not isinstance(content.get(key), dict):
+            raise HtunetError(f"{path} lacks the object {key!r}, which nnU-Net's format requires. Add it.")
+    labels = content["labels"]
+    if regions := [name for name, value in labels.items() if isinstance(value, list)]:
+        raise HtunetError(
+            f"{path}: the labels {regions} are regions (lists of values), which htunet does not train. Give each value "
+            "its own label; regions can be added up from the predictions."
+        )
+    if "ignore" in labels:
+        raise HtunetError(
+            f"{path} has nnU-Net's 'ignore' label; htunet learns from whole masks alone. Leave out the images with "
+            "such pixels, or set them to a label, and remove 'ignore' from labels."
+        )
+    return dict(record_from(DatasetInfo, {"labels": labels}, str(path)).labels)
+
+
+def _refuse_unreadable_nnunet(paths: DatasetPaths, content: dict[str, Any], ending: str) -> None:
+    """Raise HtunetError, with the way out, for what nnU-Net reads and htunet does not read in place."""
+    channels = len(content["channel_names"])
+    found = ""
+    if "dataset" in content:
+        found = "names its files one by one in 'dataset'"
+    elif ending not in ENDINGS:
+        found = f"has files that end in {ending!r} ({', '.join(ENDINGS)} are read in place)"
+    elif channels not in (1, 3):
+        found = f"has {channels} channels (1 and RGB are read in place)"
+    elif any((paths.raw / "imagesTr").glob(f"*_0001{ending}")):
+        found = "has a file for each channel (one gray or RGB file for each image is read in place)"
+    if found:
+        raise HtunetError(
+            f"The nnU-Net folder {paths.raw} {found}. Convert it: htunet_convert --nnunet {paths.raw} --name NAME"
+        )
+
+
+def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]]:
+    """The cases of an nnU-Net folder by their images, and the test images that have no label."""
+    cases, unlabelled = [], []
+    for part, name in IMAGE_FOLDERS.items():
+        for path in sorted((folder / name).glob(f"*_0000{ending}")):
+            case_id = path.name.removesuffix(f"_0000{ending}")
+            if part == TEST and not (folder / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
+                unlabelled.append(path)
+            else:
+                cases.append(Case(id=case_id, part=part, source=f"{name}/{path.name}"))
+    return cases, unlabelled
 
 
 def _case_row(case: Case) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,13 +11,12 @@ from tqdm import tqdm
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, read_image, read_labels
-from htunet.data.raw import TEST, TRAIN, Case, RawDataset
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map
 
 ERROR, WARNING = "error", "warning"
-FOLDERS = ("imagesTr", "labelsTr", "imagesTs", "labelsTs")
-IMAGE_ENDING, LABEL_ENDING = "_0000.png", ".png"
+FOLDERS = (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,8 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
 
     Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
     """
-    jobs = [_Job(case, raw.image_path(case), raw.label_path(case)) for case in raw.cases]
+    masks = raw.info.has_masks
+    jobs = [_Job(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
     check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=_allowed_values(raw))
     results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
     checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
@@ -62,7 +62,8 @@ def raise_for_errors(name: str, problems: Sequence[Problem]) -> None:
 class _Job:
     case: Case
     image: Path
-    label: Path
+    label: Path | None
+    """None in a data set without masks."""
 
 
 @dataclass(frozen=True)
@@ -79,17 +80,19 @@ def _allowed_values(raw: RawDataset) -> tuple[int, ...]:
 
 
 def _check_case(job: _Job, base: Path, channels: int, allowed: tuple[int, ...]) -> _Checked:
-    image_name, label_name = (str(path.relative_to(base)) for path in (job.image, job.label))
     problems: list[Problem] = []
-    arrays: list[UInt8 | None] = []
-    for name, path in ((image_name, job.image), (label_name, job.label)):
+
+    def read(path: Path, read_pixels: Callable[[Path], UInt8]) -> UInt8 | None:
         try:
-            arrays.append(read_image(path, channels) if path is job.image else read_labels(path))
+            return read_pixels(path)
         except HtunetError as error:
             kind = "unreadable_file" if path.exists() else "missing_file"
-            problems.append(Problem(kind, ERROR, (name,), str(error)))
-            arrays.append(None)
-    image, label = arrays
+            problems.append(Problem(kind, ERROR, (str(path.relative_to(base)),), str(error)))
+            return None
+
+    image = read(job.image, partial(read_image, channels=channels))
+    label = read(job.label, read_labels) if job.label else None
+    image_name, label_name = (str(path.relative_to(base)) for path in (job.image, job.label or job.image))
     if image is not None and label is not None and image.shape[1:] != label.shape:
         text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
         problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
@@ -140,15 +143,17 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
 
 
 def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
-    listed = {path(case) for case in raw.cases for path in (raw.image_path, raw.label_path)}
+    listed = {path(case) for case in raw.cases for path in (raw.image_path, raw.label_path)} | set(raw.unlabelled)
     for folder in FOLDERS:
-        ending = IMAGE_ENDING if folder.startswith("images") else LABEL_ENDING
+        ending = f"_0000{raw.file_ending}" if folder in IMAGE_FOLDERS.values() else raw.file_ending
         for path in sorted((raw.paths.raw / folder).glob("*")):
             if path in listed or path.name.startswith("."):
                 continue
             name = f"{folder}/{path.name}"
             what = "belongs to no case" if path.name.endswith(ending) else f"does not read ID{ending}"
-            text = f"{name} {what} of {raw.paths.cases_csv.name}. Add a line for it, or take the file out."
+            table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
+            way_out = "Add a line for it" if table else "Add its image"
+            text = f"{name} {what}{table}. {way_out}, or take the file out."
             yield Problem("file_without_case", ERROR, (name,), text)
 
 

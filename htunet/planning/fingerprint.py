@@ -94,7 +94,8 @@ def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, prog
     cases = [case for case in raw.cases if case.part == TRAIN] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
-    jobs = [_Job(raw.image_path(case), raw.label_path(case), raw.info.channels) for case in cases]
+    masks = raw.info.has_masks
+    jobs = [_Job(raw.image_path(case), raw.label_path(case) if masks else None, raw.info.channels) for case in cases]
     results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
     bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
     seen = list(bar)
@@ -109,7 +110,7 @@ def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, prog
         spacings=[[NO_SPACING, *[case.spacing_mm or NO_SPACING] * 2] for case in cases],
         spacing_mm=_spread(case.spacing_mm for case in cases if case.spacing_mm is not None),
         **_of_images(seen),
-        **_of_lesions(seen),
+        **_of_lesions(seen if masks else []),
     )
 
 
@@ -132,7 +133,8 @@ def load_fingerprint(path: Path) -> Fingerprint | None:
 @dataclass(frozen=True)
 class _Job:
     image: Path
-    label: Path
+    label: Path | None
+    """None in a data set without masks."""
     channels: int
 
 
@@ -153,7 +155,8 @@ class _Measured:
 
 
 def _measure(job: _Job) -> _Measured:
-    image_CHW, mask_HW = read_image(job.image, job.channels), read_labels(job.label)
+    image_CHW = read_image(job.image, job.channels)
+    mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:
         raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
     box = insonified_field(image_CHW)
@@ -197,13 +200,12 @@ def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:
 
 def _of_lesions(seen: Sequence[_Measured]) -> dict[str, Any]:
     shown = [one for one in seen if one.lesion_pixels]
-    foreground = np.sum([one.foreground for one in seen], axis=0)
+    foreground = np.sum([one.foreground for one in shown], axis=0) if shown else []
     return {
         "foreground_intensity_properties_per_channel": {
             str(channel): _properties(histogram) for channel, histogram in enumerate(foreground)
         }
-        if shown
-        else None,
+        or None,
         "lesion_area": _spread(one.lesion_pixels / _area(one.hw) for one in shown),
         "lesion_smaller_side": _spread(min(one.lesion_sides) / max(one.field_hw) for one in shown),
         "lesions_per_image": {str(count): n for count, n in sorted(Counter(one.lesions for one in seen).items())},

@@ -87,6 +87,14 @@ def plan_from(entry: object, where: str) -> Plan:
     return record_from(Plan, entry, where)
 
 
+def check_task(plan: Plan, task: str) -> None:
+    """Raise HtunetError when ``task`` segments and the data set has no masks to learn from."""
+    if "seg" in task.split("+") and len(plan.labels) < 2:
+        raise HtunetError(
+            f"{plan.dataset} has images with classes and no masks: nothing can be segmented. Train it with --task cls."
+        )
+
+
 def check_plan(plan: Plan) -> None:
     """Raise HtunetError that names the field of a plan, perhaps written by hand, whose value has no meaning."""
     wrong = {
@@ -94,7 +102,7 @@ def check_plan(plan: Plan) -> None:
         "geometry": plan.geometry not in (STRETCH, LETTERBOX),
         "input_size": min(plan.input_size) < 1,
         "channels": plan.channels not in (1, 3),
-        "labels": sorted(plan.labels.values()) != list(range(max(2, len(plan.labels)))),
+        "labels": sorted(plan.labels.values()) != list(range(max(1, len(plan.labels)))),
         "batch_size": plan.batch_size < 1,
         "accumulation": plan.accumulation < 1,
         "workers": plan.workers < 0,

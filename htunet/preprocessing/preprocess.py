@@ -85,7 +85,8 @@ class _Job:
     row: int
     case: Case
     image: Path
-    label: Path
+    label: Path | None
+    """None in a data set without masks: its rows of the masks stay zero."""
 
 
 def _write_arrays(
@@ -94,7 +95,10 @@ def _write_arrays(
     height, width = plan.input_size
     image_shape = (len(cases), plan.channels, height, width)
     offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))
-    jobs = [_Job(row, case, raw.image_path(case), raw.label_path(case)) for row, case in enumerate(cases)]
+    masks = raw.info.has_masks
+    jobs = [
+        _Job(row, case, raw.image_path(case), raw.label_path(case) if masks else None) for row, case in enumerate(cases)
+    ]
     write = partial(_write_case, folder=folder, plan=plan, offsets=offsets)
     results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id)
     rows = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
@@ -107,7 +111,8 @@ def _write_arrays(
 
 def _write_case(job: _Job, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:
     """Write one case's rows of both arrays; returns its row of ``cases.csv``."""
-    image_CHW, mask_HW = read_image(job.image, plan.channels), read_labels(job.label)
+    image_CHW = read_image(job.image, plan.channels)
+    mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:
         raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
     box = crop_box(image_CHW, plan)

@@ -24,7 +24,7 @@ from htunet.models import checkpoint
 from htunet.models.build import build_network, check_input_size, parse_method
 from htunet.models.precision import BF16, FABRIC_PRECISION, keep_frozen_in_bf16, resolve_precision
 from htunet.paths import RunPaths, find_dataset
-from htunet.planning.plans import Plan, load_plan
+from htunet.planning.plans import Plan, check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.reproducibility import provenance
 from htunet.training import state
@@ -67,6 +67,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     parse_method(method)
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
+    check_task(plan, settings.task)
     split = _read_split(paths.splits_json, fold)
     check_input_size(method, plan.input_size, task=settings.task, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name))
