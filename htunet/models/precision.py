@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from htunet.errors import UsageError
-from htunet.models.backbones.clip import SelfAttention
 from htunet.models.network import Network
 
 AUTO, BF16, FP32 = "auto", "bf16", "fp32"
@@ -34,13 +33,14 @@ def resolve_precision(wanted: str, device_type: str) -> str:
 
 
 def keep_frozen_in_bf16(network: Network) -> None:
-    """Convert the frozen part's matrices once. Normalisations and embeddings stay in fp32, as under autocast."""
+    """Convert the frozen part's matrices once. Normalisations and embeddings stay in fp32, as under autocast.
+
+    So does what trains within the frozen part: the matrices of LoRA.
+    """
     frozen = network.frozen_module()
     if frozen is None:
         return
     for module in frozen.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
+        trains = any(parameter.requires_grad for parameter in module.parameters(recurse=False))
+        if isinstance(module, nn.Linear | nn.Conv2d) and not trains:
             module.to(torch.bfloat16)
-        elif isinstance(module, SelfAttention):
-            for parameter in (module.in_proj_weight, module.in_proj_bias):
-                parameter.data = parameter.data.to(torch.bfloat16)

@@ -39,7 +39,7 @@ class QuickGELU(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """nn.MultiheadAttention's weights and key names with one product for q, k and v on batch-first tokens.
+    """nn.MultiheadAttention's weights with one product, ``qkv``, on batch-first tokens; its key names in state dicts.
 
     nn.MultiheadAttention swaps batch and tokens first, which turns its projections into slow batched products.
     """
@@ -47,18 +47,40 @@ class SelfAttention(nn.Module):
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
         self.heads = attention.num_heads
-        self.in_proj_weight = attention.in_proj_weight
-        self.in_proj_bias = attention.in_proj_bias
+        self.qkv = nn.Linear(attention.embed_dim, 3 * attention.embed_dim, device="meta")
+        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
         self.out_proj = attention.out_proj
+        self.register_state_dict_post_hook(_to_published_names)
+        self.register_load_state_dict_pre_hook(_from_published_names)
 
-    def forward(self, tokens_BTD: Tensor, *_: Tensor, **__: object) -> tuple[Tensor, None]:
+    def forward(
+        self, tokens_BTD: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: object
+    ) -> tuple[Tensor, None]:
         """Query, key and value are the first argument, as in open_clip's blocks; the second result is unused there."""
-        qkv_BTE = F.linear(tokens_BTD, self.in_proj_weight, self.in_proj_bias)
+        qkv_BTE = self.qkv(tokens_BTD)
         q, k, v = qkv_BTE.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = (
-            _attend_by_products(q, k, v) if _products_are_faster(qkv_BTE) else F.scaled_dot_product_attention(q, k, v)
-        )
+        if attn_mask is None and _products_are_faster(qkv_BTE):
+            mixed = _attend_by_products(q, k, v)
+        else:
+            mask = None if attn_mask is None else attn_mask.to(q.dtype)
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+
+
+PUBLISHED = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias"}
+"""Our names and nn.MultiheadAttention's."""
+
+
+def _to_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    for ours, published in PUBLISHED.items():
+        if prefix + ours in state:
+            state[prefix + published] = state.pop(prefix + ours)
+
+
+def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    for ours, published in PUBLISHED.items():
+        if prefix + published in state:
+            state[prefix + ours] = state.pop(prefix + published)
 
 
 def _products_are_faster(qkv: Tensor) -> bool:
