@@ -10,7 +10,8 @@ import os
 import socket
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +56,32 @@ def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
     Raises UsageError for an unknown backbone, HtunetError when the weights cannot be had or do not fit.
     """
     builder = BACKBONES[name]
-    path = None if source == RANDOM else _locate(name, source)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+    path = locate(name, source)
+    with frozen_seed():
         backbone = builder()
     if path is not None:
         load_strictly(backbone.get_submodule("vit"), _vision_state(read_state(path)), path)
+    return backbone, record_of(source, path, backbone)
+
+
+@contextmanager
+def frozen_seed() -> Iterator[None]:
+    """Weights that are drawn in this block are the same in every run."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        yield
+
+
+def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecord:
+    """What was loaded into a module: ``source`` as the user gave it, and the file that it led to."""
     kind = source if source in (PRETRAINED, RANDOM) else "file"
-    return backbone, WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(backbone))
+    return WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(module))
 
 
-def _locate(name: str, source: str) -> Path:
+def locate(name: str, source: str) -> Path | None:
+    """The file that ``source`` means for the weights called ``name`` in the catalogue; None for random ones."""
+    if source == RANDOM:
+        return None
     if source == PRETRAINED:
         return find_pretrained(name)
     path = Path(source)
