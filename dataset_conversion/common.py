@@ -12,11 +12,12 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset_conversion.source import Layout, open_source
+from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
 from htunet.data.raw import TRAIN, Case, DatasetInfo, LeftOut, write_raw_index
 from htunet.errors import HtunetError, UsageError
-from htunet.files import exclusive, whole_folder
+from htunet.files import exclusive, whole_folder, write_csv
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
 from htunet.registry import Registry
@@ -41,6 +42,8 @@ class Facts:
     expected: Mapping[str, int] = field(default_factory=dict)
     """How many of each kind the whole distribution holds, keyed as ``Collected.found``; empty: any number."""
     classes: Mapping[str, int] = field(default_factory=dict)
+    published: tuple[int, int] | None = None
+    """(train, val) of the paper's Table I, for a data set of captions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,16 @@ class Options:
     """Take a mask of another size than its image, resized without interpolation."""
     workers: int | None = None
     """Processes; None: as many as pay off."""
+    crop_overlays: bool = False
+    """Cut off what stands around the insonified field: black border, text, scales."""
+    drop_empty_slices: bool = False
+    """Leave out the slices of a volume on which nothing is marked."""
+    min_side: int | None = None
+    """Pixels; an image whose shorter side has fewer is left out."""
+    translations: Path | None = None
+    """A CSV that gives the English of each text."""
+    translate: str = ""
+    """The language model that translates the texts; a name or a folder."""
 
     def chosen(self) -> set[str]:
         """Names of the options that differ from their defaults."""
@@ -60,7 +73,7 @@ class Options:
 
 
 GENERAL = frozenset({"name", "fit_masks", "workers"})
-"""Options that every converter honours; the others are named in ``Converter.takes``."""
+"""Options of images with masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +102,8 @@ class ConversionReport:
     contradictions: tuple[tuple[str, str], ...]
     """Pairs of cases that show the same picture and differ in class."""
     notes: tuple[str, ...] = ()
+    captions: CaptionInfo | None = None
+    """What ``captions.json`` says; None for images with masks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +115,8 @@ class Converter:
     run: Callable[[Path, Facts, Options], ConversionReport]
     """Converts the folder that ``layout`` found."""
     takes: frozenset[str] = frozenset()
-    """Names of the options beyond ``GENERAL`` that it honours."""
+    """Names of the options that it honours beyond the general ones."""
+    general: frozenset[str] = GENERAL
 
 
 CONVERTERS: Registry[Converter] = Registry("data set to convert")
@@ -114,8 +130,8 @@ def convert(name: str, source: Path, options: Options) -> ConversionReport:
     was.
     """
     converter = CONVERTERS[name]
-    for option in sorted(options.chosen() - GENERAL - converter.takes):
-        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].takes]
+    for option in sorted(options.chosen() - converter.general - converter.takes):
+        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].general | CONVERTERS[other].takes]
         raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
     facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
     DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
@@ -132,6 +148,8 @@ class Collected(Generic[Job]):
     found: dict[str, int]
     left_out: list[LeftOut] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    unit: str = "image"
+    """What a job is, for the progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +163,8 @@ class Written:
     fitted: bool = False
     remarks: tuple[str, ...] = ()
     """What a user should know of it; the report names the cases of each remark."""
+    tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Its rows of further tables of the raw folder, by file name; all rows of a table have the same columns."""
 
 
 def convert_images(
@@ -166,7 +186,7 @@ def convert_images(
     lock = paths.raw.with_name(f".lock-{paths.name}")
     with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
         replaced = paths.raw.exists()
-        outcomes = _run_jobs(collected.jobs, _WriteInto(write, folder), suitable_workers(len(collected.jobs), workers))
+        outcomes = _run_jobs(collected, _WriteInto(write, folder), suitable_workers(len(collected.jobs), workers))
         written = sorted((one for one in outcomes if isinstance(one, Written)), key=lambda one: one.case.id)
         left_out = [*collected.left_out, *(one for one in outcomes if isinstance(one, LeftOut))]
         left_out.sort(key=lambda one: (one.class_name, one.source))
@@ -175,6 +195,7 @@ def convert_images(
         pairs = find_duplicates([one.signature for one in written])
         cases = with_groups([one.case for one in written], pairs)
         write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, left_out)
+        _write_tables(folder, written)
         finishing_notes = finish(folder, cases) if finish else ()
     return ConversionReport(
         dataset=paths.name,
@@ -187,7 +208,7 @@ def convert_images(
         fitted=tuple(one.case.id for one in written if one.fitted),
         empty_masks=tuple(one.case.id for one in written if one.empty),
         left_out=tuple(left_out),
-        differences=tuple(_differences(facts, collected.found)),
+        differences=tuple(differences(facts, collected.found)),
         duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
         contradictions=_contradictions(cases, pairs),
         notes=(*collected.notes, *finishing_notes, *_remark_notes(written), *_torn_notes(cases, pairs)),
@@ -205,10 +226,16 @@ class _WriteInto(Generic[Job]):
         return self.write(job, self.folder)
 
 
-def _run_jobs(jobs: Sequence[Job], write: _WriteInto[Job], workers: int) -> list[Written | LeftOut]:
-    results = parallel_map(write, jobs, workers=workers)
-    bar = tqdm(results, total=len(jobs), desc="convert", unit="image", disable=None)
+def _run_jobs(collected: Collected[Job], write: _WriteInto[Job], workers: int) -> list[Written | LeftOut]:
+    results = parallel_map(write, collected.jobs, workers=workers)
+    bar = tqdm(results, total=len(collected.jobs), desc="convert", unit=collected.unit, disable=None)
     return [outcome for outcomes in bar for outcome in outcomes]
+
+
+def _write_tables(folder: Path, written: Sequence[Written]) -> None:
+    for name in sorted({name for one in written for name in one.tables}):
+        rows = [one.tables[name] for one in written if name in one.tables]
+        write_csv(folder / name, list(rows[0]), rows)
 
 
 def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:
@@ -249,7 +276,8 @@ def _torn_notes(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[s
 
 def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tuple[tuple[str, str], ...]:
     both = ((cases[pair.first], cases[pair.second]) for pair in pairs)
-    return tuple((one.id, other.id) for one, other in both if one.class_name != other.class_name)
+    known = ((one, other) for one, other in both if one.class_name and other.class_name)
+    return tuple((one.id, other.id) for one, other in known if one.class_name != other.class_name)
 
 
 def _dataset_info(facts: Facts) -> DatasetInfo:
@@ -262,7 +290,8 @@ def _dataset_info(facts: Facts) -> DatasetInfo:
     )
 
 
-def _differences(facts: Facts, found: Mapping[str, int]) -> list[str]:
+def differences(facts: Facts, found: Mapping[str, int]) -> list[str]:
+    """What ``found`` counts otherwise than the whole distribution does, one line for each kind."""
     return [
         f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"
         for kind, number in facts.expected.items()

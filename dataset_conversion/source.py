@@ -64,7 +64,7 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
             raise HtunetError(f"{source} holds the data set {len(found)} times: {_listed(found)}. Name one of them.")
         if found:
             return found[0]
-        zips = [place for place in places if place.is_file()] + [path for folder in folders for path in _zips(folder)]
+        zips = [place for place in places if place.is_file()] + [path for folder in folders for path in zips_in(folder)]
         broken += [path for path in zips if not zipfile.is_zipfile(path)]
         wanted = [path for path in zips if path not in broken and _may_hold(path, layout)]
         places = [_unpacked(path, stack) for path in wanted]
@@ -76,7 +76,7 @@ def _listed(paths: list[Path]) -> str:
     return ", ".join(map(str, paths[:5])) + (", ..." if len(paths) > 5 else "")
 
 
-def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As os.walk, in a stable order, without hidden folders and macOS's shadow folder."""
     for name, folders, files in os.walk(folder):
         folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
@@ -84,16 +84,17 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
 
 
 def _matching_folders(place: Path, layout: Layout) -> Iterator[Path]:
-    for folder, children, _ in _walk(place):
+    for folder, children, _ in walk(place):
         if layout.is_here(folder):
             children.clear()
             yield folder
 
 
-def _zips(folder: Path) -> list[Path]:
+def zips_in(folder: Path) -> list[Path]:
+    """The zips in ``folder``, at any depth."""
     return [
         place / name
-        for place, _, files in _walk(folder)
+        for place, _, files in walk(folder)
         for name in files
         if name.lower().endswith(".zip") and not name.startswith(".")
     ]

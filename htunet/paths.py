@@ -18,6 +18,12 @@ ROOTS = {
     "htunet_weights": "weights",
 }
 DEFAULT_HOME = "htunet_data"
+TASK_OF_TRAINER = {
+    "SegmentationTrainer": "seg",
+    "ClassificationTrainer": "cls",
+    "SegmentationClassificationTrainer": "seg+cls",
+}
+"""What is learnt, by the name of the trainer that a run's folder begins with."""
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
 
 
@@ -63,8 +69,22 @@ class DatasetPaths:
         return self.raw / "left_out.csv"
 
     @property
+    def captions_json(self) -> Path:
+        """What a data set of captions says of itself; one of images with masks has ``dataset.json`` instead."""
+        return self.raw / "captions.json"
+
+    @property
+    def captions_jsonl(self) -> Path:
+        return self.raw / "captions.jsonl"
+
+    @property
     def preprocessed(self) -> Path:
         return root("htunet_preprocessed") / self.name
+
+    @property
+    def caption_split_json(self) -> Path:
+        """Which pairs of a caption data set are for fine-tuning, and which watch it."""
+        return self.preprocessed / "caption_split.json"
 
     @property
     def fingerprint_json(self) -> Path:
@@ -152,6 +172,21 @@ class RunPaths:
         return self.test_folder / "predictions_at_input_size"
 
     @property
+    def classes_csv(self) -> Path:
+        """Probabilities of the classes for the test part, where classes are learnt."""
+        return self.test_folder / "classes.csv"
+
+    @property
+    def val_classes_csv(self) -> Path:
+        """The same for the validation part, which chooses the threshold and the temperature."""
+        return self.folder / "val" / "classes.csv"
+
+    @property
+    def classification_png(self) -> Path:
+        """The curves, the confusion matrix and the reliability diagram."""
+        return self.test_folder / "classification.png"
+
+    @property
     def summary_json(self) -> Path:
         return self.test_folder / "summary.json"
 
@@ -160,9 +195,21 @@ class RunPaths:
         return self.test_folder / "overlays"
 
     @property
+    def task(self) -> str:
+        """``seg``, ``cls`` or ``seg+cls``; of a trainer that is not known, its name."""
+        return TASK_OF_TRAINER.get(self.trainer, self.trainer)
+
+    @property
     def label(self) -> str:
-        """How messages name the run: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
-        return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} (plan {self.plan})"
+        """How messages name the run: ``BUSI CLIP_HT fold0 seed1 (plan paper)``; another task than ``seg`` is said."""
+        task = "" if self.task == "seg" else f", task {self.task}"
+        return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} (plan {self.plan}{task})"
+
+    @property
+    def training_command(self) -> str:
+        """What trains, or continues, the run, as a user types it; the rest of the settings as they were."""
+        parts = ["htunet_train", self.dataset.short_name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
+        return " ".join([*parts, *([f"--task {self.task}"] if self.task != "seg" else [])])
 
 
 def all_datasets() -> list[str]:

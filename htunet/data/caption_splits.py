@@ -1,0 +1,140 @@
+"""Which pairs of a caption data set train an adapter and which watch its training: shuffled 9:1, kept on disk."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from htunet.data.captions import CaptionDataset, Pair
+from htunet.data.splits import SEED, SPLIT_BY
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_object, write_json
+from htunet.paths import DatasetPaths
+from htunet.records import record_from
+from htunet.reproducibility import derived_seed
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionSplit:
+    """The content of ``caption_split.json``."""
+
+    split_by: str
+    """``image`` (as in the paper) or ``group``: no patient, case or article is in both parts."""
+    seed: int
+    rule: str
+    """Where the sizes come from: ``9:1``, or ``published``."""
+    pairs_sha256: str
+    """Of the ids and groups that were split; another data set needs another split."""
+    train: list[str]
+    val: list[str]
+
+
+def caption_part_sizes(n: int, published: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(train, val) of ``n`` pairs: floor(0.9 n) and the rest, or the published sizes where they add up to ``n``.
+
+    Table I of arXiv 2506.08849 has three rows. MedPix, 21512/2391 of 23903, is this rule exactly (rounding up gives
+    21513). PMC-OA, 4942/534 of 5476 (90.25 %), and CURD, 13228/1500 of 14728 (89.82 %), follow from no rounding of
+    9:1, neither alone nor shuffled together; their sizes are taken over where the number of pairs is the published one.
+
+    >>> caption_part_sizes(23903), caption_part_sizes(5476), caption_part_sizes(5476, (4942, 534))
+    ((21512, 2391), (4928, 548), (4942, 534))
+    """
+    if published and sum(published) == n:
+        return published
+    train = 9 * n // 10
+    return train, n - train
+
+
+def make_caption_split(
+    pairs: Sequence[Pair], published: tuple[int, int] | None = None, split_by: str = "image", seed: int = SEED
+) -> CaptionSplit:
+    """Shuffle the pairs (or whole groups) by ``seed`` and divide them; the order of ``pairs`` changes nothing.
+
+    By group, the validation part takes groups in shuffled order as long as they fit into its size, so it may stay a
+    little below it. Raises UsageError for an unknown ``split_by``, HtunetError when a part would be empty.
+    """
+    if split_by not in SPLIT_BY:
+        raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
+    train_size, val_size = caption_part_sizes(len(pairs), published)
+    val = set(_take(_units(pairs, split_by), max(val_size, 1), seed))
+    if not val or len(val) == len(pairs):
+        what = "pairs" if split_by == "image" else "groups; --split-by image takes single pairs"
+        raise HtunetError(f"{len(pairs)} pairs cannot be divided 9:1 into two parts: too few {what}.")
+    return CaptionSplit(
+        split_by=split_by,
+        seed=seed,
+        rule="9:1" if (train_size, val_size) == caption_part_sizes(len(pairs)) else "published",
+        pairs_sha256=_digest(pairs),
+        train=sorted(pair.id for pair in pairs if pair.id not in val),
+        val=sorted(val),
+    )
+
+
+def groups_in_both(pairs: Sequence[Pair], split: CaptionSplit) -> list[str]:
+    """Groups (patients, cases, articles) with pairs in both parts, sorted: what a split by image lets leak."""
+    val = set(split.val)
+    parts = ({pair.group for pair in pairs if pair.group and (pair.id in val) == here} for here in (True, False))
+    return sorted(set.intersection(*parts))
+
+
+def settle_caption_split(dataset: CaptionDataset, split_by: str | None = None) -> CaptionSplit:
+    """The split on disk where it fits the data set, else a new one, written to ``caption_split.json``.
+
+    ``split_by`` None: as the existing one was made; ``image`` for the first. The parts of a fitting file may have been
+    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or stand in both parts.
+    """
+    path = dataset.paths.caption_split_json
+    if path.exists():
+        split = load_caption_split(dataset.paths)
+        if split.pairs_sha256 == _digest(dataset.pairs) and split_by in (None, split.split_by):
+            _check_parts(dataset, split)
+            return split
+        split_by = split_by or split.split_by
+    split = make_caption_split(dataset.pairs, dataset.info.published, split_by or "image")
+    write_json(path, {"format": FORMAT} | vars(split))
+    return split
+
+
+def load_caption_split(paths: DatasetPaths) -> CaptionSplit:
+    """Read ``caption_split.json``; raises HtunetError when it is missing or not of this format."""
+    content = read_object(paths.caption_split_json)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise HtunetError(f"{paths.caption_split_json} has format {found}, this version reads {FORMAT}: delete it.")
+    return record_from(CaptionSplit, content, str(paths.caption_split_json))
+
+
+def _units(pairs: Sequence[Pair], split_by: str) -> dict[tuple[str, str], list[str]]:
+    """What is dealt as a whole: one pair, or all pairs of a group; key to ids."""
+    units: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for pair in pairs:
+        whole = split_by == "group" and pair.group
+        units[("group", pair.group) if whole else ("pair", pair.id)].append(pair.id)
+    return units
+
+
+def _take(units: Mapping[tuple[str, str], Sequence[str]], size: int, seed: int) -> list[str]:
+    """Up to ``size`` ids of whole units, sorted by a hash: a shuffle that no library version can change."""
+    taken: list[str] = []
+    for key in sorted(units, key=lambda key: (derived_seed(seed, "caption split", *key), key)):
+        if len(taken) + len(units[key]) <= size:
+            taken.extend(units[key])
+        if len(taken) == size:
+            break
+    return taken
+
+
+def _check_parts(dataset: CaptionDataset, split: CaptionSplit) -> None:
+    path, known = dataset.paths.caption_split_json, {pair.id for pair in dataset.pairs}
+    named = [*split.train, *split.val]
+    unknown = sorted(set(named) - known)
+    if unknown or len(named) != len(set(named)) or not split.train or not split.val:
+        problem = f"names pairs that do not exist: {', '.join(unknown[:5])}" if unknown else "has an id twice or no id"
+        raise HtunetError(f"{path} {problem}. Correct it, or delete it to have it made again.")
+
+
+def _digest(pairs: Sequence[Pair]) -> str:
+    rows = sorted((pair.id, pair.group) for pair in pairs)
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

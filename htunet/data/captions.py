@@ -1,0 +1,173 @@
+"""The raw folder of a caption data set: images with one text each, no masks.
+
+Dataset510_MedPix/  captions.json  captions.jsonl  images/ID.png  left_out.csv
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from htunet.data.raw import LEFT_OUT_COLUMNS, LeftOut
+from htunet.errors import HtunetError
+from htunet.files import read_object, whole_file, write_csv, write_json
+from htunet.paths import DatasetPaths
+from htunet.records import record_from
+
+FORMAT = 1
+IMAGES = "images"
+IMAGE = re.compile(rf"{IMAGES}/[\w-]+\.png", re.ASCII)
+"""The only names that an image may have: nothing can point outside the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One image and the text that describes it; a line of ``captions.jsonl``."""
+
+    image: str
+    """Relative to the raw folder: ``images/ID.png``, 8-bit gray or RGB."""
+    caption: str
+    source: str
+    """The file that the image came from, relative to the folder that was converted."""
+    id: str
+    language: str
+    """Two letters: ``en``, or ``zh`` where nobody has translated the text."""
+    group: str = ""
+    """What must stay on one side of a split (patient, case, article); empty: the pair alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionInfo:
+    """The content of ``captions.json``."""
+
+    name: str
+    licence: str
+    reference: str
+    description: str
+    split_rule: str = "9:1"
+    published: tuple[int, int] | None = None
+    """(train, val) of the paper's Table I, where the data set is in it."""
+    found: dict[str, int] = field(default_factory=dict)
+    """What the download holds, by kind, whatever became of it."""
+    pairs: int = 0
+    languages: dict[str, int] = field(default_factory=dict)
+    repeated_captions: int = 0
+    """Pairs whose caption an earlier pair has too."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """Reason to how many texts or images did not become a pair."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CaptionDataset:
+    """A caption raw folder as read; pixels are read by the caller, pair by pair."""
+
+    paths: DatasetPaths
+    info: CaptionInfo
+    pairs: tuple[Pair, ...]
+
+    def image_path(self, pair: Pair) -> Path:
+        return self.paths.raw / pair.image
+
+
+def read_captions(paths: DatasetPaths) -> CaptionDataset:
+    """Read ``captions.json`` and ``captions.jsonl``, and check that each pair has its image file.
+
+    Raises HtunetError with the file and the line for whatever is missing, broken or twice, and for an empty set.
+    """
+    if not paths.captions_json.exists() and paths.dataset_json.exists():
+        raise HtunetError(
+            f"{paths.name} holds images with masks, no captions. Name a caption data set, or convert one: "
+            "htunet_convert --list shows them."
+        )
+    content = read_object(paths.captions_json)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise HtunetError(
+            f"{paths.captions_json} has format {found}, this version reads {FORMAT}: convert the data set again."
+        )
+    info = record_from(CaptionInfo, content, str(paths.captions_json))
+    pairs = tuple(_read_pairs(paths.captions_jsonl))
+    if not pairs:
+        raise HtunetError(f"{paths.captions_jsonl} holds no pair. Convert the data set again.")
+    _check_images(paths, pairs)
+    return CaptionDataset(paths, info, pairs)
+
+
+def write_captions(folder: Path, info: CaptionInfo, pairs: Sequence[Pair], left_out: Sequence[LeftOut]) -> None:
+    """Write ``captions.json``, ``captions.jsonl`` and ``left_out.csv`` into the converter's unfinished ``folder``.
+
+    The counts of pairs, languages and repeated captions are made from ``pairs``, whatever ``info`` says of them.
+    """
+    counted = asdict(info) | counts_of(pairs)
+    write_json(folder / "captions.json", {"format": FORMAT} | counted)
+    with whole_file(folder / "captions.jsonl") as part, part.open("w", encoding="utf-8", newline="\n") as stream:
+        for pair in sorted(pairs, key=lambda pair: pair.id):
+            stream.write(json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) + "\n")
+    rows = ({"source": one.source, "class": one.class_name, "reason": one.reason} for one in left_out)
+    write_csv(folder / "left_out.csv", LEFT_OUT_COLUMNS, rows)
+
+
+def counts_of(pairs: Sequence[Pair]) -> dict[str, int | dict[str, int]]:
+    """``pairs``, ``languages`` and ``repeated_captions`` as they stand in ``captions.json``."""
+    return {
+        "pairs": len(pairs),
+        "languages": dict(sorted(Counter(pair.language for pair in pairs).items())),
+        "repeated_captions": len(pairs) - len({pair.caption for pair in pairs}),
+    }
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """(line number from 1, object) of each line; raises HtunetError that names the line which is no JSON object."""
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, _parse_line(line, f"{path}, line {number}")
+    except FileNotFoundError:
+        raise HtunetError(f"The file {path} is missing. Convert the data set again.") from None
+    except UnicodeDecodeError as error:
+        raise HtunetError(f"{path} is not UTF-8 ({error}). Make it again or repair it.") from None
+
+
+def _parse_line(line: str, where: str) -> Mapping[str, object]:
+    try:
+        content = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise HtunetError(f"{where} is not valid JSON ({error}). Correct or remove it.") from None
+    if not isinstance(content, dict):
+        raise HtunetError(f"{where} must be a JSON object {{...}}. Correct or remove it.")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _read_pairs(path: Path) -> Iterator[Pair]:
+    seen: dict[str, int] = {}
+    for number, content in read_json_lines(path):
+        where = f"{path}, line {number}"
+        pair = record_from(Pair, content, where)
+        if not pair.id or not pair.caption.strip():
+            raise HtunetError(f"{where}: id and caption must not be empty. Correct or remove the line.")
+        if not IMAGE.fullmatch(pair.image):
+            raise HtunetError(
+                f"{where}: image must read {IMAGES}/ID.png with letters, digits, _ and - in ID; got {pair.image!r}. "
+                "Correct it."
+            )
+        if pair.id in seen:
+            raise HtunetError(f"{where}: the id {pair.id!r} stands in line {seen[pair.id]} too. Remove one of them.")
+        seen[pair.id] = number
+        yield pair
+
+
+def _check_images(paths: DatasetPaths, pairs: Sequence[Pair]) -> None:
+    folder = paths.raw / IMAGES
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [pair.image for pair in pairs if pair.image.rsplit("/", 1)[1] not in there]
+    if missing:
+        raise HtunetError(
+            f"{paths.raw} lacks the image of {len(missing)} pairs: {', '.join(missing[:5])}. Convert the data set "
+            "again, or remove their lines from captions.jsonl."
+        )
