@@ -137,9 +137,13 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
         if case.part not in (TRAIN, TEST):
             text = f"The case {case.id} has the part {case.part!r}; it must be {TRAIN!r} or {TEST!r}."
             yield Problem("unknown_part", ERROR, table, text)
-        if raw.info.classes and case.class_name not in raw.info.classes:
+        if raw.info.classes and case.class_name not in ("", *raw.info.classes):
             text = f"The case {case.id} has the class {case.class_name!r}; dataset.json names {list(raw.info.classes)}."
             yield Problem("unknown_class", ERROR, table, text)
+    if unclassed := [case.id for case in raw.cases if raw.info.classes and not case.class_name]:
+        shown = ", ".join(unclassed[:5]) + (", ..." if len(unclassed) > 5 else "")
+        text = f"{len(unclassed)} cases have no class ({shown}): they serve segmentation, not classification."
+        yield Problem("no_class", WARNING, table, text)
 
 
 def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
@@ -175,7 +179,7 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
     for pair in pairs:
         classes = [known[position][0].class_name for position in (pair.first, pair.second)]
-        if classes[0] != classes[1]:
+        if all(classes) and classes[0] != classes[1]:
             files = (name_of(pair.first), name_of(pair.second))
             words = "the same pixels" if pair.exact else f"nearly the same picture (correlation {pair.correlation:.3f})"
             text = f"{files[0]} ({classes[0]}) and {files[1]} ({classes[1]}) are {words} with two classes."

@@ -108,6 +108,10 @@ def class_not_named(folder: Path) -> None:
     write_table(*CASES[:2], replace(CASES[2], class_name="cyst"))
 
 
+def class_not_known(folder: Path) -> None:
+    write_table(*CASES[:2], replace(CASES[2], class_name=""))
+
+
 @pytest.mark.parametrize(
     ("damage", "kind", "severity", "words"),
     [
@@ -124,6 +128,7 @@ def class_not_named(folder: Path) -> None:
         (same_id_twice, "repeated_case", ERROR, "The case a is listed 2 times"),
         (same_group_in_both_parts, "group_in_two_parts", ERROR, "The group p1 has cases in the parts train and test"),
         (class_not_named, "unknown_class", ERROR, "The case c has the class 'cyst'"),
+        (class_not_known, "no_class", WARNING, "1 cases have no class (c): they serve segmentation"),
     ],
 )
 def test_each_damage_is_named(
