@@ -226,7 +226,7 @@ class PublishedFolds:
         try:
             content = read_object(path)
         except HtunetError:
-            return {}, "is not valid JSON"
+            return {}, "is not a JSON object"
         parts = {part: content.get(part) for part in ("train", "val")}
         if not all(isinstance(part, list) and all(type(item) is int for item in part) for part in parts.values()):
             return {}, "is not an object with the lists of numbers 'train' and 'val'"
