@@ -1,9 +1,10 @@
-"""CLIP's ViT-B/16 image encoder, on open_clip's classes and key names.
+"""CLIP's image encoder on open_clip's classes and key names. MetaCLIP's and UniMed-CLIP's differ in the weights alone.
 
-Source: Radford et al. 2021, arXiv:2103.00020. Dimension key: B batch, C channels, H W pixels, T tokens, D width.
+Source: Radford et al. 2021, arXiv:2103.00020.
+Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
-from typing import Any
+from functools import partial
 
 import torch
 from open_clip import get_model_config
@@ -11,31 +12,10 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from htunet.models.backbones.attention import attend
 from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
-
-OPENAI_STATISTICS = InputStatistics(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
-
-
-class _QuickGELU(torch.autograd.Function):
-    """``y = silu(z) / 1.702`` with ``z = 1.702 x``, so dy/dx = silu'(z): the factors cancel in the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:  # noqa: ANN401
-        z = 1.702 * x
-        ctx.save_for_backward(z)
-        return F.silu(z).mul_(1 / 1.702)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # noqa: ANN401
-        (z,) = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradient, z)
-
-
-class QuickGELU(nn.Module):
-    """``x * sigmoid(1.702 x)``; one tensor is kept for the gradient, where the plain product keeps two."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _QuickGELU.apply(x)
+from htunet.models.backbones.frozen_mlp import FrozenMLP
+from htunet.models.catalogue import CATALOGUE
 
 
 class SelfAttention(nn.Module):
@@ -57,14 +37,7 @@ class SelfAttention(nn.Module):
         self, tokens_BTD: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: object
     ) -> tuple[Tensor, None]:
         """Query, key and value are the first argument, as in open_clip's blocks; the second result is unused there."""
-        qkv_BTE = self.qkv(tokens_BTD)
-        q, k, v = qkv_BTE.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if attn_mask is None and _products_are_faster(qkv_BTE):
-            mixed = _attend_by_products(q, k, v)
-        else:
-            mask = None if attn_mask is None else attn_mask.to(q.dtype)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out_proj(mixed.transpose(1, 2).flatten(2)), None
+        return self.out_proj(attend(self.qkv(tokens_BTD), self.heads, attn_mask)), None
 
 
 PUBLISHED = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias"}
@@ -83,16 +56,6 @@ def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *
             state[prefix + ours] = state.pop(prefix + published)
 
 
-def _products_are_faster(qkv: Tensor) -> bool:
-    """On a CPU in bf16 the fused kernel's backward pass takes four times as long as plain products, measured."""
-    return qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16 and qkv.requires_grad
-
-
-def _attend_by_products(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
-    return torch.softmax(scores, dim=-1) @ v
-
-
 class ClipVision(Backbone):
     """The vision tower alone: no text tower is built or loaded where no task needs it."""
 
@@ -108,10 +71,11 @@ class ClipVision(Backbone):
             heads=vision["width"] // 64,
             mlp_ratio=4.0,
             output_dim=config["embed_dim"],
-            act_layer=QuickGELU if config.get("quick_gelu") else nn.GELU,
         )
         for block in self.vit.transformer.resblocks:
             block.attn = SelfAttention(block.attn)
+            if config.get("quick_gelu"):
+                block.mlp = FrozenMLP(block.mlp)
         self.width = vision["width"]
         self.patch_size = vision["patch_size"]
         self.statistics = statistics
@@ -136,8 +100,17 @@ class ClipVision(Backbone):
         resized_1DHW = F.interpolate(image_1DHW.float(), grid_hw, mode="bicubic", antialias=True, align_corners=False)
         return torch.cat([trained_TD[:1], resized_1DHW.flatten(2)[0].T.to(trained_TD.dtype)])
 
+    def project(self, tokens_BTD: Tensor) -> Tensor:
+        return self.vit.ln_post(tokens_BTD[:, 0]) @ self.vit.proj
 
-@BACKBONES.register("CLIP")
-def clip() -> Backbone:
-    """OpenAI's CLIP ViT-B/16, which was trained with QuickGELU."""
-    return ClipVision("ViT-B-16-quickgelu", OPENAI_STATISTICS)
+    def own_key(self, published: str) -> str:
+        return f"vit.{published.removeprefix('visual.')}"
+
+
+def clip_vision(name: str) -> ClipVision:
+    """The image tower of a model in the catalogue, which knows its activation and input statistics."""
+    return ClipVision(CATALOGUE[name].architecture, CATALOGUE[name].statistics)
+
+
+for _name in ("CLIP", "MetaCLIP", "UniMedCLIP"):
+    BACKBONES.register(_name)(partial(clip_vision, _name))
