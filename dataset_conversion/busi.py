@@ -5,7 +5,7 @@ The phantom of the demo is written in the same layout, with a table ``patients.c
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,15 +20,13 @@ from dataset_conversion.common import (
     convert_images,
     write_image_with_masks,
 )
+from dataset_conversion.patients import PATIENTS, with_patients
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
 from htunet.data.raw import Case, LeftOut
-from htunet.errors import HtunetError
-from htunet.files import read_csv
 
 CLASSES = {"benign": 0, "malignant": 1}
 NORMAL = "normal"
-PATIENTS = "patients.csv"
 FILE = re.compile(r"(?P<class>benign|malignant|normal) ?\((?P<number>\d+)\)(?P<mask>_mask(_\d+)?)?", re.IGNORECASE)
 
 BUSI = Facts(
@@ -101,7 +99,7 @@ def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMask
                 jobs.append(replace(job, fit_masks=fit_masks))
     notes: list[str] = []
     if (folder / PATIENTS).exists():
-        jobs, notes = _with_patients(jobs, folder / PATIENTS)
+        jobs, notes = with_patients(jobs, folder / PATIENTS)
     found = {name: len(files.images) for name, files in classes.items()}
     return Collected(jobs=jobs, found=found, left_out=left_out, notes=notes)
 
@@ -161,20 +159,6 @@ def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWith
         else:
             case = Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=_source(base, image))
             yield ImageWithMasks(case=case, image=image, masks=tuple(masks))
-
-
-def _with_patients(jobs: list[ImageWithMasks], table: Path) -> tuple[list[ImageWithMasks], list[str]]:
-    """The jobs with the patient of each image as its group, and a note on rows whose image does not exist."""
-    patients: Mapping[str, str] = {row["image"]: row["patient"] for row in read_csv(table, ("image", "patient"))}
-    sources = {job.case.source for job in jobs}
-    if unknown := sorted(source for source in sources if not patients.get(source)):
-        raise HtunetError(
-            f"{table} names no patient for {len(unknown)} images: {', '.join(unknown[:5])}. Complete it or take it out."
-        )
-    grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
-    absent = sorted(image for image in patients if not (table.parent / image).is_file())
-    notes = [f"{table.name} names {len(absent)} images that do not exist: {', '.join(absent[:5])}"] if absent else []
-    return grouped, notes
 
 
 def _source(base: Path, path: Path) -> str:

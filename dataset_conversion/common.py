@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout, open_source
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
@@ -44,6 +45,9 @@ class Facts:
     classes: Mapping[str, int] = field(default_factory=dict)
     published: tuple[int, int] | None = None
     """(train, val) of the paper's Table I, for a data set of captions."""
+    labels: Mapping[str, int] = field(default_factory=lambda: {"background": 0, "lesion": 1})
+    has_masks: bool = True
+    """False: images with classes alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +287,8 @@ def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tu
 def _dataset_info(facts: Facts) -> DatasetInfo:
     return DatasetInfo(
         classes=dict(facts.classes),
+        labels=dict(facts.labels),
+        has_masks=facts.has_masks,
         split_rule=facts.split_rule,
         reference=f"{facts.citation} {facts.home}".strip(),
         licence=facts.licence,
@@ -313,6 +319,8 @@ class ImageWithMasks:
     fit_masks: bool = False
     threshold: int = 0
     """Mask values above it are lesion; 127 for masks that were stored as JPEG."""
+    crop_overlays: bool = False
+    """Crop image and mask to the insonified field (``dataset_conversion.overlays``)."""
 
 
 def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | LeftOut]:
@@ -329,19 +337,32 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
     union = np.zeros_like(image)
     for mask in masks.values():
         union |= fit_mask(mask, image.shape)
-    return [write_case(folder, job.case, image, union, masks=len(masks), fitted=bool(misfits))]
+    tables = {}
+    if job.crop_overlays:
+        found = crop_overlays(image, union)
+        tables[CROPS_CSV] = found.row(job.case.id, image.shape)
+        image, union = found.image, found.mask
+    written = write_case(folder, job.case, image, union, masks=len(masks), fitted=bool(misfits))
+    return [replace(written, tables=tables)]
 
 
 def _left_out(job: ImageWithMasks, reason: str) -> LeftOut:
     return LeftOut(source=job.case.source, class_name=job.case.class_name, reason=reason)
 
 
-def write_case(folder: Path, case: Case, image: UInt8, mask: UInt8, *, masks: int = 1, fitted: bool = False) -> Written:
-    """Write (H, W) gray ``image`` and (H, W) ``mask`` with values 0..K to their places in the raw folder."""
+def write_case(
+    folder: Path, case: Case, image: UInt8, mask: UInt8 | None, *, masks: int = 1, fitted: bool = False
+) -> Written:
+    """Write (H, W) gray ``image`` and (H, W) ``mask`` with values 0..K to their places in the raw folder.
+
+    None for ``mask``: the data set has none.
+    """
     ending = "Tr" if case.part == TRAIN else "Ts"
     write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image)
-    write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)
-    return Written(case=case, signature=signature_of(image[None]), empty=not mask.any(), masks=masks, fitted=fitted)
+    if mask is not None:
+        write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)
+    empty = mask is not None and not mask.any()
+    return Written(case=case, signature=signature_of(image[None]), empty=empty, masks=masks, fitted=fitted)
 
 
 def read_mask(path: Path, threshold: int = 0) -> UInt8:

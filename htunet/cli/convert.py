@@ -26,6 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--fit-masks", action="store_true", help="take masks of another size than their image, resized (nearest)"
     )
+    parser.add_argument(
+        "--crop-overlays", action="store_true", help="LN-INT, LN-EXT: cut off border, text and scales around the field"
+    )
+    parser.add_argument(
+        "--drop-empty-slices", action="store_true", help="Prostate: leave out slices on which nothing is marked"
+    )
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
     return run_command(parser, _run, argv)
 
@@ -44,7 +50,13 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")
-    choice = Options(name=options.name, fit_masks=options.fit_masks, workers=options.workers)
+    choice = Options(
+        name=options.name,
+        fit_masks=options.fit_masks,
+        workers=options.workers,
+        crop_overlays=options.crop_overlays,
+        drop_empty_slices=options.drop_empty_slices,
+    )
     print("\n".join(_describe(convert(options.dataset, options.source, choice), options.name or options.dataset)))
 
 

@@ -127,8 +127,8 @@ def _add_quirks(sound: BuiltLymphNode, size: tuple[int, int], seed: int) -> Buil
     write_pair(folder, "malignant", "broken", image, mask, ending=".png")
     broken = folder / "malignant" / "images" / "broken.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    write_pair(folder, "malignant", "twice", *blocks_with_node(size, seed, "twice"), ending=".png")
-    Image.fromarray(image).save(folder / "malignant" / "images" / "twice.TIFF")
+    write_pair(folder, "malignant", "twice", *blocks_with_node(size, seed, "twice"), ending=".TIFF")
+    Image.fromarray(image).save(folder / "malignant" / "images" / "twice.png")
     strays = ("notes.docx", "benign/images/Thumbs.db", "malignant/report.pdf")
     for stray in strays:
         (folder / stray).write_text("not an image\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""A small Micro-US prostate data set in its distributed layout, with every oddity that the real one and its copies have.
+"""A small Micro-US prostate data set in its distributed layout, with every oddity of the real one and its copies.
 
-A slice is made upright (anterior at the top, the patient's right at the left) and stored as the affine of its file says.
+A slice is made upright (anterior at the top, the patient's right at the left) and stored as its file's affine says.
 """
 
 from collections.abc import Sequence
@@ -190,7 +190,7 @@ def _add_quirks(sound: BuiltProstate, last: int, size: tuple[int, int], seed: in
     write_volume(folder, "train", misfit, images, masks[:1])
     write_volume(folder, "train", broken, *upright(broken))
     path = folder / name(SCANS, "microUS", broken)
-    path.write_bytes(path.read_bytes()[:300])
+    path.write_bytes(path.read_bytes()[:-100])
     write_volume(folder, "train", alone, *upright(alone))
     (folder / name(EXPERT, "expert_annotation", alone)).unlink()
     write_volume(folder, "train", alone + 1, *upright(alone + 1))

@@ -1,0 +1,145 @@
+"""NIfTI volumes as upright slices. The header says which way is up; voxels are read one slice at a time.
+
+A slice is a step along the third axis of the file. Upright: rows go from anterior to posterior and columns from the
+patient's right to the left, as on the screen of a scanner; where the plane lacks one of the two, towards inferior.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from numpy.typing import NDArray
+
+from htunet.data.image_io import MAX_PIXELS
+from htunet.errors import HtunetError
+
+MAX_SLICES = 4096
+"""A header that claims more is refused unread."""
+ROW_AXES = ("AP", "SI", "RL")
+"""Which axis of a plane becomes its rows: the first of these that it has."""
+TOWARDS_THE_START = "RAS"
+"""A stored axis that leads there is reversed, so that it leads to the patient's left, posterior or inferior."""
+SQUARE = 0.01
+"""Sides of a pixel that differ by less than this part are equal; scanners round them."""
+MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError, TypeError)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a stored slice (first file axis, second file axis) becomes an upright one (rows, columns)."""
+
+    row_axis: int
+    """0 or 1: the file axis that becomes the rows."""
+    flip_rows: bool
+    flip_columns: bool
+
+    def __call__(self, stored: NDArray[Any]) -> NDArray[Any]:
+        """An upright view of ``stored``."""
+        plane = stored if self.row_axis == 0 else stored.T
+        return plane[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
+
+    def __str__(self) -> str:
+        words = {"rows reversed": self.flip_rows, "columns reversed": self.flip_columns}
+        return ", ".join(word for word, done in words.items() if done) or "as stored"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """What the header of a NIfTI file says."""
+
+    path: Path
+    image: nib.Nifti1Image
+    shape: tuple[int, int, int]
+    """Along the three axes of the file."""
+    axes: str
+    """Where the axes lead, such as ``RAS``; empty where the header does not say it."""
+    pixel_mm: float | None
+    """Side of the square pixels of a slice; None where the header does not say it."""
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return self.shape[2]
+
+    def planes(self, turn: Turn) -> Iterator[NDArray[Any]]:
+        """The slices in the order of the file, turned; holds one at a time. Raises HtunetError for a broken file."""
+        for position in range(self.slices):
+            try:
+                stored = np.asarray(self.image.dataobj[:, :, position])
+            except READ_ERRORS as error:
+                raise unreadable(self.path, error) from None
+            yield turn(stored.reshape(self.shape[:2]))
+
+
+def open_volume(path: Path) -> Volume:
+    """Read the header; raises HtunetError that names the file when it is missing, broken or no gray volume."""
+    try:
+        image = nib.load(path, mmap=False, keep_file_open=True)  # open: else each slice would unpack from the start
+        if not isinstance(image, nib.Nifti1Image):
+            raise ValueError(f"a {type(image).__name__}, not a NIfTI file")
+        return Volume(path, image, _shape(image), _axes(image), _pixel_mm(image))
+    except FileNotFoundError:
+        raise HtunetError(f"The volume {path} is missing.") from None
+    except READ_ERRORS as error:
+        raise unreadable(path, error) from None
+
+
+def unreadable(path: Path, error: Exception) -> HtunetError:
+    """The error for a file that cannot be used, and why."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return HtunetError(f"The volume {path} cannot be read ({reason}). Replace it or take it out.")
+
+
+def upright(axes: str) -> Turn:
+    """How slices of a file with ``axes`` are turned; the order of the slices stays.
+
+    Without ``axes`` the rows, which are then the second axis, are reversed: such files store slices from the bottom up.
+
+    >>> upright("LPS"), str(upright("RAS")), upright("ARS").row_axis
+    (Turn(row_axis=1, flip_rows=False, flip_columns=False), 'rows reversed, columns reversed', 0)
+    """
+    if not axes:
+        return Turn(1, flip_rows=True, flip_columns=False)
+    row_axis = min((0, 1), key=lambda axis: next(rank for rank, pair in enumerate(ROW_AXES) if axes[axis] in pair))
+    rows, columns = axes[row_axis], axes[1 - row_axis]
+    return Turn(row_axis, rows in TOWARDS_THE_START, columns in TOWARDS_THE_START)
+
+
+def _shape(image: nib.Nifti1Image) -> tuple[int, int, int]:
+    """The lengths of the three axes; further axes must have the length 1."""
+    shape = tuple(int(length) for length in image.shape)
+    kind = image.get_data_dtype()
+    if len(shape) < 3 or set(shape[3:]) - {1}:
+        raise ValueError(f"its shape is {shape}, it must have three axes")
+    if kind.names or np.issubdtype(kind, np.complexfloating):
+        raise ValueError(f"its voxels are {kind}, not gray values")
+    if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS or shape[2] > MAX_SLICES:
+        raise ValueError(f"it claims {shape} voxels; at most {MAX_SLICES} slices of {MAX_PIXELS} pixels are read")
+    return shape[0], shape[1], shape[2]
+
+
+def _axes(image: nib.Nifti1Image) -> str:
+    """Empty where neither form is stated or where the affine is degenerate."""
+    if not (int(image.header["qform_code"]) > 0 or int(image.header["sform_code"]) > 0):
+        return ""
+    if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+        return ""
+    return "".join(str(code) for code in nib.aff2axcodes(image.affine))
+
+
+def _pixel_mm(image: nib.Nifti1Image) -> float | None:
+    """None for 1 x 1 (the value of a header that nobody filled in), and where the affine contradicts the header."""
+    sides = [float(side) for side in image.header.get_zooms()[:2]]
+    if _axes(image):
+        sides += [float(side) for side in nib.affines.voxel_sizes(image.affine)[:2]]
+    low, high = min(sides), max(sides)
+    if not 0 < low <= high < np.inf or high - low > SQUARE * low or low == high == 1:
+        return None
+    return float(f"{sides[0] * MILLIMETRES[image.header.get_xyzt_units()[0]]:.6g}")

@@ -1,0 +1,28 @@
+"""``patients.csv``: which patient an image shows, with the columns ``image`` and ``patient``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dataset_conversion.common import ImageWithMasks
+from htunet.errors import HtunetError
+from htunet.files import read_csv
+
+PATIENTS = "patients.csv"
+
+
+def with_patients(jobs: Sequence[ImageWithMasks], table: Path) -> tuple[list[ImageWithMasks], list[str]]:
+    """The jobs with the patient of each image as its group, and a note on rows whose image does not exist.
+
+    ``image`` is the path relative to the folder of ``table``. Raises HtunetError when the table lacks an image.
+    """
+    patients: Mapping[str, str] = {row["image"]: row["patient"] for row in read_csv(table, ("image", "patient"))}
+    sources = {job.case.source for job in jobs}
+    if unknown := sorted(source for source in sources if not patients.get(source)):
+        raise HtunetError(
+            f"{table} names no patient for {len(unknown)} images: {', '.join(unknown[:5])}. Complete it or take it out."
+        )
+    grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
+    absent = sorted(image for image in patients if not (table.parent / image).is_file())
+    notes = [f"{table.name} names {len(absent)} images that do not exist: {', '.join(absent[:5])}"] if absent else []
+    return grouped, notes

@@ -1,0 +1,275 @@
+"""Prostate (Micro-US, MicroSegNet): ``train/micro_ultrasound_scans/microUS_train_01.nii.gz`` and its expert annotation.
+
+A volume becomes one case for each slice, ``train_01_000``; the patient, ``train_01``, is the group.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.common import (
+    CONVERTERS,
+    Collected,
+    ConversionReport,
+    Converter,
+    Facts,
+    Options,
+    Written,
+    convert_images,
+    write_case,
+)
+from dataset_conversion.nifti import Turn, Volume, open_volume, unreadable, upright
+from dataset_conversion.source import Layout
+from htunet.data.image_io import UInt8
+from htunet.data.raw import TEST, TRAIN, Case, LeftOut
+from htunet.errors import HtunetError
+from htunet.parallel import suitable_workers
+
+SCANS, EXPERT = "micro_ultrasound_scans", "expert_annotations"
+OTHERS = {
+    "non_expert_annotations": "a non-expert's annotation",
+    "clinician_annotations": "a clinician's annotation",
+    "master_student_annotations": "a master student's annotation",
+    "medical_student_annotations": "a medical student's annotation",
+}
+FILE = re.compile(r".*_(?P<part>train|test)_(?P<number>[0-9]{1,6})\.nii(\.gz)?", re.IGNORECASE)
+SLICES_CSV = "slices.csv"
+NO_SPACING = "the pixel size is not known, so distances are in pixels only"
+OUTSIDE = "part of the mask lies outside the field of view and is kept"
+NARROW_TOP = "the field is narrow at the top although the probe should be at the bottom; look if it is upside down"
+AXES_DIFFER = "the annotation's axes differ from the scan's; they are paired voxel by voxel"
+NARROW = 0.8
+"""A field whose upper third has less than this part of its lower third's area is narrow at the top."""
+
+PROSTATE = Facts(
+    dataset="Dataset506_Prostate",
+    title="Micro-ultrasound volumes of the prostate with expert annotations, 75 patients, as slices",
+    licence="see the record on Zenodo; the code that goes with it asks for research use only",
+    home="https://zenodo.org/records/10475293",
+    citation=(
+        "Jiang H, Imran M, Muralidharan P, et al.: MicroSegNet: a deep learning approach for prostate segmentation on "
+        "micro-ultrasound images. Computerized Medical Imaging and Graphics 112, 102326 (2024). "
+        "https://doi.org/10.1016/j.compmedimag.2024.102326"
+    ),
+    download="the zip of the record, or Micro_Ultrasound_Prostate_Segmentation_Dataset/ with train/ and test/",
+    expected={TRAIN: 2152, TEST: 758},
+    split_rule="9:1",
+)
+
+
+def is_here(folder: Path) -> bool:
+    """Does ``folder`` hold train/ or test/ with a scan in it?"""
+    scans = (folder / part / SCANS for part in (TRAIN, TEST))
+    return any(FILE.fullmatch(path.name) for place in scans if place.is_dir() for path in place.iterdir())
+
+
+LAYOUT = Layout(
+    looked_for=f"a folder with train/{SCANS}/microUS_train_01.nii.gz and train/{EXPERT}/, and the same in test/",
+    is_here=is_here,
+    member=re.compile(r"microUS_(train|test)_\d+\.nii", re.IGNORECASE),
+)
+
+
+def convert_prostate(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+    """Convert ``folder``, which holds train/ and test/; raises HtunetError as ``convert_images``."""
+    collected = collect(folder, drop_empty=options.drop_empty_slices)
+    workers = suitable_workers(sum(collected.found.values()), options.workers)
+    return convert_images(folder, facts, collected, write_volume, workers=workers)
+
+
+CONVERTERS.register("Prostate")(
+    Converter(facts=PROSTATE, layout=LAYOUT, run=convert_prostate, takes=frozenset({"drop_empty_slices"}))
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeJob:
+    """A scan and its expert annotation."""
+
+    patient: str
+    """``train_01``: the number alone stands for two patients."""
+    part: str
+    scan: Path
+    annotation: Path
+    source: str
+    drop_empty: bool = False
+
+
+def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
+    """The volumes by part, and every other file with the reason why it is none. Reads the headers of the scans."""
+    jobs, left_out = [], [_leave(folder, path, STRAY) for path in _strays(folder)]
+    found = {}
+    for part in (TRAIN, TEST):
+        files = _scan_part(folder, part)
+        left_out += files.left_out
+        found[part] = sum(_slices(path) for path in files.scans.values())
+        for number in sorted({*files.scans, *files.annotations}):
+            scan, annotation = files.scans.get(number), files.annotations.get(number)
+            if scan is None:
+                left_out.append(_leave(folder, files.annotations[number], "an expert annotation without a scan"))
+            elif annotation is None:
+                left_out.append(_leave(folder, scan, "a scan without an expert annotation"))
+            else:
+                job = VolumeJob(
+                    patient=f"{part}_{number:02d}",
+                    part=part,
+                    scan=scan,
+                    annotation=annotation,
+                    source=_source(folder, scan),
+                    drop_empty=drop_empty,
+                )
+                jobs.append(job)
+    return Collected(jobs=jobs, found=found, left_out=left_out, unit="volume")
+
+
+STRAY = "not a file of the data set"
+
+
+@dataclass
+class _PartFiles:
+    """The volumes of train/ or test/ by their numbers."""
+
+    scans: dict[int, Path] = field(default_factory=dict)
+    annotations: dict[int, Path] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def _scan_part(base: Path, part: str) -> _PartFiles:
+    files = _PartFiles()
+    children = sorted((base / part).iterdir()) if (base / part).is_dir() else []
+    for child in children:
+        if child.is_dir() and child.name in (SCANS, EXPERT, *OTHERS):
+            for path in sorted(child.iterdir()):
+                _sort_in(base, part, path, files)
+        else:
+            files.left_out.append(_leave(base, child, STRAY))
+    return files
+
+
+def _sort_in(base: Path, part: str, path: Path, files: _PartFiles) -> None:
+    match = FILE.fullmatch(path.name) if path.is_file() and not path.name.startswith(".") else None
+    if match is None:
+        files.left_out.append(_leave(base, path, STRAY))
+    elif match["part"].lower() != part:
+        reason = f"its name says {match['part'].lower()}, its folder {part}"
+        files.left_out.append(_leave(base, path, reason))
+    elif path.parent.name in OTHERS:
+        reason = f"{OTHERS[path.parent.name]}; the expert's is used"
+        files.left_out.append(_leave(base, path, reason))
+    else:
+        known = files.scans if path.parent.name == SCANS else files.annotations
+        if (first := known.setdefault(int(match["number"]), path)) is not path:
+            files.left_out.append(_leave(base, path, f"a second file of the number, beside {first.name}"))
+
+
+def _strays(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.iterdir()) if path.name not in (TRAIN, TEST) or not path.is_dir())
+
+
+def _slices(path: Path) -> int:
+    """0 for a broken file, which is named when it is converted."""
+    try:
+        return open_volume(path).slices
+    except HtunetError:
+        return 0
+
+
+def write_volume(job: VolumeJob, folder: Path) -> list[Written | LeftOut]:
+    """Write the slices of one volume and of its mask, or none of them where one cannot be read.
+
+    Holds one volume and its mask, a byte a voxel each.
+    """
+    try:
+        scan, annotation = open_volume(job.scan), open_volume(job.annotation)
+        if scan.shape != annotation.shape:
+            reason = f"scan and annotation differ in shape: {scan.shape} and {annotation.shape}"
+            return [LeftOut(source=job.source, class_name="", reason=reason)]
+        turn = upright(scan.axes)
+        images = np.stack([_gray(plane, scan) for plane in scan.planes(turn)])
+        masks = np.stack([(plane > 0).astype(np.uint8) for plane in annotation.planes(turn)])
+    except HtunetError as error:
+        reason = str(error).replace(f"{job.scan.parent.parent}{os.sep}", "")
+        return [LeftOut(source=job.source, class_name="", reason=reason)]
+    field_of_view = images.max(axis=0) > 0
+    facts = _Facts(scan.axes, turn, scan.pixel_mm, _remarks(scan, annotation, field_of_view), field_of_view)
+    numbered = zip(range(scan.slices), images, masks, strict=True)
+    return [_write_slice(job, folder, one, facts) for one in numbered]
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the slices of a volume share."""
+
+    axes: str
+    turn: Turn
+    pixel_mm: float | None
+    remarks: tuple[str, ...]
+    field: NDArray[np.bool_]
+    """(H, W) True where any slice shows something."""
+
+
+def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8], facts: _Facts) -> Written | LeftOut:
+    position, image, mask = numbered
+    source = f"{job.source} slice {position}"
+    if job.drop_empty and not mask.any():
+        return LeftOut(source=source, class_name="", reason="no prostate is marked in it (--drop-empty-slices)")
+    outside = int((mask.astype(bool) & ~facts.field).sum())
+    case = Case(
+        id=f"{job.patient}_{position:03d}",
+        part=job.part,
+        group=job.patient,
+        source=source,
+        spacing_mm=facts.pixel_mm,
+    )
+    row = {
+        "id": case.id,
+        "volume": job.source,
+        "slice": position,
+        "stored_axes": facts.axes,
+        "turned": str(facts.turn),
+        "mask_pixels": int(mask.sum()),
+        "mask_pixels_outside_field": outside,
+    }
+    remarks = (*facts.remarks, OUTSIDE) if outside else facts.remarks
+    return replace(write_case(folder, case, image, mask), remarks=remarks, tables={SLICES_CSV: row})
+
+
+def _gray(plane: NDArray[Any], volume: Volume) -> UInt8:
+    """Gray values as they are; the data set's are 0..254. Raises HtunetError for others, which no one scale fits."""
+    low, high = plane.min(), plane.max()
+    if not 0 <= low <= high <= 255:
+        raise unreadable(volume.path, ValueError(f"it holds the values {low} to {high}, gray values are 0 to 255"))
+    return np.rint(plane).astype(np.uint8)
+
+
+def _remarks(scan: Volume, annotation: Volume, field_of_view: NDArray[np.bool_]) -> tuple[str, ...]:
+    found = {
+        NO_SPACING: scan.pixel_mm is None,
+        AXES_DIFFER: scan.axes != annotation.axes,
+        NARROW_TOP: narrow_at_the_top(field_of_view),
+    }
+    return tuple(remark for remark, applies in found.items() if applies)
+
+
+def narrow_at_the_top(field: NDArray[np.bool_]) -> bool:
+    """Is a fan, (H, W) True inside, narrow at the top? False for a rectangle and for nothing."""
+    rows = np.flatnonzero(field.any(axis=1))
+    if len(rows) < 3:
+        return False
+    shown = field[rows[0] : rows[-1] + 1]
+    third = len(shown) // 3
+    return bool(shown[:third].sum() < NARROW * shown[-third:].sum())
+
+
+def _source(base: Path, path: Path) -> str:
+    return path.relative_to(base).as_posix()
+
+
+def _leave(base: Path, path: Path, reason: str) -> LeftOut:
+    return LeftOut(source=_source(base, path), class_name="", reason=reason)
