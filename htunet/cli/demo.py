@@ -74,10 +74,11 @@ def _command(name: str, *arguments: str) -> None:
 
 
 def _weights_to_be_had() -> str:
-    """``pretrained`` where CLIP's weights are there or can be fetched, else ``random``, said loudly."""
+    """``pretrained`` where CLIP's weights are on this machine, else ``random``, said loudly."""
     from htunet.experiments.demo import METHOD
     from htunet.models.build import parse_method
-    from htunet.models.weights import PRETRAINED, RANDOM, find_pretrained
+    from htunet.models.weights import PRETRAINED, RANDOM
+    from htunet.models.weights_store import find_pretrained
 
     try:
         find_pretrained(str(parse_method(METHOD).backbone))

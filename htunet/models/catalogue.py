@@ -1,36 +1,233 @@
-"""Where the weights of each backbone come from, and under which terms. Facts only; nothing is loaded here."""
+"""Where the published weights come from, what is in them, and under which terms. Facts only; nothing is loaded here."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class CatalogueEntry:
-    """The published weights of one backbone."""
+class InputStatistics:
+    """Mean and standard deviation (RGB, of values in 0..1) that the weights were trained with; they travel together."""
 
-    files: tuple[str, ...]
-    """Names that the file may have in the weights folder, preferred first."""
-    url: str
-    """The official address of one of the files."""
-    sha256: dict[str, str]
-    """Known hash by file name; a file with another one is refused."""
-    hub: str
-    """Repository on the Hugging Face hub that holds the same weights, and the file in it: ``owner/name:file``."""
-    size_mb: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedFile:
+    """One file as its authors publish it."""
+
+    name: str
+    """Its name in the weights folder."""
+    url: str = ""
+    """The official address; empty where there is none that a program can read."""
+    hub: str = ""
+    """Repository on the Hugging Face hub, and the file in it: ``owner/name:file``."""
+    size_mb: int | None = None
+    """Millions of bytes; None where no page states it."""
+    sha256: str = ""
+    """A file with another hash is refused; empty where nobody published one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CatalogueEntry:
+    """The published weights of one model."""
+
+    architecture: str
+    """The name by which open_clip, timm, transformers or torchvision knows it."""
+    activation: str
+    input_size: int
+    """Side of the images that it was trained on, in pixels; other sizes interpolate the positions."""
+    statistics: InputStatistics
+    files: tuple[PublishedFile, ...]
+    """Any one of them is enough; preferred first."""
+    tokenizer: str = ""
+    """How texts become numbers; empty where it reads none."""
+    vocabulary: PublishedFile | None = None
+    """The words of the tokenizer, where no library brings them along."""
+    image_keys: str = ""
+    """Prefix of the image tower's tensors; empty where all of a file is the image tower."""
+    text_keys: tuple[str, ...] = ()
+    """Prefixes of the text tower's tensors."""
+    unused_keys: tuple[str, ...] = ()
+    """The white list: tensors of a published file that no part of the model needs. Any other surplus is refused."""
     licence: str
     citation: str
 
+    @property
+    def statement(self) -> str:
+        """What a user must know before using the weights."""
+        return f"licence: {self.licence}; please cite {self.citation}"
+
+
+OPENAI_STATISTICS = InputStatistics(mean=(0.48145466, 0.4578275, 0.40821073), std=(0.26862954, 0.26130258, 0.27577711))
+IMAGENET_STATISTICS = InputStatistics(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+LOGIT_SCALE = "logit_scale"
+CLIP_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
+CLIP_TOKENIZER = "CLIP's byte pairs, 77 tokens (part of open_clip)"
+BERT_TOKENIZER = "BERT word pieces of BiomedBERT, lower case, 256 tokens (vocab.txt)"
+BIOMEDBERT_VOCABULARY = PublishedFile(
+    name="vocab.txt", hub="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract:vocab.txt", size_mb=1
+)
 
 CATALOGUE: dict[str, CatalogueEntry] = {
     "CLIP": CatalogueEntry(
-        files=("ViT-B-16.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"),
-        url=(
-            "https://openaipublic.azureedge.net/clip/models/"
-            "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f/ViT-B-16.pt"
+        architecture="ViT-B-16-quickgelu",
+        activation="QuickGELU",
+        input_size=224,
+        statistics=OPENAI_STATISTICS,
+        files=(
+            PublishedFile(
+                name="ViT-B-16.pt",
+                url=(
+                    "https://openaipublic.azureedge.net/clip/models/"
+                    "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f/ViT-B-16.pt"
+                ),
+                size_mb=351,
+                sha256="5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
+            ),
+            PublishedFile(
+                name="open_clip_model.safetensors",
+                hub="timm/vit_base_patch16_clip_224.openai:open_clip_model.safetensors",
+                size_mb=599,
+            ),
+            PublishedFile(
+                name="open_clip_pytorch_model.bin",
+                hub="timm/vit_base_patch16_clip_224.openai:open_clip_pytorch_model.bin",
+                size_mb=599,
+            ),
         ),
-        sha256={"ViT-B-16.pt": "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f"},
-        hub="timm/vit_base_patch16_clip_224.openai:open_clip_model.safetensors",
-        size_mb=335,
+        tokenizer=CLIP_TOKENIZER,
+        image_keys="visual.",
+        text_keys=CLIP_TEXT,
+        unused_keys=("input_resolution", "context_length", "vocab_size"),
         licence="MIT (the repository of the weights; its model card calls deployment out of scope)",
         citation="Radford et al. 2021, arXiv:2103.00020",
+    ),
+    "MetaCLIP": CatalogueEntry(
+        architecture="ViT-B-16-quickgelu",
+        activation="QuickGELU",
+        input_size=224,
+        statistics=OPENAI_STATISTICS,
+        files=(
+            PublishedFile(
+                name="open_clip_model.safetensors",
+                hub="timm/vit_base_patch16_clip_224.metaclip_400m:open_clip_model.safetensors",
+                size_mb=599,
+            ),
+            PublishedFile(
+                name="open_clip_pytorch_model.bin",
+                hub="timm/vit_base_patch16_clip_224.metaclip_400m:open_clip_pytorch_model.bin",
+                size_mb=599,
+            ),
+            PublishedFile(name="b16_400m.pt", url="https://dl.fbaipublicfiles.com/MMPT/metaclip/b16_400m.pt"),
+        ),
+        tokenizer=CLIP_TOKENIZER,
+        image_keys="visual.",
+        text_keys=CLIP_TEXT,
+        licence="CC BY-NC 4.0: not for commercial use",
+        citation="Xu et al. 2024, arXiv:2309.16671",
+    ),
+    "UniMedCLIP": CatalogueEntry(
+        architecture="ViT-B-16-quickgelu",
+        activation="QuickGELU",
+        input_size=224,
+        statistics=OPENAI_STATISTICS,
+        files=(
+            PublishedFile(name="unimed-clip-vit-b16.pt", hub="UzairK/unimed-clip-vit-b16:unimed-clip-vit-b16.pt"),
+            PublishedFile(name="unimed_clip_vit_b16.pt"),
+        ),
+        tokenizer=BERT_TOKENIZER,
+        vocabulary=BIOMEDBERT_VOCABULARY,
+        image_keys="visual.",
+        text_keys=("text_encoder.",),
+        unused_keys=("text_encoder.transformer.embeddings.position_ids",),
+        licence="CC BY-NC 4.0: not for commercial use",
+        citation="Khattak et al. 2024, arXiv:2412.10372",
+    ),
+    "BiomedCLIP": CatalogueEntry(
+        architecture="vit_base_patch16_224",
+        activation="GELU",
+        input_size=224,
+        statistics=OPENAI_STATISTICS,
+        files=(
+            PublishedFile(
+                name="open_clip_pytorch_model.bin",
+                hub="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224:open_clip_pytorch_model.bin",
+                size_mb=784,
+                sha256="52cc993c5c5ff962bd0c60931874bc001e7e9b41666a385530f4a036294576be",
+            ),
+            PublishedFile(name="open_clip_model.safetensors"),
+        ),
+        tokenizer=BERT_TOKENIZER,
+        vocabulary=PublishedFile(
+            name="vocab.txt", hub="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224:vocab.txt", size_mb=1
+        ),
+        image_keys="visual.",
+        text_keys=("text.",),
+        unused_keys=("text.transformer.embeddings.position_ids",),
+        licence="MIT (its model card: for research, not for clinical use)",
+        citation="Zhang et al. 2023, arXiv:2303.00915",
+    ),
+    "DINOv2": CatalogueEntry(
+        architecture="vit_base_patch14_dinov2",
+        activation="GELU",
+        input_size=518,
+        statistics=IMAGENET_STATISTICS,
+        files=(
+            PublishedFile(
+                name="dinov2_vitb14_pretrain.pth",
+                url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth",
+                size_mb=346,
+                sha256="0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
+            ),
+            PublishedFile(
+                name="model.safetensors",
+                hub="timm/vit_base_patch14_dinov2.lvd142m:model.safetensors",
+                size_mb=346,
+                sha256="55cbb5d887b336d430e649c277b85a1429e724871f9d02ac16203235886d8c7b",
+            ),
+            PublishedFile(
+                name="pytorch_model.bin",
+                hub="timm/vit_base_patch14_dinov2.lvd142m:pytorch_model.bin",
+                size_mb=346,
+                sha256="c8f07b5edc5f37f0ec8205fd8777d8c594281d05fc7abd4569f273ea3838e4d6",
+            ),
+        ),
+        unused_keys=("mask_token",),
+        licence="Apache-2.0",
+        citation="Oquab et al. 2023, arXiv:2304.07193",
+    ),
+    "CLIPSeg": CatalogueEntry(
+        architecture="CIDAS/clipseg-rd64-refined",
+        activation="QuickGELU",
+        input_size=352,
+        statistics=IMAGENET_STATISTICS,
+        files=(
+            PublishedFile(name="model.safetensors", hub="CIDAS/clipseg-rd64-refined:model.safetensors", size_mb=603),
+            PublishedFile(name="pytorch_model.bin", hub="CIDAS/clipseg-rd64-refined:pytorch_model.bin", size_mb=603),
+        ),
+        tokenizer=CLIP_TOKENIZER,
+        unused_keys=(
+            "clip.vision_model.embeddings.position_ids",
+            "clip.text_model.embeddings.position_ids",
+        ),
+        licence="Apache-2.0 on the hub; the authors' repository says that its licence does not cover the weights",
+        citation="Lüddecke and Ecker 2022, arXiv:2112.10003",
+    ),
+    "ResNet18": CatalogueEntry(
+        architecture="resnet18",
+        activation="ReLU",
+        input_size=224,
+        statistics=IMAGENET_STATISTICS,
+        files=(
+            PublishedFile(
+                name="resnet18-f37072fd.pth",
+                url="https://download.pytorch.org/models/resnet18-f37072fd.pth",
+                size_mb=47,
+                sha256="f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+            ),
+        ),
+        unused_keys=("fc.",),
+        licence="BSD-3-Clause (torchvision; trained on ImageNet, whose terms allow research only)",
+        citation="He et al. 2016, arXiv:1512.03385",
     ),
 }

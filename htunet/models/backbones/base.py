@@ -4,19 +4,11 @@ Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * gri
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from htunet.models.catalogue import InputStatistics
 from htunet.registry import Registry
-
-
-@dataclass(frozen=True, kw_only=True)
-class InputStatistics:
-    """Mean and standard deviation (RGB, of values in 0..1) that the weights were trained with; they travel together."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
 
 
 class Backbone(nn.Module):
@@ -38,6 +30,10 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} has no embedding that texts could be compared with.")
 
+    def own_key(self, published: str) -> str:
+        """The name in this module's state dict of an image tower's tensor, from its name in the published file."""
+        return published
+
     def grid_hw(self, image_hw: tuple[int, int]) -> tuple[int, int]:
         """Patches in each direction; raises ValueError when the image does not divide into whole patches."""
         height, width = image_hw
@@ -45,6 +41,8 @@ class Backbone(nn.Module):
             raise ValueError(f"Image sides must be multiples of the patch size {self.patch_size}, got {image_hw}.")
         return height // self.patch_size, width // self.patch_size
 
+
+__all__ = ["BACKBONES", "Backbone", "InputStatistics"]
 
 BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
 """Builders of backbones with weights that are not loaded yet; ``htunet.models.weights`` loads them."""

@@ -1,14 +1,18 @@
-"""Any Vision Transformer of timm as a backbone.
+"""Any Vision Transformer of timm as a backbone, and BiomedCLIP, whose image tower is one.
 
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, E embedding.
 """
 
+import timm
 import torch
 from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from htunet.models.backbones.base import Backbone, InputStatistics
+from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
+from htunet.models.catalogue import CATALOGUE
+
+EMBEDDING = 512
 
 
 class TimmVision(Backbone):
@@ -56,3 +60,17 @@ class TimmVision(Backbone):
         if self.projection is None:
             return super().project(tokens_BTD)
         return self.projection(self.normalise(tokens_BTD[:, 0]))
+
+    def own_key(self, published: str) -> str:
+        """``visual.trunk.`` and ``visual.head.proj.``, as open_clip names the parts of such a tower."""
+        name = published.removeprefix("visual.")
+        return name.replace("head.proj.", "projection.", 1) if name.startswith("head.proj.") else name
+
+
+@BACKBONES.register("BiomedCLIP")
+def biomedclip() -> TimmVision:
+    """ViT-B/16 of timm and one linear layer to the 512 values of an embedding. Source: arXiv:2303.00915."""
+    entry = CATALOGUE["BiomedCLIP"]
+    trunk = timm.create_model(entry.architecture, num_classes=0)
+    assert isinstance(trunk, VisionTransformer)
+    return TimmVision(trunk, entry.statistics, nn.Linear(trunk.embed_dim, EMBEDDING, bias=False))

@@ -1,0 +1,98 @@
+"""Where weights files lie on this machine. Nothing here touches the network, and nothing reads tensors."""
+
+import hashlib
+from pathlib import Path
+
+from htunet.errors import HtunetError
+from htunet.files import read_object, write_json
+from htunet.models.catalogue import CATALOGUE, PublishedFile
+from htunet.paths import root
+
+HASHES = "hashes.json"
+"""sha256 by file name, as found when a file was fetched: what ``verify`` goes by where nobody published a hash."""
+
+
+def folder_of(name: str) -> Path:
+    """The folder for the weights of one model."""
+    return root("htunet_weights") / name
+
+
+def find_pretrained(name: str) -> Path:
+    """The file with a model's published weights, in the weights folder or the hub's cache.
+
+    Raises HtunetError that says how to get it when it is in neither, or when its hash is not the published one.
+    """
+    for file in CATALOGUE[name].files:
+        if path := find_file(name, file):
+            check_hash(path, file.sha256)
+            return path
+    raise HtunetError(_how_to_get(name, CATALOGUE[name].files[0], "pre-trained weights"))
+
+
+def find_vocabulary(name: str) -> Path | None:
+    """The words of a model's tokenizer; None where a library brings them along. Raises as ``find_pretrained``."""
+    vocabulary = CATALOGUE[name].vocabulary
+    if vocabulary is None:
+        return None
+    if path := find_file(name, vocabulary):
+        return path
+    raise HtunetError(_how_to_get(name, vocabulary, "tokenizer's words"))
+
+
+def find_file(name: str, file: PublishedFile) -> Path | None:
+    """One published file of a model: in its weights folder, else in the cache of the hub, else None."""
+    path = folder_of(name) / file.name
+    if path.is_file():
+        return path
+    if not file.hub:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(*file.hub.split(":"))
+    return Path(found) if isinstance(found, str) else None
+
+
+def _how_to_get(name: str, file: PublishedFile, what: str) -> str:
+    folder = folder_of(name)
+    return (
+        f"The {what} of {name} are not on this machine: {file.name} ({size_text(file)}) in {folder}/. Fetch them once "
+        f"with: htunet_weights download {name}. Without a network here, fetch {address(file)} elsewhere and put it "
+        f"into that folder, or: htunet_weights import FILE --as {name}. To try things out: --weights random."
+    )
+
+
+def address(file: PublishedFile) -> str:
+    """Where a person with a browser finds the file."""
+    if file.url or not file.hub:
+        return file.url or file.name
+    repository, path = file.hub.split(":")
+    return f"https://huggingface.co/{repository}/resolve/main/{path}"
+
+
+def size_text(file: PublishedFile) -> str:
+    """``351 MB``, or that no page states it."""
+    return f"{file.size_mb} MB" if file.size_mb else "size not published"
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_hash(path: Path, expected: str) -> None:
+    """Raise HtunetError when the file's sha256 is another one; an empty expectation accepts any."""
+    if expected and (found := file_hash(path)) != expected:
+        raise HtunetError(f"{path} is damaged or another file: sha256 {found}, expected {expected}. Fetch it again.")
+
+
+def remember_hash(path: Path, sha256: str) -> None:
+    """Note the hash that a file had when it was fetched, beside it."""
+    known = path.with_name(HASHES)
+    write_json(known, (read_object(known) if known.exists() else {}) | {path.name: sha256})
+
+
+def remembered_hash(path: Path) -> str:
+    """The hash that ``remember_hash`` noted for the file, or nothing."""
+    known = path.with_name(HASHES)
+    return str(read_object(known).get(path.name, "")) if known.exists() else ""
