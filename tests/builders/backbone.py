@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS
 from htunet.models.backbones import BACKBONES, Backbone, InputStatistics
-from htunet.models.backbones.clip import OPENAI_STATISTICS, ClipVision
+from htunet.models.backbones.clip import ClipVision
+from htunet.models.catalogue import OPENAI_STATISTICS
 from htunet.models.encoder import AdaptedEncoder
 
 WIDTH, PATCH, BLOCKS = 8, 4, 3
