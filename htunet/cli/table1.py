@@ -1,0 +1,28 @@
+"""Print Table I, the sizes of every data set's parts, with yours beside the paper's.
+
+Reads fold 0 of the split of each data set, or tells which sizes its split rule would give, and writes
+htunet_results/tables/table1.csv and table1.md.
+"""
+
+import argparse
+from collections.abc import Sequence
+
+from htunet.cli.command import make_parser, run_command
+from htunet.paths import root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``htunet_table1``; returns the exit code."""
+    return run_command(make_parser("htunet_table1", __doc__), _print_table, argv)
+
+
+def _print_table(_: argparse.Namespace) -> None:
+    from htunet.reporting.table1 import as_text, table1_rows, write_table1
+
+    rows = table1_rows()
+    print(as_text(rows))
+    print("\nWritten: " + ", ".join(map(str, write_table1(root("htunet_results") / "tables", rows))))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
