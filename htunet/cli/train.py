@@ -35,7 +35,7 @@ def _train(options: argparse.Namespace) -> None:
         if outcome.signal == signal.SIGINT:
             raise KeyboardInterrupt
         return
-    best = f"best validation Dice {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
+    best = f"best validation {outcome.metric} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
     print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
     print(f"Weights, curves and log: {outcome.run.folder}")
     print("Next: htunet_evaluate")

@@ -3,6 +3,7 @@
 PLAN/  images.npy (N, C, H, W) uint8   masks.npy (N, H, W) uint8, 0..K   cases.csv   preprocessed.json
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,10 +31,14 @@ class CaseGeometry:
 
 
 class PreprocessedDataset:
-    """Read-only view of one plan's arrays; opening costs nothing, pages are read when touched."""
+    """Read-only view of one plan's arrays; opening costs nothing, pages are read when touched.
 
-    def __init__(self, folder: Path) -> None:
+    ``classes`` (name to index) numbers the classes of the cases for ``class_indices``.
+    """
+
+    def __init__(self, folder: Path, classes: Mapping[str, int] | None = None) -> None:
         self.folder = folder
+        self.classes = dict(classes or {})
         if not (folder / "preprocessed.json").exists():
             raise HtunetError(f"{folder} is not preprocessed. {_again(folder)}")
         cases = folder / "cases.csv"
@@ -49,6 +54,11 @@ class PreprocessedDataset:
     def masks(self) -> NDArray[np.uint8]:
         """(N, H, W), memory-mapped."""
         return _open(self.folder / "masks.npy")
+
+    @cached_property
+    def class_indices(self) -> NDArray[np.int64]:
+        """(N,), -1 for a case with none of ``classes``."""
+        return np.array([self.classes.get(case.class_name, -1) for case in self.cases], dtype=np.int64)
 
     def rows(self, ids: list[str]) -> list[int]:
         """Array rows of the cases; an id that is not there raises HtunetError."""

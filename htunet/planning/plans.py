@@ -8,6 +8,7 @@ from typing import Any
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
+from htunet.planning.prompts import in_words
 from htunet.records import checked_object, record_from
 
 FORMAT = 1
@@ -49,9 +50,17 @@ class Plan:
     """Settings of ``training.augmentation.AugmentationSettings``."""
     adapter: dict[str, Any] = field(default_factory=dict)
     """Settings of the adapter that differ from its defaults."""
+    prompts: dict[str, str] = field(default_factory=dict)
+    """For a label, what CLIPSeg is asked to find; a label without an entry is asked for by its name."""
     split_by: str = "image"
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
+
+    @property
+    def label_prompts(self) -> tuple[str, ...]:
+        """What to find for each label but the background, in the order of their values."""
+        names = sorted((name for name, value in self.labels.items() if value > 0), key=self.labels.__getitem__)
+        return tuple(self.prompts.get(name) or in_words(name) for name in names)
 
 
 def save_plans(path: Path, plans: Mapping[str, Plan]) -> None:
@@ -88,10 +97,16 @@ def plan_from(entry: object, where: str) -> Plan:
 
 
 def check_task(plan: Plan, task: str) -> None:
-    """Raise HtunetError when ``task`` segments and the data set has no masks to learn from."""
+    """Raise HtunetError when the data set has no masks or no classes, whichever ``task`` learns from."""
     if "seg" in task.split("+") and len(plan.labels) < 2:
         raise HtunetError(
             f"{plan.dataset} has images with classes and no masks: nothing can be segmented. Train it with --task cls."
+        )
+    if "cls" in task.split("+") and len(plan.classes) < 2:
+        found = ", ".join(plan.classes) or "none"
+        raise HtunetError(
+            f"The task {task!r} tells at least two classes of images apart; those of {plan.dataset}: {found}. Give its "
+            "images classes (cases.csv and dataset.json) and plan it again, or train it with --task seg."
         )
 
 
@@ -111,11 +126,15 @@ def check_plan(plan: Plan) -> None:
         "betas": not all(0 <= beta < 1 for beta in plan.betas),
         "weight_decay": plan.weight_decay < 0,
         "patience": plan.patience is not None and plan.patience < 1,
-        "class_weights": any(weight <= 0 for weight in plan.class_weights.values()),
+        "classes": sorted(plan.classes.values()) != list(range(len(plan.classes))),
+        "prompts": not plan.prompts.keys() <= plan.labels.keys(),
+        "class_weights": any(weight <= 0 for weight in plan.class_weights.values())
+        or (bool(plan.class_weights) and plan.class_weights.keys() != plan.classes.keys()),
     }
     if found := [f"{key} {getattr(plan, key)!r}" for key, is_wrong in wrong.items() if is_wrong]:
         raise HtunetError(
             f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
-            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; labels are numbered from 0; "
-            "sizes and counts are positive whole numbers; betas lie in [0, 1); rates and weights are positive."
+            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; labels and classes are "
+            "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
+            "betas lie in [0, 1); rates and weights are positive."
         )

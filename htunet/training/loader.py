@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +18,19 @@ from htunet.errors import HtunetError
 from htunet.reproducibility import generator
 from htunet.training.augmentation import Augmentation
 
-Sample = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], int]
+"""Image (C, H, W), mask (H, W), and the index of the image's class."""
+
+
+class Batch(NamedTuple):
+    """Some images and what is known of each. Dimension key: B images, C channels, H W pixels."""
+
+    images: Tensor
+    """(B, C, H, W) uint8."""
+    masks: Tensor
+    """(B, H, W) uint8, labels 0..K."""
+    classes: Tensor
+    """(B,) int64; -1 where an image has no class."""
 
 
 class TrainingImages(Dataset[Sample]):
@@ -29,11 +42,12 @@ class TrainingImages(Dataset[Sample]):
         self.seed = seed
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Image (C, H, W) and mask (H, W), uint8; an error names the case."""
+        """Image (C, H, W) and mask (H, W), uint8, and class; an error names the case."""
         epoch, row = key
         case = self.data.cases[row].id
         try:
-            return self.augmentation(self.data.images[row], self.data.masks[row], self.seed, epoch, case)
+            image, mask = self.augmentation(self.data.images[row], self.data.masks[row], self.seed, epoch, case)
+            return image, mask, int(self.data.class_indices[row])
         except Exception as error:
             raise HtunetError(f"The case {case} could not be augmented: {type(error).__name__}: {error}") from error
 
@@ -90,8 +104,8 @@ class RemainingBatches(Sampler[list[tuple[int, int]]]):
 
 def training_batches(
     images: TrainingImages, batches: RemainingBatches, workers: int, *, pin_memory: bool
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(B, C, H, W) images and (B, H, W) masks, uint8, for every remaining step.
+) -> Iterator[Batch]:
+    """This process's share of the batch of every remaining step.
 
     An error in a worker is raised here with its case's name; without workers the images are made in this process.
     """
@@ -107,14 +121,17 @@ def training_batches(
     return iter(loader)
 
 
-def fixed_batches(
-    data: PreprocessedDataset, rows: Sequence[int], batch_size: int, shard: Shard
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images and masks as they are, in order: for validation."""
-    own = rows[shard.rank :: shard.world_size]
+def fixed_batches(data: PreprocessedDataset, rows: Sequence[int], batch_size: int, shard: Shard) -> Iterator[Batch]:
+    """Images, masks and classes as they are, in order: for validation.
+
+    Every process gets equally many, so that their results can be gathered: row i goes to process i modulo their
+    number, and those that would have one less get the last row once more.
+    """
+    each = -(-len(rows) // shard.world_size)
+    own = [rows[min(shard.rank + turn * shard.world_size, len(rows) - 1)] for turn in range(each)]
     for start in range(0, len(own), batch_size):
-        chosen = list(own[start : start + batch_size])
-        yield torch.from_numpy(data.images[chosen]), torch.from_numpy(data.masks[chosen])
+        chosen = own[start : start + batch_size]
+        yield Batch(*map(torch.from_numpy, (data.images[chosen], data.masks[chosen], data.class_indices[chosen])))
 
 
 def _leave_signals_to_the_run(_: int) -> None:
@@ -134,6 +151,6 @@ def _end_when_the_run_asks() -> None:
     os._exit(0)
 
 
-def _collate(samples: list[Sample]) -> tuple[Tensor, Tensor]:
-    images, masks = zip(*samples, strict=True)
-    return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
+def _collate(samples: list[Sample]) -> Batch:
+    images, masks, classes = zip(*samples, strict=True)
+    return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), torch.tensor(classes))

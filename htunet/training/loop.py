@@ -20,9 +20,17 @@ from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
 from htunet.reproducibility import derived_seed
-from htunet.training.loader import BatchOrder, RemainingBatches, Shard, TrainingImages, fixed_batches, training_batches
+from htunet.training.loader import (
+    Batch,
+    BatchOrder,
+    RemainingBatches,
+    Shard,
+    TrainingImages,
+    fixed_batches,
+    training_batches,
+)
 from htunet.training.state import EpochFigures, Progress
-from htunet.training.trainer import Batch, Trainer
+from htunet.training.trainer import Trainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +162,12 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
 
 @torch.no_grad()
 def validate(loop: Loop) -> tuple[float, float]:
-    """Mean loss and mean metric over the validation images."""
+    """Loss and figure of the validation images, computed from all of them together on every process."""
     loop.network.eval()
-    sums = torch.zeros(2, device=loop.fabric.device)
-    for batch in fixed_batches(loop.data.preprocessed, loop.data.val_rows, loop.plan.batch_size, loop.shard):
-        sums += loop.trainer.validate(loop.forward, loop.fabric.to_device(batch))
-    means = _sum_over_processes(loop, sums) / len(loop.data.val_rows)
-    return float(means[0]), float(means[1])
+    rows = loop.data.val_rows
+    batches = fixed_batches(loop.data.preprocessed, rows, loop.plan.batch_size, loop.shard)
+    own_NF = torch.cat([loop.trainer.validate(loop.forward, loop.fabric.to_device(batch)) for batch in batches])
+    return loop.trainer.figures(_gathered(loop, own_NF)[: len(rows)])
 
 
 def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
@@ -196,6 +203,15 @@ def _sum_over_processes(loop: Loop, values: Tensor) -> Tensor:
     return result
 
 
+def _gathered(loop: Loop, own_NF: Tensor) -> Tensor:
+    """The rows of all processes, dealt back as ``fixed_batches`` dealt them out: the first of each, the second, ..."""
+    if loop.fabric.world_size == 1:
+        return own_NF
+    found_PNF = loop.fabric.all_gather(own_NF)
+    assert isinstance(found_PNF, Tensor)
+    return found_PNF.transpose(0, 1).flatten(0, 1)
+
+
 def _any_process(loop: Loop, flag: bool) -> bool:
     """Processes stop at the same step, or none does: the others would wait for the missing one for ever."""
     if loop.fabric.world_size == 1:
@@ -211,13 +227,12 @@ def _gradients_kept_local(loop: Loop, enabled: bool) -> AbstractContextManager[o
 
 
 def _parts(batch: Batch, count: int) -> Iterator[Batch]:
-    images, masks = batch
-    size = -(-len(images) // count)
-    for start in range(0, len(images), size):
-        yield images[start : start + size], masks[start : start + size]
+    size = -(-len(batch.images) // count)
+    for start in range(0, len(batch.images), size):
+        yield Batch(*(values[start : start + size] for values in batch))
 
 
-def _next(arriving: Iterator[tuple[Tensor, Tensor]], waiting: Waiting) -> Batch:
+def _next(arriving: Iterator[Batch], waiting: Waiting) -> Batch:
     started = time.perf_counter()
     batch = next(arriving)
     waiting.data += time.perf_counter() - started

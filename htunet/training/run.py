@@ -4,24 +4,24 @@ import hashlib
 import json
 import logging
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
+from htunet.data.class_checks import check_classes
+from htunet.data.class_probabilities import class_order
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
-from htunet.models.build import build_network, check_input_size, parse_method
+from htunet.models.build import build_network, check_input_size, check_plan_name
 from htunet.models.precision import BF16, FABRIC_PRECISION, keep_frozen_in_bf16, resolve_precision
 from htunet.paths import RunPaths, find_dataset
 from htunet.planning.plans import Plan, check_task, load_plan
@@ -33,6 +33,7 @@ from htunet.training.loader import TrainingImages
 from htunet.training.loop import Data, Events, Loop, finished, fit
 from htunet.training.record import Recorder, log_to, write_progress
 from htunet.training.settings import TrainSettings
+from htunet.training.signals import StopSignals, stop_signals
 from htunet.training.state import Progress
 from htunet.training.trainer import TRAINERS
 
@@ -49,6 +50,8 @@ class Outcome:
     """How a call of ``train`` ended."""
 
     run: RunPaths
+    metric: str
+    """What ``best_metric`` is, for people."""
     status: str
     """``finished``, ``already finished``, or ``stopped`` (by a signal; the same command continues)."""
     best_metric: float
@@ -64,14 +67,15 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     Raises UsageError for names, folds and settings that do not exist, HtunetError when files are missing, when another
     process holds the run, or when the run was begun with other settings.
     """
-    parse_method(method)
+    check_plan_name(method, settings.plan)
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     check_task(plan, settings.task)
     split = _read_split(paths.splits_json, fold)
     check_input_size(method, plan.input_size, task=settings.task, adapter_settings=plan.adapter)
-    preprocessed = PreprocessedDataset(paths.plan_folder(plan.name))
+    preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
     check_arrays(preprocessed.folder, plan)
+    _check_data(preprocessed, split, settings.task)
     rows = {part: preprocessed.rows(split[part]) for part in ("train", "val")}
     trainer_class = TRAINERS[settings.task]
     run = RunPaths(paths, trainer_class.__name__, plan.name, method, fold, settings.seed)
@@ -116,6 +120,7 @@ class _Session:
             seed=settings.seed,
             weights=settings.weights,
             adapter_settings=plan.adapter,
+            prompts=plan.label_prompts,
         )
         self.about = self._about(split, data.preprocessed)
         self.loop = self._make_loop(data)
@@ -127,6 +132,7 @@ class _Session:
             return self._outcome(progress, "already finished")
         if self.fabric.is_global_zero:
             write_json(self.run.settings_json, self.about)
+            log.info("%s", self._opening())
         with stop_signals() as stop:
             self._train(progress, stop)
         if not finished(self.loop, progress):
@@ -136,7 +142,17 @@ class _Session:
             write_json(self.run.finished_json, summary | {f"best_val_{self.loop.trainer.metric}": progress.best_metric})
         return self._outcome(progress, "finished")
 
-    def _train(self, progress: Progress, stop: "StopSignals") -> None:
+    def _opening(self) -> str:
+        """What is about to be trained on what, in one line."""
+        loop, data = self.loop, self.loop.data
+        weights = "" if self.weights.source == "none" else f", {self.weights.source} weights"
+        return (
+            f"Training {self.run.label} on {self.fabric.device}, {self.precision}{weights}: {len(data.train_rows)} "
+            f"training and {len(data.val_rows)} validation images, {loop.order.per_epoch} steps an epoch, "
+            f"{self.num_epochs} epochs."
+        )
+
+    def _train(self, progress: Progress, stop: StopSignals) -> None:
         steps = self.loop.order.per_epoch
         recorder = None
         if self.fabric.is_global_zero:
@@ -183,7 +199,7 @@ class _Session:
         forward, optimizer = self.fabric.setup(self.network, optimizer)
         return Loop(
             fabric=self.fabric,
-            trainer=TRAINERS[self.settings.task](),
+            trainer=TRAINERS[self.settings.task].from_plan(plan),
             network=self.network,
             forward=forward,
             optimizer=optimizer,
@@ -240,7 +256,8 @@ class _Session:
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
         best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
         rank = self.fabric.global_rank
-        return Outcome(run=self.run, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
+        title = TRAINERS[self.settings.task].metric_title
+        return Outcome(run=self.run, metric=title, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
 
 
 def _identity(about: dict[str, Any]) -> dict[str, Any]:
@@ -275,31 +292,6 @@ class _Saver:
             session = self.session
             state.save(session.run.checkpoint_latest, session.network, session.loop.optimizer, progress, self.about)
         self.saved = time.monotonic()
-
-
-class StopSignals:
-    """Remembers that the process was asked to stop, so that the loop can save first."""
-
-    received: int | None = None
-
-    def __call__(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-
-    def requested(self) -> bool:
-        """Whether SIGTERM or SIGINT came."""
-        return self.received is not None
-
-
-@contextmanager
-def stop_signals() -> Iterator[StopSignals]:
-    """Inside the block SIGTERM and SIGINT are remembered instead of ending the process."""
-    stop = StopSignals()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Events:
@@ -349,6 +341,18 @@ def _read_split(path: Path, fold: int) -> dict[str, list[str]]:
         if not splits[fold][part]:
             raise HtunetError(f"fold{fold} of {path} has no images in {part!r}: there is nothing to train on.")
     return splits[fold]
+
+
+def _check_data(preprocessed: PreprocessedDataset, split: dict[str, list[str]], task: str) -> None:
+    """Raise HtunetError when what the task learns is not in the images of the fold."""
+    parts = task.split("+")
+    if "cls" in parts:
+        class_of = {case.id: case.class_name for case in preprocessed.cases}
+        check_classes(split, class_of, class_order(preprocessed.classes))
+    if "seg" in parts and not any(preprocessed.masks[row].any() for row in preprocessed.rows(split["train"])):
+        raise HtunetError(
+            f"None of the {len(split['train'])} training masks has a labelled pixel: there is nothing to segment."
+        )
 
 
 def _clear(run: RunPaths) -> None:

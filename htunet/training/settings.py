@@ -13,7 +13,9 @@ class TrainSettings:
     seed: int = setting(1, "seeds the trainable weights, the order of the images, the augmentation and the dropout")
     plan: str = setting("paper", "name of the plan in plans.json")
     num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
-    task: str = setting("seg", "what is learnt", choices=("seg",))
+    task: str = setting(
+        "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
+    )
     weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))

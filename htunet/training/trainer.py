@@ -1,51 +1,125 @@
 """A trainer is a task: its loss, and the figure that chooses the checkpoint. The loop is in ``htunet.training.loop``.
 
-Dimension key: B batch, C channels, H W pixels, K labels.
+Dimension key: B images of a batch, N all validation images, C channels, H W pixels, K labels or classes, F numbers.
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from htunet.data.class_probabilities import class_order
+from htunet.models.tasks import BOTH, CLASSIFICATION, SEGMENTATION
+from htunet.planning.plans import Plan
 from htunet.registry import Registry
-from htunet.training.losses import dice_and_cross_entropy, hard_dice
-
-Batch = tuple[Tensor, Tensor]
+from htunet.training.loader import Batch
+from htunet.training.losses import dice_and_cross_entropy, focal_loss, hard_dice, ranking_auc
 
 
 class Trainer:
-    """What the loop asks of a task. Figures are sums over images, so that parts of a batch can be added."""
+    """What the loop asks of a task."""
 
     task: ClassVar[str]
     metric: ClassVar[str]
-    """Name of the validation figure that is maximised."""
+    """Name of the validation figure that is maximised, as files spell it."""
+    metric_title: ClassVar[str]
+    """The same for people."""
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        """The trainer with the plan's settings of the task."""
+        return cls()
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Loss of each image, (B,), with a graph."""
         raise NotImplementedError
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(2,): sums over the images of the loss and of the metric."""
+        """(B, F): what each image contributes to ``figures``; the loop puts those of all processes together."""
         raise NotImplementedError
+
+    def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        """Validation loss and figure from what ``validate`` said of all validation images, in their order.
+
+        As it stands: the means of two columns, the losses and the figures of the images.
+        """
+        loss, figure = cases_NF.double().mean(dim=0).tolist()
+        return loss, figure
 
 
 TRAINERS: Registry[type[Trainer]] = Registry("task")
 
 
-@TRAINERS.register("seg")
+@TRAINERS.register(SEGMENTATION)
 class SegmentationTrainer(Trainer):
     """Dice plus cross-entropy; the checkpoint with the best mean Dice on the validation images is kept."""
 
-    task = "seg"
+    task = SEGMENTATION
     metric = "dice"
+    metric_title = "Dice"
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        images_BCHW, masks_BHW = batch
-        return dice_and_cross_entropy(network(images_BCHW).float(), masks_BHW)
+        return dice_and_cross_entropy(network(batch.images).float(), batch.masks)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        images_BCHW, masks_BHW = batch
-        scores_BKHW = network(images_BCHW).float()
-        loss_B = dice_and_cross_entropy(scores_BKHW, masks_BHW)
-        return torch.stack([loss_B.sum(), hard_dice(scores_BKHW, masks_BHW).sum()])
+        scores_BKHW = network(batch.images).float()
+        loss_B = dice_and_cross_entropy(scores_BKHW, batch.masks)
+        return torch.stack([loss_B, hard_dice(scores_BKHW, batch.masks)], dim=1)
+
+
+class _ClassTrainer(Trainer):
+    """A trainer that needs the weights of the classes."""
+
+    def __init__(self, class_weights: Sequence[float] = ()) -> None:
+        self.class_weights = tuple(class_weights)
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        return cls([plan.class_weights[name] for name in class_order(plan.classes)] if plan.class_weights else [])
+
+
+@TRAINERS.register(CLASSIFICATION)
+class ClassificationTrainer(_ClassTrainer):
+    """Focal loss; the checkpoint with the best AUC over all validation images is kept."""
+
+    task = CLASSIFICATION
+    metric = "auc"
+    metric_title = "AUC"
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return focal_loss(network(batch.images).float(), batch.classes, self.class_weights)
+
+    def validate(self, network: nn.Module, batch: Batch) -> Tensor:
+        scores_BK = network(batch.images).float()
+        loss_B = focal_loss(scores_BK, batch.classes, self.class_weights)
+        return torch.cat([loss_B[:, None], batch.classes[:, None], scores_BK], dim=1)
+
+    def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        return float(cases_NF[:, 0].double().mean()), ranking_auc(cases_NF[:, 2:], cases_NF[:, 1].long())
+
+
+@TRAINERS.register(BOTH)
+class SegmentationClassificationTrainer(_ClassTrainer):
+    """The sum of both losses; the checkpoint with the best mean of Dice and AUC is kept."""
+
+    task = BOTH
+    metric = "dice_auc"
+    metric_title = "mean of Dice and AUC"
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        return self._loss(network(batch.images), batch)
+
+    def validate(self, network: nn.Module, batch: Batch) -> Tensor:
+        scores = network(batch.images)
+        dice_B = hard_dice(scores[SEGMENTATION].float(), batch.masks)
+        first_B3 = torch.stack([self._loss(scores, batch), dice_B, batch.classes.to(dice_B.dtype)], dim=1)
+        return torch.cat([first_B3, scores[CLASSIFICATION].float()], dim=1)
+
+    def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        loss, dice = cases_NF[:, :2].double().mean(dim=0).tolist()
+        return loss, (dice + ranking_auc(cases_NF[:, 3:], cases_NF[:, 2].long())) / 2
+
+    def _loss(self, scores: dict[str, Tensor], batch: Batch) -> Tensor:
+        segmentation_B = dice_and_cross_entropy(scores[SEGMENTATION].float(), batch.masks)
+        return segmentation_B + focal_loss(scores[CLASSIFICATION].float(), batch.classes, self.class_weights)

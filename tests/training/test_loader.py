@@ -7,13 +7,13 @@ import subprocess
 
 import pytest
 import torch
-from torch import Tensor
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
 from htunet.training.augmentation import Augmentation, AugmentationSettings
 from htunet.training.loader import (
+    Batch,
     BatchOrder,
     RemainingBatches,
     Shard,
@@ -70,27 +70,41 @@ def test_shards_share_every_batch_without_overlap() -> None:
 @pytest.fixture
 def images(tiny: DatasetPaths) -> TrainingImages:
     settings = AugmentationSettings(spatial=1.0, intensity=1.0)
-    return TrainingImages(PreprocessedDataset(tiny.plan_folder("tiny")), Augmentation(settings, (32, 32)), seed=1)
+    data = PreprocessedDataset(tiny.plan_folder("tiny"), {"benign": 0, "malignant": 1})
+    return TrainingImages(data, Augmentation(settings, (32, 32)), seed=1)
 
 
-def batches(images: TrainingImages, workers: int, first: int = 0) -> list[tuple[Tensor, Tensor]]:
+def batches(images: TrainingImages, workers: int, first: int = 0) -> list[Batch]:
     order = BatchOrder(list(range(10)), 4, seed=1)
     remaining = RemainingBatches(order, first, 6, Shard())
     return list(training_batches(images, remaining, workers, pin_memory=False))
 
 
-def equal(first: list[tuple[Tensor, Tensor]], second: list[tuple[Tensor, Tensor]]) -> bool:
+def equal(first: list[Batch], second: list[Batch]) -> bool:
     pairs = zip(itertools.chain(*first), itertools.chain(*second), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_the_number_of_workers_changes_no_bit(images: TrainingImages) -> None:
     alone = batches(images, 0)
-    assert [tuple(picture.shape) for picture, _ in alone] == [(4, 1, 32, 32), (4, 1, 32, 32), (2, 1, 32, 32)] * 2
-    assert [tuple(mask.shape) for _, mask in alone] == [(4, 32, 32), (4, 32, 32), (2, 32, 32)] * 2
-    assert {tensor.dtype for pair in alone for tensor in pair} == {torch.uint8}
+    assert [tuple(batch.images.shape) for batch in alone] == [(4, 1, 32, 32), (4, 1, 32, 32), (2, 1, 32, 32)] * 2
+    assert [tuple(batch.masks.shape) for batch in alone] == [(4, 32, 32), (4, 32, 32), (2, 32, 32)] * 2
+    assert {tensor.dtype for batch in alone for tensor in (batch.images, batch.masks)} == {torch.uint8}
     for workers in (1, 2):
         assert equal(batches(images, workers), alone)
+
+
+def test_each_image_comes_with_the_index_of_its_class(images: TrainingImages) -> None:
+    order = BatchOrder(list(range(10)), 4, seed=1)
+    for step, batch in enumerate(batches(images, 1)):
+        names = [images.data.cases[row].class_name for _, row in order.batch(step)]
+        assert batch.classes.tolist() == [{"benign": 0, "malignant": 1}[name] for name in names]
+
+
+def test_an_image_without_a_known_class_has_the_index_minus_one(images: TrainingImages) -> None:
+    known = PreprocessedDataset(images.data.folder, {"malignant": 0}).class_indices
+    assert known.tolist()[:4] == [-1, 0, -1, 0]
+    assert set(PreprocessedDataset(images.data.folder).class_indices) == {-1}
 
 
 def test_batches_from_the_middle_are_those_of_the_whole_sequence(images: TrainingImages) -> None:
@@ -131,12 +145,20 @@ def test_an_error_names_its_case(images: TrainingImages, workers: int, monkeypat
 def test_validation_images_come_unchanged_and_in_order(images: TrainingImages) -> None:
     rows = [4, 2, 9, 7, 1]
     found = list(fixed_batches(images.data, rows, 2, Shard()))
-    assert [len(picture) for picture, _ in found] == [2, 2, 1]
-    assert torch.equal(torch.cat([picture for picture, _ in found]), torch.from_numpy(images.data.images[rows]))
-    assert torch.equal(torch.cat([mask for _, mask in found]), torch.from_numpy(images.data.masks[rows]))
+    assert [len(batch.images) for batch in found] == [2, 2, 1]
+    for index, array in enumerate((images.data.images, images.data.masks, images.data.class_indices)):
+        assert torch.equal(torch.cat([batch[index] for batch in found]), torch.from_numpy(array[rows]))
 
 
-def test_shards_share_the_validation_images(images: TrainingImages) -> None:
-    rows = [4, 2, 9, 7, 1]
-    counts = [sum(len(mask) for _, mask in fixed_batches(images.data, rows, 2, Shard(rank, 2))) for rank in (0, 1)]
-    assert counts == [3, 2]
+@pytest.mark.parametrize(("count", "world"), [(5, 1), (5, 2), (6, 3), (5, 4), (1, 3)])
+def test_validation_images_are_dealt_out_evenly_and_can_be_put_back_in_order(
+    images: TrainingImages, count: int, world: int
+) -> None:
+    rows = [4, 2, 9, 7, 1, 5][:count]
+    shares = [
+        torch.cat([batch.images for batch in fixed_batches(images.data, rows, 2, Shard(rank, world))])
+        for rank in range(world)
+    ]
+    assert len({len(share) for share in shares}) == 1
+    together = torch.stack(shares).transpose(0, 1).flatten(0, 1)[:count]
+    assert torch.equal(together, torch.from_numpy(images.data.images[rows]))

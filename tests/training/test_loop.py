@@ -16,11 +16,11 @@ from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.paths import DatasetPaths
 from htunet.training.augmentation import Augmentation, AugmentationSettings
-from htunet.training.loader import RemainingBatches, Shard, TrainingImages, training_batches
+from htunet.training.loader import Batch, RemainingBatches, Shard, TrainingImages, training_batches
 from htunet.training.loop import Data, Events, Loop, finished, fit, learning_rate, train_step, validate
 from htunet.training.losses import dice_and_cross_entropy, hard_dice
 from htunet.training.state import Progress
-from htunet.training.trainer import Batch, SegmentationTrainer, Trainer
+from htunet.training.trainer import SegmentationTrainer, Trainer
 
 PEAK = 0.05
 
@@ -69,14 +69,13 @@ class Scripted(Trainer):
     """Losses of segmentation; the validation figures are read from a list."""
 
     def __init__(self, figures: list[float]) -> None:
-        self.figures = iter(figures)
-        self.seen: list[Tensor] = []
+        self.scripted = iter(figures)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         return SegmentationTrainer().loss(network, batch)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        return len(batch[0]) * torch.tensor([1.0, next(self.figures)])
+        return torch.tensor([[1.0, next(self.scripted)]]).expand(len(batch.images), -1)
 
 
 def test_the_learning_rate_is_a_half_cosine() -> None:
@@ -96,10 +95,10 @@ def test_each_step_uses_the_learning_rate_of_its_number(tiny: DatasetPaths) -> N
 
 def test_a_step_goes_down_the_gradient_of_the_mean_loss(tiny: DatasetPaths) -> None:
     loop = make_loop(tiny)
-    images, masks = batch = first_batches(loop, 1)[0]
+    batch = first_batches(loop, 1)[0]
     expected = Plain(2)
     expected.load_state_dict(loop.network.state_dict())
-    loss = dice_and_cross_entropy(expected(images), masks).mean()
+    loss = dice_and_cross_entropy(expected(batch.images), batch.masks).mean()
     loss.backward()
     assert train_step(loop, batch, 0) == pytest.approx(loss.item(), abs=1e-6)
     for after, before in zip(loop.network.parameters(), expected.parameters(), strict=True):
@@ -226,11 +225,11 @@ def test_a_process_without_a_share_of_the_last_batch_takes_part_without_weight(t
         loop = make_loop(tiny)
         loop.data.train_rows[:] = rows
         remaining = RemainingBatches(loop.order, 0, 2, Shard(rank, 2))
-        images, masks = list(training_batches(loop.data.images, remaining, 0, pin_memory=False))[1]
-        assert len(images) == 1
+        batch = list(training_batches(loop.data.images, remaining, 0, pin_memory=False))[1]
+        assert len(batch.images) == 1
         before = weights(loop.network)
         shared = Shard(rank, 2)
-        loss = train_step(_with_shard(loop, shared), (images, masks), 1)
+        loss = train_step(_with_shard(loop, shared), batch, 1)
         assert (loss > 0) == (rank == 0)
         assert torch.equal(before, weights(loop.network)) == (rank == 1)
 

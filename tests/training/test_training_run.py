@@ -20,9 +20,10 @@ from htunet.models.build import build_network
 from htunet.paths import DatasetPaths
 from htunet.planning.plans import save_plans
 from htunet.training import record, run
+from htunet.training.loader import Batch
 from htunet.training.run import Outcome, train
 from htunet.training.settings import TrainSettings
-from htunet.training.trainer import Batch, SegmentationTrainer
+from htunet.training.trainer import SegmentationTrainer
 
 draw_progress = record.draw_progress
 
@@ -112,7 +113,7 @@ def test_the_best_checkpoint_is_that_of_the_best_validation_dice(
 
     def scripted(_: SegmentationTrainer, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
         seen.append({name: value.clone() for name, value in network.state_dict().items()})
-        return len(batch[0]) * torch.tensor([1.0, next(figures)])
+        return torch.tensor([[1.0, next(figures)]]).expand(len(batch.images), -1)
 
     monkeypatch.setattr(SegmentationTrainer, "validate", scripted)
     outcome = train_tiny(num_epochs=4)

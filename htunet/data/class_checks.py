@@ -1,0 +1,37 @@
+"""Whether the parts of a fold can serve a classification, before anything heavy begins."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from htunet.data.splits import PARTS, Fold
+from htunet.errors import HtunetError
+
+WHAT_FOR = {"train": "be learnt", "val": "choose the best epoch", "test": "be scored"}
+
+
+def check_classes(fold: Fold, class_of: Mapping[str, str], known: Sequence[str]) -> None:
+    """Raise HtunetError that names the part and the way out when a fold does not suit a classification.
+
+    Every case has one of the ``known`` classes; the training part has all of them, and each other part that has images
+    at least two, because one class alone can be told from nothing.
+    """
+    for part in PARTS:
+        strange = [f"{case} ({class_of.get(case, '')!r})" for case in fold[part] if class_of.get(case, "") not in known]
+        if strange:
+            raise HtunetError(
+                f"{len(strange)} of {len(fold[part])} images of the {part} part have none of the classes "
+                f"{', '.join(known)}: {', '.join(strange[:5])}. Give them one in cases.csv of the raw folder, or take "
+                "them out of the split."
+            )
+        counts = Counter(class_of[case] for case in fold[part])
+        missing = [name for name in known if not counts[name]]
+        if missing and part == "train":
+            raise HtunetError(
+                f"The train part has no image of {', '.join(missing)}, which can then not be learnt. Take another fold "
+                "or split, or take the class out of the data set."
+            )
+        if len(counts) == 1:
+            raise HtunetError(
+                f"All {len(fold[part])} images of the {part} part are {next(iter(counts))}: with one class alone "
+                f"nothing can {WHAT_FOR[part]}. Take another fold, or correct splits_final.json."
+            )

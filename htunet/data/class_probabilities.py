@@ -1,0 +1,100 @@
+"""``classes.csv``: the probabilities of each image's classes, as a prediction writes and an evaluation reads them.
+
+One line an image: ``case``, ``class`` (the true one; empty where nobody knows it), ``probability_NAME`` for each class
+in the order of its index, ``predicted``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.errors import HtunetError
+from htunet.files import read_csv, write_csv
+
+PREFIX = "probability_"
+COLUMNS = ("case", "class", "predicted")
+TOLERANCE = 1e-6
+"""How far the probabilities of an image may add up to something else than 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassProbabilities:
+    """What a classification says of some images. Dimension key: N cases, K classes."""
+
+    classes: tuple[str, ...]
+    """In the order of their indices; of two, the last one is the positive one."""
+    cases: tuple[str, ...]
+    truth: tuple[str, ...]
+    """The true class of each case; empty where it is not known."""
+    values_NK: NDArray[np.float64]
+    """Probabilities, each row adding up to 1."""
+
+    @property
+    def predicted(self) -> list[str]:
+        """The most probable class of each case, of equal ones the first."""
+        return [self.classes[index] for index in self.values_NK.argmax(axis=1)]
+
+    @property
+    def truth_indices(self) -> NDArray[np.intp]:
+        """Index of the true class of each case; raises HtunetError that names the cases without one of the classes."""
+        unknown = [f"{case} ({name!r})" for case, name in zip(self.cases, self.truth, strict=True)
+                   if name not in self.classes]  # fmt: skip
+        if unknown:
+            raise HtunetError(
+                f"{len(unknown)} of {len(self.cases)} cases have none of the classes {', '.join(self.classes)}: "
+                f"{', '.join(unknown[:5])}. Correct cases.csv of the raw folder, or take the cases out of the split."
+            )
+        return np.array([self.classes.index(name) for name in self.truth], dtype=np.intp)
+
+
+def class_order(classes: Mapping[str, int]) -> tuple[str, ...]:
+    """Class names in the order of their indices."""
+    return tuple(sorted(classes, key=classes.__getitem__))
+
+
+def write_class_probabilities(path: Path, found: ClassProbabilities) -> None:
+    """Write the file, whole or not at all; probabilities in full precision."""
+    columns = [f"{PREFIX}{name}" for name in found.classes]
+    rows = zip(found.cases, found.truth, found.values_NK.tolist(), found.predicted, strict=True)
+    write_csv(
+        path,
+        ["case", "class", *columns, "predicted"],
+        (
+            {"case": case, "class": truth, **dict(zip(columns, map(repr, values), strict=True)), "predicted": predicted}
+            for case, truth, values, predicted in rows
+        ),
+    )
+
+
+def read_class_probabilities(path: Path) -> ClassProbabilities:
+    """Read the file; raises HtunetError that names what is missing, doubled or no probability."""
+    rows = read_csv(path, COLUMNS)
+    if not rows:
+        raise HtunetError(f"{path} holds no case.")
+    columns = [name for name in rows[0] if name.startswith(PREFIX)]
+    if len(columns) < 2:
+        raise HtunetError(f"{path} has {len(columns)} columns {PREFIX}NAME; a classification has at least two classes.")
+    cases = tuple(row["case"] for row in rows)
+    if twice := sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []:
+        raise HtunetError(f"{path} has more than one line for {', '.join(twice[:5])}. Leave one.")
+    return ClassProbabilities(
+        classes=tuple(name.removeprefix(PREFIX) for name in columns),
+        cases=cases,
+        truth=tuple(row["class"] for row in rows),
+        values_NK=np.array([_probabilities(row, columns, path) for row in rows]),
+    )
+
+
+def _probabilities(row: Mapping[str, Any], columns: list[str], path: Path) -> list[float]:
+    try:
+        values = [float(row[name]) for name in columns]
+    except ValueError:
+        values = []
+    if not values or not all(0 <= value <= 1 for value in values) or abs(sum(values) - 1) > TOLERANCE:
+        found = ", ".join(str(row[name]) for name in columns)
+        raise HtunetError(f"{path}, {row['case']}: probabilities lie in 0..1 and add up to 1; got {found}.")
+    return values

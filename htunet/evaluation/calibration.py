@@ -1,0 +1,114 @@
+"""Whether a probability means what it says, and the one temperature that mends most of it.
+
+Source of the error and of the temperature: Guo et al. 2017, On Calibration of Modern Neural Networks.
+Dimension key: N cases, K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from htunet.evaluation.classification import Floats, Indices
+
+BINS = 15
+COLDEST, HOTTEST = 0.02, 50.0
+"""A temperature outside has no meaning: the cases that it is fitted on have no best one."""
+SMALLEST = np.finfo(np.float64).tiny
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The cases whose highest probability is in (low, high]."""
+
+    low: float
+    high: float
+    n: int
+    confidence: float | None
+    """Mean highest probability; None where there is no case."""
+    accuracy: float | None
+    """Share of the cases whose most probable class is the true one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How far probabilities are from frequencies; all figures are better when lower."""
+
+    ece: float
+    """Expected calibration error: mean over the cases of |accuracy - confidence| of their bins."""
+    brier: float
+    """Mean squared error: of the positive class's probability for two classes, else summed over the classes."""
+    nll: float
+    """Mean negative logarithm of the true class's probability."""
+    bins: tuple[Bin, ...]
+
+
+def calibration(probabilities_NK: Floats, truth_N: Indices) -> Calibration:
+    """The figures of some cases with ``BINS`` bins of equal width."""
+    bins = reliability(probabilities_NK, truth_N)
+    gaps = [abs(b.accuracy - b.confidence) * b.n for b in bins if b.accuracy is not None and b.confidence is not None]
+    return Calibration(
+        ece=sum(gaps) / len(truth_N),
+        brier=brier(probabilities_NK, truth_N),
+        nll=negative_log_likelihood(probabilities_NK, truth_N),
+        bins=tuple(bins),
+    )
+
+
+def reliability(probabilities_NK: Floats, truth_N: Indices, bins: int = BINS) -> list[Bin]:
+    """Confidence and accuracy in each of ``bins`` bins of equal width: the reliability diagram."""
+    confidence_N = probabilities_NK.max(axis=1)
+    right_N = probabilities_NK.argmax(axis=1) == truth_N
+    edges = np.linspace(0, 1, bins + 1)
+    place_N = np.digitize(confidence_N, edges[1:-1], right=True)
+    return [_bin(edges[b], edges[b + 1], confidence_N[place_N == b], right_N[place_N == b]) for b in range(bins)]
+
+
+def brier(probabilities_NK: Floats, truth_N: Indices) -> float:
+    """Mean squared error of the probabilities: 0 to 1 for two classes, 0 to 2 (summed over the classes) for more."""
+    num_classes = probabilities_NK.shape[1]
+    squares_N = ((probabilities_NK - np.eye(num_classes)[truth_N]) ** 2).sum(axis=1)
+    return float(squares_N.mean() / (2 if num_classes == 2 else 1))
+
+
+def negative_log_likelihood(probabilities_NK: Floats, truth_N: Indices) -> float:
+    """Mean over the cases, natural logarithm; a probability of 0 counts as the smallest positive number."""
+    of_truth_N = probabilities_NK[np.arange(len(truth_N)), truth_N]
+    return float(-np.log(np.maximum(of_truth_N, SMALLEST)).mean())
+
+
+def tempered(probabilities_NK: Floats, temperature: float) -> Floats:
+    """Probabilities as if the scores before the softmax had been divided by ``temperature``; the order stays."""
+    logarithms_NK = np.log(np.maximum(probabilities_NK, SMALLEST)) / temperature
+    raised_NK = np.exp(logarithms_NK - logarithms_NK.max(axis=1, keepdims=True))
+    return raised_NK / raised_NK.sum(axis=1, keepdims=True)
+
+
+def fit_temperature(probabilities_NK: Floats, truth_N: Indices) -> float | None:
+    """The temperature that makes the likelihood of these (validation) cases largest.
+
+    None where there is no best one: cases that are all classified rightly ask for a temperature of 0, and cases that
+    the probabilities tell nothing about for an endless one. The likelihood is concave in 1 / temperature, so its slopes
+    at both ends tell.
+    """
+    logarithms_NK = np.log(np.maximum(probabilities_NK, SMALLEST))
+    of_truth_N = logarithms_NK[np.arange(len(truth_N)), truth_N]
+    always_right = (of_truth_N == logarithms_NK.max(axis=1)).all()
+    if always_right or of_truth_N.mean() <= logarithms_NK.mean():
+        return None
+    low, high = np.log(COLDEST), np.log(HOTTEST)
+    found = minimize_scalar(
+        lambda t: negative_log_likelihood(tempered(probabilities_NK, np.exp(t)), truth_N),
+        bounds=(low, high),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
+    at_a_bound = min(found.x - low, high - found.x) < 0.01
+    return None if at_a_bound else float(np.exp(found.x))
+
+
+def _bin(low: float, high: float, confidence: Floats, right: NDArray[np.bool_]) -> Bin:
+    if len(confidence) == 0:
+        return Bin(float(low), float(high), 0, None, None)
+    return Bin(float(low), float(high), len(confidence), float(confidence.mean()), float(right.mean()))

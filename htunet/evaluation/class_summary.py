@@ -1,0 +1,211 @@
+"""What the evaluation of a classification found: the object ``classification`` of a run's summary.json.
+
+Thresholds and the temperature come from the validation part; all figures are those of the test part.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from htunet.data.class_probabilities import ClassProbabilities, class_order, read_class_probabilities
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError
+from htunet.evaluation.calibration import Calibration, calibration, fit_temperature, tempered
+from htunet.evaluation.classification import (
+    HALF,
+    Indices,
+    average_precision,
+    choose_threshold,
+    confusion_matrix,
+    curves,
+    decide,
+    decision_figures,
+    ranking_figures,
+)
+from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.statistics import Figure
+from htunet.paths import DatasetPaths, RunPaths
+
+FORMAT = 1
+MOST_PROBABLE, VALIDATION_THRESHOLD = "most_probable_class", "validation_threshold"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One way to turn probabilities into a class, and how it did on the test part."""
+
+    threshold: float | None
+    """Of the positive class's probability; None for more than two classes."""
+    chosen: str
+    """Where the threshold comes from, in words."""
+    figures: dict[str, Figure]
+    """``DECISION_FIGURES``."""
+    confusion: list[list[int]]
+    """Rows are true classes, columns decided ones."""
+    decided: list[str]
+    """The class of each test case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSummary:
+    """All that is known of one classification of a test part."""
+
+    test: ClassProbabilities
+    groups: tuple[str, ...]
+    """Of each test case; empty where it stands alone."""
+    validation_cases: int
+    auc: Figure
+    average_precision: float | None
+    decisions: dict[str, Decision]
+    before: Calibration
+    temperature: float | None
+    """Fitted on the validation part; None where there is none."""
+    after: Calibration | None
+    """With the temperature."""
+    notes: tuple[str, ...]
+
+    @property
+    def positive(self) -> str | None:
+        """The class that recall and precision are of; None for more than two classes, which are averaged."""
+        return self.test.classes[1] if len(self.test.classes) == 2 else None
+
+
+def evaluate_classes(run: RunPaths) -> ClassSummary:
+    """Evaluate ``test/classes.csv`` of a run with the threshold and the temperature of ``val/classes.csv``.
+
+    True classes and groups are those of the raw folder. Raises HtunetError when a file, a case or a class is missing.
+    """
+    parts = {}
+    for part, path in (("test", run.classes_csv), ("val", run.val_classes_csv)):
+        found = read_class_probabilities(path)
+        if set(found.cases) != set(split_part(run.dataset, run.fold, part)):
+            raise HtunetError(
+                f"{path} does not hold the {part} part of fold {run.fold}. Predict it again: htunet_evaluate "
+                f"{run.dataset.short_name} {run.method} --force"
+            )
+        parts[part] = with_known_classes(found, run.dataset)
+    test = parts["test"]
+    return summarise(test[0], test[1], parts["val"][0])
+
+
+def with_known_classes(found: ClassProbabilities, dataset: DatasetPaths) -> tuple[ClassProbabilities, list[str]]:
+    """The probabilities with the true classes of the raw folder, and the cases' groups."""
+    raw = read_raw(dataset)
+    if class_order(raw.info.classes) != found.classes:
+        raise HtunetError(
+            f"The run tells {', '.join(found.classes)} apart, {dataset.dataset_json} has the classes "
+            f"{', '.join(class_order(raw.info.classes)) or '(none)'}. Train again with --restart, or put them back."
+        )
+    known = {case.id: case for case in raw.cases}
+    if missing := [case for case in found.cases if case not in known]:
+        raise HtunetError(f"{raw.paths.cases_csv} lacks the cases {', '.join(missing[:5])}. Plan the data set again.")
+    cases = [known[case] for case in found.cases]
+    return replace(found, truth=tuple(case.class_name for case in cases)), [case.group for case in cases]
+
+
+def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabilities | None = None) -> ClassSummary:
+    """All figures of some test cases; without validation cases there is neither a threshold of them nor a temperature.
+
+    Raises HtunetError for a case whose true class is none of the classes.
+    """
+    truth_N = test.truth_indices
+    threshold = HALF if len(test.classes) == 2 else None
+    decisions = {MOST_PROBABLE: _decision(test, groups, threshold, "the most probable class")}
+    temperature = after = None
+    notes = _notes(test, truth_N)
+    if val is not None:
+        val_truth = val.truth_indices
+        if threshold is not None and len(set(val_truth.tolist())) == 2:
+            chosen, youden = choose_threshold(val.values_NK[:, 1], val_truth)
+            text = f"largest Youden index, {youden:.4f}, of {len(val.cases)} validation cases"
+            decisions[VALIDATION_THRESHOLD] = _decision(test, groups, chosen, text)
+        temperature = fit_temperature(val.values_NK, val_truth)
+        if temperature is None:
+            notes.append("no temperature: the validation cases have no best one (all rightly classified, or by chance)")
+        else:
+            after = calibration(tempered(test.values_NK, temperature), truth_N)
+    return ClassSummary(
+        test=test,
+        groups=tuple(groups),
+        validation_cases=len(val.cases) if val else 0,
+        auc=ranking_figures(test.values_NK, truth_N, groups),
+        average_precision=average_precision(test.values_NK, truth_N),
+        decisions=decisions,
+        before=calibration(test.values_NK, truth_N),
+        temperature=temperature,
+        after=after,
+        notes=tuple(notes),
+    )
+
+
+def class_content(summary: ClassSummary) -> dict[str, Any]:
+    """The object ``classification`` of summary.json: strict JSON, null where there is no value."""
+    test = summary.test
+    return {
+        "format": FORMAT,
+        "classes": list(test.classes),
+        "positive": summary.positive,
+        "averaging": "the positive class" if summary.positive else "macro: mean over the classes that have cases",
+        "n_cases": len(test.cases),
+        "cases_by_class": {name: test.truth.count(name) for name in test.classes},
+        "validation_cases": summary.validation_cases,
+        "auc": asdict(summary.auc),
+        "average_precision": summary.average_precision,
+        "decisions": {name: _decision_content(decision) for name, decision in summary.decisions.items()},
+        "calibration": {
+            "before": asdict(summary.before),
+            "temperature": summary.temperature,
+            "after": asdict(summary.after) if summary.after else None,
+        },
+        "curves": curves(test.values_NK, test.truth_indices, test.classes),
+        "cases": _cases(summary),
+        "notes": list(summary.notes),
+    }
+
+
+def _decision(test: ClassProbabilities, groups: Sequence[str], threshold: float | None, chosen: str) -> Decision:
+    truth_N, k = test.truth_indices, len(test.classes)
+    # at one half the most probable class decides, of equal ones the first: the rule of classes.csv
+    decided_N = decide(test.values_NK, None if threshold == HALF else threshold)
+    counts = confusion_matrix(truth_N, decided_N, k, np.ones((1, len(truth_N))))[0]
+    return Decision(
+        threshold=threshold,
+        chosen=chosen,
+        figures=decision_figures(truth_N, decided_N, k, groups),
+        confusion=[[round(count) for count in row] for row in counts.tolist()],
+        decided=[test.classes[index] for index in decided_N],
+    )
+
+
+def _notes(test: ClassProbabilities, truth_N: Indices) -> list[str]:
+    """What a reader must know: classes without cases, and what is then left out or not defined."""
+    absent = [name for index, name in enumerate(test.classes) if index not in truth_N]
+    if not absent:
+        return []
+    what = "there is no AUC" if len(set(truth_N.tolist())) < 2 else "left out of every mean over the classes"
+    return [f"no test case of {', '.join(absent)}: {what}"]
+
+
+def _decision_content(decision: Decision) -> dict[str, Any]:
+    content = asdict(decision)
+    del content["decided"]  # stands with each case
+    return content
+
+
+def _cases(summary: ClassSummary) -> list[dict[str, Any]]:
+    test = summary.test
+    rows = []
+    for index, case in enumerate(test.cases):
+        values = test.values_NK[index].tolist()
+        rows.append(
+            {
+                "case": case,
+                "class": test.truth[index],
+                "group": summary.groups[index],
+                "probabilities": dict(zip(test.classes, values, strict=True)),
+                "decided": {name: decision.decided[index] for name, decision in summary.decisions.items()},
+            }
+        )
+    return rows

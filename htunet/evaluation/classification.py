@@ -1,0 +1,155 @@
+"""How well probabilities tell classes apart: every figure is a function of weighted cases.
+
+So a bootstrap resample is one row of weights, and thousands of them cost one matrix product.
+
+Two classes: the last one is the positive one (malignant), and recall, precision, F1 and specificity are its own. More
+than two: each of these is the mean over the classes (macro), each class against all others. A class without cases has
+no figures and is left out of a mean. Dimension key: N cases, K classes, R resamples, T different scores.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
+
+from htunet.evaluation.statistics import Figure, Weights, bootstrap_figures
+
+DECISION_FIGURES = ("accuracy", "recall", "precision", "f1", "specificity")
+"""Figures of a decision; precision is 0 where nothing is predicted to be of the class."""
+HALF = 0.5
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+def decide(probabilities_NK: Floats, threshold: float | None = None) -> Indices:
+    """Index of the class that each case is given: the most probable one, of equal ones the first.
+
+    With a ``threshold``, for two classes only: the positive one from this probability on.
+    """
+    if threshold is None:
+        return probabilities_NK.argmax(axis=1)
+    if probabilities_NK.shape[1] != 2:
+        raise ValueError(f"A threshold parts two classes, not {probabilities_NK.shape[1]}.")
+    return (probabilities_NK[:, 1] >= threshold).astype(np.intp)
+
+
+def confusion_matrix(truth_N: Indices, decided_N: Indices, num_classes: int, weights_RN: Weights) -> Floats:
+    """(R, K, K) weighted numbers of cases: rows true classes, columns decided ones."""
+    cells_NC = np.eye(num_classes**2)[truth_N * num_classes + decided_N]
+    return (weights_RN @ cells_NC).reshape(-1, num_classes, num_classes)
+
+
+def figures_of(confusion_RKK: Floats) -> dict[str, Floats]:
+    """``DECISION_FIGURES`` from confusion matrices, (R,) each; NaN where the classes in question have no cases."""
+    hits_RK = np.diagonal(confusion_RKK, axis1=1, axis2=2)
+    true_RK, decided_RK = confusion_RKK.sum(axis=2), confusion_RKK.sum(axis=1)
+    all_R1 = true_RK.sum(axis=1, keepdims=True)
+    other_RK = all_R1 - true_RK
+    by_class = {
+        "recall": _ratio(hits_RK, true_RK),
+        "precision": _ratio(hits_RK, decided_RK, otherwise=0.0),
+        "f1": _ratio(2 * hits_RK, true_RK + decided_RK, otherwise=0.0),
+        "specificity": _ratio(other_RK - (decided_RK - hits_RK), other_RK),
+    }
+    accuracy_R = _ratio(hits_RK.sum(axis=1), all_R1[:, 0])
+    return {"accuracy": accuracy_R} | {name: _over_classes(values, true_RK > 0) for name, values in by_class.items()}
+
+
+def auc(scores_NK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
+    """Area under the ROC curve, (R,): the share of (positive, other) pairs in the right order, equal ones as half.
+
+    More than two classes: mean over the classes, each against all others. NaN where only one class has cases.
+    """
+    num_classes = scores_NK.shape[1]
+    present_RK = weights_RN @ np.eye(num_classes)[truth_N] > 0
+    areas_RK = np.stack([_area(scores_NK[:, k], truth_N == k, weights_RN) for k in range(num_classes)], axis=1)
+    return _over_classes(areas_RK, present_RK)
+
+
+def decision_figures(
+    truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
+) -> dict[str, Figure]:
+    """``DECISION_FIGURES`` of one decision for every case, with bootstrap intervals over cases or groups."""
+
+    def figures(weights_RN: Weights) -> Mapping[str, Floats]:
+        return figures_of(confusion_matrix(truth_N, decided_N, num_classes, weights_RN))
+
+    return bootstrap_figures(figures, len(truth_N), groups)
+
+
+def ranking_figures(probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None) -> Figure:
+    """The AUC with its bootstrap interval over cases or groups."""
+    return bootstrap_figures(lambda w: {"auc": auc(probabilities_NK, truth_N, w)}, len(truth_N), groups)["auc"]
+
+
+def choose_threshold(positive_probability_N: Floats, truth_N: Indices) -> tuple[float, float]:
+    """The threshold with the largest Youden index (recall + specificity - 1), and that index.
+
+    Candidates are 0.5 and the middles between neighbouring probabilities; of equally good ones the one nearest to 0.5
+    is taken, and 0.5 where none is better than chance. Choose it on validation cases only. Raises ValueError unless
+    both classes have cases.
+    """
+    if len(set(truth_N.tolist())) < 2:
+        raise ValueError("A threshold is chosen on cases of both classes.")
+    distinct = np.unique(positive_probability_N)
+    candidates = np.append((distinct[:-1] + distinct[1:]) / 2, HALF)
+    above = positive_probability_N[:, None] >= candidates
+    index = above[truth_N == 1].mean(axis=0) - above[truth_N == 0].mean(axis=0)
+    best = np.flatnonzero(index >= index.max() - 1e-12) if index.max() > 0 else np.array([len(distinct) - 1])
+    chosen = best[np.argmin(np.abs(candidates[best] - HALF))]
+    return float(candidates[chosen]), float(index[chosen])
+
+
+def curves(probabilities_NK: Floats, truth_N: Indices, classes: Sequence[str]) -> dict[str, dict[str, dict[str, list]]]:
+    """Points of the ROC and the precision-recall curve of the positive class; of each, where there are more than two.
+
+    A class without cases, or without other cases, has no curve.
+    """
+    found: dict[str, dict[str, dict[str, list]]] = {"roc": {}, "precision_recall": {}}
+    for k in _curve_classes(len(classes)):
+        positive = truth_N == k
+        if positive.all() or not positive.any():
+            continue
+        false_rate, true_rate, _ = roc_curve(positive, probabilities_NK[:, k])
+        precision, recall, _ = precision_recall_curve(positive, probabilities_NK[:, k], drop_intermediate=True)
+        found["roc"][classes[k]] = {"false_positive_rate": false_rate.tolist(), "recall": true_rate.tolist()}
+        found["precision_recall"][classes[k]] = {"recall": recall.tolist(), "precision": precision.tolist()}
+    return found
+
+
+def average_precision(probabilities_NK: Floats, truth_N: Indices) -> float | None:
+    """Area under the precision-recall curve as scikit-learn sums it; mean over the classes where there are more."""
+    found = [
+        float(average_precision_score(truth_N == k, probabilities_NK[:, k]))
+        for k in _curve_classes(probabilities_NK.shape[1])
+        if (truth_N == k).any()
+    ]
+    return float(np.mean(found)) if found else None
+
+
+def _curve_classes(num_classes: int) -> Sequence[int]:
+    return [1] if num_classes == 2 else range(num_classes)
+
+
+def _over_classes(values_RK: Floats, present_RK: NDArray[np.bool_]) -> Floats:
+    """Of two classes the last one's figure, of more the mean over those that have cases; NaN where there is none."""
+    if values_RK.shape[1] == 2:
+        return np.where(present_RK[:, 1], values_RK[:, 1], np.nan)
+    known_RK = present_RK & ~np.isnan(values_RK)
+    return _ratio(np.where(known_RK, values_RK, 0.0).sum(axis=1), known_RK.sum(axis=1))
+
+
+def _area(scores_N: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights) -> Floats:
+    order = np.argsort(scores_N, kind="stable")
+    starts_T = np.flatnonzero(np.append(True, np.diff(scores_N[order]) > 0))
+    positive_RT = np.add.reduceat((weights_RN * positive_N)[:, order], starts_T, axis=1)
+    other_RT = np.add.reduceat((weights_RN * ~positive_N)[:, order], starts_T, axis=1)
+    below_RT = np.cumsum(other_RT, axis=1) - other_RT
+    in_order_R = (positive_RT * (below_RT + other_RT / 2)).sum(axis=1)
+    return _ratio(in_order_R, positive_RT.sum(axis=1) * other_RT.sum(axis=1))
+
+
+def _ratio(numerator: Floats, denominator: Floats, otherwise: float = np.nan) -> Floats:
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)

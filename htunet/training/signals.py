@@ -1,0 +1,31 @@
+"""A request to stop is remembered, so that a run can save before it ends."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class StopSignals:
+    """Remembers that the process was asked to stop, so that the loop can save first."""
+
+    received: int | None = None
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        self.received = number
+
+    def requested(self) -> bool:
+        """Whether SIGTERM or SIGINT came."""
+        return self.received is not None
+
+
+@contextmanager
+def stop_signals() -> Iterator[StopSignals]:
+    """Inside the block SIGTERM and SIGINT are remembered instead of ending the process."""
+    stop = StopSignals()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
