@@ -3,7 +3,7 @@
 Methods are written BACKBONE or BACKBONE_ADAPTER (``CLIP``, ``CLIP_HT``), or name a network of its own (``UNet``).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,38 +12,23 @@ import torch
 from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.models.adapters import ADAPTERS
+from htunet.models.adaptation import adapted_encoder, adapter_names
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
-from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.aggregation import FeatureAggregation
 from htunet.models.heads.both import BothHeads
 from htunet.models.heads.classification import ClassificationHead
 from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.network import EncoderNetwork, Network
+from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
-from htunet.models.unet import UNet
-from htunet.models.weights import NONE, PRETRAINED, RANDOM, WeightsRecord, build_backbone
-from htunet.registry import Registry
+from htunet.models.weights import PRETRAINED, RANDOM, WeightsRecord, build_backbone
 from htunet.reproducibility import derived_seed
 
 TAPS = (3, 6, 9)
 FEATURES = 512
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standalone:
-    """A network of its own: not a frozen backbone with our adapters and heads."""
-
-    tasks: tuple[str, ...]
-    make: Callable[[Outputs], Network]
-    """All weights drawn from torch's generator."""
-    load: Callable[[Network, str], WeightsRecord] | None = None
-    """Gives a network the weights of ``pretrained``, ``random`` or a file; None where nothing but the seed counts."""
-
-
-STANDALONE: Registry[Standalone] = Registry("network")
-STANDALONE.register("UNet")(Standalone(tasks=(SEGMENTATION,), make=lambda outputs: UNet(outputs.num_labels)))
+PAPER_PLAN = "paper"
+"""The plan of nearly all methods."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +42,7 @@ class Method:
 
 def method_names() -> list[str]:
     """Every name that ``parse_method`` takes."""
-    adapted = [f"{backbone}_{adapter}" for backbone in BACKBONES.names() for adapter in ADAPTERS.names()]
+    adapted = [f"{backbone}_{adapter}" for backbone in BACKBONES.names() for adapter in adapter_names()]
     return [*STANDALONE.names(), *BACKBONES.names(), *adapted]
 
 
@@ -84,8 +69,27 @@ def check_task(method: str, task: str) -> None:
     if task not in TASKS:
         raise UsageError(f"No task is called {task!r}; known: {', '.join(TASKS)}." + did_you_mean(task, TASKS))
     if task not in possible:
-        able = ", ".join(name for name in method_names() if task in tasks_of(name))
-        raise UsageError(f"{method} does {' and '.join(possible)}, not {task!r}. Methods that do: {able}.")
+        able = [name for name in (*STANDALONE.names(), *BACKBONES.names()) if task in tasks_of(name)]
+        raise UsageError(
+            f"{method} does {' and '.join(possible)}, not {task!r}. Methods that do: {', '.join(able)}, and every "
+            "BACKBONE_ADAPTER."
+        )
+
+
+def paper_plan(method: str) -> str:
+    """The plan with which the paper trains a method; UsageError for an unknown method."""
+    parsed = parse_method(method)
+    return PAPER_PLAN if parsed.backbone else STANDALONE[method].plan
+
+
+def check_plan_name(method: str, plan: str) -> None:
+    """Raise UsageError when ``plan`` is that of nearly all methods, and the paper trains this one with another."""
+    wanted = paper_plan(method)
+    if plan == PAPER_PLAN != wanted:
+        raise UsageError(
+            f"The paper trains {method} with the plan {wanted}, not with {plan}. Preprocess it with "
+            f"htunet_plan_and_preprocess --plan {wanted}, and choose it: --plan {wanted}."
+        )
 
 
 def build_network(
@@ -111,7 +115,7 @@ def build_network(
         seed: Of the run; equal seeds give equal trainable weights.
         weights: ``pretrained``, ``random``, or the path of a file.
         adapter_settings: What differs from the adapter's defaults.
-        prompts: For each label but the background, what to find; only CLIPSeg reads them.
+        prompts: For each label but the background, what to find; only CLIPSeg reads them, and needs them.
 
     Raises:
         UsageError: An unknown method, task or adapter setting, a task that the method cannot do, or a weights file for
@@ -124,7 +128,11 @@ def build_network(
     outputs = Outputs(task=task, num_labels=num_labels, num_classes=num_classes, prompts=tuple(prompts))
     parsed = parse_method(method)
     if parsed.backbone is None:
-        return _build_standalone(method, outputs, seed, weights)
+        entry = STANDALONE[method]
+        if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights:
+            raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Leave it out.")
+        with _seeded(seed):
+            return entry.build(outputs, weights)
     backbone, record = build_backbone(parsed.backbone, weights)
     with _seeded(seed):
         return _assemble(backbone, parsed.adapter, outputs, adapter_settings or {}), record
@@ -148,8 +156,9 @@ def check_input_size(
         network.check_input(image_hw)
     except ValueError as error:
         raise HtunetError(
-            f"{method} cannot take the plan's input_size. {error} Change it in plans.json under a plan name of your "
-            "own, and preprocess that plan."
+            f"{method} cannot take the plan's input_size. {error} The paper trains it with the plan "
+            f"{paper_plan(method)}: preprocess and choose that one (--plan), or change the size in plans.json under a "
+            "plan name of your own."
         ) from None
 
 
@@ -158,25 +167,12 @@ def _sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Netwo
     parsed = parse_method(method)
     with _seeded(0), torch.device("meta"):
         if parsed.backbone is None:
-            return STANDALONE[method].make(outputs)
+            return STANDALONE[method].sketch(outputs)
         return _assemble(BACKBONES[parsed.backbone](), parsed.adapter, outputs, settings)
 
 
-def _build_standalone(method: str, outputs: Outputs, seed: int, weights: str) -> tuple[Network, WeightsRecord]:
-    entry = STANDALONE[method]
-    if entry.load is None and weights not in (PRETRAINED, RANDOM):
-        raise UsageError(
-            f"{method} has no published weights, so that --weights {weights} would do nothing. Leave it out."
-        )
-    with _seeded(seed):
-        network = entry.make(outputs)
-        return network, entry.load(network, weights) if entry.load else WeightsRecord(source=NONE)
-
-
 def _assemble(backbone: Backbone, adapter_name: str | None, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
-    adapter = ADAPTERS[adapter_name] if adapter_name else None
-    make_adapter = (lambda: adapter(backbone.width, settings)) if adapter else None
-    encoder = AdaptedEncoder(backbone, make_adapter, TAPS)
+    encoder = adapted_encoder(backbone, adapter_name, TAPS, settings)
     aggregation = FeatureAggregation(len(TAPS), backbone.width, FEATURES)
     return EncoderNetwork(encoder, aggregation, _head(outputs))
 

@@ -13,6 +13,7 @@ from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
 from htunet.planning.plans import LETTERBOX, STRETCH, Plan
+from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
 """Key of ``Plan.because`` that tells a plan as the planner wrote it from one that was edited by hand."""
@@ -58,7 +59,7 @@ def make_plans(
     own = tuple(name for name in existing if name not in made)
     facts = {"dataset": fingerprint.dataset, "channels": info.channels, "labels": info.labels, "classes": info.classes}
     kept = {
-        name: replace(existing[name], name=name, split_by=split_by, **facts)  # type: ignore[arg-type]
+        name: replace(existing[name], name=name, split_by=split_by, **facts, prompts=_prompts(existing[name], info))  # type: ignore[arg-type]
         for name in (*edited, *own)
     }
     kept |= {name: _with_edits_named(kept[name], made[name]) for name in edited}
@@ -121,6 +122,11 @@ def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardwar
     )
 
 
+def _prompts(plan: Plan, info: DatasetInfo) -> dict[str, str]:
+    """The plan's own words, without those for labels that the data set no longer has."""
+    return {label: words for label, words in plan.prompts.items() if label in info.labels}
+
+
 Planner = Callable[[Fingerprint, DatasetInfo, Hardware], Plan]
 PLANNERS: dict[str, Planner] = {
     "paper": paper_plan,
@@ -136,6 +142,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
     values = {key: value for key, (value, _) in decided.items()}
     because = {key: reason for key, (_, reason) in decided.items()}
     because |= dict.fromkeys(("num_epochs", "learning_rate", "betas", "weight_decay"), PAPER)
+    words, because["prompts"] = prompts(fingerprint.dataset, info.labels)
     because["augmentation"] = "mild; never up-down, because depth has a direction"
     return Plan(
         name=name,
@@ -143,6 +150,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
         channels=info.channels,
         labels=dict(info.labels),
         classes=dict(info.classes),
+        prompts=words,
         because=because,
         **(PAPER_SETTINGS | {"augmentation": dict(rules.AUGMENTATION)} | values),
     )

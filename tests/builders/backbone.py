@@ -4,19 +4,24 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import open_clip
 import torch
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS
 from htunet.models.backbones import BACKBONES, Backbone, InputStatistics
 from htunet.models.backbones.clip import ClipVision
+from htunet.models.backbones.timm_vit import TimmVision
 from htunet.models.catalogue import OPENAI_STATISTICS
 from htunet.models.encoder import AdaptedEncoder
 
 WIDTH, PATCH, BLOCKS = 8, 4, 3
+GRID = (3, 5)
+"""Of the images that toy adapters are made for: 12 x 20 pixels."""
 TAPS = (0, 1)
 TINY = "htunet-tiny"
 TINY_VISION = {"image_size": 64, "layers": 12, "width": 128, "patch_size": 16}
@@ -53,7 +58,7 @@ class ToyBackbone(Backbone):
 def toy_encoder(adapter: str | None, taps: tuple[int, ...] = TAPS, seed: int = 0) -> AdaptedEncoder:
     """The toy with one kind of adapter and its default settings, all weights drawn."""
     torch.manual_seed(seed)
-    make = (lambda: ADAPTERS[adapter](WIDTH, {})) if adapter else None
+    make = (lambda: ADAPTERS[adapter](WIDTH, GRID, {})) if adapter else None
     encoder = AdaptedEncoder(ToyBackbone(), make, taps)
     if encoder.adapters is not None:
         draw(encoder.adapters, seed)
@@ -79,10 +84,38 @@ def tiny_clip() -> ClipVision:
     return ClipVision(TINY, OPENAI_STATISTICS)
 
 
+def tiny_timm(**changes: Any) -> TimmVision:
+    """As many blocks and patches as the tiny CLIP, on timm's classes."""
+    sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 64, "depth": 12, "num_heads": 2, "num_classes": 0}
+    return TimmVision(VisionTransformer(**(sizes | changes)), OPENAI_STATISTICS)
+
+
+def tiny_dino() -> TimmVision:
+    """With the factors after each part of a block that DINOv2 has."""
+    return tiny_timm(init_values=0.5)
+
+
+TINY_TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 10, "num_attention_heads": 2}
+TINY_CLIPSEG = {
+    "vision_config": {**TINY_TOWER, "patch_size": 16, "image_size": 64},
+    "text_config": {**TINY_TOWER, "num_hidden_layers": 2},
+    "projection_dim": 16,
+    "reduce_dim": 8,
+    "decoder_num_attention_heads": 2,
+    "decoder_intermediate_size": 16,
+}
+"""The words of the tokenizer are as many as in the real one."""
+
+
 @contextmanager
 def tiny_in_place_of_clip() -> Iterator[None]:
-    """CLIP's name stands for the tiny one inside the block."""
-    with patch.dict(BACKBONES._entries, {"CLIP": tiny_clip}):
+    """The names of CLIP, of its relatives and of the networks of their own stand for tiny ones inside the block."""
+    tiny = {name: tiny_timm if name == "BiomedCLIP" else tiny_clip for name in BACKBONES.names()}
+    with (
+        patch.dict(BACKBONES._entries, tiny),
+        patch("htunet.models.standalone.dinov2.trunk", tiny_dino),
+        patch.dict("htunet.models.standalone.clipseg.CONFIG", TINY_CLIPSEG),
+    ):
         yield
 
 

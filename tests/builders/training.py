@@ -23,6 +23,8 @@ from htunet.models import build
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.network import Network
+from htunet.models.standalone import Standalone
+from htunet.models.weights import WeightsRecord
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.plans import Plan, save_plans
 from htunet.preprocessing.cropping import crop_box
@@ -123,8 +125,14 @@ class TinyBackbone(Backbone):
 def register_tiny_methods() -> None:
     """Make ``Plain``, ``TINY`` and ``TINY_HT`` known as methods; twice does no harm."""
     if "Plain" not in build.STANDALONE:
-        plain = build.Standalone(tasks=("seg",), make=lambda outputs: Plain(outputs.num_labels))
-        build.STANDALONE.register("Plain")(plain)
+        build.STANDALONE.register("Plain")(
+            Standalone(
+                tasks=("seg",),
+                sketch=lambda outputs: Plain(outputs.num_labels),
+                build=lambda outputs, _: (Plain(outputs.num_labels), WeightsRecord(source="none")),
+                has_published_weights=False,
+            )
+        )
         BACKBONES.register("TINY")(TinyBackbone)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from builders.backbone import pictures
 
-from htunet.models.unet import UNet
+from htunet.models.standalone.unet import UNet
 
 
 @pytest.fixture(scope="module")

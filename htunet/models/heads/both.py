@@ -1,23 +1,20 @@
 """Both tasks at once: two heads on the same features."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from htunet.models.heads.classification import ClassificationHead
-from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 
 
 class BothHeads(nn.Module):
-    """(B, M, patch grid) features -> scores of each task, by its name."""
+    """Features of any form that both heads take -> scores of each task, by its name."""
 
-    def __init__(self, segmentation: SegmentationHead, classification: ClassificationHead) -> None:
+    def __init__(self, segmentation: nn.Module, classification: nn.Module) -> None:
         super().__init__()
         self.segmentation = segmentation
         self.classification = classification
 
-    def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, *features: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """``seg``: (B, K, H, W) at the size of the input image; ``cls``: (B, N)."""
-        return {
-            SEGMENTATION: self.segmentation(features_BMHW, image_hw),
-            CLASSIFICATION: self.classification(features_BMHW, image_hw),
-        }
+        return {SEGMENTATION: self.segmentation(*features), CLASSIFICATION: self.classification(*features)}

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.network import Network, Normalisation
+from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.tasks import SEGMENTATION, Outputs
+from htunet.models.weights import NONE, WeightsRecord
 
 WIDTHS = (16, 32, 64, 128, 256)
 SMALLEST_SIDE = 2 ** (len(WIDTHS) - 1)
@@ -83,3 +86,16 @@ class UNet(Network):
     def check_input(self, image_hw: tuple[int, int]) -> None:
         if min(image_hw) < SMALLEST_SIDE:
             raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
+
+
+def _sketch(outputs: Outputs) -> UNet:
+    return UNet(outputs.num_labels)
+
+
+def _build(outputs: Outputs, _: str) -> tuple[UNet, WeightsRecord]:
+    return _sketch(outputs), WeightsRecord(source=NONE)
+
+
+STANDALONE.register("UNet")(
+    Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build, has_published_weights=False)
+)

@@ -1,0 +1,82 @@
+"""ResNet18: the classification baseline, from ImageNet weights, all of which train.
+
+Source: He et al. 2016, arXiv:1512.03385, on torchvision's classes and key names.
+Dimension key: B batch, C channels, H W pixels, D width, N classes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from htunet.models.catalogue import CATALOGUE
+from htunet.models.network import Network, Normalisation
+from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.tasks import CLASSIFICATION, Outputs
+from htunet.models.weights import WeightsRecord, image_state, load_strictly, locate, record_of
+from htunet.models.weights_files import read_state
+
+NAME = "ResNet18"
+SMALLEST_SIDE = 32
+"""Pixels; the deepest map then has one."""
+COUNTER = "num_batches_tracked"
+"""Buffers of batch normalisation that are younger than the published file; nothing here reads them."""
+
+
+class ResNet18(Network):
+    """Images -> scores of classes; the body starts from ImageNet, the last layer anew."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.normalise = Normalisation(CATALOGUE[NAME].statistics)
+        self.body = resnet18()
+        width = self.body.fc.in_features
+        self.body.fc = nn.Identity()
+        self.classify = nn.Linear(width, num_classes)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) values 0..255 -> (B, N) scores before the softmax, fp32."""
+        features_BD = self.body(self.normalise(images_BCHW))
+        return self.classify(features_BD).float()
+
+    def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from (("body", self.body), ("classify", self.classify))
+
+    def frozen_module(self) -> None:
+        return None
+
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        if min(image_hw) < SMALLEST_SIDE:
+            raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
+
+
+def _sketch(outputs: Outputs) -> ResNet18:
+    return ResNet18(outputs.num_classes)
+
+
+def _build(outputs: Outputs, source: str) -> tuple[ResNet18, WeightsRecord]:
+    network = _sketch(outputs)
+    path = locate(NAME, source)
+    if path is None:  # drawn from the seed of the run, as all of it trains: there is nothing to recognise
+        return network, WeightsRecord(source=source)
+    _load(network.body, path)
+    return network, record_of(source, path, network.body)
+
+
+def _load(body: nn.Module, path: Path) -> None:
+    state = image_state(read_state(path), CATALOGUE[NAME], str)
+    counters = {key: value for key, value in body.state_dict().items() if key.endswith(COUNTER)}
+    load_strictly(body, counters | state, path)
+    body.apply(_own_its_memory)
+
+
+def _own_its_memory(module: nn.Module) -> None:
+    """Loading leaves tensors in the file; these are going to change."""
+    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+        tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+
+
+STANDALONE.register(NAME)(Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build))
