@@ -1,31 +1,53 @@
-"""Frozen blocks with an adapter after each one: the whole forward pass in one loop.
+"""Frozen blocks with an adapter after each one, or with updates within: the whole forward pass in one loop.
 
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from htunet.models.adapters.base import Adapter
+from htunet.models.adapters.base import Adapter, Unchanged, WeightUpdates
 from htunet.models.backbones.base import Backbone
 
 
 class AdaptedEncoder(nn.Module):
-    """Turns images into the tokens seen after chosen blocks; only the adapters train.
+    """Turns images into the tokens seen after chosen blocks; only adapters and updates train.
 
-    Blocks after the last chosen one feed nothing and are not computed. Nothing before the first adapter needs a
-    graph; an encoder without adapters needs none at all.
+    Blocks after the last chosen one feed nothing and are not computed. Nothing before the first trainable parameter
+    needs a graph; an encoder without any needs none at all.
+
+    Args:
+        backbone: Is frozen here.
+        make_adapter: Builds the adapter that follows a block; None for none.
+        taps: Numbers of the blocks whose tokens, after the adapter, are given.
+        layers: Numbers of the blocks that are adapted; None for all.
+        update_weights: Puts trainable updates into the adapted blocks, in place; None for none.
     """
 
-    def __init__(self, backbone: Backbone, make_adapter: Callable[[], Adapter] | None, taps: Sequence[int]) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        make_adapter: Callable[[], Adapter] | None,
+        taps: Sequence[int],
+        *,
+        layers: Sequence[int] | None = None,
+        update_weights: Callable[[Mapping[int, nn.Module]], WeightUpdates] | None = None,
+    ) -> None:
         super().__init__()
-        depth = len(backbone.blocks)
-        if not taps or not set(taps) <= set(range(depth)):
-            raise ValueError(f"taps must name blocks 0..{depth - 1}, got {list(taps)}.")
+        depths = range(len(backbone.blocks))
+        if not taps or not set(taps) <= set(depths):
+            raise ValueError(f"taps must name blocks 0..{len(depths) - 1}, got {list(taps)}.")
+        adapted = depths if layers is None else layers
         self.backbone = backbone.requires_grad_(False).eval()
-        self.adapters = nn.ModuleList(make_adapter() for _ in range(depth)) if make_adapter else None
+        self.adapters = (
+            nn.ModuleList(make_adapter() if depth in adapted else Unchanged() for depth in depths)
+            if make_adapter
+            else None
+        )
+        self.updates = update_weights({depth: backbone.blocks[depth] for depth in adapted}) if update_weights else None
         self.taps = tuple(taps)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
@@ -35,7 +57,7 @@ class AdaptedEncoder(nn.Module):
             tokens_BTD = self.backbone.embed(images_BCHW)
         seen = []
         for depth, block in enumerate(self.backbone.blocks[: max(self.taps) + 1]):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and tokens_BTD.requires_grad):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and (tokens_BTD.requires_grad or _trains(block))):
                 tokens_BTD = block(tokens_BTD)
             if self.adapters is not None:
                 tokens_BTD = self.adapters[depth](tokens_BTD, grid_hw)
@@ -47,9 +69,25 @@ class AdaptedEncoder(nn.Module):
         """Frozen means frozen: the backbone's dropout and batch norm stay in eval mode."""
         super().train(mode)
         self.backbone.eval()
+        if self.updates is not None:
+            self.updates.train(mode)  # their dropout, within the frozen blocks
         return self
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that train, by the name that they have in a checkpoint."""
         if self.adapters is not None:
             yield "adapters", self.adapters
+        if self.updates is not None:
+            yield "updates", self.updates
+
+    def merge(self) -> None:
+        """Compute once, in place, what training computes in each step; see ``Network.merge_for_inference``."""
+        if self.adapters is not None:
+            self.adapters = nn.ModuleList(cast(Adapter, adapter).merged() for adapter in self.adapters)
+        if self.updates is not None:
+            self.updates.merge()
+            self.updates = None
+
+
+def _trains(block: nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in block.parameters())

@@ -4,6 +4,7 @@ Dimension key: B batch, C channels, H W pixels, K labels.
 """
 
 from collections.abc import Iterator
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.aggregation import FeatureAggregation
+from htunet.models.heads.segmentation import SegmentationHead
 
 Scores = Tensor | dict[str, Tensor]
 """Of one task, or of each task by its name; before the softmax, in fp32."""
@@ -36,6 +38,9 @@ class Normalisation(nn.Module):
 class Network(nn.Module):
     """What training, inference and export know of any model. Inputs are images with values 0..255."""
 
+    merged = False
+    """Whether the network has been merged, and so can only predict."""
+
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that train, with the names under which a checkpoint holds them."""
         raise NotImplementedError
@@ -46,6 +51,7 @@ class Network(nn.Module):
 
     def trainable_state(self) -> dict[str, Tensor]:
         """Parameters and buffers of the trainable parts: all that a checkpoint needs beside the frozen weights."""
+        self._refuse_when_merged()
         return {
             f"{name}.{key}": value
             for name, module in self.trainable_modules()
@@ -54,6 +60,7 @@ class Network(nn.Module):
 
     def load_trainable_state(self, state: dict[str, Tensor]) -> None:
         """Strict: a missing, unexpected or mis-shaped tensor raises RuntimeError that names it."""
+        self._refuse_when_merged()
         taken: set[str] = set()
         for name, module in self.trainable_modules():
             own = {key: value for key, value in state.items() if key.startswith(f"{name}.")}
@@ -63,8 +70,41 @@ class Network(nn.Module):
             raise RuntimeError(f"Unexpected tensors: {unexpected[:5]} ({len(unexpected)} in all).")
 
     def frozen_module(self) -> nn.Module | None:
-        """The part that never trains and that no checkpoint holds; None where all of the network trains."""
+        """The part that no checkpoint holds; None where all of the network trains.
+
+        What trains within it, the matrices of LoRA, is among ``trainable_modules``; the rest of it never changes.
+        """
         raise NotImplementedError
+
+    def frozen_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers that never change, by their name in ``frozen_module``."""
+        frozen = self.frozen_module()
+        training = {id(parameter) for parameter in self.trainable_parameters()}
+        state = {} if frozen is None else frozen.state_dict(keep_vars=True)
+        return {key: value.detach() for key, value in state.items() if id(value) not in training}
+
+    def merge_for_inference(self) -> None:
+        """Compute once, in place, what training computes in each step: the same scores to rounding, and faster.
+
+        Doing it again changes nothing. A merged network can neither be trained nor saved: RuntimeError.
+        """
+        if self.merged:
+            return
+        for module in list(self.modules()):
+            if isinstance(module, AdaptedEncoder):
+                module.merge()
+        self.requires_grad_(False).eval()
+        self.merged = True
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; RuntimeError for the training mode of a merged network."""
+        if mode:
+            self._refuse_when_merged()
+        return super().train(mode)
+
+    def _refuse_when_merged(self) -> None:
+        if self.merged:
+            raise RuntimeError("The network has been merged for inference: build it anew to train, save or fill it.")
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
         """Raise ValueError that says the rule when images of this (height, width) cannot be taken; any can here."""
@@ -83,9 +123,11 @@ class EncoderNetwork(Network):
     def forward(self, images_BCHW: Tensor) -> Scores:
         """(B, 1 or 3, H, W) values 0..255 -> what the head makes of the features and the size of the image."""
         image_hw = (images_BCHW.shape[-2], images_BCHW.shape[-1])
+        grid_hw = self.encoder.backbone.grid_hw(image_hw)
         levels_BTD = self.encoder(self.normalise(images_BCHW))
-        features_BMHW = self.aggregation(levels_BTD, self.encoder.backbone.grid_hw(image_hw))
-        return self.head(features_BMHW, image_hw)
+        if isinstance(self.head, SegmentationHead):  # alone it needs no features, only their products with its matrix
+            return self.head.enlarge(self.aggregation(levels_BTD, grid_hw, self.head.classify), image_hw)
+        return self.head(self.aggregation(levels_BTD, grid_hw), image_hw)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         yield from self.encoder.trainable_modules()

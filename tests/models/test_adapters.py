@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders.backbone import BLOCKS, PATCH, WIDTH, draw, pictures, toy_encoder
+from builders.backbone import BLOCKS, GRID, PATCH, WIDTH, draw, pictures, toy_encoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -40,7 +40,7 @@ def copies(module: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_tokens_keep_their_shape_and_stay_finite(name: str, size: tuple[int, ...]) -> None:
-    adapter = draw(ADAPTERS[name](WIDTH, {}))
+    adapter = draw(ADAPTERS[name](WIDTH, GRID, {}))
     grid_hw = (size[2] // PATCH, size[3] // PATCH)
     tokens = pictures(size[0], 1 + grid_hw[0] * grid_hw[1], WIDTH)
     result = adapter(tokens, grid_hw)
@@ -50,26 +50,26 @@ def test_tokens_keep_their_shape_and_stay_finite(name: str, size: tuple[int, ...
 
 
 def test_extreme_tokens_stay_finite(name: str) -> None:
-    adapter = draw(ADAPTERS[name](WIDTH, {}))
+    adapter = draw(ADAPTERS[name](WIDTH, GRID, {}))
     for factor in (0.0, 1e4):
         assert torch.isfinite(adapter(factor * pictures(1, 5, WIDTH), (2, 2))).all()
 
 
 def test_the_input_is_left_as_it_was(name: str) -> None:
     tokens = pictures(2, 7, WIDTH)
-    draw(ADAPTERS[name](WIDTH, {}))(tokens, (2, 3))
+    draw(ADAPTERS[name](WIDTH, GRID, {}))(tokens, (2, 3))
     assert torch.equal(tokens, pictures(2, 7, WIDTH))
 
 
 def test_images_do_not_see_each_other(name: str) -> None:
-    adapter = draw(ADAPTERS[name](WIDTH, {})).eval()
+    adapter = draw(ADAPTERS[name](WIDTH, GRID, {})).eval()
     tokens = pictures(3, 7, WIDTH)
     one_by_one = torch.cat([adapter(tokens[i : i + 1], (2, 3)) for i in range(3)])
     torch.testing.assert_close(adapter(tokens, (2, 3)), one_by_one, rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_is_off_in_eval_mode_and_every_way_to_evaluate_agrees(name: str) -> None:
-    adapter = draw(ADAPTERS[name](WIDTH, {})).eval()
+    adapter = draw(ADAPTERS[name](WIDTH, GRID, {})).eval()
     tokens = pictures(2, 7, WIDTH)
     first = adapter(tokens, (2, 3))
     assert torch.equal(first, adapter(tokens, (2, 3)))
@@ -79,7 +79,7 @@ def test_dropout_is_off_in_eval_mode_and_every_way_to_evaluate_agrees(name: str)
 
 
 def test_all_parameters_of_an_adapter_train(name: str) -> None:
-    adapter = ADAPTERS[name](WIDTH, {})
+    adapter = ADAPTERS[name](WIDTH, GRID, {})
     assert all(parameter.requires_grad for parameter in adapter.parameters())
     assert sum(parameter.numel() for parameter in adapter.parameters()) > 0
 
@@ -153,30 +153,30 @@ def test_adapters_of_an_encoder_share_no_weights(encoder: AdaptedEncoder) -> Non
 @pytest.mark.parametrize("key", ["bottlenek", "droput"])
 def test_a_misspelt_setting_gets_a_hint(key: str) -> None:
     with pytest.raises(UsageError, match=r"known: bottleneck, dropout.*Did you mean"):
-        ADAPTERS["HT"](WIDTH, {key: 4})
+        ADAPTERS["HT"](WIDTH, GRID, {key: 4})
 
 
 @pytest.mark.parametrize(("key", "value"), [("bottleneck", 6), ("bottleneck", 0), ("dropout", 1.0), ("dropout", -0.1)])
 def test_an_impossible_setting_names_itself_and_the_rule(key: str, value: float) -> None:
     with pytest.raises(UsageError, match=rf"{key} must be .*{value}"):
-        ADAPTERS["HT"](WIDTH, {key: value})
+        ADAPTERS["HT"](WIDTH, GRID, {key: value})
 
 
 @pytest.mark.parametrize(("key", "value"), [("bottleneck", "64"), ("dropout", None)])
 def test_a_setting_of_another_type_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(UsageError, match="HybridConfig"):
-        ADAPTERS["HT"](WIDTH, {key: value})
+        ADAPTERS["HT"](WIDTH, GRID, {key: value})
 
 
 def test_settings_change_the_sizes() -> None:
-    adapter = ADAPTERS["HT"](WIDTH, {"bottleneck": 8, "dropout": 0.0}).train()
+    adapter = ADAPTERS["HT"](WIDTH, GRID, {"bottleneck": 8, "dropout": 0.0}).train()
     assert sum(parameter.numel() for parameter in adapter.parameters()) < 8 * 8 * 30
     tokens = pictures(1, 7, WIDTH)
     assert torch.equal(adapter(tokens, (2, 3)), adapter(tokens, (2, 3)))
 
 
 def test_a_fresh_adapter_with_dropout_differs_in_training() -> None:
-    adapter = draw(ADAPTERS["HT"](WIDTH, {"dropout": 0.5})).train()
+    adapter = draw(ADAPTERS["HT"](WIDTH, GRID, {"dropout": 0.5})).train()
     tokens = pictures(1, 7, WIDTH)
     torch.manual_seed(0)
     assert not torch.equal(adapter(tokens, (2, 3)), adapter(tokens, (2, 3)))

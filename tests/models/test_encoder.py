@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from builders.backbone import BLOCKS, ToyBackbone, draw, pictures, tiny_clip, toy_encoder
+from builders.backbone import BLOCKS, GRID, ToyBackbone, draw, pictures, tiny_clip, toy_encoder
 from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS, Adapter
@@ -138,7 +138,7 @@ def test_an_image_of_broken_patches_is_refused_with_both_sizes() -> None:
 
 
 def test_clip_computes_ten_blocks_and_leaves_the_last_adapters_without_gradient() -> None:
-    encoder = AdaptedEncoder(tiny_clip(), lambda: ADAPTERS["HT"](128, {}), TAPS)
+    encoder = AdaptedEncoder(tiny_clip(), lambda: ADAPTERS["HT"](128, GRID, {}), TAPS)
     assert encoder.adapters is not None
     draw(encoder.adapters)
     calls = calls_of(list(encoder.backbone.blocks))

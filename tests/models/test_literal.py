@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders.backbone import draw, pictures
+from builders.backbone import GRID, draw, pictures
 from torch import Tensor
 
 from benchmarks.literal import LiteralHT, LiteralNetwork, _literal_names
@@ -16,7 +16,7 @@ TOLERANCE = 1e-5
 
 def pair(seed: int) -> tuple[Adapter, LiteralHT]:
     """The adapter and its literal twin with the same drawn weights; no dropout."""
-    ours, literal = ADAPTERS["HT"](WIDTH, {"dropout": 0.0}), LiteralHT(WIDTH)
+    ours, literal = ADAPTERS["HT"](WIDTH, GRID, {"dropout": 0.0}), LiteralHT(WIDTH)
     draw(ours, seed)
     literal.load_state_dict(_literal_names(ours.state_dict()), strict=True)
     return ours.train(), literal.eval()
@@ -68,7 +68,7 @@ def test_ht_equals_the_equations_when_only_the_adapter_needs_a_gradient() -> Non
 
 
 def test_an_adapter_starts_from_the_values_of_the_paper() -> None:
-    fresh = _literal_names(ADAPTERS["HT"](WIDTH, {}).state_dict())
+    fresh = _literal_names(ADAPTERS["HT"](WIDTH, GRID, {}).state_dict())
     for key in ("gamma", "gamma_x", "theta", "norm.weight", "norm.bias"):
         torch.testing.assert_close(fresh[key], LiteralHT(WIDTH).state_dict()[key], rtol=0, atol=0)
 
@@ -76,7 +76,7 @@ def test_an_adapter_starts_from_the_values_of_the_paper() -> None:
 def test_dropout_zeroes_a_tenth_of_the_activated_values() -> None:
     """With an up projection that copies, each zeroed value shows; without dropout none is zero."""
     torch.manual_seed(0)
-    ours = ADAPTERS["HT"](64, {}).train()
+    ours = ADAPTERS["HT"](64, GRID, {}).train()
     with torch.no_grad():
         for key, parameter in ours.named_parameters():
             if key.startswith("up."):
@@ -118,5 +118,5 @@ def test_the_trainable_parameters_are_those_of_the_paper(clip_ht: EncoderNetwork
 
 def test_an_adapter_of_clip_has_as_many_parameters_as_the_equations() -> None:
     with torch.device("meta"):
-        ours, literal = ADAPTERS["HT"](768, {}), LiteralHT()
+        ours, literal = ADAPTERS["HT"](768, GRID, {}), LiteralHT()
     assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in literal.parameters()) == 113_027

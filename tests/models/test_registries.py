@@ -4,7 +4,7 @@ from difflib import get_close_matches
 
 import pytest
 import torch
-from builders.backbone import WIDTH
+from builders.backbone import GRID, WIDTH
 
 from htunet.errors import UsageError
 from htunet.models.adapters import ADAPTERS
@@ -101,4 +101,4 @@ def test_clip_has_the_statistics_of_openai() -> None:
 @pytest.mark.parametrize("name", ADAPTERS.names())
 def test_an_unknown_adapter_setting_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError, match=r"no setting 'no_such_setting'; known: .+"):
-        ADAPTERS[name](WIDTH, {"no_such_setting": 1})
+        ADAPTERS[name](WIDTH, GRID, {"no_such_setting": 1})

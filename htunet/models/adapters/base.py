@@ -1,10 +1,10 @@
-"""What every adapter is: a small trainable module that follows one frozen block.
+"""What an adapter is: a small module that follows a frozen block, or an update of the weights within one.
 
 Dimension key (whole package): B batch, T tokens = 1 + H*W, D width, R bottleneck, H W patch grid, K kernel side.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,16 +14,53 @@ from htunet.registry import Registry
 
 
 class Adapter(nn.Module):
-    """Maps tokens to tokens of the same shape. All its parameters train; nothing else in the encoder does."""
+    """Maps the tokens that leave a block to tokens of the same shape. All its parameters train."""
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, T, D), class token first -> (B, T, D). ``grid_hw`` is (H, W) of the other T - 1 tokens."""
         raise NotImplementedError
 
+    def merged(self) -> "Adapter":
+        """An adapter with the same outputs in eval mode that computes each product of constants once and never trains.
 
-AdapterBuilder = Callable[[int, Mapping[str, Any]], Adapter]
+        Itself, where there is nothing to gain.
+        """
+        return self
+
+
+class Unchanged(Adapter):
+    """Stands after a block that the plan leaves without an adapter."""
+
+    def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        return tokens_BTD
+
+
+class WeightUpdates(nn.ModuleList):
+    """What trains within frozen blocks, one entry a block, by the names that a checkpoint has; the blocks call it."""
+
+    def merge(self) -> None:
+        """Add the updates to the frozen weights for good, so that the blocks are as fast as they were without them."""
+        raise NotImplementedError
+
+
+AdapterBuilder = Callable[[int, tuple[int, int], Mapping[str, Any]], Adapter]
 ADAPTERS: Registry[AdapterBuilder] = Registry("adapter")
-"""Name -> function of (token width, settings from the plan) that builds one adapter."""
+"""Name -> function of (token width, patch grid of the plan's images, settings from the plan) that builds one."""
+
+WeightUpdatesBuilder = Callable[[Mapping[int, nn.Module], Mapping[str, Any]], WeightUpdates]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightAdapter:
+    """An adapter that acts within the blocks, not after them."""
+
+    update: WeightUpdatesBuilder
+    """Function of (frozen blocks by their number, settings from the plan) that changes the blocks in place."""
+    texts_too: bool
+    """Whether it also acts in the text tower, where a task has one."""
+
+
+WEIGHT_ADAPTERS: Registry[WeightAdapter] = Registry("weight adapter")
 
 
 def checked_settings(config_class: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401

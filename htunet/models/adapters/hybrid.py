@@ -1,6 +1,7 @@
-"""The Hybrid Tuning adapter and the ablations that leave one of its parts out.
+"""The Hybrid Tuning adapter, the ablations that leave one of its parts out, and Mona, which has neither.
 
-Source: arXiv 2506.08849, equations 1 to 5 and figure 3, which build on Mona (Yin et al. 2024, arXiv:2408.08345).
+Source: arXiv 2506.08849, equations 1 to 5, figure 3 and table VII; HT builds on Mona (Yin et al. 2024,
+arXiv:2408.08345).
 Where we differ from the text of the paper, without changing a value:
 
 - Equation 2 multiplies every frequency of a channel by the same number. The Fourier transform is linear, so
@@ -11,7 +12,8 @@ Where we differ from the text of the paper, without changing a value:
 Dimension key: see ``htunet.models.adapters.base``; S three scales.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.adapters.base import ADAPTERS, Adapter, checked_settings
+from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
 
 KERNELS = (3, 5, 7)
 
@@ -40,18 +43,6 @@ class HybridConfig:
             raise ValueError(f"HybridConfig.dropout must be in [0, 1), got {self.dropout}.")
 
 
-class ChannelFilter(nn.Module):
-    """Equation 2, the frequency filter: one factor a channel, for all frequencies alike, starting at 1."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.theta = nn.Parameter(torch.ones(channels))
-
-    def forward(self, grid_BRHW: Tensor) -> Tensor:
-        """(B, R, H, W) -> the same shape."""
-        return grid_BRHW * self.theta[:, None, None]
-
-
 class NoiseEstimator(nn.Module):
     """Equation 3: weights of the three scales from the mean of each channel, (B, R, H, W) -> (B, 3), summing to 1."""
 
@@ -65,7 +56,7 @@ class NoiseEstimator(nn.Module):
 
 
 class DepthwiseBank(nn.Module):
-    """Equation 4: depthwise convolutions with kernels 3, 5 and 7, weighted per image, as one 7x7 convolution.
+    """Equation 4: depthwise convolutions with kernels 3, 5 and 7 and their weighted sum, as one 7x7 convolution.
 
     Parameters keep the names and shapes of three convolutions (``0.weight`` (R, 1, 3, 3), ``0.bias`` and so on).
     """
@@ -76,25 +67,33 @@ class DepthwiseBank(nn.Module):
             nn.Conv2d(channels, channels, side, padding=side // 2, groups=channels) for side in KERNELS
         )
 
-    def forward(self, grid_BRHW: Tensor, weights_BS: Tensor) -> Tensor:
-        """(B, R, H, W) and the weights of the scales, (B, 3) -> (B, R, H, W)."""
-        batch, channels = grid_BRHW.shape[:2]
-        widest = max(KERNELS)
-        scales = [
-            (cast(nn.Conv2d, scale), (widest - side) // 2) for scale, side in zip(self.scales, KERNELS, strict=True)
-        ]
-        kernels_SRKK = torch.stack([F.pad(scale.weight[:, 0], [margin] * 4) for scale, margin in scales])
-        biases_SR = torch.stack([cast(Tensor, scale.bias) for scale, _ in scales])
-        kernel_BRKK = torch.einsum("bs,srkl->brkl", weights_BS, kernels_SRKK)
-        bias_BR = weights_BS @ biases_SR
-        merged = F.conv2d(
-            grid_BRHW.reshape(1, batch * channels, *grid_BRHW.shape[2:]),
-            kernel_BRKK.reshape(batch * channels, 1, widest, widest),
-            bias_BR.reshape(-1),
-            padding=widest // 2,
-            groups=batch * channels,
-        )
-        return merged.reshape(grid_BRHW.shape)
+    def forward(self, grid_BRHW: Tensor, weights_BS: Tensor | None) -> Tensor:
+        """(B, R, H, W) and the weights of the scales for each image, (B, 3), or None: 1/3 each -> (B, R, H, W)."""
+        return convolve(grid_BRHW, *self.stacked(), weights_BS)
+
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Kernels (S, R, 7, 7), the smaller ones padded with zeros, and biases (S, R)."""
+        scales = [cast(nn.Conv2d, scale) for scale in self.scales]
+        margins = [(max(KERNELS) - side) // 2 for side in KERNELS]
+        kernels = [F.pad(scale.weight[:, 0], [margin] * 4) for scale, margin in zip(scales, margins, strict=True)]
+        return torch.stack(kernels), torch.stack([cast(Tensor, scale.bias) for scale in scales])
+
+
+def convolve(grid_BRHW: Tensor, kernels_SRKK: Tensor, biases_SR: Tensor, weights_BS: Tensor | None) -> Tensor:
+    """One depthwise convolution with the weighted sum of kernels; without weights with their mean, for all images."""
+    batch, channels, side = *grid_BRHW.shape[:2], kernels_SRKK.shape[-1]
+    if weights_BS is None:
+        kernel_R1KK, bias_R = kernels_SRKK.mean(dim=0)[:, None], biases_SR.mean(dim=0)
+        return F.conv2d(grid_BRHW, kernel_R1KK, bias_R, padding=side // 2, groups=channels)
+    kernel_BRKK = torch.einsum("bs,srkl->brkl", weights_BS, kernels_SRKK)
+    merged = F.conv2d(
+        grid_BRHW.reshape(1, batch * channels, *grid_BRHW.shape[2:]),
+        kernel_BRKK.reshape(batch * channels, 1, side, side),
+        (weights_BS @ biases_SR).reshape(-1),
+        padding=side // 2,
+        groups=batch * channels,
+    )
+    return merged.reshape(grid_BRHW.shape)
 
 
 class HybridAdapter(Adapter):
@@ -106,7 +105,7 @@ class HybridAdapter(Adapter):
         config: HybridConfig,
         *,
         frequency_filter: nn.Module | None,
-        estimator: nn.Module | None,
+        estimator: NoiseEstimator | None,
     ) -> None:
         super().__init__()
         size = config.bottleneck
@@ -122,42 +121,132 @@ class HybridAdapter(Adapter):
         self.up = nn.Linear(size, width)
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        hidden_BTR = self.project_down(tokens_BTD)
-        class_B1R, patches_BTR = hidden_BTR.split([1, hidden_BTR.shape[1] - 1], dim=1)
-        grid_BRHW = patches_BTR.transpose(1, 2).unflatten(2, grid_hw)
-        spatial_BTR = self.spatial(grid_BRHW).flatten(2).transpose(1, 2)
-        activated_BTR = F.gelu(torch.cat([class_B1R, spatial_BTR], dim=1))
+        hidden_BTR = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
+        activated_BTR = F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw))
         return tokens_BTD + self.up(self.dropout(activated_BTR))
 
-    def project_down(self, tokens_BTD: Tensor) -> Tensor:
+    def down_products(self) -> tuple[Tensor, Tensor, Tensor]:
         """Equation 1, ``(LN(Z) * gamma + Z * gamma_x) W + b``, with all factors of size D moved into the matrices.
 
-        LN(Z) = N(Z) * w + c with the plain normalisation N, so the product equals N(Z) (w gamma W) + Z (gamma_x W) +
-        (c gamma) W + b: the large tokens are read by two products and by nothing else.
+        LN(Z) = N(Z) * w + c with the plain normalisation N, so it equals N(Z) (w gamma W) + Z (gamma_x W) + (c gamma) W
+        + b: the large tokens are read by two products and by nothing else. Returns the two matrices, (R, D), and the
+        bias, (R).
         """
         weight_RD = self.down.weight
-        normed_BTD = F.layer_norm(tokens_BTD, tokens_BTD.shape[-1:], eps=self.norm.eps)
         bias_R = F.linear(self.norm.bias * self.gamma, weight_RD, self.down.bias)
-        from_normed_BTR = F.linear(normed_BTD, weight_RD * (self.norm.weight * self.gamma), bias_R)
-        return from_normed_BTR + F.linear(tokens_BTD, weight_RD * self.gamma_x)
+        return weight_RD * (self.norm.weight * self.gamma), weight_RD * self.gamma_x, bias_R
 
     def spatial(self, grid_BRHW: Tensor) -> Tensor:
         """Filter, bank, identity from before the filter, and the residual 1x1 convolution; (B, R, H, W) both ways."""
         filtered_BRHW = grid_BRHW if self.filter is None else self.filter(grid_BRHW)
-        weights_BS = self.scale_weights(filtered_BRHW)
+        weights_BS = None if self.estimator is None else self.estimator(filtered_BRHW)
         banked_BRHW = self.bank(filtered_BRHW, weights_BS) + grid_BRHW
         return banked_BRHW + self.mix(banked_BRHW)
 
-    def scale_weights(self, filtered_BRHW: Tensor) -> Tensor:
-        """(B, 3) weights of the scales: estimated, or 1/3 each."""
+    @torch.no_grad()
+    def merged(self) -> Adapter:
+        return MergedHybrid(self)
+
+
+def project_down(tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float) -> Tensor:
+    """N(Z) A + Z C + b with N the normalisation of each token; (B, T, D) -> (B, T, R)."""
+    from_normed_BTR = F.linear(F.layer_norm(tokens_BTD, tokens_BTD.shape[-1:], eps=eps), normed_RD, bias_R)
+    return from_normed_BTR + F.linear(tokens_BTD, raw_RD)
+
+
+def on_the_grid(spatial: Callable[[Tensor], Tensor], hidden_BTR: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+    """Apply a function of maps, (B, R, H, W) both ways, to all tokens but the class token."""
+    class_B1R, patches_BTR = hidden_BTR.split([1, hidden_BTR.shape[1] - 1], dim=1)
+    changed_BRHW = spatial(patches_BTR.transpose(1, 2).unflatten(2, grid_hw))
+    return torch.cat([class_B1R, changed_BRHW.flatten(2).transpose(1, 2)], dim=1)
+
+
+class MergedHybrid(Adapter):
+    """A hybrid adapter in eval mode whose products of constants are computed once.
+
+    - The factors of size D lie in the two matrices of the way down.
+    - A factor a channel lies in the kernels and in the estimator's first matrix. The weights of the scales sum to 1,
+      so the identity lies in each kernel as a 1 in its centre. A filter that depends on the frequency stays as it is,
+      and so does the identity from before it.
+    - Kernels that are not weighted image by image are one kernel.
+    - The residual of the 1x1 convolution is a 1 on the diagonal of its matrix.
+    """
+
+    normed_RD: Tensor
+    raw_RD: Tensor
+    down_bias_R: Tensor
+    kernels_SRKK: Tensor
+    biases_SR: Tensor
+
+    def __init__(self, adapter: HybridAdapter) -> None:
+        super().__init__()
+        twin = copy.deepcopy(adapter)
+        self.eps, self.filter, self.estimator = twin.norm.eps, twin.filter, twin.estimator
+        self.mix, self.up = twin.mix, twin.up
+        self.mix.weight += torch.eye(len(self.mix.weight), device=self.mix.weight.device)[:, :, None, None]
+        kernels_SRKK, biases_SR = twin.bank.stacked()
+        if isinstance(self.filter, ChannelFilter):
+            kernels_SRKK = kernels_SRKK * self.filter.theta[:, None, None]
+            if self.estimator is not None:
+                self.estimator.hidden.weight *= self.filter.theta
+            self.filter = None
+        if self.filter is None:
+            centre = max(KERNELS) // 2
+            kernels_SRKK[:, :, centre, centre] += 1
         if self.estimator is None:
-            return filtered_BRHW.new_full((len(filtered_BRHW), len(KERNELS)), 1 / len(KERNELS))
-        return self.estimator(filtered_BRHW)
+            kernels_SRKK, biases_SR = kernels_SRKK.mean(dim=0, keepdim=True), biases_SR.mean(dim=0, keepdim=True)
+        names = ("normed_RD", "raw_RD", "down_bias_R", "kernels_SRKK", "biases_SR")
+        for name, value in zip(names, (*twin.down_products(), kernels_SRKK, biases_SR), strict=True):
+            self.register_buffer(name, value)
+        self.requires_grad_(False).eval()
+
+    def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        hidden_BTR = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
+        return tokens_BTD + self.up(F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)))
+
+    def spatial(self, grid_BRHW: Tensor) -> Tensor:
+        """As ``HybridAdapter.spatial``."""
+        filtered_BRHW = grid_BRHW if self.filter is None else self.filter(grid_BRHW)
+        weights_BS = None if self.estimator is None else self.estimator(filtered_BRHW)
+        banked_BRHW = convolve(filtered_BRHW, self.kernels_SRKK, self.biases_SR, weights_BS)
+        return self.mix(banked_BRHW if self.filter is None else banked_BRHW + grid_BRHW)
+
+
+def _hybrid(
+    width: int, settings: Mapping[str, Any], *, make_filter: Callable[[int], nn.Module] | None, estimated: bool
+) -> Adapter:
+    config = checked_settings(HybridConfig, settings)
+    size = config.bottleneck
+    frequency_filter = make_filter(size) if make_filter else None
+    estimator = NoiseEstimator(size) if estimated else None
+    return HybridAdapter(width, config, frequency_filter=frequency_filter, estimator=estimator)
 
 
 @ADAPTERS.register("HT")
-def ht(width: int, settings: Mapping[str, Any]) -> Adapter:
+def ht(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """The whole adapter: frequency filter and noise estimator."""
-    config = checked_settings(HybridConfig, settings)
-    size = config.bottleneck
-    return HybridAdapter(width, config, frequency_filter=ChannelFilter(size), estimator=NoiseEstimator(size))
+    return _hybrid(width, settings, make_filter=ChannelFilter, estimated=True)
+
+
+@ADAPTERS.register("HTNE")
+def htne(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
+    """The noise estimator alone."""
+    return _hybrid(width, settings, make_filter=None, estimated=True)
+
+
+@ADAPTERS.register("HTFF")
+def htff(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
+    """The frequency filter alone: the scales weigh 1/3 each."""
+    return _hybrid(width, settings, make_filter=ChannelFilter, estimated=False)
+
+
+@ADAPTERS.register("HTSpectral")
+def ht_spectral(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
+    """Our extension: the whole adapter with a filter that depends on the frequency."""
+    return _hybrid(width, settings, make_filter=lambda size: SpectralFilter(size, grid_hw), estimated=True)
+
+
+@ADAPTERS.register("Mona")
+def mona(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
+    """Neither filter nor estimator: Mona on the tokens of a Vision Transformer."""
+    return _hybrid(width, settings, make_filter=None, estimated=False)
