@@ -120,7 +120,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing."""
     try:
-        with path.open(newline="", encoding="utf-8") as stream:
+        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark before the first column
             reader = csv.DictReader(stream)
             rows = list(reader)
             found = reader.fieldnames or []

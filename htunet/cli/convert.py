@@ -1,4 +1,4 @@
-"""Convert a data set as you downloaded it to the raw folder that all other commands read."""
+"""Convert a data set as you downloaded it, or images of your own, to the raw folder that all other commands read."""
 
 import argparse
 from collections import Counter
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
+from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--drop-empty-slices", action="store_true", help="Prostate: leave out slices on which nothing is marked"
     )
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
+    add_own_options(parser)
     return run_command(parser, _run, argv)
 
 
@@ -43,13 +45,20 @@ def _run(options: argparse.Namespace) -> None:
         for name in CONVERTERS.names():
             print("\n".join(_describe_facts(name, CONVERTERS[name].facts)))
         return
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers must be at least 1, got {options.workers}.")
+    if own_options(options):
+        report = convert_own_images(options)
+        print("\n".join(_describe(report, report.dataset.split("_", 1)[1])))
+        return
     if options.dataset is None:
-        raise UsageError(f"Name a data set ({', '.join(CONVERTERS.names())}) and its SOURCE, or use --list.")
+        raise UsageError(
+            f"Name a data set ({', '.join(CONVERTERS.names())}) and its SOURCE, or use --list. "
+            "Images of your own: --images DIR --masks DIR --name MYDATA."
+        )
     converter = CONVERTERS[options.dataset]
     if options.source is None:
         raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}.")
     choice = Options(
         name=options.name,
         fit_masks=options.fit_masks,

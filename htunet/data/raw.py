@@ -169,7 +169,7 @@ def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
 
 def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     """A folder without our block in ``dataset.json``: nnU-Net's keys, and ``cases.csv`` where someone added one."""
-    labels, ending = _nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
+    labels, ending = nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
     _refuse_unreadable_nnunet(paths, content, ending)
     if paths.cases_csv.exists():
         cases, unlabelled = _parse_cases(paths.cases_csv), list[Path]()
@@ -190,7 +190,8 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     )
 
 
-def _nnunet_labels(content: dict[str, Any], path: Path) -> dict[str, int]:
+def nnunet_labels(content: dict[str, Any], path: Path) -> dict[str, int]:
+    """The labels of nnU-Net's dataset.json; raises HtunetError for regions, an ignore label and missing keys."""
     for key in ("channel_names", "labels"):
         if not isinstance(content.get(key), dict):
             raise HtunetError(f"{path} lacks the object {key!r}, which nnU-Net's format requires. Add it.")

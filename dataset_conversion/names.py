@@ -1,0 +1,81 @@
+"""Ids and printed names from file names as people have them: spaces, brackets, Chinese, line breaks, stray bytes."""
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import PurePosixPath
+
+LONGEST_ID = 80
+DOUBLE_ENDING = ".nii.gz"
+
+
+def printable(name: str) -> str:
+    r"""``name`` on one line of valid UTF-8: control characters and undecodable bytes are spelled as escapes.
+
+    >>> printable("a" + chr(10) + "b")
+    'a\\nb'
+    """
+    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def stem_of(name: str) -> str:
+    """The file name without folders and ending; ``.nii.gz`` is one ending.
+
+    >>> stem_of("scans/a.b.nii.gz"), stem_of("x (1).png")
+    ('a.b', 'x (1)')
+    """
+    last = PurePosixPath(name).name
+    if last.lower().endswith(DOUBLE_ENDING):
+        return last[: -len(DOUBLE_ENDING)]
+    return PurePosixPath(last).stem
+
+
+def cleaned(text: str) -> str:
+    """``text`` as an id: letters, digits, ``-`` and single ``_``; a short hash stands for letters that are lost.
+
+    >>> cleaned("benign (3)"), cleaned("Ärztin 1")
+    ('benign_3', 'Arztin_1')
+    """
+    plain = unicodedata.normalize("NFKD", text)
+    lost = any(char.isalnum() and not char.isascii() for char in plain)
+    safe = re.sub(r"[^A-Za-z0-9-]+", "_", "".join(char for char in plain if not unicodedata.combining(char)))
+    safe = re.sub(r"_+", "_", safe).strip("_-")
+    if safe and not lost and len(safe) <= LONGEST_ID:
+        return safe
+    digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{safe[: LONGEST_ID - 9] or 'case'}_{digest}"
+
+
+def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """One id for each file name, and (name, id) of those whose plain id was taken.
+
+    The id is the cleaned stem; where several have it, the whole path, a prefix (such as the part) before it; and where
+    even those are equal, a number in the order of ``names``. Upper and lower case count as equal, as they do on some
+    disks. ``names`` are relative, with ``/``.
+    """
+    short = [cleaned(stem_of(name)) for name in names]
+    repeated = _repeated(short)
+    wanted = [
+        _with_folders(name, prefix) if plain.lower() in repeated else plain
+        for name, prefix, plain in zip(names, prefixes, short, strict=True)
+    ]
+    reserved, given, ids = {choice.lower() for choice in wanted}, set[str](), []
+    for choice in wanted:
+        final, number = choice, 1
+        while final.lower() in given or (number > 1 and final.lower() in reserved):
+            number += 1
+            final = f"{choice}_{number}"
+        given.add(final.lower())
+        ids.append(final)
+    return ids, [(name, final) for name, plain, final in zip(names, short, ids, strict=True) if final != plain]
+
+
+def _with_folders(name: str, prefix: str) -> str:
+    return cleaned("_".join([prefix, *PurePosixPath(name).parts[:-1], stem_of(name)]))
+
+
+def _repeated(values: Iterable[str]) -> set[str]:
+    return {value for value, count in Counter(value.lower() for value in values).items() if count > 1}

@@ -1,0 +1,69 @@
+"""The options of ``htunet_convert`` for a user's own images, and what they mean together."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from htunet.errors import UsageError
+
+if TYPE_CHECKING:
+    from dataset_conversion.common import ConversionReport
+
+FOLDERS = {
+    "images": "folder of images at any depth: PNG, JPEG, BMP, TIFF, DICOM, NIfTI (frames and slices become cases)",
+    "masks": "folder of their masks, named alike; _mask, _seg, _gt and the like may be added",
+    "coco": "COCO JSON file with the masks of --images: polygons or run lengths",
+    "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
+    "test_images": "images of a test part of its own",
+    "test_masks": "their masks",
+    "test_coco": "their COCO JSON file",
+}
+TEXTS = {
+    "classes": (
+        "CSV|REGEX",
+        "class of each image: a table (image,class), or a pattern on its path: '(benign|malignant)'",
+    ),
+    "groups": (
+        "CSV|REGEX",
+        "patient of each image: a table (image,group), or a pattern; default: what DICOM headers say",
+    ),
+    "labels": ("MAP", 'what mask values mean: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file; default: inferred'),
+}
+OWN = (*FOLDERS, *TEXTS, "spacing")
+
+
+def add_own_options(parser: argparse.ArgumentParser) -> None:
+    """The options for images that no converter knows; instead of DATASET and SOURCE."""
+    group = parser.add_argument_group(
+        "your own images",
+        "instead of DATASET and SOURCE; --name MYDATA names them and gets the next free number from 600",
+    )
+    for name, text in FOLDERS.items():
+        metavar = "FILE" if name.endswith("coco") else "DIR"
+        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=Path, help=text)
+    for name, (metavar, text) in TEXTS.items():
+        group.add_argument(f"--{name}", metavar=metavar, default="", help=text)
+    group.add_argument("--spacing", metavar="MM", type=float, help="side of a pixel in millimetres, of all images")
+
+
+def own_options(options: argparse.Namespace) -> list[str]:
+    """Those that the user gave, as typed."""
+    return [f"--{name.replace('_', '-')}" for name in OWN if getattr(options, name) not in (None, "")]
+
+
+def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
+    """Convert what the options name; raises UsageError where they do not go together."""
+    from dataset_conversion.general import convert_own
+    from dataset_conversion.own_data import OwnData
+
+    given = own_options(options)
+    if options.dataset is not None:
+        raise UsageError(
+            f"{', '.join(given)} are for images of your own; {options.dataset} has a converter: drop them."
+        )
+    if not options.name:
+        raise UsageError("Name your data set: --name MYDATA.")
+    paths = {name: getattr(options, name) for name in FOLDERS}
+    texts = {name: getattr(options, name) for name in TEXTS}
+    shared = {"fit_masks": options.fit_masks, "workers": options.workers, "spacing_mm": options.spacing}
+    return convert_own(OwnData(name=options.name, **paths, **texts, **shared))
