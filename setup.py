@@ -6,7 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "table1", "demo")
+COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "table1", "weights", "demo")
 TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2"]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 

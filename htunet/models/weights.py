@@ -77,10 +77,10 @@ def locate(name: str, source: str) -> Path | None:
 
 
 @contextmanager
-def random_weights() -> Iterator[None]:
-    """Draw weights inside the block as in every run, and nothing from the caller's generator."""
+def random_weights(seed: int | None = None) -> Iterator[None]:
+    """Draw weights inside the block as in every run, or from a seed, and nothing from the caller's generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(RANDOM_WEIGHTS_SEED)
+        torch.manual_seed(RANDOM_WEIGHTS_SEED if seed is None else seed)
         yield
 
 

@@ -11,6 +11,9 @@ from htunet.paths import root
 HASHES = "hashes.json"
 """sha256 by file name, as found when a file was fetched: what ``verify`` goes by where nobody published a hash."""
 
+IMPORTED = (PublishedFile(name="imported.safetensors"), PublishedFile(name="imported.pt"))
+"""Names for files that a user brought and whose hash nobody published."""
+
 
 def folder_of(name: str) -> Path:
     """The folder for the weights of one model."""
@@ -22,11 +25,16 @@ def find_pretrained(name: str) -> Path:
 
     Raises HtunetError that says how to get it when it is in neither, or when its hash is not the published one.
     """
-    for file in CATALOGUE[name].files:
-        if path := find_file(name, file):
-            check_hash(path, file.sha256)
-            return path
+    found = find_any(name)
+    if found:
+        check_hash(found, next((file.sha256 for file in CATALOGUE[name].files if file.name == found.name), ""))
+        return found
     raise HtunetError(_how_to_get(name, CATALOGUE[name].files[0], "pre-trained weights"))
+
+
+def find_any(name: str) -> Path | None:
+    """The first of a model's files that is on this machine, unchecked; None where there is none."""
+    return next(filter(None, (find_file(name, file) for file in (*CATALOGUE[name].files, *IMPORTED))), None)
 
 
 def find_vocabulary(name: str) -> Path | None:

@@ -1,0 +1,185 @@
+"""An image tower and a text tower that meet in one space: stage 1, zero-shot classification and retrieval.
+
+Dimension key: B batch, C channels, H W pixels, L tokens, E embedding.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from htunet.errors import HtunetError, UsageError
+from htunet.models.adaptation import adapt_text, adapted_encoder
+from htunet.models.adapters import WeightUpdates
+from htunet.models.backbones import BACKBONES, Backbone
+from htunet.models.build import parse_method
+from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE
+from htunet.models.encoder import AdaptedEncoder
+from htunet.models.network import Network, Normalisation
+from htunet.models.text import TEXT_TOWERS, TextTower
+from htunet.models.weights import (
+    PRETRAINED,
+    RANDOM,
+    WeightsRecord,
+    image_state,
+    load_strictly,
+    locate,
+    random_weights,
+    record_of,
+    tensor_hash,
+    text_state,
+)
+from htunet.models.weights_files import read_state
+from htunet.models.weights_store import find_file, find_vocabulary
+from htunet.reproducibility import derived_seed
+
+UNTRAINED_SCALE = 1 / 0.07
+
+
+class DualEncoder(Network):
+    """Images and texts -> embeddings of unit length, whose products are cosine similarities.
+
+    ``encoder`` gives the tokens after its last block. ``text_updates`` is what trains within the text tower, or None.
+    """
+
+    logit_scale: Tensor
+    """What the image and text towers were trained to multiply similarities with before a softmax; not trained here."""
+
+    def __init__(
+        self, encoder: AdaptedEncoder, text: TextTower, text_updates: WeightUpdates | None, logit_scale: float
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalisation(encoder.backbone.statistics)
+        self.encoder = encoder
+        self.text = text
+        self.text_updates = text_updates
+        self.register_buffer("logit_scale", torch.tensor(logit_scale), persistent=False)
+
+    def forward(self, images_BCHW: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        """Images with values 0..255, and what the text tower's ``tokenize`` gives -> two (B, E), see below."""
+        return self.encode_image(images_BCHW), self.embed_text(ids_BL)
+
+    def encode_image(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 1 or 3, H, W) values 0..255 -> (B, E) of unit length, fp32."""
+        (tokens_BTD,) = self.encoder(self.normalise(images_BCHW))
+        return F.normalize(self.encoder.backbone.project(tokens_BTD).float(), dim=1)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (B, E) of unit length, fp32. What is beyond the tower's context length is left out."""
+        if not texts:
+            raise ValueError("encode_text needs at least one text.")
+        return self.embed_text(self.text.tokenize(texts).to(self.logit_scale.device))
+
+    def embed_text(self, ids_BL: Tensor) -> Tensor:
+        """What the text tower's ``tokenize`` gives -> (B, E) of unit length, fp32."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.text_updates is not None):
+            return F.normalize(self.text(ids_BL).float(), dim=1)
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen means frozen: the text tower's dropout stays off."""
+        super().train(mode)
+        self.text.eval()
+        if self.text_updates is not None:
+            self.text_updates.train(mode)
+        return self
+
+    def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield from self.encoder.trainable_modules()
+        if self.text_updates is not None:
+            yield "text_updates", self.text_updates
+
+    def frozen_module(self) -> nn.Module:
+        return nn.ModuleDict({"image": self.encoder.backbone, "text": self.text})
+
+    def merge_for_inference(self) -> None:
+        if self.text_updates is not None:
+            self.text_updates.merge()
+            self.text_updates = None
+        super().merge_for_inference()
+
+    def check_input(self, image_hw: tuple[int, int]) -> None:
+        self.encoder.backbone.grid_hw(image_hw)
+
+
+def build_dual_encoder(
+    method: str, *, seed: int, weights: str, adapter_settings: Mapping[str, Any] | None = None
+) -> tuple[DualEncoder, WeightsRecord]:
+    """Both towers of a method: trainable parts initialised from ``seed``, frozen ones from ``weights``.
+
+    The adapters follow all blocks of the image tower, and have the names that they have in ``build_network``, so that
+    what stage 1 trained is where stage 2 starts.
+
+    Args:
+        method: BACKBONE or BACKBONE_ADAPTER with a backbone that was trained with texts.
+        seed: Of the run; equal seeds give equal trainable weights.
+        weights: ``pretrained``, ``random``, or the path of a file or of a folder of the hub.
+        adapter_settings: What differs from the adapter's defaults.
+
+    Raises:
+        UsageError: An unknown method or adapter setting, or a method that reads no texts.
+        HtunetError: Weights, or the tokenizer's words, that cannot be had or do not fit.
+    """
+    name = _backbone_with_texts(method)
+    backbone, text, scale, record = _towers(name, weights)
+    with random_weights(derived_seed(seed, "initial weights")):
+        adapter, settings = parse_method(method).adapter, adapter_settings or {}
+        encoder = adapted_encoder(backbone, adapter, (len(backbone.blocks) - 1,), settings)
+        text.requires_grad_(False).eval()
+        return DualEncoder(encoder, text, adapt_text(text.blocks(), adapter, settings), scale), record
+
+
+def _backbone_with_texts(method: str) -> str:
+    name = parse_method(method).backbone
+    if name is None or name not in TEXT_TOWERS:
+        raise UsageError(f"{method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
+    return name
+
+
+def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, WeightsRecord]:
+    """The two frozen towers, what similarities are multiplied with, and which weights these are."""
+    path, vocabulary = locate(name, weights), _vocabulary(name, weights)
+    if path is None:
+        with random_weights():
+            backbone = BACKBONES[name]()
+        with random_weights():
+            text = TEXT_TOWERS[name](vocabulary)
+        scale = UNTRAINED_SCALE
+    else:
+        with torch.device("meta"):
+            backbone, text = BACKBONES[name](), TEXT_TOWERS[name](vocabulary)
+        scale = _load(name, backbone, text, path)
+    record = record_of(weights, path, backbone)
+    return backbone, text, scale, replace(record, text_sha256=tensor_hash(text))
+
+
+def _load(name: str, backbone: Backbone, text: TextTower, path: Path) -> float:
+    state, entry = read_state(path), CATALOGUE[name]
+    if LOGIT_SCALE not in state:
+        raise HtunetError(f"{path} holds no text tower: {LOGIT_SCALE} is missing. Give the file of the whole model.")
+    scale = math.exp(state.pop(LOGIT_SCALE).item())
+    of_image = image_state(state, entry, backbone.own_key)
+    of_text = text_state(state, entry, text.own_key)
+    del state  # so that each tensor is given up once it is loaded
+    load_strictly(backbone, of_image, path)
+    load_strictly(text, of_text, path)
+    return scale
+
+
+def _vocabulary(name: str, weights: str) -> Path | None:
+    """Beside a weights file that the user names, else where the published one is kept.
+
+    Only random weights do without: HtunetError that says how to get it.
+    """
+    published = CATALOGUE[name].vocabulary
+    if published is None:
+        return None
+    if weights not in (PRETRAINED, RANDOM):
+        folder = Path(weights) if Path(weights).is_dir() else Path(weights).parent
+        if (folder / published.name).is_file():
+            return folder / published.name
+    return find_file(name, published) if weights == RANDOM else find_vocabulary(name)

@@ -1,0 +1,42 @@
+"""The little that the rest of htunet knows about a frozen text encoder.
+
+Dimension key: B texts, L tokens, E embedding.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from htunet.registry import Registry
+
+
+class TextTower(nn.Module):
+    """From texts to the space of an image tower's embeddings. All its weights are frozen by the dual encoder."""
+
+    context_length: int
+    """Tokens that a text may have; the rest of a longer one is left out, as when the tower was trained."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (B, L) numbers of tokens, int64, 0 after the end; L is the longest text's, not the tower's."""
+        raise NotImplementedError
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        """What ``tokenize`` gives -> (B, E), not of unit length."""
+        raise NotImplementedError
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """The transformer's blocks, shallow first, each with its attention within: where LoRA updates a text tower."""
+        raise NotImplementedError
+
+    def own_key(self, published: str) -> str:
+        """The name in this module's state dict of a text tower's tensor, from its name in the published file."""
+        raise NotImplementedError
+
+
+TEXT_TOWERS: Registry[Callable[[Path | None], TextTower]] = Registry("text tower")
+"""Builders of text towers with weights that are not loaded yet, by the backbone's name.
+
+They take the file with the tokenizer's words, or None: for a tower whose tokenizer a library brings along, and for
+random weights without the words (see ``bert.StandInWords``).
+"""

@@ -1,0 +1,124 @@
+"""The text encoder of BiomedCLIP and UniMed-CLIP: a BERT, its first token, and two linear layers.
+
+Source: Gu et al. 2021, arXiv:2007.15779 (the BERT); Zhang et al. 2023, arXiv:2303.00915 (how it is used).
+Dimension key: B texts, L tokens, D width, E embedding.
+"""
+
+import re
+import zlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from open_clip.tokenizer import get_clean_fn
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from htunet.errors import HtunetError
+from htunet.models.text.base import TEXT_TOWERS, TextTower
+
+CONTEXT_LENGTH = 256
+EMBEDDING = 512
+PAD, UNKNOWN, START, END = "[PAD]", "[UNK]", "[CLS]", "[SEP]"
+
+
+class Tokenizer(Protocol):
+    """Texts to lists of numbers."""
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]: ...
+
+
+class WordPieces:
+    """BERT's tokenizer on the words of a ``vocab.txt``, lower case. HtunetError when the file is none."""
+
+    def __init__(self, vocabulary: Path, context_length: int) -> None:
+        from tokenizers import BertWordPieceTokenizer
+
+        words = vocabulary.read_text(encoding="utf-8").splitlines()
+        if missing := [word for word in (PAD, UNKNOWN, START, END) if word not in words]:
+            raise HtunetError(f"{vocabulary} is no vocabulary of BERT: it lacks {', '.join(missing)}. Fetch it again.")
+        self.pieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)}, lowercase=True)
+        self.pieces.enable_truncation(context_length)
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.pieces.encode_batch(list(texts))]
+
+
+class StandInWords:
+    """What stands for the words where weights are random and no vocabulary is on this machine.
+
+    Each word and sign gets a number that its letters alone decide, so that everything can be tried out without a
+    file. Random weights know no words: with either tokenizer, the embeddings mean nothing.
+    """
+
+    FIRST = 1000
+    """Numbers below are left to special tokens, as in BERT's vocabularies."""
+
+    def __init__(self, vocabulary_size: int, context_length: int) -> None:
+        self.span = max(vocabulary_size - self.FIRST, 1)
+        self.first = vocabulary_size - self.span
+        self.context_length = context_length
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._numbers(re.findall(r"\w+|[^\w\s]", text.lower())) for text in texts]
+
+    def _numbers(self, words: Sequence[str]) -> list[int]:
+        numbers = [self.first + zlib.crc32(word.encode()) % self.span for word in words[: self.context_length - 2]]
+        return [2, *numbers, 3]
+
+
+class BertText(TextTower):
+    """A BERT of transformers, its first token after the last block, and a projection with one hidden layer.
+
+    Args:
+        prefix: Of the text tower's tensors in the published file.
+        vocabulary: The file with the tokenizer's words; None for ``StandInWords``.
+        sizes: What differs from BERT's own sizes (base, uncased).
+    """
+
+    def __init__(self, prefix: str, vocabulary: Path | None, embedding: int = EMBEDDING, **sizes: Any) -> None:  # noqa: ANN401
+        super().__init__()
+        from transformers import BertConfig, BertModel
+
+        config = BertConfig(**sizes)
+        self.prefix = prefix
+        self.context_length = min(CONTEXT_LENGTH, config.max_position_embeddings)
+        self.transformer = BertModel(config, add_pooling_layer=False)
+        self._number_positions(config.max_position_embeddings)
+        hidden = (config.hidden_size + embedding) // 2
+        self.proj = nn.Sequential(
+            nn.Linear(config.hidden_size, hidden, bias=False), nn.GELU(), nn.Linear(hidden, embedding, bias=False)
+        )
+        self.tokenizer: Tokenizer = (
+            WordPieces(vocabulary, self.context_length)
+            if vocabulary
+            else StandInWords(config.vocab_size, self.context_length)
+        )
+
+    def _number_positions(self, length: int) -> None:
+        """Constants that no file holds; a tower that was built without memory for its weights needs them too."""
+        constants = {"position_ids": torch.arange(length, device="cpu")[None]}
+        constants["token_type_ids"] = torch.zeros_like(constants["position_ids"])
+        for name, value in constants.items():
+            self.transformer.embeddings.register_buffer(name, value, persistent=False)
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        clean = get_clean_fn("whitespace")
+        rows = self.tokenizer([clean(text) for text in texts])
+        return pad_sequence([torch.tensor(row, dtype=torch.int64) for row in rows], batch_first=True, padding_value=0)
+
+    def forward(self, ids_BL: Tensor) -> Tensor:
+        tokens_BLD = self.transformer(input_ids=ids_BL, attention_mask=(ids_BL != 0).long()).last_hidden_state
+        return self.proj(tokens_BLD[:, 0])
+
+    def blocks(self) -> Sequence[nn.Module]:
+        return list(self.transformer.encoder.layer)
+
+    def own_key(self, published: str) -> str:
+        return published.removeprefix(self.prefix)
+
+
+TEXT_TOWERS.register("BiomedCLIP")(partial(BertText, "text."))
+TEXT_TOWERS.register("UniMedCLIP")(partial(BertText, "text_encoder."))

@@ -1,0 +1,121 @@
+"""Whose weights a file holds, whether they fit, and taking a file that somebody fetched by hand into its folder."""
+
+import shutil
+from pathlib import Path
+
+import torch
+
+from htunet.errors import HtunetError, UsageError
+from htunet.files import exclusive, whole_file
+from htunet.models.backbones import BACKBONES
+from htunet.models.catalogue import CATALOGUE
+from htunet.models.standalone import STANDALONE
+from htunet.models.tasks import Outputs
+from htunet.models.text import TEXT_TOWERS
+from htunet.models.weights import image_state, load_strictly, text_state
+from htunet.models.weights_files import read_state, weights_file
+from htunet.models.weights_store import (
+    check_hash,
+    file_hash,
+    find_file,
+    folder_of,
+    remember_hash,
+    remembered_hash,
+)
+
+
+def check_fit(name: str, path: Path) -> None:
+    """Load a file into the model that it is said to be of; HtunetError that names the tensors that do not fit."""
+    if name in STANDALONE:
+        entry = STANDALONE[name]
+        entry.build(Outputs(task=entry.tasks[0], prompts=("lesion",)), str(path))
+        return
+    state, entry_of = read_state(path), CATALOGUE[name]
+    with torch.device("meta"):
+        backbone = BACKBONES[name]()
+    load_strictly(backbone, image_state(state, entry_of, backbone.own_key), path)
+    if name in TEXT_TOWERS and any(key.startswith(entry_of.text_keys) for key in state):
+        with torch.device("meta"):
+            text = TEXT_TOWERS[name](None)
+        load_strictly(text, text_state(state, entry_of, text.own_key), path)
+
+
+def verify(name: str) -> list[Path]:
+    """Check the hash of each file of a model that is on this machine, and that its tensors fit; returns the files.
+
+    Raises HtunetError for the first that is damaged or does not fit.
+    """
+    entry, checked = CATALOGUE[name], []
+    for file in entry.files:
+        if path := find_file(name, file):
+            check_hash(path, file.sha256 or remembered_hash(path))
+            check_fit(name, path)
+            checked.append(path)
+    for path in sorted(folder_of(name).glob("imported.*")):
+        check_hash(path, remembered_hash(path))
+        check_fit(name, path)
+        checked.append(path)
+    if entry.vocabulary and (words := find_file(name, entry.vocabulary)):
+        check_hash(words, remembered_hash(words))
+        TEXT_TOWERS[name](words)
+        checked.append(words)
+    return checked
+
+
+def take_in(source: Path, name: str | None = None) -> Path:
+    """Copy a file into the weights folder of the model that it is of, whole or not at all; returns the copy.
+
+    The model is ``name``, or known by the hash, or the only one whose tensors fit.
+
+    Raises:
+        HtunetError: No model is like that, or several are, or the file does not fit ``name``.
+        UsageError: An unknown ``name``.
+    """
+    if name is not None and name not in CATALOGUE:
+        raise UsageError(f"No weights are called {name!r}; known: {', '.join(CATALOGUE)}.")
+    path = weights_file(source)
+    if path.suffix == ".txt":
+        return _take_in_words(path, name)
+    found = file_hash(path)
+    for candidate, entry in CATALOGUE.items():
+        for file in entry.files:
+            if file.sha256 == found and name in (None, candidate):
+                return _copy(path, folder_of(candidate) / file.name, found)
+    name = name or _only_fit(path)
+    check_fit(name, path)
+    suffix = ".safetensors" if path.suffix == ".safetensors" else ".pt"
+    return _copy(path, folder_of(name) / f"imported{suffix}", found)
+
+
+def _only_fit(path: Path) -> str:
+    read_state(path)  # so that a file that is no weights at all is named as such
+    fitting = []
+    for name in CATALOGUE:
+        try:
+            check_fit(name, path)
+        except HtunetError:
+            continue
+        fitting.append(name)
+    if len(fitting) == 1:
+        return fitting[0]
+    why = f"it fits {' and '.join(fitting)}" if fitting else f"it fits none of {', '.join(CATALOGUE)}"
+    raise HtunetError(f"{path} is not known by its hash, and {why}. Say whose weights it holds: --as NAME.")
+
+
+def _take_in_words(path: Path, name: str | None) -> Path:
+    reading = [model for model, entry in CATALOGUE.items() if entry.vocabulary]
+    vocabulary = CATALOGUE[name].vocabulary if name else None
+    if name is None or vocabulary is None:
+        raise UsageError(f"{path} is a list of words. Say which model reads them: --as {' or --as '.join(reading)}.")
+    TEXT_TOWERS[name](path)
+    return _copy(path, folder_of(name) / vocabulary.name, file_hash(path))
+
+
+def _copy(path: Path, target: Path, sha256: str) -> Path:
+    with exclusive(target.parent, f"The weights folder {target.parent.name}"):
+        if path.resolve() != target.resolve():
+            with whole_file(target) as part:
+                shutil.copyfile(path, part)
+                check_hash(part, sha256)
+        remember_hash(target, sha256)
+    return target
