@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.heads.aggregation import FeatureAggregation
+from htunet.models.heads.classification import ClassificationHead
+from htunet.models.heads.linear_probe import LinearProbe
 from htunet.models.heads.segmentation import SegmentationHead
+from htunet.models.heads.unet_decoder import UNetDecoder
 
 SIZES = [
     pytest.param((14, 14), (224, 224), id="the paper's"),
@@ -100,3 +103,77 @@ def test_the_aggregation_refines_each_level_as_the_paper_says() -> None:
 def test_another_number_of_levels_is_refused(count: int) -> None:
     with pytest.raises(ValueError, match="zip"):
         FeatureAggregation(2, width=4, features=4)([torch.zeros(1, 5, 4)] * count, (2, 2))
+
+
+def test_a_convolution_multiplied_into_the_aggregation_changes_neither_values_nor_gradients() -> None:
+    aggregation, head = FeatureAggregation(3, 6, 8), SegmentationHead(8, 2)
+    draw(aggregation)
+    draw(head)
+    levels = [pictures(2, 1 + 3 * 5, 6, seed=seed) for seed in range(3)]
+    sources = [*aggregation.parameters(), *head.parameters()]
+    joint = head.enlarge(aggregation(levels, (3, 5), head.classify), (12, 20))
+    apart = head(aggregation(levels, (3, 5)), (12, 20))
+    torch.testing.assert_close(joint, apart, rtol=1e-5, atol=1e-5)
+    gradients = [torch.autograd.grad(scores.square().mean(), sources) for scores in (joint, apart)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_the_classification_head_is_a_mean_and_two_layers() -> None:
+    head = ClassificationHead(4, 3)
+    draw(head)
+    features = pictures(2, 4, 5, 7)
+    hidden = torch.relu(features.mean(dim=(2, 3)) @ head.hidden.weight.T + head.hidden.bias)
+    expected = hidden @ head.classify.weight.T + head.classify.bias
+    torch.testing.assert_close(head.eval()(features, (80, 112)), expected, rtol=1e-6, atol=1e-6)
+    assert sum(parameter.numel() for parameter in ClassificationHead(512, 2).parameters()) == 512 * 513 + 2 * 513
+
+
+def test_the_classification_head_drops_a_tenth_of_the_hidden_values_while_it_trains() -> None:
+    torch.manual_seed(0)
+    head = ClassificationHead(1000, 1000)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(torch.eye(1000) if parameter.ndim == 2 else torch.zeros(1000))
+    dropped = (head.train()(torch.ones(4, 1000, 1, 1), (16, 16)) == 0).float().mean()
+    assert 0.08 < dropped < 0.12
+
+
+def test_the_linear_probe_reads_four_class_tokens_and_the_mean_of_the_last_patches() -> None:
+    probe = LinearProbe(width=2, num_classes=3)
+    assert (probe.classify.bias == 0).all()
+    levels = [pictures(1, 1 + 6, 2, seed=seed) for seed in range(5)]
+    features = torch.cat([*(level[:, 0] for level in levels[1:]), levels[4][:, 1:].mean(dim=1)], dim=1)
+    expected = features @ probe.classify.weight.T
+    torch.testing.assert_close(probe(levels, (2, 3), (28, 42)), expected, rtol=1e-6, atol=1e-6)
+
+
+def literal_decoder(decoder: UNetDecoder, levels: list[Tensor], grid_hw: tuple[int, int]) -> Tensor:
+    """The steps written out for one image in eval mode, from the deepest level up."""
+    maps = [level[:, 1:].reshape(1, *grid_hw, -1).permute(0, 3, 1, 2) for level in levels]
+    below = maps[4]
+    for number, level in enumerate([maps[3], maps[2], maps[1], maps[0]]):
+        step = decoder.steps[number]
+        up = F.conv_transpose2d(below, step.enlarge.weight, step.enlarge.bias, stride=2)
+        side = F.conv2d(level, step.skip[0].weight, step.skip[0].bias, padding=1)
+        side = torch.relu(normed(side, step.skip[1]))
+        side = F.interpolate(side, up.shape[-2:], mode="bilinear", align_corners=False)
+        joined = F.conv2d(torch.cat([up, side], dim=1), step.join[0].weight, step.join[0].bias, padding=1)
+        joined = normed(joined, step.join[1])
+        below = joined if number == 3 else torch.relu(joined)
+    return below
+
+
+def normed(maps: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    return F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
+
+
+def test_the_decoder_joins_five_levels_from_the_deepest_to_the_shallowest() -> None:
+    decoder = UNetDecoder(width=16, num_labels=3)
+    draw(decoder)
+    levels = [pictures(1, 1 + 2 * 3, 16, seed=seed) for seed in range(5)]
+    scores = decoder.eval()(levels, (2, 3), (28, 42))
+    assert scores.shape == (1, 3, 28, 42)
+    literal = F.interpolate(literal_decoder(decoder, levels, (2, 3)), (28, 42), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(scores, literal, rtol=1e-5, atol=1e-6)
+    assert scores.min() < 0 < scores.max()

@@ -21,5 +21,8 @@ class SegmentationHead(nn.Module):
 
     def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
         """Scores before the softmax, at the size of the input image."""
-        scores_BKHW = self.classify(features_BMHW)
+        return self.enlarge(self.classify(features_BMHW), image_hw)
+
+    def enlarge(self, scores_BKHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """Scores on the patch grid -> at the size of the input image, in fp32."""
         return F.interpolate(scores_BKHW.float(), image_hw, mode="bilinear", align_corners=False)
