@@ -49,7 +49,7 @@ class Plan:
     augmentation: dict[str, float]
     """Settings of ``training.augmentation.AugmentationSettings``."""
     adapter: dict[str, Any] = field(default_factory=dict)
-    """Settings of the adapter that differ from its defaults."""
+    """Settings of the adapter that differ from its defaults; ``layers`` names the blocks that have one."""
     prompts: dict[str, str] = field(default_factory=dict)
     """For a label, what CLIPSeg is asked to find; a label without an entry is asked for by its name."""
     split_by: str = "image"
@@ -61,6 +61,11 @@ class Plan:
         """What to find for each label but the background, in the order of their values."""
         names = sorted((name for name, value in self.labels.items() if value > 0), key=self.labels.__getitem__)
         return tuple(self.prompts.get(name) or in_words(name) for name in names)
+
+    @property
+    def adapter_settings(self) -> dict[str, Any]:
+        """What an adapter is built from: its settings, and the size of the images, from which its grid follows."""
+        return {"input_size": self.input_size} | self.adapter
 
 
 def save_plans(path: Path, plans: Mapping[str, Plan]) -> None:

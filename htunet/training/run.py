@@ -119,7 +119,7 @@ class _Session:
             num_classes=len(plan.classes),
             seed=settings.seed,
             weights=settings.weights,
-            adapter_settings=plan.adapter,
+            adapter_settings=plan.adapter_settings,
             prompts=plan.label_prompts,
         )
         self.about = self._about(split, data.preprocessed)
