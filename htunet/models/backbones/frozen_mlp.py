@@ -26,11 +26,13 @@ class FrozenMLP(nn.Module):
         self.c_proj = mlp.get_submodule("c_proj")
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """(B, T, D) -> the same shape, in the type of the weights."""
+        """(B, T, D) -> the same shape, in the type of the weights, or the one that autocast asks for."""
         weights = (*self.c_fc.parameters(), *self.c_proj.parameters())
         if any(weight.requires_grad for weight in weights):
             return self.c_proj(F.silu(SLOPE * self.c_fc(tokens_BTD)) / SLOPE)
-        return _FrozenMLP.apply(tokens_BTD.to(weights[0].dtype), *weights)
+        device = tokens_BTD.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[0].dtype
+        return _FrozenMLP.apply(tokens_BTD.to(kind), *(weight.to(kind) for weight in weights))
 
 
 class _FrozenMLP(torch.autograd.Function):
