@@ -1,8 +1,9 @@
-"""CLIP_HT against the equations written out, which share no code with it: values, gradients and sizes."""
+"""Adapters and CLIP_HT against the equations written out, which share no code with them: values, gradients, sizes."""
 
 import pytest
 import torch
 from builders.backbone import GRID, draw, pictures
+from builders.literal_adapters import PARTS, literal_adapter
 from torch import Tensor
 
 from benchmarks.literal import LiteralHT, LiteralNetwork, _literal_names
@@ -12,14 +13,20 @@ from htunet.models.network import EncoderNetwork
 WIDTH = 32
 GRIDS = [(14, 14), (5, 9), (9, 4), (1, 6), (2, 2)]
 TOLERANCE = 1e-5
+TENSORS = {"Mona": 16, "HTFF": 17, "HTNE": 20, "HT": 21, "HTSpectral": 21}
+"""Parameter tensors of each variant: theta is one, the estimator has four."""
 
 
-def pair(seed: int) -> tuple[Adapter, LiteralHT]:
-    """The adapter and its literal twin with the same drawn weights; no dropout."""
-    ours, literal = ADAPTERS["HT"](WIDTH, GRID, {"dropout": 0.0}), LiteralHT(WIDTH)
+def adapter_for(name: str, grid_hw: tuple[int, int], seed: int) -> Adapter:
+    """Drawn weights and no dropout."""
+    ours = ADAPTERS[name](WIDTH, grid_hw, {"dropout": 0.0})
     draw(ours, seed)
-    literal.load_state_dict(_literal_names(ours.state_dict()), strict=True)
-    return ours.train(), literal.eval()
+    return ours.train()
+
+
+def leaves(adapter: Adapter) -> dict[str, Tensor]:
+    """The parameters again, to be differentiated by the other side."""
+    return {key: value.detach().clone().requires_grad_() for key, value in adapter.named_parameters()}
 
 
 def assert_equal(ours: Tensor | None, literal: Tensor | None, what: str) -> None:
@@ -32,39 +39,51 @@ def assert_equal(ours: Tensor | None, literal: Tensor | None, what: str) -> None
 
 
 @pytest.mark.parametrize("grid_hw", GRIDS, ids=str)
-def test_ht_equals_the_equations_in_values_and_gradients(grid_hw: tuple[int, int]) -> None:
-    ours, literal = pair(seed=sum(grid_hw))
+@pytest.mark.parametrize("name", PARTS)
+def test_an_adapter_equals_the_equations_in_values_and_gradients(name: str, grid_hw: tuple[int, int]) -> None:
+    ours = adapter_for(name, grid_hw, seed=sum(grid_hw))
+    parameters = leaves(ours)
     tokens = pictures(3, 1 + grid_hw[0] * grid_hw[1], WIDTH)
     inputs, twins = tokens.clone().requires_grad_(), tokens.clone().requires_grad_()
-    result, expected = ours(inputs, grid_hw), literal(twins, *grid_hw)
+    result, expected = ours(inputs, grid_hw), literal_adapter(name, parameters, twins, *grid_hw)
     assert_equal(result, expected, "the output")
     weights = pictures(*tokens.shape, seed=1)
     (result * weights).sum().backward()
     (expected * weights).sum().backward()
     assert_equal(inputs.grad, twins.grad, "the gradient of the input")
-    mine = _literal_names({key: value.grad for key, value in ours.named_parameters()})
-    theirs = {key: value.grad for key, value in literal.named_parameters()}
-    assert set(mine) == set(theirs)
-    for key, gradient in theirs.items():
-        assert_equal(mine[key], gradient, f"the gradient of {key}")
+    assert len(parameters) == TENSORS[name]
+    for key, parameter in ours.named_parameters():
+        assert_equal(parameter.grad, parameters[key].grad, f"the gradient of {key}")
 
 
-def test_ht_equals_the_equations_without_a_graph() -> None:
-    ours, literal = pair(seed=3)
+@pytest.mark.parametrize("name", PARTS)
+def test_an_adapter_equals_the_equations_without_a_graph(name: str) -> None:
+    ours = adapter_for(name, (4, 7), seed=3)
     tokens = pictures(2, 1 + 4 * 7, WIDTH)
     with torch.inference_mode():
-        assert_equal(ours.eval()(tokens, (4, 7)), literal(tokens, 4, 7), "the output")
+        expected = literal_adapter(name, dict(ours.named_parameters()), tokens, 4, 7)
+        assert_equal(ours.eval()(tokens, (4, 7)), expected, "the output")
 
 
-def test_ht_equals_the_equations_when_only_the_adapter_needs_a_gradient() -> None:
+@pytest.mark.parametrize("name", PARTS)
+def test_an_adapter_equals_the_equations_when_only_it_needs_a_gradient(name: str) -> None:
     """The first block's tokens come from frozen layers and need none."""
-    ours, literal = pair(seed=4)
+    ours = adapter_for(name, (3, 5), seed=4)
+    parameters = leaves(ours)
     tokens = pictures(2, 1 + 3 * 5, WIDTH)
     ours(tokens, (3, 5)).square().sum().backward()
-    literal(tokens, 3, 5).square().sum().backward()
-    mine = _literal_names({key: value.grad for key, value in ours.named_parameters()})
-    for key, parameter in literal.named_parameters():
-        assert_equal(mine[key], parameter.grad, f"the gradient of {key}")
+    literal_adapter(name, parameters, tokens, 3, 5).square().sum().backward()
+    for key, parameter in ours.named_parameters():
+        assert_equal(parameter.grad, parameters[key].grad, f"the gradient of {key}")
+
+
+def test_the_two_transcriptions_of_ht_agree() -> None:
+    """The one that is written for speed tests stands for the network's adapters below."""
+    ours, literal = adapter_for("HT", (4, 3), seed=5), LiteralHT(WIDTH)
+    literal.load_state_dict(_literal_names(ours.state_dict()), strict=True)
+    tokens = pictures(2, 1 + 4 * 3, WIDTH)
+    expected = literal_adapter("HT", dict(ours.named_parameters()), tokens, 4, 3)
+    assert_equal(literal.eval()(tokens, 4, 3), expected, "the output")
 
 
 def test_an_adapter_starts_from_the_values_of_the_paper() -> None:
@@ -116,7 +135,27 @@ def test_the_trainable_parameters_are_those_of_the_paper(clip_ht: EncoderNetwork
     assert sum(parameter.numel() for parameter in clip_ht.trainable_parameters()) == 4_118_568 - 1_026
 
 
-def test_an_adapter_of_clip_has_as_many_parameters_as_the_equations() -> None:
+def test_ht_of_clip_has_as_many_parameters_as_the_equations() -> None:
     with torch.device("meta"):
-        ours, literal = ADAPTERS["HT"](768, GRID, {}), LiteralHT()
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in literal.parameters()) == 113_027
+        assert sum(p.numel() for p in LiteralHT().parameters()) == 113_027
+
+
+MONA = 4 * 768 + (768 * 64 + 64) + (64 * 768 + 768) + 64 * (9 + 25 + 49 + 3) + (64 * 64 + 64)
+"""LayerNorm and the two gammas; down; up; three depthwise convolutions with biases; the 1x1 convolution."""
+ESTIMATOR = (64 * 16 + 16) + (16 * 3 + 3)
+COUNTS = {
+    "Mona": MONA,
+    "HTFF": MONA + 64,
+    "HTNE": MONA + ESTIMATOR,
+    "HT": MONA + 64 + ESTIMATOR,
+    "HTSpectral": MONA + 64 * 14 * 8 + ESTIMATOR,
+}
+TWELVE = {"Mona": 1_342_464, "HTFF": 1_343_232, "HTNE": 1_355_556, "HT": 1_356_324, "HTSpectral": 1_441_572}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parameters_of_an_adapter_are_those_of_its_parts(name: str) -> None:
+    with torch.device("meta"):
+        adapter = ADAPTERS[name](768, (14, 14), {})
+    count = sum(parameter.numel() for parameter in adapter.parameters())
+    assert count == COUNTS[name] == TWELVE[name] / 12

@@ -4,16 +4,17 @@ from difflib import get_close_matches
 
 import pytest
 import torch
-from builders.backbone import GRID, WIDTH
+from builders.backbone import ToyBackbone
 
 from htunet.errors import UsageError
-from htunet.models.adapters import ADAPTERS
+from htunet.models.adaptation import adapted_encoder, adapter_names
+from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES, Backbone
 from htunet.models.build import STANDALONE, TAPS, method_names, parse_method
 from htunet.models.catalogue import CATALOGUE
 from htunet.registry import Registry
 
-REGISTRIES: list[Registry] = [ADAPTERS, BACKBONES, STANDALONE]
+REGISTRIES: list[Registry] = [ADAPTERS, WEIGHT_ADAPTERS, BACKBONES, STANDALONE]
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
@@ -40,14 +41,18 @@ def test_every_method_comes_apart_into_registered_parts(method: str) -> None:
         assert (method in STANDALONE, parsed.adapter) == (True, None)
     else:
         assert parsed.backbone in BACKBONES
-        assert parsed.adapter is None or parsed.adapter in ADAPTERS
+        assert parsed.adapter is None or (parsed.adapter in ADAPTERS) != (parsed.adapter in WEIGHT_ADAPTERS)
         assert "_".join(filter(None, (parsed.backbone, parsed.adapter))) == method
 
 
 def test_every_pair_of_backbone_and_adapter_is_a_method() -> None:
-    assert {f"{backbone}_{adapter}" for backbone in BACKBONES.names() for adapter in ADAPTERS.names()} <= set(
-        method_names()
-    )
+    assert set(ADAPTERS.names()) | set(WEIGHT_ADAPTERS.names()) == set(adapter_names())
+    pairs = {f"{backbone}_{adapter}" for backbone in BACKBONES.names() for adapter in adapter_names()}
+    assert pairs <= set(method_names())
+
+
+def test_the_adapters_of_the_paper_and_our_own_have_a_name() -> None:
+    assert {"HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT"} <= set(adapter_names())
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("clip_ht", "CLIP_HT"), ("CLIP_TH", "CLIP_HT"), ("Unet", "UNet")])
@@ -98,7 +103,7 @@ def test_clip_has_the_statistics_of_openai() -> None:
     assert statistics.std == (0.26862954, 0.26130258, 0.27577711)
 
 
-@pytest.mark.parametrize("name", ADAPTERS.names())
+@pytest.mark.parametrize("name", adapter_names())
 def test_an_unknown_adapter_setting_is_refused_with_the_known_ones(name: str) -> None:
     with pytest.raises(UsageError, match=r"no setting 'no_such_setting'; known: .+"):
-        ADAPTERS[name](WIDTH, GRID, {"no_such_setting": 1})
+        adapted_encoder(ToyBackbone(), name, (0,), {"no_such_setting": 1, "input_size": (12, 20)})
