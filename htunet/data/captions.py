@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from htunet.data.raw import LEFT_OUT_COLUMNS, LeftOut
@@ -95,27 +95,24 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
     return CaptionDataset(paths, info, pairs)
 
 
-def write_captions(folder: Path, info: CaptionInfo, pairs: Sequence[Pair], left_out: Sequence[LeftOut]) -> None:
+def write_captions(folder: Path, info: CaptionInfo, pairs: Sequence[Pair], left_out: Sequence[LeftOut]) -> CaptionInfo:
     """Write ``captions.json``, ``captions.jsonl`` and ``left_out.csv`` into the converter's unfinished ``folder``.
 
-    The counts of pairs, languages and repeated captions are made from ``pairs``, whatever ``info`` says of them.
+    Returns what ``captions.json`` says: ``info`` with the counts of pairs, languages and repeated captions.
     """
-    counted = asdict(info) | counts_of(pairs)
-    write_json(folder / "captions.json", {"format": FORMAT} | counted)
+    counted = replace(
+        info,
+        pairs=len(pairs),
+        languages=dict(sorted(Counter(pair.language for pair in pairs).items())),
+        repeated_captions=len(pairs) - len({pair.caption for pair in pairs}),
+    )
+    write_json(folder / "captions.json", {"format": FORMAT} | asdict(counted))
     with whole_file(folder / "captions.jsonl") as part, part.open("w", encoding="utf-8", newline="\n") as stream:
         for pair in sorted(pairs, key=lambda pair: pair.id):
             stream.write(json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) + "\n")
     rows = ({"source": one.source, "class": one.class_name, "reason": one.reason} for one in left_out)
     write_csv(folder / "left_out.csv", LEFT_OUT_COLUMNS, rows)
-
-
-def counts_of(pairs: Sequence[Pair]) -> dict[str, int | dict[str, int]]:
-    """``pairs``, ``languages`` and ``repeated_captions`` as they stand in ``captions.json``."""
-    return {
-        "pairs": len(pairs),
-        "languages": dict(sorted(Counter(pair.language for pair in pairs).items())),
-        "repeated_captions": len(pairs) - len({pair.caption for pair in pairs}),
-    }
+    return counted
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
