@@ -13,22 +13,24 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError
 
-MAX_SLICES = 4096
-"""A header that claims more is refused unread."""
+MAX_SLICES, MAX_VOXELS = 4096, 2**29
+"""A header that claims more is refused unread; a volume of the prostate has 45 slices and 59 million voxels."""
 ROW_AXES = ("AP", "SI", "RL")
 """Which axis of a plane becomes its rows: the first of these that it has."""
 TOWARDS_THE_START = "RAS"
 """A stored axis that leads there is reversed, so that it leads to the patient's left, posterior or inferior."""
 SQUARE = 0.01
 """Sides of a pixel that differ by less than this part are equal; scanners round them."""
-MILLIMETRES = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
-READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, OverflowError, TypeError)
+MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+"""Of the header's code for its unit: not stated, metres, millimetres, micrometres."""
+READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Volume:
 def open_volume(path: Path) -> Volume:
     """Read the header; raises HtunetError that names the file when it is missing, broken or no gray volume."""
     try:
-        image = nib.load(path, mmap=False, keep_file_open=True)  # open: else each slice would unpack from the start
+        with LoggingOutputSuppressor():  # it would name odd headers without their file
+            image = nib.load(path, mmap=False, keep_file_open=True)  # else each slice would unpack from the start
         if not isinstance(image, nib.Nifti1Image):
             raise ValueError(f"a {type(image).__name__}, not a NIfTI file")
         return Volume(path, image, _shape(image), _axes(image), _pixel_mm(image))
@@ -120,8 +123,9 @@ def _shape(image: nib.Nifti1Image) -> tuple[int, int, int]:
         raise ValueError(f"its shape is {shape}, it must have three axes")
     if kind.names or np.issubdtype(kind, np.complexfloating):
         raise ValueError(f"its voxels are {kind}, not gray values")
-    if min(shape) < 1 or shape[0] * shape[1] > MAX_PIXELS or shape[2] > MAX_SLICES:
-        raise ValueError(f"it claims {shape} voxels; at most {MAX_SLICES} slices of {MAX_PIXELS} pixels are read")
+    area = shape[0] * shape[1]
+    if min(shape) < 1 or area > MAX_PIXELS or shape[2] > MAX_SLICES or area * shape[2] > MAX_VOXELS:
+        raise ValueError(f"it claims {shape} voxels; at most {MAX_VOXELS} in {MAX_SLICES} slices are read")
     return shape[0], shape[1], shape[2]
 
 
@@ -139,7 +143,7 @@ def _pixel_mm(image: nib.Nifti1Image) -> float | None:
     sides = [float(side) for side in image.header.get_zooms()[:2]]
     if _axes(image):
         sides += [float(side) for side in nib.affines.voxel_sizes(image.affine)[:2]]
-    low, high = min(sides), max(sides)
-    if not 0 < low <= high < np.inf or high - low > SQUARE * low or low == high == 1:
+    low, high, unit = min(sides), max(sides), int(image.header["xyzt_units"]) % 8
+    if not 0 < low <= high < np.inf or high - low > SQUARE * low or low == high == 1 or unit not in MILLIMETRES:
         return None
-    return float(f"{sides[0] * MILLIMETRES[image.header.get_xyzt_units()[0]]:.6g}")
+    return float(f"{sides[0] * MILLIMETRES[unit]:.6g}")

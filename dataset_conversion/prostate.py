@@ -191,8 +191,8 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | LeftOut]:
             reason = f"scan and annotation differ in shape: {scan.shape} and {annotation.shape}"
             return [LeftOut(source=job.source, class_name="", reason=reason)]
         turn = upright(scan.axes)
-        images = np.stack([_gray(plane, scan) for plane in scan.planes(turn)])
-        masks = np.stack([(plane > 0).astype(np.uint8) for plane in annotation.planes(turn)])
+        images = _stacked((_gray(plane, scan) for plane in scan.planes(turn)), scan.slices)
+        masks = _stacked(((plane > 0).astype(np.uint8) for plane in annotation.planes(turn)), scan.slices)
     except HtunetError as error:
         reason = str(error).replace(f"{job.scan.parent.parent}{os.sep}", "")
         return [LeftOut(source=job.source, class_name="", reason=reason)]
@@ -240,12 +240,22 @@ def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8
     return replace(write_case(folder, case, image, mask), remarks=remarks, tables={SLICES_CSV: row})
 
 
+def _stacked(planes: Iterator[UInt8], count: int) -> UInt8:
+    """(count, H, W), without a second copy of the volume."""
+    first = next(planes)
+    stacked = np.empty((count, *first.shape), np.uint8)
+    stacked[0] = first
+    for position, plane in enumerate(planes, start=1):
+        stacked[position] = plane
+    return stacked
+
+
 def _gray(plane: NDArray[Any], volume: Volume) -> UInt8:
     """Gray values as they are; the data set's are 0..254. Raises HtunetError for others, which no one scale fits."""
     low, high = plane.min(), plane.max()
     if not 0 <= low <= high <= 255:
         raise unreadable(volume.path, ValueError(f"it holds the values {low} to {high}, gray values are 0 to 255"))
-    return np.rint(plane).astype(np.uint8)
+    return (plane if np.issubdtype(plane.dtype, np.integer) else np.rint(plane)).astype(np.uint8)
 
 
 def _remarks(scan: Volume, annotation: Volume, field_of_view: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -88,7 +88,7 @@ def build_prostate(
             write_volume(folder, part, number, images, masks)
             empty += [f"{part}_{number:02d}_{z:03d}" for z in range(slices) if not masks[z].any()]
             others += [write_other(folder, part, kind, number, masks) for kind in OTHERS[part]]
-    sound = BuiltProstate(folder, found, dict(found), tuple(empty), tuple(sorted(others)), {})
+    sound = BuiltProstate(folder, found, dict(found), tuple(sorted(empty)), tuple(sorted(others)), {})
     return _add_quirks(sound, len(train), size, seed) if quirks else sound
 
 
