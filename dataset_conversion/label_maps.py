@@ -27,6 +27,8 @@ MOST_VALUES = 4096
 """Values of one mask that are kept, the most frequent ones; a lossy one may have more."""
 LOSSY_REACH = 24
 """How far, per channel, a lossy format moves a value inside an even area."""
+LOSSY_RIPPLE = 2
+"""How much neighbours in an even area of a lossy mask may differ."""
 RARE = 1e-3
 """A value that covers less than this part of the largest label's even area is not a label in a lossy mask."""
 INVALID = 255
@@ -39,7 +41,7 @@ class Survey:
     counts: dict[int, int]
     """Value to number of pixels."""
     even: dict[int, int]
-    """Value to number of pixels whose four neighbours have the same value: edges are not even, labels are."""
+    """Value to number of pixels whose four neighbours agree with it: edges are not even, labels are."""
     lossy: bool
 
 
@@ -113,11 +115,12 @@ def value_text(value: int) -> str:
 def survey(path: Path) -> Survey | None:
     """What a mask file holds, over all its frames; None where it cannot be read (whoever converts it names it)."""
     counts, even = Counter[int](), Counter[int]()
+    tolerance = LOSSY_RIPPLE if is_lossy(path) else 0
     try:
         for levels in open_stack(path).levels():
             frame = _count(levels)
             counts.update(frame)
-            even.update(frame if len(frame) <= 2 else _count(levels[1:-1, 1:-1][_is_even(levels)]))
+            even.update(frame if len(frame) <= 2 else _count(levels[1:-1, 1:-1][_is_even(levels, tolerance)]))
             if len(counts) > MOST_VALUES:
                 counts, even = (Counter(dict(found.most_common(MOST_VALUES))) for found in (counts, even))
     except HtunetError:
@@ -135,11 +138,11 @@ def _count(values: Levels) -> dict[int, int]:
     return {int(value): int(number) for value, number in zip(found, numbers, strict=True)}
 
 
-def _is_even(levels: Levels) -> NDArray[np.bool_]:
-    """(H - 2, W - 2): do the four neighbours have the pixel's value?"""
+def _is_even(levels: Levels, tolerance: int) -> NDArray[np.bool_]:
+    """(H - 2, W - 2): do the four neighbours have the pixel's value, or one that differs by ``tolerance`` at most?"""
     inner = levels[1:-1, 1:-1]
     neighbours = (levels[:-2, 1:-1], levels[2:, 1:-1], levels[1:-1, :-2], levels[1:-1, 2:])
-    return np.logical_and.reduce([inner == other for other in neighbours])
+    return np.logical_and.reduce([abs(inner - other) <= tolerance for other in neighbours])
 
 
 def infer(surveys: Sequence[Survey]) -> LabelMap:

@@ -1,0 +1,153 @@
+"""What mask values mean: read off the masks, or said by the user; never decided file by file."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_conversion.common import read_mask
+from dataset_conversion.label_maps import LabelMap, Survey, given, infer, survey
+from dataset_conversion.stacks import COLOUR, open_stack
+from htunet.errors import HtunetError, UsageError
+
+RED, GREEN = COLOUR + 0xFF0000, COLOUR + 0x00FF00
+
+
+def square(*values: object, shape: tuple[int, ...] = (40, 60)) -> np.ndarray:
+    """A black picture with one 10 x 20 rectangle for each value."""
+    picture = np.zeros(shape, np.uint8)
+    for index, value in enumerate(values):
+        picture[5:15, 2 + 20 * index : 20 + 20 * index] = value
+    return picture
+
+
+def surveys_of(folder: Path, *pictures: np.ndarray, ending: str = ".png", **options: int) -> list[Survey]:
+    found = []
+    for index, picture in enumerate(pictures):
+        path = folder / f"{index}{ending}"
+        Image.fromarray(picture).save(path, **options)
+        one = survey(path)
+        assert one is not None
+        found.append(one)
+    return found
+
+
+@pytest.mark.parametrize("value", [1, 255, 7])
+def test_one_value_is_the_lesion(tmp_path: Path, value: int) -> None:
+    found = infer(surveys_of(tmp_path, square(value), square()))
+    assert found.labels == {"background": 0, "lesion": 1}
+    assert found.said == f"labels inferred: 0 = background (0), {value} = lesion (1)"
+
+
+def test_masks_of_0_1_and_of_0_255_in_one_set_are_the_same_lesion(tmp_path: Path) -> None:
+    found = infer(surveys_of(tmp_path, square(1), square(255)))
+    assert found.values == ((0, 0), (1, 1), (255, 1))
+
+
+def test_indices_stay_what_they_are_even_where_they_are_thin(tmp_path: Path) -> None:
+    thin = square(1, 2)
+    thin[30, :] = 3
+    found = infer(surveys_of(tmp_path, thin))
+    assert found.labels == {"background": 0, "value_1": 1, "value_2": 2, "value_3": 3}
+
+
+def test_each_colour_is_a_label(tmp_path: Path) -> None:
+    picture = square((255, 0, 0), (0, 255, 0), shape=(40, 60, 3))
+    found = infer(surveys_of(tmp_path, picture))
+    assert found.values == ((0, 0), (GREEN, 1), (RED, 2))
+    assert found.labels == {"background": 0, "colour_00ff00": 1, "colour_ff0000": 2}
+    labels, moved = found.apply(next(open_stack(tmp_path / "0.png").levels()))
+    assert (labels[10, 10], labels[10, 30], labels[0, 0], moved) == (2, 1, 0, False)
+
+
+def test_blurred_edges_are_no_labels_and_fall_to_the_nearest(tmp_path: Path) -> None:
+    picture = square(255)
+    picture[5:15, 1], picture[5:15, 20] = 100, 160
+    found = infer(surveys_of(tmp_path, picture))
+    assert found.labels == {"background": 0, "lesion": 1}
+    labels, moved = found.apply(picture.astype(np.int32))
+    assert (labels[8, 1], labels[8, 20], moved) == (0, 1, True)
+
+
+@pytest.mark.parametrize("quality", [30, 75, 95])
+@pytest.mark.parametrize("values", [(255,), (128, 255), (85, 170, 255)])
+def test_jpeg_masks_are_brought_back_to_their_clean_values(
+    tmp_path: Path, quality: int, values: tuple[int, ...]
+) -> None:
+    truth = square(*values).repeat(3, axis=0).repeat(3, axis=1)
+    surveys = surveys_of(tmp_path, truth, truth, ending=".jpg", quality=quality)
+    found = infer(surveys)
+    assert len(found.names) == len(values)
+    levels = next(open_stack(tmp_path / "0.jpg").levels())
+    labels, moved = found.apply(levels)
+    exact = sum((truth == value) * (index + 1) for index, value in enumerate(values))
+    assert moved
+    assert (labels == exact).mean() > 0.97
+    one_by_one, _ = given(",".join(f"v{v}={v}" for v in values), surveys).apply(levels)
+    assert np.array_equal(labels, one_by_one)
+
+
+def test_the_real_lossy_masks_come_out_as_the_threshold_127_gives_them(samples: Path) -> None:
+    masks = sorted((samples / "tn3k_sample").rglob("*mask*/*.jpg"))[:8]
+    if not masks:
+        pytest.skip("the samples hold no lossy masks")
+    found = infer([one for one in map(survey, masks) if one])
+    assert found.labels == {"background": 0, "lesion": 1}
+    for path in masks:
+        labels, _ = found.apply(next(open_stack(path).levels()))
+        assert (labels != read_mask(path, 127)).mean() < 1e-3
+
+
+def test_empty_masks_alone_and_too_many_values_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(HtunetError, match="Every mask is empty"):
+        infer(surveys_of(tmp_path, square()))
+    with pytest.raises(UsageError, match="40 different values"):
+        infer([Survey({0: 9, value: 9}, {0: 9, value: 9}, False) for value in range(100, 140)])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("lesion=1,cyst=2", ((0, 0), (1, 1), (2, 2))),
+        ("cyst=2, lesion=1", ((0, 0), (1, 1), (2, 2))),
+        ("cyst=170,lesion=85", ((0, 0), (85, 1), (170, 2))),
+        ("background=255,lesion=0", ((255, 0), (0, 1))),
+        ("b=#ff0000,a=#00ff00", ((0, 0), (RED, 1), (GREEN, 2))),
+        ('{"lesion": [255, 0, 0]}', ((0, 0), (RED, 1))),
+        ('{"lesion": 255}', ((0, 0), (255, 1))),
+        ("white=#ffffff", ((0, 0), (255, 1))),
+    ],
+)
+def test_a_given_map_is_taken(text: str, values: tuple[tuple[int, int], ...]) -> None:
+    assert given(text, []).values == values
+
+
+def test_a_map_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text(json.dumps({"lesion": 1}), encoding="utf-8")
+    assert given(str(tmp_path / "labels.json"), []).labels == {"background": 0, "lesion": 1}
+
+
+NO_MAPS = (
+    *("lesion", "lesion=x", "lesion=-1", "lesion=1,lesion=2", "a=1,b=1", "a=0", "=1", "background=0"),
+    *("{", "[1]", "{}", "ignore=2", "a=70000", '{"a": 1.5}'),
+)
+
+
+@pytest.mark.parametrize("text", NO_MAPS)
+def test_a_text_that_is_no_map_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="label"):
+        given(text, [])
+
+
+def test_a_value_that_nobody_named_is_refused_with_its_name(tmp_path: Path) -> None:
+    found = given("lesion=1", surveys_of(tmp_path, square(1, 2)))
+    with pytest.raises(HtunetError, match="holds the values 2, which are no label"):
+        found.apply(square(1, 2).astype(np.int32))
+
+
+def test_a_map_of_colours_finds_the_nearest_of_gray_and_colour() -> None:
+    found = LabelMap(names=("a", "b"), values=((0, 0), (RED, 1), (255, 2)))
+    levels = np.array([[COLOUR + 0xF00808, 250, 3, COLOUR + 0x0A0000]], dtype=np.int32)
+    assert found.apply(levels)[0].tolist() == [[1, 2, 0, 0]]
