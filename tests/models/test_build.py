@@ -1,23 +1,26 @@
 """From a method's name to a network: equal seeds give equal weights, and nobody else's numbers change."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from htunet.errors import HtunetError, UsageError
-from htunet.models.build import build_network, check_input_size, method_names
+from htunet.models.build import build_network, check_input_size, check_plan_name, check_task, method_names, tasks_of
 from htunet.models.network import Network
 from htunet.models.weights import NONE, WeightsRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
-def built(method: str, **changes: object) -> tuple[Network, WeightsRecord]:
-    options = {"num_labels": 2, "seed": 1, "weights": "random"} | changes
-    return build_network(method, **options)  # type: ignore[arg-type]
+def built(method: str, **changes: Any) -> tuple[Network, WeightsRecord]:
+    options = {"task": tasks_of(method)[0], "num_labels": 2, "num_classes": 3, "seed": 1, "weights": "random"} | changes
+    prompts = [f"lesion of kind {number}" for number in range(1, options["num_labels"])]
+    return build_network(method, **({"prompts": prompts} | options))
 
 
-def state(method: str, **changes: object) -> dict[str, Tensor]:
+def state(method: str, **changes: Any) -> dict[str, Tensor]:
     return built(method, **changes)[0].trainable_state()
 
 
@@ -54,7 +57,7 @@ def test_a_network_without_frozen_weights_says_so_and_needs_none() -> None:
     assert (record, record.identity) == (WeightsRecord(source=NONE), NONE)
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", [method for method in method_names() if "seg" in tasks_of(method)])
 @pytest.mark.parametrize("num_labels", [2, 4])
 def test_there_is_one_score_for_each_label(method: str, num_labels: int) -> None:
     network = built(method, num_labels=num_labels)[0].eval()
@@ -74,7 +77,10 @@ def test_a_method_or_a_setting_that_is_not_known_is_refused() -> None:
         built("CLIP_HT", adapter_settings={"bottelneck": 8})
 
 
-@pytest.mark.parametrize(("method", "size"), [("CLIP_HT", (32, 36)), ("CLIP", (8, 16)), ("UNet", (15, 64))])
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [("CLIP_HT", (32, 36)), ("CLIP", (8, 16)), ("UNet", (15, 64)), ("DINOv2", (32, 40)), ("CLIPSeg", (40, 32))],
+)
 def test_an_input_size_that_a_method_cannot_take_is_refused_before_weights_are_looked_for(
     method: str, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,10 +92,49 @@ def test_an_input_size_that_a_method_cannot_take_is_refused_before_weights_are_l
 @pytest.mark.parametrize("method", method_names())
 def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: str) -> None:
     before = torch.get_rng_state()
-    check_input_size(method, (32, 48))
+    check_input_size(method, (32, 48), task=tasks_of(method)[0])
     assert torch.equal(before, torch.get_rng_state())
 
 
 def test_a_weights_file_for_a_method_without_frozen_weights_is_refused() -> None:
     with pytest.raises(UsageError, match=r"UNet has no published weights.*some\.pt"):
         built("UNet", weights="some.pt")
+
+
+def test_a_task_that_a_method_cannot_do_names_the_methods_that_can() -> None:
+    with pytest.raises(UsageError, match=r"UNet does seg, not 'cls'.*ResNet18.*CLIP.*BACKBONE_ADAPTER"):
+        built("UNet", task="cls")
+    with pytest.raises(UsageError, match=r"ResNet18 does cls, not 'seg\+cls'.*DINOv2"):
+        check_input_size("ResNet18", (64, 64), task="seg+cls")
+
+
+def test_a_task_that_is_not_known_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"No task is called 'sgm'; known: seg, cls, seg\+cls"):
+        check_task("CLIP", "sgm")
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_than_two_classes_cannot_be_told_apart(count: int) -> None:
+    with pytest.raises(HtunetError, match=f"at least two classes, got {count}"):
+        built("CLIP", task="cls", num_classes=count)
+
+
+def test_dinov2_is_trained_with_the_plan_of_its_size() -> None:
+    check_plan_name("DINOv2", "paper_518")
+    check_plan_name("DINOv2", "mine")
+    check_plan_name("CLIP_HT", "paper")
+    with pytest.raises(UsageError, match=r"DINOv2 with the plan paper_518, not with paper.*--plan paper_518"):
+        check_plan_name("DINOv2", "paper")
+    with pytest.raises(HtunetError, match=r"cannot take the plan's input_size.*with the plan paper_518"):
+        check_input_size("DINOv2", (33, 32))
+
+
+@pytest.mark.parametrize("prompts", [(), ("lesion", "cyst"), (" ",)], ids=str)
+def test_clipseg_wants_words_for_each_label(prompts: tuple[str, ...]) -> None:
+    with pytest.raises(HtunetError, match=r"needs words for each of the 1 labels.*plans\.json"):
+        built("CLIPSeg", prompts=prompts)
+
+
+def test_a_prompt_that_would_be_cut_is_refused() -> None:
+    with pytest.raises(HtunetError, match=r"has 156 tokens; CLIPSeg reads 77"):
+        built("CLIPSeg", prompts=["lesion " * 77])

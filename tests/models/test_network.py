@@ -6,17 +6,25 @@ from builders.backbone import draw, pictures, tiny_in_place_of_clip
 from torch import Tensor
 
 from htunet.models.backbones.base import InputStatistics
-from htunet.models.build import build_network, method_names
+from htunet.models.build import build_network, method_names, tasks_of
 from htunet.models.network import Network, Normalisation
 from htunet.models.precision import keep_frozen_in_bf16
 
-METHODS = method_names()
+METHODS = [method for method in method_names() if "seg" in tasks_of(method)]
+"""The other tasks are in ``test_tasks``."""
 SHAPES = [(2, 1, 64, 64), (2, 3, 48, 80)]
 
 
 def built(method: str, seed: int = 1, **settings: object) -> Network:
     with tiny_in_place_of_clip():
-        network, _ = build_network(method, num_labels=2, seed=seed, weights="random", adapter_settings=settings or None)
+        network, _ = build_network(
+            method,
+            num_labels=2,
+            seed=seed,
+            weights="random",
+            adapter_settings=settings or None,
+            prompts=["breast lesion"],
+        )
     return network
 
 
