@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "table1", "weights", "demo")
-TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2"]
+TRANSLATE = ["accelerate>=1.1"]
+TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", *TRANSLATE]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 
 
@@ -72,6 +73,6 @@ setup(
         "psutil>=5.9",
         "tqdm>=4.66",
     ],
-    extras_require={"test": TEST, "lint": LINT, "all": [*TEST, *LINT]},
+    extras_require={"test": TEST, "lint": LINT, "translate": TRANSLATE, "all": [*TEST, *LINT]},
     entry_points={"console_scripts": [f"htunet_{name}=htunet.cli.{name}:main" for name in COMMANDS]},
 )

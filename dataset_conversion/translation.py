@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,7 +35,8 @@ def read_translations(path: Path) -> dict[str, str]:
     if not path.is_file():
         raise UsageError(f"--translations {path} does not exist. Name a CSV with the columns source (or uid), english.")
     rows = read_csv(path, ("english",))
-    column = next((name for name in ("source", "uid") if rows and name in rows[0]), None)
+    names = {name.removeprefix("\ufeff"): name for name in (rows[0] if rows else ())}  # spreadsheets write the mark
+    column = names.get("source") or names.get("uid")
     if column is None:
         raise HtunetError(f"{path} needs rows, and a column source (the text as distributed) or uid beside english.")
     table: dict[str, str] = {}
@@ -53,15 +55,16 @@ class LanguageModel:
     """
 
     def __init__(self, model: str) -> None:
-        try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
-        except ImportError as error:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if find_spec("accelerate") is None:
             raise HtunetError(
-                f"--translate needs the library transformers ({error}). Install it: pip install 'htunet[translate]'"
-            ) from None
+                "--translate needs the library accelerate, which places a large model on the machine's devices. "
+                "Install it: pip install 'htunet[translate]'"
+            )
         try:
             self._tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
-            self._model = AutoModelForCausalLM.from_pretrained(model, torch_dtype="auto").eval()
+            self._model = AutoModelForCausalLM.from_pretrained(model, dtype="auto", device_map="auto").eval()
         except (OSError, ValueError, ImportError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise HtunetError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
+from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import UsageError
 
@@ -34,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--drop-empty-slices", action="store_true", help="Prostate: leave out slices on which nothing is marked"
     )
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
+    add_caption_options(parser)
     add_own_options(parser)
     return run_command(parser, _run, argv)
 
@@ -65,8 +67,10 @@ def _run(options: argparse.Namespace) -> None:
         workers=options.workers,
         crop_overlays=options.crop_overlays,
         drop_empty_slices=options.drop_empty_slices,
+        **caption_options(options),
     )
-    print("\n".join(_describe(convert(options.dataset, options.source, choice), options.name or options.dataset)))
+    report = convert(options.dataset, options.source, choice)
+    print("\n".join(_describe(report, options.name or options.dataset)))
 
 
 def _describe_facts(name: str, facts: "Facts") -> Iterator[str]:
@@ -82,6 +86,9 @@ def _describe_facts(name: str, facts: "Facts") -> Iterator[str]:
 
 def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
     """The lines to print; ``name`` is how the next command calls the data set."""
+    if report.captions is not None:
+        yield from describe_captions(report)
+        return
     yield f"Found {sum(report.found.values())} images in {report.source}: {_counts(report.found)}."
     for difference in report.differences:
         yield f"  differs from the whole data set: {difference}"
