@@ -126,12 +126,20 @@ def test_a_copy_of_the_published_folds_becomes_the_split(home: Path) -> None:
     assert TN3K.splits_json.read_bytes() == content
 
 
-def test_positions_count_images_and_not_names(built: BuiltTn3k) -> None:
-    """Number 12 has lost its image: position 12 is the file 0013.jpg, which has no mask and so is in no part."""
+def test_positions_count_images_and_not_names(home: Path) -> None:
+    built = build_tn3k(home / "tn3k", quirks=False)
+    (built.folder / "trainval-image" / "0003.jpg").unlink()
+    write_folds(built.folder, 11)
     converted(built.folder)
     folds = load_splits(TN3K.raw / PUBLISHED_SPLITS)
-    named = sorted(case for part in ("train", "val") for case in folds[2][part])
-    assert named == [f"trainval_{number:04d}" for number in range(12)]
+    assert folds[3]["val"] == ["trainval_0004", "trainval_0009"]
+    assert folds[1]["val"] == ["trainval_0001", "trainval_0007"]
+
+
+def test_images_that_became_no_case_are_in_no_fold_though_they_count(built: BuiltTn3k) -> None:
+    converted(built.folder)
+    for fold in load_splits(TN3K.raw / PUBLISHED_SPLITS):
+        assert sorted(fold["train"] + fold["val"]) == [f"trainval_{number:04d}" for number in range(12)]
     write_folds(built.folder, built.found["trainval"] + 1)
     (note,) = (note for note in converted(built.folder).notes if "published" in note)
     assert "fold0.json divides 15 images (or names one twice), 14 are here" in note
@@ -147,7 +155,7 @@ def test_positions_count_images_and_not_names(built: BuiltTn3k) -> None:
         ('{"train": [0.5], "val": []}', "lists of numbers"),
         ('{"train": [true], "val": []}', "lists of numbers"),
         ('{"train": {"0": 1}, "val": []}', "lists of numbers"),
-        (json.dumps({"train": list(range(12)), "val": [3]}), "or names one twice"),
+        (json.dumps({"train": list(range(11)), "val": [3]}), "or names one twice"),
         (None, "fold2.json is missing"),
     ],
 )

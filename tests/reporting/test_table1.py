@@ -69,6 +69,14 @@ def test_captions_are_counted_with_their_own_split(home: Path) -> None:
     assert (row.ours, row.origin, row.paper, row.same) == (Sizes(18, 2, 0), "rule", Sizes(13228, 1500, 0), False)
 
 
+def test_the_same_total_in_other_parts_is_not_the_same(home: Path) -> None:
+    paths = build_raw(647, name="Dataset503_BUSI", sizes=((8, 8),))
+    ids = [case.id for case in read_raw(paths).cases]
+    save_splits(paths.splits_json, [{"train": ids[:517], "val": ids[517:583], "test": ids[583:]}])
+    row = row_of(paths.name)
+    assert (row.ours, row.same) == (Sizes(517, 66, 64), False)
+
+
 def test_a_broken_data_set_is_named_and_the_others_are_shown(home: Path) -> None:
     write_text(build_raw(12, name="Dataset504_DDTI").cases_csv, "id\n")
     build_raw(12, name="Dataset503_BUSI")
