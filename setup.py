@@ -56,6 +56,7 @@ setup(
         "transformers>=4.57",
         "batchgenerators>=0.25.1",
         "lightning-fabric>=2.4",
+        "peft>=0.18",
         "SimpleITK>=2.3",
         "nibabel>=5.2",
         "pydicom>=3.0",
