@@ -1,23 +1,19 @@
 """Score test predictions: every finished run, one data set's, one method's; or one folder of masks against another.
 
-Writes test/summary.json, test/per_case.csv, test/overlays/ and test/gallery.html into each run, and the tables with
-the paper's figures beside yours into htunet_results/tables/. Runs that were not predicted yet are predicted first.
+Writes test/summary.json into each run, with test/per_case.csv, test/overlays/ and test/gallery.html where masks are
+learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours into
+htunet_results/tables/. Runs that were not predicted yet are predicted first.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.paths import DatasetPaths, RunPaths, find_dataset, find_runs, root
-
-if TYPE_CHECKING:
-    from htunet.evaluation.summary import Summary
-
-SEGMENTATION = "seg"
+from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("dataset", nargs="?", help="such as BUSI, 503 or Dataset503_BUSI; default: all")
     parser.add_argument("method", nargs="?", help="such as CLIP_HT; default: all")
     parser.add_argument("--plan", help="only runs of this plan; default: all")
+    parser.add_argument("--task", help="only runs of this task: seg, cls or seg+cls; default: all")
     parser.add_argument(
         "--policy",
         default="penalise",
@@ -45,15 +42,31 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     if options.output:
         raise UsageError("--output belongs to --prediction_folder and --reference_folder; runs keep their own results.")
-    runs = _leave_out_stale(_finished_runs(options))
+    runs = _finished_runs(options)
+    stale: list[RunPaths] = []
+    done: list[RunPaths] = []
+    failed: dict[RunPaths, str] = {}
     for run in runs:
-        _bring_up_to_date(run, options.policy, options.force)
-    _report(runs, options.policy)
+        try:
+            (done if _bring_up_to_date(run, options) else stale).append(run)
+        except Exception as error:  # whatever is wrong with one run, the others can be evaluated
+            if options.debug or len(runs) == 1:
+                raise
+            failed[run] = str(error) if isinstance(error, HtunetError) else f"{type(error).__name__}: {error}"
+            print(f"Failed: {run.label}: {failed[run]}", file=sys.stderr)
+    if done:
+        _report(done, options.policy)
+    elif stale and not failed:
+        raise HtunetError(_all_stale(stale[0]))
+    if failed:
+        listing = "; ".join(f"{run.label}: {text}" for run, text in failed.items())
+        raise HtunetError(f"{len(failed)} of {len(runs)} runs could not be evaluated. {listing}")
 
 
 def _evaluate_folders(options: argparse.Namespace) -> None:
     from htunet.evaluation.evaluate import evaluate_folders
     from htunet.evaluation.summary import write_summary
+    from htunet.reporting.result_lines import mask_lines
 
     if not (options.prediction_folder and options.reference_folder):
         raise UsageError("--prediction_folder and --reference_folder are needed together.")
@@ -66,15 +79,15 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
     write_summary(summary, output)
     for note in summary.notes:
         print(f"Note: {note}")
-    _print_means(summary)
+    print(*mask_lines(summary), sep="\n")
     print(f"Written: {output / 'summary.json'}, {output / 'per_case.csv'}")
 
 
 def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
-    """The chosen segmentation runs that are finished; raises HtunetError with the next command when there are none."""
+    """The chosen runs that are finished; raises HtunetError with the next command when there are none."""
     dataset = find_dataset(options.dataset) if options.dataset else None
     runs = list(find_runs(dataset))
-    for name in ("method", "plan"):
+    for name in ("method", "plan", "task"):
         wanted, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
         if wanted and known and wanted not in known:
             raise UsageError(
@@ -83,36 +96,22 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
         runs = [run for run in runs if not wanted or getattr(run, name) == wanted]
     finished = [run for run in runs if run.finished_json.exists()]
     unfinished = [run for run in runs if not run.finished_json.exists()]
-    chosen = [run for run in finished if _task(run) == SEGMENTATION]
+    chosen = [run for run in finished if run.trainer in TASK_OF_TRAINER]
     if not chosen:
         raise HtunetError(_no_runs(options, finished, unfinished))
     for run in unfinished:
         print(f"Not finished, left out: {run.label}", file=sys.stderr)
     for run in (run for run in finished if run not in chosen):
-        print(f"No segmentation, left out: {run.label}", file=sys.stderr)
+        print(f"Neither masks nor classes are learnt, left out: {run.label}", file=sys.stderr)
     return chosen
 
 
-def _leave_out_stale(runs: list[RunPaths]) -> list[RunPaths]:
-    """Without the runs whose split was changed since; raises HtunetError when no other run is left."""
-    from htunet.evaluation.freshness import trained_on_other_images
-
-    stale = [run for run in runs if trained_on_other_images(run)]
-    for run in stale:
-        print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
-    if len(stale) == len(runs):
-        raise HtunetError(
-            f"{stale[0].dataset.splits_json} is not the split that these runs were trained on, so that its test part "
-            "may hold images that they have seen. Put the split before back (splits_final.before.json), or train again "
-            "with --restart."
-        )
-    return [run for run in runs if run not in stale]
-
-
-def _task(run: RunPaths) -> str:
-    from htunet.files import read_object
-
-    return str(read_object(run.settings_json).get("task"))
+def _all_stale(run: RunPaths) -> str:
+    return (
+        f"{run.dataset.splits_json} is not the split that these runs were trained on, so that its test part may hold "
+        "images that they have seen. Put the split before back (splits_final.before.json), or train again with "
+        "--restart."
+    )
 
 
 def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: list[RunPaths]) -> str:
@@ -121,82 +120,62 @@ def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: 
         listing = "; ".join(run.label for run in unfinished[:5])
         run = unfinished[0]
         more = f" and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
-        again = f"htunet_train {run.dataset.short_name} {run.method} fold{run.fold} --seed {run.seed}"
-        return f"No run in {where} is finished. Begun: {listing}{more}. Continue one with: {again}"
+        return f"No run in {where} is finished. Begun: {listing}{more}. Continue one with: {run.training_command}"
     if finished:
-        return f"None of the {len(finished)} finished runs in {where} is a segmentation; only those are evaluated here."
+        return (
+            f"None of the {len(finished)} finished runs in {where} learns masks or classes; only those are evaluated."
+        )
     train = f"htunet_train {options.dataset or 'BUSI'} {options.method or 'CLIP_HT'} fold0"
     return f"There is no run in {where} to evaluate. Train one first: {train}"
 
 
-def _bring_up_to_date(run: RunPaths, policy: str, force: bool) -> None:
-    """Predict and evaluate one run as far as it is not done, and print its result."""
-    from htunet.evaluation.evaluate import evaluate_run
-    from htunet.evaluation.freshness import is_evaluated, needs_prediction
-    from htunet.evaluation.summary import write_summary
-    from htunet.files import exclusive
-    from htunet.reporting.pictures import gallery_path, write_pictures
+def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
+    """Predict and evaluate one run as far as it is not done, and print its result; False: its split was changed."""
+    from htunet.evaluation.freshness import needs_prediction, trained_on_other_images
+    from htunet.experiments.evaluation import bring_up_to_date, pictures_of
+    from htunet.reporting.result_lines import class_lines, mask_lines
 
-    if force or needs_prediction(run):
+    if trained_on_other_images(run):
+        print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
+        return False
+    if options.force or needs_prediction(run):
         from htunet.inference.test_set import predict_test
 
         print(f"Predicting the test part: {run.label}", file=sys.stderr)
         predict_test(run)
-    if not force and is_evaluated(run, policy) and gallery_path(run).exists():
+    found = bring_up_to_date(run, options.policy, force=options.force)
+    if found.before:
         print(f"Already evaluated: {run.label}", file=sys.stderr)
-        return
-    with exclusive(run.test_folder, f"The evaluation of {run.label}"):
-        summary = evaluate_run(run, policy)
-        write_pictures(run, summary)
-        write_summary(summary, run.test_folder)  # last: its presence says that all of it is done
+        return True
     print(run.label)
-    _print_means(summary)
-    print(f"  Pictures: {gallery_path(run)}")
-
-
-def _print_means(summary: "Summary") -> None:
-    """Dice, IoU, HD95 and ASD with their intervals, and the empty predictions."""
-    from htunet.evaluation.summary import KEYS
-
-    for resolution in summary.resolutions:
-        parts = []
-        for name, mean in summary.means(resolution).items():
-            if name not in ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm") or mean.mean is None:
-                continue
-            scale, unit = (100, " %") if name in ("dice", "iou") else (1, " px")
-            unit = " mm" if name.endswith("_mm") else unit
-            interval = (
-                "" if mean.low is None or mean.high is None else f" [{scale * mean.low:.2f}, {scale * mean.high:.2f}]"
-            )
-            parts.append(f"{KEYS[name].removesuffix('_mm')} {scale * mean.mean:.2f}{unit}{interval}")
-        print(f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}")
-        _print_empty(summary, resolution)
-
-
-def _print_empty(summary: "Summary", resolution: str) -> None:
-    n_cases = len({row.case for row in summary.scores})
-    for which, names in summary.empty(resolution).items():
-        if names:
-            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            what = "prediction and reference are" if which == "both" else f"the {which} is"
-            print(f"    {what} empty in {len(names)} of {n_cases} cases ({summary.policy}): {some}")
+    for line in (
+        *(mask_lines(found.masks) if found.masks else ()),
+        *(class_lines(found.classes) if found.classes else ()),
+    ):
+        print(line)
+    print(f"  Pictures: {', '.join(pictures_of(run))}")
+    return True
 
 
 def _report(runs: list[RunPaths], policy: str) -> None:
-    """Print the table of the chosen runs; write the tables of all runs that are evaluated."""
+    """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
     from htunet.reporting.table_formats import as_text, write_tables
+    from htunet.reporting.table_kinds import KINDS
     from htunet.reporting.tables import table_rows
 
     everything = _evaluated_contents()
     baselines = _baselines(list(everything), policy)
-    chosen = table_rows(
-        [everything[run] for run in runs],
-        [content for part in dict.fromkeys(map(_test_part, runs)) for content in baselines[part]],
-    )
-    print("\n" + as_text(chosen))
-    every = table_rows(everything.values(), [content for contents in baselines.values() for content in contents])
-    paths = write_tables(root("htunet_results") / "tables", every)
-    print("\nWritten: " + ", ".join(map(str, paths)))
+    parts = dict.fromkeys(map(_test_part, runs))
+    written = []
+    for kind in KINDS:
+        chosen = [everything[run] for run in runs if run in everything and kind.key in everything[run]["htunet"]]
+        if chosen:
+            trivial = [content for part in parts for content in baselines.get(part, ())]
+            print("\n" + as_text(table_rows(chosen, trivial, kind), kind))
+        every = table_rows(everything.values(), [content for part in baselines.values() for content in part], kind)
+        if every:
+            written += write_tables(root("htunet_results") / "tables", every, kind)
+    print("\nWritten: " + ", ".join(map(str, written)))
 
 
 TestPart = tuple[DatasetPaths, str, int]
@@ -207,30 +186,41 @@ def _test_part(run: RunPaths) -> TestPart:
 
 
 def _evaluated_contents() -> dict[RunPaths, dict[str, Any]]:
-    """The summaries of all finished runs that this version can read."""
+    """The summaries of all finished runs that this version can read; broken ones are said and left out."""
     from htunet.evaluation.summary import FORMAT
     from htunet.files import read_object
 
-    found = {
-        run: read_object(run.summary_json)
-        for run in find_runs()
-        if run.finished_json.exists() and run.summary_json.exists()
-    }
-    return {run: content for run, content in found.items() if content.get("htunet", {}).get("format") == FORMAT}
+    found = {}
+    for run in find_runs():
+        if not (run.finished_json.exists() and run.summary_json.exists()):
+            continue
+        try:
+            content = read_object(run.summary_json)
+        except HtunetError as error:
+            print(f"Not in the tables: {run.label}: {error}", file=sys.stderr)
+            continue
+        if content.get("htunet", {}).get("format") == FORMAT:
+            found[run] = content
+    return found
 
 
 def _baselines(runs: list[RunPaths], policy: str) -> dict[TestPart, list[dict[str, Any]]]:
     """The trivial baselines on the test parts of these runs; none, said, where they cannot be made."""
-    from htunet.evaluation.baselines import trivial_baselines
+    from htunet.evaluation.baselines import class_baseline, trivial_baselines
     from htunet.evaluation.summary import summary_content
 
+    tasks: dict[TestPart, set[str]] = {}
+    for run in runs:
+        tasks.setdefault(_test_part(run), set()).update(run.task.split("+"))
     found: dict[TestPart, list[dict[str, Any]]] = {}
-    for part in dict.fromkeys(map(_test_part, runs)):
+    for part, learnt in tasks.items():
         dataset, plan, fold = part
+        contents = found[part] = []
         try:
-            summaries = trivial_baselines(dataset, plan, fold, policy)
+            if "seg" in learnt:
+                contents += [summary_content(s) for s in trivial_baselines(dataset, plan, fold, policy).values()]
+            if "cls" in learnt:
+                contents.append(class_baseline(dataset, plan, fold))
         except HtunetError as error:
             print(f"No trivial baselines for {dataset.short_name}, plan {plan}, fold {fold}: {error}", file=sys.stderr)
-            summaries = {}
-        found[part] = [summary_content(summary) for summary in summaries.values()]
     return found

@@ -1,7 +1,11 @@
-"""Segment new images with a trained run: a folder of images in, masks of the same names and sizes out."""
+"""Segment or classify new images with a trained run: a folder of images in, what the run has learnt out.
+
+Masks have the images' names and sizes; classes.csv has a line for each image with the probability of each class.
+"""
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,10 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_predict -i FOLDER -o FOLDER -d BUSI -m CLIP_HT``."""
     parser = make_parser("htunet_predict", __doc__)
     parser.add_argument("-i", "--input", type=Path, required=True, help="folder of PNG, JPG, BMP or TIF images, or one")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", required=True, help="data set that the run was trained on, such as BUSI")
     parser.add_argument("-m", "--method", required=True, help="such as CLIP_HT")
     parser.add_argument("-f", "--fold", type=fold_number, default=0, help="fold of the run (default: 0)")
+    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
     parser.add_argument("--plan", help="plan of the run; needed only where there are several")
     parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
@@ -38,9 +43,10 @@ def _predict(options: argparse.Namespace) -> None:
     if options.references and not options.overlays:
         raise UsageError("--references are drawn in the overlays: add --overlays.")
     _refuse_to_overwrite(options)
-    from htunet.inference.folder import images_in, predict_folder
+    from htunet.inference.folder import CLASSES, images_in, predict_folder
 
     run = _find_run(options)
+    _refuse_masks_of_a_classification(options, run)
     images = images_in(options.input)
     if options.references:
         _refuse_missing_references(images, options.references)
@@ -54,6 +60,10 @@ def _predict(options: argparse.Namespace) -> None:
     for name, reason in result.unreadable.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
     print(f"Predicted {len(result.predicted)} of {len(images)} images with {run.label}: {options.output}")
+    if result.classes:
+        counts = Counter(result.classes.predicted)
+        listing = ", ".join(f"{counts[name]} {name}" for name in result.classes.classes)
+        print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
         some = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
         print(f"Nothing was found in {len(result.empty)}: {some}")
@@ -66,11 +76,12 @@ def _find_run(options: argparse.Namespace) -> RunPaths:
     dataset = find_dataset(options.dataset)
     runs = [run for run in find_runs(dataset) if run.checkpoint_best.exists()]
     if not runs:
+        task = f" --task {options.task}" if options.task else ""
         raise HtunetError(
             f"No run of {dataset.short_name} is trained. Train one first: htunet_train {dataset.short_name} "
-            f"{options.method} fold{options.fold}"
+            f"{options.method} fold{options.fold}{task}"
         )
-    for name in ("method", "fold", "plan", "seed"):
+    for name in ("method", "fold", "task", "plan", "seed"):
         wanted, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
         if wanted is not None and wanted not in known:
             listing = ", ".join(map(str, known))
@@ -79,10 +90,21 @@ def _find_run(options: argparse.Namespace) -> RunPaths:
                 f"No trained run of {dataset.short_name} has the {name} {wanted!r}; known: {listing}.{hint}"
             )
         runs = [run for run in runs if wanted is None or getattr(run, name) == wanted]
-    plans = sorted({run.plan for run in runs})
-    if len(plans) > 1:
-        raise UsageError(f"There are runs with the plans {', '.join(plans)}: choose one with --plan.")
+    for name in ("task", "plan"):
+        found = sorted({getattr(run, name) for run in runs})
+        if len(found) > 1:
+            raise UsageError(f"There are runs with the {name}s {', '.join(found)}: choose one with --{name}.")
     return min(runs, key=lambda run: run.seed)
+
+
+def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths) -> None:
+    """Options that are about masks, for a run that makes none."""
+    for name in ("overlays", "save_probabilities"):
+        if getattr(options, name) and "seg" not in run.task.split("+"):
+            raise UsageError(
+                f"--{name} is about masks, and {run.label} makes none. Leave it out: the probabilities of the classes "
+                "are always written."
+            )
 
 
 def _refuse_to_overwrite(options: argparse.Namespace) -> None:

@@ -1,17 +1,22 @@
 """What a method has to beat: predictions that never look at the image, scored on the same test part."""
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from htunet.data.class_probabilities import ClassProbabilities, class_order
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import read_raw
+from htunet.evaluation.class_summary import class_content, summarise
 from htunet.evaluation.evaluate import split_part
 from htunet.evaluation.segmentation import PENALISE, check_policy, score_mask
 from htunet.evaluation.summary import INPUT, CaseScore, Summary
 from htunet.paths import DatasetPaths
 
+MOST_COMMON_CLASS = "most common class"
 ALL_BACKGROUND, MEAN_MASK = "all background", "mean training mask"
 THRESHOLDS = np.arange(1, 20) / 20
 CHUNK = 64
@@ -37,6 +42,26 @@ def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str =
         )
         for name in predictions
     }
+
+
+def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any]:
+    """The content of a summary.json in which every test case has the shares of the training classes as probabilities.
+
+    So each is decided to be of the most common class, and the AUC is one half.
+    """
+    raw = read_raw(dataset)
+    classes, known = class_order(raw.info.classes), {case.id: case for case in raw.cases}
+    train, test = ([known[case] for case in split_part(dataset, fold, part)] for part in ("train", "test"))
+    counts = Counter(case.class_name for case in train)
+    shares = np.array([counts[name] for name in classes]) / len(train)
+    found = ClassProbabilities(
+        classes=classes,
+        cases=tuple(case.id for case in test),
+        truth=tuple(case.class_name for case in test),
+        values_NK=np.tile(shares, (len(test), 1)),
+    )
+    about = {"dataset": dataset.name, "plan": plan, "fold": fold, "method": MOST_COMMON_CLASS}
+    return {"htunet": about | {"classification": class_content(summarise(found, [case.group for case in test]))}}
 
 
 def mean_mask(masks: Masks, rows: list[int], label: int) -> NDArray[np.bool_]:

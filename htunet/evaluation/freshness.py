@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import htunet
+from htunet.data.class_probabilities import read_class_probabilities
 from htunet.data.split_files import load_splits, training_digest
+from htunet.errors import HtunetError
+from htunet.evaluation import class_summary
 from htunet.evaluation.evaluate import split_part
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
@@ -18,9 +21,9 @@ def trained_on_other_images(run: RunPaths) -> bool:
 
 
 def needs_prediction(run: RunPaths) -> bool:
-    """True when a test prediction is missing or older than the checkpoint that makes it."""
+    """True when a prediction is missing, of other cases, or older than the checkpoint that makes it."""
     paths = _predictions(run)
-    if not all(path.exists() for path in paths):
+    if not all(path.exists() for path in paths) or not _classes_are_of_the_parts(run):
         return True
     if not run.checkpoint_best.exists():
         return False
@@ -33,13 +36,35 @@ def is_evaluated(run: RunPaths, policy: str) -> bool:
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
     own = read_object(run.summary_json).get("htunet", {})
-    made_with = (own.get("format"), own.get("policy"), own.get("evaluated_with", {}).get("htunet"))
-    return made_with == (FORMAT, policy, htunet.__version__) and _time(run.summary_json) >= max(map(_time, paths))
+    tasks = run.task.split("+")
+    wanted = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
+    if {name: own.get(name) for name in wanted} != wanted:
+        return False
+    if "cls" in tasks and own.get("classification", {}).get("format") != class_summary.FORMAT:
+        return False
+    same_version = own.get("evaluated_with", {}).get("htunet") == htunet.__version__
+    return same_version and _time(run.summary_json) >= max(map(_time, paths))
 
 
 def _predictions(run: RunPaths) -> list[Path]:
-    ids = split_part(run.dataset, run.fold, "test")
-    return [folder / f"{case}.png" for folder in (run.predictions, run.predictions_at_input) for case in ids]
+    """What the prediction of a run's task writes."""
+    ids, tasks = split_part(run.dataset, run.fold, "test"), run.task.split("+")
+    masks = [folder / f"{case}.png" for folder in (run.predictions, run.predictions_at_input) for case in ids]
+    classes = [run.classes_csv, run.val_classes_csv]
+    return masks * ("seg" in tasks) + classes * ("cls" in tasks)
+
+
+def _classes_are_of_the_parts(run: RunPaths) -> bool:
+    if "cls" not in run.task.split("+"):
+        return True
+    parts = {"test": run.classes_csv, "val": run.val_classes_csv}
+    try:
+        return all(
+            set(read_class_probabilities(path).cases) == set(split_part(run.dataset, run.fold, part))
+            for part, path in parts.items()
+        )
+    except HtunetError:  # a file that somebody has changed is made again
+        return False
 
 
 def _time(path: Path) -> int:

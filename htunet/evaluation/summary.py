@@ -106,10 +106,17 @@ class Summary:
         return found
 
 
-def write_summary(summary: Summary, folder: Path) -> None:
-    """Write ``per_case.csv`` and, last, ``summary.json`` into ``folder``."""
+def write_summary(summary: Summary, folder: Path, also: Mapping[str, Any] | None = None) -> None:
+    """Write ``per_case.csv`` and, last, ``summary.json`` into ``folder``; ``also`` is added to our own object."""
     write_csv(folder / "per_case.csv", PER_CASE_COLUMNS, per_case_rows(summary))
-    write_json(folder / "summary.json", summary_content(summary))
+    content = summary_content(summary)
+    write_json(folder / "summary.json", content | {"htunet": content["htunet"] | dict(also or {})})
+
+
+def write_own(identity: Mapping[str, Any], folder: Path, also: Mapping[str, Any]) -> None:
+    """Write a ``summary.json`` without masks: our own object alone."""
+    own = {"format": FORMAT, **identity, **also, "evaluated_with": provenance()}
+    write_json(folder / "summary.json", {"htunet": own})
 
 
 def per_case_rows(summary: Summary) -> Iterator[dict[str, Any]]:

@@ -1,34 +1,53 @@
 """A trained run as a function from images to probabilities.
 
-Dimension key: B batch, C channels, K labels, H W pixels of the network's input.
+Dimension key: B batch, C channels, K labels, N classes, H W pixels of the network's input.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from htunet.data.class_probabilities import class_order
 from htunet.errors import UsageError
 from htunet.files import read_object
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.network import Network
 from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
+from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
+
+
+@dataclass(frozen=True)
+class Probabilities:
+    """What a network says of some images; None for what its task does not ask for. All add up to 1."""
+
+    labels_BKHW: NDArray[np.float32] | None
+    """Of the labels of each pixel, background first."""
+    classes_BN: NDArray[np.float64] | None
+    """Of the classes of each image, in the order of their indices."""
 
 
 class Predictor:
     """The best checkpoint of a run, ready to predict; the plan that it was trained with comes along."""
 
-    def __init__(self, network: Network, plan: Plan, *, device: torch.device, precision: str) -> None:
+    def __init__(
+        self, network: Network, plan: Plan, *, device: torch.device, precision: str, task: str = SEGMENTATION
+    ) -> None:
+        network.merge_for_inference()
         if precision == BF16:
             keep_frozen_in_bf16(network)
         self.network = network.to(device).eval()
         self.plan = plan
         self.device = device
         self.precision = precision
+        self.segments = SEGMENTATION in task.split("+")
+        self.classifies = CLASSIFICATION in task.split("+")
+        self.classes = class_order(plan.classes)
 
     @classmethod
     def from_run(cls, run: RunPaths, *, weights: str | None = None, device: str = "auto") -> "Predictor":
@@ -47,18 +66,26 @@ class Predictor:
             num_classes=len(plan.classes),
             seed=run.seed,
             weights=weights or settings["weights_argument"],
-            adapter_settings=plan.adapter,
+            adapter_settings=plan.adapter_settings,
+            prompts=plan.label_prompts,
         )
         checkpoint.restore(network, record, run.checkpoint_best)
-        return cls(network, plan, device=_device(device), precision=_precision(settings, _device(device)))
+        place = _device(device)
+        return cls(network, plan, device=place, precision=_precision(settings, place), task=settings["task"])
 
     @torch.inference_mode()
-    def probabilities(self, images_BCHW: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(B, C, H, W) network inputs 0..255, H and W as in the plan -> (B, K, H, W) probabilities, summing to 1."""
+    def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
+        """What the network says of (B, C, H, W) inputs 0..255, H and W as in the plan."""
         images = torch.from_numpy(np.ascontiguousarray(images_BCHW)).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
-            scores_BKHW = self.network(images)
-        return torch.softmax(scores_BKHW.float(), dim=1).cpu().numpy()
+            scores = self.network(images)
+        by_task = scores if isinstance(scores, dict) else {SEGMENTATION if self.segments else CLASSIFICATION: scores}
+        labels_BKHW, classes_BN = by_task.get(SEGMENTATION), by_task.get(CLASSIFICATION)
+        return Probabilities(
+            labels_BKHW=None if labels_BKHW is None else labels_BKHW.float().softmax(dim=1).cpu().numpy(),
+            # in double precision: near 1 single precision would make different images equal
+            classes_BN=None if classes_BN is None else classes_BN.double().softmax(dim=1).cpu().numpy(),
+        )
 
 
 def _device(name: str) -> torch.device:

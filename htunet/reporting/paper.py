@@ -29,6 +29,13 @@ ADAPTERS = {
     "BiomedCLIP_LoRAVT": "LoRA (V+T)",
 }
 """Our method names to those of Table V, which compares adapters on BiomedCLIP."""
+CLASSIFICATION_METHODS = {"ResNet18": "ResNet18"} | {
+    ours: theirs for ours, theirs in METHODS.items() if theirs not in ("UNet", "CLIPSeg")
+}
+"""Our method names to those of Table III, in its order."""
+CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", "BiomedCLIP_HT": "HT"} | ADAPTERS
+"""Our method names to those of Table VI, which compares adapters on BiomedCLIP."""
+SUPERVISED, ZERO_SHOT = "supervised", "zero-shot"
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,19 @@ class PaperFigures:
     asd: float
     trainable_parameters: str = ""
     """As printed, such as ``4.4 M``; empty where the table does not say."""
+
+
+@dataclass(frozen=True)
+class PaperClassification:
+    """What the paper prints of a classification on one data set, in percent; None where no table says it."""
+
+    method: str
+    accuracy: float
+    auc: float
+    recall: float | None = None
+    precision: float | None = None
+    f1: float | None = None
+    trainable_parameters: str = ""
 
 
 @cache
@@ -76,3 +96,32 @@ def segmentation_figures(dataset: str, method: str) -> PaperFigures | None:
                 trainable_parameters=row.get("trainable_params", ""),
             )
     return None
+
+
+def classification_figures(dataset: str, method: str, setting: str = SUPERVISED) -> PaperClassification | None:
+    """What the paper prints for a data set and one of our methods, ``supervised`` or ``zero-shot``; None for nothing.
+
+    Accuracy and AUC stand in Table III; recall, precision and F1, and the other adapters, in Table VI (supervised).
+    """
+    main = _row("table3_classification", dataset, CLASSIFICATION_METHODS.get(method), setting=setting)
+    more = {}
+    if setting == SUPERVISED:
+        more = _row("table6_adapters_classification", dataset, CLASSIFICATION_ADAPTERS.get(method))
+    if not main and not more:
+        return None
+    both = more | main
+    return PaperClassification(
+        method=both["method"],
+        accuracy=float(both["acc"]),
+        auc=float(both["auc"]),
+        recall=float(more["rec"]) if more else None,
+        precision=float(more["pre"]) if more else None,
+        f1=float(more["f1"]) if more else None,
+        trainable_parameters=main.get("trainable_params", ""),
+    )
+
+
+def _row(name: str, dataset: str, method: str | None, **other: str) -> dict[str, str]:
+    """The one row of a table, or nothing."""
+    wanted = {"dataset": dataset, "method": method, **other}
+    return next((row for row in table(name) if all(row[key] == value for key, value in wanted.items())), {})

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from htunet.files import write_text
+from htunet.reporting.table_kinds import SEGMENTATION, TableKind
 from htunet.reporting.tables import EXPLANATIONS, Row, as_csv, by_dataset, cells, headings, notes
 
-RIGHT_ALIGNED = range(1, 10)
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
     "&": r"\&",
@@ -26,48 +26,53 @@ LATEX_SPECIAL = {
 }
 
 
-def write_tables(folder: Path, rows: Sequence[Row]) -> list[Path]:
-    """Write ``segmentation.csv``, ``segmentation.md`` and ``segmentation.tex`` into ``folder``; return their paths."""
-    contents = {"csv": as_csv(rows), "md": as_markdown(rows), "tex": as_latex(rows)}
-    paths = [folder / f"segmentation.{ending}" for ending in contents]
+def write_tables(folder: Path, rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[Path]:
+    """Write KIND.csv, KIND.md and KIND.tex, such as ``segmentation.csv``, into ``folder``; return their paths."""
+    contents = {"csv": as_csv(rows, kind), "md": as_markdown(rows, kind), "tex": as_latex(rows, kind)}
+    paths = [folder / f"{kind.name}.{ending}" for ending in contents]
     for path, text in zip(paths, contents.values(), strict=True):
         write_text(path, text)
     return paths
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
+def as_markdown(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
     """One table per data set under a heading, the notes at the end."""
     parts = []
     for dataset, members in by_dataset(rows).items():
-        lines = [headings(), _markdown_rule(), *(cells(row) for row in members)]
+        lines = [headings(kind), _markdown_rule(kind), *(cells(row) for row in members)]
         table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
         parts.append(f"## {dataset}\n\n{table}\n")
-    return "\n".join([*parts, *(f"{_markdown(note)}\n" for note in notes(rows))])
+    return "\n".join([*parts, *(f"{_markdown(note)}\n" for note in notes(rows, kind))])
 
 
 def _markdown(text: str) -> str:
     return text.replace("|", r"\|").replace("_", r"\_")
 
 
-def _markdown_rule() -> list[str]:
-    return ["---:" if column in RIGHT_ALIGNED else "---" for column in range(len(headings()))]
+def _markdown_rule(kind: TableKind) -> list[str]:
+    return ["---:" if column in _right_aligned(kind) else "---" for column in range(len(headings(kind)))]
 
 
-def as_latex(rows: Sequence[Row]) -> str:
+def _right_aligned(kind: TableKind) -> range:
+    """The columns of numbers: trained parameters, and each figure with the paper's."""
+    return range(1, 2 + 2 * len(kind.headings))
+
+
+def as_latex(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
     """A ``table*`` per data set for a document that loads booktabs; every special character is escaped."""
     parts = ["% needs \\usepackage{booktabs}"]
-    columns = "".join("r" if column in RIGHT_ALIGNED else "l" for column in range(len(headings())))
+    columns = "".join("r" if column in _right_aligned(kind) else "l" for column in range(len(headings(kind))))
     number, explained = _numbered(rows)
-    below = r" \\ ".join(escape_latex(note) for note in [*explained, *notes(rows)])
+    below = r" \\ ".join(escape_latex(note) for note in [*explained, *notes(rows, kind)])
     for dataset, members in by_dataset(rows).items():
         body = "\n".join(" & ".join(map(escape_latex, _short_cells(row, number))) + r" \\" for row in members)
-        head = " & ".join(escape_latex(cell) for cell in headings()) + r" \\"
+        head = " & ".join(escape_latex(cell) for cell in headings(kind)) + r" \\"
         parts.append(
             "\n".join(
                 [
                     r"\begin{table*}",
                     r"\centering\scriptsize\setlength{\tabcolsep}{1.5pt}",
-                    rf"\caption{{Segmentation, {escape_latex(dataset)}.}}",
+                    rf"\caption{{{kind.name.capitalize()}, {escape_latex(dataset)}.}}",
                     rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
                     rf"\toprule{chr(10)}{head}{chr(10)}\midrule",
                     body,
@@ -90,16 +95,16 @@ def escape_latex(text: str) -> str:
     return re.sub("|".join(map(re.escape, LATEX_SPECIAL)), lambda match: LATEX_SPECIAL[match.group()], text)
 
 
-def as_text(rows: Sequence[Row]) -> str:
+def as_text(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
     """Aligned columns for a terminal: the gravest marks as words, the others as numbers explained below the table."""
     number, explained = _numbered(rows)
     parts = []
     for dataset, members in by_dataset(rows).items():
-        lines = [headings(), *(_short_cells(row, number) for row in members)]
+        lines = [headings(kind), *(_short_cells(row, number) for row in members)]
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        table = "\n".join(_aligned(line, widths) for line in lines)
+        table = "\n".join(_aligned(line, widths, _right_aligned(kind)) for line in lines)
         parts.append(f"{dataset}\n{table}")
-    return "\n\n".join([*parts, "\n".join([*explained, *notes(rows)])])
+    return "\n\n".join([*parts, "\n".join([*explained, *notes(rows, kind)])])
 
 
 def _numbered(rows: Sequence[Row]) -> tuple[dict[str, str], list[str]]:
@@ -114,9 +119,9 @@ def _short_cells(row: Row, number: Mapping[str, str]) -> list[str]:
     return [*cells(row)[:-1], ", ".join(number[mark] for mark in row.marks)]
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+def _aligned(line: Sequence[str], widths: Sequence[int], right: range) -> str:
     padded = [
-        text.rjust(width) if column in RIGHT_ALIGNED else text.ljust(width)
+        text.rjust(width) if column in right else text.ljust(width)
         for column, (text, width) in enumerate(zip(line, widths, strict=True))
     ]
     return "  ".join(padded).rstrip()

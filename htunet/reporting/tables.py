@@ -7,16 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from htunet.evaluation.segmentation import METRICS, PENALISE
-from htunet.evaluation.summary import INPUT, KEYS
+from htunet.evaluation.segmentation import PENALISE
 from htunet.paths import DatasetPaths
 from htunet.reporting import paper
-from htunet.reporting.paper import PaperFigures, segmentation_figures
+from htunet.reporting.paper import PaperClassification, PaperFigures
+from htunet.reporting.table_kinds import SEGMENTATION, TableKind
 
-MAIN = ("dice", "iou", "hd95", "asd")
-"""The four metrics of the paper's tables, in its order."""
-PERCENT = ("dice", "iou")
-HEADINGS = {"dice": "Dice %", "iou": "IoU %", "hd95": "HD95 px", "asd": "ASD px"}
 RANDOM = "random weights"
 BASELINE = "trivial baseline"
 EXPLANATIONS = {
@@ -42,8 +38,9 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method on one data set. Dice and IoU in percent; distances in pixels of the network's input."""
+    """One method on one data set. Shares in percent; distances in pixels of the network's input."""
 
+    kind: TableKind
     dataset: str
     method: str
     plan: str
@@ -52,72 +49,80 @@ class Row:
     n_runs: int
     n_cases: int
     """Test cases, over all runs."""
-    n_missed: int
-    """Of them with an empty prediction where the reference has pixels."""
+    n_missed: int | None
+    """Of them with an empty prediction where the reference has pixels; None where the kind knows no such thing."""
     policy: str
+    """For empty masks; empty where there are none."""
     trainable_parameters: int | None
     figures: Mapping[str, Spread]
-    """One for each of ``METRICS``."""
-    paper: PaperFigures | None
+    """One for each of the kind's metrics."""
+    paper: PaperFigures | PaperClassification | None
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
 
 
-def table_rows(contents: Iterable[Mapping[str, Any]], baselines: Iterable[Mapping[str, Any]] = ()) -> list[Row]:
-    """Rows from the contents of summary.json files; runs that differ only in seed and fold share a row.
+def table_rows(
+    contents: Iterable[Mapping[str, Any]],
+    baselines: Iterable[Mapping[str, Any]] = (),
+    kind: TableKind = SEGMENTATION,
+) -> list[Row]:
+    """Rows from those contents of summary.json files that have figures of the kind.
 
-    ``baselines`` are contents of trivial baselines; they follow the methods of their data set.
+    Runs that differ only in seed and fold share a row. ``baselines`` are contents of trivial baselines; they follow the
+    methods of their data set.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for content in (*contents, *baselines):
-        groups.setdefault(_group_key(content["htunet"]), []).append(content["htunet"])
-    rows = [_row(members) for members in groups.values()]
+        if kind.key in content["htunet"]:
+            groups.setdefault(_group_key(content["htunet"]), []).append(content["htunet"])
+    rows = [_row(members, kind) for members in groups.values()]
     return sorted(rows, key=_order)
 
 
 def _group_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
     weights = own.get("weights") or {}
     return (
-        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own["policy"]),
+        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own.get("policy")),
         *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters")),
     )
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
-    known = [*paper.METHODS, *paper.ADAPTERS]
+    known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = known.index(row.method) if row.method in known else len(known)
     return row.dataset, BASELINE in row.marks, place, row.method, row.plan, row.marks
 
 
-def _row(members: Sequence[Mapping[str, Any]]) -> Row:
-    first = members[0]
+def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
+    first, n_missed = members[0], kind.n_missed
     seeds = tuple(sorted({own["seed"] for own in members if "seed" in own}))
     short = DatasetPaths(first["dataset"]).short_name
     return Row(
+        kind=kind,
         dataset=first["dataset"],
         method=first["method"],
         plan=first["plan"],
         folds=tuple(sorted({own["fold"] for own in members})),
         seeds=seeds,
         n_runs=len(members),
-        n_cases=sum(own["n_cases"] for own in members),
-        n_missed=sum(len(own["empty"][INPUT]["prediction"]) for own in members),
-        policy=first["policy"],
+        n_cases=sum(kind.n_cases(own) for own in members),
+        n_missed=None if n_missed is None else sum(n_missed(own) for own in members),
+        policy=first.get("policy", ""),
         trainable_parameters=first.get("trainable_parameters"),
-        figures={name: _spread(members, name) for name in METRICS},
-        paper=segmentation_figures(short, first["method"]),
+        figures={name: _spread(members, name, kind) for name in kind.metrics},
+        paper=kind.paper(short, first["method"]),
         marks=tuple(_marks(members, len(seeds))),
     )
 
 
-def _spread(members: Sequence[Mapping[str, Any]], name: str) -> Spread:
+def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> Spread:
     """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
     by_seed: dict[Any, list[float]] = {}
     for own in members:
-        mean = own["means"][INPUT][KEYS[name]]["mean"]
-        if mean is not None:
-            by_seed.setdefault(own.get("seed"), []).append(mean * (100 if name in PERCENT else 1))
+        value = kind.value(own, name)
+        if value is not None:
+            by_seed.setdefault(own.get("seed"), []).append(value)
     means = [statistics.fmean(values) for values in by_seed.values()]
     if not means:
         return Spread(None, None)
@@ -126,7 +131,8 @@ def _spread(members: Sequence[Mapping[str, Any]], name: str) -> Spread:
 
 def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
     first = members[0]
-    policy = [f"policy {first['policy']}"] * (first["policy"] != PENALISE)
+    wanted = first.get("policy", PENALISE)
+    policy = [f"policy {wanted}"] * (wanted != PENALISE)
     if "weights" not in first:
         return [BASELINE, *policy]
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
@@ -155,20 +161,21 @@ def parameters_text(row: Row) -> str:
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.1f} K"
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def as_csv(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
     """One line per row, every figure with its standard deviation and the paper's."""
-    fields = ("dataset", "method", "plan", "folds", "seeds", "n_runs", "n_cases", "n_missed", "policy")
-    figures = [f"{name}{end}" for name in METRICS for end in ("", "_std")]
-    columns = [*fields, "trainable_parameters", *figures, *(f"paper_{name}" for name in MAIN), "marks"]
+    missed = ("n_missed", "policy") if kind.n_missed else ()
+    fields = ("dataset", "method", "plan", "folds", "seeds", "n_runs", "n_cases", *missed)
+    figures = [f"{name}{end}" for name in kind.metrics for end in ("", "_std")]
+    columns = [*fields, "trainable_parameters", *figures, *(f"paper_{name}" for name in kind.headings), "marks"]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
     for row in rows:
         entry = {name: getattr(row, name) for name in (*fields, "trainable_parameters")}
         entry |= {"folds": " ".join(map(str, row.folds)), "seeds": " ".join(map(str, row.seeds))}
-        for name in METRICS:
+        for name in kind.metrics:
             entry |= {name: row.figures[name].mean, f"{name}_std": row.figures[name].std}
-        entry |= {f"paper_{name}": getattr(row.paper, name, None) for name in MAIN}
+        entry |= {f"paper_{name}": getattr(row.paper, name, None) for name in kind.headings}
         writer.writerow(entry | {"marks": "; ".join(row.marks)})
     return stream.getvalue()
 
@@ -176,17 +183,18 @@ def as_csv(rows: Sequence[Row]) -> str:
 def cells(row: Row, plus_minus: str = "±") -> list[str]:
     """The texts of one row below ``headings``; the paper's figure follows ours."""
     figures = []
-    for name in MAIN:
+    for name in row.kind.headings:
         theirs = getattr(row.paper, name, None)
         figures += [row.figures[name].text(plus_minus=plus_minus), "-" if theirs is None else f"{theirs:.2f}"]
     seeds = ", ".join(map(str, row.seeds)) or "-"
-    return [row.method, parameters_text(row), *figures, seeds, f"{row.n_missed}/{row.n_cases}", "; ".join(row.marks)]
+    count = str(row.n_cases) if row.n_missed is None else f"{row.n_missed}/{row.n_cases}"
+    return [row.method, parameters_text(row), *figures, seeds, count, "; ".join(row.marks)]
 
 
-def headings() -> list[str]:
+def headings(kind: TableKind = SEGMENTATION) -> list[str]:
     """The columns of the printed tables."""
-    figures = [heading for name in MAIN for heading in (HEADINGS[name], "paper")]
-    return ["Method", "Trained", *figures, "Seeds", "Missed", "Notes"]
+    figures = [heading for name in kind.headings.values() for heading in (name, "paper")]
+    return ["Method", "Trained", *figures, "Seeds", "Missed" if kind.n_missed else "Cases", "Notes"]
 
 
 def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -197,11 +205,7 @@ def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return groups
 
 
-def notes(rows: Sequence[Row]) -> list[str]:
+def notes(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[str]:
     """What stands below a table of these rows: how to read it, and the marks that need more than a word."""
-    lines = [
-        "Mean over seeds ± standard deviation over them, at the network's input size. Missed: test cases with an empty "
-        f"prediction. Paper: {paper.PAPER}.",
-    ]
     marks = {mark for row in rows for mark in row.marks}
-    return lines + [f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks]
+    return [kind.note, *(f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks)]

@@ -106,11 +106,12 @@ def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], 
     dataset = build_dataset()
     build_run(dataset)
     build_run(dataset, seed=2).finished_json.unlink()
-    build_run(dataset, method="ResNet18", settings={"task": "cls"})
+    other = build_run(dataset, method="Mine").folder
+    other.parents[1].rename(other.parents[2] / "OtherTrainer__paper__Mine")
     assert main([]) == 0
     error = capsys.readouterr().err
     assert "Not finished, left out: Tiny CLIP_HT fold0 seed2" in error
-    assert "No segmentation, left out: Tiny ResNet18" in error
+    assert "Neither masks nor classes are learnt, left out: Tiny Mine" in error
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -176,6 +177,23 @@ def test_when_all_runs_were_trained_on_another_split_the_command_fails_with_the_
     assert main([]) == 1
     assert "splits_final.before.json" in capsys.readouterr().err
     assert predicted == []
+
+
+def test_one_broken_run_does_not_stop_the_others_and_is_named_at_the_end(
+    home: Path, capsys: pytest.CaptureFixture[str], predicted: list[RunPaths]
+) -> None:
+    dataset = build_dataset()
+    broken, sound = build_run(dataset, seed=1), build_run(dataset, seed=2)
+    (broken.predictions / "case_0006.png").write_bytes(b"no picture")
+    assert main([]) == 1
+    output, errors = capsys.readouterr()
+    assert sound.summary_json.exists()
+    assert not broken.summary_json.exists()
+    assert "Dice" in output
+    assert errors.splitlines()[-1].startswith(
+        "htunet_evaluate: error: 1 of 2 runs could not be evaluated. " + broken.label
+    )
+    assert (home / "results" / "tables" / "segmentation.csv").read_text().count("\n") == 4  # header, run, two baselines
 
 
 @pytest.mark.parametrize("content", ["[]", "null", ""])

@@ -74,8 +74,8 @@ def test_every_kind_of_image_is_predicted_in_its_own_size(
 ) -> None:
     make(IMAGE).save(source / name)
     result = predict_folder(predictor, images_in(source), source.parent / "masks")
-    assert result.predicted == [source.parent / "masks" / "a.png"]
-    assert dice(result.predicted[0]) > 0.9
+    assert (result.predicted, result.masks) == ([source / name], [source.parent / "masks" / "a.png"])
+    assert dice(result.masks[0]) > 0.9
     assert (result.unreadable, result.empty) == ({}, [])
 
 
@@ -83,7 +83,7 @@ def test_every_kind_of_image_is_predicted_in_its_own_size(
 def test_the_plans_geometry_and_channels_are_obeyed(source: Path, changes: dict[str, object]) -> None:
     predictor = Predictor(Threshold(2), tiny_plan(**changes), device=torch.device("cpu"), precision=FP32)
     Image.fromarray(IMAGE).save(source / "a.png")
-    assert dice(predict_folder(predictor, images_in(source), source.parent / "masks").predicted[0]) > 0.9
+    assert dice(predict_folder(predictor, images_in(source), source.parent / "masks").masks[0]) > 0.9
 
 
 def test_an_unreadable_image_is_named_and_the_others_are_predicted(predictor: Predictor, source: Path) -> None:

@@ -76,7 +76,10 @@ def test_predictions_are_those_of_the_network_put_together_by_hand(run: RunPaths
 def test_the_predictor_gives_probabilities(run: RunPaths) -> None:
     data = PreprocessedDataset(run.dataset.plan_folder("tiny"))
     ids = [case.id for case in data.cases[:5]]
-    probabilities = Predictor.from_run(run, device="cpu").probabilities(data.images[data.rows(ids)])
+    found = Predictor.from_run(run, device="cpu").probabilities(data.images[data.rows(ids)])
+    probabilities = found.labels_BKHW
+    assert probabilities is not None
+    assert found.classes_BN is None
     assert (probabilities.shape, probabilities.dtype) == ((5, 2, 32, 32), np.float32)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
     np.testing.assert_allclose(probabilities, by_hand(run, ids), atol=1e-6)

@@ -1,0 +1,60 @@
+"""Bring a finished run's predictions, evaluation and pictures up to date, as far as they are not."""
+
+from dataclasses import dataclass
+
+from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
+from htunet.evaluation.evaluate import evaluate_run, run_identity
+from htunet.evaluation.freshness import is_evaluated
+from htunet.evaluation.summary import Summary, write_own, write_summary
+from htunet.files import exclusive
+from htunet.paths import RunPaths
+from htunet.reporting.classification_picture import draw_classification
+from htunet.reporting.pictures import gallery_path, write_pictures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated:
+    """What was found now; both None: the run was evaluated before."""
+
+    masks: Summary | None = None
+    classes: ClassSummary | None = None
+
+    @property
+    def before(self) -> bool:
+        return self.masks is None and self.classes is None
+
+
+def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Evaluated:
+    """Evaluate a predicted run and draw its pictures, unless that was done with this policy and this version.
+
+    Writes ``test/summary.json`` last: its presence says that all of it is done.
+    """
+    if not force and is_evaluated(run, policy) and _has_pictures(run):
+        return Evaluated()
+    masks = classes = None
+    also = {}
+    with exclusive(run.test_folder, f"The evaluation of {run.label}"):
+        if "cls" in run.task.split("+"):
+            classes = evaluate_classes(run)
+            draw_classification(run.classification_png, classes, run.label)
+            also = {"classification": class_content(classes)}
+        if "seg" in run.task.split("+"):
+            masks = evaluate_run(run, policy)
+            write_pictures(run, masks)
+            write_summary(masks, run.test_folder, also)
+        else:
+            write_own(run_identity(run), run.test_folder, also)
+    return Evaluated(masks=masks, classes=classes)
+
+
+def pictures_of(run: RunPaths) -> list[str]:
+    """Where to look at the results of a run."""
+    tasks = run.task.split("+")
+    return [str(gallery_path(run))] * ("seg" in tasks) + [str(run.classification_png)] * ("cls" in tasks)
+
+
+def _has_pictures(run: RunPaths) -> bool:
+    tasks = run.task.split("+")
+    return ("seg" not in tasks or gallery_path(run).exists()) and (
+        "cls" not in tasks or run.classification_png.exists()
+    )

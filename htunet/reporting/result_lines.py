@@ -1,0 +1,61 @@
+"""The result of one evaluation as lines for a terminal."""
+
+from collections.abc import Iterator
+
+from htunet.evaluation.class_summary import ClassSummary
+from htunet.evaluation.statistics import Figure
+from htunet.evaluation.summary import KEYS, Summary
+
+SHOWN = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
+NAMES = {"accuracy": "Acc", "recall": "Rec", "precision": "Pre", "f1": "F1", "specificity": "Spe"}
+
+
+def mask_lines(summary: Summary) -> Iterator[str]:
+    """Dice, IoU, HD95 and ASD with their intervals, and the empty masks, for each image size."""
+    for resolution in summary.resolutions:
+        parts = []
+        for name, mean in summary.means(resolution).items():
+            if name not in SHOWN or mean.mean is None:
+                continue
+            scale, unit = (100, " %") if name in ("dice", "iou") else (1, " px")
+            unit = " mm" if name.endswith("_mm") else unit
+            interval = (
+                "" if mean.low is None or mean.high is None else f" [{scale * mean.low:.2f}, {scale * mean.high:.2f}]"
+            )
+            parts.append(f"{KEYS[name].removesuffix('_mm')} {scale * mean.mean:.2f}{unit}{interval}")
+        yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
+        yield from _empty_lines(summary, resolution)
+
+
+def class_lines(summary: ClassSummary) -> Iterator[str]:
+    """AUC, the figures of each decision with their intervals, and the calibration."""
+    counts = ", ".join(f"{summary.test.truth.count(name)} {name}" for name in summary.test.classes)
+    yield f"  classes: AUC {_percent(summary.auc)} · {len(summary.test.cases)} cases: {counts}"
+    for decision in summary.decisions.values():
+        figures = " · ".join(f"{NAMES[name]} {_percent(figure)}" for name, figure in decision.figures.items())
+        at = "" if decision.threshold is None else f"threshold {decision.threshold:.3f}, "
+        yield f"    {at}{decision.chosen}: {figures}"
+    after = (
+        "" if summary.after is None else f", {100 * summary.after.ece:.2f} % at temperature {summary.temperature:.2f}"
+    )
+    yield f"    calibration: ECE {100 * summary.before.ece:.2f} %{after} · Brier {summary.before.brier:.4f}"
+    for note in summary.notes:
+        yield f"    Note: {note}"
+
+
+def _percent(figure: Figure) -> str:
+    if figure.value is None:
+        return "-"
+    interval = (
+        "" if figure.low is None or figure.high is None else f" [{100 * figure.low:.2f}, {100 * figure.high:.2f}]"
+    )
+    return f"{100 * figure.value:.2f} %{interval}"
+
+
+def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
+    n_cases = len({row.case for row in summary.scores})
+    for which, names in summary.empty(resolution).items():
+        if names:
+            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            what = "prediction and reference are" if which == "both" else f"the {which} is"
+            yield f"    {what} empty in {len(names)} of {n_cases} cases ({summary.policy}): {some}"

@@ -1,0 +1,140 @@
+"""The evaluation of a classification run: every figure can be checked by hand."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.class_run import TEST, VAL, build_class_dataset, build_class_run, predict_classes, probabilities
+
+from htunet.data.class_probabilities import ClassProbabilities
+from htunet.errors import HtunetError
+from htunet.evaluation.class_summary import (
+    MOST_PROBABLE,
+    VALIDATION_THRESHOLD,
+    class_content,
+    evaluate_classes,
+    summarise,
+)
+from htunet.files import read_json, write_json
+
+
+def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
+    found = evaluate_classes(build_class_run(build_class_dataset()))
+    half = found.decisions[MOST_PROBABLE]
+    assert (found.auc.value, found.positive, found.validation_cases) == (0.75, "malignant", 4)
+    assert {name: figure.value for name, figure in half.figures.items()} == pytest.approx(
+        {"accuracy": 0.75, "recall": 1.0, "precision": 2 / 3, "f1": 0.8, "specificity": 0.5}
+    )
+    assert (half.threshold, half.confusion) == (0.5, [[1, 1], [0, 2]])
+
+
+def test_the_threshold_is_the_validation_parts_and_stands_beside_one_half(home: Path) -> None:
+    found = evaluate_classes(build_class_run(build_class_dataset()))
+    chosen = found.decisions[VALIDATION_THRESHOLD]
+    # 0.45 to 0.625 finds both malignant and one benign; 0.7 one malignant and both benign: 0.5 is the nearest to 0.5
+    assert chosen.threshold == 0.5
+    moved = VAL | {"case_0003": 0.9, "case_0005": 0.8}
+    predict_classes(run := build_class_run(build_class_dataset(name="Dataset904_Tiny")), TEST, moved)
+    chosen = evaluate_classes(run).decisions[VALIDATION_THRESHOLD]
+    assert chosen.threshold == pytest.approx((0.65 + 0.8) / 2)
+    assert "Youden index, 1.0000, of 4 validation cases" in chosen.chosen
+    assert chosen.confusion == [[2, 0], [1, 1]]
+    assert chosen.decided == ["benign", "benign", "benign", "malignant"]
+
+
+def test_the_temperature_is_the_validation_parts_and_both_errors_are_reported(home: Path) -> None:
+    found = evaluate_classes(build_class_run(build_class_dataset()))
+    assert found.temperature is not None
+    assert found.after is not None
+    assert found.before.ece != found.after.ece
+
+
+def test_where_no_temperature_is_best_that_is_said(home: Path) -> None:
+    dataset = build_class_dataset()
+    right = {"case_0002": 0.1, "case_0003": 0.9, "case_0004": 0.1, "case_0005": 0.9}
+    predict_classes(run := build_class_run(dataset), TEST, right)
+    found = evaluate_classes(run)
+    assert (found.temperature, found.after) == (None, None)
+    assert any("no temperature" in note for note in found.notes)
+
+
+def test_true_classes_and_groups_come_from_the_raw_folder(home: Path) -> None:
+    dataset = build_class_dataset(groups=5)
+    found = evaluate_classes(build_class_run(dataset))
+    assert found.groups == ("group_001", "group_002", "group_003", "group_004")
+    assert found.test.truth == ("benign", "malignant", "benign", "malignant")
+
+
+def test_the_content_is_strict_json_with_a_row_for_each_case(home: Path) -> None:
+    content = json.loads(
+        json.dumps(class_content(evaluate_classes(build_class_run(build_class_dataset()))), allow_nan=False)
+    )
+    assert content["cases"][1] == {
+        "case": "case_0007",
+        "class": "malignant",
+        "group": "",
+        "probabilities": {"benign": 0.4, "malignant": 0.6},
+        "decided": {MOST_PROBABLE: "malignant", VALIDATION_THRESHOLD: "malignant"},
+    }
+    assert content["cases_by_class"] == {"benign": 2, "malignant": 2}
+    assert list(content["curves"]["roc"]) == ["malignant"]
+    assert len(content["calibration"]["before"]["bins"]) == 15
+
+
+def test_a_part_with_other_cases_is_refused_with_the_command(home: Path) -> None:
+    run = build_class_run(build_class_dataset(), test={"case_0006": 0.2})
+    with pytest.raises(HtunetError, match=r"does not hold the test part of fold 0.*--force"):
+        evaluate_classes(run)
+
+
+def test_a_data_set_whose_classes_have_changed_is_refused(home: Path) -> None:
+    run = build_class_run(dataset := build_class_dataset())
+    content = read_json(dataset.dataset_json)
+    content["htunet"]["classes"] = {"malignant": 0, "benign": 1}
+    write_json(dataset.dataset_json, content)
+    with pytest.raises(HtunetError, match=r"tells benign, malignant apart.*has the classes malignant, benign"):
+        evaluate_classes(run)
+
+
+def three(n: int = 60) -> ClassProbabilities:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, n)
+    raised = np.exp(rng.normal(size=(n, 3)) + np.eye(3)[truth])
+    names = ("a", "b", "c")
+    return ClassProbabilities(
+        classes=names,
+        cases=tuple(str(i) for i in range(n)),
+        truth=tuple(names[i] for i in truth),
+        values_NK=raised / raised.sum(axis=1, keepdims=True),
+    )
+
+
+def test_more_than_two_classes_have_no_threshold_and_macro_figures() -> None:
+    found = summarise(three(), [""] * 60, three())
+    assert list(found.decisions) == [MOST_PROBABLE]
+    assert found.decisions[MOST_PROBABLE].threshold is None
+    content = class_content(found)
+    assert (content["positive"], content["averaging"][:5]) == (None, "macro")
+    assert np.array(content["decisions"][MOST_PROBABLE]["confusion"]).sum() == 60
+
+
+def test_a_class_without_test_cases_is_named() -> None:
+    everything = three()
+    kept = [index for index, name in enumerate(everything.truth) if name != "b"]
+    fewer = replace(
+        everything,
+        cases=tuple(everything.cases[i] for i in kept),
+        truth=tuple(everything.truth[i] for i in kept),
+        values_NK=everything.values_NK[kept],
+    )
+    assert summarise(fewer, [""] * len(kept)).notes == ("no test case of b: left out of every mean over the classes",)
+
+
+def test_one_class_alone_has_no_auc_and_says_so(home: Path) -> None:
+    dataset = build_class_dataset()
+    found = summarise(probabilities(dataset, {"case_0006": 0.2, "case_0008": 0.7}), ["", ""])
+    assert found.auc.value is None
+    assert found.notes == ("no test case of malignant: there is no AUC",)
+    json.dumps(class_content(found), allow_nan=False)
