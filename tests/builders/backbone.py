@@ -121,7 +121,7 @@ def tiny_in_place_of_clip() -> Iterator[None]:
 
 def register_tiny(folder: Path) -> None:
     """Tell open_clip of the tiny architecture."""
-    text = {"context_length": 8, "vocab_size": 16, "width": 64, "heads": 1, "layers": 1}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
     config = {"embed_dim": 32, "quick_gelu": True, "vision_cfg": TINY_VISION, "text_cfg": text}
     (folder / f"{TINY}.json").write_text(json.dumps(config), encoding="utf-8")
     open_clip.add_model_config(folder)

@@ -12,6 +12,7 @@ from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES, Backbone
 from htunet.models.build import STANDALONE, TAPS, method_names, parse_method
 from htunet.models.catalogue import CATALOGUE
+from htunet.models.text import TEXT_TOWERS
 from htunet.registry import Registry
 
 REGISTRIES: list[Registry] = [ADAPTERS, WEIGHT_ADAPTERS, BACKBONES, STANDALONE]
@@ -84,16 +85,29 @@ def test_a_backbone_states_its_sizes_and_keeps_within_the_taps(name: str) -> Non
     assert backbone.blocks[0](tokens).shape == tokens.shape
 
 
-@pytest.mark.parametrize("name", BACKBONES.names())
-def test_a_backbone_has_a_source_a_size_and_terms(name: str) -> None:
+PUBLISHED = [*BACKBONES.names(), *(name for name in STANDALONE.names() if STANDALONE[name].has_published_weights)]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_weights_have_a_source_and_terms(name: str) -> None:
     entry = CATALOGUE[name]
-    assert entry.url.rsplit("/", 1)[1] in entry.files
-    assert entry.hub.split(":")[1] in entry.files
-    assert set(entry.sha256) <= set(entry.files)
-    assert all(len(value) == 64 and int(value, 16) for value in entry.sha256.values())
-    assert entry.size_mb > 1
+    assert entry.files[0].url or entry.files[0].hub
+    for file in entry.files:
+        assert not file.url or file.url.endswith(f"/{file.name}")
+        assert not file.hub or file.hub.endswith(f":{file.name}")
+        assert not file.sha256 or (len(file.sha256) == 64 and int(file.sha256, 16))
+        assert file.size_mb is None or file.size_mb > 1
+    assert len({file.name for file in entry.files}) == len(entry.files)
+    assert entry.architecture
+    assert entry.activation
+    assert entry.input_size % 14 == 0 or entry.input_size % 16 == 0
     assert entry.licence
     assert entry.citation
+    assert bool(entry.tokenizer) == (name in TEXT_TOWERS or name == "CLIPSeg")
+
+
+def test_nothing_is_in_the_catalogue_that_no_method_uses() -> None:
+    assert sorted(CATALOGUE) == sorted(PUBLISHED)
 
 
 def test_clip_has_the_statistics_of_openai() -> None:

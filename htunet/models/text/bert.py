@@ -57,8 +57,8 @@ class StandInWords:
     """Numbers below are left to special tokens, as in BERT's vocabularies."""
 
     def __init__(self, vocabulary_size: int, context_length: int) -> None:
-        self.span = max(vocabulary_size - self.FIRST, 1)
-        self.first = vocabulary_size - self.span
+        self.first = min(self.FIRST, vocabulary_size // 2)
+        self.span = vocabulary_size - self.first
         self.context_length = context_length
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
