@@ -2,6 +2,8 @@
 
 import hashlib
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -174,6 +176,37 @@ def test_nothing_is_loaded_when_one_tensor_does_not_fit() -> None:
     with pytest.raises(HtunetError, match="1 missing: bias"):
         load_strictly(module, {"weight": torch.zeros(2, 2)}, Path("half.pt"))
     assert tensor_hash(module) == before
+
+
+LOAD = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+from htunet.models.weights import load_strictly, tensor_hash
+from htunet.models.weights_files import read_state
+
+def now(): return {line.split(":")[0]: int(line.split()[1]) for line in open("/proc/self/status") if line[:2] == "Vm"}
+
+with torch.device("meta"):
+    module = nn.Linear(8192, 8192)
+path = Path(sys.argv[1])
+read_state(path)
+Path("/proc/self/clear_refs").write_text("5")
+before = now()["VmRSS"]
+load_strictly(module, read_state(path), path)
+tensor_hash(module)
+print((now()["VmHWM"] - before) * 1024 / path.stat().st_size)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
+@pytest.mark.parametrize("name", ["large.bin", "large.safetensors"])
+def test_loading_takes_little_more_memory_than_the_file(name: str, tmp_path: Path) -> None:
+    state = {"weight": torch.zeros(8192, 8192), "bias": torch.zeros(8192)}
+    (save_file if name.endswith(".safetensors") else torch.save)(state, tmp_path / name)
+    command = [sys.executable, "-c", LOAD, str(tmp_path / name)]
+    share = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert 0.9 < share < 1.3
 
 
 def test_many_problems_are_counted_and_the_first_are_named() -> None:
