@@ -28,8 +28,8 @@ CHINESE = "zh"
 SIZES = ("_2DS_", "_3DS_", "_SMM_", "_SCM_")
 PLACES = ("_Loc_", "_LocR_", "_r_")
 PLACEHOLDER = re.compile(r"_[A-Za-z0-9]{1,6}_")
-_ANY_SIZE = rf"(?:{'|'.join(SIZES)})"
-SIZE = re.compile(rf"(?:大小)?(?:约为|约|为)?\s*{_ANY_SIZE}(?:\s*[\u00d7x*]\s*{_ANY_SIZE})*\s*(?:cm|mm)?的?")
+_ONE_SIZE = rf"(?:{'|'.join(SIZES)})\s*(?:cm|mm)?"
+SIZE = re.compile(rf"(?:大小)?(?:约为|约|为)?\s*{_ONE_SIZE}(?:\s*[\u00d7x*]\s*{_ONE_SIZE})*的?")
 """A size and the words that lead to it: "about ... in size"."""
 STOP, END = ",\uff0c、;\uff1b", "。;\uff1b"
 REPEATED_STOPS = re.compile(f"[{STOP}]+(?=[{STOP}。])|(?<=[{END}])[{STOP}。]+")

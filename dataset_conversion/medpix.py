@@ -22,9 +22,7 @@ from htunet.files import read_json
 DESCRIPTIONS, CASES, TABLE = "Descriptions.json", "Case_topic.json", "medpix_dataset.csv"
 SPLIT_FOLDER = "splitted_dataset"
 CASE = re.compile(r"MPX\d+")
-NO_ULTRASOUND = (
-    "MedPix holds CT and MR images and no ultrasound; the paper uses it to bridge natural and medical images"
-)
+NO_ULTRASOUND = "MedPix holds CT and MR images, no ultrasound; the paper uses it between natural and ultrasound images"
 ROWS = "rows"
 
 MEDPIX = Facts(
