@@ -110,8 +110,14 @@ def _refuse_constant(name: str) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows as CSV with a header line, whole or not at all; an unknown key raises ValueError."""
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8") as stream:
+    r"""Write rows as CSV with a header line, whole or not at all; an unknown key raises ValueError.
+
+    Bytes of a file name that are no UTF-8 are written as the texts ``\udc80`` to ``\udcff``.
+    """
+    with (
+        whole_file(path) as part,
+        part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import sys
 from collections.abc import Callable, Sequence
 
@@ -43,6 +44,7 @@ def run_command(
     ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
     options = parser.parse_args(argv)
+    _let_any_name_be_printed()
     if announce:
         _announce_default_roots()
     try:
@@ -63,6 +65,13 @@ def run_command(
         text = f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where it happened."
         return _fail(parser.prog, text, 1)
     return 0
+
+
+def _let_any_name_be_printed() -> None:
+    """A file name need not be text in the terminal's encoding, nor in any."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(program: str, message: str, code: int) -> int:

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -232,3 +235,14 @@ def test_real_images_with_masks_are_read_in_their_sizes(home: Path, samples: Pat
     label = read_labels(TN3K.raw / "labelsTr" / f"trainval_{images[0].stem}.png")
     assert label.sum() == pytest.approx(3600, rel=0.02)
     assert read_mask(folder / "trainval-mask" / images[0].name, 127).sum() == label.sum()
+
+
+def test_a_file_name_that_is_no_text_is_named_too(home: Path) -> None:
+    built = build_tn3k(home / "tn3k", quirks=False)
+    (built.folder / os.fsdecode(b"\xff.jpg")).write_bytes(b"")
+    main = "import sys; from htunet.cli.convert import main; sys.exit(main())"
+    command = [sys.executable, "-c", main, "TN3K", str(built.folder)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert r"1 x not a file of the data set: \udcff.jpg" in result.stdout
+    assert [one.source for one in read_left_out(TN3K)] == [r"\udcff.jpg"]
