@@ -180,12 +180,23 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
         val_loss=val_loss,
         val_metric=val_metric,
     )
-    best = val_metric > progress.best_metric
+    best = _is_better(figures, progress)
     if best:
         progress.best_epoch, progress.best_metric = progress.epoch, val_metric
     progress.history.append(figures)
     progress.losses.clear()
     return best
+
+
+def _is_better(figures: EpochFigures, progress: Progress) -> bool:
+    """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss is kept.
+
+    An AUC over few images is often 1 long before a training has come to its end.
+    """
+    if progress.best_epoch < 0:
+        return True
+    best = progress.history[progress.best_epoch]
+    return (figures.val_metric, -figures.val_loss) > (best.val_metric, -best.val_loss)
 
 
 def _require_finite(value: float, what: str, progress: Progress) -> None:

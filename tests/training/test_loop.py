@@ -66,16 +66,17 @@ def weights(network: Network) -> Tensor:
 
 
 class Scripted(Trainer):
-    """Losses of segmentation; the validation figures are read from a list."""
+    """Losses of segmentation; the validation figures are read from a list, and the losses where there is one."""
 
-    def __init__(self, figures: list[float]) -> None:
+    def __init__(self, figures: list[float], losses: list[float] | None = None) -> None:
         self.scripted = iter(figures)
+        self.losses = iter(losses or [1.0] * len(figures))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         return SegmentationTrainer().loss(network, batch)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        return torch.tensor([[1.0, next(self.scripted)]]).expand(len(batch.images), -1)
+        return torch.tensor([[next(self.losses), next(self.scripted)]]).expand(len(batch.images), -1)
 
 
 def test_the_learning_rate_is_a_half_cosine() -> None:
@@ -166,11 +167,18 @@ def test_an_epochs_line_holds_the_mean_of_its_losses(tiny: DatasetPaths) -> None
     assert progress.losses == []
 
 
-def test_the_best_epoch_is_the_first_with_the_highest_figure(tiny: DatasetPaths) -> None:
+def test_the_best_epoch_is_the_first_with_the_highest_figure_where_losses_are_equal(tiny: DatasetPaths) -> None:
     trainer, told, progress = Scripted([0.2, 0.5, 0.5, 0.4]), [], Progress()
     fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: told.append(best)))
     assert told == [True, True, False, False]
     assert (progress.best_epoch, progress.best_metric) == (1, 0.5)
+
+
+def test_of_equal_figures_the_one_with_the_lowest_loss_is_kept(tiny: DatasetPaths) -> None:
+    trainer, told, progress = Scripted([1.0, 1.0, 1.0, 0.9], [0.5, 0.3, 0.4, 0.1]), [], Progress()
+    fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: told.append(best)))
+    assert told == [True, True, False, False]
+    assert (progress.best_epoch, progress.best_metric) == (1, 1.0)
 
 
 def test_a_figure_of_0_is_better_than_none(tiny: DatasetPaths) -> None:

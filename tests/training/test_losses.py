@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from htunet.training.losses import SMOOTHING, dice_and_cross_entropy, hard_dice
+from htunet.training.losses import SMOOTHING, dice_and_cross_entropy, focal_loss, hard_dice, ranking_auc
 
 SURE = 50.0
 
@@ -97,3 +97,49 @@ def test_hard_dice_is_the_mean_over_the_foreground_labels_of_each_image() -> Non
     values = hard_dice(scores_for(predicted, 3), reference)
     # image 1: 2/3 and 2/3; image 2: label 1 in neither, label 2 missed
     assert values.tolist() == pytest.approx([2 / 3, 1 / 2])
+
+
+CLASS_SCORES = torch.tensor([[0.0, 0.0], [math.log(3), 0.0], [0.0, math.log(9)]])
+"""Probabilities of the last class: 1/2, 1/4, 9/10."""
+
+
+def test_the_focal_loss_weighs_each_cross_entropy_with_the_square_of_what_is_missing() -> None:
+    loss = focal_loss(CLASS_SCORES, torch.tensor([1, 1, 1]))
+    expected = [0.25 * math.log(2), (3 / 4) ** 2 * math.log(4), 0.01 * math.log(10 / 9)]
+    assert loss.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_gamma_the_focal_loss_is_the_cross_entropy_and_weights_are_those_of_the_true_classes() -> None:
+    classes = torch.tensor([0, 1, 0])
+    plain = torch.nn.functional.cross_entropy(CLASS_SCORES, classes, reduction="none")
+    torch.testing.assert_close(focal_loss(CLASS_SCORES, classes, gamma=0), plain)
+    weighted = focal_loss(CLASS_SCORES, classes, [0.5, 2.0], gamma=0)
+    torch.testing.assert_close(weighted, plain * torch.tensor([0.5, 2.0, 0.5]))
+
+
+@pytest.mark.parametrize("score", [0.0, 60.0, -60.0, 1e4])
+def test_the_focal_loss_of_sure_scores_and_its_gradient_are_finite(score: float) -> None:
+    scores = torch.tensor([[0.0, score]], requires_grad=True)
+    loss = focal_loss(scores, torch.tensor([1]))
+    loss.sum().backward()
+    assert scores.grad is not None
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(scores.grad).all()
+
+
+def test_the_ranking_counts_pairs_in_the_right_order() -> None:
+    # true classes 0 1 0 1 with growing scores: 3 of 4 pairs are in order
+    scores = torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0], [0.0, 4.0]])
+    assert ranking_auc(scores, torch.tensor([0, 1, 0, 1])) == 0.75
+
+
+def test_the_ranking_of_more_classes_is_the_mean_over_those_that_have_cases() -> None:
+    scores = torch.eye(4)[[0, 1, 2, 0, 1, 2]]
+    assert ranking_auc(scores, torch.tensor([0, 1, 2, 0, 1, 2])) == 1.0
+    # class 0 in order; class 1: the first of two is not above the one of class 0 that is equal to it
+    assert ranking_auc(torch.eye(4)[[0, 0, 1]], torch.tensor([0, 1, 1])) == pytest.approx((0.75 + 0.75) / 2)
+
+
+def test_one_class_alone_cannot_be_ranked() -> None:
+    with pytest.raises(ValueError, match=r"all are of class \[1\]"):
+        ranking_auc(torch.zeros(2, 2), torch.tensor([1, 1]))
