@@ -105,6 +105,23 @@ class Plain(Network):
         return None
 
 
+class PlainClasses(Network):
+    """``Plain`` for two classes: the mean of its scores over the pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.plain = Plain(2)
+
+    def forward(self, images_BCHW: Tensor) -> Tensor:
+        return 10 * self.plain(images_BCHW).mean(dim=(2, 3))
+
+    def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        yield "plain", self.plain
+
+    def frozen_module(self) -> None:
+        return None
+
+
 class TinyBackbone(Backbone):
     """Ten linear blocks of width 16 on patches of 8 pixels."""
 
@@ -123,7 +140,7 @@ class TinyBackbone(Backbone):
 
 
 def register_tiny_methods() -> None:
-    """Make ``Plain``, ``TINY`` and ``TINY_HT`` known as methods; twice does no harm."""
+    """Make ``Plain``, ``PlainClasses``, ``TINY`` and ``TINY_HT`` known as methods; twice does no harm."""
     if "Plain" not in build.STANDALONE:
         build.STANDALONE.register("Plain")(
             Standalone(
@@ -131,6 +148,16 @@ def register_tiny_methods() -> None:
                 sketch=lambda outputs: Plain(outputs.num_labels),
                 build=lambda outputs, _: (Plain(outputs.num_labels), WeightsRecord(source="none")),
                 has_published_weights=False,
+                has_frozen_part=False,
+            )
+        )
+        build.STANDALONE.register("PlainClasses")(
+            Standalone(
+                tasks=("cls",),
+                sketch=lambda _: PlainClasses(),
+                build=lambda *_: (PlainClasses(), WeightsRecord(source="none")),
+                has_published_weights=False,
+                has_frozen_part=False,
             )
         )
         BACKBONES.register("TINY")(TinyBackbone)
