@@ -14,10 +14,11 @@ from htunet.data.class_probabilities import class_order
 from htunet.errors import UsageError
 from htunet.files import read_object
 from htunet.models import checkpoint
-from htunet.models.build import build_network
+from htunet.models.build import build_network, has_frozen_part
 from htunet.models.network import Network
 from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
+from htunet.models.weights import RANDOM
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
 
@@ -53,7 +54,8 @@ class Predictor:
     def from_run(cls, run: RunPaths, *, weights: str | None = None, device: str = "auto") -> "Predictor":
         """Build the network of a run and fill it from ``checkpoint_best``.
 
-        ``weights`` names the frozen weights where they have moved since the training; None takes those of the run.
+        ``weights`` names the frozen weights where they have moved since the training; None takes those of the run,
+        and none where the checkpoint holds all of the network.
         Raises HtunetError when the run is not there or its frozen weights cannot be had, UsageError for a device that
         is not there.
         """
@@ -65,7 +67,7 @@ class Predictor:
             num_labels=len(plan.labels),
             num_classes=len(plan.classes),
             seed=run.seed,
-            weights=weights or settings["weights_argument"],
+            weights=weights or (settings["weights_argument"] if has_frozen_part(run.method) else RANDOM),
             adapter_settings=plan.adapter_settings,
             prompts=plan.label_prompts,
         )

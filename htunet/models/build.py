@@ -76,6 +76,11 @@ def check_task(method: str, task: str) -> None:
         )
 
 
+def has_frozen_part(method: str) -> bool:
+    """Whether a checkpoint of the method needs weights that it does not hold; UsageError for an unknown method."""
+    return parse_method(method).backbone is not None or STANDALONE[method].has_frozen_part
+
+
 def paper_plan(method: str) -> str:
     """The plan with which the paper trains a method; UsageError for an unknown method."""
     parsed = parse_method(method)
@@ -151,7 +156,7 @@ def check_input_size(
     for impossible adapter settings.
     """
     check_task(method, task)
-    network = _sketch(method, Outputs(task=task), adapter_settings or {})
+    network = sketch(method, Outputs(task=task), adapter_settings or {})
     try:
         network.check_input(image_hw)
     except ValueError as error:
@@ -162,7 +167,7 @@ def check_input_size(
         ) from None
 
 
-def _sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
+def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
     """The network without memory for its weights."""
     parsed = parse_method(method)
     with _seeded(0), torch.device("meta"):

@@ -56,14 +56,15 @@ def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -
 def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, Any]:
     """Fill the trainable part of a network from a checkpoint and return the description.
 
-    Raises HtunetError when the checkpoint was trained on other frozen weights or does not fit.
+    Raises HtunetError when the checkpoint was trained on other frozen weights or does not fit. Weights that a network
+    without a frozen part started from do not matter: the checkpoint holds what became of them.
     """
     tensors, about = load(path)
     try:
         trained_on = WeightsRecord(**about["weights"])
     except (KeyError, TypeError) as error:
         raise HtunetError(f"{path} does not say on which weights it was trained ({error}).") from error
-    if trained_on.identity != weights.identity:
+    if network.frozen_module() is not None and trained_on.identity != weights.identity:
         raise HtunetError(
             f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {weights.source} "
             f"weights ({weights.identity[:12]}) are loaded. Load the weights that it was trained on."

@@ -9,6 +9,8 @@ PAPER = "arXiv 2506.08849"
 EPOCHS = 200
 SEEDS = 3
 PLAN = "paper"
+PLANS = {"DINOv2": "paper_518"}
+"""Of the methods that the paper trains with another plan than ``PLAN``."""
 METHODS = {
     "UNet": "UNet",
     "CLIPSeg": "CLIPSeg",

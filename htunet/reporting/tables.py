@@ -140,7 +140,7 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
     folds = sorted({own["fold"] for own in members})
     candidates = {
         RANDOM: first["weights"]["source"] == "random",
-        f"plan {first['plan']}": first["plan"] != paper.PLAN,
+        f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
         fewer: min(epochs) < paper.EPOCHS,
         f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
         f"folds {', '.join(map(str, folds))}": folds != [0],

@@ -213,3 +213,12 @@ def test_a_checkpoint_that_does_not_say_its_weights_is_refused(path: Path, about
     checkpoint.save(path, {}, about)
     with pytest.raises(HtunetError, match=rf"{path.name} .*weights"):
         checkpoint.restore(network, weights, path)
+
+
+def test_where_everything_trains_the_weights_that_it_started_from_do_not_matter(path: Path) -> None:
+    network, weights = build_network("UNet", num_labels=2, seed=1, weights="random")
+    write(path, network, PRETRAINED)
+    other, _ = build_network("UNet", num_labels=2, seed=2, weights="random")
+    checkpoint.restore(other, weights, path)
+    state = other.trainable_state()
+    assert all(bits(state[key]) == bits(value) for key, value in network.trainable_state().items())

@@ -145,3 +145,9 @@ def test_what_the_paper_does_not_have_has_no_figures() -> None:
     assert segmentation_figures("Phantom", "CLIP_HT") is None
     with pytest.raises(ValueError, match="table2_segmentation"):
         table("table9")
+
+
+def test_dinov2_is_compared_with_the_paper_at_its_own_size() -> None:
+    assert "plan paper_518" not in only(content("DINOv2", plan="paper_518")).marks
+    assert "plan paper" in only(content("DINOv2", plan="paper")).marks
+    assert "plan paper_518" in only(content("CLIP_HT", plan="paper_518")).marks

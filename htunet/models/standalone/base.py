@@ -19,6 +19,8 @@ class Standalone:
     build: Callable[[Outputs, str], tuple[Network, WeightsRecord]]
     """The network with the weights of ``pretrained``, ``random`` or a path; the rest drawn from torch's generator."""
     has_published_weights: bool = True
+    has_frozen_part: bool = True
+    """Whether a checkpoint needs those weights beside it; without, it holds all of the network."""
     plan: str = "paper"
     """The plan with which the paper trains it."""
 

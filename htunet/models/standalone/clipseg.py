@@ -152,19 +152,24 @@ def _complete(model: Any) -> None:  # noqa: ANN401
 
 
 def _tokens(outputs: Outputs) -> Tensor:
-    """(P, 77) numbers of CLIP's byte pairs; HtunetError for a missing prompt, and for one that would be cut."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    if len(outputs.prompts) != outputs.num_labels - 1 or not all(text.strip() for text in outputs.prompts):
+    """(P, 77); HtunetError for a missing prompt, and for one that would be cut."""
+    if len(outputs.prompts) != outputs.num_labels - 1 or not all(words.strip() for words in outputs.prompts):
         raise HtunetError(
             f"{NAME} needs words for each of the {outputs.num_labels - 1} labels beside the background, got "
             f'{list(outputs.prompts)}. Write them into plans.json: {{"prompts": {{"lesion": "breast lesion"}}}}.'
         )
+    return tokens_of(outputs.prompts)
+
+
+def tokens_of(prompts: Sequence[str]) -> Tensor:
+    """(P, 77) numbers of CLIP's byte pairs, which open_clip brings along; HtunetError for a text that would be cut."""
+    from open_clip.tokenizer import SimpleTokenizer
+
     tokenizer = SimpleTokenizer(context_length=CONTEXT)
-    for text in outputs.prompts:
-        if (count := len(tokenizer.encode(text)) + 2) > CONTEXT:
-            raise HtunetError(f"The prompt {text[:40]!r}... has {count} tokens; {NAME} reads {CONTEXT}. Shorten it.")
-    return tokenizer(list(outputs.prompts))
+    for words in prompts:
+        if (count := len(tokenizer.encode(words)) + 2) > CONTEXT:
+            raise HtunetError(f"The prompt {words[:40]!r}... has {count} tokens; {NAME} reads {CONTEXT}. Shorten it.")
+    return tokenizer(list(prompts))
 
 
 STANDALONE.register(NAME)(Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build))

@@ -79,4 +79,4 @@ def _own_its_memory(module: nn.Module) -> None:
         tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
-STANDALONE.register(NAME)(Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build))
+STANDALONE.register(NAME)(Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build, has_frozen_part=False))

@@ -97,5 +97,5 @@ def _build(outputs: Outputs, _: str) -> tuple[UNet, WeightsRecord]:
 
 
 STANDALONE.register("UNet")(
-    Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build, has_published_weights=False)
+    Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build, has_published_weights=False, has_frozen_part=False)
 )
