@@ -50,7 +50,7 @@ def cleaned(text: str) -> str:
 
 
 def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
-    """One id for each file name, and (name, id) of those whose plain id was taken.
+    """One id for each file name, and (name, id) of those that say more or less than the file name.
 
     The id is the cleaned stem; where several have it, the whole path, a prefix (such as the part) before it; and where
     even those are equal, a number in the order of ``names``. Upper and lower case count as equal, as they do on some
@@ -70,7 +70,12 @@ def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str]
             final = f"{choice}_{number}"
         given.add(final.lower())
         ids.append(final)
-    return ids, [(name, final) for name, plain, final in zip(names, short, ids, strict=True) if final != plain]
+    pairs = zip(names, ids, strict=True)
+    return ids, [(name, final) for name, final in pairs if _letters(stem_of(name)) != _letters(final)]
+
+
+def _letters(text: str) -> str:
+    return "".join(char for char in text if char.isalnum())
 
 
 def _with_folders(name: str, prefix: str) -> str:

@@ -1,5 +1,6 @@
 """One image of a user, of any format, with its masks: what a worker process turns into cases."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -48,7 +49,9 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | LeftOut]:
     except HtunetError as error:
         for one in written:
             _remove(folder, one.case)
-        reason = str(error).replace(f"{job.image.parent}/", "")
+        reason = str(error)
+        for path in (job.image, *job.masks):
+            reason = reason.replace(f"{path.parent}{os.sep}", "")
         return [LeftOut(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))]
     return list(written)
 

@@ -29,6 +29,8 @@ TEXTS = {
     ),
     "labels": ("MAP", 'what mask values mean: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file; default: inferred'),
 }
+OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
+"""Options of ``htunet_convert`` that only some data sets have a use for."""
 OWN = (*FOLDERS, *TEXTS, "spacing")
 
 
@@ -60,6 +62,10 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
     if options.dataset is not None:
         raise UsageError(
             f"{', '.join(given)} are for images of your own; {options.dataset} has a converter: drop them."
+        )
+    if other := [f"--{name.replace('_', '-')}" for name in OF_CONVERTERS if getattr(options, name, None)]:
+        raise UsageError(
+            f"{', '.join(other)} is for the data sets of --list, not for images of your own: leave it out."
         )
     if not options.name:
         raise UsageError("Name your data set: --name MYDATA.")

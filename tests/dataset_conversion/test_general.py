@@ -1,0 +1,337 @@
+"""What users have becomes a raw folder: every format, every way of naming, and nothing lost without a word."""
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.medical import write_dicom, write_nifti
+from builders.own import build_own, labelled
+from PIL import Image
+
+from dataset_conversion.common import ConversionReport
+from dataset_conversion.general import convert_own
+from dataset_conversion.own_data import OwnData
+from htunet.data.image_io import read_labels
+from htunet.data.raw import RawDataset, read_raw
+from htunet.data.verification import verify
+from htunet.errors import HtunetError, UsageError
+from htunet.files import write_json
+from htunet.paths import DatasetPaths, root
+
+NAMES = tuple(f"case {index}" for index in range(6))
+
+
+def convert(images: Path, masks: Path | None = None, **changes: Any) -> tuple[ConversionReport, RawDataset]:
+    report = convert_own(OwnData(**({"name": "Mine", "images": images, "masks": masks} | changes)))
+    raw = read_raw(DatasetPaths(report.dataset))
+    assert [problem.message for problem in verify(raw) if problem.severity == "error"] == []
+    return report, raw
+
+
+def ids(raw: RawDataset) -> list[str]:
+    return [case.id for case in raw.cases]
+
+
+def left_out(report: ConversionReport) -> dict[str, str]:
+    return {one.source: one.reason for one in report.left_out}
+
+
+def note(report: ConversionReport, word: str) -> str:
+    return next(one for one in report.notes if word in one)
+
+
+def test_images_and_masks_become_a_data_set_with_a_free_number(home: Path) -> None:
+    report, raw = convert(*build_own(home, NAMES))
+    assert report.dataset == "Dataset600_Mine"
+    assert ids(raw) == [f"case_{index}" for index in range(6)]
+    assert (raw.info.labels, raw.info.split_rule) == ({"background": 0, "lesion": 1}, "8:1:1")
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[2])), labelled(1, 2)[1])
+    assert "255 = lesion (1)" in note(report, "labels inferred")
+    assert (report.left_out, report.found) == ((), {"in the train part": 6})
+
+
+def test_the_same_name_keeps_its_number_and_another_gets_the_next(home: Path) -> None:
+    sources = build_own(home, NAMES)
+    assert convert(*sources)[0].dataset == "Dataset600_Mine"
+    again, _ = convert(*sources)
+    assert (again.dataset, again.replaced) == ("Dataset600_Mine", True)
+    assert convert(*sources, name="Other")[0].dataset == "Dataset601_Other"
+    assert convert(*sources, name="Dataset777_Given")[0].dataset == "Dataset777_Given"
+
+
+def test_what_does_not_match_is_named_and_nothing_else_is_lost(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    (masks / "case 0_mask.png").rename(masks / "orphan.png")
+    (images / "case 1.png").write_bytes(b"broken")
+    (masks / "case 2_mask.png").write_bytes(b"")
+    Image.new("L", (9, 9), 255).save(masks / "case 3_mask.png")
+    (images / "notes.doc").touch()
+    report, raw = convert(images, masks)
+    assert ids(raw) == ["case_4", "case_5"]
+    found = left_out(report)
+    assert found["orphan.png"] == "a mask without an image"
+    assert found["case 0.png"] == "an image without a mask"
+    assert found["notes.doc"] == "not an image that can be read"
+    assert "cannot be read" in found["case 1.png"]
+    assert "case 2_mask.png cannot be read" in found["case 2.png"]
+    assert "mask and image differ in size: image 40x32, mask 9x9 (--fit-masks takes it)" in found["case 3.png"]
+    assert str(home) not in " ".join(found.values())
+    assert sum(report.found.values()) == 6
+    fitted, _ = convert(images, masks, fit_masks=True)
+    assert fitted.fitted == ("case_3",)
+
+
+def test_images_and_masks_may_lie_in_one_folder(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for path in masks.iterdir():
+        path.rename(images / path.name)
+    assert len(ids(convert(images, images)[1])) == 6
+
+
+def test_masks_below_the_images_are_not_images(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    masks.rename(images / "masks")
+    assert len(ids(convert(images, images / "masks")[1])) == 6
+
+
+def test_no_match_at_all_says_what_there_is(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for path in list(masks.iterdir()):
+        path.rename(masks / f"unlike {path.name}")
+    with pytest.raises(
+        HtunetError, match=r"No mask fits an image by its name: 6 images .*case 0\.png.* 6 masks .*unlike"
+    ):
+        convert(images, masks)
+    assert not root("htunet_raw").exists()
+
+
+def test_several_labels_are_inferred_or_given(home: Path) -> None:
+    sources = build_own(home, NAMES, labels=3, values=(50, 150, 250))
+    truth = labelled(3, 0)[1]
+    _, raw = convert(*sources)
+    assert raw.info.labels == {"background": 0, "value_50": 1, "value_150": 2, "value_250": 3}
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), truth)
+    _, raw = convert(*sources, labels="nodule=250,cyst=50,duct=150")
+    assert raw.info.labels == {"background": 0, "cyst": 1, "duct": 2, "nodule": 3}
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), truth)
+    with pytest.raises(HtunetError, match="holds the values 150, 250, which are no label"):
+        convert(*sources, labels="lesion=50")
+
+
+def test_lossy_masks_are_snapped_and_said(home: Path) -> None:
+    report, raw = convert(*build_own(home, NAMES, ending=".jpg"))
+    assert "6 cases" in note(report, "lossy mask values brought to the nearest label")
+    assert (read_labels(raw.label_path(raw.cases[0])) != labelled(1, 0)[1]).mean() < 0.02
+
+
+def test_several_masks_of_one_image_are_joined_and_the_later_wins(home: Path) -> None:
+    images, masks = build_own(home, NAMES, values=(1,))
+    extra = np.zeros((32, 40), np.uint8)
+    extra[:, :20] = 2
+    Image.fromarray(extra).save(masks / "case 0_mask_1.png")
+    report, raw = convert(images, masks)
+    labels = read_labels(raw.label_path(raw.cases[0]))
+    assert report.merged == {"case_0": 2}
+    assert (labels[:, :20] == 2).all()
+    assert set(np.unique(labels[:, 20:])) <= {0, 1}
+
+
+def test_classes_groups_and_pixel_size_come_from_the_options(home: Path) -> None:
+    names = [f"{kind}/p{index // 2}_{index}" for index, kind in enumerate(("cyst", "benign", "malignant") * 2)]
+    (home / "classes.csv").write_text("image,class\np0_0,cyst\np0_1,benign\np1_2,malignant\n", encoding="utf-8")
+    sources = build_own(home, names)
+    report, raw = convert(*sources, classes="^(cyst|benign|malignant)/", groups=r"/(p\d)", spacing_mm=0.2)
+    assert raw.info.classes == {"benign": 0, "cyst": 1, "malignant": 2}
+    first = raw.cases[0]
+    assert (first.id, first.class_name, first.group, first.spacing_mm) == ("p0_0", "cyst", "p0", 0.2)
+    assert (first.source, report.converted) == ("cyst/p0_0.png", {"benign": 2, "cyst": 2, "malignant": 2})
+    report, raw = convert(*sources, classes=str(home / "classes.csv"))
+    assert left_out(report) == dict.fromkeys(
+        ("cyst/p1_3.png", "benign/p2_4.png", "malignant/p2_5.png"), "an image without a class"
+    )
+
+
+def test_images_with_classes_and_no_masks_have_no_labels(home: Path) -> None:
+    images, _ = build_own(home, [f"{kind}/{index}" for index in range(3) for kind in ("a", "b")])
+    report, raw = convert(images, classes="^(a|b)")
+    assert (raw.info.has_masks, raw.info.labels) == (False, {"background": 0})
+    assert not (raw.paths.raw / "labelsTr").exists()
+    assert ids(raw) == ["a_0", "a_1", "a_2", "b_0", "b_1", "b_2"]
+    assert report.empty_masks == ()
+
+
+def test_a_test_part_is_taken_and_shares_names(home: Path) -> None:
+    images, masks = build_own(home / "train", NAMES)
+    test_images, test_masks = build_own(home / "test", NAMES[:2], seed=50)
+    _, raw = convert(images, masks, test_images=test_images, test_masks=test_masks)
+    assert [case.id for case in raw.cases if case.part == "test"] == ["test_case_0", "test_case_1"]
+    assert (len(raw.cases), raw.info.split_rule) == (8, "8:2")
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".dcm"])
+def test_a_volume_becomes_its_slices_in_one_group(home: Path, ending: str) -> None:
+    images, masks = home / "images", home / "masks"
+    images.mkdir(), masks.mkdir()
+    for name, depth in (("vol", 3), ("short", 2)):
+        pairs = [labelled(2, seed) for seed in range(depth)]
+        write = write_nifti if ending == ".nii.gz" else write_dicom
+        write(images / f"{name}{ending}", np.stack([image for image, _ in pairs]))
+        write_nifti(masks / f"{name}_seg.nii.gz", np.stack([mask for _, mask in pairs]))
+    report, raw = convert(images, masks)
+    assert ids(raw) == ["short__0001", "short__0002", "vol__0001", "vol__0002", "vol__0003"]
+    assert {case.group for case in raw.cases} == {"short", "vol"}
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[4])), labelled(2, 2)[1])
+    write_nifti(masks / "vol_seg.nii.gz", np.stack([labelled(2, 0)[1]] * 2))
+    report, raw = convert(images, masks)
+    assert left_out(report) == {f"vol{ending}": "the image has 3 frames, its mask 2"}
+    assert len(list((raw.paths.raw / "imagesTr").iterdir())) == 2
+
+
+def test_no_half_written_volume_stays_when_a_later_frame_is_broken(home: Path) -> None:
+    images, masks = build_own(home, NAMES[:1])
+    fractions = np.zeros((3, 32, 40), np.float32)
+    fractions[0, 8:20, 8:20], fractions[2] = 1, 0.5
+    write_dicom(images / "cine.dcm", np.stack([labelled(1, seed)[0] for seed in range(3)]))
+    write_nifti(masks / "cine.nii", fractions)
+    report, raw = convert(images, masks, labels="lesion=255")
+    assert "fractions" in left_out(report)["cine.dcm"]
+    assert [path.name for path in (raw.paths.raw / "imagesTr").iterdir()] == ["case_0_0000.png"]
+
+
+def test_patients_of_dicom_files_are_numbered_and_never_named(home: Path) -> None:
+    images, masks = home / "images", home / "masks"
+    images.mkdir(), masks.mkdir()
+    for index, patient in enumerate(("SECRET-7", "SECRET-7", "SECRET-3")):
+        image, mask = labelled(1, index)
+        write_dicom(images / f"{index}.dcm", image, PatientID=patient, PatientName="Doe^Jane", PixelSpacing=[0.3, 0.3])
+        Image.fromarray(mask * 255).save(masks / f"{index}.png")
+    report, raw = convert(images, masks)
+    assert [case.group for case in raw.cases] == ["patient_0001", "patient_0001", "patient_0002"]
+    assert [case.spacing_mm for case in raw.cases] == [0.3] * 3
+    note(report, "2 patients")
+    written = b"".join(path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file())
+    assert b"SECRET" not in written
+    assert b"Doe" not in written
+    assert "SECRET" not in repr(report)
+
+
+def test_hostile_names_become_safe_ids_and_lines(home: Path) -> None:
+    names = ["乳腺 1", "乳腺 2", "new\nline", "semi;colon,", "x..y", "-rf", "a" * 200]
+    report, raw = convert(*build_own(home, names))
+    assert len(raw.cases) == len(names)
+    assert all(case.id.replace("_", "").replace("-", "").isalnum() and case.id.isascii() for case in raw.cases)
+    assert "new\\nline.png" in {case.source for case in raw.cases}
+    note(report, "ids are not the file names")
+    other, _ = convert(*build_own(home, names))
+    assert [case.id for case in read_raw(DatasetPaths(other.dataset)).cases] == ids(raw)
+
+
+def test_links_to_elsewhere_are_read_and_never_written_through(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    outside = home / "outside.png"
+    (images / "case 0.png").rename(outside)
+    (images / "case 0.png").symlink_to(outside)
+    before = outside.read_bytes()
+    _, raw = convert(images, masks)
+    assert outside.read_bytes() == before
+    assert not any(path.is_symlink() for path in raw.paths.raw.rglob("*"))
+    assert not stat.S_ISLNK(raw.image_path(raw.cases[0]).lstat().st_mode)
+
+
+def coco_of(folder: Path, names: Sequence[str]) -> Path:
+    square = [[4, 4, 20, 4, 20, 20, 4, 20]]
+    write_json(
+        folder / "coco.json",
+        {
+            "images": [{"id": i, "file_name": name, "height": 32, "width": 40} for i, name in enumerate(names)],
+            "categories": [{"id": 1, "name": "lesion"}],
+            "annotations": [{"image_id": i, "category_id": 1, "segmentation": square} for i in range(1, len(names))],
+        },
+    )
+    return folder / "coco.json"
+
+
+def test_a_coco_file_gives_masks_and_labels(home: Path) -> None:
+    images, _ = build_own(home, NAMES)
+    names = [*(f"{name}.png" for name in NAMES[:4]), "../../etc/passwd", "/absolute/case 4.png"]
+    report, raw = convert(images, coco=coco_of(home, names))
+    assert ids(raw) == ["case_0", "case_1", "case_2", "case_3", "case_4"]
+    assert report.empty_masks == ("case_0",)
+    assert read_labels(raw.label_path(raw.cases[1])).sum() == 256
+    assert left_out(report) == {"../../etc/passwd": f"not in {images}", "case 5.png": "not in the COCO file"}
+
+
+def test_a_coco_file_of_another_size_is_left_out(home: Path) -> None:
+    images, _ = build_own(home, NAMES[:3])
+    Image.new("L", (10, 10)).save(images / "case 1.png")
+    report, _ = convert(images, coco=coco_of(home, [f"{name}.png" for name in NAMES[:3]]))
+    assert "differ in size" in left_out(report)["case 1.png"]
+
+
+def test_a_coco_file_of_other_images_says_so(home: Path) -> None:
+    images, _ = build_own(home, NAMES[:3])
+    with pytest.raises(HtunetError, match=r"it names x\.png, y\.png; the folder holds case 0\.png"):
+        convert(images, coco=coco_of(home, ["x.png", "y.png"]))
+
+
+def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
+    folder = home / "Dataset050_Volumes"
+    for part in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / part).mkdir(parents=True)
+    pairs = [labelled(2, seed) for seed in range(3)]
+    volume, mask = (np.stack(column) for column in zip(*pairs, strict=True))
+    for channel in ("0000", "0001"):
+        write_nifti(folder / "imagesTr" / f"p1_{channel}.nii.gz", volume, (0.4, 0.4, 1.0))
+    write_nifti(folder / "labelsTr" / "p1.nii.gz", mask)
+    write_nifti(folder / "imagesTs" / "p2_0000.nii.gz", volume)
+    labels = {"background": 0, "cyst": 1, "nodule": 2}
+    content = {
+        "channel_names": {"0": "US", "1": "Doppler"},
+        "labels": labels,
+        "numTraining": 1,
+        "file_ending": ".nii.gz",
+    }
+    write_json(folder / "dataset.json", content)
+    report = convert_own(OwnData(name="Slices", nnunet=folder))
+    raw = read_raw(DatasetPaths(report.dataset))
+    assert ids(raw) == ["p1__0001", "p1__0002", "p1__0003"]
+    assert (raw.info.labels, raw.cases[0].spacing_mm, raw.cases[0].group) == (labels, 0.4, "p1")
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[1])), pairs[1][1])
+    note(report, "first one is used")
+    note(report, "1 images of imagesTs have no label")
+
+
+FOLDER = Path("x")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--images DIR"),
+        ({"images": FOLDER}, "Images alone teach nothing"),
+        ({"images": FOLDER, "masks": FOLDER, "coco": FOLDER}, "two sources of the same masks"),
+        ({"images": FOLDER, "masks": FOLDER, "test_masks": FOLDER}, "need --test-images"),
+        ({"images": FOLDER, "masks": FOLDER, "test_images": FOLDER}, "masks in the same form"),
+        ({"images": FOLDER, "masks": FOLDER, "test_images": FOLDER, "test_coco": FOLDER}, "masks in the same form"),
+        ({"images": FOLDER, "coco": FOLDER, "labels": "a=1"}, "--labels says what mask values mean"),
+        ({"images": FOLDER, "masks": FOLDER, "spacing_mm": 0.0}, "--spacing is the side of a pixel"),
+        ({"nnunet": FOLDER, "images": FOLDER}, "--nnunet names a whole data set"),
+        ({"images": FOLDER, "masks": FOLDER, "name": "../x"}, "DatasetNNN_NAME"),
+        ({"images": FOLDER, "masks": FOLDER}, "x is not a folder"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(home: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        convert_own(OwnData(**({"name": "Mine"} | options)))
+    assert not root("htunet_raw").exists()
+
+
+def test_processes_and_one_process_agree(home: Path) -> None:
+    sources = build_own(home, NAMES)
+    _, raw = convert(*sources, workers=1)
+    files = {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()}
+    convert(*sources, workers=2)
+    assert {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()} == files

@@ -1,0 +1,107 @@
+"""Which mask belongs to which image, by names alone."""
+
+from pathlib import Path
+
+import pytest
+
+from dataset_conversion.matching import files_in, is_marked, match_masks, read_tags
+from htunet.errors import HtunetError, UsageError
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        *("a/x 1.png", "a/x 1_mask.png", "a/x 1-mask.bmp", "a/x 1_seg.png", "a/x 1_gt.tif", "a/x 1_Mask_2.png"),
+        *("a/mask_x 1.png", "x 1.png", "x 1_segmentation.png", "b/gt-X 1.nii.gz", "a/x 1_label.png"),
+    ],
+)
+def test_a_mask_finds_its_image_by_path_by_word_and_by_folder(mask: str) -> None:
+    found = match_masks(["a/x 1.jpg", "a/x 2.jpg"], [mask])
+    assert found.masks_of == {"a/x 1.jpg": (mask,), "a/x 2.jpg": ()}
+
+
+@pytest.mark.parametrize("image", ["x_0000.png", "img_x.png", "x_image.png", "image-x.dcm"])
+def test_words_of_images_count_as_little(image: str) -> None:
+    assert match_masks([image], ["x_seg.png"]).masks_of == {image: ("x_seg.png",)}
+
+
+def test_the_exact_name_wins_over_a_likely_one() -> None:
+    found = match_masks(["img_0000.png", "img.png"], ["img_0000.png", "img.png"])
+    assert found.masks_of == {"img_0000.png": ("img_0000.png",), "img.png": ("img.png",)}
+
+
+def test_the_same_name_in_two_folders_is_told_apart_by_the_folder() -> None:
+    found = match_masks(["benign/1.png", "malignant/1.png"], ["malignant/1_mask.png", "benign/1.png"])
+    assert found.masks_of == {"benign/1.png": ("benign/1.png",), "malignant/1.png": ("malignant/1_mask.png",)}
+
+
+def test_several_masks_of_one_image_are_kept_in_their_order() -> None:
+    found = match_masks(["a.png"], ["a_mask.png", "a_mask_1.png", "a_mask_2.png"])
+    assert found.masks_of["a.png"] == ("a_mask.png", "a_mask_1.png", "a_mask_2.png")
+
+
+def test_what_fits_several_images_or_none_is_named() -> None:
+    found = match_masks(["p/1.png", "q/1.png", "z.png"], ["1_mask.png", "other.png"])
+    assert found.unmatched == {
+        "1_mask.png": "a mask whose name fits several images: p/1.png, q/1.png",
+        "other.png": "a mask without an image",
+    }
+    assert not any(found.masks_of.values())
+
+
+@pytest.mark.parametrize(("name", "marked"), [("x_mask.png", True), ("gt-x.png", True), ("unmasked.png", False)])
+def test_a_name_says_whether_it_is_a_mask(name: str, marked: bool) -> None:
+    assert is_marked(name) is marked
+
+
+def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/.1.png", ".git/x.png", "__MACOSX/1.png", "masks/1.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    found = files_in(tmp_path, lambda path: path.suffix == ".png", without=tmp_path / "masks")
+    assert found == (["a/1.png"], ["notes.txt"])
+    with pytest.raises(UsageError, match="is not a folder"):
+        files_in(tmp_path / "nowhere", lambda _: True)
+
+
+NAMES = ["benign/1.png", "malignant/2.png", "malignant/3.png"]
+
+
+def tags(rule: object) -> dict[str, str]:
+    return read_tags(str(rule), NAMES, option="--classes", columns=("class", "label"))[0]
+
+
+def test_a_pattern_gives_its_group_or_its_whole_match() -> None:
+    assert tags("^(benign|malignant)/") == {NAMES[0]: "benign", NAMES[1]: "malignant", NAMES[2]: "malignant"}
+    assert tags(r"\d") == dict(zip(NAMES, "123", strict=True))
+    assert tags("malignant") == {NAMES[1]: "malignant", NAMES[2]: "malignant"}
+
+
+def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark(tmp_path: Path) -> None:
+    table = tmp_path / "classes.csv"
+    table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
+    found, notes = read_tags(str(table), NAMES, option="--classes", columns=("class", "label"))
+    assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
+    assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,class\n1.png,a\n", r"lacks the columns \['image'\]"),
+        ("image,kind\n1.png,a\n", "lacks a column class or label"),
+        ("image,class\n1.png,a\n1,b\n", "says two things of 1"),
+        ("image,class\n9.png,a\n", "says nothing of any image"),
+        ("image,class\n", "says nothing of any image"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "c.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(HtunetError, match=message):
+        tags(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(("rule", "message"), [("(", "nor a regular expression"), ("xyz", "says nothing of any image")])
+def test_a_pattern_that_cannot_be_meant_is_refused(rule: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        tags(rule)
