@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.adapters.base import ADAPTERS, Adapter, checked_settings
+from htunet.models.adapters.by_hand import convolve_each, project_down
 from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
 
 KERNELS = (3, 5, 7)
@@ -81,19 +82,13 @@ class DepthwiseBank(nn.Module):
 
 def convolve(grid_BRHW: Tensor, kernels_SRKK: Tensor, biases_SR: Tensor, weights_BS: Tensor | None) -> Tensor:
     """One depthwise convolution with the weighted sum of kernels; without weights with their mean, for all images."""
-    batch, channels, side = *grid_BRHW.shape[:2], kernels_SRKK.shape[-1]
+    channels, side = grid_BRHW.shape[1], kernels_SRKK.shape[-1]
     if weights_BS is None:
         kernel_R1KK, bias_R = kernels_SRKK.mean(dim=0)[:, None], biases_SR.mean(dim=0)
         return F.conv2d(grid_BRHW, kernel_R1KK, bias_R, padding=side // 2, groups=channels)
     kernel_BRKK = torch.einsum("bs,srkl->brkl", weights_BS, kernels_SRKK)
-    merged = F.conv2d(
-        grid_BRHW.reshape(1, batch * channels, *grid_BRHW.shape[2:]),
-        kernel_BRKK.reshape(batch * channels, 1, side, side),
-        (weights_BS @ biases_SR).reshape(-1),
-        padding=side // 2,
-        groups=batch * channels,
-    )
-    return merged.reshape(grid_BRHW.shape)
+    merged_GHW = convolve_each(grid_BRHW.flatten(0, 1), kernel_BRKK.flatten(0, 1))
+    return merged_GHW.view(grid_BRHW.shape) + (weights_BS @ biases_SR)[:, :, None, None]
 
 
 class HybridAdapter(Adapter):
@@ -146,12 +141,6 @@ class HybridAdapter(Adapter):
     @torch.no_grad()
     def merged(self) -> Adapter:
         return MergedHybrid(self)
-
-
-def project_down(tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float) -> Tensor:
-    """N(Z) A + Z C + b with N the normalisation of each token; (B, T, D) -> (B, T, R)."""
-    from_normed_BTR = F.linear(F.layer_norm(tokens_BTD, tokens_BTD.shape[-1:], eps=eps), normed_RD, bias_R)
-    return from_normed_BTR + F.linear(tokens_BTD, raw_RD)
 
 
 def on_the_grid(spatial: Callable[[Tensor], Tensor], hidden_BTR: Tensor, grid_hw: tuple[int, int]) -> Tensor:
