@@ -1,10 +1,13 @@
 """A whole network: what a step changes, what its checkpoint state holds, and how images come in."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from builders.backbone import draw, pictures, tiny_in_place_of_clip
 from torch import Tensor
 
+from htunet.models import checkpoint
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.build import build_network, method_names, tasks_of
 from htunet.models.network import Network, Normalisation
@@ -96,13 +99,14 @@ def test_what_trains_and_what_is_frozen_make_up_the_whole(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_trainable_state_rebuilds_the_network_on_the_same_frozen_weights(method: str) -> None:
+def test_a_saved_state_rebuilds_the_network_on_the_same_frozen_weights(method: str, tmp_path: Path) -> None:
     network, other = trained(built(method, seed=1)), built(method, seed=2)
     images = images_of(1, 1, 64, 64)
     with torch.inference_mode():
         expected = network.eval()(images)
         assert not torch.equal(other.eval()(images), expected)
-        other.load_trainable_state(network.trainable_state())
+        checkpoint.save(tmp_path / "state", network.trainable_state(), {})
+        other.load_trainable_state(checkpoint.load(tmp_path / "state")[0])
         assert torch.equal(other(images), expected)
 
 
