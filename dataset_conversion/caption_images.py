@@ -23,7 +23,7 @@ from htunet.errors import HtunetError
 
 SHORTER_SIDE = 512
 """Pixels that an image's shorter side keeps at most: over twice the 224 of the networks' input, so that nothing they
-could see is lost, at a tenth of the files' size."""
+could see is lost."""
 GRAY_TOLERANCE = 8
 """Gray values by which the colours of a gray image may differ after JPEG."""
 LARGEST_MEMBER = 100 * 2**20

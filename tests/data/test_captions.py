@@ -7,7 +7,7 @@ import pytest
 
 from htunet.data.captions import CaptionInfo, Pair, read_captions, write_captions
 from htunet.data.image_io import write_png
-from htunet.data.raw import LeftOut, read_left_out
+from htunet.data.raw import LeftOut, read_left_out, read_raw
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
 
@@ -102,6 +102,8 @@ def test_an_empty_set_another_format_and_a_set_with_masks_are_errors(folder: Pat
     write_lines(folder)
     with pytest.raises(HtunetError, match="holds no pair"):
         read_captions(PATHS)
+    with pytest.raises(HtunetError, match="holds images with captions, no masks or classes"):
+        read_raw(PATHS)
     (folder / "captions.json").write_text('{"format": 99}', encoding="utf-8")
     with pytest.raises(HtunetError, match="has format 99, this version reads 1"):
         read_captions(PATHS)
