@@ -92,7 +92,7 @@ def _prepare(paths: DatasetPaths, options: argparse.Namespace) -> None:
                 f"the crop leaves lesion pixels out in {len(made.losing)} cases, which no prediction can find: "
                 f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them."
             )
-    _say("next", _next_command(paths, settled, chosen))
+    _say("next", _next_command(raw, settled, chosen))
 
 
 def _read(paths: DatasetPaths) -> "RawDataset":
@@ -218,11 +218,12 @@ def _print_decisions(plan: "Plan") -> None:
             print(textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 41))
 
 
-def _next_command(paths: DatasetPaths, settled: "SettledSplits", chosen: Sequence[str]) -> str:
+def _next_command(raw: "RawDataset", settled: "SettledSplits", chosen: Sequence[str]) -> str:
     if not settled.splits.folds[0]["train"]:
-        return f"{paths.short_name} has test cases only: predict them with a model that another data set trained"
+        return f"{raw.paths.short_name} has test cases only: predict them with a model that another data set trained"
     option = "" if "paper" in chosen else f" --plan {chosen[0]}"
-    return f"htunet_train {paths.short_name} CLIP_HT fold0{option}"
+    option += "" if raw.info.has_masks else " --task cls"
+    return f"htunet_train {raw.paths.short_name} CLIP_HT fold0{option}"
 
 
 def _say(what: str, text: str) -> None:

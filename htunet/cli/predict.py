@@ -53,7 +53,8 @@ def _predict(options: argparse.Namespace) -> None:
     from htunet.inference.predictor import Predictor
 
     predictor = Predictor.from_run(run, weights=options.weights, device=options.device)
-    draw = _Overlays(options.output / "overlays", options.references) if options.overlays else None
+    num_labels = len(predictor.plan.labels) - 1
+    draw = _Overlays(options.output / "overlays", options.references, num_labels) if options.overlays else None
     result = predict_folder(
         predictor, images, options.output, save_probabilities=options.save_probabilities, after_each=draw
     )
@@ -128,8 +129,9 @@ def _refuse_missing_references(images: Sequence[Path], references: Path) -> None
 class _Overlays:
     """Draws each prediction over its image."""
 
-    def __init__(self, folder: Path, references: Path | None) -> None:
+    def __init__(self, folder: Path, references: Path | None, num_labels: int) -> None:
         self.folder = folder
+        self.num_labels = num_labels
         self.references = references
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -138,7 +140,7 @@ class _Overlays:
         from htunet.reporting.overlays import overlay
 
         image = item.image_CHW[0] if len(item.image_CHW) == 1 else item.image_CHW.transpose(1, 2, 0)
-        picture = overlay(image, item.labels_HW, self._reference(item))
+        picture = overlay(image, item.labels_HW, self._reference(item), num_labels=self.num_labels)
         write_png(self.folder / item.mask_path.name, picture)
 
     def _reference(self, item: "PredictedImage") -> "UInt8 | None":

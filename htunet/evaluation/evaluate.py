@@ -48,7 +48,11 @@ def evaluate_run(run: RunPaths, policy: str = PENALISE) -> Summary:
     raw = read_raw(run.dataset)
     pairs = _run_pairs(run, raw, split_part(run.dataset, run.fold, "test"))
     labels = sorted(set(raw.info.labels.values()) - {0})
-    return Summary(identity=run_identity(run), policy=policy, scores=tuple(score_pairs(pairs, labels)))
+    return Summary(
+        identity=run_identity(run) | {"labels": raw.info.labels},
+        policy=policy,
+        scores=tuple(score_pairs(pairs, labels)),
+    )
 
 
 def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE) -> Summary:

@@ -72,6 +72,11 @@ class Summary:
     def resolutions(self) -> list[str]:
         return [name for name in RESOLUTIONS if any(row.resolution == name for row in self.scores)]
 
+    def label_name(self, label: int) -> str:
+        """As dataset.json names it, where the identity has that; else ``label 2``."""
+        names = {index: name for name, index in (self.identity.get("labels") or {}).items()}
+        return str(names.get(label, f"label {label}"))
+
     def at(self, resolution: str) -> list[CaseScore]:
         return [row for row in self.scores if row.resolution == resolution]
 
@@ -102,8 +107,20 @@ class Summary:
         several = len({row.label for row in self.scores}) > 1
         for row in self.at(resolution):
             if row.score.empty:
-                found[row.score.empty].append(f"{row.case} (label {row.label})" if several else row.case)
+                name = f"{row.case} (label {row.label})" if several else row.case
+                found[row.score.empty].append(name)
         return found
+
+    def empty_cases(self, resolution: str) -> dict[str, str]:
+        """Case to which of its masks is empty of every label: ``prediction``, ``reference`` or ``both``."""
+        sizes: dict[str, list[int]] = {}
+        for row in self.at(resolution):
+            counts = sizes.setdefault(row.case, [0, 0])
+            counts[0] += row.score.counts.n_pred
+            counts[1] += row.score.counts.n_ref
+        names = {(True, True): BOTH_EMPTY, (True, False): EMPTY_PREDICTION, (False, True): EMPTY_REFERENCE}
+        empty = {case: (predicted == 0, true == 0) for case, (predicted, true) in sizes.items()}
+        return {case: names[which] for case, which in empty.items() if which in names}
 
 
 def write_summary(summary: Summary, folder: Path, also: Mapping[str, Any] | None = None) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from htunet.data.image_io import write_png
 from htunet.files import write_text
-from htunet.reporting.overlays import with_strip
+from htunet.reporting.overlays import LEGEND, Colour, with_strip
 
 UInt8 = NDArray[np.uint8]
 
@@ -83,7 +83,14 @@ def telling(items: Sequence[GalleryItem], n: int = TELLING) -> dict[str, list[Ga
     return {"Worst": ordered[:n], "Median": ordered[middle : middle + n], "Best": ordered[max(0, len(ordered) - n) :]}
 
 
-def write_gallery(path: Path, items: Sequence[GalleryItem], *, title: str, facts: Sequence[str] = ()) -> None:
+def write_gallery(
+    path: Path,
+    items: Sequence[GalleryItem],
+    *,
+    title: str,
+    facts: Sequence[str] = (),
+    legend: Sequence[tuple[Colour, str]] = LEGEND,
+) -> None:
     """Write the page. ``facts`` are lines below the title, such as the means and a note about random weights."""
     sections = [("All cases, worst first", worst_first(items))]
     if len(items) >= SECTIONS_FROM:
@@ -91,6 +98,7 @@ def write_gallery(path: Path, items: Sequence[GalleryItem], *, title: str, facts
     page = Template(PAGE).substitute(
         title=html.escape(title),
         facts="\n".join(f"<p>{html.escape(fact)}</p>" for fact in facts),
+        legend="".join(map(_key, legend)),
         sections="\n".join(_section(name, members) for name, members in sections),
     )
     write_text(path, page)
@@ -118,8 +126,13 @@ def _cell(item: GalleryItem, name: str) -> UInt8:
     picture = Image.open(io.BytesIO(item.jpeg))
     picture.thumbnail((CELL - GAP, CELL - GAP), Image.Resampling.LANCZOS)
     cell.paste(picture, ((CELL - picture.width) // 2, (CELL - picture.height) // 2))
-    captioned = with_strip(np.asarray(cell), name, legend=False)
-    return with_strip(captioned, item.caption, legend=False)
+    captioned = with_strip(np.asarray(cell), name, legend=())
+    return with_strip(captioned, item.caption, legend=())
+
+
+def _key(entry: tuple[Colour, str]) -> str:
+    (red, green, blue), name = entry
+    return f'<span><i style="background:#{red:02x}{green:02x}{blue:02x}"></i>{html.escape(name)}</span>'
 
 
 def _section(name: str, items: Sequence[GalleryItem]) -> str:
@@ -168,7 +181,7 @@ dialog p { padding: .4rem .8rem; }
 <body>
 <h1>$title</h1>
 $facts
-<p class="key"><span><i style="background:#f00"></i>missed</span><span><i style="background:#0f0"></i>extra</span><span><i style="background:#ff0"></i>right</span></p>
+<p class="key">$legend</p>
 $sections
 <dialog><img alt=""><p></p></dialog>
 <script>

@@ -1,5 +1,9 @@
-"""A prediction drawn over its image in the paper's colours: missed red, extra green, right yellow."""
+"""A prediction drawn over its image in the paper's colours: missed red, extra green, right yellow.
 
+Where a data set has several labels, each has a colour: the predicted area is filled, the true one has a line around it.
+"""
+
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -17,6 +21,17 @@ MISSED: Colour = (255, 0, 0)
 EXTRA: Colour = (0, 255, 0)
 RIGHT: Colour = (255, 255, 0)
 LEGEND = ((MISSED, "missed"), (EXTRA, "extra"), (RIGHT, "right"))
+LABEL_COLOURS: tuple[Colour, ...] = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 200, 120),
+    (240, 228, 66),
+    (204, 121, 255),
+    (255, 90, 30),
+    (90, 120, 255),
+    (255, 130, 180),
+)
+"""Of the labels 1, 2, ...; after the last one they begin anew. After Okabe and Ito, brighter for dark images."""
 OPACITY = 0.5
 PIXELS_PER_LINE_WIDTH = 400
 """A contour is one pixel wide for every so many pixels of the image's shorter side, and never thinner than one."""
@@ -24,29 +39,58 @@ STRIP, STRIP_TEXT = (24, 24, 24), (240, 240, 240)
 SMALLEST_FONT, LARGEST_FONT = 12, 28
 
 
-def overlay(image: UInt8, prediction: UInt8, reference: UInt8 | None = None) -> UInt8:
+def legend_of(labels: Sequence[str]) -> tuple[tuple[Colour, str], ...]:
+    """What the colours of ``overlay`` mean in a data set with these labels, background not among them."""
+    if len(labels) <= 1:
+        return LEGEND
+    return tuple((label_colour(index), name) for index, name in enumerate(labels, start=1))
+
+
+def label_colour(label: int) -> Colour:
+    """The colour of label 1, 2, ... in a data set that has several."""
+    return LABEL_COLOURS[(label - 1) % len(LABEL_COLOURS)]
+
+
+def overlay(image: UInt8, prediction: UInt8, reference: UInt8 | None = None, *, num_labels: int = 1) -> UInt8:
     """The (H, W, 3) picture of one case at the image's own size.
 
-    ``image`` is (H, W) or (H, W, 3); ``prediction`` and ``reference`` are (H, W) label maps. A pixel is right where
-    both have the same label, missed where the reference has one that the prediction does not have there, extra where
-    only the prediction has one. Areas are half transparent; the contours of both masks are opaque in their area's
-    colour. Without a reference the prediction is yellow. Raises ValueError for shapes that differ.
+    ``image`` is (H, W) or (H, W, 3); ``prediction`` and ``reference`` are (H, W) label maps. With one label a pixel is
+    right where both have it, missed where only the reference has it, extra where only the prediction has it. Areas are
+    half transparent; the contours of both masks are opaque in their area's colour. Without a reference the prediction
+    is yellow. With several (``num_labels``, background not counted) predicted areas have the colours of their labels,
+    half transparent, and the contours of the reference (without one, of the prediction) are opaque. Raises ValueError
+    for shapes that differ.
     """
     truth = prediction if reference is None else reference
     for name, mask in (("prediction", prediction), ("reference", truth)):
         if mask.shape != image.shape[:2]:
             raise ValueError(f"The {name} has shape {mask.shape}, the image {image.shape[:2]}.")
     gray = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    if num_labels > 1:
+        return _overlay_of_labels(gray, prediction, truth)
     colours = np.zeros((*truth.shape, 3), dtype=np.uint8)
     painted = (prediction > 0) | (truth > 0)
     colours[prediction > 0] = EXTRA
     colours[(truth > 0) & (truth != prediction)] = MISSED
     colours[(truth > 0) & (truth == prediction)] = RIGHT
-    blend = np.round(gray * (1 - OPACITY) + colours * OPACITY).astype(np.uint8)
-    result = np.where(painted[..., None], blend, gray)
+    result = _painted(gray, colours, painted)
     lines = contour(prediction) | contour(truth)
     result[lines] = colours[lines]
     return result
+
+
+def _overlay_of_labels(gray: UInt8, prediction: UInt8, truth: UInt8) -> UInt8:
+    highest = max(int(prediction.max()), int(truth.max()))
+    table = np.array([(0, 0, 0), *(label_colour(label) for label in range(1, highest + 1))], dtype=np.uint8)
+    result = _painted(gray, table[prediction], prediction > 0)
+    lines = contour(truth)
+    result[lines] = table[truth[lines]]
+    return result
+
+
+def _painted(gray: UInt8, colours: UInt8, where: NDArray[np.bool_]) -> UInt8:
+    blend = np.round(gray * (1 - OPACITY) + colours * OPACITY).astype(np.uint8)
+    return np.where(where[..., None], blend, gray)
 
 
 def contour(labels: UInt8) -> NDArray[np.bool_]:
@@ -62,7 +106,7 @@ def contour(labels: UInt8) -> NDArray[np.bool_]:
     return rim
 
 
-def with_strip(picture: UInt8, *texts: str, legend: bool = True) -> UInt8:
+def with_strip(picture: UInt8, *texts: str, legend: Sequence[tuple[Colour, str]] = LEGEND) -> UInt8:
     """The picture with a strip below it: ``texts`` (one that is too long is shortened in its middle), the colours' key.
 
     The strip grows over several lines where the picture is narrow, so that it stays readable; the picture keeps its
@@ -73,8 +117,7 @@ def with_strip(picture: UInt8, *texts: str, legend: bool = True) -> UInt8:
     line = round(font.size * 1.5)
     margin = line // 4
     words: list[Word] = [(None, _shortened(text, font, width - 2 * margin)) for text in texts]
-    keys = list(LEGEND) if legend else []
-    placed, rows = _flow([*words, *keys], font, width, margin)
+    placed, rows = _flow([*words, *legend], font, width, margin)
     strip = Image.new("RGB", (width, rows * line + margin), STRIP)
     draw = ImageDraw.Draw(strip)
     for (colour, word), x, row in placed:

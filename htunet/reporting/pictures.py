@@ -1,7 +1,7 @@
 """The pictures of one evaluated run: an overlay for each test case, a page of all, a sheet of the telling ones."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,7 +12,7 @@ from htunet.evaluation.summary import COLUMNS, INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
 from htunet.paths import RunPaths
 from htunet.reporting.gallery import GalleryItem, thumbnail, write_contact_sheet, write_gallery
-from htunet.reporting.overlays import overlay, with_strip
+from htunet.reporting.overlays import LEGEND, Colour, legend_of, overlay, with_strip
 
 RANDOM_WEIGHTS = "Made with random weights: the figures test the program and say nothing about the method."
 
@@ -27,15 +27,17 @@ def write_pictures(run: RunPaths, summary: Summary) -> None:
     raw = read_raw(run.dataset)
     known = {case.id: case for case in raw.cases}
     rows, values = summary.case_values(ORIGINAL)
+    empty = summary.empty_cases(ORIGINAL)
     items = []
     with whole_folder(run.overlays) as folder:
         progress = tqdm(list(zip(rows, values, strict=True)), desc="drawing", unit="case", disable=None)
         for row, numbers in progress:
             figures = dict(zip(COLUMNS, (_number(number) for number in numbers), strict=True))
-            items.append(_draw(run, raw, (known[row.case], row.score.empty), figures, folder))
+            items.append(_draw(run, raw, (known[row.case], empty.get(row.case, "")), figures, folder))
     if items:
         write_contact_sheet(run.test_folder / "contact_sheet.png", items)
-    write_gallery(gallery_path(run), items, title=run.label, facts=_facts(summary))
+    legend = legend_of(_names(raw))
+    write_gallery(gallery_path(run), items, title=run.label, facts=_facts(summary, legend), legend=legend)
 
 
 def _draw(
@@ -45,7 +47,9 @@ def _draw(
     case, empty = case_empty
     image = read_image(raw.image_path(case), raw.info.channels)
     prediction, reference = read_labels(run.predictions / f"{case.id}.png"), read_labels(raw.label_path(case))
-    picture = overlay(image[0] if len(image) == 1 else image.transpose(1, 2, 0), prediction, reference)
+    names = _names(raw)
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    picture = overlay(pixels, prediction, reference, num_labels=len(names))
     item = GalleryItem(
         case=case.id,
         jpeg=thumbnail(picture),
@@ -54,15 +58,20 @@ def _draw(
         class_name=case.class_name,
         empty=empty,
     )
-    write_png(folder / f"{case.id}.png", with_strip(picture, case.id, item.dice_text))
+    write_png(folder / f"{case.id}.png", with_strip(picture, case.id, item.dice_text, legend=legend_of(names)))
     return item
+
+
+def _names(raw: RawDataset) -> list[str]:
+    """Of the labels 1, 2, ..."""
+    return [name for name, label in sorted(raw.info.labels.items(), key=lambda item: item[1]) if label]
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _facts(summary: Summary) -> list[str]:
+def _facts(summary: Summary, legend: Sequence[tuple[Colour, str]]) -> list[str]:
     facts = [
         f"{len({row.case for row in summary.scores})} test cases. Below each picture: Dice and HD95 at its own size."
     ]
@@ -71,5 +80,7 @@ def _facts(summary: Summary) -> list[str]:
         dice, hd95 = means["dice"].mean, means["hd95"].mean
         shown = f"mean Dice {100 * dice:.2f} %" if dice is not None else "no Dice"
         facts.append(f"{name}: {shown}" + (f", mean HD95 {hd95:.2f} px." if hd95 is not None else "."))
+    if legend is not LEGEND:
+        facts.append("Figures are means over the labels. Colours: areas are predicted, lines are true.")
     weights = summary.identity.get("weights") or {}
     return [*facts, RANDOM_WEIGHTS] if weights.get("source") == "random" else facts

@@ -24,6 +24,7 @@ def mask_lines(summary: Summary) -> Iterator[str]:
             )
             parts.append(f"{KEYS[name].removesuffix('_mm')} {scale * mean.mean:.2f}{unit}{interval}")
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
+        yield from _label_lines(summary, resolution)
         yield from _empty_lines(summary, resolution)
 
 
@@ -52,10 +53,21 @@ def _percent(figure: Figure) -> str:
     return f"{100 * figure.value:.2f} %{interval}"
 
 
+def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
+    """Dice and HD95 of each label, where there are several; the line above is their mean in each case."""
+    labels = sorted({row.label for row in summary.scores})
+    for label in labels if len(labels) > 1 else ():
+        means = summary.means(resolution, label)
+        dice, hd95 = means["dice"].mean, means["hd95"].mean
+        figures = "no Dice" if dice is None else f"Dice {100 * dice:.2f} %"
+        yield f"    {summary.label_name(label)}: {figures}" + ("" if hd95 is None else f" · HD95 {hd95:.2f} px")
+
+
 def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
-    n_cases = len({row.case for row in summary.scores})
+    n_cases = len(summary.at(resolution))
+    unit = "cases" if len({row.label for row in summary.scores}) == 1 else "labels of cases"
     for which, names in summary.empty(resolution).items():
         if names:
             some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             what = "prediction and reference are" if which == "both" else f"the {which} is"
-            yield f"    {what} empty in {len(names)} of {n_cases} cases ({summary.policy}): {some}"
+            yield f"    {what} empty in {len(names)} of {n_cases} {unit} ({summary.policy}): {some}"

@@ -73,7 +73,8 @@ SEGMENTATION = TableKind(
     value=_segmentation_value,
     paper=segmentation_figures,
     n_cases=lambda own: int(own["n_cases"]),
-    n_missed=lambda own: len(own["empty"][INPUT]["prediction"]),
+    # of several labels each is named: "case (label 2)"
+    n_missed=lambda own: len({name.split(" (label ")[0] for name in own["empty"][INPUT]["prediction"]}),
     note="Mean over seeds ± standard deviation over them, at the network's input size. Missed: test cases with an "
     f"empty prediction. Paper: {paper.PAPER}.",
 )

@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
 
-from htunet.reporting.overlays import EXTRA, MISSED, RIGHT, contour, overlay, with_strip
+from htunet.reporting.overlays import (
+    EXTRA,
+    LEGEND,
+    MISSED,
+    RIGHT,
+    contour,
+    label_colour,
+    legend_of,
+    overlay,
+    with_strip,
+)
 
 
 def block(top: int, left: int, height: int, width: int, shape: tuple[int, int] = (40, 60)) -> np.ndarray:
@@ -72,11 +82,29 @@ def test_the_key_of_the_colours_is_in_the_strip() -> None:
     strip = with_strip(picture, "case")[50:].reshape(-1, 3)
     for colour in (MISSED, EXTRA, RIGHT):
         assert (strip == colour).all(axis=1).sum() > 20
-    plain = with_strip(picture, "case", legend=False)[50:].reshape(-1, 3)
+    plain = with_strip(picture, "case", legend=())[50:].reshape(-1, 3)
     assert not (plain == MISSED).all(axis=1).any()
 
 
 def test_the_dice_stays_readable_where_the_name_is_too_long_for_the_picture() -> None:
     picture = np.zeros((50, 90, 3), np.uint8)
-    one, two = (with_strip(picture, *texts, legend=False) for texts in (["x" * 40], ["x" * 40, "Dice 81.2 %"]))
+    one, two = (with_strip(picture, *texts, legend=()) for texts in (["x" * 40], ["x" * 40, "Dice 81.2 %"]))
     assert len(two) > len(one)
+
+
+def test_each_of_several_labels_has_its_colour_areas_predicted_and_lines_true() -> None:
+    prediction, reference = 2 * PREDICTION, REFERENCE.copy()
+    reference[30:36, 40:50] = 3
+    picture = overlay(IMAGE, prediction, reference, num_labels=3)
+    half = [round(100 * 0.5 + value * 0.5) for value in label_colour(2)]
+    assert picture[12, 45].tolist() == half
+    assert tuple(picture[5, 10]) == label_colour(1)
+    assert tuple(picture[30, 45]) == label_colour(3)
+    assert picture[33, 45].tolist() == [100, 100, 100]  # true, not predicted: a line around nothing
+    assert tuple(overlay(IMAGE, prediction, num_labels=3)[5, 30]) == label_colour(2)
+
+
+def test_the_key_names_the_labels_where_there_are_several() -> None:
+    assert legend_of(["lesion"]) == LEGEND
+    assert legend_of(["cyst", "duct"]) == ((label_colour(1), "cyst"), (label_colour(2), "duct"))
+    assert len({label_colour(label) for label in range(1, 9)}) == 8
