@@ -47,13 +47,15 @@ def test_each_map_is_convolved_with_its_own_kernel(grid_hw: tuple[int, int], sid
     assert torch.autograd.gradcheck(convolve_each, (grid, kernels))
 
 
-def test_under_autocast_products_are_in_bf16_and_gradients_close_to_fp32s() -> None:
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_under_autocast_products_are_in_bf16_and_gradients_close_to_fp32s(kind: torch.dtype) -> None:
+    """Tokens may arrive in either type: the embedding gives bf16, the residual stream fp32."""
     arguments = [pictures(2, 30, 64), *(pictures(8, 64, seed=seed) for seed in (1, 2)), pictures(8, seed=3)]
     gradients = []
     for enabled in (False, True):
         leaves = [one.clone().requires_grad_() for one in arguments]
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found = project_down(*leaves, EPS)
+            found = project_down(leaves[0].to(kind) if enabled else leaves[0], *leaves[1:], EPS)
             maps = convolve_each(
                 found.flatten(0, 1)[:, None], leaves[1][:1, :3].expand(60, 3)[:, None, :].repeat(1, 3, 1)
             )

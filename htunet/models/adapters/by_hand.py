@@ -37,9 +37,10 @@ class _ProjectDown(torch.autograd.Function):
         kind: torch.dtype,
     ) -> Tensor:
         tokens_ND = tokens_BTD.flatten(0, -2)
-        mean_N1 = tokens_ND.mean(dim=1, keepdim=True)
+        exact_ND = tokens_ND.to(torch.promote_types(tokens_ND.dtype, torch.float32))
+        mean_N1 = exact_ND.mean(dim=1, keepdim=True)
         # torch.var_mean takes ten times as long on a CPU
-        length_N1 = torch.linalg.vector_norm(tokens_ND - mean_N1, dim=1, keepdim=True)
+        length_N1 = torch.linalg.vector_norm(exact_ND - mean_N1, dim=1, keepdim=True)
         inverse_N1 = (length_N1**2 / tokens_ND.shape[1] + eps).rsqrt()
         stacked_2RD = torch.cat([normed_RD, raw_RD]).to(kind)
         rows_ND = tokens_ND.to(kind)
