@@ -52,6 +52,18 @@ def test_a_run_is_trained_and_the_next_command_named(
     assert "epoch 1/2: loss" in output
 
 
+@pytest.mark.parametrize(("task", "figure"), [("cls", "AUC"), ("seg+cls", "mean of Dice and AUC")])
+def test_another_task_is_said_first_and_its_figure_last(
+    tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], task: str, figure: str
+) -> None:
+    assert main(["Tiny", "TINY", "fold0", *TINY, "--weights", "random", "--task", task]) == 0
+    first, *_ = lines = capsys.readouterr().out.splitlines()
+    assert first.startswith(
+        f"Training Tiny TINY fold0 seed1 (plan tiny, task {task}) on cpu, fp32, random weights: 14 "
+    )
+    assert any(f"task {task}), best validation {figure} " in line for line in lines)
+
+
 def test_a_finished_run_says_so_and_restart_begins_anew(tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
     for options, word in (((), "Finished: "), ((), "Already finished: "), (("--restart",), "Finished: ")):
         assert main(["903", "Plain", "fold0", *TINY, *options]) == 0
