@@ -68,7 +68,7 @@ def clean_caption(text: str) -> str:
     ones; special characters become blanks; white space collapses, and goes between Chinese signs, before punctuation,
     inside brackets and around the text. Cleaning twice changes nothing.
 
-    >>> clean_caption("  Fig.\u00a01 #3:  &lt;5mm “cyst” <i>in vivo</i>\n\twith ﬁne walls ★ . ")
+    >>> clean_caption("  Fig.\u00a01 # 3:  &lt;5mm “cyst” <i>in vivo</i>\n\twith ﬁne walls ★ . ")
     'Fig. 1 3: <5mm "cyst" in vivo with fine walls.'
     """
     for _ in range(PASSES):

@@ -43,7 +43,7 @@ OTHER_MODALITY = re.compile(
     r"|hematoxylin|H&E|immunohisto\w+|microscop\w+|endoscop(?:y|ic view)|photograph\w*|angiogra\w+)(?!\w)",
     re.IGNORECASE,
 )
-HINT = re.compile(r"(?i:ultraso|sono|echo|doppler|mode)|US|TTE|TEE")
+HINT = re.compile(r"(?i:ultraso|sono|echo.{0,2}[cgi]|doppler|[bm].{0,2}mode)|US|TTE|TEE")
 """Stands in every caption that a term can be found in; quick to look for in a million others."""
 
 

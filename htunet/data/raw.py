@@ -106,7 +106,7 @@ def read_raw(paths: DatasetPaths) -> RawDataset:
     The cases are those of ``cases.csv``; where nnU-Net's users made the folder and there is none, the image files.
     """
     if paths.captions_json.exists() and not paths.dataset_json.exists():
-        raise HtunetError(f"{paths.name} holds images with captions, no masks or classes: nothing to segment or classify.")
+        raise HtunetError(f"{paths.name} holds images with captions, no masks or classes. Name another data set.")
     content = read_object(paths.dataset_json)
     if "htunet" in content:
         return RawDataset(

@@ -14,7 +14,7 @@ SLOW = ("&amp;" * 100_000, "&" + "amp;" * 100_000, "<" + " " * 200_000, "(" * 20
     [
         ("  a mass\n\n\tof the  breast ", "a mass of the breast"),
         ("\u2022 one\n\u2022 two", "one two"),
-        ("\u201cfilm\u201d #2, the patient\u2019s 3\u20135 mm \u2265 2", '"film" 2, the patient\'s 3-5 mm \u2265 2'),
+        ("\u201cfilm\u201d # 2, the patient\u2019s 3\u20135 mm \u2265 2", '"film" 2, the patient\'s 3-5 mm \u2265 2'),
         ("arrows (\u2605) and (*) . End", "arrows and. End"),
         ("p &lt; 0.05 &amp; r&gt;0.9", "p < 0.05 & r>0.9"),
         ("<i>in vivo</i> H<sub>2</sub>O &lt;br/&gt; <a href='x'>link</a>", "in vivo H 2 O link"),
@@ -29,7 +29,7 @@ SLOW = ("&amp;" * 100_000, "&" + "amp;" * 100_000, "<" + " " * 200_000, "(" * 20
         ("双侧\n 乳腺\uff0c边界清\u3002 \u2605", "双侧乳腺,边界清。"),
         ("左乳 2 点见结节", "左乳 2 点见结节"),
         ("emoji \U0001f600 and box \u2588", "emoji and box"),
-        ("(#56) about ~2 cm", "(56) about ~2 cm"),
+        ("(# 56) about ~2 cm", "(56) about ~2 cm"),
         ("see\\_this_one {x} | $5 ^2 `q`", "see this one x 5 2 q"),
         ("\u2605\u2605", ""),
     ],
