@@ -11,6 +11,10 @@ from htunet.models.adapters.by_hand import convolve_each, project_down
 EPS = 1e-5
 
 
+def weights() -> tuple[Tensor, Tensor, Tensor]:
+    return pictures(8, 64, seed=1), pictures(8, 64, seed=2), pictures(8, seed=3)
+
+
 def drawn(*shape: int, seed: int = 0) -> Tensor:
     return pictures(*shape, seed=seed).double().requires_grad_()
 
@@ -21,15 +25,19 @@ def plain_down(tokens: Tensor, normed: Tensor, raw: Tensor, bias: Tensor) -> Ten
 
 def test_the_way_down_equals_the_formula_and_its_gradient_the_numerical_one() -> None:
     arguments = (drawn(2, 3, 7), drawn(4, 7, seed=1), drawn(4, 7, seed=2), drawn(4, seed=3))
-    torch.testing.assert_close(project_down(*arguments, EPS), plain_down(*arguments))
-    assert torch.autograd.gradcheck(lambda *a: project_down(*a, EPS), arguments)
+
+    def down(tokens: Tensor, normed: Tensor, raw: Tensor, bias: Tensor) -> Tensor:
+        return project_down(tokens, normed, raw, bias, EPS)
+
+    torch.testing.assert_close(down(*arguments), plain_down(*arguments))
+    assert torch.autograd.gradcheck(down, arguments)
 
 
 @pytest.mark.parametrize("offset", [0.0, 30.0, -300.0])
 def test_a_large_mean_of_the_tokens_costs_no_precision_beyond_that_of_fp32(offset: float) -> None:
-    arguments = [pictures(2, 50, 64) + offset, *(pictures(8, 64, seed=seed) for seed in (1, 2)), pictures(8, seed=3)]
-    exact = plain_down(*(one.double() for one in arguments))
-    error = (project_down(*arguments, EPS) - exact).abs().max()
+    tokens, (normed, raw, bias) = pictures(2, 50, 64) + offset, weights()
+    exact = plain_down(*(one.double() for one in (tokens, normed, raw, bias)))
+    error = (project_down(tokens, normed, raw, bias, EPS) - exact).abs().max()
     assert error < 1e-6 * exact.abs().max() + 2e-5 * max(1.0, abs(offset))
 
 
@@ -50,16 +58,13 @@ def test_each_map_is_convolved_with_its_own_kernel(grid_hw: tuple[int, int], sid
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
 def test_under_autocast_products_are_in_bf16_and_gradients_close_to_fp32s(kind: torch.dtype) -> None:
     """Tokens may arrive in either type: the embedding gives bf16, the residual stream fp32."""
-    arguments = [pictures(2, 30, 64), *(pictures(8, 64, seed=seed) for seed in (1, 2)), pictures(8, seed=3)]
     gradients = []
     for enabled in (False, True):
-        leaves = [one.clone().requires_grad_() for one in arguments]
+        tokens, normed, raw, bias = (one.clone().requires_grad_() for one in (pictures(2, 30, 64), *weights()))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found = project_down(leaves[0].to(kind) if enabled else leaves[0], *leaves[1:], EPS)
-            maps = convolve_each(
-                found.flatten(0, 1)[:, None], leaves[1][:1, :3].expand(60, 3)[:, None, :].repeat(1, 3, 1)
-            )
+            found = project_down(tokens.to(kind) if enabled else tokens, normed, raw, bias, EPS)
+            maps = convolve_each(found.flatten(0, 1)[:, None], normed[:1, :3].expand(60, 3)[:, None].repeat(1, 3, 1))
         assert maps.dtype == (torch.bfloat16 if enabled else torch.float32)
-        maps.float().square().sum().backward()
-        gradients.append(torch.cat([leaf.grad.flatten() for leaf in leaves if leaf.grad is not None]))
-    assert F.cosine_similarity(*gradients, dim=0) > 0.999
+        sources = (tokens, normed, raw, bias)
+        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(maps.float().square().sum(), sources)]))
+    assert F.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.999
