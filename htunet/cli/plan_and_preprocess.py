@@ -14,6 +14,7 @@ from htunet.paths import DatasetPaths, find_dataset, find_runs
 if TYPE_CHECKING:
     from htunet.data.raw import RawDataset
     from htunet.data.split_files import SettledSplits
+    from htunet.data.splits import Leak
     from htunet.planning.fingerprint import Fingerprint
     from htunet.planning.planner import Planned
     from htunet.planning.plans import Plan
@@ -72,10 +73,10 @@ def _prepare(paths: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.preprocessing.preprocess import preprocess
 
     raw = _read(paths)
-    fingerprint = _fingerprint(raw, options)
+    fingerprint, pictures = _fingerprint(raw, options)
     before = load_plans(paths.plans_json) if paths.plans_json.exists() else {}
     chosen = _known_plans(options.plans or DEFAULT_PLANS, before)
-    settled = _split(raw, options)
+    settled = _split(raw, options, pictures)
     hardware = find_hardware(options.memory_gb)
     planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
     for name in chosen:
@@ -112,8 +113,9 @@ def _workers(raw: "RawDataset", options: argparse.Namespace) -> int:
     return suitable_workers(len(raw.cases), options.workers)
 
 
-def _verify(raw: "RawDataset", options: argparse.Namespace) -> None:
-    from htunet.data.verification import ERROR, raise_for_errors, verify
+def _verify(raw: "RawDataset", options: argparse.Namespace) -> list[list[str]]:
+    """Print what is wrong; returns the ids of the cases that show the same picture."""
+    from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
 
     problems = verify(raw, workers=_workers(raw, options), progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
@@ -125,10 +127,11 @@ def _verify(raw: "RawDataset", options: argparse.Namespace) -> None:
         if len(messages) > SHOWN:
             _warn(f"... and {len(messages) - SHOWN} more of this kind.")
     raise_for_errors(raw.paths.name, problems)
+    return same_pictures(raw, problems)
 
 
-def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "Fingerprint":
-    """The numbers of the data set; verified and measured again only when a file has changed."""
+def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "tuple[Fingerprint, list[list[str]]]":
+    """The numbers of the data set, and same pictures; verified and measured again only when a file has changed."""
     from htunet.planning.fingerprint import load_fingerprint, raw_content_hash, save_fingerprint, take_fingerprint
 
     path = raw.paths.fingerprint_json
@@ -137,12 +140,12 @@ def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "Fingerprint
     if found is not None and found.raw_sha256 == content:
         _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify_only checks it again)")
         _say("fingerprint", f"{path} ({_sizes(found)})")
-        return found
-    _verify(raw, options)
+        return found, []
+    pictures = _verify(raw, options)
     taken = take_fingerprint(raw, content, workers=_workers(raw, options), progress="fingerprint")
     save_fingerprint(path, taken)
     _say("fingerprint", f"{path} ({_sizes(taken)})")
-    return taken
+    return taken, pictures
 
 
 def _sizes(fingerprint: "Fingerprint") -> str:
@@ -152,9 +155,9 @@ def _sizes(fingerprint: "Fingerprint") -> str:
     )
 
 
-def _split(raw: "RawDataset", options: argparse.Namespace) -> "SettledSplits":
+def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[str]]) -> "SettledSplits":
     from htunet.data.split_files import REPLACED, settle_splits
-    from htunet.data.splits import find_leaks
+    from htunet.data.splits import find_leaks, find_torn_pictures
 
     settled = settle_splits(raw, options.split_by)
     splits = settled.splits
@@ -177,8 +180,19 @@ def _split(raw: "RawDataset", options: argparse.Namespace) -> "SettledSplits":
             f"its test figures are too good. --split-by group keeps groups together."
         )
     for leak in leaks[:SHOWN]:
-        _warn(f"  {leak.group}: " + "; ".join(f"{part}: {_some(ids)}" for part, ids in leak.members.items()))
+        _warn(f"  {leak.group}: {_places(leak)}")
+    told = {leak.group for leak in leaks}
+    group_of = {case.id: case.group for case in raw.cases}
+    torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in told]
+    if torn:
+        _warn(f"{_count(len(torn), 'picture')} in more than one part of fold 0, whose cases have no group in common.")
+    for leak in torn[:SHOWN]:
+        _warn(f"  {_places(leak)}")
     return settled
+
+
+def _places(leak: "Leak") -> str:
+    return "; ".join(f"{part}: {_some(ids)}" for part, ids in leak.members.items())
 
 
 def _known_plans(asked: Sequence[str], existing: "dict[str, Plan]") -> list[str]:

@@ -100,6 +100,20 @@ def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list
     return sorted(leaks, key=lambda leak: (-sum(map(len, leak.members.values())), leak.group))
 
 
+def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
+    """The same picture (a list of ids) in more than one part of ``fold``, whatever the groups say."""
+    part_of = {case: part for part in PARTS for case in fold[part]}
+    leaks = []
+    for ids in pictures:
+        members: dict[str, list[str]] = defaultdict(list)
+        for case in sorted(ids):
+            if case in part_of:
+                members[part_of[case]].append(case)
+        if len(members) > 1:
+            leaks.append(Leak(min(ids), {part: members[part] for part in PARTS if part in members}))
+    return leaks
+
+
 def _rule(name: str) -> Rule:
     if name not in RULES:
         known = ", ".join([*RULES, TEST_ONLY])

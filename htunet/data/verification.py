@@ -16,6 +16,7 @@ from htunet.errors import HtunetError
 from htunet.parallel import parallel_map
 
 ERROR, WARNING = "error", "warning"
+DUPLICATES = ("exact_duplicates", "near_duplicates")
 FOLDERS = (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())
 
 
@@ -48,6 +49,12 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
         *_duplicate_problems(raw, [result.signature for result in checked]),
     ]
     return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
+
+
+def same_pictures(raw: RawDataset, problems: Sequence[Problem]) -> list[list[str]]:
+    """The ids of the cases that show the same picture, a list for each picture, out of what ``verify`` found."""
+    id_of = {str(raw.image_path(case).relative_to(raw.paths.raw)): case.id for case in raw.cases}
+    return [[id_of[name] for name in problem.files] for problem in problems if problem.kind in DUPLICATES]
 
 
 def raise_for_errors(name: str, problems: Sequence[Problem]) -> None:
@@ -169,13 +176,15 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
         return str(raw.image_path(known[position][0]).relative_to(raw.paths.raw))
 
     for kind, words, chosen in (
-        ("exact_duplicates", "hold the same pixels", [pair for pair in pairs if pair.exact]),
-        ("near_duplicates", "show nearly the same picture", [pair for pair in pairs if not pair.exact]),
+        (DUPLICATES[0], "hold the same pixels", [pair for pair in pairs if pair.exact]),
+        (DUPLICATES[1], "show nearly the same picture", [pair for pair in pairs if not pair.exact]),
     ):
         for positions in cluster(len(known), chosen):
             files = tuple(name_of(position) for position in positions)
-            parts = {known[position][0].part for position in positions}
-            advice = "they lie in both parts, so the test part is not independent" if len(parts) > 1 else SPLIT_ADVICE
+            cases = [known[position][0] for position in positions]
+            advice = SPLIT_ADVICE if _share_a_group(cases) else GROUP_ADVICE
+            if len({case.part for case in cases}) > 1:
+                advice = "they lie in both parts, so the test part is not independent"
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
     for pair in pairs:
         classes = [known[position][0].class_name for position in (pair.first, pair.second)]
@@ -186,4 +195,9 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
             yield Problem("contradicting_classes", WARNING, files, text)
 
 
+def _share_a_group(cases: Sequence[Case]) -> bool:
+    return bool(cases[0].group) and len({case.group for case in cases}) == 1
+
+
 SPLIT_ADVICE = "--split-by group keeps them on one side of a split"
+GROUP_ADVICE = "give them one group in cases.csv, so that --split-by group keeps them on one side of a split"

@@ -76,6 +76,22 @@ def test_leaking_groups_are_warned_of_and_held_together_on_demand(tiny: DatasetP
     assert "by group" in capsys.readouterr().out
 
 
+def test_the_same_picture_in_two_parts_is_named_even_without_groups(home: Path, capsys: Output) -> None:
+    paths = build_raw(30, sizes=((40, 50),))
+    ids = [f"case_{index:04d}" for index in range(30)]
+    train, test = ids[:24], ids[27:]
+    save_splits(paths.splits_json, [{"train": train, "val": ids[24:27], "test": test}])
+    for copy, original in (("case_0028", "case_0003"), ("case_0005", "case_0004")):
+        images = paths.raw / "imagesTr"
+        (images / f"{copy}_0000.png").write_bytes((images / f"{original}_0000.png").read_bytes())
+    assert run("--plan", "paper") == 0
+    out = capsys.readouterr().out
+    assert "give them one group in cases.csv" in out
+    assert "1 picture in more than one part of fold 0" in out
+    assert "train: case_0003; test: case_0028" in out
+    assert "train: case_0004" not in out
+
+
 def test_a_replaced_split_stays_beside_the_new_one_and_runs_that_used_it_are_counted(
     tiny: DatasetPaths, capsys: Output
 ) -> None:

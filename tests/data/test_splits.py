@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from htunet.data.raw import TEST, Case
-from htunet.data.splits import PARTS, RULES, find_leaks, make_splits, part_sizes
+from htunet.data.splits import PARTS, RULES, find_leaks, find_torn_pictures, make_splits, part_sizes
 from htunet.errors import HtunetError, UsageError
 
 
@@ -155,3 +155,9 @@ def test_unknown_words_are_refused() -> None:
         make_splits(cases_of(30), "7:3")
     with pytest.raises(UsageError, match="patient"):
         make_splits(cases_of(30), "8:1:1", "patient")
+
+
+def test_a_picture_in_two_parts_is_found_and_one_in_one_part_or_in_none_is_not() -> None:
+    fold = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
+    (torn,) = find_torn_pictures([["d", "b", "a"], ["a", "b"], ["c", "unknown"]], fold)
+    assert (torn.group, torn.members) == ("a", {"train": ["a", "b"], "test": ["d"]})

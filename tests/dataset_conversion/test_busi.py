@@ -235,3 +235,12 @@ def test_the_real_sample_with_fitted_masks_is_whole(home: Path, samples: Path) -
     assert report.fitted == ("benign_0004",)
     assert report.merged == {"benign_0004": 2, "benign_0025": 2}
     assert all(problem.severity == WARNING for problem in verify(read_raw(BUSI)))
+
+
+def test_the_raw_folder_of_busi_tells_its_contradictions_and_copies_again(built: BuiltBusi) -> None:
+    converted(built)
+    problems = verify(read_raw(BUSI))
+    named = {problem.kind: problem.files for problem in problems}
+    assert named["contradicting_classes"] == tuple(f"imagesTr/{case}_0000.png" for case in built.two_classes)
+    assert named["near_duplicates"] == tuple(f"imagesTr/{case}_0000.png" for case in built.near_copy)
+    assert {problem.severity for problem in problems} == {"warning"}
