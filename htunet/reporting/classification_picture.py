@@ -52,7 +52,7 @@ def _draw_precision_recall(axes: "Axes", summary: ClassSummary, points: dict[str
     for index, (name, curve) in enumerate(points.items()):
         share = truth.count(name) / len(truth)
         axes.axhline(share, **CHANCE)
-        axes.step(curve["recall"], curve["precision"], where="pre", label=name, linewidth=2, color=f"C{index}")
+        axes.step(curve["recall"], curve["precision"], where="post", label=name, linewidth=2, color=f"C{index}")
     for label, marker, figures in _operating_points(summary):
         axes.plot(figures["recall"], figures["precision"], marker, color="black", label=label, markersize=8)
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
@@ -109,7 +109,7 @@ def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
         )
     axes.set(xlabel="highest probability", ylabel="share decided rightly", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("Reliability; larger dots hold more cases", fontsize=10)
-    legend = axes.legend(loc="upper left", fontsize=9)
+    legend = axes.legend(loc="lower right", fontsize=9)
     for handle in legend.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([40])
