@@ -9,7 +9,7 @@ from torch import Tensor
 
 from htunet.models import checkpoint
 from htunet.models.backbones.base import InputStatistics
-from htunet.models.build import build_network, method_names, tasks_of
+from htunet.models.build import build_network, has_frozen_part, method_names, tasks_of
 from htunet.models.network import Network, Normalisation
 from htunet.models.precision import keep_frozen_in_bf16
 
@@ -142,7 +142,7 @@ def test_normalisation_is_of_values_between_0_and_1_and_makes_gray_three_channel
     assert not normalise.state_dict()
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS if method.startswith("CLIP")])
+@pytest.mark.parametrize("method", [method for method in METHODS if has_frozen_part(method)])
 def test_converting_frozen_weights_once_equals_converting_them_in_each_step(method: str) -> None:
     network = built(method)
     for number, (_, module) in enumerate(network.trainable_modules()):
