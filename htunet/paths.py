@@ -6,8 +6,9 @@ Data flow: raw -> preprocessed (fingerprint, plans, splits, arrays) -> results (
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from htunet.errors import UsageError, did_you_mean
 
@@ -25,6 +26,8 @@ TASK_OF_TRAINER = {
 }
 """What is learnt, by the name of the trainer that a run's folder begins with."""
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
+RATIO, TRAINED_ON = "ratio_", "trained_on_"
+"""What a run's folder says after the method, each after two underscores: few-shot, or a training on other data."""
 
 
 def root(variable: str) -> Path:
@@ -103,6 +106,10 @@ class DatasetPaths:
         """How ``splits_final.json`` was made, to tell it from one that the user wrote."""
         return self.preprocessed / "splits_made.json"
 
+    def few_shot_json(self, fold: int, seed: int) -> Path:
+        """The order in which the training images of a fold are taken when only some of them are."""
+        return self.preprocessed / "few_shot" / f"fold_{fold}_seed_{seed}.json"
+
     def plan_folder(self, plan: str) -> Path:
         """Arrays of one plan: ``images.npy``, ``masks.npy``, ``cases.csv``."""
         return self.preprocessed / plan
@@ -114,7 +121,11 @@ class DatasetPaths:
 
 @dataclass(frozen=True)
 class RunPaths:
-    """Where the files of one training run are; the folders spell the run's identity."""
+    """Where the files of one training run are; the folders spell the run's identity.
+
+    Where another data set's images are predicted with the run, that one is ``dataset``, and its results folder holds
+    the predictions and figures; weights are only in ``source``.
+    """
 
     dataset: DatasetPaths
     trainer: str
@@ -122,11 +133,24 @@ class RunPaths:
     method: str
     fold: int
     seed: int
+    ratio: float | None = None
+    """Share of the training images that the run learns from; None: all."""
+    trained_on: str | None = None
+    """Full name of the data set that the run was trained on, where it is not ``dataset``."""
 
     @property
     def folder(self) -> Path:
-        group = f"{self.trainer}__{self.plan}__{self.method}"
+        ratio = [] if self.ratio is None else [f"{RATIO}{self.ratio!r}"]
+        trained_on = [] if self.trained_on is None else [f"{TRAINED_ON}{self.trained_on}"]
+        group = "__".join([self.trainer, self.plan, self.method, *ratio, *trained_on])
         return self.dataset.results / group / f"fold_{self.fold}" / f"seed_{self.seed}"
+
+    @property
+    def source(self) -> "RunPaths":
+        """The run that was trained: itself, or that of the other data set."""
+        if self.trained_on is None:
+            return self
+        return replace(self, dataset=DatasetPaths(self.trained_on), trained_on=None)
 
     @property
     def settings_json(self) -> Path:
@@ -203,13 +227,18 @@ class RunPaths:
     def label(self) -> str:
         """How messages name the run: ``BUSI CLIP_HT fold0 seed1 (plan paper)``; another task than ``seg`` is said."""
         task = "" if self.task == "seg" else f", task {self.task}"
-        return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} (plan {self.plan}{task})"
+        ratio = "" if self.ratio is None else f", ratio {self.ratio!r}"
+        other = "" if self.trained_on is None else f", trained on {self.source.dataset.short_name}"
+        about = f"plan {self.plan}{task}{ratio}{other}"
+        return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} ({about})"
 
     @property
     def training_command(self) -> str:
         """What trains, or continues, the run, as a user types it; the rest of the settings as they were."""
-        parts = ["htunet_train", self.dataset.short_name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
-        return " ".join([*parts, *([f"--task {self.task}"] if self.task != "seg" else [])])
+        name = self.source.dataset.short_name
+        parts = ["htunet_train", name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
+        parts += [f"--task {self.task}"] * (self.task != "seg") + [f"--ratio {self.ratio!r}"] * (self.ratio is not None)
+        return " ".join(parts)
 
 
 def all_datasets() -> list[str]:
@@ -241,5 +270,13 @@ def find_runs(dataset: DatasetPaths | None = None) -> Iterator[RunPaths]:
     pattern = "*__*__*/fold_*/seed_*/settings.json"
     for path in sorted(base.glob(f"{dataset.name if dataset else 'Dataset*'}/{pattern}")):
         seed, fold, group, name = (path.parents[i].name for i in range(4))
-        trainer, plan, method = group.split("__")
-        yield RunPaths(DatasetPaths(name), trainer, plan, method, int(fold[5:]), int(seed[5:]))
+        trainer, plan, method, more = _group_parts(group)
+        yield RunPaths(DatasetPaths(name), trainer, plan, method, int(fold[5:]), int(seed[5:]), **more)
+
+
+def _group_parts(group: str) -> tuple[str, str, str, dict[str, Any]]:
+    """Trainer, plan, method and the other fields of ``RunPaths`` that a group folder's name spells."""
+    group, _, trained_on = group.partition(f"__{TRAINED_ON}")  # a data set's name may hold two underscores
+    trainer, plan, method, *more = group.split("__")
+    ratios = [float(part.removeprefix(RATIO)) for part in more if part.startswith(RATIO)]
+    return trainer, plan, method, {"ratio": ratios[0] if ratios else None, "trained_on": trained_on or None}
