@@ -91,7 +91,7 @@ def convert_captions(
         differences=tuple(differences(facts, reading.found)),
         duplicates=(),
         contradictions=(),
-        notes=tuple(reading.notes),
+        notes=tuple(info.notes),
         captions=info,
     )
 
@@ -197,7 +197,7 @@ def _info(facts: Facts, name: str, reading: Reading, drops: Mapping[str, int]) -
         published=facts.published,
         found=dict(reading.found),
         drops=dict(sorted(drops.items(), key=lambda item: (-item[1], item[0]))),
-        notes=list(reading.notes),
+        notes=[printable(note) for note in reading.notes],
     )
 
 

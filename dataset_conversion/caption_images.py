@@ -1,7 +1,9 @@
 """The image files that texts name: found by name in folders and zips, and stored small enough for a network's input."""
 
+import errno
 import shutil
 import stat
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -109,7 +111,11 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
     try:
         with archive.open(member) as packed, path.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error):
+        path.write_bytes(b"")
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a place before the file's start; all else is about the disk
+            raise
         path.write_bytes(b"")
 
 

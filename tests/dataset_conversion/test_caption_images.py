@@ -72,7 +72,12 @@ def test_a_broken_member_is_unreadable_and_a_broken_zip_an_error(tmp_path: Path)
     with find_images(tmp_path, {"one.png", "two.png"}) as found:
         sizes = {name: getattr(found.pick(name), "path", Path()).stat().st_size for name in ("one.png", "two.png")}
     assert sizes == {"one.png": 0, "two.png": 14}
-    path.write_bytes(path.read_bytes()[:60])
+    whole = path.read_bytes()
+    # the members' places now lie before the file's start
+    path.write_bytes(whole[: whole.index(b"content 0f one")] + whole[whole.index(b"PK\x01\x02") :])
+    with find_images(tmp_path, {"one.png", "two.png"}) as found:
+        assert getattr(found.pick("one.png"), "path", Path()).stat().st_size == 0
+    path.write_bytes(whole[:60])
     with pytest.raises(HtunetError, match=r"images\.zip cannot be unpacked"), find_images(tmp_path, {"one.png"}):
         pass
 

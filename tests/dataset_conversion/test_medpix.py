@@ -62,13 +62,16 @@ def test_malformed_records_are_named_by_their_entry(home: Path) -> None:
     records[3]["image"] = ["a"]
     records[4]["U_id"] = {"a": "\ud800"}
     records[5]["U_id"] = "\ud800"
+    records[6]["image"] = "\ud800"
     path.write_text(json.dumps(records), encoding="utf-8")
-    convert("MedPix", built.folder, Options())
+    notes = convert("MedPix", built.folder, Options()).notes
+    assert any("or none, for 4 images: " in note and "\\ud800" in note for note in notes)
     assert {one.source: one.reason.split(":")[0] for one in read_left_out(MEDPIX)} == {
         "Descriptions.json, entry 0": "malformed record",
         "Descriptions.json, entry 1": "malformed record",
         "Descriptions.json, entry 2: MPX1000_synpic40002": "no caption",
         "Descriptions.json, entry 3": "malformed record",
+        "Descriptions.json, entry 6: \\ud800.png": "no image file",
     }
     assert [pair.group for pair in read_captions(MEDPIX).pairs[:2]] == ["", "\\ud800"]
 
