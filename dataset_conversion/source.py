@@ -2,27 +2,17 @@
 
 import os
 import re
-import shutil
-import stat
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from tqdm import tqdm
-
+from htunet.archives import unpack
 from htunet.errors import HtunetError, UsageError
 
 JUNK_FOLDER = "__MACOSX"
-MAX_BYTES = 64 * 2**30
-"""Unpacked; the largest of the data sets that htunet knows is far below it."""
-MAX_RATIO = 100
-"""Unpacked to packed. Images hardly shrink in a zip, tables and texts by about 10."""
-HARMLESS_BYTES = 64 * 2**20
-"""Below this the ratio does not matter: one black image may shrink a thousandfold."""
 NESTED_ZIPS = 2
 
 
@@ -110,60 +100,3 @@ def _unpacked(path: Path, stack: ExitStack) -> Path:
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_")))
     unpack(path, folder)
     return folder
-
-
-def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
-    """Unpack a zip into ``folder``; raises HtunetError for a broken or an unsafe one before it writes anything.
-
-    Unsafe: absolute names, ``..``, links and devices, a password, more than ``max_bytes`` in all, or more than
-    100 times the size of the zip.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_members(path, members)
-            _check_size(path, folder, sum(member.file_size for member in members), max_bytes)
-            for member in tqdm(members, desc=f"unpack {path.name}", unit="file", disable=None):
-                target = folder / _safe_name(member.filename)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # reads at most the declared size, so that the checked total is also the written one
-                with archive.open(member) as packed, target.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
-
-
-def _safe_name(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    for member in members:
-        name = _safe_name(member.filename)
-        if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename):
-            raise HtunetError(f"The zip {path} is refused: its file {member.filename!r} would lie outside the folder.")
-        kind = stat.S_IFMT(member.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):
-            raise HtunetError(f"The zip {path} is refused: {member.filename!r} is a link or a device, not a file.")
-        if member.flag_bits & 1:
-            raise HtunetError(f"The zip {path} has a password. Unpack it yourself and name the folder.")
-
-
-def _check_size(path: Path, folder: Path, total: int, max_bytes: int) -> None:
-    packed, free = path.stat().st_size, shutil.disk_usage(folder).free
-    if total > max_bytes:
-        raise HtunetError(f"The zip {path} is refused: it claims {_gb(total)}, at most {_gb(max_bytes)} are unpacked.")
-    if total > HARMLESS_BYTES and total > MAX_RATIO * packed:
-        raise HtunetError(
-            f"The zip {path} is refused: it claims {total // max(packed, 1)} times its own size; data sets of images "
-            f"stay below {MAX_RATIO}. Unpack it yourself if you trust it, and name the folder."
-        )
-    if total > free:
-        raise HtunetError(
-            f"The zip {path} needs {_gb(total)} in {folder.parent}, where {_gb(free)} are free. "
-            "Point TMPDIR at a larger disk, or unpack it yourself and name the folder."
-        )
-
-
-def _gb(size: int) -> str:
-    return f"{size / 1e9:.1f} GB"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOUNDATION = {"errors", "files", "paths", "registry", "settings", "records", "reproducibility", "parallel"}
+FOUNDATION = {"archives", "errors", "files", "paths", "registry", "settings", "records", "reproducibility", "parallel"}
 MAY_IMPORT = {
     "data": {"data"},
     "models": {"models"},
