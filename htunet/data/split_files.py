@@ -12,6 +12,7 @@ from htunet.data.raw import Case, RawDataset
 from htunet.data.splits import PARTS, SEED, Fold, Splits, make_splits
 from htunet.errors import HtunetError
 from htunet.files import read_json, read_object, write_json
+from htunet.paths import DatasetPaths
 
 FORMAT = 1
 RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "left_out")
@@ -57,6 +58,12 @@ def load_splits(path: Path) -> list[Fold]:
 def training_digest(fold: Fold) -> str:
     """SHA-256 over the training and validation ids in their order: what a run has seen of a fold."""
     return _digest([fold["train"], fold["val"]])
+
+
+def is_split_by_group(paths: DatasetPaths) -> bool:
+    """Whether the data set's split keeps groups together; False for one that the user wrote."""
+    record = _read_record(paths.splits_made_json)
+    return record is not None and record["split_by"] == "group"
 
 
 def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits:

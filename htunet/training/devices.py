@@ -1,0 +1,99 @@
+"""Where a run computes: one device, several of this machine, or what torchrun or srun give it on many machines."""
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from htunet.errors import UsageError
+from htunet.models.precision import FABRIC_PRECISION, resolve_precision
+
+TIMEOUT = timedelta(minutes=10)
+"""How long a process waits for the others before it gives up; saving and the longest step take far less."""
+WATCH_SECONDS = 2.0
+LAUNCHERS = {
+    "torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
+    "srun": ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
+}
+"""Environment variables: what tells that the launcher started this process, the number of all, of this machine's."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many processes a run has."""
+
+    per_machine: int
+    machines: int
+    launcher: str = ""
+    """What started them: ``torchrun`` or ``srun``; empty where the first process starts the others."""
+
+
+def places(devices: int) -> Places:
+    """The processes of a run with ``--devices``; those that a launcher has started are all used.
+
+    Raises UsageError when the launcher and ``--devices`` say different things.
+    """
+    for name, (mark, all_of_them, of_a_machine) in LAUNCHERS.items():
+        total = int(os.environ.get(all_of_them, "1"))
+        if mark not in os.environ or total == 1:
+            continue
+        if of_a_machine not in os.environ:
+            raise UsageError(f"{name} has not set {of_a_machine}: start it with --ntasks-per-node.")
+        per_machine = int(os.environ[of_a_machine])
+        if total % per_machine:
+            raise UsageError(
+                f"{name} started {total} processes, {per_machine} on this machine: every machine needs equally many."
+            )
+        if devices not in (1, per_machine):
+            raise UsageError(
+                f"--devices {devices}: {name} started {per_machine} processes on this machine. Leave --devices out."
+            )
+        return Places(per_machine, total // per_machine, name)
+    return Places(devices, 1)
+
+
+def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
+    """Start the other processes, where there are several, and meet them.
+
+    ``device`` is auto, cpu or cuda; ``precision`` auto, bf16 or fp32. Raises UsageError for devices that are not there.
+    A process whose starter has died ends itself, and one that the others wait for in vain ends the run.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    place = places(devices)
+    if kind == "cuda" and place.per_machine > torch.cuda.device_count():
+        raise UsageError(f"--devices {place.per_machine}: this machine has {torch.cuda.device_count()}.")
+    numbers = FABRIC_PRECISION[resolve_precision(precision, kind)]
+    if place == Places(1, 1):
+        fabric = Fabric(accelerator=kind, devices=1, precision=numbers)  # type: ignore[arg-type]
+    else:
+        if place.launcher or os.environ.get("LOCAL_RANK", "0") != "0":
+            end_with(os.getppid())
+        # the adapters of the blocks that a task does not need get no gradient
+        strategy = DDPStrategy(find_unused_parameters=True, timeout=TIMEOUT)
+        fabric = Fabric(
+            accelerator=kind,
+            devices=place.per_machine,
+            num_nodes=place.machines,
+            strategy=strategy,
+            precision=numbers,  # type: ignore[arg-type]
+        )
+    fabric.launch()
+    return fabric
+
+
+def end_with(starter: int) -> None:
+    """End this process when the one that started it has gone: nobody else could, while it waits for the dead one."""
+
+    def watch() -> None:
+        while os.getppid() == starter:
+            time.sleep(WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-starter").start()
