@@ -146,7 +146,7 @@ def draw(image: CocoImage) -> tuple[UInt8, bool]:
 def _decode(segmentation: object, size: tuple[int, int]) -> Mask:
     if isinstance(segmentation, Mapping):
         declared = segmentation.get("size")
-        if list(declared or []) != list(size):
+        if declared != list(size):
             raise HtunetError(f"its run lengths are for {_short(declared)}, the image is {list(size)} (height, width)")
         counts = segmentation.get("counts")
         return decode_runs(run_lengths(counts) if isinstance(counts, str) else counts, size)

@@ -140,11 +140,12 @@ def open_dicom(path: Path) -> MedicalFile:
             )
         spacing, remarks = _dicom_spacing(header)
         inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
+        eight_bits = int(header.get("BitsAllocated", 16)) <= 8 or int(header.get("SamplesPerPixel", 1)) == 3
     return MedicalFile(
         frames=frames,
         read=lambda: _dicom_frames(path),
         spacing_mm=spacing,
-        eight_bits=int(header.get("BitsAllocated", 16)) <= 8 or int(header.get("SamplesPerPixel", 1)) == 3,
+        eight_bits=eight_bits,
         inverted=inverted,
         remarks=(*remarks, *(["MONOCHROME1 inverted, so that high values are bright"] if inverted else [])),
     )
