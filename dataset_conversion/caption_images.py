@@ -1,12 +1,9 @@
 """The image files that texts name: found by name in folders and zips, and stored small enough for a network's input."""
 
-import errno
 import shutil
 import stat
-import struct
 import tempfile
 import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager
@@ -18,6 +15,7 @@ from PIL import Image, ImageChops
 from tqdm import tqdm
 
 from dataset_conversion.source import walk, zips_in
+from htunet.archives import BROKEN, OF_NAMES, open_zip
 from htunet.data.captions import Pair
 from htunet.data.image_io import as_gray, image_size, open_image, write_png
 from htunet.data.raw import LeftOut
@@ -92,18 +90,15 @@ def find_images(folder: Path, wanted: Set[str]) -> Iterator[FoundImages]:
 
 
 def _add_members(found: FoundImages, archive: Path, source: str, wanted: Set[str], target: Path) -> None:
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            members = [one for one in opened.infolist() if base_name(one.filename) in wanted and _is_plain(one)]
-            _check_space(archive, sum(one.file_size for one in members), target)
-            folder = Path(tempfile.mkdtemp(dir=target))
-            for number, member in enumerate(tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None)):
-                name = base_name(member.filename)
-                path = folder / f"{number}{Path(name).suffix.lower()}"
-                _unpack_member(opened, member, path)
-                found.add(name, FoundImage(f"{source}/{member.filename}", path))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise HtunetError(f"The zip {archive} cannot be unpacked ({error}). Download it again.") from None
+    with open_zip(archive) as opened:
+        members = [one for one in opened.infolist() if base_name(one.filename) in wanted and _is_plain(one)]
+        _check_space(archive, sum(one.file_size for one in members), target)
+        folder = Path(tempfile.mkdtemp(dir=target))
+        for number, member in enumerate(tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None)):
+            name = base_name(member.filename)
+            path = folder / f"{number}{Path(name).suffix.lower()}"
+            _unpack_member(opened, member, path)
+            found.add(name, FoundImage(f"{source}/{member.filename}", path))
 
 
 def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
@@ -111,10 +106,10 @@ def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path
     try:
         with archive.open(member) as packed, path.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, struct.error):
+    except BROKEN:
         path.write_bytes(b"")
     except OSError as error:
-        if error.errno != errno.EINVAL:  # a place before the file's start; all else is about the disk
+        if error.errno not in OF_NAMES:  # about the disk
             raise
         path.write_bytes(b"")
 

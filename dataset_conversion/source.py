@@ -3,13 +3,12 @@
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from htunet.archives import unpack
+from htunet.archives import open_zip, unpack
 from htunet.errors import HtunetError, UsageError
 
 JUNK_FOLDER = "__MACOSX"
@@ -37,7 +36,7 @@ def open_source(source: Path, layout: Layout) -> Iterator[Path]:
     """
     if not source.exists():
         raise UsageError(f"SOURCE {source} does not exist. Name the folder or the zip that you downloaded.")
-    if source.is_file() and not zipfile.is_zipfile(source):
+    if source.is_file() and _is_broken(source):
         raise UsageError(f"SOURCE {source} is neither a folder nor a readable zip. Download it again if it is cut off.")
     with ExitStack() as stack:
         yield _locate(source, layout, stack)
@@ -55,7 +54,7 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
         if found:
             return found[0]
         zips = [place for place in places if place.is_file()] + [path for folder in folders for path in zips_in(folder)]
-        broken += [path for path in zips if not zipfile.is_zipfile(path)]
+        broken += [path for path in zips if _is_broken(path)]
         wanted = [path for path in zips if path not in broken and _may_hold(path, layout)]
         places = [_unpacked(path, stack) for path in wanted]
     hint = f" These zips cannot be read, download them again: {_listed(broken)}." if broken else ""
@@ -90,9 +89,17 @@ def zips_in(folder: Path) -> list[Path]:
     ]
 
 
+def _is_broken(path: Path) -> bool:
+    try:
+        with open_zip(path):
+            return False
+    except HtunetError:
+        return True
+
+
 def _may_hold(path: Path, layout: Layout) -> bool:
     """Does the zip name files of the data set, or hold zips that may? Foreign zips are not unpacked."""
-    with zipfile.ZipFile(path) as archive:
+    with open_zip(path) as archive:
         return any(layout.member.search(name) or name.lower().endswith(".zip") for name in archive.namelist())
 
 

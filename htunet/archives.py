@@ -1,10 +1,15 @@
 """Zips from elsewhere, unpacked only when they are safe, and zips of ours."""
 
+import errno
+import lzma
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -17,6 +22,32 @@ MAX_RATIO = 100
 """Unpacked to packed. Images hardly shrink in a zip, tables and texts by about 10."""
 HARMLESS_BYTES = 64 * 2**20
 """Below this the ratio does not matter: one black image may shrink a thousandfold."""
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError),
+)
+"""What Python's zipfile raises over damaged bytes, unknown methods and passwords."""
+OF_NAMES = (None, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EILSEQ)
+"""OSErrors that a zip's places and names bring about; the others are the disk's."""
+
+
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip, to read; whatever its bytes or names do wrong, here or within the block, raises HtunetError.
+
+    An OSError of the disk itself (full, no permission) stays what it is.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except HtunetError:
+        raise
+    except BROKEN as error:
+        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
+    except OSError as error:
+        if error.errno not in OF_NAMES:
+            raise
+        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
@@ -25,19 +56,16 @@ def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
     Unsafe: absolute names, ``..``, links and devices, a password, more than ``max_bytes`` in all, or more than
     100 times the size of the zip.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = [member for member in archive.infolist() if not member.is_dir()]
-            _check_members(path, members)
-            _check_size(path, folder, sum(member.file_size for member in members), max_bytes)
-            for member in tqdm(members, desc=f"unpack {path.name}", unit="file", disable=None):
-                target = folder / _safe_name(member.filename)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                # reads at most the declared size, so that the checked total is also the written one
-                with archive.open(member) as packed, target.open("wb") as unpacked:
-                    shutil.copyfileobj(packed, unpacked)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
+    with open_zip(path) as archive:
+        members = [member for member in archive.infolist() if not member.filename.endswith("/")]
+        _check_members(path, members)
+        _check_size(path, folder, sum(member.file_size for member in members), max_bytes)
+        for member in tqdm(members, desc=f"unpack {path.name}", unit="file", disable=None):
+            target = folder / _safe_name(member.filename)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # reads at most the declared size, so that the checked total is also the written one
+            with archive.open(member) as packed, target.open("wb") as unpacked:
+                shutil.copyfileobj(packed, unpacked)
 
 
 def _safe_name(name: str) -> PurePosixPath:
@@ -74,3 +102,11 @@ def _check_size(path: Path, folder: Path, total: int, max_bytes: int) -> None:
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:.1f} GB"
+
+
+def pack(folder: Path, path: Path, name: str) -> None:
+    """Write a folder's files into a zip, in a folder called ``name``; not compressed, as weights do not shrink."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{name}/{file.relative_to(folder).as_posix()}")

@@ -1,7 +1,8 @@
 """Files that exist whole or not at all: a killed process, a full disk or a bad value leaves the old file as it was.
 
 Unfinished files and folders carry the prefix ``.part-`` beside their target; the next writer of the same target
-removes what a killed one left behind.
+removes what a killed one left behind. What has its final name is on the disk, not only on its way there: a file is
+waited for before it gets its name, the files of an unfinished folder all together before the folder gets its own.
 """
 
 import csv
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 from htunet.errors import HtunetError
 
 PART = ".part-"
+FOLDER_PART = f"{PART}new-"
 
 
 @contextmanager
@@ -27,8 +29,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{PART}{path.name}")
     try:
         yield part
-        with part.open("rb") as written:
-            os.fsync(written.fileno())
+        if not _is_unfinished(path.parent):
+            _wait_for_disk(part)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -39,7 +41,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces ``path`` on success and vanishes on any error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (path.with_name(f"{PART}{role}-{path.name}") for role in ("new", "old"))
+    part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (FOLDER_PART, f"{PART}old-"))
     if old.exists() and not path.exists():  # a process was killed between the two renames below
         old.rename(path)
     for leftover in (part, old):
@@ -47,6 +49,10 @@ def whole_folder(path: Path) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
+        if not _is_unfinished(path.parent):
+            for place, _, files in os.walk(part):
+                for name in files:
+                    _wait_for_disk(Path(place, name))
         if path.exists():
             path.rename(old)
         part.rename(path)
@@ -54,6 +60,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _is_unfinished(folder: Path) -> bool:
+    """Is ``folder`` inside one that ``whole_folder`` has yet to finish, and to wait for?"""
+    return any(place.name.startswith(FOLDER_PART) for place in (folder, *folder.parents))
+
+
+def _wait_for_disk(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 @contextmanager

@@ -75,8 +75,14 @@ def _let_any_name_be_printed() -> None:
 
 
 def _fail(program: str, message: str, code: int) -> int:
-    print(f"{program}: error: {message}", file=sys.stderr)
+    lines = [one_line(line) for line in message.split("\n")]
+    print(f"{program}: error: " + "\n".join(lines), file=sys.stderr)
     return code
+
+
+def one_line(text: str) -> str:
+    """``text`` with escapes for what a terminal obeys instead of printing it: names of files may hold anything."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def _explain(error: OSError) -> str:

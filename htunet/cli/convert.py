@@ -2,11 +2,11 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, one_line, run_command
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import UsageError
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")
     if own_options(options):
         report = convert_own_images(options)
-        print("\n".join(_describe(report, report.dataset.split("_", 1)[1])))
+        _print(_describe(report, report.dataset.split("_", 1)[1]))
         return
     if options.dataset is None:
         raise UsageError(
@@ -70,7 +70,11 @@ def _run(options: argparse.Namespace) -> None:
         **caption_options(options),
     )
     report = convert(options.dataset, options.source, choice)
-    print("\n".join(_describe(report, options.name or options.dataset)))
+    _print(_describe(report, options.name or options.dataset))
+
+
+def _print(lines: Iterable[str]) -> None:
+    print("\n".join(map(one_line, lines)))
 
 
 def _describe_facts(name: str, facts: "Facts") -> Iterator[str]:
