@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "table1", "weights", "demo")
 TRANSLATE = ["accelerate>=1.1"]
-TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", *TRANSLATE]
+TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", *TRANSLATE]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 
 
