@@ -9,11 +9,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
+
+if TYPE_CHECKING:
+    from htunet.reporting.table_kinds import TableKind
+    from htunet.reporting.tables import Row
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,6 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("method", nargs="?", help="such as CLIP_HT; default: all")
     parser.add_argument("--plan", help="only runs of this plan; default: all")
     parser.add_argument("--task", help="only runs of this task: seg, cls or seg+cls; default: all")
+    parser.add_argument(
+        "--trained-on", dest="trained_on", metavar="DATASET", help="test the runs of this other data set on DATASET"
+    )
+    parser.add_argument(
+        "--part", choices=("all", "test"), help="with --trained-on: all images (default), or the test part alone"
+    )
     parser.add_argument(
         "--policy",
         default="penalise",
@@ -42,7 +52,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     if options.output:
         raise UsageError("--output belongs to --prediction_folder and --reference_folder; runs keep their own results.")
-    runs = _finished_runs(options)
+    if options.part and not options.trained_on:
+        raise UsageError("--part belongs to --trained-on; runs are scored on the test part of their own data set.")
+    runs = _runs_on_other_data(options) if options.trained_on else _finished_runs(options)
     stale: list[RunPaths] = []
     done: list[RunPaths] = []
     failed: dict[RunPaths, str] = {}
@@ -106,6 +118,22 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
     return chosen
 
 
+def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
+    """The finished runs of --trained-on with the data set as what they are tested on."""
+    from htunet.experiments.across import check_before, run_on
+
+    if not options.dataset:
+        raise UsageError("--trained-on needs the data set to test on: htunet_evaluate LN-EXT --trained-on LN-INT.")
+    tested = find_dataset(options.dataset)
+    own = argparse.Namespace(**vars(options) | {"dataset": options.trained_on})
+    runs = [run_on(run, tested) for run in _finished_runs(own) if run.trained_on is None]
+    if not runs:
+        raise HtunetError(_no_runs(own, [], []))
+    for run in {run.task: run for run in runs}.values():
+        check_before(run, options.part or "all")
+    return runs
+
+
 def _all_stale(run: RunPaths) -> str:
     return (
         f"{run.dataset.splits_json} is not the split that these runs were trained on, so that its test part may hold "
@@ -138,7 +166,12 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     if trained_on_other_images(run):
         print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
         return False
-    if options.force or needs_prediction(run):
+    if options.trained_on:
+        from htunet.experiments.across import predict_if_needed
+
+        if predict_if_needed(run, options.part or "all", force=options.force):
+            print(f"Predicted: {run.label}", file=sys.stderr)
+    elif run.trained_on is None and (options.force or needs_prediction(run)):
         from htunet.inference.test_set import predict_test
 
         print(f"Predicting the test part: {run.label}", file=sys.stderr)
@@ -153,8 +186,26 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
         *(class_lines(found.classes) if found.classes else ()),
     ):
         print(line)
+    _tell_of_shared_images(run)
     print(f"  Pictures: {', '.join(pictures_of(run))}")
     return True
+
+
+def _tell_of_shared_images(run: RunPaths) -> None:
+    """Where another data set was tested: whether the run has seen some of its images in the training."""
+    if run.trained_on is None:
+        return
+    from htunet.experiments.across import shared_of
+
+    shared, own = shared_of(run), run.source.dataset.short_name
+    if shared is None:
+        print(f"  Not compared with the training images of {own}: its raw folder is not there.")
+    elif shared:
+        some = ", ".join(f"{case} = {', '.join(ids)}" for case, ids in list(shared.items())[:5])
+        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+        print(f"  LEAK: {len(shared)} test images are also training images of {own}: {some}{more}")
+    else:
+        print(f"  None of the test images is a training image of {own}.")
 
 
 def _report(runs: list[RunPaths], policy: str) -> None:
@@ -175,7 +226,19 @@ def _report(runs: list[RunPaths], policy: str) -> None:
         every = table_rows(everything.values(), [content for part in baselines.values() for content in part], kind)
         if every:
             written += write_tables(root("htunet_results") / "tables", every, kind)
+            written += _few_shot_results(root("htunet_results") / "tables", every, kind)
     print("\nWritten: " + ", ".join(map(str, written)))
+
+
+def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:
+    """The table and the picture of few-shot runs, where there are some."""
+    from htunet.reporting.few_shot import draw_few_shot, few_shot_rows
+    from htunet.reporting.table_formats import write_tables
+
+    picture = folder / f"few_shot_{kind.name}.png"
+    if not draw_few_shot(picture, rows, kind):
+        return []
+    return [*write_tables(folder, few_shot_rows(rows), kind, name=f"few_shot_{kind.name}"), picture]
 
 
 TestPart = tuple[DatasetPaths, str, int]
@@ -210,7 +273,7 @@ def _baselines(runs: list[RunPaths], policy: str) -> dict[TestPart, list[dict[st
     from htunet.evaluation.summary import summary_content
 
     tasks: dict[TestPart, set[str]] = {}
-    for run in runs:
+    for run in (run for run in runs if run.trained_on is None):
         tasks.setdefault(_test_part(run), set()).update(run.task.split("+"))
     found: dict[TestPart, list[dict[str, Any]]] = {}
     for part, learnt in tasks.items():

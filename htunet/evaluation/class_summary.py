@@ -24,7 +24,7 @@ from htunet.evaluation.classification import (
     decision_figures,
     ranking_figures,
 )
-from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.evaluate import split_part, test_cases
 from htunet.evaluation.statistics import Figure
 from htunet.paths import DatasetPaths, RunPaths
 
@@ -77,23 +77,33 @@ def evaluate_classes(run: RunPaths) -> ClassSummary:
 
     True classes and groups are those of the raw folder. Raises HtunetError when a file, a case or a class is missing.
     """
-    parts = {}
-    for part, path in (("test", run.classes_csv), ("val", run.val_classes_csv)):
+    source = run.source.dataset
+    parts = {
+        "test": (run.classes_csv, run.dataset, test_cases(run)),
+        "val": (run.val_classes_csv, source, split_part(source, run.fold, "val")),
+    }
+    known = {}
+    for part, (path, dataset, cases) in parts.items():
         found = read_class_probabilities(path)
-        if set(found.cases) != set(split_part(run.dataset, run.fold, part)):
+        if set(found.cases) != set(cases):
             raise HtunetError(
                 f"{path} does not hold the {part} part of fold {run.fold}. Predict it again: htunet_evaluate "
                 f"{run.dataset.short_name} {run.method} --force"
             )
-        parts[part] = with_known_classes(found, run.dataset)
-    test = parts["test"]
-    return summarise(test[0], test[1], parts["val"][0])
+        known[part] = with_known_classes(found, dataset, in_order=dataset == source)
+    test = known["test"]
+    return summarise(test[0], test[1], known["val"][0])
 
 
-def with_known_classes(found: ClassProbabilities, dataset: DatasetPaths) -> tuple[ClassProbabilities, list[str]]:
-    """The probabilities with the true classes of the raw folder, and the cases' groups."""
+def with_known_classes(
+    found: ClassProbabilities, dataset: DatasetPaths, *, in_order: bool = True
+) -> tuple[ClassProbabilities, list[str]]:
+    """The probabilities with the true classes of the raw folder, and the cases' groups.
+
+    ``in_order``: the classes have the run's names and order; another data set may number the same names otherwise.
+    """
     raw = read_raw(dataset)
-    if class_order(raw.info.classes) != found.classes:
+    if (class_order if in_order else set)(raw.info.classes) != (found.classes if in_order else set(found.classes)):
         raise HtunetError(
             f"The run tells {', '.join(found.classes)} apart, {dataset.dataset_json} has the classes "
             f"{', '.join(class_order(raw.info.classes)) or '(none)'}. Train again with --restart, or put them back."

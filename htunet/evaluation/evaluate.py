@@ -1,6 +1,6 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ def evaluate_run(run: RunPaths, policy: str = PENALISE) -> Summary:
     """
     check_policy(policy)
     raw = read_raw(run.dataset)
-    pairs = _run_pairs(run, raw, split_part(run.dataset, run.fold, "test"))
+    pairs = _run_pairs(run, raw, test_cases(run))
     labels = sorted(set(raw.info.labels.values()) - {0})
     return Summary(
         identity=run_identity(run) | {"labels": raw.info.labels},
@@ -95,6 +95,8 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         "plan": run.plan,
         "fold": run.fold,
         "seed": run.seed,
+        "ratio": run.ratio,
+        "trained_on": settings.get("trained_on"),
         **{name: settings[name] for name in SETTINGS},
         "epochs": finished.get("epochs"),
         "settings": settings,
@@ -112,6 +114,13 @@ def split_part(dataset: DatasetPaths, fold: int, part: str) -> list[str]:
             f"htunet_plan_and_preprocess -d {dataset.short_name}."
         )
     return list(splits[fold][part])
+
+
+def test_cases(run: RunPaths) -> list[str]:
+    """The cases that a run is scored on: the test part of its fold, or those that it predicted of another data set."""
+    if run.trained_on is None:
+        return split_part(run.dataset, run.fold, "test")
+    return list(read_object(run.settings_json).get("trained_on", {}).get("cases", []))
 
 
 def score_pairs(pairs: Sequence[Pair], labels: list[int], workers: int | None = None) -> list[CaseScore]:
@@ -135,13 +144,21 @@ def _run_pairs(run: RunPaths, raw: RawDataset, ids: list[str]) -> list[Pair]:
                 f"{len(missing)} of {len(ids)} test predictions of {run.label} are missing in {folder}: "
                 f"{_some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
             )
-    arrays = PreprocessedDataset(run.dataset.plan_folder(run.plan))
     pairs = []
-    for case, row in zip(ids, arrays.rows(ids), strict=True):
+    for case, reference in zip(ids, _references_at_input(run, ids), strict=True):
         label = raw.label_path(known[case])
-        pairs.append(_pair(run, known[case], INPUT, arrays.masks[row].copy(), label))
+        pairs.append(_pair(run, known[case], INPUT, reference, label))
         pairs.append(_pair(run, known[case], ORIGINAL, label, label))
     return pairs
+
+
+def _references_at_input(run: RunPaths, ids: list[str]) -> Iterator[Path | Labels]:
+    """The true masks at the input size: of the arrays, or beside the predictions of another data set's images."""
+    if run.trained_on is not None:
+        yield from (run.references_at_input / f"{case}.png" for case in ids)
+        return
+    arrays = PreprocessedDataset(run.dataset.plan_folder(run.plan))
+    yield from (arrays.masks[row].copy() for row in arrays.rows(ids))
 
 
 def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, label: Path) -> Pair:

@@ -7,7 +7,7 @@ from htunet.data.class_probabilities import read_class_probabilities
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
-from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.evaluate import split_part, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
@@ -15,6 +15,8 @@ from htunet.paths import RunPaths
 
 def trained_on_other_images(run: RunPaths) -> bool:
     """True when the split was changed since the training: the test part may now hold images that the run has seen."""
+    if run.trained_on is not None:  # no image of this data set has a part in the training
+        return False
     then = read_object(run.settings_json).get("split_sha256")
     folds = load_splits(run.dataset.splits_json)
     return then is not None and (run.fold >= len(folds) or training_digest(folds[run.fold]) != then)
@@ -25,9 +27,8 @@ def needs_prediction(run: RunPaths) -> bool:
     paths = _predictions(run)
     if not all(path.exists() for path in paths) or not _classes_are_of_the_parts(run):
         return True
-    if not run.checkpoint_best.exists():
-        return False
-    return min(map(_time, paths)) < _time(run.checkpoint_best)
+    weights = run.source.checkpoint_best
+    return weights.exists() and min(map(_time, paths)) < _time(weights)
 
 
 def is_evaluated(run: RunPaths, policy: str) -> bool:
@@ -48,8 +49,9 @@ def is_evaluated(run: RunPaths, policy: str) -> bool:
 
 def _predictions(run: RunPaths) -> list[Path]:
     """What the prediction of a run's task writes."""
-    ids, tasks = split_part(run.dataset, run.fold, "test"), run.task.split("+")
-    masks = [folder / f"{case}.png" for folder in (run.predictions, run.predictions_at_input) for case in ids]
+    ids, tasks = test_cases(run), run.task.split("+")
+    folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
+    masks = [folder / f"{case}.png" for folder in folders for case in ids]
     classes = [run.classes_csv, run.val_classes_csv]
     return masks * ("seg" in tasks) + classes * ("cls" in tasks)
 
@@ -57,12 +59,10 @@ def _predictions(run: RunPaths) -> list[Path]:
 def _classes_are_of_the_parts(run: RunPaths) -> bool:
     if "cls" not in run.task.split("+"):
         return True
-    parts = {"test": run.classes_csv, "val": run.val_classes_csv}
+    source = run.source
     try:
-        return all(
-            set(read_class_probabilities(path).cases) == set(split_part(run.dataset, run.fold, part))
-            for part, path in parts.items()
-        )
+        parts = {run.classes_csv: test_cases(run), run.val_classes_csv: split_part(source.dataset, run.fold, "val")}
+        return all(set(read_class_probabilities(path).cases) == set(cases) for path, cases in parts.items())
     except HtunetError:  # a file that somebody has changed is made again
         return False
 

@@ -41,8 +41,7 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
     with exclusive(run.test_folder, f"The test part of {run.label}"), ExitStack() as stack:
         if predictor.classifies:
-            validation = _Part(predictor, data, fold["val"], progress=progress)
-            write_class_probabilities(run.val_classes_csv, validation.classes())
+            write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
         test = _Part(predictor, data, fold["test"], progress=progress)
         if predictor.segments:
             folders = (run.predictions, run.predictions_at_input)
@@ -50,6 +49,13 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
             test.predict(_mask_writer(original, at_input, predictor.plan))
         if predictor.classifies:
             write_class_probabilities(run.classes_csv, test.classes())
+
+
+def predict_validation(
+    run: RunPaths, predictor: Predictor, data: PreprocessedDataset, *, progress: bool = True
+) -> ClassProbabilities:
+    """The probabilities of the classes of the validation part of a run's fold."""
+    return _Part(predictor, data, _same_fold(run)["val"], progress=progress).classes()
 
 
 class _Part:

@@ -37,6 +37,10 @@ CLASSIFICATION_METHODS = {"ResNet18": "ResNet18"} | {
 """Our method names to those of Table III, in its order."""
 CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", "BiomedCLIP_HT": "HT"} | ADAPTERS
 """Our method names to those of Table VI, which compares adapters on BiomedCLIP."""
+FEW_SHOT_METHODS = {"BiomedCLIP": "BiomedCLIP", "BiomedCLIP_LoRA": "LoRA", "BiomedCLIP_HT": "HT"}
+"""Our method names to those of Table IV, which has means over all of the paper's data sets."""
+TRAINED_ON = {"LN-EXT": "LN-INT"}
+"""The data sets that the paper only tests on, and the one that it trains on for them."""
 SUPERVISED, ZERO_SHOT = "supervised", "zero-shot"
 
 
@@ -121,6 +125,30 @@ def classification_figures(dataset: str, method: str, setting: str = SUPERVISED)
         f1=float(more["f1"]) if more else None,
         trainable_parameters=main.get("trainable_params", ""),
     )
+
+
+def few_shot_segmentation(ratio: float, method: str) -> PaperFigures | None:
+    """The paper's mean over its data sets at a share of the training images (``0.05``); None where it prints none."""
+    row = _few_shot_row(ratio, method)
+    if not row:
+        return None
+    dice, iou, hd95, asd = (float(row[name]) for name in ("dice", "iou", "hd95", "asd"))
+    return PaperFigures(row["method"], dice, iou, hd95, asd)
+
+
+def few_shot_classification(ratio: float, method: str) -> PaperClassification | None:
+    """The same of a classification."""
+    row = _few_shot_row(ratio, method)
+    if not row:
+        return None
+    accuracy, recall, precision, f1, auc = (float(row[name]) for name in ("acc", "rec", "pre", "f1", "auc"))
+    return PaperClassification(row["method"], accuracy, auc, recall, precision, f1)
+
+
+def _few_shot_row(ratio: float, method: str) -> dict[str, str]:
+    name = FEW_SHOT_METHODS.get(method)
+    rows = (row for row in table("table4_fewshot") if row["method"] == name)
+    return next((row for row in rows if abs(float(row["ratio"].rstrip("%")) / 100 - ratio) < 1e-9), {})
 
 
 def _row(name: str, dataset: str, method: str | None, **other: str) -> dict[str, str]:

@@ -26,10 +26,12 @@ LATEX_SPECIAL = {
 }
 
 
-def write_tables(folder: Path, rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[Path]:
-    """Write KIND.csv, KIND.md and KIND.tex, such as ``segmentation.csv``, into ``folder``; return their paths."""
+def write_tables(
+    folder: Path, rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, name: str | None = None
+) -> list[Path]:
+    """Write NAME.csv, NAME.md and NAME.tex into ``folder``; return their paths. NAME: the kind's, ``segmentation``."""
     contents = {"csv": as_csv(rows, kind), "md": as_markdown(rows, kind), "tex": as_latex(rows, kind)}
-    paths = [folder / f"{kind.name}.{ending}" for ending in contents]
+    paths = [folder / f"{name or kind.name}.{ending}" for ending in contents]
     for path, text in zip(paths, contents.values(), strict=True):
         write_text(path, text)
     return paths

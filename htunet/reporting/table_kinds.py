@@ -31,6 +31,10 @@ class TableKind:
     """A figure of a summary in the printed unit; None where there is no value."""
     paper: Callable[[str, str], PaperFigures | PaperClassification | None]
     """The paper's figures by data set and method, under the same names."""
+    paper_few_shot: Callable[[float, str], PaperFigures | PaperClassification | None]
+    """The paper's means over its data sets by share of the training images and method."""
+    few_shot: str
+    """The figure that few-shot runs are drawn by."""
     n_cases: Callable[[Own], int]
     n_missed: Callable[[Own], int] | None
     """Cases with an empty prediction; None where there is no such thing."""
@@ -72,6 +76,8 @@ SEGMENTATION = TableKind(
     headings={"dice": "Dice %", "iou": "IoU %", "hd95": "HD95 px", "asd": "ASD px"},
     value=_segmentation_value,
     paper=segmentation_figures,
+    paper_few_shot=paper.few_shot_segmentation,
+    few_shot="dice",
     n_cases=lambda own: int(own["n_cases"]),
     # of several labels each is named: "case (label 2)"
     n_missed=lambda own: len({name.split(" (label ")[0] for name in own["empty"][INPUT]["prediction"]}),
@@ -85,6 +91,8 @@ CLASSIFICATION = TableKind(
     headings={"accuracy": "Acc %", "recall": "Rec %", "precision": "Pre %", "f1": "F1 %", "auc": "AUC %"},
     value=_classification_value,
     paper=classification_figures,
+    paper_few_shot=paper.few_shot_classification,
+    few_shot="auc",
     n_cases=lambda own: int(own["classification"]["n_cases"]),
     n_missed=None,
     note="Mean over seeds ± standard deviation over them; the most probable class decides. Recall, precision and F1 "

@@ -57,6 +57,10 @@ class Row:
     figures: Mapping[str, Spread]
     """One for each of the kind's metrics."""
     paper: PaperFigures | PaperClassification | None
+    ratio: float | None = None
+    """Share of the training images that the runs have learnt from; None: all."""
+    trained_on: str = ""
+    """Short name of the data set that the runs were trained on, where it is another one."""
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
 
@@ -82,7 +86,8 @@ def table_rows(
 def _group_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
     weights = own.get("weights") or {}
     return (
-        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own.get("policy")),
+        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own.get("policy"), own.get("ratio")),
+        *((own.get("trained_on") or {}).get(name) for name in ("dataset", "part")),
         *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters")),
     )
 
@@ -91,13 +96,16 @@ def _order(row: Row) -> tuple[Any, ...]:
     """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = known.index(row.method) if row.method in known else len(known)
-    return row.dataset, BASELINE in row.marks, place, row.method, row.plan, row.marks
+    share = 1.0 if row.ratio is None else row.ratio
+    return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, share, row.plan, row.marks
 
 
 def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
     first, n_missed = members[0], kind.n_missed
     seeds = tuple(sorted({own["seed"] for own in members if "seed" in own}))
     short = DatasetPaths(first["dataset"]).short_name
+    ratio, trained_on = first.get("ratio"), _trained_on(first)
+    comparable = ratio is None and trained_on == paper.TRAINED_ON.get(short, "")
     return Row(
         kind=kind,
         dataset=first["dataset"],
@@ -111,9 +119,17 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
         policy=first.get("policy", ""),
         trainable_parameters=first.get("trainable_parameters"),
         figures={name: _spread(members, name, kind) for name in kind.metrics},
-        paper=kind.paper(short, first["method"]),
+        paper=kind.paper(short, first["method"]) if comparable else None,
+        ratio=ratio,
+        trained_on=trained_on,
         marks=tuple(_marks(members, len(seeds))),
     )
+
+
+def _trained_on(own: Mapping[str, Any]) -> str:
+    """Short name of the other data set that a run was trained on; empty where there is none."""
+    about = own.get("trained_on")
+    return DatasetPaths(about["dataset"]).short_name if about else ""
 
 
 def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> Spread:
@@ -139,6 +155,8 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
     fewer = f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs"
     folds = sorted({own["fold"] for own in members})
     candidates = {
+        **_few_shot_marks(first),
+        **_across_marks(first),
         RANDOM: first["weights"]["source"] == "random",
         f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
         fewer: min(epochs) < paper.EPOCHS,
@@ -146,6 +164,33 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }
     return [mark for mark, applies in candidates.items() if applies] + policy
+
+
+def _few_shot_marks(own: Mapping[str, Any]) -> dict[str, bool]:
+    ratio = own.get("ratio")
+    return {} if ratio is None else {f"{percent(ratio)} of the training images": True}
+
+
+def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
+    """Where the test images are another data set's: what it was trained on, unless the paper does the same."""
+    about = own.get("trained_on")
+    if not about:
+        return {}
+    name, shared = _trained_on(own), len(about.get("shared_images") or ())
+    return {
+        f"trained on {name}": name != paper.TRAINED_ON.get(DatasetPaths(own["dataset"]).short_name),
+        "its test part": about["part"] == "test",
+        f"{shared} test images also in the training data": shared > 0,
+    }
+
+
+def percent(ratio: float) -> str:
+    """A share as people write it.
+
+    >>> percent(0.01), percent(0.35), percent(0.125)
+    ('1 %', '35 %', '12.5 %')
+    """
+    return f"{100 * ratio:.6g} %"
 
 
 def _span(numbers: set[int]) -> str:
@@ -164,7 +209,7 @@ def parameters_text(row: Row) -> str:
 def as_csv(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
     """One line per row, every figure with its standard deviation and the paper's."""
     missed = ("n_missed", "policy") if kind.n_missed else ()
-    fields = ("dataset", "method", "plan", "folds", "seeds", "n_runs", "n_cases", *missed)
+    fields = ("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *missed)
     figures = [f"{name}{end}" for name in kind.metrics for end in ("", "_std")]
     columns = [*fields, "trainable_parameters", *figures, *(f"paper_{name}" for name in kind.headings), "marks"]
     stream = io.StringIO()
@@ -188,7 +233,12 @@ def cells(row: Row, plus_minus: str = "±") -> list[str]:
         figures += [row.figures[name].text(plus_minus=plus_minus), "-" if theirs is None else f"{theirs:.2f}"]
     seeds = ", ".join(map(str, row.seeds)) or "-"
     count = str(row.n_cases) if row.n_missed is None else f"{row.n_missed}/{row.n_cases}"
-    return [row.method, parameters_text(row), *figures, seeds, count, "; ".join(row.marks)]
+    return [name_of(row), parameters_text(row), *figures, seeds, count, "; ".join(row.marks)]
+
+
+def name_of(row: Row) -> str:
+    """The method, and the share of the training images where it is not all of them."""
+    return row.method if row.ratio is None else f"{row.method}, {percent(row.ratio)}"
 
 
 def headings(kind: TableKind = SEGMENTATION) -> list[str]:

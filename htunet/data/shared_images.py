@@ -1,0 +1,31 @@
+"""Images of one data set that are the same picture as images of another: what a test on other data has to rule out."""
+
+from collections.abc import Sequence
+
+from tqdm import tqdm
+
+from htunet.data.duplicates import cluster, find_duplicates, signature_of
+from htunet.data.image_io import read_image
+from htunet.data.raw import RawDataset
+
+
+def shared_images(
+    seen: RawDataset, seen_ids: Sequence[str], tested: RawDataset, tested_ids: Sequence[str]
+) -> dict[str, list[str]]:
+    """Tested id to the ids of ``seen`` that show the same picture (see ``htunet.data.duplicates``); sorted."""
+    owners = [(raw, case) for raw, ids in ((seen, seen_ids), (tested, tested_ids)) for case in _cases(raw, ids)]
+    signatures = [
+        signature_of(read_image(raw.image_path(case), 1))
+        for raw, case in tqdm(owners, desc="comparing with the training images", unit="image", disable=None)
+    ]
+    found: dict[str, list[str]] = {}
+    for members in cluster(len(owners), find_duplicates(signatures)):
+        known = [owners[i][1].id for i in members if i < len(seen_ids)]
+        if known:
+            found |= {owners[i][1].id: sorted(known) for i in members if i >= len(seen_ids)}
+    return dict(sorted(found.items()))
+
+
+def _cases(raw: RawDataset, ids: Sequence[str]) -> list:
+    known = {case.id: case for case in raw.cases}
+    return [known[case] for case in ids]

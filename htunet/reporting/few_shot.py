@@ -1,0 +1,130 @@
+"""Figures against the share of the training images: the paper's Table IV from our runs, and a picture of it."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from htunet.data.few_shot import RATIOS
+from htunet.files import whole_file
+from htunet.paths import DatasetPaths
+from htunet.reporting.table_kinds import TableKind
+from htunet.reporting.tables import Row, Spread, percent
+
+PANEL = (6.0, 4.2)
+"""Width and height of one panel, inches."""
+COLUMNS = 3
+"""Panels side by side."""
+
+
+def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
+    """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
+
+    Rows of one method, share and plan are averaged where they are of the data sets' own test parts; ``dataset`` names
+    which. The standard deviation is the mean of theirs.
+    """
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in rows:
+        if row.ratio is not None and not row.trained_on:
+            groups.setdefault((row.method, row.ratio, row.plan, row.trainable_parameters, row.marks), []).append(row)
+    averages = [_average(members) for members in groups.values()]
+    order = list(dict.fromkeys(row.method for row in averages))
+    return sorted(averages, key=lambda row: (row.dataset, row.ratio or 1.0, order.index(row.method)))
+
+
+def draw_few_shot(path: Path, rows: Sequence[Row], kind: TableKind) -> bool:
+    """Draw Dice or AUC against the share, a panel for each data set, and return whether there was anything to draw.
+
+    One line a method, mean and standard deviation over the seeds; where there are runs of all images too they are the
+    last point. Dotted is the paper's mean over its data sets.
+    """
+    from matplotlib.figure import Figure
+
+    shown = [row for row in rows if not row.trained_on and row.figures[kind.few_shot].mean is not None]
+    datasets = sorted({row.dataset for row in shown if row.ratio is not None})
+    if not datasets:
+        return False
+    columns = min(COLUMNS, len(datasets))
+    lines = -(-len(datasets) // columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).ravel()
+    for panel, dataset in zip(panels, datasets, strict=False):
+        _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
+    for panel in panels[len(datasets) :]:
+        panel.set_axis_off()
+    with whole_file(path) as part:
+        figure.savefig(part, format="png", dpi=130)
+    return True
+
+
+def _draw_panel(panel, rows: Sequence[Row], kind: TableKind) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
+    lines = _lines(rows)
+    for index, (name, members) in enumerate(lines.items()):
+        colour = f"C{index}"
+        found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
+        means, stds = [spread.mean for _, spread in found], [spread.std or 0.0 for _, spread in found]
+        panel.errorbar(
+            [x for x, _ in found], means, stds, color=colour, marker="o", markersize=4, capsize=3, label=name
+        )
+        paper = [(ratio, kind.paper_few_shot(ratio, members[0].method)) for ratio in RATIOS]
+        points = [(ratio, getattr(figures, kind.few_shot)) for ratio, figures in paper if figures]
+        if points:
+            label = f"{members[0].method} in the paper, mean of its data sets"
+            panel.plot(*zip(*points, strict=True), color=colour, linestyle=":", marker=".", label=label)
+    panel.set_xscale("log")
+    panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios], fontsize=8)
+    panel.minorticks_off()
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    panel.set(
+        title=DatasetPaths(rows[0].dataset).short_name,
+        xlabel="training images, %",
+        ylabel=f"{kind.headings[kind.few_shot]} on the test part, {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+    )
+    panel.grid(alpha=0.3)
+    panel.legend(fontsize=8)
+
+
+def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each line, by its name: few-shot runs of one method, plan and weights, and those of all images."""
+    few = [row for row in rows if row.ratio is not None]
+    keys = dict.fromkeys((row.method, row.plan, _other_marks(row)) for row in few)
+    several = {method for method, *_ in keys if sum(key[0] == method for key in keys) > 1}
+    lines = {}
+    for method, plan, marks in keys:
+        members = [row for row in rows if (row.method, row.plan, _other_marks(row)) == (method, plan, marks)]
+        name = f"{method} ({plan}; {', '.join(marks)})" if method in several else method
+        lines[name] = sorted(members, key=lambda row: row.ratio or 1.0)
+    return lines
+
+
+def _other_marks(row: Row) -> tuple[str, ...]:
+    """What tells lines apart beside the method: all marks but the share and the number of seeds."""
+    return tuple(mark for mark in row.marks if not mark.endswith(("of the training images", "seeds")))
+
+
+def _average(rows: Sequence[Row]) -> Row:
+    first = rows[0]
+    names = sorted({row.dataset for row in rows})
+    assert first.ratio is not None
+    missed = [row.n_missed for row in rows if row.n_missed is not None]
+    return replace(
+        first,
+        dataset=f"Few-shot, mean of {', '.join(DatasetPaths(name).short_name for name in names)}",
+        seeds=tuple(sorted({seed for row in rows for seed in row.seeds})),
+        folds=tuple(sorted({fold for row in rows for fold in row.folds})),
+        n_runs=sum(row.n_runs for row in rows),
+        n_cases=sum(row.n_cases for row in rows),
+        n_missed=sum(missed) if missed else None,
+        figures={name: _mean_spread([row.figures[name] for row in rows]) for name in first.kind.metrics},
+        paper=first.kind.paper_few_shot(first.ratio, first.method),
+    )
+
+
+def _mean_spread(spreads: Sequence[Spread]) -> Spread:
+    means = [spread.mean for spread in spreads if spread.mean is not None]
+    stds = [spread.std for spread in spreads if spread.std is not None]
+    return Spread(
+        statistics.fmean(means) if len(means) == len(spreads) else None,
+        statistics.fmean(stds) if len(stds) == len(spreads) else None,
+    )
