@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-MODULES = ("training_step", "metrics_speed", "phantom_speed")
+MODULES = ("training_step", "metrics_speed", "phantom_speed", "conversion")
 
 
 def main() -> None:

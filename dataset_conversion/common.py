@@ -306,7 +306,14 @@ def differences(facts: Facts, found: Mapping[str, int]) -> list[str]:
 
 
 def _first_reasons(left_out: Sequence[LeftOut]) -> str:
-    return "; ".join(f"{one.source}: {one.reason}" for one in left_out[:5])
+    by_reason: dict[str, list[str]] = {}
+    for one in left_out:
+        by_reason.setdefault(one.reason, []).append(one.source)
+    shown = [
+        f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
+        for reason, names in by_reason.items()
+    ]
+    return "; ".join(shown[:5]) or "It holds none."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,8 @@ def _find_listed(folder: Path, entries: object, findings: Findings) -> None:
         remarks = (ONE_CHANNEL,) if len(images) > 1 else ()
         masks = (folder / label,)
         findings.images.append(Found(part=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
+    if not findings.images:
+        raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' names no case with its 'images' and its 'label'.")
 
 
 def _some(names: Sequence[str]) -> str:

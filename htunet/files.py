@@ -109,6 +109,8 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
+    except IsADirectoryError:
+        raise HtunetError(f"{path} is a folder; a JSON file is needed.") from None
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
         raise HtunetError(f"The file {path} is not valid JSON ({error}). Make it again or repair it.") from None
 
@@ -148,6 +150,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             found = reader.fieldnames or []
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
+    except IsADirectoryError:
+        raise HtunetError(f"{path} is a folder; a CSV file is needed.") from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
     if missing := [column for column in columns if column not in found]:

@@ -1,11 +1,12 @@
-"""Files that somebody else may have written or cut: what is wrong is one HtunetError that names the file."""
+"""Files that somebody else may have written or cut are named in one HtunetError; ours are whole and on the disk."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv, read_json, read_object
+from htunet.files import read_csv, read_json, read_object, whole_folder, write_text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]"])
@@ -41,3 +42,46 @@ def test_a_csv_with_missing_or_surplus_values_or_of_another_encoding_is_refused(
     with pytest.raises(HtunetError, match=message) as caught:
         read_csv(path, ("a", "b"))
     assert "a.csv" in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(HtunetError, match="is a folder; a CSV file is needed"):
+        read_csv(tmp_path, ("a",))
+    with pytest.raises(HtunetError, match="is a folder; a JSON file is needed"):
+        read_json(tmp_path)
+
+
+@pytest.fixture
+def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were waited for until they were on the disk, in order."""
+    names: list[str] = []
+
+    def note(descriptor: int) -> None:
+        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("this system does not tell which file a descriptor is of")
+    monkeypatch.setattr(os, "fsync", note)
+    return names
+
+
+def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, waited_for: list[str]) -> None:
+    write_text(tmp_path / "a.txt", "a")
+    assert waited_for == [".part-a.txt"]
+
+
+def test_a_folder_gets_its_name_when_all_of_its_files_are_on_the_disk_once(
+    tmp_path: Path, waited_for: list[str]
+) -> None:
+    with whole_folder(tmp_path / "whole") as folder:
+        for name in ("a.txt", "deep/b.txt"):
+            write_text(folder / name, name)
+        (folder / "c.txt").write_text("written by another library")
+        assert waited_for == []
+    assert sorted(waited_for) == ["a.txt", "b.txt", "c.txt"]
+
+
+def test_a_folder_in_an_unfinished_folder_is_waited_for_with_that_one(tmp_path: Path, waited_for: list[str]) -> None:
+    with whole_folder(tmp_path / "outer") as outer, whole_folder(outer / "inner") as inner:
+        write_text(inner / "a.txt", "a")
+    assert waited_for == ["a.txt"]

@@ -104,8 +104,8 @@ def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
         yield from _block("Kept with an EMPTY mask", report.empty_masks)
     yield from _describe_left_out(report)
     if report.duplicates:
-        yield from _block("Same picture in", [" = ".join(ids) for ids in report.duplicates], "set")
-        yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group together"
+        yield from _block("Same picture in", [" = ".join(ids) for ids in report.duplicates], "group")
+        yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group in one part"
     if report.contradictions:
         pairs = [" and ".join(pair) for pair in report.contradictions]
         yield from _block("Same picture with TWO CLASSES in", pairs, "pair")
@@ -123,7 +123,7 @@ def _describe_left_out(report: "ConversionReport") -> Iterator[str]:
     by_reason = Counter(one.reason for one in report.left_out)
     for reason, number in by_reason.items():
         sources = [one.source for one in report.left_out if one.reason == reason]
-        names = ", ".join(sources[:3]) + (", ..." if number > 3 else "")
+        names = "; ".join(sources[:3]) + ("; ..." if number > 3 else "")
         yield f"  {number} x {reason}: {names}"
 
 

@@ -28,6 +28,8 @@ def open_image(path: Path) -> Image.Image:
                     f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
                     "Check that it is an image, or scale it down."
                 )
+            if image.mode == "LAB":
+                raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
             image.load()
             return image.copy()
     except FileNotFoundError:

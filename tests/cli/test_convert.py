@@ -37,6 +37,18 @@ def test_running_again_says_that_it_replaced(built: BuiltBusi, capsys: pytest.Ca
     assert "Replaced the earlier conversion: 14 cases" in capsys.readouterr().out
 
 
+def test_names_that_a_terminal_would_obey_are_spelled_out(
+    built: BuiltBusi, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (built.folder / "benign" / "a\x1b[31m\nb.txt").write_text("x")
+    assert main(["BUSI", str(built.folder)]) == 0
+    printed = capsys.readouterr().out
+    assert r"benign/a\x1b[31m\nb.txt" in printed
+    assert "\x1b" not in printed
+    assert main(["BUSI", str(home / "no\x1b]where")]) == 2
+    assert r"no\x1b]where does not exist" in capsys.readouterr().err
+
+
 def test_another_name_is_used_in_the_next_command(built: BuiltBusi, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["BUSI", str(built.folder), "--name", "Dataset510_Mine"]) == 0
     assert "Next: htunet_plan_and_preprocess -d Dataset510_Mine" in capsys.readouterr().out

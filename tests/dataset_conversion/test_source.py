@@ -1,3 +1,4 @@
+import errno
 import re
 import stat
 import tempfile
@@ -6,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.source import Layout, open_source, unpack
+from dataset_conversion.source import Layout, open_source
+from htunet.archives import open_zip, unpack
 from htunet.errors import HtunetError, UsageError
 
 LAYOUT = Layout(
@@ -169,3 +171,32 @@ def test_a_password_and_a_damaged_zip_are_named(tmp_path: Path) -> None:
     locked.write_bytes(content)
     with pytest.raises(HtunetError, match="has a password"):
         unpack(locked, tmp_path)
+
+
+@pytest.mark.parametrize("names", [("",), ("wanted.txt", "wanted.txt/below"), ("x" * 300,), (".",)])
+def test_names_that_no_folder_can_hold_are_an_error_of_the_zip(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = tmp_path / "odd.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(zipfile.ZipInfo(name), "x")
+    (tmp_path / "target").mkdir()
+    with pytest.raises(HtunetError, match=r"odd\.zip cannot be unpacked"):
+        unpack(path, tmp_path / "target")
+
+
+def test_a_zip_with_a_broken_table_of_contents_is_broken(tmp_path: Path) -> None:
+    """It ends like a zip, which is all that ``zipfile.is_zipfile`` looks at."""
+    path = make_zip(tmp_path / "in" / "set.zip", {"wanted.txt": "content"})
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(UsageError, match="neither a folder nor a readable zip"), open_source(path, LAYOUT):
+        pass
+    with pytest.raises(HtunetError, match=r"download them again: .*set"), open_source(path.parent, LAYOUT):
+        pass
+
+
+def test_an_error_of_the_disk_stays_one(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "set.zip", {"a": "content"})
+    with pytest.raises(OSError, match="full"), open_zip(path):
+        raise OSError(errno.ENOSPC, "full")

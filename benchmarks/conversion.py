@@ -1,0 +1,120 @@
+"""How many images are converted in a second, and whether the memory grows with their number.
+
+    python -m benchmarks.conversion [--images 1000] [--more 5000] [--rounds 2] [--workers 2]
+
+BUSI's layout with images of 500 x 500. The alternative waits for the disk after each file, where htunet waits once for
+the finished folder; both take turns. Memory is that of a process for each number of images, and of its largest worker.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from dataset_conversion.busi import BUSI, collect
+from dataset_conversion.common import ImageWithMasks, Written, convert_images, write_image_with_masks
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, LeftOut
+from htunet.reproducibility import generator
+
+SIDE = 500
+
+
+def write_images(folder: Path, count: int) -> Path:
+    """``count`` benign images, each another piece of one large speckled picture, and their masks."""
+    with Pool(2) as pool:
+        pool.starmap(_write_share, [(folder, count, first) for first in range(2)])
+    return folder
+
+
+def _write_share(folder: Path, count: int, first: int) -> None:
+    rng = generator(0, "conversion speed")
+    large = 100 + 40 * gaussian_filter(rng.standard_normal((3 * SIDE, 3 * SIDE)), 3) * 8
+    large = (large * rng.rayleigh(0.8, large.shape)).clip(0, 255).astype(np.uint8)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    lesion = (((rows - 250) / 90) ** 2 + ((columns - 240) / 130) ** 2 < 1) * np.uint8(255)
+    (folder / "benign").mkdir(parents=True, exist_ok=True)
+    for number in range(first, count, 2):
+        top, left = generator(0, "piece", number).integers(0, 2 * SIDE, 2)
+        piece = Image.fromarray(large[top : top + SIDE, left : left + SIDE]).convert("RGB")
+        stem = f"{folder}/benign/benign ({number + 1})"
+        piece.save(f"{stem}.png", compress_level=1)
+        Image.fromarray(lesion).save(f"{stem}_mask.png")
+
+
+def write_and_sync(job: ImageWithMasks, folder: Path) -> Sequence[Written | LeftOut]:
+    """The alternative: wait for the disk after each file."""
+    outcomes = write_image_with_masks(job, folder)
+    for part in (IMAGE_FOLDERS, LABEL_FOLDERS):
+        for path in (folder / part[job.case.part]).glob(f"{job.case.id}*.png"):
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+    return outcomes
+
+
+def seconds(source: Path, workers: int, *, sync_each: bool = False) -> float:
+    """Wall time of one conversion, worker processes included."""
+    started = time.perf_counter()
+    write = write_and_sync if sync_each else write_image_with_masks
+    convert_images(source, BUSI, collect(source), write, workers=workers)
+    return time.perf_counter() - started
+
+
+def peak_mb(source: Path, workers: int) -> tuple[int, int]:
+    """Of a process that converts ``source``, and of its largest worker."""
+    command = [sys.executable, "-m", "benchmarks.conversion", "--peak", str(source), "--workers", str(workers)]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    own, worker = result.stdout.split()
+    return int(own), int(worker)
+
+
+def _print_peak(source: Path, workers: int) -> None:
+    seconds(source, workers)
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    print(int(status["VmHWM"].split()[0]) // 1024, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
+
+
+def compare(images: int, more: int, rounds: int, workers: int) -> None:
+    """Print images a second of both, the ratio, and the memory at both numbers of images."""
+    with tempfile.TemporaryDirectory() as base:
+        os.environ["htunet_raw"] = f"{base}/raw"  # noqa: SIM112 - nnU-Net's way of writing such names
+        source = write_images(Path(base) / "few", images)
+        turns = [(seconds(source, workers, sync_each=True), seconds(source, workers)) for _ in range(rounds)]
+        print(f"{images} images of {SIDE} x {SIDE}, {workers} processes, {rounds} rounds in turn")
+        theirs, ours = (statistics.median(column) for column in zip(*turns, strict=True))
+        ratio = statistics.median(one / other for one, other in turns)
+        print(f"waiting after each file {images / theirs:6.1f} images/s")
+        print(f"waiting once, at the end{images / ours:6.1f} images/s, ratio {ratio:.2f}")
+        own, worker = peak_mb(source, workers)
+        print(f"{images} images: {own} MB, the largest worker {worker} MB")
+        own, worker = peak_mb(write_images(Path(base) / "many", more), workers)
+        print(f"{more} images: {own} MB, the largest worker {worker} MB")
+
+
+def main() -> None:
+    """Parse and compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--more", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--peak", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        _print_peak(options.peak, options.workers)
+    else:
+        compare(options.images, options.more, options.rounds, options.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Damaged downloads of every kind, and what a conversion must never do with them."""

@@ -1,0 +1,291 @@
+"""Convert damaged downloads and watch what happens; a process of its own, so that its memory can be bounded.
+
+    PYTHONPATH=tests python -m builders.fuzz.run FIRST COUNT [SUBJECT]
+
+converts the inputs FIRST to FIRST + COUNT - 1 and prints one JSON object: what failed, and how often each exit code
+came. An input is made from its number alone, so that a failure is repeated by its number.
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from builders.fuzz.archives import pack
+from builders.fuzz.damage import damage
+from builders.fuzz.subjects import OWN, SUBJECTS, Subject
+from dataset_conversion.common import CONVERTERS
+from htunet.cli.convert import main
+from htunet.data.captions import read_captions
+from htunet.data.image_io import read_image, read_labels
+from htunet.data.raw import read_raw
+from htunet.files import PART
+from htunet.paths import ROOTS, DatasetPaths
+
+ADDRESS_SPACE = 4 * 2**30
+"""Bytes that the process may ask for; more ends in a MemoryError, which counts as a failure."""
+LONGEST_SECONDS = 60
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
+"""Characters that a terminal obeys."""
+PLACELESS = re.compile(r"[^)]\. Check the path and the disk")
+"""An error of the system that does not say which file."""
+Tree = dict[str, tuple[int, ...]]
+
+
+class Hang(BaseException):
+    """A conversion that does not end; no handler of errors may take it for one of its own."""
+
+
+@dataclass
+class Outcome:
+    """What became of one input."""
+
+    number: int
+    subject: str
+    done: str
+    """How it was damaged."""
+    code: int = -1
+    problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    peak_mb: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folders of one run."""
+
+    base: Path
+
+    @property
+    def raw(self) -> Path:
+        return self.base / "raw"
+
+    @property
+    def sentinel(self) -> Path:
+        """Must never change."""
+        return self.base / "sentinel"
+
+    @property
+    def download(self) -> Path:
+        return self.base / "download"
+
+    @property
+    def temporary(self) -> Path:
+        return self.base / "temporary"
+
+    def prepare(self) -> None:
+        """Make all folders, and point the process at them."""
+        for folder in (self.sentinel / "kept", self.temporary, self.base / "forms"):
+            folder.mkdir(parents=True)
+        (self.sentinel / "secret.txt").write_text("secret")
+        (self.sentinel / "kept" / "image.png").write_bytes(b"kept")
+        for variable, name in ROOTS.items():
+            os.environ[variable] = str(self.base / name)
+        tempfile.tempdir = str(self.temporary)
+        os.chdir(self.temporary)
+
+
+def tree(folder: Path, *without: Path) -> Tree:
+    """Every file and folder below ``folder`` with its size and time, links not followed.
+
+    The times of folders do not count: what comes and goes in them does.
+    """
+    found: Tree = {}
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if Path(place, name) not in without]
+        for name in (*folders, *files):
+            state = os.lstat(os.path.join(place, name))
+            found[os.path.join(place, name)] = (
+                state.st_mode,
+                *((state.st_size, state.st_mtime_ns) if name in files else ()),
+            )
+    return found
+
+
+def build_forms(home: Home, names: list[str]) -> None:
+    """The sound downloads, which each input copies."""
+    for name in names:
+        folder = home.base / "forms" / name
+        folder.mkdir()
+        SUBJECTS[name].build(folder)
+
+
+def dataset_of(subject: Subject) -> DatasetPaths:
+    """Where the subject's raw folder comes to lie."""
+    return DatasetPaths("Dataset600_Mine" if subject.converter == OWN else CONVERTERS[subject.converter].facts.dataset)
+
+
+def make_input(home: Home, number: int, name: str) -> tuple[list[str], str]:
+    """The command over a damaged copy of the form ``name``, and how it was damaged."""
+    rng = random.Random(f"damaged download {number}")
+    for old in (home.download, home.raw):
+        shutil.rmtree(old, ignore_errors=True)
+    (home.base / "download.zip").unlink(missing_ok=True)
+    shutil.copytree(home.base / "forms" / name, home.download, symlinks=True)
+    done = []
+    for _ in range(rng.choice((0, 1, 1, 2, 3, 6))):
+        files = sorted(path for path in home.download.rglob("*") if path.is_file() and not path.is_symlink())
+        if files:
+            with contextlib.suppress(FileExistsError, NotADirectoryError):  # a hostile name is there already
+                done.append(damage(rng.choice(files), home.download, home.sentinel, rng))
+    source = home.download
+    if SUBJECTS[name].takes_zip and rng.random() < 0.35:
+        source = home.base / "download.zip"
+        done.append(pack(home.download, source, rng))
+    if rng.random() < 0.5:
+        earlier = dataset_of(SUBJECTS[name]).raw
+        earlier.mkdir(parents=True)
+        (earlier / "earlier.txt").write_text("an earlier conversion")
+    return [*SUBJECTS[name].command(source), "--workers", "1"], "; ".join(done) or "sound"
+
+
+def convert_one(home: Home, number: int, name: str) -> Outcome:
+    """Convert one input, and compare all that must not have changed."""
+    command, done = make_input(home, number, name)
+    outcome = Outcome(number, name, done)
+    earlier, outside = tree(home.raw), tree(home.base, home.raw)
+    _forget_peak()
+    started = time.monotonic()
+    with _captured() as (out, err), _no_longer_than(LONGEST_SECONDS):
+        try:
+            outcome.code = main(command)
+        except SystemExit as leave:
+            outcome.code = int(leave.code or 0)
+        except BaseException as error:  # what a user would see as a traceback
+            outcome.problems.append(f"raised {type(error).__name__}: {error}")
+    outcome.seconds, outcome.peak_mb = time.monotonic() - started, _peak_mb()
+    printed, said = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
+    outcome.message = said.strip()[-300:]
+    outcome.problems += spoken_problems(outcome.code, printed, said)
+    outcome.problems += [f"changed outside: {path}" for path in changed(outside, tree(home.base, home.raw))]
+    outcome.problems += raw_problems(home, dataset_of(SUBJECTS[name]), outcome.code, earlier)
+    return outcome
+
+
+def spoken_problems(code: int, printed: str, said: str) -> list[str]:
+    """What is wrong with the exit code and the words."""
+    problems = [] if code in (0, 1, 2) else [f"exit code {code}"]
+    if "This is a bug" in said or "Traceback" in said or PLACELESS.search(said):
+        problems.append(f"not an error of ours: {said[-300:]}")
+    if code and "error: " not in said:
+        problems.append(f"exit code {code} without a reason: {said[-300:]}")
+    if found := CONTROL.search(printed + said):
+        problems.append(f"prints the control character {found[0]!r}")
+    return problems
+
+
+def changed(before: Tree, after: Tree) -> list[str]:
+    """What came, went or differs."""
+    return sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+
+
+def raw_problems(home: Home, dataset: DatasetPaths, code: int, earlier: Tree) -> list[str]:
+    """What is wrong with the raw folder: it is as it was, or whole."""
+    now = {path: state for path, state in tree(home.raw).items() if "/.lock-" not in path}
+    problems = [f"left behind: {path}" for path in now if PART in path]
+    if others := [path.name for path in home.raw.glob("[!.]*") if path.name != dataset.name]:
+        problems.append(f"wrote other raw folders: {others}")
+    if code == 0:
+        return problems + half_written(dataset)
+    return problems + [f"failed, and changed {path}" for path in changed(earlier, now)]
+
+
+def half_written(dataset: DatasetPaths) -> list[str]:
+    """What a raw folder that was said to be done lacks."""
+    try:
+        if dataset.captions_json.exists():
+            captions = read_captions(dataset)
+            wanted = {captions.image_path(pair) for pair in captions.pairs}
+            tables = [dataset.captions_json, dataset.captions_jsonl, dataset.left_out_csv]
+        else:
+            raw = read_raw(dataset)
+            wanted = {place(case) for case in raw.cases for place in (raw.image_path, raw.label_path)}
+            tables = [dataset.dataset_json, dataset.cases_csv, dataset.left_out_csv]
+            for case in raw.cases:
+                image, labels = read_image(raw.image_path(case), 1)[0], read_labels(raw.label_path(case))
+                if image.shape != labels.shape or not np.isin(labels, list(raw.info.labels.values())).all():
+                    return [f"the image and the labels of {case.id} do not fit"]
+    except Exception as error:
+        return [f"the raw folder cannot be read: {type(error).__name__}: {error}"]
+    images = {path for path in dataset.raw.glob("*/*.png") if path.is_file() and not path.is_symlink()}
+    problems = [f"missing: {path}" for path in (*sorted(wanted - images), *tables) if not path.is_file()]
+    return problems + [f"not listed: {path}" for path in sorted(images - wanted)]
+
+
+@contextlib.contextmanager
+def _captured() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    """Standard output and error as of a terminal in UTF-8, which refuses what is no character."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        yield out, err
+
+
+@contextlib.contextmanager
+def _no_longer_than(seconds: int) -> Iterator[None]:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise Hang(f"no end after {seconds} seconds")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def _forget_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> int:
+    """Peak resident memory since ``_forget_peak``; since the start where the system cannot tell."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text())
+        return int(found[1]) // 1024 if found else 0
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def run(first: int, count: int, names: list[str]) -> dict[str, object]:
+    """Convert inputs of the forms ``names`` in turn, and sum up."""
+    os.fsync = lambda _: None  # the disk is not what is tested
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="htunet_fuzz_") as base:
+        home = Home(Path(base).resolve())
+        home.prepare()
+        build_forms(home, names)
+        outcomes = [convert_one(home, number, names[number % len(names)]) for number in range(first, first + count)]
+        os.chdir(here)
+    codes = {name: Counter(str(one.code) for one in outcomes if one.subject == name) for name in names}
+    return {
+        "inputs": len(outcomes),
+        "codes": {name: dict(sorted(found.items())) for name, found in codes.items()},
+        "sound": {str(one.number): one.code for one in outcomes if one.done == "sound"},
+        "peak_mb": max(one.peak_mb for one in outcomes),
+        "longest": max(one.seconds for one in outcomes),
+        "failed": [asdict(one) for one in outcomes if one.problems],
+        "largest": asdict(max(outcomes, key=lambda one: one.peak_mb)),
+        "slowest": asdict(max(outcomes, key=lambda one: one.seconds)),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:] or list(SUBJECTS)), indent=1))
