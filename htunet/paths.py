@@ -25,9 +25,12 @@ TASK_OF_TRAINER = {
     "SegmentationClassificationTrainer": "seg+cls",
 }
 """What is learnt, by the name of the trainer that a run's folder begins with."""
+FINETUNING, SHUFFLED = "finetuning", "__shuffled"
+"""The folder of the results in which fine-tunings on captions lie, and what marks their controls."""
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
-RATIO, TRAINED_ON = "ratio_", "trained_on_"
-"""What a run's folder says after the method, each after two underscores: few-shot, or a training on other data."""
+RATIO, ADAPTER, TRAINED_ON = "ratio_", "adapter_", "trained_on_"
+"""What a run's folder says after the method, each after two underscores, in this order: few-shot, where its adapter
+started, and a training on other data."""
 
 
 def root(variable: str) -> Path:
@@ -90,6 +93,11 @@ class DatasetPaths:
         return self.preprocessed / "caption_split.json"
 
     @property
+    def text_embeddings(self) -> Path:
+        """Captions as frozen text towers embed them, a file for each tower."""
+        return self.preprocessed / "text_embeddings"
+
+    @property
     def fingerprint_json(self) -> Path:
         return self.preprocessed / "dataset_fingerprint.json"
 
@@ -119,38 +127,18 @@ class DatasetPaths:
         return root("htunet_results") / self.name
 
 
-@dataclass(frozen=True)
-class RunPaths:
-    """Where the files of one training run are; the folders spell the run's identity.
-
-    Where another data set's images are predicted with the run, that one is ``dataset``, and its results folder holds
-    the predictions and figures; weights are only in ``source``.
-    """
-
-    dataset: DatasetPaths
-    trainer: str
-    plan: str
-    method: str
-    fold: int
-    seed: int
-    ratio: float | None = None
-    """Share of the training images that the run learns from; None: all."""
-    trained_on: str | None = None
-    """Full name of the data set that the run was trained on, where it is not ``dataset``."""
+class RunFolder:
+    """The files that every kind of run has."""
 
     @property
     def folder(self) -> Path:
-        ratio = [] if self.ratio is None else [f"{RATIO}{self.ratio!r}"]
-        trained_on = [] if self.trained_on is None else [f"{TRAINED_ON}{self.trained_on}"]
-        group = "__".join([self.trainer, self.plan, self.method, *ratio, *trained_on])
-        return self.dataset.results / group / f"fold_{self.fold}" / f"seed_{self.seed}"
+        """Spells the run's identity."""
+        raise NotImplementedError
 
     @property
-    def source(self) -> "RunPaths":
-        """The run that was trained: itself, or that of the other data set."""
-        if self.trained_on is None:
-            return self
-        return replace(self, dataset=DatasetPaths(self.trained_on), trained_on=None)
+    def label(self) -> str:
+        """How messages name the run."""
+        raise NotImplementedError
 
     @property
     def settings_json(self) -> Path:
@@ -181,6 +169,43 @@ class RunPaths:
     def training_log(self) -> Path:
         return self.folder / "training.log"
 
+
+@dataclass(frozen=True)
+class RunPaths(RunFolder):
+    """Where the files of one training run are; the folders spell the run's identity.
+
+    Where another data set's images are predicted with the run, that one is ``dataset``, and its results folder holds
+    the predictions and figures; weights are only in ``source``.
+    """
+
+    dataset: DatasetPaths
+    trainer: str
+    plan: str
+    method: str
+    fold: int
+    seed: int
+    ratio: float | None = None
+    """Share of the training images that the run learns from; None: all."""
+    trained_on: str | None = None
+    """Full name of the data set that the run was trained on, where it is not ``dataset``."""
+    adapter: str = ""
+    """Where the adapter started (see ``models.finetuned``); empty: anew."""
+
+    @property
+    def folder(self) -> Path:
+        ratio = [] if self.ratio is None else [f"{RATIO}{self.ratio!r}"]
+        trained_on = [] if self.trained_on is None else [f"{TRAINED_ON}{self.trained_on}"]
+        adapter = [f"{ADAPTER}{self.adapter}"] if self.adapter else []
+        group = "__".join([self.trainer, self.plan, self.method, *ratio, *adapter, *trained_on])
+        return self.dataset.results / group / f"fold_{self.fold}" / f"seed_{self.seed}"
+
+    @property
+    def source(self) -> "RunPaths":
+        """The run that was trained: itself, or that of the other data set."""
+        if self.trained_on is None:
+            return self
+        return replace(self, dataset=DatasetPaths(self.trained_on), trained_on=None)
+
     @property
     def test_folder(self) -> Path:
         return self.folder / "test"
@@ -194,6 +219,11 @@ class RunPaths:
     def predictions_at_input(self) -> Path:
         """The same masks at the network's input size, on which the paper's figures are defined."""
         return self.test_folder / "predictions_at_input_size"
+
+    @property
+    def references_at_input(self) -> Path:
+        """The true masks at that size, of another data set's images; those of the run's own are in the arrays."""
+        return self.test_folder / "references_at_input_size"
 
     @property
     def classes_csv(self) -> Path:
@@ -229,7 +259,8 @@ class RunPaths:
         task = "" if self.task == "seg" else f", task {self.task}"
         ratio = "" if self.ratio is None else f", ratio {self.ratio!r}"
         other = "" if self.trained_on is None else f", trained on {self.source.dataset.short_name}"
-        about = f"plan {self.plan}{task}{ratio}{other}"
+        adapter = f", adapter of {self.adapter}" if self.adapter else ""
+        about = f"plan {self.plan}{task}{ratio}{adapter}{other}"
         return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} ({about})"
 
     @property
@@ -238,7 +269,40 @@ class RunPaths:
         name = self.source.dataset.short_name
         parts = ["htunet_train", name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
         parts += [f"--task {self.task}"] * (self.task != "seg") + [f"--ratio {self.ratio!r}"] * (self.ratio is not None)
+        parts += ["--adapter finetuned"] * bool(self.adapter)
         return " ".join(parts)
+
+
+def imported_models() -> Path:
+    """Where models from elsewhere are kept, a folder each."""
+    return root("htunet_results") / "models"
+
+
+@dataclass(frozen=True)
+class FinetuningPaths(RunFolder):
+    """Where the files of one fine-tuning on captions (stage 1) are."""
+
+    datasets: tuple[str, ...]
+    """Full names of the caption data sets, sorted."""
+    method: str
+    seed: int
+    shuffled: bool = False
+    """Whether each image has the caption of another one: a control, from which nothing can be learnt."""
+
+    @property
+    def name(self) -> str:
+        """The data sets by their short names, such as ``PMC-OA+CURD``."""
+        return "+".join(DatasetPaths(name).short_name for name in self.datasets)
+
+    @property
+    def folder(self) -> Path:
+        group = f"{self.method}{SHUFFLED}" if self.shuffled else self.method
+        return root("htunet_results") / FINETUNING / self.name / group / f"seed_{self.seed}"
+
+    @property
+    def label(self) -> str:
+        shuffled = " (shuffled captions)" if self.shuffled else ""
+        return f"{self.method} on {self.name} seed{self.seed}{shuffled}"
 
 
 def all_datasets() -> list[str]:
@@ -251,7 +315,7 @@ def all_datasets() -> list[str]:
 def find_dataset(name: str) -> DatasetPaths:
     """Resolve ``BUSI``, ``503`` or ``Dataset503_BUSI``; raises UsageError with the known names and the nearest."""
     known = all_datasets()
-    matches = [full for full in known if name in (full, full.split("_", 1)[1], str(int(full[7:10])), full[7:10])]
+    matches = [full for full in known if is_name_of(name, full)]
     if len(matches) == 1:
         return DatasetPaths(matches[0])
     if matches:
@@ -262,6 +326,11 @@ def find_dataset(name: str) -> DatasetPaths:
         f"No data set is called {name!r} in {root('htunet_raw')}; known: {listing}."
         + (did_you_mean(name, [*short, *known]) or " Convert it first: htunet_convert NAME SOURCE.")
     )
+
+
+def is_name_of(name: str, full: str) -> bool:
+    """Whether ``BUSI``, ``503`` or ``Dataset503_BUSI`` means the data set with this full name."""
+    return name in (full, full.split("_", 1)[1], str(int(full[7:10])), full[7:10])
 
 
 def find_runs(dataset: DatasetPaths | None = None) -> Iterator[RunPaths]:
@@ -277,6 +346,8 @@ def find_runs(dataset: DatasetPaths | None = None) -> Iterator[RunPaths]:
 def _group_parts(group: str) -> tuple[str, str, str, dict[str, Any]]:
     """Trainer, plan, method and the other fields of ``RunPaths`` that a group folder's name spells."""
     group, _, trained_on = group.partition(f"__{TRAINED_ON}")  # a data set's name may hold two underscores
+    group, _, adapter = group.partition(f"__{ADAPTER}")
     trainer, plan, method, *more = group.split("__")
     ratios = [float(part.removeprefix(RATIO)) for part in more if part.startswith(RATIO)]
-    return trainer, plan, method, {"ratio": ratios[0] if ratios else None, "trained_on": trained_on or None}
+    others = {"ratio": ratios[0] if ratios else None, "trained_on": trained_on or None, "adapter": adapter}
+    return trainer, plan, method, others

@@ -60,9 +60,12 @@ class DualEncoder(Network):
         self.text_updates = text_updates
         self.register_buffer("logit_scale", torch.tensor(logit_scale), persistent=False)
 
-    def forward(self, images_BCHW: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
-        """Images with values 0..255, and what the text tower's ``tokenize`` gives -> two (B, E), see below."""
-        return self.encode_image(images_BCHW), self.embed_text(ids_BL)
+    def forward(self, images_BCHW: Tensor, ids_BL: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Images with values 0..255, and what the text tower's ``tokenize`` gives -> two (B, E), see below.
+
+        Without texts None: those of a frozen tower need to be embedded only once.
+        """
+        return self.encode_image(images_BCHW), None if ids_BL is None else self.embed_text(ids_BL)
 
     def encode_image(self, images_BCHW: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) values 0..255 -> (B, E) of unit length, fp32."""

@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,7 +33,23 @@ class Batch(NamedTuple):
     """(B,) int64; -1 where an image has no class."""
 
 
-class TrainingImages(Dataset[Sample]):
+class TrainingSamples(Dataset[Any]):
+    """What a run learns from: samples for training by (epoch, row), and batches of rows as they are."""
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:  # noqa: ANN401
+        """The sample of a row as the epoch sees it."""
+        raise NotImplementedError
+
+    def collate(self, samples: list[Any]) -> Any:  # noqa: ANN401
+        """A batch of samples: a NamedTuple of tensors, ``images`` first."""
+        raise NotImplementedError
+
+    def as_they_are(self, rows: Sequence[int]) -> Any:  # noqa: ANN401
+        """A batch of rows without any augmentation."""
+        raise NotImplementedError
+
+
+class TrainingImages(TrainingSamples):
     """Augmented images by (epoch, array row)."""
 
     def __init__(self, data: PreprocessedDataset, augmentation: Augmentation, seed: int) -> None:
@@ -50,6 +66,17 @@ class TrainingImages(Dataset[Sample]):
             return image, mask, int(self.data.class_indices[row])
         except Exception as error:
             raise HtunetError(f"The case {case} could not be augmented: {type(error).__name__}: {error}") from error
+
+    def collate(self, samples: list[Sample]) -> Batch:
+        """Images, masks and classes, each in one tensor."""
+        images, masks, classes = zip(*samples, strict=True)
+        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), torch.tensor(classes))
+
+    def as_they_are(self, rows: Sequence[int]) -> Batch:
+        """Images, masks and classes as the preprocessing wrote them."""
+        chosen = list(rows)
+        arrays = self.data.images[chosen], self.data.masks[chosen], self.data.class_indices[chosen]
+        return Batch(*map(torch.from_numpy, arrays))
 
 
 @dataclass(frozen=True)
@@ -103,7 +130,7 @@ class RemainingBatches(Sampler[list[tuple[int, int]]]):
 
 
 def training_batches(
-    images: TrainingImages, batches: RemainingBatches, workers: int, *, pin_memory: bool
+    images: TrainingSamples, batches: RemainingBatches, workers: int, *, pin_memory: bool
 ) -> Iterator[Batch]:
     """This process's share of the batch of every remaining step.
 
@@ -114,15 +141,15 @@ def training_batches(
         batch_sampler=batches,
         num_workers=workers,
         pin_memory=pin_memory,
-        collate_fn=_collate,
+        collate_fn=images.collate,
         worker_init_fn=_leave_signals_to_the_run,
         prefetch_factor=3 if workers else None,
     )
     return iter(loader)
 
 
-def fixed_batches(data: PreprocessedDataset, rows: Sequence[int], batch_size: int, shard: Shard) -> Iterator[Batch]:
-    """Images, masks and classes as they are, in order: for validation.
+def fixed_batches(images: TrainingSamples, rows: Sequence[int], batch_size: int, shard: Shard) -> Iterator[Batch]:
+    """Samples as they are, in order: for validation.
 
     Every process gets equally many, so that their results can be gathered: row i goes to process i modulo their
     number, and those that would have one less get the last row once more.
@@ -130,8 +157,7 @@ def fixed_batches(data: PreprocessedDataset, rows: Sequence[int], batch_size: in
     each = -(-len(rows) // shard.world_size)
     own = [rows[min(shard.rank + turn * shard.world_size, len(rows) - 1)] for turn in range(each)]
     for start in range(0, len(own), batch_size):
-        chosen = own[start : start + batch_size]
-        yield Batch(*map(torch.from_numpy, (data.images[chosen], data.masks[chosen], data.class_indices[chosen])))
+        yield images.as_they_are(own[start : start + batch_size])
 
 
 def _leave_signals_to_the_run(_: int) -> None:
@@ -149,8 +175,3 @@ def _end_when_the_run_asks() -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
         pass
     os._exit(0)
-
-
-def _collate(samples: list[Sample]) -> Batch:
-    images, masks, classes = zip(*samples, strict=True)
-    return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), torch.tensor(classes))

@@ -7,7 +7,6 @@ continued from any saved step ends in the same bits as one that was never stoppe
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -15,21 +14,20 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
-from htunet.reproducibility import derived_seed
 from htunet.training.loader import (
     Batch,
     BatchOrder,
     RemainingBatches,
     Shard,
-    TrainingImages,
+    TrainingSamples,
     fixed_batches,
     training_batches,
 )
 from htunet.training.state import EpochFigures, Progress
+from htunet.training.step import Step
 from htunet.training.trainer import Trainer
 
 
@@ -37,10 +35,9 @@ from htunet.training.trainer import Trainer
 class Data:
     """What one run learns from. There is no test part here: only ``htunet.inference`` opens it."""
 
-    preprocessed: PreprocessedDataset
     train_rows: list[int]
     val_rows: list[int]
-    images: TrainingImages
+    images: TrainingSamples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +136,25 @@ def finished(loop: Loop, progress: Progress) -> bool:
 def train_step(loop: Loop, batch: Batch, step: int) -> float:
     """One optimiser step on this process's share of a batch; returns the mean loss over the whole batch.
 
-    The batch is computed in ``plan.accumulation`` parts. Each part's loss is divided by the size of the whole batch, so
-    the gradient is that of the whole batch, whatever the number of parts and processes.
+    The batch is computed in ``plan.accumulation`` parts; how their gradients make that of the whole batch is the
+    trainer's.
     """
     loop.network.train()
-    torch.manual_seed(derived_seed(loop.seed, "step", step, loop.fabric.global_rank))
     for group in loop.optimizer.param_groups:
         group["lr"] = learning_rate(loop.plan.learning_rate, step, loop.total_steps)
-    whole = len(loop.order.batch(step))
-    has_share = loop.shard.rank < whole
-    total = torch.zeros((), device=loop.fabric.device)
-    parts = list(_parts(batch, loop.plan.accumulation))
-    for index, part in enumerate(parts):
-        with _gradients_kept_local(loop, index < len(parts) - 1):
-            loss = loop.trainer.loss(loop.forward, loop.fabric.to_device(part)).sum() / whole * has_share
-            loop.fabric.backward(loss * loop.fabric.world_size)  # several processes average their gradients
-        total += loss.detach()
+    share = Step(
+        fabric=loop.fabric,
+        network=loop.network,
+        forward=loop.forward,
+        batch=batch,
+        whole=len(loop.order.batch(step)),
+        num_parts=loop.plan.accumulation,
+        shard=loop.shard,
+        seed=loop.seed,
+        number=step,
+    )
+    share.draw_by()
+    total = loop.trainer.accumulate(share)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
     return float(_sum_over_processes(loop, total))
@@ -165,7 +165,7 @@ def validate(loop: Loop) -> tuple[float, float]:
     """Loss and figure of the validation images, computed from all of them together on every process."""
     loop.network.eval()
     rows = loop.data.val_rows
-    batches = fixed_batches(loop.data.preprocessed, rows, loop.plan.batch_size, loop.shard)
+    batches = fixed_batches(loop.data.images, rows, loop.plan.batch_size, loop.shard)
     own_NF = torch.cat([loop.trainer.validate(loop.forward, loop.fabric.to_device(batch)) for batch in batches])
     return loop.trainer.figures(_gathered(loop, own_NF)[: len(rows)])
 
@@ -180,7 +180,7 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
         val_loss=val_loss,
         val_metric=val_metric,
     )
-    best = _is_better(figures, progress)
+    best = _is_better(figures, progress, by_loss=loop.trainer.chosen_by_loss)
     if best:
         progress.best_epoch, progress.best_metric = progress.epoch, val_metric
     progress.history.append(figures)
@@ -188,15 +188,16 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     return best
 
 
-def _is_better(figures: EpochFigures, progress: Progress) -> bool:
+def _is_better(figures: EpochFigures, progress: Progress, *, by_loss: bool) -> bool:
     """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss is kept.
 
-    An AUC over few images is often 1 long before a training has come to its end.
+    An AUC over few images is often 1 long before a training has come to its end. ``by_loss``: the other way round.
     """
     if progress.best_epoch < 0:
         return True
     best = progress.history[progress.best_epoch]
-    return (figures.val_metric, -figures.val_loss) > (best.val_metric, -best.val_loss)
+    now, then = ((row.val_metric, -row.val_loss) for row in (figures, best))
+    return now[::-1] > then[::-1] if by_loss else now > then
 
 
 def _require_finite(value: float, what: str, progress: Progress) -> None:
@@ -228,19 +229,6 @@ def _any_process(loop: Loop, flag: bool) -> bool:
     if loop.fabric.world_size == 1:
         return flag
     return bool(_sum_over_processes(loop, torch.tensor(float(flag), device=loop.fabric.device)) > 0)
-
-
-def _gradients_kept_local(loop: Loop, enabled: bool) -> AbstractContextManager[object]:
-    """Several processes exchange gradients once a step, with its last part."""
-    if loop.fabric.world_size == 1:
-        return nullcontext()
-    return loop.fabric.no_backward_sync(loop.forward, enabled=enabled)  # type: ignore[arg-type]
-
-
-def _parts(batch: Batch, count: int) -> Iterator[Batch]:
-    size = -(-len(batch.images) // count)
-    for start in range(0, len(batch.images), size):
-        yield Batch(*(values[start : start + size] for values in batch))
 
 
 def _next(arriving: Iterator[Batch], waiting: Waiting) -> Batch:

@@ -11,7 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from htunet.files import whole_file, write_csv
-from htunet.paths import RunPaths
+from htunet.paths import RunFolder
 from htunet.training.state import EpochFigures, Progress
 
 PICTURE_SECONDS = 20.0
@@ -43,7 +43,7 @@ class Recorder:
 
     def __init__(
         self,
-        run: RunPaths,
+        run: RunFolder,
         *,
         total_steps: int,
         done_steps: int,

@@ -1,4 +1,4 @@
-"""Settings of one training run. The command line is built from these fields."""
+"""Settings of training runs. The command line is built from these fields."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,11 @@ from htunet.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """What a user may choose about one run; everything else is in the plan."""
+class RunSettings:
+    """What a user may choose about every kind of run."""
 
     seed: int = setting(1, "seeds the trainable weights, the order of the images, the augmentation and the dropout")
-    plan: str = setting("paper", "name of the plan in plans.json")
     num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
-    task: str = setting(
-        "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
-    )
     weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
@@ -31,3 +27,48 @@ class TrainSettings:
             raise UsageError(f"--seed must be 0 or larger, got {self.seed}.")
         if self.workers is not None and self.workers < 0:
             raise UsageError(f"--workers must be 0 or larger, got {self.workers}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(RunSettings):
+    """What a user may choose about training on a planned data set; everything else is in the plan."""
+
+    plan: str = setting("paper", "name of the plan in plans.json")
+    task: str = setting(
+        "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
+    )
+    adapter: str | None = setting(
+        None, "where the adapter starts: finetuned (by htunet_finetune), or the path of a checkpoint; default: anew"
+    )
+    ratio: float | None = setting(
+        None, "learn from this share of the training images only (few-shot), such as 0.05; default: all of them"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ratio is not None and not 0 < self.ratio < 1:
+            raise UsageError(
+                f"--ratio is a share of the training images, larger than 0 and smaller than 1; got {self.ratio}. Leave "
+                "it out to learn from all of them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneSettings(RunSettings):
+    """What a user may choose about fine-tuning an adapter on captions."""
+
+    batch_size: int = setting(32, "pairs that are told apart in one step, over all devices")
+    lr: float = setting(1e-4, "learning rate of the first step; it falls to almost 0 with a cosine")
+    input_size: int = setting(224, "side of the square that images are stretched to, pixels; as in stage 2")
+    parts: int | None = setting(
+        None, "parts that a device computes its pairs in, to save memory; default: what fits. The gradient is the same"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("batch_size", 2), ("input_size", 1), ("parts", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name} must be at least {least}, got {value}.")
+        if not 0 < self.lr < 1:
+            raise UsageError(f"--lr must be larger than 0 and smaller than 1, got {self.lr}.")

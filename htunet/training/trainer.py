@@ -15,6 +15,7 @@ from htunet.planning.plans import Plan
 from htunet.registry import Registry
 from htunet.training.loader import Batch
 from htunet.training.losses import dice_and_cross_entropy, focal_loss, hard_dice, ranking_auc
+from htunet.training.step import Step
 
 
 class Trainer:
@@ -25,6 +26,8 @@ class Trainer:
     """Name of the validation figure that is maximised, as files spell it."""
     metric_title: ClassVar[str]
     """The same for people."""
+    chosen_by_loss: ClassVar[bool] = False
+    """Whether the epoch with the lowest validation loss is kept, and the figure decides between equal ones only."""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
@@ -34,6 +37,20 @@ class Trainer:
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """Loss of each image, (B,), with a graph."""
         raise NotImplementedError
+
+    def accumulate(self, step: Step) -> Tensor:
+        """Add the gradient of a step's share; returns what the share contributes to the loss of the whole batch.
+
+        As it stands, for losses of single images: each part's sum is divided by the size of the whole batch, so the
+        gradient is that of the whole batch, whatever the number of parts and processes.
+        """
+        total = torch.zeros((), device=step.fabric.device)
+        for index, part in enumerate(step.parts):
+            with step.exchange(index):
+                loss = self.loss(step.forward, part).sum() / step.whole * step.has_share
+                step.backward(loss)
+            total += loss.detach()
+        return total
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, F): what each image contributes to ``figures``; the loop puts those of all processes together."""

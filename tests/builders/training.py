@@ -176,12 +176,12 @@ def same_tensors(first: Path, second: Path) -> bool:
 
 
 BEFORE_MAIN = """
-import htunet.reproducibility, htunet.training.run
+import htunet.reproducibility, htunet.training.session
 from builders.training import register_tiny_methods
 htunet.reproducibility._commit = lambda: "test"
-htunet.training.run.SAVE_SECONDS = 0.0
-fit = htunet.training.run.fit
-htunet.training.run.fit = lambda *arguments: print("fit", flush=True) or fit(*arguments)
+htunet.training.session.SAVE_SECONDS = 0.0
+fit = htunet.training.session.fit
+htunet.training.session.fit = lambda *arguments: print("fit", flush=True) or fit(*arguments)
 register_tiny_methods()
 """
 

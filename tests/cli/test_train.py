@@ -13,7 +13,7 @@ from htunet.cli.arguments import fold_number
 from htunet.cli.train import main
 from htunet.files import PART, read_json
 from htunet.paths import DatasetPaths
-from htunet.training import record, run
+from htunet.training import record, session
 from htunet.training.settings import TrainSettings
 
 TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num_epochs", "2")
@@ -135,13 +135,13 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoints_whole(
 ) -> None:
     asked = iter([False] * (STEPS + 1))
     with monkeypatch.context() as patch:
-        patch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+        patch.setattr(session.StopSignals, "requested", lambda _: next(asked, True))
         assert main(["Tiny", "Plain", "0", *TINY]) == 0
     paths = run_of(tiny, "Plain")
     before = {path: path.read_bytes() for path in (paths.checkpoint_latest, paths.checkpoint_best)}
     capsys.readouterr()
     with monkeypatch.context() as patch:
-        patch.setattr(run, "SAVE_SECONDS", 0.0)
+        patch.setattr(session, "SAVE_SECONDS", 0.0)
         patch.setattr(Path, method, refusing(getattr(Path, method), number))
         assert main(["Tiny", "Plain", "0", *TINY]) == 1
     errors = capsys.readouterr().err.strip().splitlines()

@@ -23,7 +23,7 @@ from htunet.models import build
 from htunet.models.backbones import BACKBONES
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.plans import save_plans
-from htunet.training import record, run
+from htunet.training import record, session
 from htunet.training.loader import Batch
 from htunet.training.losses import dice_and_cross_entropy, focal_loss
 from htunet.training.run import train
@@ -76,7 +76,7 @@ def test_a_run_that_is_stopped_and_continued_ends_in_the_same_bits(
     whole.folder.rename(kept)
     asked = iter([False] * 15)  # in the middle of the second epoch
     with monkeypatch.context() as patch:
-        patch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+        patch.setattr(session.StopSignals, "requested", lambda _: next(asked, True))
         assert train("Tiny", "TINY_HT", 0, settings).status == "stopped"
     again = train("Tiny", "TINY_HT", 0, settings).run
     for path in (again.checkpoint_best, again.checkpoint_latest):

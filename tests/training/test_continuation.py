@@ -7,7 +7,7 @@ from builders.training import STEPS, same_tensors, tensors_in, tiny_settings
 
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.training import record, run
+from htunet.training import record, session
 from htunet.training.run import train
 
 EPOCHS = 3
@@ -22,11 +22,11 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def stop_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next call of ``train`` is asked to stop when it has done so many steps; it asks before each."""
     asked = iter([False] * steps)
-    monkeypatch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+    monkeypatch.setattr(session.StopSignals, "requested", lambda _: next(asked, True))
 
 
 def never_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.StopSignals, "requested", lambda _: False)
+    monkeypatch.setattr(session.StopSignals, "requested", lambda _: False)
 
 
 def whole_run(seed: int, method: str = "UNet", **changes: object) -> RunPaths:

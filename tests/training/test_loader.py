@@ -144,7 +144,7 @@ def test_an_error_names_its_case(images: TrainingImages, workers: int, monkeypat
 
 def test_validation_images_come_unchanged_and_in_order(images: TrainingImages) -> None:
     rows = [4, 2, 9, 7, 1]
-    found = list(fixed_batches(images.data, rows, 2, Shard()))
+    found = list(fixed_batches(images, rows, 2, Shard()))
     assert [len(batch.images) for batch in found] == [2, 2, 1]
     for index, array in enumerate((images.data.images, images.data.masks, images.data.class_indices)):
         assert torch.equal(torch.cat([batch[index] for batch in found]), torch.from_numpy(array[rows]))
@@ -156,7 +156,7 @@ def test_validation_images_are_dealt_out_evenly_and_can_be_put_back_in_order(
 ) -> None:
     rows = [4, 2, 9, 7, 1, 5][:count]
     shares = [
-        torch.cat([batch.images for batch in fixed_batches(images.data, rows, 2, Shard(rank, world))])
+        torch.cat([batch.images for batch in fixed_batches(images, rows, 2, Shard(rank, world))])
         for rank in range(world)
     ]
     assert len({len(share) for share in shares}) == 1

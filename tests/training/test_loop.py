@@ -43,7 +43,7 @@ def make_loop(dataset: DatasetPaths, *, trainer: Trainer | None = None, **change
         forward=forward,
         optimizer=optimizer,
         plan=plan,
-        data=Data(preprocessed=data, train_rows=rows["train"], val_rows=rows["val"], images=images),
+        data=Data(train_rows=rows["train"], val_rows=rows["val"], images=images),
         seed=1,
         num_epochs=plan.num_epochs,
         workers=0,
@@ -141,7 +141,7 @@ def test_validation_is_the_mean_over_images_not_over_batches(tiny: DatasetPaths)
     loop = make_loop(tiny, batch_size=3)  # 4 images: 3 and 1
     rows = loop.data.val_rows
     images, masks = (
-        torch.from_numpy(array[rows]) for array in (loop.data.preprocessed.images, loop.data.preprocessed.masks)
+        torch.from_numpy(array[rows]) for array in (loop.data.images.data.images, loop.data.images.data.masks)
     )
     with torch.no_grad():
         scores = loop.network(images)

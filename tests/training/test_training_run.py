@@ -13,13 +13,14 @@ import torch
 from builders.training import STEPS, TEST, run_of, tensors_in, tiny_plan, tiny_settings
 from PIL import Image
 
+from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError, UsageError
 from htunet.files import PART, read_json, write_json
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.paths import DatasetPaths
 from htunet.planning.plans import save_plans
-from htunet.training import record, run
+from htunet.training import record, session
 from htunet.training.loader import Batch
 from htunet.training.run import Outcome, train
 from htunet.training.settings import TrainSettings
@@ -161,7 +162,7 @@ def test_a_restart_that_is_killed_while_it_clears_never_mixes_old_and_new(
     first = train_tiny()
     removed: list[str] = []
     monkeypatch.setattr(Path, "unlink", lambda path, missing_ok=False: removed.append(path.name))
-    run._clear(first.run)
+    session.clear(first.run)
     assert removed[:2] == ["finished.json", "checkpoint_latest.safetensors"]
 
 
@@ -303,10 +304,10 @@ def test_a_fold_without_images_is_refused(tiny: DatasetPaths, part: str) -> None
 
 def test_training_never_reads_the_test_part(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: set[int] = set()
-    monkeypatch.setattr(run.PreprocessedDataset, "rows", _watched(run.PreprocessedDataset.rows, rows))
+    monkeypatch.setattr(PreprocessedDataset, "rows", _watched(PreprocessedDataset.rows, rows))
     train_tiny(num_epochs=1)
     test_ids = read_json(tiny.splits_json)[0]["test"]
-    data = run.PreprocessedDataset(tiny.plan_folder("tiny"))
+    data = PreprocessedDataset(tiny.plan_folder("tiny"))
     assert len(rows) == len(data.cases) - TEST
     assert not rows & {data.index[case] for case in test_ids}
 
@@ -337,7 +338,7 @@ def test_impossible_settings_are_usage_errors(changes: dict[str, int], message: 
 def test_a_broken_checkpoint_is_one_clear_error(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = iter([False] * 5)
     with monkeypatch.context() as patch:
-        patch.setattr(run.StopSignals, "requested", lambda _: next(asked, True))
+        patch.setattr(session.StopSignals, "requested", lambda _: next(asked, True))
         latest = train_tiny().run.checkpoint_latest
     latest.write_bytes(latest.read_bytes()[:100])
     with pytest.raises(HtunetError, match=r"checkpoint_latest.* cannot be read .*--restart"):
@@ -352,7 +353,7 @@ def test_tensorboard_has_every_epoch_of_a_continued_run_once(
 
     for steps in (STEPS + 1, 1, 3 * STEPS):
         asked = iter([False] * steps)
-        monkeypatch.setattr(run.StopSignals, "requested", lambda _, asked=asked: next(asked, True))
+        monkeypatch.setattr(session.StopSignals, "requested", lambda _, asked=asked: next(asked, True))
         outcome = train_tiny(num_epochs=4)
     assert outcome.status == "finished"
     board = EventAccumulator(str(outcome.run.folder / "tensorboard"))
@@ -366,7 +367,7 @@ def test_a_loss_that_is_no_number_leaves_the_last_whole_checkpoint(
     losses = iter([1.0] * (STEPS + 1))
     real = SegmentationTrainer.loss
     monkeypatch.setattr(SegmentationTrainer, "loss", lambda *a: real(*a) * next(losses, math.nan))
-    monkeypatch.setattr(run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(session, "SAVE_SECONDS", 0.0)
     with pytest.raises(HtunetError, match="loss is nan in epoch 2"):
         train_tiny(num_epochs=3)
     paths = run_of(tiny, "Plain")

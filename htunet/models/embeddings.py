@@ -1,0 +1,86 @@
+"""Embeddings of many images or texts, in batches; those of a frozen text tower are computed once and kept on disk.
+
+Dimension key: N of all, E embedding, C channels, H W pixels, L tokens.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from htunet.files import exclusive
+from htunet.models import checkpoint
+from htunet.models.dual_encoder import DualEncoder
+from htunet.models.precision import BF16
+
+BATCH = 64
+
+
+@torch.inference_mode()
+def embed_images(
+    network: DualEncoder, images_NCHW: NDArray[np.uint8], rows: Sequence[int], *, precision: str = "fp32"
+) -> NDArray[np.float32]:
+    """(len(rows), E) of unit length, on the network's device; only a batch of images is in memory at a time."""
+    device, found = network.logit_scale.device, []
+    for start in tqdm(range(0, len(rows), BATCH), desc="images", unit="batch", disable=None):
+        batch = torch.from_numpy(np.ascontiguousarray(images_NCHW[list(rows[start : start + BATCH])]))
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
+            found.append(network.encode_image(batch.to(device)).cpu())
+    return torch.cat(found).numpy()
+
+
+@torch.inference_mode()
+def embed_texts(network: DualEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """(len(texts), E) of unit length in fp32; equal texts are embedded once."""
+    distinct = list(dict.fromkeys(texts))
+    number = {text: index for index, text in enumerate(distinct)}
+    by_length = sorted(distinct, key=len)  # so that little of a batch is padding
+    batches = range(0, len(distinct), BATCH)
+    parts = [network.encode_text(by_length[start : start + BATCH]).cpu() for start in _bar(batches, "texts")]
+    embedded_NE = torch.cat(parts).numpy()
+    place = np.empty(len(distinct), dtype=np.intp)
+    place[[number[text] for text in by_length]] = np.arange(len(distinct))
+    return embedded_NE[place[[number[text] for text in texts]]]
+
+
+def kept_text_embeddings(
+    folder: Path, network: DualEncoder, text_sha256: str, texts: Sequence[str]
+) -> NDArray[np.float32]:
+    """``embed_texts`` of a frozen text tower, from a file in ``folder`` where it has been computed before.
+
+    The file's name is the hash of the tower's weights and of the texts' tokens, so it never serves other ones.
+    """
+    digest = hashlib.sha256(text_sha256.encode())
+    for row in tokens(network, texts):
+        digest.update(row.numpy().tobytes() + b";")
+    path = folder / f"{digest.hexdigest()[:32]}.safetensors"
+    with exclusive(folder, "The text embeddings"):
+        if not path.exists():
+            checkpoint.save(
+                path, {"texts": torch.from_numpy(embed_texts(network, texts))}, {"text_sha256": text_sha256}
+            )
+    return checkpoint.load(path)[0]["texts"].numpy()
+
+
+def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
+    """What the text tower's tokenizer makes of each text: (L,) int64 without padding."""
+    rows: list[Tensor] = []
+    for start in range(0, len(texts), BATCH):
+        ids_BL = network.text.tokenize(list(texts[start : start + BATCH]))
+        rows += [ids[: int((ids != 0).sum())].clone() for ids in ids_BL]
+    return rows
+
+
+def padded(rows: Sequence[Tensor]) -> Tensor:
+    """(B, L) numbers of tokens, 0 after the end of a text."""
+    return pad_sequence(list(rows), batch_first=True, padding_value=0)
+
+
+def _bar(batches: range, what: str) -> tqdm:
+    return tqdm(batches, desc=what, unit="batch", disable=None)

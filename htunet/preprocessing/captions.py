@@ -1,0 +1,91 @@
+"""The images of a caption data set at a network's input size, made once and kept beside the split.
+
+captions_224x224/  images.npy (N, C, H, W) uint8, in the order of captions.jsonl   prepared.json
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from htunet.data.captions import CaptionDataset
+from htunet.data.image_io import UInt8, read_image
+from htunet.errors import HtunetError
+from htunet.files import exclusive, read_object, whole_folder, write_json
+from htunet.parallel import parallel_map, suitable_workers
+
+FORMAT = 1
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PreparedCaptions:
+    """The pairs of a caption data set with their images as arrays."""
+
+    dataset: CaptionDataset
+    images: NDArray[np.uint8]
+    """(N, C, H, W), memory-mapped; row i belongs to pair i. Gray where all images are."""
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The array row of each pair's id."""
+        return {pair.id: row for row, pair in enumerate(self.dataset.pairs)}
+
+
+def prepare_captions(dataset: CaptionDataset, input_size: Size, *, workers: int | None = None) -> PreparedCaptions:
+    """The images stretched to ``input_size`` (height, width); those on disk where they fit the data set, else made.
+
+    Raises HtunetError that names an image which cannot be read, and when another process is making the same ones.
+    """
+    folder = dataset.paths.plan_folder(f"captions_{input_size[0]}x{input_size[1]}")
+    wanted = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
+    marker = folder / "prepared.json"
+    if not marker.exists() or read_object(marker) != wanted:
+        lock = exclusive(folder.with_name(f".lock-{folder.name}"), f"The preparation of {dataset.paths.name}")
+        with lock, whole_folder(folder) as part:
+            _write_images(dataset, input_size, part / "images.npy", workers)
+            write_json(part / "prepared.json", wanted)
+    path = folder / "images.npy"
+    try:
+        return PreparedCaptions(dataset, np.load(path, mmap_mode="r"))
+    except (OSError, ValueError, EOFError) as error:
+        raise HtunetError(f"{path} is missing or broken ({error}). Delete {folder} to have it made again.") from None
+
+
+def _write_images(dataset: CaptionDataset, input_size: Size, path: Path, workers: int | None) -> None:
+    files = [dataset.image_path(pair) for pair in dataset.pairs]
+    channels = 3 if any(_is_coloured(file) for file in files) else 1
+    array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), channels, *input_size))
+    resize = partial(_resized, channels, input_size)
+    images = parallel_map(resize, files, workers=suitable_workers(len(files), workers))
+    bar = tqdm(images, total=len(files), desc=dataset.paths.short_name, unit="image", disable=None)
+    for row, image in enumerate(bar):
+        array[row] = image
+    array.flush()
+
+
+def _is_coloured(path: Path) -> bool:
+    """From the header alone; raises HtunetError when there is none."""
+    try:
+        with Image.open(path) as image:
+            return image.mode not in ("L", "1", "I", "F", "I;16")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take its pair out.") from None
+
+
+def _resized(channels: int, input_size: Size, path: Path) -> UInt8:
+    height, width = input_size
+    planes = (Image.fromarray(plane) for plane in read_image(path, channels))
+    return np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes])
+
+
+def _digest(dataset: CaptionDataset) -> str:
+    """Of the pairs and of the sizes of their files: another conversion needs other arrays."""
+    sizes = [(pair.image, dataset.image_path(pair).stat().st_size) for pair in dataset.pairs]
+    return hashlib.sha256(repr(sizes).encode()).hexdigest()

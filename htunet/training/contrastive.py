@@ -1,0 +1,148 @@
+"""Stage 1: the images of a batch are told apart by their captions, and the captions by their images.
+
+Source: symmetric InfoNCE of Radford et al. 2021, arXiv:2103.00020, with the fixed temperature 0.07 at which that
+training begins; gradient caching of Gao et al. 2021, arXiv:2101.06983. Dimension key: B pairs of a part, N pairs of
+the whole batch, P processes, E embedding.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from htunet.training.loader import Shard
+from htunet.training.step import Step
+from htunet.training.trainer import Trainer
+
+TEMPERATURE = 0.07
+CHUNK = 1024
+"""Images whose similarities with all captions are in memory at a time."""
+
+
+class PairBatch(NamedTuple):
+    """Some images and what is known of their captions."""
+
+    images: Tensor
+    """(B, C, H, W) uint8."""
+    texts: Tensor
+    """(B, E) embeddings of unit length where the text tower is frozen; (B, L) numbers of tokens where it trains."""
+    captions: Tensor
+    """(B,) int64; equal captions have equal numbers."""
+
+
+def info_nce(images_NE: Tensor, texts_NE: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Symmetric InfoNCE, one value a pair, (N,): the mean of -log softmax over the texts and over the images.
+
+    Embeddings are of unit length. Pairs whose captions are equal count as different ones, as in the source.
+    """
+    scores_NN = images_NE @ texts_NE.T / temperature
+    right_N = torch.arange(len(scores_NN), device=scores_NN.device)
+    over_texts_N = F.cross_entropy(scores_NN, right_N, reduction="none")
+    return (over_texts_N + F.cross_entropy(scores_NN.T, right_N, reduction="none")) / 2
+
+
+def embed(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
+    """(B, E) embeddings of images and texts, fp32; no text tower is asked where the batch brings its embeddings."""
+    if batch.texts.is_floating_point():
+        return network(batch.images)[0].float(), batch.texts
+    images_BE, texts_BE = network(batch.images, batch.texts)
+    return images_BE.float(), texts_BE.float()
+
+
+class ContrastiveTrainer(Trainer):
+    """Symmetric InfoNCE over the whole batch; the checkpoint with the lowest validation loss is kept.
+
+    Validation pairs are compared in blocks of ``batch_size``, as in training, so that both losses can be compared.
+    """
+
+    task = "contrastive"
+    metric = "recall_at_1"
+    metric_title = "R@1"
+    chosen_by_loss = True
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+
+    def accumulate(self, step: Step) -> Tensor:
+        """The gradient of the whole batch's loss, in memory for one part.
+
+        Every pair is compared with all of the batch, so no part has a loss of its own. Each part is embedded without a
+        graph; the loss is a function of all embeddings and gives the gradient with respect to each; then each part is
+        embedded again with a graph, and its share of that gradient goes back through it. Dropout is drawn by the part
+        alone, so that both passes see the same network. One part alone is embedded once.
+        """
+        at_once = step.last == 0
+        first = [self._embedded(step, index, part, graph=at_once) for index, part in enumerate(step.parts)]
+        loss, wanted = self._gradients(step, [torch.cat(both).detach() for both in zip(*first, strict=True)])
+        start = 0
+        for index, part in enumerate(step.parts):
+            with step.exchange(index):
+                embedded = first[0] if at_once else self._embedded(step, index, part, graph=True)
+                own = slice(start, start := start + len(part.images))
+                products = [(values * wishes[own]).sum() for values, wishes in zip(embedded, wanted, strict=True)]
+                step.backward(torch.stack(products).sum())
+        return loss / step.shard.world_size
+
+    def validate(self, network: nn.Module, batch: PairBatch) -> Tensor:  # type: ignore[override]
+        """(B, 1 + 2 E): number of the caption, embedding of the image, embedding of the text."""
+        images_BE, texts_BE = embed(network, batch)
+        return torch.cat([batch.captions[:, None].to(images_BE.dtype), images_BE, texts_BE], dim=1)
+
+    def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        images_NE, texts_NE = cases_NF[:, 1:].chunk(2, dim=1)
+        blocks = zip(images_NE.split(self.batch_size), texts_NE.split(self.batch_size), strict=True)
+        losses = torch.cat([info_nce(images, texts) for images, texts in blocks])
+        return float(losses.double().mean()), recall_at_1(images_NE, texts_NE, cases_NF[:, 0])
+
+    @staticmethod
+    def _embedded(step: Step, index: int, part: PairBatch, *, graph: bool) -> tuple[Tensor, Tensor]:
+        step.draw_by("part", index)
+        if graph:
+            return embed(step.forward, part)
+        with torch.no_grad(), step.fabric.autocast():  # processes may have unequal numbers of parts to go through
+            return embed(step.network, part)
+
+    @staticmethod
+    def _gradients(step: Step, own: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The loss of the whole batch, and its gradient with respect to this process's embeddings of each kind."""
+        whole = [_of_all_processes(step, values) for values in own]
+        for values in whole:
+            values.requires_grad_()
+        with torch.enable_grad():
+            loss = info_nce(whole[0], whole[1]).mean()
+        gradients = torch.autograd.grad(loss, whole)
+        start, count = _place(step.shard, step.whole), len(own[0])
+        if not step.has_share:
+            return loss.detach(), [torch.zeros_like(values) for values in own]
+        return loss.detach(), [gradient[start : start + count] for gradient in gradients]
+
+
+def recall_at_1(images_NE: Tensor, texts_NE: Tensor, captions_N: Tensor) -> float:
+    """Share of images whose most similar text has their caption, and of texts the other way, in [0, 1]; their mean."""
+    found = []
+    for queries_NE, answers_NE in ((images_NE, texts_NE), (texts_NE, images_NE)):
+        best_N = torch.cat([(part @ answers_NE.T).argmax(dim=1) for part in queries_NE.split(CHUNK)])
+        found.append((captions_N[best_N] == captions_N).double().mean())
+    return float(torch.stack(found).mean())
+
+
+def _of_all_processes(step: Step, own_BE: Tensor) -> Tensor:
+    """(N, E) embeddings of the whole batch, process after process; those that have one less fill up with zeros."""
+    sizes = [_size(step.shard.world_size, rank, step.whole) for rank in range(step.shard.world_size)]
+    room = own_BE.new_zeros(max(sizes), own_BE.shape[1])
+    if step.has_share:
+        room[: len(own_BE)] = own_BE
+    found_PBE = step.gathered(room)
+    return torch.cat([values[:size] for values, size in zip(found_PBE, sizes, strict=True)])
+
+
+def _place(shard: Shard, whole: int) -> int:
+    """Where this process's pairs begin among those of all."""
+    return sum(_size(shard.world_size, rank, whole) for rank in range(shard.rank))
+
+
+def _size(world_size: int, rank: int, whole: int) -> int:
+    """Pairs of a batch that a process has: every ``world_size``-th one, from its own rank on."""
+    return len(range(rank, whole, world_size))

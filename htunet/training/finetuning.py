@@ -1,0 +1,168 @@
+"""Stage 1: train the adapter of a method on images with captions. Calling it again continues where the run was."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from htunet.data.caption_splits import CaptionSplit, settle_caption_split
+from htunet.data.captions import CaptionDataset, read_captions
+from htunet.errors import UsageError
+from htunet.files import read_object
+from htunet.models.build import check_input_size, parse_method
+from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.models.embeddings import kept_text_embeddings, tokens
+from htunet.models.text import TEXT_TOWERS
+from htunet.models.weights import WeightsRecord
+from htunet.paths import FinetuningPaths, find_dataset
+from htunet.planning.finetuning import finetuning_plan
+from htunet.planning.hardware import GIB
+from htunet.planning.plans import Plan
+from htunet.preprocessing.captions import PreparedCaptions, prepare_captions
+from htunet.reproducibility import generator
+from htunet.training.contrastive import ContrastiveTrainer
+from htunet.training.devices import make_fabric
+from htunet.training.loop import Data
+from htunet.training.pairs import CaptionPairs, shuffled
+from htunet.training.session import Outcome, Work, carry_out, held
+from htunet.training.settings import FinetuneSettings
+
+
+def finetune(
+    method: str, datasets: Sequence[str], settings: FinetuneSettings, *, shuffle: bool = False, restart: bool = False
+) -> Outcome:
+    """Train, or continue, the fine-tuning that the arguments name, over all data sets together.
+
+    ``shuffle`` gives each training image the caption of another one: a control, after which nothing may be found.
+    Everything that can be checked is checked before it starts. Raises UsageError for a method without an adapter or
+    without a text tower, HtunetError when files are missing or broken, when another process holds the run, or when the
+    run was begun with other settings.
+    """
+    _check_method(method)
+    read = {dataset.paths.name: dataset for dataset in map(read_captions, map(find_dataset, datasets))}
+    parts = [_Part(read[name], settle_caption_split(read[name])) for name in sorted(read)]
+    run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle)
+    size = (settings.input_size, settings.input_size)
+    check_input_size(method, size)
+    fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
+    plan = _plan(run, settings, fabric, size, restart=restart)
+    with held(fabric, run):
+        prepared = [_made_by_the_first(fabric, part.dataset, size) for part in parts]
+        network, weights = build_dual_encoder(
+            method, seed=settings.seed, weights=settings.weights, adapter_settings=plan.adapter_settings
+        )
+        texts = _texts(fabric, network.to(fabric.device), weights, parts)
+        work = Work(
+            run=run,
+            trainer=ContrastiveTrainer(plan.batch_size),
+            network=network,
+            weights=weights,
+            plan=plan,
+            data=_data(prepared, texts, parts, shuffle_seed=settings.seed if shuffle else None),
+            settings=settings,
+            about={
+                "datasets": list(run.datasets),
+                "method": method,
+                "task": ContrastiveTrainer.task,
+                "shuffled_captions": shuffle,
+                "pairs_sha256": {part.dataset.paths.name: part.digest for part in parts},
+            },
+            unit="pairs",
+        )
+        return carry_out(fabric, work, restart=restart)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the data sets, and which of its pairs train."""
+
+    dataset: CaptionDataset
+    split: CaptionSplit
+
+    @property
+    def captions(self) -> list[str]:
+        return [pair.caption for pair in self.dataset.pairs]
+
+    @property
+    def digest(self) -> str:
+        """Of all that is learnt from and watched: ids, captions, and the parts that they are in."""
+        content = [[(pair.id, pair.caption) for pair in self.dataset.pairs], self.split.train, self.split.val]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _check_method(method: str) -> None:
+    parsed = parse_method(method)
+    if parsed.backbone not in TEXT_TOWERS:
+        able = ", ".join(TEXT_TOWERS.names())
+        raise UsageError(f"{method} reads no texts, so captions teach it nothing. Backbones that do: {able}.")
+    if parsed.adapter is None:
+        raise UsageError(f"{method} has no adapter, and only an adapter is fine-tuned. Name one, such as {method}_HT.")
+
+
+def _plan(
+    run: FinetuningPaths, settings: FinetuneSettings, fabric: Fabric, size: tuple[int, int], *, restart: bool
+) -> Plan:
+    """The plan; how a batch is cut into parts follows the memory that is free, and stays as the run was begun."""
+    parts = settings.parts
+    if parts is None and not restart and run.settings_json.exists():
+        parts = int(read_object(run.settings_json)["plan_content"]["accumulation"])
+    memory = torch.cuda.mem_get_info(fabric.device)[0] / GIB if fabric.device.type == "cuda" else None
+    plan = finetuning_plan(
+        run.name,
+        batch_size=settings.batch_size,
+        learning_rate=settings.lr,
+        input_size=size,
+        devices=fabric.world_size,
+        parts=parts,
+        memory_gb=memory,
+    )
+    agreed: Plan = fabric.broadcast(plan)
+    return agreed
+
+
+def _made_by_the_first(fabric: Fabric, dataset: CaptionDataset, size: tuple[int, int]) -> PreparedCaptions:
+    """The images at the input size; where there are several processes, the others wait and read."""
+    if fabric.is_global_zero:
+        prepare_captions(dataset, size)
+    fabric.barrier()
+    return prepare_captions(dataset, size)
+
+
+def _texts(fabric: Fabric, network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:
+    """One tensor for each pair of all data sets: tokens where the text tower trains, else embeddings, kept on disk."""
+    if network.text_updates is not None:
+        return [row for part in parts for row in tokens(network, part.captions)]
+    rows: list[Tensor] = []
+    for part in parts:
+        if fabric.is_global_zero:
+            _kept(network, weights, part)
+        fabric.barrier()
+        rows += torch.from_numpy(_kept(network, weights, part)).unbind()
+    return rows
+
+
+def _kept(network: DualEncoder, weights: WeightsRecord, part: _Part) -> np.ndarray:
+    folder = part.dataset.paths.text_embeddings
+    return kept_text_embeddings(folder, network, str(weights.text_sha256), part.captions)
+
+
+def _data(
+    prepared: Sequence[PreparedCaptions], texts: Sequence[Tensor], parts: Sequence[_Part], *, shuffle_seed: int | None
+) -> Data:
+    rows: dict[str, list[int]] = {"train": [], "val": []}
+    start = 0
+    for one, part in zip(prepared, parts, strict=True):
+        place = one.rows
+        for name, ids in (("train", part.split.train), ("val", part.split.val)):
+            rows[name] += [start + place[pair] for pair in ids]
+        start += len(place)
+    captions = [caption for part in parts for caption in part.captions]
+    order = list(range(start)) if shuffle_seed is None else shuffled(rows["train"], start, shuffle_seed)
+    pairs = CaptionPairs(prepared, [texts[row] for row in order], [captions[row] for row in order])
+    mixed = generator("order of the validation pairs").permutation(len(rows["val"]))
+    return Data(train_rows=rows["train"], val_rows=[rows["val"][index] for index in mixed], images=pairs)

@@ -1,0 +1,325 @@
+"""The life of one run, whatever it learns: lock, continue, train, save, and write what a finished run has."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from htunet.errors import HtunetError
+from htunet.files import exclusive, read_object, write_json
+from htunet.models import checkpoint
+from htunet.models.network import Network
+from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
+from htunet.models.weights import WeightsRecord
+from htunet.paths import RunFolder
+from htunet.planning.plans import Plan
+from htunet.reproducibility import provenance
+from htunet.training import state
+from htunet.training.loop import Data, Events, Loop, finished, fit
+from htunet.training.record import Recorder, log_to, write_progress
+from htunet.training.settings import RunSettings
+from htunet.training.signals import StopSignals, stop_signals
+from htunet.training.state import Progress
+from htunet.training.trainer import Trainer
+
+SAVE_SECONDS = 30.0
+"""checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
+FREE_TO_CHANGE = ("weights_argument", "device", "devices", "workers", "made_by")
+"""Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run's call ended."""
+
+    run: RunFolder
+    metric: str
+    """What ``best_metric`` is, for people."""
+    status: str
+    """``finished``, ``already finished``, or ``stopped`` (by a signal; the same command continues)."""
+    best_metric: float
+    best_epoch: int
+    signal: int | None = None
+    rank: int = 0
+    """This process's place among those of the run; the first one speaks for all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One run, checked and put together; nothing of it has been written yet."""
+
+    run: RunFolder
+    trainer: Trainer
+    network: Network
+    weights: WeightsRecord
+    plan: Plan
+    data: Data
+    settings: RunSettings
+    about: Mapping[str, Any]
+    """What settings.json says of this kind of run beside what it says of every one."""
+    unit: str = "images"
+    """What is learnt from, for people."""
+
+    @property
+    def num_epochs(self) -> int:
+        return self.settings.num_epochs or self.plan.num_epochs
+
+
+@contextmanager
+def held(fabric: Fabric, run: RunFolder) -> Iterator[None]:
+    """Hold the run's folder inside the block; where the first process cannot, no process goes on: HtunetError."""
+    problem = ""
+    with ExitStack() as stack:
+        if fabric.is_global_zero:
+            try:
+                stack.enter_context(exclusive(run.folder, f"The run {run.label}"))
+            except HtunetError as error:
+                problem = str(error)
+        if problem := fabric.broadcast(problem):
+            raise HtunetError(problem)
+        yield
+
+
+def carry_out(fabric: Fabric, work: Work, *, restart: bool = False) -> Outcome:
+    """Train, or continue, a run whose folder is held.
+
+    Raises HtunetError when the run was begun with other settings; ``restart`` forgets it instead.
+    """
+    with ExitStack() as stack:
+        session = _Session(fabric, work)
+        if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
+            if fabric.is_global_zero:
+                clear(work.run)
+            fabric.barrier()
+        else:
+            session.refuse_other_settings()
+        if fabric.is_global_zero:
+            stack.enter_context(log_to(work.run.training_log))
+        return session.run_to_the_end()
+
+
+class _Session:
+    """What is built once for a call, and where the run stands."""
+
+    def __init__(self, fabric: Fabric, work: Work) -> None:
+        self.fabric, self.work, self.run = fabric, work, work.run
+        self.precision = resolve_precision(work.settings.precision, fabric.device.type)
+        self.about = self._about()
+        self.loop = self._make_loop()
+
+    def run_to_the_end(self) -> Outcome:
+        """Continue from the last checkpoint, train, and write what a finished run has."""
+        progress = self._restore()
+        if self.run.finished_json.exists():
+            return self._outcome(progress, "already finished")
+        if self.fabric.is_global_zero:
+            write_json(self.run.settings_json, self.about)
+            log.info("%s", self._opening())
+        with stop_signals() as stop:
+            self._train(progress, stop)
+        if not finished(self.loop, progress):
+            return self._outcome(progress, "stopped", stop.received)
+        if self.fabric.is_global_zero:
+            summary = {"epochs": progress.epoch, "best_epoch": progress.best_epoch + 1}
+            write_json(self.run.finished_json, summary | {f"best_val_{self.loop.trainer.metric}": progress.best_metric})
+        return self._outcome(progress, "finished")
+
+    def _opening(self) -> str:
+        """What is about to be trained on what, in one line."""
+        loop, data, source = self.loop, self.loop.data, self.work.weights.source
+        weights = "" if source == "none" else f", {source} weights"
+        return (
+            f"Training {self.run.label} on {self.fabric.device}, {self.precision}{weights}: {len(data.train_rows)} "
+            f"training and {len(data.val_rows)} validation {self.work.unit}, {loop.order.per_epoch} steps an epoch, "
+            f"{loop.num_epochs} epochs."
+        )
+
+    def _train(self, progress: Progress, stop: StopSignals) -> None:
+        steps = self.loop.order.per_epoch
+        recorder = None
+        if self.fabric.is_global_zero:
+            recorder = Recorder(
+                self.run,
+                total_steps=self.loop.total_steps,
+                done_steps=progress.step(steps),
+                num_epochs=self.loop.num_epochs,
+                history=progress.history,
+                metric=self.loop.trainer.metric,
+            )
+        saver = _Saver(self)
+        try:
+            waiting = fit(self.loop, progress, _events(recorder, saver, stop))
+            saver.latest(progress)
+            log.info("%.1f %% of the time was spent waiting for data.", 100 * waiting.share)
+            if recorder and progress.history:
+                write_progress(self.run.progress_csv, progress.history)
+                recorder.draw(progress)
+        finally:
+            if recorder:
+                recorder.close()
+
+    def _restore(self) -> Progress:
+        if not self.run.checkpoint_latest.exists():
+            return Progress()
+        progress, _ = state.load(self.run.checkpoint_latest, self.work.network, self.loop.optimizer)
+        if self.fabric.is_global_zero and not self.run.finished_json.exists():
+            log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
+        return progress
+
+    def _make_loop(self) -> Loop:
+        network, plan = self.work.network, self.work.plan
+        if self.precision == BF16:
+            keep_frozen_in_bf16(network)
+        network.to(self.fabric.device)
+        optimizer = torch.optim.AdamW(
+            network.trainable_parameters(),
+            lr=plan.learning_rate,
+            betas=plan.betas,
+            weight_decay=plan.weight_decay,
+            fused=True,
+        )
+        forward, optimizer = self.fabric.setup(network, optimizer)
+        return Loop(
+            fabric=self.fabric,
+            trainer=self.work.trainer,
+            network=network,
+            forward=forward,
+            optimizer=optimizer,
+            plan=plan,
+            data=self.work.data,
+            seed=self.work.settings.seed,
+            num_epochs=self.work.num_epochs,
+            workers=self._workers(),
+        )
+
+    def _workers(self) -> int:
+        """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""
+        if self.work.settings.workers is not None:
+            return self.work.settings.workers
+        return 0 if self.fabric.device.type == "cpu" else self.work.plan.workers
+
+    def _about(self) -> dict[str, Any]:
+        """settings.json: the identity of the run, and what made it."""
+        work = self.work
+        return {
+            "format": checkpoint.FORMAT,
+            **work.about,
+            "trainer": type(work.trainer).__name__,
+            "plan": work.plan.name,
+            "seed": work.settings.seed,
+            "num_epochs": work.num_epochs,
+            "precision": self.precision,
+            "weights": asdict(work.weights),
+            "weights_argument": work.settings.weights,
+            "trainable_parameters": sum(p.numel() for p in work.network.trainable_parameters()),
+            "plan_content": json.loads(json.dumps(asdict(work.plan) | {"because": {}})),
+            "device": str(self.fabric.device),
+            "devices": self.fabric.world_size,
+            "workers": work.settings.workers,
+            "made_by": provenance(),
+        }
+
+    def refuse_other_settings(self) -> None:
+        """A run is continued with the settings that it was begun with, or not at all."""
+        if not self.run.settings_json.exists():
+            return
+        before = read_object(self.run.settings_json)
+        if values := "; ".join(_differences(_identity(before), _identity(self.about))):
+            raise HtunetError(
+                f"The run {self.run.label} was begun with other settings ({values}). "
+                "Type the same settings to continue it, or --restart to begin anew."
+            )
+
+    def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
+        best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
+        rank = self.fabric.global_rank
+        title = self.work.trainer.metric_title
+        return Outcome(run=self.run, metric=title, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
+
+
+def _identity(about: dict[str, Any]) -> dict[str, Any]:
+    """The settings that must be equal for a run to be continued to the same bits."""
+    kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
+    content = about.get("plan_content")
+    if isinstance(content, dict):
+        kept["plan_content"] = {key: value for key, value in content.items() if key not in FREE_TO_CHANGE}
+    return kept
+
+
+class _Saver:
+    """Writes the checkpoints of one run; only the first process of several does."""
+
+    def __init__(self, session: _Session) -> None:
+        self.session = session
+        self.saved = time.monotonic()
+        self.about = checkpoint.describe(session.about["method"], session.work.weights, _identity(session.about))
+
+    def after_epoch(self, progress: Progress, best: bool) -> None:
+        """The best weights at once; the state to continue from when the last one is old."""
+        if best and self.session.fabric.is_global_zero:
+            tensors = {checkpoint.MODEL + k: v for k, v in self.session.work.network.trainable_state().items()}
+            figures = asdict(progress.history[-1])
+            checkpoint.save(self.session.run.checkpoint_best, tensors, self.about | {"figures": figures})
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.latest(progress)
+
+    def latest(self, progress: Progress) -> None:
+        """The state to continue from."""
+        if self.session.fabric.is_global_zero:
+            session = self.session
+            network, optimizer = session.work.network, session.loop.optimizer
+            state.save(session.run.checkpoint_latest, network, optimizer, progress, self.about)
+        self.saved = time.monotonic()
+
+
+def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Events:
+    def after_epoch(progress: Progress, best: bool) -> None:
+        if recorder:
+            recorder.after_epoch(progress, best)
+        saver.after_epoch(progress, best)
+
+    def after_step(progress: Progress, loss: float) -> None:
+        if recorder:
+            recorder.after_step(progress, loss)
+
+    return Events(after_step=after_step, after_epoch=after_epoch, stop_requested=stop.requested)
+
+
+def clear(run: RunFolder) -> None:
+    """Remove what an earlier run left; the lock, which this process holds, stays.
+
+    The state to continue from goes first: a run that is killed in between never goes on with the rest of the old one.
+    """
+    for path in (run.finished_json, run.checkpoint_latest):
+        path.unlink(missing_ok=True)
+    for path in run.folder.iterdir():
+        if path.name == ".lock":
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What differs, one text each; of a group of settings only the ones that differ."""
+    for key in sorted(then.keys() | now.keys()):
+        before, after = then.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differences(before, after)
+        elif before != after:
+            yield f"{key}: {_short(before)} then, {_short(after)} now"
+
+
+def _short(value: Any) -> str:  # noqa: ANN401
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
