@@ -166,12 +166,13 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     if trained_on_other_images(run):
         print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
         return False
-    if options.trained_on:
+    if run.trained_on:
         from htunet.experiments.across import predict_if_needed
 
-        if predict_if_needed(run, options.part or "all", force=options.force):
+        part = options.part or ("all" if options.trained_on else None)
+        if predict_if_needed(run, part, force=options.force):
             print(f"Predicted: {run.label}", file=sys.stderr)
-    elif run.trained_on is None and (options.force or needs_prediction(run)):
+    elif options.force or needs_prediction(run):
         from htunet.inference.test_set import predict_test
 
         print(f"Predicting the test part: {run.label}", file=sys.stderr)

@@ -50,3 +50,7 @@ def show_log() -> None:
     logger = logging.getLogger("htunet")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
+
+
+if __name__ == "__main__":  # as torchrun -m htunet.cli.train starts it
+    sys.exit(main())

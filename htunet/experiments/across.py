@@ -32,8 +32,13 @@ def check_before(run: RunPaths, part: str) -> None:
         raise HtunetError(f"{raw.paths.name} holds no case: there is nothing to predict.")
 
 
-def predict_if_needed(run: RunPaths, part: str, *, force: bool = False) -> bool:
-    """Predict the other data set's images unless that was done with these weights and for these cases."""
+def predict_if_needed(run: RunPaths, part: str | None, *, force: bool = False) -> bool:
+    """Predict the other data set's images unless that was done with these weights and for these cases.
+
+    ``part`` None: the part that was predicted before.
+    """
+    part = part or read_object(run.settings_json)["trained_on"]["part"]
+    assert part is not None
     if not force and _is_of(run, part) and not needs_prediction(run):
         return False
     shared = images_in_both(run.source.dataset, run.fold, run.dataset, part)

@@ -1,0 +1,115 @@
+"""Runs that learn from a share of the training images: a folder of their own, the whole validation part, bad ratios."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.training import VAL, run_of, tiny_settings
+
+from htunet.cli.predict import main as predict
+from htunet.cli.train import main
+from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_json
+from htunet.paths import DatasetPaths, find_runs
+from htunet.training import record
+from htunet.training.fold import training_fold
+from htunet.training.run import train
+from htunet.training.session import Outcome
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+def train_tiny(ratio: float | None, method: str = "Plain", **changes: object) -> Outcome:
+    return train("Tiny", method, 0, tiny_settings(ratio=ratio, **{"num_epochs": 1} | changes))
+
+
+def test_the_ratio_is_part_of_the_runs_name_and_of_its_settings(tiny: DatasetPaths) -> None:
+    few, whole = train_tiny(0.35).run, train_tiny(None).run
+    assert few.folder.parts[-3:] == ("SegmentationTrainer__tiny__Plain__ratio_0.35", "fold_0", "seed_1")
+    assert few.label == "Tiny Plain fold0 seed1 (plan tiny, ratio 0.35)"
+    assert set(find_runs(tiny)) == {few, whole} == {run_of(tiny, "Plain", ratio=0.35), run_of(tiny, "Plain")}
+    settings = read_json(few.settings_json)
+    assert settings["few_shot"]["ratio"] == 0.35
+    assert settings["few_shot"]["training_images"] == 5  # 0.35 * 14 = 4.9
+    assert read_json(whole.settings_json)["few_shot"] is None
+    assert settings["split_sha256"] == read_json(whole.settings_json)["split_sha256"]
+    assert "5 training and 4 validation images, 2 steps an epoch" in few.training_log.read_text(encoding="utf-8")
+
+
+def test_methods_of_a_seed_learn_from_the_same_images(tiny: DatasetPaths) -> None:
+    digests = [
+        read_json(train_tiny(0.5, method, seed=seed).run.settings_json)["few_shot"]["training_images_sha256"]
+        for method, seed in (("Plain", 1), ("TINY_HT", 1), ("Plain", 2))
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    assert sorted(path.name for path in (tiny.preprocessed / "few_shot").glob("*.json")) == [
+        "fold_0_seed_1.json",
+        "fold_0_seed_2.json",
+    ]
+
+
+def test_only_the_training_part_is_smaller(tiny: DatasetPaths) -> None:
+    from htunet.data.preprocessed import PreprocessedDataset
+
+    data = PreprocessedDataset(tiny.plan_folder("tiny"), {"benign": 0, "malignant": 1})
+    learnt = training_fold(run_of(tiny, "Plain", ratio=0.2), data, 0.2)
+    whole = load_splits(tiny.splits_json)[0]
+    assert set(learnt.chosen["train"]) < set(whole["train"])
+    assert len(learnt.rows("train")) == 3
+    assert len(learnt.rows("val")) == VAL
+    assert {part: learnt.chosen[part] for part in ("val", "test")} == {part: whole[part] for part in ("val", "test")}
+
+
+@pytest.mark.parametrize("ratio", ["0", "1", "-0.1", "1.5", "nan"])
+def test_a_ratio_that_is_no_share_is_refused(
+    tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], ratio: str
+) -> None:
+    assert main(["Tiny", "Plain", "fold0", f"--ratio={ratio}", "--plan", "tiny"]) == 2
+    assert "--ratio is a share of the training images, larger than 0 and smaller than 1" in capsys.readouterr().err
+    assert not tiny.results.exists()
+
+
+def test_a_ratio_that_leaves_no_image_is_refused_before_anything_heavy(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("htunet.training.run.make_fabric", lambda **_: pytest.fail("it was begun"))
+    with pytest.raises(UsageError, match=r"--ratio 0.01 of 14 training images is no image"):
+        train_tiny(0.01)
+    assert not tiny.results.exists()
+
+
+def test_images_without_a_labelled_pixel_are_refused(tiny: DatasetPaths) -> None:
+    path = tiny.plan_folder("tiny") / "masks.npy"
+    masks = np.load(path)
+    kept = set(read_json(train_tiny(0.5).run.dataset.few_shot_json(0, 1))["order"][-1])
+    rows = read_rows(tiny)
+    for name, row in rows.items():
+        masks[row] *= name in kept
+    np.save(path, masks)
+    with pytest.raises(HtunetError, match="None of the 3 training masks has a labelled pixel"):
+        train_tiny(0.2)
+
+
+def read_rows(tiny: DatasetPaths) -> dict[str, int]:
+    from htunet.data.preprocessed import PreprocessedDataset
+
+    return PreprocessedDataset(tiny.plan_folder("tiny")).index
+
+
+def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
+    tiny: DatasetPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = train_tiny(0.5).run
+    arguments = ["-i", str(tiny.raw / "imagesTr"), "-d", "Tiny", "-m", "Plain", "--device", "cpu"]
+    assert predict([*arguments, "-o", str(tmp_path / "a")]) == 2
+    assert "The runs of Tiny are few-shot, of 0.5: choose one with --ratio." in capsys.readouterr().err
+    assert predict([*arguments, "-o", str(tmp_path / "b"), "--ratio", "0.5"]) == 0
+    assert few.label in capsys.readouterr().out
+    assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1"
+    assert few.training_command == "htunet_train Tiny Plain fold0 --seed 1 --ratio 0.5"
