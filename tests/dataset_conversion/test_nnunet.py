@@ -87,7 +87,7 @@ def test_nnunet_refuses_a_converted_data_set_with_a_wrong_label(home: Path, pyth
     dataset = convert(home, "three labels")
     raw = read_raw(dataset)
     path = raw.label_path(raw.cases[0])
-    labels = read_labels(path)
+    labels = read_labels(path).copy()
     labels[labels == 3] = 9
     Image.fromarray(labels).save(path)
     result = verify(python_of_nnunet, dataset)
