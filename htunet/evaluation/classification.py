@@ -68,6 +68,21 @@ def auc(scores_NK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
     return _over_classes(areas_RK, present_RK)
 
 
+def mean_auc(scores_SNK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
+    """Mean over S runs of the AUC of the same cases, (R,): as ``auc`` of each, in one matrix product for all."""
+    num_classes = scores_SNK.shape[2]
+    present_RK = weights_RN @ np.eye(num_classes)[truth_N] > 0
+    areas_KR = []
+    for k in range(num_classes):
+        positive_N = truth_N == k
+        above = scores_SNK[:, positive_N, k][:, :, None] - scores_SNK[:, ~positive_N, k][:, None, :]
+        in_order_PO = ((np.sign(above) + 1) / 2).mean(axis=0)
+        of_positive_RP, of_other_RO = weights_RN[:, positive_N], weights_RN[:, ~positive_N]
+        in_order_R = ((of_positive_RP @ in_order_PO) * of_other_RO).sum(axis=1)
+        areas_KR.append(_ratio(in_order_R, of_positive_RP.sum(axis=1) * of_other_RO.sum(axis=1)))
+    return _over_classes(np.stack(areas_KR, axis=1), present_RK)
+
+
 def decision_figures(
     truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
 ) -> dict[str, Figure]:

@@ -1,15 +1,15 @@
 """How sure a figure is: bootstrap intervals over cases, or over groups of cases that belong together.
 
 The intervals are bias-corrected and accelerated (BCa), with levels widened as Student's t asks for few groups. Sources:
-Efron 1987, Better bootstrap confidence intervals; Hesterberg 2015, What teachers should know about the bootstrap,
-section 3.3 (there for percentile intervals, here before the correction). Of the simple kinds this one holds its 95 % best
-for skewed figures such as Dice; ``benchmarks/coverage.py`` measures it.
+Efron 1987, Better bootstrap confidence intervals; Hesterberg 2015, What teachers should know about the bootstrap (the
+widening, there for percentile intervals). ``benchmarks/coverage.py`` measures how often they hold the true mean.
 
 Dimension key: N cases, G groups, M columns, R resamples.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,9 @@ def bootstrap_means(
     means = _divided(total, number)
     low, high = np.full((2, values.shape[1]), np.nan)
     if n_groups > 1:
-        drawn_RM = np.concatenate([_divided(w @ sums, w @ counts) for w in _draws(n_groups, seed, resamples)])
+        # where no value is missing, all columns rest on the same cases
+        shared = counts[:, :1] if known.all() else counts
+        drawn_RM = np.concatenate([_divided(w @ sums, w @ shared) for w in _draws(n_groups, seed, resamples)])
         left_out_GM = np.where(counts > 0, _divided(total - sums, number - counts), np.nan)
         low, high = intervals(drawn_RM, means, left_out_GM)
     columns = zip(means, low, high, n_used.tolist(), strict=True)
@@ -109,8 +111,8 @@ def intervals(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The edges of the 95 % interval of each column, (M,) and (M,); NaN where a column has no value to draw.
 
-    ``drawn_RM`` are the values of the resamples, ``value_M`` that of all cases, ``left_out_GM`` those without each of the
-    groups; NaN marks a resample without a value and a group that has no part in a column.
+    ``drawn_RM`` are the values of the resamples, ``value_M`` that of all cases, ``left_out_GM`` those without each of
+    the groups; NaN marks a resample without a value and a group that has no part in a column.
     """
     ordered_MR = np.sort(drawn_RM.T, axis=1)
     n_drawn_M = np.count_nonzero(~np.isnan(ordered_MR), axis=1)
@@ -144,12 +146,21 @@ def group_numbers(groups: Sequence[str] | None, n: int) -> NDArray[np.intp]:
 
 
 def _draws(n: int, seed: int, resamples: int) -> Iterator[Weights]:
-    """How often each of ``n`` groups is drawn; in chunks, because all draws at once would be a large table."""
-    random = generator(seed, "bootstrap")
+    """How often each of ``n`` groups is drawn, in chunks."""
+    counts = _counts(n, seed, resamples)
+    for start in range(0, resamples, CHUNK):
+        yield counts[start : start + CHUNK].astype(np.float64)
+
+
+@lru_cache(maxsize=4)
+def _counts(n: int, seed: int, resamples: int) -> NDArray[np.uint16]:
+    """(resamples, n); kept, because all methods of a data set are drawn alike."""
+    random, parts = generator(seed, "bootstrap"), []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
         draws = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(draws.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        parts.append(np.bincount(draws.ravel(), minlength=size * n).reshape(size, n).astype(np.uint16))
+    return np.concatenate(parts)
 
 
 def _without_one(n: int) -> Iterator[Weights]:
@@ -189,6 +200,7 @@ def _quantiles(
 
 
 def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+    """NaN where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
 
 

@@ -1,0 +1,134 @@
+"""One tidy table of everything that is known of every test case: what all tables and statistics are made of.
+
+One row per run, case, label and resolution for masks, and one per run and case for classes (no label, no resolution).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from htunet.evaluation.class_summary import MOST_PROBABLE, VALIDATION_THRESHOLD
+from htunet.evaluation.summary import COLUMNS, INPUT, KEYS, ORIGINAL
+
+SMALL, MEDIUM, LARGE = "small", "medium", "large"
+TERCILES = (SMALL, MEDIUM, LARGE)
+RUN = (
+    *("dataset", "method", "task", "plan", "fold", "seed", "ratio", "trained_on", "tested_part"),
+    *("weights", "num_epochs", "trainable_parameters", "policy"),
+)
+"""The columns that say which run a row is of."""
+CASE = ("case", "group", "class", "label", "resolution")
+MASK = (*COLUMNS, "empty", "missed", "lesion_px", "lesion_share", "tercile")
+CLASS = ("score", "probability_of_truth", "predicted", "correct", "predicted_at_threshold")
+PROBABILITY = "probability_"
+ARM = (
+    "method",
+    "task",
+    "plan",
+    "ratio",
+    "trained_on",
+    "tested_part",
+    "weights",
+    "num_epochs",
+    "trainable_parameters",
+    "policy",
+)
+"""What makes runs of one data set comparable repetitions of each other: they differ in fold and seed alone."""
+
+
+def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """The rows of these contents of summary.json files; an empty table has all columns too.
+
+    ``missed``: a reference with pixels and an empty prediction. ``lesion_px`` and ``lesion_share`` (of the image) are
+    those of the reference at the original size. ``score``: of two classes the last one's probability; of more, none.
+    """
+    columns: dict[str, list[Any]] = {}
+    parts = [part for content in contents for part in _parts(content)]
+    names = list(dict.fromkeys([*RUN, *CASE, *MASK, *CLASS, *(name for part in parts for name in part)]))
+    for name in names:
+        columns[name] = []
+        for part in parts:
+            length = len(part["case"])
+            values = part.get(name)
+            columns[name].extend(values if isinstance(values, list) else [values] * length)
+    table = pd.DataFrame(columns)
+    for name in ("ratio", "label", *COLUMNS, "lesion_px", "lesion_share", "score", "missed", "correct"):
+        table[name] = pd.to_numeric(table[name])
+    table["tercile"] = terciles(table)
+    return table
+
+
+def terciles(table: pd.DataFrame) -> pd.Series:
+    """``small``, ``medium`` or ``large``: thirds of the cases of a data set by the lesion's share of the image.
+
+    Each label on its own, every case once however many runs have it; equal sizes are never parted. Empty where the
+    reference is.
+    """
+    with_lesion = table[(table["resolution"] == ORIGINAL) & (table["lesion_px"] > 0)]
+    keys = ["dataset", "label", "case"]
+    once = with_lesion.drop_duplicates(keys)[[*keys, "lesion_share"]]
+    share = once.groupby(["dataset", "label"])["lesion_share"].rank(method="min")
+    number = once.groupby(["dataset", "label"])["lesion_share"].transform("size")
+    place = np.minimum(((share - 1) * 3 / number).astype(float).to_numpy(), 2).astype(int)
+    found = once[keys].assign(tercile=np.array(TERCILES, dtype=object)[place])
+    return table[keys].merge(found, on=keys, how="left")["tercile"].fillna("").set_axis(table.index)
+
+
+def _parts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    own = content["htunet"]
+    if "metric_per_case" in content:
+        yield _run(own) | _mask_columns(content["metric_per_case"])
+    if "classification" in own:
+        yield _run(own) | _class_columns(own["classification"])
+
+
+def _run(own: Mapping[str, Any]) -> dict[str, Any]:
+    across = own.get("trained_on") or {}
+    about = {name: own.get(name) for name in RUN}
+    return about | {
+        "weights": (own.get("weights") or {}).get("source"),
+        "trained_on": across.get("dataset", ""),
+        "tested_part": across.get("part", "test"),
+        "policy": own.get("policy", ""),
+    }
+
+
+def _mask_columns(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    rows = [
+        (case, about, resolution, int(label), values)
+        for case in cases
+        for about in [case["htunet"]]
+        for resolution in (INPUT, ORIGINAL)
+        for label, values in about.get(resolution, {}).items()
+    ]
+    counts = [case["metrics"].get(str(label), {}) for case, _, _, label, _ in rows]
+    sizes = [count.get("n_ref") for count in counts]
+    pixels = [sum(count[name] for name in ("TP", "FP", "FN", "TN")) if count else None for count in counts]
+    found: dict[str, list[Any]] = {
+        **{name: [about[name] for _, about, *_ in rows] for name in ("case", "group", "class")},
+        "label": [row[3] for row in rows],
+        "resolution": [row[2] for row in rows],
+        **{name: [row[4].get(KEYS[name]) for row in rows] for name in COLUMNS},
+        "empty": [row[4].get("empty") or "" for row in rows],
+        "lesion_px": sizes,
+        "lesion_share": [
+            size / of if size is not None and of else None for size, of in zip(sizes, pixels, strict=True)
+        ],
+    }
+    return found | {"missed": [int(empty == "prediction") for empty in found["empty"]]}
+
+
+def _class_columns(found: Mapping[str, Any]) -> dict[str, list[Any]]:
+    cases, positive = found["cases"], found["positive"]
+    decided = [case["decided"] for case in cases]
+    return {
+        **{name: [case[name] for case in cases] for name in ("case", "group", "class")},
+        "score": [case["probabilities"][positive] if positive else None for case in cases],
+        "probability_of_truth": [case["probabilities"][case["class"]] for case in cases],
+        "predicted": [names[MOST_PROBABLE] for names in decided],
+        "correct": [int(names[MOST_PROBABLE] == case["class"]) for names, case in zip(decided, cases, strict=True)],
+        "predicted_at_threshold": [names.get(VALIDATION_THRESHOLD, "") for names in decided],
+        **{f"{PROBABILITY}{name}": [case["probabilities"][name] for case in cases] for name in found["classes"]},
+    }

@@ -1,0 +1,295 @@
+"""The statistics of many runs together: means with intervals, by lesion size and by class, and who is better than whom.
+
+Everything is made from the case table. Runs that differ only in seed and fold are repetitions of one *arm*: their
+values are averaged for each case first, so that intervals and tests are over cases, or groups of them, and never over
+seeds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
+from htunet.evaluation.classification import confusion_matrix, figures_of, mean_auc
+from htunet.evaluation.comparisons import holm, signed_ranks
+from htunet.evaluation.segmentation import DISTANCES
+from htunet.evaluation.statistics import Figure, Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
+from htunet.evaluation.summary import INPUT
+
+MASK_METRICS = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
+CLASS_METRICS = ("correct", "probability_of_truth")
+COMPARED = {"masks": ("dice", "iou", "hd95", "asd"), "classes": CLASS_METRICS}
+LOWER_IS_BETTER = ("hd95", "asd", "hd95_mm", "asd_mm", "hd95_max", "asd_directed")
+SIGNIFICANT = 0.05
+LEAST_PAIRS = 2
+PLACE = ("dataset", "resolution", "label")
+FAMILY = ("ratio", "trained_on", "tested_part", "policy")
+"""Arms that differ in one of these are not compared with each other."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The tables of a study; every row says what it is of, and how many cases it rests on."""
+
+    means: pd.DataFrame
+    by_size: pd.DataFrame
+    by_class: pd.DataFrame
+    comparisons: pd.DataFrame
+
+
+def study(table: pd.DataFrame) -> Statistics:
+    """All statistics of a case table; tables without rows where there is nothing to tell."""
+    table = table.assign(arm=arm_names(table))
+    masks, classes = table[table["label"].notna()], table[table["label"].isna()]
+    whole = _over_labels(masks)
+    several = masks[masks.groupby("dataset")["label"].transform("nunique") > 1]
+    classes = classes.assign(label="", resolution="")
+    return Statistics(
+        means=pd.concat(
+            [
+                _means(pd.concat([whole, several]), MASK_METRICS),
+                _means(classes, CLASS_METRICS),
+                _figures(classes),
+            ],
+            ignore_index=True,
+        ),
+        by_size=_in_order(_means(masks[masks["tercile"] != ""], MASK_METRICS, "tercile")),
+        by_class=pd.concat(
+            [_means(whole, MASK_METRICS, "class"), _means(classes, CLASS_METRICS, "class")], ignore_index=True
+        ),
+        comparisons=pd.concat(
+            [_comparisons(whole, COMPARED["masks"]), _comparisons(classes, COMPARED["classes"])], ignore_index=True
+        ),
+    )
+
+
+def arm_names(table: pd.DataFrame) -> pd.Series:
+    """The name of each row's arm: the method, and what tells it from the other arms of its method and data set.
+
+    ``CLIP_HT``, or ``CLIP_HT (plan adaptive)`` where there is another plan too.
+    """
+    arms = table[["dataset", *ARM]].drop_duplicates()
+    alike = ["dataset", "method", arms["policy"] == ""]  # masks have a policy, classes have none
+    names = pd.Series(arms["method"].to_numpy(), index=arms.index, dtype=object)
+    for _, members in arms.groupby(alike, sort=False):
+        differing = [name for name in ARM if members[name].nunique(dropna=False) > 1]
+        for row, values in members[differing].iterrows():
+            about = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in values.items() if not pd.isna(value) and value != ""]  # fmt: skip
+            if about:
+                names[row] += f" ({', '.join(about)})"
+    keys = ["dataset", *ARM]
+    return table[keys].merge(arms.assign(arm=names), on=keys, how="left")["arm"].set_axis(table.index)
+
+
+def _over_labels(masks: pd.DataFrame) -> pd.DataFrame:
+    """One row per run, case and resolution: the mean over the labels that have a value; all missed is missed."""
+    if masks.empty or masks["label"].nunique() == 1:
+        return masks.assign(label="")
+    keys = ["dataset", "arm", *ARM, "fold", "seed", "resolution", "case", "group", "class"]
+    found = masks.groupby(keys, dropna=False, sort=False)
+    return pd.concat([found[list(MASK_METRICS)].mean(), found["missed"].min()], axis=1).reset_index().assign(label="")
+
+
+def _means(rows: pd.DataFrame, metrics: tuple[str, ...], by: str | None = None) -> pd.DataFrame:
+    """One row per data set, resolution, label, arm (and stratum ``by``) and metric."""
+    found = []
+    for dataset, members in rows.groupby("dataset", sort=True):
+        cases, groups = _cases(members)
+        keys = ["resolution", "label", "arm", *([by] if by else [])]
+        strata = members.groupby(keys, sort=False)
+        cells = members.assign(_case=cases, _stratum=strata.ngroup())
+        values = _cube(cells, metrics, len(groups))
+        means = bootstrap_means(values.reshape(len(groups), -1), groups)
+        about = cells.drop_duplicates("_stratum").sort_values("_stratum")[[*keys, *ARM]]
+        spread = _over_seeds(cells, metrics)
+        missed = strata["missed"].sum().to_numpy() if "dice" in metrics else None
+        for place, entry in enumerate(about.to_dict("records")):
+            for m, name in enumerate(metrics):
+                mean = means[place * len(metrics) + m]
+                if mean.n_used:
+                    counts = {"n_missed": int(missed[place])} if missed is not None else {}
+                    found.append({"dataset": dataset, **entry, "metric": name, **_mean_columns(mean),
+                                  **spread(place, name), **counts})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _cases(members: pd.DataFrame) -> tuple[NDArray[np.intp], list[str]]:
+    """Number of each row's case, and the group of each case."""
+    numbers, names = pd.factorize(members["case"])
+    first = members.drop_duplicates("case").set_index("case")["group"]
+    return numbers, [str(first[name] or "") for name in names]
+
+
+def _cube(cells: pd.DataFrame, metrics: tuple[str, ...], n_cases: int) -> NDArray[np.float64]:
+    """(cases, strata, metrics) means over the repetitions of each case; NaN where there is no value."""
+    averaged = cells.groupby(["_case", "_stratum"], sort=False)[list(metrics)].mean()
+    cube = np.full((n_cases, int(cells["_stratum"].max()) + 1, len(metrics)), np.nan)
+    cube[averaged.index.get_level_values(0), averaged.index.get_level_values(1)] = averaged.to_numpy(float)
+    return cube
+
+
+def _over_seeds(cells: pd.DataFrame, metrics: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """(stratum, metric) to ``std``, the sample deviation of the seeds' means (None: one seed), and ``n_seeds``."""
+    by_seed = cells.groupby(["_stratum", "seed"], sort=False)[list(metrics)].mean().groupby("_stratum", sort=True)
+    deviation, count = by_seed.std(ddof=1), by_seed.size()
+
+    def columns(stratum: int, metric: str) -> dict[str, float | int | None]:
+        value = deviation.at[stratum, metric]
+        return {"std": None if np.isnan(value) else float(value), "n_seeds": int(count[stratum])}
+
+    return columns
+
+
+def _mean_columns(mean: Mean) -> dict[str, float | int | None]:
+    return {"mean": mean.mean, "low": mean.low, "high": mean.high, "n_cases": mean.n_used}
+
+
+def _in_order(found: pd.DataFrame) -> pd.DataFrame:
+    """Small before medium before large."""
+    if found.empty:
+        return found
+    keys = ["dataset", "resolution", "label", "arm"]
+    place = found["tercile"].map({name: place for place, name in enumerate(TERCILES)})
+    return found.assign(_place=place).sort_values([*keys, "_place"], kind="stable").drop(columns="_place")
+
+
+def _figures(classes: pd.DataFrame) -> pd.DataFrame:
+    """AUC, recall and the like of each arm: means over its runs, with intervals over cases."""
+    found = []
+    for (dataset, arm), members in classes.groupby(["dataset", "arm"], sort=True):
+        cases, groups = _cases(members)
+        runs = [
+            _Run(part, cases[members.index.get_indexer(part.index)]) for _, part in members.groupby(["seed", "fold"])
+        ]
+        about = {"dataset": dataset, "resolution": "", "label": "", "arm": arm} | members.iloc[0][list(ARM)].to_dict()
+        alone = [_run_figures([run], len(groups)) for run in runs]
+        seeds = [seed for (seed, _), _ in members.groupby(["seed", "fold"])]
+        for name, figure in bootstrap_figures(_averaged(runs), len(groups), groups).items():
+            by_seed = pd.Series([one[name] for one in alone]).groupby(seeds).mean()
+            std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+            if figure.value is not None:
+                found.append({**about, "metric": name, **_figure_columns(figure), "n_cases": len(groups),
+                              "std": std, "n_seeds": len(by_seed)})  # fmt: skip
+    return pd.DataFrame(found)
+
+
+class _Run:
+    """The classes of one run as arrays: places of its cases, truth, decisions and probabilities."""
+
+    def __init__(self, rows: pd.DataFrame, places: NDArray[np.intp]) -> None:
+        columns = [name for name in rows if str(name).startswith(PROBABILITY) and name != "probability_of_truth"]
+        columns = [name for name in columns if rows[name].notna().any()]
+        classes = [str(name).removeprefix(PROBABILITY) for name in columns]
+        if rows["score"].notna().any() and np.allclose(rows["score"], rows[columns[0]]):
+            columns, classes = columns[::-1], classes[::-1]  # the positive class comes last
+        self.places = places
+        self.probabilities_NK = rows[columns].to_numpy(float)
+        self.truth_N = np.array([classes.index(name) for name in rows["class"]], dtype=np.intp)
+        self.decided_N = np.array([classes.index(name) for name in rows["predicted"]], dtype=np.intp)
+
+
+def _averaged(runs: list[_Run]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """The figures as a function of the weights of all cases, as a bootstrap wants them."""
+
+    def figures(weights_RN: Weights) -> Mapping[str, NDArray[np.float64]]:
+        parts: dict[tuple[int, ...], list[_Run]] = {}
+        for run in runs:
+            parts.setdefault(tuple(run.places), []).append(run)
+        names: dict[str, list[NDArray[np.float64]]] = {}
+        for members in parts.values():
+            weights = weights_RN[:, members[0].places]
+            scores_SNK = np.stack([run.probabilities_NK for run in members])
+            names.setdefault("auc", []).extend([mean_auc(scores_SNK, members[0].truth_N, weights)] * len(members))
+            for run in members:
+                counts = confusion_matrix(run.truth_N, run.decided_N, scores_SNK.shape[2], weights)
+                for name, value in figures_of(counts).items():
+                    names.setdefault(name, []).append(value)
+        return {name: np.mean(values, axis=0) for name, values in names.items()}
+
+    return figures
+
+
+def _run_figures(runs: list[_Run], n: int) -> dict[str, float]:
+    return {name: float(value[0]) for name, value in _averaged(runs)(np.ones((1, n))).items()}
+
+
+def _figure_columns(figure: Figure) -> dict[str, float | None]:
+    return {"mean": figure.value, "low": figure.low, "high": figure.high}
+
+
+def _comparisons(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
+    """Each pair of arms of a data set and family, with Holm's correction over the pairs of one metric."""
+    found: list[dict[str, object]] = []
+    keys = ["dataset", "resolution", *FAMILY]
+    for values, members in rows.groupby(keys, sort=True, dropna=False):
+        if members["arm"].nunique() < LEAST_PAIRS:
+            continue
+        about = dict(zip(keys, values, strict=True))
+        for entries in _family(members, metrics, at_input=about["resolution"] == INPUT):
+            adjusted = holm(np.array([entry["p"] for entry in entries]))
+            found += [about | entry | {"p_holm": p, "favours": _favours(entry, p)} | {"n_tests": len(entries)}
+                      for entry, p in zip(entries, adjusted.tolist(), strict=True)]  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def _family(members: pd.DataFrame, metrics: tuple[str, ...], *, at_input: bool) -> list[list[dict]]:
+    """The comparisons of each metric."""
+    cases, groups = _cases(members)
+    strata = members.groupby("arm", sort=False)
+    cells = members.assign(_case=cases, _stratum=strata.ngroup())
+    cube = _cube(cells, metrics, len(groups))
+    arms = cells.drop_duplicates("_stratum").sort_values("_stratum")
+    names, plans = arms["arm"].tolist(), arms["plan"].tolist()
+    pairs, columns = [], []
+    for m, metric in enumerate(metrics):
+        # distances in pixels of different input sizes are different things
+        apart = at_input and metric in DISTANCES
+        for a, b in combinations(range(len(names)), 2):
+            if not apart or plans[a] == plans[b]:
+                pairs.append({"metric": metric, "a": names[a], "b": names[b]})
+                columns.append(cube[:, a, m] - cube[:, b, m])
+    entries = _entries(np.stack(columns, axis=1), groups, pairs) if pairs else []
+    return [[entry for entry in entries if entry["metric"] == metric] for metric in metrics]
+
+
+def _entries(differences: NDArray[np.float64], groups: list[str], pairs: list[dict]) -> list[dict]:
+    tests = signed_ranks(_by_group(differences, groups))
+    means = bootstrap_means(differences, groups)
+    return [
+        {
+            **pair,
+            "mean_difference": means[c].mean,
+            "low": means[c].low,
+            "high": means[c].high,
+            "median_difference": float(tests.median[c]),
+            "rank_biserial": float(tests.rank_biserial[c]),
+            "p": float(tests.p[c]),
+            "n_cases": means[c].n_used,
+            "n_pairs": int(tests.n[c]),
+            "n_different": int(tests.n_different[c]),
+        }
+        for c, pair in enumerate(pairs)
+    ]
+
+
+def _by_group(differences: NDArray[np.float64], groups: list[str]) -> NDArray[np.float64]:
+    """One value for each group, the mean of its cases: the test takes its pairs as independent."""
+    members = group_numbers(groups, len(groups))
+    known = ~np.isnan(differences)
+    sums, counts = np.zeros((2, int(members.max()) + 1, differences.shape[1]))
+    np.add.at(sums, members, np.where(known, differences, 0.0))
+    np.add.at(counts, members, known)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+
+
+def _favours(entry: Mapping[str, object], p: float) -> str:
+    """The better arm where the corrected test says so."""
+    effect = float(entry["rank_biserial"])  # type: ignore[arg-type]
+    if np.isnan(p) or p >= SIGNIFICANT or effect == 0:
+        return ""
+    return str(entry["a"] if (effect > 0) != (entry["metric"] in LOWER_IS_BETTER) else entry["b"])
