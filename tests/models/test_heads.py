@@ -71,9 +71,11 @@ def test_a_constant_map_gives_the_bias_and_the_sum_of_the_weights_everywhere() -
 def passing(aggregation: FeatureAggregation) -> FeatureAggregation:
     """Reduction by copying, refinement by the identity: the levels are only summed."""
     for level in range(len(aggregation.reduce)):
-        nn.init.eye_(aggregation.reduce[level].weight)
-        nn.init.zeros_(aggregation.reduce[level].bias)
-        aggregation.refine[level] = nn.Identity()
+        last = nn.Linear(aggregation.reduce[level].out_features, aggregation.reduce[level].out_features)
+        for copying in (aggregation.reduce[level], last):
+            nn.init.eye_(copying.weight)
+            nn.init.zeros_(copying.bias)
+        aggregation.refine[level] = nn.Sequential(last)
     return aggregation
 
 
