@@ -6,9 +6,24 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-COMMANDS = ("convert", "plan_and_preprocess", "train", "predict", "evaluate", "table1", "weights", "demo")
+COMMANDS = (
+    "convert",
+    "plan_and_preprocess",
+    "finetune",
+    "train",
+    "predict",
+    "zero_shot",
+    "retrieval",
+    "evaluate",
+    "table1",
+    "weights",
+    "export",
+    "import_",
+    "demo",
+)
+ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 TRANSLATE = ["accelerate>=1.1"]
-TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", *TRANSLATE]
+TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", *ONNX, *TRANSLATE]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 
 
@@ -47,7 +62,7 @@ setup(
     ],
     python_requires=">=3.11",
     packages=[*find_packages(include=["htunet", "htunet.*"]), "dataset_conversion", "results_template"],
-    package_data={"results_template": ["*.csv", "*.md"], "dataset_conversion": ["*.md"], "htunet": ["py.typed"]},
+    package_data={"results_template": ["*.csv", "*.md"], "dataset_conversion": ["*.md"], "htunet": ["py.typed", "data/*.json"]},
     install_requires=[
         "torch>=2.6",
         "open_clip_torch>=3.0",
@@ -74,6 +89,6 @@ setup(
         "psutil>=5.9",
         "tqdm>=4.66",
     ],
-    extras_require={"test": TEST, "lint": LINT, "translate": TRANSLATE, "all": [*TEST, *LINT]},
-    entry_points={"console_scripts": [f"htunet_{name}=htunet.cli.{name}:main" for name in COMMANDS]},
+    extras_require={"test": TEST, "lint": LINT, "onnx": ONNX, "translate": TRANSLATE, "all": [*TEST, *LINT]},
+    entry_points={"console_scripts": [f"htunet_{name.rstrip('_')}=htunet.cli.{name}:main" for name in COMMANDS]},
 )

@@ -26,7 +26,7 @@ def load(path: Path) -> ModuleType:
 
 
 MAKE_REFERENCE = load(ROOT / "documentation" / "make_reference.py")
-COMMANDS = {f"htunet_{name}" for name in MAKE_REFERENCE.command_names()}
+COMMANDS = {f"htunet_{name.rstrip('_')}" for name in MAKE_REFERENCE.command_names()}
 
 
 def relative(path: Path) -> str:

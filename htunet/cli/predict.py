@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import fold_number
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.paths import RunPaths, find_dataset, find_runs
+from htunet.cli.runs import DISTINGUISH, choose_run
+from htunet.errors import HtunetError, UsageError
+from htunet.paths import RunPaths
 
 if TYPE_CHECKING:
     from htunet.data.image_io import UInt8
     from htunet.inference.folder import PredictedImage
+    from htunet.inference.trained import TrainedModel
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,12 +27,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_predict", __doc__)
     parser.add_argument("-i", "--input", type=Path, required=True, help="folder of PNG, JPG, BMP or TIF images, or one")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
-    parser.add_argument("-d", "--dataset", required=True, help="data set that the run was trained on, such as BUSI")
-    parser.add_argument("-m", "--method", required=True, help="such as CLIP_HT")
-    parser.add_argument("-f", "--fold", type=fold_number, default=0, help="fold of the run (default: 0)")
+    parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
+    parser.add_argument("-m", "--method", help="such as CLIP_HT")
+    parser.add_argument("-f", "--fold", type=fold_number, help="fold of the run (default: 0)")
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
     parser.add_argument("--plan", help="plan of the run; needed only where there are several")
+    parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
+    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
     parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
+    parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
     parser.add_argument("--save_probabilities", action="store_true", help="also NAME.npz: (K, H, W) at the input size")
@@ -42,17 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(options: argparse.Namespace) -> None:
     if options.references and not options.overlays:
         raise UsageError("--references are drawn in the overlays: add --overlays.")
+    _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
     from htunet.inference.folder import CLASSES, images_in, predict_folder
 
-    run = _find_run(options)
+    run, model = _trained(options)
     _refuse_masks_of_a_classification(options, run)
     images = images_in(options.input)
     if options.references:
         _refuse_missing_references(images, options.references)
     from htunet.inference.predictor import Predictor
 
-    predictor = Predictor.from_run(run, weights=options.weights, device=options.device)
+    predictor = Predictor.from_trained(model, device=options.device)
     num_labels = len(predictor.plan.labels) - 1
     draw = _Overlays(options.output / "overlays", options.references, num_labels) if options.overlays else None
     result = predict_folder(
@@ -72,30 +78,27 @@ def _predict(options: argparse.Namespace) -> None:
         raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
 
 
-def _find_run(options: argparse.Namespace) -> RunPaths:
-    """The finished run that the options name; raises UsageError that says what there is."""
-    dataset = find_dataset(options.dataset)
-    runs = [run for run in find_runs(dataset) if run.checkpoint_best.exists()]
-    if not runs:
-        task = f" --task {options.task}" if options.task else ""
-        raise HtunetError(
-            f"No run of {dataset.short_name} is trained. Train one first: htunet_train {dataset.short_name} "
-            f"{options.method} fold{options.fold}{task}"
-        )
-    for name in ("method", "fold", "task", "plan", "seed"):
-        wanted, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
-        if wanted is not None and wanted not in known:
-            listing = ", ".join(map(str, known))
-            hint = did_you_mean(str(wanted), map(str, known))
-            raise UsageError(
-                f"No trained run of {dataset.short_name} has the {name} {wanted!r}; known: {listing}.{hint}"
-            )
-        runs = [run for run in runs if wanted is None or getattr(run, name) == wanted]
-    for name in ("task", "plan"):
-        found = sorted({getattr(run, name) for run in runs})
-        if len(found) > 1:
-            raise UsageError(f"There are runs with the {name}s {', '.join(found)}: choose one with --{name}.")
-    return min(runs, key=lambda run: run.seed)
+def _trained(options: argparse.Namespace) -> "tuple[RunPaths, TrainedModel]":
+    """What the options name, a run or a model from elsewhere: its name, and what predicts."""
+    from htunet.inference.exported import find_model, open_model
+    from htunet.inference.trained import TrainedModel
+
+    if options.model:
+        model = find_model(options.model)
+        return model.run, model.trained(options.weights)
+    run, imported = choose_run(options, also_imported=True)
+    if imported:
+        return run, open_model(imported).trained(options.weights)
+    return run, TrainedModel.of_run(run, options.weights)
+
+
+def _refuse_unclear_model(options: argparse.Namespace) -> None:
+    """Either a model or a run has to be named, not both."""
+    of_run = [f"--{name}" for name in ("dataset", *DISTINGUISH) if getattr(options, name)]
+    if options.model and of_run:
+        raise UsageError(f"--model names all of a model: leave {', '.join(of_run)} out.")
+    if not options.model and not (options.dataset and options.method):
+        raise UsageError("Say what predicts: -d DATASET -m METHOD for a run, or --model FOLDER_OR_NAME for a model.")
 
 
 def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths) -> None:

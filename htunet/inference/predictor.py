@@ -4,7 +4,6 @@ Dimension key: B batch, C channels, K labels, N classes, H W pixels of the netwo
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,15 +11,12 @@ from numpy.typing import NDArray
 
 from htunet.data.class_probabilities import class_order
 from htunet.errors import UsageError
-from htunet.files import read_object
-from htunet.models import checkpoint
-from htunet.models.build import build_network, has_frozen_part
+from htunet.inference.trained import TrainedModel
 from htunet.models.network import Network
 from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
-from htunet.models.weights import RANDOM
 from htunet.paths import RunPaths
-from htunet.planning.plans import Plan, plan_from
+from htunet.planning.plans import Plan
 
 
 @dataclass(frozen=True)
@@ -59,21 +55,13 @@ class Predictor:
         Raises HtunetError when the run is not there or its frozen weights cannot be had, UsageError for a device that
         is not there.
         """
-        settings = read_object(run.settings_json)
-        plan = plan_from(settings.get("plan_content"), f"{run.settings_json}, plan_content")
-        network, record = build_network(
-            run.method,
-            task=settings["task"],
-            num_labels=len(plan.labels),
-            num_classes=len(plan.classes),
-            seed=run.seed,
-            weights=weights or (settings["weights_argument"] if has_frozen_part(run.method) else RANDOM),
-            adapter_settings=plan.adapter_settings,
-            prompts=plan.label_prompts,
-        )
-        checkpoint.restore(network, record, run.checkpoint_best)
-        place = _device(device)
-        return cls(network, plan, device=place, precision=_precision(settings, place), task=settings["task"])
+        return cls.from_trained(TrainedModel.of_run(run, weights), device=device)
+
+    @classmethod
+    def from_trained(cls, model: TrainedModel, *, device: str = "auto") -> "Predictor":
+        """The network of a trained model, on a device; raises as ``from_run``."""
+        place, network = _device(device), model.network()
+        return cls(network, model.plan, device=place, precision=_precision(model.precision, place), task=model.task)
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
@@ -98,6 +86,6 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _precision(settings: dict[str, Any], device: torch.device) -> str:
+def _precision(trained_in: str, device: torch.device) -> str:
     """The precision of the training where this device has it, so that test figures are those of the validation."""
-    return resolve_precision("auto", device.type) if settings["precision"] == BF16 else str(settings["precision"])
+    return resolve_precision("auto", device.type) if trained_in == BF16 else trained_in

@@ -15,6 +15,7 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.models.adaptation import adapted_encoder, adapter_names
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
+from htunet.models.catalogue import CATALOGUE, CatalogueEntry
 from htunet.models.heads.aggregation import FeatureAggregation
 from htunet.models.heads.both import BothHeads
 from htunet.models.heads.classification import ClassificationHead
@@ -79,6 +80,11 @@ def check_task(method: str, task: str) -> None:
 def has_frozen_part(method: str) -> bool:
     """Whether a checkpoint of the method needs weights that it does not hold; UsageError for an unknown method."""
     return parse_method(method).backbone is not None or STANDALONE[method].has_frozen_part
+
+
+def published_weights(method: str) -> CatalogueEntry | None:
+    """What the catalogue says of the weights that a method starts from; None where nobody published any."""
+    return CATALOGUE.get(parse_method(method).backbone or method)
 
 
 def paper_plan(method: str) -> str:

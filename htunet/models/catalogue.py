@@ -50,6 +50,8 @@ class CatalogueEntry:
     unused_keys: tuple[str, ...] = ()
     """The white list: tensors of a published file that no part of the model needs. Any other surplus is refused."""
     licence: str
+    withheld: str = ""
+    """Why an export must not hold the weights; empty where the licence lets them be passed on."""
     citation: str
 
     @property
@@ -211,6 +213,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "clip.text_model.embeddings.position_ids",
         ),
         licence="Apache-2.0 on the hub; the authors' repository says that its licence does not cover the weights",
+        withheld="the authors' repository says that its licence does not cover the weights",
         citation="Lüddecke and Ecker 2022, arXiv:2112.10003",
     ),
     "ResNet18": CatalogueEntry(

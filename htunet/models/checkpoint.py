@@ -15,8 +15,9 @@ from torch import Tensor
 
 from htunet.errors import HtunetError
 from htunet.files import whole_file
+from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights import NONE, RANDOM, WeightsRecord
 from htunet.reproducibility import provenance
 
 FORMAT = 1
@@ -50,7 +51,22 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    return {"method": method, "weights": asdict(weights), "settings": dict(settings), "made_by": provenance()}
+    return {
+        "method": method,
+        "weights": asdict(weights),
+        "licence": licence_of(method, weights),
+        "settings": dict(settings),
+        "made_by": provenance(),
+    }
+
+
+def licence_of(method: str, weights: WeightsRecord) -> str:
+    """The terms of the weights that a training started from, which what became of them has to keep."""
+    entry = published_weights(method)
+    if entry is None or weights.source in (RANDOM, NONE):
+        return "trained from random weights: no published weights are in it"
+    given = f"trained from {weights.file}, a file that the user chose; of the published ones: "
+    return (given if weights.source == "file" else "trained from published weights, ") + entry.statement
 
 
 def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def ask(name: str, option: str) -> tuple[float, subprocess.CompletedProcess[str]
 def test_help_answers_within_a_second_and_loads_nothing_heavy(name: str) -> None:
     seconds, answers = zip(*(ask(name, "--help") for _ in range(3)), strict=True)
     assert [answer.returncode for answer in answers] == [0, 0, 0], answers[0].stderr
-    assert f"htunet_{name}" in answers[0].stdout
+    assert f"htunet_{name.rstrip('_')}" in answers[0].stdout
     assert min(seconds) < 1.0
 
 

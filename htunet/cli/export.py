@@ -1,0 +1,44 @@
+"""Write a trained run as one folder or zip that predicts elsewhere, without the data set; on request also as ONNX."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from htunet.cli.arguments import fold_number
+from htunet.cli.command import make_parser, run_command
+from htunet.cli.runs import choose_run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_export BUSI CLIP_HT fold0 -o busi.zip``."""
+    parser = make_parser("htunet_export", __doc__)
+    parser.add_argument("dataset", help="data set that the run was trained on, such as BUSI")
+    parser.add_argument("method", help="such as CLIP_HT")
+    parser.add_argument("fold", type=fold_number, help="fold0 is the paper's split")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
+    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
+    parser.add_argument("--plan", help="plan of the run; needed only where there are several")
+    parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
+    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
+    parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
+    parser.add_argument(
+        "--with-backbone", action="store_true", help="also the frozen weights, where their licence lets"
+    )
+    parser.add_argument("--onnx", action="store_true", help="also model.onnx and a runner that needs no htunet")
+    parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
+    return run_command(parser, _export, argv)
+
+
+def _export(options: argparse.Namespace) -> None:
+    run, _ = choose_run(options)
+    from htunet.inference.export import export_run
+
+    card = export_run(
+        run, options.output, with_backbone=options.with_backbone, onnx=options.onnx, weights=options.weights
+    )
+    print(f"Exported {run.label} as {card.name}: {options.output}")
+    if not run.finished_json.exists():
+        print("The training is not finished: this is its best epoch so far.")
+    print(f"Licence of the weights: {card.licences['weights']}")
+    print(f"Licence of the data: {card.licences['data']}")
+    print(f"Elsewhere: htunet_import {options.output.name}, then htunet_predict -i IMAGES -o OUT --model {card.name}")

@@ -1,0 +1,31 @@
+"""Take in a model that htunet_export wrote: checked, copied, and nothing in it is run."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from htunet.cli.command import make_parser, run_command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_import busi.zip``."""
+    parser = make_parser("htunet_import", __doc__)
+    parser.add_argument("source", type=Path, help="the zip or the folder")
+    parser.add_argument("--name", help="what the model is called here; default: the name that it brings")
+    return run_command(parser, _import, argv)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from htunet.inference.exported import needed_weights
+    from htunet.inference.take_in import take_in
+
+    taken = take_in(options.source, options.name)
+    card = taken.model.card
+    print(f"Imported {taken.model.run.label}: {taken.model.folder}")
+    if taken.left:
+        print(f"Left where they are, as htunet does not need them: {', '.join(taken.left)}")
+    for what, licence in card.licences.items():
+        print(f"Licence of the {what}: {licence}")
+    if needed := needed_weights(card):
+        print(needed)
+    print(f"Next: htunet_predict -i IMAGES -o OUT --model {taken.model.folder.name}")

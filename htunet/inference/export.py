@@ -1,0 +1,171 @@
+"""Write a trained run as one folder or zip that predicts elsewhere, without its data set."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as to_bytes
+
+from htunet.archives import pack
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError, UsageError
+from htunet.files import PART, read_object, whole_file, write_json, write_text
+from htunet.inference.export_readme import readme
+from htunet.inference.exported import BACKBONE, CHECKPOINT, FORMAT, MODEL_JSON, README, ModelCard
+from htunet.inference.to_onnx import check_packages, write_onnx
+from htunet.inference.trained import TrainedModel
+from htunet.models import checkpoint
+from htunet.models.build import has_frozen_part, paper_plan, parse_method, published_weights
+from htunet.models.catalogue import CATALOGUE
+from htunet.models.tasks import SEGMENTATION
+from htunet.models.weights import RANDOM, WeightsRecord, image_state, locate
+from htunet.models.weights_files import read_state
+from htunet.models.weights_store import file_hash
+from htunet.paths import RunPaths
+from htunet.reproducibility import provenance
+
+PAPER = "Qu et al. 2025, arXiv:2506.08849"
+NOT_KNOWN = "not known: the raw folder of the data set was not there"
+
+
+def export_run(
+    run: RunPaths, target: Path, *, with_backbone: bool = False, onnx: bool = False, weights: str | None = None
+) -> ModelCard:
+    """Write the best checkpoint of a run with all that predicting needs into ``target``, a folder or a ``.zip``.
+
+    Args:
+        run: Has a best checkpoint.
+        target: Must not exist.
+        with_backbone: Also the frozen weights, as they were published, the image tower alone.
+        onnx: Also the merged network for programs without htunet.
+        weights: The frozen weights, where they have moved since the training.
+
+    Raises:
+        UsageError: ``target`` exists, or there are no frozen weights to go with the model.
+        HtunetError: The licence does not let the frozen weights be passed on, they cannot be had or are others than
+            those of the training, or a package for ONNX is missing.
+    """
+    if target.exists():
+        raise UsageError(f"{target} exists already. Name another file or folder, or remove it.")
+    trained = TrainedModel.of_run(run, weights)
+    _, about = checkpoint.load(run.checkpoint_best)
+    _check_wishes(trained, WeightsRecord(**about["weights"]), with_backbone=with_backbone, onnx=onnx)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=PART, dir=target.parent) as temporary:
+        folder = Path(temporary) / "model"
+        folder.mkdir()
+        shutil.copyfile(run.checkpoint_best, folder / CHECKPOINT)
+        if with_backbone:
+            _write_backbone(trained, folder / BACKBONE)
+            trained = replace(trained, weights=str(folder / BACKBONE))
+        if with_backbone or onnx:
+            network = trained.network()  # which also proves that these are the weights of the training
+        if onnx:
+            write_onnx(network, trained.plan, trained.task, folder)
+        card = _card(run, trained, about, folder)
+        write_text(folder / README, readme(card))
+        card = replace(card, files=_hashes(folder))
+        write_json(folder / MODEL_JSON, asdict(card))
+        if target.suffix == ".zip":
+            with whole_file(target) as part:
+                pack(folder, part, card.name)
+        else:
+            folder.rename(target)
+    return card
+
+
+def _check_wishes(trained: TrainedModel, record: WeightsRecord, *, with_backbone: bool, onnx: bool) -> None:
+    """Before anything is written."""
+    if onnx:
+        check_packages()
+    entry = published_weights(trained.method)
+    if with_backbone and not has_frozen_part(trained.method):
+        raise UsageError(f"All of {trained.method} is in its checkpoint: leave --with-backbone out.")
+    if (with_backbone or onnx) and entry and entry.withheld:
+        option = "--with-backbone" if with_backbone else "--onnx"
+        raise HtunetError(
+            f"The weights of {trained.method} may not be passed on ({entry.withheld}), and {option} would put them "
+            f"into the export. Leave it out: the model then needs htunet_weights download {trained.method} where it "
+            "is used."
+        )
+    if with_backbone and record.source == RANDOM:
+        raise UsageError("The frozen weights are random, and drawn again wherever they are used: leave "
+                         "--with-backbone out.")  # fmt: skip
+
+
+def _write_backbone(trained: TrainedModel, path: Path) -> None:
+    """The published tensors that the image tower needs, under their published names and in their published type."""
+    name = parse_method(trained.method).backbone or trained.method
+    source = locate(name, trained.weights)
+    assert source is not None  # random ones have been refused
+    state = image_state(read_state(source), CATALOGUE[name], str)
+    content = {key: value.contiguous() for key, value in state.items()}
+    path.write_bytes(to_bytes(content))  # so that a full disk is an OSError
+
+
+def _card(run: RunPaths, trained: TrainedModel, about: Mapping[str, Any], folder: Path) -> ModelCard:
+    entry = published_weights(trained.method)
+    weights = WeightsRecord(**about["weights"])
+    licence, reference = _of_data(run)
+    words = {"method": PAPER, "data": reference} | ({"weights": entry.citation} if entry else {})
+    return ModelCard(
+        format=FORMAT,
+        name=_name(run),
+        dataset=run.dataset.name,
+        method=run.method,
+        task=run.task,
+        fold=run.fold,
+        seed=run.seed,
+        ratio=run.ratio,
+        adapter=run.adapter,
+        plan=asdict(trained.plan),
+        precision=trained.precision,
+        weights=asdict(weights),
+        backbone=asdict(entry) if entry else {},
+        licences={"weights": checkpoint.licence_of(trained.method, weights), "data": licence},
+        citations=words,
+        figures={"validation": _validation_figures(about), "test": _test_figures(run)},
+        trained_by=about.get("made_by", {}),
+        exported_by=provenance(),
+        files=_hashes(folder),
+    )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+
+
+def _name(run: RunPaths) -> str:
+    """``BUSI_CLIP_HT_fold0_seed1``; another plan or task than the usual one is said."""
+    parts = [run.dataset.short_name, run.method, f"fold{run.fold}", f"seed{run.seed}"]
+    plan = [] if run.plan == paper_plan(run.method) else [run.plan]
+    ratio = [] if run.ratio is None else [f"ratio{run.ratio!r}"]
+    return "_".join([*parts, *plan, *ratio, *([run.task.replace("+", "-")] if run.task != SEGMENTATION else [])])
+
+
+def _of_data(run: RunPaths) -> tuple[str, str]:
+    """Licence and reference of the data set, from its raw folder."""
+    if not run.dataset.dataset_json.exists():
+        return NOT_KNOWN, NOT_KNOWN
+    info = read_raw(run.dataset).info
+    return info.licence or "not stated", info.reference or "not stated"
+
+
+def _validation_figures(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the best epoch, counted from 1."""
+    figures = dict(about.get("figures", {}))
+    return figures | {"epoch": figures["epoch"] + 1} if "epoch" in figures else figures
+
+
+def _test_figures(run: RunPaths) -> dict[str, Any]:
+    """Means and intervals of the test part, where the run has been evaluated since its best epoch; else nothing."""
+    if not run.summary_json.exists() or run.summary_json.stat().st_mtime < run.checkpoint_best.stat().st_mtime:
+        return {}
+    own = read_object(run.summary_json).get("htunet", {})
+    classes = own.get("classification", {})
+    figures = {"masks": own.get("means")}
+    figures |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions")}
+    return {key: value for key, value in figures.items() if value is not None}

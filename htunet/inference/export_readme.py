@@ -1,0 +1,65 @@
+"""The page that goes with an exported model: how to use it, and what one must know of it."""
+
+from typing import Any
+
+from htunet.inference.exported import BACKBONE, ModelCard, needed_weights
+from htunet.inference.to_onnx import MODEL
+from htunet.models.build import has_frozen_part
+
+
+def readme(card: ModelCard) -> str:
+    """Markdown; ``card.files`` says what the export holds."""
+    sections = [
+        f"# {card.name}",
+        f"{card.method} for the task `{card.task}`, trained with htunet on {card.dataset} (fold {card.fold}, seed "
+        f"{card.seed}, plan `{card.plan['name']}`). {_gives(card)}",
+        "## With htunet",
+        f"```bash\nhtunet_import FOLDER_OR_ZIP\nhtunet_predict -i IMAGES -o OUT --model {card.name}\n```",
+        _frozen(card),
+        *_onnx(card),
+        "## Figures",
+        _figures(card.figures),
+        "## Licences and citations",
+        "\n".join(f"- {what}: {text}" for what, text in card.licences.items()),
+        "Please cite:",
+        "\n".join(f"- {what}: {text}" for what, text in card.citations.items()),
+        "For research. It is no medical device and must not decide about patients.",
+    ]
+    return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _gives(card: ModelCard) -> str:
+    labels = [name for name, value in sorted(card.plan["labels"].items(), key=lambda item: item[1]) if value]
+    classes = sorted(card.plan["classes"], key=card.plan["classes"].__getitem__)
+    tasks = card.task.split("+")
+    parts = [f"Masks: {', '.join(f'{number} {name}' for number, name in enumerate(labels, start=1))}."]
+    parts = parts if "seg" in tasks else []
+    return " ".join([*parts, *([f"Classes: {', '.join(classes)}."] if "cls" in tasks else [])])
+
+
+def _frozen(card: ModelCard) -> str:
+    """Where the frozen weights come from."""
+    if not has_frozen_part(card.method):
+        return ""
+    if BACKBONE in card.files:
+        return (
+            f"`{BACKBONE}` holds the frozen weights: the image tower of the published file `{card.weights['file']}`, "
+            "in another file format and otherwise as it was."
+        )
+    return needed_weights(card) or "The frozen weights are random ones, which htunet draws again."
+
+
+def _onnx(card: ModelCard) -> list[str]:
+    if MODEL not in card.files:
+        return []
+    return [
+        "## Without htunet",
+        "```bash\npip install numpy pillow onnxruntime\npython run_onnx.py OUT IMAGE...\n```",
+        "`preprocessing.json` describes what goes into `model.onnx` and how to turn its scores into masks and classes.",
+    ]
+
+
+def _figures(figures: dict[str, Any]) -> str:
+    best = ", ".join(f"{name} {value:g}" for name, value in figures.get("validation", {}).items())
+    tested = "`model.json`, `figures`, `test`" if figures.get("test") else "not evaluated on test images"
+    return f"Best epoch, validation images: {best or 'not known'}. Test images: {tested}."

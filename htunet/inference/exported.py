@@ -1,0 +1,177 @@
+"""An exported model: one folder that predicts where neither the data set nor the run is.
+
+model.json names every other file with its hash. Reading one runs no code from it.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.files import read_object
+from htunet.inference.trained import TrainedModel
+from htunet.models.build import has_frozen_part
+from htunet.models.weights import PRETRAINED, RANDOM, WeightsRecord
+from htunet.models.weights_store import check_hash
+from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, imported_models
+from htunet.planning.plans import check_plan, check_task, plan_from
+from htunet.records import record_from
+
+FORMAT = 1
+MODEL_JSON = "model.json"
+CHECKPOINT = "checkpoint.safetensors"
+BACKBONE = "backbone.safetensors"
+README = "README.md"
+PREDICTS_WITH = (CHECKPOINT, BACKBONE)
+"""What htunet predicts with; anything else in the folder is for people and for other programs."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """The content of model.json."""
+
+    format: int
+    name: str
+    """What the model is called where it is imported, unless the user says otherwise."""
+    dataset: str
+    method: str
+    task: str
+    fold: int
+    seed: int
+    ratio: float | None
+    """Share of the training images that it has learnt from; None: all."""
+    adapter: str
+    """Where the adapter started; empty: anew."""
+    plan: dict[str, Any]
+    """All of the plan that the model was trained with, label and class names among it."""
+    precision: str
+    weights: dict[str, Any]
+    """Which frozen weights it was trained on: source, file and hash of the tensors."""
+    backbone: dict[str, Any]
+    """Of the published weights: architecture, statistics, where they are, licence, citation; empty where none are."""
+    licences: dict[str, str]
+    citations: dict[str, str]
+    figures: dict[str, Any]
+    """Of the best epoch on the validation images and, where the run has been evaluated, on the test images."""
+    trained_by: dict[str, Any]
+    exported_by: dict[str, Any]
+    files: dict[str, str]
+    """SHA-256 of each other file."""
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A folder with a model, as read; its files have been checked where ``open_model`` gave it."""
+
+    folder: Path
+    card: ModelCard
+
+    @property
+    def run(self) -> RunPaths:
+        """The run that it was exported from, by its name; its folder is on another machine."""
+        card = self.card
+        trainer = next(name for name, task in TASK_OF_TRAINER.items() if task == card.task)
+        plan = card.plan["name"]
+        run = RunPaths(DatasetPaths(card.dataset), trainer, plan, card.method, card.fold, card.seed)
+        return replace(run, ratio=card.ratio, adapter=card.adapter)
+
+    def trained(self, weights: str | None = None) -> TrainedModel:
+        """What predicts; ``weights`` names the frozen ones, None takes those in the folder or the published ones.
+
+        Raises HtunetError for a plan that is broken, and when only the user can know where the frozen weights are.
+        """
+        card = self.card
+        plan = plan_from(card.plan, f"{self.folder / MODEL_JSON}, plan")
+        check_plan(plan)
+        check_task(plan, card.task)
+        return TrainedModel(
+            method=card.method,
+            task=card.task,
+            plan=plan,
+            seed=card.seed,
+            precision=card.precision,
+            weights=weights or self._frozen_weights(),
+            checkpoint=self.folder / CHECKPOINT,
+        )
+
+    def _frozen_weights(self) -> str:
+        record = record_from(WeightsRecord, self.card.weights, f"{self.folder / MODEL_JSON}, weights")
+        if not has_frozen_part(self.card.method):
+            return RANDOM
+        if BACKBONE in self.card.files:
+            return str(self.folder / BACKBONE)
+        if record.source in (PRETRAINED, RANDOM):
+            return record.source
+        raise HtunetError(
+            f"The model {self.card.name} was trained on the weights file {record.file} ({record.identity[:12]}), which "
+            "is not in it. Name it: --weights FILE; or export the model --with-backbone."
+        )
+
+
+def needed_weights(card: ModelCard) -> str:
+    """What to do for the frozen weights that are not in the model, in one sentence; empty where nothing is."""
+    if not has_frozen_part(card.method) or BACKBONE in card.files or card.weights["source"] == RANDOM:
+        return ""
+    if card.weights["source"] == PRETRAINED:
+        name = card.method.partition("_")[0]
+        return f"The frozen weights are not in the model. Fetch them once: htunet_weights download {name}."
+    return f"The frozen weights are not in the model. Name their file, {card.weights['file']}: --weights FILE."
+
+
+def open_model(folder: Path) -> ExportedModel:
+    """Read a model's folder and check the hash of each file that predicts.
+
+    Raises HtunetError when the folder holds no model, one of another format, or a file that is missing or changed.
+    """
+    model = read_model(folder)
+    for name in PREDICTS_WITH:
+        if name in model.card.files:
+            if not (folder / name).is_file():
+                raise HtunetError(f"The model {folder} lacks its {name}. Export or import it again.")
+            check_hash(folder / name, model.card.files[name])
+    return model
+
+
+def read_model(folder: Path) -> ExportedModel:
+    """Read model.json alone; raises HtunetError when it is missing, broken, or of another format."""
+    path = folder / MODEL_JSON
+    if not path.is_file():
+        raise HtunetError(f"{folder} holds no model: {MODEL_JSON} is missing. htunet_export writes one.")
+    content = read_object(path)
+    if (found := content.get("format")) != FORMAT:
+        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: use the htunet that exported it.")
+    card = record_from(ModelCard, content, str(path))
+    wrong = {
+        "name": not NAME.fullmatch(card.name),
+        "task": card.task not in TASK_OF_TRAINER.values(),
+        "precision": card.precision not in ("bf16", "fp32"),
+        "plan": not isinstance(card.plan.get("name"), str),
+        "files": CHECKPOINT not in card.files or not all(NAME.fullmatch(name) for name in card.files),
+    }
+    if named := [f"{key} {getattr(card, key)!r}"[:100] for key, is_wrong in wrong.items() if is_wrong]:
+        raise HtunetError(f"{path} has values without a meaning: {', '.join(named)}. Export the model again.")
+    return ExportedModel(folder, card)
+
+
+def find_model(name: str) -> ExportedModel:
+    """A model by its folder, or by the name under which it was imported; raises UsageError as ``open_model``."""
+    folder = Path(name)
+    if folder.is_file():
+        raise UsageError(f"{name} is a file. Import it first: htunet_import {name}; then --model takes its name.")
+    if folder.is_dir():
+        return open_model(folder)
+    known = [model.folder.name for model in all_imported()]
+    if name not in known:
+        listing = ", ".join(known) or "none yet"
+        raise UsageError(
+            f"No folder and no imported model is called {name!r}; imported: {listing}." + did_you_mean(name, known)
+        )
+    return open_model(imported_models() / name)
+
+
+def all_imported() -> list[ExportedModel]:
+    """Every imported model, in a stable order; files are not checked."""
+    folders = sorted(path.parent for path in imported_models().glob(f"*/{MODEL_JSON}"))
+    return [read_model(folder) for folder in folders]

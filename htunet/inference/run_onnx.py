@@ -1,0 +1,40 @@
+"""Predict with model.onnx: ``python run_onnx.py OUTPUT IMAGE...``. Needs numpy, pillow and onnxruntime, no htunet."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+if __name__ == "__main__":
+    here, output, bilinear = Path(__file__).parent, Path(sys.argv[1]), Image.Resampling.BILINEAR
+    session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
+    about = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
+    output.mkdir(parents=True, exist_ok=True)
+    lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
+    for path in map(Path, sys.argv[2:]):
+        image = Image.open(path)
+        if about["channels"] == 1 and image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range
+            values = np.asarray(image, np.float64)
+            image = Image.fromarray(np.round((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8))
+        image = image.convert("L" if about["channels"] == 1 else "RGB")
+        box = __import__("onnx_crop").field_box(image) if about["crop_border"] else (0, 0, *image.size)
+        part, (height, width) = image.crop(box), about["input_size"]
+        a, b = part.size if about["geometry"] == "letterbox" else (width, height)  # whose aspect ratio is kept
+        w = min(width, max(1, (2 * a * height + b) // (2 * b)))
+        h = min(height, max(1, (2 * b * width + a) // (2 * a)))
+        x, y, inputs = (width - w) // 2, (height - h) // 2, Image.new(image.mode, (width, height))
+        inputs.paste(part.resize((w, h), bilinear), (x, y))
+        found = session.run(about["outputs"], {"images": np.atleast_3d(inputs).transpose(2, 0, 1)[None]})
+        for task, (scores,) in zip(about["outputs"], found, strict=True):
+            shares = np.exp(scores - scores.max(axis=0), dtype=np.float64)
+            shares /= shares.sum(axis=0)
+            if task == "cls":
+                lines.append(",".join([path.name, "", *map(str, shares.tolist()), about["classes"][shares.argmax()]]))
+                (output / "classes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+            else:  # enlarged first, then the most probable label of each pixel
+                maps = [Image.fromarray(share).crop((x, y, x + w, y + h)) for share in np.float32(shares)]
+                maps = [share.resize(part.size, bilinear) for share in maps]
+                sides = (box[1], image.height - box[3]), (box[0], image.width - box[2])
+                Image.fromarray(np.uint8(np.pad(np.argmax(maps, axis=0), sides))).save(output / f"{path.stem}.png")

@@ -1,0 +1,62 @@
+"""A trained model: what it takes to predict, wherever it lies, and its network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from htunet.files import read_object
+from htunet.models import checkpoint
+from htunet.models.build import build_network, has_frozen_part
+from htunet.models.network import Network
+from htunet.models.weights import RANDOM
+from htunet.paths import RunPaths
+from htunet.planning.plans import Plan, plan_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """A method, the plan that it was trained with, and where its weights are."""
+
+    method: str
+    task: str
+    plan: Plan
+    seed: int
+    precision: str
+    """Of the training: ``bf16`` or ``fp32``."""
+    weights: str
+    """The frozen ones: ``pretrained``, ``random``, or a path; not read where the checkpoint holds all."""
+    checkpoint: Path
+
+    @classmethod
+    def of_run(cls, run: RunPaths, weights: str | None = None) -> "TrainedModel":
+        """The best checkpoint of a run; ``weights`` as in ``Predictor.from_run``.
+
+        Raises HtunetError when the run's settings are missing or broken.
+        """
+        settings = read_object(run.settings_json)
+        return cls(
+            method=run.method,
+            task=settings["task"],
+            plan=plan_from(settings.get("plan_content"), f"{run.settings_json}, plan_content"),
+            seed=run.seed,
+            precision=str(settings["precision"]),
+            weights=weights or (settings["weights_argument"] if has_frozen_part(run.method) else RANDOM),
+            checkpoint=run.checkpoint_best,
+        )
+
+    def network(self) -> Network:
+        """Build the network and fill it.
+
+        Raises HtunetError when the checkpoint is not there, or its frozen weights cannot be had or are others.
+        """
+        network, record = build_network(
+            self.method,
+            task=self.task,
+            num_labels=len(self.plan.labels),
+            num_classes=len(self.plan.classes),
+            seed=self.seed,
+            weights=self.weights,
+            adapter_settings=self.plan.adapter_settings,
+            prompts=self.plan.label_prompts,
+        )
+        checkpoint.restore(network, record, self.checkpoint)
+        return network

@@ -1,0 +1,249 @@
+"""A model that was exported and imported predicts as before, bit for bit, without the data set."""
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders.backbone import register_tiny, tiny_in_place_of_clip
+from builders.published import their_model
+from builders.training import build_training, run_of, tiny_settings
+from PIL import Image
+from safetensors.torch import load_file
+
+from htunet.cli.export import main as export
+from htunet.cli.import_ import main as take_in
+from htunet.cli.predict import main as predict
+from htunet.models import checkpoint
+from htunet.models.catalogue import CATALOGUE
+from htunet.paths import ROOTS
+from htunet.training import record
+from htunet.training.run import train
+
+SIZES = {"one.png": (48, 40), "two.png": (31, 77)}
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    for name, size in SIZES.items():
+        pixels = np.random.default_rng(len(name)).integers(0, 255, size).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def clip(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """CLIP's name stands for a tiny CLIP, whose published file, text tower and all, this is."""
+    register_tiny(tmp_path_factory.mktemp("configs"))
+    build_training(input_size=(64, 64))
+    path = home / "ViT-B-16.pt"
+    with tiny_in_place_of_clip():
+        torch.manual_seed(0)
+        torch.save(their_model("CLIP", home, tiny=True).half().state_dict(), path)
+        yield path
+
+
+def elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on this is a machine that has nothing."""
+    for variable, name in ROOTS.items():
+        monkeypatch.setenv(variable, str(folder / name))
+
+
+def masks_of(images: Path, name: str, *options: str) -> dict[str, bytes]:
+    """Predict on the CPU and read what was written."""
+    output = images.parent / name
+    assert predict(["-i", str(images), "-o", str(output), "--device", "cpu", *options]) == 0
+    return {path.name: path.read_bytes() for path in sorted(output.iterdir())}
+
+
+@pytest.mark.parametrize("kind", ["model.zip", "model"])
+def test_a_model_predicts_the_same_bits_where_there_is_nothing_else(
+    home: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    before = masks_of(images, "before", "-d", "Tiny", "-m", "UNet", "--save_probabilities")
+    exported = home / "out" / kind
+    assert export(["Tiny", "UNet", "fold0", "-o", str(exported)]) == 0
+    elsewhere(home / "elsewhere", monkeypatch)
+    if exported.is_dir():
+        assert masks_of(images, "in place", "--model", str(exported), "--save_probabilities") == before
+    assert take_in([str(exported), "--name", "mine"]) == 0
+    assert "Next: htunet_predict -i IMAGES -o OUT --model mine" in capsys.readouterr().out
+    assert masks_of(images, "by name", "--model", "mine", "--save_probabilities") == before
+    assert masks_of(images, "by data set", "-d", "Tiny", "-m", "UNet", "--save_probabilities") == before
+
+
+def test_a_model_says_what_it_is(home: Path) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model")]) == 0
+    card = json.loads((home / "model" / "model.json").read_text())
+    assert (card["method"], card["task"], card["dataset"], card["seed"]) == ("UNet", "seg", "Dataset903_Tiny", 1)
+    assert card["plan"]["labels"] == {"background": 0, "lesion": 1}
+    assert card["licences"]["weights"].startswith("trained from random weights")
+    assert {"htunet", "torch"} <= set(card["trained_by"]) & set(card["exported_by"])
+    assert card["figures"]["validation"]["epoch"] == 1
+    assert set(card["files"]) == {"checkpoint.safetensors", "README.md"}
+    readme = (home / "model" / "README.md").read_text()
+    assert "htunet_predict -i IMAGES -o OUT --model Tiny_UNet_fold0_seed1_tiny" in readme
+
+
+def test_with_its_backbone_a_model_needs_no_other_file(
+    clip: Path, images: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1, weights=str(clip)))
+    before = masks_of(images, "before", "-d", "Tiny", "-m", "CLIP_HT")
+    exported = home / "model.zip"
+    assert export(["Tiny", "CLIP_HT", "fold0", "-o", str(exported), "--with-backbone"]) == 0
+    clip.unlink()
+    elsewhere(home / "elsewhere", monkeypatch)
+    assert take_in([str(exported)]) == 0
+    folder = home / "elsewhere" / "results" / "models" / "Tiny_CLIP_HT_fold0_seed1_tiny"
+    assert masks_of(images, "after", "--model", folder.name) == before
+    assert all(key.startswith("visual.") for key in load_file(folder / "backbone.safetensors"))
+
+
+def test_without_its_backbone_a_model_asks_for_it_and_refuses_another_one(
+    clip: Path, images: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1, weights=str(clip)))
+    before = masks_of(images, "before", "-d", "Tiny", "-m", "CLIP_HT")
+    assert export(["Tiny", "CLIP_HT", "fold0", "-o", str(home / "model")]) == 0
+    words = ["-i", str(images), "-o", str(home / "after"), "--model", str(home / "model")]
+    assert predict(words) == 1
+    assert "trained on the weights file ViT-B-16.pt" in capsys.readouterr().err
+    assert predict([*words, "--weights", "random"]) == 1
+    assert "Load the weights that it was trained on" in capsys.readouterr().err
+    assert masks_of(images, "given", "--model", str(home / "model"), "--weights", str(clip)) == before
+
+
+def test_a_checkpoint_says_the_licence_of_the_weights_that_it_was_trained_on(clip: Path) -> None:
+    outcome = train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1, weights=str(clip)))
+    _, about = checkpoint.load(outcome.run.checkpoint_best)
+    assert "ViT-B-16.pt" in about["licence"]
+    assert CATALOGUE["CLIP"].licence in about["licence"]
+
+
+@pytest.mark.parametrize("option", ["--with-backbone", "--onnx"])
+def test_weights_that_nobody_may_pass_on_do_not_leave(
+    clip: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    from dataclasses import replace
+
+    train("Tiny", "CLIP", 0, tiny_settings(num_epochs=1, weights=str(clip)))
+    monkeypatch.setitem(CATALOGUE, "CLIP", replace(CATALOGUE["CLIP"], withheld="its authors say so"))
+    assert export(["Tiny", "CLIP", "fold0", "-o", str(home / "model"), option]) == 1
+    assert "may not be passed on (its authors say so)" in capsys.readouterr().err
+    assert not (home / "model").exists()
+
+
+def test_what_is_there_is_never_overwritten(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    (home / "photos").mkdir()
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "photos")]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model.zip")]) == 0
+    assert take_in([str(home / "model.zip")]) == 0
+    assert take_in([str(home / "model.zip")]) == 2
+    assert "Choose another one with --name" in capsys.readouterr().err
+
+
+@pytest.fixture
+def exported(home: Path) -> Path:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model")]) == 0
+    return home / "model"
+
+
+def change(folder: Path, **changes: Any) -> None:
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | changes))
+
+
+def refused(source: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Importing fails with these words, and nothing has been written."""
+    assert take_in([str(source)]) == 1
+    assert words in capsys.readouterr().err
+    assert [path.name for path in (run_of_results() / "models").glob("[!.]*")] == []
+
+
+def run_of_results() -> Path:
+    from htunet.paths import root
+
+    return root("htunet_results")
+
+
+def test_a_damaged_or_foreign_model_is_refused(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = (exported / "model.json").read_text()
+    refused(exported.parent / "raw", "model.json is missing", capsys)
+    change(exported, format=2)
+    refused(exported, "has format 2, this version reads 1", capsys)
+    (exported / "model.json").write_text(whole)
+    change(exported, files={"../checkpoint.safetensors": "0"})
+    refused(exported, "values without a meaning: files", capsys)
+    (exported / "model.json").write_text(whole)
+    content = bytearray((exported / "checkpoint.safetensors").read_bytes())
+    content[-1] ^= 1
+    (exported / "checkpoint.safetensors").write_bytes(content)
+    refused(exported, "damaged or another file", capsys)
+    (exported / "checkpoint.safetensors").unlink()
+    refused(exported, "lacks its checkpoint.safetensors", capsys)
+
+
+def test_a_pickle_in_place_of_the_checkpoint_is_refused(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from htunet.models.weights_store import file_hash
+
+    torch.save({"model.a": torch.zeros(1)}, exported / "checkpoint.safetensors")
+    change(exported, files={"checkpoint.safetensors": file_hash(exported / "checkpoint.safetensors")})
+    refused(exported, "cannot be read", capsys)
+
+
+def test_a_zip_that_reaches_outside_is_refused_and_programs_are_left_behind(
+    exported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (exported / "setup.py").write_text("raise SystemExit")
+    archive = shutil.make_archive(str(exported.parent / "again"), "zip", exported)
+    evil = exported.parent / "evil.zip"
+    shutil.copy(archive, evil)
+    with zipfile.ZipFile(evil, "a") as content:
+        content.writestr("../outside.txt", "bad")
+    refused(evil, "outside the folder", capsys)
+    assert take_in([archive]) == 0
+    assert "Left where they are, as htunet does not need them: setup.py" in capsys.readouterr().out
+    imported = run_of_results() / "models" / "Tiny_UNet_fold0_seed1_tiny"
+    assert sorted(path.name for path in imported.iterdir()) == ["README.md", "checkpoint.safetensors", "model.json"]
+
+
+def test_a_run_and_a_model_are_not_named_together(
+    exported: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["-i", str(images), "-o", str(images.parent / "out")]
+    assert predict([*words, "--model", str(exported), "-m", "UNet"]) == 2
+    assert "leave --method out" in capsys.readouterr().err
+    assert predict(words) == 2
+    assert "-d DATASET -m METHOD for a run, or --model" in capsys.readouterr().err
+    assert predict([*words, "--model", "nobody"]) == 2
+    assert "No folder and no imported model is called 'nobody'" in capsys.readouterr().err
+    assert run_of(build_paths(), "UNet").checkpoint_best.exists()
+
+
+def build_paths() -> Any:
+    from htunet.paths import DatasetPaths
+
+    return DatasetPaths("Dataset903_Tiny")
