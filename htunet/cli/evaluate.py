@@ -120,8 +120,9 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
 
 def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     """The finished runs of --trained-on with the data set as what they are tested on."""
-    from htunet.experiments.across import check_before, run_on
+    from htunet.experiments.across import check_before, images_in_both, run_on
 
+    images_in_both.cache_clear()  # compared once for all runs of this call, anew in each
     if not options.dataset:
         raise UsageError("--trained-on needs the data set to test on: htunet_evaluate LN-EXT --trained-on LN-INT.")
     tested = find_dataset(options.dataset)

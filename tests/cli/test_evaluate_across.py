@@ -1,0 +1,187 @@
+"""htunet_evaluate B --trained-on A: images that a run has never seen, of a data set that was never planned."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.raw import build_raw
+from builders.training import tiny_settings
+from PIL import Image
+
+from htunet.cli.evaluate import main
+from htunet.data.image_io import read_labels
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError
+from htunet.files import read_csv, read_json, write_json
+from htunet.inference.across import cases_of
+from htunet.paths import DatasetPaths, RunPaths, find_runs
+from htunet.training import record
+from htunet.training.run import train
+
+OTHER = "Dataset904_Other"
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of the training take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def other(tiny: DatasetPaths) -> DatasetPaths:
+    """Seven images of other sizes, of which two are a test part; raw only."""
+    return build_raw(5, sizes=((70, 40), (36, 36)), seed=5, test=2, rule="8:2", name=OTHER)
+
+
+def trained(task: str = "seg", method: str = "TINY", **changes: object) -> RunPaths:
+    run = train("Tiny", method, 0, tiny_settings(task=task, num_epochs=1, **changes)).run
+    assert isinstance(run, RunPaths)
+    return run
+
+
+def on_other(run: RunPaths, other: DatasetPaths) -> RunPaths:
+    return next(found for found in find_runs(other) if found.source == run)
+
+
+def change_info(paths: DatasetPaths, **changes: object) -> None:
+    content = read_json(paths.dataset_json)
+    write_json(paths.dataset_json, content | {"htunet": content["htunet"] | changes})
+
+
+def test_all_images_of_the_other_data_set_are_predicted_scored_and_marked(
+    other: DatasetPaths, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = trained("seg+cls")
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    out = capsys.readouterr().out
+    run = on_other(source, other)
+    ids = [case.id for case in read_raw(other).cases]
+    assert run.folder.parts[-4:] == (
+        OTHER,
+        "SegmentationClassificationTrainer__tiny__TINY__trained_on_Dataset903_Tiny",
+        "fold_0",
+        "seed_1",
+    )
+    assert run.label == "Other TINY fold0 seed1 (plan tiny, task seg+cls, trained on Tiny)"
+    for case in read_raw(other).cases:
+        size = read_labels(read_raw(other).label_path(case)).shape
+        assert read_labels(run.predictions / f"{case.id}.png").shape == size
+        assert read_labels(run.references_at_input / f"{case.id}.png").shape == (32, 32)
+    own = read_json(run.summary_json)["htunet"]
+    assert (own["n_cases"], own["classification"]["n_cases"]) == (7, 7)
+    assert own["classification"]["validation_cases"] == 4  # of the data set that was trained on
+    assert own["trained_on"] == {
+        "dataset": "Dataset903_Tiny", "part": "all", "cases": ids, "shared_images": {}
+    }  # fmt: skip
+    assert "None of the test images is a training image of Tiny." in out
+    for kind in ("segmentation", "classification"):
+        rows = read_csv(home / "results" / "tables" / f"{kind}.csv", ["dataset", "trained_on", "marks"])
+        assert [(row["dataset"], row["trained_on"]) for row in rows] == [(OTHER, "Tiny")]
+        assert "trained on Tiny" in rows[0]["marks"]
+    assert not other.preprocessed.exists()
+
+
+def test_the_masks_at_the_input_size_are_those_of_the_preprocessing(other: DatasetPaths) -> None:
+    from builders.training import tiny_plan, write_arrays
+
+    run = trained()
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    write_arrays(other, tiny_plan())
+    masks = np.load(other.plan_folder("tiny") / "masks.npy")
+    for row, case in enumerate(read_raw(other).cases):
+        assert np.array_equal(read_labels(on_other(run, other).references_at_input / f"{case.id}.png"), masks[row])
+
+
+def test_the_test_part_alone_when_asked_for(other: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained()
+    assert main(["Other", "--trained-on", "Tiny", "--part", "test"]) == 0
+    found = on_other(run, other)
+    assert sorted(path.stem for path in found.predictions.iterdir()) == ["case_0005", "case_0006"]
+    assert "its test part" in capsys.readouterr().out
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    assert len(list(found.predictions.iterdir())) == 7
+
+
+def test_what_is_done_is_not_done_again(other: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained()
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    written = on_other(run, other).summary_json.stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(["Other"]) == 0
+    assert "Already evaluated: Other TINY fold0 seed1 (plan tiny, trained on Tiny)" in capsys.readouterr().err
+    assert on_other(run, other).summary_json.stat().st_mtime_ns == written
+    run.checkpoint_best.touch()
+    assert main(["Other"]) == 0
+    assert on_other(run, other).summary_json.stat().st_mtime_ns > written
+
+
+def test_a_training_image_among_the_test_images_is_a_leak_that_is_named(
+    other: DatasetPaths, tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, mask = (folder / name for folder, name in ((tiny.raw, "imagesTr"), (tiny.raw, "labelsTr")))
+    Image.open(copy / "case_0003_0000.png").save(other.raw / "imagesTr" / "case_0001_0000.png")
+    Image.open(mask / "case_0003.png").save(other.raw / "labelsTr" / "case_0001.png")
+    run = trained()
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "LEAK: 1 test images are also training images of Tiny: case_0001 = case_0003" in out
+    assert "1 test images also in the training data" in out
+    assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == {"case_0001": ["case_0003"]}
+
+
+def test_classes_are_matched_by_name_whatever_their_numbers(other: DatasetPaths) -> None:
+    run = trained("cls")
+    assert main(["Other", "--trained-on", "Tiny"]) == 0
+    figures = read_json(on_other(run, other).summary_json)["htunet"]["classification"]
+    change_info(other, classes={"benign": 1, "malignant": 0})
+    assert main(["Other", "--trained-on", "Tiny", "--force"]) == 0
+    again = read_json(on_other(run, other).summary_json)["htunet"]["classification"]
+    assert again["auc"] == figures["auc"]
+    assert again["positive"] == "malignant"
+
+
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        (
+            "cls",
+            {"classes": {"benign": 0, "cancer": 1}},
+            "The classes of Other are benign, cancer, a run of Tiny",
+        ),
+        ("seg+cls", {"classes": {}}, r"The classes of Other are \(none\)"),
+        ("seg", {"labels": {"background": 0, "a": 1, "b": 2}}, r"The labels of Other are a \(1\), b \(2\), a run of"),
+        ("seg", {"has_masks": False}, "Other has no masks to compare with"),
+    ],
+)
+def test_data_sets_that_do_not_fit_are_refused_before_anything_is_predicted(
+    other: DatasetPaths, capsys: pytest.CaptureFixture[str], task: str, changes: dict[str, object], message: str
+) -> None:
+    trained(task)
+    change_info(other, **changes)
+    assert main(["Other", "--trained-on", "Tiny"]) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert not other.results.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trained-on", "Tiny"], "--trained-on needs the data set to test on"),
+        (["Tiny", "--trained-on", "Tiny"], "Tiny is what the runs were trained on"),
+        (["Other", "--part", "test"], "--part belongs to --trained-on"),
+    ],
+)
+def test_options_that_say_nothing_together_are_refused(
+    other: DatasetPaths, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    trained()
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_data_set_without_a_test_part_has_none_to_offer(home: Path) -> None:
+    raw = read_raw(build_raw(4, name=OTHER))
+    assert len(cases_of(raw, "all")) == 4
+    with pytest.raises(HtunetError, match=r"Dataset904_Other has no test part yet. Take --part all"):
+        cases_of(raw, "test")
