@@ -197,7 +197,9 @@ def changed(before: Tree, after: Tree) -> list[str]:
 
 def raw_problems(home: Home, dataset: DatasetPaths, code: int, earlier: Tree) -> list[str]:
     """What is wrong with the raw folder: it is as it was, or whole."""
-    now = {path: state for path, state in tree(home.raw).items() if "/.lock-" not in path}
+    earlier, now = (
+        {path: state for path, state in files.items() if "/.lock-" not in path} for files in (earlier, tree(home.raw))
+    )
     problems = [f"left behind: {path}" for path in now if PART in path]
     if others := [path.name for path in home.raw.glob("[!.]*") if path.name != dataset.name]:
         problems.append(f"wrote other raw folders: {others}")

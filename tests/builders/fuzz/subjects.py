@@ -131,6 +131,7 @@ SUBJECTS: dict[str, Subject] = {
     "PMC-OA, folder": of(
         "PMC-OA", lambda folder: build_pmc_oa(folder, ultrasound=3, others=2, zipped=False), "--min-side", "8"
     ),
+    "Phantom": of("Phantom", _phantom),
     "PhantomCaptions": of("PhantomCaptions", _phantom),
     "Prostate": of("Prostate", lambda folder: build_prostate(folder, train=(2, 1), test=(2,))),
     "Prostate, marked": of(
