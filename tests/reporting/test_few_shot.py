@@ -1,0 +1,88 @@
+"""Few-shot rows, the mean over data sets beside Table IV, and the picture."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from htunet.evaluation.segmentation import METRICS
+from htunet.evaluation.summary import KEYS
+from htunet.reporting.few_shot import draw_few_shot, few_shot_rows
+from htunet.reporting.paper import few_shot_classification, few_shot_segmentation
+from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION
+from htunet.reporting.tables import cells, table_rows
+
+
+def content(dice: float, ratio: float | None, *, dataset: str = "Dataset503_BUSI", seed: int = 1) -> dict[str, Any]:
+    """What a summary.json says of one run with HT on BiomedCLIP; only its Dice is looked at."""
+    means = {KEYS[name]: dice if name == "dice" else 0.5 for name in METRICS}
+    own = {
+        **{"dataset": dataset, "trainer": "SegmentationTrainer", "method": "BiomedCLIP_HT", "plan": "paper", "fold": 0},
+        **{"seed": seed, "ratio": ratio, "num_epochs": 200, "epochs": 200, "trainable_parameters": 4_118_568},
+        **{"weights": {"source": "pretrained"}, "policy": "penalise", "n_cases": 64},
+        "empty": {"input_size": {"prediction": [], "reference": [], "both": []}},
+        "means": {"input_size": {name: {"mean": value} for name, value in means.items()}},
+    }
+    return {"htunet": own}
+
+
+THREE_SEEDS = [content(dice, 0.05, seed=seed) for seed, dice in ((1, 0.60), (2, 0.64), (3, 0.62))]
+
+
+def test_each_share_has_a_row_that_says_so_without_the_papers_full_figures() -> None:
+    few, whole = table_rows([*THREE_SEEDS, content(0.8, None)])
+    assert (few.ratio, whole.ratio) == (0.05, None)
+    assert cells(few)[0] == "BiomedCLIP_HT, 5 %"
+    assert "5 % of the training images" in few.marks
+    assert few.figures["dice"].text() == "62.00 ± 2.00"
+    assert few.paper is None
+    assert whole.paper is not None
+
+
+def test_the_mean_over_data_sets_has_table_4_beside_it() -> None:
+    other = [content(0.70, 0.05, dataset="Dataset504_DDTI", seed=seed) for seed in (1, 2, 3)]
+    (row,) = few_shot_rows(table_rows([*THREE_SEEDS, *other, content(0.8, None)]))
+    assert row.dataset == "Few-shot, mean of BUSI, DDTI"
+    assert row.figures["dice"].mean == pytest.approx(66.0)  # of 62 and 70
+    assert row.figures["dice"].std == pytest.approx(1.0)  # of 2 and 0
+    assert row.paper is not None
+    assert (row.paper.dice, row.n_runs) == (71.73, 6)  # type: ignore[union-attr]
+
+
+def test_the_papers_figures_are_found_by_share_and_method() -> None:
+    segmentation, classes = few_shot_segmentation(0.35, "BiomedCLIP_LoRA"), few_shot_classification(0.01, "BiomedCLIP")
+    assert segmentation is not None
+    assert (segmentation.dice, segmentation.asd) == (66.37, 16.73)
+    assert classes is not None
+    assert (classes.accuracy, classes.recall, classes.auc) == (60.60, 21.46, 62.99)
+    assert few_shot_segmentation(0.3, "BiomedCLIP_HT") is None
+    assert few_shot_segmentation(0.1, "UNet") is None
+
+
+def test_runs_on_other_data_are_not_part_of_the_mean() -> None:
+    across = content(0.3, 0.05, dataset="Dataset504_DDTI")
+    across["htunet"]["trained_on"] = {"dataset": "Dataset503_BUSI", "part": "all", "cases": []}
+    (row,) = few_shot_rows(table_rows([*THREE_SEEDS, across]))
+    assert row.dataset == "Few-shot, mean of BUSI"
+
+
+def test_the_picture_has_a_panel_for_each_data_set(tmp_path: Path) -> None:
+    one = table_rows([*THREE_SEEDS, content(0.7, 0.2), content(0.8, None)])
+    assert draw_few_shot(tmp_path / "one.png", one, SEGMENTATION)
+    two = table_rows([*THREE_SEEDS, content(0.7, 0.2), content(0.7, 0.2, dataset="Dataset504_DDTI")])
+    assert draw_few_shot(tmp_path / "two.png", two, SEGMENTATION)
+    widths = [Image.open(tmp_path / name).width for name in ("one.png", "two.png")]
+    assert widths[1] == 2 * widths[0]
+
+
+def test_without_few_shot_runs_nothing_is_drawn(tmp_path: Path) -> None:
+    assert not draw_few_shot(tmp_path / "none.png", table_rows([content(0.8, None)]), SEGMENTATION)
+    assert not draw_few_shot(tmp_path / "none.png", table_rows([], kind=CLASSIFICATION), CLASSIFICATION)
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_seeds_without_a_share_in_common_are_averaged_as_one_line(tmp_path: Path) -> None:
+    rows = table_rows([content(0.5, 0.01), *THREE_SEEDS])
+    assert [row.seeds for row in rows] == [(1,), (1, 2, 3)]
+    assert draw_few_shot(tmp_path / "lines.png", rows, SEGMENTATION)
