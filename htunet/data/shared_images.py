@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from htunet.data.duplicates import cluster, find_duplicates, signature_of
 from htunet.data.image_io import read_image
-from htunet.data.raw import RawDataset
+from htunet.data.raw import Case, RawDataset
 
 
 def shared_images(
@@ -26,6 +26,6 @@ def shared_images(
     return dict(sorted(found.items()))
 
 
-def _cases(raw: RawDataset, ids: Sequence[str]) -> list:
+def _cases(raw: RawDataset, ids: Sequence[str]) -> list[Case]:
     known = {case.id: case for case in raw.cases}
     return [known[case] for case in ids]

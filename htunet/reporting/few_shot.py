@@ -4,12 +4,16 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from htunet.data.few_shot import RATIOS
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
 from htunet.reporting.table_kinds import TableKind
 from htunet.reporting.tables import Row, Spread, percent
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANEL = (6.0, 4.2)
 """Width and height of one panel, inches."""
@@ -57,13 +61,13 @@ def draw_few_shot(path: Path, rows: Sequence[Row], kind: TableKind) -> bool:
     return True
 
 
-def _draw_panel(panel, rows: Sequence[Row], kind: TableKind) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _draw_panel(panel: "Axes", rows: Sequence[Row], kind: TableKind) -> None:
     ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
     lines = _lines(rows)
     for index, (name, members) in enumerate(lines.items()):
         colour = f"C{index}"
         found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
-        means, stds = [spread.mean for _, spread in found], [spread.std or 0.0 for _, spread in found]
+        means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
         panel.errorbar(
             [x for x, _ in found], means, stds, color=colour, marker="o", markersize=4, capsize=3, label=name
         )
