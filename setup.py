@@ -62,7 +62,11 @@ setup(
     ],
     python_requires=">=3.11",
     packages=[*find_packages(include=["htunet", "htunet.*"]), "dataset_conversion", "results_template"],
-    package_data={"results_template": ["*.csv", "*.md"], "dataset_conversion": ["*.md"], "htunet": ["py.typed", "data/*.json"]},
+    package_data={
+        "results_template": ["*.csv", "*.md"],
+        "dataset_conversion": ["*.md"],
+        "htunet": ["py.typed", "data/*.json"],
+    },
     install_requires=[
         "torch>=2.6",
         "open_clip_torch>=3.0",

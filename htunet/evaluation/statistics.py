@@ -76,7 +76,7 @@ def bootstrap_means(
         left_out_GM = np.where(counts > 0, _divided(total - sums, number - counts), np.nan)
         low, high = intervals(drawn_RM, means, left_out_GM)
     columns = zip(means, low, high, n_used.tolist(), strict=True)
-    return [Mean(*(_number(v) for v in edges), n, len(values)) for *edges, n in columns]
+    return [Mean(_number(mean), _number(lower), _number(upper), n, len(values)) for mean, lower, upper, n in columns]
 
 
 def bootstrap_figures(
