@@ -1,4 +1,4 @@
-"""Real processes: killed at random moments, asked to stop, and two that share the work.
+"""Real processes: killed at random moments, and asked to stop.
 
 HTUNET_KILLS sets how often the run is killed; 20 is a thorough test.
 """
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from builders.training import build_training, run_of, start_training, train_script
 
-from htunet.files import PART, read_csv, read_json
+from htunet.files import PART, read_csv
 from htunet.paths import DatasetPaths
 
 KILLS = int(os.environ.get("HTUNET_KILLS", "3"))
@@ -103,17 +103,3 @@ def test_ctrl_c_saves_and_ends_without_a_traceback(dataset: DatasetPaths, script
     assert "The same command continues" in output
     assert errors == "htunet_train: error: interrupted.\n"
     assert run_of(dataset, "Plain").checkpoint_latest.exists()
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does(dataset: DatasetPaths, script: Path) -> None:
-    command = (*TINY, "Plain", "fold0", "--workers", "0", "--num_epochs", "3")
-    run = run_of(dataset, "Plain")
-    rows = []
-    for devices in ("1", "2"):
-        code, output, errors = whole(start_training(script, *command, "--devices", devices, "--restart"))
-        assert code == 0, errors
-        assert output.count("Finished: Tiny Plain fold0 seed1") == 1
-        assert read_json(run.settings_json)["devices"] == int(devices)
-        rows.append([[float(value) for value in row.values()] for row in read_csv(run.progress_csv, ["epoch"])])
-    assert rows[0] == pytest.approx(np.array(rows[1]), abs=1e-5)
