@@ -126,6 +126,11 @@ class DatasetPaths:
     def results(self) -> Path:
         return root("htunet_results") / self.name
 
+    def text_side(self, what: str, method: str, adapter: str, part: str) -> Path:
+        """What ``zero_shot`` or ``retrieval`` found with a method, and an adapter where it has one, on a part."""
+        group = f"{method}__{ADAPTER}{adapter}" if adapter else method
+        return self.results / what / group / part
+
 
 class RunFolder:
     """The files that every kind of run has."""

@@ -162,9 +162,8 @@ def check_input_size(
     for impossible adapter settings.
     """
     check_task(method, task)
-    network = sketch(method, Outputs(task=task), adapter_settings or {})
     try:
-        network.check_input(image_hw)
+        sketch(method, Outputs(task=task), adapter_settings or {}).check_input(image_hw)
     except ValueError as error:
         raise HtunetError(
             f"{method} cannot take the plan's input_size. {error} The paper trains it with the plan "

@@ -48,7 +48,7 @@ def finetune(
     parts = [_Part(read[name], settle_caption_split(read[name])) for name in sorted(read)]
     run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle)
     size = (settings.input_size, settings.input_size)
-    check_input_size(method, size)
+    check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
     plan = _plan(run, settings, fabric, size, restart=restart)
     with held(fabric, run):

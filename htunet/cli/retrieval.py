@@ -1,0 +1,52 @@
+"""Let images find their captions and captions their images: recall at 1, 5 and 10, and the median rank.
+
+Where several pairs have the same caption, each of them is right.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from htunet.cli.command import make_parser, run_command
+from htunet.cli.zero_shot import add_text_side
+from htunet.paths import find_dataset
+
+if TYPE_CHECKING:
+    from htunet.evaluation.retrieval import Retrieval
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_retrieval CLIP_HT -d MedPix``."""
+    parser = make_parser("htunet_retrieval", __doc__)
+    parser.add_argument("method", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
+    parser.add_argument("-d", "--dataset", required=True, help="a caption data set, such as MedPix or 510")
+    help_text = "val: the pairs that no fine-tuning has learnt from (default); all: every pair"
+    parser.add_argument("--part", default="val", choices=("val", "all"), help=help_text)
+    parser.add_argument("--input_size", type=int, default=224, help="side of the images, pixels (default: %(default)s)")
+    add_text_side(parser)
+    return run_command(parser, _retrieval, argv)
+
+
+def _retrieval(options: argparse.Namespace) -> None:
+    dataset = find_dataset(options.dataset)
+    from htunet.experiments.text_side import retrieve
+    from htunet.inference.text_side import Choice
+
+    choice = Choice(
+        method=options.method,
+        adapter=options.adapter,
+        weights=options.weights,
+        seed=options.seed,
+        device=options.device,
+    )
+    found = retrieve(dataset, choice, part=options.part, input_size=options.input_size)
+    counts = f"{found.pairs} pairs ({options.part}), {found.distinct_captions} different captions"
+    print(f"{dataset.short_name} {options.method}, {counts}; equal ones all count as right")
+    print(f"  image to text: {_line(found.image_to_text)}")
+    print(f"  text to image: {_line(found.text_to_image)}")
+    print(f"Written: {found.folder / 'summary.json'}")
+
+
+def _line(found: "Retrieval") -> str:
+    parts = [f"R@{k} {100 * value:.2f} % (chance {100 * found.chance[k]:.2f} %)" for k, value in found.recall.items()]
+    return " · ".join([*parts, f"median rank {found.median_rank:g}"])

@@ -1,0 +1,113 @@
+"""What sentences say of images: a decision from all of them together, and how well each one works alone.
+
+Source: arXiv 2506.08849, section IV: the cosine similarities of an image with a class's prompts are averaged.
+Dimension key: N images, K classes, P prompts, E embedding.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.data.class_probabilities import ClassProbabilities
+from htunet.data.zero_shot_prompts import Prompt
+from htunet.evaluation.classification import auc, confusion_matrix, decide, decision_figures, ranking_figures
+from htunet.evaluation.statistics import Figure
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptResult:
+    """One sentence alone."""
+
+    class_name: str
+    prompt: Prompt
+    auc: float
+    """Of its similarity alone, its class against the others: above 0.5 where its class's images are more similar."""
+    similarity: dict[str, float]
+    """Mean cosine similarity with the images of each class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ZeroShotResult:
+    """All sentences together, and each alone."""
+
+    probabilities: ClassProbabilities
+    auc: Figure
+    decision: dict[str, Figure]
+    """Accuracy, recall, precision, F1 and specificity of the class with the highest mean similarity."""
+    confusion: list[list[int]]
+    prompts: tuple[PromptResult, ...]
+
+    def content(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            "classes": list(self.probabilities.classes),
+            "n_cases": len(self.probabilities.cases),
+            "auc": asdict(self.auc),
+            **{name: asdict(figure) for name, figure in self.decision.items()},
+            "confusion_matrix": self.confusion,
+            "prompts": [
+                {
+                    "class": one.class_name,
+                    **asdict(one.prompt),
+                    "auc": one.auc,
+                    "mean_similarity": one.similarity,
+                }
+                for one in self.prompts
+            ],
+        }
+
+
+def zero_shot_result(
+    images_NE: NDArray[np.float32],
+    prompts_PE: NDArray[np.float32],
+    prompts: Sequence[tuple[str, Prompt]],
+    *,
+    cases: Sequence[tuple[str, str, str]],
+    classes: Sequence[str],
+    logit_scale: float,
+) -> ZeroShotResult:
+    """Classify by embeddings of unit length. ``cases`` are (id, class, group) of the images.
+
+    ``logit_scale`` turns mean similarities into probabilities, as in the towers' training; it changes no decision.
+    Raises HtunetError for a case without one of the classes.
+    """
+    similarity_NP = images_NE.astype(np.float64) @ prompts_PE.astype(np.float64).T
+    of_class = np.array([classes.index(name) for name, _ in prompts])
+    mean_NK = np.stack([similarity_NP[:, of_class == k].mean(axis=1) for k in range(len(classes))], axis=1)
+    ids, truth, groups = zip(*cases, strict=True)
+    found = ClassProbabilities(
+        classes=tuple(classes), cases=ids, truth=truth, values_NK=_softmax(logit_scale * mean_NK)
+    )
+    truth_N, decided_N = found.truth_indices, decide(mean_NK)
+    ones_1N = np.ones((1, len(truth_N)))
+    return ZeroShotResult(
+        probabilities=found,
+        auc=ranking_figures(found.values_NK, truth_N, groups),
+        decision=decision_figures(truth_N, decided_N, len(classes), groups),
+        confusion=confusion_matrix(truth_N, decided_N, len(classes), ones_1N)[0].astype(int).tolist(),
+        prompts=tuple(
+            _alone(similarity_NP[:, p], name, prompt, truth_N, classes) for p, (name, prompt) in enumerate(prompts)
+        ),
+    )
+
+
+def _alone(
+    similarity_N: Floats, name: str, prompt: Prompt, truth_N: NDArray[np.intp], classes: Sequence[str]
+) -> PromptResult:
+    own_N = (truth_N == classes.index(name)).astype(np.intp)
+    scores_N2 = np.stack([-similarity_N, similarity_N], axis=1)
+    means: Mapping[str, float] = {
+        other: float(similarity_N[truth_N == k].mean()) for k, other in enumerate(classes) if (truth_N == k).any()
+    }
+    area = float(auc(scores_N2, own_N, np.ones((1, len(own_N))))[0])
+    return PromptResult(class_name=name, prompt=prompt, auc=area, similarity=dict(means))
+
+
+def _softmax(scores_NK: Floats) -> Floats:
+    powers_NK = np.exp(scores_NK - scores_NK.max(axis=1, keepdims=True))
+    return powers_NK / powers_NK.sum(axis=1, keepdims=True)

@@ -1,0 +1,124 @@
+"""What a method's text side finds: classes of images by sentences, texts of images, and images of texts."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from htunet.data.caption_splits import settle_caption_split
+from htunet.data.captions import read_captions
+from htunet.data.class_probabilities import class_order, write_class_probabilities
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.split_files import load_splits
+from htunet.data.zero_shot_prompts import find_prompts
+from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.retrieval import Retrieval, retrieval
+from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
+from htunet.files import write_csv, write_json, write_text
+from htunet.inference.text_side import Choice, find_start, load_text_side
+from htunet.paths import DatasetPaths
+from htunet.planning.plans import Plan, load_plan
+from htunet.preprocessing.captions import prepare_captions
+from htunet.preprocessing.preprocess import check_arrays
+from htunet.reporting.zero_shot import markdown, prompt_columns, prompt_rows
+from htunet.reproducibility import provenance
+
+ALL, TEST, VAL = "all", "test", "val"
+PAPER_FOLD = 0
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """A result, and the folder that it was written to."""
+
+    result: ZeroShotResult
+    folder: Path
+
+
+def classify_by_prompts(
+    dataset: DatasetPaths, choice: Choice, *, part: str = ALL, plan_name: str = "paper", prompts: str | None = None
+) -> ZeroShot:
+    """Classify all images of a preprocessed data set, or its test part (fold 0), and write what was found.
+
+    Everything that can be checked is checked first. Raises UsageError for a data set without prompts, HtunetError for
+    prompts that do not describe its classes, for images without a class, and as ``load_text_side``.
+    """
+    plan = load_plan(dataset.plans_json, plan_name)
+    classes = class_order(plan.classes)
+    if len(classes) < 2:
+        raise HtunetError(f"The images of {dataset.name} have no classes that could be told apart.")
+    chosen = find_prompts(dataset.short_name, prompts)
+    pairs = chosen.in_order(classes)
+    start = find_start(choice)
+    data, rows = _rows(dataset, plan, part)
+    cases = [(data.cases[row].id, data.cases[row].class_name, data.cases[row].group) for row in rows]
+    if unknown := [case for case, name, _ in cases if name not in classes]:
+        raise HtunetError(f"{len(unknown)} images have none of the classes {', '.join(classes)}: {unknown[:5]}.")
+    towers = load_text_side(choice, start, plan.input_size)
+    result = zero_shot_result(
+        towers.images(data.images, rows),
+        towers.texts([prompt.text for _, prompt in pairs]),
+        pairs,
+        cases=cases,
+        classes=classes,
+        logit_scale=towers.logit_scale,
+    )
+    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": part}
+    about |= {"prompts": chosen.name, "seed": choice.seed, **towers.record}
+    folder = dataset.text_side("zero_shot", choice.method, towers.label, part)
+    write_class_probabilities(folder / "classes.csv", result.probabilities)
+    write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
+    write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
+    write_json(folder / "summary.json", about | {"zero_shot": result.content(), "made_by": provenance()})
+    return ZeroShot(result, folder)
+
+
+def _rows(dataset: DatasetPaths, plan: Plan, part: str) -> tuple[PreprocessedDataset, list[int]]:
+    data = PreprocessedDataset(dataset.plan_folder(plan.name), plan.classes)
+    check_arrays(data.folder, plan)
+    if part == ALL:
+        return data, list(range(len(data.cases)))
+    if part != TEST:
+        raise UsageError(f"--part is {ALL} or {TEST}, got {part!r}.")
+    rows = data.rows(load_splits(dataset.splits_json)[PAPER_FOLD][TEST])
+    if not rows:
+        raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --part {ALL}.")
+    return data, rows
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """Both directions, and the folder that they were written to."""
+
+    image_to_text: Retrieval
+    text_to_image: Retrieval
+    pairs: int
+    distinct_captions: int
+    folder: Path
+
+
+def retrieve(dataset: DatasetPaths, choice: Choice, *, part: str = VAL, input_size: int = 224) -> Retrieved:
+    """Let the images of a caption data set find their texts among all of the part, and the other way round.
+
+    ``part`` is ``val``, the pairs that no fine-tuning has learnt from, or ``all``. Raises as ``load_text_side``, and
+    HtunetError for a data set without captions.
+    """
+    if part not in (VAL, ALL):
+        raise UsageError(f"--part is {VAL} or {ALL}, got {part!r}.")
+    captions = read_captions(dataset)
+    start, size = find_start(choice), (input_size, input_size)
+    prepared = prepare_captions(captions, size)
+    val = set(settle_caption_split(captions).val)
+    rows = [row for row, pair in enumerate(captions.pairs) if part == ALL or pair.id in val]
+    texts = [captions.pairs[row].caption for row in rows]
+    towers = load_text_side(choice, start, size)
+    images_NE, texts_NE = towers.images(prepared.images, rows), towers.texts(texts)
+    both = {
+        "image_to_text": retrieval(images_NE, texts_NE, texts),
+        "text_to_image": retrieval(texts_NE, images_NE, texts),
+    }
+    folder = dataset.text_side("retrieval", choice.method, towers.label, part)
+    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": part, "seed": choice.seed}
+    about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **towers.record}
+    about |= {name: asdict(found) for name, found in both.items()} | {"made_by": provenance()}
+    write_json(folder / "summary.json", about)
+    return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)

@@ -1,0 +1,93 @@
+"""Both towers of a method, ready to embed images and texts: for zero-shot classification and retrieval."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from htunet.errors import UsageError
+from htunet.models.build import check_input_size, parse_method
+from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.models.embeddings import embed_images, embed_texts
+from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
+from htunet.models.text import TEXT_TOWERS
+from htunet.models.weights import WeightsRecord
+
+Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which towers a user asks for."""
+
+    method: str
+    adapter: str | None = None
+    """``finetuned``, the path of a checkpoint, or None: ``finetuned`` where the method has an adapter."""
+    weights: str = "pretrained"
+    seed: int = 1
+    device: str = "auto"
+
+
+class TextSide:
+    """A method's towers on a device, in fp32. Dimension key: N of all, E embedding."""
+
+    def __init__(self, network: DualEncoder, weights: WeightsRecord, start: StartingAdapter | None) -> None:
+        self.network = network
+        self.weights = weights
+        self.start = start
+
+    @property
+    def logit_scale(self) -> float:
+        return float(self.network.logit_scale)
+
+    @property
+    def label(self) -> str:
+        """Of the adapter, for a folder's name; empty for none."""
+        return self.start.label if self.start else ""
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What results say of the towers."""
+        return {"weights": asdict(self.weights), "adapter": self.start.record if self.start else None}
+
+    def images(self, arrays_NCHW: NDArray[np.uint8], rows: Sequence[int]) -> Embeddings:
+        """(len(rows), E) of unit length."""
+        return embed_images(self.network, arrays_NCHW, rows)
+
+    def texts(self, texts: Sequence[str]) -> Embeddings:
+        """(len(texts), E) of unit length."""
+        return embed_texts(self.network, texts)
+
+
+def find_start(choice: Choice) -> StartingAdapter | None:
+    """The adapter that a choice means, looked for before anything heavy starts.
+
+    Raises UsageError for a method without a text tower, and as ``find_adapter``: an adapter that nobody has trained
+    would only disturb its backbone.
+    """
+    parsed = parse_method(choice.method)
+    if parsed.backbone not in TEXT_TOWERS:
+        raise UsageError(f"{choice.method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
+    wanted = choice.adapter or (FINETUNED if parsed.adapter else None)
+    return find_adapter(wanted, choice.method, seed=choice.seed, weights=choice.weights) if wanted else None
+
+
+def load_text_side(choice: Choice, start: StartingAdapter | None, input_size: tuple[int, int]) -> TextSide:
+    """Build the towers for images of ``input_size`` (height, width), and fill the adapter.
+
+    Raises HtunetError for weights that cannot be had or do not fit the adapter, UsageError for a missing device.
+    """
+    if choice.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
+    check_input_size(choice.method, input_size, adapter_settings={"input_size": input_size})
+    network, weights = build_dual_encoder(
+        choice.method, seed=choice.seed, weights=choice.weights, adapter_settings={"input_size": input_size}
+    )
+    if start:
+        load_adapter(network, weights, start)
+    network.merge_for_inference()
+    kind = "cuda" if choice.device != "cpu" and torch.cuda.is_available() else "cpu"
+    return TextSide(network.to(kind).eval(), weights, start)

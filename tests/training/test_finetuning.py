@@ -1,0 +1,211 @@
+"""A fine-tuning from names to a finished folder, its end after interruptions, and the training that starts from it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
+from builders.training import build_training, same_tensors, tensors_in, tiny_settings
+
+from htunet.data.captions import read_captions
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_json
+from htunet.models import embeddings
+from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.models.finetuned import find_adapter, load_adapter
+from htunet.paths import RunPaths, find_dataset, find_runs
+from htunet.preprocessing.captions import prepare_captions
+from htunet.training import record, session
+from htunet.training.finetuning import finetune
+from htunet.training.pairs import shuffled
+from htunet.training.run import train
+from htunet.training.session import Outcome
+
+SIZE = {"input_size": (32, 32)}
+
+
+@pytest.fixture(autouse=True)
+def _tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+    with tiny_contrastive():
+        yield
+
+
+def finetune_tiny(*datasets: str, method: str = "CLIP_HT", shuffle: bool = False, **changes: Any) -> Outcome:
+    return finetune(method, datasets or ("Words",), tiny_finetuning(**changes), shuffle=shuffle)
+
+
+def test_a_finished_folder_says_what_was_learnt_from(home: Path) -> None:
+    build_captions()
+    build_captions("Dataset908_Other", 20, mode="RGB")
+    outcome = finetune_tiny("Other", "907", "Words")
+    assert outcome.status == "finished"
+    assert outcome.run.folder == home / "results" / "finetuning" / "Words+Other" / "CLIP_HT" / "seed_1"
+    settings = read_json(outcome.run.settings_json)
+    assert settings["datasets"] == ["Dataset907_Words", "Dataset908_Other"]
+    assert settings["plan_content"]["num_epochs"] == 32
+    assert settings["num_epochs"] == 3
+    assert read_json(outcome.run.finished_json)["epochs"] == 3
+    names = tensors_in(outcome.run.checkpoint_best)
+    assert names
+    assert all(name.startswith("model.adapters.") for name in names)
+    assert finetune_tiny("Words", "Other").status == "already finished"
+
+
+def test_the_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    outcome = finetune_tiny(num_epochs=6, lr=0.5)
+    history = [line.split(",") for line in outcome.run.progress_csv.read_text(encoding="utf-8").splitlines()]
+    losses = [float(row[history[0].index("val_loss")]) for row in history[1:]]
+    assert outcome.best_epoch == 1 + int(np.argmin(losses))
+
+
+@pytest.mark.parametrize("method", ["CLIP_HT", "CLIP_Mona"])
+def test_a_run_that_is_stopped_in_between_ends_in_the_same_bits(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    whole = finetune_tiny(method=method, parts=2).run
+    kept = whole.folder.rename(whole.folder.with_name("kept"))
+    monkeypatch.setattr(session, "SAVE_SECONDS", 0.0)
+    for steps in (1, 6):
+        asked = iter([False] * steps)
+        with monkeypatch.context() as patch:
+            patch.setattr(session.StopSignals, "requested", lambda _, asked=asked: next(asked, True))
+            assert finetune_tiny(method=method, parts=2).status == "stopped"
+    assert finetune_tiny(method=method, parts=2).status == "finished"
+    for name in ("checkpoint_best.safetensors", "checkpoint_latest.safetensors"):
+        assert same_tensors(kept / name, whole.folder / name)
+    assert (kept / "progress.csv").read_bytes() == whole.progress_csv.read_bytes()
+
+
+def test_parts_stay_as_the_run_was_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    finetune_tiny(num_epochs=1, parts=4)
+    assert finetune_tiny(num_epochs=1, parts=None).status == "already finished"
+
+
+def test_texts_of_a_frozen_tower_are_embedded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    calls: list[int] = []
+    embed = DualEncoder.encode_text
+    monkeypatch.setattr(DualEncoder, "encode_text", lambda self, texts: calls.append(len(texts)) or embed(self, texts))
+    finetune_tiny(num_epochs=1)
+    distinct = len({pair.caption for pair in read_captions(find_dataset("Words")).pairs})
+    assert sum(calls) == distinct < 40
+    finetune_tiny(num_epochs=1, seed=2)
+    assert sum(calls) == distinct
+
+
+def test_kept_embeddings_are_those_of_each_text_in_its_place() -> None:
+    network, record_ = build_dual_encoder("CLIP", seed=1, weights="random")
+    texts = ["an oval lesion", "a", "an oval lesion", "a round lesion of the neck"]
+    folder = build_captions().text_embeddings
+    for _ in range(2):
+        found = embeddings.kept_text_embeddings(folder, network, str(record_.text_sha256), texts)
+        for row, text in zip(found, texts, strict=True):
+            with torch.no_grad():
+                np.testing.assert_allclose(row, network.encode_text([text])[0].numpy(), atol=1e-6)
+    assert len(list(folder.glob("*.safetensors"))) == 1
+
+
+def test_images_are_prepared_once_and_again_after_another_conversion(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = read_captions(build_captions())
+    first = prepare_captions(dataset, (16, 16), workers=1)
+    assert first.images.shape == (40, 1, 16, 16)
+    made = (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns
+    prepare_captions(dataset, (16, 16), workers=1)
+    assert (dataset.paths.plan_folder("captions_16x16") / "images.npy").stat().st_mtime_ns == made
+    again = read_captions(build_captions(n=30, mode="RGB"))
+    assert prepare_captions(again, (16, 16), workers=1).images.shape == (30, 3, 16, 16)
+
+
+def test_shuffling_moves_the_texts_of_the_chosen_rows_only() -> None:
+    order = shuffled([1, 2, 4, 5], 6, seed=3)
+    assert sorted(order) == list(range(6))
+    assert (order[0], order[3]) == (0, 3)
+    assert order != list(range(6))
+
+
+def test_a_control_has_its_own_folder_and_is_never_found_as_the_adapter() -> None:
+    build_captions()
+    run = finetune_tiny(shuffle=True, num_epochs=1).run
+    assert run.folder.parent.name == "CLIP_HT__shuffled"
+    with pytest.raises(HtunetError, match=r"No finished fine-tuning of CLIP_HT on random weights.*htunet_finetune"):
+        find_adapter("finetuned", "CLIP_HT", seed=1, weights="random")
+
+
+def test_a_training_starts_from_the_adapter_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    build_training()
+    tuned = finetune_tiny(num_epochs=1).run
+    run = train("Tiny", "CLIP_HT", 0, tiny_settings(adapter="finetuned", num_epochs=1)).run
+    assert isinstance(run, RunPaths)
+    assert run.adapter == "Words"
+    assert run.folder.parents[1].name == "SegmentationTrainer__tiny__CLIP_HT__adapter_Words"
+    assert run in list(find_runs())
+    said = read_json(run.settings_json)["adapter"]
+    assert (said["datasets"], said["seed"], len(said["sha256"])) == (["Dataset907_Words"], 1, 64)
+    anew = train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1)).run
+    assert anew.folder != run.folder
+    by_path = tiny_settings(adapter=str(tuned.checkpoint_best), num_epochs=1)
+    assert train("Tiny", "CLIP_HT", 0, by_path).status == "already finished"
+
+
+def test_an_adapter_is_filled_strictly_and_on_its_own_weights_only() -> None:
+    build_captions()
+    finetune_tiny(num_epochs=1)
+    start = find_adapter("finetuned", "CLIP_HT", seed=1, weights="random")
+    network, weights = build_dual_encoder(
+        "CLIP_HT", seed=9, weights="random", adapter_settings={"input_size": (32, 32)}
+    )
+    load_adapter(network, weights, start)
+    for name, value in tensors_in(start.path).items():
+        assert torch.equal(network.trainable_state()[name.removeprefix("model.")], value)
+    other = type(weights)(source="file", sha256="0" * 64)
+    with pytest.raises(HtunetError, match="trained on random weights"):
+        load_adapter(network, other, start)
+    mona, weights = build_dual_encoder("CLIP_Mona", seed=9, weights="random", adapter_settings=SIZE)
+    with pytest.raises(HtunetError, match="does not fit"):
+        load_adapter(mona, weights, start)
+
+
+def test_of_several_fine_tunings_the_user_chooses() -> None:
+    build_captions()
+    build_captions("Dataset908_Other", 20)
+    for seed in (1, 2):
+        finetune_tiny(num_epochs=1, seed=seed)
+    assert find_adapter("finetuned", "CLIP_HT", seed=2, weights="random").label == "Words"
+    with pytest.raises(UsageError, match="several fine-tunings"):
+        find_adapter("finetuned", "CLIP_HT", seed=3, weights="random")
+    finetune_tiny("Other", num_epochs=1)
+    with pytest.raises(UsageError, match="several fine-tunings"):
+        find_adapter("finetuned", "CLIP_HT", seed=1, weights="random")
+
+
+@pytest.mark.parametrize(
+    ("method", "error"), [("CLIP", "has no adapter"), ("UNet", "reads no texts"), ("DINOv2", "reads no texts")]
+)
+def test_methods_that_captions_cannot_teach_are_refused(method: str, error: str) -> None:
+    build_captions()
+    with pytest.raises(UsageError, match=error):
+        finetune_tiny(method=method)
+
+
+def test_an_impossible_input_size_is_an_error_that_says_the_rule() -> None:
+    build_captions()
+    with pytest.raises(HtunetError, match="multiples of the patch size"):
+        finetune_tiny(input_size=33)
+
+
+def test_other_settings_are_refused_and_named() -> None:
+    build_captions()
+    finetune_tiny(num_epochs=1)
+    with pytest.raises(HtunetError, match=r"learning_rate: 0.01 then, 0.02 now"):
+        finetune_tiny(num_epochs=1, lr=0.02)
+
+
+def test_a_data_set_with_masks_is_refused() -> None:
+    build_training()
+    with pytest.raises(HtunetError, match="no captions"):
+        finetune_tiny("Tiny")
