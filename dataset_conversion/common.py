@@ -397,5 +397,4 @@ def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:
 
 def size_text(image: UInt8) -> str:
     """``width x height`` as image viewers show it: ``555x465``."""
-    height, width = image.shape
-    return f"{width}x{height}"
+    return f"{image.shape[1]}x{image.shape[0]}"

@@ -3,7 +3,9 @@
 One row per run, case, label and resolution for masks, and one per run and case for classes (no label, no resolution).
 """
 
+import csv
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 
 from htunet.evaluation.class_summary import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.summary import COLUMNS, INPUT, KEYS, ORIGINAL
+from htunet.files import whole_file
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
 TERCILES = (SMALL, MEDIUM, LARGE)
@@ -60,6 +63,24 @@ def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     return table
 
 
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write as CSV, whole or not at all; an empty cell where there is no value, numbers in full precision."""
+    columns = [_texts(table[name]) for name in table]
+    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(table.columns)
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _texts(column: pd.Series) -> list[Any]:
+    """The values as Python's own; whole numbers without a point, although a column with gaps holds them as floats."""
+    values = column.tolist()
+    if column.dtype.kind == "f":
+        whole = column.dropna().mod(1).eq(0).all() and column.isna().any()
+        return ["" if value != value else int(value) if whole else value for value in values]
+    return ["" if value is None or value != value else value for value in values]
+
+
 def terciles(table: pd.DataFrame) -> pd.Series:
     """``small``, ``medium`` or ``large``: thirds of the cases of a data set by the lesion's share of the image.
 
@@ -79,12 +100,13 @@ def terciles(table: pd.DataFrame) -> pd.Series:
 def _parts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     own = content["htunet"]
     if "metric_per_case" in content:
-        yield _run(own) | _mask_columns(content["metric_per_case"])
+        yield run_columns(own) | _mask_columns(content["metric_per_case"])
     if "classification" in own:
-        yield _run(own) | _class_columns(own["classification"])
+        yield run_columns(own) | _class_columns(own["classification"])
 
 
-def _run(own: Mapping[str, Any]) -> dict[str, Any]:
+def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns ``RUN`` from a summary's own object."""
     across = own.get("trained_on") or {}
     about = {name: own.get(name) for name in RUN}
     return about | {

@@ -5,7 +5,7 @@ values are averaged for each case first, so that intervals and tests are over ca
 seeds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,7 +17,7 @@ from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
 from htunet.evaluation.classification import confusion_matrix, figures_of, mean_auc
 from htunet.evaluation.comparisons import holm, signed_ranks
 from htunet.evaluation.segmentation import DISTANCES
-from htunet.evaluation.statistics import Figure, Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
+from htunet.evaluation.statistics import Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
 from htunet.evaluation.summary import INPUT
 
 MASK_METRICS = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
@@ -25,7 +25,9 @@ CLASS_METRICS = ("correct", "probability_of_truth")
 COMPARED = {"masks": ("dice", "iou", "hd95", "asd"), "classes": CLASS_METRICS}
 LOWER_IS_BETTER = ("hd95", "asd", "hd95_mm", "asd_mm", "hd95_max", "asd_directed")
 SIGNIFICANT = 0.05
-LEAST_PAIRS = 2
+COMPARISON_RESAMPLES = 2_000
+"""Fewer than for the means: of n methods there are n (n - 1) / 2 differences."""
+SEPARATOR = " | "
 PLACE = ("dataset", "resolution", "label")
 FAMILY = ("ratio", "trained_on", "tested_part", "policy")
 """Arms that differ in one of these are not compared with each other."""
@@ -161,65 +163,72 @@ def _in_order(found: pd.DataFrame) -> pd.DataFrame:
 def _figures(classes: pd.DataFrame) -> pd.DataFrame:
     """AUC, recall and the like of each arm: means over its runs, with intervals over cases."""
     found = []
-    for (dataset, arm), members in classes.groupby(["dataset", "arm"], sort=True):
+    for dataset, members in classes.groupby("dataset", sort=True):
         cases, groups = _cases(members)
-        runs = [
-            _Run(part, cases[members.index.get_indexer(part.index)]) for _, part in members.groupby(["seed", "fold"])
-        ]
-        about = {"dataset": dataset, "resolution": "", "label": "", "arm": arm} | members.iloc[0][list(ARM)].to_dict()
-        alone = [_run_figures([run], len(groups)) for run in runs]
-        seeds = [seed for (seed, _), _ in members.groupby(["seed", "fold"])]
-        for name, figure in bootstrap_figures(_averaged(runs), len(groups), groups).items():
-            by_seed = pd.Series([one[name] for one in alone]).groupby(seeds).mean()
-            std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+        members = members.assign(_case=cases)
+        arms = {str(arm): _runs(part) for arm, part in members.groupby("arm", sort=False)}
+        about = members.drop_duplicates("arm").set_index("arm")[list(ARM)].to_dict("index")
+        alone = {arm: [(run.seed, _alone(arm, run, len(groups))) for run in runs] for arm, runs in arms.items()}
+        for key, figure in bootstrap_figures(_together(arms), len(groups), groups).items():
+            arm, name = key.rsplit(SEPARATOR, 1)
+            by_seed = pd.DataFrame([(seed, one[key]) for seed, one in alone[arm]]).groupby(0)[1].mean()
             if figure.value is not None:
-                found.append({**about, "metric": name, **_figure_columns(figure), "n_cases": len(groups),
-                              "std": std, "n_seeds": len(by_seed)})  # fmt: skip
+                entry = {"dataset": dataset, "resolution": "", "label": "", "arm": arm, **about[arm], "metric": name}
+                edges = {"mean": figure.value, "low": figure.low, "high": figure.high}
+                std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
+                found.append(entry | edges | {"n_cases": len(groups), "std": std, "n_seeds": len(by_seed)})
     return pd.DataFrame(found)
+
+
+def _runs(members: pd.DataFrame) -> "list[_Run]":
+    return [_Run(part) for _, part in members.groupby(["seed", "fold"])]
 
 
 class _Run:
     """The classes of one run as arrays: places of its cases, truth, decisions and probabilities."""
 
-    def __init__(self, rows: pd.DataFrame, places: NDArray[np.intp]) -> None:
+    def __init__(self, rows: pd.DataFrame) -> None:
         columns = [name for name in rows if str(name).startswith(PROBABILITY) and name != "probability_of_truth"]
         columns = [name for name in columns if rows[name].notna().any()]
         classes = [str(name).removeprefix(PROBABILITY) for name in columns]
         if rows["score"].notna().any() and np.allclose(rows["score"], rows[columns[0]]):
             columns, classes = columns[::-1], classes[::-1]  # the positive class comes last
-        self.places = places
+        self.seed = rows["seed"].iloc[0]
+        self.places = rows["_case"].to_numpy()
         self.probabilities_NK = rows[columns].to_numpy(float)
         self.truth_N = np.array([classes.index(name) for name in rows["class"]], dtype=np.intp)
         self.decided_N = np.array([classes.index(name) for name in rows["predicted"]], dtype=np.intp)
 
 
-def _averaged(runs: list[_Run]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """The figures as a function of the weights of all cases, as a bootstrap wants them."""
-
-    def figures(weights_RN: Weights) -> Mapping[str, NDArray[np.float64]]:
-        parts: dict[tuple[int, ...], list[_Run]] = {}
-        for run in runs:
-            parts.setdefault(tuple(run.places), []).append(run)
-        names: dict[str, list[NDArray[np.float64]]] = {}
-        for members in parts.values():
-            weights = weights_RN[:, members[0].places]
-            scores_SNK = np.stack([run.probabilities_NK for run in members])
-            names.setdefault("auc", []).extend([mean_auc(scores_SNK, members[0].truth_N, weights)] * len(members))
-            for run in members:
-                counts = confusion_matrix(run.truth_N, run.decided_N, scores_SNK.shape[2], weights)
-                for name, value in figures_of(counts).items():
-                    names.setdefault(name, []).append(value)
-        return {name: np.mean(values, axis=0) for name, values in names.items()}
-
-    return figures
+def _together(arms: Mapping[str, list[_Run]]) -> Callable[[Weights], dict[str, NDArray[np.float64]]]:
+    """The figures of all arms as a function of the weights of all cases, as a bootstrap wants them."""
+    return lambda weights_RN: {
+        f"{arm}{SEPARATOR}{name}": value
+        for arm, runs in arms.items()
+        for name, value in _averaged(runs, weights_RN).items()
+    }
 
 
-def _run_figures(runs: list[_Run], n: int) -> dict[str, float]:
-    return {name: float(value[0]) for name, value in _averaged(runs)(np.ones((1, n))).items()}
+def _averaged(runs: list[_Run], weights_RN: Weights) -> dict[str, NDArray[np.float64]]:
+    """Means over the runs of an arm, (R,) each."""
+    same_cases: dict[tuple[int, ...], list[_Run]] = {}
+    for run in runs:
+        same_cases.setdefault(tuple(run.places), []).append(run)
+    values: dict[str, list[NDArray[np.float64]]] = {}
+    for members in same_cases.values():
+        weights = weights_RN[:, members[0].places]
+        scores_SNK = np.stack([run.probabilities_NK for run in members])
+        values.setdefault("auc", []).extend([mean_auc(scores_SNK, members[0].truth_N, weights)] * len(members))
+        for run in members:
+            counts = confusion_matrix(run.truth_N, run.decided_N, scores_SNK.shape[2], weights)
+            for name, value in figures_of(counts).items():
+                values.setdefault(name, []).append(value)
+    return {name: np.mean(found, axis=0) for name, found in values.items()}
 
 
-def _figure_columns(figure: Figure) -> dict[str, float | None]:
-    return {"mean": figure.value, "low": figure.low, "high": figure.high}
+def _alone(arm: str, run: _Run, n: int) -> dict[str, float]:
+    """The figures of one run, all cases once."""
+    return {name: float(value[0]) for name, value in _together({arm: [run]})(np.ones((1, n))).items()}
 
 
 def _comparisons(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
@@ -227,7 +236,7 @@ def _comparisons(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
     found: list[dict[str, object]] = []
     keys = ["dataset", "resolution", *FAMILY]
     for values, members in rows.groupby(keys, sort=True, dropna=False):
-        if members["arm"].nunique() < LEAST_PAIRS:
+        if members["arm"].nunique() < 2:
             continue
         about = dict(zip(keys, values, strict=True))
         for entries in _family(members, metrics, at_input=about["resolution"] == INPUT):
@@ -259,7 +268,7 @@ def _family(members: pd.DataFrame, metrics: tuple[str, ...], *, at_input: bool) 
 
 def _entries(differences: NDArray[np.float64], groups: list[str], pairs: list[dict]) -> list[dict]:
     tests = signed_ranks(_by_group(differences, groups))
-    means = bootstrap_means(differences, groups)
+    means = bootstrap_means(differences, groups, resamples=COMPARISON_RESAMPLES)
     return [
         {
             **pair,

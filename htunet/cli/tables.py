@@ -1,0 +1,64 @@
+"""Print Tables II to VII of the paper with your figures beside its own, and write them and all statistics.
+
+Writes tableN.csv, .md and .tex, cases.csv (every figure of every test case), means.csv, by_size.csv, by_class.csv and
+comparisons.csv into htunet_results/tables/. Reads what htunet_evaluate has found; what is missing is shown as missing,
+with the commands that fill it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from htunet.cli.command import make_parser, run_command
+from htunet.paths import find_dataset, root
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``htunet_tables``; returns the exit code."""
+    parser = make_parser("htunet_tables", __doc__)
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="table2 to table7; default: all of them")
+    parser.add_argument("--datasets", nargs="+", help="only these data sets, or others than the paper's, such as BUSI")
+    parser.add_argument("--methods", nargs="+", help="only these methods, or others than the paper's, such as CLIP_HT")
+    parser.add_argument("--seeds", nargs="+", type=int, help="the seeds that make a table complete; default: 1 2 3")
+    return run_command(parser, _print_tables, argv)
+
+
+def _print_tables(options: argparse.Namespace) -> None:
+    from htunet.reporting.paper_layouts import TABLES, chosen, find_table
+    from htunet.reporting.paper_table_formats import as_text
+    from htunet.reporting.paper_tables import SEEDS
+    from htunet.reporting.study_files import write_paper_tables, write_statistics
+    from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
+
+    tables = [find_table(name) for name in options.tables or TABLES]
+    datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
+    folder = root("htunet_results") / "tables"
+    contents = list(evaluated_contents(_tell).values())
+    found, paths = write_statistics(folder, contents)
+    written = write_paper_tables(
+        folder,
+        contents,
+        found,
+        zero_shot=zero_shot_contents(_tell),
+        tables=[chosen(table, datasets, options.methods) for table in tables],
+        seeds=options.seeds or SEEDS,
+    )
+    for name, (cells, files) in written.items():
+        print(as_text(TABLES[name], cells) + "\n")
+        paths += files
+    print("Written: " + ", ".join(map(str, paths)))
+
+
+def _short_name(name: str) -> str:
+    """Of a data set that is here, or as the paper calls it."""
+    from htunet.reporting.paper_layouts import SEGMENTED
+
+    return name if name in SEGMENTED else find_dataset(name).short_name
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

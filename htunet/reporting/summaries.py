@@ -1,0 +1,41 @@
+"""What all evaluations have found so far: the summaries that tables and statistics are made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from htunet.errors import HtunetError
+from htunet.evaluation.summary import FORMAT
+from htunet.files import read_object
+from htunet.paths import RunPaths, find_runs, root
+
+Content = dict[str, Any]
+
+
+def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
+    """The summaries of all finished runs that this version can read; of a broken one ``tell`` is told."""
+    found = {}
+    for run in find_runs():
+        if not (run.finished_json.exists() and run.summary_json.exists()):
+            continue
+        try:
+            content = read_object(run.summary_json)
+        except HtunetError as error:
+            tell(f"Not in the tables: {run.label}: {error}")
+            continue
+        if content.get("htunet", {}).get("format") == FORMAT:
+            found[run] = content
+    return found
+
+
+def zero_shot_contents(tell: Callable[[str], None]) -> list[Content]:
+    """The summaries of all classifications by sentences."""
+    found = []
+    for path in sorted(root("htunet_results").glob("Dataset*/zero_shot/*/*/summary.json")):
+        try:
+            content = read_object(path)
+        except HtunetError as error:
+            tell(f"Not in the tables: {error}")
+            continue
+        if "zero_shot" in content:
+            found.append(content)
+    return found

@@ -1,0 +1,157 @@
+"""ONNX and its runner, which know nothing of htunet, find what htunet finds."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.backbone import register_tiny, tiny_in_place_of_clip
+from builders.training import build_training, tiny_settings
+from PIL import Image
+
+from htunet.cli.export import main as export
+from htunet.cli.predict import main as predict
+from htunet.data.field_of_view import insonified_field
+from htunet.data.image_io import read_labels
+from htunet.inference import run_onnx, to_onnx
+from htunet.inference.onnx_crop import field_box
+from htunet.training import record
+from htunet.training.run import train
+
+LONGEST_RUNNER = 40
+"""Lines, so that anybody can read it before using it."""
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def _tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    register_tiny(tmp_path_factory.mktemp("configs"))
+    with tiny_in_place_of_clip():
+        yield
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Gray, in colour, with 16 bits, wide and high; each with a black border."""
+    folder = tmp_path / "new"
+    folder.mkdir()
+    source = np.random.default_rng(0)
+    for name, size in {"wide": (60, 130), "high": (150, 70)}.items():
+        pixels = np.zeros(size, np.uint8)
+        pixels[10:-15, 12:-8] = source.integers(10, 255, (size[0] - 25, size[1] - 20))
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+        Image.fromarray(np.stack([pixels, pixels // 2, pixels // 3], axis=2)).save(folder / f"{name}_colour.bmp")
+        Image.fromarray(pixels.astype(np.uint16) * 17 + 5).save(folder / f"{name}_16_bits.png")
+    return folder
+
+
+def run_alone(folder: Path, output: Path, images: Path) -> None:
+    """The runner in a process that cannot import htunet or torch."""
+    (folder / "sitecustomize.py").write_text("import sys\nsys.modules['htunet'] = sys.modules['torch'] = None\n")
+    words = [sys.executable, str(folder / "run_onnx.py"), str(output), *map(str, sorted(images.iterdir()))]
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.mark.usefixtures("_tiny_clip")
+@pytest.mark.parametrize(
+    ("method", "task", "side", "changes"),
+    [
+        pytest.param("UNet", "seg", 48, {"geometry": "letterbox", "crop_border": True}, id="UNet"),
+        pytest.param("UNet", "seg", 32, {"channels": 3}, id="UNet in colour"),
+        pytest.param("CLIP_HT", "seg+cls", 64, {"geometry": "letterbox"}, id="CLIP_HT"),
+        pytest.param("CLIP_LoRA", "seg", 64, {"crop_border": True}, id="CLIP_LoRA"),
+        pytest.param("ResNet18", "cls", 32, {}, id="ResNet18"),
+    ],
+)
+def test_the_runner_finds_what_htunet_finds(
+    home: Path, images: Path, method: str, task: str, side: int, changes: dict[str, object]
+) -> None:
+    build_training(input_size=(side, side + 16), **changes)
+    train("Tiny", method, 0, tiny_settings(num_epochs=1, task=task))
+    assert export(["Tiny", method, "fold0", "-o", str(home / "model"), "--onnx"]) == 0
+    ours, theirs = home / "ours", home / "theirs"
+    assert predict(["-i", str(images), "-o", str(ours), "-d", "Tiny", "-m", method, "--device", "cpu"]) == 0
+    run_alone(home / "model", theirs, images)
+    if "seg" in task:
+        for path in sorted(ours.glob("*.png")):
+            wanted, found = read_labels(path), read_labels(theirs / path.name)
+            assert wanted.shape == found.shape
+            assert (wanted != found).mean() < 0.002  # nothing but ties
+        assert len(list(ours.glob("*.png"))) == len(list(theirs.glob("*.png"))) == len(list(images.iterdir()))
+    if "cls" in task:
+        for want, got in zip(rows_of(ours / "classes.csv"), rows_of(theirs / "classes.csv"), strict=True):
+            assert (want["case"], want["predicted"]) == (got["case"], got["predicted"])
+            assert float(got["probability_malignant"]) == pytest.approx(float(want["probability_malignant"]), abs=1e-4)
+
+
+def test_the_export_says_how_to_use_it(home: Path) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 0
+    about = json.loads((home / "model" / "preprocessing.json").read_text())
+    assert about["input"] == {"name": "images", "type": "uint8", "shape": [1, 1, 32, 32]}
+    assert (about["outputs"], about["labels"]) == (["seg"], {"background": 0, "lesion": 1})
+    assert "python run_onnx.py OUT IMAGE..." in (home / "model" / "README.md").read_text()
+    assert sorted(path.name for path in (home / "model").iterdir()) == [
+        *("README.md", "checkpoint.safetensors", "model.json", "model.onnx", "preprocessing.json", "run_onnx.py")
+    ]
+
+
+def test_the_runner_is_short() -> None:
+    assert len(Path(run_onnx.__file__).read_text().splitlines()) <= LONGEST_RUNNER
+
+
+def test_without_its_packages_one_error_says_how_to_get_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
+    assert "pip install 'htunet[onnx]'" in capsys.readouterr().err
+    assert not (home / "model").exists()
+
+
+def test_scores_that_differ_are_never_exported(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    monkeypatch.setattr(to_onnx, "TOLERANCE", 0.0)
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
+    assert "nothing was exported" in capsys.readouterr().err
+    assert [path for path in home.iterdir() if "model" in path.name or path.name.startswith(".part")] == []
+
+
+def test_the_runner_crops_to_the_same_box() -> None:
+    source, cropped = np.random.default_rng(0), 0
+    for number in range(150):
+        height, width = source.integers(3, 500, 2)
+        image = np.zeros((height, width), np.uint8)
+        for _ in range(source.integers(0, 8)):
+            (top, bottom), (left, right) = (np.sort(source.integers(0, side + 1, 2)) for side in image.shape)
+            image[top:bottom, left:right] = source.integers(0, 60)
+        if number % 3 == 0:
+            image[source.random(image.shape) < source.random()] = 0
+        box = insonified_field(image[None])
+        wanted = (box.left, box.top, box.left + box.width, box.top + box.height)
+        assert field_box(Image.fromarray(image)) == wanted
+        cropped += wanted != (0, 0, width, height)
+    assert cropped > 50
