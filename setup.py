@@ -16,6 +16,7 @@ COMMANDS = (
     "retrieval",
     "evaluate",
     "table1",
+    "tables",
     "weights",
     "export",
     "import_",
@@ -23,7 +24,7 @@ COMMANDS = (
 )
 ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 TRANSLATE = ["accelerate>=1.1"]
-TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", *ONNX, *TRANSLATE]
+TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", "statsmodels>=0.14", *ONNX, *TRANSLATE]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 
 

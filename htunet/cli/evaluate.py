@@ -1,8 +1,9 @@
 """Score test predictions: every finished run, one data set's, one method's; or one folder of masks against another.
 
 Writes test/summary.json into each run, with test/per_case.csv, test/overlays/ and test/gallery.html where masks are
-learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours into
-htunet_results/tables/. Runs that were not predicted yet are predicted first.
+learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours, all
+statistics and every figure of every test case into htunet_results/tables/. Runs that were not predicted yet are
+predicted first.
 """
 
 import argparse
@@ -212,11 +213,12 @@ def _tell_of_shared_images(run: RunPaths) -> None:
 
 def _report(runs: list[RunPaths], policy: str) -> None:
     """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
+    from htunet.reporting.summaries import evaluated_contents
     from htunet.reporting.table_formats import as_text, write_tables
     from htunet.reporting.table_kinds import KINDS
     from htunet.reporting.tables import table_rows
 
-    everything = _evaluated_contents()
+    everything = evaluated_contents(_tell)
     baselines = _baselines(list(everything), policy)
     parts = dict.fromkeys(map(_test_part, runs))
     written = []
@@ -230,6 +232,22 @@ def _report(runs: list[RunPaths], policy: str) -> None:
             written += write_tables(root("htunet_results") / "tables", every, kind)
             written += _few_shot_results(root("htunet_results") / "tables", every, kind)
     print("\nWritten: " + ", ".join(map(str, written)))
+    _write_study(root("htunet_results") / "tables", list(everything.values()))
+
+
+def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
+    """The case table, the statistics and the paper's tables."""
+    from htunet.reporting.study_files import write_paper_tables, write_statistics
+    from htunet.reporting.summaries import zero_shot_contents
+
+    found, paths = write_statistics(folder, contents)
+    tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(_tell))
+    print(f"Statistics: {', '.join(path.name for path in paths)} in {folder}")
+    print(f"The paper's tables: {', '.join(tables)} in {folder}; htunet_tables prints them")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:
@@ -248,25 +266,6 @@ TestPart = tuple[DatasetPaths, str, int]
 
 def _test_part(run: RunPaths) -> TestPart:
     return run.dataset, run.plan, run.fold
-
-
-def _evaluated_contents() -> dict[RunPaths, dict[str, Any]]:
-    """The summaries of all finished runs that this version can read; broken ones are said and left out."""
-    from htunet.evaluation.summary import FORMAT
-    from htunet.files import read_object
-
-    found = {}
-    for run in find_runs():
-        if not (run.finished_json.exists() and run.summary_json.exists()):
-            continue
-        try:
-            content = read_object(run.summary_json)
-        except HtunetError as error:
-            print(f"Not in the tables: {run.label}: {error}", file=sys.stderr)
-            continue
-        if content.get("htunet", {}).get("format") == FORMAT:
-            found[run] = content
-    return found
 
 
 def _baselines(runs: list[RunPaths], policy: str) -> dict[TestPart, list[dict[str, Any]]]:

@@ -19,13 +19,17 @@ SMALL, MEDIUM, LARGE = "small", "medium", "large"
 TERCILES = (SMALL, MEDIUM, LARGE)
 RUN = (
     *("dataset", "method", "task", "plan", "fold", "seed", "ratio", "trained_on", "tested_part"),
-    *("weights", "num_epochs", "trainable_parameters", "policy"),
+    *("adapter", "weights", "num_epochs", "trainable_parameters", "policy"),
 )
 """The columns that say which run a row is of."""
 CASE = ("case", "group", "class", "label", "resolution")
 MASK = (*COLUMNS, "empty", "missed", "lesion_px", "lesion_share", "tercile")
 CLASS = ("score", "probability_of_truth", "predicted", "correct", "predicted_at_threshold")
 PROBABILITY = "probability_"
+TEXTS = (
+    *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy"),
+    *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
+)
 ARM = (
     "method",
     "task",
@@ -72,6 +76,12 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         writer.writerows(zip(*columns, strict=True))
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that ``write_table`` has written."""
+    table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
+    return table.fillna(dict.fromkeys(TEXTS, ""))
+
+
 def _texts(column: pd.Series) -> list[Any]:
     """The values as Python's own; whole numbers without a point, although a column with gaps holds them as floats."""
     values = column.tolist()
@@ -109,7 +119,9 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
     """The columns ``RUN`` from a summary's own object."""
     across = own.get("trained_on") or {}
     about = {name: own.get(name) for name in RUN}
+    adapter = (own.get("settings") or {}).get("adapter")
     return about | {
+        "adapter": "+".join(adapter.get("datasets", ["checkpoint"])) if isinstance(adapter, dict) else "",
         "weights": (own.get("weights") or {}).get("source"),
         "trained_on": across.get("dataset", ""),
         "tested_part": across.get("part", "test"),

@@ -36,6 +36,10 @@ FIRST = {"masks": "dice", "classes": "correct"}
 """What the differences between methods are told of."""
 
 
+BlockRow = tuple[tuple[str, ...], tuple[Cell, ...]]
+"""Words and cells."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A table that fits on a page: what its columns are, and its rows in groups."""
@@ -44,8 +48,8 @@ class Block:
     """Of the columns with words."""
     columns: tuple[tuple[str, str], ...]
     """Of the columns with figures: what several of them have in common, and the metric."""
-    groups: tuple[tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...], ...]
-    """Groups of rows: words and cells."""
+    groups: tuple[tuple[BlockRow, ...], ...]
+    """Rows that a rule parts from the others."""
 
 
 def write_paper_table(
@@ -67,6 +71,7 @@ def blocks(table: PaperTable, cells: Sequence[Cell], side_by_side: int = SIDE_BY
     """The parts that a table is printed in."""
     at = {(cell.line, cell.dataset, cell.metric): cell for cell in cells}
     lines, datasets = list(dict.fromkeys(c.line for c in cells)), list(dict.fromkeys(c.dataset for c in cells))
+    rows: list[BlockRow]
     if table.datasets_in_rows:
         metrics = list(dict.fromkeys((cell.metric, _heading(cell)) for cell in cells))
         rows = [((dataset, line.name), tuple(at[line, dataset, m] for m, _ in metrics))
@@ -246,9 +251,7 @@ def _words(table: PaperTable, line: Line, cells: Sequence[Cell], *, trained: boo
     return (*([line.group] if table.grouped else []), line.name, *([number] if trained else []))
 
 
-def _apart(
-    rows: Sequence[tuple[tuple[str, ...], tuple[Cell, ...]]],
-) -> tuple[tuple[tuple[tuple[str, ...], tuple[Cell, ...]], ...], ...]:
+def _apart(rows: Sequence[BlockRow]) -> tuple[tuple[BlockRow, ...], ...]:
     """Rows with the same first word together."""
     return tuple(tuple(group) for _, group in groupby(rows, key=lambda row: row[0][0]))
 

@@ -151,11 +151,11 @@ def _filled(
     for metric in part.metrics:
         printed = _printed(table, line, dataset, metric)
         cell = Cell(line=line, dataset=dataset, metric=metric, kind=part.kind, paper=printed)
-        there: tuple[int, ...] = ()
         if best:
-            there = best[0].seeds
             cell = _with_figure(cell, best, intervals)
-        wanted = [seed for seed in seeds if seed not in there]
+        wanted = [seed for seed in seeds if seed not in cell.seeds]
+        if line.setting == paper.ZERO_SHOT and best:
+            wanted = []  # one result says all of one adapter
         cells.append(replace(cell, commands=tuple(_commands(line, dataset, part.kind, wanted))))
     return cells
 
@@ -225,8 +225,8 @@ def _commands(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -
     if line.setting == paper.ZERO_SHOT:
         if seeds and "_" in line.method:
             yield f"htunet_finetune {line.method} -d {' '.join(CAPTIONS)} --seed {seeds[0]}"
-        if len(seeds) == len(SEEDS):  # nothing is drawn without an adapter, so that one result is all
-            yield f"htunet_zero_shot {dataset} {line.method}"
+        if seeds:
+            yield f"htunet_zero_shot {dataset} {line.method} --seed {seeds[0]}"
         return
     source = paper.TRAINED_ON.get(dataset, dataset)
     plan = paper.PLANS.get(line.method, paper.PLAN)

@@ -35,6 +35,8 @@ from htunet.training.settings import TrainSettings
 TRAIN, VAL, TEST = 14, 4, 6
 STEPS = 4
 """Batches in an epoch of 14 images: 4, 4, 4 and 2."""
+LIMIT = 120.0
+"""Seconds after which a process that should have ended fails its test."""
 
 
 def tiny_plan(**changes: Any) -> Plan:
@@ -207,3 +209,17 @@ def start_training(script: Path, *arguments: str, **changed: str) -> subprocess.
         env=environment,
         start_new_session=True,
     )
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    """Read the output until a line holds ``text``."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} did not come: {process.communicate()[1]}")
+
+
+def whole(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=LIMIT)
+    return process.returncode, output, errors

@@ -5,13 +5,12 @@ HTUNET_KILLS sets how often the run is killed; 20 is a thorough test.
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.training import build_training, run_of, start_training, train_script
+from builders.training import build_training, run_of, start_training, train_script, wait_for, whole
 
 from htunet.files import PART, read_csv
 from htunet.paths import DatasetPaths
@@ -19,8 +18,6 @@ from htunet.paths import DatasetPaths
 KILLS = int(os.environ.get("HTUNET_KILLS", "3"))
 TINY = ("Tiny", "--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--weights", "random")
 LONG = ("UNet", "fold0", "--workers", "0", "--num_epochs")
-LIMIT = 120.0
-"""Seconds after which a process that should have ended fails its test."""
 
 
 @pytest.fixture
@@ -31,20 +28,6 @@ def dataset(home: Path) -> DatasetPaths:
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     return train_script(tmp_path)
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    """Read the output until a line holds ``text``."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} did not come: {process.communicate()[1]}")
-
-
-def whole(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=LIMIT)
-    return process.returncode, output, errors
 
 
 def contents(dataset: DatasetPaths) -> dict[str, bytes]:

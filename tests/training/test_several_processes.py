@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.training import VAL, build_training, start_training, train_script
-from test_kills import LIMIT, wait_for, whole
+from builders.training import LIMIT, VAL, build_training, start_training, train_script, wait_for, whole
 
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import UsageError

@@ -1,0 +1,138 @@
+"""The case table and what is made of it: every figure can be checked by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders.results import classes, masks
+from scipy.stats import wilcoxon
+from sklearn.metrics import roc_auc_score
+
+from htunet.evaluation.case_table import CASE, RUN, case_table, read_table, write_table
+from htunet.evaluation.study import study
+
+NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def only(table: pd.DataFrame, **wanted: object) -> pd.Series:
+    rows = table
+    for name, value in wanted.items():
+        rows = rows[rows[name] == value]
+    assert len(rows) == 1, rows
+    return rows.iloc[0]
+
+
+def test_one_row_holds_all_that_is_known_of_a_case() -> None:
+    table = case_table([masks("CLIP_HT", [0.8, 0.0], areas=[250, 500])])
+    assert len(table) == 4  # two cases at two resolutions
+    assert {*RUN, *CASE} <= set(table)
+    row = only(table, case="case_1", resolution="input_size")
+    assert (row["method"], row["seed"], row["label"], row["dice"], row["hd95"]) == ("CLIP_HT", 1, 1, 0.0, 300.0)
+    assert (row["missed"], row["empty"], row["lesion_px"], row["lesion_share"]) == (1, "prediction", 500, 0.05)
+
+
+def test_the_table_on_the_disk_is_the_same_table(tmp_path: Path) -> None:
+    truth = {"a": "benign", "b": "malignant"}
+    table = case_table([masks("UNet", [0.8, 0.123456789012345]), classes("CLIP", {"a": 0.2, "b": 0.9}, truth)])
+    write_table(tmp_path / "cases.csv", table)
+    again = read_table(tmp_path / "cases.csv")
+    assert again["dice"].tolist()[:4] == table["dice"].tolist()[:4]
+    assert (again["probability_malignant"].tolist()[-2:], again["correct"].tolist()[-1]) == ([0.2, 0.9], 1)
+    columns = ["dataset", "arm", "metric", "mean", "low", "high", "n_cases"]
+    assert study(again).means[columns].equals(study(table).means[columns])
+
+
+def test_terciles_are_thirds_of_the_cases_whatever_the_methods() -> None:
+    areas = [100 * i for i in range(1, 10)]
+    table = case_table([masks(m, NINE, areas=areas, seed=s) for m in ("UNet", "CLIP") for s in (1, 2)])
+    first = table.drop_duplicates("case")
+    assert first["tercile"].tolist() == ["small"] * 3 + ["medium"] * 3 + ["large"] * 3
+    found = study(table).by_size
+    row = only(found, arm="UNet", tercile="medium", metric="dice", resolution="input_size")
+    assert (row["mean"], row["n_cases"]) == (pytest.approx(0.5), 3)
+
+
+def test_equal_sizes_are_never_parted() -> None:
+    table = case_table([masks("UNet", NINE, areas=[100] * 5 + [900] * 4)])
+    assert table.groupby("lesion_px")["tercile"].nunique().tolist() == [1, 1]
+
+
+def test_seeds_are_averaged_for_each_case_and_their_spread_is_told() -> None:
+    found = study(case_table([masks("UNet", [0.5, 0.7], seed=1), masks("UNet", [0.7, 0.9], seed=2)])).means
+    row = only(found, metric="dice", resolution="input_size")
+    assert (row["mean"], row["n_cases"], row["n_seeds"]) == (pytest.approx(0.7), 2, 2)
+    assert row["std"] == pytest.approx(np.std([0.6, 0.8], ddof=1))
+
+
+def test_missed_lesions_are_counted_in_every_stratum() -> None:
+    values = [0.0, 0.5, 0.5, 0.6, 0.0, 0.6]
+    kinds = ["benign", "malignant"] * 3
+    found = study(case_table([masks("UNet", values, classes=kinds)]))
+    assert only(found.means, metric="dice", resolution="input_size")["n_missed"] == 2
+    sizes = found.by_size[(found.by_size["metric"] == "dice") & (found.by_size["resolution"] == "input_size")]
+    assert sizes[["tercile", "n_missed"]].to_numpy().tolist() == [["small", 1], ["medium", 0], ["large", 1]]
+    benign = only(found.by_class, metric="dice", resolution="input_size", **{"class": "benign"})
+    assert (benign["mean"], benign["n_missed"]) == (pytest.approx(0.5 / 3), 2)
+
+
+def test_methods_are_compared_on_the_same_cases_as_scipy_does() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.uniform(0.4, 0.8, 60)
+    others = {"UNet": base, "CLIP": base + rng.normal(0, 0.05, 60), "CLIP_HT": base + rng.normal(0.05, 0.05, 60)}
+    contents = [masks(name, values.clip(0.01, 1).tolist()) for name, values in others.items()]
+    found = study(case_table(contents)).comparisons
+    dice = found[(found["metric"] == "dice") & (found["resolution"] == "input_size")]
+    row = only(dice, a="UNet", b="CLIP_HT")
+    wanted = wilcoxon(others["UNet"] - others["CLIP_HT"], method="approx", correction=False).pvalue
+    assert row["p"] == pytest.approx(wanted)
+    assert (len(dice), row["n_tests"], row["favours"]) == (3, 3, "CLIP_HT")
+    assert row["p_holm"] == pytest.approx(min(1, wanted * (3 - dice["p"].rank()[row.name] + 1)))
+    assert row["low"] < row["mean_difference"] < row["high"] < 0
+    assert only(found, a="UNet", b="CLIP_HT", metric="hd95", resolution="input_size")["favours"] == "CLIP_HT"
+
+
+def test_images_of_one_patient_are_one_pair() -> None:
+    groups = ["p1", "p1", "p2", "p2", "", ""]
+    contents = [masks(m, [0.5 + 0.01 * i + d for i in range(6)], groups=groups) for m, d in (("A", 0.1), ("B", 0.0))]
+    row = only(study(case_table(contents)).comparisons, metric="dice", resolution="input_size")
+    assert (row["n_cases"], row["n_pairs"], row["rank_biserial"]) == (6, 4, 1.0)
+
+
+def test_pixels_of_different_input_sizes_are_not_compared() -> None:
+    contents = [masks("CLIP", NINE), masks("DINOv2", NINE, plan="paper_518")]
+    found = study(case_table(contents)).comparisons
+    assert set(found[found["resolution"] == "input_size"]["metric"]) == {"dice", "iou"}
+    assert "hd95" in set(found[found["resolution"] == "original_size"]["metric"])
+
+
+def test_shares_of_the_training_images_are_not_compared_with_each_other() -> None:
+    contents = [masks("CLIP", NINE, ratio=r) for r in (None, 0.1)] + [masks("UNet", NINE, ratio=0.1)]
+    found = study(case_table(contents)).comparisons
+    assert set(zip(found["a"], found["b"], strict=True)) == {("CLIP (ratio 0.1)", "UNet")}
+
+
+def test_several_arms_of_a_method_have_names_of_their_own() -> None:
+    contents = [masks("CLIP", NINE), masks("CLIP", NINE, plan="wide"), masks("UNet", NINE)]
+    assert set(study(case_table(contents)).means["arm"]) == {"CLIP (plan paper)", "CLIP (plan wide)", "UNet"}
+
+
+def test_the_auc_of_an_arm_is_the_mean_of_its_seeds_and_lies_in_its_interval() -> None:
+    rng = np.random.default_rng(1)
+    truth = {f"c{i}": "malignant" if i % 3 == 0 else "benign" for i in range(60)}
+    runs = [
+        {case: float(rng.uniform(0, 0.7) + 0.3 * (name == "malignant")) for case, name in truth.items()} for _ in "ab"
+    ]
+    found = study(case_table([classes("CLIP", run, truth, seed=s) for s, run in enumerate(runs)])).means
+    positive = [name == "malignant" for name in truth.values()]
+    areas = [roc_auc_score(positive, list(run.values())) for run in runs]
+    row = only(found, metric="auc")
+    assert (row["mean"], row["std"]) == (pytest.approx(np.mean(areas)), pytest.approx(np.std(areas, ddof=1)))
+    assert row["low"] < row["mean"] < row["high"]
+    accuracy, correct = (only(found, metric=name) for name in ("accuracy", "correct"))
+    assert accuracy["mean"] == pytest.approx(correct["mean"])
+
+
+def test_an_empty_study_has_empty_tables() -> None:
+    found = study(case_table([]))
+    assert all(getattr(found, name).empty for name in ("means", "by_size", "by_class", "comparisons"))

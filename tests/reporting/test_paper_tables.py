@@ -1,0 +1,195 @@
+"""Tables II to VII from a few runs: what stands in a cell, what is marked, and what is missing."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from builders.results import masks
+
+from htunet.cli.tables import main
+from htunet.errors import UsageError
+from htunet.files import write_json
+from htunet.paths import DatasetPaths, RunPaths, root
+from htunet.reporting import paper
+from htunet.reporting.paper_layouts import TABLES, chosen, find_table
+from htunet.reporting.paper_table_formats import as_csv, as_latex, as_markdown, as_text, missing
+from htunet.reporting.paper_tables import Cell, fill
+
+BUSI = ["BUSI"]
+
+
+def cell(cells: list[Cell], method: str, dataset: str = "BUSI", metric: str = "dice") -> Cell:
+    (found,) = (c for c in cells if (c.line.method, c.dataset, c.metric) == (method, dataset, metric))
+    return found
+
+
+def seeds(method: str, *means: float, **about: object) -> list[dict]:
+    return [masks(method, [mean], seed=seed, **about) for seed, mean in enumerate(means, start=1)]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_figure_of_the_paper_has_its_cell(name: str) -> None:
+    table = TABLES[name]
+    printed = sum(value != "" for row in paper.table(table.source) for key, value in row.items()
+                  if key not in ("method", "dataset", "ratio", "setting", "trainable_params"))  # fmt: skip
+    cells = fill(table, [])
+    assert len([c for c in cells if c.paper is not None]) == len(cells) == printed
+    for text in (as_markdown(table, cells), as_latex(table, cells), as_csv(table, cells), as_text(table, cells)):
+        assert text
+
+
+def test_the_papers_figures_stand_at_their_places() -> None:
+    assert cell(fill(TABLES["table2"], []), "CLIP_HT").paper == 81.19
+    assert cell(fill(TABLES["table5"], []), "BiomedCLIP_Mona", "Average").paper == 82.32
+    few = [c for c in fill(TABLES["table4"], []) if c.line.ratio == 0.35 and c.line.name == "HT"]
+    assert [c.paper for c in few] == [78.94, 69.28, 22.24, 7.83, 76.76, 58.86, 83.44, 67.83, 86.06]
+    (zero,) = (c for c in fill(TABLES["table3"], []) if c.line.group == "zero-shot" and c.line.method == "CLIP"
+               and (c.dataset, c.metric) == ("BUSI", "auc"))  # fmt: skip
+    assert zero.paper == 69.96
+
+
+def test_a_complete_cell_has_mean_and_deviation_and_nothing_to_do() -> None:
+    found = cell(fill(TABLES["table2"], seeds("CLIP_HT", 0.80, 0.82, 0.84)), "CLIP_HT")
+    assert (found.figure.text(), found.marks, found.commands) == ("82.00 ± 2.00", (), ())
+
+
+def test_a_missing_seed_is_marked_and_its_command_told() -> None:
+    found = cell(fill(TABLES["table2"], seeds("CLIP_HT", 0.80, 0.82)), "CLIP_HT")
+    assert found.marks == ("2 of the paper's 3 seeds",)
+    assert found.commands == ("htunet_train BUSI CLIP_HT fold0 --seed 3",)
+
+
+def test_a_missing_cell_says_the_commands_with_the_papers_plan_task_and_share() -> None:
+    assert (
+        cell(fill(TABLES["table2"], []), "DINOv2").commands[0]
+        == "htunet_train BUSI DINOv2 fold0 --seed 1 --plan paper_518"
+    )
+    external = cell(fill(TABLES["table6"], []), "BiomedCLIP_HT", "LN-EXT", "auc").commands
+    assert external[0] == "htunet_train LN-INT BiomedCLIP_HT fold0 --seed 1 --task cls"
+    assert external[-1] == "htunet_evaluate LN-EXT BiomedCLIP_HT --trained-on LN-INT"
+    few = fill(chosen(TABLES["table4"], BUSI, ["BiomedCLIP_HT"]), [])
+    assert "htunet_train BUSI BiomedCLIP_HT fold0 --seed 2 --ratio 0.02" in missing(few)
+
+
+def test_runs_on_other_data_fill_only_the_cells_where_the_paper_does_the_same() -> None:
+    about = {"dataset": "Dataset502_LN-EXT", "trained_on": {"dataset": "Dataset501_LN-INT", "part": "all"}}
+    cells = fill(TABLES["table2"], [*seeds("CLIP", 0.7, **about), *seeds("UNet", 0.9, **about | {"trained_on": None})])
+    assert cell(cells, "CLIP", "LN-EXT").figure.mean == pytest.approx(70)
+    assert cell(cells, "UNet", "LN-EXT").figure.mean is None
+
+
+def test_the_nearest_to_the_paper_stands_in_the_cell_and_the_marks_say_the_rest() -> None:
+    random = seeds("CLIP", 0.9, weights={"source": "random"})
+    wide = seeds("CLIP", 0.8, 0.8, plan="wide", num_epochs=20, epochs=20)
+    assert cell(fill(TABLES["table2"], random), "CLIP").marks[0] == "random weights"
+    found = cell(fill(TABLES["table2"], [*random, *wide]), "CLIP")
+    assert found.figure.mean == pytest.approx(80)
+    assert found.marks == ("plan wide", "20 of the paper's 200 epochs", "2 of the paper's 3 seeds")
+
+
+def test_larger_dice_and_smaller_distances_are_best() -> None:
+    cells = fill(TABLES["table2"], [*seeds("CLIP", 0.7), *seeds("UNet", 0.6), *seeds("CLIP_HT", 0.8)])
+    ranks = {m: [cell(cells, m, metric=k).rank for k in ("dice", "hd95")] for m in ("CLIP_HT", "CLIP", "UNet")}
+    assert ranks == {"CLIP_HT": [1, 1], "CLIP": [2, 2], "UNet": [0, 0]}
+
+
+def test_equal_figures_share_a_rank_and_a_single_one_has_none() -> None:
+    cells = fill(TABLES["table2"], [*seeds("CLIP", 0.7), *seeds("UNet", 0.7), *seeds("CLIP_HT", 0.6)])
+    assert [cell(cells, m).rank for m in ("CLIP", "UNet", "CLIP_HT")] == [1, 1, 2]
+    assert cell(fill(TABLES["table2"], seeds("CLIP", 0.7)), "CLIP").rank == 0
+
+
+def test_the_mean_over_data_sets_waits_for_all_of_them_and_spreads_over_seeds() -> None:
+    table = chosen(TABLES["table5"], ["BUSI", "TN3K"])
+    busi, other = seeds("BiomedCLIP", 0.6, 0.8), seeds("BiomedCLIP", 0.7, 0.5, dataset="Dataset505_TN3K")
+    alone = cell(fill(table, busi), "BiomedCLIP", "Average")
+    assert (alone.figure.mean, alone.paper) == (None, None)
+    both = cell(fill(table, [*busi, *other]), "BiomedCLIP", "Average")
+    assert both.figure.mean == pytest.approx(65)
+    assert both.figure.std == pytest.approx(0.0, abs=1e-9)  # 65 in either seed
+
+
+def test_other_data_sets_and_methods_than_the_papers_can_be_asked_for() -> None:
+    cells = fill(chosen(TABLES["table5"], ["Phantom"], ["BiomedCLIP_HT", "CLIP_Mona"]),
+                 seeds("CLIP_Mona", 0.5, dataset="Dataset509_Phantom"))  # fmt: skip
+    assert {c.line.method for c in cells} == {"BiomedCLIP_HT", "CLIP_Mona"}
+    assert cell(cells, "CLIP_Mona", "Phantom").figure.mean == pytest.approx(50)
+    assert cell(cells, "BiomedCLIP_HT", "Phantom").paper is None
+
+
+def test_a_classification_by_sentences_fills_its_rows() -> None:
+    figure = {"value": 0.6, "low": 0.5, "high": 0.7}
+    content = {"dataset": "Dataset503_BUSI", "method": "CLIP", "plan": "paper", "part": "all", "seed": 1,
+               "weights": {"source": "random"}, "adapter": None,
+               "zero_shot": {"n_cases": 647, "auc": figure, "accuracy": figure}}  # fmt: skip
+    cells = fill(TABLES["table3"], [], zero_shot=[content])
+    (found,) = (c for c in cells if c.figure.mean is not None and c.metric == "auc")
+    assert (found.line.group, found.dataset, found.figure.mean, found.low, found.high) == (
+        "zero-shot",
+        "BUSI",
+        60,
+        50,
+        70,
+    )
+    assert found.marks == ("random weights",)
+    assert found.commands == ()
+
+
+def test_cells_look_alike_in_every_format() -> None:
+    table = chosen(TABLES["table2"], BUSI, ["CLIP", "CLIP_HT", "UNet"])
+    contents = [*seeds("CLIP", 0.7), *seeds("CLIP_HT", 0.80, 0.82, 0.84), *seeds("UNet", 0.6)]
+    cells = fill(table, contents)
+    assert "| CLIP (HT) | 4.1 M | **82.00 ± 2.00** (81.19) |" in as_markdown(table, cells)
+    assert "| CLIP | 4.1 M | <u>70.00</u><sup>a</sup> (77.31) |" in as_markdown(table, cells)
+    assert "a: 1 of the paper's 3 seeds." in as_markdown(table, cells)
+    assert r"CLIP (HT) & 4.1 M & \textbf{82.00 $\pm$ 2.00} (81.19)" in as_latex(table, cells)
+    assert r"\underline{70.00}\textsuperscript{a} (77.31)" in as_latex(table, cells)
+    assert "82.00 ± 2.00* (81.19)" in as_text(table, cells)
+    (row,) = (
+        r for r in csv.DictReader(as_csv(table, cells).splitlines()) if (r["method"], r["metric"]) == ("CLIP", "dice")
+    )
+    assert (float(row["value"]), row["rank"], row["paper"], row["marks"]) == (
+        70.0,
+        "2",
+        "77.31",
+        "1 of the paper's 3 seeds",
+    )
+    assert row["commands"].startswith("htunet_train BUSI CLIP fold0 --seed 2; htunet_train BUSI CLIP fold0 --seed 3")
+
+
+def test_tables_in_latex_are_closed_and_their_columns_counted() -> None:
+    for table in TABLES.values():
+        text = as_latex(table, fill(table, []))
+        for name in ("table*", "tabular"):
+            assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") > 0
+        for part in text.split(r"\begin{tabular}")[1:]:
+            columns = part.split("@{}")[1]
+            rows = [line for line in part.split(r"\midrule")[1].splitlines() if line.endswith(r"\\")]
+            assert {row.count(" & ") + 1 for row in rows} == {len(columns)}
+
+
+def test_an_unknown_table_is_told_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="Did you mean 'table5'"):
+        find_table("tabel5")
+
+
+def test_the_command_prints_one_table_and_writes_the_statistics(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for method, dice in (("CLIP", [0.5, 0.6, 0.7]), ("CLIP_HT", [0.6, 0.8, 0.75])):
+        run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", method, 0, 1)
+        for path, content in (
+            (run.settings_json, {}),
+            (run.finished_json, {}),
+            (run.summary_json, masks(method, dice)),
+        ):
+            write_json(path, content)
+    assert main(["table2", "--datasets", "BUSI", "--methods", "CLIP", "CLIP_HT"]) == 0
+    out = capsys.readouterr().out
+    assert "Table II: Segmentation" in out
+    assert "htunet_train BUSI CLIP_HT fold0 --seed 2" in out
+    folder = root("htunet_results") / "tables"
+    statistics = {f"{name}.csv" for name in ("cases", "means", "by_size", "by_class", "comparisons")}
+    assert {path.name for path in folder.iterdir()} == {*statistics, "table2.csv", "table2.md", "table2.tex"}
+    row = next(r for r in csv.DictReader((folder / "table2.csv").open()) if (r["method"], r["metric"], r["dataset"])
+               == ("CLIP_HT", "dice", "BUSI"))  # fmt: skip
+    assert float(row["low"]) < float(row["value"]) < float(row["high"])
+    assert "Differences on the same cases" in (folder / "table2.md").read_text(encoding="utf-8")
