@@ -69,6 +69,22 @@ def insonified_field(image_CHW: UInt8) -> Box:
     return box if box.area >= LEAST * height * width else whole((height, width))
 
 
+def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:
+    """True where a gray image shows echoes: not in its black border, nor in the text and marks that stand there.
+
+    The border is what is black, connected with the image's edge and nowhere thinner than a cell; a dark lesion is
+    none. Exact to the pixel also along a fan's slanted sides. All False for an image that is black throughout.
+    """
+    black = gray_HW <= BLACK
+    width = 2 * max(1, -(-max(gray_HW.shape) // CELLS)) + 1
+    wide = ndimage.binary_opening(np.pad(black, width, constant_values=True), np.ones((width, width)))
+    areas = ndimage.label(wide)[0]
+    outer = (areas == areas[0, 0])[width:-width, width:-width]  # the padding joins all that touches the edge
+    # the opening rounds sharp corners off: let them grow back, as far as it is black
+    border = ndimage.binary_dilation(outer, iterations=width, mask=black) & black
+    return _large_components(~border)
+
+
 def border_fraction(image_CHW: UInt8) -> float:
     """The part of an image's area, 0..1, outside its insonified field."""
     _, height, width = image_CHW.shape
@@ -84,12 +100,17 @@ def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``shown`` without thin lines and without areas that are small beside the largest one."""
     # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
     opened = ndimage.binary_opening(np.pad(shown, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
-    areas, count = ndimage.label(opened)
+    return _large_components(opened)
+
+
+def _large_components(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """``shown`` without the connected areas that are small beside the largest one."""
+    areas, count = ndimage.label(shown)
     if count == 0:
-        return opened
+        return shown
     sizes = np.bincount(areas.ravel())
     sizes[0] = 0
-    return (sizes >= OVERLAY * sizes.max())[areas] & opened
+    return (sizes >= OVERLAY * sizes.max())[areas] & shown
 
 
 def _extent(present: ArrayLike, cell: int, length: int) -> tuple[int, int]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from htunet.files import exclusive
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.precision import BF16
@@ -60,11 +60,11 @@ def kept_text_embeddings(
     for row in tokens(network, texts):
         digest.update(row.numpy().tobytes() + b";")
     path = folder / f"{digest.hexdigest()[:32]}.safetensors"
-    with exclusive(folder, "The text embeddings"):
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):  # several runs may want the same texts at the same moment
         if not path.exists():
-            checkpoint.save(
-                path, {"texts": torch.from_numpy(embed_texts(network, texts))}, {"text_sha256": text_sha256}
-            )
+            embedded_NE = torch.from_numpy(embed_texts(network, texts))
+            checkpoint.save(path, {"texts": embedded_NE}, {"text_sha256": text_sha256})
     return checkpoint.load(path)[0]["texts"].numpy()
 
 

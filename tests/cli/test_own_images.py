@@ -69,7 +69,7 @@ def check_evaluation(run: RunPaths, said: str) -> None:
     assert own["means"]["original_size"]["Dice"]["mean"] == pytest.approx(over_labels)
     for name in ("nodule", "duct", "cyst"):
         assert f"    {name}: Dice" in said
-    (table,) = [path for path in (run.dataset.results.parent / "tables").glob("*.csv") if "UNet" in path.read_text()]
+    table = run.dataset.results.parent / "tables" / "segmentation.csv"
     rows = [row for row in csv.DictReader(table.open(encoding="utf-8")) if row["method"] == "UNet"]
     assert [(row["dataset"], row["n_cases"]) for row in rows] == [(PATHS.name, "3")]
     assert float(rows[0]["dice"]) == pytest.approx(100 * own["means"]["input_size"]["Dice"]["mean"])
