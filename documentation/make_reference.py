@@ -32,13 +32,14 @@ def command_names() -> tuple[str, ...]:
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """The parser of ``htunet_NAME``, taken at the moment when its ``main`` wants to parse."""
+    module = {each.rstrip("_"): each for each in command_names()}[name.rstrip("_")]  # import is a keyword
 
     def stop(self: argparse.ArgumentParser, *_: object, **__: object) -> argparse.Namespace:
         raise _ParserReadyError(self)
 
     with patch.object(argparse.ArgumentParser, "parse_args", stop):
         try:
-            import_module(f"htunet.cli.{name}").main([])
+            import_module(f"htunet.cli.{module}").main([])
         except _ParserReadyError as ready:
             return ready.args[0]
     raise AssertionError(f"htunet_{name} did not parse its arguments")
