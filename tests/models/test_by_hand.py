@@ -27,9 +27,10 @@ def test_the_way_down_equals_the_formula_and_its_gradient_the_numerical_one() ->
     arguments = (drawn(2, 3, 7), drawn(4, 7, seed=1), drawn(4, 7, seed=2), drawn(4, seed=3))
 
     def down(tokens: Tensor, normed: Tensor, raw: Tensor, bias: Tensor) -> Tensor:
-        return project_down(tokens, normed, raw, bias, EPS)
+        hidden, same = project_down(tokens, normed, raw, bias, EPS)
+        return torch.cat([hidden, same], dim=-1)
 
-    torch.testing.assert_close(down(*arguments), plain_down(*arguments))
+    torch.testing.assert_close(down(*arguments), torch.cat([plain_down(*arguments), arguments[0]], dim=-1))
     assert torch.autograd.gradcheck(down, arguments)
 
 
@@ -37,13 +38,13 @@ def test_the_way_down_equals_the_formula_and_its_gradient_the_numerical_one() ->
 def test_a_large_mean_of_the_tokens_costs_no_precision_beyond_that_of_fp32(offset: float) -> None:
     tokens, (normed, raw, bias) = pictures(2, 50, 64) + offset, weights()
     exact = plain_down(*(one.double() for one in (tokens, normed, raw, bias)))
-    error = (project_down(tokens, normed, raw, bias, EPS) - exact).abs().max()
+    error = (project_down(tokens, normed, raw, bias, EPS)[0] - exact).abs().max()
     assert error < 1e-6 * exact.abs().max() + 2e-5 * max(1.0, abs(offset))
 
 
 def test_a_constant_token_is_normalised_to_nothing() -> None:
     normed, raw, bias = pictures(4, 7, seed=1), pictures(4, 7, seed=2), pictures(4, seed=3)
-    found = project_down(torch.full((1, 1, 7), 2.0), normed, raw, bias, EPS)
+    found, _ = project_down(torch.full((1, 1, 7), 2.0), normed, raw, bias, EPS)
     torch.testing.assert_close(found[0, 0], 2 * raw.sum(dim=1) + bias, atol=1e-4, rtol=1e-4)
 
 
@@ -62,9 +63,13 @@ def test_under_autocast_products_are_in_bf16_and_gradients_close_to_fp32s(kind: 
     for enabled in (False, True):
         tokens, normed, raw, bias = (one.clone().requires_grad_() for one in (pictures(2, 30, 64), *weights()))
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            found = project_down(tokens.to(kind) if enabled else tokens, normed, raw, bias, EPS)
+            found, same = project_down(tokens.to(kind) if enabled else tokens, normed, raw, bias, EPS)
             maps = convolve_each(found.flatten(0, 1)[:, None], normed[:1, :3].expand(60, 3)[:, None].repeat(1, 3, 1))
         assert maps.dtype == (torch.bfloat16 if enabled else torch.float32)
         sources = (tokens, normed, raw, bias)
-        gradients.append(torch.cat([g.flatten() for g in torch.autograd.grad(maps.float().square().sum(), sources)]))
+        gradients.append(
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(maps.float().square().sum() + same.float().sum(), sources)]
+            )
+        )
     assert F.cosine_similarity(gradients[0], gradients[1], dim=0) > 0.999

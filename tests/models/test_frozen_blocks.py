@@ -1,12 +1,17 @@
 """The hand-written gradients of a frozen block's attention and MLP, against autograd through the plain formulas."""
 
+import copy
+
 import pytest
 import torch
+from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.backbones.attention import attend
+from htunet.models.backbones.clip import FrozenBlock
 from htunet.models.backbones.frozen_mlp import FrozenMLP
+from htunet.models.residual import add_projected
 
 BATCH, TOKENS, HEADS, WIDTH, HIDDEN = 2, 5, 3, 12, 48
 
@@ -42,6 +47,14 @@ def test_attention_equals_the_formula_with_and_without_a_gradient(needs_gradient
     torch.testing.assert_close(attend(qkv, HEADS), plain_attention(qkv), atol=1e-6, rtol=1e-5)
 
 
+def test_a_bias_of_queries_keys_and_values_may_be_added_within() -> None:
+    bias = torch.randn(3 * WIDTH, dtype=torch.float64)
+    for needs_gradient in (True, False):
+        qkv = torch.randn(BATCH, TOKENS, 3 * WIDTH, dtype=torch.float64, requires_grad=needs_gradient)
+        torch.testing.assert_close(attend(qkv, HEADS, bias_E=bias), plain_attention(qkv + bias))
+    assert torch.autograd.gradcheck(lambda x: attend(x, HEADS, bias_E=bias), (qkv.requires_grad_(),))
+
+
 def test_a_mask_hides_later_tokens() -> None:
     qkv = torch.randn(1, TOKENS, 3 * WIDTH)
     mask = torch.full((TOKENS, TOKENS), -torch.inf).triu(1)
@@ -53,15 +66,16 @@ def test_a_mask_hides_later_tokens() -> None:
 def test_the_frozen_mlp_and_its_gradient_equal_the_formula() -> None:
     mlp = frozen_mlp()
     tokens = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.float64, requires_grad=True)
-    torch.testing.assert_close(FrozenMLP(mlp)(tokens), plain_mlp(tokens, mlp))
-    assert torch.autograd.gradcheck(FrozenMLP(mlp), (tokens,))
+    residual = torch.randn_like(tokens).requires_grad_()
+    torch.testing.assert_close(FrozenMLP(mlp)(tokens, residual), residual + plain_mlp(tokens, mlp))
+    assert torch.autograd.gradcheck(FrozenMLP(mlp), (tokens, residual))
 
 
 def test_an_mlp_that_is_not_frozen_gets_gradients_by_the_plain_formula() -> None:
     mlp = frozen_mlp().requires_grad_(True)
     tokens = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.float64)
-    result = FrozenMLP(mlp)(tokens)
-    torch.testing.assert_close(result, plain_mlp(tokens, mlp))
+    result = FrozenMLP(mlp)(tokens, tokens)
+    torch.testing.assert_close(result, tokens + plain_mlp(tokens, mlp))
     result.sum().backward()
     assert all(weight.grad is not None and bool(weight.grad.any()) for weight in mlp.parameters())
 
@@ -72,7 +86,36 @@ def test_the_gradient_through_frozen_bf16_weights_is_that_of_fp32_to_bf16s_preci
     gradients = []
     for kind in (torch.float32, torch.bfloat16):
         leaf = tokens.clone().requires_grad_()
-        FrozenMLP(mlp.to(kind))(leaf).float().square().sum().backward()
+        FrozenMLP(mlp.to(kind))(leaf, leaf).float().square().sum().backward()
         assert leaf.grad is not None
         gradients.append(leaf.grad)
     assert F.cosine_similarity(gradients[0].flatten(), gradients[1].flatten(), dim=0) > 0.999
+
+
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_sum_with_a_product_equals_the_formula_and_its_gradient_the_numerical_one(trained: bool) -> None:
+    layer = nn.Linear(HIDDEN, WIDTH).double().requires_grad_(trained)
+    tokens = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.float64, requires_grad=True)
+    hidden = torch.randn(BATCH, TOKENS, HIDDEN, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(add_projected(tokens, hidden, layer), tokens + layer(hidden))
+
+    def summed(tokens: Tensor, hidden: Tensor, *_: Tensor) -> Tensor:
+        return add_projected(tokens, hidden, layer)
+
+    assert torch.autograd.gradcheck(summed, (tokens, hidden, *(layer.parameters() if trained else ())))
+
+
+def test_a_sum_with_another_layer_calls_it() -> None:
+    tokens = torch.randn(BATCH, TOKENS, WIDTH)
+    torch.testing.assert_close(add_projected(tokens, tokens, nn.Sequential(nn.ReLU())), tokens + tokens.relu())
+
+
+def test_a_block_equals_open_clips() -> None:
+    torch.manual_seed(2)
+    block = ResidualAttentionBlock(WIDTH, HEADS, act_layer=QuickGELU).double().requires_grad_(False)
+    twin = copy.deepcopy(block)
+    ours = FrozenBlock(block, quick_gelu=True)
+    assert ours.state_dict().keys() == twin.state_dict().keys()
+    tokens = torch.randn(BATCH, TOKENS, WIDTH, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(ours(tokens), twin(tokens))
+    assert torch.autograd.gradcheck(ours, (tokens,))

@@ -10,11 +10,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def project_down(tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float) -> Tensor:
+def project_down(
+    tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
     """``N(Z) A^T + Z C^T + b`` with N the normalisation of each token to mean 0 and variance 1; (B, T, D) -> (B, T, R).
 
     As ``N(Z) = (Z - m) r`` with the token's mean m and inverse deviation r, ``N(Z) A^T = r (Z A^T - m (A 1))``: both
-    products are one, of Z with A and C stacked, and the normalised tokens are never made.
+    products are one, of Z with A and C stacked, and the normalised tokens are never kept.
+
+    The second result are the tokens themselves, for the residual connection: what is taken from here adds its gradient
+    within a product.
     """
     return _ProjectDown.apply(tokens_BTD, normed_RD, raw_RD, bias_R, eps, _multiplied_in(tokens_BTD))
 
@@ -35,37 +40,42 @@ class _ProjectDown(torch.autograd.Function):
         bias_R: Tensor,
         eps: float,
         kind: torch.dtype,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         tokens_ND = tokens_BTD.flatten(0, -2)
+        # of the library's normalisation only mean and inverse deviation are kept: it finds both in one pass
         exact_ND = tokens_ND.to(torch.promote_types(tokens_ND.dtype, torch.float32))
-        mean_N1 = exact_ND.mean(dim=1, keepdim=True)
-        # torch.var_mean takes ten times as long on a CPU
-        length_N1 = torch.linalg.vector_norm(exact_ND - mean_N1, dim=1, keepdim=True)
-        inverse_N1 = (length_N1**2 / tokens_ND.shape[1] + eps).rsqrt()
+        _, mean_N1, inverse_N1 = torch.native_layer_norm(exact_ND, exact_ND.shape[1:], None, None, eps)
         stacked_2RD = torch.cat([normed_RD, raw_RD]).to(kind)
         rows_ND = tokens_ND.to(kind)
         normed_NR, raw_NR = (rows_ND @ stacked_2RD.t()).chunk(2, dim=1)
         centred_NR = torch.addcmul(normed_NR.to(mean_N1.dtype), mean_N1, normed_RD.sum(dim=1), value=-1)
         ctx.save_for_backward(rows_ND, stacked_2RD, normed_RD, mean_N1, inverse_N1, centred_NR)
         result_NR = torch.addcmul(raw_NR + bias_R, inverse_N1, centred_NR)
-        return result_NR.to(kind).unflatten(0, tokens_BTD.shape[:-1])
+        return result_NR.to(kind).unflatten(0, tokens_BTD.shape[:-1]), tokens_BTD.view_as(tokens_BTD)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BTR: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, gradient_BTR: Tensor, gradient_BTD: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         rows_ND, stacked_2RD, normed_RD, mean_N1, inverse_N1, centred_NR = ctx.saved_tensors
         gradient_NR = gradient_BTR.flatten(0, -2).to(mean_N1.dtype)
         scaled_NR = inverse_N1 * gradient_NR
-        both_N2R = torch.cat([scaled_NR, gradient_NR], dim=1).to(rows_ND.dtype)
-        sums_R = normed_RD.sum(dim=1)
         # through r and m, which each token has one of: d r / d z = -r^3 (z - m) / D, d m / d z = 1 / D
         width = rows_ND.shape[1]
         slope_N1 = (gradient_NR * centred_NR).sum(dim=1, keepdim=True) * inverse_N1**3 / -width
-        shift_N1 = (scaled_NR @ sums_R)[:, None] / -width - slope_N1 * mean_N1
-        rows_gradient_ND = (both_N2R @ stacked_2RD).to(mean_N1.dtype).add_(shift_N1).addcmul_(rows_ND, slope_N1)
-        weights_2RD = (both_N2R.t() @ rows_ND).to(normed_RD.dtype)
-        normed_gradient_RD = weights_2RD[: len(normed_RD)] - (mean_N1.t() @ scaled_NR).t()
-        tokens_gradient = rows_gradient_ND.unflatten(0, gradient_BTR.shape[:-1])
-        return tokens_gradient, normed_gradient_RD, weights_2RD[len(normed_RD) :], gradient_NR.sum(dim=0), None, None
+        shift_N1 = (scaled_NR @ normed_RD.sum(dim=1))[:, None] / -width - slope_N1 * mean_N1
+        all_NP = torch.cat([scaled_NR, gradient_NR, shift_N1], dim=1).to(rows_ND.dtype)
+        normed_gradient_RD, raw_gradient_RD, _ = (
+            (all_NP.t() @ rows_ND).to(normed_RD.dtype).split([*[len(normed_RD)] * 2, 1])
+        )
+        weights = normed_gradient_RD - (mean_N1.t() @ scaled_NR).t(), raw_gradient_RD, gradient_NR.sum(dim=0)
+        if not ctx.needs_input_grad[0]:
+            return None, *weights, None, None
+        stacked_PD = torch.cat([stacked_2RD, torch.ones_like(stacked_2RD[:1])])
+        tokens_gradient_ND = torch.addcmul(gradient_BTD.flatten(0, -2), rows_ND, slope_N1)
+        if tokens_gradient_ND.dtype == all_NP.dtype:
+            tokens_gradient_ND.addmm_(all_NP, stacked_PD)
+        else:
+            tokens_gradient_ND += all_NP @ stacked_PD
+        return tokens_gradient_ND.view_as(gradient_BTD), *weights, None, None
 
 
 def convolve_each(grid_GHW: Tensor, kernel_GKK: Tensor) -> Tensor:

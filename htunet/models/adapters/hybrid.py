@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from htunet.models.adapters.base import ADAPTERS, Adapter, checked_settings
 from htunet.models.adapters.by_hand import convolve_each, project_down
 from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
+from htunet.models.residual import add_projected
 
 KERNELS = (3, 5, 7)
 
@@ -116,9 +117,9 @@ class HybridAdapter(Adapter):
         self.up = nn.Linear(size, width)
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        hidden_BTR = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
+        hidden_BTR, tokens_BTD = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
         activated_BTR = F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw))
-        return tokens_BTD + self.up(self.dropout(activated_BTR))
+        return add_projected(tokens_BTD, self.dropout(activated_BTR), self.up)
 
     def down_products(self) -> tuple[Tensor, Tensor, Tensor]:
         """Equation 1, ``(LN(Z) * gamma + Z * gamma_x) W + b``, with all factors of size D moved into the matrices.
@@ -190,8 +191,8 @@ class MergedHybrid(Adapter):
         self.requires_grad_(False).eval()
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
-        hidden_BTR = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
-        return tokens_BTD + self.up(F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)))
+        hidden_BTR, tokens_BTD = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
+        return add_projected(tokens_BTD, F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)), self.up)
 
     def spatial(self, grid_BRHW: Tensor) -> Tensor:
         """As ``HybridAdapter.spatial``."""

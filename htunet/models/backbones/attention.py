@@ -10,17 +10,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def attend(qkv_BTE: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+def attend(qkv_BTE: Tensor, heads: int, mask: Tensor | None = None, bias_E: Tensor | None = None) -> Tensor:
     """Softmax attention: (B, T, 3 D), queries, keys and values side by side -> (B, T, D).
 
-    ``mask`` is added to the scores, (T, T), as in nn.MultiheadAttention.
+    ``mask`` is added to the scores, (T, T), as in nn.MultiheadAttention. A frozen ``bias_E`` is added to queries, keys
+    and values where they are put in order anyway.
 
     On a CPU, where a gradient is needed, by plain products that keep the weights of the attention: the fused kernel
     computes them again on the way back, which takes longer than reading them.
     """
     needs_gradient = qkv_BTE.requires_grad and torch.is_grad_enabled()
     if mask is None and needs_gradient and qkv_BTE.device.type == "cpu":
-        return _KeptAttention.apply(qkv_BTE, heads)
+        return _KeptAttention.apply(qkv_BTE, heads, bias_E)
+    if bias_E is not None:
+        qkv_BTE = qkv_BTE + bias_E
     q, k, v = _by_head(qkv_BTE, heads)
     mask = None if mask is None else mask.to(q.dtype)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
@@ -33,9 +36,13 @@ def _by_head(qkv_BTE: Tensor, heads: int) -> Tensor:
 
 class _KeptAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, qkv_BTE: Tensor, heads: int) -> Tensor:  # noqa: ANN401
+    def forward(ctx: Any, qkv_BTE: Tensor, heads: int, bias_E: Tensor | None) -> Tensor:  # noqa: ANN401
         by_head = _by_head(qkv_BTE, heads)
-        q_GTd, k_GTd, v_GTd = by_head.flatten(1, 2)
+        if bias_E is None:
+            q_GTd, k_GTd, v_GTd = by_head.flatten(1, 2)
+        else:
+            ordered = by_head.new_empty(by_head.shape)
+            q_GTd, k_GTd, v_GTd = torch.add(by_head, _by_head(bias_E[None, None], heads), out=ordered).flatten(1, 2)
         scale = q_GTd.shape[-1] ** -0.5
         scores_GTT = torch.baddbmm(q_GTd.new_empty(1), q_GTd, k_GTd.transpose(1, 2), beta=0, alpha=scale)
         shares_GTT = torch.softmax(scores_GTT, dim=-1)
@@ -44,7 +51,7 @@ class _KeptAttention(torch.autograd.Function):
         return (shares_GTT @ v_GTd).view(by_head.shape[1:]).transpose(1, 2).flatten(2)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401
         q_GTd, k_GTd, v_GTd, shares_GTT = ctx.saved_tensors
         scale = q_GTd.shape[-1] ** -0.5
         mixed_GTd = gradient_BTD.unflatten(2, (ctx.by_head[2], -1)).transpose(1, 2).flatten(0, 1)
@@ -53,4 +60,4 @@ class _KeptAttention(torch.autograd.Function):
         scores_GTT = torch._softmax_backward_data(mixed_GTd @ v_GTd.transpose(1, 2), shares_GTT, -1, shares_GTT.dtype)
         torch.baddbmm(result_3GTd[0], scores_GTT, k_GTd, beta=0, alpha=scale, out=result_3GTd[0])
         torch.baddbmm(result_3GTd[1], scores_GTT.transpose(1, 2), q_GTd, beta=0, alpha=scale, out=result_3GTd[1])
-        return result_3GTd.view(ctx.by_head).permute(1, 3, 0, 2, 4).flatten(2), None
+        return result_3GTd.view(ctx.by_head).permute(1, 3, 0, 2, 4).flatten(2), None, None

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 from open_clip import get_model_config
-from open_clip.transformer import VisionTransformer
+from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -16,6 +16,7 @@ from htunet.models.backbones.attention import attend
 from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
 from htunet.models.backbones.frozen_mlp import FrozenMLP
 from htunet.models.catalogue import CATALOGUE
+from htunet.models.residual import add_projected
 
 
 class SelfAttention(nn.Module):
@@ -37,7 +38,13 @@ class SelfAttention(nn.Module):
         self, tokens_BTD: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: object
     ) -> tuple[Tensor, None]:
         """Query, key and value are the first argument, as in open_clip's blocks; the second result is unused there."""
-        return self.out_proj(attend(self.qkv(tokens_BTD), self.heads, attn_mask)), None
+        return self.out_proj(self.mix(tokens_BTD, attn_mask)), None
+
+    def mix(self, tokens_BTD: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+        """Everything before the output's projection; (B, T, D) both ways."""
+        if type(self.qkv) is nn.Linear and not self.qkv.bias.requires_grad:
+            return attend(F.linear(tokens_BTD, self.qkv.weight), self.heads, attn_mask, self.qkv.bias)
+        return attend(self.qkv(tokens_BTD), self.heads, attn_mask)
 
 
 PUBLISHED = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias"}
@@ -56,6 +63,24 @@ def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *
             state[prefix + ours] = state.pop(prefix + published)
 
 
+class FrozenBlock(nn.Module):
+    """A block of CLIP with the parts and key names of open_clip's; the residual sums are formed within products."""
+
+    def __init__(self, block: ResidualAttentionBlock, *, quick_gelu: bool) -> None:
+        super().__init__()
+        self.ln_1, self.attn = block.ln_1, SelfAttention(block.attn)
+        self.ln_2, self.mlp = block.ln_2, FrozenMLP(block.mlp) if quick_gelu else block.mlp
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> the same shape."""
+        mixed_BTD = self.attn.mix(self.ln_1(tokens_BTD))
+        tokens_BTD = add_projected(tokens_BTD, mixed_BTD, self.attn.out_proj)
+        normed_BTD = self.ln_2(tokens_BTD)
+        if isinstance(self.mlp, FrozenMLP):
+            return self.mlp(normed_BTD, tokens_BTD)
+        return tokens_BTD + self.mlp(normed_BTD)
+
+
 class ClipVision(Backbone):
     """The vision tower alone: no text tower is built or loaded where no task needs it."""
 
@@ -72,10 +97,9 @@ class ClipVision(Backbone):
             mlp_ratio=4.0,
             output_dim=config["embed_dim"],
         )
-        for block in self.vit.transformer.resblocks:
-            block.attn = SelfAttention(block.attn)
-            if config.get("quick_gelu"):
-                block.mlp = FrozenMLP(block.mlp)
+        blocks = self.vit.transformer.resblocks
+        for depth, block in enumerate(blocks):
+            blocks[depth] = FrozenBlock(block, quick_gelu=bool(config.get("quick_gelu")))
         self.width = vision["width"]
         self.patch_size = vision["patch_size"]
         self.statistics = statistics

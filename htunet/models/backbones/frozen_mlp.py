@@ -14,7 +14,7 @@ SLOPE = 1.702
 
 
 class FrozenMLP(nn.Module):
-    """``c_proj(quick_gelu(c_fc(x)))`` with the key names of CLIP's blocks.
+    """``residual + c_proj(quick_gelu(c_fc(x)))`` with the key names of CLIP's blocks.
 
     Frozen, ``c_fc`` is scaled by 1.702 and ``c_proj`` by its inverse while they are multiplied, which costs nothing, so
     that only a SiLU is left between them; in the gradient the two factors cancel, and one hidden tensor is kept for it.
@@ -25,25 +25,39 @@ class FrozenMLP(nn.Module):
         self.c_fc = mlp.get_submodule("c_fc")
         self.c_proj = mlp.get_submodule("c_proj")
 
-    def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """(B, T, D) -> the same shape, in the type of the weights, or the one that autocast asks for."""
+    def forward(self, tokens_BTD: Tensor, residual_BTD: Tensor) -> Tensor:
+        """``residual + mlp(tokens)``: twice (B, T, D) -> the same shape."""
         weights = (*self.c_fc.parameters(), *self.c_proj.parameters())
         if any(weight.requires_grad for weight in weights):
-            return self.c_proj(F.silu(SLOPE * self.c_fc(tokens_BTD)) / SLOPE)
+            return residual_BTD + self.c_proj(F.silu(SLOPE * self.c_fc(tokens_BTD)) / SLOPE)
         device = tokens_BTD.device.type
         kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[0].dtype
-        return _FrozenMLP.apply(tokens_BTD.to(kind), *(weight.to(kind) for weight in weights))
+        return _FrozenMLP.apply(tokens_BTD.to(kind), residual_BTD, *(weight.to(kind) for weight in weights))
 
 
 class _FrozenMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x_BTD: Tensor, w1_MD: Tensor, b1_M: Tensor, w2_DM: Tensor, b2_D: Tensor) -> Tensor:  # noqa: ANN401
+    def forward(
+        ctx: Any,  # noqa: ANN401
+        x_BTD: Tensor,
+        residual_BTD: Tensor,
+        w1_MD: Tensor,
+        b1_M: Tensor,
+        w2_DM: Tensor,
+        b2_D: Tensor,
+    ) -> Tensor:
         hidden_NM = torch.addmm(b1_M, x_BTD.flatten(0, -2), w1_MD.t(), beta=SLOPE, alpha=SLOPE)
         ctx.save_for_backward(hidden_NM, w1_MD, w2_DM)
-        return torch.addmm(b2_D, F.silu(hidden_NM), w2_DM.t(), alpha=1 / SLOPE).view_as(x_BTD)
+        result_ND = (residual_BTD + b2_D).flatten(0, -2)
+        if result_ND.dtype == w2_DM.dtype:
+            result_ND.addmm_(F.silu(hidden_NM), w2_DM.t(), alpha=1 / SLOPE)
+        else:
+            result_ND.add_(F.silu(hidden_NM) @ w2_DM.t(), alpha=1 / SLOPE)
+        return result_ND.view_as(residual_BTD)
 
     @staticmethod
-    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor, None, None, None, None]:  # noqa: ANN401
+    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         hidden_NM, w1_MD, w2_DM = ctx.saved_tensors
-        gradient_NM = torch.ops.aten.silu_backward(gradient_BTD.flatten(0, -2) @ w2_DM, hidden_NM)
-        return (gradient_NM @ w1_MD).view_as(gradient_BTD), None, None, None, None
+        gradient_ND = gradient_BTD.flatten(0, -2).to(w2_DM.dtype)
+        gradient_NM = torch.ops.aten.silu_backward(gradient_ND @ w2_DM, hidden_NM)
+        return (gradient_NM @ w1_MD).view_as(gradient_BTD), gradient_BTD, None, None, None, None
