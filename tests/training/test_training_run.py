@@ -85,7 +85,7 @@ def test_settings_json_says_what_the_run_is_and_what_made_it(tiny: DatasetPaths)
     expected = {"dataset": "Dataset903_Tiny", "method": "TINY_HT", "task": "seg", "plan": "tiny", "fold": 0, "seed": 3}
     expected |= {"num_epochs": 2, "precision": "fp32", "trainer": "SegmentationTrainer", "device": "cpu"}
     assert {key: about[key] for key in expected} == expected
-    assert about["weights"] == {"source": "random", "file": None, "sha256": weights.sha256}
+    assert about["weights"] == {"source": "random", "file": None, "sha256": weights.sha256, "text_sha256": None}
     assert len(weights.sha256 or "") == 64
     trained = sum(value.numel() for name, value in tensors_in(outcome.run.checkpoint_best).items())
     assert about["trainable_parameters"] == sum(p.numel() for p in network.trainable_parameters()) == trained
