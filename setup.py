@@ -17,6 +17,9 @@ COMMANDS = (
     "evaluate",
     "table1",
     "tables",
+    "reproduce",
+    "figures",
+    "report",
     "weights",
     "export",
     "import_",
@@ -24,7 +27,18 @@ COMMANDS = (
 )
 ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 TRANSLATE = ["accelerate>=1.1"]
-TEST = ["pytest>=8", "pytest-cov>=5", "medpy>=0.5.2", "pycocotools>=2.0.8", "statsmodels>=0.14", *ONNX, *TRANSLATE]
+RAY = ["ray>=2.40"]
+SLURM = ["submitit>=1.5.2"]
+TEST = [
+    "pytest>=8",
+    "pytest-cov>=5",
+    "medpy>=0.5.2",
+    "pycocotools>=2.0.8",
+    "statsmodels>=0.14",
+    *ONNX,
+    *TRANSLATE,
+    *SLURM,
+]
 LINT = ["ruff>=0.8", "mypy>=1.13"]
 
 
@@ -66,7 +80,13 @@ setup(
     package_data={
         "results_template": ["*.csv", "*.md"],
         "dataset_conversion": ["*.md"],
-        "htunet": ["py.typed", "data/*.json"],
+        "htunet": [
+            "py.typed",
+            "data/*.json",
+            "reporting/report/*.html",
+            "reporting/report/*.css",
+            "reporting/report/*.js",
+        ],
     },
     install_requires=[
         "torch>=2.6",
@@ -94,6 +114,14 @@ setup(
         "psutil>=5.9",
         "tqdm>=4.66",
     ],
-    extras_require={"test": TEST, "lint": LINT, "onnx": ONNX, "translate": TRANSLATE, "all": [*TEST, *LINT]},
+    extras_require={
+        "test": TEST,
+        "lint": LINT,
+        "onnx": ONNX,
+        "translate": TRANSLATE,
+        "ray": RAY,
+        "slurm": SLURM,
+        "all": [*TEST, *LINT, *RAY],
+    },
     entry_points={"console_scripts": [f"htunet_{name.rstrip('_')}=htunet.cli.{name}:main" for name in COMMANDS]},
 )

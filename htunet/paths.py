@@ -126,10 +126,13 @@ class DatasetPaths:
     def results(self) -> Path:
         return root("htunet_results") / self.name
 
-    def text_side(self, what: str, method: str, adapter: str, part: str) -> Path:
-        """What ``zero_shot`` or ``retrieval`` found with a method, and an adapter where it has one, on a part."""
-        group = f"{method}__{ADAPTER}{adapter}" if adapter else method
-        return self.results / what / group / part
+    def robustness(self, source: str) -> Path:
+        """The runs of this data set beside each other on images with artefacts; see ``RunPaths.robustness``."""
+        return self.results / "robustness" / source
+
+    def text_side(self, what: str, towers: str, part: str) -> Path:
+        """What ``zero_shot`` or ``retrieval`` found with some towers (see ``inference.text_side``) on a part."""
+        return self.results / what / towers / part
 
 
 class RunFolder:
@@ -249,6 +252,14 @@ class RunPaths(RunFolder):
     def summary_json(self) -> Path:
         return self.test_folder / "summary.json"
 
+    def measurement(self, what: str) -> Path:
+        """Arrays that were measured with the trained network, from which figures are drawn: ``features`` and so on."""
+        return self.folder / "measurements" / f"{what}.npz"
+
+    def robustness(self, source: str) -> Path:
+        """How the run does on test images with artefacts, ``altered`` or ``rendered`` anew."""
+        return self.folder / "robustness" / source
+
     @property
     def overlays(self) -> Path:
         return self.test_folder / "overlays"
@@ -278,6 +289,16 @@ class RunPaths(RunFolder):
         return " ".join(parts)
 
 
+def reproduced(table: str) -> Path:
+    """Where ``htunet_reproduce`` writes a table of the paper, and the logs of its jobs."""
+    return root("htunet_results") / "reproduce" / table
+
+
+def figures_folder() -> Path:
+    """Where the figures of all runs together go."""
+    return root("htunet_results") / "figures"
+
+
 def imported_models() -> Path:
     """Where models from elsewhere are kept, a folder each."""
     return root("htunet_results") / "models"
@@ -303,6 +324,10 @@ class FinetuningPaths(RunFolder):
     def folder(self) -> Path:
         group = f"{self.method}{SHUFFLED}" if self.shuffled else self.method
         return root("htunet_results") / FINETUNING / self.name / group / f"seed_{self.seed}"
+
+    def label_for(self, seed: int) -> str:
+        """What the folder of a run with ``seed`` says of the adapter that it starts from; another seed is said."""
+        return self.name + (f"-seed{self.seed}" if self.seed != seed else "") + ("-shuffled" if self.shuffled else "")
 
     @property
     def label(self) -> str:

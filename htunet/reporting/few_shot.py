@@ -14,10 +14,11 @@ from htunet.reporting.tables import Row, Spread, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-PANEL = (6.0, 4.2)
-"""Width and height of one panel, inches."""
-COLUMNS = 3
+PANEL_MM = 66.0
+"""Height of one panel; it is as wide as one column of a journal."""
+COLUMNS = 2
 """Panels side by side."""
 
 
@@ -37,56 +38,68 @@ def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
 
 
 def draw_few_shot(path: Path, rows: Sequence[Row], kind: TableKind) -> bool:
-    """Draw Dice or AUC against the share, a panel for each data set, and return whether there was anything to draw.
+    """Write ``few_shot_figure`` as PNG, and return whether there was anything to draw."""
+    figure = few_shot_figure(rows, kind)
+    if figure is None:
+        return False
+    from htunet.reporting.figure_style import DOTS_PER_INCH, in_style
+
+    with whole_file(path) as part, in_style():
+        figure.savefig(part, format="png", dpi=DOTS_PER_INCH)
+    return True
+
+
+def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> "Figure | None":
+    """Dice or AUC against the share, a panel for each data set; None where there is nothing to draw.
 
     One line a method, mean and standard deviation over the seeds; where there are runs of all images too they are the
-    last point. Dotted is the paper's mean over its data sets.
+    last point. Dotted is the paper's mean over its data sets. ``notes`` stand below.
     """
-    from matplotlib.figure import Figure
+    from htunet.reporting.figure_style import SINGLE_MM, add_note, in_style, new_figure
 
     shown = [row for row in rows if not row.trained_on and row.figures[kind.few_shot].mean is not None]
     datasets = sorted({row.dataset for row in shown if row.ratio is not None})
     if not datasets:
-        return False
+        return None
     columns = min(COLUMNS, len(datasets))
     lines = -(-len(datasets) // columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).ravel()
-    for panel, dataset in zip(panels, datasets, strict=False):
-        _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
-    for panel in panels[len(datasets) :]:
-        panel.set_axis_off()
-    with whole_file(path) as part:
-        figure.savefig(part, format="png", dpi=130)
-    return True
+    with in_style():
+        figure = new_figure(SINGLE_MM * columns, PANEL_MM * lines)
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for panel, dataset in zip(panels, datasets, strict=False):
+            _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
+        for panel in panels[len(datasets) :]:
+            panel.set_axis_off()
+        add_note(figure, *notes)
+    return figure
 
 
 def _draw_panel(panel: "Axes", rows: Sequence[Row], kind: TableKind) -> None:
+    from htunet.reporting.figure_style import look_of
+
     ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
-    lines = _lines(rows)
-    for index, (name, members) in enumerate(lines.items()):
-        colour = f"C{index}"
+    for name, members in _lines(rows).items():
+        look = look_of(members[0].method)
         found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
         means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
         panel.errorbar(
-            [x for x, _ in found], means, stds, color=colour, marker="o", markersize=4, capsize=3, label=name
+            [x for x, _ in found], means, stds, marker=look.marker, capsize=2, elinewidth=0.8, label=name, **look.line()
         )
         paper = [(ratio, kind.paper_few_shot(ratio, members[0].method)) for ratio in RATIOS]
         points = [(ratio, getattr(figures, kind.few_shot)) for ratio, figures in paper if figures]
         if points:
-            label = f"{members[0].method} in the paper, mean of its data sets"
-            panel.plot(*zip(*points, strict=True), color=colour, linestyle=":", marker=".", label=label)
+            label = f"{members[0].method}, paper's mean"
+            panel.plot(*zip(*points, strict=True), color=look.colour, linestyle=":", marker=".", label=label)
     panel.set_xscale("log")
-    panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios], fontsize=8)
+    panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
     panel.minorticks_off()
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    panel.set(
-        title=DatasetPaths(rows[0].dataset).short_name,
-        xlabel="training images, %",
-        ylabel=f"{kind.headings[kind.few_shot]} on the test part, {len(seeds)} seed{'s' * (len(seeds) > 1)}",
+    panel.set(xlabel="Training images, %", ylabel=f"{kind.headings[kind.few_shot]} on the test part")
+    panel.set_title(
+        f"{DatasetPaths(rows[0].dataset).short_name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left"
     )
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8)
+    panel.grid(axis="y")
+    panel.legend()
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -1,0 +1,64 @@
+"""Draw the figures of a paper from all results, as PNG and as PDF with text that stays text.
+
+Writes into htunet_results/figures/. Reads what htunet_train and htunet_evaluate have made; where a figure shows what a
+network does inside, the network is run. Says which figures there is nothing for yet, and what provides it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError
+from htunet.paths import find_dataset
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``htunet_figures``; returns the exit code."""
+    parser = make_parser("htunet_figures", __doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as figure4 or roc; default: all; --list")
+    parser.add_argument("--list", action="store_true", help="say what each figure shows, and draw none")
+    parser.add_argument("--datasets", nargs="+", help="only these data sets, such as BUSI; default: all")
+    parser.add_argument("--methods", nargs="+", help="only these methods, such as CLIP CLIP_HT; default: all")
+    parser.add_argument(
+        "--seed", type=int, help="of the run where a figure shows one, and of drawn images; default: the smallest"
+    )
+    return run_command(parser, _draw, argv)
+
+
+def _draw(options: argparse.Namespace) -> None:
+    from htunet.experiments.figures import find_results, make_figures
+    from htunet.reporting.figures import FIGURES
+
+    if options.list:
+        for name in FIGURES.names():
+            print(f"{name}: {(FIGURES[name].__doc__ or '').splitlines()[0]}")
+        return
+    names = list(dict.fromkeys(options.names)) or FIGURES.names()
+    for name in names:
+        FIGURES[name]  # an unknown one is told before anything is read
+    datasets = None if options.datasets is None else [find_dataset(name) for name in options.datasets]
+    made = make_figures(names, find_results(datasets, options.methods, options.seed, _tell), _tell)
+    for name, paths in made.written.items():
+        print(f"{name}: " + ", ".join(str(path) for path in paths if path.suffix == ".png") + " and .pdf")
+    for name, reason in made.left_out.items():
+        print(f"Left out {name}: {reason}", file=sys.stderr)
+    _complain(options.names, made.left_out, made.failed, bool(made.written))
+
+
+def _complain(asked: Sequence[str], left_out: dict[str, str], failed: dict[str, str], written: bool) -> None:
+    """Raise HtunetError where a figure failed, one that was asked for by name is not there, or there is none at all."""
+    if failed:
+        raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in failed.items()))
+    if missing := [name for name in asked if name in left_out]:
+        raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
+    if not written:
+        raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

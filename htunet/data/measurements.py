@@ -1,0 +1,71 @@
+"""Arrays that were measured with a trained network, kept beside its run with what they are of, to be drawn later.
+
+One .npz file: arrays by name, and ``about``, strict JSON as text. Reading one runs no code from it.
+"""
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.errors import HtunetError
+from htunet.files import whole_file
+
+FORMAT = 1
+ABOUT = "about"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured, and of what: the checkpoint, the images, the settings."""
+
+    arrays: Mapping[str, NDArray[Any]]
+    about: Mapping[str, Any]
+
+
+def write_measurement(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Write whole or not at all. Raises ValueError for an array called ``about`` and for one of objects."""
+    if ABOUT in arrays or any(array.dtype == object for array in arrays.values()):
+        raise ValueError(f"An array is called {ABOUT!r} or holds objects: {list(arrays)}.")
+    text = json.dumps({"format": FORMAT, **about}, allow_nan=False)
+    with whole_file(path) as part, part.open("wb") as stream:
+        np.savez_compressed(stream, **{ABOUT: np.array(text)}, **arrays)
+
+
+def read_measurement(path: Path) -> Measurement:
+    """Read the file; raises HtunetError when it is missing, broken or of another version."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            arrays = {name: content[name] for name in content.files}
+        about = json.loads(str(arrays.pop(ABOUT)))
+    except FileNotFoundError:
+        raise HtunetError(f"The file {path} is missing.") from None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise HtunetError(f"The file {path} cannot be read ({error}). Remove it: it is measured again.") from None
+    if about.get("format") != FORMAT:
+        raise HtunetError(f"{path} has format {about.get('format')}, this version reads {FORMAT}. Remove it.")
+    return Measurement(arrays, about)
+
+
+def is_measured(path: Path, about: Mapping[str, Any]) -> bool:
+    """Whether the file holds a measurement of exactly this; a broken one counts as none."""
+    try:
+        found = read_measurement(path).about
+    except HtunetError:
+        return False
+    return dict(found) == json.loads(json.dumps({"format": FORMAT, **about}))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; raises HtunetError when it is missing."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise HtunetError(f"The file {path} is missing.") from None

@@ -1,0 +1,144 @@
+"""What the parts of a trained hybrid adapter do: its frequency filter, and its noise estimator on speckled images.
+
+Dimension key: L blocks, N images, V levels of speckle, S scales.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from htunet.data.artefacts import ARTEFACTS, apply_all, physical_value
+from htunet.data.measurements import file_digest, is_measured, write_measurement
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError
+from htunet.files import exclusive
+from htunet.inference.trained import TrainedModel
+from htunet.models import checkpoint
+from htunet.models.adapters.hybrid import KERNELS, NoiseEstimator
+from htunet.models.build import TAPS, sketch
+from htunet.models.network import EncoderNetwork
+from htunet.models.tasks import Outputs
+from htunet.paths import RunPaths
+
+FILTER = re.compile(re.escape(checkpoint.MODEL) + r"adapters\.(\d+)\.filter\.theta")
+SPECKLE = "speckle"
+STRENGTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+MOST_IMAGES = 64
+
+
+def measure_filter(run: RunPaths) -> None:
+    """Write the run's ``filter`` measurement unless it is there for these weights.
+
+    Arrays: ``theta``, the learned factors, (L, channels) or (L, channels, H, W // 2 + 1); ``initial`` alike, what an
+    adapter begins with; ``blocks``, their numbers. Raises HtunetError where the checkpoint has no such filter.
+    """
+    path = run.measurement("filter")
+    about: dict[str, Any] = {"checkpoint": file_digest(run.checkpoint_best), "last_block": max(TAPS)}
+    about |= {"adapter": run.adapter or None, "grid_hw": _grid_hw(TrainedModel.of_run(run))}
+    if is_measured(path, about):
+        return
+    tensors, _ = checkpoint.load(run.checkpoint_best)
+    found = {int(match[1]): tensors[name].float().numpy() for name in tensors if (match := FILTER.fullmatch(name))}
+    if not found:
+        raise HtunetError(f"{run.checkpoint_best} has no frequency filter. Choose a method with one, such as CLIP_HT.")
+    theta = np.stack([found[number] for number in sorted(found)])
+    arrays = {"theta": theta, "initial": np.ones_like(theta), "blocks": np.array(sorted(found))}
+    with exclusive(path.parent, f"The measurements of {run.label}"):
+        write_measurement(path, arrays, about)
+
+
+def measure_noise(run: RunPaths) -> None:
+    """Write the run's ``noise`` measurement unless it is there for these weights and images.
+
+    Arrays: ``levels``, (V,) exponents of the speckle; ``mean`` and ``std``, (V, L, S) of the estimator's weights over
+    at most ``MOST_IMAGES`` test images at the input size; ``blocks``. Raises HtunetError where the run has no test
+    images, or its weights cannot be had.
+    """
+    path, model = run.measurement("noise"), TrainedModel.of_run(run)
+    ids = sorted(load_splits(run.dataset.splits_json)[run.fold]["test"])[:MOST_IMAGES]
+    if not ids:
+        raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to add speckle to.")
+    folder = run.dataset.plan_folder(run.plan)
+    about: dict[str, Any] = {
+        "checkpoint": file_digest(run.checkpoint_best),
+        "arrays": file_digest(folder / "images.npy"),
+        "images": ids,
+        "n_images": len(ids),
+        "kernels": list(KERNELS),
+        "strengths": list(STRENGTHS),
+        "speckle": f"Speckle: {ARTEFACTS[SPECKLE].quantity}, added to the images at the network's input size.",
+    }
+    if is_measured(path, about):
+        return
+    with exclusive(path.parent, f"The measurements of {run.label}"):
+        write_measurement(path, _weights_by_level(model, PreprocessedDataset(folder), ids), about)
+
+
+def _weights_by_level(model: TrainedModel, data: PreprocessedDataset, ids: list[str]) -> dict[str, NDArray[Any]]:
+    network = cast(EncoderNetwork, model.network().eval())
+    estimators = _estimators(network)
+    if not estimators:
+        raise HtunetError(f"{model.method} has no noise estimator. Choose a method with one, such as CLIP_HT.")
+    rows = data.rows(ids)
+    speckled = [apply_all(data.images[row], SPECKLE, STRENGTHS, case=case) for row, case in zip(rows, ids, strict=True)]
+    found = []
+    for level in tqdm(range(len(STRENGTHS)), desc="speckle", unit="level", disable=None):
+        images = np.stack([versions[level] for versions in speckled])
+        found.append(_weights(network, estimators, images, model.plan.batch_size))
+    seen = [number for number in estimators if number in found[0]]
+    values_VLNS = np.stack([np.stack([weights[number] for number in seen]) for weights in found])
+    return {
+        "levels": np.array([physical_value(SPECKLE, strength) for strength in STRENGTHS]),
+        "mean": values_VLNS.mean(axis=2),
+        "std": values_VLNS.std(axis=2),
+        "blocks": np.array(seen),
+    }
+
+
+@torch.inference_mode()
+def _weights(
+    network: EncoderNetwork, estimators: dict[int, NoiseEstimator], images: NDArray[np.uint8], batch: int
+) -> dict[int, NDArray[np.float32]]:
+    """(N, S) weights by block, of the blocks that are computed; in fp32."""
+    parts: dict[int, list[NDArray[np.float32]]] = {}
+    with _listening(estimators, parts):
+        for start in range(0, len(images), batch):
+            network.encoder(network.normalise(torch.from_numpy(images[start : start + batch])))
+    return {number: np.concatenate(rows) for number, rows in parts.items()}
+
+
+@contextmanager
+def _listening(estimators: dict[int, NoiseEstimator], parts: dict[int, list[NDArray[np.float32]]]) -> Iterator[None]:
+    """Inside the block every estimator's output is kept; afterwards nothing listens any more."""
+
+    def keep(number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        return lambda _, __, weights_BS: parts.setdefault(number, []).append(cast(Tensor, weights_BS).float().numpy())
+
+    handles = [estimator.register_forward_hook(keep(number)) for number, estimator in estimators.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _estimators(network: EncoderNetwork) -> dict[int, NoiseEstimator]:
+    """The noise estimator of each block that has one."""
+    adapters = network.encoder.adapters or ()
+    found = {number: getattr(adapter, "estimator", None) for number, adapter in enumerate(adapters)}
+    return {number: estimator for number, estimator in found.items() if isinstance(estimator, NoiseEstimator)}
+
+
+def _grid_hw(model: TrainedModel) -> list[int]:
+    """Rows and columns of the patches, known without the weights."""
+    outputs = Outputs(task="seg", num_labels=len(model.plan.labels))
+    network = cast(EncoderNetwork, sketch(model.method, outputs, model.plan.adapter_settings))
+    return list(network.encoder.backbone.grid_hw(model.plan.input_size))

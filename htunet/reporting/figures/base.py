@@ -1,0 +1,136 @@
+"""What figures are made from, and what a figure is: a function from results to drawings, listed under a name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from htunet.errors import HtunetError
+from htunet.files import read_object
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.registry import Registry
+from htunet.reporting import paper
+from htunet.reporting.figure_style import place_of
+
+Content = Mapping[str, Any]
+"""Of a summary.json."""
+RANDOM = "random"
+
+
+class NotYetError(HtunetError):
+    """There is nothing to draw a figure from. The text says what is missing and which command provides it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One finished picture; its file's name without the ending."""
+
+    name: str
+    figure: Figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """What there is, as far as a user wants to see it."""
+
+    runs: Sequence[RunPaths]
+    """Finished, of a known task."""
+    contents: Mapping[RunPaths, Content] = field(default_factory=dict)
+    """The summaries of those that are evaluated."""
+    methods: Sequence[str] | None = None
+    """Those that the user named, in this order; None: a figure chooses."""
+    seed: int | None = None
+    """Of the run where a figure shows one; None: the smallest there is. Also of random choices (0)."""
+
+    def own(self, task: str, *, few_shot: bool = False) -> list[RunPaths]:
+        """The runs of a task on their own test part; those of all training images, or the few-shot ones."""
+        found = [run for run in self.runs if task in run.task.split("+") and run.trained_on is None]
+        return [run for run in found if (run.ratio is not None) == few_shot]
+
+    def evaluated(self, key: str) -> dict[RunPaths, Content]:
+        """The summaries that hold ``key`` (``means`` or ``classification``), tested as the paper tests, all images.
+
+        On their own test part, or on the data set for which the paper trains on another one.
+        """
+        return {
+            run: content
+            for run, content in self.contents.items()
+            if key in content["htunet"] and run.ratio is None and tested_as_in_the_paper(run)
+        }
+
+    @property
+    def draw_seed(self) -> int:
+        """Of random choices."""
+        return self.seed or 0
+
+
+FigureMaker = Callable[[Results], list[Drawing]]
+FIGURES: Registry[FigureMaker] = Registry("figure")
+"""Name -> function that draws it, one picture for each data set where one is not enough; raises ``NotYetError``."""
+
+
+def tested_as_in_the_paper(run: RunPaths) -> bool:
+    """On the own test part; or on LN-EXT with the model of LN-INT."""
+    trained_on = None if run.trained_on is None else run.source.dataset.short_name
+    return trained_on == paper.TRAINED_ON.get(run.dataset.short_name, None)
+
+
+def by_dataset(runs: Sequence[RunPaths]) -> dict[DatasetPaths, list[RunPaths]]:
+    """The runs of each data set, in the order of their numbers."""
+    groups: dict[DatasetPaths, list[RunPaths]] = {}
+    for run in sorted(runs, key=lambda run: run.dataset.name):
+        groups.setdefault(run.dataset, []).append(run)
+    return groups
+
+
+def by_arm(runs: Sequence[RunPaths]) -> dict[str, list[RunPaths]]:
+    """The runs of each name that ``arm_name`` gives, by seed and fold; the paper's methods first, in its order."""
+    groups: dict[str, list[RunPaths]] = {}
+    for run in sorted(runs, key=lambda run: (place_of(run.method), arm_name(run), run.seed, run.fold)):
+        groups.setdefault(arm_name(run), []).append(run)
+    return groups
+
+
+def arm_name(run: RunPaths) -> str:
+    """The method as the paper writes it, and what the run differs in: ``CLIP (HT)``, ``CLIP (HT), plan adaptive``."""
+    parts = [method_name(run.method)]
+    if run.plan != paper.PLANS.get(run.method, paper.PLAN):
+        parts.append(f"plan {run.plan}")
+    if run.task.count("+"):
+        parts.append(run.task)
+    if run.adapter:
+        parts.append(f"adapter of {run.adapter}")
+    return ", ".join(parts)
+
+
+def method_name(method: str) -> str:
+    """``CLIP (HT)`` for CLIP_HT, ``BiomedCLIP (LoRA V+T)`` for BiomedCLIP_LoRAVT."""
+    backbone, _, adapter = method.partition("_")
+    return f"{backbone} ({adapter.replace('LoRAVT', 'LoRA V+T')})" if adapter else backbone
+
+
+def one_run(runs: Sequence[RunPaths], seed: int | None) -> RunPaths | None:
+    """The run of ``seed``, or that of the smallest one, of the smallest fold; None where there is none."""
+    fitting = [run for run in runs if seed is None or run.seed == seed]
+    return min(fitting, key=lambda run: (run.fold, run.seed), default=None)
+
+
+def random_weights_note(runs: Sequence[RunPaths]) -> str:
+    """A sentence where frozen weights are random ones; else empty."""
+    arms = {arm: [_weights(run) for run in members] for arm, members in by_arm(runs).items()}
+    named = [arm for arm, sources in arms.items() if RANDOM in sources]
+    if not named:
+        return ""
+    who = "all methods" if len(named) == len(arms) > 1 else ", ".join(named) if len(named) <= 4 else "most methods"
+    return f"Random weights ({who}): this figure tests the program and says nothing about the methods."
+
+
+def _weights(run: RunPaths) -> str:
+    return str((read_object(run.settings_json).get("weights") or {}).get("source"))
+
+
+def seeds_text(runs: Sequence[RunPaths]) -> str:
+    """``3 seeds``; ``1 seed``."""
+    number = len({run.seed for run in runs})
+    return f"{number} seed{'s' * (number > 1)}"

@@ -1,0 +1,257 @@
+"""How well classes are told apart, and whether probabilities mean what they say: all methods of a data set.
+
+Dimension key: S runs, N cases, K classes, P points.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
+
+from htunet.evaluation.calibration import Bin, calibration, reliability
+from htunet.evaluation.classification import mean_auc
+from htunet.evaluation.statistics import Figure, bootstrap_figures
+from htunet.paths import RunPaths
+from htunet.reporting.figure_style import (
+    DOUBLE_MM,
+    REFERENCE,
+    SINGLE_MM,
+    SMALL,
+    add_note,
+    in_style,
+    look_of,
+    new_figure,
+)
+from htunet.reporting.figures.base import (
+    FIGURES,
+    Content,
+    Drawing,
+    NotYetError,
+    Results,
+    by_arm,
+    by_dataset,
+    random_weights_note,
+)
+
+Floats = NDArray[np.float64]
+LINE_MM, PANEL_MM = 4.2, 46.0
+PANELS = 4
+"""Reliability diagrams side by side."""
+MISSING = (
+    "no run that learns classes is evaluated. Provide one: htunet_train BUSI CLIP_HT fold0 --task cls, then "
+    "htunet_evaluate."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """The probabilities of one method for the test cases of a data set, of all its runs."""
+
+    name: str
+    method: str
+    classes: tuple[str, ...]
+    truth_N: NDArray[np.intp]
+    groups: tuple[str, ...]
+    values_SNK: Floats
+    n_other_cases: int = 0
+    """Runs on other test cases (other folds), which are not in it."""
+
+    @property
+    def drawn_classes(self) -> range:
+        """Those that have a curve: of two the last, of more each against all others."""
+        return range(1, 2) if len(self.classes) == 2 else range(len(self.classes))
+
+    def against_others(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
+        """(S, N, 2) probabilities of not being and of being of class k, and the truth as 0 and 1."""
+        own_SN = self.values_SNK[:, :, k]
+        return np.stack([1 - own_SN, own_SN], axis=2), (self.truth_N == k).astype(np.intp)
+
+
+@FIGURES.register("roc")
+def roc(results: Results) -> list[Drawing]:
+    """ROC curves of all methods with their AUC and its 95 % interval, for each data set with classes."""
+    found = _evaluated(results)
+    return [
+        Drawing(f"roc_{dataset.short_name}", _draw_roc(dataset.short_name, judged(runs, found), runs))
+        for dataset, runs in by_dataset(list(found)).items()
+    ]
+
+
+@FIGURES.register("reliability")
+def reliability_diagrams(results: Results) -> list[Drawing]:
+    """Confidence against the share that is right, with the expected calibration error of every method."""
+    found = _evaluated(results)
+    return [
+        Drawing(f"reliability_{dataset.short_name}", _draw_reliability(dataset.short_name, judged(runs, found), runs))
+        for dataset, runs in by_dataset(list(found)).items()
+    ]
+
+
+def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[Judged]:
+    """One entry a method, in the paper's order; runs on other test cases than the first one's are only counted."""
+    found = []
+    for name, members in by_arm(runs).items():
+        parts = [contents[run]["htunet"]["classification"] for run in members]
+        first = {case["case"]: case for case in parts[0]["cases"]}
+        same = [part for part in parts if {case["case"] for case in part["cases"]} == set(first)]
+        classes, ids = tuple(parts[0]["classes"]), sorted(first)
+        values = [{case["case"]: case["probabilities"] for case in part["cases"]} for part in same]
+        found.append(
+            Judged(
+                name=name,
+                method=members[0].method,
+                classes=classes,
+                truth_N=np.array([classes.index(first[case]["class"]) for case in ids], dtype=np.intp),
+                groups=tuple(str(first[case]["group"] or "") for case in ids),
+                values_SNK=np.array([[[own[case][name] for name in classes] for case in ids] for own in values]),
+                n_other_cases=len(parts) - len(same),
+            )
+        )
+    return found
+
+
+def mean_roc(scores_SN: Floats, positive_N: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """False and true positive rates, (P,) each: the mean over the runs of the true positive rate at each false one.
+
+    Where a curve rises straight up, its lower and its upper end are averaged each, so that the area below the mean is
+    the mean of the areas. Raises ValueError unless there are cases of both kinds.
+    """
+    if positive_N.all() or not positive_N.any():
+        raise ValueError("A ROC curve needs cases of the class and others.")
+    curves = [roc_curve(positive_N, scores, drop_intermediate=False)[:2] for scores in scores_SN]
+    false_P = np.unique(np.concatenate([false for false, _ in curves]))
+    ends = [np.stack([_at(false_P, *curve, last=last) for curve in curves]).mean(axis=0) for last in (False, True)]
+    return np.repeat(false_P, 2), np.stack(ends, axis=1).ravel()
+
+
+def _at(false_P: Floats, false: Floats, true: Floats, *, last: bool) -> Floats:
+    """The true positive rate of one curve at each false one; of several at the same the first or the last."""
+    place = np.searchsorted(false, false_P, side="right") - 1 if last else np.searchsorted(false, false_P, side="left")
+    between_P = np.interp(false_P, false, true)
+    return np.where(false[place] == false_P, true[place], between_P)
+
+
+def mean_ece(one: Judged) -> float:
+    """Expected calibration error, the mean of those of the runs."""
+    return float(np.mean([calibration(values_NK, one.truth_N).ece for values_NK in one.values_SNK]))
+
+
+def pooled_bins(one: Judged) -> list[Bin]:
+    """The bins of the reliability diagram that hold cases, of all runs together."""
+    runs, cases, classes = one.values_SNK.shape
+    bins = reliability(one.values_SNK.reshape(runs * cases, classes), np.tile(one.truth_N, runs))
+    return [b for b in bins if b.n]
+
+
+def auc_of(one: Judged, k: int) -> Figure:
+    """The AUC of class k against the others, the mean of those of the runs, with its interval over cases or groups."""
+    values_SN2, truth_N = one.against_others(k)
+    figures = bootstrap_figures(lambda w: {"auc": mean_auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
+    return figures["auc"]
+
+
+def _evaluated(results: Results) -> dict[RunPaths, Content]:
+    found = results.evaluated("classification")
+    if not found:
+        raise NotYetError(MISSING)
+    return found
+
+
+def _draw_roc(dataset: str, found: Sequence[Judged], runs: Sequence[RunPaths]) -> Canvas:
+    panels_of = list(found[0].drawn_classes)
+    width = SINGLE_MM * min(2, len(panels_of))
+    lines = -(-len(panels_of) // 2)
+    with in_style():
+        figure = new_figure(width, lines * (SINGLE_MM - 8 + LINE_MM * len(found)) + 6)
+        panels = figure.subplots(lines, min(2, len(panels_of)), squeeze=False).ravel()
+        for panel, k in zip(panels, panels_of, strict=False):
+            for one in found:
+                _add_roc(panel, one, k)
+            panel.plot([0, 1], [0, 1], **REFERENCE)
+            panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+            panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {found[0].classes[k]}")
+            panel.set_title(f"{dataset}, {_counts(found[0], k)}", loc="left")
+            panel.legend(
+                loc="upper center", bbox_to_anchor=(0.44, -0.16), alignment="left", title="AUC [95 % interval]"
+            )
+        for panel in panels[len(panels_of) :]:
+            panel.set_axis_off()
+        several = any(len(one.values_SNK) > 1 for one in found)
+        add_note(
+            figure,
+            "Means over seeds; intervals over cases." * several,
+            _other_folds(found),
+            random_weights_note(runs),
+        )
+    return figure
+
+
+def _add_roc(panel: Axes, one: Judged, k: int) -> None:
+    values_SN2, truth_N = one.against_others(k)
+    if truth_N.all() or not truth_N.any():
+        return
+    look = look_of(one.method)
+    area = auc_of(one, k)
+    interval = "" if area.low is None else f" [{area.low:.2f}, {area.high:.2f}]"
+    label = f"{one.name}: {area.value:.3f}{interval}"
+    panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
+
+
+def _draw_reliability(dataset: str, found: Sequence[Judged], runs: Sequence[RunPaths]) -> Canvas:
+    columns = min(PANELS, len(found))
+    lines = -(-len(found) // columns)
+    low = 1 / len(found[0].classes)
+    with in_style():
+        figure = new_figure(max(SINGLE_MM, DOUBLE_MM * columns / PANELS), lines * PANEL_MM + 14)
+        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for panel, one in zip(panels.ravel(), found, strict=False):
+            _add_reliability(panel, one, low)
+        for panel in panels.ravel()[len(found) :]:
+            panel.set_axis_off()
+        for panel in panels[:, 0]:
+            panel.set_ylabel("Share decided rightly")
+        for column in range(columns):
+            shown = [
+                panel
+                for number, panel in enumerate(panels.ravel())
+                if number < len(found) and number % columns == column
+            ]
+            shown[-1].set_xlabel("Highest probability")
+            shown[-1].tick_params(labelbottom=True)
+        figure.suptitle(f"{dataset}, {len(found[0].truth_N)} test cases", x=0.01, ha="left")
+        several = any(len(one.values_SNK) > 1 for one in found)
+        add_note(
+            figure,
+            "ECE: expected calibration error. Larger dots: more cases. Dashed: probabilities that mean what they say.",
+            "Cases of all seeds together; ECE: mean over seeds." * several,
+            _other_folds(found),
+            random_weights_note(runs),
+        )
+    return figure
+
+
+def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
+    look, bins = look_of(one.method), pooled_bins(one)
+    x, y = [b.confidence or 0.0 for b in bins], [b.accuracy or 0.0 for b in bins]
+    total = sum(b.n for b in bins)
+    panel.plot([low, 1], [low, 1], **REFERENCE)
+    panel.vlines(x, x, y, color=look.colour, linewidth=0.8, alpha=0.6)
+    panel.plot(x, y, linewidth=0.8, color=look.colour)
+    panel.scatter(x, y, s=[8 + 90 * b.n / total for b in bins], color=look.colour, alpha=0.75, linewidth=0, zorder=3)
+    panel.set(xlim=(low - 0.03, 1.03), ylim=(-0.03, 1.03))
+    panel.set_title(f"{one.name}\nECE {100 * mean_ece(one):.1f} %", fontsize=SMALL, loc="left")
+    panel.grid()
+
+
+def _other_folds(found: Sequence[Judged]) -> str:
+    number = sum(one.n_other_cases for one in found)
+    return f"Of one fold: {number} runs on other test cases are not shown." if number else ""
+
+
+def _counts(one: Judged, k: int) -> str:
+    positive = int((one.truth_N == k).sum())
+    return f"{positive} {one.classes[k]}, {len(one.truth_N) - positive} other cases"

@@ -1,0 +1,133 @@
+"""The Dice of every test case, by method: a box with its median, the cases as points, and how many were missed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from htunet.evaluation.summary import INPUT
+from htunet.paths import RunPaths
+from htunet.reporting.figure_style import DOUBLE_MM, SMALL, add_note, in_style, look_of, new_figure, paler
+from htunet.reporting.figures.base import (
+    FIGURES,
+    Content,
+    Drawing,
+    NotYetError,
+    Results,
+    by_arm,
+    by_dataset,
+    random_weights_note,
+)
+from htunet.reproducibility import generator
+
+ROW_MM, MARGIN_MM = 6.4, 20.0
+BOX, SPREAD = 0.56, 0.19
+"""Height of a box and of the cloud of its points, as parts of a row."""
+
+
+@dataclass(frozen=True)
+class CaseDice:
+    """One method on one data set; a value a case, averaged over its runs. Dimension key: N cases."""
+
+    name: str
+    method: str
+    percent_N: NDArray[np.float64]
+    n_missed: float
+    """Cases without any predicted pixel although there is a lesion; mean over the runs."""
+
+    @property
+    def median(self) -> float:
+        return float(np.median(self.percent_N))
+
+
+@FIGURES.register("dice_distribution")
+def dice_distribution(results: Results) -> list[Drawing]:
+    """The Dice of every test case by method, the median marked, for each data set."""
+    found = results.evaluated("means")
+    if not found:
+        raise NotYetError("no run that learns masks is evaluated. Provide one: htunet_evaluate.")
+    return [
+        Drawing(f"dice_distribution_{dataset.short_name}", _draw(dataset.short_name, runs, distributions(runs, found)))
+        for dataset, runs in by_dataset(list(found)).items()
+    ]
+
+
+def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[CaseDice]:
+    """One entry a method, in the paper's order."""
+    found = []
+    for name, members in by_arm(runs).items():
+        values: dict[str, list[float]] = {}
+        for run in members:
+            for case, dice in case_dice(contents[run]).items():
+                values.setdefault(case, []).append(100 * dice)
+        means = np.array([np.mean(values[case]) for case in sorted(values)])
+        missed = float(np.mean([_missed(contents[run]) for run in members]))
+        found.append(CaseDice(name, members[0].method, means, missed))
+    return found
+
+
+def case_dice(content: Content) -> dict[str, float]:
+    """Dice of each case at the network's input size; of several labels their mean; without those that have none."""
+    found = {}
+    for case in content["metric_per_case"]:
+        own = case["htunet"]
+        values = [label["Dice"] for label in own[INPUT].values() if label["Dice"] is not None]
+        if values:
+            found[str(own["case"])] = float(np.mean(values))
+    return found
+
+
+def _missed(content: Content) -> int:
+    return len({name.split(" (label ")[0] for name in content["htunet"]["empty"][INPUT]["prediction"]})
+
+
+def _draw(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:
+    with in_style():
+        figure = new_figure(DOUBLE_MM, MARGIN_MM + ROW_MM * len(found))
+        axes = figure.subplots()
+        for row, one in enumerate(found):
+            _add_box(axes, row, one)
+        axes.set_ylim(len(found) - 0.5, -0.5)
+        axes.set_yticks(range(len(found)), [one.name for one in found])
+        axes.tick_params(axis="y", length=0)
+        axes.set(xlim=(-1.5, 101.5), xlabel="Dice of each test case, %")
+        axes.spines["left"].set_visible(False)
+        axes.grid(axis="x")
+        cases = sorted({len(one.percent_N) for one in found})
+        axes.set_title(f"{dataset}, {' or '.join(map(str, cases))} test cases", loc="left", pad=10)
+        for x, text in ((1.02, "median"), (1.11, "missed")):
+            axes.text(x, 1.0, text, transform=axes.transAxes, fontsize=SMALL, va="bottom", ha="left", color="0.35")
+        several = any(len(members) > 1 for members in by_arm(runs).values())
+        add_note(
+            figure,
+            "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"
+            + (", averaged over seeds." if several else "."),
+            random_weights_note(runs),
+        )
+    return figure
+
+
+def _add_box(axes: Axes, row: int, one: CaseDice) -> None:
+    look = look_of(one.method)
+    axes.boxplot(
+        one.percent_N,
+        positions=[row],
+        orientation="horizontal",
+        widths=BOX,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": paler(look.colour, 0.72), "edgecolor": look.colour, "linewidth": 0.7},
+        whiskerprops={"color": look.colour, "linewidth": 0.7},
+        capprops={"color": look.colour, "linewidth": 0.7},
+        medianprops={"color": "black", "linewidth": 1.6},
+    )
+    offsets = generator(0, "jitter", len(one.percent_N)).uniform(-SPREAD, SPREAD, len(one.percent_N))
+    size = 9 if len(one.percent_N) <= 100 else 3
+    axes.scatter(one.percent_N, row + offsets, s=size, color=look.colour, alpha=0.65, linewidth=0, zorder=3)
+    place = axes.get_yaxis_transform()
+    missed = f"{one.n_missed:.3g}"
+    for x, text in ((1.02, f"{one.median:.1f} %"), (1.11, missed if one.n_missed else "-")):
+        axes.text(x, row, text, transform=place, va="center", ha="left", fontsize=SMALL)

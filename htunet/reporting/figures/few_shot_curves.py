@@ -1,0 +1,28 @@
+"""Dice and AUC against the share of the training images."""
+
+from htunet.reporting.few_shot import few_shot_figure
+from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, random_weights_note
+from htunet.reporting.table_kinds import KINDS
+from htunet.reporting.tables import table_rows
+
+NOTE = (
+    "Points: means over seeds; bars: ± one standard deviation. Dotted: the paper's Table IV, the mean of its data sets."
+)
+
+
+@FIGURES.register("few_shot")
+def few_shot(results: Results) -> list[Drawing]:
+    """Dice and AUC against the share of the training images, with the paper's Table IV."""
+    drawings = []
+    for kind in KINDS:
+        members = {run: content for run, content in results.contents.items() if kind.key in content["htunet"]}
+        few = [run for run in members if run.ratio is not None]
+        figure = few_shot_figure(table_rows(members.values(), kind=kind), kind, NOTE, random_weights_note(few))
+        if figure is not None:
+            drawings.append(Drawing(f"few_shot_{kind.name}", figure))
+    if not drawings:
+        raise NotYetError(
+            "no few-shot run is evaluated. Provide one: htunet_train BUSI BiomedCLIP_HT fold0 --ratio 0.05, then "
+            "htunet_evaluate."
+        )
+    return drawings

@@ -1,0 +1,310 @@
+"""Figures 4 and 5 of the paper: what is found on some test images, by method, and by the share of training images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+from PIL import Image
+
+from htunet.data.image_io import read_image, read_labels
+from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.evaluation.evaluate import test_cases
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting import paper
+from htunet.reporting.figure_style import (
+    DOTS_PER_INCH,
+    DOUBLE_MM,
+    GRAY,
+    MM_PER_INCH,
+    PAGE_MM,
+    SMALL,
+    TEXT,
+    in_style,
+    new_figure,
+    note_lines,
+)
+from htunet.reporting.figures.base import (
+    FIGURES,
+    Drawing,
+    NotYetError,
+    Results,
+    arm_name,
+    by_arm,
+    by_dataset,
+    one_run,
+    random_weights_note,
+    tested_as_in_the_paper,
+)
+from htunet.reporting.overlays import EXTRA, LEGEND, MISSED, RIGHT, Colour, legend_of, overlay
+from htunet.reporting.tables import percent
+from htunet.reproducibility import generator
+
+UInt8 = NDArray[np.uint8]
+SAMPLES, FEW_SHOT_SAMPLES = 3, 2
+"""Images of each data set; the paper's figure 4 shows three."""
+LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 4
+"""Millimetres of a picture and of the page; lines of notes."""
+GAP, EDGE, HEAD, FOOT, LINE = 0.5, 1.0, 9.0, 6.0, 3.2
+"""Millimetres: between pictures, around all, for the columns' names, for the key, for a line of the note."""
+MEANING = {MISSED: "ground truth, missed", EXTRA: "false positive", RIGHT: "true positive"}
+
+
+@dataclass(frozen=True)
+class MaskRow:
+    """One row of pictures: an image, and a run for each column; None where a column has none."""
+
+    group: str
+    """Rows of one group have one name at their left."""
+    case: str
+    runs: tuple[RunPaths | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskGrid:
+    """A figure of masks before anything is drawn."""
+
+    columns: tuple[str, ...]
+    rows: tuple[MaskRow, ...]
+    bold: frozenset[str] = frozenset()
+    """Columns with bold names: the paper's hybrid-tuned models."""
+    group_mm: float = 6.0
+    """Room for the names of the groups."""
+    upright: bool = True
+    """Whether these are written from bottom to top."""
+
+
+@FIGURES.register("figure4")
+def figure4(results: Results) -> list[Drawing]:
+    """The paper's figure 4: three test images of each data set in rows, methods in columns."""
+    grid = comparison_grid(results)
+    return [Drawing("figure4", draw_masks(grid, _left_out(results, grid)))]
+
+
+@FIGURES.register("figure5")
+def figure5(results: Results) -> list[Drawing]:
+    """The paper's figure 5: the same test images after training on more and more images, for each data set."""
+    grids = few_shot_grids(results)
+    return [Drawing(f"figure5_{dataset.short_name}", draw_masks(grid)) for dataset, grid in grids.items()]
+
+
+def comparison_grid(results: Results) -> MaskGrid:
+    """Which images and runs figure 4 shows. Images are drawn from those that all shown runs of a data set predicted.
+
+    Methods: those that the user named, else the paper's, else all. Raises NotYetError without predicted masks.
+    """
+    runs = [run for run in _predicted(results.runs) if run.ratio is None and tested_as_in_the_paper(run)]
+    if results.methods is None:
+        runs = [run for run in runs if run.method in paper.METHODS] or runs
+    chosen = {
+        dataset: {arm: one_run(members, results.seed) for arm, members in by_arm(own).items()}
+        for dataset, own in by_dataset(runs).items()
+    }
+    if not any(any(arms.values()) for arms in chosen.values()):
+        raise NotYetError(
+            "no test part is predicted by a run that learns masks. Provide one: htunet_train BUSI CLIP_HT fold0, then "
+            "htunet_evaluate."
+        )
+    columns = tuple(by_arm([run for arms in chosen.values() for run in arms.values() if run]))
+    rows = []
+    for dataset, arms in chosen.items():
+        shown = tuple(arms.get(arm) for arm in columns)
+        cases = sampled_cases(dataset, [run for run in shown if run], SAMPLES, results.draw_seed)
+        rows += [MaskRow(dataset.short_name, case, shown) for case in cases]
+    hybrid = {arm_name(run) for arms in chosen.values() for run in arms.values() if run and "_HT" in run.method}
+    return MaskGrid(columns=columns, rows=tuple(rows), bold=frozenset(hybrid))
+
+
+def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
+    """Which images and runs figure 5 shows: shares of the training images in columns, methods in rows, by image."""
+    few = _predicted(results.own("seg", few_shot=True))
+    if not few:
+        raise NotYetError(
+            "no few-shot run that learns masks has predicted its test part. Provide one: htunet_train BUSI "
+            "BiomedCLIP_HT fold0 --ratio 0.05, then htunet_evaluate."
+        )
+    grids = {}
+    for dataset, own in by_dataset(few).items():
+        arms = by_arm(own)
+        whole = [run for run in _predicted(results.own("seg")) if run.dataset == dataset and arm_name(run) in arms]
+        ratios = sorted({run.ratio for run in own if run.ratio is not None})
+        steps: list[float | None] = [*ratios, *([None] if whole else [])]
+        shown = {
+            arm: tuple(
+                one_run([run for run in (*own, *whole) if run.ratio == step and arm_name(run) == arm], results.seed)
+                for step in steps
+            )
+            for arm in arms
+        }
+        everything = [run for runs in shown.values() for run in runs if run]
+        cases = sampled_cases(dataset, everything, FEW_SHOT_SAMPLES, results.draw_seed)
+        rows = tuple(MaskRow(arm, case, runs) for case in cases for arm, runs in shown.items())
+        columns = tuple("100 %" if step is None else percent(step) for step in steps)
+        grids[dataset] = MaskGrid(columns=columns, rows=rows, group_mm=22.0, upright=False)
+    return grids
+
+
+def sampled_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], n: int, seed: int) -> list[str]:
+    """``n`` cases, drawn at random among those that all these runs have predicted, in the order of their names."""
+    common = set.intersection(*(set(test_cases(run)) for run in runs)) if runs else set()
+    drawn = generator(seed, "pictured cases", dataset.name).permutation(sorted(common))[:n]
+    return sorted(map(str, drawn))
+
+
+def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
+    """The figure: the input image first, then an overlay a column, all pictures square as the network sees them."""
+    rows, columns = len(grid.rows), 1 + len(grid.columns)
+    random = random_weights_note([run for row in grid.rows for run in row.runs if run])
+    narrow = max(NARROWEST, 2 * EDGE + grid.group_mm + columns * _cell_mm(grid, MOST_NOTES))
+    notes = note_lines(narrow - 2 * EDGE, (note, random))
+    cell = _cell_mm(grid, len(notes))
+    foot = FOOT + LINE * len(notes)
+    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), HEAD + rows * cell + foot)
+    with in_style():
+        figure = new_figure(*page)
+        figure.set_layout_engine("none")
+        pictures = _Pictures(round(cell / MM_PER_INCH * DOTS_PER_INCH))
+        for number, row in enumerate(grid.rows):
+            image = pictures.image(row)
+            for column, picture in enumerate([image, *(pictures.overlay(row, run) for run in row.runs)]):
+                box = (EDGE + grid.group_mm + column * cell, HEAD + number * cell, cell - GAP, cell - GAP)
+                _place(figure, box, page, picture)
+        _write_names(figure, grid, page, cell)
+        _write_key(figure, grid, page, foot)
+        for line, text in enumerate(notes):
+            y = (LINE * (len(notes) - line) - 1.2) / page[1]
+            figure.text(EDGE / page[0], y, text, fontsize=SMALL, color=GRAY, va="center")
+    return figure
+
+
+class _Pictures:
+    """Reads images and masks at their own size and makes squares of ``side`` pixels of them."""
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.raw: dict[DatasetPaths, RawDataset] = {}
+        self.pixels: dict[tuple[DatasetPaths, str], UInt8] = {}
+
+    def image(self, row: MaskRow) -> UInt8:
+        """(side, side) or (side, side, 3)."""
+        dataset = next(run.dataset for run in row.runs if run)
+        if (dataset, row.case) not in self.pixels:
+            raw = self._raw(dataset)
+            image = read_image(raw.image_path(self._case(dataset, row.case)), raw.info.channels)
+            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            self.pixels[dataset, row.case] = self._square(pixels, Image.Resampling.LANCZOS)
+        return self.pixels[dataset, row.case]
+
+    def overlay(self, row: MaskRow, run: RunPaths | None) -> UInt8 | None:
+        """(side, side, 3) in the overlays' colours; None without a run."""
+        if run is None:
+            return None
+        raw = self._raw(run.dataset)
+        masks = (run.predictions / f"{row.case}.png", raw.label_path(self._case(run.dataset, row.case)))
+        prediction, reference = (self._square(read_labels(path), Image.Resampling.NEAREST) for path in masks)
+        return overlay(self.image(row), prediction, reference, num_labels=raw.info.num_labels - 1)
+
+    def _square(self, pixels: UInt8, how: Image.Resampling) -> UInt8:
+        return np.asarray(Image.fromarray(pixels).resize((self.side, self.side), how))
+
+    def _raw(self, dataset: DatasetPaths) -> RawDataset:
+        if dataset not in self.raw:
+            self.raw[dataset] = read_raw(dataset)
+        return self.raw[dataset]
+
+    def _case(self, dataset: DatasetPaths, name: str) -> Case:
+        return next(case for case in self._raw(dataset).cases if case.id == name)
+
+
+def _cell_mm(grid: MaskGrid, notes: int) -> float:
+    across = (DOUBLE_MM - 2 * EDGE - grid.group_mm) / (1 + len(grid.columns))
+    down = (PAGE_MM - HEAD - FOOT - LINE * notes) / len(grid.rows)
+    return min(across, down, LARGEST_CELL)
+
+
+def _place(figure: Figure, box: tuple[float, ...], page: tuple[float, float], picture: UInt8 | None) -> None:
+    """A picture at (left, top, width, height) in millimetres; a gray square where there is none."""
+    left, top, width, height = box
+    axes = figure.add_axes((left / page[0], 1 - (top + height) / page[1], width / page[0], height / page[1]))
+    axes.set_axis_off()
+    if picture is None:
+        axes.fill_between([0, 1], 0, 1, color="0.93", linewidth=0)
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        axes.text(0.5, 0.5, "-", ha="center", va="center", color="0.6")
+        return
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="none")
+
+
+def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell: float) -> None:
+    """The columns' names above, those of the groups of rows at the left."""
+    start = EDGE + grid.group_mm
+    narrow = cell < 24
+    for column, name in enumerate(("Input", *grid.columns)):
+        x = (start + (column + 0.5) * cell - GAP / 2) / page[0]
+        text = name.replace(" (", "\n(").replace(", ", ",\n")
+        weight = "bold" if name in grid.bold else "normal"
+        figure.text(
+            x, 1 - (HEAD - 1.8) / page[1], text, ha="center", va="baseline", fontsize=SMALL if narrow else TEXT,
+            fontweight=weight, linespacing=1.05,
+        )  # fmt: skip
+    for name, first, last in _groups(grid):
+        y = 1 - (HEAD + (first + last + 1) / 2 * cell) / page[1]
+        text = name if grid.upright else name.replace(" (", "\n(").replace(", ", ",\n")
+        figure.text(
+            (EDGE + (grid.group_mm - 2.5 if grid.upright else 0)) / page[0],
+            y,
+            text,
+            rotation=90 if grid.upright else 0,
+            ha="center" if grid.upright else "left",
+            va="center",
+            fontsize=TEXT,
+        )
+
+
+def _groups(grid: MaskGrid) -> list[tuple[str, int, int]]:
+    """Name, first and last row of each stretch of rows with one name."""
+    found: list[tuple[str, int, int]] = []
+    for number, row in enumerate(grid.rows):
+        if found and found[-1][0] == row.group:
+            found[-1] = (row.group, found[-1][1], number)
+        else:
+            found.append((row.group, number, number))
+    return found
+
+
+def _write_key(figure: Figure, grid: MaskGrid, page: tuple[float, float], foot: float) -> None:
+    handles = [Patch(color=np.array(colour) / 255, label=name) for colour, name in _key(grid)]
+    y = (foot - FOOT / 2 - 0.5) / page[1]
+    figure.legend(
+        handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), handlelength=1.0, handleheight=1.0
+    )
+
+
+def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:
+    """What the colours mean; of data sets with several labels, the labels."""
+    key: dict[Colour, str] = {}
+    for dataset in dict.fromkeys(run.dataset for row in grid.rows for run in row.runs if run):
+        labels = read_raw(dataset).info.labels
+        names = [name for name, value in sorted(labels.items(), key=lambda item: item[1]) if value]
+        found = legend_of(names)
+        short = dataset.short_name
+        key |= dict(MEANING if found is LEGEND else {colour: f"{short}: {name}" for colour, name in found})
+    return list(key.items())
+
+
+def _predicted(runs: Sequence[RunPaths]) -> list[RunPaths]:
+    """Those that learn masks and have predicted all their test cases."""
+    learning = [run for run in runs if "seg" in run.task.split("+") and run.predictions.is_dir()]
+    return [run for run in learning if all((run.predictions / f"{case}.png").exists() for case in test_cases(run))]
+
+
+def _left_out(results: Results, grid: MaskGrid) -> str:
+    """Which predicted methods have no column."""
+    arms = by_arm([run for run in _predicted(results.runs) if run.ratio is None and tested_as_in_the_paper(run)])
+    missing = [arm for arm in arms if arm not in grid.columns]
+    if not missing:
+        return ""
+    some = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+    return f"Not shown, because not in the paper's figure: {some}; --methods names others."

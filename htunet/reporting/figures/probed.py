@@ -1,0 +1,69 @@
+"""Figures that need a look into trained networks: which runs are looked into, and what to do where there is none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from htunet.paths import RunPaths
+from htunet.reporting.figure_style import place_of
+from htunet.reporting.figures.base import Results, by_dataset, one_run
+
+USUAL = ("BiomedCLIP_HT",)
+"""The method that the paper takes apart; where it is not there the first one that fits."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Which methods a figure is of."""
+
+    adapters: tuple[str, ...] | None
+    """Only methods with one of these; None: with any."""
+    what: str
+
+    @property
+    def missing(self) -> str:
+        """What to do where no run fits."""
+        example = f"BiomedCLIP_{self.adapters[0] if self.adapters else 'HT'}"
+        return f"no run with {self.what} is finished. Provide one: htunet_train BUSI {example} fold0."
+
+    def fits(self, method: str) -> bool:
+        """Whether a method has what the figure is of."""
+        _, _, adapter = method.partition("_")
+        return bool(adapter) and (self.adapters is None or adapter in self.adapters)
+
+
+PROBED = {
+    "features": Probe(None, "an adapter"),
+    "filter": Probe(("HT", "HTFF", "HTSpectral"), "a frequency filter (HT, HTFF, HTSpectral)"),
+    "noise": Probe(("HT", "HTNE", "HTSpectral"), "a noise estimator (HT, HTNE, HTSpectral)"),
+}
+"""By the figure's name."""
+
+
+def probed_runs(results: Results, figure: str) -> list[RunPaths]:
+    """One run for each data set and method that a figure looks into.
+
+    Without named methods: the paper's (BiomedCLIP_HT), else the first that fits; of the filter also the one that
+    depends on the frequency, because the other one cannot.
+    """
+    probe = PROBED[figure]
+    chosen = []
+    for runs in by_dataset([run for run in results.runs if _may_be_probed(run) and probe.fits(run.method)]).values():
+        wanted = _methods(results, [run.method for run in runs], figure)
+        for method in wanted:
+            members = [run for run in runs if run.method == method]
+            run = one_run([run for run in members if run.task == "seg"] or members, results.seed)
+            chosen += [run] if run else []
+    return chosen
+
+
+def _methods(results: Results, known: Sequence[str], figure: str) -> list[str]:
+    ordered = sorted(set(known), key=place_of)
+    if results.methods is not None:
+        return [method for method in results.methods if method in ordered]
+    first = [method for method in USUAL if method in ordered] or ordered[:1]
+    spectral = [method for method in ordered if method.endswith("_HTSpectral")][:1] if figure == "filter" else []
+    return list(dict.fromkeys([*first, *spectral]))
+
+
+def _may_be_probed(run: RunPaths) -> bool:
+    return run.ratio is None and run.trained_on is None and run.checkpoint_best.exists()

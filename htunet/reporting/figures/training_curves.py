@@ -1,0 +1,117 @@
+"""Losses and the watched figure over the epochs: a line a method, the mean of its seeds and one standard deviation."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from htunet.errors import HtunetError
+from htunet.files import read_csv, read_object
+from htunet.paths import RunPaths
+from htunet.reporting.figure_style import DOUBLE_MM, add_note, in_style, look_of, new_figure
+from htunet.reporting.figures.base import (
+    FIGURES,
+    Drawing,
+    NotYetError,
+    Results,
+    by_arm,
+    by_dataset,
+    random_weights_note,
+)
+
+COLUMNS = ("train_loss", "val_loss", "val_metric")
+PANEL_MM, LEGEND_ROW_MM = 52.0, 4.0
+LEGEND_COLUMNS = 5
+WIDE = 20.0
+"""Losses this many times larger than others stand on a logarithmic axis."""
+NAMES = {"dice": "Dice", "auc": "AUC"}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One column of progress.csv over the epochs that all seeds have. Dimension key: E epochs."""
+
+    epochs_E: NDArray[np.float64]
+    mean_E: NDArray[np.float64]
+    std_E: NDArray[np.float64] | None
+    """Sample standard deviation over the runs; None for one run."""
+
+
+@FIGURES.register("training_curves")
+def training_curves(results: Results) -> list[Drawing]:
+    """Training loss, validation loss and validation Dice or AUC over the epochs, for each data set and task."""
+    drawings = []
+    for task in sorted({run.task for run in results.runs}):
+        runs = [run for run in results.own(task.split("+")[0]) if run.task == task and run.progress_csv.exists()]
+        for dataset, own in by_dataset(runs).items():
+            drawings.append(Drawing(f"training_curves_{dataset.short_name}_{task}", _draw(dataset.short_name, own)))
+    if not drawings:
+        raise NotYetError("no run on all training images is finished. Provide one: htunet_train BUSI CLIP_HT fold0.")
+    return drawings
+
+
+def curve_of(paths: Sequence[Path], column: str) -> Curve:
+    """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have."""
+    found = [[float(row[column]) for row in read_csv(path, ("epoch", column))] for path in paths]
+    shortest = min(map(len, found))
+    if shortest == 0:
+        raise HtunetError(f"{paths[0]} holds no epoch. Train the run again with --restart.")
+    values_RE = np.array([values[:shortest] for values in found])
+    std_E = values_RE.std(axis=0, ddof=1) if len(found) > 1 else None
+    return Curve(np.arange(1.0, shortest + 1), values_RE.mean(axis=0), std_E)
+
+
+def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
+    arms = by_arm(runs)
+    names = ("Training loss", "Validation loss", f"Validation {_metric(runs[0])}")
+    legend_rows = -(-len(arms) // LEGEND_COLUMNS)
+    with in_style():
+        figure = new_figure(DOUBLE_MM, PANEL_MM + LEGEND_ROW_MM * legend_rows + 8)
+        panels = figure.subplots(1, len(COLUMNS))
+        for panel, column, name in zip(panels, COLUMNS, names, strict=True):
+            for arm, members in arms.items():
+                _add_curve(panel, curve_of([run.progress_csv for run in members], column), members[0].method, arm)
+            panel.set(xlabel="Epoch", ylabel=name)
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            panel.grid(axis="y")
+            if column != "val_metric":
+                _widen(panel)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), LEGEND_COLUMNS), title=dataset)
+        several = any(len(members) > 1 for members in arms.values())
+        band = "Lines: means over seeds; bands: ± one standard deviation." * several
+        add_note(figure, " ".join(filter(None, (band, _epochs_note(arms)))), random_weights_note(runs))
+    return figure
+
+
+def _add_curve(panel: Axes, curve: Curve, method: str, name: str) -> None:
+    look = look_of(method)
+    mark = {"marker": look.marker} if len(curve.epochs_E) <= 3 else {}  # so few points that a line hides them
+    panel.plot(curve.epochs_E, curve.mean_E, label=name, **look.line(), **mark)
+    if curve.std_E is not None:
+        low, high = np.maximum(curve.mean_E - curve.std_E, 0), curve.mean_E + curve.std_E
+        panel.fill_between(curve.epochs_E, low, high, color=look.colour, alpha=0.15, linewidth=0)
+
+
+def _widen(panel: Axes) -> None:
+    """A logarithmic axis where one method's losses would press those of the others flat."""
+    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.lines])
+    if values.min() > 0 and values.max() > WIDE * values.min():
+        panel.set_yscale("log")
+
+
+def _metric(run: RunPaths) -> str:
+    """The watched figure, as the end of the training names it: ``Dice``, ``AUC``."""
+    found = [name.removeprefix("best_val_") for name in read_object(run.finished_json) if name.startswith("best_val_")]
+    return NAMES.get(found[0], found[0].replace("_", " ")) if found else "figure"
+
+
+def _epochs_note(arms: dict[str, list[RunPaths]]) -> str:
+    """A sentence where the seeds of a method have different numbers of epochs: its line ends with the shortest."""
+    uneven = [arm for arm, runs in arms.items() if len({len(read_csv(run.progress_csv, COLUMNS)) for run in runs}) > 1]
+    return f"Cut to the shortest of its runs: {', '.join(uneven)}." if uneven else ""

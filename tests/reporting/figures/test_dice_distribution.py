@@ -1,0 +1,32 @@
+"""The Dice of the cases: averaged over seeds, then nothing but the cases themselves."""
+
+import pytest
+from builders.results import masks
+
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting.figures.dice_distribution import case_dice, distributions
+
+
+def run(method: str, seed: int = 1) -> RunPaths:
+    return RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", method, 0, seed)
+
+
+def test_each_case_is_the_mean_of_its_seeds_and_the_median_is_over_cases() -> None:
+    contents = {
+        run("CLIP_HT", 1): masks("CLIP_HT", [0.2, 0.5, 0.9], seed=1),
+        run("CLIP_HT", 2): masks("CLIP_HT", [0.4, 0.5, 0.0], seed=2),
+        run("UNet"): masks("UNet", [0.1, 0.1, 0.7]),
+    }
+    unet, clip = distributions(list(contents), contents)
+    assert (unet.name, clip.name) == ("UNet", "CLIP (HT)")
+    assert clip.percent_N.tolist() == pytest.approx([30, 50, 45])
+    assert clip.median == pytest.approx(45)
+    assert (unet.n_missed, clip.n_missed) == (0, 0.5)  # one of the two seeds has missed a case
+
+
+def test_of_several_labels_the_mean_counts_and_a_case_without_value_does_not() -> None:
+    content = masks("UNet", [0.2, 0.4])
+    own = content["metric_per_case"][0]["htunet"]["input_size"]
+    own["2"] = own["1"] | {"Dice": 0.6}
+    content["metric_per_case"][1]["htunet"]["input_size"]["1"]["Dice"] = None
+    assert case_dice(content) == pytest.approx({"case_0": 0.4})

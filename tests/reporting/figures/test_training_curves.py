@@ -1,0 +1,38 @@
+"""Curves over epochs: the mean of the seeds, their deviation, and no epoch that one of them does not have."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.figures import write_progress
+from builders.run import build_dataset, build_run
+
+from htunet.reporting.figures import Results
+from htunet.reporting.figures.training_curves import curve_of, training_curves
+
+
+def test_mean_and_deviation_of_two_seeds_end_with_the_shorter_one(home: Path) -> None:
+    runs = [build_run(build_dataset(name=f"Dataset90{n}_Tiny")) for n in (3, 4)]
+    write_progress(runs[0], [0.2, 0.4, 0.9])
+    write_progress(runs[1], [0.4, 0.4])
+    curve = curve_of([run.progress_csv for run in runs], "val_metric")
+    assert curve.epochs_E.tolist() == [1, 2]
+    assert curve.mean_E.tolist() == pytest.approx([0.3, 0.4])
+    assert curve.std_E is not None
+    assert curve.std_E.tolist() == pytest.approx([np.sqrt(0.02), 0])
+
+
+def test_one_seed_has_no_deviation(home: Path) -> None:
+    run = build_run(build_dataset())
+    write_progress(run, [0.2])
+    assert curve_of([run.progress_csv], "train_loss").std_E is None
+
+
+def test_the_figure_draws_these_numbers_under_the_names_of_what_they_are(home: Path) -> None:
+    run = build_run(build_dataset())
+    write_progress(run, [0.2, 0.7])
+    (drawing,) = training_curves(Results(runs=[run]))
+    assert drawing.name == "training_curves_Tiny_seg"
+    labels = [axes.get_ylabel() for axes in drawing.figure.axes]
+    assert labels == ["Training loss", "Validation loss", "Validation Dice"]
+    assert drawing.figure.axes[2].lines[0].get_ydata().tolist() == [0.2, 0.7]  # type: ignore[union-attr]
