@@ -24,7 +24,8 @@ def poor_contact(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> No
     """One edge of the face does not touch the skin: the beams there carry little, from the first sample on."""
     side = 1 if rng.random() < 0.5 else -1
     start = np.float32(grid.width_mm * rng.uniform(0.28, 0.45))
-    missing_X = 1 / (1 + np.exp(-(side * grid.beam_lateral - start) / np.float32(rng.uniform(0.5, 2.2))))
+    with np.errstate(over="ignore"):  # far from the edge the exponential is infinite, and nothing is missing
+        missing_X = 1 / (1 + np.exp(-(side * grid.beam_lateral - start) / np.float32(rng.uniform(0.5, 2.2))))
     missing_X = missing_X * np.clip(1 + 0.25 * smooth_noise(rng, grid, 1.0, grid.depth_mm)[0], 0.3, 1.5)
     tissue.loss_db_per_mm[:8] += np.float32(rng.uniform(12, 34) / (8 * grid.sample_mm)) * missing_X
 

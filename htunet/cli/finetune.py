@@ -6,6 +6,7 @@ its captions by their images (symmetric InfoNCE). htunet_train --adapter finetun
 
 import argparse
 import signal
+import sys
 from collections.abc import Sequence
 
 from htunet.cli.arguments import add_settings, settings_from
@@ -21,6 +22,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-d", "--datasets", nargs="+", required=True, help="caption data sets, such as MedPix or 510")
     add_settings(parser, FinetuneSettings)
     parser.add_argument(
+        "--split-by",
+        "--split_by",
+        choices=("image", "group"),
+        help="image: as the paper; group: patients, cases and articles stay together (default: as before, first image)",
+    )
+    parser.add_argument(
         "--shuffle_captions",
         action="store_true",
         help="a control: each training image gets the caption of another one, so nothing can be learnt",
@@ -35,7 +42,12 @@ def _finetune(options: argparse.Namespace) -> None:
 
     show_log()
     outcome = finetune(
-        options.method, options.datasets, settings, shuffle=options.shuffle_captions, restart=options.restart
+        options.method,
+        options.datasets,
+        settings,
+        split_by=options.split_by,
+        shuffle=options.shuffle_captions,
+        restart=options.restart,
     )
     if outcome.rank > 0:
         return
@@ -49,3 +61,7 @@ def _finetune(options: argparse.Namespace) -> None:
     print(f"Adapter, curves and log: {outcome.run.folder}")
     if not options.shuffle_captions:
         print(f"Next: htunet_train DATASET {options.method} fold0 --adapter finetuned")
+
+
+if __name__ == "__main__":  # as torchrun -m htunet.cli.finetune starts it
+    sys.exit(main())

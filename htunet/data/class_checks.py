@@ -9,6 +9,11 @@ from htunet.errors import HtunetError
 WHAT_FOR = {"train": "be learnt", "val": "choose the best epoch", "test": "be scored"}
 
 
+def with_classes(fold: Fold, class_of: Mapping[str, str]) -> Fold:
+    """The fold without the cases that have no class at all: a classification can neither learn from nor score them."""
+    return {part: [case for case in cases if class_of.get(case) != ""] for part, cases in fold.items()}
+
+
 def check_classes(fold: Fold, class_of: Mapping[str, str], known: Sequence[str]) -> None:
     """Raise HtunetError that names the part and the way out when a fold does not suit a classification.
 
@@ -24,6 +29,8 @@ def check_classes(fold: Fold, class_of: Mapping[str, str], known: Sequence[str])
                 "them out of the split."
             )
         counts = Counter(class_of[case] for case in fold[part])
+        if part == "val" and not counts:
+            raise HtunetError("No image of the val part has a class, so the best epoch cannot be chosen.")
         missing = [name for name in known if not counts[name]]
         if missing and part == "train":
             raise HtunetError(

@@ -5,7 +5,7 @@ contains the smaller ones whatever the shares are.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,18 @@ def take(units: Units, ratio: float, class_of: Mapping[str, str]) -> list[str]:
 
 
 def few_shot_subset(
-    path: Path, fold: Fold, cases: Sequence[CaseGeometry], *, ratio: float, seed: int, by_group: bool
+    path: Path,
+    fold: Fold,
+    cases: Sequence[CaseGeometry],
+    *,
+    ratio: float,
+    seed: int,
+    by_group: bool,
+    usable: Collection[str] | None = None,
 ) -> list[str]:
     """The training ids that a run with ``ratio`` and ``seed`` learns from.
+
+    ``usable`` are the ids that its task can learn from, in the same order; ``ratio`` is a share of them. None: all.
 
     The order in ``path`` holds as long as the fold's training and validation parts are those that it was made for; else
     it is made, and the file with it. ``cases`` are those of the training part.
@@ -82,7 +91,8 @@ def few_shot_subset(
         if units is None:
             units = few_shot_order(cases, seed, by_group=by_group)
             write_json(path, _content(fold, units, seed, by_group))
-    return take(units, ratio, {case.id: case.class_name for case in cases})
+    kept = {case.id: case.class_name for case in cases if usable is None or case.id in usable}
+    return take([ids for unit in units if (ids := [case for case in unit if case in kept])], ratio, kept)
 
 
 def _content(fold: Fold, units: Units, seed: int, by_group: bool) -> dict[str, Any]:

@@ -52,8 +52,8 @@ def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any
     raw = read_raw(dataset)
     classes, known = class_order(raw.info.classes), {case.id: case for case in raw.cases}
     train, test = ([known[case] for case in split_part(dataset, fold, part)] for part in ("train", "test"))
-    counts = Counter(case.class_name for case in train)
-    shares = np.array([counts[name] for name in classes]) / len(train)
+    counts = Counter(case.class_name for case in train if case.class_name)
+    shares = np.array([counts[name] for name in classes]) / counts.total()
     found = ClassProbabilities(
         classes=classes,
         cases=tuple(case.id for case in test),

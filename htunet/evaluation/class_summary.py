@@ -118,14 +118,22 @@ def with_known_classes(
 def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabilities | None = None) -> ClassSummary:
     """All figures of some test cases; without validation cases there is neither a threshold of them nor a temperature.
 
-    Raises HtunetError for a case whose true class is none of the classes.
+    Cases without a class are left out, and a note says how many. Raises HtunetError for a case whose true class is none
+    of the classes, and when no test case has one.
     """
+    total = len(test.cases)
+    test, groups = _with_class(test, groups)
+    if not test.cases:
+        raise HtunetError(f"None of the {total} test cases has a class: there is nothing to score. See cases.csv.")
     truth_N = test.truth_indices
     threshold = HALF if len(test.classes) == 2 else None
     decisions = {MOST_PROBABLE: _decision(test, groups, threshold, "the most probable class")}
     temperature = after = None
     notes = _notes(test, truth_N)
+    if total > len(test.cases):
+        notes.append(f"{total - len(test.cases)} of {total} test cases have no class and are not scored")
     if val is not None:
+        val, _ = _with_class(val, [""] * len(val.cases))
         val_truth = val.truth_indices
         if threshold is not None and len(set(val_truth.tolist())) == 2:
             chosen, youden = choose_threshold(val.values_NK[:, 1], val_truth)
@@ -148,6 +156,18 @@ def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabi
         after=after,
         notes=tuple(notes),
     )
+
+
+def _with_class(found: ClassProbabilities, groups: Sequence[str]) -> tuple[ClassProbabilities, list[str]]:
+    """The cases that have a class, and their groups."""
+    kept = [index for index, name in enumerate(found.truth) if name]
+    fewer = replace(
+        found,
+        cases=tuple(found.cases[index] for index in kept),
+        truth=tuple(found.truth[index] for index in kept),
+        values_NK=found.values_NK[kept],
+    )
+    return fewer, [groups[index] for index in kept]
 
 
 def class_content(summary: ClassSummary) -> dict[str, Any]:

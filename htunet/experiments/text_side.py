@@ -1,5 +1,6 @@
 """What a method's text side finds: classes of images by sentences, texts of images, and images of texts."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from htunet.planning.plans import Plan, load_plan
 from htunet.preprocessing.captions import prepare_captions
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.zero_shot import markdown, prompt_columns, prompt_rows
+from htunet.reporting.zero_shot_picture import draw_zero_shot
 from htunet.reproducibility import provenance
 
 ALL, TEST, VAL = "all", "test", "val"
@@ -39,8 +41,9 @@ def classify_by_prompts(
 ) -> ZeroShot:
     """Classify all images of a preprocessed data set, or its test part (fold 0), and write what was found.
 
-    Everything that can be checked is checked first. Raises UsageError for a data set without prompts, HtunetError for
-    prompts that do not describe its classes, for images without a class, and as ``load_text_side``.
+    Images without a class are left out, and the result says how many. Everything that can be checked is checked first.
+    Raises UsageError for a data set without prompts, HtunetError for prompts that do not describe its classes, for
+    images of one class alone, and as ``load_text_side``.
     """
     plan = load_plan(dataset.plans_json, plan_name)
     classes = class_order(plan.classes)
@@ -49,10 +52,9 @@ def classify_by_prompts(
     chosen = find_prompts(dataset.short_name, prompts)
     pairs = chosen.in_order(classes)
     start = find_start(choice)
-    data, rows = _rows(dataset, plan, part)
+    data, all_rows = _rows(dataset, plan, part)
+    rows = _rows_with_class(data, all_rows, classes, f"{dataset.short_name} ({part})")
     cases = [(data.cases[row].id, data.cases[row].class_name, data.cases[row].group) for row in rows]
-    if unknown := [case for case, name, _ in cases if name not in classes]:
-        raise HtunetError(f"{len(unknown)} images have none of the classes {', '.join(classes)}: {unknown[:5]}.")
     towers = load_text_side(choice, start, plan.input_size)
     result = zero_shot_result(
         towers.images(data.images, rows),
@@ -64,10 +66,12 @@ def classify_by_prompts(
     )
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": part}
     about |= {"prompts": chosen.name, "seed": choice.seed, **towers.record}
-    folder = dataset.text_side("zero_shot", choice.method, towers.label, part)
+    about["images_without_class"] = len(all_rows) - len(rows)
+    folder = dataset.text_side("zero_shot", towers.name, part)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
     write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
+    draw_zero_shot(folder / "prompts.png", result, about)
     write_json(folder / "summary.json", about | {"zero_shot": result.content(), "made_by": provenance()})
     return ZeroShot(result, folder)
 
@@ -83,6 +87,23 @@ def _rows(dataset: DatasetPaths, plan: Plan, part: str) -> tuple[PreprocessedDat
     if not rows:
         raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --part {ALL}.")
     return data, rows
+
+
+def _rows_with_class(data: PreprocessedDataset, rows: list[int], classes: Sequence[str], what: str) -> list[int]:
+    """The rows of images that have a class; HtunetError for one that nobody knows, and for less than two classes."""
+    kept = [row for row in rows if data.cases[row].class_name]
+    found = {data.cases[row].class_name: data.cases[row].id for row in kept}
+    if strange := sorted(found.keys() - set(classes)):
+        names = ", ".join(classes)
+        raise HtunetError(
+            f"Images of {what} have the class {strange[0]} ({found[strange[0]]}), which is none of {names}."
+        )
+    if len(found) < 2:
+        raise HtunetError(
+            f"The {len(kept)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
+            "than two classes nothing can be told apart. Take --part all, or another data set."
+        )
+    return kept
 
 
 @dataclass(frozen=True)
@@ -106,17 +127,17 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, part: str = VAL, input_si
         raise UsageError(f"--part is {VAL} or {ALL}, got {part!r}.")
     captions = read_captions(dataset)
     start, size = find_start(choice), (input_size, input_size)
-    prepared = prepare_captions(captions, size)
     val = set(settle_caption_split(captions).val)
     rows = [row for row, pair in enumerate(captions.pairs) if part == ALL or pair.id in val]
     texts = [captions.pairs[row].caption for row in rows]
     towers = load_text_side(choice, start, size)
+    prepared = prepare_captions(captions, size)
     images_NE, texts_NE = towers.images(prepared.images, rows), towers.texts(texts)
     both = {
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    folder = dataset.text_side("retrieval", choice.method, towers.label, part)
+    folder = dataset.text_side("retrieval", towers.name, part)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": part, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **towers.record}
     about |= {name: asdict(found) for name, found in both.items()} | {"made_by": provenance()}

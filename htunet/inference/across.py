@@ -143,7 +143,7 @@ def _check_classes(raw: RawDataset, plan: Plan, own: str) -> None:
             "apart. Only equal names can be compared: give the classes the same ones in dataset.json and cases.csv, "
             "or take runs that learn masks: --task seg."
         )
-    if strange := [case.id for case in raw.cases if case.class_name not in theirs]:
+    if strange := [case.id for case in raw.cases if case.class_name not in ("", *theirs)]:
         raise HtunetError(
             f"{len(strange)} of {len(raw.cases)} images of {other} have none of the classes {', '.join(theirs)}: "
             f"{', '.join(strange[:5])}. Give them one in cases.csv of the raw folder, or take them out."

@@ -14,7 +14,8 @@ from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import embed_images, embed_texts
 from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights import RANDOM, WeightsRecord
+from htunet.paths import ADAPTER
 
 Embeddings = NDArray[np.float32]
 
@@ -34,7 +35,10 @@ class Choice:
 class TextSide:
     """A method's towers on a device, in fp32. Dimension key: N of all, E embedding."""
 
-    def __init__(self, network: DualEncoder, weights: WeightsRecord, start: StartingAdapter | None) -> None:
+    def __init__(
+        self, method: str, network: DualEncoder, weights: WeightsRecord, start: StartingAdapter | None
+    ) -> None:
+        self.method = method
         self.network = network
         self.weights = weights
         self.start = start
@@ -44,9 +48,10 @@ class TextSide:
         return float(self.network.logit_scale)
 
     @property
-    def label(self) -> str:
-        """Of the adapter, for a folder's name; empty for none."""
-        return self.start.label if self.start else ""
+    def name(self) -> str:
+        """For a folder: the method, where its adapter started, and whether the frozen weights are random."""
+        adapter = [f"{ADAPTER}{self.start.label}"] if self.start else []
+        return "__".join([self.method, *adapter, *([RANDOM] if self.weights.source == RANDOM else [])])
 
     @property
     def record(self) -> dict[str, Any]:
@@ -90,4 +95,4 @@ def load_text_side(choice: Choice, start: StartingAdapter | None, input_size: tu
         load_adapter(network, weights, start)
     network.merge_for_inference()
     kind = "cuda" if choice.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return TextSide(network.to(kind).eval(), weights, start)
+    return TextSide(choice.method, network.to(kind).eval(), weights, start)

@@ -178,7 +178,7 @@ def _vocabulary(name: str, weights: str) -> Path | None:
 
     Only random weights do without: HtunetError that says how to get it.
     """
-    published = CATALOGUE[name].vocabulary
+    published = CATALOGUE[name].vocabulary if name in CATALOGUE else None
     if published is None:
         return None
     if weights not in (PRETRAINED, RANDOM):

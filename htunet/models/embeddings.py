@@ -61,7 +61,7 @@ def kept_text_embeddings(
         digest.update(row.numpy().tobytes() + b";")
     path = folder / f"{digest.hexdigest()[:32]}.safetensors"
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):  # several runs may want the same texts at the same moment
+    with FileLock(folder / f".{path.name}.lock"):  # several runs may want the same texts at the same moment
         if not path.exists():
             embedded_NE = torch.from_numpy(embed_texts(network, texts))
             checkpoint.save(path, {"texts": embedded_NE}, {"text_sha256": text_sha256})

@@ -7,8 +7,10 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
@@ -17,10 +19,11 @@ from tqdm import tqdm
 from htunet.data.captions import CaptionDataset
 from htunet.data.image_io import UInt8, read_image
 from htunet.errors import HtunetError
-from htunet.files import exclusive, read_object, whole_folder, write_json
+from htunet.files import read_object, whole_folder, write_json
 from htunet.parallel import parallel_map, suitable_workers
 
 FORMAT = 1
+MARKER = "prepared.json"
 Size = tuple[int, int]
 
 
@@ -41,21 +44,26 @@ class PreparedCaptions:
 def prepare_captions(dataset: CaptionDataset, input_size: Size, *, workers: int | None = None) -> PreparedCaptions:
     """The images stretched to ``input_size`` (height, width); those on disk where they fit the data set, else made.
 
-    Raises HtunetError that names an image which cannot be read, and when another process is making the same ones.
+    Where another process is making the same ones, this one waits for them. Raises HtunetError that names an image which
+    cannot be read.
     """
     folder = dataset.paths.plan_folder(f"captions_{input_size[0]}x{input_size[1]}")
     wanted = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
-    marker = folder / "prepared.json"
-    if not marker.exists() or read_object(marker) != wanted:
-        lock = exclusive(folder.with_name(f".lock-{folder.name}"), f"The preparation of {dataset.paths.name}")
-        with lock, whole_folder(folder) as part:
-            _write_images(dataset, input_size, part / "images.npy", workers)
-            write_json(part / "prepared.json", wanted)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not _fits(folder / MARKER, wanted):
+            with whole_folder(folder) as part:
+                _write_images(dataset, input_size, part / "images.npy", workers)
+                write_json(part / MARKER, wanted)
     path = folder / "images.npy"
     try:
         return PreparedCaptions(dataset, np.load(path, mmap_mode="r"))
     except (OSError, ValueError, EOFError) as error:
         raise HtunetError(f"{path} is missing or broken ({error}). Delete {folder} to have it made again.") from None
+
+
+def _fits(marker: Path, wanted: dict[str, Any]) -> bool:
+    return marker.exists() and read_object(marker) == wanted
 
 
 def _write_images(dataset: CaptionDataset, input_size: Size, path: Path, workers: int | None) -> None:

@@ -61,6 +61,8 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     )
     if theirs:
         yield f"{paper.PAPER}, zero-shot, all images: Acc {theirs.accuracy:.2f} % · AUC {theirs.auc:.2f} %"
+    if about.get("images_without_class"):
+        yield f"{about['images_without_class']} images have no class and are left out"
     if about["weights"]["source"] == "random":
         yield "random weights: the figures test the program and say nothing about the method"
     if about["adapter"]:

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from htunet.data.caption_splits import CaptionSplit, settle_caption_split
+from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.errors import UsageError
 from htunet.files import read_object
@@ -34,29 +33,36 @@ from htunet.training.settings import FinetuneSettings
 
 
 def finetune(
-    method: str, datasets: Sequence[str], settings: FinetuneSettings, *, shuffle: bool = False, restart: bool = False
+    method: str,
+    datasets: Sequence[str],
+    settings: FinetuneSettings,
+    *,
+    split_by: str | None = None,
+    shuffle: bool = False,
+    restart: bool = False,
 ) -> Outcome:
     """Train, or continue, the fine-tuning that the arguments name, over all data sets together.
 
-    ``shuffle`` gives each training image the caption of another one: a control, after which nothing may be found.
+    ``split_by`` is ``image`` or ``group`` and makes another split where it differs from the one on disk; None: as it
+    is. ``shuffle`` gives each training image the caption of another one: a control, after which nothing may be found.
     Everything that can be checked is checked before it starts. Raises UsageError for a method without an adapter or
     without a text tower, HtunetError when files are missing or broken, when another process holds the run, or when the
     run was begun with other settings.
     """
     _check_method(method)
     read = {dataset.paths.name: dataset for dataset in map(read_captions, map(find_dataset, datasets))}
-    parts = [_Part(read[name], settle_caption_split(read[name])) for name in sorted(read)]
+    parts = [_Part(read[name], settle_caption_split(read[name], split_by)) for name in sorted(read)]
     run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle)
     size = (settings.input_size, settings.input_size)
     check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
     plan = _plan(run, settings, fabric, size, restart=restart)
     with held(fabric, run):
-        prepared = [_made_by_the_first(fabric, part.dataset, size) for part in parts]
         network, weights = build_dual_encoder(
             method, seed=settings.seed, weights=settings.weights, adapter_settings=plan.adapter_settings
         )
-        texts = _texts(fabric, network.to(fabric.device), weights, parts)
+        prepared = [prepare_captions(part.dataset, size) for part in parts]  # by one process; the others wait for it
+        texts = _texts(network.to(fabric.device), weights, parts)
         work = Work(
             run=run,
             trainer=ContrastiveTrainer(plan.batch_size),
@@ -73,6 +79,7 @@ def finetune(
                 "pairs_sha256": {part.dataset.paths.name: part.digest for part in parts},
             },
             unit="pairs",
+            remarks=[text for part in parts for text in part.remarks()],
         )
         return carry_out(fabric, work, restart=restart)
 
@@ -87,6 +94,14 @@ class _Part:
     @property
     def captions(self) -> list[str]:
         return [pair.caption for pair in self.dataset.pairs]
+
+    def remarks(self) -> Iterator[str]:
+        """What a reader of the validation figures must know."""
+        if shared := groups_in_both(self.dataset.pairs, self.split):
+            yield (
+                f"{self.dataset.paths.short_name}: {len(shared)} groups (patients, cases or articles) have pairs in "
+                "both parts, so the validation figures are too good. --split-by group keeps each in one part."
+            )
 
     @property
     def digest(self) -> str:
@@ -125,30 +140,16 @@ def _plan(
     return agreed
 
 
-def _made_by_the_first(fabric: Fabric, dataset: CaptionDataset, size: tuple[int, int]) -> PreparedCaptions:
-    """The images at the input size; where there are several processes, the others wait and read."""
-    if fabric.is_global_zero:
-        prepare_captions(dataset, size)
-    fabric.barrier()
-    return prepare_captions(dataset, size)
-
-
-def _texts(fabric: Fabric, network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:
+def _texts(network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:
     """One tensor for each pair of all data sets: tokens where the text tower trains, else embeddings, kept on disk."""
     if network.text_updates is not None:
         return [row for part in parts for row in tokens(network, part.captions)]
     rows: list[Tensor] = []
     for part in parts:
-        if fabric.is_global_zero:
-            _kept(network, weights, part)
-        fabric.barrier()
-        rows += torch.from_numpy(_kept(network, weights, part)).unbind()
+        folder = part.dataset.paths.text_embeddings
+        embedded_NE = kept_text_embeddings(folder, network, str(weights.text_sha256), part.captions)
+        rows += torch.from_numpy(embedded_NE).unbind()
     return rows
-
-
-def _kept(network: DualEncoder, weights: WeightsRecord, part: _Part) -> np.ndarray:
-    folder = part.dataset.paths.text_embeddings
-    return kept_text_embeddings(folder, network, str(weights.text_sha256), part.captions)
 
 
 def _data(

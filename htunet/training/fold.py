@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.data.class_checks import check_classes
+from htunet.data.class_checks import check_classes, with_classes
 from htunet.data.class_probabilities import class_order
 from htunet.data.few_shot import few_shot_subset
 from htunet.data.preprocessed import PreprocessedDataset
@@ -24,8 +24,11 @@ class TrainingFold:
     whole: Fold
     """As the split has it."""
     chosen: Fold
-    """The same with the training part that the run learns from; the validation part is always whole."""
+    """What of it the run learns from and chooses by: for classes the images that have one; few-shot a share of the
+    training part."""
     ratio: float | None
+    without_class: dict[str, int]
+    """Images of each part that a task with classes leaves out."""
 
     def rows(self, part: str) -> list[int]:
         """Array rows of the chosen ``train`` or ``val`` part."""
@@ -39,11 +42,18 @@ class TrainingFold:
             ids = self.chosen["train"]
             digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
             few_shot = {"ratio": self.ratio, "training_images": len(ids), "training_images_sha256": digest}
+        without = {"images_without_class": self.without_class} if any(self.without_class.values()) else {}
         return {
             "split_sha256": training_digest(self.whole),
             "few_shot": few_shot,
             "data_sha256": hashlib.sha256(marker).hexdigest(),
+            **without,
         }
+
+    def remarks(self) -> list[str]:
+        """What a user should know of the images, a line each."""
+        named = [f"{count} of the {part} part" for part, count in self.without_class.items() if count]
+        return [f"Left out, because they have no class: {', '.join(named)}."] if named else []
 
 
 def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float | None) -> TrainingFold:
@@ -53,7 +63,8 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
     split or what the task learns is not in the images.
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
-    chosen = whole
+    chosen = _with_classes(preprocessed, whole) if "cls" in run.task.split("+") else whole
+    without_class = {part: len(whole[part]) - len(chosen[part]) for part in whole}
     if ratio is not None:
         subset = few_shot_subset(
             run.dataset.few_shot_json(run.fold, run.seed),
@@ -62,10 +73,12 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
             ratio=ratio,
             seed=run.seed,
             by_group=is_split_by_group(run.dataset),
+            usable=chosen["train"],
         )
-        chosen = {**whole, "train": subset}
-    _check_data(preprocessed, chosen, run.task)
-    return TrainingFold(preprocessed, whole, chosen, ratio)
+        chosen = {**chosen, "train": subset}
+    if "seg" in run.task.split("+"):
+        _check_masks(preprocessed, chosen)
+    return TrainingFold(preprocessed, whole, chosen, ratio, without_class)
 
 
 def _read_split(path: Path, fold: int) -> Fold:
@@ -80,13 +93,16 @@ def _read_split(path: Path, fold: int) -> Fold:
     return splits[fold]
 
 
-def _check_data(preprocessed: PreprocessedDataset, split: Fold, task: str) -> None:
-    """Raise HtunetError when what the task learns is not in the images of the fold."""
-    parts = task.split("+")
-    if "cls" in parts:
-        class_of = {case.id: case.class_name for case in preprocessed.cases}
-        check_classes(split, class_of, class_order(preprocessed.classes))
-    if "seg" in parts and not any(preprocessed.masks[row].any() for row in preprocessed.rows(split["train"])):
+def _with_classes(preprocessed: PreprocessedDataset, whole: Fold) -> Fold:
+    """The fold's images that have a class; HtunetError when they do not suit a classification."""
+    class_of = {case.id: case.class_name for case in preprocessed.cases}
+    fold = with_classes(whole, class_of)
+    check_classes(fold, class_of, class_order(preprocessed.classes))
+    return fold
+
+
+def _check_masks(preprocessed: PreprocessedDataset, fold: Fold) -> None:
+    if not any(preprocessed.masks[row].any() for row in preprocessed.rows(fold["train"])):
         raise HtunetError(
-            f"None of the {len(split['train'])} training masks has a labelled pixel: there is nothing to segment."
+            f"None of the {len(fold['train'])} training masks has a labelled pixel: there is nothing to segment."
         )

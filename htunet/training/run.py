@@ -62,6 +62,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
             plan=plan,
             data=Data(train_rows=learnt.rows("train"), val_rows=learnt.rows("val"), images=images),
             settings=settings,
+            remarks=learnt.remarks(),
             about={
                 "dataset": run.dataset.name,
                 "method": method,

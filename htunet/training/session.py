@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -68,6 +68,8 @@ class Work:
     """What settings.json says of this kind of run beside what it says of every one."""
     unit: str = "images"
     """What is learnt from, for people."""
+    remarks: Sequence[str] = ()
+    """What a user should know of the data, a line each."""
 
     @property
     def num_epochs(self) -> int:
@@ -123,7 +125,8 @@ class _Session:
             return self._outcome(progress, "already finished")
         if self.fabric.is_global_zero:
             write_json(self.run.settings_json, self.about)
-            log.info("%s", self._opening())
+            for line in (self._opening(), *self.work.remarks):
+                log.info("%s", line)
         with stop_signals() as stop:
             self._train(progress, stop)
         if not finished(self.loop, progress):

@@ -2,30 +2,45 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from builders.captions import sentence, write_image
-from builders.training import TinyBackbone
+from builders.training import BEFORE_MAIN, TinyBackbone
 from htunet.data.captions import CaptionInfo, Pair, write_captions
 from htunet.models.backbones import BACKBONES
 from htunet.models.embeddings import padded
 from htunet.models.text import TEXT_TOWERS, TextTower
 from htunet.paths import DatasetPaths
+from htunet.training.contrastive import PairBatch
 from htunet.training.settings import FinetuneSettings
 
 WIDTH, WORDS = 8, 64
 
 
+class MixingBlock(nn.Module):
+    """A block in which each token sees the mean of all: what an adapter does to the patches reaches the class token."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        return tokens_BTD + torch.tanh(self.mix(tokens_BTD + tokens_BTD.mean(dim=1, keepdim=True)))
+
+
 class TinyImages(TinyBackbone):
-    """``TinyBackbone`` with a projection into the space that it shares with ``TinyTexts``."""
+    """``TinyBackbone`` with blocks that mix, and a projection into the space that it shares with ``TinyTexts``."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.blocks = nn.ModuleList(MixingBlock(self.width) for _ in range(10))
         self.projection = nn.Linear(self.width, WIDTH)
 
     def project(self, tokens_BTD: Tensor) -> Tensor:
@@ -33,7 +48,7 @@ class TinyImages(TinyBackbone):
 
 
 class TinyBlock(nn.Module):
-    """A block with the attention layers of open_clip's, which LoRA looks for."""
+    """A residual layer on each token."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,14 +93,47 @@ def tiny_contrastive() -> Iterator[None]:
         yield
 
 
-def build_captions(name: str = "Dataset907_Words", n: int = 40, *, mode: str = "L") -> DatasetPaths:
-    """A raw caption data set of ``n`` pairs; every tenth caption is that of the first pair."""
+class BothTowers(nn.Module):
+    """Linear towers that both train, without dropout: a batch may be cut into any parts, over any processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.images, self.words = nn.Linear(16 * 16, WIDTH), nn.Embedding(WORDS, WIDTH)
+        self.unused = nn.Linear(1, 1)
+
+    def forward(self, images_BCHW: Tensor, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+        images_BE = self.images(images_BCHW.float().flatten(1) / 255)
+        return F.normalize(images_BE, dim=1), F.normalize(self.words(ids_BL).mean(dim=1), dim=1)
+
+
+def pairs_of_words(count: int) -> PairBatch:
+    """``count`` images of 16 x 16 pixels, each with five words."""
+    words = torch.randint(1, WORDS, (count, 5), generator=torch.Generator().manual_seed(2))
+    return PairBatch(random_uint8(count, 1, 16, 16), words, torch.arange(count))
+
+
+def finetune_script(folder: Path) -> Path:
+    """``htunet_finetune`` with the tiny towers, a checkpoint every epoch and a fixed commit."""
+    script = folder / "finetune.py"
+    main = "import sys\nfrom builders.contrastive import tiny_contrastive\nfrom htunet.cli.finetune import main\n"
+    main += "if __name__ == '__main__':\n    with tiny_contrastive():\n        sys.exit(main())\n"
+    script.write_text(BEFORE_MAIN + main, encoding="utf-8")
+    return script
+
+
+def build_captions(name: str = "Dataset907_Words", n: int = 40, *, mode: str = "L", groups: int = 0) -> DatasetPaths:
+    """A raw caption data set of ``n`` pairs; every tenth caption is that of the first pair.
+
+    ``groups`` (0: none) are dealt in turn.
+    """
     paths = DatasetPaths(name)
     pairs = []
     for index in range(n):
         write_image(paths.raw / "images" / f"{index:03d}.png", index, side=32, mode=mode)
-        text = sentence(0 if index % 10 == 0 else index)
-        pairs.append(Pair(image=f"images/{index:03d}.png", caption=text, source="", id=f"{index:03d}", language="en"))
+        text, group = sentence(0 if index % 10 == 0 else index), f"g{index % groups}" if groups else ""
+        names = {"image": f"images/{index:03d}.png", "id": f"{index:03d}", "group": group}
+        pairs.append(Pair(caption=text, source="", language="en", **names))
     write_captions(paths.raw, CaptionInfo(name=name, licence="", reference="", description=""), pairs, [])
     return paths
 

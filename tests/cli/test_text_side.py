@@ -1,0 +1,178 @@
+"""The commands htunet_zero_shot and htunet_retrieval: files, words, exit codes, and errors before anything heavy."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
+from builders.training import build_training
+from PIL import Image
+
+from htunet.cli.retrieval import main as retrieval
+from htunet.cli.zero_shot import main as zero_shot
+from htunet.data.preprocessed import COLUMNS
+from htunet.data.split_files import load_splits, save_splits
+from htunet.files import read_csv, read_json, write_csv, write_json
+from htunet.inference import text_side
+from htunet.paths import DatasetPaths
+from htunet.training import record
+from htunet.training.finetuning import finetune
+
+RANDOM = ("--weights", "random", "--device", "cpu")
+TINY = ("Tiny", "CLIP", "--plan", "tiny", *RANDOM)
+BREAST = ("--prompts", "breast")
+
+
+@pytest.fixture(autouse=True)
+def _tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+    with tiny_contrastive():
+        yield
+
+
+@pytest.fixture
+def dataset() -> DatasetPaths:
+    return build_training()
+
+
+def change_classes(dataset: DatasetPaths, changes: dict[str, str]) -> None:
+    """Give cases of the preprocessed data set other classes."""
+    path = dataset.plan_folder("tiny") / "cases.csv"
+    rows = read_csv(path, COLUMNS)
+    write_csv(path, COLUMNS, [row | {"class": changes.get(row["id"], row["class"])} for row in rows])
+
+
+def test_every_sentence_is_in_the_table_and_in_the_picture(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert zero_shot([*TINY, *BREAST]) == 0
+    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    output = capsys.readouterr().out
+    assert "random weights: the figures test the program" in output
+    assert str(folder / "prompts.md") in output
+    summary = read_json(folder / "summary.json")
+    assert (summary["part"], summary["prompts"], summary["zero_shot"]["n_cases"]) == ("all", "breast", 24)
+    with (folder / "prompts.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["class"] for row in rows] == ["benign"] * 10 + ["malignant"] * 10
+    assert [float(row["auc"]) for row in rows] == [entry["auc"] for entry in summary["zero_shot"]["prompts"]]
+    lines = (folder / "prompts.md").read_text(encoding="utf-8").splitlines()
+    areas = [float(line.split("|")[1]) for line in lines if line.startswith("| ") and "AUC" not in line]
+    assert areas == sorted(areas, reverse=True)
+    assert len(areas) == 20
+    assert len(read_csv(folder / "classes.csv", ["case", "predicted"])) == 24
+    with Image.open(folder / "prompts.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_the_test_part_is_that_of_fold_0(dataset: DatasetPaths) -> None:
+    assert zero_shot([*TINY, *BREAST, "--part", "test"]) == 0
+    rows = read_csv(dataset.results / "zero_shot" / "CLIP__random" / "test" / "classes.csv", ["case"])
+    assert [row["case"] for row in rows] == load_splits(dataset.splits_json)[0]["test"]
+
+
+def test_images_without_a_class_are_left_out_and_said(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change_classes(dataset, {"case_0003": "", "case_0008": ""})
+    assert zero_shot([*TINY, *BREAST]) == 0
+    assert "2 images have no class and are left out" in capsys.readouterr().out
+    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    summary = read_json(folder / "summary.json")
+    assert (summary["images_without_class"], summary["zero_shot"]["n_cases"]) == (2, 22)
+    assert "case_0003" not in (folder / "classes.csv").read_text(encoding="utf-8")
+    assert "2 images have no class" in (folder / "prompts.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "There are no prompts for Tiny. Choose a set with --prompts (breast,"),
+        (("--prompts", "brest"), 2, "Did you mean 'breast'?"),
+        (("--prompts", "{more}"), 1, "describe cyst, which the data set lacks"),
+        (("--prompts", "{broken}"), 1, "must be a list of at least one sentence"),
+        ((*BREAST, "--adapter", "nowhere.safetensors"), 2, "CLIP has no adapter"),
+        ((*BREAST, "--plan", "papre"), 2, "has no plan 'papre'"),
+        ((*BREAST, "--device", "cuda"), 2, "no CUDA device"),
+        ((*BREAST, "--part", "test"), 1, "are all benign: with less than two classes nothing can be told apart"),
+    ],
+)
+def test_what_cannot_work_is_one_line_before_the_towers_are_built(
+    dataset: DatasetPaths,
+    arguments: tuple[str, ...],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    sentences = {"benign": ["smooth"], "malignant": ["rough"]}
+    files = {"more": sentences | {"cyst": ["black"]}, "broken": {"benign": []}}
+    for name, classes in files.items():
+        write_json(tmp_path / f"{name}.json", {"format": 1, "classes": classes})
+    folds = load_splits(dataset.splits_json)
+    benign = [case for case in folds[0]["test"] if int(case[-4:]) % 2 == 0]
+    save_splits(dataset.splits_json, [folds[0] | {"test": benign}, folds[1]])
+    monkeypatch.setattr(text_side, "build_dual_encoder", lambda *_, **__: pytest.fail("it was begun"))
+    assert (
+        zero_shot([*TINY, *(text.format(**{k: tmp_path / f"{k}.json" for k in files}) for text in arguments)]) == code
+    )
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not dataset.results.exists()
+
+
+def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["Tiny", "CLIP_HT", "--plan", "tiny", *RANDOM, *BREAST]
+    assert zero_shot(command) == 1
+    assert "No finished fine-tuning of CLIP_HT on random weights" in capsys.readouterr().err
+    build_captions()
+    finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1))
+    assert zero_shot(command) == 0
+    assert "adapter fine-tuned on Dataset907_Words (seed 1)" in capsys.readouterr().out
+    summary = read_json(dataset.results / "zero_shot" / "CLIP_HT__adapter_Words__random" / "all" / "summary.json")
+    assert summary["adapter"]["datasets"] == ["Dataset907_Words"]
+    assert len(summary["adapter"]["sha256"]) == 64
+
+
+def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFixture[str]) -> None:
+    paths = build_captions()
+    command = ["CLIP", "-d", "Words", "--input_size", "32", *RANDOM]
+    assert retrieval(command) == 0
+    assert "4 pairs (val)" in capsys.readouterr().out
+    assert retrieval([*command, "--part", "all"]) == 0
+    output = capsys.readouterr().out
+    assert "40 pairs (all), 37 different captions; equal ones all count as right" in output
+    summary = read_json(paths.results / "retrieval" / "CLIP__random" / "all" / "summary.json")
+    for direction in ("image_to_text", "text_to_image"):
+        found = summary[direction]
+        assert list(found["recall"]) == list(found["chance"]) == ["1", "5", "10"]
+        assert found["recall"]["1"] <= found["recall"]["5"] <= found["recall"]["10"]
+        # 4 pairs have the caption of the first: their chance is 4 / 40, that of the 36 others 1 / 40
+        assert found["chance"]["1"] == pytest.approx((4 * 4 / 40 + 36 / 40) / 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("CLIP", "-d", "Tiny"), 1, "images with masks, no captions"),
+        (("DINOv2", "-d", "Words"), 2, "DINOv2 reads no texts"),
+        (("CLIP_HT", "-d", "Words"), 1, "No finished fine-tuning of CLIP_HT"),
+        (("CLIP", "-d", "Words", "--input_size", "33"), 1, "multiples of the patch size"),
+        (("CLIP", "-d", "Words", "--weights", "nowhere.pt"), 1, "nowhere.pt"),
+    ],
+)
+def test_retrieval_says_what_cannot_work_before_images_are_prepared(
+    dataset: DatasetPaths, arguments: tuple[str, ...], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = build_captions()
+    assert retrieval([*arguments[:3], "--input_size", "32", *RANDOM, *arguments[3:]]) == code
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.count("\n") == 1
+    assert not list(words.preprocessed.glob("captions_*"))
