@@ -1,0 +1,74 @@
+"""Write report.html: the results of a data set, or of everything evaluated, on one page that needs no other file.
+
+Shows cases that were missed and the worst, median and best ones of each method, all tables with intervals and the
+paper's figures, training curves, plans with their reasons, licences, versions, and the commands that repeat it. Reads
+what htunet_evaluate has found.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError, UsageError
+from htunet.paths import DatasetPaths, find_dataset, root
+
+NAME = "report.html"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command ``htunet_report``; returns the exit code."""
+    parser = make_parser("htunet_report", __doc__)
+    parser.add_argument("datasets", nargs="*", metavar="DATASET", help="such as BUSI; default: everything evaluated")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help=f"default: {NAME} in the results folder, or in the data set's"
+    )
+    parser.add_argument(
+        "--cases", type=int, metavar="N", help="cases of each method and group; default: as many as keep the page small"
+    )
+    return run_command(parser, _write_report, argv)
+
+
+def _write_report(options: argparse.Namespace) -> None:
+    if options.cases is not None and options.cases < 1:
+        raise UsageError(f"--cases must be at least 1, got {options.cases}.")
+    from htunet.models.catalogue import CATALOGUE
+    from htunet.reporting.report.collect import collect
+    from htunet.reporting.report.origin import Terms
+    from htunet.reporting.report.render import write_report
+    from htunet.reporting.summaries import evaluated_contents
+
+    datasets = [find_dataset(name) for name in options.datasets]
+    everything = evaluated_contents(lambda text: print(text, file=sys.stderr))
+    contents = {run: found for run, found in everything.items() if not datasets or run.dataset in datasets}
+    if not contents:
+        names = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
+        raise HtunetError(f"No run on {names} is evaluated. Evaluate what is trained first: htunet_evaluate")
+    path = options.output or _default_path(datasets)
+    if path.is_dir():
+        raise UsageError(f"-o names the file to write, {path} is a folder. Write {path / NAME}.")
+    report = collect(
+        contents,
+        terms={name: Terms(entry.licence, entry.citation) for name, entry in CATALOGUE.items()},
+        command=_command(options),
+        per_group=options.cases,
+    )
+    write_report(path, report)
+    print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
+
+
+def _default_path(datasets: Sequence[DatasetPaths]) -> Path:
+    return (datasets[0].results if len(datasets) == 1 else root("htunet_results")) / NAME
+
+
+def _command(options: argparse.Namespace) -> str:
+    """What writes the same page."""
+    cases = [] if options.cases is None else ["--cases", str(options.cases)]
+    output = [] if options.output is None else ["-o", str(options.output)]
+    return shlex.join(["htunet_report", *options.datasets, *cases, *output])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

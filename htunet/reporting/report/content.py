@@ -1,0 +1,138 @@
+"""What the page of a study holds, as plain data: collected from results on one side, written as HTML on the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GROUPS = ("missed", "worst", "median", "best")
+"""In the order in which a reader wants to see them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCell:
+    """One cell: what is printed, and what it is sorted by."""
+
+    text: str
+    below: str = ""
+    """In small letters on a second line, such as an interval."""
+    value: float | str | None = None
+    """None: nothing to sort by; such rows come last, whichever way."""
+    strong: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that a reader can sort."""
+
+    id: str
+    title: str
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    """For each column, whether it holds numbers."""
+    rows: tuple[tuple[TableCell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """What a reader should know first of one data set and one task."""
+
+    dataset: str
+    task: str
+    """``masks`` or ``classes``."""
+    method: str
+    figure: str
+    """Such as ``Dice 81.2 %``."""
+    interval: str
+    facts: tuple[str, ...]
+    weights: str
+    """Which weights the figure rests on."""
+    random: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryItem:
+    """One test case as one method has it."""
+
+    dataset: str
+    task: str
+    method: str
+    case: str
+    class_name: str
+    size: str
+    """Tercile of the lesion's size: small, medium or large; empty where there is no lesion."""
+    group: str
+    """One of ``GROUPS``."""
+    facts: tuple[str, ...]
+    picture: int | None = None
+    """Place among the gallery's pictures; None where the image is not at hand."""
+    layer: int | None = None
+    """Place of the overlay among its layers; None where there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """Cases to look at, and their pictures; a picture that several methods share is there once."""
+
+    items: tuple[GalleryItem, ...]
+    pictures: tuple[bytes, ...]
+    """JPEG."""
+    layers: tuple[bytes, ...]
+    """PNG with transparency, to lie over a picture of the same shape."""
+    legends: Mapping[str, tuple[tuple[str, str], ...]]
+    """For each data set, colours (``#ff0000``) and what they mean."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a diagram: its values at the epochs 1, 2, ..., thinned where there are many."""
+
+    name: str
+    """``training loss``, ``validation loss`` or ``validation figure``."""
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The curves of all runs of one method on one data set."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassPicture:
+    """The picture of one classification."""
+
+    title: str
+    png: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A list of names and values under a heading, such as what is known of one data set."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """The whole page."""
+
+    title: str
+    subtitle: str
+    warnings: tuple[str, ...]
+    headlines: tuple[Headline, ...]
+    gallery: Gallery
+    tables: tuple[Table, ...]
+    training: tuple[Training, ...] = ()
+    class_pictures: tuple[ClassPicture, ...] = ()
+    plans: tuple[Table, ...] = ()
+    datasets: tuple[Facts, ...] = ()
+    weights: tuple[Facts, ...] = ()
+    versions: tuple[Facts, ...] = ()
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+    """What could not be shown, and why."""

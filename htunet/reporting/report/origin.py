@@ -1,0 +1,197 @@
+"""Where the results of the page come from: plans and their reasons, data sets, weights, versions, commands."""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError
+from htunet.files import read_object
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting import paper
+from htunet.reporting.report.arms import Arm
+from htunet.reporting.report.content import Facts, Table
+from htunet.reporting.report.tables import words
+
+NOT_DECISIONS = ("name", "dataset", "because")
+SOURCES = {
+    "pretrained": "pre-trained, as published",
+    "random": "RANDOM: the figures test the program and say nothing about the method",
+}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the publishers of a backbone's weights ask for."""
+
+    licence: str
+    citation: str
+
+
+def collect_plans(arms: Iterable[Arm]) -> list[Table]:
+    """For each data set and plan its decisions and their reasons, as the runs were trained."""
+    plans = {}
+    for arm in arms:
+        for run in arm.runs:
+            plan = _settings(arm, run).get("plan_content")
+            if isinstance(plan, Mapping):
+                plans.setdefault((run.source.dataset, run.plan), plan)
+    return [_plan_table(dataset, name, plan) for (dataset, name), plan in plans.items()]
+
+
+def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> Table:
+    reasons = _reasons(dataset, name, plan)
+    decisions = [key for key in plan if key not in NOT_DECISIONS]
+    rows = [(words(key.replace("_", " "), strong=True), words(value_text(plan[key])), words(reasons.get(key, "")))
+            for key in decisions]  # fmt: skip
+    return Table(
+        id=f"plan-{dataset.name}-{name}",
+        title=f"{dataset.short_name}, plan {name}",
+        columns=("Decision", "Value", "Reason"),
+        numeric=(False, False, False),
+        rows=tuple(rows),
+    )
+
+
+def _reasons(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> dict[str, str]:
+    """Those of the run's own plan; else those of plans.json, of the decisions that are still the same there."""
+    if plan.get("because"):
+        return dict(plan["because"])
+    try:
+        entry = read_object(dataset.plans_json).get("plans", {}).get(name, {})
+    except HtunetError:
+        return {}  # the plan may be gone; its decisions are in the run
+    return {key: reason for key, reason in entry.get("because", {}).items() if entry.get(key) == plan.get(key)}
+
+
+def value_text(value: object) -> str:
+    """A value of a plan as a reader wants it.
+
+    >>> value_text([224, 224]), value_text(None), value_text({"mirror": 0.5}), value_text({})
+    ('224 x 224', 'none', 'mirror 0.5', 'none')
+    """
+    if value is None or value in ({}, [], ()):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(key).replace('_', ' ')} {value_text(entry)}" for key, entry in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        glue = " x " if all(isinstance(entry, int) for entry in value) else ", "
+        return glue.join(map(value_text, value))
+    return str(value)
+
+
+def collect_datasets(arms: Iterable[Arm]) -> tuple[list[Facts], list[str]]:
+    """What each data set is, its licence and reference; and those whose raw folder cannot be read."""
+    found, problems = [], []
+    names = dict.fromkeys(
+        name for arm in arms for name in (arm.dataset, *(run.source.dataset.name for run in arm.runs))
+    )
+    for name in names:
+        try:
+            raw = read_raw(DatasetPaths(name))
+        except HtunetError as error:
+            problems.append(f"{name} is not described: {error}")
+            continue
+        classes: dict[str, int] = {}
+        for case in raw.cases:
+            classes[case.class_name] = classes.get(case.class_name, 0) + 1
+        counts = ", ".join(f"{count} {name}" for name, count in sorted(classes.items()) if name)
+        rows = {
+            "What": raw.info.description,
+            "Images": f"{len(raw.cases):,}" + (f" ({counts})" if counts else ""),
+            "Labels": ", ".join(label for label, index in raw.info.labels.items() if index),
+            "Split": raw.info.split_rule,
+            "Licence": raw.info.licence or "not stated in dataset.json",
+            "Reference": raw.info.reference,
+        }
+        found.append(Facts(title=name, rows=tuple((key, text) for key, text in rows.items() if text)))
+    return found, problems
+
+
+def collect_weights(arms: Iterable[Arm], terms: Mapping[str, Terms]) -> list[Facts]:
+    """For each kind of frozen weights: the backbone, file, hash, licence, and the methods that have them."""
+    found: dict[tuple[str, str, str, str], list[str]] = {}
+    for arm in arms:
+        for content in arm.runs.values():
+            own = content["htunet"]
+            about = own.get("weights") or {}
+            key = (
+                str(own["method"]).partition("_")[0],
+                *(str(about.get(name) or "") for name in ("source", "file", "sha256")),
+            )
+            members = found.setdefault(key, [])  # type: ignore[arg-type]
+            if own["method"] not in members:
+                members.append(own["method"])
+    return [_weights_facts(key, methods, terms) for key, methods in found.items()]
+
+
+def _weights_facts(key: tuple[str, str, str, str], methods: Sequence[str], terms: Mapping[str, Terms]) -> Facts:
+    backbone, source, file, sha256 = key
+    own = terms.get(backbone)
+    rows = {
+        "Weights": SOURCES.get(source, source),
+        "File": file,
+        "SHA-256": sha256,
+        "Methods": ", ".join(methods),
+        "Licence": own.licence if own else "none published: the network is trained anew",
+        "Please cite": own.citation if own else "",
+    }
+    return Facts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text))
+
+
+def collect_versions(arms: Iterable[Arm]) -> list[Facts]:
+    """Versions of the program and its libraries that trained, and that evaluated; runs that agree stand together."""
+    found: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+    for arm in arms:
+        for run, content in arm.runs.items():
+            for name, versions in (
+                ("Trained with", _settings(arm, run).get("made_by")),
+                ("Evaluated with", content["htunet"].get("evaluated_with")),
+            ):
+                if isinstance(versions, Mapping):
+                    key = name, tuple((str(k), str(v)) for k, v in versions.items())
+                    found[key] = found.get(key, 0) + 1
+    return [
+        Facts(title=f"{name} ({count} {'run' if count == 1 else 'runs'})", rows=rows)
+        for (name, rows), count in sorted(found.items(), key=lambda item: item[0][0], reverse=True)
+    ]
+
+
+def collect_commands(arms: Sequence[Arm], report: str) -> list[str]:
+    """What a user types to repeat the page; ``report`` is the command that writes it."""
+    runs = [run for arm in arms for run in arm.runs]
+    sources = list(dict.fromkeys(run.source.dataset.short_name for run in runs))
+    tested = list(dict.fromkeys(run.dataset.short_name for run in runs))
+    commands = [f"htunet_convert {name} SOURCE" for name in dict.fromkeys([*sources, *tested])]
+    for name in sources:
+        plans = dict.fromkeys(run.plan for run in runs if run.source.dataset.short_name == name)
+        commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}")
+    training = [_training_command(run, _settings(arm, run)) for arm in arms for run in arm.runs]
+    across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
+              for run in runs if run.trained_on]  # fmt: skip
+    return list(dict.fromkeys([*commands, *training, "htunet_evaluate", *across, report]))
+
+
+def _training_command(run: RunPaths, settings: Mapping[str, Any]) -> str:
+    """As the run was started: everything that is not the default."""
+    planned = (settings.get("plan_content") or {}).get("num_epochs")
+    epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
+    options = {
+        "--plan": run.plan if run.plan != paper.PLAN else None,
+        "--num_epochs": epochs if epochs != planned else None,
+        "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
+        "--precision": settings.get("precision"),
+    }
+    return " ".join([run.training_command, *_given(options)])
+
+
+def _given(options: Mapping[str, object]) -> Iterator[str]:
+    return (f"{name} {value}" for name, value in options.items() if value is not None)
+
+
+def _settings(arm: Arm, run: RunPaths) -> Mapping[str, Any]:
+    found = arm.runs[run]["htunet"].get("settings")
+    return found if isinstance(found, Mapping) else {}

@@ -1,0 +1,184 @@
+"""What the page says, from figures that can be checked by hand."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from builders.results import DATASET, classes, masks
+from builders.run import build_dataset
+
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting.report.collect import collect
+from htunet.reporting.report.content import Report, Table
+from htunet.reporting.report.origin import Terms
+
+TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
+
+
+def contents(*found: Mapping[str, Any]) -> dict[RunPaths, Mapping[str, Any]]:
+    """Each content at the place of its run."""
+    return {_run(content["htunet"]): content for content in found}
+
+
+def _run(own: Mapping[str, Any]) -> RunPaths:
+    return RunPaths(DatasetPaths(own["dataset"]), own["trainer"], own["plan"], own["method"], own["fold"], own["seed"])
+
+
+def report_of(*found: Mapping[str, Any], **options: Any) -> Report:
+    return collect(contents(*found), terms=TERMS, command="htunet_report", **options)
+
+
+def texts(table: Table, row: int) -> Sequence[str]:
+    return [cell.text for cell in table.rows[row]]
+
+
+def by_id(report: Report, name: str) -> Table:
+    return next(table for table in report.tables if table.id == name)
+
+
+@pytest.fixture(autouse=True)
+def _home(home: object) -> None:
+    """No raw folder unless a test makes one."""
+
+
+def test_the_headline_is_the_best_pretrained_method() -> None:
+    report = report_of(
+        masks("CLIP_HT", [0.6, 0.8]), masks("UNet", [0.5, 0.5]),
+        masks("CLIP", [0.99, 0.99], weights={"source": "random"}),
+    )  # fmt: skip
+    (headline,) = report.headlines
+    assert (headline.method, headline.figure) == ("CLIP_HT", "Dice 70.0 %")
+    assert "The best of 3 methods" in headline.facts
+    assert "Nothing found in 0 of 2 tested images" in headline.facts
+    assert not headline.random
+
+
+def test_random_weights_are_warned_of() -> None:
+    (warning,) = report_of(masks("CLIP_HT", [0.6], weights={"source": "random"})).warnings
+    assert "All results on this page were made with random" in warning
+    mixed = report_of(masks("UNet", [0.6]), masks("CLIP_HT", [0.6], weights={"source": "random"})).warnings
+    assert "BUSI CLIP_HT" in mixed[0]
+    assert "UNet" not in mixed[0]
+    assert report_of(masks("UNet", [0.6])).warnings == ()
+
+
+def test_the_results_have_the_papers_figures_beside_them_and_the_best_is_marked() -> None:
+    table = by_id(report_of(masks("CLIP_HT", [0.8, 0.9]), masks("UNet", [0.7, 0.7])), "segmentation")
+    assert table.columns[:4] == ("Data set", "Method", "Dice %", "paper")
+    assert [texts(table, row)[1:4] for row in (0, 1)] == [["UNet", "70.00", "76.97"], ["CLIP_HT", "85.00", "81.19"]]
+    dice = table.columns.index("Dice %")
+    assert [row[dice].strong for row in table.rows] == [False, True]
+    distance = table.columns.index("HD95 px")
+    assert [row[distance].strong for row in table.rows] == [False, True]
+    assert table.rows[1][dice].below.startswith("[")
+
+
+def test_seeds_are_one_method() -> None:
+    table = by_id(report_of(masks("CLIP_HT", [0.8, 0.8]), masks("CLIP_HT", [0.6, 0.6], seed=2)), "segmentation")
+    assert texts(table, 0)[2] == "70.00 ± 14.14"
+    assert len(table.rows) == 1
+
+
+def test_missed_cases_and_sizes_are_told_by_tercile() -> None:
+    dice = [0.0, 0.2, 0.5, 0.5, 0.8, 0.9]  # lesions grow from case to case
+    table = by_id(report_of(masks("CLIP_HT", dice)), "by_size")
+    assert texts(table, 0)[2:] == ["10.00", "1 / 2", "50.00", "0 / 2", "85.00", "0 / 2", "75.0"]
+
+
+def test_classes_are_told_apart() -> None:
+    table = by_id(report_of(masks("CLIP_HT", [0.2, 0.4, 0.9], classes=["benign", "benign", "malignant"])), "by_class")
+    assert [texts(table, row)[2:4] for row in (0, 1)] == [["benign", "30.00"], ["malignant", "90.00"]]
+
+
+def test_comparisons_name_the_better_method() -> None:
+    better, worse = [0.9 + i / 1000 for i in range(12)], [0.5 + i / 500 for i in range(12)]
+    table = by_id(report_of(masks("CLIP_HT", better), masks("UNet", worse)), "comparisons")
+    dice = next(row for row in table.rows if row[1].text == "Dice %")
+    assert dice[-1].text == "CLIP_HT"
+    assert {dice[2].text, dice[3].text} == {"CLIP_HT", "UNet"}
+    assert dice[6].text == "< 0.001"
+
+
+def test_the_gallery_has_the_cases_of_the_first_seed() -> None:
+    first, second = masks("CLIP_HT", [0.0, 0.2, 0.5, 0.9]), masks("CLIP_HT", [0.9, 0.9, 0.9, 0.1], seed=2)
+    gallery = report_of(first, second).gallery
+    assert [(item.case, item.group) for item in gallery.items] == [
+        ("case_0", "missed"), ("case_1", "worst"), ("case_2", "median"), ("case_3", "best")
+    ]  # fmt: skip
+    assert gallery.items[0].facts == ("Dice 0.0 %", "HD95 300.0 px", "nothing found")
+    assert [item.size for item in gallery.items] == ["small", "small", "medium", "large"]
+    assert all(item.picture is None for item in gallery.items)
+    assert any("Pictures are missing" in note and "Dataset503_BUSI" in note for note in gallery.notes)
+
+
+def test_classifications_have_a_headline_a_table_and_cases() -> None:
+    truth = {"a": "malignant", "b": "benign", "c": "malignant"}
+    report = report_of(classes("ResNet18", {"a": 0.9, "b": 0.2, "c": 0.4}, truth))
+    assert report.headlines[0].task == "classes"
+    assert by_id(report, "classification").rows
+    (wrong,) = [item for item in report.gallery.items if item.group == "missed"]
+    assert (wrong.case, wrong.facts) == ("c", ("decided benign, wrong", "probability of the truth 40.0 %"))
+
+
+def test_masks_and_classes_of_one_name_are_told_apart() -> None:
+    truth = {"case_0": "malignant", "case_1": "benign"}
+    report = report_of(masks("CLIP", [0.5, 0.6]), classes("CLIP", {"case_0": 0.9, "case_1": 0.2}, truth))
+    assert [headline.task for headline in report.headlines] == ["masks", "classes"]
+    assert {item.task for item in report.gallery.items} == {"masks", "classes"}
+    assert [len(by_id(report, name).rows) for name in ("segmentation", "classification")] == [1, 1]
+
+
+def test_no_more_cases_than_asked_for() -> None:
+    report = report_of(masks("CLIP_HT", [i / 30 for i in range(30)]), per_group=2)
+    assert [item.group for item in report.gallery.items] == [
+        "missed", "worst", "worst", "median", "median", "best", "best"
+    ]  # fmt: skip
+    assert "7 of 30 test cases" in report.gallery.notes[0]
+
+
+def test_the_plan_is_told_with_the_reasons_that_still_hold() -> None:
+    from htunet.files import write_json
+
+    plan = {"name": "paper", "input_size": [224, 224], "patience": None, "because": {}}
+    entry = plan | {"patience": 5, "because": {"input_size": "the paper has it", "patience": "small data"}}
+    write_json(DatasetPaths(DATASET).plans_json, {"format": 1, "plans": {"paper": entry}})
+    (table,) = report_of(masks("CLIP_HT", [0.5], settings={"plan_content": plan})).plans
+    assert [texts(table, row) for row in (0, 1)] == [
+        ["input size", "224 x 224", "the paper has it"], ["patience", "none", ""]
+    ]  # fmt: skip
+
+
+def test_the_commands_repeat_the_runs_as_they_were() -> None:
+    settings = {
+        "plan_content": {"num_epochs": 200},
+        "num_epochs": 3,
+        "weights_argument": "my weights.pt",
+        "precision": "fp32",
+    }
+    commands = report_of(masks("CLIP_HT", [0.5], settings=settings)).commands
+    assert commands == (
+        "htunet_convert BUSI SOURCE",
+        "htunet_plan_and_preprocess -d BUSI --plan paper",
+        "htunet_train BUSI CLIP_HT fold0 --seed 1 --num_epochs 3 --weights 'my weights.pt' --precision fp32",
+        "htunet_evaluate",
+        "htunet_report",
+    )
+
+
+def test_weights_have_hash_licence_and_methods() -> None:
+    about = {"source": "pretrained", "file": "ViT-B-16.pt", "sha256": "abc"}
+    report = report_of(masks("CLIP_HT", [0.5], weights=about), masks("CLIP", [0.5], weights=about))
+    (facts,) = report.weights
+    assert facts.title == "CLIP"
+    assert dict(facts.rows) == {
+        "Weights": "pre-trained, as published", "File": "ViT-B-16.pt", "SHA-256": "abc", "Methods": "CLIP, CLIP_HT",
+        "Licence": "MIT", "Please cite": "Radford et al. 2021",
+    }  # fmt: skip
+
+
+def test_the_data_set_is_described_with_its_licence() -> None:
+    build_dataset(name=DATASET)
+    (facts,) = report_of(masks("CLIP_HT", [0.5])).datasets
+    assert facts.title == DATASET
+    assert dict(facts.rows)["Images"] == "10 (5 benign, 5 malignant)"
+    assert dict(facts.rows)["Licence"] == "not stated in dataset.json"
