@@ -84,6 +84,9 @@ def test_the_data_files_are_in_the_wheel(installed: Path) -> None:
     shipped = {path.name for path in (own / "results_template").glob("*.csv")}
     assert shipped == {path.name for path in (ROOT / "results_template").glob("*.csv")}
     assert (own / "htunet" / "py.typed").exists()
+    page = Path("htunet") / "reporting" / "report"
+    names = {path.name for path in (ROOT / page).iterdir() if path.suffix in (".html", ".css", ".js")}
+    assert names == {path.name for path in (own / page).iterdir() if path.suffix in (".html", ".css", ".js")}
     for package in ("htunet", "dataset_conversion"):
         modules = {path.relative_to(own) for path in (own / package).rglob("*.py")}
         assert modules == {path.relative_to(ROOT) for path in (ROOT / package).rglob("*.py")}
