@@ -31,7 +31,10 @@ SIDE = 500
 
 
 def write_images(folder: Path, count: int) -> Path:
-    """``count`` benign images, each another piece of one large speckled picture, and their masks."""
+    """``count`` benign images, each another piece of a speckled picture on tissue of its own, and masks.
+
+    The speckle is as coarse as makes files of BUSI's size: about one byte a pixel.
+    """
     with Pool(2) as pool:
         pool.starmap(_write_share, [(folder, count, first) for first in range(2)])
     return folder
@@ -39,16 +42,18 @@ def write_images(folder: Path, count: int) -> Path:
 
 def _write_share(folder: Path, count: int, first: int) -> None:
     rng = generator(0, "conversion speed")
-    large = 100 + 40 * gaussian_filter(rng.standard_normal((3 * SIDE, 3 * SIDE)), 3) * 8
-    large = (large * rng.rayleigh(0.8, large.shape)).clip(0, 255).astype(np.uint8)
+    real, imaginary = (gaussian_filter(rng.standard_normal((3 * SIDE, 3 * SIDE)), 1.5) for _ in range(2))
+    envelope = np.hypot(real, imaginary)
+    large = (100 + 20 * np.log(envelope / envelope.mean() + 1e-3)).clip(0, 255).astype(np.uint8)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     lesion = (((rows - 250) / 90) ** 2 + ((columns - 240) / 130) ** 2 < 1) * np.uint8(255)
     (folder / "benign").mkdir(parents=True, exist_ok=True)
     for number in range(first, count, 2):
         top, left = generator(0, "piece", number).integers(0, 2 * SIDE, 2)
-        piece = Image.fromarray(large[top : top + SIDE, left : left + SIDE]).convert("RGB")
+        tissue = Image.fromarray(generator(0, "tissue", number).integers(0, 256, (5, 5), np.uint8)).resize((SIDE, SIDE))
+        piece = Image.blend(Image.fromarray(large[top : top + SIDE, left : left + SIDE]), tissue, 0.3).convert("RGB")
         stem = f"{folder}/benign/benign ({number + 1})"
-        piece.save(f"{stem}.png", compress_level=1)
+        piece.save(f"{stem}.png")
         Image.fromarray(lesion).save(f"{stem}_mask.png")
 
 

@@ -1,0 +1,49 @@
+"""Our PNG files against Pillow's reading of them."""
+
+import io
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from htunet.data.image_io import encode_png, read_image, write_png
+
+SHAPES = [(1, 1), (3, 1), (1, 5), (5, 7), (61, 40), (1, 1, 3), (5, 7, 3), (40, 61, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_library_reads_the_same_pixels(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    image = Image.open(io.BytesIO(encode_png(pixels)))
+    image.verify()  # the checksums
+    image = Image.open(io.BytesIO(encode_png(pixels)))
+    assert image.mode == ("L" if pixels.ndim == 2 else "RGB")
+    np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+def test_the_order_of_the_array_in_memory_does_not_matter() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+    assert encode_png(pixels.transpose(1, 0, 2)) == encode_png(np.ascontiguousarray(pixels.transpose(1, 0, 2)))
+
+
+def test_each_value_is_stored_less_its_left_neighbour() -> None:
+    file = encode_png(np.array([[10, 12, 11], [0, 255, 1]], np.uint8))
+    start = file.index(b"IDAT")
+    length = int.from_bytes(file[start - 4 : start], "big")
+    assert list(zlib.decompress(file[start + 4 : start + 4 + length])) == [1, 10, 2, 255, 1, 0, 255, 2]
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 2)), np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8)])
+def test_other_arrays_are_refused(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="A PNG is written of uint8"):
+        encode_png(wrong)
+
+
+def test_an_image_may_be_used_after_its_file_is_gone(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", np.full((4, 6), 9, np.uint8))
+    image = read_image(tmp_path / "a.png", 3)
+    (tmp_path / "a.png").unlink()
+    assert image.shape == (3, 4, 6)
+    assert (image == 9).all()
