@@ -73,15 +73,16 @@ def _wait_for_disk(path: Path) -> None:
 
 
 @contextmanager
-def exclusive(folder: Path, what: str) -> Iterator[None]:
+def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
     """Hold ``folder`` for this process; the lock goes with the process, however it ends.
 
-    Raises HtunetError at once when another process holds it. ``what`` names the thing for the message.
+    Raises HtunetError when another process holds it, at once or after ``wait`` seconds. ``what`` names the thing for
+    the message.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise HtunetError(
             f"{what} is in use by another process ({folder}). Wait until it ends, or end that process."

@@ -33,7 +33,7 @@ def _demo(options: argparse.Namespace) -> None:
         if variable != "htunet_weights" or not os.environ.get(variable):
             os.environ[variable] = str(home / name)
     phantom = home / "phantom"
-    _make_phantom(phantom, options.images or NUM_IMAGES)
+    make_phantom(phantom, options.images or NUM_IMAGES)
     _command("convert", DATASET, str(phantom))
     _command("plan_and_preprocess", "-d", DATASET, "--plan", "paper")
     dataset = find_dataset(DATASET)
@@ -50,7 +50,8 @@ def _demo(options: argparse.Namespace) -> None:
     _say_the_end(run, weights, time.perf_counter() - started)
 
 
-def _make_phantom(folder: Path, images: int) -> None:
+def make_phantom(folder: Path, images: int) -> None:
+    """Simulate the demo's ultrasound images into ``folder``, with their captions, unless it is there."""
     if folder.exists():
         print(f"The phantom is there: {folder}")
         return

@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--part", choices=("all", "test"), help="with --trained-on: all images (default), or the test part alone"
     )
     parser.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="this finished run alone, on its test part or on DATASET; no tables"
+    )
+    parser.add_argument(
         "--policy",
         default="penalise",
         choices=("penalise", "exclude"),
@@ -53,6 +56,13 @@ def _evaluate(options: argparse.Namespace) -> None:
         return
     if options.output:
         raise UsageError("--output belongs to --prediction_folder and --reference_folder; runs keep their own results.")
+    if options.run:
+        _evaluate_one(options)
+    else:
+        _evaluate_runs(options)
+
+
+def _evaluate_runs(options: argparse.Namespace) -> None:
     if options.part and not options.trained_on:
         raise UsageError("--part belongs to --trained-on; runs are scored on the test part of their own data set.")
     runs = _runs_on_other_data(options) if options.trained_on else _finished_runs(options)
@@ -94,6 +104,25 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
         print(f"Note: {note}")
     print(*mask_lines(summary), sep="\n")
     print(f"Written: {output / 'summary.json'}, {output / 'per_case.csv'}")
+
+
+def _evaluate_one(options: argparse.Namespace) -> None:
+    """Predict and evaluate the run of --run, and nothing else: many processes may do so at a time."""
+    from htunet.experiments.across import check_before, run_on
+
+    if options.method or options.trained_on:
+        raise UsageError("--run names the run already: leave out METHOD and --trained-on.")
+    wanted = options.run.resolve()
+    runs = [run for run in find_runs() if run.folder.resolve() == wanted and run.trained_on is None]
+    if not runs or not runs[0].finished_json.exists():
+        raise HtunetError(f"{options.run} is the folder of no finished run. Train it first, or see htunet_evaluate.")
+    run = runs[0]
+    if options.dataset:
+        run = run_on(run, find_dataset(options.dataset))
+        check_before(run, options.part or "all")
+        options.part = options.part or "all"
+    if not _bring_up_to_date(run, options):
+        raise HtunetError(_all_stale(run))
 
 
 def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:

@@ -120,6 +120,6 @@ def _label(record: dict[str, Any], seed: int, *, finetuned: bool) -> str:
     """The data sets of a fine-tuning, and its seed where it is another than the run's; else the hash's beginning."""
     if not finetuned:
         return str(record["sha256"])[:8]
-    run = FinetuningPaths(tuple(record["datasets"]), str(record["method"]), int(record["seed"]))
-    shuffled = "-shuffled" if record["shuffled_captions"] else ""
-    return run.name + (f"-seed{run.seed}" if run.seed != seed else "") + shuffled
+    shuffled = bool(record["shuffled_captions"])
+    run = FinetuningPaths(tuple(record["datasets"]), str(record["method"]), int(record["seed"]), shuffled)
+    return run.label_for(seed)

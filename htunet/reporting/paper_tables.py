@@ -1,7 +1,7 @@
 """Tables II to VII as the paper has them: what each cell rests on, the paper's figure beside it, what is missing."""
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting import paper
 from htunet.reporting.paper_layouts import TABLES, Line, PaperTable, Part
+from htunet.reporting.paper_runs import commands
 from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION, TableKind
 from htunet.reporting.tables import RANDOM, Row, Spread, percent, table_rows
 
@@ -21,8 +22,6 @@ LOWER = ("hd95", "asd")
 """Metrics of which the smaller figure is the better one."""
 PAPER_COLUMNS = {"accuracy": "acc", "recall": "rec", "precision": "pre"}
 """How results_template names a metric, where it names it otherwise."""
-CAPTIONS = ("PMC-OA", "CURD", "MedPix")
-"""What the paper fine-tunes on."""
 SEEDS = tuple(range(1, paper.SEEDS + 1))
 
 
@@ -156,7 +155,7 @@ def _filled(
         wanted = [seed for seed in seeds if seed not in cell.seeds]
         if line.setting == paper.ZERO_SHOT and best:
             wanted = []  # one result says all of one adapter
-        cells.append(replace(cell, commands=tuple(_commands(line, dataset, part.kind, wanted))))
+        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted))))
     return cells
 
 
@@ -218,24 +217,6 @@ def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float 
             about = row.get("dataset", AVERAGE)
             return float(row[PAPER_COLUMNS.get(metric, metric)]) if about == dataset else None
     return None
-
-
-def _commands(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -> Iterator[str]:
-    """What a user types for the runs of these seeds, and for testing them on another data set where the paper does."""
-    if line.setting == paper.ZERO_SHOT:
-        if seeds and "_" in line.method:
-            yield f"htunet_finetune {line.method} -d {' '.join(CAPTIONS)} --seed {seeds[0]}"
-        if seeds:
-            yield f"htunet_zero_shot {dataset} {line.method} --seed {seeds[0]}"
-        return
-    source = paper.TRAINED_ON.get(dataset, dataset)
-    plan = paper.PLANS.get(line.method, paper.PLAN)
-    options = "" if kind is SEGMENTATION else " --task cls"
-    options += "" if plan == paper.PLAN else f" --plan {plan}"
-    options += "" if line.ratio is None else f" --ratio {line.ratio!r}"
-    yield from (f"htunet_train {source} {line.method} fold0 --seed {seed}{options}" for seed in seeds)
-    if seeds and source != dataset:
-        yield f"htunet_evaluate {dataset} {line.method} --trained-on {source}"
 
 
 def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:

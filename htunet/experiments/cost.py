@@ -1,0 +1,184 @@
+"""How long the jobs of a table take on this machine: from measured steps, or from the epochs of earlier runs."""
+
+import dataclasses
+import hashlib
+import heapq
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from htunet.experiments.jobs import Job, Work, in_order
+from htunet.experiments.products import Trained
+from htunet.files import read_object, write_json
+from htunet.paths import DatasetPaths, RunPaths, root
+from htunet.planning.plans import Plan, load_plans
+from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
+
+START_SECONDS = 8.0
+"""Until a worker has loaded its libraries and its network; measured on two cores of a 2.x GHz server."""
+SCORE_SECONDS = 0.1
+"""Of the distances and pictures of one test image, on the same machine."""
+PREPARE_SECONDS = 0.05
+"""Of reading, checking, resizing one image."""
+EPOCH_TIME = re.compile(r" epoch \d+/\d+: .* \((\d+(?:\.\d+)?) s\)$", re.MULTILINE)
+CACHE = "step_times.json"
+TIMES = {"step", "image", "device", "batch", "side"}
+"""What is kept of a measurement."""
+SIDES = {"paper_518": 518}
+"""Of the planner's own plans, where they are not as usual."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds that a job takes, and what that rests on."""
+
+    seconds: float | None
+    """None: nobody can say."""
+    because: str
+
+
+def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
+    """The cost of each job that is not done, by its name.
+
+    A training costs what its sister runs (other seeds) took for an epoch where there are any; else a step of it is
+    measured here, once for each method, task and plan, and kept in the results folder. ``measure`` False: not measured.
+    """
+    open_jobs = [job for job in jobs if not job.product.done()]
+    needed = {job.name: _spec(job) for job in open_jobs if job.work.method}
+    times = _step_times(list(needed.values()), measure=measure)
+    return {
+        job.name: _cost(job, times.get(_key(needed[job.name])) if job.name in needed else None) for job in open_jobs
+    }
+
+
+def wall_time(jobs: Sequence[Job], costs: Mapping[str, Cost], workers: int) -> float:
+    """Seconds until all is done with so many workers, each ready job being taken as soon as one is free."""
+    ends: dict[str, float] = {}
+    free = [0.0] * workers
+    for job in in_order(jobs):
+        cost = costs.get(job.name)
+        before = max((ends[need] for need in job.needs), default=0.0)
+        if cost is None:
+            ends[job.name] = before
+            continue
+        start = max(before, heapq.heappop(free))
+        ends[job.name] = start + (cost.seconds or 0.0)
+        heapq.heappush(free, ends[job.name])
+    return max(ends.values(), default=0.0)
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it.
+
+    >>> duration(42), duration(600), duration(9000), duration(3e6)
+    ('42 s', '10.0 min', '2.5 h', '34.7 days')
+    """
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.{0 if unit == 1 else 1}f} {name}"
+    return f"{seconds / 86400:.1f} days"
+
+
+def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
+    work = job.work
+    if job.kind == "prepare":
+        return Cost(START_SECONDS + PREPARE_SECONDS * work.other_images, "a usual time for each image")
+    if job.kind in ("train", "finetune") and (epoch := _trained_epoch(job.product)) is not None:
+        return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s an epoch in an earlier run")
+    if times is None or "error" in times:
+        reason = times["error"] if times else "not measured"
+        return Cost(None, reason)
+    seen = work.other_images * times["image"]
+    side = job.work.side or times["side"]
+    place = f"{side} x {side}, measured here ({times['device']})"
+    if job.kind in ("train", "finetune"):
+        steps = -(-work.train_images // times["batch"])
+        because = f"{times['step']:.2f} s a step of {times['batch']} images, {place}"
+        return Cost(START_SECONDS + work.epochs * (steps * times["step"] + seen), because)
+    score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
+    return Cost(START_SECONDS + seen + score, f"{times['image']:.3f} s an image, {place}")
+
+
+def _trained_epoch(product: object) -> float | None:
+    """Seconds of an epoch in the runs that differ from this one in the seed alone."""
+    if not isinstance(product, Trained):
+        return None
+    found = []
+    for log in sorted(product.run.folder.parent.glob("seed_*/training.log")):
+        found += [float(text) for text in EPOCH_TIME.findall(log.read_text(encoding="utf-8"))]
+    return statistics.median(found) if found else None
+
+
+Spec = dict[str, Any]
+
+
+def _spec(job: Job) -> Spec:
+    """What has to be measured for a job."""
+    return {"method": job.work.method, "task": job.work.task, "plan": json.loads(json.dumps(_plan(job)))}
+
+
+def _plan(job: Job) -> dict[str, Any]:
+    """The plan as far as a step's time depends on it; of one that is not made yet, what the planner always decides."""
+    run = getattr(job.product, "run", None)
+    dataset = run.source.dataset if isinstance(run, RunPaths) else None
+    found = _planned(dataset, job.work) if dataset else None
+    if found is not None:
+        return dataclasses.asdict(found) | {"because": {}}
+    side = job.work.side or SIDES.get(job.work.plan, BASE_SIDE)
+    plan = Plan(
+        name=job.work.plan, dataset="Dataset999_Any", channels=1, labels={"background": 0, "lesion": 1},
+        classes={"a": 0, "b": 1}, geometry="stretch", crop_border=False, input_size=(side, side), batch_size=BATCH,
+        accumulation=1, workers=0, num_epochs=1, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=1e-2,
+        patience=None, class_weights={}, augmentation=dict(AUGMENTATION),
+    )  # fmt: skip
+    return dataclasses.asdict(plan)
+
+
+def _planned(dataset: DatasetPaths, work: Work) -> Plan | None:
+    if not dataset.plans_json.exists():
+        return None
+    return load_plans(dataset.plans_json).get(work.plan)
+
+
+def _key(spec: Spec) -> str:
+    """Of a measurement: what was measured, where, and with how many threads."""
+    facts = ("input_size", "batch_size", "accumulation", "channels", "labels", "classes", "adapter", "augmentation")
+    about = [spec["method"], spec["task"], *(spec["plan"][name] for name in facts)]
+    about += [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _step_times(specs: Sequence[Spec], *, measure: bool) -> dict[str, dict[str, Any]]:
+    path = root("htunet_results") / "reproduce" / CACHE
+    kept = read_object(path) if path.exists() else {}
+    known: dict[str, dict[str, Any]] = {key: times for key, times in kept.items() if times.keys() >= TIMES}
+    missing = {_key(spec): spec for spec in specs if _key(spec) not in known}
+    if missing and measure:
+        found = _measured(list(missing.values()))
+        for (key, spec), times in zip(missing.items(), found, strict=True):
+            about = {"method": spec["method"], "task": spec["task"], "batch": spec["plan"]["batch_size"]}
+            about["side"] = max(spec["plan"]["input_size"])
+            known[key] = times | about | {"machine": platform.node()}
+        write_json(path, {key: times for key, times in known.items() if "error" not in times})
+    return known
+
+
+def _measured(specs: Sequence[Spec]) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, found = Path(folder, "wanted.json"), Path(folder, "found.json")
+        write_json(wanted, {"wanted": list(specs)})
+        command = [sys.executable, "-m", "htunet.experiments.step_time", str(wanted), str(found)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        if found.exists():
+            return list(read_object(found)["found"])
+        lines = result.stderr.strip().splitlines() or [f"exit code {result.returncode}"]
+        return [{"error": f"could not be measured: {lines[-1]}"}] * len(specs)

@@ -1,0 +1,119 @@
+"""What an engine is: it has worker processes carry out commands, here or on other machines, and says how they end."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from htunet.registry import Registry
+
+LOST = -9
+"""The exit code of a worker of which nothing is known but that it is gone."""
+GRACE_SECONDS = 120.0
+"""How long a worker that was asked to stop may take to save; the longest step and a checkpoint take far less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One attempt at a job, as plain values that can travel to another machine."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """A command without ``htunet_``, and its arguments."""
+    log: str
+    """The file that its output is added to."""
+    lock: str
+    """A folder that the worker holds while it works, so that no job is worked on twice at a time."""
+    environment: Mapping[str, str]
+    """What it needs beside the environment of the place where it runs."""
+
+
+Ended = tuple[str, int]
+"""The name of a call, and its exit code; negative: the signal that killed its worker."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """What a user says of where to compute."""
+
+    folder: Path
+    """For what an engine keeps."""
+    jobs: int | None = None
+    """Workers at a time; None: as the engine sees fit."""
+    gpus_per_job: float | None = None
+    cpus_per_job: int | None = None
+    address: str | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of the engine alone: ``partition``, ``time``."""
+
+
+class Engine:
+    """To add one, fill these methods and register the class; what to retry and what to skip is not its matter."""
+
+    def __init__(self, options: EngineOptions) -> None:
+        """Check the options, and start nothing.
+
+        Raises UsageError for options that mean nothing here, HtunetError where the engine cannot be used.
+        """
+        self.options = options
+
+    def room(self) -> int:
+        """How many more calls it takes now."""
+        raise NotImplementedError
+
+    def start(self, calls: Sequence[Call]) -> None:
+        """Begin the calls, or queue them."""
+        raise NotImplementedError
+
+    def ended(self, seconds: float) -> list[Ended]:
+        """The calls that have ended since it was asked last; waits up to ``seconds`` for one."""
+        raise NotImplementedError
+
+    def stop(self) -> list[Ended]:
+        """Ask all workers to save and to end (SIGTERM), wait for them, and say how they ended."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Let go of what it holds."""
+
+
+ENGINES: Registry[type[Engine]] = Registry("engine")
+
+
+def start_worker(call: Call, **more: str) -> subprocess.Popen[bytes]:
+    """Start the process of a call; it ends with the thread that calls this, which must be the process's main one.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone, which then asks it to stop.
+    """
+    log = Path(call.log)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "htunet.cli.worker", str(os.getpid()), call.lock, *call.arguments]
+    with log.open("ab") as stream:
+        when = time.strftime("%Y-%m-%d %H:%M:%S")
+        stream.write(f"\n{when} $ htunet_{' '.join(call.arguments)}\n".encode())
+        stream.flush()
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            env=os.environ | dict(call.environment) | more,
+            start_new_session=True,
+        )
+
+
+def ask_to_stop(processes: Sequence[subprocess.Popen[bytes]], grace: float = GRACE_SECONDS) -> None:
+    """SIGTERM, upon which a training saves and ends; SIGKILL for those that are still there after ``grace`` seconds."""
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + grace
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, until - time.monotonic()))
+    for process in processes:
+        process.kill()
+        process.wait()

@@ -1,0 +1,111 @@
+"""What the jobs of a table leave behind, and whether it is there: the only thing that says that a job is done."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from htunet.errors import HtunetError
+from htunet.evaluation.freshness import is_evaluated, needs_prediction
+from htunet.evaluation.segmentation import PENALISE
+from htunet.files import read_object
+from htunet.models.weights import PRETRAINED, RANDOM
+from htunet.paths import DatasetPaths, RunFolder, RunPaths
+from htunet.planning.plans import load_plans
+from htunet.preprocessing.preprocess import check_arrays
+
+
+class Product:
+    """Something on the disk."""
+
+    def done(self) -> bool:
+        """Whether it is there, whole and made as wanted."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Prepared(Product):
+    """A data set that is planned, split, and preprocessed for some plans."""
+
+    dataset: DatasetPaths
+    plans: tuple[str, ...]
+
+    def done(self) -> bool:
+        if not (self.dataset.plans_json.exists() and self.dataset.splits_json.exists()):
+            return False
+        planned = load_plans(self.dataset.plans_json)
+        try:
+            for name in self.plans:
+                check_arrays(self.dataset.plan_folder(name), planned[name])
+        except (HtunetError, KeyError):  # not there, or made for the plan as it was before
+            return False
+        return True
+
+
+@dataclass(frozen=True)
+class Trained(Product):
+    """A finished run, of either stage."""
+
+    run: RunFolder
+    num_epochs: int | None
+    """None: as many as the plan says."""
+    weights: str
+
+    def done(self) -> bool:
+        return self.run.finished_json.exists()
+
+    def check(self) -> None:
+        """Raise HtunetError where the run was begun otherwise than it is asked for now, so that it would be refused."""
+        if not self.run.settings_json.exists():
+            return
+        before = read_object(self.run.settings_json)
+        wrong = []
+        if self.num_epochs not in (None, before.get("num_epochs")):
+            wrong.append(f"{before.get('num_epochs')} epochs, not {self.num_epochs}")
+        if not same_weights(before.get("weights") or {}, self.weights):
+            wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
+        if wrong:
+            raise HtunetError(
+                f"The run {self.run.label} was begun with {' and '.join(wrong)}. Ask for the same, or take the run "
+                f"away first: {self.run.folder}"
+            )
+
+
+def same_weights(record: Mapping[str, Any], wanted: str) -> bool:
+    """Whether frozen weights, as a run records them, are of the kind that is wanted; a path is not looked into."""
+    return record.get("source") in (wanted, "none", None) or wanted not in (RANDOM, PRETRAINED)
+
+
+@dataclass(frozen=True)
+class Tested(Product):
+    """The figures of a run on its test part, or on the data set that it is tested on."""
+
+    run: RunPaths
+
+    def done(self) -> bool:
+        run = self.run
+        if not (run.finished_json.exists() and run.summary_json.exists()):
+            return False
+        return not needs_prediction(run) and is_evaluated(run, PENALISE)
+
+
+@dataclass(frozen=True)
+class Answered(Product):
+    """A classification by sentences."""
+
+    folder: Path
+    plan: str
+    weights: str
+    adapter: Path | None
+    """The checkpoint that it rests on; newer ones need a new answer."""
+
+    def done(self) -> bool:
+        path = self.folder / "summary.json"
+        if not path.exists():
+            return False
+        content = read_object(path)
+        if content.get("plan") != self.plan or not same_weights(content.get("weights") or {}, self.weights):
+            return False
+        if self.adapter is None:
+            return True
+        return self.adapter.exists() and self.adapter.stat().st_mtime_ns <= path.stat().st_mtime_ns

@@ -1,0 +1,132 @@
+"""Time one optimiser step of a method on this machine, with the training's own code on made-up images.
+
+A process of its own, so that the driver of many jobs keeps no network in memory and no context on a GPU:
+``python -m htunet.experiments.step_time WANTED.json FOUND.json``.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from htunet.files import read_object, write_json
+from htunet.models.build import build_network
+from htunet.models.weights import RANDOM
+from htunet.planning.plans import Plan, plan_from
+from htunet.reproducibility import generator
+from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.devices import make_fabric
+from htunet.training.loader import Batch, TrainingSamples
+from htunet.training.loop import Data, Loop, train_step
+from htunet.training.trainer import TRAINERS
+
+STEPS = 3
+SLOW_SECONDS = 2.0
+"""A step that takes longer is timed with a quarter of its images and multiplied: its time grows with the batch."""
+QUARTER = 4
+
+
+class MadeUpImages(TrainingSamples):
+    """Noise with a square for a lesion, augmented as the training does."""
+
+    def __init__(self, plan: Plan) -> None:
+        height, width = plan.input_size
+        self.image = generator("step time").integers(0, 255, (plan.channels, height, width)).astype(np.uint8)
+        self.mask = np.zeros((height, width), np.uint8)
+        self.mask[height // 4 : height // 2, width // 4 : width // 2] = 1
+        self.augmentation = Augmentation(AugmentationSettings.from_plan(plan.augmentation), plan.input_size)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, Any, int]:
+        image, mask = self.augmentation(self.image, self.mask, 1, key[0], str(key[1]))
+        return image, mask, key[1] % 2
+
+    def collate(self, samples: list[Any]) -> Batch:
+        images, masks, classes = zip(*samples, strict=True)
+        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), torch.tensor(classes))
+
+    def as_they_are(self, rows: Sequence[int]) -> Batch:
+        return self.collate([(self.image, self.mask, row % 2) for row in rows])
+
+
+def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
+    """Seconds of a step of a whole batch (``step``), and of the forward pass of one image (``image``); the device.
+
+    Weights are random: they change no time. With a GPU the images are made by other processes meanwhile, so that they
+    are left out there.
+    """
+    fabric = make_fabric(device="auto", devices=1, precision="auto")
+    network, _ = build_network(
+        method,
+        task=task,
+        num_labels=len(plan.labels),
+        num_classes=max(2, len(plan.classes)),
+        seed=1,
+        weights=RANDOM,
+        adapter_settings=plan.adapter_settings,
+        prompts=plan.label_prompts,
+    )
+    network.to(fabric.device)
+    optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=plan.learning_rate, fused=True)
+    forward, optimizer = fabric.setup(network, optimizer)
+    images = MadeUpImages(plan)
+    trainer = TRAINERS[task].from_plan(plan)
+
+    def loop_of(size: int) -> Loop:
+        data = Data(train_rows=list(range(size)), val_rows=[], images=images)
+        return Loop(fabric=fabric, trainer=trainer, network=network, forward=forward, optimizer=optimizer,
+                    plan=plan, data=data, seed=1, num_epochs=10 * STEPS, workers=0)  # fmt: skip
+
+    def step(size: int, number: int) -> None:
+        train_step(loop_of(size), _batch(images, size, number, fabric.device.type), number)
+
+    quarter = max(1, plan.batch_size // QUARTER)
+    step(quarter, 0)  # what is slow the first time only
+    seconds, size = _timed(lambda: step(quarter, 1), fabric.device), quarter
+    if seconds * plan.batch_size / quarter < SLOW_SECONDS:
+        size = plan.batch_size
+        step(size, 2)
+        seconds = statistics.median(_timed(lambda n=n: step(size, n), fabric.device) for n in range(3, 3 + STEPS))  # type: ignore[misc]
+    network.eval()
+    batch = fabric.to_device(images.as_they_are(range(size)))
+    with torch.no_grad():
+        whole = _timed(lambda: forward(batch.images), fabric.device)
+    name = torch.cuda.get_device_name() if fabric.device.type == "cuda" else "CPU"
+    return {"step": seconds * plan.batch_size / size, "image": whole / size, "device": name}
+
+
+def _batch(images: MadeUpImages, size: int, number: int, kind: str) -> Batch:
+    rows = range(size)
+    return images.as_they_are(rows) if kind == "cuda" else images.collate([images[number, row] for row in rows])
+
+
+def _timed(action: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def main(wanted: Path, found: Path) -> None:
+    """Measure what the file says (a list of method, task and plan); write a list of what was found.
+
+    What cannot be measured (memory runs out) has an ``error`` instead.
+    """
+    results = []
+    for entry in read_object(wanted)["wanted"]:
+        try:
+            results.append(measure(entry["method"], entry["task"], plan_from(entry["plan"], str(wanted))))
+        except Exception as error:  # an estimate is not worth a failure: the plan of the jobs says what is unknown
+            results.append({"error": f"{type(error).__name__}: {error}"})
+    write_json(found, {"found": results})
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

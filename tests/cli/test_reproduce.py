@@ -1,0 +1,199 @@
+"""htunet_reproduce: from a raw folder to the table, whatever is killed on the way; and what it refuses."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+from builders.raw import build_raw
+from builders.training import build_training
+
+from htunet.cli.reproduce import main
+from htunet.files import read_csv
+from htunet.paths import DatasetPaths, reproduced, root
+
+LIMIT = 240.0
+TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
+LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "25", "--jobs", "2")
+
+
+@pytest.fixture
+def dataset(home: Path) -> DatasetPaths:
+    return build_training()
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "htunet.cli.reproduce", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def workers(driver: int) -> list[psutil.Process]:
+    """The trainings that a driver has at work."""
+    found = psutil.Process(driver).children(recursive=True)
+    return [p for p in found if "htunet.cli.worker" in p.cmdline() and "train" in p.cmdline()]
+
+
+def wait_until_training(driver: subprocess.Popen[str], epoch: int) -> None:
+    """Until some run of the driver has come to an epoch."""
+    until = time.monotonic() + LIMIT
+    logs = reproduced("table2") / "logs"
+    before = {log: log.stat().st_size for log in logs.glob("train-*.log")}
+    while time.monotonic() < until:
+        assert driver.poll() is None, driver.communicate()
+        for log in logs.glob("train-*.log"):
+            if f"epoch {epoch}" in log.read_text()[before.get(log, 0) :]:
+                return
+        time.sleep(0.05)
+    raise AssertionError("no training has come so far")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Within ten seconds; nobody may have asked yet how it ended."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def finish(driver: subprocess.Popen[str]) -> str:
+    output, errors = driver.communicate(timeout=LIMIT)
+    assert driver.returncode == 0, output + errors
+    return output
+
+
+def table() -> bytes:
+    return (reproduced("table2") / "table2.csv").read_bytes()
+
+
+def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
+    dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    undisturbed = finish(start(*LONG))
+    expected = table()
+    assert b"UNet,Tiny,dice" in expected
+    assert "4 to do" in undisturbed
+    monkeypatch.setenv("htunet_results", str(home / "disturbed"))
+    for _ in range(2):
+        driver = start(*LONG)
+        wait_until_training(driver, 2)
+        orphans = workers(driver.pid)
+        assert len(orphans) == 2
+        driver.kill()
+        driver.wait()
+        assert all(map(is_gone, orphans))
+    driver = start(*LONG)
+    wait_until_training(driver, 3)
+    workers(driver.pid)[0].kill()
+    output = finish(driver)
+    assert "ended by signal 9, and begins again" in output
+    assert table() == expected
+    again = finish(start(*LONG))
+    assert "0 to do" in again
+    assert "started" not in again
+
+
+def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPaths) -> None:
+    long = (*TABLE, "--seeds", "1", "--num_epochs", "5000")
+    driver = start(*long)
+    wait_until_training(driver, 2)
+    driver.send_signal(signal.SIGINT)
+    output, errors = driver.communicate(timeout=LIMIT)
+    assert driver.returncode == 130, errors
+    assert "The same command continues" in output
+    assert list(root("htunet_results").rglob("checkpoint_latest.safetensors"))
+    assert not list(root("htunet_results").rglob("finished.json"))
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
+def test_ray_makes_the_same_table(dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    short = (*TABLE, "--seeds", "1", "2", "--num_epochs", "2", "--jobs", "2")
+    finish(start(*short))
+    expected = table()
+    monkeypatch.setenv("htunet_results", str(home / "by_ray"))
+    finish(start(*short, "--engine", "ray"))
+    assert table() == expected
+
+
+def test_a_dry_run_measures_and_tells_and_does_nothing(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*TABLE, "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert output.count("htunet_train Dataset903_Tiny UNet fold0 --seed") == 3
+    assert "measured here" in output
+    assert "6 to do, about" in output
+    assert not list(root("htunet_results").rglob("settings.json"))
+
+
+def test_a_job_that_fails_is_named_with_its_log_and_the_others_go_on(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (dataset.plan_folder("tiny") / "images.npy").write_bytes(b"broken")
+    assert main([*TABLE, "--seeds", "1", "--num_epochs", "1"]) == 1
+    captured = capsys.readouterr()
+    log = reproduced("table2") / "logs" / "train-Tiny-UNet-seg-tiny-seed1.log"
+    assert "1 of 3 jobs failed. 1 jobs that need them did not start." in captured.err
+    assert str(log) in captured.err
+    assert log.exists()
+    rows = read_csv(reproduced("table2") / "table2.csv", ["method", "value"])
+    assert {row["value"] for row in rows} == {""}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("table9",), "The tables are table2"),
+        (("table2", "--methods", "CLIP_HTT"), "No method is called 'CLIP_HTT'"),
+        (("table2", "--datasets", "TN3K"), "htunet_convert TN3K SOURCE"),
+        (("table2", "--datasets", "Tin"), "Did you mean 'Tiny'?"),
+        ((*TABLE, "--engine", "cloud"), "No engine is called 'cloud'"),
+        ((*TABLE, "--address", "10.0.0.1:6379"), "only --engine ray has one"),
+        ((*TABLE, "--slurm", "partition"), "KEY=VALUE"),
+        ((*TABLE, "--num_epochs", "0"), "--num_epochs must be at least 1"),
+        ((*TABLE, "--jobs", "0"), "--jobs must be at least 1"),
+        ((*TABLE, "--seeds", "-1"), "--seeds are 0 or larger"),
+        ((*TABLE[:6], "mine", "--weights", "random"), "has no plan 'mine'"),
+        (("table5", "--datasets", "Tiny", "--methods", "CLIP_HT", "--weights", "random"), "--captions none"),
+        (("table6", "--datasets", "Tiny", "--methods", "UNet", "--weights", "random"), "UNet does seg"),
+        (("table2", "--datasets", "Tiny", "--methods", "CLIP"), "pre-trained weights"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_starts(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], text: str
+) -> None:
+    assert main(arguments) in (1, 2)
+    errors = capsys.readouterr().err
+    assert errors.count("error:") == 1
+    assert text in errors
+    assert not (root("htunet_results")).exists()
+
+
+def test_a_run_that_was_begun_otherwise_is_not_taken_for_the_wanted_one(
+    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from builders.training import tiny_settings
+
+    from htunet.training.run import train
+
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    assert main([*TABLE, "--seeds", "1", "--num_epochs", "3"]) == 1
+    assert "begun with 1 epochs, not 3" in capsys.readouterr().err
+
+
+def test_a_data_set_without_masks_has_no_place_in_a_table_of_masks(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_raw(12, classes=())
+    assert main(["table6", "--datasets", "Tiny", "--methods", "ResNet18", "--weights", "random"]) == 1
+    assert "have no classes, which this table is about" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""Which jobs a table needs, each once, and what they cost."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from builders.contrastive import build_captions
+from builders.raw import build_raw
+from builders.training import build_training, tiny_settings
+
+from htunet.errors import HtunetError
+from htunet.experiments import cost
+from htunet.experiments.cost import Cost, costs_of, wall_time
+from htunet.experiments.jobs import Job, in_order
+from htunet.experiments.plan_of_table import Wish, plan_jobs
+from htunet.experiments.products import Trained
+from htunet.reporting.paper_layouts import TABLES, chosen
+from htunet.training.run import train
+
+
+def wish(table: str, datasets: list[str], methods: list[str], **changes: object) -> Wish:
+    defaults = {"seeds": (1, 2), "weights": "random", "captions": ("Words",)}
+    return Wish(table=chosen(TABLES[table], datasets, methods), **(defaults | changes))  # type: ignore[arg-type]
+
+
+def named(jobs: list[Job]) -> dict[str, Job]:
+    assert len({job.name for job in jobs}) == len(jobs)
+    return {job.name: job for job in in_order(jobs)}
+
+
+@pytest.fixture
+def datasets(home: Path) -> None:
+    build_raw(20, name="Dataset501_LN-INT")
+    build_raw(9, name="Dataset502_LN-EXT", rule="test only")
+    build_captions()
+
+
+def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datasets: None) -> None:
+    jobs = named(plan_jobs(wish("table5", ["LN-INT", "LN-EXT"], ["CLIP", "CLIP_HT"])))
+    assert Counter(job.kind for job in jobs.values()) == {"prepare": 1, "finetune": 1, "train": 4, "test": 8}
+    assert jobs["train-LN-INT-CLIP-seg-paper-seed1"].needs == ("prepare-LN-INT",)
+    second = jobs["train-LN-INT-CLIP_HT-seg-paper-from-Words-seed1-seed2"]
+    assert second.needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
+    assert second.arguments[:4] == ("train", "Dataset501_LN-INT", "CLIP_HT", "fold0")
+    adapter = second.arguments[second.arguments.index("--adapter") + 1]
+    assert adapter.endswith("finetuning/Words/CLIP_HT/seed_1/checkpoint_best.safetensors")
+    other = jobs["test-LN-EXT-CLIP-seg-paper-by-LN-INT-seed1"]
+    assert other.needs == ("train-LN-INT-CLIP-seg-paper-seed1",)
+    assert other.arguments[:3] == ("evaluate", "Dataset502_LN-EXT", "--run")
+    assert other.work.other_images == 9
+
+
+def test_adapters_may_start_anew(datasets: None) -> None:
+    jobs = plan_jobs(wish("table5", ["LN-INT"], ["CLIP_HT"], captions=()))
+    assert {job.kind for job in jobs} == {"prepare", "train", "test"}
+    assert not any("--adapter" in job.arguments for job in jobs)
+
+
+def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
+    jobs = plan_jobs(wish("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,)))
+    trainings = [job for job in jobs if job.kind == "train"]
+    assert len(trainings) == 2 * 7
+    assert {job.work.task for job in trainings} == {"seg", "cls"}
+    smallest = next(job for job in trainings if "0.01" in job.arguments)
+    assert smallest.work.train_images == 1  # 0.16 of 16 images: at least one
+
+
+def test_zero_shot_rows_ask_once_with_and_without_an_adapter(datasets: None) -> None:
+    jobs = named(plan_jobs(wish("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])))
+    assert jobs["ask-LN-INT-CLIP"].needs == ("prepare-LN-INT",)
+    assert jobs["ask-LN-INT-CLIP_HT"].needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
+    assert jobs["ask-LN-INT-CLIP_HT"].arguments[:3] == ("zero_shot", "Dataset501_LN-INT", "CLIP_HT")
+    with pytest.raises(HtunetError, match="needs a fine-tuned adapter"):
+        plan_jobs(wish("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
+
+
+def test_plans_are_the_papers_unless_one_is_named(datasets: None) -> None:
+    jobs = named(plan_jobs(wish("table2", ["LN-INT"], ["UNet", "DINOv2"])))
+    assert jobs["prepare-LN-INT"].arguments[-2:] == ("paper", "paper_518")
+    jobs = named(plan_jobs(wish("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="adaptive")))
+    assert jobs["prepare-LN-INT"].arguments[-2:] == ("--plan", "adaptive")
+
+
+def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> None:
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    same = wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=1)
+    done = {job.name: job.product.done() for job in plan_jobs(same)}
+    assert done == {
+        "prepare-Tiny": True,
+        "train-Tiny-UNet-seg-tiny-seed1": True,
+        "test-Tiny-UNet-seg-tiny-seed1": False,
+        "train-Tiny-UNet-seg-tiny-seed2": False,
+        "test-Tiny-UNet-seg-tiny-seed2": False,
+    }
+    with pytest.raises(HtunetError, match="begun with 1 epochs, not 7"):
+        plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
+
+
+def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_training()
+    monkeypatch.setattr(cost, "_measured", lambda specs: [{"step": 2.0, "image": 0.5, "device": "CPU"}] * len(specs))
+    monkeypatch.setattr(cost, "START_SECONDS", 0.0)
+    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    found = costs_of(jobs)
+    assert "prepare-Tiny" not in found  # done
+    assert found["train-Tiny-UNet-seg-tiny-seed1"].seconds == 10 * (4 * 2.0 + 4 * 0.5)  # 14 images in batches of 4
+    assert found["test-Tiny-UNet-seg-tiny-seed1"].seconds == pytest.approx(6 * 0.5 + 6 * cost.SCORE_SECONDS)
+    monkeypatch.setattr(cost, "_measured", lambda _: pytest.fail("measured twice"))
+    assert costs_of(jobs) == found
+
+
+def test_earlier_runs_say_what_an_epoch_costs(tiny: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    first = next(job.product for job in jobs if job.kind == "train")
+    assert isinstance(first, Trained)
+    first.run.folder.mkdir(parents=True)
+    line = "2026-01-01 10:00:0{0} epoch {0}/10: loss 0.5, validation loss 0.4, dice 0.5, best so far ({1} s)\n"
+    first.run.training_log.write_text("".join(line.format(n, s) for n, s in ((1, 9.0), (2, 3.0), (3, 4.0))))
+    found = costs_of(jobs, measure=False)["train-Tiny-UNet-seg-tiny-seed2"]
+    assert found == Cost(cost.START_SECONDS + 10 * 4.0, "4.0 s an epoch in an earlier run")
+
+
+def test_a_step_is_really_measured(tiny: object) -> None:
+    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    found = costs_of(jobs)["train-Tiny-UNet-seg-tiny-seed1"]
+    assert found.seconds is not None
+    assert cost.START_SECONDS < found.seconds < cost.START_SECONDS + 10 * 5
+    assert "s a step of 4 images, 32 x 32, measured here (CPU)" in found.because
+
+
+def test_the_time_with_several_workers_follows_the_needs(home: Path) -> None:
+    build_training()
+    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    costs = {job.name: Cost(10.0 if job.kind == "train" else 1.0, "") for job in jobs if job.kind != "prepare"}
+    assert wall_time(jobs, costs, 1) == 22
+    assert wall_time(jobs, costs, 2) == 11
+    assert wall_time(jobs, costs, 9) == 11
