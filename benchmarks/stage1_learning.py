@@ -17,13 +17,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import open_clip
 
-from dataset_conversion.phantom import write_phantom
+from dataset_conversion.phantom import CAPTIONS, NORMAL_SHARE, write_phantom
+from dataset_conversion.phantom_captions import caption
+from dataset_conversion.phantom_patients import draw_patient, draw_view, patient_of
 from htunet.cli.convert import main as convert
 from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.experiments.text_side import ALL, Retrieved, classify_by_prompts, retrieve
+from htunet.files import write_text
 from htunet.inference.text_side import Choice
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.clip import ClipVision
@@ -32,6 +36,7 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.clip import ClipText
 from htunet.paths import ROOTS, find_dataset
 from htunet.planning.plans import load_plans, save_plans
+from htunet.reproducibility import generator
 from htunet.training.finetuning import finetune
 from htunet.training.settings import FinetuneSettings
 
@@ -76,6 +81,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--method", default=f"{SMALL}_HT")
+    help_text = "plain: one word for each sign, and every sign; rich: as the phantom writes them, in many words"
+    parser.add_argument("--words", choices=("plain", "rich"), default="plain", help=help_text)
     parser.add_argument("--folder", type=Path, help="keep the data and the runs here (default: a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -83,7 +90,7 @@ def main() -> None:
         for variable, name in ROOTS.items():
             os.environ[variable] = str(home / name)
         register_small(home)
-        make_data(home, options.images, options.held_out)
+        make_data(home, options.images, options.held_out, plain=options.words == "plain")
         rows = [
             measure(options, epochs, shuffle=shuffle) for epochs, shuffle in ((0, False), (None, False), (None, True))
         ]
@@ -108,11 +115,13 @@ def register_small(folder: Path) -> None:
     TEXT_TOWERS.register(SMALL)(lambda _: ClipText(ARCHITECTURE))
 
 
-def make_data(home: Path, images: int, held_out: int) -> None:
+def make_data(home: Path, images: int, held_out: int, *, plain: bool) -> None:
     """Captions to learn from (seed 1), and captions and classes of other patients (seed 2)."""
     for name, number, seed in (("learnt", images, 1), ("held_out", held_out, 2)):
         if not (home / name).exists():
             write_phantom(home / name, num_images=number, seed=seed)
+            if plain:
+                write_plainly(home / name, seed)
     run(convert, "PhantomCaptions", str(home / "learnt"), "--workers", "1")
     run(convert, "PhantomCaptions", str(home / "held_out"), "--name", HELD_OUT, "--workers", "1")
     run(convert, "Phantom", str(home / "held_out"), "--workers", "1")
@@ -121,6 +130,36 @@ def make_data(home: Path, images: int, held_out: int) -> None:
     plans = load_plans(dataset.plans_json)
     save_plans(dataset.plans_json, plans | {PLAN: replace(plans["paper"], name=PLAN, input_size=(SIDE, SIDE))})
     run(plan_and_preprocess, "-d", "Phantom", "--plan", PLAN, "--workers", "0")
+
+
+class FirstWords:
+    """Stands for a random generator where a caption is written: always the first words, every sign, in one order."""
+
+    def integers(self, _: int) -> int:
+        """The first of some words."""
+        return 0
+
+    def random(self) -> float:
+        """Whatever is said sometimes is said."""
+        return 0.0
+
+    def permutation(self, count: int) -> range:
+        """The order in which the signs are drawn."""
+        return range(count)
+
+
+def write_plainly(folder: Path, seed: int) -> None:
+    """Replace the captions of a phantom by others that say the same signs in the same words, every sign each time."""
+    lines = []
+    for line in (folder / CAPTIONS).read_text(encoding="utf-8").splitlines():
+        content = json.loads(line)
+        index = int(content["id"].rsplit("_", 1)[1])
+        number, class_name = patient_of(seed, index, NORMAL_SHARE)
+        patient = draw_patient(seed, number, class_name)
+        lesions = draw_view(patient, generator(seed, "phantom image", index)).lesions
+        words: Any = FirstWords()
+        lines.append(json.dumps(content | {"caption": caption(list(lesions), patient.grid.width_mm, words)}) + "\n")
+    write_text(folder / CAPTIONS, "".join(lines))
 
 
 def measure(options: argparse.Namespace, epochs: int | None, *, shuffle: bool) -> Measured:

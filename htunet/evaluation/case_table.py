@@ -37,6 +37,7 @@ ARM = (
     "ratio",
     "trained_on",
     "tested_part",
+    "adapter",
     "weights",
     "num_epochs",
     "trainable_parameters",
@@ -119,14 +120,22 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
     """The columns ``RUN`` from a summary's own object."""
     across = own.get("trained_on") or {}
     about = {name: own.get(name) for name in RUN}
-    adapter = (own.get("settings") or {}).get("adapter")
     return about | {
-        "adapter": "+".join(adapter.get("datasets", ["checkpoint"])) if isinstance(adapter, dict) else "",
+        "adapter": adapter_of(own),
         "weights": (own.get("weights") or {}).get("source"),
         "trained_on": across.get("dataset", ""),
         "tested_part": across.get("part", "test"),
         "policy": own.get("policy", ""),
     }
+
+
+def adapter_of(own: Mapping[str, Any]) -> str:
+    """What the adapter that a run started from had learnt, such as ``PMC-OA+MedPix``; empty where it started anew."""
+    adapter = (own.get("settings") or {}).get("adapter")
+    if not isinstance(adapter, dict):
+        return ""
+    names = [str(name).split("_", 1)[-1] for name in adapter.get("datasets") or ["a checkpoint"]]
+    return "+".join(names) + " (shuffled captions)" * bool(adapter.get("shuffled_captions"))
 
 
 def _mask_columns(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -103,21 +103,28 @@ def _draw_panel(panel: "Axes", rows: Sequence[Row], kind: TableKind) -> None:
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows of each line, by its name: few-shot runs of one method, plan and weights, and those of all images."""
+    """The rows of each line, by its name: few-shot runs of one method, plan and weights, and those of all images.
+
+    A small share may have had more epochs for the same number of steps: epochs tell lines apart only where one share
+    has several.
+    """
     few = [row for row in rows if row.ratio is not None]
-    keys = dict.fromkeys((row.method, row.plan, _other_marks(row)) for row in few)
+    one_each = len({(_key(row), row.ratio) for row in few}) == len(few)
+    ignored = ("epochs",) if one_each else ()
+    keys = dict.fromkeys(_key(row, ignored) for row in few)
     several = {method for method, *_ in keys if sum(key[0] == method for key in keys) > 1}
     lines = {}
     for method, plan, marks in keys:
-        members = [row for row in rows if (row.method, row.plan, _other_marks(row)) == (method, plan, marks)]
+        members = [row for row in rows if _key(row, ignored) == (method, plan, marks)]
         name = f"{method} ({plan}; {', '.join(marks)})" if method in several else method
         lines[name] = sorted(members, key=lambda row: row.ratio or 1.0)
     return lines
 
 
-def _other_marks(row: Row) -> tuple[str, ...]:
-    """What tells lines apart beside the method: all marks but the share and the number of seeds."""
-    return tuple(mark for mark in row.marks if not mark.endswith(("of the training images", "seeds")))
+def _key(row: Row, ignored: tuple[str, ...] = ("epochs",)) -> tuple[str, str, tuple[str, ...]]:
+    """What tells lines apart: method, plan, and all marks but the share, the number of seeds and ``ignored`` ones."""
+    endings = ("of the training images", "seeds", *ignored)
+    return row.method, row.plan, tuple(mark for mark in row.marks if not mark.endswith(endings))
 
 
 def _average(rows: Sequence[Row]) -> Row:

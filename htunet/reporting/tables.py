@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from htunet.evaluation.case_table import adapter_of
 from htunet.evaluation.segmentation import PENALISE
 from htunet.paths import DatasetPaths
 from htunet.reporting import paper
@@ -88,7 +89,7 @@ def _group_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
     return (
         *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own.get("policy"), own.get("ratio")),
         *((own.get("trained_on") or {}).get(name) for name in ("dataset", "part")),
-        *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters")),
+        *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters"), adapter_of(own)),
     )
 
 
@@ -158,8 +159,10 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
         **_few_shot_marks(first),
         **_across_marks(first),
         RANDOM: first["weights"]["source"] == "random",
+        f"adapter from {adapter_of(first)}": bool(adapter_of(first)),
         f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
         fewer: min(epochs) < paper.EPOCHS,
+        f"more than the paper's {paper.EPOCHS}: {_span(epochs)} epochs": max(epochs) > paper.EPOCHS,
         f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }

@@ -8,7 +8,7 @@ from PIL import Image
 
 from htunet.evaluation.segmentation import METRICS
 from htunet.evaluation.summary import KEYS
-from htunet.reporting.few_shot import draw_few_shot, few_shot_rows
+from htunet.reporting.few_shot import _lines, draw_few_shot, few_shot_rows
 from htunet.reporting.paper import few_shot_classification, few_shot_segmentation
 from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables import cells, table_rows
@@ -86,3 +86,11 @@ def test_seeds_without_a_share_in_common_are_averaged_as_one_line(tmp_path: Path
     rows = table_rows([content(0.5, 0.01), *THREE_SEEDS])
     assert [row.seeds for row in rows] == [(1,), (1, 2, 3)]
     assert draw_few_shot(tmp_path / "lines.png", rows, SEGMENTATION)
+
+
+def test_shares_with_unequal_epochs_are_one_line_where_each_share_has_one_number_of_them() -> None:
+    few = [content(dice, ratio) for dice, ratio in ((0.5, 0.05), (0.7, 0.5))]
+    few[0]["htunet"] |= {"num_epochs": 900, "epochs": 900}
+    assert list(_lines(table_rows(few))) == ["BiomedCLIP_HT"]
+    again = content(0.6, 0.05)
+    assert len(_lines(table_rows([*few, again]))) == 2

@@ -63,6 +63,15 @@ def test_runs_that_differ_in_more_than_seed_and_fold_are_never_averaged() -> Non
     assert len(rows) == 4
 
 
+def test_runs_whose_adapters_started_elsewhere_have_rows_of_their_own_that_say_so() -> None:
+    tuned = {"datasets": ["Dataset507_PMC-OA", "Dataset510_MedPix"], "shuffled_captions": False}
+    started = [None, tuned, tuned | {"shuffled_captions": True}]
+    rows = table_rows([content(settings={"adapter": adapter}) for adapter in started])
+    assert [row.n_runs for row in rows] == [1, 1, 1]
+    said = {mark for row in rows for mark in row.marks if "adapter" in mark}
+    assert said == {"adapter from PMC-OA+MedPix", "adapter from PMC-OA+MedPix (shuffled captions)"}
+
+
 def test_marks_say_what_differs_from_the_paper() -> None:
     row = only(content(weights={"source": "random"}, plan="adaptive", num_epochs=20, epochs=12, policy="exclude"))
     assert row.marks == (
