@@ -19,6 +19,7 @@ COMMANDS = (
     "tables",
     "reproduce",
     "figures",
+    "robustness",
     "report",
     "weights",
     "export",
@@ -29,6 +30,7 @@ ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 TRANSLATE = ["accelerate>=1.1"]
 RAY = ["ray>=2.40"]
 SLURM = ["submitit>=1.5.2"]
+BROWSER = ["playwright>=1.49"]
 TEST = [
     "pytest>=8",
     "pytest-cov>=5",
@@ -121,7 +123,8 @@ setup(
         "translate": TRANSLATE,
         "ray": RAY,
         "slurm": SLURM,
-        "all": [*TEST, *LINT, *RAY],
+        "browser": BROWSER,
+        "all": [*TEST, *LINT, *RAY, *BROWSER],
     },
     entry_points={"console_scripts": [f"htunet_{name.rstrip('_')}=htunet.cli.{name}:main" for name in COMMANDS]},
 )

@@ -8,7 +8,7 @@ It is no substitute for them in any result about patients.
 
 import json
 import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,11 +21,12 @@ from tqdm import tqdm
 
 from dataset_conversion.phantom_artefacts import shade_all
 from dataset_conversion.phantom_captions import caption
+from dataset_conversion.phantom_changes import Change, Scan
 from dataset_conversion.phantom_display import annotate, scan_convert, to_gray
 from dataset_conversion.phantom_distractors import add_distractors
 from dataset_conversion.phantom_lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
 from dataset_conversion.phantom_patients import Patient, View, draw_patient, draw_view, patient_of
-from dataset_conversion.phantom_physics import Float, Tissue, envelope, log_compress
+from dataset_conversion.phantom_physics import Float, log_compress, loudest_db
 from dataset_conversion.phantom_tissue import build_tissue
 from htunet.errors import UsageError
 from htunet.files import whole_folder, write_csv, write_text
@@ -69,27 +70,61 @@ def simulate(seed: int, index: int, *, normal_share: float = NORMAL_SHARE) -> Ph
     """
     if index < 0 or not 0 <= normal_share <= 1:
         raise ValueError(f"index must be at least 0 and normal_share in 0..1, got {index} and {normal_share}.")
-    number, class_name = patient_of(seed, index, normal_share)
-    patient = draw_patient(seed, number, class_name)
+    return _scan(seed, index, patient_of(seed, index, normal_share)[1])[0]
+
+
+def render(seed: int, index: int, class_name: str, changes: Sequence[Change]) -> tuple[PhantomImage, list[UInt8]]:
+    """An image of ``simulate``, whose class is known, and its picture with each of the changes.
+
+    Scene, speckle and marks are the same; masks do not depend on how the scene is scanned.
+    """
+    return _scan(seed, index, class_name, changes)
+
+
+def _scan(seed: int, index: int, class_name: str, changes: Sequence[Change] = ()) -> tuple[PhantomImage, list[UInt8]]:
+    patient = draw_patient(seed, patient_of(seed, index, NORMAL_SHARE)[0], class_name)
     rng = generator(seed, "phantom image", index)
     view = draw_view(patient, rng)
-    tissue = build_tissue(patient.anatomy, patient.grid, list(view.lesions), rng)
-    artefacts = add_distractors(tissue, patient.grid, patient.anatomy, list(view.lesions), rng)
-    distances = [insert(lesion, tissue, patient.grid, rng) for lesion in view.lesions]
-    artefacts += shade_all(tissue, patient.grid, rng, [_lateral_span(lesion) for lesion in view.lesions])
-    image, masks = _show(patient, view, tissue, distances, rng)
-    image, marks = annotate(image, patient.screen, patient.grid, list(view.lesions), rng)
-    return PhantomImage(
-        image=image,
+    lesions = list(view.lesions)
+    tissue = build_tissue(patient.anatomy, patient.grid, lesions, rng)
+    artefacts = add_distractors(tissue, patient.grid, patient.anatomy, lesions, rng)
+    distances = [insert(lesion, tissue, patient.grid, rng) for lesion in lesions]
+    artefacts += shade_all(tissue, patient.grid, rng, [_lateral_span(lesion) for lesion in lesions])
+    scan = Scan(tissue=tissue, grid=patient.grid, probe=view.probe, receiver=view.receiver)
+    grays = _scanned(scan, changes, rng)
+    masks = _show(patient, grays[0], distances)[1]
+    before = rng.bit_generator.state
+    pictures = []
+    for gray in grays:  # the same marks in each
+        rng.bit_generator.state = before
+        image, marks = annotate(_show(patient, gray, [])[0], patient.screen, patient.grid, lesions, rng)
+        pictures.append(image)
+    phantom = PhantomImage(
+        image=pictures[0],
         masks=masks,
         class_name=class_name,
         patient=patient.id,
-        caption=caption(list(view.lesions), patient.grid.width_mm, rng),
+        caption=caption(lesions, patient.grid.width_mm, rng),
         lesions=view.lesions,
         mm_per_pixel=1 / patient.screen.pixels_per_mm,
         artefacts=artefacts + marks,
         settings=_settings(patient, view),
     )
+    return phantom, pictures[1:]
+
+
+def _scanned(scan: Scan, changes: Sequence[Change], rng: np.random.Generator) -> list[Float]:
+    """Gray values 0..1 on the beam grid: of the scan, and with each change, from the same scatterers and noise."""
+    before = rng.bit_generator.state
+    detected = scan.envelope(rng)
+    after = rng.bit_generator.state
+    grays = [log_compress(detected, scan.receiver)]
+    for change in changes:
+        rng.bit_generator.state = before
+        other = change.applied(scan, float(loudest_db(detected)))
+        grays.append(log_compress(other.envelope(rng), other.receiver, reference=detected))
+    rng.bit_generator.state = after  # what follows does not depend on the changes
+    return grays
 
 
 def _lateral_span(lesion: Lesion) -> tuple[float, float]:
@@ -97,12 +132,8 @@ def _lateral_span(lesion: Lesion) -> tuple[float, float]:
     return lesion.outline.lateral_mm - half, lesion.outline.lateral_mm + half
 
 
-def _show(
-    patient: Patient, view: View, tissue: Tissue, distances: list[Float], rng: np.random.Generator
-) -> tuple[UInt8, tuple[UInt8, ...]]:
+def _show(patient: Patient, gray: Float, distances: list[Float]) -> tuple[UInt8, tuple[UInt8, ...]]:
     """(image, masks) on the screen. A mask ends where the lesion's outline does, whatever the image shows of it."""
-    detected = envelope(rng, tissue, patient.grid, view.probe, view.receiver)
-    gray = log_compress(detected, view.receiver)
     outside = [0.0] + [1.0] * len(distances)
     picture, *far = scan_convert([gray, *distances], patient.grid, patient.screen, outside)
     masks = tuple((distance < 0).astype(np.uint8) for distance in far)

@@ -205,6 +205,16 @@ def amplitude(level_db: Float) -> Float:
     return np.exp(level_db * np.float32(np.log(10) / 20))
 
 
+def level_db(detected: Float) -> Float:
+    """Amplitude to decibels."""
+    return np.float32(20) * np.log10(np.maximum(detected, np.float32(1e-6)))
+
+
+def loudest_db(detected: Float) -> np.float32:
+    """The level that a hundredth of the samples exceeds, from every ninth of them."""
+    return np.float32(np.percentile(level_db(detected[::3, ::3]), 99))
+
+
 def envelope(rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, probe: Probe, receiver: Receiver) -> Float:
     """(Z, X) detected amplitude, noise included, averaged over the looks."""
     loss = accumulated_loss(tissue.loss_db_per_mm, grid)
@@ -220,10 +230,14 @@ def envelope(rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, probe: Pr
     return total / np.float32(receiver.looks)
 
 
-def log_compress(detected: Float, receiver: Receiver) -> Float:
-    """Gray values 0..1: the loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest."""
-    level = np.float32(20) * np.log10(np.maximum(detected, np.float32(1e-6)))
-    top = np.float32(np.percentile(level[::3, ::3], 99) - receiver.gain_db)
+def log_compress(detected: Float, receiver: Receiver, reference: Float | None = None) -> Float:
+    """Gray values 0..1: the loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest.
+
+    With a ``reference`` its loudest hundredth sits there: what another scan of the same scene looks like when nobody
+    turns the gain.
+    """
+    level = level_db(detected)
+    top = np.float32(loudest_db(detected if reference is None else reference) - receiver.gain_db)
     gray = np.clip((level - top) / np.float32(receiver.dynamic_range_db) + 1, 0, 1)
     gray = np.power(gray, np.float32(receiver.gamma))
     if receiver.speckle_reduction:

@@ -267,7 +267,7 @@ def _family(members: pd.DataFrame, metrics: tuple[str, ...], *, at_input: bool) 
 
 
 def _entries(differences: NDArray[np.float64], groups: list[str], pairs: list[dict]) -> list[dict]:
-    tests = signed_ranks(_by_group(differences, groups))
+    tests = signed_ranks(by_group(differences, groups))
     means = bootstrap_means(differences, groups, resamples=COMPARISON_RESAMPLES)
     return [
         {
@@ -286,7 +286,7 @@ def _entries(differences: NDArray[np.float64], groups: list[str], pairs: list[di
     ]
 
 
-def _by_group(differences: NDArray[np.float64], groups: list[str]) -> NDArray[np.float64]:
+def by_group(differences: NDArray[np.float64], groups: list[str]) -> NDArray[np.float64]:
     """One value for each group, the mean of its cases: the test takes its pairs as independent."""
     members = group_numbers(groups, len(groups))
     known = ~np.isnan(differences)

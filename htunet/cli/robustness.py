@@ -1,0 +1,140 @@
+"""Test finished runs on the test images with artefacts of five strengths: speckle, shadow, reverberation, gain, ...
+
+Writes, beside each run, every case's figures and the curves with their intervals; and for all methods together the
+curves, the pictures of the artefacts and who loses less. What is measured already is not measured again.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from htunet.cli.arguments import fold_number
+from htunet.cli.command import make_parser, run_command
+from htunet.cli.runs import choose_run
+from htunet.errors import UsageError
+from htunet.paths import RunPaths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from htunet.evaluation.robustness import Curve
+    from htunet.experiments.robustness import Alter, Wanted
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_robustness BUSI UNet CLIP CLIP_HT``."""
+    parser = make_parser("htunet_robustness", __doc__)
+    parser.add_argument("dataset", help="such as BUSI, 503 or Dataset503_BUSI")
+    parser.add_argument("methods", nargs="+", metavar="method", help="one or more, such as UNet CLIP CLIP_HT")
+    parser.add_argument("--artefacts", nargs="+", metavar="NAME", help="default: all there are")
+    parser.add_argument(
+        "--strengths", nargs="+", type=float, metavar="S", help="above 0, at most 5; default: 1 2 3 4 5"
+    )
+    parser.add_argument(
+        "--rendered",
+        type=Path,
+        metavar="PHANTOM",
+        help="simulate the phantom's test images anew with each artefact, in place of altering them; PHANTOM is the "
+        "folder that the phantom was written to",
+    )
+    parser.add_argument("-f", "--fold", type=fold_number, help="fold of the runs (default: 0)")
+    parser.add_argument("--seed", type=int, help="seed of the runs; default: the smallest there is")
+    parser.add_argument("--plan", help="plan of the runs; needed only where there are several")
+    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
+    parser.add_argument("--ratio", type=float, help="few-shot runs of this share; default: runs of all training images")
+    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
+    parser.add_argument("--artefact_seed", type=int, default=0, help="of the artefacts' places (default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    parser.add_argument("--force", action="store_true", help="measure again what is already measured")
+    return run_command(parser, _robustness, argv)
+
+
+def _robustness(options: argparse.Namespace) -> None:
+    if repeated := {name for name in options.methods if options.methods.count(name) > 1}:
+        raise UsageError(f"Each method is named once, got {', '.join(sorted(repeated))} more than once.")
+    from htunet.data.artefacts import ARTEFACTS, STRENGTHS
+    from htunet.experiments.robustness import ALTERED, RENDERED, Wanted, check_finished, measure
+
+    wanted = Wanted(
+        artefacts=tuple(dict.fromkeys(options.artefacts or ARTEFACTS.names())),
+        strengths=tuple(sorted(options.strengths or STRENGTHS)),
+        seed=options.artefact_seed,
+    )
+    runs = {method: _run(options, method) for method in options.methods}
+    for run in runs.values():
+        check_finished(run)
+    source = RENDERED if options.rendered else ALTERED
+    alter = _alter(options.rendered, wanted)
+    tables = {}
+    for method, run in runs.items():
+        print(run.label)
+        tables[method], new = measure(
+            run, wanted, source=source, alter=alter, device=options.device, force=options.force
+        )
+        if not new:
+            print("Already measured.", file=sys.stderr)
+    _report(runs, tables, wanted, alter, source)
+
+
+def _run(options: argparse.Namespace, method: str) -> RunPaths:
+    return choose_run(argparse.Namespace(**vars(options) | {"method": method}))[0]
+
+
+def _alter(phantom: Path | None, wanted: "Wanted") -> "Alter":
+    from htunet.experiments.robustness import alter_images
+
+    if phantom is None:
+        return alter_images(wanted.seed)
+    from dataset_conversion.phantom_rendering import RenderedPhantom
+
+    return RenderedPhantom(phantom, wanted.seed)
+
+
+def _report(
+    runs: Mapping[str, RunPaths], tables: "Mapping[str, pd.DataFrame]", wanted: "Wanted", alter: "Alter", source: str
+) -> None:
+    """Write the summaries, the curves of all methods, their comparison and the pictures; print what was found."""
+    from htunet.experiments.robustness import example, identity
+    from htunet.reporting.robustness import curves_of, draw_artefacts, draw_curves, write_comparison, write_summary
+
+    runs_in_order = list(runs.items())
+    first = runs_in_order[0][1]
+    pictures = example(first, wanted, alter)
+    curves = {}
+    for method, run in runs_in_order:
+        curves[method] = curves_of(tables[method])
+        about = identity(run, wanted, source)
+        folder = run.robustness(source)
+        write_summary(folder / "robustness.json", about, curves[method])
+        draw_curves(folder, {method: curves[method]}, pictures.images, title=run.label, random=about["random_weights"])
+        _print_curves(run, curves[method])
+    random = any(identity(run, wanted, source)["random_weights"] for run in runs.values())
+    together = first.dataset.robustness(source) / _together(first)
+    title = f"{first.dataset.short_name}, fold {first.fold}, seed {first.seed}, plan {first.plan}; images {source}"
+    paths = draw_curves(together, curves, pictures.images, title=title, random=random)
+    paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
+    found = write_comparison(together, tables)
+    for row in found[found["more_robust"] != ""].to_dict("records"):
+        print(f"{row['more_robust']} loses less by {row['artefact']} ({row['figure']}): {row['a']} against {row['b']}, "
+              f"{row['mean_difference']:+.3f}, corrected p {row['p_holm']:.3g}")  # fmt: skip
+    print("Written: " + ", ".join(str(path) for path in paths if path.suffix == ".png"))
+    print(f"         {together / 'curves.csv'}, {together / 'comparisons.csv'}")
+
+
+def _together(run: RunPaths) -> str:
+    """The folder below that of all methods: what they have in common."""
+    return "__".join([run.trainer, run.plan, f"fold_{run.fold}", f"seed_{run.seed}"])
+
+
+def _print_curves(run: RunPaths, curves: "Sequence[Curve]") -> None:
+    """A line a figure and artefact: unchanged, strongest, and the area under the relative curve."""
+    for one in curves:
+        clean, last = one.points[0].figure, one.points[-1]
+        if clean.value is None or last.figure.value is None:
+            continue
+        area = "" if one.area.value is None else f", relative area {one.area.value:.3f}"
+        unit = f" {one.unit}" if one.unit else ""
+        print(f"  {run.method} {one.figure} {one.artefact}: {clean.value:.3f} unchanged, {last.figure.value:.3f} at "
+              f"{last.value:g}{unit}{area}")  # fmt: skip

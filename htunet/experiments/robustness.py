@@ -1,0 +1,265 @@
+"""How finished runs do on test images with artefacts: measure, artefact by artefact, and go on where it was stopped.
+
+Each run keeps a table of every case (``robustness.csv``) with what it was measured with beside it (``made_of.json``).
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from htunet.data.artefacts import ARTEFACTS, DYNAMIC_RANGE_DB, STRENGTHS, apply_all, physical_value
+from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.case_table import PROBABILITY, write_table
+from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.freshness import trained_on_other_images
+from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, MASK_COLUMNS, NONE, artefacts_in
+from htunet.evaluation.segmentation import PENALISE, score
+from htunet.files import exclusive, read_object, write_json
+from htunet.inference.predictor import Predictor
+from htunet.inference.versions import VersionPrediction, predict_versions
+from htunet.paths import RunPaths
+from htunet.preprocessing.preprocess import check_arrays
+
+FORMAT = 1
+TABLE, MADE_OF = "robustness.csv", "made_of.json"
+TEXTS = dict.fromkeys(("artefact", "unit", "case", "group", "class", "empty"), str)
+
+Alter = Callable[[Case, UInt8, str, Sequence[float]], Sequence[UInt8]]
+"""From a case, its image (C, H, W), an artefact and strengths to the images with it."""
+ALTERED, RENDERED = "altered", "rendered"
+"""Where the images come from: the artefact is computed in the image, or the scene is simulated with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What is measured."""
+
+    artefacts: tuple[str, ...]
+    strengths: tuple[float, ...] = STRENGTHS
+    """Above 0; the unchanged images are always measured."""
+    seed: int = 0
+    """Of the artefacts' random parts."""
+
+    def __post_init__(self) -> None:
+        for artefact in self.artefacts:
+            for strength in self.strengths:
+                physical_value(artefact, strength)
+        if 0 in self.strengths or len(set(self.strengths)) < len(self.strengths) or not self.strengths:
+            listing = " ".join(f"{strength:g}" for strength in self.strengths)
+            raise UsageError(
+                f"Strengths are different numbers above 0 (the unchanged images are always there), got: {listing}."
+            )
+
+
+def alter_images(seed: int) -> Alter:
+    """The artefacts of ``htunet.data.artefacts``, the same for every method."""
+
+    def alter(case: Case, image_CHW: UInt8, artefact: str, strengths: Sequence[float]) -> Sequence[UInt8]:
+        return apply_all(image_CHW, artefact, strengths, case=case.id, seed=seed)
+
+    return alter
+
+
+def measure(
+    run: RunPaths,
+    wanted: Wanted,
+    *,
+    source: str = ALTERED,
+    alter: Alter | None = None,
+    device: str = "auto",
+    force: bool = False,
+) -> tuple[pd.DataFrame, bool]:
+    """The table of a run, and whether anything had to be measured for it.
+
+    What an earlier call has measured with the same weights, images and artefacts is kept unless ``force``. ``alter``
+    None: the artefacts are computed in the images. Raises HtunetError for a run that is not finished, or whose test
+    part may hold images that it was trained on, or when another process measures it.
+    """
+    check_finished(run)
+    folder = run.robustness(source)
+    with exclusive(folder, f"The robustness of {run.label}"):
+        made_of = _made_of(run, wanted, source)
+        table = _kept(folder, made_of)
+        if force and table is not None:
+            table = _without(table, wanted)
+        tasks = _missing(table, wanted)
+        if not tasks:
+            assert table is not None
+            return _chosen(table, wanted), False
+        if table is None:
+            (folder / TABLE).unlink(missing_ok=True)
+            write_json(folder / MADE_OF, made_of)
+        predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
+        data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
+        check_arrays(data.folder, predictor.plan)
+        work = _Work(run, predictor, raw, data, alter or alter_images(wanted.seed))
+        for artefact, strengths in tasks:
+            rows = work.rows(artefact, strengths)
+            table = rows if table is None else pd.concat([table, rows], ignore_index=True)
+            write_table(folder / TABLE, table)
+    assert table is not None
+    return _chosen(table, wanted), True
+
+
+def check_finished(run: RunPaths) -> None:
+    """Raise HtunetError for a run that is not finished, or whose split was changed after the training."""
+    if not run.finished_json.exists():
+        raise HtunetError(f"{run.label} is not finished. Continue it: {run.training_command}")
+    if trained_on_other_images(run):
+        raise HtunetError(
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test part may hold images that "
+            "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
+        )
+
+
+@dataclass(frozen=True)
+class _Work:
+    run: RunPaths
+    predictor: Predictor
+    raw: RawDataset
+    data: PreprocessedDataset
+    alter: Alter
+
+    def rows(self, artefact: str, strengths: Sequence[float]) -> pd.DataFrame:
+        """The rows of one artefact; the artefact ``none`` is the images as they are."""
+        ids = split_part(self.run.dataset, self.run.fold, "test")
+        values = [0.0 if artefact == NONE else physical_value(artefact, strength) for strength in strengths]
+        unit = "" if artefact == NONE else ARTEFACTS[artefact].unit
+
+        def versions(case: Case, image_CHW: UInt8) -> Sequence[UInt8]:
+            return [image_CHW] if artefact == NONE else self.alter(case, image_CHW, artefact, strengths)
+
+        found = predict_versions(self.predictor, self.raw, self.data, ids, versions)
+        bar = tqdm(found, total=len(ids) * len(strengths), desc=artefact, unit="image", disable=None)
+        rows = []
+        for one in bar:
+            known = (artefact, strengths[one.version], values[one.version], unit)
+            case = (one.case.id, one.case.group, one.case.class_name)
+            rows.append(dict(zip(COLUMNS, (*known, *case), strict=True)) | self._masks(one) | self._classes(one))
+        return pd.DataFrame(rows)
+
+    def _masks(self, one: VersionPrediction) -> dict[str, Any]:
+        """The mean over the labels of what the tables show at the network's input size."""
+        if one.labels_HW is None:
+            return {}
+        reference_HW = np.asarray(self.data.masks[self.data.index[one.case.id]])
+        scores = score(one.labels_HW, reference_HW, sorted(set(self.raw.info.labels.values()) - {0}))
+        values = [found.values(PENALISE) for found in scores.values()]
+        names = MASK_COLUMNS[:-1]
+        empty = "+".join(sorted({found.empty for found in scores.values()} - {""}))
+        return {name: float(np.mean([value[name] for value in values])) for name in names} | {"empty": empty}
+
+    def _classes(self, one: VersionPrediction) -> dict[str, Any]:
+        if one.classes_N is None:
+            return {}
+        by_name = dict(zip(self.predictor.classes, one.classes_N.tolist(), strict=True))
+        positive = one.classes_N[1] if len(by_name) == 2 else math.nan
+        of_truth = by_name.get(one.case.class_name, math.nan)
+        known = dict(zip(CLASS_COLUMNS, (float(positive), of_truth), strict=True))
+        return known | {f"{PROBABILITY}{name}": value for name, value in by_name.items()}
+
+
+def _made_of(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
+    """All that the figures depend on."""
+    weights = read_object(run.settings_json).get("weights")
+    return {
+        "format": FORMAT,
+        "source": source,
+        "checkpoint_sha256": hashlib.sha256(run.checkpoint_best.read_bytes()).hexdigest(),
+        "weights": weights,
+        "seed": wanted.seed,
+        "dynamic_range_db": DYNAMIC_RANGE_DB,
+        "artefacts": {name: _parameters(name) for name in ARTEFACTS.names()},
+        "cases": split_part(run.dataset, run.fold, "test"),
+    }
+
+
+def _parameters(artefact: str) -> dict[str, Any]:
+    found: Any = ARTEFACTS[artefact]
+    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
+    return {"quantity": found.quantity, "unit": found.unit} | values
+
+
+def _kept(folder: Path, made_of: dict[str, Any]) -> pd.DataFrame | None:
+    """The table of an earlier call, where it was measured with the same."""
+    if not (folder / TABLE).exists() or not (folder / MADE_OF).exists():
+        return None
+    if read_object(folder / MADE_OF) != made_of:
+        return None
+    return read_measured(folder)
+
+
+def _without(table: pd.DataFrame, wanted: Wanted) -> pd.DataFrame | None:
+    """What another call has measured and this one is not asked for; None where that is nothing."""
+    asked = table["artefact"].isin(wanted.artefacts) & table["strength"].isin(wanted.strengths)
+    left = table[~asked & (table["artefact"] != NONE)]
+    return left if len(left) else None
+
+
+def read_measured(folder: Path) -> pd.DataFrame:
+    """The table in a folder that ``measure`` has filled."""
+    table = pd.read_csv(folder / TABLE, dtype=TEXTS)
+    return table.fillna({name: "" for name in TEXTS if name in table})
+
+
+def _missing(table: pd.DataFrame | None, wanted: Wanted) -> list[tuple[str, list[float]]]:
+    """(artefact, strengths) that are not in the table; the unchanged images first."""
+    done = set() if table is None else set(zip(table["artefact"], table["strength"], strict=True))
+    asked = [(NONE, [0.0]), *((artefact, list(wanted.strengths)) for artefact in wanted.artefacts)]
+    left = [(artefact, [one for one in strengths if (artefact, one) not in done]) for artefact, strengths in asked]
+    return [(artefact, strengths) for artefact, strengths in left if strengths]
+
+
+def _chosen(table: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
+    """The rows that were asked for, in the order asked for."""
+    assert set(wanted.artefacts) <= set(artefacts_in(table))
+    parts = [table[table["artefact"] == name] for name in (NONE, *wanted.artefacts)]
+    chosen = pd.concat(parts, ignore_index=True)
+    return chosen[chosen["strength"].isin([0.0, *wanted.strengths])].reset_index(drop=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One test case to look at."""
+
+    case: str
+    images: dict[str, list[UInt8]]
+    """Artefact to its pictures (H, W): unchanged, then each strength."""
+    values: dict[str, list[float]]
+    """The physical value of each."""
+    mask_HW: UInt8 | None
+
+
+def example(run: RunPaths, wanted: Wanted, alter: Alter) -> Example:
+    """The first test case that has a lesion, the first of all where none has, with every artefact."""
+    raw = read_raw(run.dataset)
+    known = {case.id: case for case in raw.cases}
+    cases = [known[name] for name in split_part(run.dataset, run.fold, "test")]
+    masks = ((case, read_labels(raw.label_path(case))) for case in cases) if raw.info.has_masks else iter(())
+    case, mask_HW = next(((case, mask) for case, mask in masks if mask.any()), (cases[0], None))
+    image_CHW = read_image(raw.image_path(case), raw.info.channels)
+    images, values = {}, {}
+    for artefact in wanted.artefacts:
+        altered = [image_CHW, *alter(case, image_CHW, artefact, wanted.strengths)]
+        images[artefact] = [one.mean(axis=0).round().astype(np.uint8) for one in altered]
+        values[artefact] = [physical_value(artefact, strength) for strength in (0.0, *wanted.strengths)]
+    return Example(case=case.id, images=images, values=values, mask_HW=mask_HW)
+
+
+def identity(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
+    """Which run it is, what its images were made with, and whether its frozen weights are random."""
+    made_of = _made_of(run, wanted, source)
+    names = ("dataset", "trainer", "plan", "method", "fold", "seed", "ratio", "adapter")
+    about = {name: getattr(run, name) for name in names} | {"dataset": run.dataset.name}
+    random = (made_of["weights"] or {}).get("source") == "random"
+    return {**about, "random_weights": random, "measured_with": made_of}

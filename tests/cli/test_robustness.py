@@ -1,0 +1,189 @@
+"""The command htunet_robustness, end to end on tiny runs: what it writes, what it keeps, and what it refuses."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from builders.training import TEST, run_of, tiny_settings
+
+from htunet.cli.evaluate import main as evaluate
+from htunet.cli.robustness import main
+from htunet.experiments import robustness
+from htunet.files import read_json
+from htunet.inference.predictor import Predictor, Probabilities
+from htunet.paths import DatasetPaths
+from htunet.reporting import robustness as drawing
+from htunet.training import record
+from htunet.training.run import train
+
+FEW = ("--artefacts", "gain", "speckle", "--strengths", "2", "5")
+
+
+@pytest.fixture(autouse=True)
+def without_progress_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drawing, "draw_curves", lambda *_, **__: [])
+    monkeypatch.setattr(drawing, "draw_artefacts", lambda *_, **__: [])
+
+
+@pytest.fixture
+def trained(tiny: DatasetPaths) -> DatasetPaths:
+    train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=2))
+    return tiny
+
+
+def measure(*options: str) -> int:
+    return main(["Tiny", "TINY_HT", *FEW, "--device", "cpu", *options])
+
+
+def table(dataset: DatasetPaths, method: str = "TINY_HT") -> pd.DataFrame:
+    return pd.read_csv(run_of(dataset, method).robustness("altered") / "robustness.csv")
+
+
+def test_tables_curves_and_pictures_of_two_methods(trained: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    assert (
+        main(["Tiny", "Plain", "TINY_HT", "--artefacts", "gain", "speckle", "--strengths", "5", "--device", "cpu"]) == 0
+    )
+    for method in ("Plain", "TINY_HT"):
+        found = table(trained, method)
+        assert len(found) == TEST * (1 + 2)
+        assert found["dice"].between(0, 1).all()
+        assert sorted(found["value"].unique()) == pytest.approx([0, 1, 20])
+        folder = run_of(trained, method).robustness("altered")
+        content = read_json(folder / "robustness.json")
+        assert content["random_weights"] == (method == "TINY_HT")
+        assert set(content["figures"]["dice"]) == {"gain", "speckle"}
+        first = content["figures"]["dice"]["gain"]["points"][0]
+        assert first["figure"]["value"] == pytest.approx(found[found["strength"] == 0]["dice"].mean())
+        assert (folder / "robustness_dice.png").stat().st_size > 10_000
+    together = trained.robustness("altered") / "SegmentationTrainer__tiny__fold_0__seed_1"
+    names = {path.name for path in together.iterdir()}
+    pictures = ("robustness_dice", "robustness_hd95", "artefacts")
+    assert names >= {"curves.csv", "comparisons.csv", *(f"{name}.{e}" for name in pictures for e in ("png", "pdf"))}
+    assert len(pd.read_csv(together / "comparisons.csv")) == 2
+    assert "TINY_HT dice gain:" in capsys.readouterr().out
+
+
+def test_without_an_artefact_the_figures_are_those_of_the_evaluation(
+    trained: DatasetPaths, without_figures: None
+) -> None:
+    assert measure() == 0
+    assert evaluate(["Tiny", "TINY_HT"]) == 0
+    rows = pd.read_csv(run_of(trained, "TINY_HT").test_folder / "per_case.csv")
+    evaluated = rows[rows["resolution"] == "input_size"].set_index("case")
+    ours = table(trained)
+    ours = ours[ours["artefact"] == "none"].set_index("case")
+    assert len(ours) == TEST
+    for name in ("dice", "hd95"):
+        pd.testing.assert_series_equal(ours[name], evaluated[name], check_like=True)
+
+
+def test_what_is_measured_is_not_measured_again_and_more_is_added(
+    trained: DatasetPaths, without_figures: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure() == 0
+    before = table(trained)
+    done: list[str] = []
+    rows = robustness._Work.rows
+
+    def noted(self: robustness._Work, artefact: str, strengths: Sequence[float]) -> pd.DataFrame:
+        done.append(artefact)
+        return rows(self, artefact, strengths)
+
+    monkeypatch.setattr(robustness._Work, "rows", noted)
+    assert measure() == 0
+    assert done == []
+    assert "Already measured." in capsys.readouterr().err
+    assert main(["Tiny", "TINY_HT", "--artefacts", "gain", "shadow", "--strengths", "2", "--device", "cpu"]) == 0
+    assert done == ["shadow"]
+    assert measure("--force") == 0
+    assert done == ["shadow", "none", "gain", "speckle"]
+    after = table(trained)
+    assert len(after) == len(before) + TEST
+    keys = ["artefact", "strength", "case"]
+    same = after.merge(before[keys], on=keys).sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(same, before.sort_values(keys, ignore_index=True))
+
+
+def test_a_run_that_was_trained_anew_is_measured_anew(
+    trained: DatasetPaths, without_figures: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure() == 0
+    made_of = run_of(trained, "TINY_HT").robustness("altered") / "made_of.json"
+    before = read_json(made_of)
+    train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=4), restart=True)
+    assert measure() == 0
+    assert read_json(made_of)["checkpoint_sha256"] != before["checkpoint_sha256"]
+    assert "Already measured" not in capsys.readouterr().err
+
+
+def test_a_network_that_takes_dark_for_lesion_fails_when_the_gain_lifts_the_lesion_above_its_threshold(
+    trained: DatasetPaths, without_figures: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dark(_: Predictor, images_BCHW: np.ndarray) -> Probabilities:
+        lesion_BHW = (images_BCHW[:, 0] < 60).astype(np.float32)  # lesions are 30, what is around them 60 to 200
+        return Probabilities(np.stack([1 - lesion_BHW, lesion_BHW], axis=1), None)
+
+    monkeypatch.setattr(Predictor, "probabilities", dark)
+    assert main(["Tiny", "TINY_HT", "--artefacts", "gain", "low_gain", "--strengths", "1", "2", "5", "--device", "cpu"]) == 0
+    dice = table(trained).groupby(["artefact", "strength"])["dice"].mean()
+    assert dice["none", 0] > 0.9
+    assert dice["gain", 1] > 0.9  # 4 dB are 17 gray values: 47
+    assert dice["gain", 2] == 0  # 8 dB are 34: 64
+    assert dice["low_gain", 5] < 0.6  # 20 dB are 85: 130, the surroundings' mean, becomes 45
+
+
+def test_classes_have_curves_of_the_auc(tiny: DatasetPaths, without_figures: None) -> None:
+    train("Tiny", "PlainClasses", 0, tiny_settings(num_epochs=1, task="cls"))
+    assert main(["Tiny", "PlainClasses", *FEW, "--device", "cpu"]) == 0
+    folder = next(tiny.results.glob("ClassificationTrainer__*/fold_0/seed_1/robustness/altered"))
+    assert set(read_json(folder / "robustness.json")["figures"]) == {"auc"}
+    found = pd.read_csv(folder / "robustness.csv")
+    assert found["probability_of_truth"].between(0, 1).all()
+    assert "dice" not in found
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--artefacts", "shaddow"), "Did you mean 'shadow'"),
+        (("--strengths", "1", "6"), "lies in 0..5, got 6"),
+        (("--strengths", "0", "1"), "different numbers above 0"),
+        (("--strengths", "1", "1"), "different numbers above 0"),
+        (("--fold", "7"), "fold"),
+        (("--plan", "paper"), "plan"),
+    ],
+)
+def test_what_cannot_be_meant_ends_in_2(
+    trained: DatasetPaths, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], text: str
+) -> None:
+    assert main(["Tiny", "TINY_HT", "--device", "cpu", *options]) == 2
+    assert text in capsys.readouterr().err
+
+
+def test_a_method_named_twice_is_refused(trained: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["Tiny", "TINY_HT", "TINY_HT"]) == 2
+    assert "TINY_HT more than once" in capsys.readouterr().err
+
+
+def test_a_run_that_is_not_finished_is_refused_with_the_next_command(
+    trained: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_of(trained, "TINY_HT").finished_json.unlink()
+    assert measure() == 1
+    assert "not finished. Continue it: htunet_train Tiny TINY_HT fold0" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_phantom_is_refused(
+    trained: DatasetPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure("--rendered", str(tmp_path)) == 1
+    assert "is no phantom" in capsys.readouterr().err
