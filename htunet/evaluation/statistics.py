@@ -69,12 +69,12 @@ def bootstrap_means(
     total, number = sums.sum(axis=0), counts.sum(axis=0)
     means = _divided(total, number)
     low, high = np.full((2, values.shape[1]), np.nan)
-    if n_groups > 1:
-        # where no value is missing, all columns rest on the same cases
-        shared = counts[:, :1] if known.all() else counts
-        drawn_RM = np.concatenate([_divided(w @ sums, w @ shared) for w in _draws(n_groups, seed, resamples)])
-        left_out_GM = np.where(counts > 0, _divided(total - sums, number - counts), np.nan)
-        low, high = intervals(drawn_RM, means, left_out_GM)
+    used = number > 0
+    if n_groups > 1 and used.any():
+        sums, counts = sums[:, used], counts[:, used]
+        drawn_RM = _drawn_means(sums, counts, _draws(n_groups, seed, resamples))
+        left_out_GM = np.where(counts > 0, _divided(total[used] - sums, number[used] - counts), np.nan)
+        low[used], high[used] = intervals(drawn_RM, means[used], left_out_GM)
     columns = zip(means, low, high, n_used.tolist(), strict=True)
     return [Mean(_number(mean), _number(lower), _number(upper), n, len(values)) for mean, lower, upper, n in columns]
 
@@ -197,6 +197,13 @@ def _quantiles(
     rows = np.arange(len(ordered_MR))
     below_M, above_M = ordered_MR[rows, lower_M], ordered_MR[rows, upper_M]
     return below_M + (place_M - lower_M) * (above_M - below_M)
+
+
+def _drawn_means(sums_GM: NDArray[np.float64], counts_GM: NDArray[np.float64], draws: Iterator[Weights]) -> Weights:
+    """(R, M) means of each resample; columns that rest on the same cases have their counts drawn once."""
+    distinct, place_M = np.unique(counts_GM, axis=1, return_inverse=True)
+    place_M = place_M.reshape(-1)
+    return np.concatenate([_divided(w @ sums_GM, (w @ distinct)[:, place_M]) for w in draws])
 
 
 def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -138,7 +138,8 @@
     byId("viewer-next").addEventListener("click", () => step(1));
     byId("viewer-close").addEventListener("click", () => viewer.close());
     viewer.addEventListener("click", event => { if (event.target === viewer) viewer.close(); });
-    viewer.addEventListener("keydown", event => {
+    document.addEventListener("keydown", event => {  // not the viewer's: a button that is disabled loses the focus
+      if (!viewer.open) return;
       if (event.key === "ArrowLeft") step(-1);
       else if (event.key === "ArrowRight") step(1);
       else if (event.key === "o") setOverlay(!byId("viewer-overlay").checked);

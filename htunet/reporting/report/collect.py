@@ -23,7 +23,7 @@ from htunet.reporting.report.origin import (
 from htunet.reporting.report.tables import collect_tables
 
 RANDOM_WARNING = (
-    "Random weights. {which} made with random instead of pre-trained weights: the figures test the program and say "
+    "Random weights: {which} made with random instead of pre-trained ones. The figures test the program and say "
     "nothing about any method."
 )
 
@@ -82,6 +82,6 @@ def _warnings(arms: Sequence[Arm]) -> list[str]:
     if not random:
         return []
     if len(random) == len(arms):
-        return [RANDOM_WARNING.format(which="All results on this page were")]
+        return [RANDOM_WARNING.format(which="all results on this page were")]
     names = ", ".join(f"{arm.short_dataset} {arm.name}" for arm in random)
-    return [RANDOM_WARNING.format(which=f"These results were: {names}. They were")]
+    return [RANDOM_WARNING.format(which=f"{names} {'was' if len(random) == 1 else 'were'}")]

@@ -1,6 +1,6 @@
 """What a reader should know first: the best method of each data set, how sure that is, and where it fails."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from htunet.evaluation.case_table import TERCILES
@@ -11,6 +11,8 @@ from htunet.reporting.report.selection import CLASSES, MASKS
 from htunet.reporting.report.tables import figures
 from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION, TableKind
 
+WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", "": ""}
+"""What a card says of the weights' source."""
 FIRST = {SEGMENTATION.name: ("dice", "Dice", MASKS), CLASSIFICATION.name: ("auc", "AUC", CLASSES)}
 
 
@@ -34,32 +36,40 @@ def _headline(
     arm: Arm, kind: TableKind, n: int, means: Mapping[tuple[Any, ...], Any], sizes: Mapping[tuple[Any, ...], Any]
 ) -> Headline:
     metric, name, task = FIRST[kind.name]
-    row = arm.rows[kind.name]
-    figure = row.figures[metric]
-    entry = means.get((arm.dataset, arm.name, arm.task, metric))
+    figure = arm.rows[kind.name].figures[metric].mean or 0.0
     interval = ""
-    if entry and entry["low"] is not None and entry["high"] is not None:
-        interval = f"{100 * entry['low']:.1f} to {100 * entry['high']:.1f} %"
-    theirs = getattr(row.paper, metric, None)
-    facts = [
-        f"The best of {n} methods" if n > 1 else "The only method",
-        *([f"The paper has {theirs:.2f} % for it"] if theirs is not None else []),
-        *([f"Nothing found in {row.n_missed} of {row.n_cases} tested images"] if row.n_missed is not None else []),
-        *([_size_fact(arm, sizes)] if kind is SEGMENTATION else []),
-        f"{len(row.seeds)} {'seed' if len(row.seeds) == 1 else 'seeds'}, {row.n_cases // row.n_runs} test images each",
-    ]
-    source = (arm.own.get("weights") or {}).get("source", "")
-    weights = "random weights" if arm.random else f"{source} weights" if source else ""
+    if entry := means.get((arm.dataset, arm.name, arm.task, metric)):
+        figure = 100 * entry["mean"]
+        if entry["low"] is not None and entry["high"] is not None:
+            interval = f"{100 * entry['low']:.1f} to {100 * entry['high']:.1f} %"
+    source = str((arm.own.get("weights") or {}).get("source", ""))
     return Headline(
         dataset=arm.short_dataset,
         task=task,
         method=arm.name,
-        figure=f"{name} {figure.mean:.1f} %",
+        figure=f"{name} {figure:.1f} %",
         interval=interval,
-        facts=tuple(fact for fact in facts if fact),
-        weights=weights,
+        facts=tuple(fact for fact in _facts(arm, kind, n, sizes) if fact),
+        weights="random weights" if arm.random else WEIGHTS.get(source, f"weights: {source}"),
         random=arm.random,
     )
+
+
+def _facts(arm: Arm, kind: TableKind, n: int, sizes: Mapping[tuple[Any, ...], Any]) -> Iterator[str]:
+    row = arm.rows[kind.name]
+    yield f"The best of {n} methods" if n > 1 else "The only method"
+    theirs = getattr(row.paper, FIRST[kind.name][0], None)
+    if theirs is not None:
+        yield f"The paper has {theirs:.2f} % for it"
+    yield f"{_counted(row.n_cases, 'prediction')} in {_counted(row.n_runs, 'run')}"
+    if row.n_missed is not None:
+        yield f"Nothing found in {row.n_missed:,} of them"
+    if kind is SEGMENTATION:
+        yield _size_fact(arm, sizes)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what if number == 1 else what + 's'}"
 
 
 def _size_fact(arm: Arm, sizes: Mapping[tuple[Any, ...], Any]) -> str:

@@ -17,6 +17,7 @@ from htunet.reporting.report.tables import words
 NOT_DECISIONS = ("name", "dataset", "because")
 SOURCES = {
     "pretrained": "pre-trained, as published",
+    "none": "none: the network is trained from scratch",
     "random": "RANDOM: the figures test the program and say nothing about the method",
 }
 
@@ -31,7 +32,7 @@ class Terms:
 
 def collect_plans(arms: Iterable[Arm]) -> list[Table]:
     """For each data set and plan its decisions and their reasons, as the runs were trained."""
-    plans = {}
+    plans: dict[tuple[DatasetPaths, str], Mapping[str, Any]] = {}
     for arm in arms:
         for run in arm.runs:
             plan = _settings(arm, run).get("plan_content")
@@ -167,8 +168,11 @@ def collect_commands(arms: Sequence[Arm], report: str) -> list[str]:
     tested = list(dict.fromkeys(run.dataset.short_name for run in runs))
     commands = [f"htunet_convert {name} SOURCE" for name in dict.fromkeys([*sources, *tested])]
     for name in sources:
-        plans = dict.fromkeys(run.plan for run in runs if run.source.dataset.short_name == name)
-        commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}")
+        own = {run: _settings(arm, run) for arm in arms for run in arm.runs if run.source.dataset.short_name == name}
+        plans = dict.fromkeys(run.plan for run in own)
+        groups = {(settings.get("plan_content") or {}).get("split_by", "image") for settings in own.values()}
+        split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
+        commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}{split}")
     training = [_training_command(run, _settings(arm, run)) for arm in arms for run in arm.runs]
     across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
               for run in runs if run.trained_on]  # fmt: skip

@@ -55,8 +55,8 @@ def headline(found: Headline) -> str:
     )
 
 
-def table(found: Table, style: str = "results") -> str:
-    """A table in a box of its own, which scrolls; its headings sort."""
+def table(found: Table, style: str = "results", *, title: bool = True) -> str:
+    """A table in a box of its own, which scrolls; its headings sort. Without a title where that stands above it."""
     heads = "".join(
         f'<th scope="col"{_numeric(numeric)}><button type="button">{escape(name)}</button></th>'
         for name, numeric in zip(found.columns, found.numeric, strict=True)
@@ -65,7 +65,7 @@ def table(found: Table, style: str = "results") -> str:
     rows = "\n".join(_row(row, found.numeric, header) for row in found.rows)
     name = escape(found.title)
     return (
-        f'<h3>{name}</h3>\n<div class="scroll" role="region" aria-label="{name}" tabindex="0">'
+        f'{f"<h3>{name}</h3>" if title else ""}\n<div class="scroll" role="region" aria-label="{name}" tabindex="0">'
         f'<table class="{style}" id="{escape(found.id)}"><caption>{name}</caption><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{rows}\n</tbody></table></div>\n{paragraphs(found.notes)}"
     )

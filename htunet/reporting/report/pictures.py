@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +10,42 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.image_io import read_image, read_labels
-from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.errors import HtunetError
-from htunet.paths import DatasetPaths
-from htunet.reporting.overlays import EXTRA, MISSED, OPACITY, RIGHT, Colour, contour, label_colour, legend_of
+from htunet.parallel import parallel_map, suitable_workers
+from htunet.reporting.overlays import EXTRA, MISSED, OPACITY, RIGHT, Colour, contour, label_colour
 
 UInt8 = NDArray[np.uint8]
 SIDES = ((150, 512), (400, 384), (900, 288))
 """Up to so many images on a page, the longer side of each in pixels."""
 SMALLEST_SIDE = 224
 QUALITY = 80
+REDUCING_GAP = 2.0
+"""Large images are first shrunk by whole numbers, to twice the size that is wanted: much faster, and looks the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One image, and the predictions to lay over it."""
+
+    image: Path
+    label: Path
+    channels: int
+    num_labels: int
+    """Background not counted."""
+    predictions: tuple[Path, ...]
+    side: int
+    """Longer side of the pictures at most, pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """What became of it."""
+
+    picture: bytes | None = None
+    """JPEG; None where the image cannot be read."""
+    layers: tuple[bytes | None, ...] = ()
+    """PNG of each prediction; None where it or the true mask cannot be read."""
+    problems: tuple[str, ...] = ()
 
 
 def longer_side(n_images: int) -> int:
@@ -27,81 +53,40 @@ def longer_side(n_images: int) -> int:
     return next((side for most, side in SIDES if n_images <= most), SMALLEST_SIDE)
 
 
-@dataclass
-class Pictures:
-    """The pictures of a page, made as they are asked for."""
+def draw_all(wanted: Sequence[Wanted], workers: int | None = None) -> list[Drawn]:
+    """All pictures in the order of ``wanted``; ``workers`` None: processes where there are many, else none."""
+    count = suitable_workers(len(wanted), workers)
+    return list(parallel_map(draw, wanted, workers=count, name=lambda one: str(one.image)))
 
-    side: int
-    images: list[bytes] = field(default_factory=list)
-    layers: list[bytes] = field(default_factory=list)
-    problems: dict[str, str] = field(default_factory=dict)
-    """Of each data set, the first thing that kept a picture from being made."""
-    _raw: dict[str, RawDataset | None] = field(default_factory=dict)
-    _cases: dict[str, dict[str, Case]] = field(default_factory=dict)
-    _places: dict[tuple[str, str], int | None] = field(default_factory=dict)
-    _sizes: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
 
-    def image(self, dataset: str, case: str) -> int | None:
-        """The place of a case's image among ``images``; None, and a problem noted, where it cannot be had."""
-        key = dataset, case
-        if key not in self._places:
-            self._places[key] = None
-            try:
-                self._places[key] = self._add_image(dataset, case)
-            except HtunetError as error:
-                self.problems.setdefault(dataset, str(error))
-        return self._places[key]
+def draw(wanted: Wanted) -> Drawn:
+    """The picture and the layers of one image; what cannot be read is told in ``problems``."""
+    try:
+        values = read_image(wanted.image, wanted.channels)
+    except HtunetError as error:
+        return Drawn(layers=(None,) * len(wanted.predictions), problems=(str(error),))
+    picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
+    picture.thumbnail((wanted.side, wanted.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=QUALITY, optimize=True)
+    layers, problems = _layers(wanted, picture.size)
+    return Drawn(picture=stream.getvalue(), layers=tuple(layers), problems=tuple(problems))
 
-    def layer(self, dataset: str, case: str, prediction: Path) -> int | None:
-        """The place of the overlay of a prediction among ``layers``; None where there is none, as ``image``.
 
-        ``image`` must have been asked for the case before.
-        """
-        raw, known = self.raw(dataset), self._cases.get(dataset, {})
-        if raw is None or case not in known or (dataset, case) not in self._sizes:
-            return None
+def _layers(wanted: Wanted, size: tuple[int, int]) -> tuple[list[bytes | None], list[str]]:
+    layers: list[bytes | None] = []
+    problems = []
+    for path in wanted.predictions:
+        layer = None
         try:
-            predicted, true = read_labels(prediction), read_labels(raw.label_path(known[case]))
+            predicted, true = read_labels(path), read_labels(wanted.label)
             if predicted.shape != true.shape:
-                raise HtunetError(f"{prediction} has the shape {predicted.shape}, its mask {true.shape}.")
+                raise HtunetError(f"{path} has the shape {predicted.shape}, its mask {true.shape}. Predict it again.")
+            layer = layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=wanted.num_labels)
         except HtunetError as error:
-            self.problems.setdefault(dataset, str(error))
-            return None
-        size = self._sizes[dataset, case]
-        self.layers.append(layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=_num_labels(raw)))
-        return len(self.layers) - 1
-
-    def legend(self, dataset: str) -> tuple[tuple[str, str], ...]:
-        """Colours and what they mean."""
-        raw = self.raw(dataset)
-        labels = sorted(raw.info.labels, key=raw.info.labels.__getitem__)[1:] if raw else ["lesion"]
-        return tuple((f"#{r:02x}{g:02x}{b:02x}", name) for (r, g, b), name in legend_of(labels))
-
-    def raw(self, dataset: str) -> RawDataset | None:
-        """The raw folder; None, and a problem noted, where it is not there."""
-        if dataset not in self._raw:
-            try:
-                raw = self._raw[dataset] = read_raw(DatasetPaths(dataset))
-                self._cases[dataset] = {case.id: case for case in raw.cases}
-            except HtunetError as error:
-                self._raw[dataset] = None
-                self.problems.setdefault(dataset, str(error))
-        return self._raw[dataset]
-
-    def _add_image(self, dataset: str, case: str) -> int | None:
-        raw = self.raw(dataset)
-        if raw is None:
-            return None
-        if case not in self._cases[dataset]:
-            raise HtunetError(f"{raw.paths.cases_csv} has no case {case}.")
-        values = read_image(raw.image_path(self._cases[dataset][case]), raw.info.channels)
-        picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
-        picture.thumbnail((self.side, self.side), Image.Resampling.LANCZOS)
-        self._sizes[dataset, case] = picture.size
-        stream = io.BytesIO()
-        picture.save(stream, format="JPEG", quality=QUALITY, optimize=True)
-        self.images.append(stream.getvalue())
-        return len(self.images) - 1
+            problems.append(str(error))
+        layers.append(layer)
+    return layers, problems
 
 
 def layer_png(prediction: UInt8, reference: UInt8, *, num_labels: int = 1) -> bytes:
@@ -116,7 +101,7 @@ def layer_png(prediction: UInt8, reference: UInt8, *, num_labels: int = 1) -> by
     picture.putpalette([value for colour in ((0, 0, 0), *colours, *colours) for value in colour])
     alpha = [0, *[round(255 * OPACITY)] * len(colours), *[255] * len(colours)]
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", transparency=bytes(alpha), optimize=True)
+    picture.save(stream, format="PNG", transparency=bytes(alpha), compress_level=6)
     return stream.getvalue()
 
 
@@ -134,10 +119,6 @@ def _labels(prediction: UInt8, reference: UInt8) -> tuple[Sequence[Colour], UInt
     highest = max(int(prediction.max()), int(reference.max()))
     lines = np.where(contour(reference), reference, 0).astype(np.uint8)
     return [label_colour(label) for label in range(1, highest + 1)], prediction, lines
-
-
-def _num_labels(raw: RawDataset) -> int:
-    return len(raw.info.labels) - 1
 
 
 def _scaled(mask: UInt8, size: tuple[int, int]) -> UInt8:

@@ -101,7 +101,7 @@ def _plans(report: Report) -> str:
     if not report.plans:
         return ""
     tables = [
-        f"<details><summary>{parts.escape(plan.title)}</summary>{parts.table(plan, 'plan')}</details>"
+        f"<details><summary>{parts.escape(plan.title)}</summary>{parts.table(plan, 'plan', title=False)}</details>"
         for plan in report.plans
     ]
     note = "What was decided before training, and why. Decisions without a reason were made by a user, or are facts."

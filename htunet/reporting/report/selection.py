@@ -38,6 +38,11 @@ def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
     several folds test the first fold counts. A case of several labels has the size of its largest lesion.
     """
     rows = rows[rows["label"].notna() & (rows["resolution"] == ORIGINAL)]
+    if rows["case"].is_unique:
+        names = {"dice": "value", "hd95": "second"}
+        return rows.set_index("case")[[*names, "missed", "lesion_share", "class", "tercile", "empty"]].rename(
+            columns=names
+        )
     rows = rows[rows["fold"] == rows.groupby("case")["fold"].transform("first")]
     found = rows.groupby("case", sort=False).agg(
         value=("dice", "mean"), second=("hd95", "mean"), missed=("missed", "min"), lesion_share=("lesion_share", "max")

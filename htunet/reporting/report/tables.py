@@ -118,10 +118,10 @@ def _result_row(arm: Arm, kind: TableKind, known: Mapping[tuple[Any, ...], Entry
     for metric in kind.headings:
         entry = known.get((arm.dataset, arm.name, arm.task, metric))
         own = row.figures[metric]
+        plain = NOTHING if own.mean is None else TableCell(text=own.text(), value=own.mean)
         theirs = getattr(row.paper, metric, None)
-        below = interval(entry, scale_of(metric)) if entry else ""
         cells += [
-            TableCell(text=own.text(), below=below, value=own.mean) if own.mean is not None else NOTHING,
+            figure(entry, metric) if entry else plain,
             number(theirs, None if theirs is None else f"{theirs:.2f}"),
         ]
     share = None if row.n_missed is None else row.n_missed / row.n_cases

@@ -1,4 +1,6 @@
 import io
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from htunet.data.image_io import write_png
 from htunet.data.raw import read_raw
 from htunet.paths import DatasetPaths
 from htunet.reporting.overlays import overlay
-from htunet.reporting.report.pictures import Pictures, layer_png, longer_side
+from htunet.reporting.report.pictures import Wanted, draw, draw_all, layer_png, longer_side
 
 
 def blended(gray: np.ndarray, layer: bytes) -> np.ndarray:
@@ -40,35 +42,39 @@ def test_nothing_predicted_and_nothing_true_is_a_clear_layer() -> None:
     assert not layer[..., 3].any()
 
 
-def test_an_image_is_made_once_and_scaled_with_its_layer(home: object) -> None:
-    paths = build_raw(4, sizes=[(100, 200)])
-    pictures = Pictures(50)
-    assert [pictures.image(paths.name, name) for name in ("case_0000", "case_0001", "case_0000")] == [0, 1, 0]
+def wanted(paths: DatasetPaths, *predictions: Path) -> Wanted:
+    """The first image of a raw folder with these predictions."""
     raw = read_raw(paths)
-    assert pictures.layer(paths.name, "case_0000", raw.label_path(raw.cases[0])) == 0
-    for data in (*pictures.images, *pictures.layers):
+    image, label = raw.image_path(raw.cases[0]), raw.label_path(raw.cases[0])
+    return Wanted(image=image, label=label, channels=1, num_labels=1, predictions=predictions or (label,), side=50)
+
+
+def test_an_image_and_its_layers_are_scaled_alike(home: Path) -> None:
+    found = draw(wanted(build_raw(4, sizes=[(100, 200)])))
+    assert found.problems == ()
+    for data in (found.picture, *found.layers):
+        assert data is not None
         assert Image.open(io.BytesIO(data)).size == (50, 25)
-    assert pictures.legend(paths.name) == (("#ff0000", "missed"), ("#00ff00", "extra"), ("#ffff00", "right"))
 
 
-def test_what_is_not_there_is_told_and_stops_nothing(home: object) -> None:
+def test_what_is_not_there_is_told_and_stops_nothing(home: Path) -> None:
     paths = build_raw(2)
-    pictures = Pictures(50)
-    assert pictures.image("Dataset904_Gone", "case_0000") is None
-    assert pictures.image(paths.name, "unknown") is None
-    assert pictures.layer(paths.name, "unknown", paths.raw / "none.png") is None
-    assert "Dataset904_Gone" in pictures.problems["Dataset904_Gone"]
-    assert "no case unknown" in pictures.problems[paths.name]
-
-
-def test_a_prediction_of_another_shape_is_told(home: object) -> None:
-    paths = build_raw(2)
-    pictures = Pictures(50)
-    wrong = DatasetPaths(paths.name).raw / "wrong.png"
+    own = wanted(paths)
+    none, wrong = paths.raw / "none.png", paths.raw / "wrong.png"
     write_png(wrong, np.zeros((3, 3), np.uint8))
-    pictures.image(paths.name, "case_0000")
-    assert pictures.layer(paths.name, "case_0000", wrong) is None
-    assert "shape (3, 3)" in pictures.problems[paths.name]
+    found = draw(wanted(paths, none, own.label, wrong))
+    assert found.picture is not None
+    assert [layer is None for layer in found.layers] == [True, False, True]
+    assert "none.png" in found.problems[0]
+    assert "shape (3, 3)" in found.problems[1]
+    missing = draw(replace(own, image=none))
+    assert (missing.picture, missing.layers) == (None, (None,))
+    assert "none.png" in missing.problems[0]
+
+
+def test_processes_draw_the_same(home: Path) -> None:
+    own = wanted(build_raw(2))
+    assert draw_all([own, own], workers=2) == draw_all([own, own], workers=1)
 
 
 def test_more_images_are_smaller_ones() -> None:
