@@ -35,7 +35,8 @@ def write_measurement(path: Path, arrays: Mapping[str, NDArray[Any]], about: Map
         raise ValueError(f"An array is called {ABOUT!r} or holds objects: {list(arrays)}.")
     text = json.dumps({"format": FORMAT, **about}, allow_nan=False)
     with whole_file(path) as part, part.open("wb") as stream:
-        np.savez_compressed(stream, **{ABOUT: np.array(text)}, **arrays)
+        everything: dict[str, Any] = {ABOUT: np.array(text), **arrays}
+        np.savez_compressed(stream, **everything)
 
 
 def read_measurement(path: Path) -> Measurement:

@@ -6,12 +6,13 @@ Dimension key: L blocks, N images, V levels of speckle, S scales.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from htunet.data.artefacts import ARTEFACTS, apply_all, physical_value
@@ -119,10 +120,10 @@ def _weights(
 def _listening(estimators: dict[int, NoiseEstimator], parts: dict[int, list[NDArray[np.float32]]]) -> Iterator[None]:
     """Inside the block every estimator's output is kept; afterwards nothing listens any more."""
 
-    def keep(number: int):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        return lambda _, __, weights_BS: parts.setdefault(number, []).append(cast(Tensor, weights_BS).float().numpy())
+    def keep(number: int, _: nn.Module, __: Any, weights_BS: Tensor) -> None:  # noqa: ANN401
+        parts.setdefault(number, []).append(weights_BS.float().numpy())
 
-    handles = [estimator.register_forward_hook(keep(number)) for number, estimator in estimators.items()]
+    handles = [estimator.register_forward_hook(partial(keep, number)) for number, estimator in estimators.items()]
     try:
         yield
     finally:

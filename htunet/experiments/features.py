@@ -43,7 +43,7 @@ def measure_features(run: RunPaths) -> None:
     of them was trained on. Raises HtunetError where the run's weights or test images are not there.
     """
     model, path = TrainedModel.of_run(run), run.measurement("features")
-    chosen = [_own_images(run), *_other_images(run, model.plan.channels)]
+    chosen = [_own_images(run), *_other_images(run)]
     about: dict[str, Any] = {
         "checkpoint": file_digest(run.checkpoint_best),
         "images": {dataset.short_name: [case.id for case in cases] for dataset, cases, _ in chosen},
@@ -104,15 +104,15 @@ def _own_images(run: RunPaths) -> Chosen:
     return run.dataset, _some(run.dataset, run, ids), "test part"
 
 
-def _other_images(run: RunPaths, channels: int) -> list[Chosen]:
-    """All images of the other data sets that are preprocessed with the same plan and channels."""
-    found: list[Chosen] = []
+def _other_images(run: RunPaths) -> list[Chosen]:
+    """All images of the other data sets that are preprocessed with the same plan, of the same channels and size."""
+    own, found = PreprocessedDataset(_folder(run.dataset, run)), list[Chosen]()
     for name in all_datasets():
         other = DatasetPaths(name)
         folder = _folder(other, run)
         if other != run.dataset and (folder / "preprocessed.json").exists():
             data = PreprocessedDataset(folder)
-            if data.images.shape[1] == channels:
+            if data.images.shape[1:] == own.images.shape[1:]:
                 found.append((other, _some(other, run, [case.id for case in data.cases]), "all, or drawn from them"))
     return found
 

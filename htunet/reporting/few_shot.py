@@ -75,20 +75,22 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> "Figur
 
 
 def _draw_panel(panel: "Axes", rows: Sequence[Row], kind: TableKind) -> None:
-    from htunet.reporting.figure_style import look_of
+    from htunet.reporting.figure_style import look_of, method_name
 
     ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
     for name, members in _lines(rows).items():
-        look = look_of(members[0].method)
+        look, method = look_of(members[0].method), members[0].method
         found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
         means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
-        panel.errorbar(
-            [x for x, _ in found], means, stds, marker=look.marker, capsize=2, elinewidth=0.8, label=name, **look.line()
-        )
-        paper = [(ratio, kind.paper_few_shot(ratio, members[0].method)) for ratio in RATIOS]
+        bars = [[min(std, end) for std, end in zip(stds, ends, strict=True)]
+                for ends in (means, [100 - mean for mean in means])]  # fmt: skip
+        label = name.replace(method, method_name(method), 1)
+        style = {"marker": look.marker, "capsize": 2, "elinewidth": 0.8, **look.line()}
+        panel.errorbar([x for x, _ in found], means, bars, label=label, **style)
+        paper = [(ratio, kind.paper_few_shot(ratio, method)) for ratio in RATIOS]
         points = [(ratio, getattr(figures, kind.few_shot)) for ratio, figures in paper if figures]
         if points:
-            label = f"{members[0].method}, paper's mean"
+            label = f"{method_name(method)}, paper's mean"
             panel.plot(*zip(*points, strict=True), color=look.colour, linestyle=":", marker=".", label=label)
     panel.set_xscale("log")
     panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])

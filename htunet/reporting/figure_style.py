@@ -25,7 +25,7 @@ MM_PER_INCH = 25.4
 DOTS_PER_INCH = 300
 TEXT, SMALL = 8.0, 7.0
 """Points; nothing in a figure is smaller."""
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures are the same on every machine
     "font.size": TEXT,
     "axes.titlesize": TEXT,
@@ -69,7 +69,7 @@ ADAPTER_HUES = {
 OTHER_HUES = ("#4477AA", "#AA3377", "#228833", "#BB5566", "#66574D", "#004488")
 """After Okabe and Ito, and Paul Tol: told apart with red-green blindness too; marks and dashes help."""
 MARKERS = {"CLIP": "o", "MetaCLIP": "s", "UniMedCLIP": "D", "BiomedCLIP": "^"}
-OWN_MARKERS = {"UNet": "X", "CLIPSeg": "P", "DINOv2": "v", "ResNet18": "*"}
+OWN_MARKERS = {"UNet": "X", "CLIPSeg": "P", "DINOv2": "v", "ResNet18": "p"}
 DASHES: dict[str, Any] = {
     "": (0, (4, 1.6)),
     "HT": "solid",
@@ -121,7 +121,14 @@ def look_of(method: str) -> Look:
 
 def paler(colour: str, share: float = PALER) -> str:
     """The colour, mixed with white."""
-    return to_hex([(1 - share) * part + share for part in to_rgb(colour)]).upper()
+    red, green, blue = ((1 - share) * part + share for part in to_rgb(colour))
+    return to_hex((red, green, blue)).upper()
+
+
+def method_name(method: str) -> str:
+    """As the paper writes it: ``CLIP (HT)`` for CLIP_HT, ``BiomedCLIP (LoRA V+T)`` for BiomedCLIP_LoRAVT."""
+    backbone, _, adapter = method.partition("_")
+    return f"{backbone} ({adapter.replace('LoRAVT', 'LoRA V+T')})" if adapter else backbone
 
 
 def place_of(method: str) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 Dimension key: L blocks, R channels, H rows of frequencies, F columns of them, V levels of speckle, S scales.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def noise_estimator(results: Results) -> list[Drawing]:
     return _drawings(results, "noise", _draw_noise)
 
 
-def _drawings(results: Results, what: str, draw) -> list[Drawing]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _drawings(results: Results, what: str, draw: Callable[[RunPaths, Measurement], Figure]) -> list[Drawing]:
     drawings = []
     for run in probed_runs(results, what):
         path = run.measurement(what)
@@ -204,6 +204,9 @@ def _add_weights(panel: Axes, levels_V: Floats, mean_VS: Floats, std_VS: Floats,
     for number, side in enumerate(kernels):
         colour, mean_V, std_V = CLASS_COLOURS[number], mean_VS[:, number], std_VS[:, number]
         panel.plot(levels_V, mean_V, color=colour, marker="os^"[number % 3], label=f"{side} x {side}")
-        panel.fill_between(levels_V, mean_V - std_V, mean_V + std_V, color=colour, alpha=0.15, linewidth=0)
+        low_V, high_V = (np.clip(mean_V + sign * std_V, 0, 1) for sign in (-1, 1))
+        panel.fill_between(levels_V, low_V, high_V, color=colour, alpha=0.15, linewidth=0)
     panel.grid(axis="y")
-    panel.set_xlim(float(levels_V.min()), float(levels_V.max()))
+    ends = np.array([levels_V.min(), levels_V.mean(), levels_V.max()])
+    panel.set_xticks(ends, [f"{level:.2g}" for level in ends])
+    panel.set_xlim(ends[0] - 0.03 * np.ptp(ends), ends[2] + 0.03 * np.ptp(ends))

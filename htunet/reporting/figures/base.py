@@ -11,7 +11,7 @@ from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.registry import Registry
 from htunet.reporting import paper
-from htunet.reporting.figure_style import place_of
+from htunet.reporting.figure_style import method_name, place_of
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
@@ -102,12 +102,6 @@ def arm_name(run: RunPaths) -> str:
     if run.adapter:
         parts.append(f"adapter of {run.adapter}")
     return ", ".join(parts)
-
-
-def method_name(method: str) -> str:
-    """``CLIP (HT)`` for CLIP_HT, ``BiomedCLIP (LoRA V+T)`` for BiomedCLIP_LoRAVT."""
-    backbone, _, adapter = method.partition("_")
-    return f"{backbone} ({adapter.replace('LoRAVT', 'LoRA V+T')})" if adapter else backbone
 
 
 def one_run(runs: Sequence[RunPaths], seed: int | None) -> RunPaths | None:

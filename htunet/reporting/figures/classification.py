@@ -38,7 +38,7 @@ from htunet.reporting.figures.base import (
 )
 
 Floats = NDArray[np.float64]
-LINE_MM, PANEL_MM = 4.2, 46.0
+ROC_MM, PANEL_MM = 150.0, 46.0
 PANELS = 4
 """Reliability diagrams side by side."""
 MISSING = (
@@ -162,24 +162,17 @@ def _evaluated(results: Results) -> dict[RunPaths, Content]:
 
 
 def _draw_roc(dataset: str, found: Sequence[Judged], runs: Sequence[RunPaths]) -> Canvas:
-    panels_of = list(found[0].drawn_classes)
-    width = SINGLE_MM * min(2, len(panels_of))
-    lines = -(-len(panels_of) // 2)
+    drawn = list(found[0].drawn_classes)
     with in_style():
-        figure = new_figure(width, lines * (SINGLE_MM - 8 + LINE_MM * len(found)) + 6)
-        panels = figure.subplots(lines, min(2, len(panels_of)), squeeze=False).ravel()
-        for panel, k in zip(panels, panels_of, strict=False):
+        figure = new_figure(ROC_MM, len(drawn) * SINGLE_MM)
+        for panel, k in zip(figure.subplots(len(drawn), 1, squeeze=False).ravel(), drawn, strict=True):
             for one in found:
                 _add_roc(panel, one, k)
             panel.plot([0, 1], [0, 1], **REFERENCE)
-            panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
+            panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
             panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {found[0].classes[k]}")
             panel.set_title(f"{dataset}, {_counts(found[0], k)}", loc="left")
-            panel.legend(
-                loc="upper center", bbox_to_anchor=(0.44, -0.16), alignment="left", title="AUC [95 % interval]"
-            )
-        for panel in panels[len(panels_of) :]:
-            panel.set_axis_off()
+            panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left", title="AUC [95 % interval]")
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(
             figure,
@@ -226,7 +219,7 @@ def _draw_reliability(dataset: str, found: Sequence[Judged], runs: Sequence[RunP
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(
             figure,
-            "ECE: expected calibration error. Larger dots: more cases. Dashed: probabilities that mean what they say.",
+            "ECE: expected calibration error. Larger dots: more cases. Dashed: no error.",
             "Cases of all seeds together; ECE: mean over seeds." * several,
             _other_folds(found),
             random_weights_note(runs),
@@ -241,7 +234,16 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
     panel.plot([low, 1], [low, 1], **REFERENCE)
     panel.vlines(x, x, y, color=look.colour, linewidth=0.8, alpha=0.6)
     panel.plot(x, y, linewidth=0.8, color=look.colour)
-    panel.scatter(x, y, s=[8 + 90 * b.n / total for b in bins], color=look.colour, alpha=0.75, linewidth=0, zorder=3)
+    panel.scatter(
+        x,
+        y,
+        s=[8 + 90 * b.n / total for b in bins],
+        color=look.colour,
+        alpha=0.75,
+        linewidth=0,
+        zorder=3,
+        clip_on=False,
+    )
     panel.set(xlim=(low - 0.03, 1.03), ylim=(-0.03, 1.03))
     panel.set_title(f"{one.name}\nECE {100 * mean_ece(one):.1f} %", fontsize=SMALL, loc="left")
     panel.grid()

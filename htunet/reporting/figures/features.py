@@ -54,7 +54,7 @@ class Separation:
     def text(self) -> str:
         """Two short lines."""
         if self.neighbours is None or self.silhouette is None:
-            return "too few images\nfor a figure"
+            return "too few images\nor groups"
         share = f"{NEIGHBOURS}-NN {100 * self.neighbours:.0f} % (largest {100 * self.largest:.0f} %)"
         return f"{share}\nsilhouette {self.silhouette:.2f}"
 
@@ -115,10 +115,11 @@ def _draw(run: RunPaths, found: Measurement, seed: int) -> Figure:
     values = {state: found.arrays[state].astype(np.float64) for state in STATES}
     placed = {state: planes(value, seed) for state, value in values.items()}
     kinds = list(placed["before"])
-    colourings = {"class": classes, "data set": datasets}
+    both = {"class": classes, "data set": datasets}
+    colourings = {what: groups for what, groups in both.items() if what == "class" or len(set(groups)) > 1}
     with in_style():
-        figure = new_figure(DOUBLE_MM, 108)
-        panels = figure.subplots(2, 4)
+        figure = new_figure(DOUBLE_MM, 24 + 42 * len(colourings))
+        panels = figure.subplots(len(colourings), 4, squeeze=False)
         for row, (what, groups) in enumerate(colourings.items()):
             columns = [(kind, state) for kind in kinds for state in STATES]
             for column, (kind, state) in enumerate(columns):
@@ -143,23 +144,21 @@ def _notes(found: Measurement) -> list[str]:
     parts = ", ".join(f"{name} {text}" for name, text in about["parts"].items())
     return [
         f"Mean patch token after block {about['block']}, none of these images was trained on: {parts}.",
-        f"{NEIGHBOURS}-NN: share of images whose group is that of most of their {NEIGHBOURS} nearest ones, among all "
-        "features.",
+        f"{NEIGHBOURS}-NN: share of images whose group is that of most of their {NEIGHBOURS} nearest others, among all "
+        "features, not in the picture.",
     ]
 
 
 def _scatter(panel: Axes, places_N2: Floats, groups: Sequence[str]) -> None:
     names = sorted(set(groups) - {""})
     size = 12 if len(groups) <= 150 else 5
-    for name in ["", *names]:
+    for name in [name for name in ["", *names] if name in groups]:
         chosen = np.array([group == name for group in groups])
-        if not chosen.any():
-            continue
         number = names.index(name) if name else 0
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)] if name else WITHOUT_CLASS
         panel.scatter(
             *places_N2[chosen].T, s=size, color=colour, marker=MARKS[number % len(MARKS)], alpha=0.8, linewidth=0,
-            label=name or "no class",
+            zorder=3 - chosen.mean(), label=name or "no class",
         )  # fmt: skip
     panel.set(xticks=[], yticks=[])
     panel.margins(0.08)

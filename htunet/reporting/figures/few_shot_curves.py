@@ -1,13 +1,13 @@
 """Dice and AUC against the share of the training images."""
 
+from htunet.data.few_shot import RATIOS
 from htunet.reporting.few_shot import few_shot_figure
 from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, random_weights_note
 from htunet.reporting.table_kinds import KINDS
 from htunet.reporting.tables import table_rows
 
-NOTE = (
-    "Points: means over seeds; bars: ± one standard deviation. Dotted: the paper's Table IV, the mean of its data sets."
-)
+POINTS = "Points: means over seeds; bars: ± one standard deviation."
+PAPER = "Dotted: the paper's Table IV, the mean of its data sets."
 
 
 @FIGURES.register("few_shot")
@@ -17,7 +17,9 @@ def few_shot(results: Results) -> list[Drawing]:
     for kind in KINDS:
         members = {run: content for run, content in results.contents.items() if kind.key in content["htunet"]}
         few = [run for run in members if run.ratio is not None]
-        figure = few_shot_figure(table_rows(members.values(), kind=kind), kind, NOTE, random_weights_note(few))
+        published = PAPER if any(kind.paper_few_shot(ratio, run.method) for run in few for ratio in RATIOS) else ""
+        notes = (POINTS, published, random_weights_note(few))
+        figure = few_shot_figure(table_rows(members.values(), kind=kind), kind, *notes)
         if figure is not None:
             drawings.append(Drawing(f"few_shot_{kind.name}", figure))
     if not drawings:

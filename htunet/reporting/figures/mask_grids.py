@@ -49,6 +49,8 @@ LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 4
 """Millimetres of a picture and of the page; lines of notes."""
 GAP, EDGE, HEAD, FOOT, LINE = 0.5, 1.0, 9.0, 6.0, 3.2
 """Millimetres: between pictures, around all, for the columns' names, for the key, for a line of the note."""
+NAME_CHARACTER = 1.6
+"""Mean width of a character of a name, millimetres."""
 MEANING = {MISSED: "ground truth, missed", EXTRA: "false positive", RIGHT: "true positive"}
 
 
@@ -142,7 +144,7 @@ def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
         cases = sampled_cases(dataset, everything, FEW_SHOT_SAMPLES, results.draw_seed)
         rows = tuple(MaskRow(arm, case, runs) for case in cases for arm, runs in shown.items())
         columns = tuple("100 %" if step is None else percent(step) for step in steps)
-        grids[dataset] = MaskGrid(columns=columns, rows=rows, group_mm=22.0, upright=False)
+        grids[dataset] = MaskGrid(columns=columns, rows=rows, group_mm=_names_mm(list(shown)), upright=False)
     return grids
 
 
@@ -243,7 +245,7 @@ def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell
     narrow = cell < 24
     for column, name in enumerate(("Input", *grid.columns)):
         x = (start + (column + 0.5) * cell - GAP / 2) / page[0]
-        text = name.replace(" (", "\n(").replace(", ", ",\n")
+        text = _in_lines(name)
         weight = "bold" if name in grid.bold else "normal"
         figure.text(
             x, 1 - (HEAD - 1.8) / page[1], text, ha="center", va="baseline", fontsize=SMALL if narrow else TEXT,
@@ -251,7 +253,7 @@ def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell
         )  # fmt: skip
     for name, first, last in _groups(grid):
         y = 1 - (HEAD + (first + last + 1) / 2 * cell) / page[1]
-        text = name if grid.upright else name.replace(" (", "\n(").replace(", ", ",\n")
+        text = name if grid.upright else _in_lines(name)
         figure.text(
             (EDGE + (grid.group_mm - 2.5 if grid.upright else 0)) / page[0],
             y,
@@ -280,6 +282,16 @@ def _write_key(figure: Figure, grid: MaskGrid, page: tuple[float, float], foot: 
     figure.legend(
         handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), handlelength=1.0, handleheight=1.0
     )
+
+
+def _names_mm(names: Sequence[str]) -> float:
+    """Room for names in lines of their own parts."""
+    return 3.0 + NAME_CHARACTER * max(len(line) for name in names for line in _in_lines(name).split("\n"))
+
+
+def _in_lines(name: str) -> str:
+    """``BiomedCLIP (HT), plan small`` in three lines."""
+    return name.replace(" (", "\n(").replace(", ", ",\n")
 
 
 def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:

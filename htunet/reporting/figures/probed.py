@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from htunet.paths import RunPaths
+from htunet.reporting import paper
 from htunet.reporting.figure_style import place_of
 from htunet.reporting.figures.base import Results, by_dataset, one_run
 
@@ -51,7 +52,8 @@ def probed_runs(results: Results, figure: str) -> list[RunPaths]:
         wanted = _methods(results, [run.method for run in runs], figure)
         for method in wanted:
             members = [run for run in runs if run.method == method]
-            run = one_run([run for run in members if run.task == "seg"] or members, results.seed)
+            usual = [run for run in members if run.task == "seg" and run.plan == paper.PLANS.get(method, paper.PLAN)]
+            run = one_run(usual, results.seed) or one_run(members, results.seed)
             chosen += [run] if run else []
     return chosen
 
