@@ -133,7 +133,10 @@ def test_a_network_that_takes_dark_for_lesion_fails_when_the_gain_lifts_the_lesi
         return Probabilities(np.stack([1 - lesion_BHW, lesion_BHW], axis=1), None)
 
     monkeypatch.setattr(Predictor, "probabilities", dark)
-    assert main(["Tiny", "TINY_HT", "--artefacts", "gain", "low_gain", "--strengths", "1", "2", "5", "--device", "cpu"]) == 0
+    assert (
+        main(["Tiny", "TINY_HT", "--artefacts", "gain", "low_gain", "--strengths", "1", "2", "5", "--device", "cpu"])
+        == 0
+    )
     dice = table(trained).groupby(["artefact", "strength"])["dice"].mean()
     assert dice["none", 0] > 0.9
     assert dice["gain", 1] > 0.9  # 4 dB are 17 gray values: 47
