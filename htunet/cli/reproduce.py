@@ -240,7 +240,7 @@ class _Progress:
         """One line above the bar."""
         self.bar.write(f"{job.name}: {what}", file=sys.stdout)
         sys.stdout.flush()
-        if not what.startswith(("started", "ended")):
+        if not what.startswith(("started", "queued", "ended")):
             self.bar.update()
 
 

@@ -94,7 +94,7 @@ def carry_out(
     while board.open and not stop_requested():
         if ready := board.ready()[: engine.room()]:
             for job in ready:
-                board.begin(job)
+                board.begin(job, engine.begun)
             engine.start([board.call(job) for job in ready])
         for name, code in engine.ended(POLL_SECONDS):
             board.end(name, code)
@@ -123,10 +123,11 @@ class _Board:
         waiting = [job for name, job in self.jobs.items() if name not in self.results and name not in self.running]
         return [job for job in waiting if all(self._is_done(need) for need in job.needs)]
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: Job, how: str) -> None:
         self.running.add(job.name)
         self.attempts[job.name] += 1
-        self.tell(job, "started" if self.attempts[job.name] == 1 else f"started again ({self.attempts[job.name]})")
+        again = self.attempts[job.name]
+        self.tell(job, how if again == 1 else f"{how} again ({again})")
 
     def call(self, job: Job) -> Call:
         """What an engine is given: plain values, because it may be another machine that works on them."""

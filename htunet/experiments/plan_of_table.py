@@ -11,6 +11,7 @@ from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.jobs import Job, Work
 from htunet.experiments.products import Answered, Prepared, Tested, Trained
+from htunet.inference.text_side import towers_name
 from htunet.models.build import check_task, paper_plan, parse_method, published_weights
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights import PRETRAINED
@@ -142,7 +143,7 @@ class _Planner:
             kind="ask",
             arguments=("zero_shot", dataset.name, method, *options),
             product=Answered(
-                dataset.text_side("zero_shot", method, label, "all"),
+                dataset.text_side("zero_shot", towers_name(method, label, self.wish.weights), "all"),
                 plan,
                 self.wish.weights,
                 start.checkpoint_best if start else None,

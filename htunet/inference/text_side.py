@@ -49,9 +49,8 @@ class TextSide:
 
     @property
     def name(self) -> str:
-        """For a folder: the method, where its adapter started, and whether the frozen weights are random."""
-        adapter = [f"{ADAPTER}{self.start.label}"] if self.start else []
-        return "__".join([self.method, *adapter, *([RANDOM] if self.weights.source == RANDOM else [])])
+        """For a folder, see ``towers_name``."""
+        return towers_name(self.method, self.start.label if self.start else "", self.weights.source)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -65,6 +64,11 @@ class TextSide:
     def texts(self, texts: Sequence[str]) -> Embeddings:
         """(len(texts), E) of unit length."""
         return embed_texts(self.network, texts)
+
+
+def towers_name(method: str, adapter: str, weights: str) -> str:
+    """The method, where its adapter started (empty: it has none), and whether the frozen weights are random."""
+    return "__".join([method, *([f"{ADAPTER}{adapter}"] if adapter else []), *([RANDOM] if weights == RANDOM else [])])
 
 
 def find_start(choice: Choice) -> StartingAdapter | None:

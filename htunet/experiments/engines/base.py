@@ -54,6 +54,9 @@ class EngineOptions:
 class Engine:
     """To add one, fill these methods and register the class; what to retry and what to skip is not its matter."""
 
+    begun = "started"
+    """What has happened to a call that it was given."""
+
     def __init__(self, options: EngineOptions) -> None:
         """Check the options, and start nothing.
 

@@ -36,6 +36,8 @@ QUIET = {
 class RayEngine(Engine):
     """Queues every call at once; how many run at a time follows from what each asks for and what there is."""
 
+    begun = "queued"
+
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
         if options.settings:

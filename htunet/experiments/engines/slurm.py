@@ -34,6 +34,8 @@ OF_NODES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task", "parallel": "array
 class SlurmEngine(Engine):
     """Submits what is ready, and asks Slurm how it goes."""
 
+    begun = "queued"
+
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
         if options.address:
