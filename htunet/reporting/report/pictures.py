@@ -68,18 +68,25 @@ def draw(wanted: Wanted) -> Drawn:
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
     picture.thumbnail((wanted.side, wanted.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     stream = io.BytesIO()
-    picture.save(stream, format="JPEG", quality=QUALITY, optimize=True)
+    picture.save(stream, format="JPEG", quality=QUALITY)
     layers, problems = _layers(wanted, picture.size)
     return Drawn(picture=stream.getvalue(), layers=tuple(layers), problems=tuple(problems))
 
 
 def _layers(wanted: Wanted, size: tuple[int, int]) -> tuple[list[bytes | None], list[str]]:
+    nothing: list[bytes | None] = [None] * len(wanted.predictions)
+    if not wanted.predictions:
+        return nothing, []
+    try:
+        true = read_labels(wanted.label)
+    except HtunetError as error:
+        return nothing, [str(error)]
     layers: list[bytes | None] = []
     problems = []
     for path in wanted.predictions:
         layer = None
         try:
-            predicted, true = read_labels(path), read_labels(wanted.label)
+            predicted = read_labels(path)
             if predicted.shape != true.shape:
                 raise HtunetError(f"{path} has the shape {predicted.shape}, its mask {true.shape}. Predict it again.")
             layer = layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=wanted.num_labels)
