@@ -38,6 +38,8 @@ def open_image(path: Path) -> Image.Image:
             if image.mode == "LAB":
                 raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
             image.load()
+            if image.mode in ("P", "PA") and image.palette is None:
+                raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
             return image  # leaving closes the file; the pixels stay
     except FileNotFoundError:
         raise HtunetError(f"The image {path} is missing.") from None

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from htunet.data.image_io import encode_png, read_image, write_png
+from htunet.errors import HtunetError
 
 SHAPES = [(1, 1), (3, 1), (1, 5), (5, 7), (61, 40), (1, 1, 3), (5, 7, 3), (40, 61, 3)]
 
@@ -47,3 +48,12 @@ def test_an_image_may_be_used_after_its_file_is_gone(tmp_path: Path) -> None:
     (tmp_path / "a.png").unlink()
     assert image.shape == (3, 4, 6)
     assert (image == 9).all()
+
+
+def test_a_palette_image_without_its_palette_is_refused(tmp_path: Path) -> None:
+    file = bytearray(encode_png(np.zeros((4, 6), np.uint8)))
+    file[25] = 3  # the colour type in the header: palette
+    file[29:33] = zlib.crc32(file[12:29]).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(file)
+    with pytest.raises(HtunetError, match=r"a.png refers to colours of a palette that it lacks"):
+        read_image(tmp_path / "a.png", 1)

@@ -75,13 +75,13 @@ def run_of_words() -> FinetuningPaths:
 def test_a_fine_tuning_that_is_killed_again_and_again_ends_in_the_same_bits(home: Path, tmp_path: Path) -> None:
     build_captions()
     script, run = finetune_script(tmp_path), run_of_words()
-    command = (*COMMAND, *SMALL, "--num_epochs", "12")
+    command = (*COMMAND, *SMALL, "--num_epochs", "4")
     assert whole(start_training(script, *command))[0] == 0
     kept = run.folder.rename(run.folder.with_name("kept"))
     rng, killed = np.random.default_rng(0), 0
-    for epoch in (1, 7):
+    for epoch in (1, 2):
         process = start_training(script, *command)
-        wait_for(process, f"epoch {epoch}/12")
+        wait_for(process, f"epoch {epoch}/4")
         time.sleep(rng.uniform(0, 0.3))
         os.killpg(process.pid, signal.SIGKILL)
         killed += whole(process)[0] == -signal.SIGKILL
@@ -101,13 +101,13 @@ def test_a_fine_tuning_that_is_killed_again_and_again_ends_in_the_same_bits(home
 def test_a_killed_process_of_two_ends_the_run_and_the_same_command_continues_it(home: Path, tmp_path: Path) -> None:
     build_captions()
     script, run = finetune_script(tmp_path), run_of_words()
-    command = (*COMMAND, *SMALL, "--num_epochs", "12", "--devices", "2")
+    command = (*COMMAND, *SMALL, "--num_epochs", "4", "--devices", "2")
     code, output, errors = whole(start_training(script, *command))
     assert code == 0, errors
     assert output.count("Finished: CLIP_HT on Words seed1") == 1
     kept = run.folder.rename(run.folder.with_name("kept"))
     process = start_training(script, *command)
-    wait_for(process, "epoch 4/12")
+    wait_for(process, "epoch 2/4")
     second = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()[0])
     os.kill(second, signal.SIGKILL)
     assert whole(process)[0] != 0
