@@ -108,12 +108,12 @@ def _report(
         about = identity(run, wanted, source)
         folder = run.robustness(source)
         write_summary(folder / "robustness.json", about, curves[method])
-        draw_curves(folder, {method: curves[method]}, pictures.images, title=run.label, random=about["random_weights"])
+        draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=about["random_weights"])
         _print_curves(run, curves[method])
     random = any(identity(run, wanted, source)["random_weights"] for run in runs.values())
     together = first.dataset.robustness(source) / _together(first)
     title = f"{first.dataset.short_name}, fold {first.fold}, seed {first.seed}, plan {first.plan}; images {source}"
-    paths = draw_curves(together, curves, pictures.images, title=title, random=random)
+    paths = draw_curves(together, curves, pictures.squares, title=title, random=random)
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
     found = write_comparison(together, tables)
     for row in found[found["more_robust"] != ""].to_dict("records"):

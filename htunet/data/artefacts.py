@@ -218,7 +218,7 @@ def physical_value(artefact: str, strength: float) -> float:
     found = ARTEFACTS[artefact]
     if not 0 <= strength <= STRONGEST:
         raise UsageError(f"The strength of an artefact lies in 0..{STRONGEST:g}, got {strength:g}.")
-    return found.per_strength * strength
+    return found.per_strength * strength + 0.0  # no -0
 
 
 def apply(image: UInt8, artefact: str, strength: float, *, case: str, seed: int = 0) -> UInt8:

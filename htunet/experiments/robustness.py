@@ -239,6 +239,20 @@ class Example:
     """The physical value of each."""
     mask_HW: UInt8 | None
 
+    @property
+    def squares(self) -> dict[str, list[UInt8]]:
+        """``images``, cut to the largest square with the lesion as near to its middle as the picture allows."""
+        height, width = next(iter(self.images.values()))[0].shape
+        side = min(height, width)
+        shown = np.ones((height, width)) if self.mask_HW is None else self.mask_HW > 0
+        middles = [int(np.mean(places)) for places in np.nonzero(shown)]
+        top, left = (
+            min(max(middle - side // 2, 0), length - side)
+            for middle, length in zip(middles, (height, width), strict=True)
+        )
+        part = np.s_[top : top + side, left : left + side]
+        return {artefact: [image[part] for image in images] for artefact, images in self.images.items()}
+
 
 def example(run: RunPaths, wanted: Wanted, alter: Alter) -> Example:
     """The first test case that has a lesion, the first of all where none has, with every artefact."""

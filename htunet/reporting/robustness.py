@@ -11,7 +11,7 @@ import pandas as pd
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.image_io import UInt8
 from htunet.evaluation.case_table import write_table
-from htunet.evaluation.robustness import AUC, DICE, HD95, Curve, artefacts_in, compare_drops, curve, figures_in
+from htunet.evaluation.robustness import AUC, DICE, Curve, artefacts_in, compare_drops, curve, figures_in
 from htunet.files import write_json
 from htunet.reporting.figure_style import DOUBLE_MM, GRAY, add_note, in_style, look_of, new_figure, save_figure
 from htunet.reporting.pictures import RANDOM_WEIGHTS
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-NAMES = {DICE: "Dice", HD95: "HD95 (px of the input)", AUC: "AUC"}
+NAMES = {DICE: "Dice", AUC: "AUC"}
+"""The figures that are drawn; HD95 is in the tables."""
 COLUMNS = 3
 """Panels side by side."""
 ROW_MM = 68.0
-PICTURE = 96
-"""Side of a small picture, pixels."""
 OUTLINE = "#FFC107"
 
 Pictures = Mapping[str, Sequence[UInt8]]
@@ -69,12 +68,12 @@ def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame]) -> pd.Dat
 def draw_curves(
     folder: Path, curves: Mapping[str, Sequence[Curve]], pictures: Pictures, *, title: str, random: bool
 ) -> list[Path]:
-    """Write ``robustness_FIGURE.png`` and ``.pdf`` for each figure: a panel an artefact, a line a method with its band.
+    """Write ``robustness_dice`` and ``robustness_auc`` as PNG and PDF: a panel an artefact, a line a method, its band.
 
     ``curves`` by the method's name. Below each panel stand the pictures of one test case at the same strengths.
     """
     paths = []
-    for figure in dict.fromkeys(one.figure for found in curves.values() for one in found):
+    for figure in (name for name in NAMES if any(one.figure == name for found in curves.values() for one in found)):
         chosen = {method: [one for one in found if one.figure == figure] for method, found in curves.items()}
         with in_style():
             paths += _draw_figure(folder, figure, chosen, pictures, (title, RANDOM_WEIGHTS if random else ""))
@@ -89,7 +88,7 @@ def _draw_figure(
     rows = -(-len(artefacts) // columns)
     canvas = new_figure(DOUBLE_MM * columns / COLUMNS if columns > 1 else DOUBLE_MM / 2, ROW_MM * rows + 12)
     panels = canvas.subfigures(rows, columns, squeeze=False).ravel()
-    limits = _limits(figure, curves)
+    limits = _limits(curves)
     for place, artefact in zip(panels, artefacts, strict=False):
         members = {method: one for method, found in curves.items() for one in found if one.artefact == artefact}
         _draw_panel(place, members, pictures.get(artefact, ()), limits)
@@ -101,12 +100,10 @@ def _draw_figure(
     return save_figure(canvas, folder, f"robustness_{figure}")
 
 
-def _limits(figure: str, curves: Mapping[str, Sequence[Curve]]) -> tuple[float, float]:
+def _limits(curves: Mapping[str, Sequence[Curve]]) -> tuple[float, float]:
     """The same for all panels, so that artefacts can be compared."""
     figures = [point.figure for found in curves.values() for one in found for point in one.points]
     edges = [edge for one in figures for edge in (one.low, one.value, one.high) if edge is not None]
-    if figure == HD95:
-        return 0.0, 1.05 * max([*edges, 1.0])
     return max(0.0, min(edges, default=0.0) - 0.03), min(1.0, max(edges, default=1.0) + 0.03)
 
 
@@ -115,7 +112,7 @@ def _draw_panel(
 ) -> None:
     first = next(iter(members.values()))
     strengths = [point.strength for point in first.points]
-    grid = place.add_gridspec(2, len(strengths), height_ratios=(4.2, 1), hspace=0.02, wspace=0.02)
+    grid = place.add_gridspec(2, len(strengths), height_ratios=(4, 1), hspace=0, wspace=0)
     axes = place.add_subplot(grid[0, :])
     for method, one in members.items():
         _draw_line(axes, method, one)

@@ -14,6 +14,7 @@ from htunet.experiments import robustness
 from htunet.files import read_json
 from htunet.inference.predictor import Predictor, Probabilities
 from htunet.paths import DatasetPaths
+from htunet.reporting import figure_style
 from htunet.reporting import robustness as drawing
 from htunet.training import record
 from htunet.training.run import train
@@ -22,9 +23,10 @@ FEW = ("--artefacts", "gain", "speckle", "--strengths", "2", "5")
 
 
 @pytest.fixture(autouse=True)
-def without_progress_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take longer than these runs."""
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+    monkeypatch.setattr(figure_style, "DOTS_PER_INCH", 60)
 
 
 @pytest.fixture
@@ -63,10 +65,10 @@ def test_tables_curves_and_pictures_of_two_methods(trained: DatasetPaths, capsys
         assert set(content["figures"]["dice"]) == {"gain", "speckle"}
         first = content["figures"]["dice"]["gain"]["points"][0]
         assert first["figure"]["value"] == pytest.approx(found[found["strength"] == 0]["dice"].mean())
-        assert (folder / "robustness_dice.png").stat().st_size > 10_000
+        assert (folder / "robustness_dice.png").stat().st_size > 5_000
     together = trained.robustness("altered") / "SegmentationTrainer__tiny__fold_0__seed_1"
     names = {path.name for path in together.iterdir()}
-    pictures = ("robustness_dice", "robustness_hd95", "artefacts")
+    pictures = ("robustness_dice", "artefacts")
     assert names >= {"curves.csv", "comparisons.csv", *(f"{name}.{e}" for name in pictures for e in ("png", "pdf"))}
     assert len(pd.read_csv(together / "comparisons.csv")) == 2
     assert "TINY_HT dice gain:" in capsys.readouterr().out

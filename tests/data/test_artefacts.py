@@ -95,7 +95,7 @@ def test_all_channels_are_altered_alike(name: str) -> None:
 
 
 def test_values_grow_in_proportion_to_the_strength(name: str) -> None:
-    assert physical_value(name, 0) == 0
+    assert str(physical_value(name, 0)) == "0.0"  # and no -0.0
     assert physical_value(name, 4) == pytest.approx(2 * physical_value(name, 2))
 
 
