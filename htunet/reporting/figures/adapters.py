@@ -73,7 +73,7 @@ def radial_response(theta_LRHF: Floats, rows: int, columns: int) -> tuple[Floats
     for b in range(bins):
         share_HF = weight_HF * (bin_HF == b)
         means.append((theta_LRHF * share_HF).sum(axis=(2, 3)) / share_HF.sum())
-    return step * np.arange(bins), np.stack(means, axis=-1)
+    return step * np.arange(bins, dtype=np.float64), np.stack(means, axis=-1)
 
 
 def as_responses(theta: Floats, grid_hw: Sequence[int]) -> Floats:
@@ -125,7 +125,7 @@ def _add_responses(
     colours = ScalarMappable(norm, colormaps[DEPTHS].resampled(256))
     bar = panel.figure.colorbar(colours, ax=panel, location="top", aspect=40, pad=0.02)
     bar.set_label("Block", labelpad=2)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
 
 
 def _add_channels(figure: Figure, panel: Axes, values_LR: Floats, blocks: Sequence[int], *, spectral: bool) -> None:
@@ -143,7 +143,7 @@ def _add_channels(figure: Figure, panel: Axes, values_LR: Floats, blocks: Sequen
         panel.spines[side].set_visible(False)
     bar = figure.colorbar(shown, ax=panel, location="top", aspect=40, pad=0.02)
     bar.set_label("RMS over frequencies of θ - initial θ" if spectral else "θ - initial θ", labelpad=2)
-    bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.4)
     bar.ax.locator_params(nbins=5)
     bar.ax.ticklabel_format(useMathText=False, scilimits=(-2, 3))
 

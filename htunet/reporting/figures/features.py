@@ -156,10 +156,9 @@ def _scatter(panel: Axes, places_N2: Floats, groups: Sequence[str]) -> None:
         chosen = np.array([group == name for group in groups])
         number = names.index(name) if name else 0
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)] if name else WITHOUT_CLASS
-        panel.scatter(
-            *places_N2[chosen].T, s=size, color=colour, marker=MARKS[number % len(MARKS)], alpha=0.8, linewidth=0,
-            zorder=3 - chosen.mean(), label=name or "no class",
-        )  # fmt: skip
+        x, y = places_N2[chosen].T
+        look = {"s": size, "color": colour, "marker": MARKS[number % len(MARKS)], "alpha": 0.8, "linewidth": 0}
+        panel.scatter(x, y, label=name or "no class", zorder=3 - chosen.mean(), **look)  # small groups on top
     panel.set(xticks=[], yticks=[])
     panel.margins(0.08)
     for side in ("top", "right"):

@@ -277,7 +277,7 @@ def _groups(grid: MaskGrid) -> list[tuple[str, int, int]]:
 
 
 def _write_key(figure: Figure, grid: MaskGrid, page: tuple[float, float], foot: float) -> None:
-    handles = [Patch(color=np.array(colour) / 255, label=name) for colour, name in _key(grid)]
+    handles = [Patch(color=_as_fractions(colour), label=name) for colour, name in _key(grid)]
     y = (foot - FOOT / 2 - 0.5) / page[1]
     figure.legend(
         handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), handlelength=1.0, handleheight=1.0
@@ -292,6 +292,11 @@ def _names_mm(names: Sequence[str]) -> float:
 def _in_lines(name: str) -> str:
     """``BiomedCLIP (HT), plan small`` in three lines."""
     return name.replace(" (", "\n(").replace(", ", ",\n")
+
+
+def _as_fractions(colour: Colour) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255
 
 
 def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:

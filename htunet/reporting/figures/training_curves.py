@@ -91,8 +91,8 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
 
 def _add_curve(panel: Axes, curve: Curve, method: str, name: str) -> None:
     look = look_of(method)
-    mark = {"marker": look.marker} if len(curve.epochs_E) <= 3 else {}  # so few points that a line hides them
-    panel.plot(curve.epochs_E, curve.mean_E, label=name, **look.line(), **mark)
+    marker = look.marker if len(curve.epochs_E) <= 3 else ""  # so few points that a line hides them
+    panel.plot(curve.epochs_E, curve.mean_E, label=name, marker=marker, **look.line())
     if curve.std_E is not None:
         low, high = np.maximum(curve.mean_E - curve.std_E, 0), curve.mean_E + curve.std_E
         panel.fill_between(curve.epochs_E, low, high, color=look.colour, alpha=0.15, linewidth=0)
