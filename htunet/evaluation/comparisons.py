@@ -4,11 +4,12 @@ Dimension key: N pairs, C comparisons.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
-from scipy.stats import rankdata, wilcoxon
+from scipy.stats import rankdata
 
 EXACT_UP_TO = 50
 """Pairs that differ; with more of them, or with equal differences, the normal distribution stands for the exact one."""
@@ -51,7 +52,8 @@ def signed_ranks(differences_NC: Floats) -> SignedRanks:
     z_C = np.divide(positive_C - all_C / 2, spread_C, out=np.zeros(len(m_C)), where=spread_C > 0)
     p_C = 2 * ndtr(-np.abs(z_C))
     for column in np.flatnonzero((m_C > 0) & (m_C <= EXACT_UP_TO) & (ties_C == 0)):
-        p_C[column] = wilcoxon(differences_NC[moved_NC[:, column], column], method="exact").pvalue
+        rank_sum = min(positive_C[column], all_C[column] - positive_C[column])
+        p_C[column] = min(1.0, 2 * _exact_shares(int(m_C[column]))[round(rank_sum)])
     n_C = known_NC.sum(axis=0)
     return SignedRanks(
         n=n_C,
@@ -75,6 +77,15 @@ def holm(p: Floats) -> Floats:
     order = tested[np.argsort(p[tested], kind="stable")]
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted
+
+
+@lru_cache(maxsize=EXACT_UP_TO)
+def _exact_shares(m: int) -> Floats:
+    """The probability that m pairs without ties have a rank sum of at most 0, 1, ..., m (m + 1) / 2 by chance."""
+    ways = np.ones(1)  # whole numbers up to 2 to the 50th: exact
+    for rank in range(1, m + 1):
+        ways = np.concatenate([ways, np.zeros(rank)]) + np.concatenate([np.zeros(rank), ways])
+    return np.cumsum(ways) / 2.0**m
 
 
 def _tie_term(ordered_NC: Floats) -> Floats:
