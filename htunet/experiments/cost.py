@@ -19,7 +19,7 @@ from typing import Any
 from htunet.experiments.jobs import Job, Work, in_order
 from htunet.experiments.products import Trained
 from htunet.files import read_object, write_json
-from htunet.paths import DatasetPaths, RunPaths, root
+from htunet.paths import DatasetPaths, root
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
 
@@ -128,9 +128,7 @@ def _spec(job: Job) -> Spec:
 
 def _plan(job: Job) -> dict[str, Any]:
     """The plan as far as a step's time depends on it; of one that is not made yet, what the planner always decides."""
-    run = getattr(job.product, "run", None)
-    dataset = run.source.dataset if isinstance(run, RunPaths) else None
-    found = _planned(dataset, job.work) if dataset else None
+    found = _planned(job.work)
     if found is not None:
         return dataclasses.asdict(found) | {"because": {}}
     side = job.work.side or SIDES.get(job.work.plan, BASE_SIDE)
@@ -143,10 +141,9 @@ def _plan(job: Job) -> dict[str, Any]:
     return dataclasses.asdict(plan)
 
 
-def _planned(dataset: DatasetPaths, work: Work) -> Plan | None:
-    if not dataset.plans_json.exists():
-        return None
-    return load_plans(dataset.plans_json).get(work.plan)
+def _planned(work: Work) -> Plan | None:
+    path = DatasetPaths(work.dataset).plans_json if work.dataset else None
+    return load_plans(path).get(work.plan) if path is not None and path.exists() else None
 
 
 def _key(spec: Spec) -> str:

@@ -25,6 +25,8 @@ class Work:
 
     method: str = ""
     task: str = ""
+    dataset: str = ""
+    """Full name of the one whose ``plan`` it is."""
     plan: str = ""
     train_images: int = 0
     """In one epoch."""

@@ -105,7 +105,7 @@ class _Planner:
         product = Trained(run, wish.num_epochs, wish.weights)
         product.check()
         name = "-".join([dataset.short_name, _run_name(run)])
-        work = Work(method=method, task=training.task, plan=plan)
+        work = Work(method=method, task=training.task, dataset=dataset.name, plan=plan)
         epochs = wish.num_epochs or _epochs(dataset, plan)
         job = Job(
             name=f"train-{name}",
@@ -149,7 +149,13 @@ class _Planner:
                 start.checkpoint_best if start else None,
             ),
             needs=tuple(needs),
-            work=Work(method=method, task="cls", plan=plan, other_images=len(read_raw(dataset).cases)),
+            work=Work(
+                method=method,
+                task="cls",
+                dataset=dataset.name,
+                plan=plan,
+                other_images=len(read_raw(dataset).cases),
+            ),
         )
         self.others[job.name] = job
 

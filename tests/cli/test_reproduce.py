@@ -19,7 +19,7 @@ from htunet.paths import DatasetPaths, reproduced, root
 
 LIMIT = 240.0
 TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
-LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "25", "--jobs", "2")
+LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "12", "--jobs", "2")
 
 
 @pytest.fixture
@@ -76,6 +76,7 @@ def table() -> bytes:
     return (reproduced("table2") / "table2.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
     dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPa
     assert not list(root("htunet_results").rglob("finished.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
 def test_ray_makes_the_same_table(dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
     short = (*TABLE, "--seeds", "1", "2", "--num_epochs", "2", "--jobs", "2")
