@@ -157,8 +157,10 @@ def _scatter(panel: Axes, places_N2: Floats, groups: Sequence[str]) -> None:
         number = names.index(name) if name else 0
         colour = CLASS_COLOURS[number % len(CLASS_COLOURS)] if name else WITHOUT_CLASS
         x, y = places_N2[chosen].T
-        look = {"s": size, "color": colour, "marker": MARKS[number % len(MARKS)], "alpha": 0.8, "linewidth": 0}
-        panel.scatter(x, y, label=name or "no class", zorder=3 - chosen.mean(), **look)  # small groups on top
+        mark, height = MARKS[number % len(MARKS)], 3 - chosen.mean()  # small groups on top
+        panel.scatter(
+            x, y, s=size, color=colour, marker=mark, alpha=0.8, linewidth=0, label=name or "no class", zorder=height
+        )
     panel.set(xticks=[], yticks=[])
     panel.margins(0.08)
     for side in ("top", "right"):
