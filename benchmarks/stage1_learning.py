@@ -4,7 +4,8 @@
 
 All weights are random and frozen but the adapter's. Retrieval and classification by sentences are measured on phantom
 images of other patients, drawn from another seed, that no training has seen. ``SmallCLIP`` is CLIP's architecture, in
-its own classes, small enough for one core: 12 blocks of width 128 on 112 x 112 pixels. ``--method CLIP_HT`` takes the
+its own classes, small enough for one core: 12 blocks of width 128 on 14 x 14 patches of 8 x 8 pixels.
+``--method CLIP_HT`` takes the
 real size.
 """
 
@@ -45,7 +46,7 @@ SIDE = 112
 CONFIG = {
     "embed_dim": 128,
     "quick_gelu": True,
-    "vision_cfg": {"image_size": SIDE, "layers": 12, "width": 128, "patch_size": 16},
+    "vision_cfg": {"image_size": SIDE, "layers": 12, "width": 128, "patch_size": 8},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
 }
 HELD_OUT = "Dataset611_HeldOut"
