@@ -94,7 +94,9 @@ def carry_out(
     in_order(jobs)
     board = _Board(jobs, folder, tell)
     while board.open and not stop_requested():
-        if ready := board.ready()[: engine.room()]:
+        ready = board.ready()
+        assert ready or board.running, "what is left waits for nothing that runs"
+        if ready := ready[: engine.room()]:
             for job in ready:
                 board.begin(job, engine.begun)
             engine.start([board.call(job) for job in ready])

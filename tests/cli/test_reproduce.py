@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from htunet.cli.reproduce import main
 from htunet.files import read_csv
 from htunet.paths import DatasetPaths, reproduced, root
 
-LIMIT = 240.0
+LIMIT = 600.0
+"""Seconds; a minute is enough where nothing else computes."""
+STARTED: list[subprocess.Popen[str]] = []
 TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
 LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "12", "--jobs", "2")
 
@@ -27,10 +30,22 @@ def dataset(home: Path) -> DatasetPaths:
     return build_training()
 
 
+@pytest.fixture(autouse=True)
+def drivers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Those that a test has started; none outlives it."""
+    STARTED.clear()
+    yield STARTED
+    for driver in STARTED:
+        driver.kill()
+        driver.communicate()
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "htunet.cli.reproduce", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipe = subprocess.PIPE
+    STARTED.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+    return STARTED[-1]
 
 
 def workers(driver: int) -> list[psutil.Process]:
