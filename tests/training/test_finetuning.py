@@ -56,7 +56,7 @@ def test_a_finished_folder_says_what_was_learnt_from(home: Path) -> None:
 
 def test_the_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     build_captions()
-    outcome = finetune_tiny(num_epochs=6, lr=0.5)
+    outcome = finetune_tiny(num_epochs=6, lr=0.05)
     history = [line.split(",") for line in outcome.run.progress_csv.read_text(encoding="utf-8").splitlines()]
     losses = [float(row[history[0].index("val_loss")]) for row in history[1:]]
     assert outcome.best_epoch == 1 + int(np.argmin(losses))
