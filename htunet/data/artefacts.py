@@ -154,7 +154,7 @@ class Reverberation:
     twice, three times, ... as strongly with each order, and not equally strong everywhere.
     """
 
-    quantity: ClassVar[str] = "amplitude left by each way to and fro"
+    quantity: ClassVar[str] = "ratio of successive echoes"
     unit: ClassVar[str] = ""
     per_strength: float = 0.16
     spacing: tuple[float, float] = (0.06, 0.11)

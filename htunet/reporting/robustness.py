@@ -41,7 +41,12 @@ def write_summary(path: Path, about: Mapping[str, Any], curves: Sequence[Curve])
     """robustness.json: of each figure and artefact the points with intervals and drops, and the relative area."""
     figures: dict[str, dict[str, Any]] = {}
     for one in curves:
-        content = {"unit": one.unit, "n_cases": one.n_cases, "area_under_relative_curve": asdict(one.area)}
+        content = {
+            "quantity": ARTEFACTS[one.artefact].quantity,
+            "unit": one.unit,
+            "n_cases": one.n_cases,
+            "area_under_relative_curve": asdict(one.area),
+        }
         content["points"] = [asdict(point) for point in one.points]
         figures.setdefault(one.figure, {})[one.artefact] = content
     write_json(path, {**about, "figures": figures, "evaluated_with": provenance()})
@@ -112,8 +117,7 @@ def _draw_panel(
 ) -> None:
     first = next(iter(members.values()))
     strengths = [point.strength for point in first.points]
-    grid = place.add_gridspec(2, len(strengths), height_ratios=(4, 1), hspace=0, wspace=0)
-    axes = place.add_subplot(grid[0, :])
+    axes, small = place.subplots(2, 1, height_ratios=(4.6, 1))
     for method, one in members.items():
         _draw_line(axes, method, one)
     axes.set(ylim=limits, xticks=strengths, xlim=_middles(strengths), ylabel=NAMES[first.figure])
@@ -122,10 +126,15 @@ def _draw_panel(
     axes.set_xlabel(f"{ARTEFACTS[first.artefact].quantity}{unit}")
     axes.set_title(first.artefact.replace("_", " "), fontweight="bold")
     axes.grid(visible=True)
-    for column, picture in enumerate(pictures[: len(strengths)]):
-        small = place.add_subplot(grid[1, column])
-        small.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="equal")
-        small.set_axis_off()
+    small.set_axis_off()
+    if pictures:
+        small.imshow(_strip(pictures), cmap="gray", vmin=0, vmax=255)
+
+
+def _strip(pictures: Sequence[UInt8]) -> UInt8:
+    """The pictures side by side, a little white around each."""
+    gap = max(1, pictures[0].shape[1] // 30)
+    return np.hstack([np.pad(picture, ((0, 0), (gap, gap)), constant_values=255) for picture in pictures])
 
 
 def _middles(strengths: Sequence[float]) -> tuple[float, float]:
