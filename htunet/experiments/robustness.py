@@ -186,8 +186,7 @@ def _made_of(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
 
 def _parameters(artefact: str) -> dict[str, Any]:
     found: Any = ARTEFACTS[artefact]
-    values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
-    return {"quantity": found.quantity, "unit": found.unit} | values
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
 
 
 def _kept(folder: Path, made_of: dict[str, Any]) -> pd.DataFrame | None:

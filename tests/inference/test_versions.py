@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from builders.training import tiny_settings
+from builders.training import run_of, tiny_settings
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import read_raw
@@ -17,7 +17,8 @@ from htunet.training.run import train
 @pytest.fixture
 def predictor(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> Predictor:
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
-    return Predictor.from_run(train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=1)).run, device="cpu")
+    train("Tiny", "TINY_HT", 0, tiny_settings(num_epochs=1))
+    return Predictor.from_run(run_of(tiny, "TINY_HT"), device="cpu")
 
 
 def test_versions_come_case_by_case_and_the_unchanged_one_is_what_the_arrays_give(
