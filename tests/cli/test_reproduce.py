@@ -1,6 +1,7 @@
 """htunet_reproduce: from a raw folder to the table, whatever is killed on the way; and what it refuses."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,14 +16,15 @@ from builders.raw import build_raw
 from builders.training import build_training
 
 from htunet.cli.reproduce import main
+from htunet.experiments.cost import CACHE
 from htunet.files import read_csv
-from htunet.paths import DatasetPaths, reproduced, root
+from htunet.paths import ROOTS, DatasetPaths, reproduced, root
 
 LIMIT = 600.0
 """Seconds; a minute is enough where nothing else computes."""
 STARTED: list[subprocess.Popen[str]] = []
 TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
-LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "12", "--jobs", "2")
+LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "8", "--jobs", "2")
 
 
 @pytest.fixture
@@ -91,15 +93,35 @@ def table() -> bytes:
     return (reproduced("table2") / "table2.csv").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, bytes]:
+    """A home where ``LONG`` has run to its end, what it printed, and the table."""
+    home = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, name in ROOTS.items():
+            patch.setenv(variable, str(home / name))
+        build_training()
+        return home, finish(start(*LONG)), table()
+
+
+def begin_anew(home: Path, monkeypatch: pytest.MonkeyPatch, results: str) -> None:
+    """The same data sets and no results, but for the step that was measured."""
+    for variable, name in ROOTS.items():
+        monkeypatch.setenv(variable, str(home / name))
+    monkeypatch.setenv("htunet_results", str(home / results))
+    measured = home / "results" / "reproduce" / CACHE
+    (home / results / "reproduce").mkdir(parents=True)
+    shutil.copy(measured, home / results / "reproduce" / CACHE)
+
+
 @pytest.mark.slow
 def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
-    dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path
+    undisturbed: tuple[Path, str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    undisturbed = finish(start(*LONG))
-    expected = table()
+    home, told, expected = undisturbed
     assert b"UNet,Tiny,dice" in expected
-    assert "4 to do" in undisturbed
-    monkeypatch.setenv("htunet_results", str(home / "disturbed"))
+    assert "4 to do" in told
+    begin_anew(home, monkeypatch, "disturbed")
     for _ in range(2):
         driver = start(*LONG)
         wait_until_training(driver, 2)
@@ -114,9 +136,19 @@ def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
     output = finish(driver)
     assert "ended by signal 9, and begins again" in output
     assert table() == expected
-    again = finish(start(*LONG))
+    assert main(LONG) == 0
+    again = capsys.readouterr().out
     assert "0 to do" in again
     assert "started" not in again
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
+def test_ray_makes_the_same_table(undisturbed: tuple[Path, str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    home, _, expected = undisturbed
+    begin_anew(home, monkeypatch, "by_ray")
+    finish(start(*LONG, "--engine", "ray"))
+    assert table() == expected
 
 
 def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPaths) -> None:
@@ -129,17 +161,6 @@ def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPa
     assert "The same command continues" in output
     assert list(root("htunet_results").rglob("checkpoint_latest.safetensors"))
     assert not list(root("htunet_results").rglob("finished.json"))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
-def test_ray_makes_the_same_table(dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
-    short = (*TABLE, "--seeds", "1", "2", "--num_epochs", "2", "--jobs", "2")
-    finish(start(*short))
-    expected = table()
-    monkeypatch.setenv("htunet_results", str(home / "by_ray"))
-    finish(start(*short, "--engine", "ray"))
-    assert table() == expected
 
 
 def test_a_dry_run_measures_and_tells_and_does_nothing(
