@@ -24,7 +24,7 @@ from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
 
 START_SECONDS = 8.0
-"""Until a worker has loaded its libraries and its network; measured on two cores of a 2.x GHz server."""
+"""Until a worker has loaded its libraries and its network; an assumption, not a measurement."""
 SCORE_SECONDS = 0.1
 """Of the distances and pictures of one test image, on the same machine."""
 PREPARE_SECONDS = 0.05
