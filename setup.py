@@ -108,6 +108,7 @@ setup(
         "matplotlib>=3.8",
         "scikit-learn>=1.4",
         "pillow>=10.3",
+        "isal>=1.6",
         "safetensors>=0.4.3",
         "huggingface_hub>=0.25",
         "tensorboard>=2.16",

@@ -24,14 +24,17 @@ FOLDER_PART = f"{PART}new-"
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Yield a path to write to; it becomes ``path`` on success and vanishes on any error."""
+    """Yield a path to write to; it becomes ``path`` on success and vanishes on any error.
+
+    Inside an unfinished folder it is ``path`` at once: nobody reads there, and the folder comes or goes as a whole.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{PART}{path.name}")
+    part = path if _is_unfinished(path.parent) else path.with_name(f"{PART}{path.name}")
     try:
         yield part
-        if not _is_unfinished(path.parent):
+        if part != path:
             _wait_for_disk(part)
-        part.replace(path)
+            part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise

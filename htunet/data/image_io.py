@@ -5,6 +5,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
@@ -100,8 +101,8 @@ def encode_png(array: UInt8) -> bytes:
     """(H, W) or (H, W, 3) values 0..255 as a PNG file: ISO/IEC 15948, 8 bits, each value less its left neighbour.
 
     Image libraries try five such filters on each line, which takes longer than the compression of an ultrasound image.
-    Runs alone are looked for: noise repeats nothing longer, and masks are runs. A third of Pillow's time, and 7 % more
-    bytes than its smallest.
+    The compression is ISA-L's: the size of zlib's first level in a fifth of its time. The pixels that come out are the
+    same everywhere; the bytes may differ from one kind of processor to another.
     """
     array = np.atleast_3d(array)
     height, width, channels = array.shape
@@ -111,9 +112,8 @@ def encode_png(array: UInt8) -> bytes:
     lines[:, 0] = PNG_SUB
     lines[:, 1 : 1 + channels] = array[:, 0]
     np.subtract(array[:, 1:], array[:, :-1], out=lines[:, 1 + channels :].reshape(height, width - 1, channels))
-    deflate = zlib.compressobj(1, strategy=zlib.Z_RLE)
     header = struct.pack(">IIBBBBB", width, height, 8, PNG_COLOUR[channels], 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", deflate.compress(lines.data) + deflate.flush()), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", isal_zlib.compress(lines.data, 1)), (b"IEND", b""))
     return PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
