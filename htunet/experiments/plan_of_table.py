@@ -20,8 +20,9 @@ from htunet.paths import TASK_OF_TRAINER, DatasetPaths, FinetuningPaths, RunPath
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import load_plans
 from htunet.planning.rules import BASE_SIDE
+from htunet.reporting.paper import CAPTIONS
 from htunet.reporting.paper_layouts import PaperTable
-from htunet.reporting.paper_runs import CAPTIONS, Sentences, Training, sentences, trainings
+from htunet.reporting.paper_runs import Sentences, Training, sentences, trainings
 from htunet.reporting.table_kinds import SEGMENTATION
 
 TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}

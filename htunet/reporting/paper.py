@@ -41,6 +41,10 @@ FEW_SHOT_METHODS = {"BiomedCLIP": "BiomedCLIP", "BiomedCLIP_LoRA": "LoRA", "Biom
 """Our method names to those of Table IV, which has means over all of the paper's data sets."""
 TRAINED_ON = {"LN-EXT": "LN-INT"}
 """The data sets that the paper only tests on, and the one that it trains on for them."""
+CAPTIONS = ("PMC-OA", "CURD", "MedPix")
+"""What the paper fine-tunes its adapters on before it trains them on a data set."""
+WITHOUT_TEXT = ("ResNet18", "DINOv2")
+"""Methods that no image can be asked about in words: they have no zero-shot row and nothing to learn from captions."""
 SUPERVISED, ZERO_SHOT = "supervised", "zero-shot"
 
 
@@ -68,6 +72,12 @@ class PaperClassification:
     precision: float | None = None
     f1: float | None = None
     trainable_parameters: str = ""
+
+
+def is_fine_tuned(method: str) -> bool:
+    """Does the paper fine-tune this method's adapter on captions first?"""
+    backbone, _, adapter = method.partition("_")
+    return bool(adapter) and backbone not in WITHOUT_TEXT
 
 
 @cache

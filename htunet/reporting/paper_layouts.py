@@ -27,8 +27,6 @@ PARTS_OF_HT = {
 FEW_SHOT = {theirs: ours for ours, theirs in paper.FEW_SHOT_METHODS.items()}
 SEGMENTATION_METHODS = {theirs: ours for ours, theirs in paper.METHODS.items()}
 CLASSIFICATION_METHODS = {theirs: ours for ours, theirs in paper.CLASSIFICATION_METHODS.items()}
-WITHOUT_TEXT = ("ResNet18", "DINOv2")
-"""Methods that no image can be asked about in words, so that they have no zero-shot row."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def _lines(methods: Mapping[str, str], **about: Any) -> tuple[Line, ...]:  # noq
 MASKS, CLASSES = ("dice", "iou", "hd95", "asd"), ("accuracy", "recall", "precision", "f1", "auc")
 _SEG = Part(kind=SEGMENTATION, metrics=MASKS, datasets=SEGMENTED)
 _CLS = Part(kind=CLASSIFICATION, metrics=CLASSES, datasets=CLASSIFIED)
-_ASKED = {name: method for name, method in CLASSIFICATION_METHODS.items() if method not in WITHOUT_TEXT}
+_ASKED = {name: method for name, method in CLASSIFICATION_METHODS.items() if method not in paper.WITHOUT_TEXT}
 TABLES = {
     table.name: table
     for table in (

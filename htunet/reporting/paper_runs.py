@@ -7,9 +7,6 @@ from htunet.reporting import paper
 from htunet.reporting.paper_layouts import Line
 from htunet.reporting.table_kinds import SEGMENTATION, TableKind
 
-CAPTIONS = ("PMC-OA", "CURD", "MedPix")
-"""What the paper fine-tunes on."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -35,6 +32,7 @@ class Training:
         options = "" if self.task == "seg" else f" --task {self.task}"
         options += "" if self.plan == paper.PLAN else f" --plan {self.plan}"
         options += "" if self.ratio is None else f" --ratio {self.ratio!r}"
+        options += " --adapter finetuned" if paper.is_fine_tuned(self.method) else ""
         return f"htunet_train {self.dataset} {self.method} fold0 --seed {self.seed}{options}"
 
 
@@ -71,13 +69,14 @@ def sentences(line: Line, dataset: str, seeds: Sequence[int]) -> list[Sentences]
     return [Sentences(dataset=dataset, method=line.method, seed=seed) for seed in seeds[:1]]
 
 
-def commands(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -> Iterator[str]:
-    """What a user types for the runs of these seeds, and for testing them on another data set where the paper does."""
-    for asked in sentences(line, dataset, seeds):
-        if "_" in line.method:
-            yield f"htunet_finetune {line.method} -d {' '.join(CAPTIONS)} --seed {asked.seed}"
-        yield asked.command
-    runs = trainings(line, dataset, kind, seeds)
-    yield from (run.command for run in runs)
+def commands(line: Line, dataset: str, kind: TableKind, missing: Sequence[int], first: int) -> Iterator[str]:
+    """What a user types for the runs of the ``missing`` seeds, and for testing them where the paper tests elsewhere.
+
+    All runs of a method start from one fine-tuning, which has the ``first`` of the seeds.
+    """
+    asked, runs = sentences(line, dataset, missing), trainings(line, dataset, kind, missing)
+    if (asked or runs) and paper.is_fine_tuned(line.method):
+        yield f"htunet_finetune {line.method} -d {' '.join(paper.CAPTIONS)} --seed {first}"
+    yield from (one.command for one in [*asked, *runs])
     if runs and runs[0].dataset != dataset:
         yield f"htunet_evaluate {dataset} {line.method} --trained-on {runs[0].dataset}"

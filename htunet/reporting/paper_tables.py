@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from htunet.evaluation.case_table import ARM, run_columns
+from htunet.evaluation.case_table import ARM, adapter_of, run_columns
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting import paper
 from htunet.reporting.paper_layouts import TABLES, Line, PaperTable, Part
 from htunet.reporting.paper_runs import commands
 from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION, TableKind
-from htunet.reporting.tables import RANDOM, Row, Spread, percent, table_rows
+from htunet.reporting.tables import RANDOM, Row, Spread, adapter_marks, percent, table_rows
 
 AVERAGE = "Average"
 NOTHING = Spread(None, None)
@@ -101,6 +101,7 @@ def _zero_shot_arm(content: Mapping[str, Any]) -> Arm:
     marks = {
         RANDOM: content["weights"]["source"] == "random",
         f"{content['part']} images": content["part"] != "all",
+        **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
         f"plan {content['plan']}": content["plan"] != paper.PLAN,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
     }
@@ -155,7 +156,7 @@ def _filled(
         wanted = [seed for seed in seeds if seed not in cell.seeds]
         if line.setting == paper.ZERO_SHOT and best:
             wanted = []  # one result says all of one adapter
-        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted))))
+        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted, seeds[0]))))
     return cells
 
 

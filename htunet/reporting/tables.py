@@ -159,7 +159,7 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
         **_few_shot_marks(first),
         **_across_marks(first),
         RANDOM: first["weights"]["source"] == "random",
-        f"adapter from {adapter_of(first)}": bool(adapter_of(first)),
+        **adapter_marks(first["method"], adapter_of(first)),
         f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
         fewer: min(epochs) < paper.EPOCHS,
         f"more than the paper's {paper.EPOCHS}: {_span(epochs)} epochs": max(epochs) > paper.EPOCHS,
@@ -167,6 +167,13 @@ def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }
     return [mark for mark, applies in candidates.items() if applies] + policy
+
+
+def adapter_marks(method: str, learnt: str) -> dict[str, bool]:
+    """What a method's adapter had ``learnt`` before, where that is not what the paper fine-tunes it on."""
+    if not learnt:
+        return {"adapter not fine-tuned on captions": paper.is_fine_tuned(method)}
+    return {f"adapter from {learnt}": set(learnt.split("+")) != set(paper.CAPTIONS)}
 
 
 def _few_shot_marks(own: Mapping[str, Any]) -> dict[str, bool]:

@@ -24,6 +24,8 @@ def cell(cells: list[Cell], method: str, dataset: str = "BUSI", metric: str = "d
 
 
 def seeds(method: str, *means: float, **about: object) -> list[dict]:
+    fine_tuned = {"adapter": {"datasets": list(paper.CAPTIONS)}} if "_" in method else {}
+    about = {"settings": fine_tuned} | about
     return [masks(method, [mean], seed=seed, **about) for seed, mean in enumerate(means, start=1)]
 
 
@@ -56,7 +58,10 @@ def test_a_complete_cell_has_mean_and_deviation_and_nothing_to_do() -> None:
 def test_a_missing_seed_is_marked_and_its_command_told() -> None:
     found = cell(fill(TABLES["table2"], seeds("CLIP_HT", 0.80, 0.82)), "CLIP_HT")
     assert found.marks == ("2 of the paper's 3 seeds",)
-    assert found.commands == ("htunet_train BUSI CLIP_HT fold0 --seed 3",)
+    assert found.commands == (
+        "htunet_finetune CLIP_HT -d PMC-OA CURD MedPix --seed 1",
+        "htunet_train BUSI CLIP_HT fold0 --seed 3 --adapter finetuned",
+    )
 
 
 def test_a_missing_cell_says_the_commands_with_the_papers_plan_task_and_share() -> None:
@@ -65,10 +70,11 @@ def test_a_missing_cell_says_the_commands_with_the_papers_plan_task_and_share() 
         == "htunet_train BUSI DINOv2 fold0 --seed 1 --plan paper_518"
     )
     external = cell(fill(TABLES["table6"], []), "BiomedCLIP_HT", "LN-EXT", "auc").commands
-    assert external[0] == "htunet_train LN-INT BiomedCLIP_HT fold0 --seed 1 --task cls"
+    assert external[0] == "htunet_finetune BiomedCLIP_HT -d PMC-OA CURD MedPix --seed 1"
+    assert external[1] == "htunet_train LN-INT BiomedCLIP_HT fold0 --seed 1 --task cls --adapter finetuned"
     assert external[-1] == "htunet_evaluate LN-EXT BiomedCLIP_HT --trained-on LN-INT"
     few = fill(chosen(TABLES["table4"], BUSI, ["BiomedCLIP_HT"]), [])
-    assert "htunet_train BUSI BiomedCLIP_HT fold0 --seed 2 --ratio 0.02" in missing(few)
+    assert "htunet_train BUSI BiomedCLIP_HT fold0 --seed 2 --ratio 0.02 --adapter finetuned" in missing(few)
 
 
 def test_runs_on_other_data_fill_only_the_cells_where_the_paper_does_the_same() -> None:

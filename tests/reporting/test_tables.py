@@ -10,6 +10,7 @@ from htunet.reporting.paper import ADAPTERS, METHODS, segmentation_figures, tabl
 from htunet.reporting.table_formats import as_latex, as_markdown, as_text, escape_latex
 from htunet.reporting.tables import Row, as_csv, headings, table_rows
 
+FINE_TUNED = {"datasets": ["Dataset507_PMC-OA", "Dataset509_CURD", "Dataset510_MedPix"], "shuffled_captions": False}
 KEYS = ("Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed")
 
 
@@ -27,6 +28,7 @@ def content(method: str = "CLIP_HT", *, dice: float | None = 0.8, seed: int = 1,
         "epochs": 200,
         "trainable_parameters": 4_118_568,
         "weights": {"source": "pretrained"},
+        "settings": {"adapter": FINE_TUNED if method == "CLIP_HT" else None},
         "n_cases": 64,
         "empty": {"input_size": {"prediction": ["a"], "reference": [], "both": []}},
         "means": {"input_size": figures},
@@ -69,7 +71,21 @@ def test_runs_whose_adapters_started_elsewhere_have_rows_of_their_own_that_say_s
     rows = table_rows([content(settings={"adapter": adapter}) for adapter in started])
     assert [row.n_runs for row in rows] == [1, 1, 1]
     said = {mark for row in rows for mark in row.marks if "adapter" in mark}
-    assert said == {"adapter from PMC-OA+MedPix", "adapter from PMC-OA+MedPix (shuffled captions)"}
+    assert said == {
+        "adapter not fine-tuned on captions",
+        "adapter from PMC-OA+MedPix",
+        "adapter from PMC-OA+MedPix (shuffled captions)",
+    }
+
+
+def test_only_what_the_paper_fine_tunes_is_said_to_lack_it() -> None:
+    anew = {"settings": {"adapter": None}}
+    said = {
+        row.method: row.marks for row in table_rows([content(name, **anew) for name in ("CLIP", "UNet", "DINOv2_HT")])
+    }
+    assert not any("captions" in mark for marks in said.values() for mark in marks)
+    everything = {"adapter": {"datasets": FINE_TUNED["datasets"][::-1]}}
+    assert not any("adapter" in mark for mark in only(content(settings=everything)).marks)
 
 
 def test_marks_say_what_differs_from_the_paper() -> None:
