@@ -111,3 +111,7 @@ def _say_the_end(run: RunPaths, weights: str, seconds: float) -> None:
     print(f"Look at:  {run.test_folder / 'gallery.html'}")
     print(f"          {run.progress_png}")
     print("Your own images: see documentation/start/your_own_images.md")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -317,3 +317,7 @@ def _baselines(runs: list[RunPaths], policy: str) -> dict[TestPart, list[dict[st
         except HtunetError as error:
             print(f"No trivial baselines for {dataset.short_name}, plan {plan}, fold {fold}: {error}", file=sys.stderr)
     return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

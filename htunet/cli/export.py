@@ -1,6 +1,7 @@
 """Write a trained run as one folder or zip that predicts elsewhere, without the data set; on request also as ONNX."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,3 +43,7 @@ def _export(options: argparse.Namespace) -> None:
     print(f"Licence of the weights: {card.licences['weights']}")
     print(f"Licence of the data: {card.licences['data']}")
     print(f"Elsewhere: htunet_import {options.output.name}, then htunet_predict -i IMAGES -o OUT --model {card.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """Take in a model that htunet_export wrote: checked, copied, and nothing in it is run."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,3 +30,7 @@ def _import(options: argparse.Namespace) -> None:
     if needed := needed_weights(card):
         print(needed)
     print(f"Next: htunet_predict -i IMAGES -o OUT --model {taken.model.folder.name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

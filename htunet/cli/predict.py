@@ -160,3 +160,7 @@ class _Overlays:
                 "Give the mask of this image."
             )
         return labels // 255 if set(labels.ravel().tolist()) <= {0, 255} else labels
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ Where several pairs have the same caption, each of them is right.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -50,3 +51,7 @@ def _retrieval(options: argparse.Namespace) -> None:
 def _line(found: "Retrieval") -> str:
     parts = [f"R@{k} {100 * value:.2f} % (chance {100 * found.chance[k]:.2f} %)" for k, value in found.recall.items()]
     return " · ".join([*parts, f"median rank {found.median_rank:g}"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -138,3 +138,7 @@ def _print_curves(run: RunPaths, curves: "Sequence[Curve]") -> None:
         unit = f" {one.unit}" if one.unit else ""
         print(f"  {run.method} {one.figure} {one.artefact}: {clean.value:.3f} unchanged, {last.figure.value:.3f} at "
               f"{last.value:g}{unit}{area}")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

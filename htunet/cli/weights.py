@@ -1,6 +1,7 @@
 """List, download, verify or import pre-trained weights. Nothing but `download` uses the network."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -98,3 +99,7 @@ def _import(options: argparse.Namespace) -> None:
     path = take_in(Path(options.targets[0]), options.model)
     name = path.parent.name
     print(f"{name}: {path}\n{CATALOGUE[name].statement}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,6 +4,7 @@ Writes summary.json, classes.csv and, for every single sentence, prompts.csv and
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 
 from htunet.cli.command import make_parser, run_command
@@ -54,3 +55,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
     best = max(found.result.prompts, key=lambda one: one.auc)
     print(f"  best sentence alone, AUC {100 * best.auc:.2f} %: {best.prompt.text}")
     print(f"Every sentence: {found.folder / 'prompts.md'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

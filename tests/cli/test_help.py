@@ -59,3 +59,9 @@ def test_an_unknown_option_is_a_usage_error(name: str) -> None:
     _, answer = ask(name, "--no-such-option")
     assert answer.returncode == 2
     assert "--no-such-option" in answer.stderr or "required" in answer.stderr
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_can_be_started_as_a_module(name: str) -> None:
+    command = [sys.executable, "-m", f"htunet.cli.{name}", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("htunet ")
