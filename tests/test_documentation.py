@@ -51,6 +51,11 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_no_page_has_a_gap_that_was_to_be_filled(page: Path) -> None:
+    assert not re.findall(r"^[A-Z]+_[A-Z_]+$|TODO|FIXME", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_every_command_named_in_the_documentation_exists(page: Path) -> None:
     roots = {"htunet_raw", "htunet_preprocessed", "htunet_results", "htunet_weights", "htunet_data"}
     planned = set(re.findall(r"`(htunet_\w+)`[^|\n]*\|[^|\n]*\bplanned\b", page.read_text(encoding="utf-8")))
