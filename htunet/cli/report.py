@@ -38,14 +38,15 @@ def _write_report(options: argparse.Namespace) -> None:
     from htunet.reporting.report.collect import collect
     from htunet.reporting.report.origin import Terms
     from htunet.reporting.report.render import write_report
-    from htunet.reporting.summaries import evaluated_contents
+    from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
 
     datasets = [find_dataset(name) for name in options.datasets]
-    everything = evaluated_contents(lambda text: print(text, file=sys.stderr))
-    contents = {run: found for run, found in everything.items() if not datasets or run.dataset in datasets}
+    everything = evaluated_contents(_tell)
+    names = [dataset.name for dataset in datasets]
+    contents = {run: found for run, found in everything.items() if not names or run.dataset.name in names}
     if not contents:
-        names = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
-        raise HtunetError(f"No run on {names} is evaluated. Evaluate what is trained first: htunet_evaluate")
+        which = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
+        raise HtunetError(f"No run on {which} is evaluated. Evaluate what is trained first: htunet_evaluate")
     path = options.output or _default_path(datasets)
     if path.is_dir():
         raise UsageError(f"-o names the file to write, {path} is a folder. Write {path / NAME}.")
@@ -54,9 +55,14 @@ def _write_report(options: argparse.Namespace) -> None:
         terms={name: Terms(entry.licence, entry.citation) for name, entry in CATALOGUE.items()},
         command=_command(options),
         per_group=options.cases,
+        zero_shot=[found for found in zero_shot_contents(_tell) if not names or found["dataset"] in names],
     )
     write_report(path, report)
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _default_path(datasets: Sequence[DatasetPaths]) -> Path:

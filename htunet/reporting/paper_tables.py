@@ -64,7 +64,7 @@ def fill(
     Where several kinds of runs would fit a cell (another plan, other weights, fewer epochs), the one nearest to the
     paper stands in it, and its marks say what is not as in the paper.
     """
-    arms = [*_arms(contents), *map(_zero_shot_arm, zero_shot)]
+    arms = [*_arms(contents), *((zero_shot_row(content), [content], paper.ZERO_SHOT) for content in zero_shot)]
     intervals = {} if means is None else _intervals(means)
     cells: list[Cell] = []
     for part in table.parts:
@@ -95,8 +95,8 @@ def _arms(contents: Iterable[Mapping[str, Any]]) -> list[Arm]:
     return found
 
 
-def _zero_shot_arm(content: Mapping[str, Any]) -> Arm:
-    """Not over seeds: only the fine-tuning of an adapter has one."""
+def zero_shot_row(content: Mapping[str, Any]) -> Row:
+    """What ``htunet_zero_shot`` wrote as a row; not over seeds: only the fine-tuning of an adapter has one."""
     found, adapter = content["zero_shot"], content.get("adapter")
     marks = {
         RANDOM: content["weights"]["source"] == "random",
@@ -105,7 +105,7 @@ def _zero_shot_arm(content: Mapping[str, Any]) -> Arm:
         f"plan {content['plan']}": content["plan"] != paper.PLAN,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
     }
-    row = Row(
+    return Row(
         kind=CLASSIFICATION,
         dataset=content["dataset"],
         method=content["method"],
@@ -121,7 +121,6 @@ def _zero_shot_arm(content: Mapping[str, Any]) -> Arm:
         paper=None,
         marks=tuple(mark for mark, applies in marks.items() if applies),
     )
-    return row, [content], paper.ZERO_SHOT
 
 
 def _key(own: Mapping[str, Any]) -> tuple[Any, ...]:

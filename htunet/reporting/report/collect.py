@@ -21,6 +21,7 @@ from htunet.reporting.report.origin import (
     collect_weights,
 )
 from htunet.reporting.report.tables import collect_tables
+from htunet.reporting.report.zero_shot import zero_shot_table
 
 RANDOM_WARNING = (
     "Random weights: {which} made with random instead of pre-trained ones. The figures test the program and say "
@@ -35,12 +36,13 @@ def collect(
     command: str,
     per_group: int | None = None,
     statistics: tuple[pd.DataFrame, Statistics] | None = None,
+    zero_shot: Sequence[Content] = (),
 ) -> Report:
     """The page of these runs.
 
     ``terms`` are those of the backbones' weights, ``command`` is what writes the page, ``per_group`` how many cases of
     each method and group to show (None: as many as the page can bear). ``statistics``: the case table and its
-    statistics, where they are at hand.
+    statistics, where they are at hand. ``zero_shot`` are the classifications by sentences.
     """
     arms = find_arms(contents)
     table = case_table(contents.values()) if statistics is None else statistics[0]
@@ -53,7 +55,7 @@ def collect(
         warnings=tuple(_warnings(arms)),
         headlines=tuple(collect_headlines(arms, found)),
         gallery=collect_gallery(arms, table, per_group),
-        tables=tuple(collect_tables(arms, found)),
+        tables=(*collect_tables(arms, found), *([zero_shot_table(zero_shot)] if zero_shot else [])),
         training=tuple(training),
         class_pictures=tuple(collect_class_pictures(arms)),
         plans=tuple(collect_plans(arms)),

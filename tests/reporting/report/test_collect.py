@@ -182,3 +182,20 @@ def test_the_data_set_is_described_with_its_licence() -> None:
     assert facts.title == DATASET
     assert dict(facts.rows)["Images"] == "10 (5 benign, 5 malignant)"
     assert dict(facts.rows)["Licence"] == "not stated in dataset.json"
+
+
+def test_classifications_by_sentences_have_a_table_with_the_best_sentence_and_the_papers_figures() -> None:
+    entry = {"value": 0.6, "low": 0.5, "high": 0.7}
+    prompts = [{"class": "benign", "text": "Oval.", "auc": 0.55}, {"class": "malignant", "text": "Spiky.", "auc": 0.9}]
+    content = {
+        "dataset": DATASET, "method": "CLIP", "plan": "paper", "part": "all", "seed": 1, "adapter": None,
+        "weights": {"source": "random"},
+        "zero_shot": {"n_cases": 3, "accuracy": entry, "auc": entry, "prompts": prompts},
+    }  # fmt: skip
+    table = by_id(report_of(masks("CLIP", [0.6]), zero_shot=[content]), "zero_shot")
+    assert texts(table, 0) == [
+        *("BUSI", "CLIP", "60.00", "70.48", "60.00", "69.96", "3"),
+        *("Spiky. (malignant)", "90.0", "random weights"),
+    ]
+    assert table.rows[0][2].below == "[50.00, 70.00]"
+    assert not any(one.id == "zero_shot" for one in report_of(masks("CLIP", [0.6])).tables)
