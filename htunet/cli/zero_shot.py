@@ -39,7 +39,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
     from htunet.experiments.text_side import classify_by_prompts
     from htunet.files import read_json
     from htunet.inference.text_side import Choice
-    from htunet.reporting.zero_shot import summary_lines
+    from htunet.reporting.zero_shot import best_first, summary_lines
 
     choice = Choice(
         method=options.method,
@@ -52,7 +52,8 @@ def _zero_shot(options: argparse.Namespace) -> None:
     print(f"{dataset.short_name} {options.method}, classes by sentences:")
     for line in summary_lines(found.result, read_json(found.folder / "summary.json")):
         print(f"  {line}")
-    best = max(found.result.prompts, key=lambda one: one.auc)
+    best = best_first(found.result.prompts)[0]
+    assert best.auc is not None
     print(f"  best sentence alone, AUC {100 * best.auc:.2f} %: {best.prompt.text}")
     print(f"Every sentence: {found.folder / 'prompts.md'}")
 

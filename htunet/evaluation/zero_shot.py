@@ -25,8 +25,9 @@ class PromptResult:
 
     class_name: str
     prompt: Prompt
-    auc: float
-    """Of its similarity alone, its class against the others: above 0.5 where its class's images are more similar."""
+    auc: float | None
+    """Of its similarity alone, its class against the others: above 0.5 where its class's images are more similar. None
+    where its class, or all others, have no image."""
     similarity: dict[str, float]
     """Mean cosine similarity with the images of each class."""
 
@@ -105,7 +106,7 @@ def _alone(
         other: float(similarity_N[truth_N == k].mean()) for k, other in enumerate(classes) if (truth_N == k).any()
     }
     area = float(auc(scores_N2, own_N, np.ones((1, len(own_N))))[0])
-    return PromptResult(class_name=name, prompt=prompt, auc=area, similarity=dict(means))
+    return PromptResult(class_name=name, prompt=prompt, auc=None if np.isnan(area) else area, similarity=dict(means))
 
 
 def _softmax(scores_NK: Floats) -> Floats:

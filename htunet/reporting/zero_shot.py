@@ -1,6 +1,6 @@
 """Which sentence works: a table for clinicians, and the same as CSV."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from htunet.evaluation.statistics import Figure
@@ -43,11 +43,16 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
         "",
         f"| {' | '.join(heads)} |",
         f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(_cells(one, classes))} |" for one in sorted(result.prompts, key=lambda one: -one.auc)),
+        *(f"| {' | '.join(_cells(one, classes))} |" for one in best_first(result.prompts)),
         "",
         *(f"- {short}: {text}" for short, text in sources.items()),
     ]
     return "\n".join(lines) + "\n"
+
+
+def best_first(prompts: Iterable[PromptResult]) -> list[PromptResult]:
+    """By the AUC of each sentence alone; those without one come last."""
+    return sorted(prompts, key=lambda one: -1.0 if one.auc is None else one.auc, reverse=True)
 
 
 def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[str]:
@@ -73,7 +78,8 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
 def _cells(one: PromptResult, classes: Sequence[str]) -> list[str]:
     similar = [f"{one.similarity[name]:.4f}" if name in one.similarity else "-" for name in classes]
     text = one.prompt.text.replace("|", "\\|")
-    return [f"{100 * one.auc:.1f}", one.class_name, one.prompt.sign or "-", text, *similar, one.prompt.source or "-"]
+    area = "-" if one.auc is None else f"{100 * one.auc:.1f}"
+    return [area, one.class_name, one.prompt.sign or "-", text, *similar, one.prompt.source or "-"]
 
 
 def _percent(figure: Figure) -> str:

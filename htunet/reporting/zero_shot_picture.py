@@ -10,7 +10,7 @@ import numpy as np
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
-from htunet.reporting.zero_shot import summary_lines
+from htunet.reporting.zero_shot import best_first, summary_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     from matplotlib.figure import Figure as Canvas
 
     classes = result.probabilities.classes
-    ranked = [one for name in classes for one in _best_first(result, name)]
+    ranked = [one for name in classes for one in best_first(one for one in result.prompts if one.class_name == name)]
     canvas = Canvas(figsize=(14, 2.2 + 0.36 * len(ranked)), layout="constrained")
     title = f"{DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences"
     canvas.suptitle("\n".join([title, *summary_lines(result, about)]), fontsize=10)
@@ -37,19 +37,16 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
         canvas.savefig(part, format="png", dpi=DOTS)
 
 
-def _best_first(result: ZeroShotResult, name: str) -> list[PromptResult]:
-    return sorted((one for one in result.prompts if one.class_name == name), key=lambda one: -one.auc)
-
-
 def _draw_sentences(axes: "Axes", ranked: list[PromptResult]) -> None:
     """Bars from 50 %, where a sentence says nothing; a line between the classes."""
     places = range(len(ranked))
-    areas = [100 * one.auc for one in ranked]
+    areas = [50.0 if one.auc is None else 100 * one.auc for one in ranked]
     colours = [HELPS if area >= 50 else MISLEADS for area in areas]
     axes.barh(places, [area - 50 for area in areas], left=50, color=colours, height=0.7)
-    for place, area in zip(places, areas, strict=True):
+    for place, (one, area) in enumerate(zip(ranked, areas, strict=True)):
         side = "left" if area >= 50 else "right"
-        axes.text(area + (0.6 if area >= 50 else -0.6), place, f"{area:.0f}", va="center", ha=side, fontsize=8)
+        text = "-" if one.auc is None else f"{area:.0f}"
+        axes.text(area + (0.6 if area >= 50 else -0.6), place, text, va="center", ha=side, fontsize=8)
     axes.set_yticks(list(places), [_label(one) for one in ranked], fontsize=8)
     for place in places[1:]:
         if ranked[place].class_name != ranked[place - 1].class_name:

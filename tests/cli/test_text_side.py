@@ -86,6 +86,19 @@ def test_images_without_a_class_are_left_out_and_said(
     assert "2 images have no class" in (folder / "prompts.md").read_text(encoding="utf-8")
 
 
+def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: Path) -> None:
+    dataset = build_training(classes={"benign": 0, "malignant": 1, "normal": 2})
+    sentences = {"benign": ["smooth"], "malignant": ["rough"], "normal": ["nothing"]}
+    write_json(tmp_path / "three.json", {"format": 1, "classes": sentences})
+    assert zero_shot([*TINY, "--prompts", str(tmp_path / "three.json")]) == 0
+    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    assert [entry["auc"] is None for entry in read_json(folder / "summary.json")["zero_shot"]["prompts"]] == [
+        *(False, False, True)
+    ]
+    table = [line for line in (folder / "prompts.md").read_text(encoding="utf-8").splitlines() if line[:2] == "| "]
+    assert table[-1].startswith("| - | normal |")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -17,8 +17,10 @@ IMAGES = np.array([[0.9, 0.1, 0.3], [0.2, 0.4, 0.4], [0.1, 0.1, 0.9], [0.6, 0.0,
 TRUTH = ("benign", "benign", "malignant", "malignant")
 
 
-def result(classes: tuple[str, ...] = ("benign", "malignant"), truth: tuple[str, ...] = TRUTH) -> ZeroShotResult:
-    cases = [(str(number), name, "") for number, name in enumerate(truth)]
+def result(
+    classes: tuple[str, ...] = ("benign", "malignant"), truth: tuple[str, ...] = TRUTH, group: str = ""
+) -> ZeroShotResult:
+    cases = [(str(number), name, group) for number, name in enumerate(truth)]
     return zero_shot_result(IMAGES, TEXTS, PROMPTS, cases=cases, classes=classes, logit_scale=10.0)
 
 
@@ -45,6 +47,25 @@ def test_the_result_can_be_written_as_strict_json() -> None:
     content = result().content()
     assert [entry["text"] for entry in content["prompts"]] == ["oval", "smooth", "spiculated"]
     assert content["n_cases"] == 4
+    assert [entry["mean_similarity"]["malignant"] for entry in content["prompts"]] == pytest.approx([0.35, 0.05, 0.55])
+    assert (content["accuracy"]["value"], content["recall"]["value"]) == (0.5, 0.5)
+
+
+def test_rows_of_the_confusion_matrix_are_the_true_classes() -> None:
+    assert result(truth=("benign", "benign", "benign", "malignant")).confusion == [[1, 2], [1, 0]]
+
+
+def test_images_of_one_patient_alone_have_figures_without_an_interval() -> None:
+    apart, together = result(), result(group="patient")
+    assert None not in (apart.auc.low, apart.decision["accuracy"].low)
+    assert (together.auc.value, together.auc.low) == (0.75, None)
+    assert (together.decision["accuracy"].value, together.decision["accuracy"].low) == (0.5, None)
+
+
+def test_sentences_of_a_class_without_images_have_no_auc() -> None:
+    oval, _, spiculated = result(truth=("benign",) * 4).prompts
+    assert (oval.auc, spiculated.auc) == (None, None)
+    assert oval.similarity == pytest.approx({"benign": 0.45})
 
 
 def test_a_case_without_a_class_is_refused() -> None:
