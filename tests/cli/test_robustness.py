@@ -10,6 +10,7 @@ from builders.training import TEST, run_of, tiny_settings
 
 from htunet.cli.evaluate import main as evaluate
 from htunet.cli.robustness import main
+from htunet.data.split_files import load_splits, save_splits
 from htunet.experiments import robustness
 from htunet.files import read_json
 from htunet.inference.predictor import Predictor, Probabilities
@@ -115,6 +116,28 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added(
     pd.testing.assert_frame_equal(same, before.sort_values(keys, ignore_index=True))
 
 
+def test_strengths_are_added_and_the_curves_show_those_that_are_asked_for(
+    trained: DatasetPaths, without_figures: None
+) -> None:
+    command = ["Tiny", "TINY_HT", "--artefacts", "gain", "--device", "cpu", "--strengths"]
+    shown = []
+    for strengths in (["2"], ["2", "5"], ["5"]):
+        assert main([*command, *strengths]) == 0
+        curves = read_json(run_of(trained, "TINY_HT").robustness("altered") / "robustness.json")["figures"]["dice"]
+        shown.append([point["strength"] for point in curves["gain"]["points"]])
+    assert shown == [[0, 2], [0, 2, 5], [0, 5]]
+    assert len(table(trained)) == TEST * (1 + 2)
+
+
+def test_another_seed_of_the_artefacts_is_another_measurement(trained: DatasetPaths, without_figures: None) -> None:
+    seeds = []
+    for seed in ("0", "1"):
+        assert measure("--artefact_seed", seed) == 0
+        made_of = read_json(run_of(trained, "TINY_HT").robustness("altered") / "made_of.json")
+        seeds.append((made_of["seed"], len(table(trained))))
+    assert seeds == [(0, TEST * (1 + 4)), (1, TEST * (1 + 4))]
+
+
 def test_a_run_that_was_trained_anew_is_measured_anew(
     trained: DatasetPaths, without_figures: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,7 +175,10 @@ def test_classes_have_curves_of_the_auc(tiny: DatasetPaths, without_figures: Non
     folder = next(tiny.results.glob("ClassificationTrainer__*/fold_0/seed_1/robustness/altered"))
     assert set(read_json(folder / "robustness.json")["figures"]) == {"auc"}
     found = pd.read_csv(folder / "robustness.csv")
-    assert found["probability_of_truth"].between(0, 1).all()
+    assert found["score"].equals(found["probability_malignant"])
+    of_truth = found["probability_malignant"].where(found["class"] == "malignant", found["probability_benign"])
+    assert found["probability_of_truth"].equals(of_truth.rename("probability_of_truth"))
+    assert found["score"].between(0, 1).all()
     assert "dice" not in found
 
 
@@ -185,6 +211,19 @@ def test_a_run_that_is_not_finished_is_refused_with_the_next_command(
     run_of(trained, "TINY_HT").finished_json.unlink()
     assert measure() == 1
     assert "not finished. Continue it: htunet_train Tiny TINY_HT fold0" in capsys.readouterr().err
+
+
+def test_a_test_part_that_was_changed_after_the_training_is_refused(
+    trained: DatasetPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, *others = load_splits(trained.splits_json)
+    swapped = first | {
+        "train": [*first["train"][1:], first["test"][0]],
+        "test": [*first["test"][1:], first["train"][0]],
+    }
+    save_splits(trained.splits_json, [swapped, *others])
+    assert measure() == 1
+    assert "its test part may hold images that the run has seen" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_phantom_is_refused(

@@ -8,6 +8,7 @@ from htunet.data.artefacts import (
     STRONGEST,
     Reverberation,
     Shadow,
+    ShadowPlace,
     View,
     amplitude,
     apply,
@@ -103,6 +104,20 @@ def test_a_black_image_stays_black(name: str) -> None:
     assert not apply(even(0), name, 5, case="a").any()
 
 
+def test_depth_and_width_are_fractions_of_the_field() -> None:
+    field = np.zeros((240, 40), dtype=bool)
+    field[20:220, 10:30] = True
+    view = View.of(field)
+    assert view.height_px == 200
+    assert view.depth_H[[0, 20, 219]].tolist() == pytest.approx([-19.5 / 200, 0.5 / 200, 199.5 / 200])
+    assert view.lateral_W[[0, 10, 29]].tolist() == pytest.approx([-9.5 / 20, 0.5 / 20, 19.5 / 20])
+
+
+def test_a_pixel_that_is_bright_in_one_channel_belongs_to_the_field() -> None:
+    red = np.stack([scene(), np.zeros_like(scene()), np.zeros_like(scene())])
+    assert np.array_equal(apply(red, "low_gain", 4, case="a")[0], apply(scene(), "low_gain", 4, case="a"))
+
+
 def test_6_db_of_gain_are_a_tenth_of_the_gray_values_of_60_db() -> None:
     assert physical_value("gain", 1.5) == 6
     assert apply(even(100), "gain", 1.5, case="a")[0, 0] == round(100 + 255 * 6 / 60)  # 125.5, to the even neighbour
@@ -130,6 +145,17 @@ def test_a_shadow_takes_its_decibels_within_its_strip_below_its_top_and_nothing_
     assert not lost[middle < place.top].any()
 
 
+def test_a_shadow_builds_up_in_its_obstacle_and_falls_off_as_a_cosine_at_its_sides() -> None:
+    shadow, place = Shadow(obstacle=0.04, penumbra=0.04), ShadowPlace(lateral=0.5, half_width=0.1, top=0.2)
+    depth, lateral = (
+        np.array(values, dtype=np.float32) for values in ([0.2, 0.22, 0.24, 0.9], [0.6, 0.61, 0.62, 0.64])
+    )
+    assert shadow.share(place, depth, np.float32(0.5)).tolist() == pytest.approx([0, 0.5, 1, 1], abs=1e-5)
+    falling = [1, 0.5 + 0.5 * np.sqrt(0.5), 0.5, 0]
+    assert shadow.share(place, np.float32(0.9), lateral).tolist() == pytest.approx(falling, abs=1e-5)
+    assert shadow.share(place, np.float32(0.9), 1 - lateral).tolist() == pytest.approx(falling, abs=1e-5)
+
+
 def test_speckle_keeps_the_mean_amplitude_and_adds_the_contrast_of_its_distribution() -> None:
     contrasts = []
     for altered in apply_all(even(128), "speckle", [1, 3, 5], case="a"):
@@ -154,13 +180,24 @@ def test_speckle_has_grains_of_the_resolution_cell() -> None:
     assert correlation[0, 1] > correlation[1, 0] > 0.3
 
 
-def test_reverberation_puts_lines_at_equal_distances_that_fade_by_the_same_factor() -> None:
-    line = Reverberation(curvature=0.0, spacing=(0.1, 0.1), thickness=0.02)
+@pytest.mark.parametrize(("spacing", "lines"), [(0.1, 9), (0.15, 6)])
+def test_reverberation_puts_lines_at_equal_distances_that_fade_by_the_same_factor(spacing: float, lines: int) -> None:
+    line = Reverberation(curvature=0.0, spacing=(spacing, spacing), thickness=0.02)
     view = View.of(np.ones((1000, 50), dtype=bool))
     level = line.alter(np.full((1000, 50), -120, dtype=np.float32), view, 0.5, np.random.default_rng(0)).max(axis=1)
     peaks = [k for k in range(1, 999) if level[k - 1] < level[k] >= level[k + 1] and level[k] > -70]
-    np.testing.assert_allclose(peaks, np.arange(1, 10) * 100, atol=1)
-    np.testing.assert_allclose(level[peaks], -6 - 6.02 * np.arange(1, 10), atol=0.1)
+    np.testing.assert_allclose(peaks, np.arange(1, lines + 1) * 1000 * spacing, atol=1)
+    np.testing.assert_allclose(level[peaks], -6 - 6.02 * np.arange(1, lines + 1), atol=0.1)
+
+
+def test_the_second_line_of_a_reverberation_is_bent_twice_as_much() -> None:
+    line = Reverberation(curvature=0.02, spacing=(0.3, 0.3), thickness=0.02)
+    view = View.of(np.ones((1000, 50), dtype=bool))
+    level = line.alter(np.full((1000, 50), -120, dtype=np.float32), view, 0.5, np.random.default_rng(0))
+    first, second = level[150:450].argmax(axis=0) - 150, level[450:750].argmax(axis=0) - 150
+    assert np.ptp(first) > 40
+    np.testing.assert_allclose(second, 2 * first, atol=3)
+    assert np.ptp(level[150:450].max(axis=0)) > 3  # dB: it is not equally strong everywhere
 
 
 def test_levels_and_gray_values_are_each_others_inverse() -> None:

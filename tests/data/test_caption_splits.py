@@ -50,6 +50,13 @@ def test_table_one_comes_out_at_its_number_of_pairs_and_at_no_other(name: str) -
     assert (len(split.train), len(split.val)) == published
 
 
+def test_a_split_says_whether_its_sizes_are_the_published_ones() -> None:
+    pairs = pairs_of([""] * 20)
+    assert make_caption_split(pairs, (16, 4)).rule == "published"
+    assert make_caption_split(pairs, (18, 2)).rule == "9:1"  # published and by the rule
+    assert make_caption_split(pairs, (16, 5)).rule == "9:1"
+
+
 def test_only_medpix_follows_from_nine_to_one() -> None:
     """No rounding of 0.9 n gives the other two rows, nor their sum."""
     deviations = {name: abs(train - 0.9 * (train + val)) for name, (train, val) in TABLE_I.items()}
@@ -114,11 +121,18 @@ def test_the_split_on_disk_holds_until_the_pairs_or_the_way_change(home: Path) -
     assert len(fewer.train) + len(fewer.val) == 57
 
 
+def test_other_groups_of_the_same_pairs_need_another_split(home: Path) -> None:
+    settle_caption_split(dataset_of(pairs_of([f"case {i // 3}" for i in range(60)])), "group")
+    regrouped = pairs_of([f"case {i // 5}" for i in range(60)])
+    assert groups_in_both(regrouped, settle_caption_split(dataset_of(regrouped))) == []
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"val": ["nobody"]}, "names pairs that do not exist: nobody"),
         ({"val": []}, "has an id twice or no id"),
+        ({"train": ["p00001"], "val": ["p00001"]}, "has an id twice or no id"),
         ({"format": 2}, "has format 2, this version reads 1: delete it"),
         ({"train": "all"}, "train must be a list"),
     ],

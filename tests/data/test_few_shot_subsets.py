@@ -83,6 +83,23 @@ def test_groups_are_taken_as_a_whole() -> None:
         assert {classes(cases)[name] for name in subset} == {"a", "b"}
 
 
+def test_the_order_of_the_images_of_a_group_changes_nothing() -> None:
+    cases = [case(f"x{n:02d}", "ab"[n % 2], group=f"g{n // 4}") for n in range(20)]
+    assert few_shot_order(cases, 1, by_group=True) == few_shot_order(cases[::-1], 1, by_group=True)
+
+
+def test_a_group_is_of_the_class_that_most_of_its_images_have() -> None:
+    kinds = {f"p{n}": "aaa" for n in range(6)} | {f"q{n}": "bba" for n in range(6)}
+    cases = [case(f"{group}_{n}", name, group) for group, names in kinds.items() for n, name in enumerate(names)]
+    units = few_shot_order(cases, 1, by_group=True)
+    assert "".join(unit[0][0] for unit in units) == "pq" * 6
+
+
+def test_a_share_is_an_exact_number() -> None:
+    cases = cases_of(a=10)
+    assert len(take(few_shot_order(cases, 1), 0.35, classes(cases))) == 4  # of 3.5; the nearest float is below 0.35
+
+
 def test_a_ratio_that_leaves_no_image_is_refused() -> None:
     cases = cases_of(a=20, b=20)
     with pytest.raises(UsageError, match=r"--ratio 0.01 of 40 training images is no image: the smallest .* 0.0125"):
@@ -90,9 +107,11 @@ def test_a_ratio_that_leaves_no_image_is_refused() -> None:
     assert len(take(few_shot_order(cases, 1), 0.0125, classes(cases))) == 2  # half an image is one, and one a class
 
 
-def subset_of(path: Path, cases: list[CaseGeometry], ratio: float = 0.1) -> list[str]:
+def subset_of(
+    path: Path, cases: list[CaseGeometry], *, by_group: bool = False, usable: set[str] | None = None
+) -> list[str]:
     fold = {"train": [case.id for case in cases], "val": ["v"], "test": []}
-    return few_shot_subset(path, fold, cases, ratio=ratio, seed=1, by_group=False)
+    return few_shot_subset(path, fold, cases, ratio=0.1, seed=1, by_group=by_group, usable=usable)
 
 
 def test_the_order_is_written_and_what_is_written_holds(tmp_path: Path) -> None:
@@ -109,6 +128,22 @@ def test_an_order_of_another_split_is_made_anew(tmp_path: Path) -> None:
     subset_of(path, BUSI)
     fewer = BUSI[::2]
     assert set(subset_of(path, fewer)) < {case.id for case in fewer}
+
+
+def test_an_order_of_single_images_is_made_anew_for_groups(tmp_path: Path) -> None:
+    path = tmp_path / "fold_0_seed_1.json"
+    cases = [case(f"g{n // 4}_{n % 4}", "a", group=f"g{n // 4}") for n in range(40)]
+    subset_of(path, cases)
+    subset = subset_of(path, cases, by_group=True)
+    assert [len(unit) for unit in read_json(path)["order"]] == [4] * 10
+    assert len({name[:2] for name in subset}) == 1
+
+
+def test_a_share_is_one_of_the_usable_images(tmp_path: Path) -> None:
+    usable = {case.id for case in BUSI[::2]}
+    subset = subset_of(tmp_path / "fold_0_seed_1.json", BUSI, usable=usable)
+    assert set(subset) < usable
+    assert len(subset) == 26  # of 259
 
 
 def test_an_order_that_lacks_an_image_is_named(tmp_path: Path) -> None:

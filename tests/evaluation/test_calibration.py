@@ -53,7 +53,7 @@ def test_brier_and_likelihood_agree_with_scikit_learn(k: int) -> None:
 
 
 @pytest.mark.parametrize("k", [2, 4])
-@pytest.mark.parametrize("made_with", [0.4, 1.0, 2.5])
+@pytest.mark.parametrize("made_with", [0.1, 0.4, 1.0, 2.5, 8.0])
 def test_the_fitted_temperature_undoes_the_one_that_made_the_probabilities_wrong(k: int, made_with: float) -> None:
     probabilities, truth = drawn(4000, k, made_with)
     found = fit_temperature(probabilities, truth)
@@ -96,6 +96,12 @@ def test_a_temperature_is_that_of_the_scores_before_the_softmax() -> None:
 def test_cases_without_a_best_temperature_have_none(positive: list[float], truth: list[int]) -> None:
     values = np.array(positive)
     assert fit_temperature(np.stack([1 - values, values], axis=1), np.array(truth)) is None
+
+
+def test_a_best_temperature_beyond_the_scale_is_none() -> None:
+    positive = np.full(1000, 0.9999)
+    truth = np.arange(1000) < 501  # logarithms of odds of 9.2 should be 0.004: a temperature of 2300
+    assert fit_temperature(np.stack([1 - positive, positive], axis=1), truth.astype(int)) is None
 
 
 def test_a_probability_of_0_is_a_large_loss_and_no_infinity() -> None:

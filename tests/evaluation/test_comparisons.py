@@ -28,8 +28,13 @@ def test_p_is_scipys_without_ties(n: int) -> None:
     assert found.p == pytest.approx(wanted, rel=1e-10)
 
 
-def test_p_is_scipys_with_ties_and_zeros() -> None:
-    differences = np.random.default_rng(0).integers(-4, 6, (64, 5)).astype(float)
+def test_a_rank_sum_in_the_middle_has_a_p_of_1() -> None:
+    assert signed_ranks(columns([3.0, -1.0, -2.0])).p[0] == 1  # 5 of 8 signs give a sum of 3 or less, twice
+
+
+@pytest.mark.parametrize("n", [12, 64])
+def test_p_is_scipys_with_ties_and_zeros(n: int) -> None:
+    differences = np.random.default_rng(0).integers(-4, 6, (n, 5)).astype(float)
     wanted = [
         wilcoxon(column, method="approx", correction=False, zero_method="wilcox").pvalue for column in differences.T
     ]

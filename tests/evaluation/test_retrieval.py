@@ -36,6 +36,13 @@ def test_answers_that_are_equally_similar_do_not_count_as_found() -> None:
     assert ranks(same, same, ["a", "a", "c", "d"]).tolist() == [3, 3, 4, 4]
 
 
+def test_chance_finds_a_caption_more_easily_that_several_pairs_have() -> None:
+    same = np.eye(5, dtype=np.float32)
+    chance = retrieval(same, same, ["a", "b", "a", "a", "c"]).chance
+    assert chance[1] == pytest.approx((3 * 3 / 5 + 2 * 1 / 5) / 5)
+    assert chance[5] == chance[10] == 1  # there are no more than five answers
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)

@@ -44,6 +44,11 @@ def test_a_drop_that_is_equal_in_all_cases_is_certain_while_the_mean_is_not() ->
     assert point.figure.low < 0.65 < 0.75 < point.figure.high
 
 
+def test_images_of_one_patient_alone_give_no_interval() -> None:
+    point = curve(table_of(CLEAN, ALTERED).assign(group="patient"), "gain", "dice").points[1]
+    assert (point.figure.value, point.figure.low) == (pytest.approx(0.7), None)
+
+
 def test_cases_in_another_order_give_the_same_curve() -> None:
     table = table_of(CLEAN, ALTERED)
     assert curve(table, "gain", "dice") == curve(table.sample(frac=1, random_state=0), "gain", "dice")
@@ -58,6 +63,16 @@ def test_the_auc_falls_as_the_pairs_in_order_do() -> None:
     assert [point.figure.value for point in found.points] == pytest.approx([1, 3 / 4])  # of four pairs one is turned
     assert found.points[1].drop.value == pytest.approx(1 / 4)
     assert found.area.value == pytest.approx(7 / 8)
+
+
+def test_one_class_alone_has_no_auc() -> None:
+    table = table_of(CLEAN, ALTERED).assign(probability_benign=0.5, probability_malignant=0.5)
+    assert figures_in(table) == ["dice", "auc"]
+    assert figures_in(table.assign(**{"class": "benign"})) == ["dice"]
+
+
+def test_a_figure_that_is_0_without_the_artefact_has_no_relative_area() -> None:
+    assert curve(table_of([0, 0, 0], ALTERED), "gain", "dice").area.value is None
 
 
 def test_a_distance_has_no_relative_area() -> None:
@@ -100,6 +115,42 @@ def test_several_pairs_are_corrected_for_and_equal_methods_are_not_told_apart() 
     assert found.loc[("UNet", "CLIP_HT"), "p_holm"] == pytest.approx(3 * 2 / 2**12)
     assert found.loc[("UNet", "again"), "p_holm"] == 1
     assert found.loc[("UNet", "again"), "more_robust"] == ""
+
+
+def patients_of_two_cases() -> dict[str, pd.DataFrame]:
+    return {
+        name: table.assign(group=[f"patient {int(case[-2:]) // 2}" for case in table["case"]])
+        for name, table in methods().items()
+    }
+
+
+def test_cases_of_one_patient_are_one_pair() -> None:
+    both = (methods(), patients_of_two_cases())
+    (by_case,), (by_patient,) = (compare_drops(tables).to_dict("records") for tables in both)
+    assert (by_patient["n_cases"], by_patient["n_pairs"]) == (12, 6)
+    assert by_patient["p"] == pytest.approx(2 / 2**6)
+    assert by_patient["mean_difference"] == pytest.approx(by_case["mean_difference"])
+    assert (by_patient["low"], by_patient["high"]) != (by_case["low"], by_case["high"])
+
+
+def test_tables_in_another_order_are_compared_alike() -> None:
+    tables = patients_of_two_cases()
+    turned = {name: table.sample(frac=1, random_state=0) for name, table in tables.items()}
+    assert compare_drops(turned).equals(compare_drops(tables))
+
+
+def test_the_drop_of_a_case_is_the_mean_over_the_strengths() -> None:
+    tables = {"UNet": table_of([0.9], {1.0: [0.8], 2.0: [0.7], 3.0: [0.0]})}
+    tables["CLIP_HT"] = table_of([0.9], {1.0: [0.9], 2.0: [0.9], 3.0: [0.6]})
+    (row,) = compare_drops(tables).to_dict("records")
+    assert (row["mean_drop_a"], row["mean_drop_b"]) == (pytest.approx(0.4), pytest.approx(0.1))
+
+
+def test_artefacts_that_one_method_lacks_are_not_compared() -> None:
+    tables = methods()
+    shadow = tables["UNet"][tables["UNet"]["artefact"] == "gain"].assign(artefact="shadow")
+    tables["UNet"] = pd.concat([tables["UNet"], shadow])
+    assert compare_drops(tables)["artefact"].tolist() == ["gain"]
 
 
 def test_too_few_cases_name_nobody() -> None:

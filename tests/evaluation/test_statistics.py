@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from htunet.evaluation.statistics import bootstrap_means
+from htunet.evaluation.statistics import bootstrap_figures, bootstrap_means, intervals
 
 
 def column(*values: float) -> np.ndarray:
@@ -23,6 +23,35 @@ def test_the_interval_is_near_the_one_of_the_normal_distribution() -> None:
     (found,) = bootstrap_means(values)
     half = 1.96 * values.std(ddof=1) / 20
     assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("draws", "value", "below", "above"),
+    [
+        (11, 0.0, 0.00855, 0.99145),  # of a normal distribution below -2.385 and 2.385
+        (20_001, 0.2, 0.0302, 0.99808),  # 60 % of the draws are below 0.2: both move by twice 0.253
+    ],
+)
+def test_few_groups_widen_the_interval_and_a_bias_moves_it(
+    draws: int, value: float, below: float, above: float
+) -> None:
+    # t of 9 degrees of freedom is 2.262, times sqrt(10 / 9) 2.385
+    drawn, left_out = np.linspace(-1, 1, draws)[:, None], np.linspace(-1, 1, 10)[:, None]
+    low, high = intervals(drawn, np.array([value]), left_out)
+    assert (low[0], high[0]) == pytest.approx((2 * below - 1, 2 * above - 1), abs=1e-4)
+
+
+def test_draws_that_equal_the_value_are_no_bias() -> None:
+    drawn = np.concatenate([np.linspace(-1, 1, 1001), np.zeros(1000)])[:, None]
+    low, high = intervals(drawn, np.zeros(1), np.linspace(-1, 1, 10)[:, None])
+    assert -low[0] == pytest.approx(high[0])
+
+
+def test_a_figure_that_is_a_mean_has_the_interval_of_the_mean() -> None:
+    values = np.random.default_rng(0).beta(9, 1.6, 600)
+    found = bootstrap_figures(lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, 600, resamples=500)
+    (mean,) = bootstrap_means(values[:, None], resamples=500)
+    assert (found["mean"].low, found["mean"].high) == pytest.approx((mean.low, mean.high))
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_one_another() -> None:
@@ -51,6 +80,11 @@ def test_fewer_than_two_groups_give_no_interval(values: tuple[float, ...], group
     (found,) = bootstrap_means(column(*values), groups)
     assert found.mean == np.mean(values)
     assert (found.low, found.high) == (None, None)
+
+
+def test_one_group_with_a_value_gives_no_interval() -> None:
+    (found,) = bootstrap_means(column(1.0, np.nan, np.nan))
+    assert (found.mean, found.low, found.high) == (1.0, None, None)
 
 
 def test_no_value_at_all_gives_no_mean() -> None:

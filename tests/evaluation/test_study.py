@@ -10,7 +10,7 @@ from scipy.stats import wilcoxon
 from sklearn.metrics import roc_auc_score
 
 from htunet.evaluation.case_table import CASE, RUN, case_table, read_table, write_table
-from htunet.evaluation.study import study
+from htunet.evaluation.study import by_group, study
 
 NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -53,6 +53,11 @@ def test_terciles_are_thirds_of_the_cases_whatever_the_methods() -> None:
     assert (row["mean"], row["n_cases"]) == (pytest.approx(0.5), 3)
 
 
+def test_images_without_a_lesion_are_of_no_size() -> None:
+    found = study(case_table([masks("UNet", NINE, areas=[0, *range(100, 900, 100)])])).by_size
+    assert found["tercile"].unique().tolist() == ["small", "medium", "large"]
+
+
 def test_equal_sizes_are_never_parted() -> None:
     table = case_table([masks("UNet", NINE, areas=[100] * 5 + [900] * 4)])
     assert table.groupby("lesion_px")["tercile"].nunique().tolist() == [1, 1]
@@ -63,6 +68,12 @@ def test_seeds_are_averaged_for_each_case_and_their_spread_is_told() -> None:
     row = only(found, metric="dice", resolution="input_size")
     assert (row["mean"], row["n_cases"], row["n_seeds"]) == (pytest.approx(0.7), 2, 2)
     assert row["std"] == pytest.approx(np.std([0.6, 0.8], ddof=1))
+
+
+def test_folds_of_one_seed_are_no_seeds() -> None:
+    found = study(case_table([masks("UNet", [0.5, 0.7], fold=0), masks("UNet", [0.7, 0.9], fold=1)])).means
+    row = only(found, metric="dice", resolution="input_size")
+    assert (row["mean"], row["n_seeds"], pd.isna(row["std"])) == (pytest.approx(0.7), 1, True)
 
 
 def test_missed_lesions_are_counted_in_every_stratum() -> None:
@@ -99,6 +110,43 @@ def test_images_of_one_patient_are_one_pair() -> None:
     assert (row["n_cases"], row["n_pairs"], row["rank_biserial"]) == (6, 4, 1.0)
 
 
+def test_a_group_has_the_mean_of_its_cases() -> None:
+    found = by_group(np.array([[1.0], [3.0], [5.0], [np.nan]]), ["p", "p", "", ""])
+    np.testing.assert_array_equal(found, [[2], [5], [np.nan]])
+
+
+def test_images_of_one_patient_alone_give_no_interval() -> None:
+    contents = [masks(m, [0.5 + d, 0.6 + d, 0.8], groups=["p"] * 3) for m, d in (("A", 0.1), ("B", 0.0))]
+    found = study(case_table(contents))
+    of_dice = {"metric": "dice", "resolution": "input_size"}
+    for row in (only(found.means, arm="A", **of_dice), only(found.comparisons, **of_dice)):
+        assert row["n_cases"] == 3
+        assert pd.isna(row["low"])
+    content = classes("CLIP", {"a": 0.2, "b": 0.9, "c": 0.4}, {"a": "benign", "b": "malignant", "c": "malignant"})
+    for case in content["htunet"]["classification"]["cases"]:
+        case["group"] = "p"
+    area = only(study(case_table([content])).means, metric="auc")
+    assert (area["mean"], pd.isna(area["low"])) == (1, True)
+
+
+def test_a_difference_that_chance_may_explain_favours_nobody() -> None:
+    contents = [masks(m, [0.5 + d, 0.61 + 2 * d, 0.72 + 3 * d, 0.6 + d / 2]) for m, d in (("A", 0.05), ("B", 0.0))]
+    row = only(study(case_table(contents)).comparisons, metric="dice", resolution="input_size")
+    assert (row["p"], row["rank_biserial"], row["favours"]) == (pytest.approx(2 / 2**4), 1, "")
+
+
+def test_a_case_is_missed_where_all_of_its_labels_are() -> None:
+    content, other = (masks("UNet", dice) for dice in ([0.0, 0.0, 0.5], [0.0, 0.6, 0.7]))
+    for case, second in zip(content["metric_per_case"], other["metric_per_case"], strict=True):
+        case["metrics"]["2"] = second["metrics"]["1"]
+        for resolution in ("input_size", "original_size"):
+            case["htunet"][resolution]["2"] = second["htunet"][resolution]["1"]
+    rows = study(case_table([content])).means
+    rows = rows[(rows["metric"] == "dice") & (rows["resolution"] == "input_size")].set_index("label")
+    assert rows["n_missed"].to_dict() == {"": 1, 1: 2, 2: 1}
+    assert rows["mean"].to_dict() == pytest.approx({"": 0.3, 1: 0.5 / 3, 2: 1.3 / 3})
+
+
 def test_pixels_of_different_input_sizes_are_not_compared() -> None:
     contents = [masks("CLIP", NINE), masks("DINOv2", NINE, plan="paper_518")]
     found = study(case_table(contents)).comparisons
@@ -131,6 +179,23 @@ def test_the_auc_of_an_arm_is_the_mean_of_its_seeds_and_lies_in_its_interval() -
     assert row["low"] < row["mean"] < row["high"]
     accuracy, correct = (only(found, metric=name) for name in ("accuracy", "correct"))
     assert accuracy["mean"] == pytest.approx(correct["mean"])
+
+
+def test_each_run_counts_once_in_the_auc_whatever_cases_it_has() -> None:
+    truth = {"a": "benign", "b": "malignant", "c": "benign", "d": "malignant"}
+    right, wrong = {"a": 0.2, "b": 0.9}, {"c": 0.9, "d": 0.2}
+    runs = [classes("CLIP", right, truth, seed=seed, fold=0) for seed in (1, 2)]
+    runs.append(classes("CLIP", wrong, truth, seed=1, fold=1))
+    assert only(study(case_table(runs)).means, metric="auc")["mean"] == pytest.approx(2 / 3)
+
+
+def test_each_run_has_its_own_positive_class() -> None:
+    truth = {"a": "benign", "b": "malignant", "c": "malignant"}
+    contents = [classes(method, {"a": 0.2, "b": 0.9, "c": 0.4}, truth) for method in ("CLIP", "UNet")]
+    contents[1]["htunet"]["classification"] |= {"classes": ["malignant", "benign"], "positive": "benign"}
+    found = study(case_table(contents)).means
+    assert [only(found, arm="CLIP", metric=name)["mean"] for name in ("recall", "precision")] == [0.5, 1]
+    assert [only(found, arm="UNet", metric=name)["mean"] for name in ("recall", "precision")] == [1, 0.5]
 
 
 def test_an_empty_study_has_empty_tables() -> None:

@@ -1,6 +1,11 @@
 import numpy as np
+from builders.training import run_of
 
-from htunet.experiments.robustness import Example
+from htunet.data.image_io import read_labels, write_png
+from htunet.data.raw import read_raw
+from htunet.data.split_files import load_splits
+from htunet.experiments.robustness import Example, Wanted, alter_images, example
+from htunet.paths import DatasetPaths
 
 
 def test_squares_are_cut_around_the_lesion_as_far_as_the_picture_allows() -> None:
@@ -11,6 +16,17 @@ def test_squares_are_cut_around_the_lesion_as_far_as_the_picture_allows() -> Non
         found = Example(case="a", images={"gain": [image]}, values={"gain": [0.0]}, mask_HW=mask).squares["gain"][0]
         assert found.shape == (100, 100)
         assert found[0, 0] == left
+
+
+def test_the_first_test_image_with_a_lesion_is_shown(tiny: DatasetPaths) -> None:
+    raw, (first, second, *_) = read_raw(tiny), load_splits(tiny.splits_json)[0]["test"]
+    labels = {case.id: raw.label_path(case) for case in raw.cases}
+    write_png(labels[first], np.zeros_like(read_labels(labels[first])))
+    found = example(run_of(tiny), Wanted(artefacts=("gain",), strengths=(1.0, 5.0)), alter_images(0))
+    assert found.case == second
+    assert found.values == {"gain": [0, 4, 20]}
+    means = [image.mean() for image in found.images["gain"]]
+    assert means == sorted(means)
 
 
 def test_without_a_lesion_the_middle_is_cut() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.training import contrastive
 from htunet.training.contrastive import ContrastiveTrainer, PairBatch, embed, info_nce, recall_at_1
 from htunet.training.loader import Shard
 from htunet.training.step import Step
@@ -60,6 +61,13 @@ def test_the_loss_of_two_pairs_is_that_of_the_formula() -> None:
     scores = [[6.0, 8.0], [8.0, 6.0]]  # at temperature 0.1
     expected = -math.log(math.exp(scores[0][0]) / (math.exp(6) + math.exp(8)))
     assert info_nce(images, texts, 0.1).tolist() == pytest.approx([expected, expected])
+
+
+def test_the_loss_is_the_mean_over_both_directions_at_the_fixed_temperature() -> None:
+    images, texts = torch.eye(2), torch.tensor([[0.6, 0.8], [0.0, 1.0]])  # similarities [[0.6, 0], [0.8, 1]]
+    first = (math.log1p(math.exp(-0.6 / 0.07)) + math.log1p(math.exp(0.2 / 0.07))) / 2
+    second = (math.log1p(math.exp(-0.2 / 0.07)) + math.log1p(math.exp(-1 / 0.07))) / 2
+    assert info_nce(images, texts).tolist() == pytest.approx([first, second], rel=1e-4)
 
 
 def test_the_loss_of_embeddings_that_say_nothing_is_the_logarithm_of_their_number() -> None:
@@ -117,6 +125,13 @@ def test_recall_counts_equal_captions_as_right_in_both_directions() -> None:
     images, texts = torch.eye(3), torch.eye(3)[[1, 0, 2]]
     assert recall_at_1(images, texts, torch.tensor([0, 1, 2])) == pytest.approx(1 / 3)
     assert recall_at_1(images, texts, torch.tensor([0, 0, 2])) == 1
+
+
+def test_recall_is_the_mean_of_both_directions_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, texts = torch.eye(2), torch.tensor([[0.6, 0.8], [0.0, 1.0]])  # similarities [[0.6, 0], [0.8, 1]]
+    assert recall_at_1(images, texts, torch.tensor([0, 1])) == (1 + 1 / 2) / 2
+    monkeypatch.setattr(contrastive, "CHUNK", 1)
+    assert recall_at_1(images, texts, torch.tensor([0, 1])) == (1 + 1 / 2) / 2
 
 
 def test_validation_figures_are_those_of_blocks_of_a_batch(network: DualEncoder) -> None:

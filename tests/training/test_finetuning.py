@@ -18,6 +18,7 @@ from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset, find_runs
 from htunet.preprocessing.captions import prepare_captions
 from htunet.training import record, session
+from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.finetuning import finetune
 from htunet.training.pairs import shuffled
 from htunet.training.run import train
@@ -52,6 +53,13 @@ def test_a_finished_folder_says_what_was_learnt_from(home: Path) -> None:
     assert names
     assert all(name.startswith("model.adapters.") for name in names)
     assert finetune_tiny("Words", "Other").status == "already finished"
+
+
+def test_the_lowest_loss_is_kept_and_not_the_highest_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    build_captions()
+    figures = iter([(3.0, 0.9), (1.0, 0.1), (2.0, 0.5)])
+    monkeypatch.setattr(ContrastiveTrainer, "figures", lambda *_: next(figures))
+    assert finetune_tiny(num_epochs=3).best_epoch == 2
 
 
 def test_the_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
