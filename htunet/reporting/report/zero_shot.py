@@ -34,12 +34,13 @@ def _row(content: Mapping[str, Any]) -> tuple[TableCell, ...]:
     for name in FIGURES:
         printed = getattr(theirs, name, None)
         cells += [_figure(found[name]), number(printed, None if printed is None else f"{printed:.2f}")]
-    best = max(found["prompts"], key=lambda prompt: prompt["auc"])
+    best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
+    area = best["auc"]
     return (
         *cells,
         number(found["n_cases"]),
         words(f"{best['text']} ({best['class']})"),
-        number(100 * best["auc"], f"{100 * best['auc']:.1f}"),
+        NOTHING if area is None else number(100 * area, f"{100 * area:.1f}"),
         words("; ".join(zero_shot_row(content).marks)),
     )
 
