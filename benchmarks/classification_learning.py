@@ -1,6 +1,6 @@
 """Whether classification learns: the phantom's benign and malignant lesions, patients on one side, test AUC.
 
-    python -m benchmarks.classification_learning [--images 1500] [--methods ResNet18 CLIP_HT] [--epochs 8] [--folder DIR]
+    python -m benchmarks.classification_learning [--images 1500] [--methods ResNet18 CLIP_HT] [--epochs 8]
 
 Frozen weights are random. The images are small, so that a core needs minutes.
 """

@@ -77,6 +77,7 @@ def commands(line: Line, dataset: str, kind: TableKind, missing: Sequence[int], 
     asked, runs = sentences(line, dataset, missing), trainings(line, dataset, kind, missing)
     if (asked or runs) and paper.is_fine_tuned(line.method):
         yield f"htunet_finetune {line.method} -d {' '.join(paper.CAPTIONS)} --seed {first}"
-    yield from (one.command for one in [*asked, *runs])
+    yield from (one.command for one in asked)
+    yield from (run.command for run in runs)
     if runs and runs[0].dataset != dataset:
         yield f"htunet_evaluate {dataset} {line.method} --trained-on {runs[0].dataset}"
