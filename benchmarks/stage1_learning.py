@@ -1,10 +1,10 @@
 """Whether stage 1 learns: fine-tuning on the phantom's captions, and the same with captions of other images.
 
-    python -m benchmarks.stage1_learning [--images 3000] [--held_out 600] [--epochs 12] [--method SmallCLIP_HT]
+    python -m benchmarks.stage1_learning [--images 3000] [--held_out 600] [--epochs 30] [--method SmallCLIP_HT]
 
 All weights are random and frozen but the adapter's. Retrieval and classification by sentences are measured on phantom
 images of other patients, drawn from another seed, that no training has seen. ``SmallCLIP`` is CLIP's architecture, in
-its own classes, small enough for one core: 6 blocks of width 128 on 7 x 7 patches of 16 x 16
+its own classes, small enough for one core: 12 blocks of width 128 on 7 x 7 patches of 16 x 16
 pixels. ``--method CLIP_HT`` takes the real size.
 """
 
@@ -45,7 +45,7 @@ SIDE = 112
 CONFIG = {
     "embed_dim": 128,
     "quick_gelu": True,
-    "vision_cfg": {"image_size": SIDE, "layers": 6, "width": 128, "patch_size": 16},
+    "vision_cfg": {"image_size": SIDE, "layers": 12, "width": 128, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 128, "heads": 2, "layers": 4},
 }
 HELD_OUT = "Dataset611_HeldOut"
@@ -78,7 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3000, help="phantom images with captions to learn from")
     parser.add_argument("--held_out", type=int, default=600, help="phantom images of other patients to measure on")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--method", default=f"{SMALL}_HT")
     help_text = "plain: one word for each sign, and every sign; rich: as the phantom writes them, in many words"

@@ -162,6 +162,17 @@ def note_lines(width_mm: float, sentences: Iterable[str]) -> list[str]:
     return [line for sentence in sentences for line in wrap(sentence, int(width_mm / CHARACTER_MM))]
 
 
+def in_lines(text: str, characters: int) -> str:
+    """The text in lines of at most so many characters, broken at blanks and after plus signs.
+
+    >>> print(in_lines("CLIP (HT), adapter of MedPix+PMC-OA", 20))
+    CLIP (HT), adapter
+    of MedPix+PMC-OA
+    """
+    lines = wrap(text.replace("+", "+ "), characters, break_on_hyphens=False)
+    return "\n".join(line.replace("+ ", "+") for line in lines)
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``name.png`` and ``name.pdf``, each whole or not at all; equal figures give equal files."""
     paths = []

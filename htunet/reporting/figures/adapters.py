@@ -20,6 +20,7 @@ from htunet.reporting.figure_style import (
     REFERENCE,
     SMALL,
     add_note,
+    in_lines,
     in_style,
     new_figure,
 )
@@ -29,6 +30,8 @@ from htunet.reporting.figures.probed import PROBED, probed_runs
 Floats = NDArray[np.float64]
 DEPTHS, AROUND_ONE = "viridis", "PuOr"
 SMALLEST_RANGE = 1e-6
+BESIDE_LEGEND = 62
+"""Characters of a title that leave room for the key at its right."""
 BLOCKS_ACROSS = 5
 
 
@@ -183,9 +186,8 @@ def _draw_noise(run: RunPaths, found: Measurement) -> Figure:
             panel.set_ylabel("Weight")
         for panel in panels[-1]:
             panel.set_xlabel("Speckle exponent")
-        figure.suptitle(
-            f"{arm_name(run)}, {run.dataset.short_name}: {largest_change(mean_VLS, blocks)}", x=0.01, ha="left"
-        )
+        title = f"{arm_name(run)}, {run.dataset.short_name}: {largest_change(mean_VLS, blocks)}"
+        figure.suptitle(in_lines(title, BESIDE_LEGEND), x=0.01, ha="left")
         about = found.about
         note = f"Lines: means over {about['n_images']} test images; bands: ± one standard deviation over them."
         add_note(figure, note, str(about["speckle"]), random_weights_note([run]))

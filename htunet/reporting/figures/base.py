@@ -1,5 +1,6 @@
 """What figures are made from, and what a figure is: a function from results to drawings, listed under a name."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from htunet.reporting.figure_style import method_name, place_of
 Content = Mapping[str, Any]
 """Of a summary.json."""
 RANDOM = "random"
+SEED = re.compile(r"-seed\d+")
 
 
 class NotYetError(HtunetError):
@@ -100,8 +102,14 @@ def arm_name(run: RunPaths) -> str:
     if run.task.count("+"):
         parts.append(run.task)
     if run.adapter:
-        parts.append(f"adapter of {run.adapter}")
+        parts.append(_start(run.adapter))
     return ", ".join(parts)
+
+
+def _start(adapter: str) -> str:
+    """What an adapter had learnt; the seed that it learnt with makes no other arm, as in the tables."""
+    learnt = SEED.sub("", adapter)
+    return "fine-tuned" if set(learnt.split("+")) == set(paper.CAPTIONS) else f"adapter of {learnt}"
 
 
 def one_run(runs: Sequence[RunPaths], seed: int | None) -> RunPaths | None:

@@ -22,6 +22,7 @@ from htunet.reporting.figure_style import (
     SINGLE_MM,
     SMALL,
     add_note,
+    in_lines,
     in_style,
     look_of,
     new_figure,
@@ -39,6 +40,8 @@ from htunet.reporting.figures.base import (
 
 Floats = NDArray[np.float64]
 ROC_MM, PANEL_MM = 150.0, 46.0
+BESIDE_PANEL = 44
+"""Characters of a line of the key at the right of a panel."""
 PANELS = 4
 """Reliability diagrams side by side."""
 MISSING = (
@@ -190,7 +193,7 @@ def _add_roc(panel: Axes, one: Judged, k: int) -> None:
     look = look_of(one.method)
     area = auc_of(one, k)
     interval = "" if area.low is None else f" [{area.low:.2f}, {area.high:.2f}]"
-    label = f"{one.name}: {area.value:.3f}{interval}"
+    label = in_lines(f"{one.name}: {area.value:.3f}{interval}", BESIDE_PANEL)
     panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from htunet.evaluation.summary import INPUT
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import DOUBLE_MM, SMALL, add_note, in_style, look_of, new_figure, paler
+from htunet.reporting.figure_style import DOUBLE_MM, SMALL, add_note, in_lines, in_style, look_of, new_figure, paler
 from htunet.reporting.figures.base import (
     FIGURES,
     Content,
@@ -25,6 +25,8 @@ from htunet.reproducibility import generator
 
 ROW_MM, MARGIN_MM = 6.4, 20.0
 BOX, SPREAD = 0.56, 0.19
+NAME_CHARACTERS = 26
+"""Of a line of a method's name, two of which a row has room for."""
 """Height of a box and of the cloud of its points, as parts of a row."""
 
 
@@ -91,7 +93,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> 
         for row, one in enumerate(found):
             _add_box(axes, row, one)
         axes.set_ylim(len(found) - 0.5, -0.5)
-        axes.set_yticks(range(len(found)), [one.name for one in found])
+        axes.set_yticks(range(len(found)), [in_lines(one.name, NAME_CHARACTERS) for one in found])
         axes.tick_params(axis="y", length=0)
         axes.set(xlim=(-1.5, 101.5), xlabel="Dice of each test case, %")
         axes.spines["left"].set_visible(False)

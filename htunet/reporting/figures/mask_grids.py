@@ -48,7 +48,7 @@ SAMPLES, FEW_SHOT_SAMPLES = 3, 2
 LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 4
 """Millimetres of a picture and of the page; lines of notes."""
 GAP, EDGE, HEAD, FOOT, LINE = 0.5, 1.0, 9.0, 6.0, 3.2
-"""Millimetres: between pictures, around all, for the columns' names, for the key, for a line of the note."""
+"""Millimetres: between pictures, around all, for the columns' names at least, for the key, for a line of the note."""
 NAME_CHARACTER = 1.6
 """Mean width of a character of a name, millimetres."""
 MEANING = {MISSED: "ground truth, missed", EXTRA: "false positive", RIGHT: "true positive"}
@@ -163,7 +163,7 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
     notes = note_lines(narrow - 2 * EDGE, (note, random))
     cell = _cell_mm(grid, len(notes))
     foot = FOOT + LINE * len(notes)
-    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), HEAD + rows * cell + foot)
+    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), _head_mm(grid) + rows * cell + foot)
     with in_style():
         figure = new_figure(*page)
         figure.set_layout_engine("none")
@@ -171,7 +171,7 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
         for number, row in enumerate(grid.rows):
             image = pictures.image(row)
             for column, picture in enumerate([image, *(pictures.overlay(row, run) for run in row.runs)]):
-                box = (EDGE + grid.group_mm + column * cell, HEAD + number * cell, cell - GAP, cell - GAP)
+                box = (EDGE + grid.group_mm + column * cell, _head_mm(grid) + number * cell, cell - GAP, cell - GAP)
                 _place(figure, box, page, picture)
         _write_names(figure, grid, page, cell)
         _write_key(figure, grid, page, foot)
@@ -222,7 +222,7 @@ class _Pictures:
 
 def _cell_mm(grid: MaskGrid, notes: int) -> float:
     across = (DOUBLE_MM - 2 * EDGE - grid.group_mm) / (1 + len(grid.columns))
-    down = (PAGE_MM - HEAD - FOOT - LINE * notes) / len(grid.rows)
+    down = (PAGE_MM - _head_mm(grid) - FOOT - LINE * notes) / len(grid.rows)
     return min(across, down, LARGEST_CELL)
 
 
@@ -247,12 +247,11 @@ def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell
         x = (start + (column + 0.5) * cell - GAP / 2) / page[0]
         text = _in_lines(name)
         weight = "bold" if name in grid.bold else "normal"
-        figure.text(
-            x, 1 - (HEAD - 1.8) / page[1], text, ha="center", va="baseline", fontsize=SMALL if narrow else TEXT,
-            fontweight=weight, linespacing=1.05,
-        )  # fmt: skip
+        y = 1 - (_head_mm(grid) - 1.8) / page[1]
+        size = SMALL if narrow else TEXT
+        figure.text(x, y, text, ha="center", va="baseline", fontsize=size, fontweight=weight, linespacing=1.05)
     for name, first, last in _groups(grid):
-        y = 1 - (HEAD + (first + last + 1) / 2 * cell) / page[1]
+        y = 1 - (_head_mm(grid) + (first + last + 1) / 2 * cell) / page[1]
         text = name if grid.upright else _in_lines(name)
         figure.text(
             (EDGE + (grid.group_mm - 2.5 if grid.upright else 0)) / page[0],
@@ -263,6 +262,12 @@ def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell
             va="center",
             fontsize=TEXT,
         )
+
+
+def _head_mm(grid: MaskGrid) -> float:
+    """Room for the columns' names."""
+    lines = max(1 + _in_lines(name).count("\n") for name in ("Input", *grid.columns))
+    return max(HEAD, 2.0 + LINE * lines)
 
 
 def _groups(grid: MaskGrid) -> list[tuple[str, int, int]]:
@@ -290,8 +295,8 @@ def _names_mm(names: Sequence[str]) -> float:
 
 
 def _in_lines(name: str) -> str:
-    """``BiomedCLIP (HT), plan small`` in three lines."""
-    return name.replace(" (", "\n(").replace(", ", ",\n")
+    """``BiomedCLIP (HT), adapter of MedPix+CURD`` in four lines."""
+    return name.replace(" (", "\n(").replace(", ", ",\n").replace("+", "+\n")
 
 
 def _as_fractions(colour: Colour) -> tuple[float, float, float]:

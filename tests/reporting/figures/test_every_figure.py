@@ -1,5 +1,6 @@
 """What all figures have in common: each is drawn from results, written twice, and says what it lacks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from htunet.errors import UsageError
 from htunet.experiments import figures
 from htunet.experiments.figures import find_results, make_figures
 from htunet.files import read_json, write_json
+from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures import FIGURES, NotYetError, Results
 from htunet.reporting.figures.base import arm_name, by_arm, random_weights_note
 
@@ -85,3 +87,16 @@ def test_random_weights_are_said(results: Results) -> None:
     assert random_weights_note(results.runs) == ""
     write_json(run.settings_json, read_json(run.settings_json) | {"weights": {"source": "random"}})
     assert "Random weights (BiomedCLIP (HT))" in random_weights_note([run])
+
+
+def test_the_papers_captions_have_a_short_name_and_the_seed_of_a_fine_tuning_makes_no_other_arm() -> None:
+    run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", "CLIP_HT", 0, 1)
+    names = {learnt: arm_name(replace(run, adapter=learnt)) for learnt in
+             ("", "CURD+MedPix+PMC-OA", "CURD+MedPix+PMC-OA-seed1", "MedPix-seed2", "MedPix-shuffled")}  # fmt: skip
+    assert list(names.values()) == [
+        "CLIP (HT)",
+        "CLIP (HT), fine-tuned",
+        "CLIP (HT), fine-tuned",
+        "CLIP (HT), adapter of MedPix",
+        "CLIP (HT), adapter of MedPix-shuffled",
+    ]
