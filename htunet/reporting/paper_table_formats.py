@@ -113,7 +113,7 @@ def as_markdown(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFr
     def text(cell: Cell) -> str:
         value = _value(cell)
         value = {1: f"**{value}**", 2: f"<u>{value}</u>"}.get(cell.rank, value)
-        marks = "".join(letter[mark] for mark in cell.marks)
+        marks = "".join(sorted(letter[mark] for mark in cell.marks))
         return value + (f"<sup>{marks}</sup>" if marks else "") + _printed(cell)
 
     parts = [f"# Table {table.number}: {table.title}\n"]
@@ -138,7 +138,7 @@ def as_latex(table: PaperTable, cells: Sequence[Cell]) -> str:
     def text(cell: Cell) -> str:
         value = escape_latex(_value(cell)).replace(MISSING, "--")
         value = {1: rf"\textbf{{{value}}}", 2: rf"\underline{{{value}}}"}.get(cell.rank, value)
-        marks = "".join(letter[mark] for mark in cell.marks)
+        marks = "".join(sorted(letter[mark] for mark in cell.marks))
         return value + (rf"\textsuperscript{{{marks}}}" if marks else "") + _printed(cell)
 
     below = notes(cells, "Bold: the best, underlined: the second")
@@ -176,7 +176,7 @@ def as_text(table: PaperTable, cells: Sequence[Cell]) -> str:
 
     def text(cell: Cell) -> str:
         rank = {1: "*", 2: "+"}.get(cell.rank, "")
-        return _value(cell) + rank + "".join(letter[mark] for mark in cell.marks) + _printed(cell)
+        return _value(cell) + rank + "".join(sorted(letter[mark] for mark in cell.marks)) + _printed(cell)
 
     parts = [f"Table {table.number}: {table.title}"]
     for block in blocks(table, cells, side_by_side=1):
