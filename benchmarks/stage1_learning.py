@@ -1,6 +1,6 @@
 """Whether stage 1 learns: fine-tuning on the phantom's captions, and the same with captions of other images.
 
-    python -m benchmarks.stage1_learning [--images 3000] [--held_out 600] [--epochs 30] [--method SmallCLIP_HT]
+    python -m benchmarks.stage1_learning [--images 3000] [--held_out 600] [--epochs 12] [--method SmallCLIP_HT]
 
 All weights are random and frozen but the adapter's. Retrieval and classification by sentences are measured on phantom
 images of other patients, drawn from another seed, that no training has seen. ``SmallCLIP`` is CLIP's architecture, in
@@ -78,11 +78,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=3000, help="phantom images with captions to learn from")
     parser.add_argument("--held_out", type=int, default=600, help="phantom images of other patients to measure on")
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--method", default=f"{SMALL}_HT")
     help_text = "plain: one word for each sign, and every sign; rich: as the phantom writes them, in many words"
-    parser.add_argument("--words", choices=("plain", "rich"), default="rich", help=help_text)
+    parser.add_argument("--words", choices=("plain", "rich"), default="plain", help=help_text)
     parser.add_argument("--folder", type=Path, help="keep the data and the runs here (default: a temporary folder)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -169,7 +170,9 @@ def measure(options: argparse.Namespace, epochs: int | None, *, shuffle: bool) -
         what, method = "frozen towers alone", method.split("_")[0]
     else:
         what = "captions of other images" if shuffle else "fine-tuned on captions"
-        settings = FinetuneSettings(num_epochs=options.epochs, lr=options.lr, input_size=SIDE, weights="random")
+        settings = FinetuneSettings(
+            num_epochs=options.epochs, lr=options.lr, batch_size=options.batch_size, input_size=SIDE, weights="random"
+        )
         outcome = finetune(method, ["PhantomCaptions"], settings, split_by="group", shuffle=shuffle)
         what += f", epoch {outcome.best_epoch} of {options.epochs}"
         adapter = str(outcome.run.checkpoint_best)
