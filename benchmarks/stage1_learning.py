@@ -174,6 +174,8 @@ def measure(options: argparse.Namespace, epochs: int | None, *, shuffle: bool) -
             num_epochs=options.epochs, lr=options.lr, batch_size=options.batch_size, input_size=SIDE, weights="random"
         )
         outcome = finetune(method, ["PhantomCaptions"], settings, split_by="group", shuffle=shuffle)
+        if outcome.status == "stopped":
+            raise SystemExit("Stopped and saved; the same command continues.")
         what += f", epoch {outcome.best_epoch} of {options.epochs}"
         adapter = str(outcome.run.checkpoint_best)
     seconds = time.perf_counter() - started
