@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from htunet.evaluation.retrieval import CHUNK, retrieval
+from htunet.evaluation.retrieval import SIMILARITIES, retrieval
 
 WIDTH = 512
 CAPTION = "There is an irregular mass, with a shadow behind it, of mixed echogenicity, number {}. " * 3
@@ -30,7 +30,7 @@ def main() -> None:
     if options.one:
         measure(options.one)
         return
-    print("| pairs | added by the retrieval | of these one chunk | whole matrix | seconds |\n|---|---|---|---|---|")
+    print("| pairs | added by the retrieval | of these similarities | whole matrix | seconds |\n|---|---|---|---|---|")
     for count in options.pairs:
         subprocess.run([sys.executable, "-m", "benchmarks.retrieval_memory", "--one", str(count)], check=True)
 
@@ -50,7 +50,7 @@ def measure(count: int) -> None:
     assert found.recall[10] > found.chance[10]
     figures = [
         f"{count:,}",
-        *(f"{value / MB:,.0f} MB" for value in (held("VmHWM") - before, 4 * CHUNK * count, 4 * count**2)),
+        *(f"{value / MB:,.0f} MB" for value in (held("VmHWM") - before, 4 * SIMILARITIES, 4 * count**2)),
     ]
     print(f"| {' | '.join(figures)} | {seconds:.0f} |", flush=True)
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-CHUNK = 512
-"""Queries whose similarities with all answers are in memory at a time: 200 MB at 100,000 pairs."""
+SIMILARITIES = 2**23
+"""Similarities that are in memory at a time: 32 MB, however many pairs there are."""
 DEPTHS = (1, 5, 10)
 
 
@@ -31,15 +31,17 @@ class Retrieval:
 def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], captions: Sequence[str]) -> NDArray:
     """(N,) place of the best right answer of each query, from 1; a wrong answer that is equally similar stands before.
 
-    Only ``CHUNK`` rows of the (N, N) similarities exist at a time.
+    Of the (N, N) similarities only as many rows exist at a time as ``SIMILARITIES`` allows.
     """
     number_N = _numbers(captions)
     order_N = np.argsort(number_N, kind="stable")
     starts_N = np.flatnonzero(np.diff(number_N[order_N], prepend=-1))
     found = np.empty(len(queries_NE), dtype=np.int64)
-    for start in range(0, len(queries_NE), CHUNK):
-        part = slice(start, start + CHUNK)
-        scores_QN = queries_NE[part] @ answers_NE.T
+    rows = max(1, SIMILARITIES // max(1, len(answers_NE)))
+    room_QN = np.empty((min(rows, len(queries_NE)), len(answers_NE)), dtype=np.float32)
+    for start in range(0, len(queries_NE), rows):
+        part = slice(start, start + rows)
+        scores_QN = np.matmul(queries_NE[part], answers_NE.T, out=room_QN[: len(queries_NE[part])])
         for row, number in enumerate(number_N[part]):
             own = scores_QN[row, order_N[_span(starts_N, number, len(order_N))]]
             before = int((scores_QN[row] >= own.max()).sum()) - int((own >= own.max()).sum())

@@ -45,7 +45,7 @@ def test_chance_finds_a_caption_more_easily_that_several_pairs_have() -> None:
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
 def test_chunks_change_nothing(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(module, "SIMILARITIES", 150 * chunk)
     rng = np.random.default_rng(0)
     queries, answers = unit(rng, 150), unit(rng, 150)
     captions = [f"text {number}" for number in rng.integers(0, 90, 150)]
@@ -75,4 +75,4 @@ def test_only_a_chunk_of_the_similarities_is_in_memory() -> None:
     ranks(queries, answers, captions)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 3 * module.CHUNK * count * 4 < count * count * 4 / 4
+    assert peak < 1.25 * 4 * module.SIMILARITIES < count * count * 4 / 4
