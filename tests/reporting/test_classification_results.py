@@ -49,7 +49,7 @@ def test_a_row_holds_ours_and_the_papers(content: dict[str, Any]) -> None:
     (line,) = (line for line in as_markdown(rows, CLASSIFICATION).splitlines() if "BiomedCLIP" in line)
     assert line == (
         r"| BiomedCLIP\_HT | 4.4 M | 75.00 | 85.94 | 100.00 | 68.06 | 66.67 | 92.62 | 80.00 | 78.29 | 75.00 | 91.84 "
-        "| 1 | 4 | 1 of the paper's 3 seeds |"
+        "| 1 | 4 | adapter not fine-tuned on captions; 1 of the paper's 3 seeds |"
     )
     assert as_text(rows, CLASSIFICATION).splitlines()[0] == "Dataset503_BUSI"
     assert r"\caption{Classification, Dataset503\_BUSI.}" in as_latex(rows, CLASSIFICATION)
