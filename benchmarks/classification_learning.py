@@ -6,18 +6,12 @@ Frozen weights are random. The images are small, so that a core needs minutes.
 """
 
 import argparse
-import os
-from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.phantom_home import prepare_phantom
 from benchmarks.stage1_learning import run
-from dataset_conversion.phantom import write_phantom
-from htunet.cli.convert import main as convert
 from htunet.cli.evaluate import main as evaluate
-from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.cli.train import main as train
-from htunet.paths import ROOTS, find_dataset
-from htunet.planning.plans import load_plans, save_plans
 
 PLAN, SIDE, LEARNING_RATE = "small", 112, 1e-3
 
@@ -30,18 +24,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--folder", type=Path, default=Path("classification_phantom"))
     options = parser.parse_args()
-    home = options.folder.resolve()
-    for variable, name in ROOTS.items():
-        os.environ[variable] = str(home / name)
-    if not (home / "phantom").exists():
-        write_phantom(home / "phantom", num_images=options.images, seed=1, normal_share=0.0)
-    run(convert, "Phantom", str(home / "phantom"), "--workers", "1")
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", "paper", "--split-by", "group", "--workers", "0")
-    dataset = find_dataset("Phantom")
-    plans = load_plans(dataset.plans_json)
-    small = replace(plans["paper"], name=PLAN, input_size=(SIDE, SIDE), learning_rate=LEARNING_RATE)
-    save_plans(dataset.plans_json, plans | {PLAN: small})
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", PLAN, "--workers", "0")
+    changes = {"input_size": (SIDE, SIDE), "learning_rate": LEARNING_RATE}
+    prepare_phantom(options.folder.resolve(), PLAN, images=options.images, split_by="group", **changes)
     for method in options.methods:
         choice = ["--plan", PLAN, "--task", "cls", "--num_epochs", str(options.epochs), "--weights", "random"]
         run(train, "Phantom", method, "fold0", *choice)

@@ -7,20 +7,15 @@ alone keeps the epochs, as the paper seems to do.) The picture and the tables ar
 """
 
 import argparse
-import os
-from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.phantom_home import prepare_phantom
 from benchmarks.stage1_learning import run
-from dataset_conversion.phantom import write_phantom
-from htunet.cli.convert import main as convert
 from htunet.cli.evaluate import main as evaluate
-from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.cli.train import main as train
 from htunet.data.few_shot import RATIOS
 from htunet.data.split_files import load_splits
-from htunet.paths import ROOTS, find_dataset, root
-from htunet.planning.plans import load_plans, save_plans
+from htunet.paths import root
 
 PLAN, SIDE, BATCH = "few", 96, 8
 
@@ -33,18 +28,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, default=Path("few_shot_phantom"))
     options = parser.parse_args()
+    changes = {"input_size": (SIDE, SIDE), "learning_rate": 2e-3, "batch_size": BATCH, "accumulation": 1}
     home = options.folder.resolve()
-    for variable, name in ROOTS.items():
-        os.environ[variable] = str(home / name)
-    if not (home / "phantom").exists():
-        write_phantom(home / "phantom", num_images=options.images, seed=1, normal_share=0.05)
-    run(convert, "Phantom", str(home / "phantom"), "--workers", "1")
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", "paper", "--workers", "0")
-    dataset = find_dataset("Phantom")
-    plans = load_plans(dataset.plans_json)
-    small = replace(plans["paper"], name=PLAN, input_size=(SIDE, SIDE), learning_rate=2e-3)
-    save_plans(dataset.plans_json, plans | {PLAN: replace(small, batch_size=BATCH, accumulation=1)})
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", PLAN, "--workers", "0")
+    dataset = prepare_phantom(home, PLAN, images=options.images, split_by="image", normal_share=0.05, **changes)
     images = len(load_splits(dataset.splits_json)[0]["train"])
     for seed in options.seeds:
         for ratio in (*RATIOS, 1.0):

@@ -4,8 +4,8 @@
 
 All weights are random and frozen but the adapter's. Retrieval and classification by sentences are measured on phantom
 images of other patients, drawn from another seed, that no training has seen. ``SmallCLIP`` is CLIP's architecture, in
-its own classes, small enough for one core: 12 blocks of width 128 on 7 x 7 patches of 16 x 16
-pixels. ``--method CLIP_HT`` takes the real size.
+its own classes, small enough for one core: 12 blocks of width 128 on 7 x 7 patches of 16 x 16 pixels. ``--method
+CLIP_HT`` takes the real size.
 """
 
 import argparse
@@ -80,7 +80,6 @@ def main() -> None:
     parser.add_argument("--held_out", type=int, default=600, help="phantom images of other patients to measure on")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--method", default=f"{SMALL}_HT")
     help_text = "plain: one word for each sign, and every sign; rich: as the phantom writes them, in many words"
     parser.add_argument("--words", choices=("plain", "rich"), default="plain", help=help_text)
@@ -170,9 +169,7 @@ def measure(options: argparse.Namespace, epochs: int | None, *, shuffle: bool) -
         what, method = "frozen towers alone", method.split("_")[0]
     else:
         what = "captions of other images" if shuffle else "fine-tuned on captions"
-        settings = FinetuneSettings(
-            num_epochs=options.epochs, lr=options.lr, batch_size=options.batch_size, input_size=SIDE, weights="random"
-        )
+        settings = FinetuneSettings(num_epochs=options.epochs, lr=options.lr, input_size=SIDE, weights="random")
         outcome = finetune(method, ["PhantomCaptions"], settings, split_by="group", shuffle=shuffle)
         if outcome.status == "stopped":
             raise SystemExit("Stopped and saved; the same command continues.")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv, read_json, read_object, whole_folder, write_text
+from htunet.files import read_csv, read_json, read_object, whole_file, whole_folder, write_text
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]"])
@@ -85,3 +85,17 @@ def test_a_folder_in_an_unfinished_folder_is_waited_for_with_that_one(tmp_path: 
     with whole_folder(tmp_path / "outer") as outer, whole_folder(outer / "inner") as inner:
         write_text(inner / "a.txt", "a")
     assert waited_for == ["a.txt"]
+
+
+def test_a_file_that_fails_leaves_nothing_in_an_unfinished_folder_that_goes_on(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "whole") as folder:
+        with pytest.raises(TypeError):
+            _write_half(folder / "bad.txt")
+        write_text(folder / "good.txt", "all of it")
+    assert [path.name for path in (tmp_path / "whole").iterdir()] == ["good.txt"]
+
+
+def _write_half(path: Path) -> None:
+    with whole_file(path) as part:
+        part.write_text("half")
+        raise TypeError

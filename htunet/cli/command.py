@@ -80,6 +80,11 @@ def _fail(program: str, message: str, code: int) -> int:
     return code
 
 
+def tell(text: str) -> None:
+    """Say something that is not a command's result: it goes to standard error, past a file or a pipe."""
+    print(text, file=sys.stderr)
+
+
 def one_line(text: str) -> str:
     """``text`` with escapes for what a terminal obeys instead of printing it: names of files may hold anything."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

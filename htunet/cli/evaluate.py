@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 
@@ -247,7 +247,7 @@ def _report(runs: list[RunPaths], policy: str) -> None:
     from htunet.reporting.table_kinds import KINDS
     from htunet.reporting.tables import table_rows
 
-    everything = evaluated_contents(_tell)
+    everything = evaluated_contents(tell)
     baselines = _baselines(list(everything), policy)
     parts = dict.fromkeys(map(_test_part, runs))
     written = []
@@ -270,13 +270,9 @@ def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
     from htunet.reporting.summaries import zero_shot_contents
 
     found, paths = write_statistics(folder, contents)
-    tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(_tell))
+    tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell))
     print(f"Statistics: {', '.join(path.name for path in paths)} in {folder}")
     print(f"The paper's tables: {', '.join(tables)} in {folder}; htunet_tables prints them")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:

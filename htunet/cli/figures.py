@@ -8,7 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError
 from htunet.paths import find_dataset
 
@@ -38,7 +38,7 @@ def _draw(options: argparse.Namespace) -> None:
     for name in names:
         FIGURES[name]  # an unknown one is told before anything is read
     datasets = None if options.datasets is None else [find_dataset(name) for name in options.datasets]
-    made = make_figures(names, find_results(datasets, options.methods, options.seed, _tell), _tell)
+    made = make_figures(names, find_results(datasets, options.methods, options.seed, tell), tell)
     for name, paths in made.written.items():
         print(f"{name}: " + ", ".join(str(path) for path in paths if path.suffix == ".png") + " and .pdf")
     for name, reason in made.left_out.items():
@@ -54,10 +54,6 @@ def _complain(asked: Sequence[str], left_out: dict[str, str], failed: dict[str, 
         raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
     if not written:
         raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

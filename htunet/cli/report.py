@@ -7,11 +7,10 @@ what htunet_evaluate has found.
 
 import argparse
 import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths, find_dataset, root
 
@@ -41,7 +40,7 @@ def _write_report(options: argparse.Namespace) -> None:
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
 
     datasets = [find_dataset(name) for name in options.datasets]
-    everything = evaluated_contents(_tell)
+    everything = evaluated_contents(tell)
     names = [dataset.name for dataset in datasets]
     contents = {run: found for run, found in everything.items() if not names or run.dataset.name in names}
     if not contents:
@@ -55,14 +54,10 @@ def _write_report(options: argparse.Namespace) -> None:
         terms={name: Terms(entry.licence, entry.citation) for name, entry in CATALOGUE.items()},
         command=_command(options),
         per_group=options.cases,
-        zero_shot=[found for found in zero_shot_contents(_tell) if not names or found["dataset"] in names],
+        zero_shot=[found for found in zero_shot_contents(tell) if not names or found["dataset"] in names],
     )
     write_report(path, report)
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 def _default_path(datasets: Sequence[DatasetPaths]) -> Path:

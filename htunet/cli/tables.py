@@ -6,10 +6,9 @@ with the commands that fill it.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, tell
 from htunet.paths import find_dataset, root
 
 
@@ -33,13 +32,13 @@ def _print_tables(options: argparse.Namespace) -> None:
     tables = [find_table(name) for name in options.tables or TABLES]
     datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
     folder = root("htunet_results") / "tables"
-    contents = list(evaluated_contents(_tell).values())
+    contents = list(evaluated_contents(tell).values())
     found, paths = write_statistics(folder, contents)
     written = write_paper_tables(
         folder,
         contents,
         found,
-        zero_shot=zero_shot_contents(_tell),
+        zero_shot=zero_shot_contents(tell),
         tables=[chosen(table, datasets, options.methods) for table in tables],
         seeds=options.seeds or SEEDS,
     )
@@ -54,10 +53,6 @@ def _short_name(name: str) -> str:
     from htunet.reporting.paper_layouts import SEGMENTED
 
     return name if name in SEGMENTED else find_dataset(name).short_name
-
-
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

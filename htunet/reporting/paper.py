@@ -80,6 +80,11 @@ def is_fine_tuned(method: str) -> bool:
     return bool(adapter) and backbone not in WITHOUT_TEXT
 
 
+def is_its_start(learnt: str) -> bool:
+    """Had an adapter learnt what the paper's had, such as ``CURD+MedPix+PMC-OA``?"""
+    return set(learnt.split("+")) == set(CAPTIONS)
+
+
 @cache
 def table(name: str) -> tuple[dict[str, str], ...]:
     """The rows of one table as text: ``table2_segmentation`` and so on; raises ValueError for an unknown name."""

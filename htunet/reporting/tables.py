@@ -173,7 +173,7 @@ def adapter_marks(method: str, learnt: str) -> dict[str, bool]:
     """What a method's adapter had ``learnt`` before, where that is not what the paper fine-tunes it on."""
     if not learnt:
         return {"adapter not fine-tuned on captions": paper.is_fine_tuned(method)}
-    return {f"adapter from {learnt}": set(learnt.split("+")) != set(paper.CAPTIONS)}
+    return {f"adapter from {learnt}": not paper.is_its_start(learnt)}
 
 
 def _few_shot_marks(own: Mapping[str, Any]) -> dict[str, bool]:

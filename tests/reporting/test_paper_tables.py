@@ -199,3 +199,14 @@ def test_the_command_prints_one_table_and_writes_the_statistics(home: Path, caps
                == ("CLIP_HT", "dice", "BUSI"))  # fmt: skip
     assert float(row["low"]) < float(row["value"]) < float(row["high"])
     assert "Differences on the same cases" in (folder / "table2.md").read_text(encoding="utf-8")
+
+
+def test_the_letters_of_a_cell_stand_in_their_order() -> None:
+    contents = [
+        *seeds("UNet", 0.5, num_epochs=2, epochs=2),
+        *seeds("CLIP", 0.4, weights={"source": "random"}, epochs=2),
+    ]
+    table = chosen(TABLES["table2"], BUSI, ["UNet", "CLIP"])
+    text = as_text(table, fill(table, contents))
+    assert "50.00*ab (" in text
+    assert "40.00+abc (" in text

@@ -109,7 +109,7 @@ def arm_name(run: RunPaths) -> str:
 def _start(adapter: str) -> str:
     """What an adapter had learnt; the seed that it learnt with makes no other arm, as in the tables."""
     learnt = SEED.sub("", adapter)
-    return "fine-tuned" if set(learnt.split("+")) == set(paper.CAPTIONS) else f"adapter of {learnt}"
+    return "fine-tuned" if paper.is_its_start(learnt) else f"adapter of {learnt}"
 
 
 def one_run(runs: Sequence[RunPaths], seed: int | None) -> RunPaths | None:

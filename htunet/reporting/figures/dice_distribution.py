@@ -25,9 +25,9 @@ from htunet.reproducibility import generator
 
 ROW_MM, MARGIN_MM = 6.4, 20.0
 BOX, SPREAD = 0.56, 0.19
+"""Height of a box and of the cloud of its points, as parts of a row."""
 NAME_CHARACTERS = 26
 """Of a line of a method's name, two of which a row has room for."""
-"""Height of a box and of the cloud of its points, as parts of a row."""
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,8 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
     notes = note_lines(narrow - 2 * EDGE, (note, random))
     cell = _cell_mm(grid, len(notes))
     foot = FOOT + LINE * len(notes)
-    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), _head_mm(grid) + rows * cell + foot)
+    head = _head_mm(grid)
+    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), head + rows * cell + foot)
     with in_style():
         figure = new_figure(*page)
         figure.set_layout_engine("none")
@@ -171,7 +172,7 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
         for number, row in enumerate(grid.rows):
             image = pictures.image(row)
             for column, picture in enumerate([image, *(pictures.overlay(row, run) for run in row.runs)]):
-                box = (EDGE + grid.group_mm + column * cell, _head_mm(grid) + number * cell, cell - GAP, cell - GAP)
+                box = (EDGE + grid.group_mm + column * cell, head + number * cell, cell - GAP, cell - GAP)
                 _place(figure, box, page, picture)
         _write_names(figure, grid, page, cell)
         _write_key(figure, grid, page, foot)
@@ -241,17 +242,17 @@ def _place(figure: Figure, box: tuple[float, ...], page: tuple[float, float], pi
 
 def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell: float) -> None:
     """The columns' names above, those of the groups of rows at the left."""
-    start = EDGE + grid.group_mm
+    start, head = EDGE + grid.group_mm, _head_mm(grid)
     narrow = cell < 24
     for column, name in enumerate(("Input", *grid.columns)):
         x = (start + (column + 0.5) * cell - GAP / 2) / page[0]
         text = _in_lines(name)
         weight = "bold" if name in grid.bold else "normal"
-        y = 1 - (_head_mm(grid) - 1.8) / page[1]
+        y = 1 - (head - 1.8) / page[1]
         size = SMALL if narrow else TEXT
         figure.text(x, y, text, ha="center", va="baseline", fontsize=size, fontweight=weight, linespacing=1.05)
     for name, first, last in _groups(grid):
-        y = 1 - (_head_mm(grid) + (first + last + 1) / 2 * cell) / page[1]
+        y = 1 - (head + (first + last + 1) / 2 * cell) / page[1]
         text = name if grid.upright else _in_lines(name)
         figure.text(
             (EDGE + (grid.group_mm - 2.5 if grid.upright else 0)) / page[0],
