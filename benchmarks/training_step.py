@@ -2,17 +2,18 @@
 
     python -m benchmarks.training_step [--batch 8] [--rounds 5] [--device cpu|cuda] [--compile]
 
-The variants take turns in one process, so that the machine's mood meets all of them; quoted are medians and the
-ratio to the literal version in the same round. Peak memory is that of one process for each variant.
+Each version is a process of its own, set up as its training would be: htunet's keeps the memory that it frees. They
+take turns, step by step, so that the machine's mood meets all of them; quoted are medians and the ratio to the literal
+version in the same round. Peak memory is the most that the process ever held.
 """
 
 import argparse
+import multiprocessing
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.literal import LiteralNetwork
 from htunet.models.build import build_network
 from htunet.models.precision import has_bf16, keep_frozen_in_bf16
+from htunet.training.host_memory import keep_freed_memory
 from htunet.training.losses import dice_and_cross_entropy
 
 LITERAL = "literal fp32"
@@ -47,6 +49,7 @@ class Stepper:
             if self.bf16:
                 keep_frozen_in_bf16(network)
             network.to(device).train()
+            network.prepare_steps(batch, (SIDE, SIDE))
             self.forward = torch.compile(network) if compiled else network
             parameters = network.trainable_parameters()
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=variant != LITERAL)
@@ -73,6 +76,7 @@ def largest_difference() -> float:
     for parameter in network.trainable_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.02)
+    network.prepare_steps(2, (SIDE, SIDE))
     literal = LiteralNetwork.from_network(network).eval()
     images = torch.randint(0, 256, (2, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -81,44 +85,63 @@ def largest_difference() -> float:
 
 def compare(batch: int, rounds: int, device: str, *, compiled: bool) -> None:
     """Print images a second, the ratio to the literal version, and the peak memory."""
-    variants = [name for name in VARIANTS if "bf16" not in name or has_bf16(device)]
-    steppers = {name: Stepper(name, batch, device, compiled=compiled) for name in variants}
-    for stepper in steppers.values():
-        stepper.step()  # the first one allocates
-    times: dict[str, list[float]] = {name: [] for name in variants}
+    workers = {
+        name: _Worker(name, batch, device, compiled) for name in VARIANTS if "bf16" not in name or has_bf16(device)
+    }
+    for worker in workers.values():
+        worker.step()  # the first one allocates
+    times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
-        for name, stepper in steppers.items():
-            times[name].append(stepper.step())
-    del steppers
-    memory = {name: _peak_gb(name, batch, device) for name in variants}
+        for name, worker in workers.items():
+            times[name].append(worker.step())
+    memory = {name: worker.end() for name, worker in workers.items()}
     print(f"batch {batch}, {device}, {rounds} rounds in turn; largest difference in fp32 {largest_difference():.1e}")
     print(f"{'version':14} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")
-    for name in variants:
-        ratios = [a / b for a, b in zip(times[LITERAL], times[name], strict=True)]
+    for name, seconds in times.items():
+        ratios = [a / b for a, b in zip(times[LITERAL], seconds, strict=True)]
         spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
-        speed, ratio = batch / statistics.median(times[name]), statistics.median(ratios)
+        speed, ratio = batch / statistics.median(seconds), statistics.median(ratios)
         share = memory[name] / memory[LITERAL]
         print(f"{name:14} {speed:9.2f} {ratio:7.2f} {spread:>13} {memory[name]:8.2f} {share:6.2f}")
 
 
-def _peak_gb(variant: str, batch: int, device: str) -> float:
-    command = [sys.executable, "-m", "benchmarks.training_step", "--peak", variant]
-    result = subprocess.run(
-        [*command, "--batch", str(batch), "--device", device], capture_output=True, text=True, check=True
-    )
-    return float(result.stdout.splitlines()[-1])
+class _Worker:
+    """A process that makes a step when it is told to."""
+
+    def __init__(self, variant: str, batch: int, device: str, compiled: bool) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would begin with this process's memory
+        self.orders, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, variant, batch, device, compiled), daemon=True)
+        self.process.start()
+        theirs.close()  # so that its end is noticed here
+
+    def step(self) -> float:
+        """Seconds of one step."""
+        self.orders.send(True)
+        return self.orders.recv()
+
+    def end(self) -> float:
+        """End it; the most memory that it held, in GB."""
+        self.orders.send(False)
+        peak = self.orders.recv()
+        self.process.join()
+        return peak
 
 
-def _print_peak(variant: str, batch: int, device: str) -> None:
-    stepper = Stepper(variant, batch, device)
-    for _ in range(2):
-        stepper.step()
+def _serve(orders: Connection, variant: str, batch: int, device: str, compiled: bool) -> None:
+    if device == "cpu" and variant != LITERAL:
+        keep_freed_memory()
+    stepper = Stepper(variant, batch, device, compiled=compiled)
+    while orders.recv():
+        orders.send(stepper.step())
+    orders.send(_peak_gb(device))
+
+
+def _peak_gb(device: str) -> float:
     if device == "cuda":
-        print(torch.cuda.max_memory_allocated() / 1e9)
-    else:
-        # not getrusage: its maximum counts the parent's memory at the time of the fork
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        print(int(status["VmHWM"].split()[0]) / 1e6)
+        return torch.cuda.max_memory_allocated() / 1e9
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1e6
 
 
 def main() -> None:
@@ -128,12 +151,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--compile", action="store_true", help="torch.compile for htunet's versions")
-    parser.add_argument("--peak", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.peak:
-        _print_peak(options.peak, options.batch, options.device)
-    else:
-        compare(options.batch, options.rounds, options.device, compiled=options.compile)
+    compare(options.batch, options.rounds, options.device, compiled=options.compile)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,7 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
         prompts=plan.label_prompts,
     )
     network.to(fabric.device)
+    network.prepare_steps(-(-plan.batch_size // plan.accumulation), plan.input_size)
     optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=plan.learning_rate, fused=True)
     forward, optimizer = fabric.setup(network, optimizer)
     images = MadeUpImages(plan)

@@ -12,6 +12,7 @@ from lightning_fabric.strategies import DDPStrategy
 
 from htunet.errors import UsageError
 from htunet.models.precision import FABRIC_PRECISION, resolve_precision
+from htunet.training.host_memory import keep_freed_memory
 
 TIMEOUT = timedelta(minutes=10)
 """How long a process waits for the others before it gives up; saving and the longest step take far less."""
@@ -85,6 +86,8 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
             precision=numbers,  # type: ignore[arg-type]
         )
     fabric.launch()
+    if kind == "cpu":
+        keep_freed_memory()
     return fabric
 
 

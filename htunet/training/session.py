@@ -183,6 +183,7 @@ class _Session:
         if self.precision == BF16:
             keep_frozen_in_bf16(network)
         network.to(self.fabric.device)
+        network.prepare_steps(self._images_at_a_time(), plan.input_size)
         optimizer = torch.optim.AdamW(
             network.trainable_parameters(),
             lr=plan.learning_rate,
@@ -203,6 +204,12 @@ class _Session:
             num_epochs=self.work.num_epochs,
             workers=self._workers(),
         )
+
+    def _images_at_a_time(self) -> int:
+        """Images of the first part of this process's share of a whole batch."""
+        plan = self.work.plan
+        share = len(range(self.fabric.global_rank, plan.batch_size, self.fabric.world_size))
+        return -(-share // plan.accumulation)
 
     def _workers(self) -> int:
         """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from htunet.models.autocast import product_type
+
 
 def project_down(
     tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float
@@ -21,13 +23,7 @@ def project_down(
     The second result are the tokens themselves, for the residual connection: what is taken from here adds its gradient
     within a product.
     """
-    return _ProjectDown.apply(tokens_BTD, normed_RD, raw_RD, bias_R, eps, _multiplied_in(tokens_BTD))
-
-
-def _multiplied_in(tensor: Tensor) -> torch.dtype:
-    """The type of products: what autocast asks for, else the tensor's own."""
-    device = tensor.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+    return _ProjectDown.apply(tokens_BTD, normed_RD, raw_RD, bias_R, eps, product_type(tokens_BTD))
 
 
 class _ProjectDown(torch.autograd.Function):
@@ -43,10 +39,8 @@ class _ProjectDown(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         tokens_ND = tokens_BTD.flatten(0, -2)
         exact_ND = tokens_ND.to(torch.promote_types(tokens_ND.dtype, torch.float32))
-        mean_N1 = exact_ND.mean(dim=1, keepdim=True)
         # torch.var_mean takes ten times as long on a CPU
-        length_N1 = torch.linalg.vector_norm(exact_ND - mean_N1, dim=1, keepdim=True)
-        inverse_N1 = (length_N1**2 / tokens_ND.shape[1] + eps).rsqrt()
+        _, mean_N1, inverse_N1 = torch.native_layer_norm(exact_ND, exact_ND.shape[1:], None, None, eps)
         stacked_2RD = torch.cat([normed_RD, raw_RD]).to(kind)
         rows_ND = tokens_ND.to(kind)
         normed_NR, raw_NR = (rows_ND @ stacked_2RD.t()).chunk(2, dim=1)
@@ -65,9 +59,7 @@ class _ProjectDown(torch.autograd.Function):
         slope_N1 = (gradient_NR * centred_NR).sum(dim=1, keepdim=True) * inverse_N1**3 / -width
         shift_N1 = (scaled_NR @ normed_RD.sum(dim=1))[:, None] / -width - slope_N1 * mean_N1
         all_NP = torch.cat([scaled_NR, gradient_NR, shift_N1], dim=1).to(rows_ND.dtype)
-        normed_gradient_RD, raw_gradient_RD, _ = (
-            (all_NP.t() @ rows_ND).to(normed_RD.dtype).split([*[len(normed_RD)] * 2, 1])
-        )
+        normed_gradient_RD, raw_gradient_RD = (all_NP[:, :-1].t() @ rows_ND).to(normed_RD.dtype).chunk(2)
         weights = normed_gradient_RD - (mean_N1.t() @ scaled_NR).t(), raw_gradient_RD, gradient_NR.sum(dim=0)
         if not ctx.needs_input_grad[0]:
             return None, *weights, None, None
@@ -85,7 +77,7 @@ def convolve_each(grid_GHW: Tensor, kernel_GKK: Tensor) -> Tensor:
 
     On a CPU the gradients are computed as convolutions of the same kind: four times as fast as the library's.
     """
-    kind = _multiplied_in(grid_GHW)
+    kind = product_type(grid_GHW)
     if grid_GHW.device.type == "cpu":
         return _ConvolveEach.apply(grid_GHW.to(kind), kernel_GKK.to(kind))
     return _correlate(grid_GHW, kernel_GKK, kernel_GKK.shape[-1] // 2)

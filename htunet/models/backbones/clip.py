@@ -5,6 +5,7 @@ Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
 from functools import partial
+from typing import cast
 
 import torch
 from open_clip import get_model_config
@@ -16,6 +17,7 @@ from htunet.models.backbones.attention import attend
 from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
 from htunet.models.backbones.frozen_mlp import FrozenMLP
 from htunet.models.catalogue import CATALOGUE
+from htunet.models.frozen_products import FrozenProducts, project
 from htunet.models.residual import add_projected
 
 
@@ -28,9 +30,9 @@ class SelfAttention(nn.Module):
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
         self.heads = attention.num_heads
-        self.qkv = nn.Linear(attention.embed_dim, 3 * attention.embed_dim, device="meta")
-        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
-        self.out_proj = attention.out_proj
+        self.qkv = _linear(attention.in_proj_weight, attention.in_proj_bias)
+        self.out_proj = _linear(attention.out_proj.weight, attention.out_proj.bias)
+        self.products = FrozenProducts()
         self.register_state_dict_post_hook(_to_published_names)
         self.register_load_state_dict_pre_hook(_from_published_names)
 
@@ -42,9 +44,19 @@ class SelfAttention(nn.Module):
 
     def mix(self, tokens_BTD: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Everything before the output's projection; (B, T, D) both ways."""
-        if type(self.qkv) is nn.Linear and not self.qkv.bias.requires_grad:
-            return attend(F.linear(tokens_BTD, self.qkv.weight), self.heads, attn_mask, self.qkv.bias)
+        if type(self.qkv) is nn.Linear and not any(weight.requires_grad for weight in self.qkv.parameters()):
+            qkv_BTE = project(tokens_BTD, self.qkv.weight, self.products)
+            return attend(qkv_BTE, self.heads, attn_mask, self.qkv.bias)
         return attend(self.qkv(tokens_BTD), self.heads, attn_mask)
+
+
+def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
+    """A plain linear layer of parameters that exist. nn.MultiheadAttention's is of a class of its own."""
+    assert isinstance(weight, nn.Parameter)
+    assert isinstance(bias, nn.Parameter)
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight, layer.bias = weight, bias
+    return layer
 
 
 PUBLISHED = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias"}
@@ -70,11 +82,19 @@ class FrozenBlock(nn.Module):
         super().__init__()
         self.ln_1, self.attn = block.ln_1, SelfAttention(block.attn)
         self.ln_2, self.mlp = block.ln_2, FrozenMLP(block.mlp) if quick_gelu else block.mlp
+        self.products = FrozenProducts()
+
+    def pack(self, rows: int, *, back: bool) -> None:
+        """Prepare the products; see ``FrozenProducts.pack``."""
+        self.attn.products.pack(self.attn.qkv, rows, back=back)
+        self.products.pack(self.attn.out_proj, rows, back=back)
+        if isinstance(self.mlp, FrozenMLP):
+            self.mlp.pack(rows, back=back)
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
         """(B, T, D) -> the same shape."""
         mixed_BTD = self.attn.mix(self.ln_1(tokens_BTD))
-        tokens_BTD = add_projected(tokens_BTD, mixed_BTD, self.attn.out_proj)
+        tokens_BTD = add_projected(tokens_BTD, mixed_BTD, self.attn.out_proj, self.products)
         normed_BTD = self.ln_2(tokens_BTD)
         if isinstance(self.mlp, FrozenMLP):
             return self.mlp(normed_BTD, tokens_BTD)
@@ -114,6 +134,9 @@ class ClipVision(Backbone):
         class_B1D = self.vit.class_embedding.to(patches_BTD.dtype).expand(len(patches_BTD), 1, -1)
         tokens_BTD = torch.cat([class_B1D, patches_BTD], dim=1) + self.positions(grid_hw).to(patches_BTD.dtype)
         return self.vit.ln_pre(tokens_BTD)
+
+    def pack(self, depth: int, rows: int, *, back: bool) -> None:
+        cast(FrozenBlock, self.blocks[depth]).pack(rows, back=back)
 
     def positions(self, grid_hw: tuple[int, int]) -> Tensor:
         """(T, D) position embeddings, interpolated (bicubic, as in open_clip) when the grid is not the trained one."""
