@@ -80,7 +80,7 @@ class FrozenProducts:
 
 def project(inputs_BTK: Tensor, weight_MK: Tensor, products: FrozenProducts) -> Tensor:
     """A frozen linear layer without its bias: (B, T, K) -> (B, T, M)."""
-    if product_type(inputs_BTK) != inputs_BTK.dtype:
+    if not product_type(inputs_BTK) == inputs_BTK.dtype == weight_MK.dtype:
         return F.linear(inputs_BTK, weight_MK)
     return _Project.apply(inputs_BTK, weight_MK, products)
 

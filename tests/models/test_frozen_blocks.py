@@ -8,6 +8,7 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from htunet.models.backbones import attention
 from htunet.models.backbones.attention import attend
 from htunet.models.backbones.clip import FrozenBlock
 from htunet.models.backbones.frozen_mlp import FrozenMLP
@@ -36,7 +37,11 @@ def frozen_mlp() -> nn.Sequential:
     return mlp.requires_grad_(False).double()
 
 
-def test_attention_and_its_gradient_pass_the_numerical_check() -> None:
+@pytest.mark.parametrize("heads_at_a_time", [1, 4, 24])
+def test_attention_and_its_gradient_pass_the_numerical_check(
+    heads_at_a_time: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "HEADS_AT_A_TIME", heads_at_a_time)
     qkv = torch.randn(BATCH, TOKENS, 3 * WIDTH, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: attend(x, HEADS), (qkv,))
 

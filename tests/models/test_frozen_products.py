@@ -93,10 +93,16 @@ def test_other_types_are_multiplied_plainly(kind: torch.dtype, multiplied: Multi
     assert multiplied.packed == 0
 
 
-def test_under_autocast_the_product_is_autocasts(multiplied: Multiplied) -> None:
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_under_autocast_the_product_and_its_gradient_are_autocasts(kind: torch.dtype, multiplied: Multiplied) -> None:
     layer = frozen()
+    inputs = pictures(1, ROWS, INPUTS).to(kind).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        assert project(pictures(1, ROWS, INPUTS), layer.weight, packed(layer)).dtype == torch.bfloat16
+        result = project(inputs, layer.weight, packed(layer))
+    result.sum().backward()
+    assert result.dtype == torch.bfloat16
+    assert inputs.grad is not None
+    assert inputs.grad.dtype == kind
     assert multiplied.packed == 0
 
 

@@ -35,8 +35,8 @@ def test_input_size(ratio: float, lesion: float | None, size: tuple[int, int]) -
 def test_little_memory_makes_the_input_smaller_but_not_below_the_base() -> None:
     side = {"min": 0.0, "median": 0.01, "max": 1.0}
     found, reason = rules.input_size(replace(PRINT, lesion_smaller_side=side), cropped=False, memory_gb=4)
-    # 0.8 * 4 - 1 = 2.2 GB; 8 images of 18 x 18 patches take 8 * 0.15 * 324 / 196 = 1.98 GB, of 19 x 19 2.21 GB.
-    assert found == (288, 288)
+    # 0.8 * 4 - 1.3 = 1.9 GB; 8 images of 17 x 17 patches take 8 * 0.15 * 289 / 196 = 1.77 GB, of 18 x 18 1.98 GB.
+    assert found == (272, 272)
     assert "8 images fit into 4 GB" in reason
     assert rules.input_size(replace(PRINT, lesion_smaller_side=side), cropped=False, memory_gb=0.5)[0] == (224, 224)
 
@@ -65,10 +65,10 @@ def test_batch_size(cases: int, size: int) -> None:
 @pytest.mark.parametrize(
     ("memory", "parts"),
     [
-        pytest.param(24, 1, id="0.8 * 24 - 1 = 18.2 GB hold 121"),
-        pytest.param(8, 1, id="5.4 GB hold 36"),
-        pytest.param(6, 2, id="3.8 GB hold 25"),
-        pytest.param(2, 8, id="0.6 GB hold 4"),
+        pytest.param(24, 1, id="0.8 * 24 - 1.3 = 17.9 GB hold 119"),
+        pytest.param(8, 1, id="5.1 GB hold 34"),
+        pytest.param(6, 2, id="3.5 GB hold 23"),
+        pytest.param(2, 16, id="0.3 GB hold 2"),
         pytest.param(1, 32, id="nothing fits: one at a time, and the reason says so"),
     ],
 )

@@ -18,7 +18,6 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import PART, read_json, write_json
 from htunet.models import checkpoint
 from htunet.models.build import build_network
-from htunet.models.network import Network
 from htunet.paths import DatasetPaths
 from htunet.planning.plans import save_plans
 from htunet.training import record, session
@@ -390,14 +389,3 @@ def test_an_input_size_that_the_method_cannot_take_is_refused_before_a_run_folde
     with pytest.raises(HtunetError, match="multiples of the patch size 8"):
         train_tiny("TINY_HT")
     assert not run_of(tiny, "TINY_HT").folder.exists()
-
-
-@pytest.mark.parametrize(("batch_size", "accumulation", "images"), [(4, 1, 4), (4, 2, 2), (5, 2, 3), (2, 4, 1)])
-def test_the_network_is_prepared_for_the_first_part_of_a_batch(
-    batch_size: int, accumulation: int, images: int, tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prepared: list[tuple[int, tuple[int, int]]] = []
-    monkeypatch.setattr(Network, "prepare_steps", lambda _, images, image_hw: prepared.append((images, image_hw)))
-    replan(tiny, batch_size=batch_size, accumulation=accumulation)
-    train_tiny(num_epochs=1)
-    assert prepared == [(images, tiny_plan().input_size)]
