@@ -46,9 +46,11 @@ class FoundImages:
         self._by_name: dict[str, list[FoundImage]] = defaultdict(list)
 
     def add(self, name: str, image: FoundImage) -> None:
+        """One more place where a file of this name lies."""
         self._by_name[name].append(image)
 
     def names(self) -> set[str]:
+        """Every file name that was found at least once."""
         return set(self._by_name)
 
     def pick(self, name: str, folder: str = "") -> FoundImage | str:

@@ -72,6 +72,7 @@ class OwnData:
 
     @property
     def has_masks(self) -> bool:
+        """Whether masks come from any of the three sources; else the images have classes only."""
         return bool(self.masks or self.coco or self.nnunet)
 
 

@@ -84,6 +84,7 @@ class Lesion:
 
     @property
     def taller_than_wide(self) -> bool:
+        """Whether it is deeper than it is wide, which speaks for malignancy."""
         width, height = self.outline.half_extent_mm
         return height > width
 

@@ -42,6 +42,7 @@ class Probe:
 
     @property
     def wavelength_mm(self) -> float:
+        """In soft tissue, at the centre frequency."""
         return SPEED_OF_SOUND_MM_PER_US / self.frequency_mhz
 
     @property
@@ -78,6 +79,7 @@ class BeamGrid:
 
     @property
     def sample_mm(self) -> float:
+        """Distance of neighbouring samples along a beam."""
         return self.depth_mm / self.num_samples
 
     @property

@@ -56,22 +56,27 @@ class DatasetPaths:
 
     @property
     def short_name(self) -> str:
+        """The name without its number: ``BUSI``."""
         return self.name.split("_", 1)[1]
 
     @property
     def raw(self) -> Path:
+        """The converted data set, in nnU-Net's layout."""
         return root("htunet_raw") / self.name
 
     @property
     def dataset_json(self) -> Path:
+        """What the data set says of itself: nnU-Net's fields, and classes, licence and so on."""
         return self.raw / "dataset.json"
 
     @property
     def cases_csv(self) -> Path:
+        """A row for each case: part, class, group, the file that it was made from, millimetres a pixel where known."""
         return self.raw / "cases.csv"
 
     @property
     def left_out_csv(self) -> Path:
+        """What of the download did not become a case, and why."""
         return self.raw / "left_out.csv"
 
     @property
@@ -81,6 +86,7 @@ class DatasetPaths:
 
     @property
     def captions_jsonl(self) -> Path:
+        """A line for each pair of an image and its caption."""
         return self.raw / "captions.jsonl"
 
     @property
@@ -99,14 +105,17 @@ class DatasetPaths:
 
     @property
     def fingerprint_json(self) -> Path:
+        """What the planner looks at: sizes, intensities, lesions, classes, groups."""
         return self.preprocessed / "dataset_fingerprint.json"
 
     @property
     def plans_json(self) -> Path:
+        """All plans of the data set by their names, each decision with its reason."""
         return self.preprocessed / "plans.json"
 
     @property
     def splits_json(self) -> Path:
+        """The folds, as nnU-Net writes them, with a test part each."""
         return self.preprocessed / "splits_final.json"
 
     @property
@@ -124,6 +133,7 @@ class DatasetPaths:
 
     @property
     def results(self) -> Path:
+        """The runs of the data set, a folder for each, and what was found in other ways."""
         return root("htunet_results") / self.name
 
     def robustness(self, source: str) -> Path:
@@ -150,6 +160,7 @@ class RunFolder:
 
     @property
     def settings_json(self) -> Path:
+        """What the run was begun with: the settings, the plan, the weights and their hash, the versions."""
         return self.folder / "settings.json"
 
     @property
@@ -159,14 +170,17 @@ class RunFolder:
 
     @property
     def checkpoint_best(self) -> Path:
+        """Trained weights of the epoch with the best validation, without the frozen ones."""
         return self.folder / "checkpoint_best.safetensors"
 
     @property
     def checkpoint_latest(self) -> Path:
+        """Trained weights, optimiser and progress, from which the run continues."""
         return self.folder / "checkpoint_latest.safetensors"
 
     @property
     def progress_csv(self) -> Path:
+        """A row for each epoch: learning rate, losses, validation."""
         return self.folder / "progress.csv"
 
     @property
@@ -175,6 +189,7 @@ class RunFolder:
 
     @property
     def training_log(self) -> Path:
+        """What the run has said, of all its continuations."""
         return self.folder / "training.log"
 
 
@@ -250,6 +265,7 @@ class RunPaths(RunFolder):
 
     @property
     def summary_json(self) -> Path:
+        """All figures of the test part, as nnU-Net's and ours; written last."""
         return self.test_folder / "summary.json"
 
     def measurement(self, what: str) -> Path:
@@ -262,6 +278,7 @@ class RunPaths(RunFolder):
 
     @property
     def overlays(self) -> Path:
+        """A picture for each test image: prediction and truth on the image."""
         return self.test_folder / "overlays"
 
     @property

@@ -69,6 +69,7 @@ class CaptionDataset:
     pairs: tuple[Pair, ...]
 
     def image_path(self, pair: Pair) -> Path:
+        """Where the pair's image file is."""
         return self.paths.raw / pair.image
 
 

@@ -35,14 +35,17 @@ class Box:
 
     @property
     def rows(self) -> slice:
+        """To index the first axis of an image."""
         return slice(self.top, self.top + self.height)
 
     @property
     def columns(self) -> slice:
+        """To index the second axis of an image."""
         return slice(self.left, self.left + self.width)
 
     @property
     def area(self) -> int:
+        """Number of pixels inside."""
         return self.height * self.width
 
 

@@ -91,6 +91,7 @@ class RawDataset:
     """What a user should know of how the folder is read."""
 
     def image_path(self, case: Case) -> Path:
+        """Where the case's image is: ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
         folder = IMAGE_FOLDERS[TRAIN if case.part == TRAIN else TEST]
         return self.paths.raw / folder / f"{case.id}_0000{self.file_ending}"
 

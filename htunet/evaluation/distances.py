@@ -45,6 +45,7 @@ class SurfaceDistances:
 
     @cached_property
     def both(self) -> Values:
+        """All values of both directions, those of the prediction's outline first."""
         return np.concatenate([self.to_reference, self.to_prediction])
 
     @property

@@ -19,10 +19,12 @@ class Counts:
 
     @property
     def n_pred(self) -> int:
+        """Pixels of the prediction."""
         return self.tp + self.fp
 
     @property
     def n_ref(self) -> int:
+        """Pixels of the reference."""
         return self.tp + self.fn
 
     @property

@@ -70,6 +70,7 @@ class Summary:
 
     @property
     def resolutions(self) -> list[str]:
+        """Those of ``RESOLUTIONS`` at which there are scores, in that order."""
         return [name for name in RESOLUTIONS if any(row.resolution == name for row in self.scores)]
 
     def label_name(self, label: int) -> str:
@@ -78,6 +79,7 @@ class Summary:
         return str(names.get(label, f"label {label}"))
 
     def at(self, resolution: str) -> list[CaseScore]:
+        """The scores at one resolution, a row for each case and label."""
         return [row for row in self.scores if row.resolution == resolution]
 
     def case_values(self, resolution: str) -> tuple[list[CaseScore], NDArray[np.float64]]:

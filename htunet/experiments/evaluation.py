@@ -21,6 +21,7 @@ class Evaluated:
 
     @property
     def before(self) -> bool:
+        """Whether nothing had to be done."""
         return self.masks is None and self.classes is None
 
 

@@ -31,6 +31,7 @@ class Prepared(Product):
     plans: tuple[str, ...]
 
     def done(self) -> bool:
+        """Whether the split and the plans are there, with arrays that were made for the plans as they are now."""
         if not (self.dataset.plans_json.exists() and self.dataset.splits_json.exists()):
             return False
         planned = load_plans(self.dataset.plans_json)
@@ -52,6 +53,7 @@ class Trained(Product):
     weights: str
 
     def done(self) -> bool:
+        """Whether the run has come to its end."""
         return self.run.finished_json.exists()
 
     def check(self) -> None:
@@ -83,6 +85,7 @@ class Tested(Product):
     run: RunPaths
 
     def done(self) -> bool:
+        """Whether the run's newest weights were predicted with and evaluated by this version."""
         run = self.run
         if not (run.finished_json.exists() and run.summary_json.exists()):
             return False
@@ -100,6 +103,7 @@ class Answered(Product):
     """The checkpoint that it rests on; newer ones need a new answer."""
 
     def done(self) -> bool:
+        """Whether there is an answer with this plan, these weights, and no newer adapter."""
         path = self.folder / "summary.json"
         if not path.exists():
             return False

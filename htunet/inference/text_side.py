@@ -45,6 +45,7 @@ class TextSide:
 
     @property
     def logit_scale(self) -> float:
+        """What similarities in [-1, 1] are multiplied by before a softmax, as the towers were trained."""
         return float(self.network.logit_scale)
 
     @property

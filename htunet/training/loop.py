@@ -82,14 +82,17 @@ class Loop:
 
     @property
     def shard(self) -> Shard:
+        """This process's share of each batch."""
         return Shard(self.fabric.global_rank, self.fabric.world_size)
 
     @property
     def order(self) -> BatchOrder:
+        """Which images each step learns from."""
         return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed)
 
     @property
     def total_steps(self) -> int:
+        """Of all epochs together; what the learning rate's cosine ends at."""
         return self.num_epochs * self.order.per_epoch
 
 

@@ -73,6 +73,7 @@ class Work:
 
     @property
     def num_epochs(self) -> int:
+        """Those asked for, else the plan's."""
         return self.settings.num_epochs or self.plan.num_epochs
 
 

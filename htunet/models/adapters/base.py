@@ -32,6 +32,7 @@ class Unchanged(Adapter):
     """Stands after a block that the plan leaves without an adapter."""
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """The tokens themselves."""
         return tokens_BTD
 
 

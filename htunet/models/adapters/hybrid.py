@@ -54,6 +54,7 @@ class NoiseEstimator(nn.Module):
         self.scores = nn.Linear(channels // 4, len(KERNELS))
 
     def forward(self, grid_BRHW: Tensor) -> Tensor:
+        """(B, R, H, W) filtered maps -> (B, 3), the weights of kernels 3, 5 and 7 for each image."""
         return torch.softmax(self.scores(F.relu(self.hidden(grid_BRHW.mean(dim=(2, 3))))), dim=1)
 
 
@@ -117,6 +118,7 @@ class HybridAdapter(Adapter):
         self.up = nn.Linear(size, width)
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """(B, T, D), class token first -> (B, T, D); the class token skips filter and convolutions."""
         hidden_BTR, tokens_BTD = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
         activated_BTR = F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw))
         return add_projected(tokens_BTD, self.dropout(activated_BTR), self.up)
@@ -141,6 +143,7 @@ class HybridAdapter(Adapter):
 
     @torch.no_grad()
     def merged(self) -> Adapter:
+        """The same outputs in eval mode, from products of constants that are computed once."""
         return MergedHybrid(self)
 
 
@@ -191,6 +194,7 @@ class MergedHybrid(Adapter):
         self.requires_grad_(False).eval()
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
+        """As ``HybridAdapter.forward`` in eval mode."""
         hidden_BTR, tokens_BTD = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
         return add_projected(tokens_BTD, F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)), self.up)
 

@@ -112,6 +112,7 @@ class LowRankUpdates(WeightUpdates):
 
     @torch.no_grad()
     def merge(self) -> None:
+        """Add the scaled ``B A`` to each frozen matrix; what had been split into q, k and v is one layer again."""
         for block, layout in self._places:
             for path in layout.values():
                 layer: Any = block.get_submodule(path)

@@ -129,6 +129,7 @@ class ClipVision(Backbone):
         return self.vit.transformer.resblocks
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, T, D): class token and patches, each with its position."""
         grid_hw = self.grid_hw((images_BCHW.shape[-2], images_BCHW.shape[-1]))
         patches_BTD = self.vit.conv1(images_BCHW).flatten(2).transpose(1, 2)
         class_B1D = self.vit.class_embedding.to(patches_BTD.dtype).expand(len(patches_BTD), 1, -1)
@@ -148,6 +149,7 @@ class ClipVision(Backbone):
         return torch.cat([trained_TD[:1], resized_1DHW.flatten(2)[0].T.to(trained_TD.dtype)])
 
     def project(self, tokens_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, E): the class token in the space that images share with texts; not normalised."""
         return self.vit.ln_post(tokens_BTD[:, 0]) @ self.vit.proj
 
     def own_key(self, published: str) -> str:

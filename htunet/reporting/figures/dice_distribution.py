@@ -42,6 +42,7 @@ class CaseDice:
 
     @property
     def median(self) -> float:
+        """In per cent, over the cases."""
         return float(np.median(self.percent_N))
 
 

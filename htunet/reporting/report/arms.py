@@ -31,6 +31,7 @@ class Arm:
 
     @property
     def short_dataset(self) -> str:
+        """The name without its number: ``BUSI``."""
         return DatasetPaths(self.dataset).short_name
 
     @property
@@ -41,6 +42,7 @@ class Arm:
 
     @property
     def task(self) -> str:
+        """``seg``, ``cls`` or ``seg+cls``, as the first run's summary says."""
         return str(self.own["task"])
 
     @property
