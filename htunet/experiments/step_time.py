@@ -16,6 +16,7 @@ import torch
 
 from htunet.files import read_object, write_json
 from htunet.models.build import build_network
+from htunet.models.precision import AUTO
 from htunet.models.weights import RANDOM
 from htunet.planning.plans import Plan, plan_from
 from htunet.reproducibility import generator
@@ -23,6 +24,7 @@ from htunet.training.augmentation import Augmentation, AugmentationSettings
 from htunet.training.devices import make_fabric
 from htunet.training.loader import Batch, TrainingSamples
 from htunet.training.loop import Data, Loop, train_step
+from htunet.training.ready import make_ready
 from htunet.training.trainer import TRAINERS
 
 STEPS = 3
@@ -59,7 +61,7 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
     Weights are random: they change no time. With a GPU the images are made by other processes meanwhile, so that they
     are left out there.
     """
-    fabric = make_fabric(device="auto", devices=1, precision="auto")
+    fabric = make_fabric(device="auto", devices=1, precision=AUTO)
     network, _ = build_network(
         method,
         task=task,
@@ -70,10 +72,7 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
         adapter_settings=plan.adapter_settings,
         prompts=plan.label_prompts,
     )
-    network.to(fabric.device)
-    network.prepare_steps(-(-plan.batch_size // plan.accumulation), plan.input_size)
-    optimizer = torch.optim.AdamW(network.trainable_parameters(), lr=plan.learning_rate, fused=True)
-    forward, optimizer = fabric.setup(network, optimizer)
+    forward, optimizer = make_ready(network, plan, fabric, AUTO)
     images = MadeUpImages(plan)
     trainer = TRAINERS[task].from_plan(plan)
 

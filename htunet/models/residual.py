@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from htunet.models.autocast import product_type
-from htunet.models.frozen_products import FrozenProducts
+from htunet.models.frozen_products import FrozenProducts, project
 
 
 def add_projected(
@@ -23,7 +23,7 @@ def add_projected(
     kind = product_type(residual_BTD)
     if type(layer) is nn.Linear and kind == residual_BTD.dtype == hidden_BTK.dtype == layer.weight.dtype:
         if products is not None and not layer.weight.requires_grad:
-            return _AddFrozen.apply(residual_BTD, hidden_BTK, layer.weight, layer.bias, products)
+            return (residual_BTD + layer.bias).add_(project(hidden_BTK, layer.weight, products))
         return _AddProjected.apply(residual_BTD, hidden_BTK, layer.weight, layer.bias)
     return residual_BTD + layer(hidden_BTK)
 
@@ -43,23 +43,3 @@ class _AddProjected(torch.autograd.Function):
         if hidden_NK is None:
             return gradient_BTD, hidden_gradient, None, None
         return gradient_BTD, hidden_gradient, (hidden_NK.t() @ gradient_ND).t(), gradient_ND.sum(dim=0)
-
-
-class _AddFrozen(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,  # noqa: ANN401
-        residual_BTD: Tensor,
-        hidden_BTK: Tensor,
-        weight_DK: Tensor,
-        bias_D: Tensor,
-        products: FrozenProducts,
-    ) -> Tensor:
-        ctx.save_for_backward(weight_DK)
-        ctx.products = products
-        return (residual_BTD + bias_D).add_(products.forward(hidden_BTK, weight_DK))
-
-    @staticmethod
-    def backward(ctx: Any, gradient_BTD: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        (weight_DK,) = ctx.saved_tensors
-        return gradient_BTD, ctx.products.back(gradient_BTD, weight_DK), None, None, None

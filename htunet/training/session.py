@@ -9,20 +9,20 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from htunet.errors import HtunetError
 from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
-from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
+from htunet.models.precision import resolve_precision
 from htunet.models.weights import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan
 from htunet.reproducibility import provenance
 from htunet.training import state
 from htunet.training.loop import Data, Events, Loop, finished, fit
+from htunet.training.ready import make_ready
 from htunet.training.record import Recorder, log_to, write_progress
 from htunet.training.settings import RunSettings
 from htunet.training.signals import StopSignals, stop_signals
@@ -181,18 +181,7 @@ class _Session:
 
     def _make_loop(self) -> Loop:
         network, plan = self.work.network, self.work.plan
-        if self.precision == BF16:
-            keep_frozen_in_bf16(network)
-        network.to(self.fabric.device)
-        network.prepare_steps(self._images_at_a_time(), plan.input_size)
-        optimizer = torch.optim.AdamW(
-            network.trainable_parameters(),
-            lr=plan.learning_rate,
-            betas=plan.betas,
-            weight_decay=plan.weight_decay,
-            fused=True,
-        )
-        forward, optimizer = self.fabric.setup(network, optimizer)
+        forward, optimizer = make_ready(network, plan, self.fabric, self.precision)
         return Loop(
             fabric=self.fabric,
             trainer=self.work.trainer,
@@ -205,12 +194,6 @@ class _Session:
             num_epochs=self.work.num_epochs,
             workers=self._workers(),
         )
-
-    def _images_at_a_time(self) -> int:
-        """Images of the first part of this process's share of a whole batch."""
-        plan = self.work.plan
-        share = len(range(self.fabric.global_rank, plan.batch_size, self.fabric.world_size))
-        return -(-share // plan.accumulation)
 
     def _workers(self) -> int:
         """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""
