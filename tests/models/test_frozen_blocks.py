@@ -52,14 +52,6 @@ def test_attention_equals_the_formula_with_and_without_a_gradient(needs_gradient
     torch.testing.assert_close(attend(qkv, HEADS), plain_attention(qkv), atol=1e-6, rtol=1e-5)
 
 
-def test_a_bias_of_queries_keys_and_values_may_be_added_within() -> None:
-    bias = torch.randn(3 * WIDTH, dtype=torch.float64)
-    for needs_gradient in (True, False):
-        qkv = torch.randn(BATCH, TOKENS, 3 * WIDTH, dtype=torch.float64, requires_grad=needs_gradient)
-        torch.testing.assert_close(attend(qkv, HEADS, bias_E=bias), plain_attention(qkv + bias))
-    assert torch.autograd.gradcheck(lambda x: attend(x, HEADS, bias_E=bias), (qkv.requires_grad_(),))
-
-
 def test_a_mask_hides_later_tokens() -> None:
     qkv = torch.randn(1, TOKENS, 3 * WIDTH)
     mask = torch.full((TOKENS, TOKENS), -torch.inf).triu(1)

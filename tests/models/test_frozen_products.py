@@ -52,8 +52,8 @@ def packed(layer: nn.Linear, *, back: bool = True) -> FrozenProducts:
 def test_a_packed_product_and_its_gradient_are_the_plain_ones(multiplied: Multiplied) -> None:
     layer = frozen()
     inputs = pictures(2, ROWS // 2, INPUTS).requires_grad_()
-    result = project(inputs, layer.weight, packed(layer))
-    torch.testing.assert_close(result, inputs @ layer.weight.t())
+    result = project(inputs, layer, packed(layer))
+    torch.testing.assert_close(result, layer(inputs))
     weights = pictures(*result.shape, seed=2)
     (result * weights).sum().backward()
     torch.testing.assert_close(inputs.grad, weights @ layer.weight)
@@ -63,14 +63,14 @@ def test_a_packed_product_and_its_gradient_are_the_plain_ones(multiplied: Multip
 def test_nothing_is_packed_unasked(multiplied: Multiplied) -> None:
     layer = frozen()
     inputs = pictures(2, ROWS // 2, INPUTS).requires_grad_()
-    project(inputs, layer.weight, FrozenProducts()).sum().backward()
+    project(inputs, layer, FrozenProducts()).sum().backward()
     assert multiplied.packed == 0
 
 
 def test_another_number_of_rows_is_multiplied_plainly(multiplied: Multiplied) -> None:
     layer = frozen()
     inputs = pictures(1, ROWS + 1, INPUTS)
-    torch.testing.assert_close(project(inputs, layer.weight, packed(layer)), inputs @ layer.weight.t())
+    torch.testing.assert_close(project(inputs, layer, packed(layer)), layer(inputs))
     assert multiplied.packed == 0
 
 
@@ -79,9 +79,9 @@ def test_a_matrix_that_has_changed_since_gives_its_new_product(multiplied: Multi
     products = packed(layer)
     inputs = pictures(1, ROWS, INPUTS)
     layer.weight.mul_(2)
-    torch.testing.assert_close(project(inputs, layer.weight, products), inputs @ layer.weight.t())
+    torch.testing.assert_close(project(inputs, layer, products), layer(inputs))
     other = frozen()
-    torch.testing.assert_close(project(inputs, other.weight, products), inputs @ other.weight.t())
+    torch.testing.assert_close(project(inputs, other, products), other(inputs))
     assert multiplied.packed == 0
 
 
@@ -89,7 +89,7 @@ def test_a_matrix_that_has_changed_since_gives_its_new_product(multiplied: Multi
 def test_other_types_are_multiplied_plainly(kind: torch.dtype, multiplied: Multiplied) -> None:
     layer = frozen().to(kind)
     inputs = pictures(1, ROWS, INPUTS).to(kind)
-    torch.testing.assert_close(project(inputs, layer.weight, packed(layer)), inputs @ layer.weight.t())
+    torch.testing.assert_close(project(inputs, layer, packed(layer)), inputs @ layer.weight.t() + layer.bias)
     assert multiplied.packed == 0
 
 
@@ -98,12 +98,25 @@ def test_under_autocast_the_product_and_its_gradient_are_autocasts(kind: torch.d
     layer = frozen()
     inputs = pictures(1, ROWS, INPUTS).to(kind).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        result = project(inputs, layer.weight, packed(layer))
+        result = project(inputs, layer, packed(layer))
     result.sum().backward()
     assert result.dtype == torch.bfloat16
     assert inputs.grad is not None
     assert inputs.grad.dtype == kind
     assert multiplied.packed == 0
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(INPUTS, OUTPUTS), (OUTPUTS, INPUTS)])
+def test_in_bf16_the_way_forward_reads_rows_that_lie_one_after_the_other(inputs: int, outputs: int) -> None:
+    layer = frozen(inputs, outputs).to(torch.bfloat16)
+    plain, products = FrozenProducts(), packed(layer)
+    assert not plain.ordered(layer.weight).is_contiguous()
+    assert products.ordered(layer.weight).is_contiguous()
+    assert torch.equal(products.ordered(layer.weight), layer.weight.t())
+    rows = pictures(1, ROWS + 1, inputs).to(torch.bfloat16)
+    torch.testing.assert_close(products.forward(rows, layer.weight), rows @ layer.weight.t())
+    layer.weight.mul_(2)
+    assert torch.equal(products.ordered(layer.weight), layer.weight.t())
 
 
 def test_a_layer_that_trains_is_not_packed(multiplied: Multiplied) -> None:
@@ -135,6 +148,7 @@ def test_a_copy_has_nothing_packed(multiplied: Multiplied) -> None:
     rows = pictures(ROWS, INPUTS)
     for twin in (copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
         torch.testing.assert_close(twin.multiply(rows, matrix), rows @ matrix)
+        assert vars(twin) == vars(PackedMatrix())
     assert multiplied.packed == 0
 
 

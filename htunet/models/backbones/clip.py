@@ -45,8 +45,7 @@ class SelfAttention(nn.Module):
     def mix(self, tokens_BTD: Tensor, attn_mask: Tensor | None = None) -> Tensor:
         """Everything before the output's projection; (B, T, D) both ways."""
         if type(self.qkv) is nn.Linear and not any(weight.requires_grad for weight in self.qkv.parameters()):
-            qkv_BTE = project(tokens_BTD, self.qkv.weight, self.products)
-            return attend(qkv_BTE, self.heads, attn_mask, self.qkv.bias)
+            return attend(project(tokens_BTD, self.qkv, self.products), self.heads, attn_mask)
         return attend(self.qkv(tokens_BTD), self.heads, attn_mask)
 
 

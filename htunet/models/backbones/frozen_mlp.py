@@ -57,7 +57,7 @@ class _FrozenMLP(torch.autograd.Function):
         b2_D: Tensor,
         products: tuple[FrozenProducts, FrozenProducts],
     ) -> Tensor:
-        hidden_NM = torch.addmm(b1_M, x_BTD.flatten(0, -2), w1_MD.t(), beta=SLOPE, alpha=SLOPE)
+        hidden_NM = torch.addmm(b1_M, x_BTD.flatten(0, -2), products[0].ordered(w1_MD), beta=SLOPE, alpha=SLOPE)
         ctx.save_for_backward(hidden_NM, w1_MD, w2_DM)
         ctx.products = products
         added_ND = products[1].forward(F.silu(hidden_NM), w2_DM)
