@@ -59,7 +59,8 @@ def parallel_map(
         yield from pool.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
     except BrokenProcessPool:
         raise HtunetError(
-            "The system ended a worker process, most likely because memory ran out. Use fewer processes (--workers 1)."
+            "A worker process ended before its work was done: most likely memory ran out. Use fewer processes "
+            "(--workers 1). In a script of your own, begin the work below: if __name__ == '__main__':"
         ) from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,6 +60,14 @@ def test_a_users_error_comes_as_it_is(workers: int) -> None:
 def test_a_killed_worker_is_told_with_the_way_out() -> None:
     with pytest.raises(HtunetError, match="--workers 1"):
         list(parallel_map(die_on_3, range(6), workers=2))
+
+
+def test_a_script_whose_work_begins_on_import_is_told_what_it_lacks(tmp_path: Path) -> None:
+    script = tmp_path / "work.py"
+    script.write_text("from htunet.parallel import parallel_map\nprint(list(parallel_map(abs, range(6), workers=2)))\n")
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "if __name__ == '__main__':" in result.stderr.splitlines()[-1]
 
 
 def test_one_worker_is_this_process_and_two_are_others() -> None:
