@@ -2,7 +2,7 @@
 
 A library of products puts a matrix into an order of its own before it multiplies, each time anew. For a matrix that
 never changes once is enough: on a CPU with MKL this takes 4 to 12 % off the time of a product in fp32, and a copy whose
-rows lie one after the other 8 to 20 % off that of a way forward in bf16.
+rows lie one after the other takes 3 % (1,576 rows) to 25 % (404 rows) off those of a way forward in bf16.
 
 Dimension key: B batch, T tokens, N = B*T rows, K inputs and M outputs of a linear layer.
 """
