@@ -23,7 +23,9 @@ BATCH = 8
 class Translator(Protocol):
     """Whatever gives one English text for each text, in their order."""
 
-    def translate(self, texts: Sequence[str]) -> list[str]: ...
+    def translate(self, texts: Sequence[str]) -> list[str]:
+        """Chinese texts -> English ones, as many and in their order."""
+        ...
 
 
 def read_translations(path: Path) -> dict[str, str]:

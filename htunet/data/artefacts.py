@@ -94,6 +94,7 @@ class Speckle:
     lateral_cell: float = 0.015
 
     def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+        """Multiply the amplitude with a fresh pattern, the stronger the larger ``value``; its mean stays."""
         sigmas = [cell * view.height_px / FWHM for cell in (self.axial_cell, self.lateral_cell)]
         parts = (gaussian_filter(rng.standard_normal(level_HW.shape, dtype=np.float32), sigmas) for _ in range(2))
         magnitude = np.hypot(*parts)
@@ -142,6 +143,7 @@ class Shadow:
         return below * (0.5 + 0.5 * np.cos(np.pi * beyond)).astype(np.float32)
 
     def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+        """Take up to ``value`` decibels from the part of the field behind an obstacle at a drawn place."""
         return level_HW - np.float32(value) * self.share(self.place(rng), view.depth_H[:, None], view.lateral_W)
 
 
@@ -170,6 +172,7 @@ class Reverberation:
         return float(rng.uniform(*self.spacing))
 
     def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+        """Add the echoes that return once, twice and so on to a layer's at a drawn depth."""
         distance = self.distance(rng)
         bend_W, shown_W = (_wave(rng, len(view.lateral_W)) for _ in range(2))
         power = amplitude(level_HW) ** 2
@@ -190,6 +193,7 @@ class Gain:
     per_strength: float = 4.0
 
     def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+        """Add ``value`` decibels everywhere."""
         return level_HW + np.float32(value)
 
 
@@ -202,6 +206,7 @@ class Attenuation:
     per_strength: float = 6.0
 
     def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+        """Take ``value`` decibels a field's depth: nothing at its upper edge, all at its lower one."""
         return level_HW - np.float32(value) * view.depth_H[:, None]
 
 

@@ -48,10 +48,12 @@ class MadeUpImages(TrainingSamples):
         return image, mask, key[1] % 2
 
     def collate(self, samples: list[Any]) -> Batch:
+        """Samples -> a batch of images, masks and classes."""
         images, masks, classes = zip(*samples, strict=True)
         return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks)), torch.tensor(classes))
 
     def as_they_are(self, rows: Sequence[int]) -> Batch:
+        """A batch of the image without augmentation, with classes in turn."""
         return self.collate([(self.image, self.mask, row % 2) for row in rows])
 
 

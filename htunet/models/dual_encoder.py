@@ -92,20 +92,24 @@ class DualEncoder(Network):
         return self
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The image tower's adapters and, with LoRA, ``text_updates``."""
         yield from self.encoder.trainable_modules()
         if self.text_updates is not None:
             yield "text_updates", self.text_updates
 
     def frozen_module(self) -> nn.Module:
+        """Both towers: ``image`` and ``text``."""
         return nn.ModuleDict({"image": self.encoder.backbone, "text": self.text})
 
     def merge_for_inference(self) -> None:
+        """As in ``Network``; the text tower's updates are added to its weights too."""
         if self.text_updates is not None:
             self.text_updates.merge()
             self.text_updates = None
         super().merge_for_inference()
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError when the image does not divide into whole patches."""
         self.encoder.backbone.grid_hw(image_hw)
 
 

@@ -139,12 +139,15 @@ class EncoderNetwork(Network):
         return self.head(self.aggregation(levels_BTD, grid_hw), image_hw)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """The adapters, ``aggregation`` and ``head``."""
         yield from self.encoder.trainable_modules()
         yield "aggregation", self.aggregation
         yield "head", self.head
 
     def frozen_module(self) -> nn.Module:
+        """The image tower."""
         return self.encoder.backbone
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError when the image does not divide into whole patches."""
         self.encoder.backbone.grid_hw(image_hw)

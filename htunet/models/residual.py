@@ -17,15 +17,14 @@ def add_projected(
 ) -> Tensor:
     """``residual + layer(hidden)``: (B, T, D) and (B, T, K) -> (B, T, D).
 
-    A plain linear layer without autocast adds its product to ``residual + bias`` in place: one tensor of the tokens'
-    size in place of three. Any other layer is called. ``products`` are those of a frozen layer.
+    A plain linear layer that trains, without autocast, adds its product to ``residual + bias`` in place: one tensor of
+    the tokens' size in place of three. One that is frozen uses its ``products``. Any other layer is called.
     """
-    if type(layer) is not nn.Linear:
-        return residual_BTD + layer(hidden_BTK)
-    if products is not None and not layer.weight.requires_grad:
-        return residual_BTD + project(hidden_BTK, layer, products)
-    if product_type(residual_BTD) == residual_BTD.dtype == hidden_BTK.dtype == layer.weight.dtype:
-        return _AddProjected.apply(residual_BTD, hidden_BTK, layer.weight, layer.bias)
+    if type(layer) is nn.Linear:
+        if products is not None and not layer.weight.requires_grad:
+            return residual_BTD + project(hidden_BTK, layer, products)
+        if product_type(residual_BTD) == residual_BTD.dtype == hidden_BTK.dtype == layer.weight.dtype:
+            return _AddProjected.apply(residual_BTD, hidden_BTK, layer.weight, layer.bias)
     return residual_BTD + layer(hidden_BTK)
 
 

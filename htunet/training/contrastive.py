@@ -91,6 +91,7 @@ class ContrastiveTrainer(Trainer):
         return torch.cat([batch.captions[:, None].to(images_BE.dtype), images_BE, texts_BE], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        """Mean InfoNCE loss over blocks of a batch's size, and the share of images whose own caption is the nearest."""
         images_NE, texts_NE = cases_NF[:, 1:].chunk(2, dim=1)
         blocks = zip(images_NE.split(self.batch_size), texts_NE.split(self.batch_size), strict=True)
         losses = torch.cat([info_nce(images, texts) for images, texts in blocks])

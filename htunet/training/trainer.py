@@ -77,9 +77,11 @@ class SegmentationTrainer(Trainer):
     metric_title = "Dice"
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B,) Dice loss and cross-entropy of each image."""
         return dice_and_cross_entropy(network(batch.images).float(), batch.masks)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B, 2): loss and Dice of each image."""
         scores_BKHW = network(batch.images).float()
         loss_B = dice_and_cross_entropy(scores_BKHW, batch.masks)
         return torch.stack([loss_B, hard_dice(scores_BKHW, batch.masks)], dim=1)
@@ -105,14 +107,17 @@ class ClassificationTrainer(_ClassTrainer):
     metric_title = "AUC"
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B,) focal loss of each image."""
         return focal_loss(network(batch.images).float(), batch.classes, self.class_weights)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B, 2 + K): loss, class, and the scores of K classes."""
         scores_BK = network(batch.images).float()
         loss_B = focal_loss(scores_BK, batch.classes, self.class_weights)
         return torch.cat([loss_B[:, None], batch.classes[:, None], scores_BK], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        """Mean loss, and the AUC over all images."""
         return float(cases_NF[:, 0].double().mean()), ranking_auc(cases_NF[:, 2:], cases_NF[:, 1].long())
 
 
@@ -125,15 +130,18 @@ class SegmentationClassificationTrainer(_ClassTrainer):
     metric_title = "mean of Dice and AUC"
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B,) the sum of both losses of each image."""
         return self._loss(network(batch.images), batch)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
+        """(B, 3 + K): loss, Dice, class, and the scores of K classes."""
         scores = network(batch.images)
         dice_B = hard_dice(scores[SEGMENTATION].float(), batch.masks)
         first_B3 = torch.stack([self._loss(scores, batch), dice_B, batch.classes.to(dice_B.dtype)], dim=1)
         return torch.cat([first_B3, scores[CLASSIFICATION].float()], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
+        """Mean loss, and the mean of Dice and AUC."""
         loss, dice = cases_NF[:, :2].double().mean(dim=0).tolist()
         return loss, (dice + ranking_auc(cases_NF[:, 3:], cases_NF[:, 2].long())) / 2
 

@@ -34,9 +34,11 @@ class LocalEngine(Engine):
         self.running: dict[str, tuple[int, subprocess.Popen[bytes]]] = {}
 
     def room(self) -> int:
+        """Slots that no worker has."""
         return self.slots - len(self.running)
 
     def start(self, calls: Sequence[Call]) -> None:
+        """A process for each call, with a slot's GPU and its share of the cores."""
         for call in calls:
             taken = {slot for slot, _ in self.running.values()}
             slot = next(slot for slot in range(self.slots) if slot not in taken)
@@ -45,6 +47,7 @@ class LocalEngine(Engine):
             self.running[call.name] = slot, start_worker(call, **gpu, **threads)
 
     def ended(self, seconds: float) -> list[Ended]:
+        """The workers that have ended, with their exit codes, waited for at most so many seconds."""
         until = time.monotonic() + seconds
         while True:
             found = [(name, code) for name, (_, p) in self.running.items() if (code := p.poll()) is not None]
@@ -56,10 +59,12 @@ class LocalEngine(Engine):
         return found
 
     def stop(self) -> list[Ended]:
+        """SIGTERM, so that trainings save, and a while later SIGKILL; those that have ended."""
         ask_to_stop([process for _, process in self.running.values()])
         return self.ended(0)
 
     def close(self) -> None:
+        """End what still runs, at once."""
         ask_to_stop([process for _, process in self.running.values()], grace=0)
 
 

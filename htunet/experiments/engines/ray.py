@@ -50,14 +50,17 @@ class RayEngine(Engine):
         self.ray: Any = None
 
     def room(self) -> int:
+        """No bound of ours: Ray queues what the cluster has no room for."""
         return 1_000_000
 
     def start(self, calls: Sequence[Call]) -> None:
+        """A task for each call, where the cluster has its GPUs and cores."""
         work = self._remote()
         for call in calls:
             self.running[call.name] = work.options(name=call.name).remote(call)
 
     def ended(self, seconds: float) -> list[Ended]:
+        """The tasks that have ended, waited for at most so many seconds."""
         if not self.running:
             time.sleep(seconds)
             return []
@@ -66,6 +69,7 @@ class RayEngine(Engine):
         return self._codes([name for name, ref in self.running.items() if ref in found])
 
     def stop(self) -> list[Ended]:
+        """Cancel the tasks, and wait a while for the trainings to save; all count as ended."""
         if not self.running:
             return []
         for ref in self.running.values():
@@ -74,6 +78,7 @@ class RayEngine(Engine):
         return self._codes(list(self.running))
 
     def close(self) -> None:
+        """Leave the cluster, or end the one that was started here."""
         if self.ray is not None:
             self.ray.shutdown()
 

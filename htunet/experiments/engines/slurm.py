@@ -55,9 +55,11 @@ class SlurmEngine(Engine):
         self.executor: Any = None
 
     def room(self) -> int:
+        """No bound of ours: Slurm queues what the partition has no room for."""
         return 1_000_000
 
     def start(self, calls: Sequence[Call]) -> None:
+        """One job array of all calls; their numbers are kept for a driver that takes over."""
         if self.executor is None:
             self._open()
         with self.executor.batch():
@@ -66,6 +68,7 @@ class SlurmEngine(Engine):
         self._keep_record()
 
     def ended(self, seconds: float) -> list[Ended]:
+        """The jobs that have ended; where there is none, after so many seconds."""
         found = [(name, self._code(job)) for name, job in self.running.items() if job.done()]
         for name, _ in found:
             del self.running[name]

@@ -125,6 +125,7 @@ class ClipVision(Backbone):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """All blocks of the tower, in order."""
         return self.vit.transformer.resblocks
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
@@ -136,6 +137,7 @@ class ClipVision(Backbone):
         return self.vit.ln_pre(tokens_BTD)
 
     def pack(self, depth: int, rows: int, *, back: bool) -> None:
+        """Prepare the products of block ``depth``; see ``FrozenProducts.pack``."""
         cast(FrozenBlock, self.blocks[depth]).pack(rows, back=back)
 
     def positions(self, grid_hw: tuple[int, int]) -> Tensor:
@@ -152,6 +154,7 @@ class ClipVision(Backbone):
         return self.vit.ln_post(tokens_BTD[:, 0]) @ self.vit.proj
 
     def own_key(self, published: str) -> str:
+        """``visual.conv1.weight`` is ``vit.conv1.weight`` here."""
         return f"vit.{published.removeprefix('visual.')}"
 
 

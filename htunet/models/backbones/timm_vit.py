@@ -37,9 +37,11 @@ class TimmVision(Backbone):
 
     @property
     def blocks(self) -> nn.Sequential:  # type: ignore[override]
+        """All blocks of the trunk, in order."""
         return self.trunk.blocks
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, T, D): class token and patches, each with its position."""
         grid_hw = self.grid_hw((images_BCHW.shape[-2], images_BCHW.shape[-1]))
         patches_BTD = self.trunk.patch_embed.proj(images_BCHW).flatten(2).transpose(1, 2)
         assert self.trunk.cls_token is not None  # checked at birth
@@ -57,6 +59,7 @@ class TimmVision(Backbone):
         return self.trunk.norm(tokens_BTD)
 
     def project(self, tokens_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, E) from the class token; NotImplementedError for a trunk without texts."""
         if self.projection is None:
             return super().project(tokens_BTD)
         return self.projection(self.normalise(tokens_BTD[:, 0]))

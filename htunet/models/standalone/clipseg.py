@@ -63,6 +63,7 @@ class PromptedVision(Backbone):
         self.statistics = CATALOGUE[NAME].statistics
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> (B, T, D): class token and patches, each with its position."""
         return self.norm_pre(self.embeddings(images_BCHW))
 
 
@@ -100,14 +101,17 @@ class ClipSegNetwork(Network):
         return decoder.transposed_convolution(maps).unflatten(0, (-1, len(prompts_PE))).squeeze(2)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """``decoder`` alone."""
         yield "decoder", self.decoder
 
     def frozen_module(self) -> PromptedVision:
+        """The image tower with the prompts' embeddings."""
         backbone = self.encoder.backbone
         assert isinstance(backbone, PromptedVision)
         return backbone
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError when the image does not divide into whole patches."""
         self.frozen_module().grid_hw(image_hw)
 
 

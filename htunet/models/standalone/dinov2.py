@@ -45,14 +45,17 @@ class DinoNetwork(Network):
         return self.head(levels_BTD, backbone.grid_hw(image_hw), image_hw)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """``head`` alone."""
         yield "head", self.head
 
     def frozen_module(self) -> TimmVision:
+        """The image tower."""
         backbone = self.encoder.backbone
         assert isinstance(backbone, TimmVision)
         return backbone
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError when the image does not divide into whole patches."""
         self.frozen_module().grid_hw(image_hw)
 
 

@@ -43,12 +43,14 @@ class ResNet18(Network):
         return self.classify(features_BD).float()
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """All of it: ``body`` and ``classify``."""
         yield from (("body", self.body), ("classify", self.classify))
 
     def frozen_module(self) -> None:
-        return None
+        """None: all of it trains."""
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError below ``SMALLEST_SIDE`` pixels."""
         if min(image_hw) < SMALLEST_SIDE:
             raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
 

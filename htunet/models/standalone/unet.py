@@ -78,12 +78,14 @@ class UNet(Network):
         return self.classify(features_BCHW).float()
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
+        """All of it: ``down``, ``up`` and ``classify``."""
         yield from (("down", self.down), ("up", self.up), ("classify", self.classify))
 
     def frozen_module(self) -> None:
-        return None
+        """None: all of it trains."""
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
+        """ValueError below ``SMALLEST_SIDE`` pixels."""
         if min(image_hw) < SMALLEST_SIDE:
             raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
 

@@ -105,18 +105,22 @@ class BertText(TextTower):
             self.transformer.embeddings.register_buffer(name, value, persistent=False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (B, L) token numbers, 0 behind the end of the shorter ones."""
         clean = get_clean_fn("whitespace")
         rows = self.tokenizer([clean(text) for text in texts])
         return pad_sequence([torch.tensor(row, dtype=torch.int64) for row in rows], batch_first=True, padding_value=0)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
+        """(B, L) -> (B, E): the first token in the space that texts share with images; not normalised."""
         tokens_BLD = self.transformer(input_ids=ids_BL, attention_mask=(ids_BL != 0).long()).last_hidden_state
         return self.proj(tokens_BLD[:, 0])
 
     def blocks(self) -> Sequence[nn.Module]:
+        """All blocks of BERT, in order."""
         return list(self.transformer.encoder.layer)
 
     def own_key(self, published: str) -> str:
+        """The published name without the prefix of the text tower."""
         return published.removeprefix(self.prefix)
 
 

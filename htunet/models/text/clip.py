@@ -40,10 +40,12 @@ class ClipText(TextTower):
         self.context_length = text["context_length"]
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Texts -> (B, L) token numbers, 0 behind the end; L is that of the longest text."""
         ids_BL = _tokenizer()(list(texts), context_length=self.context_length)
         return ids_BL[:, : int((ids_BL != 0).sum(dim=1).max())]
 
     def forward(self, ids_BL: Tensor) -> Tensor:
+        """(B, L) -> (B, E): the last token in the space that texts share with images; not normalised."""
         length = ids_BL.shape[1]
         tokens_BLD = self.tower.token_embedding(ids_BL) + self.tower.positional_embedding[:length]
         mask_LL = torch.full((length, length), -torch.inf, device=ids_BL.device).triu(1)
@@ -54,9 +56,11 @@ class ClipText(TextTower):
         return ends_BD @ self.tower.text_projection
 
     def blocks(self) -> Sequence[nn.Module]:
+        """All blocks of the tower, in order."""
         return list(self.tower.transformer.resblocks)
 
     def own_key(self, published: str) -> str:
+        """``ln_final.weight`` is ``tower.ln_final.weight`` here."""
         return f"tower.{published}"
 
 
