@@ -59,7 +59,7 @@ class SlurmEngine(Engine):
         return 1_000_000
 
     def start(self, calls: Sequence[Call]) -> None:
-        """One job array of all calls; their numbers are kept for a driver that takes over."""
+        """One job array of all calls; their numbers are kept, so that a next driver can take them out of the queue."""
         if self.executor is None:
             self._open()
         with self.executor.batch():
