@@ -78,7 +78,7 @@ setup(
         "Typing :: Typed",
     ],
     python_requires=">=3.11",
-    packages=[*find_packages(include=["htunet", "htunet.*"]), "dataset_conversion", "results_template"],
+    packages=find_packages(include=["htunet*", "dataset_conversion*", "results_template"]),
     package_data={
         "results_template": ["*.csv", "*.md"],
         "dataset_conversion": ["*.md"],

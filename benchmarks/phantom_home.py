@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.stage1_learning import run
-from dataset_conversion.phantom import NORMAL_SHARE, write_phantom
+from dataset_conversion.phantom.scan import NORMAL_SHARE, write_phantom
 from htunet.cli.convert import main as convert
 from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.paths import ROOTS, DatasetPaths, find_dataset

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from dataset_conversion.phantom import write_phantom
+from dataset_conversion.phantom.scan import write_phantom
 
 
 def main() -> None:

@@ -24,18 +24,18 @@ from numpy.typing import NDArray
 from htunet.data.image_io import write_png
 from htunet.data.raw import Case, DatasetInfo, write_raw_index
 from htunet.evaluation.case_table import case_table, write_table
+from htunet.evaluation.metrics import LabelScore
 from htunet.evaluation.overlap import Counts
-from htunet.evaluation.segmentation import LabelScore
 from htunet.evaluation.study import study
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary, summary_content
 from htunet.files import write_csv, write_json
 from htunet.paths import ROOTS, DatasetPaths, RunPaths
-from htunet.reporting import paper
 from htunet.reporting.report.collect import collect
 from htunet.reporting.report.origin import Terms
 from htunet.reporting.report.render import write_report
-from htunet.reporting.study_files import write_paper_tables
 from htunet.reporting.summaries import evaluated_contents
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.study_files import write_paper_tables
 from htunet.reproducibility import generator
 
 T = TypeVar("T")

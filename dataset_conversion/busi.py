@@ -14,9 +14,9 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
-    Facts,
     ImageWithMasks,
     Options,
+    SourceFacts,
     convert_images,
     write_image_with_masks,
 )
@@ -29,7 +29,7 @@ CLASSES = {"benign": 0, "malignant": 1}
 NORMAL = "normal"
 FILE = re.compile(r"(?P<class>benign|malignant|normal) ?\((?P<number>\d+)\)(?P<mask>_mask(_\d+)?)?", re.IGNORECASE)
 
-BUSI = Facts(
+BUSI = SourceFacts(
     dataset="Dataset503_BUSI",
     title="Breast ultrasound images with lesion masks, classes benign and malignant",
     licence="not stated with the files; ask the authors before any use beyond research",
@@ -43,7 +43,7 @@ BUSI = Facts(
     split_rule="8:1:1",
     classes=CLASSES,
 )
-PHANTOM = Facts(
+PHANTOM = SourceFacts(
     dataset="Dataset509_Phantom",
     title="Synthetic ultrasound images with lesion masks, classes benign and malignant",
     licence="Apache-2.0, as htunet",
@@ -68,7 +68,7 @@ LAYOUT = Layout(
 )
 
 
-def convert_busi(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+def convert_busi(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds the class folders; raises HtunetError as ``convert_images``."""
     return convert_images(
         folder, facts, collect(folder, fit_masks=options.fit_masks), write_image_with_masks, workers=options.workers

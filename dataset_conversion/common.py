@@ -27,7 +27,7 @@ Job = TypeVar("Job")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class SourceFacts:
     """What is known of a data set before anyone has downloaded it."""
 
     dataset: str
@@ -114,9 +114,9 @@ class ConversionReport:
 class Converter:
     """One data set that ``htunet_convert`` knows."""
 
-    facts: Facts
+    facts: SourceFacts
     layout: Layout
-    run: Callable[[Path, Facts, Options], ConversionReport]
+    run: Callable[[Path, SourceFacts, Options], ConversionReport]
     """Converts the folder that ``layout`` found."""
     takes: frozenset[str] = frozenset()
     """Names of the options that it honours beyond the general ones."""
@@ -173,7 +173,7 @@ class Written:
 
 def convert_images(
     source: Path,
-    facts: Facts,
+    facts: SourceFacts,
     collected: Collected[Job],
     write: Callable[[Job, Path], Sequence[Written | LeftOut]],
     *,
@@ -284,7 +284,7 @@ def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tu
     return tuple((one.id, other.id) for one, other in known if one.class_name != other.class_name)
 
 
-def _dataset_info(facts: Facts) -> DatasetInfo:
+def _dataset_info(facts: SourceFacts) -> DatasetInfo:
     return DatasetInfo(
         classes=dict(facts.classes),
         labels=dict(facts.labels),
@@ -296,7 +296,7 @@ def _dataset_info(facts: Facts) -> DatasetInfo:
     )
 
 
-def differences(facts: Facts, found: Mapping[str, int]) -> list[str]:
+def differences(facts: SourceFacts, found: Mapping[str, int]) -> list[str]:
     """What ``found`` counts otherwise than the whole distribution does, one line for each kind."""
     return [
         f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"

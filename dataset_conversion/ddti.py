@@ -17,9 +17,9 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
-    Facts,
     ImageWithMasks,
     Options,
+    SourceFacts,
     Written,
     convert_images,
     write_case,
@@ -49,7 +49,7 @@ FORGED_REASON = "the data set's own readme calls it forged; it is never used"
 PART_FOLDERS = ("trainval", "test")
 """Folders ``image`` and ``mask`` below these are TN3K's."""
 
-DDTI = Facts(
+DDTI = SourceFacts(
     dataset="Dataset504_DDTI",
     title="Ultrasound images of thyroid nodules with nodule masks",
     licence="not stated with the files; ask the authors before any use beyond research",
@@ -85,7 +85,7 @@ LAYOUT = Layout(
 )
 
 
-def convert_ddti(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+def convert_ddti(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder`` in the form that it has; raises HtunetError as ``convert_images``."""
     form = form_of(folder)
     if form is None:

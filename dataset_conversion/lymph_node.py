@@ -15,9 +15,9 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
-    Facts,
     ImageWithMasks,
     Options,
+    SourceFacts,
     convert_images,
     write_image_with_masks,
 )
@@ -41,7 +41,7 @@ OWN_LAYOUT = (
     "into benign/masks and malignant/masks, and the patients into patients.csv (columns image, patient)"
 )
 
-LN_INT = Facts(
+LN_INT = SourceFacts(
     dataset="Dataset501_LN-INT",
     title="Lymph node ultrasound images of one centre with node masks, classes benign and malignant",
     licence=IN_HOUSE,
@@ -52,7 +52,7 @@ LN_INT = Facts(
     split_rule="8:1:1",
     classes=CLASSES,
 )
-LN_EXT = Facts(
+LN_EXT = SourceFacts(
     dataset="Dataset502_LN-EXT",
     title="Lymph node ultrasound images of a second centre, to test what was trained on LN-INT",
     licence=IN_HOUSE,
@@ -78,7 +78,7 @@ LAYOUT = Layout(
 )
 
 
-def convert_lymph_node(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+def convert_lymph_node(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds benign/ and malignant/; raises HtunetError as ``convert_images``."""
     collected = collect(folder, fit_masks=options.fit_masks, crop_overlays=options.crop_overlays)
     finish = partial(write_crop_sheet, jobs=collected.jobs) if options.crop_overlays else None

@@ -18,13 +18,13 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
-    Facts,
     Options,
+    SourceFacts,
     Written,
     convert_images,
     write_case,
 )
-from dataset_conversion.nifti import Turn, Volume, open_volume, unreadable, upright
+from dataset_conversion.formats.nifti import Turn, Volume, open_volume, unreadable, upright
 from dataset_conversion.source import Layout
 from htunet.data.image_io import UInt8
 from htunet.data.raw import TEST, TRAIN, Case, LeftOut
@@ -47,7 +47,7 @@ AXES_DIFFER = "the annotation's axes differ from the scan's; they are paired vox
 NARROW = 0.8
 """A field whose upper third has less than this part of its lower third's area is narrow at the top."""
 
-PROSTATE = Facts(
+PROSTATE = SourceFacts(
     dataset="Dataset506_Prostate",
     title="Micro-ultrasound volumes of the prostate with expert annotations, 75 patients, as slices",
     licence="see the record on Zenodo; the code that goes with it asks for research use only",
@@ -76,7 +76,7 @@ LAYOUT = Layout(
 )
 
 
-def convert_prostate(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+def convert_prostate(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds train/ and test/; raises HtunetError as ``convert_images``."""
     collected = collect(folder, drop_empty=options.drop_empty_slices)
     workers = suitable_workers(sum(collected.found.values()), options.workers)

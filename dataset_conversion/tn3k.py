@@ -15,9 +15,9 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
-    Facts,
     ImageWithMasks,
     Options,
+    SourceFacts,
     convert_images,
     write_image_with_masks,
 )
@@ -36,7 +36,7 @@ FOLD = re.compile(r"tn3k-trainval-fold([0-9]+)\.json", re.IGNORECASE)
 PUBLISHED_SPLITS = "published_splits.json"
 """In the raw folder: the folds of the authors, in the format of splits_final.json."""
 
-TN3K = Facts(
+TN3K = SourceFacts(
     dataset="Dataset505_TN3K",
     title="Ultrasound images of thyroid nodules with nodule masks and a predefined test part",
     licence="not stated for the images; the repository that distributes them is under MIT",
@@ -84,7 +84,7 @@ def _folders(folder: Path) -> dict[str, Path]:
     return {child.name.lower(): child for child in folder.iterdir() if child.is_dir()}
 
 
-def convert_tn3k(folder: Path, facts: Facts, options: Options) -> ConversionReport:
+def convert_tn3k(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``; with the tables of labels the cases have classes.
 
     Raises HtunetError as ``convert_images``, and when a table of labels has a line that cannot be meant.

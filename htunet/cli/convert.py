@@ -12,7 +12,7 @@ from htunet.cli.convert_general import add_own_options, convert_own_images, own_
 from htunet.errors import UsageError
 
 if TYPE_CHECKING:
-    from dataset_conversion.common import ConversionReport, Facts
+    from dataset_conversion.common import ConversionReport, SourceFacts
 
 SHOWN = 20
 """Names printed of one kind; left_out.csv has them all."""
@@ -77,7 +77,7 @@ def _print(lines: Iterable[str]) -> None:
     print("\n".join(map(one_line, lines)))
 
 
-def _describe_facts(name: str, facts: "Facts") -> Iterator[str]:
+def _describe_facts(name: str, facts: "SourceFacts") -> Iterator[str]:
     yield f"{name} ({facts.dataset}): {facts.title}"
     yield f"  holds     {_counts(facts.expected) if facts.expected else 'any number of images'}"
     yield f"  split     {facts.split_rule}"

@@ -55,8 +55,8 @@ def own_options(options: argparse.Namespace) -> list[str]:
 
 def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
     """Convert what the options name; raises UsageError where they do not go together."""
-    from dataset_conversion.general import convert_own
-    from dataset_conversion.own_data import OwnData
+    from dataset_conversion.own_images.convert import convert_own
+    from dataset_conversion.own_images.options import OwnData
 
     given = own_options(options)
     if options.dataset is not None:

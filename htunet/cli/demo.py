@@ -55,7 +55,7 @@ def make_phantom(folder: Path, images: int) -> None:
     if folder.exists():
         print(f"The phantom is there: {folder}")
         return
-    from dataset_conversion.phantom import write_phantom
+    from dataset_conversion.phantom.scan import write_phantom
     from htunet.experiments.demo import NORMAL_SHARE, SEED
     from htunet.parallel import available_cores
 
@@ -78,8 +78,8 @@ def _weights_to_be_had() -> str:
     """``pretrained`` where CLIP's weights are on this machine, else ``random``, said loudly."""
     from htunet.experiments.demo import METHOD
     from htunet.models.build import parse_method
-    from htunet.models.weights import PRETRAINED, RANDOM
-    from htunet.models.weights_store import find_pretrained
+    from htunet.models.weights.load import PRETRAINED, RANDOM
+    from htunet.models.weights.store import find_pretrained
 
     try:
         find_pretrained(str(parse_method(METHOD).backbone))

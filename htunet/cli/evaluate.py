@@ -17,8 +17,8 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 
 if TYPE_CHECKING:
-    from htunet.reporting.table_kinds import TableKind
-    from htunet.reporting.tables import Row
+    from htunet.reporting.tables.kinds import TableKind
+    from htunet.reporting.tables.rows import Row
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -243,9 +243,9 @@ def _tell_of_shared_images(run: RunPaths) -> None:
 def _report(runs: list[RunPaths], policy: str) -> None:
     """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
     from htunet.reporting.summaries import evaluated_contents
-    from htunet.reporting.table_formats import as_text, write_tables
-    from htunet.reporting.table_kinds import KINDS
-    from htunet.reporting.tables import table_rows
+    from htunet.reporting.tables.kinds import KINDS
+    from htunet.reporting.tables.rows import table_rows
+    from htunet.reporting.tables.write import as_text, write_tables
 
     everything = evaluated_contents(tell)
     baselines = _baselines(list(everything), policy)
@@ -266,8 +266,8 @@ def _report(runs: list[RunPaths], policy: str) -> None:
 
 def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
     """The case table, the statistics and the paper's tables."""
-    from htunet.reporting.study_files import write_paper_tables, write_statistics
     from htunet.reporting.summaries import zero_shot_contents
+    from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
 
     found, paths = write_statistics(folder, contents)
     tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell))
@@ -277,8 +277,8 @@ def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:
     """The table and the picture of few-shot runs, where there are some."""
-    from htunet.reporting.few_shot import draw_few_shot, few_shot_rows
-    from htunet.reporting.table_formats import write_tables
+    from htunet.reporting.figures.few_shot import draw_few_shot, few_shot_rows
+    from htunet.reporting.tables.write import write_tables
 
     picture = folder / f"few_shot_{kind.name}.png"
     if not draw_few_shot(picture, rows, kind):

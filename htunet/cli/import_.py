@@ -18,9 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _import(options: argparse.Namespace) -> None:
     from htunet.inference.exported import needed_weights
-    from htunet.inference.take_in import take_in
+    from htunet.inference.import_model import import_model
 
-    taken = take_in(options.source, options.name)
+    taken = import_model(options.source, options.name)
     card = taken.model.card
     print(f"Imported {taken.model.run.label}: {taken.model.folder}")
     if taken.left:

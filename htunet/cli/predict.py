@@ -140,7 +140,7 @@ class _Overlays:
 
     def __call__(self, item: "PredictedImage") -> None:
         from htunet.data.image_io import write_png
-        from htunet.reporting.overlays import overlay
+        from htunet.reporting.overlays.draw import overlay
 
         image = item.image_CHW[0] if len(item.image_CHW) == 1 else item.image_CHW.transpose(1, 2, 0)
         picture = overlay(image, item.labels_HW, self._reference(item), num_labels=self.num_labels)

@@ -19,8 +19,8 @@ from htunet.paths import find_dataset, reproduced
 if TYPE_CHECKING:
     from htunet.experiments.cost import Cost
     from htunet.experiments.jobs import Job, Result
-    from htunet.experiments.plan_of_table import Wish
-    from htunet.reporting.paper_layouts import PaperTable
+    from htunet.experiments.plan_of_table import ReproductionConfig
+    from htunet.reporting.tables.paper_layouts import PaperTable
 
 NONE = "none"
 
@@ -97,18 +97,18 @@ def _reproduce(options: argparse.Namespace) -> None:
         )
     )
     _make_phantom(table)
-    wish = _wish(options, table)
-    jobs = plan_jobs(wish)
+    config = _config_from(options, table)
+    jobs = plan_jobs(config)
     _print_plan(table, jobs, options)
     if options.dry_run:
         return
     with exclusive(folder, f"The reproduction of {table.name}"):
-        from htunet.experiments.jobs import by_status, carry_out
+        from htunet.experiments.jobs import by_status, run_jobs
         from htunet.training.signals import stop_signals
 
         with stop_signals() as stop, _Progress(jobs) as progress:
             try:
-                results = carry_out(jobs, engine, folder / "logs", tell=progress.tell, stop_requested=stop.requested)
+                results = run_jobs(jobs, engine, folder / "logs", tell=progress.tell, stop_requested=stop.requested)
             finally:
                 engine.close()
         if by_status(results).get("stopped"):
@@ -116,7 +116,7 @@ def _reproduce(options: argparse.Namespace) -> None:
             if stop.received == signal.SIGINT:
                 raise KeyboardInterrupt
             raise HtunetError("stopped by a signal.")
-        _write_table(wish, jobs, folder)
+        _write_table(config, jobs, folder)
     _raise_failures(results)
 
 
@@ -134,7 +134,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
 def _table(options: argparse.Namespace) -> "PaperTable":
     """The table with the wanted data sets and methods; UsageError for names that do not exist."""
     from htunet.models.build import parse_method
-    from htunet.reporting.paper_layouts import SEGMENTED, chosen, find_table
+    from htunet.reporting.tables.paper_layouts import SEGMENTED, chosen, find_table
 
     table = find_table(options.table)
     for method in options.methods or ():
@@ -146,15 +146,15 @@ def _table(options: argparse.Namespace) -> "PaperTable":
     return chosen(table, None if datasets is None else list(dict.fromkeys(datasets)), options.methods)
 
 
-def _wish(options: argparse.Namespace, table: "PaperTable") -> "Wish":
-    from htunet.experiments.plan_of_table import Wish
-    from htunet.reporting.paper_tables import SEEDS
+def _config_from(options: argparse.Namespace, table: "PaperTable") -> "ReproductionConfig":
+    from htunet.experiments.plan_of_table import ReproductionConfig
+    from htunet.reporting.tables.paper_tables import SEEDS
 
     captions = options.captions
     if captions is not None:
         captions = () if captions == [NONE] else tuple(captions)
     seeds = tuple(dict.fromkeys(options.seeds or SEEDS))
-    return Wish(
+    return ReproductionConfig(
         table=table,
         seeds=seeds,
         num_epochs=options.num_epochs,
@@ -244,23 +244,23 @@ class _Progress:
             self.bar.update()
 
 
-def _write_table(wish: "Wish", jobs: "Sequence[Job]", folder: Path) -> None:
+def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Path) -> None:
     """The table of exactly these runs, beside their logs."""
     from htunet.experiments.plan_of_table import tested_runs
     from htunet.experiments.products import Answered
     from htunet.files import read_object
-    from htunet.reporting.paper_table_formats import as_text
-    from htunet.reporting.study_files import write_paper_tables, write_statistics
     from htunet.reporting.summaries import evaluated_contents
+    from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
+    from htunet.reporting.tables.write_paper import as_text
 
     wanted = set(tested_runs(jobs))
     contents = [content for run, content in evaluated_contents(lambda _: None).items() if run in wanted]
     answers = [job.product for job in jobs if isinstance(job.product, Answered) and job.product.done()]
     asked = [read_object(answer.folder / "summary.json") for answer in answers]
     found, paths = write_statistics(folder, contents)
-    written = write_paper_tables(folder, contents, found, zero_shot=asked, tables=[wish.table], seeds=wish.seeds)
+    written = write_paper_tables(folder, contents, found, zero_shot=asked, tables=[config.table], seeds=config.seeds)
     for cells, files in written.values():
-        print("\n" + as_text(wish.table, cells) + "\n")
+        print("\n" + as_text(config.table, cells) + "\n")
         paths = [*files, *paths]
     print("Written: " + ", ".join(map(str, paths)))
 

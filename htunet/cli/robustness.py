@@ -19,8 +19,8 @@ from htunet.paths import RunPaths
 if TYPE_CHECKING:
     import pandas as pd
 
-    from htunet.evaluation.robustness import Curve
-    from htunet.experiments.robustness import Alter, Wanted
+    from htunet.evaluation.robustness import RobustnessCurve
+    from htunet.experiments.robustness import Alter, RobustnessConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,9 +55,9 @@ def _robustness(options: argparse.Namespace) -> None:
     if repeated := {name for name in options.methods if options.methods.count(name) > 1}:
         raise UsageError(f"Each method is named once, got {', '.join(sorted(repeated))} more than once.")
     from htunet.data.artefacts import ARTEFACTS, STRENGTHS
-    from htunet.experiments.robustness import ALTERED, RENDERED, Wanted, check_finished, measure
+    from htunet.experiments.robustness import ALTERED, RENDERED, RobustnessConfig, check_finished, measure
 
-    wanted = Wanted(
+    config = RobustnessConfig(
         artefacts=tuple(dict.fromkeys(options.artefacts or ARTEFACTS.names())),
         strengths=tuple(sorted(options.strengths or STRENGTHS)),
         seed=options.artefact_seed,
@@ -66,51 +66,61 @@ def _robustness(options: argparse.Namespace) -> None:
     for run in runs.values():
         check_finished(run)
     source = RENDERED if options.rendered else ALTERED
-    alter = _alter(options.rendered, wanted)
+    alter = _alter(options.rendered, config)
     tables = {}
     for method, run in runs.items():
         print(run.label)
         tables[method], new = measure(
-            run, wanted, source=source, alter=alter, device=options.device, force=options.force
+            run, config, source=source, alter=alter, device=options.device, force=options.force
         )
         if not new:
             print("Already measured.", file=sys.stderr)
-    _report(runs, tables, wanted, alter, source)
+    _report(runs, tables, config, alter, source)
 
 
 def _run(options: argparse.Namespace, method: str) -> RunPaths:
     return choose_run(argparse.Namespace(**vars(options) | {"method": method}))[0]
 
 
-def _alter(phantom: Path | None, wanted: "Wanted") -> "Alter":
+def _alter(phantom: Path | None, config: "RobustnessConfig") -> "Alter":
     from htunet.experiments.robustness import alter_images
 
     if phantom is None:
-        return alter_images(wanted.seed)
-    from dataset_conversion.phantom_rendering import RenderedPhantom
+        return alter_images(config.seed)
+    from dataset_conversion.phantom.rendering import RenderedPhantom
 
-    return RenderedPhantom(phantom, wanted.seed)
+    return RenderedPhantom(phantom, config.seed)
 
 
 def _report(
-    runs: Mapping[str, RunPaths], tables: "Mapping[str, pd.DataFrame]", wanted: "Wanted", alter: "Alter", source: str
+    runs: Mapping[str, RunPaths],
+    tables: "Mapping[str, pd.DataFrame]",
+    config: "RobustnessConfig",
+    alter: "Alter",
+    source: str,
 ) -> None:
     """Write the summaries, the curves of all methods, their comparison and the pictures; print what was found."""
     from htunet.experiments.robustness import example, identity
-    from htunet.reporting.robustness import curves_of, draw_artefacts, draw_curves, write_comparison, write_summary
+    from htunet.reporting.figures.robustness import (
+        curves_of,
+        draw_artefacts,
+        draw_curves,
+        write_comparison,
+        write_summary,
+    )
 
     runs_in_order = list(runs.items())
     first = runs_in_order[0][1]
-    pictures = example(first, wanted, alter)
+    pictures = example(first, config, alter)
     curves = {}
     for method, run in runs_in_order:
         curves[method] = curves_of(tables[method])
-        about = identity(run, wanted, source)
+        about = identity(run, config, source)
         folder = run.robustness(source)
         write_summary(folder / "robustness.json", about, curves[method])
         draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=about["random_weights"])
         _print_curves(run, curves[method])
-    random = any(identity(run, wanted, source)["random_weights"] for run in runs.values())
+    random = any(identity(run, config, source)["random_weights"] for run in runs.values())
     together = first.dataset.robustness(source) / _together(first)
     title = f"{first.dataset.short_name}, fold {first.fold}, seed {first.seed}, plan {first.plan}; images {source}"
     paths = draw_curves(together, curves, pictures.squares, title=title, random=random)
@@ -128,7 +138,7 @@ def _together(run: RunPaths) -> str:
     return "__".join([run.trainer, run.plan, f"fold_{run.fold}", f"seed_{run.seed}"])
 
 
-def _print_curves(run: RunPaths, curves: "Sequence[Curve]") -> None:
+def _print_curves(run: RunPaths, curves: "Sequence[RobustnessCurve]") -> None:
     """A line a figure and artefact: unchanged, strongest, and the area under the relative curve."""
     for one in curves:
         clean, last = one.points[0].figure, one.points[-1]

@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_table(_: argparse.Namespace) -> None:
-    from htunet.reporting.table1 import as_text, table1_rows, write_table1
+    from htunet.reporting.tables.table1 import as_text, table1_rows, write_table1
 
     rows = table1_rows()
     print(as_text(rows))

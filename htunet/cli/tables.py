@@ -23,11 +23,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_tables(options: argparse.Namespace) -> None:
-    from htunet.reporting.paper_layouts import TABLES, chosen, find_table
-    from htunet.reporting.paper_table_formats import as_text
-    from htunet.reporting.paper_tables import SEEDS
-    from htunet.reporting.study_files import write_paper_tables, write_statistics
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
+    from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
+    from htunet.reporting.tables.paper_tables import SEEDS
+    from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
+    from htunet.reporting.tables.write_paper import as_text
 
     tables = [find_table(name) for name in options.tables or TABLES]
     datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
@@ -50,7 +50,7 @@ def _print_tables(options: argparse.Namespace) -> None:
 
 def _short_name(name: str) -> str:
     """Of a data set that is here, or as the paper calls it."""
-    from htunet.reporting.paper_layouts import SEGMENTED
+    from htunet.reporting.tables.paper_layouts import SEGMENTED
 
     return name if name in SEGMENTED else find_dataset(name).short_name
 

@@ -44,7 +44,7 @@ def _names(targets: Sequence[str]) -> list[str]:
 
 def _list(options: argparse.Namespace) -> None:
     from htunet.models.catalogue import CATALOGUE
-    from htunet.models.weights_store import find_any, folder_of, size_text
+    from htunet.models.weights.store import find_any, folder_of, size_text
 
     for name in _names(options.targets):
         entry = CATALOGUE[name]
@@ -60,7 +60,7 @@ def _list(options: argparse.Namespace) -> None:
 
 def _download(options: argparse.Namespace) -> None:
     from htunet.models.catalogue import CATALOGUE
-    from htunet.models.weights_download import download
+    from htunet.models.weights.download import download
 
     if not options.targets:
         raise UsageError(f"Name what to download: {', '.join(CATALOGUE)}, or all.")
@@ -92,11 +92,11 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from htunet.models.catalogue import CATALOGUE
-    from htunet.models.weights_check import take_in
+    from htunet.models.weights_check import install_weights
 
     if len(options.targets) != 1:
         raise UsageError("htunet_weights import takes one file: htunet_weights import FILE [--as NAME].")
-    path = take_in(Path(options.targets[0]), options.model)
+    path = install_weights(Path(options.targets[0]), options.model)
     name = path.parent.name
     print(f"{name}: {path}\n{CATALOGUE[name].statement}")
 

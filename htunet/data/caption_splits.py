@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from htunet.data.captions import CaptionDataset, Pair
+from htunet.data.captions import CaptionDataset, CaptionPair
 from htunet.data.splits import SEED, SPLIT_BY
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object, write_json
@@ -49,7 +49,7 @@ def caption_part_sizes(n: int, published: tuple[int, int] | None = None) -> tupl
 
 
 def make_caption_split(
-    pairs: Sequence[Pair], published: tuple[int, int] | None = None, split_by: str = "image", seed: int = SEED
+    pairs: Sequence[CaptionPair], published: tuple[int, int] | None = None, split_by: str = "image", seed: int = SEED
 ) -> CaptionSplit:
     """Shuffle the pairs (or whole groups) by ``seed`` and divide them; the order of ``pairs`` changes nothing.
 
@@ -73,7 +73,7 @@ def make_caption_split(
     )
 
 
-def groups_in_both(pairs: Sequence[Pair], split: CaptionSplit) -> list[str]:
+def groups_in_both(pairs: Sequence[CaptionPair], split: CaptionSplit) -> list[str]:
     """Groups (patients, cases, articles) with pairs in both parts, sorted: what a split by image lets leak."""
     val = set(split.val)
     parts = ({pair.group for pair in pairs if pair.group and (pair.id in val) == here} for here in (True, False))
@@ -106,7 +106,7 @@ def load_caption_split(paths: DatasetPaths) -> CaptionSplit:
     return record_from(CaptionSplit, content, str(paths.caption_split_json))
 
 
-def _units(pairs: Sequence[Pair], split_by: str) -> dict[tuple[str, str], list[str]]:
+def _units(pairs: Sequence[CaptionPair], split_by: str) -> dict[tuple[str, str], list[str]]:
     """What is dealt as a whole: one pair, or all pairs of a group; key to ids."""
     units: dict[tuple[str, str], list[str]] = defaultdict(list)
     for pair in pairs:
@@ -135,6 +135,6 @@ def _check_parts(dataset: CaptionDataset, split: CaptionSplit) -> None:
         raise HtunetError(f"{path} {problem}. Correct it, or delete it to have it made again.")
 
 
-def _digest(pairs: Sequence[Pair]) -> str:
+def _digest(pairs: Sequence[CaptionPair]) -> str:
     rows = sorted((pair.id, pair.group) for pair in pairs)
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

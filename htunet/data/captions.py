@@ -23,7 +23,7 @@ IMAGE = re.compile(rf"{IMAGES}/[\w-]+\.png", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class CaptionPair:
     """One image and the text that describes it; a line of ``captions.jsonl``."""
 
     image: str
@@ -66,9 +66,9 @@ class CaptionDataset:
 
     paths: DatasetPaths
     info: CaptionInfo
-    pairs: tuple[Pair, ...]
+    pairs: tuple[CaptionPair, ...]
 
-    def image_path(self, pair: Pair) -> Path:
+    def image_path(self, pair: CaptionPair) -> Path:
         """Where the pair's image file is."""
         return self.paths.raw / pair.image
 
@@ -96,7 +96,9 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
     return CaptionDataset(paths, info, pairs)
 
 
-def write_captions(folder: Path, info: CaptionInfo, pairs: Sequence[Pair], left_out: Sequence[LeftOut]) -> CaptionInfo:
+def write_captions(
+    folder: Path, info: CaptionInfo, pairs: Sequence[CaptionPair], left_out: Sequence[LeftOut]
+) -> CaptionInfo:
     """Write ``captions.json``, ``captions.jsonl`` and ``left_out.csv`` into the converter's unfinished ``folder``.
 
     Returns what ``captions.json`` says: ``info`` with the counts of pairs, languages and repeated captions.
@@ -142,11 +144,11 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _read_pairs(path: Path) -> Iterator[Pair]:
+def _read_pairs(path: Path) -> Iterator[CaptionPair]:
     seen: dict[str, int] = {}
     for number, content in read_json_lines(path):
         where = f"{path}, line {number}"
-        pair = record_from(Pair, content, where)
+        pair = record_from(CaptionPair, content, where)
         if not pair.id or not pair.caption.strip():
             raise HtunetError(f"{where}: id and caption must not be empty. Correct or remove the line.")
         if not IMAGE.fullmatch(pair.image):
@@ -160,7 +162,7 @@ def _read_pairs(path: Path) -> Iterator[Pair]:
         yield pair
 
 
-def _check_images(paths: DatasetPaths, pairs: Sequence[Pair]) -> None:
+def _check_images(paths: DatasetPaths, pairs: Sequence[CaptionPair]) -> None:
     folder = paths.raw / IMAGES
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     missing = [pair.image for pair in pairs if pair.image.rsplit("/", 1)[1] not in there]

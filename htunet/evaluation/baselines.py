@@ -12,7 +12,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import class_content, summarise
 from htunet.evaluation.evaluate import split_part
-from htunet.evaluation.segmentation import PENALISE, check_policy, score_mask
+from htunet.evaluation.metrics import PENALISE, check_policy, score_mask
 from htunet.evaluation.summary import INPUT, CaseScore, Summary
 from htunet.paths import DatasetPaths
 

@@ -25,7 +25,7 @@ from htunet.evaluation.classification import (
     ranking_figures,
 )
 from htunet.evaluation.evaluate import split_part, test_cases
-from htunet.evaluation.statistics import Figure
+from htunet.evaluation.statistics import Estimate
 from htunet.paths import DatasetPaths, RunPaths
 
 FORMAT = 1
@@ -40,7 +40,7 @@ class Decision:
     """Of the positive class's probability; None for more than two classes."""
     chosen: str
     """Where the threshold comes from, in words."""
-    figures: dict[str, Figure]
+    figures: dict[str, Estimate]
     """``DECISION_FIGURES``."""
     confusion: list[list[int]]
     """Rows are true classes, columns decided ones."""
@@ -56,7 +56,7 @@ class ClassSummary:
     groups: tuple[str, ...]
     """Of each test case; empty where it stands alone."""
     validation_cases: int
-    auc: Figure
+    auc: Estimate
     average_precision: float | None
     decisions: dict[str, Decision]
     before: Calibration

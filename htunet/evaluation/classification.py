@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from htunet.evaluation.statistics import Figure, Weights, bootstrap_figures
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures
 
 DECISION_FIGURES = ("accuracy", "recall", "precision", "f1", "specificity")
 """Figures of a decision; precision is 0 where nothing is predicted to be of the class."""
@@ -85,7 +85,7 @@ def mean_auc(scores_SNK: Floats, truth_N: Indices, weights_RN: Weights) -> Float
 
 def decision_figures(
     truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """``DECISION_FIGURES`` of one decision for every case, with bootstrap intervals over cases or groups."""
 
     def figures(weights_RN: Weights) -> Mapping[str, Floats]:
@@ -94,7 +94,7 @@ def decision_figures(
     return bootstrap_figures(figures, len(truth_N), groups)
 
 
-def ranking_figures(probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None) -> Figure:
+def ranking_figures(probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None) -> Estimate:
     """The AUC with its bootstrap interval over cases or groups."""
     return bootstrap_figures(lambda w: {"auc": auc(probabilities_NK, truth_N, w)}, len(truth_N), groups)["auc"]
 

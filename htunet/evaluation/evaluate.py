@@ -15,7 +15,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.evaluation.segmentation import PENALISE, LabelScore, check_policy, score
+from htunet.evaluation.metrics import PENALISE, LabelScore, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
 from htunet.parallel import parallel_map, suitable_workers
@@ -27,7 +27,7 @@ SETTINGS = ("task", "num_epochs", "trainable_parameters", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class MaskPair:
     """One prediction with its reference, and what is known of the case."""
 
     case: Case
@@ -123,7 +123,7 @@ def test_cases(run: RunPaths) -> list[str]:
     return list(read_object(run.settings_json).get("trained_on", {}).get("cases", []))
 
 
-def score_pairs(pairs: Sequence[Pair], labels: list[int], workers: int | None = None) -> list[CaseScore]:
+def score_pairs(pairs: Sequence[MaskPair], labels: list[int], workers: int | None = None) -> list[CaseScore]:
     """Score every pair, in their order; ``workers`` None: processes where there are many pairs, else none."""
     results = parallel_map(
         partial(_score_pair, labels),
@@ -134,7 +134,7 @@ def score_pairs(pairs: Sequence[Pair], labels: list[int], workers: int | None = 
     return [row for rows in tqdm(results, total=len(pairs), desc="scoring", unit="mask", disable=None) for row in rows]
 
 
-def _run_pairs(run: RunPaths, raw: RawDataset, ids: list[str]) -> list[Pair]:
+def _run_pairs(run: RunPaths, raw: RawDataset, ids: list[str]) -> list[MaskPair]:
     known = {case.id: case for case in raw.cases}
     if unknown := [case for case in ids if case not in known]:
         raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {_some(unknown)}. Plan the data set again.")
@@ -161,10 +161,10 @@ def _references_at_input(run: RunPaths, ids: list[str]) -> Iterator[Path | Label
     yield from (arrays.masks[row].copy() for row in arrays.rows(ids))
 
 
-def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, label: Path) -> Pair:
+def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, label: Path) -> MaskPair:
     folder = run.predictions if resolution == ORIGINAL else run.predictions_at_input
     path = folder / f"{case.id}.png"
-    return Pair(
+    return MaskPair(
         case=case,
         resolution=resolution,
         prediction=path,
@@ -174,7 +174,7 @@ def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, 
     )
 
 
-def _score_pair(labels: list[int], pair: Pair) -> list[CaseScore]:
+def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     prediction = read_labels(pair.prediction)
     reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
     found = _checked_score(prediction, reference, labels, pair.prediction)

@@ -16,7 +16,7 @@ from scipy.integrate import trapezoid
 from htunet.evaluation.case_table import PROBABILITY
 from htunet.evaluation.classification import auc
 from htunet.evaluation.comparisons import holm, signed_ranks
-from htunet.evaluation.statistics import Figure, Weights, bootstrap_figures, bootstrap_means
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures, bootstrap_means
 from htunet.evaluation.study import SIGNIFICANT, by_group
 
 NONE = "none"
@@ -40,20 +40,20 @@ class Point:
     strength: float
     value: float
     """The physical one."""
-    figure: Figure
-    drop: Figure
+    figure: Estimate
+    drop: Estimate
     """By how much the figure is lower than without the artefact, of the same cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class RobustnessCurve:
     """One figure against the strength of one artefact; the first point is that of the unchanged images."""
 
     artefact: str
     figure: str
     unit: str
     points: tuple[Point, ...]
-    area: Figure
+    area: Estimate
     """Mean of figure / figure without artefact over the strengths, by trapezoids: 1 where nothing changes."""
     n_cases: int
 
@@ -69,7 +69,7 @@ def artefacts_in(table: pd.DataFrame) -> list[str]:
     return [name for name in table["artefact"].unique() if name != NONE]
 
 
-def curve(table: pd.DataFrame, artefact: str, figure: str) -> Curve:
+def curve(table: pd.DataFrame, artefact: str, figure: str) -> RobustnessCurve:
     """One curve with bootstrap intervals over the cases, or their groups; ``table`` is of one run."""
     part = _part(table, artefact)
     strengths = np.array(part["strength"].drop_duplicates())
@@ -86,8 +86,8 @@ def curve(table: pd.DataFrame, artefact: str, figure: str) -> Curve:
         for index, (strength, value) in enumerate(zip(strengths, physical, strict=True))
     )
     unit = str(part[part["artefact"] == artefact]["unit"].iloc[0])
-    area = found.get("area", Figure(None, None, None))
-    return Curve(
+    area = found.get("area", Estimate(None, None, None))
+    return RobustnessCurve(
         artefact=artefact, figure=figure, unit=unit, points=tuple(points), area=area, n_cases=len(cases)
     )  # fmt: skip
 

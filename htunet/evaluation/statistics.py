@@ -26,7 +26,7 @@ Weights = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A figure of all cases with its interval. None: there is no such number."""
 
     value: float | None
@@ -86,7 +86,7 @@ def bootstrap_figures(
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Figure]:
+) -> dict[str, Estimate]:
     """Figures that are no means, such as the AUC, with their bootstrap 95 % intervals.
 
     ``figures`` takes (R, N) weights and returns (R,) values by name, NaN where there is none; a resample without a
@@ -96,13 +96,15 @@ def bootstrap_figures(
     n_groups = int(members.max(initial=-1)) + 1
     values = {name: float(value[0]) for name, value in figures(np.ones((1, n))).items()}
     if n_groups < 2:
-        return {name: Figure(_number(value), None, None) for name, value in values.items()}
+        return {name: Estimate(_number(value), None, None) for name, value in values.items()}
     drawn = _joined(figures(counts[:, members]) for counts in _draws(n_groups, seed, resamples))
     left_out = _joined(figures(weights[:, members]) for weights in _without_one(n_groups))
     found = {}
     for name, value in values.items():
         low, high = intervals(drawn[name][:, None], np.array([value]), left_out[name][:, None])
-        found[name] = Figure(None, None, None) if np.isnan(value) else Figure(value, _number(low[0]), _number(high[0]))
+        found[name] = (
+            Estimate(None, None, None) if np.isnan(value) else Estimate(value, _number(low[0]), _number(high[0]))
+        )
     return found
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
 from htunet.evaluation.classification import confusion_matrix, figures_of, mean_auc
 from htunet.evaluation.comparisons import holm, signed_ranks
-from htunet.evaluation.segmentation import DISTANCES
+from htunet.evaluation.metrics import DISTANCES
 from htunet.evaluation.statistics import Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
 from htunet.evaluation.summary import INPUT
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, POLICIES, LabelScore
 from htunet.evaluation.overlap import Counts
-from htunet.evaluation.segmentation import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, POLICIES, LabelScore
 from htunet.evaluation.statistics import Mean, bootstrap_means
 from htunet.files import write_csv, write_json
 from htunet.reproducibility import provenance

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.zero_shot_prompts import Prompt
 from htunet.evaluation.classification import auc, confusion_matrix, decide, decision_figures, ranking_figures
-from htunet.evaluation.statistics import Figure
+from htunet.evaluation.statistics import Estimate
 
 Floats = NDArray[np.float64]
 
@@ -37,8 +37,8 @@ class ZeroShotResult:
     """All sentences together, and each alone."""
 
     probabilities: ClassProbabilities
-    auc: Figure
-    decision: dict[str, Figure]
+    auc: Estimate
+    decision: dict[str, Estimate]
     """Accuracy, recall, precision, F1 and specificity of the class with the highest mean similarity."""
     confusion: list[list[int]]
     prompts: tuple[PromptResult, ...]

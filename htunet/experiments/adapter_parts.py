@@ -24,7 +24,7 @@ from htunet.files import exclusive
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.adapters.hybrid import KERNELS, NoiseEstimator
-from htunet.models.build import TAPS, sketch
+from htunet.models.build import OUT_INDICES, sketch
 from htunet.models.network import EncoderNetwork
 from htunet.models.tasks import Outputs
 from htunet.paths import RunPaths
@@ -42,7 +42,7 @@ def measure_filter(run: RunPaths) -> None:
     adapter begins with; ``blocks``, their numbers. Raises HtunetError where the checkpoint has no such filter.
     """
     path = run.measurement("filter")
-    about: dict[str, Any] = {"checkpoint": file_digest(run.checkpoint_best), "last_block": max(TAPS)}
+    about: dict[str, Any] = {"checkpoint": file_digest(run.checkpoint_best), "last_block": max(OUT_INDICES)}
     about |= {"adapter": run.adapter or None, "grid_hw": _grid_hw(TrainedModel.of_run(run))}
     if is_measured(path, about):
         return

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.experiments.jobs import Job, Work, in_order
+from htunet.experiments.jobs import Job, JobCost, in_order
 from htunet.experiments.products import Trained
 from htunet.files import read_object, write_json
 from htunet.paths import DatasetPaths, root
@@ -141,7 +141,7 @@ def _plan(job: Job) -> dict[str, Any]:
     return dataclasses.asdict(plan)
 
 
-def _planned(work: Work) -> Plan | None:
+def _planned(work: JobCost) -> Plan | None:
     path = DatasetPaths(work.dataset).plans_json if work.dataset else None
     return load_plans(path).get(work.plan) if path is not None and path.exists() else None
 

@@ -8,8 +8,8 @@ from htunet.evaluation.freshness import is_evaluated
 from htunet.evaluation.summary import Summary, write_own, write_summary
 from htunet.files import exclusive
 from htunet.paths import RunPaths
-from htunet.reporting.classification_picture import draw_classification
-from htunet.reporting.pictures import gallery_path, write_pictures
+from htunet.reporting.figures.one_classification import draw_classification
+from htunet.reporting.overlays.run import gallery_path, write_pictures
 
 
 @dataclass(frozen=True, kw_only=True)

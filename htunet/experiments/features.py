@@ -18,14 +18,14 @@ from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.files import exclusive
 from htunet.inference.trained import TrainedModel
-from htunet.models.build import TAPS, parse_method
+from htunet.models.build import OUT_INDICES, parse_method
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
-from htunet.models.weights import build_backbone
+from htunet.models.weights.load import build_backbone
 from htunet.paths import DatasetPaths, RunPaths, all_datasets
 from htunet.reproducibility import generator
 
-LAST_BLOCK = max(TAPS)
+LAST_BLOCK = max(OUT_INDICES)
 """The deepest one whose features the heads take."""
 MOST_IMAGES = 250
 """Of each data set; more only hide each other."""

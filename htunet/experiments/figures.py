@@ -6,9 +6,9 @@ from pathlib import Path
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, figures_folder, find_runs
-from htunet.reporting.figure_style import save_figure
 from htunet.reporting.figures import FIGURES, NotYetError, Results
 from htunet.reporting.figures.probed import probed_runs
+from htunet.reporting.figures.style import save_figure
 from htunet.reporting.summaries import evaluated_contents
 
 Tell = Callable[[str], None]

@@ -20,7 +20,7 @@ ASKED_TO_STOP = 130
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class JobCost:
     """What a job computes, to estimate its time."""
 
     method: str = ""
@@ -50,7 +50,7 @@ class Job:
     product: Product
     needs: tuple[str, ...] = ()
     """Names of the jobs that must be done before."""
-    work: Work = Work()
+    work: JobCost = JobCost()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ def in_order(jobs: Sequence[Job]) -> list[Job]:
     return list(placed.values())
 
 
-def carry_out(
+def run_jobs(
     jobs: Sequence[Job],
     engine: Engine,
     folder: Path,

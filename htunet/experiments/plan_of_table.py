@@ -9,21 +9,21 @@ from htunet.data.split_files import load_splits
 from htunet.data.splits import part_sizes
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.jobs import Job, Work
+from htunet.experiments.jobs import Job, JobCost
 from htunet.experiments.products import Answered, Prepared, Tested, Trained
 from htunet.inference.text_side import towers_name
 from htunet.models.build import check_task, paper_plan, parse_method, published_weights
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights import PRETRAINED
-from htunet.models.weights_store import find_pretrained
+from htunet.models.weights.load import PRETRAINED
+from htunet.models.weights.store import find_pretrained
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, FinetuningPaths, RunPaths, find_dataset
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import load_plans
 from htunet.planning.rules import BASE_SIDE
-from htunet.reporting.paper import CAPTIONS
-from htunet.reporting.paper_layouts import PaperTable
-from htunet.reporting.paper_runs import Sentences, Training, sentences, trainings
-from htunet.reporting.table_kinds import SEGMENTATION
+from htunet.reporting.tables.kinds import SEGMENTATION
+from htunet.reporting.tables.paper_figures import CAPTIONS
+from htunet.reporting.tables.paper_layouts import PaperTable
+from htunet.reporting.tables.paper_runs import Training, ZeroShotRun, trainings, zero_shot_runs
 
 TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
 PAPER_EPOCHS, FINETUNE_EPOCHS = 200, 32
@@ -33,7 +33,7 @@ PHANTOM_CAPTIONS = ("PhantomCaptions",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class ReproductionConfig:
     """A table, and what is otherwise than in the paper."""
 
     table: PaperTable
@@ -48,27 +48,27 @@ class Wish:
     """Data sets that adapters are fine-tuned on first; empty: they start anew; None: the paper's, or the phantom's."""
 
 
-def wanted_captions(wish: Wish) -> tuple[str, ...]:
+def wanted_captions(config: ReproductionConfig) -> tuple[str, ...]:
     """The caption data sets of a wish by their short names."""
-    if wish.captions is not None:
-        return wish.captions
-    datasets = {dataset for part in wish.table.parts for dataset in part.datasets}
+    if config.captions is not None:
+        return config.captions
+    datasets = {dataset for part in config.table.parts for dataset in part.datasets}
     return PHANTOM_CAPTIONS if datasets == {PHANTOM} else CAPTIONS
 
 
-def plan_jobs(wish: Wish) -> list[Job]:
+def plan_jobs(config: ReproductionConfig) -> list[Job]:
     """All jobs of a table, in an order in which they could be done.
 
     Raises, before anything starts, UsageError for names that do not exist and tasks that are not possible, HtunetError
     for data sets and weights that are not here and for runs that were begun with other settings.
     """
-    planner = _Planner(wish)
-    for part in wish.table.parts:
+    planner = _Planner(config)
+    for part in config.table.parts:
         for dataset in part.datasets:
-            for line in wish.table.lines:
-                for training in trainings(line, dataset, part.kind, wish.seeds):
+            for line in config.table.lines:
+                for training in trainings(line, dataset, part.kind, config.seeds):
                     planner.add_training(training)
-                for asked in sentences(line, dataset, wish.seeds):
+                for asked in zero_shot_runs(line, dataset, config.seeds):
                     planner.add_sentences(asked)
             if part.kind is SEGMENTATION:
                 planner.check_masks(dataset)
@@ -79,7 +79,7 @@ def plan_jobs(wish: Wish) -> list[Job]:
 class _Planner:
     """Collects the jobs of a wish, each by its name."""
 
-    wish: Wish
+    config: ReproductionConfig
     plans: dict[DatasetPaths, list[str]] = field(default_factory=dict)
     finetunings: dict[str, Job] = field(default_factory=dict)
     others: dict[str, Job] = field(default_factory=dict)
@@ -87,7 +87,7 @@ class _Planner:
 
     def add_training(self, training: Training) -> None:
         """A run, its test, and whatever it needs."""
-        wish, method = self.wish, training.method
+        config, method = self.config, training.method
         check_task(method, training.task)
         self._check_weights(method)
         dataset, tested = (_dataset(name) for name in (training.dataset, training.tested_on))
@@ -99,15 +99,15 @@ class _Planner:
         label = start.label_for(training.seed) if start else ""
         run = RunPaths(*place, fold=0, seed=training.seed, ratio=training.ratio, adapter=label)
         options = ["--seed", str(training.seed), "--plan", plan, "--task", training.task, *self._common(method)]
-        options += ["--num_epochs", str(wish.num_epochs)] * (wish.num_epochs is not None)
+        options += ["--num_epochs", str(config.num_epochs)] * (config.num_epochs is not None)
         options += ["--ratio", repr(training.ratio)] * (training.ratio is not None)
         options += ["--adapter", str(start.checkpoint_best)] if start else []
         train, validation, test = _sizes(dataset, training.ratio)
-        product = Trained(run, wish.num_epochs, wish.weights)
+        product = Trained(run, config.num_epochs, config.weights)
         product.check()
         name = "-".join([dataset.short_name, _run_name(run)])
-        work = Work(method=method, task=training.task, dataset=dataset.name, plan=plan)
-        epochs = wish.num_epochs or _epochs(dataset, plan)
+        work = JobCost(method=method, task=training.task, dataset=dataset.name, plan=plan)
+        epochs = config.num_epochs or _epochs(dataset, plan)
         job = Job(
             name=f"train-{name}",
             kind="train",
@@ -120,7 +120,7 @@ class _Planner:
         test = test if tested == dataset else len(read_raw(tested).cases)
         self._add_test(run, tested, job.name, replace(work, other_images=test))
 
-    def add_sentences(self, asked: Sentences) -> None:
+    def add_sentences(self, asked: ZeroShotRun) -> None:
         """A classification by sentences."""
         dataset, method = _dataset(asked.dataset), asked.method
         find_prompts(dataset.short_name)
@@ -144,13 +144,13 @@ class _Planner:
             kind="ask",
             arguments=("zero_shot", dataset.name, method, *options),
             product=Answered(
-                dataset.text_side("zero_shot", towers_name(method, label, self.wish.weights), "all"),
+                dataset.text_side("zero_shot", towers_name(method, label, self.config.weights), "all"),
                 plan,
-                self.wish.weights,
+                self.config.weights,
                 start.checkpoint_best if start else None,
             ),
             needs=tuple(needs),
-            work=Work(
+            work=JobCost(
                 method=method,
                 task="cls",
                 dataset=dataset.name,
@@ -176,12 +176,12 @@ class _Planner:
                     kind="prepare",
                     arguments=("plan_and_preprocess", "-d", dataset.name, "--plan", *plans),
                     product=Prepared(dataset, tuple(plans)),
-                    work=Work(other_images=cases * len(plans)),
+                    work=JobCost(other_images=cases * len(plans)),
                 )
             )
         return [*prepare, *self.finetunings.values(), *self.others.values()]
 
-    def _add_test(self, run: RunPaths, tested: DatasetPaths, train: str, work: Work) -> None:
+    def _add_test(self, run: RunPaths, tested: DatasetPaths, train: str, work: JobCost) -> None:
         other = [] if tested == run.dataset else [tested.name]
         product = Tested(replace(run, dataset=tested, trained_on=run.dataset.name) if other else run)
         job = Job(
@@ -196,29 +196,29 @@ class _Planner:
 
     def _finetuning(self, method: str) -> FinetuningPaths | None:
         """The fine-tuning that a method's adapter starts from; one for all runs, with the first seed."""
-        wish, parsed = self.wish, parse_method(method)
-        captions = wanted_captions(wish)
+        config, parsed = self.config, parse_method(method)
+        captions = wanted_captions(config)
         if not captions or parsed.adapter is None or parsed.backbone not in TEXT_TOWERS:
             return None
         datasets = [_captions(name) for name in captions]
-        start = FinetuningPaths(tuple(sorted(paths.name for paths in datasets)), method, wish.seeds[0])
+        start = FinetuningPaths(tuple(sorted(paths.name for paths in datasets)), method, config.seeds[0])
         if _finetune_name(start) not in self.finetunings:
-            options = ["--seed", str(wish.seeds[0]), "--input_size", str(self._side()), *self._common(method)]
-            options += ["--num_epochs", str(wish.num_epochs)] * (wish.num_epochs is not None)
+            options = ["--seed", str(config.seeds[0]), "--input_size", str(self._side()), *self._common(method)]
+            options += ["--num_epochs", str(config.num_epochs)] * (config.num_epochs is not None)
             pairs = sum(len(read_captions(paths).pairs) for paths in datasets)
-            product = Trained(start, wish.num_epochs, wish.weights)
+            product = Trained(start, config.num_epochs, config.weights)
             product.check()
             self.finetunings[_finetune_name(start)] = Job(
                 name=_finetune_name(start),
                 kind="finetune",
                 arguments=("finetune", method, "-d", *start.datasets, *options),
                 product=product,
-                work=Work(
+                work=JobCost(
                     method=method,
                     task="seg",
-                    plan=wish.plan or paper_plan(method),
+                    plan=config.plan or paper_plan(method),
                     train_images=pairs * 9 // 10,
-                    epochs=wish.num_epochs or FINETUNE_EPOCHS,
+                    epochs=config.num_epochs or FINETUNE_EPOCHS,
                     other_images=pairs - pairs * 9 // 10,
                     side=self._side(),
                 ),
@@ -227,20 +227,20 @@ class _Planner:
 
     def _side(self) -> int:
         """Of the images of stage 1: as those of stage 2, where the user's own plan says how large they are."""
-        if self.wish.plan is None or self.wish.plan in PLANNERS:
+        if self.config.plan is None or self.config.plan in PLANNERS:
             return BASE_SIDE
-        names = {dataset for part in self.wish.table.parts for dataset in part.datasets}
-        sizes = {load_plans(_dataset(name).plans_json)[self.wish.plan].input_size for name in names}
+        names = {dataset for part in self.config.table.parts for dataset in part.datasets}
+        sizes = {load_plans(_dataset(name).plans_json)[self.config.plan].input_size for name in names}
         if len(sizes) > 1 or len(set(next(iter(sizes)))) > 1:
             raise UsageError(
-                f"The plan {self.wish.plan} has other input sizes than one square: {sorted(sizes)}. Fine-tune the "
+                f"The plan {self.config.plan} has other input sizes than one square: {sorted(sizes)}. Fine-tune the "
                 "adapters yourself with htunet_finetune, or take --captions none."
             )
         return next(iter(sizes))[0]
 
     def _plan(self, dataset: DatasetPaths, method: str) -> str:
         """The plan's name, noted for the preparation of the data set."""
-        plan = self.wish.plan or paper_plan(method)
+        plan = self.config.plan or paper_plan(method)
         if plan not in PLANNERS and (not dataset.plans_json.exists() or plan not in load_plans(dataset.plans_json)):
             raise UsageError(
                 f"{dataset.plans_json} has no plan {plan!r}. The planner makes {', '.join(PLANNERS)}; put your own "
@@ -252,12 +252,12 @@ class _Planner:
         return plan
 
     def _common(self, method: str) -> list[str]:
-        return ["--weights", self.wish.weights] if self.wish.weights != PRETRAINED else []
+        return ["--weights", self.config.weights] if self.config.weights != PRETRAINED else []
 
     def _check_weights(self, method: str) -> None:
         parsed, entry = parse_method(method), published_weights(method)
         name = parsed.backbone or method
-        if self.wish.weights == PRETRAINED and entry is not None and name not in self.weights_found:
+        if self.config.weights == PRETRAINED and entry is not None and name not in self.weights_found:
             find_pretrained(name)
             self.weights_found.add(name)
 

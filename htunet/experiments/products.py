@@ -7,9 +7,9 @@ from typing import Any
 
 from htunet.errors import HtunetError
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
-from htunet.evaluation.segmentation import PENALISE
+from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
-from htunet.models.weights import PRETRAINED, RANDOM
+from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.paths import DatasetPaths, RunFolder, RunPaths
 from htunet.planning.plans import load_plans
 from htunet.preprocessing.preprocess import check_arrays

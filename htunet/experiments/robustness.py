@@ -22,8 +22,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, write_table
 from htunet.evaluation.evaluate import split_part
 from htunet.evaluation.freshness import trained_on_other_images
+from htunet.evaluation.metrics import PENALISE, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, MASK_COLUMNS, NONE, artefacts_in
-from htunet.evaluation.segmentation import PENALISE, score
 from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import VersionPrediction, predict_versions
@@ -41,7 +41,7 @@ ALTERED, RENDERED = "altered", "rendered"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class RobustnessConfig:
     """What is measured."""
 
     artefacts: tuple[str, ...]
@@ -72,7 +72,7 @@ def alter_images(seed: int) -> Alter:
 
 def measure(
     run: RunPaths,
-    wanted: Wanted,
+    config: RobustnessConfig,
     *,
     source: str = ALTERED,
     alter: Alter | None = None,
@@ -88,27 +88,27 @@ def measure(
     check_finished(run)
     folder = run.robustness(source)
     with exclusive(folder, f"The robustness of {run.label}"):
-        made_of = _made_of(run, wanted, source)
+        made_of = _made_of(run, config, source)
         table = _kept(folder, made_of)
         if force and table is not None:
-            table = _without(table, wanted)
-        tasks = _missing(table, wanted)
+            table = _without(table, config)
+        tasks = _missing(table, config)
         if not tasks:
             assert table is not None
-            return _chosen(table, wanted), False
+            return _chosen(table, config), False
         if table is None:
             (folder / TABLE).unlink(missing_ok=True)
             write_json(folder / MADE_OF, made_of)
         predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
         data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
         check_arrays(data.folder, predictor.plan)
-        work = _Work(run, predictor, raw, data, alter or alter_images(wanted.seed))
+        work = _Work(run, predictor, raw, data, alter or alter_images(config.seed))
         for artefact, strengths in tasks:
             rows = work.rows(artefact, strengths)
             table = rows if table is None else pd.concat([table, rows], ignore_index=True)
             write_table(folder / TABLE, table)
     assert table is not None
-    return _chosen(table, wanted), True
+    return _chosen(table, config), True
 
 
 def check_finished(run: RunPaths) -> None:
@@ -169,7 +169,7 @@ class _Work:
         return known | {f"{PROBABILITY}{name}": value for name, value in by_name.items()}
 
 
-def _made_of(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
+def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:
     """All that the figures depend on."""
     weights = read_object(run.settings_json).get("weights")
     return {
@@ -177,7 +177,7 @@ def _made_of(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
         "source": source,
         "checkpoint_sha256": hashlib.sha256(run.checkpoint_best.read_bytes()).hexdigest(),
         "weights": weights,
-        "seed": wanted.seed,
+        "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
         "artefacts": {name: _parameters(name) for name in ARTEFACTS.names()},
         "cases": split_part(run.dataset, run.fold, "test"),
@@ -198,9 +198,9 @@ def _kept(folder: Path, made_of: dict[str, Any]) -> pd.DataFrame | None:
     return read_measured(folder)
 
 
-def _without(table: pd.DataFrame, wanted: Wanted) -> pd.DataFrame | None:
+def _without(table: pd.DataFrame, config: RobustnessConfig) -> pd.DataFrame | None:
     """What another call has measured and this one is not asked for; None where that is nothing."""
-    asked = table["artefact"].isin(wanted.artefacts) & table["strength"].isin(wanted.strengths)
+    asked = table["artefact"].isin(config.artefacts) & table["strength"].isin(config.strengths)
     left = table[~asked & (table["artefact"] != NONE)]
     return left if len(left) else None
 
@@ -211,20 +211,20 @@ def read_measured(folder: Path) -> pd.DataFrame:
     return table.fillna({name: "" for name in TEXTS if name in table})
 
 
-def _missing(table: pd.DataFrame | None, wanted: Wanted) -> list[tuple[str, list[float]]]:
+def _missing(table: pd.DataFrame | None, config: RobustnessConfig) -> list[tuple[str, list[float]]]:
     """(artefact, strengths) that are not in the table; the unchanged images first."""
     done = set() if table is None else set(zip(table["artefact"], table["strength"], strict=True))
-    asked = [(NONE, [0.0]), *((artefact, list(wanted.strengths)) for artefact in wanted.artefacts)]
+    asked = [(NONE, [0.0]), *((artefact, list(config.strengths)) for artefact in config.artefacts)]
     left = [(artefact, [one for one in strengths if (artefact, one) not in done]) for artefact, strengths in asked]
     return [(artefact, strengths) for artefact, strengths in left if strengths]
 
 
-def _chosen(table: pd.DataFrame, wanted: Wanted) -> pd.DataFrame:
+def _chosen(table: pd.DataFrame, config: RobustnessConfig) -> pd.DataFrame:
     """The rows that were asked for, in the order asked for."""
-    assert set(wanted.artefacts) <= set(artefacts_in(table))
-    parts = [table[table["artefact"] == name] for name in (NONE, *wanted.artefacts)]
+    assert set(config.artefacts) <= set(artefacts_in(table))
+    parts = [table[table["artefact"] == name] for name in (NONE, *config.artefacts)]
     chosen = pd.concat(parts, ignore_index=True)
-    return chosen[chosen["strength"].isin([0.0, *wanted.strengths])].reset_index(drop=True)
+    return chosen[chosen["strength"].isin([0.0, *config.strengths])].reset_index(drop=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +253,7 @@ class Example:
         return {artefact: [image[part] for image in images] for artefact, images in self.images.items()}
 
 
-def example(run: RunPaths, wanted: Wanted, alter: Alter) -> Example:
+def example(run: RunPaths, config: RobustnessConfig, alter: Alter) -> Example:
     """The first test case that has a lesion, the first of all where none has, with every artefact."""
     raw = read_raw(run.dataset)
     known = {case.id: case for case in raw.cases}
@@ -262,16 +262,16 @@ def example(run: RunPaths, wanted: Wanted, alter: Alter) -> Example:
     case, mask_HW = next(((case, mask) for case, mask in masks if mask.any()), (cases[0], None))
     image_CHW = read_image(raw.image_path(case), raw.info.channels)
     images, values = {}, {}
-    for artefact in wanted.artefacts:
-        altered = [image_CHW, *alter(case, image_CHW, artefact, wanted.strengths)]
+    for artefact in config.artefacts:
+        altered = [image_CHW, *alter(case, image_CHW, artefact, config.strengths)]
         images[artefact] = [one.mean(axis=0).round().astype(np.uint8) for one in altered]
-        values[artefact] = [physical_value(artefact, strength) for strength in (0.0, *wanted.strengths)]
+        values[artefact] = [physical_value(artefact, strength) for strength in (0.0, *config.strengths)]
     return Example(case=case.id, images=images, values=values, mask_HW=mask_HW)
 
 
-def identity(run: RunPaths, wanted: Wanted, source: str) -> dict[str, Any]:
+def identity(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:
     """Which run it is, what its images were made with, and whether its frozen weights are random."""
-    made_of = _made_of(run, wanted, source)
+    made_of = _made_of(run, config, source)
     names = ("dataset", "trainer", "plan", "method", "fold", "seed", "ratio", "adapter")
     about = {name: getattr(run, name) for name in names} | {"dataset": run.dataset.name}
     random = (made_of["weights"] or {}).get("source") == "random"

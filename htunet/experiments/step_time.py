@@ -17,7 +17,7 @@ import torch
 from htunet.files import read_object, write_json
 from htunet.models.build import build_network
 from htunet.models.precision import AUTO
-from htunet.models.weights import RANDOM
+from htunet.models.weights.load import RANDOM
 from htunet.planning.plans import Plan, plan_from
 from htunet.reproducibility import generator
 from htunet.training.augmentation import Augmentation, AugmentationSettings

@@ -20,8 +20,8 @@ from htunet.paths import DatasetPaths
 from htunet.planning.plans import Plan, load_plan
 from htunet.preprocessing.captions import prepare_captions
 from htunet.preprocessing.preprocess import check_arrays
-from htunet.reporting.zero_shot import markdown, prompt_columns, prompt_rows
-from htunet.reporting.zero_shot_picture import draw_zero_shot
+from htunet.reporting.figures.one_zero_shot import draw_zero_shot
+from htunet.reporting.tables.zero_shot import markdown, prompt_columns, prompt_rows
 from htunet.reproducibility import provenance
 
 ALL, TEST, VAL = "all", "test", "val"

@@ -12,8 +12,8 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.trained import TrainedModel
 from htunet.models.build import has_frozen_part
-from htunet.models.weights import PRETRAINED, RANDOM, WeightsRecord
-from htunet.models.weights_store import check_hash
+from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
+from htunet.models.weights.store import check_hash
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
 from htunet.records import record_from

@@ -14,7 +14,7 @@ from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import embed_images, embed_texts
 from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights import RANDOM, WeightsRecord
+from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import ADAPTER
 
 Embeddings = NDArray[np.float32]

@@ -7,7 +7,7 @@ from htunet.files import read_object
 from htunet.models import checkpoint
 from htunet.models.build import build_network, has_frozen_part
 from htunet.models.network import Network
-from htunet.models.weights import RANDOM
+from htunet.models.weights.load import RANDOM
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
 

@@ -24,21 +24,23 @@ def adapter_names() -> list[str]:
 
 
 def adapted_encoder(
-    backbone: Backbone, adapter: str | None, taps: Sequence[int], settings: Mapping[str, Any]
+    backbone: Backbone, adapter: str | None, out_indices: Sequence[int], settings: Mapping[str, Any]
 ) -> AdaptedEncoder:
     """Freeze a backbone and adapt its blocks; raises UsageError for a setting that the adapter cannot take."""
     depth = len(backbone.blocks)
     layers = _layers(settings.get(LAYERS), depth)
     own = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE)}
     if adapter is None:
-        return AdaptedEncoder(backbone, None, taps)
+        return AdaptedEncoder(backbone, None, out_indices)
     if adapter in WEIGHT_ADAPTERS:
         update = WEIGHT_ADAPTERS[adapter].update
-        return AdaptedEncoder(backbone, None, taps, layers=layers, update_weights=lambda blocks: update(blocks, own))
+        return AdaptedEncoder(
+            backbone, None, out_indices, layers=layers, update_weights=lambda blocks: update(blocks, own)
+        )
     build = ADAPTERS[adapter]
     height, width = settings.get(INPUT_SIZE, USUAL_INPUT_SIZE)
     grid_hw = backbone.grid_hw((height, width))
-    return AdaptedEncoder(backbone, lambda: build(backbone.width, grid_hw, own), taps, layers=layers)
+    return AdaptedEncoder(backbone, lambda: build(backbone.width, grid_hw, own), out_indices, layers=layers)
 
 
 def adapt_text(blocks: Sequence[nn.Module], adapter: str | None, settings: Mapping[str, Any]) -> WeightUpdates | None:

@@ -23,10 +23,10 @@ from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
-from htunet.models.weights import PRETRAINED, RANDOM, WeightsRecord, build_backbone
+from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone
 from htunet.reproducibility import derived_seed
 
-TAPS = (3, 6, 9)
+OUT_INDICES = (3, 6, 9)
 FEATURES = 512
 PAPER_PLAN = "paper"
 """The plan of nearly all methods."""
@@ -182,8 +182,8 @@ def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Networ
 
 
 def _assemble(backbone: Backbone, adapter_name: str | None, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
-    encoder = adapted_encoder(backbone, adapter_name, TAPS, settings)
-    aggregation = FeatureAggregation(len(TAPS), backbone.width, FEATURES)
+    encoder = adapted_encoder(backbone, adapter_name, OUT_INDICES, settings)
+    aggregation = FeatureAggregation(len(OUT_INDICES), backbone.width, FEATURES)
     return EncoderNetwork(encoder, aggregation, _head(outputs))
 
 

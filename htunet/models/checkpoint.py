@@ -17,7 +17,7 @@ from htunet.errors import HtunetError
 from htunet.files import whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights import NONE, RANDOM, WeightsRecord
+from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
 from htunet.reproducibility import provenance
 
 FORMAT = 1

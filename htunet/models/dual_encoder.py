@@ -22,7 +22,8 @@ from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
 from htunet.models.text import TEXT_TOWERS, TextTower
-from htunet.models.weights import (
+from htunet.models.weights.files import read_state
+from htunet.models.weights.load import (
     PRETRAINED,
     RANDOM,
     WeightsRecord,
@@ -34,8 +35,7 @@ from htunet.models.weights import (
     tensor_hash,
     text_state,
 )
-from htunet.models.weights_files import read_state
-from htunet.models.weights_store import find_file, find_vocabulary
+from htunet.models.weights.store import find_file, find_vocabulary
 from htunet.reproducibility import derived_seed
 
 UNTRAINED_SCALE = 1 / 0.07

@@ -22,7 +22,7 @@ class AdaptedEncoder(nn.Module):
     Args:
         backbone: Is frozen here.
         make_adapter: Builds the adapter that follows a block; None for none.
-        taps: Numbers of the blocks whose tokens, after the adapter, are given.
+        out_indices: Numbers of the blocks whose tokens, after the adapter, are given.
         layers: Numbers of the blocks that are adapted; None for all.
         update_weights: Puts trainable updates into the adapted blocks, in place; None for none.
     """
@@ -31,15 +31,15 @@ class AdaptedEncoder(nn.Module):
         self,
         backbone: Backbone,
         make_adapter: Callable[[], Adapter] | None,
-        taps: Sequence[int],
+        out_indices: Sequence[int],
         *,
         layers: Sequence[int] | None = None,
         update_weights: Callable[[Mapping[int, nn.Module]], WeightUpdates] | None = None,
     ) -> None:
         super().__init__()
         depths = range(len(backbone.blocks))
-        if not taps or not set(taps) <= set(depths):
-            raise ValueError(f"taps must name blocks 0..{len(depths) - 1}, got {list(taps)}.")
+        if not out_indices or not set(out_indices) <= set(depths):
+            raise ValueError(f"out_indices must name blocks 0..{len(depths) - 1}, got {list(out_indices)}.")
         adapted = depths if layers is None else layers
         self.backbone = backbone.requires_grad_(False).eval()
         self.adapters = (
@@ -48,7 +48,7 @@ class AdaptedEncoder(nn.Module):
             else None
         )
         self.updates = update_weights({depth: backbone.blocks[depth] for depth in adapted}) if update_weights else None
-        self.taps = tuple(taps)
+        self.out_indices = tuple(out_indices)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
         """(B, 3, H, W) normalised images -> one (B, T, D) tensor per tap, shallow first."""
@@ -56,12 +56,12 @@ class AdaptedEncoder(nn.Module):
         with torch.no_grad():
             tokens_BTD = self.backbone.embed(images_BCHW)
         seen = []
-        for depth, block in enumerate(self.backbone.blocks[: max(self.taps) + 1]):
+        for depth, block in enumerate(self.backbone.blocks[: max(self.out_indices) + 1]):
             with torch.set_grad_enabled(torch.is_grad_enabled() and (tokens_BTD.requires_grad or _trains(block))):
                 tokens_BTD = block(tokens_BTD)
             if self.adapters is not None:
                 tokens_BTD = self.adapters[depth](tokens_BTD, grid_hw)
-            if depth in self.taps:
+            if depth in self.out_indices:
                 seen.append(tokens_BTD)
         return seen
 
@@ -69,7 +69,7 @@ class AdaptedEncoder(nn.Module):
         """Prepare the blocks that are computed for steps of so many images; see ``FrozenProducts.pack``."""
         grid_height, grid_width = self.backbone.grid_hw(image_hw)
         rows, back = images * (1 + grid_height * grid_width), False
-        for depth, block in enumerate(self.backbone.blocks[: max(self.taps) + 1]):
+        for depth, block in enumerate(self.backbone.blocks[: max(self.out_indices) + 1]):
             back = back or _trains(block)
             self.backbone.pack(depth, rows, back=back)
             back = back or (self.adapters is not None and _trains(self.adapters[depth]))

@@ -11,7 +11,7 @@ from htunet.models import checkpoint
 from htunet.models.build import parse_method
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.network import EncoderNetwork, Network
-from htunet.models.weights import RANDOM, WeightsRecord
+from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import FINETUNING, FinetuningPaths, root
 
 FINETUNED = "finetuned"

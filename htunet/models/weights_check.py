@@ -12,9 +12,9 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import Outputs
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights import image_state, load_strictly, text_state
-from htunet.models.weights_files import read_state, weights_file
-from htunet.models.weights_store import (
+from htunet.models.weights.files import read_state, weights_file
+from htunet.models.weights.load import image_state, load_strictly, text_state
+from htunet.models.weights.store import (
     check_hash,
     file_hash,
     find_file,
@@ -62,7 +62,7 @@ def verify(name: str) -> list[Path]:
     return checked
 
 
-def take_in(source: Path, name: str | None = None) -> Path:
+def install_weights(source: Path, name: str | None = None) -> Path:
     """Copy a file into the weights folder of the model that it is of, whole or not at all; returns the copy.
 
     The model is ``name``, or known by the hash, or the only one whose tensors fit.

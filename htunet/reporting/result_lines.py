@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from htunet.evaluation.class_summary import ClassSummary
-from htunet.evaluation.statistics import Figure
+from htunet.evaluation.statistics import Estimate
 from htunet.evaluation.summary import KEYS, Summary
 
 SHOWN = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
@@ -44,7 +44,7 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
         yield f"    Note: {note}"
 
 
-def _percent(figure: Figure) -> str:
+def _percent(figure: Estimate) -> str:
     if figure.value is None:
         return "-"
     interval = (

@@ -99,7 +99,7 @@ class ContrastiveTrainer(Trainer):
 
     @staticmethod
     def _embedded(step: Step, index: int, part: PairBatch, *, graph: bool) -> tuple[Tensor, Tensor]:
-        step.draw_by("part", index)
+        step.seed_rng("part", index)
         if graph:
             return embed(step.forward, part)
         with torch.no_grad(), step.fabric.autocast():  # processes may have unequal numbers of parts to go through

@@ -17,7 +17,7 @@ from htunet.models.build import check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import kept_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
 from htunet.planning.finetuning import finetuning_plan
 from htunet.planning.hardware import GIB
@@ -28,7 +28,7 @@ from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.devices import make_fabric
 from htunet.training.loop import Data
 from htunet.training.pairs import CaptionPairs, shuffled
-from htunet.training.session import Outcome, Work, carry_out, held
+from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import FinetuneSettings
 
 
@@ -57,13 +57,13 @@ def finetune(
     check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
     plan = _plan(run, settings, fabric, size, restart=restart)
-    with held(fabric, run):
+    with lock_run(fabric, run):
         network, weights = build_dual_encoder(
             method, seed=settings.seed, weights=settings.weights, adapter_settings=plan.adapter_settings
         )
         prepared = [prepare_captions(part.dataset, size) for part in parts]  # by one process; the others wait for it
         texts = _texts(network.to(fabric.device), weights, parts)
-        work = Work(
+        work = TrainingRun(
             run=run,
             trainer=ContrastiveTrainer(plan.batch_size),
             network=network,
@@ -81,7 +81,7 @@ def finetune(
             unit="pairs",
             remarks=[text for part in parts for text in part.remarks()],
         )
-        return carry_out(fabric, work, restart=restart)
+        return run_training(fabric, work, restart=restart)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from htunet.training.loader import (
     fixed_batches,
     training_batches,
 )
-from htunet.training.state import EpochFigures, Progress
+from htunet.training.state import EpochMetrics, Progress
 from htunet.training.step import Step
 from htunet.training.trainer import Trainer
 
@@ -156,7 +156,7 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
         seed=loop.seed,
         number=step,
     )
-    share.draw_by()
+    share.seed_rng()
     total = loop.trainer.accumulate(share)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
@@ -176,7 +176,7 @@ def validate(loop: Loop) -> tuple[float, float]:
 def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     val_loss, val_metric = validate(loop)
     _require_finite(val_loss, "validation loss", progress)
-    figures = EpochFigures(
+    figures = EpochMetrics(
         epoch=progress.epoch,
         learning_rate=learning_rate(loop.plan.learning_rate, step, loop.total_steps),
         train_loss=sum(progress.losses) / len(progress.losses),
@@ -191,7 +191,7 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
     return best
 
 
-def _is_better(figures: EpochFigures, progress: Progress, *, by_loss: bool) -> bool:
+def _is_better(figures: EpochMetrics, progress: Progress, *, by_loss: bool) -> bool:
     """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss is kept.
 
     An AUC over few images is often 1 long before a training has come to its end. ``by_loss``: the other way round.

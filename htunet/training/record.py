@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from htunet.files import whole_file, write_csv
 from htunet.paths import RunFolder
-from htunet.training.state import EpochFigures, Progress
+from htunet.training.state import EpochMetrics, Progress
 
 PICTURE_SECONDS = 20.0
 """A picture takes a third of a second: it is drawn again at most this often, and at the end."""
@@ -48,7 +48,7 @@ class Recorder:
         total_steps: int,
         done_steps: int,
         num_epochs: int,
-        history: Sequence[EpochFigures],
+        history: Sequence[EpochMetrics],
         metric: str,
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -85,7 +85,7 @@ class Recorder:
         if time.monotonic() - self.picture_drawn > PICTURE_SECONDS:
             self.draw(progress)
 
-    def _to_board(self, row: EpochFigures) -> None:
+    def _to_board(self, row: EpochMetrics) -> None:
         for name, value in asdict(row).items():
             self.board.add_scalar(name, value, row.epoch)
 
@@ -100,12 +100,12 @@ class Recorder:
         self.bar.close()
 
 
-def write_progress(path: Path, history: Sequence[EpochFigures]) -> None:
+def write_progress(path: Path, history: Sequence[EpochMetrics]) -> None:
     """progress.csv: one line an epoch, in full precision."""
-    write_csv(path, [field.name for field in fields(EpochFigures)], (asdict(row) for row in history))
+    write_csv(path, [field.name for field in fields(EpochMetrics)], (asdict(row) for row in history))
 
 
-def draw_progress(path: Path, history: Sequence[EpochFigures], metric: str, title: str) -> None:
+def draw_progress(path: Path, history: Sequence[EpochMetrics], metric: str, title: str) -> None:
     """Losses on the left axis, the validation figure on the right one."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

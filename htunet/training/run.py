@@ -14,7 +14,7 @@ from htunet.training.devices import make_fabric
 from htunet.training.fold import training_fold
 from htunet.training.loader import TrainingImages
 from htunet.training.loop import Data
-from htunet.training.session import Outcome, Work, carry_out, held
+from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import TrainSettings
 from htunet.training.trainer import TRAINERS
 
@@ -40,7 +40,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=start.label if start else "")
     learnt = training_fold(run, preprocessed, settings.ratio)
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
-    with held(fabric, run):
+    with lock_run(fabric, run):
         network, weights = build_network(
             method,
             task=settings.task,
@@ -54,7 +54,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
         if start:
             load_adapter(network, weights, start)
         images = TrainingImages(preprocessed, _augmentation(plan), settings.seed)
-        work = Work(
+        work = TrainingRun(
             run=run,
             trainer=trainer_class.from_plan(plan),
             network=network,
@@ -72,7 +72,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
                 **learnt.record(),
             },
         )
-        return carry_out(fabric, work, restart=restart)
+        return run_training(fabric, work, restart=restart)
 
 
 def _augmentation(plan: Plan) -> Augmentation:

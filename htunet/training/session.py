@@ -16,7 +16,7 @@ from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
 from htunet.models.precision import resolve_precision
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan
 from htunet.reproducibility import provenance
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class TrainingRun:
     """One run, checked and put together; nothing of it has been written yet."""
 
     run: RunFolder
@@ -78,7 +78,7 @@ class Work:
 
 
 @contextmanager
-def held(fabric: Fabric, run: RunFolder) -> Iterator[None]:
+def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
     """Hold the run's folder inside the block; where the first process cannot, no process goes on: HtunetError."""
     problem = ""
     with ExitStack() as stack:
@@ -92,7 +92,7 @@ def held(fabric: Fabric, run: RunFolder) -> Iterator[None]:
         yield
 
 
-def carry_out(fabric: Fabric, work: Work, *, restart: bool = False) -> Outcome:
+def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) -> Outcome:
     """Train, or continue, a run whose folder is held.
 
     Raises HtunetError when the run was begun with other settings; ``restart`` forgets it instead.
@@ -113,7 +113,7 @@ def carry_out(fabric: Fabric, work: Work, *, restart: bool = False) -> Outcome:
 class _Session:
     """What is built once for a call, and where the run stands."""
 
-    def __init__(self, fabric: Fabric, work: Work) -> None:
+    def __init__(self, fabric: Fabric, work: TrainingRun) -> None:
         self.fabric, self.work, self.run = fabric, work, work.run
         self.precision = resolve_precision(work.settings.precision, fabric.device.type)
         self.about = self._about()

@@ -15,7 +15,7 @@ OPTIMIZER = "optimizer."
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpochFigures:
+class EpochMetrics:
     """One line of progress.csv. No times: a continued run has the same lines as one that was never stopped."""
 
     epoch: int
@@ -29,7 +29,7 @@ class EpochFigures:
 class Progress:
     """Finished epochs, and the losses of the steps that the current one has done."""
 
-    history: list[EpochFigures] = field(default_factory=list)
+    history: list[EpochMetrics] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     best_epoch: int = -1
     best_metric: float = -1.0
@@ -65,7 +65,7 @@ def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, 
             parameter = parameters[int(index)]
             optimizer.state[parameter][key] = _on_device(key, value, parameter)
     content = about.pop("progress")
-    history = [EpochFigures(**row) for row in content.pop("history")]
+    history = [EpochMetrics(**row) for row in content.pop("history")]
     return Progress(history=history, **content), about
 
 

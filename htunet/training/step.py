@@ -50,7 +50,7 @@ class Step:
         size = -(-len(self.batch.images) // self.num_parts)
         return -(-len(self.batch.images) // size) - 1
 
-    def draw_by(self, *key: int | str) -> None:
+    def seed_rng(self, *key: int | str) -> None:
         """Seed dropout by the step, the process and ``key`` alone."""
         torch.manual_seed(derived_seed(self.seed, "step", self.number, self.shard.rank, *key))
 

@@ -22,7 +22,7 @@ from htunet.models.encoder import AdaptedEncoder
 WIDTH, PATCH, BLOCKS = 8, 4, 3
 GRID = (3, 5)
 """Of the images that toy adapters are made for: 12 x 20 pixels."""
-TAPS = (0, 1)
+OUT_INDICES = (0, 1)
 TINY = "htunet-tiny"
 TINY_VISION = {"image_size": 64, "layers": 12, "width": 128, "patch_size": 16}
 
@@ -55,11 +55,11 @@ class ToyBackbone(Backbone):
         return torch.cat([patches_BTD.mean(dim=1, keepdim=True), patches_BTD], dim=1)
 
 
-def toy_encoder(adapter: str | None, taps: tuple[int, ...] = TAPS, seed: int = 0) -> AdaptedEncoder:
+def toy_encoder(adapter: str | None, out_indices: tuple[int, ...] = OUT_INDICES, seed: int = 0) -> AdaptedEncoder:
     """The toy with one kind of adapter and its default settings, all weights drawn."""
     torch.manual_seed(seed)
     make = (lambda: ADAPTERS[adapter](WIDTH, GRID, {})) if adapter else None
-    encoder = AdaptedEncoder(ToyBackbone(), make, taps)
+    encoder = AdaptedEncoder(ToyBackbone(), make, out_indices)
     if encoder.adapters is not None:
         draw(encoder.adapters, seed)
     return encoder

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from builders.captions import sentence, write_image
 from builders.training import BEFORE_MAIN, TinyBackbone
-from htunet.data.captions import CaptionInfo, Pair, write_captions
+from htunet.data.captions import CaptionInfo, CaptionPair, write_captions
 from htunet.models.backbones import BACKBONES
 from htunet.models.embeddings import padded
 from htunet.models.text import TEXT_TOWERS, TextTower
@@ -133,7 +133,7 @@ def build_captions(name: str = "Dataset907_Words", n: int = 40, *, mode: str = "
         write_image(paths.raw / "images" / f"{index:03d}.png", index, side=32, mode=mode)
         text, group = sentence(0 if index % 10 == 0 else index), f"g{index % groups}" if groups else ""
         names = {"image": f"images/{index:03d}.png", "id": f"{index:03d}", "group": group}
-        pairs.append(Pair(caption=text, source="", language="en", **names))
+        pairs.append(CaptionPair(caption=text, source="", language="en", **names))
     write_captions(paths.raw, CaptionInfo(name=name, licence="", reference="", description=""), pairs, [])
     return paths
 

@@ -17,7 +17,7 @@ from htunet.data.split_files import load_splits
 from htunet.files import read_json
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.plans import load_plans, save_plans
-from htunet.reporting.overlays import label_colour
+from htunet.reporting.overlays.draw import label_colour
 
 KINDS = ("benign", "cyst", "malignant")
 LABELS = {"background": 0, "nodule": 1, "duct": 2, "cyst": 3}

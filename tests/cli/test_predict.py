@@ -11,7 +11,7 @@ from PIL import Image
 from htunet.cli.predict import main
 from htunet.data.image_io import read_labels
 from htunet.paths import DatasetPaths
-from htunet.reporting.overlays import EXTRA, MISSED, RIGHT
+from htunet.reporting.overlays.draw import EXTRA, MISSED, RIGHT
 from htunet.training import record
 from htunet.training.run import train
 

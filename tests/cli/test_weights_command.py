@@ -13,7 +13,7 @@ from huggingface_hub import constants
 from htunet.cli.train import main as train
 from htunet.cli.weights import main
 from htunet.models.catalogue import CATALOGUE
-from htunet.models.weights_store import HASHES
+from htunet.models.weights.store import HASHES
 from htunet.paths import DatasetPaths
 
 

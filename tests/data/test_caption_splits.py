@@ -11,7 +11,7 @@ from htunet.data.caption_splits import (
     make_caption_split,
     settle_caption_split,
 )
-from htunet.data.captions import CaptionDataset, CaptionInfo, Pair
+from htunet.data.captions import CaptionDataset, CaptionInfo, CaptionPair
 from htunet.data.image_io import write_png
 from htunet.errors import HtunetError, UsageError
 from htunet.files import write_json
@@ -21,14 +21,14 @@ PATHS = DatasetPaths("Dataset910_Texts")
 TABLE_I = {"PMC-OA": (4942, 534), "CURD": (13228, 1500), "MedPix": (21512, 2391)}
 
 
-def pairs_of(groups: Sequence[str]) -> list[Pair]:
+def pairs_of(groups: Sequence[str]) -> list[CaptionPair]:
     return [
-        Pair(image=f"images/p{i:05d}.png", caption="text", source="", id=f"p{i:05d}", language="en", group=group)
+        CaptionPair(image=f"images/p{i:05d}.png", caption="text", source="", id=f"p{i:05d}", language="en", group=group)
         for i, group in enumerate(groups)
     ]
 
 
-def dataset_of(pairs: Sequence[Pair]) -> CaptionDataset:
+def dataset_of(pairs: Sequence[CaptionPair]) -> CaptionDataset:
     info = CaptionInfo(name="Texts", licence="", reference="", description="")
     return CaptionDataset(PATHS, info, tuple(pairs))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from htunet.data.captions import CaptionInfo, Pair, read_captions, write_captions
+from htunet.data.captions import CaptionInfo, CaptionPair, read_captions, write_captions
 from htunet.data.image_io import write_png
 from htunet.data.raw import LeftOut, read_left_out, read_raw
 from htunet.errors import HtunetError
@@ -15,8 +15,8 @@ PATHS = DatasetPaths("Dataset910_Texts")
 INFO = CaptionInfo(name="Texts", licence="free", reference="nobody", description="made up", published=(3, 1))
 
 
-def pair(number: int, caption: str = "") -> Pair:
-    return Pair(
+def pair(number: int, caption: str = "") -> CaptionPair:
+    return CaptionPair(
         image=f"images/p{number}.png",
         caption=caption or f"A lesion with the number {number}",
         source=f"{number}.jpg",

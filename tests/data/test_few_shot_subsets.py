@@ -10,7 +10,7 @@ from htunet.data.few_shot import RATIOS, few_shot_order, few_shot_subset, take
 from htunet.data.preprocessed import CaseGeometry
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json, write_json
-from htunet.reporting.paper import table
+from htunet.reporting.tables.paper_figures import table
 
 
 def cases_of(**counts: int) -> list[CaseGeometry]:

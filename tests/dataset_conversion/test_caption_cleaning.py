@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.caption_cleaning import clean_caption, is_too_short, language_of
+from dataset_conversion.captions.cleaning import clean_caption, is_too_short, language_of
 from htunet.reproducibility import generator
 
 SLOW = ("&amp;" * 100_000, "&" + "amp;" * 100_000, "<" + " " * 200_000, "(" * 200_000, "<b " * 50_000, "<b a=" * 50_000)

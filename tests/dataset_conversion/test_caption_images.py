@@ -7,7 +7,7 @@ import pytest
 from builders.captions import write_image
 from PIL import Image
 
-from dataset_conversion.caption_images import base_name, find_images, is_gray, reduced
+from dataset_conversion.captions.images import base_name, find_images, is_gray, reduced
 from htunet.errors import HtunetError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dataset_conversion.coco import CocoImage, Shape, decode_runs, draw, fill_polygon, read_coco, run_lengths
+from dataset_conversion.formats.coco import CocoImage, Shape, decode_runs, draw, fill_polygon, read_coco, run_lengths
 from htunet.errors import HtunetError
 from htunet.files import write_json
 

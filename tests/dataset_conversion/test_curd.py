@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from builders.curd import FULL, FULL_WITH_ONE_VIEW, build_curd
 
-from dataset_conversion import curd
+from dataset_conversion.captions import curd
+from dataset_conversion.captions.curd import without_placeholders
 from dataset_conversion.common import ConversionReport, Options, convert
-from dataset_conversion.curd import without_placeholders
-from htunet.data.captions import Pair, read_captions
+from htunet.data.captions import CaptionPair, read_captions
 from htunet.data.raw import read_left_out
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
@@ -34,7 +34,7 @@ def converted(folder: Path, **options: object) -> ConversionReport:
     return convert("CURD", folder, Options(**options))  # type: ignore[arg-type]
 
 
-def pairs() -> dict[str, Pair]:
+def pairs() -> dict[str, CaptionPair]:
     return {pair.id: pair for pair in read_captions(CURD).pairs}
 
 

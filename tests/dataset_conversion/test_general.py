@@ -12,8 +12,8 @@ from builders.own import build_own, labelled
 from PIL import Image
 
 from dataset_conversion.common import ConversionReport
-from dataset_conversion.general import convert_own
-from dataset_conversion.own_data import OwnData
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
 from htunet.data.image_io import read_labels
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.verification import verify

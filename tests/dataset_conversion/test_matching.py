@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.matching import files_in, is_marked, match_masks, read_tags
+from dataset_conversion.own_images.matching import files_in, is_marked, match_masks, read_tags
 from htunet.errors import HtunetError, UsageError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_conversion import phantom as module
 from dataset_conversion.common import Options, convert
-from dataset_conversion.phantom import CLASSES, PhantomImage, simulate, write_phantom
+from dataset_conversion.phantom import scan as module
+from dataset_conversion.phantom.scan import CLASSES, PhantomImage, simulate, write_phantom
 from htunet.data.raw import read_raw
 from htunet.errors import UsageError
 from htunet.files import read_csv

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_conversion.phantom import PhantomImage, render, simulate, write_phantom
-from dataset_conversion.phantom_changes import CHANGES, Change
-from dataset_conversion.phantom_rendering import RenderedPhantom
+from dataset_conversion.phantom.changes import CHANGES, Change
+from dataset_conversion.phantom.rendering import RenderedPhantom
+from dataset_conversion.phantom.scan import PhantomImage, render, simulate, write_phantom
 from htunet.data.artefacts import ARTEFACTS, Shadow, apply_all, physical_value
 from htunet.data.image_io import UInt8, read_image
 from htunet.data.raw import Case

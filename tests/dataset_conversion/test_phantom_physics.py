@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dataset_conversion.phantom_physics import (
+from dataset_conversion.phantom.physics import (
     CURVED,
     LINEAR,
     TRAPEZOID,

@@ -6,9 +6,9 @@ import pytest
 from builders.pmc_oa import FOLDER, build_pmc_oa
 from PIL import Image
 
-from dataset_conversion.caption_common import Reading, unique_id
+from dataset_conversion.captions.common import Reading, unique_id
+from dataset_conversion.captions.pmc_oa import read_texts
 from dataset_conversion.common import ConversionReport, Options, convert
-from dataset_conversion.pmc_oa import read_texts
 from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_left_out
@@ -148,7 +148,7 @@ def test_an_interrupted_conversion_leaves_the_old_one(home: Path, monkeypatch: p
     def killed(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("dataset_conversion.caption_common.write_captions", killed)
+    monkeypatch.setattr("dataset_conversion.captions.common.write_captions", killed)
     with pytest.raises(KeyboardInterrupt):
         converted(built.folder)
     assert {path: path.read_bytes() for path in PMC_OA.raw.rglob("*") if path.is_file()} == before

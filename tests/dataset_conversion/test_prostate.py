@@ -25,8 +25,8 @@ from htunet.data.raw import TEST, TRAIN, Case, read_left_out, read_raw
 from htunet.data.splits import make_splits
 from htunet.data.verification import WARNING, verify
 from htunet.errors import UsageError
-from htunet.evaluation.evaluate import Pair, score_pairs
-from htunet.evaluation.segmentation import PENALISE
+from htunet.evaluation.evaluate import MaskPair, score_pairs
+from htunet.evaluation.metrics import PENALISE
 from htunet.evaluation.summary import ORIGINAL
 from htunet.files import read_csv
 from htunet.paths import DatasetPaths
@@ -225,7 +225,7 @@ def test_distances_come_out_in_millimetres_where_the_file_states_the_pixel_size(
         prediction = built.folder.parent / f"{case_id}.png"
         write_png(prediction, np.roll(label, 3, axis=0))
         files = {"prediction_file": prediction.name, "reference_file": "label"}
-        pairs.append(Pair(case=case, resolution=ORIGINAL, prediction=prediction, reference=label, **files))
+        pairs.append(MaskPair(case=case, resolution=ORIGINAL, prediction=prediction, reference=label, **files))
     known, unknown = (one.values(PENALISE) for one in score_pairs(pairs, [1]))
     assert known["hd95"] == 3.0
     assert known["hd95_mm"] == pytest.approx(3.0 * SPACING[0])

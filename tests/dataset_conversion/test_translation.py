@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.translation import LanguageModel, translate_all
+from dataset_conversion.captions.translation import LanguageModel, translate_all
 from htunet.errors import HtunetError
 
 WORDS = ("<|end|>", "<unk>", "<think>", "</think>", "A", "node", "system", "user", "结", "节", "\n")
@@ -89,7 +89,7 @@ def tiny_qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_qwen3_on_disk_answers_the_same_alone_and_in_a_batch(
     tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dataset_conversion.translation.LONGEST_ANSWER", 6)
+    monkeypatch.setattr("dataset_conversion.captions.translation.LONGEST_ANSWER", 6)
     model = LanguageModel(str(tiny_qwen))
     texts = ["结 节", "结", "节 结 节 A node"]
     answers = model.translate(texts)
@@ -109,6 +109,6 @@ def test_a_model_that_is_nowhere_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_without_accelerate_the_way_to_install_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dataset_conversion.translation.find_spec", lambda name: None)
+    monkeypatch.setattr("dataset_conversion.captions.translation.find_spec", lambda name: None)
     with pytest.raises(HtunetError, match=r"pip install 'htunet\[translate\]'"):
         LanguageModel("anything")

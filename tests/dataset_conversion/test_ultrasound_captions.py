@@ -1,6 +1,6 @@
 import pytest
 
-from dataset_conversion.ultrasound_captions import names_another_modality, speaks_of_ultrasound
+from dataset_conversion.captions.ultrasound import names_another_modality, speaks_of_ultrasound
 
 CHOSEN = r"""
 Ultrasound image of the thyroid shows a hypoechoic nodule.

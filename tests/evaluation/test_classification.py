@@ -21,7 +21,7 @@ from htunet.evaluation.classification import (
     figures_of,
     ranking_figures,
 )
-from htunet.evaluation.statistics import Figure
+from htunet.evaluation.statistics import Estimate
 
 BENIGN, MALIGNANT = 0, 1
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1])
@@ -45,7 +45,7 @@ def drawn(n: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return raised / raised.sum(axis=1, keepdims=True), truth
 
 
-def width(figure: Figure) -> float:
+def width(figure: Estimate) -> float:
     assert figure.low is not None
     assert figure.high is not None
     return figure.high - figure.low

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from htunet.errors import UsageError
-from htunet.evaluation.segmentation import EXCLUDE, PENALISE, score, score_mask
+from htunet.evaluation.metrics import EXCLUDE, PENALISE, score, score_mask
 
 NONE = math.nan
 EMPTY = np.zeros((6, 8), dtype=bool)

@@ -17,7 +17,7 @@ from htunet.experiments.engines import ENGINES, EngineOptions
 from htunet.experiments.engines import ray as ray_engine
 from htunet.experiments.engines import slurm as slurm_engine
 from htunet.experiments.engines.base import Call, Engine, start_worker
-from htunet.experiments.jobs import Result, carry_out
+from htunet.experiments.jobs import Result, run_jobs
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
 needs_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="submitit is not installed (htunet[slurm])")
@@ -72,7 +72,7 @@ def work_through(engine: Engine, folder: Path) -> dict[str, Result]:
         job(folder, "never", "bad", arguments=("pretend", "good", str(folder / "never"))),
     ]
     try:
-        return carry_out(jobs, engine, folder / "table" / "logs", tell=lambda *_: None)
+        return run_jobs(jobs, engine, folder / "table" / "logs", tell=lambda *_: None)
     finally:
         engine.close()
 
@@ -113,7 +113,7 @@ def test_a_worker_that_is_asked_to_stop_may_save(pretend: Path, name: str) -> No
     product = pretend / "long"
     long = job(pretend, "long", arguments=("pretend", "wait", str(product)))
     try:
-        results = carry_out(
+        results = run_jobs(
             [long],
             engine,
             pretend / "table" / "logs",

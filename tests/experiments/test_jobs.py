@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from builders.jobs import PretendEngine, job
 
-from htunet.experiments.jobs import RETRIES, Job, Result, carry_out, in_order
+from htunet.experiments.jobs import RETRIES, Job, Result, in_order, run_jobs
 
 
 def run(jobs: list[Job], engine: PretendEngine, folder: Path, **more: object) -> tuple[dict[str, Result], list[str]]:
     told: list[str] = []
-    results = carry_out(jobs, engine, folder / "logs", tell=lambda j, what: told.append(f"{j.name} {what}"), **more)  # type: ignore[arg-type]
+    results = run_jobs(jobs, engine, folder / "logs", tell=lambda j, what: told.append(f"{j.name} {what}"), **more)  # type: ignore[arg-type]
     return results, told
 
 

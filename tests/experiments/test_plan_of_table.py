@@ -12,15 +12,15 @@ from htunet.errors import HtunetError
 from htunet.experiments import cost
 from htunet.experiments.cost import Cost, costs_of, wall_time
 from htunet.experiments.jobs import Job, in_order
-from htunet.experiments.plan_of_table import Wish, plan_jobs
+from htunet.experiments.plan_of_table import ReproductionConfig, plan_jobs
 from htunet.experiments.products import Trained
-from htunet.reporting.paper_layouts import TABLES, chosen
+from htunet.reporting.tables.paper_layouts import TABLES, chosen
 from htunet.training.run import train
 
 
-def wish(table: str, datasets: list[str], methods: list[str], **changes: object) -> Wish:
+def wish(table: str, datasets: list[str], methods: list[str], **changes: object) -> ReproductionConfig:
     defaults = {"seeds": (1, 2), "weights": "random", "captions": ("Words",)}
-    return Wish(table=chosen(TABLES[table], datasets, methods), **(defaults | changes))  # type: ignore[arg-type]
+    return ReproductionConfig(table=chosen(TABLES[table], datasets, methods), **(defaults | changes))  # type: ignore[arg-type]
 
 
 def named(jobs: list[Job]) -> dict[str, Job]:

@@ -4,7 +4,7 @@ from builders.training import run_of
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
-from htunet.experiments.robustness import Example, Wanted, alter_images, example
+from htunet.experiments.robustness import Example, RobustnessConfig, alter_images, example
 from htunet.paths import DatasetPaths
 
 
@@ -22,7 +22,7 @@ def test_the_first_test_image_with_a_lesion_is_shown(tiny: DatasetPaths) -> None
     raw, (first, second, *_) = read_raw(tiny), load_splits(tiny.splits_json)[0]["test"]
     labels = {case.id: raw.label_path(case) for case in raw.cases}
     write_png(labels[first], np.zeros_like(read_labels(labels[first])))
-    found = example(run_of(tiny), Wanted(artefacts=("gain",), strengths=(1.0, 5.0)), alter_images(0))
+    found = example(run_of(tiny), RobustnessConfig(artefacts=("gain",), strengths=(1.0, 5.0)), alter_images(0))
     assert found.case == second
     assert found.values == {"gain": [0, 4, 20]}
     means = [image.mean() for image in found.images["gain"]]

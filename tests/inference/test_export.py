@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from htunet.cli.export import main as export
-from htunet.cli.import_ import main as take_in
+from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
 from htunet.models import checkpoint
 from htunet.models.catalogue import CATALOGUE
@@ -81,7 +81,7 @@ def test_a_model_predicts_the_same_bits_where_there_is_nothing_else(
     elsewhere(home / "elsewhere", monkeypatch)
     if exported.is_dir():
         assert masks_of(images, "in place", "--model", str(exported), "--save_probabilities") == before
-    assert take_in([str(exported), "--name", "mine"]) == 0
+    assert import_model([str(exported), "--name", "mine"]) == 0
     assert "Next: htunet_predict -i IMAGES -o OUT --model mine" in capsys.readouterr().out
     assert masks_of(images, "by name", "--model", "mine", "--save_probabilities") == before
     assert masks_of(images, "by data set", "-d", "Tiny", "-m", "UNet", "--save_probabilities") == before
@@ -111,7 +111,7 @@ def test_with_its_backbone_a_model_needs_no_other_file(
     assert export(["Tiny", "CLIP_HT", "fold0", "-o", str(exported), "--with-backbone"]) == 0
     clip.unlink()
     elsewhere(home / "elsewhere", monkeypatch)
-    assert take_in([str(exported)]) == 0
+    assert import_model([str(exported)]) == 0
     folder = home / "elsewhere" / "results" / "models" / "Tiny_CLIP_HT_fold0_seed1_tiny"
     assert masks_of(images, "after", "--model", folder.name) == before
     assert all(key.startswith("visual.") for key in load_file(folder / "backbone.safetensors"))
@@ -158,8 +158,8 @@ def test_what_is_there_is_never_overwritten(home: Path, capsys: pytest.CaptureFi
     assert export(["Tiny", "UNet", "fold0", "-o", str(home / "photos")]) == 2
     assert "exists already" in capsys.readouterr().err
     assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model.zip")]) == 0
-    assert take_in([str(home / "model.zip")]) == 0
-    assert take_in([str(home / "model.zip")]) == 2
+    assert import_model([str(home / "model.zip")]) == 0
+    assert import_model([str(home / "model.zip")]) == 2
     assert "Choose another one with --name" in capsys.readouterr().err
 
 
@@ -178,7 +178,7 @@ def change(folder: Path, **changes: Any) -> None:
 
 def refused(source: Path, words: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Importing fails with these words, and nothing has been written."""
-    assert take_in([str(source)]) == 1
+    assert import_model([str(source)]) == 1
     assert words in capsys.readouterr().err
     assert [path.name for path in (run_of_results() / "models").glob("[!.]*")] == []
 
@@ -207,7 +207,7 @@ def test_a_damaged_or_foreign_model_is_refused(exported: Path, capsys: pytest.Ca
 
 
 def test_a_pickle_in_place_of_the_checkpoint_is_refused(exported: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from htunet.models.weights_store import file_hash
+    from htunet.models.weights.store import file_hash
 
     torch.save({"model.a": torch.zeros(1)}, exported / "checkpoint.safetensors")
     change(exported, files={"checkpoint.safetensors": file_hash(exported / "checkpoint.safetensors")})
@@ -224,7 +224,7 @@ def test_a_zip_that_reaches_outside_is_refused_and_programs_are_left_behind(
     with zipfile.ZipFile(evil, "a") as content:
         content.writestr("../outside.txt", "bad")
     refused(evil, "outside the folder", capsys)
-    assert take_in([archive]) == 0
+    assert import_model([archive]) == 0
     assert "Left where they are, as htunet does not need them: setup.py" in capsys.readouterr().out
     imported = run_of_results() / "models" / "Tiny_UNet_fold0_seed1_tiny"
     assert sorted(path.name for path in imported.iterdir()) == ["README.md", "checkpoint.safetensors", "model.json"]

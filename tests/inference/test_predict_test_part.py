@@ -128,7 +128,7 @@ def test_a_run_without_a_checkpoint_is_one_clear_error(run: RunPaths) -> None:
 def test_other_frozen_weights_than_those_of_the_training_are_refused(
     run: RunPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("htunet.models.weights.RANDOM_WEIGHTS_SEED", 5)
+    monkeypatch.setattr("htunet.models.weights.load.RANDOM_WEIGHTS_SEED", 5)
     with pytest.raises(HtunetError, match="was trained on random weights"):
         Predictor.from_run(run)
 

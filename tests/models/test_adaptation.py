@@ -11,7 +11,7 @@ from htunet.models.adapters import ADAPTERS
 from htunet.models.encoder import AdaptedEncoder
 
 SIZE = {"input_size": (64, 48)}
-TAPS = (1, 3)
+OUT_INDICES = (1, 3)
 
 
 def trained_blocks(encoder: AdaptedEncoder) -> set[int]:
@@ -21,8 +21,8 @@ def trained_blocks(encoder: AdaptedEncoder) -> set[int]:
 
 @pytest.mark.parametrize("name", adapter_names())
 def test_all_blocks_are_adapted_unless_the_plan_names_some(name: str) -> None:
-    assert trained_blocks(adapted_encoder(tiny_clip(), name, TAPS, SIZE)) == set(range(12))
-    assert trained_blocks(adapted_encoder(tiny_clip(), name, TAPS, SIZE | {"layers": [3, 0]})) == {0, 3}
+    assert trained_blocks(adapted_encoder(tiny_clip(), name, OUT_INDICES, SIZE)) == set(range(12))
+    assert trained_blocks(adapted_encoder(tiny_clip(), name, OUT_INDICES, SIZE | {"layers": [3, 0]})) == {0, 3}
 
 
 @pytest.mark.parametrize("name", adapter_names())
@@ -43,7 +43,7 @@ def test_blocks_that_the_plan_leaves_out_are_those_of_the_frozen_tower(name: str
 
 def test_the_grid_of_a_filter_is_that_of_the_plans_images() -> None:
     for settings, grid in (({"input_size": (64, 48)}, (4, 3)), ({}, (14, 14))):
-        encoder = adapted_encoder(tiny_clip(), "HTSpectral", TAPS, settings)
+        encoder = adapted_encoder(tiny_clip(), "HTSpectral", OUT_INDICES, settings)
         assert encoder.adapters is not None
         assert encoder.adapters[0].get_parameter("filter.theta").shape == (64, grid[0], grid[1] // 2 + 1)
 
@@ -58,7 +58,7 @@ def test_the_bottleneck_is_a_setting_of_every_adapter_with_one(name: str) -> Non
     sizes = [
         sum(
             p.numel()
-            for p in adapted_encoder(tiny_clip(), name, TAPS, SIZE | {"bottleneck": size}).adapters.parameters()
+            for p in adapted_encoder(tiny_clip(), name, OUT_INDICES, SIZE | {"bottleneck": size}).adapters.parameters()
         )
         for size in (8, 16)
     ]

@@ -88,7 +88,7 @@ def test_gradient_reaches_every_adapter_parameter_that_is_used(encoder: AdaptedE
     assert encoder.adapters is not None
     loss_of(encoder(pictures(4, 3, 12, 20))).backward()
     for key, parameter in encoder.adapters.named_parameters():
-        if int(key.split(".")[0]) > max(encoder.taps):
+        if int(key.split(".")[0]) > max(encoder.out_indices):
             assert parameter.grad is None, f"{key} feeds nothing"
         else:
             assert parameter.grad is not None, f"{key} has no gradient"
@@ -104,7 +104,7 @@ def test_only_the_adapters_may_train(encoder: AdaptedEncoder) -> None:
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 def test_adapters_move_and_nothing_else_does(name: str, optimiser: str) -> None:
-    encoder = toy_encoder(name, taps=(BLOCKS - 1,)).train()
+    encoder = toy_encoder(name, out_indices=(BLOCKS - 1,)).train()
     before = copies(encoder)
     steps = OPTIMISERS[optimiser]([parameter for parameter in encoder.parameters() if parameter.requires_grad])
     for number in range(2):

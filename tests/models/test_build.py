@@ -9,7 +9,7 @@ from torch import Tensor
 from htunet.errors import HtunetError, UsageError
 from htunet.models.build import build_network, check_input_size, check_plan_name, check_task, method_names, tasks_of
 from htunet.models.network import Network
-from htunet.models.weights import NONE, WeightsRecord
+from htunet.models.weights.load import NONE, WeightsRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
 

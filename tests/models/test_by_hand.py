@@ -6,7 +6,7 @@ from builders.backbone import pictures
 from torch import Tensor
 from torch.nn import functional as F
 
-from htunet.models.adapters.by_hand import convolve_each, project_down
+from htunet.models.kernels.adapter_down import convolve_each, project_down
 
 EPS = 1e-5
 

@@ -16,7 +16,7 @@ from htunet.errors import HtunetError
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.network import Network
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
 TENSORS = {

@@ -11,7 +11,7 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 
 from htunet.models.backbones.clip import ClipVision
-from htunet.models.build import TAPS
+from htunet.models.build import OUT_INDICES
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
 
@@ -33,7 +33,7 @@ def their_tower(architecture: str, image_size: int | None = None) -> VisionTrans
 
 
 def their_levels(tower: VisionTransformer, images: Tensor) -> list[Tensor]:
-    found = tower.forward_intermediates(images, indices=list(TAPS), output_fmt="NLC", output_extra_tokens=True)
+    found = tower.forward_intermediates(images, indices=list(OUT_INDICES), output_fmt="NLC", output_extra_tokens=True)
     pairs = zip(found["image_intermediates_prefix"], found["image_intermediates"], strict=True)
     return [torch.cat(pair, dim=1) for pair in pairs]
 
@@ -41,7 +41,7 @@ def their_levels(tower: VisionTransformer, images: Tensor) -> list[Tensor]:
 def assert_levels_equal(backbone: ClipVision, tower: VisionTransformer, images: Tensor) -> None:
     tower.load_state_dict(backbone.vit.state_dict(), strict=True)
     with torch.inference_mode():
-        levels = AdaptedEncoder(backbone, None, TAPS)(images)
+        levels = AdaptedEncoder(backbone, None, OUT_INDICES)(images)
         for mine, theirs in zip(levels, their_levels(tower, images), strict=True):
             assert theirs.std() > 0.1
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
@@ -69,7 +69,7 @@ def test_another_image_size_equals_a_tower_built_for_it() -> None:
     tower.load_state_dict({key.removeprefix("visual."): value for key, value in state.items()})
     images = pictures(2, 3, 96, 96)
     with torch.inference_mode():
-        levels = AdaptedEncoder(backbone, None, TAPS)(images)
+        levels = AdaptedEncoder(backbone, None, OUT_INDICES)(images)
         for mine, theirs in zip(levels, their_levels(tower, images), strict=True):
             torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
 

@@ -9,7 +9,7 @@ from builders.backbone import BLOCKS, GRID, ToyBackbone, draw, pictures, tiny_cl
 from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS, Adapter
-from htunet.models.build import TAPS
+from htunet.models.build import OUT_INDICES
 from htunet.models.encoder import AdaptedEncoder
 
 IMAGES = (2, 3, 12, 20)
@@ -31,7 +31,7 @@ def all_blocks(encoder: AdaptedEncoder, images: Tensor) -> list[Tensor]:
         tokens = block(tokens)
         tokens = adapter(tokens, grid_hw) if adapter else tokens
         levels.append(tokens)
-    return [levels[tap] for tap in encoder.taps]
+    return [levels[tap] for tap in encoder.out_indices]
 
 
 class Shift(Adapter):
@@ -46,28 +46,28 @@ class Shift(Adapter):
         return tokens_BTD + self.by
 
 
-@pytest.mark.parametrize("taps", [(0,), (0, 1), (1,), (2,), (0, 2)], ids=str)
-def test_taps_are_the_tokens_after_block_and_adapter(taps: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("out_indices", [(0,), (0, 1), (1,), (2,), (0, 2)], ids=str)
+def test_out_indices_are_the_tokens_after_block_and_adapter(out_indices: tuple[int, ...]) -> None:
     torch.manual_seed(0)
-    encoder = AdaptedEncoder(ToyBackbone(), Shift, taps)
+    encoder = AdaptedEncoder(ToyBackbone(), Shift, out_indices)
     images = pictures(*IMAGES)
     tokens = encoder.backbone.embed(images)
     expected = []
     for depth, block in enumerate(encoder.backbone.blocks):
         tokens = block(tokens) + 0.5
-        expected += [tokens] if depth in taps else []
+        expected += [tokens] if depth in out_indices else []
     levels = encoder(images)
-    assert len(levels) == len(taps)
+    assert len(levels) == len(out_indices)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(levels, expected, strict=True))
 
 
-@pytest.mark.parametrize("taps", [(0,), (1,), (0, 2)], ids=str)
-def test_blocks_and_adapters_after_the_last_tap_are_not_computed(taps: tuple[int, ...]) -> None:
-    encoder = toy_encoder("HT", taps=taps)
+@pytest.mark.parametrize("out_indices", [(0,), (1,), (0, 2)], ids=str)
+def test_blocks_and_adapters_after_the_last_tap_are_not_computed(out_indices: tuple[int, ...]) -> None:
+    encoder = toy_encoder("HT", out_indices=out_indices)
     assert encoder.adapters is not None
     blocks, adapters = calls_of(list(encoder.backbone.blocks)), calls_of(list(encoder.adapters))
     encoder(pictures(*IMAGES))
-    assert blocks == adapters == Counter(range(max(taps) + 1))
+    assert blocks == adapters == Counter(range(max(out_indices) + 1))
 
 
 @pytest.mark.parametrize("adapter", [None, *ADAPTERS.names()])
@@ -80,7 +80,7 @@ def test_leaving_work_out_changes_nothing(adapter: str | None) -> None:
     if encoder.adapters is None:
         return
     weights = [pictures(*level.shape, seed=number) for number, level in enumerate(levels)]
-    parameters = list(encoder.adapters[: max(encoder.taps) + 1].parameters())
+    parameters = list(encoder.adapters[: max(encoder.out_indices) + 1].parameters())
     ours = torch.autograd.grad(sum((a * b).sum() for a, b in zip(levels, weights, strict=True)), parameters)
     plain = torch.autograd.grad(sum((a * b).sum() for a, b in zip(expected, weights, strict=True)), parameters)
     assert all(torch.equal(mine, theirs) for mine, theirs in zip(ours, plain, strict=True))
@@ -119,17 +119,17 @@ def test_the_frozen_part_stays_in_eval_mode_while_training() -> None:
     assert not any(module.training for module in encoder.eval().modules())
 
 
-def test_each_block_has_its_adapter_so_that_a_checkpoint_serves_other_taps() -> None:
-    encoder = toy_encoder("HT", taps=(0,))
+def test_each_block_has_its_adapter_so_that_a_checkpoint_serves_other_out_indices() -> None:
+    encoder = toy_encoder("HT", out_indices=(0,))
     assert encoder.adapters is not None
     assert len(encoder.adapters) == BLOCKS
     assert {key.split(".")[0] for key in encoder.adapters.state_dict()} == {str(depth) for depth in range(BLOCKS)}
 
 
-@pytest.mark.parametrize("taps", [(), (3,), (-1, 0), (0, 12)], ids=str)
-def test_taps_that_name_no_block_are_refused(taps: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=r"taps must name blocks 0\.\.2, got \["):
-        AdaptedEncoder(ToyBackbone(), None, taps)
+@pytest.mark.parametrize("out_indices", [(), (3,), (-1, 0), (0, 12)], ids=str)
+def test_out_indices_that_name_no_block_are_refused(out_indices: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"out_indices must name blocks 0\.\.2, got \["):
+        AdaptedEncoder(ToyBackbone(), None, out_indices)
 
 
 def test_an_image_of_broken_patches_is_refused_with_both_sizes() -> None:
@@ -138,7 +138,7 @@ def test_an_image_of_broken_patches_is_refused_with_both_sizes() -> None:
 
 
 def test_clip_computes_ten_blocks_and_leaves_the_last_adapters_without_gradient() -> None:
-    encoder = AdaptedEncoder(tiny_clip(), lambda: ADAPTERS["HT"](128, GRID, {}), TAPS)
+    encoder = AdaptedEncoder(tiny_clip(), lambda: ADAPTERS["HT"](128, GRID, {}), OUT_INDICES)
     assert encoder.adapters is not None
     draw(encoder.adapters)
     calls = calls_of(list(encoder.backbone.blocks))

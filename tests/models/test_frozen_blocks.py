@@ -8,11 +8,11 @@ from open_clip.transformer import QuickGELU, ResidualAttentionBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.models.backbones import attention
-from htunet.models.backbones.attention import attend
 from htunet.models.backbones.clip import FrozenBlock
-from htunet.models.backbones.frozen_mlp import FrozenMLP
-from htunet.models.residual import add_projected
+from htunet.models.kernels import attention
+from htunet.models.kernels.attention import attend
+from htunet.models.kernels.frozen_mlp import FrozenMLP
+from htunet.models.kernels.residual import add_projected
 
 BATCH, TOKENS, HEADS, WIDTH, HIDDEN = 2, 5, 3, 12, 48
 

@@ -9,7 +9,7 @@ from builders.backbone import draw, pictures, tiny_in_place_of_clip
 from torch import Tensor, nn
 
 from htunet.models.build import build_network
-from htunet.models.frozen_products import FrozenProducts, PackedMatrix, project
+from htunet.models.kernels.frozen_linear import FrozenProducts, PackedMatrix, project
 from htunet.models.network import EncoderNetwork
 
 ROWS, INPUTS, OUTPUTS = 6, 16, 8

@@ -15,11 +15,11 @@ from htunet.models.backbones import Backbone
 from htunet.models.backbones.clip import SelfAttention
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.precision import keep_frozen_in_bf16
-from htunet.models.weights import tensor_hash
+from htunet.models.weights.load import tensor_hash
 
 TOWERS = {"open_clip's attention": tiny_clip, "timm's attention": tiny_timm}
 IMAGES = (2, 3, 64, 48)
-TAPS = (1, 3)
+OUT_INDICES = (1, 3)
 LAYERS = ("q", "k", "v", "out")
 
 
@@ -29,7 +29,7 @@ def make_tower(request: pytest.FixtureRequest) -> Callable[[], Backbone]:
 
 
 def lora(tower: Backbone, **settings: object) -> AdaptedEncoder:
-    return adapted_encoder(tower, "LoRA", TAPS, settings)
+    return adapted_encoder(tower, "LoRA", OUT_INDICES, settings)
 
 
 def drawn(tower: Backbone, **settings: object) -> AdaptedEncoder:
@@ -82,9 +82,9 @@ def test_the_weights_are_those_of_the_frozen_layer_plus_scale_times_b_a(
     tower = make_tower()
     twin = twin_of(make_tower, tower)
     encoder = drawn(tower, **settings)
-    unadapted = adapted_encoder(twin_of(make_tower, twin), None, TAPS, {})(pictures(*IMAGES))
+    unadapted = adapted_encoder(twin_of(make_tower, twin), None, OUT_INDICES, {})(pictures(*IMAGES))
     add_by_hand(twin, encoder.updates, scale)
-    expected = adapted_encoder(twin, None, TAPS, {})(pictures(*IMAGES))
+    expected = adapted_encoder(twin, None, OUT_INDICES, {})(pictures(*IMAGES))
     for mine, theirs, before in zip(encoder(pictures(*IMAGES)), expected, unadapted, strict=True):
         assert (theirs - before).abs().max() > 0.01
         assert_close(mine, theirs)
@@ -96,7 +96,7 @@ def test_gradients_of_a_and_b_are_those_of_the_sum(make_tower: Callable[[], Back
     twin = twin_of(make_tower, tower)
     encoder = drawn(tower)
     add_by_hand(twin, encoder.updates, 2.0)
-    plain = adapted_encoder(twin, None, TAPS, {})
+    plain = adapted_encoder(twin, None, OUT_INDICES, {})
     weights = [block.attn.qkv.weight.requires_grad_() for block in plain.backbone.blocks[:4]]
     for one in (encoder, plain):
         sum((level * pictures(*level.shape, seed=7)).sum() for level in one(pictures(*IMAGES))).backward()
@@ -110,7 +110,7 @@ def test_gradients_of_a_and_b_are_those_of_the_sum(make_tower: Callable[[], Back
 
 def test_fresh_updates_change_nothing(make_tower: Callable[[], Backbone]) -> None:
     tower = make_tower()
-    plain = adapted_encoder(twin_of(make_tower, tower), None, TAPS, {})
+    plain = adapted_encoder(twin_of(make_tower, tower), None, OUT_INDICES, {})
     encoder = lora(tower).eval()
     assert all(not update[name]["B"].weight.any() for update in encoder.updates for name in LAYERS)
     for mine, theirs in zip(encoder(pictures(*IMAGES)), plain(pictures(*IMAGES)), strict=True):
@@ -127,7 +127,7 @@ def test_a_gradient_reaches_q_k_v_and_output_of_each_block_up_to_the_last_tap(
         for name in LAYERS:
             for matrix in ("A", "B"):
                 gradient = update[name][matrix].weight.grad
-                if depth > max(TAPS):
+                if depth > max(OUT_INDICES):
                     assert gradient is None, "feeds nothing"
                 else:
                     assert gradient is not None

@@ -10,7 +10,7 @@ from htunet.errors import UsageError
 from htunet.models.adaptation import adapted_encoder, adapter_names
 from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES, Backbone
-from htunet.models.build import STANDALONE, TAPS, method_names, parse_method
+from htunet.models.build import OUT_INDICES, STANDALONE, method_names, parse_method
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.text import TEXT_TOWERS
 from htunet.registry import Registry
@@ -69,11 +69,11 @@ def test_an_unknown_method_lists_all() -> None:
 
 
 @pytest.mark.parametrize("name", BACKBONES.names())
-def test_a_backbone_states_its_sizes_and_keeps_within_the_taps(name: str) -> None:
+def test_a_backbone_states_its_sizes_and_keeps_within_the_out_indices(name: str) -> None:
     with torch.device("meta"):
         backbone = BACKBONES[name]()
     assert isinstance(backbone, Backbone)
-    assert len(backbone.blocks) > max(TAPS)
+    assert len(backbone.blocks) > max(OUT_INDICES)
     assert len(backbone.statistics.mean) == len(backbone.statistics.std) == 3
     side = 3 * backbone.patch_size
     assert backbone.grid_hw((side, 2 * side)) == (3, 6)

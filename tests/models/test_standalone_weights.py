@@ -18,7 +18,7 @@ from htunet.models.standalone import clipseg, dinov2
 from htunet.models.standalone.clipseg import ClipSegNetwork
 from htunet.models.standalone.dinov2 import DinoNetwork
 from htunet.models.standalone.resnet import ResNet18
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 
 REAL_TRUNK, REAL_CONFIG = dinov2.trunk, dict(clipseg.CONFIG)
 PROMPTS = ["breast lesion", "a cyst"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from htunet.models import checkpoint
 from htunet.models.build import build_network, method_names, tasks_of
 from htunet.models.network import Network, Scores
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 
 LABELS, CLASSES = 2, 3
 PAIRS = [(method, task) for method in method_names() for task in tasks_of(method) if task != "seg"]

@@ -20,7 +20,7 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.bert import WordPieces
-from htunet.models.weights import image_state, tensor_hash, text_state
+from htunet.models.weights.load import image_state, tensor_hash, text_state
 
 TEXTS = ["A benign node, with an ill-defined margin.", "malignant", "a mass with nodes " * 12]
 

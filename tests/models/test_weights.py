@@ -18,11 +18,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
-from htunet.models import weights
 from htunet.models.catalogue import CATALOGUE
-from htunet.models.weights import build_backbone, load_strictly, tensor_hash
-from htunet.models.weights_files import read_state
-from htunet.models.weights_store import find_pretrained
+from htunet.models.weights import load as weights
+from htunet.models.weights.files import read_state
+from htunet.models.weights.load import build_backbone, load_strictly, tensor_hash
+from htunet.models.weights.store import find_pretrained
 
 pytestmark = pytest.mark.usefixtures("tiny", "folder")
 State = dict[str, Tensor]
@@ -182,8 +182,8 @@ LOAD = """
 import sys, torch
 from pathlib import Path
 from torch import nn
-from htunet.models.weights import load_strictly, tensor_hash
-from htunet.models.weights_files import read_state
+from htunet.models.weights.load import load_strictly, tensor_hash
+from htunet.models.weights.files import read_state
 
 def now(): return {line.split(":")[0]: int(line.split()[1]) for line in open("/proc/self/status") if line[:2] == "Vm"}
 

@@ -14,8 +14,8 @@ from huggingface_hub import constants
 
 from htunet.errors import HtunetError
 from htunet.models.catalogue import CATALOGUE, PublishedFile
-from htunet.models.weights_download import download, fetch
-from htunet.models.weights_store import remembered_hash
+from htunet.models.weights.download import download, fetch
+from htunet.models.weights.store import remembered_hash
 
 CONTENT = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

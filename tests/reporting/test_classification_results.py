@@ -12,17 +12,17 @@ from PIL import Image
 
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.evaluation.class_summary import class_content, summarise
-from htunet.reporting.classification_picture import draw_classification
-from htunet.reporting.paper import (
+from htunet.reporting.figures.one_classification import draw_classification
+from htunet.reporting.result_lines import class_lines
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
+from htunet.reporting.tables.paper_figures import (
     CLASSIFICATION_METHODS,
     ZERO_SHOT,
     PaperClassification,
     classification_figures,
 )
-from htunet.reporting.result_lines import class_lines
-from htunet.reporting.table_formats import as_latex, as_markdown, as_text, write_tables
-from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION
-from htunet.reporting.tables import as_csv, headings, table_rows
+from htunet.reporting.tables.rows import as_csv, headings, table_rows
+from htunet.reporting.tables.write import as_latex, as_markdown, as_text, write_tables
 
 
 @pytest.fixture

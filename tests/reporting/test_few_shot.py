@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from htunet.evaluation.segmentation import METRICS
+from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.summary import KEYS
-from htunet.reporting.few_shot import _lines, draw_few_shot, few_shot_rows
-from htunet.reporting.paper import few_shot_classification, few_shot_segmentation
-from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION
-from htunet.reporting.tables import cells, table_rows
+from htunet.reporting.figures.few_shot import _lines, draw_few_shot, few_shot_rows
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
+from htunet.reporting.tables.paper_figures import few_shot_classification, few_shot_segmentation
+from htunet.reporting.tables.rows import cells, table_rows
 
 
 def content(dice: float, ratio: float | None, *, dataset: str = "Dataset503_BUSI", seed: int = 1) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from skimage.color import rgb2lab
 
-from htunet.reporting.figure_style import DOUBLE_MM, STYLE, add_note, in_style, look_of, new_figure, save_figure
-from htunet.reporting.paper import CLASSIFICATION_METHODS, METHODS
+from htunet.reporting.figures.style import DOUBLE_MM, STYLE, add_note, in_style, look_of, new_figure, save_figure
+from htunet.reporting.tables.paper_figures import CLASSIFICATION_METHODS, METHODS
 
 RED_BLIND = np.array(
     [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from htunet.reporting.gallery import GalleryItem, contact_sheet, telling, thumbnail, worst_first, write_gallery
+from htunet.reporting.overlays.contact_sheet import (
+    GalleryItem,
+    contact_sheet,
+    telling,
+    thumbnail,
+    worst_first,
+    write_gallery,
+)
 
 VOID = {"meta", "img", "br"}
 

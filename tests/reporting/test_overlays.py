@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from htunet.reporting.overlays import (
+from htunet.reporting.overlays.draw import (
     EXTRA,
     LEGEND,
     MISSED,

@@ -10,10 +10,10 @@ from htunet.cli.tables import main
 from htunet.errors import UsageError
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths, root
-from htunet.reporting import paper
-from htunet.reporting.paper_layouts import TABLES, chosen, find_table
-from htunet.reporting.paper_table_formats import as_csv, as_latex, as_markdown, as_text, missing
-from htunet.reporting.paper_tables import Cell, fill
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
+from htunet.reporting.tables.paper_tables import Cell, fill
+from htunet.reporting.tables.write_paper import as_csv, as_latex, as_markdown, as_text, missing
 
 BUSI = ["BUSI"]
 

@@ -5,12 +5,12 @@ import pytest
 from builders.raw import build_raw
 
 from htunet.cli.table1 import main
-from htunet.data.captions import CaptionInfo, Pair, write_captions
+from htunet.data.captions import CaptionInfo, CaptionPair, write_captions
 from htunet.data.raw import read_raw
 from htunet.data.split_files import save_splits, settle_splits
 from htunet.files import write_text
 from htunet.paths import DatasetPaths, root
-from htunet.reporting.table1 import COLUMNS, Sizes, SizesRow, as_csv, as_markdown, as_text, table1_rows
+from htunet.reporting.tables.table1 import COLUMNS, Sizes, SizesRow, as_csv, as_markdown, as_text, table1_rows
 
 
 def row_of(dataset: str) -> SizesRow:
@@ -59,7 +59,7 @@ def test_captions_are_counted_with_their_own_split(home: Path) -> None:
     paths = DatasetPaths("Dataset508_CURD")
     (paths.raw / "images").mkdir(parents=True)
     pairs = [
-        Pair(image=f"images/c{n}.png", caption=f"a liver {n}", source=f"{n}.jpeg", id=f"c{n}", language="en")
+        CaptionPair(image=f"images/c{n}.png", caption=f"a liver {n}", source=f"{n}.jpeg", id=f"c{n}", language="en")
         for n in range(20)
     ]
     for pair in pairs:

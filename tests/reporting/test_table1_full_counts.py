@@ -21,7 +21,7 @@ from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
 from htunet.data.split_files import settle_splits
 from htunet.paths import DatasetPaths
-from htunet.reporting.table1 import SPLIT, table1_rows
+from htunet.reporting.tables.table1 import SPLIT, table1_rows
 
 TINY = (16, 20)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from htunet.reporting.paper import ADAPTERS, METHODS, segmentation_figures, table, table_names
-from htunet.reporting.table_formats import as_latex, as_markdown, as_text, escape_latex
-from htunet.reporting.tables import Row, as_csv, headings, table_rows
+from htunet.reporting.tables.paper_figures import ADAPTERS, METHODS, segmentation_figures, table, table_names
+from htunet.reporting.tables.rows import Row, as_csv, headings, table_rows
+from htunet.reporting.tables.write import as_latex, as_markdown, as_text, escape_latex
 
 FINE_TUNED = {"datasets": ["Dataset507_PMC-OA", "Dataset509_CURD", "Dataset510_MedPix"], "shuffled_captions": False}
 KEYS = ("Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed")

@@ -80,7 +80,7 @@ def test_cached_parts_have_the_gradient_of_the_whole_batch(network: DualEncoder,
     step = step_of(network, pairs(), parts)
     embedded = []
     for index, part in enumerate(step.parts):  # the same dropout in each part, one graph over all of them
-        step.draw_by("part", index)
+        step.seed_rng("part", index)
         embedded.append(embed(network, part))
     images, texts = (torch.cat(both) for both in zip(*embedded, strict=True))
     expected_loss = info_nce(images, texts).mean()

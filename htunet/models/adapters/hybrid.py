@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.adapters.base import ADAPTERS, Adapter, checked_settings
-from htunet.models.adapters.by_hand import convolve_each, project_down
 from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
-from htunet.models.residual import add_projected
+from htunet.models.kernels.adapter_down import convolve_each, project_down
+from htunet.models.kernels.residual import add_projected
 
 KERNELS = (3, 5, 7)
 

@@ -48,4 +48,4 @@ class Backbone(nn.Module):
 __all__ = ["BACKBONES", "Backbone", "InputStatistics"]
 
 BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
-"""Builders of backbones with weights that are not loaded yet; ``htunet.models.weights`` loads them."""
+"""Builders of backbones with weights that are not loaded yet; ``htunet.models.weights.load`` loads them."""

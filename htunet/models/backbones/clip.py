@@ -13,12 +13,12 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.models.backbones.attention import attend
 from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
-from htunet.models.backbones.frozen_mlp import FrozenMLP
 from htunet.models.catalogue import CATALOGUE
-from htunet.models.frozen_products import FrozenProducts, project
-from htunet.models.residual import add_projected
+from htunet.models.kernels.attention import attend
+from htunet.models.kernels.frozen_linear import FrozenProducts, project
+from htunet.models.kernels.frozen_mlp import FrozenMLP
+from htunet.models.kernels.residual import add_projected
 
 
 class SelfAttention(nn.Module):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from htunet.models.network import Network
 from htunet.models.tasks import Outputs
-from htunet.models.weights import WeightsRecord
+from htunet.models.weights.load import WeightsRecord
 from htunet.registry import Registry
 
 

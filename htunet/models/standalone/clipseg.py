@@ -22,8 +22,8 @@ from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import STANDALONE, Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
-from htunet.models.weights import WeightsRecord, image_state, load_strictly, locate, random_weights, record_of
-from htunet.models.weights_files import read_state
+from htunet.models.weights.files import read_state
+from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, random_weights, record_of
 
 NAME = "CLIPSeg"
 CONFIG: dict[str, Any] = {
@@ -70,10 +70,10 @@ class PromptedVision(Backbone):
 class ClipSegNetwork(Network):
     """The tokens after three blocks, and the decoder that reads them beside each prompt."""
 
-    def __init__(self, vision: PromptedVision, decoder: nn.Module, taps: Sequence[int]) -> None:
+    def __init__(self, vision: PromptedVision, decoder: nn.Module, out_indices: Sequence[int]) -> None:
         super().__init__()
         self.normalise = Normalisation(vision.statistics)
-        self.encoder = AdaptedEncoder(vision, None, taps)
+        self.encoder = AdaptedEncoder(vision, None, out_indices)
         self.decoder = decoder
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
@@ -123,8 +123,8 @@ def whole_model() -> nn.Module:
 
 
 def _network(model: Any, prompts_PE: Tensor) -> ClipSegNetwork:  # noqa: ANN401
-    taps = tuple(model.extract_layers)
-    return ClipSegNetwork(PromptedVision(model.clip.vision_model, prompts_PE), model.decoder, taps)
+    out_indices = tuple(model.extract_layers)
+    return ClipSegNetwork(PromptedVision(model.clip.vision_model, prompts_PE), model.decoder, out_indices)
 
 
 def _sketch(outputs: Outputs) -> ClipSegNetwork:

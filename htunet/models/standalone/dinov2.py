@@ -20,10 +20,10 @@ from htunet.models.heads.unet_decoder import UNetDecoder
 from htunet.models.network import Network, Normalisation, Scores
 from htunet.models.standalone.base import STANDALONE, Standalone
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
-from htunet.models.weights import RANDOM, WeightsRecord, load_weights, random_weights
+from htunet.models.weights.load import RANDOM, WeightsRecord, load_weights, random_weights
 
 NAME = "DINOv2"
-TAPS = (7, 8, 9, 10, 11)
+OUT_INDICES = (7, 8, 9, 10, 11)
 
 
 class DinoNetwork(Network):
@@ -32,7 +32,7 @@ class DinoNetwork(Network):
     def __init__(self, backbone: TimmVision, head: nn.Module) -> None:
         super().__init__()
         self.normalise = Normalisation(backbone.statistics)
-        self.encoder = AdaptedEncoder(backbone, None, TAPS)
+        self.encoder = AdaptedEncoder(backbone, None, OUT_INDICES)
         self.head = head
 
     def forward(self, images_BCHW: Tensor) -> Scores:

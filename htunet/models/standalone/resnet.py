@@ -15,8 +15,8 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import STANDALONE, Standalone
 from htunet.models.tasks import CLASSIFICATION, Outputs
-from htunet.models.weights import WeightsRecord, image_state, load_strictly, locate, record_of
-from htunet.models.weights_files import read_state
+from htunet.models.weights.files import read_state
+from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of
 
 NAME = "ResNet18"
 SMALLEST_SIDE = 32

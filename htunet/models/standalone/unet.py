@@ -16,7 +16,7 @@ from htunet.models.backbones.base import InputStatistics
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import STANDALONE, Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
-from htunet.models.weights import NONE, WeightsRecord
+from htunet.models.weights.load import NONE, WeightsRecord
 
 WIDTHS = (16, 32, 64, 128, 256)
 SMALLEST_SIDE = 2 ** (len(WIDTHS) - 1)

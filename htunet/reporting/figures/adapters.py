@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import (
+from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
+from htunet.reporting.figures.probed import PROBED, probed_runs
+from htunet.reporting.figures.style import (
     CLASS_COLOURS,
     DOUBLE_MM,
     REFERENCE,
@@ -24,8 +26,6 @@ from htunet.reporting.figure_style import (
     in_style,
     new_figure,
 )
-from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
-from htunet.reporting.figures.probed import PROBED, probed_runs
 
 Floats = NDArray[np.float64]
 DEPTHS, AROUND_ONE = "viridis", "PuOr"

@@ -11,8 +11,8 @@ from htunet.errors import HtunetError
 from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.registry import Registry
-from htunet.reporting import paper
-from htunet.reporting.figure_style import method_name, place_of
+from htunet.reporting.figures.style import method_name, place_of
+from htunet.reporting.tables import paper_figures as paper
 
 Content = Mapping[str, Any]
 """Of a summary.json."""

@@ -14,19 +14,8 @@ from sklearn.metrics import roc_curve
 
 from htunet.evaluation.calibration import Bin, calibration, reliability
 from htunet.evaluation.classification import mean_auc
-from htunet.evaluation.statistics import Figure, bootstrap_figures
+from htunet.evaluation.statistics import Estimate, bootstrap_figures
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import (
-    DOUBLE_MM,
-    REFERENCE,
-    SINGLE_MM,
-    SMALL,
-    add_note,
-    in_lines,
-    in_style,
-    look_of,
-    new_figure,
-)
 from htunet.reporting.figures.base import (
     FIGURES,
     Content,
@@ -36,6 +25,17 @@ from htunet.reporting.figures.base import (
     by_arm,
     by_dataset,
     random_weights_note,
+)
+from htunet.reporting.figures.style import (
+    DOUBLE_MM,
+    REFERENCE,
+    SINGLE_MM,
+    SMALL,
+    add_note,
+    in_lines,
+    in_style,
+    look_of,
+    new_figure,
 )
 
 Floats = NDArray[np.float64]
@@ -150,7 +150,7 @@ def pooled_bins(one: Judged) -> list[Bin]:
     return [b for b in bins if b.n]
 
 
-def auc_of(one: Judged, k: int) -> Figure:
+def auc_of(one: Judged, k: int) -> Estimate:
     """The AUC of class k against the others, the mean of those of the runs, with its interval over cases or groups."""
     values_SN2, truth_N = one.against_others(k)
     figures = bootstrap_figures(lambda w: {"auc": mean_auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)

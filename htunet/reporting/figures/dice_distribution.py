@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from htunet.evaluation.summary import INPUT
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import DOUBLE_MM, SMALL, add_note, in_lines, in_style, look_of, new_figure, paler
 from htunet.reporting.figures.base import (
     FIGURES,
     Content,
@@ -21,6 +20,7 @@ from htunet.reporting.figures.base import (
     by_dataset,
     random_weights_note,
 )
+from htunet.reporting.figures.style import DOUBLE_MM, SMALL, add_note, in_lines, in_style, look_of, new_figure, paler
 from htunet.reproducibility import generator
 
 ROW_MM, MARGIN_MM = 6.4, 20.0

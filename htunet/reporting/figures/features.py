@@ -17,7 +17,9 @@ from sklearn.neighbors import NearestNeighbors
 
 from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import (
+from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
+from htunet.reporting.figures.probed import PROBED, probed_runs
+from htunet.reporting.figures.style import (
     CLASS_COLOURS,
     DOUBLE_MM,
     SMALL,
@@ -26,8 +28,6 @@ from htunet.reporting.figure_style import (
     in_style,
     new_figure,
 )
-from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
-from htunet.reporting.figures.probed import PROBED, probed_runs
 from htunet.reproducibility import derived_seed
 
 Floats = NDArray[np.float64]

@@ -1,10 +1,10 @@
 """Dice and AUC against the share of the training images."""
 
 from htunet.data.few_shot import RATIOS
-from htunet.reporting.few_shot import few_shot_figure
 from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, random_weights_note
-from htunet.reporting.table_kinds import KINDS
-from htunet.reporting.tables import table_rows
+from htunet.reporting.figures.few_shot import few_shot_figure
+from htunet.reporting.tables.kinds import KINDS
+from htunet.reporting.tables.rows import table_rows
 
 POINTS = "Points: means over seeds; bars: ± one standard deviation."
 PAPER = "Dotted: the paper's Table IV, the mean of its data sets."

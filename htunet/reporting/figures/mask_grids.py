@@ -13,19 +13,6 @@ from htunet.data.image_io import read_image, read_labels
 from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.evaluation.evaluate import test_cases
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting import paper
-from htunet.reporting.figure_style import (
-    DOTS_PER_INCH,
-    DOUBLE_MM,
-    GRAY,
-    MM_PER_INCH,
-    PAGE_MM,
-    SMALL,
-    TEXT,
-    in_style,
-    new_figure,
-    note_lines,
-)
 from htunet.reporting.figures.base import (
     FIGURES,
     Drawing,
@@ -38,8 +25,21 @@ from htunet.reporting.figures.base import (
     random_weights_note,
     tested_as_in_the_paper,
 )
-from htunet.reporting.overlays import EXTRA, LEGEND, MISSED, RIGHT, Colour, legend_of, overlay
-from htunet.reporting.tables import percent
+from htunet.reporting.figures.style import (
+    DOTS_PER_INCH,
+    DOUBLE_MM,
+    GRAY,
+    MM_PER_INCH,
+    PAGE_MM,
+    SMALL,
+    TEXT,
+    in_style,
+    new_figure,
+    note_lines,
+)
+from htunet.reporting.overlays.draw import EXTRA, LEGEND, MISSED, RIGHT, Colour, legend_of, overlay
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.rows import percent
 from htunet.reproducibility import generator
 
 UInt8 = NDArray[np.uint8]

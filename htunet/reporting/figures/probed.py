@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from htunet.paths import RunPaths
-from htunet.reporting import paper
-from htunet.reporting.figure_style import place_of
 from htunet.reporting.figures.base import Results, by_dataset, one_run
+from htunet.reporting.figures.style import place_of
+from htunet.reporting.tables import paper_figures as paper
 
 USUAL = ("BiomedCLIP_HT",)
 """The method that the paper takes apart; where it is not there the first one that fits."""

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths
-from htunet.reporting.figure_style import DOUBLE_MM, add_note, in_style, look_of, new_figure
 from htunet.reporting.figures.base import (
     FIGURES,
     Drawing,
@@ -23,6 +22,7 @@ from htunet.reporting.figures.base import (
     by_dataset,
     random_weights_note,
 )
+from htunet.reporting.figures.style import DOUBLE_MM, add_note, in_style, look_of, new_figure
 
 COLUMNS = ("train_loss", "val_loss", "val_metric")
 PANEL_MM, LEGEND_ROW_MM = 52.0, 4.0
@@ -33,7 +33,7 @@ NAMES = {"dice": "Dice", "auc": "AUC"}
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """One column of progress.csv over the epochs that all seeds have. Dimension key: E epochs."""
 
     epochs_E: NDArray[np.float64]
@@ -55,7 +55,7 @@ def training_curves(results: Results) -> list[Drawing]:
     return drawings
 
 
-def curve_of(paths: Sequence[Path], column: str) -> Curve:
+def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
     """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have."""
     found = [[float(row[column]) for row in read_csv(path, ("epoch", column))] for path in paths]
     shortest = min(map(len, found))
@@ -63,7 +63,7 @@ def curve_of(paths: Sequence[Path], column: str) -> Curve:
         raise HtunetError(f"{paths[0]} holds no epoch. Train the run again with --restart.")
     values_RE = np.array([values[:shortest] for values in found])
     std_E = values_RE.std(axis=0, ddof=1) if len(found) > 1 else None
-    return Curve(np.arange(1.0, shortest + 1), values_RE.mean(axis=0), std_E)
+    return TrainingCurve(np.arange(1.0, shortest + 1), values_RE.mean(axis=0), std_E)
 
 
 def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
@@ -89,7 +89,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
     return figure
 
 
-def _add_curve(panel: Axes, curve: Curve, method: str, name: str) -> None:
+def _add_curve(panel: Axes, curve: TrainingCurve, method: str, name: str) -> None:
     look = look_of(method)
     marker = look.marker if len(curve.epochs_E) <= 3 else ""  # so few points that a line hides them
     panel.plot(curve.epochs_E, curve.mean_E, label=name, marker=marker, **look.line())

@@ -9,15 +9,15 @@ import pandas as pd
 from htunet.evaluation.case_table import ARM, run_columns
 from htunet.evaluation.study import arm_names
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting import paper
-from htunet.reporting.table_kinds import KINDS, TableKind
-from htunet.reporting.tables import RANDOM, Row, table_rows
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.kinds import KINDS, TableKind
+from htunet.reporting.tables.rows import RANDOM, Row, table_rows
 
 Content = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class MethodConfig:
     """Repetitions of one method on one data set."""
 
     dataset: str
@@ -57,7 +57,7 @@ class Arm:
         return {run: content for run, content in self.runs.items() if run.seed == first}
 
 
-def find_arms(contents: Mapping[RunPaths, Content]) -> list[Arm]:
+def find_arms(contents: Mapping[RunPaths, Content]) -> list[MethodConfig]:
     """All arms: data sets by number, methods in the paper's order, then ours by name."""
     runs = sorted(contents, key=lambda run: (run.dataset.name, run.seed, run.fold))
     if not runs:
@@ -67,7 +67,7 @@ def find_arms(contents: Mapping[RunPaths, Content]) -> list[Arm]:
     members: dict[tuple[str, ...], dict[RunPaths, Content]] = {}
     for run, name, key in zip(runs, names, about[list(ARM)].astype(str).itertuples(index=False), strict=True):
         members.setdefault((run.dataset.name, name, *key), {})[run] = contents[run]
-    arms = [Arm(dataset=key[0], name=key[1], runs=found, rows=_rows(found)) for key, found in members.items()]
+    arms = [MethodConfig(dataset=key[0], name=key[1], runs=found, rows=_rows(found)) for key, found in members.items()]
     return sorted(arms, key=_order)
 
 
@@ -79,12 +79,12 @@ def _rows(runs: Mapping[RunPaths, Content]) -> dict[str, Row]:
     return found
 
 
-def of_kind(arms: list[Arm], kind: TableKind) -> list[Arm]:
+def of_kind(arms: list[MethodConfig], kind: TableKind) -> list[MethodConfig]:
     """Those that have figures of the kind."""
     return [arm for arm in arms if kind.name in arm.rows]
 
 
-def _order(arm: Arm) -> tuple[Any, ...]:
+def _order(arm: MethodConfig) -> tuple[Any, ...]:
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     method = str(arm.own["method"])
     return arm.dataset, known.index(method) if method in known else len(known), arm.name, arm.task

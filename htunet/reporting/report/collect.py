@@ -7,8 +7,8 @@ import pandas as pd
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.study import Statistics, study
 from htunet.paths import RunPaths
-from htunet.reporting.report.arms import Arm, Content, find_arms
-from htunet.reporting.report.content import Report
+from htunet.reporting.report.arms import Content, MethodConfig, find_arms
+from htunet.reporting.report.content import ReportContent
 from htunet.reporting.report.curves import collect_class_pictures, collect_training
 from htunet.reporting.report.gallery import collect_gallery
 from htunet.reporting.report.headlines import collect_headlines
@@ -37,7 +37,7 @@ def collect(
     per_group: int | None = None,
     statistics: tuple[pd.DataFrame, Statistics] | None = None,
     zero_shot: Sequence[Content] = (),
-) -> Report:
+) -> ReportContent:
     """The page of these runs.
 
     ``terms`` are those of the backbones' weights, ``command`` is what writes the page, ``per_group`` how many cases of
@@ -49,7 +49,7 @@ def collect(
     found = study(table) if statistics is None else statistics[1]
     training, without_curves = collect_training(arms)
     datasets, unknown = collect_datasets(arms)
-    return Report(
+    return ReportContent(
         title=_title(arms),
         subtitle=_subtitle(arms, contents),
         warnings=tuple(_warnings(arms)),
@@ -67,19 +67,19 @@ def collect(
     )
 
 
-def _title(arms: Sequence[Arm]) -> str:
+def _title(arms: Sequence[MethodConfig]) -> str:
     names = list(dict.fromkeys(arm.short_dataset for arm in arms))
     return f"{names[0]}: results" if len(names) == 1 else f"Results on {len(names)} data sets"
 
 
-def _subtitle(arms: Sequence[Arm], contents: Mapping[RunPaths, Content]) -> str:
+def _subtitle(arms: Sequence[MethodConfig], contents: Mapping[RunPaths, Content]) -> str:
     methods = {arm.own["method"] for arm in arms}
     names = ", ".join(dict.fromkeys(arm.short_dataset for arm in arms))
     runs, many = len(contents), len(methods)
     return f"{names} · {many} {'method' if many == 1 else 'methods'} · {runs} {'run' if runs == 1 else 'runs'}"
 
 
-def _warnings(arms: Sequence[Arm]) -> list[str]:
+def _warnings(arms: Sequence[MethodConfig]) -> list[str]:
     random = [arm for arm in arms if arm.random]
     if not random:
         return []

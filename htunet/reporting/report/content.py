@@ -84,7 +84,7 @@ class Gallery:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class ChartCurve:
     """One line of a diagram: its values at the epochs 1, 2, ..., thinned where there are many."""
 
     name: str
@@ -97,7 +97,7 @@ class Training:
     """The curves of all runs of one method on one data set."""
 
     title: str
-    curves: tuple[Curve, ...]
+    curves: tuple[ChartCurve, ...]
     note: str
 
 
@@ -110,7 +110,7 @@ class ClassPicture:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
+class DatasetFacts:
     """A list of names and values under a heading, such as what is known of one data set."""
 
     title: str
@@ -118,7 +118,7 @@ class Facts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class ReportContent:
     """The whole page."""
 
     title: str
@@ -130,9 +130,9 @@ class Report:
     training: tuple[Training, ...] = ()
     class_pictures: tuple[ClassPicture, ...] = ()
     plans: tuple[Table, ...] = ()
-    datasets: tuple[Facts, ...] = ()
-    weights: tuple[Facts, ...] = ()
-    versions: tuple[Facts, ...] = ()
+    datasets: tuple[DatasetFacts, ...] = ()
+    weights: tuple[DatasetFacts, ...] = ()
+    versions: tuple[DatasetFacts, ...] = ()
     commands: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     """What could not be shown, and why."""

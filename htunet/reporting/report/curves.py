@@ -5,19 +5,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from htunet.errors import HtunetError
 from htunet.files import read_csv
 from htunet.paths import RunPaths
-from htunet.reporting.report.arms import Arm
-from htunet.reporting.report.content import ClassPicture, Curve, Training
+from htunet.reporting.report.arms import MethodConfig
+from htunet.reporting.report.content import ChartCurve, ClassPicture, Training
 
 COLUMNS = {"train_loss": "training loss", "val_loss": "validation loss", "val_metric": "validation figure"}
 MOST_POINTS = 100
 """Of a curve: more are not seen in a picture so small."""
 
 
-def collect_training(arms: Iterable[Arm]) -> tuple[list[Training], list[str]]:
+def collect_training(arms: Iterable[MethodConfig]) -> tuple[list[Training], list[str]]:
     """The curves of each method, one of each kind and run; and what could not be read."""
     found, problems = [], []
     for arm in arms:
-        curves: list[Curve] = []
+        curves: list[ChartCurve] = []
         seeds = []
         for run in dict.fromkeys(run.source for run in arm.runs):
             try:
@@ -30,7 +30,7 @@ def collect_training(arms: Iterable[Arm]) -> tuple[list[Training], list[str]]:
     return found, problems
 
 
-def collect_class_pictures(arms: Iterable[Arm]) -> list[ClassPicture]:
+def collect_class_pictures(arms: Iterable[MethodConfig]) -> list[ClassPicture]:
     """The picture of the first run of each method that learns classes, where it is there."""
     return [
         ClassPicture(title=run.label, png=run.classification_png.read_bytes())
@@ -40,14 +40,14 @@ def collect_class_pictures(arms: Iterable[Arm]) -> list[ClassPicture]:
     ]
 
 
-def _curves(run: RunPaths) -> Iterator[Curve]:
+def _curves(run: RunPaths) -> Iterator[ChartCurve]:
     rows = read_csv(run.progress_csv, ("epoch", *COLUMNS))
     for column, name in COLUMNS.items():
         try:
             points = [(int(row["epoch"]) + 1, float(row[column])) for row in rows if row[column]]
         except ValueError as error:
             raise HtunetError(f"{run.progress_csv} holds no numbers ({error}).") from None
-        yield Curve(name=name, points=tuple(_thinned([point for point in points if point[1] == point[1]])))
+        yield ChartCurve(name=name, points=tuple(_thinned([point for point in points if point[1] == point[1]])))
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -11,21 +11,21 @@ from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.study import arm_names
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.overlays import legend_of
-from htunet.reporting.report.arms import Arm, of_kind
+from htunet.reporting.overlays.draw import legend_of
+from htunet.reporting.report.arms import MethodConfig, of_kind
 from htunet.reporting.report.content import GROUPS, Gallery, GalleryItem
-from htunet.reporting.report.pictures import Drawn, Wanted, draw_all, longer_side
+from htunet.reporting.report.pictures import Drawn, PictureRequest, draw_all, longer_side
 from htunet.reporting.report.selection import CLASSES, MASKS, Chosen, choose, class_cases, mask_cases, per_group
-from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 
 EMPTY = {"prediction": "nothing found", "reference": "no lesion there", "both": "rightly nothing found"}
-Part = tuple[Arm, str, pd.DataFrame, Chosen]
+Part = tuple[MethodConfig, str, pd.DataFrame, Chosen]
 """A method, masks or classes, its cases, and those to show."""
 Entry = tuple[GalleryItem, str, Path | None]
 """A case without its pictures, the full name of its data set, and the predicted mask."""
 
 
-def collect_gallery(arms: Sequence[Arm], table: pd.DataFrame, n: int | None = None) -> Gallery:
+def collect_gallery(arms: Sequence[MethodConfig], table: pd.DataFrame, n: int | None = None) -> Gallery:
     """The cases of each method that a reader should see; ``n`` in each group, None: as many as the page can bear."""
     parts = list(_parts(list(arms), table, n))
     entries = [entry for part in parts for entry in _entries(part)]
@@ -45,7 +45,7 @@ def collect_gallery(arms: Sequence[Arm], table: pd.DataFrame, n: int | None = No
     )
 
 
-def _parts(arms: list[Arm], table: pd.DataFrame, n: int | None) -> Iterator[Part]:
+def _parts(arms: list[MethodConfig], table: pd.DataFrame, n: int | None) -> Iterator[Part]:
     masks, classes = of_kind(arms, SEGMENTATION), of_kind(arms, CLASSIFICATION)
     n = n or per_group(len(masks) + len(classes))
     if table.empty:
@@ -88,7 +88,7 @@ def _entries(part: Part) -> Iterator[Entry]:
             yield item, arm.dataset, runs[name].predictions / f"{name}.png" if task == MASKS else None
 
 
-def _runs_of_cases(arm: Arm) -> Mapping[str, RunPaths]:
+def _runs_of_cases(arm: MethodConfig) -> Mapping[str, RunPaths]:
     """The run that each case's picture is of: that of the first fold that tests it."""
     found: dict[str, RunPaths] = {}
     for run, content in arm.shown.items():
@@ -143,7 +143,7 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
         elif dataset in raw:
             problems.append(f"{raw[dataset].paths.raw} has no case {item.case}.")
     wanted = [
-        Wanted(
+        PictureRequest(
             image=raw[key[0]].image_path(case),
             label=raw[key[0]].label_path(case),
             channels=raw[key[0]].info.channels,

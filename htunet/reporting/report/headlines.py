@@ -5,18 +5,18 @@ from typing import Any
 
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.study import Statistics
-from htunet.reporting.report.arms import Arm, of_kind
+from htunet.reporting.report.arms import MethodConfig, of_kind
 from htunet.reporting.report.content import Headline
 from htunet.reporting.report.selection import CLASSES, MASKS
 from htunet.reporting.report.tables import figures
-from htunet.reporting.table_kinds import CLASSIFICATION, SEGMENTATION, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind
 
 WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", "": ""}
 """What a card says of the weights' source."""
 FIRST = {SEGMENTATION.name: ("dice", "Dice", MASKS), CLASSIFICATION.name: ("auc", "AUC", CLASSES)}
 
 
-def collect_headlines(arms: Sequence[Arm], found: Statistics) -> list[Headline]:
+def collect_headlines(arms: Sequence[MethodConfig], found: Statistics) -> list[Headline]:
     """One for each data set and kind of figures: of its best method, pre-trained before random weights."""
     means = figures(found.means)
     sizes = figures(found.by_size, ["label", "tercile"])
@@ -33,7 +33,11 @@ def collect_headlines(arms: Sequence[Arm], found: Statistics) -> list[Headline]:
 
 
 def _headline(
-    arm: Arm, kind: TableKind, n: int, means: Mapping[tuple[Any, ...], Any], sizes: Mapping[tuple[Any, ...], Any]
+    arm: MethodConfig,
+    kind: TableKind,
+    n: int,
+    means: Mapping[tuple[Any, ...], Any],
+    sizes: Mapping[tuple[Any, ...], Any],
 ) -> Headline:
     metric, name, task = FIRST[kind.name]
     figure = arm.rows[kind.name].figures[metric].mean or 0.0
@@ -55,7 +59,7 @@ def _headline(
     )
 
 
-def _facts(arm: Arm, kind: TableKind, n: int, sizes: Mapping[tuple[Any, ...], Any]) -> Iterator[str]:
+def _facts(arm: MethodConfig, kind: TableKind, n: int, sizes: Mapping[tuple[Any, ...], Any]) -> Iterator[str]:
     row = arm.rows[kind.name]
     yield f"The best of {n} methods" if n > 1 else "The only method"
     theirs = getattr(row.paper, FIRST[kind.name][0], None)
@@ -72,7 +76,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number:,} {what if number == 1 else what + 's'}"
 
 
-def _size_fact(arm: Arm, sizes: Mapping[tuple[Any, ...], Any]) -> str:
+def _size_fact(arm: MethodConfig, sizes: Mapping[tuple[Any, ...], Any]) -> str:
     """``Small lesions 61.2 %, medium 75.0 %, large 83.4 %``; of several labels of the first one."""
     labels = sorted({key[3] for key in sizes if key[:3] == (arm.dataset, arm.name, arm.task)})
     if not labels:

@@ -9,10 +9,10 @@ from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
 from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting import paper
-from htunet.reporting.report.arms import Arm
-from htunet.reporting.report.content import Facts, Table
+from htunet.reporting.report.arms import MethodConfig
+from htunet.reporting.report.content import DatasetFacts, Table
 from htunet.reporting.report.tables import words
+from htunet.reporting.tables import paper_figures as paper
 
 NOT_DECISIONS = ("name", "dataset", "because")
 SOURCES = {
@@ -30,7 +30,7 @@ class Terms:
     citation: str
 
 
-def collect_plans(arms: Iterable[Arm]) -> list[Table]:
+def collect_plans(arms: Iterable[MethodConfig]) -> list[Table]:
     """For each data set and plan its decisions and their reasons, as the runs were trained."""
     plans: dict[tuple[DatasetPaths, str], Mapping[str, Any]] = {}
     for arm in arms:
@@ -84,7 +84,7 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-def collect_datasets(arms: Iterable[Arm]) -> tuple[list[Facts], list[str]]:
+def collect_datasets(arms: Iterable[MethodConfig]) -> tuple[list[DatasetFacts], list[str]]:
     """What each data set is, its licence and reference; and those whose raw folder cannot be read."""
     found, problems = [], []
     names = dict.fromkeys(
@@ -108,11 +108,11 @@ def collect_datasets(arms: Iterable[Arm]) -> tuple[list[Facts], list[str]]:
             "Licence": raw.info.licence or "not stated in dataset.json",
             "Reference": raw.info.reference,
         }
-        found.append(Facts(title=name, rows=tuple((key, text) for key, text in rows.items() if text)))
+        found.append(DatasetFacts(title=name, rows=tuple((key, text) for key, text in rows.items() if text)))
     return found, problems
 
 
-def collect_weights(arms: Iterable[Arm], terms: Mapping[str, Terms]) -> list[Facts]:
+def collect_weights(arms: Iterable[MethodConfig], terms: Mapping[str, Terms]) -> list[DatasetFacts]:
     """For each kind of frozen weights: the backbone, file, hash, licence, and the methods that have them."""
     found: dict[tuple[str, str, str, str], list[str]] = {}
     for arm in arms:
@@ -129,7 +129,7 @@ def collect_weights(arms: Iterable[Arm], terms: Mapping[str, Terms]) -> list[Fac
     return [_weights_facts(key, methods, terms) for key, methods in found.items()]
 
 
-def _weights_facts(key: tuple[str, str, str, str], methods: Sequence[str], terms: Mapping[str, Terms]) -> Facts:
+def _weights_facts(key: tuple[str, str, str, str], methods: Sequence[str], terms: Mapping[str, Terms]) -> DatasetFacts:
     backbone, source, file, sha256 = key
     own = terms.get(backbone)
     rows = {
@@ -140,10 +140,10 @@ def _weights_facts(key: tuple[str, str, str, str], methods: Sequence[str], terms
         "Licence": own.licence if own else "none published: the network is trained anew",
         "Please cite": own.citation if own else "",
     }
-    return Facts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text))
+    return DatasetFacts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text))
 
 
-def collect_versions(arms: Iterable[Arm]) -> list[Facts]:
+def collect_versions(arms: Iterable[MethodConfig]) -> list[DatasetFacts]:
     """Versions of the program and its libraries that trained, and that evaluated; runs that agree stand together."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
     for arm in arms:
@@ -156,12 +156,12 @@ def collect_versions(arms: Iterable[Arm]) -> list[Facts]:
                     key = name, tuple((str(k), str(v)) for k, v in versions.items())
                     found[key] = found.get(key, 0) + 1
     return [
-        Facts(title=f"{name} ({count} {'run' if count == 1 else 'runs'})", rows=rows)
+        DatasetFacts(title=f"{name} ({count} {'run' if count == 1 else 'runs'})", rows=rows)
         for (name, rows), count in sorted(found.items(), key=lambda item: item[0][0], reverse=True)
     ]
 
 
-def collect_commands(arms: Sequence[Arm], report: str) -> list[str]:
+def collect_commands(arms: Sequence[MethodConfig], report: str) -> list[str]:
     """What a user types to repeat the page; ``report`` is the command that writes it."""
     runs = [run for arm in arms for run in arm.runs]
     sources = list(dict.fromkeys(run.source.dataset.short_name for run in runs))
@@ -196,6 +196,6 @@ def _given(options: Mapping[str, object]) -> Iterator[str]:
     return (f"{name} {value}" for name, value in options.items() if value is not None)
 
 
-def _settings(arm: Arm, run: RunPaths) -> Mapping[str, Any]:
+def _settings(arm: MethodConfig, run: RunPaths) -> Mapping[str, Any]:
     found = arm.runs[run]["htunet"].get("settings")
     return found if isinstance(found, Mapping) else {}

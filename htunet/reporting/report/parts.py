@@ -5,7 +5,7 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 
-from htunet.reporting.report.content import Facts, Gallery, Headline, Table, TableCell, Training
+from htunet.reporting.report.content import DatasetFacts, Gallery, Headline, Table, TableCell, Training
 
 SIZE = (340, 150)
 """Of a diagram: width and height in the units of its drawing."""
@@ -170,7 +170,7 @@ def data(picture: bytes) -> str:
     return base64.b64encode(picture).decode("ascii")
 
 
-def facts(found: Facts) -> str:
+def facts(found: DatasetFacts) -> str:
     """A box with names and values."""
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in found.rows)
     return f'<article class="box"><h3>{escape(found.title)}</h3><dl>{rows}</dl></article>'

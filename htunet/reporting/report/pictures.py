@@ -12,7 +12,7 @@ from PIL import Image
 from htunet.data.image_io import read_image, read_labels
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.reporting.overlays import EXTRA, MISSED, OPACITY, RIGHT, Colour, contour, label_colour
+from htunet.reporting.overlays.draw import EXTRA, MISSED, OPACITY, RIGHT, Colour, contour, label_colour
 
 UInt8 = NDArray[np.uint8]
 SIDES = ((150, 512), (400, 384), (900, 288))
@@ -24,7 +24,7 @@ REDUCING_GAP = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PictureRequest:
     """One image, and the predictions to lay over it."""
 
     image: Path
@@ -53,43 +53,43 @@ def longer_side(n_images: int) -> int:
     return next((side for most, side in SIDES if n_images <= most), SMALLEST_SIDE)
 
 
-def draw_all(wanted: Sequence[Wanted], workers: int | None = None) -> list[Drawn]:
+def draw_all(request: Sequence[PictureRequest], workers: int | None = None) -> list[Drawn]:
     """All pictures in the order of ``wanted``; ``workers`` None: processes where there are many, else none."""
-    count = suitable_workers(len(wanted), workers)
-    return list(parallel_map(draw, wanted, workers=count, name=lambda one: str(one.image)))
+    count = suitable_workers(len(request), workers)
+    return list(parallel_map(draw, request, workers=count, name=lambda one: str(one.image)))
 
 
-def draw(wanted: Wanted) -> Drawn:
+def draw(request: PictureRequest) -> Drawn:
     """The picture and the layers of one image; what cannot be read is told in ``problems``."""
     try:
-        values = read_image(wanted.image, wanted.channels)
+        values = read_image(request.image, request.channels)
     except HtunetError as error:
-        return Drawn(layers=(None,) * len(wanted.predictions), problems=(str(error),))
+        return Drawn(layers=(None,) * len(request.predictions), problems=(str(error),))
     picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
-    picture.thumbnail((wanted.side, wanted.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
+    picture.thumbnail((request.side, request.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=QUALITY)
-    layers, problems = _layers(wanted, picture.size)
+    layers, problems = _layers(request, picture.size)
     return Drawn(picture=stream.getvalue(), layers=tuple(layers), problems=tuple(problems))
 
 
-def _layers(wanted: Wanted, size: tuple[int, int]) -> tuple[list[bytes | None], list[str]]:
-    nothing: list[bytes | None] = [None] * len(wanted.predictions)
-    if not wanted.predictions:
+def _layers(request: PictureRequest, size: tuple[int, int]) -> tuple[list[bytes | None], list[str]]:
+    nothing: list[bytes | None] = [None] * len(request.predictions)
+    if not request.predictions:
         return nothing, []
     try:
-        true = read_labels(wanted.label)
+        true = read_labels(request.label)
     except HtunetError as error:
         return nothing, [str(error)]
     layers: list[bytes | None] = []
     problems = []
-    for path in wanted.predictions:
+    for path in request.predictions:
         layer = None
         try:
             predicted = read_labels(path)
             if predicted.shape != true.shape:
                 raise HtunetError(f"{path} has the shape {predicted.shape}, its mask {true.shape}. Predict it again.")
-            layer = layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=wanted.num_labels)
+            layer = layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=request.num_labels)
         except HtunetError as error:
             problems.append(str(error))
         layers.append(layer)

@@ -8,7 +8,7 @@ from string import Template
 import htunet
 from htunet.files import write_text
 from htunet.reporting.report import parts
-from htunet.reporting.report.content import Report
+from htunet.reporting.report.content import ReportContent
 
 TEMPLATE = "htunet.reporting.report"
 FOOTER = "Made by htunet {version} on {date}. For research; not a medical device, and not for diagnosis."
@@ -19,12 +19,12 @@ HOW_TO_READ = (
 )
 
 
-def write_report(path: Path, report: Report) -> None:
+def write_report(path: Path, report: ReportContent) -> None:
     """Write the page, whole or not at all."""
     write_text(path, render(report))
 
 
-def render(report: Report) -> str:
+def render(report: ReportContent) -> str:
     """The page as text."""
     sections = {key: text for key, text in _sections(report).items() if text}
     titles = {
@@ -46,7 +46,7 @@ def render(report: Report) -> str:
     )
 
 
-def _sections(report: Report) -> dict[str, str]:
+def _sections(report: ReportContent) -> dict[str, str]:
     return {
         "overview": _overview(report),
         "cases": _cases(report),
@@ -59,33 +59,33 @@ def _sections(report: Report) -> dict[str, str]:
     }
 
 
-def _overview(report: Report) -> str:
+def _overview(report: ReportContent) -> str:
     cards = "\n".join(map(parts.headline, report.headlines))
     return parts.section(
         "overview", "Overview", f'<div class="cards">{cards}</div>', parts.paragraphs([HOW_TO_READ, *report.notes])
     )
 
 
-def _cases(report: Report) -> str:
+def _cases(report: ReportContent) -> str:
     if not report.gallery.items:
         return ""
     return parts.section("cases", "Where it fails, and where it works", parts.gallery(report.gallery))
 
 
-def _tables(report: Report) -> str:
+def _tables(report: ReportContent) -> str:
     if not report.tables:
         return ""
     return parts.section("tables", "Tables", parts.row_filters(report.tables), *map(parts.table, report.tables))
 
 
-def _training(report: Report) -> str:
+def _training(report: ReportContent) -> str:
     if not report.training:
         return ""
     charts = "\n".join(map(parts.chart, report.training))
     return parts.section("training", "Training", parts.chart_key(), f'<div class="charts">{charts}</div>')
 
 
-def _class_pictures(report: Report) -> str:
+def _class_pictures(report: ReportContent) -> str:
     if not report.class_pictures:
         return ""
     pictures = "\n".join(
@@ -97,7 +97,7 @@ def _class_pictures(report: Report) -> str:
     return parts.section("classification-pictures", "Classification", f'<div class="class-picture">{pictures}</div>')
 
 
-def _plans(report: Report) -> str:
+def _plans(report: ReportContent) -> str:
     if not report.plans:
         return ""
     tables = [
@@ -108,12 +108,12 @@ def _plans(report: Report) -> str:
     return parts.section("plans", "Plans and their reasons", parts.paragraphs([note]), *tables)
 
 
-def _origin(report: Report) -> str:
+def _origin(report: ReportContent) -> str:
     boxes = "\n".join(map(parts.facts, (*report.datasets, *report.weights, *report.versions)))
     return parts.section("origin", "Data sets, weights, licences, versions", f'<div class="cards">{boxes}</div>')
 
 
-def _repeat(report: Report) -> str:
+def _repeat(report: ReportContent) -> str:
     commands = parts.escape("\n".join(report.commands))
     return parts.section(
         "repeat",

@@ -11,11 +11,11 @@ from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.study import Statistics
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
-from htunet.reporting.paper_tables import LOWER
-from htunet.reporting.report.arms import Arm, of_kind
+from htunet.reporting.report.arms import MethodConfig, of_kind
 from htunet.reporting.report.content import Table, TableCell
-from htunet.reporting.table_kinds import CLASSIFICATION, KINDS, SEGMENTATION, TableKind
-from htunet.reporting.tables import notes, parameters_text
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, SEGMENTATION, TableKind
+from htunet.reporting.tables.paper_tables import LOWER
+from htunet.reporting.tables.rows import notes, parameters_text
 
 Key = tuple[str, str, str]
 """Data set, arm and task."""
@@ -34,7 +34,7 @@ NO_VALUE = "\u2013"
 NOTHING = TableCell(text=NO_VALUE)
 
 
-def collect_tables(arms: Sequence[Arm], found: Statistics) -> list[Table]:
+def collect_tables(arms: Sequence[MethodConfig], found: Statistics) -> list[Table]:
     """All tables that have rows."""
     tables = [*(_results(list(arms), found.means, kind) for kind in KINDS)]
     tables += [_by_size(arms, found.by_size), _by_class(arms, found.by_class), _comparisons(found.comparisons)]
@@ -92,7 +92,7 @@ def words(text: str, *, strong: bool = False) -> TableCell:
     return TableCell(text=text, value=text, strong=strong)
 
 
-def _results(arms: list[Arm], means: pd.DataFrame, kind: TableKind) -> Table:
+def _results(arms: list[MethodConfig], means: pd.DataFrame, kind: TableKind) -> Table:
     known = figures(means)
     arms = of_kind(arms, kind)
     heads = [text for heading in kind.headings.values() for text in (heading, "paper")]
@@ -112,7 +112,7 @@ def _results(arms: list[Arm], means: pd.DataFrame, kind: TableKind) -> Table:
     )
 
 
-def _result_row(arm: Arm, kind: TableKind, known: Mapping[tuple[Any, ...], Entry]) -> tuple[TableCell, ...]:
+def _result_row(arm: MethodConfig, kind: TableKind, known: Mapping[tuple[Any, ...], Entry]) -> tuple[TableCell, ...]:
     row = arm.rows[kind.name]
     cells = [words(arm.short_dataset), words(arm.name, strong=True)]
     for metric in kind.headings:
@@ -156,7 +156,7 @@ def _with_best(rows: list[tuple[TableCell, ...]], kind: TableKind) -> Iterator[t
         )
 
 
-def _by_size(arms: Sequence[Arm], frame: pd.DataFrame) -> Table:
+def _by_size(arms: Sequence[MethodConfig], frame: pd.DataFrame) -> Table:
     known = figures(frame, ["label", "tercile"])
     labels: dict[str, list[float]] = {}
     for dataset, _, _, label, *_ in known:
@@ -194,7 +194,7 @@ def _missed(entry: Entry | None) -> TableCell:
     return TableCell(text=f"{int(entry['n_missed'])} / {int(total)}", value=entry["n_missed"] / max(1, total))
 
 
-def _by_class(arms: Sequence[Arm], frame: pd.DataFrame) -> Table:
+def _by_class(arms: Sequence[MethodConfig], frame: pd.DataFrame) -> Table:
     known = figures(frame, ["class"])
     shown = [metric for metric in ("dice", "hd95", "correct", "probability_of_truth")
              if any(key[-1] == metric for key in known)]  # fmt: skip

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htunet.paths import DatasetPaths
-from htunet.reporting import paper
-from htunet.reporting.paper_tables import zero_shot_row
 from htunet.reporting.report.content import Table, TableCell
 from htunet.reporting.report.tables import NOTHING, interval, number, words
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.paper_tables import zero_shot_row
 
 FIGURES = {"accuracy": "Accuracy %", "auc": "AUC %"}
 

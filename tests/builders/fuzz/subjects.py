@@ -17,7 +17,7 @@ from builders.own import build_own, labelled
 from builders.pmc_oa import build_pmc_oa
 from builders.prostate import build_prostate
 from builders.tn3k import build_tn3k
-from dataset_conversion.phantom import write_phantom
+from dataset_conversion.phantom.scan import write_phantom
 
 OWN = "own images"
 """In the place of a converter's name: the general converter."""

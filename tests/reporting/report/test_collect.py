@@ -9,7 +9,7 @@ from builders.run import build_dataset
 
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.collect import collect
-from htunet.reporting.report.content import Report, Table
+from htunet.reporting.report.content import ReportContent, Table
 from htunet.reporting.report.origin import Terms
 
 TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
@@ -24,7 +24,7 @@ def _run(own: Mapping[str, Any]) -> RunPaths:
     return RunPaths(DatasetPaths(own["dataset"]), own["trainer"], own["plan"], own["method"], own["fold"], own["seed"])
 
 
-def report_of(*found: Mapping[str, Any], **options: Any) -> Report:
+def report_of(*found: Mapping[str, Any], **options: Any) -> ReportContent:
     return collect(contents(*found), terms=TERMS, command="htunet_report", **options)
 
 
@@ -32,7 +32,7 @@ def texts(table: Table, row: int) -> Sequence[str]:
     return [cell.text for cell in table.rows[row]]
 
 
-def by_id(report: Report, name: str) -> Table:
+def by_id(report: ReportContent, name: str) -> Table:
     return next(table for table in report.tables if table.id == name)
 
 

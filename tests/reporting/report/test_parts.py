@@ -3,7 +3,7 @@ import json
 import pytest
 
 from htunet.reporting.report import parts
-from htunet.reporting.report.content import Curve, Facts, Gallery, GalleryItem, Table, TableCell, Training
+from htunet.reporting.report.content import ChartCurve, DatasetFacts, Gallery, GalleryItem, Table, TableCell, Training
 
 AWKWARD = "</script><b>&\"' \u2028"
 
@@ -53,19 +53,19 @@ def test_a_cell_is_sorted_by_its_value_and_an_empty_one_by_nothing() -> None:
 
 
 def test_a_curve_begins_left_and_ends_right_and_the_highest_loss_is_at_the_top() -> None:
-    losses = Curve(name="training loss", points=((1, 2.0), (3, 0.0)))
+    losses = ChartCurve(name="training loss", points=((1, 2.0), (3, 0.0)))
     text = parts.chart(Training(title="t", curves=(losses,), note=""))
     assert 'points="34.0,8.0 310.0,132.0"' in text
 
 
 def test_one_epoch_is_a_dot_and_none_is_nothing() -> None:
-    dot = Curve(name="validation figure", points=((1, 0.5),))
-    nothing = Curve(name="training loss", points=())
+    dot = ChartCurve(name="validation figure", points=((1, 0.5),))
+    nothing = ChartCurve(name="training loss", points=())
     text = parts.chart(Training(title="t", curves=(dot, nothing), note=""))
     assert '<circle class="figure-line" cx="34.0" cy="70.0"' in text
     assert "polyline" not in text
 
 
 def test_facts_are_names_with_values() -> None:
-    text = parts.facts(Facts(title="BUSI", rows=(("Licence", AWKWARD),)))
+    text = parts.facts(DatasetFacts(title="BUSI", rows=(("Licence", AWKWARD),)))
     assert "<dt>Licence</dt><dd>&lt;/script&gt;" in text

@@ -10,8 +10,8 @@ from PIL import Image
 from htunet.data.image_io import write_png
 from htunet.data.raw import read_raw
 from htunet.paths import DatasetPaths
-from htunet.reporting.overlays import overlay
-from htunet.reporting.report.pictures import Wanted, draw, draw_all, layer_png, longer_side
+from htunet.reporting.overlays.draw import overlay
+from htunet.reporting.report.pictures import PictureRequest, draw, draw_all, layer_png, longer_side
 
 
 def blended(gray: np.ndarray, layer: bytes) -> np.ndarray:
@@ -42,11 +42,13 @@ def test_nothing_predicted_and_nothing_true_is_a_clear_layer() -> None:
     assert not layer[..., 3].any()
 
 
-def wanted(paths: DatasetPaths, *predictions: Path) -> Wanted:
+def wanted(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
     """The first image of a raw folder with these predictions."""
     raw = read_raw(paths)
     image, label = raw.image_path(raw.cases[0]), raw.label_path(raw.cases[0])
-    return Wanted(image=image, label=label, channels=1, num_labels=1, predictions=predictions or (label,), side=50)
+    return PictureRequest(
+        image=image, label=label, channels=1, num_labels=1, predictions=predictions or (label,), side=50
+    )
 
 
 def test_an_image_and_its_layers_are_scaled_alike(home: Path) -> None:

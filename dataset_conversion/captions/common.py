@@ -1,0 +1,213 @@
+"""From texts that name images to the caption raw folder: what the converters of caption data sets share."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too_short, language_of
+from dataset_conversion.captions.images import FoundImages, PairJob, base_name, find_images, write_pair
+from dataset_conversion.common import ConversionReport, Options, SourceFacts, differences
+from htunet.data.captions import IMAGES, CaptionInfo, CaptionPair, write_captions
+from htunet.data.raw import LeftOut
+from htunet.errors import HtunetError, UsageError
+from htunet.files import exclusive, whole_folder
+from htunet.parallel import parallel_map, suitable_workers
+from htunet.paths import DatasetPaths
+
+GENERAL = frozenset({"name", "workers"})
+"""Options that every converter of captions honours."""
+LONGEST_ID = 80
+NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]+")
+SHOWN = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """A caption as distributed, and the image that it names."""
+
+    caption: str
+    image: str
+    """File name with its ending; folders before it are not used."""
+    where: str
+    """Its place in the download: ``pmc_oa.jsonl, line 12``."""
+    id: str
+    """Wanted name of the pair; made fit for a file name, and unique."""
+    group: str = ""
+    folder: str = ""
+    """Where several images have this name, the one below a folder called so."""
+
+
+@dataclass
+class Reading:
+    """The texts of a download, and what is counted while they are read; reading them fills ``found`` and the others."""
+
+    texts: Iterable[Text | LeftOut]
+    """Read once, in order; a text that cannot be used is a LeftOut."""
+    found: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Reason to texts that the data set holds and this one is not about; too many to be named one by one."""
+    notes: list[str] = field(default_factory=list)
+
+
+def convert_captions(
+    source: Path, facts: SourceFacts, reading: Reading, options: Options, *, min_side: int = 0
+) -> ConversionReport:
+    """Clean the texts, find their images below ``source``, and write the caption raw folder of ``facts.dataset``.
+
+    An image whose shorter side is below ``min_side`` pixels is left out; ``options.min_side`` goes before it. The raw
+    folder is replaced when everything has been written, and stays as it was on any error.
+    """
+    if options.min_side is not None and options.min_side < 0:
+        raise UsageError(f"--min-side must be at least 0 pixels, got {options.min_side}.")
+    least = min_side if options.min_side is None else options.min_side
+    paths = DatasetPaths(facts.dataset)
+    lock = paths.raw.with_name(f".lock-{paths.name}")
+    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
+        replaced = paths.raw.exists()
+        texts, left_out = _sift(reading.texts)
+        with find_images(source, {base_name(text.image) for text in texts}) as images:
+            jobs, without = _jobs(texts, images, least)
+            pairs, unusable = _write_images(jobs, folder, options.workers)
+        left_out += without + unusable
+        if not pairs:
+            raise HtunetError(f"Not one pair of {source} could be converted. {_first_reasons(left_out, reading)}")
+        drops = reading.passed_over + Counter(reason_kind(one.reason) for one in left_out)
+        info = write_captions(folder, _info(facts, paths.short_name, reading, drops), pairs, left_out)
+    return ConversionReport(
+        dataset=paths.name,
+        source=source,
+        folder=paths.raw,
+        replaced=replaced,
+        found=dict(reading.found),
+        converted=dict(sorted(Counter(pair.language for pair in pairs).items())),
+        merged={},
+        fitted=(),
+        empty_masks=(),
+        left_out=tuple(left_out),
+        differences=tuple(differences(facts, reading.found)),
+        duplicates=(),
+        contradictions=(),
+        notes=tuple(info.notes),
+        captions=info,
+    )
+
+
+def reason_kind(reason: str) -> str:
+    """What a reason is counted as: its words before the first colon."""
+    return reason.split(":", 1)[0]
+
+
+def text_left_out(where: str, reason: str) -> LeftOut:
+    """A text that cannot be used, by its place in the download; ``reason`` is counted up to its first colon."""
+    return LeftOut(source=printable(where), class_name="", reason=printable(reason))
+
+
+def printable(text: str) -> str:
+    """``text`` without halves of characters (lone surrogates), which no file in UTF-8 can hold."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _sift(texts: Iterable[Text | LeftOut]) -> tuple[list[Text], list[LeftOut]]:
+    """The texts with clean captions of at least 20 characters, and the others with the reason."""
+    kept, left_out, seen = [], [], set[tuple[str, str, str]]()
+    for text in texts:
+        if isinstance(text, LeftOut):
+            left_out.append(text)
+            continue
+        caption = clean_caption(text.caption)
+        key = (text.folder, text.image, caption)
+        if is_too_short(caption):
+            reason = f"caption too short: {len(caption)} characters, wanted are {SHORTEST} with a letter: {caption!r}"
+            left_out.append(_leave(text, reason))
+        elif key in seen:
+            left_out.append(_leave(text, "the same image and caption again"))
+        else:
+            seen.add(key)
+            kept.append(replace(text, caption=caption))
+    return kept, left_out
+
+
+def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[list[PairJob], list[LeftOut]]:
+    jobs, left_out, taken = [], [], dict[str, int]()
+    for text in texts:
+        image = images.pick(base_name(text.image), text.folder)
+        if isinstance(image, str):
+            left_out.append(_leave(text, image))
+            continue
+        pair_id = unique_id(text.id, taken)
+        pair = CaptionPair(
+            image=f"{IMAGES}/{pair_id}.png",
+            caption=text.caption,
+            source=printable(image.source),
+            id=pair_id,
+            language=language_of(text.caption),
+            group=printable(text.group),
+        )
+        jobs.append(PairJob(pair=pair, path=image.path, where=text.where, min_side=min_side))
+    return jobs, left_out
+
+
+def unique_id(wanted: str, taken: dict[str, int]) -> str:
+    """``wanted`` with nothing but letters, digits, ``_`` and ``-``, numbered where it is taken; noted in ``taken``.
+
+    Names that differ in case alone count as one: some file systems do not tell them apart.
+    """
+    plain = NOT_IN_IDS.sub("_", wanted)[:LONGEST_ID].strip("_") or "image"
+    candidate = plain
+    while candidate.lower() in taken:
+        taken[plain.lower()] += 1
+        candidate = f"{plain}_{taken[plain.lower()]}"
+    taken[candidate.lower()] = 1
+    return candidate
+
+
+@dataclass(frozen=True)
+class _WriteInto:
+    """``write_pair`` with its folder; a class, because a lambda cannot be sent to another process."""
+
+    folder: Path
+
+    def __call__(self, job: PairJob) -> CaptionPair | LeftOut:
+        return write_pair(job, self.folder)
+
+
+def _write_images(
+    jobs: Sequence[PairJob], folder: Path, workers: int | None
+) -> tuple[list[CaptionPair], list[LeftOut]]:
+    (folder / IMAGES).mkdir()
+    outcomes = parallel_map(_WriteInto(folder), jobs, workers=suitable_workers(len(jobs), workers))
+    pairs, left_out = [], []
+    for outcome in tqdm(outcomes, total=len(jobs), desc="convert", unit="image", disable=None):
+        if isinstance(outcome, CaptionPair):
+            pairs.append(outcome)
+        else:
+            left_out.append(outcome)
+    return pairs, left_out
+
+
+def _info(facts: SourceFacts, name: str, reading: Reading, drops: Mapping[str, int]) -> CaptionInfo:
+    return CaptionInfo(
+        name=name,
+        licence=facts.licence,
+        reference=f"{facts.citation} {facts.home}".strip(),
+        description=facts.title,
+        split_rule=facts.split_rule,
+        published=facts.published,
+        found=dict(reading.found),
+        drops=dict(sorted(drops.items(), key=lambda item: (-item[1], item[0]))),
+        notes=[printable(note) for note in reading.notes],
+    )
+
+
+def _leave(text: Text, reason: str) -> LeftOut:
+    return text_left_out(f"{text.where}: {text.image}", reason)
+
+
+def _first_reasons(left_out: Sequence[LeftOut], reading: Reading) -> str:
+    named = [f"{one.source[:SHOWN]}: {one.reason}" for one in left_out[:5]]
+    counted = [f"{number} x {reason}" for reason, number in reading.passed_over.items()]
+    return "; ".join([*named, *counted]) or "It names no image."

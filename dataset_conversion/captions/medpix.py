@@ -1,0 +1,158 @@
+"""MedPix 2.0, CT and MR images of teaching cases: ``Descriptions.json``, ``Case_topic.json`` and ``images/``.
+
+Also its split files (``splitted_dataset/descriptions_train.jsonl`` ...) and a table ``medpix_dataset.csv`` with the
+columns ``Caption`` and ``filename``. There is no ultrasound image among them.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, printable, text_left_out
+from dataset_conversion.common import CONVERTERS, ConversionReport, Converter, Options, SourceFacts
+from dataset_conversion.source import Layout
+from htunet.data.raw import LeftOut
+from htunet.errors import HtunetError
+from htunet.files import read_json
+
+DESCRIPTIONS, CASES, TABLE = "Descriptions.json", "Case_topic.json", "medpix_dataset.csv"
+SPLIT_FOLDER = "splitted_dataset"
+CASE = re.compile(r"MPX\d+")
+NO_ULTRASOUND = "MedPix holds CT and MR images, no ultrasound; the paper uses it between natural and ultrasound images"
+ROWS = "rows"
+
+MEDPIX = SourceFacts(
+    dataset="Dataset510_MedPix",
+    title="CT and MR images of teaching cases with their captions (no ultrasound)",
+    licence="none stated with the files; the images are linked from NLM's MedPix and Open-i, ask there",
+    home="https://github.com/CHILab1/MedPix-2.0",
+    citation=(
+        "Siragusa I, Contino S, La Ciura M, Alicata R, Pirrone R: MedPix 2.0: a comprehensive multimodal biomedical "
+        "data set for advanced AI applications. Data Science and Engineering, 1-17 (2025)."
+    ),
+    download="the repository's folder MedPix-2-0 with Descriptions.json, Case_topic.json and images/",
+    expected={"CT": 1062, "MR": 988},
+    split_rule="9:1",
+    published=(21512, 2391),
+)
+
+
+def split_files(folder: Path) -> list[Path]:
+    """``descriptions_*.jsonl`` here or in splitted_dataset/, without the halves of train where it is whole."""
+    for place in (folder, folder / SPLIT_FOLDER):
+        if files := sorted(place.glob("descriptions_*.jsonl")):
+            whole = any(path.name == "descriptions_train.jsonl" for path in files)
+            return [path for path in files if not (whole and path.stem[-2:] in ("_1", "_2"))]
+    return []
+
+
+def is_here(folder: Path) -> bool:
+    """Does ``folder`` hold one of the three forms?"""
+    return any((folder / name).is_file() for name in (DESCRIPTIONS, TABLE)) or bool(split_files(folder))
+
+
+LAYOUT = Layout(
+    looked_for=f"a folder with {DESCRIPTIONS}, {SPLIT_FOLDER}/descriptions_train.jsonl or {TABLE}",
+    is_here=is_here,
+    member=re.compile(r"(?:^|/)(?:Descriptions\.json|medpix_dataset\.csv|descriptions_\w+\.jsonl)$"),
+)
+
+
+def convert_medpix(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
+    """Convert ``folder``; raises HtunetError as ``convert_captions``, and when a whole file cannot be read."""
+    reading = Reading(texts=(), notes=[NO_ULTRASOUND])
+    if (folder / DESCRIPTIONS).is_file():
+        records = _records(folder / DESCRIPTIONS)
+        reading.notes += _case_notes(folder, records)
+        reading.texts = read_records(((f"{DESCRIPTIONS}, entry {i}", one) for i, one in enumerate(records)), reading)
+    elif files := split_files(folder):
+        reading.texts = read_records(_lines(files), reading)
+    else:
+        facts = replace(facts, expected={})  # an artefact of others, whose size nobody has stated
+        reading.texts = read_table(folder / TABLE, reading)
+    return convert_captions(folder, facts, reading, options)
+
+
+CONVERTERS.register("MedPix")(
+    Converter(facts=MEDPIX, layout=LAYOUT, run=convert_medpix, general=GENERAL, takes=frozenset({"min_side"}))
+)
+
+
+def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterator[Text | LeftOut]:
+    """The captions of (place, record) in the form of ``Descriptions.json``; ``reading`` counts them by Type."""
+    for where, record in records:
+        description = record.get("Description") if isinstance(record, dict) else None
+        if not isinstance(description, dict) or not isinstance(record.get("image"), str) or not record["image"]:
+            yield text_left_out(where, "malformed record: an object with image and Description is wanted")
+            continue
+        reading.found[printable(str(record.get("Type") or "no type"))] += 1
+        image, caption, case = record["image"], description.get("Caption"), record.get("U_id")
+        if not isinstance(caption, str):
+            yield text_left_out(f"{where}: {image}", "no caption")
+            continue
+        name = image if image.lower().endswith(".png") else f"{image}.png"  # the records name images without ending
+        yield Text(caption=caption, image=name, where=where, id=image, group=case if isinstance(case, str) else "")
+
+
+def read_table(path: Path, reading: Reading) -> Iterator[Text | LeftOut]:
+    """The rows of ``medpix_dataset.csv``; raises HtunetError when it is no CSV in UTF-8 with both columns."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = csv.DictReader(stream)
+            if not {"Caption", "filename"} <= set(rows.fieldnames or ()):
+                raise HtunetError(f"{path} lacks the columns Caption and filename; it has {rows.fieldnames or []}.")
+            for row in rows:
+                reading.found[ROWS] += 1
+                yield _row_text(row, f"{path.name}, line {rows.line_num}")
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
+
+
+def _row_text(row: dict[str, str | None], where: str) -> Text | LeftOut:
+    caption, name = row["Caption"], row["filename"]
+    if not name or not name.strip() or caption is None:
+        return text_left_out(where, "malformed row: Caption and filename must have values")
+    case = CASE.match(Path(name).name)
+    return Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
+
+
+def _records(path: Path) -> list[Any]:
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise HtunetError(f"The file {path} must hold a list of records [...]. Download it again.")
+    return content
+
+
+def _lines(files: list[Path]) -> Iterator[tuple[str, Any]]:
+    for path in files:
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                try:
+                    yield f"{path.name}, line {number}", json.loads(line)
+                except (ValueError, RecursionError):
+                    yield f"{path.name}, line {number}", None
+
+
+def _case_notes(folder: Path, records: list[Any]) -> list[str]:
+    """Whether the cases of ``Case_topic.json`` name the same images; their texts are about patients, not images."""
+    path = folder / CASES
+    if not path.is_file():
+        return [f"{CASES} is not there; the images' cases are not checked"]
+    described = {str(one.get("image")): str(one.get("U_id")) for one in records if isinstance(one, dict)}
+    named: dict[str, str] = {}
+    for case in _records(path):
+        if isinstance(case, dict):
+            images = [image for key in ("TAC", "MRI") for image in _list(case.get(key))]
+            named |= {str(image): str(case.get("U_id")) for image in images}
+    differing = sorted(image for image in described if named.get(image) != described[image])
+    absent = sorted(set(named) - set(described))
+    notes = [f"{CASES} names another case, or none, for {len(differing)} images: {', '.join(differing[:5])}"]
+    return notes * bool(differing) + [f"{CASES} names {len(absent)} images without a description"] * bool(absent)
+
+
+def _list(value: Any) -> list[Any]:  # noqa: ANN401
+    return value if isinstance(value, list) else []

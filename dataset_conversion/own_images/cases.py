@@ -1,0 +1,125 @@
+"""One image of a user, of any format, with its masks: what a worker process turns into cases."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from dataset_conversion.common import Written, fit_mask, size_text, write_case
+from dataset_conversion.formats.coco import CocoImage, draw
+from dataset_conversion.formats.names import printable
+from dataset_conversion.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
+from dataset_conversion.own_images.label_maps import LabelMap
+from htunet.data.image_io import UInt8
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, LeftOut
+from htunet.errors import HtunetError
+
+SNAPPED = "lossy mask values brought to the nearest label"
+BLURRED = "mask values between the labels brought to the nearest one"
+OVERLAP = "instances of different labels overlap, the later one wins"
+CROWD = "crowd regions drawn as their category"
+FRAME = "__"
+"""Between an id and the number of its frame; a cleaned id never has two."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnImage:
+    """An image file and where its labels come from: mask files, a COCO file, or nowhere (classes alone)."""
+
+    case: Case
+    """``spacing_mm`` None: what the file says. A file of several frames is the group of its frames, if it has none."""
+    image: Path
+    masks: tuple[Path, ...] = ()
+    labels: LabelMap | None = None
+    """None: the data set has no masks, or ``coco`` has them."""
+    coco: CocoImage | None = None
+    fit_masks: bool = False
+    remarks: tuple[str, ...] = ()
+
+
+def write_own_image(job: OwnImage, folder: Path) -> list[Written | LeftOut]:
+    """Write all frames of one image, or none of them: then it is left out with the reason."""
+    written: list[Written] = []
+    try:
+        for one in _frames(job, folder):
+            written.append(one)  # noqa: PERF402 - what was written before an error has to be known
+    except HtunetError as error:
+        for one in written:
+            _remove(folder, one.case)
+        reason = str(error)
+        for path in (job.image, *job.masks):
+            reason = reason.replace(f"{path.parent}{os.sep}", "")
+        return [LeftOut(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))]
+    return list(written)
+
+
+def _remove(folder: Path, case: Case) -> None:
+    (folder / IMAGE_FOLDERS[case.part] / f"{case.id}_0000.png").unlink()
+    (folder / LABEL_FOLDERS[case.part] / f"{case.id}.png").unlink(missing_ok=True)
+
+
+def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
+    stack = open_stack(job.image)
+    remarks = (*job.remarks, *stack.remarks, *([SCALED] if stack.is_scaled else []))
+    count = 0
+    for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
+        if image is None or (found is None and _has_masks(job)):
+            raise HtunetError("image and mask differ in their number of frames")
+        mask, more = found or (None, ())
+        case = _frame_case(job.case, number, stack)
+        fitted = mask is not None and mask.shape != image.shape
+        if mask is not None and fitted and not job.fit_masks:
+            raise HtunetError(
+                f"mask and image differ in size: image {size_text(image)}, mask {size_text(mask)} "
+                "(--fit-masks takes it)"
+            )
+        mask = None if mask is None else fit_mask(mask, image.shape)
+        one = write_case(folder, case, image, mask, masks=max(1, len(job.masks)), fitted=fitted)
+        yield replace(one, remarks=(*remarks, *more))
+        count = number
+    if count != stack.frames:
+        raise HtunetError(f"it has {count} frames and claims {stack.frames}")
+
+
+def _has_masks(job: OwnImage) -> bool:
+    return job.labels is not None or job.coco is not None
+
+
+def _frame_case(case: Case, number: int, stack: Stack) -> Case:
+    spacing = stack.spacing_mm if case.spacing_mm is None else case.spacing_mm
+    if stack.frames == 1:
+        return replace(case, spacing_mm=spacing)
+    return replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id, spacing_mm=spacing)
+
+
+def _labels(job: OwnImage, image: Stack) -> Iterator[tuple[UInt8, tuple[str, ...]]]:
+    """Labels and remarks, frame by frame; nothing where the data set has no masks."""
+    if job.coco is not None:
+        labels, overlap = draw(job.coco)
+        yield labels, (*([OVERLAP] if overlap else []), *([CROWD] if job.coco.crowds else []))
+    elif job.labels is not None:
+        stacks = [open_stack(path) for path in job.masks]
+        if frames := [mask.frames for mask in stacks if mask.frames != image.frames]:
+            raise HtunetError(f"the image has {image.frames} frames, its mask {frames[0]}")
+        for levels in zip(*(mask.levels() for mask in stacks), strict=False):
+            yield _joined(job, job.labels, levels)
+
+
+def _joined(job: OwnImage, label_map: LabelMap, levels: tuple[Levels, ...]) -> tuple[UInt8, tuple[str, ...]]:
+    """The labels of all masks of one frame; where two mark a pixel the later mask wins."""
+    if len({one.shape for one in levels}) > 1:
+        raise HtunetError("its masks differ in size")
+    labels = np.zeros(levels[0].shape, dtype=np.uint8)
+    remarks: list[str] = []
+    for path, one in zip(job.masks, levels, strict=True):
+        try:
+            found, moved = label_map.apply(one)
+        except HtunetError as error:
+            raise HtunetError(f"{path.name} {error}") from None
+        labels = np.where(found > 0, found, labels)
+        if moved:
+            remarks.append(SNAPPED if is_lossy(path) else BLURRED)
+    return labels, tuple(dict.fromkeys(remarks))

@@ -1,0 +1,168 @@
+"""The images and masks that a user has, in any format and under any names, to a raw folder of their own.
+
+Everything is told from file names and headers first; one pass over the masks finds their values; then each image is
+written by a worker process. What is inferred is said, and what does not become a case is named in left_out.csv.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
+from dataset_conversion.formats.dicom_nifti import patient_of
+from dataset_conversion.formats.names import printable, unique_ids
+from dataset_conversion.own_images.cases import OwnImage, write_own_image
+from dataset_conversion.own_images.find import find_images
+from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
+from dataset_conversion.own_images.matching import read_tags
+from dataset_conversion.own_images.options import Findings, Found, OwnData
+from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case
+from htunet.errors import HtunetError, UsageError
+from htunet.parallel import parallel_map, suitable_workers
+from htunet.paths import DATASET_NAME, DatasetPaths, all_datasets
+
+FIRST_NUMBER, LAST_NUMBER = 600, 999
+"""Of data sets that users bring."""
+
+
+def convert_own(data: OwnData) -> ConversionReport:
+    """Convert what a user has; raises UsageError for wrong options, HtunetError where nothing can be made of the files.
+
+    On any error the raw folder stays as it was.
+    """
+    dataset, named = dataset_name(data.name)
+    findings = find_images(data)
+    label_map = None
+    if data.masks or data.nnunet:
+        masks = [mask for one in findings.images for mask in one.masks]
+        label_map = _label_map(masks, data.labels or findings.values, data.workers)
+        findings.notes.append(label_map.said)
+    collected = collect(findings, label_map, data)
+    classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
+    if classes:
+        collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()))
+    has_test = any(one.part == TEST for one in findings.images)
+    facts = SourceFacts(
+        dataset=dataset,
+        title="A user's own images",
+        licence="",
+        home="",
+        citation="",
+        download="",
+        split_rule=RULE_WITH_TEST if has_test else "8:1:1",
+        classes=classes,
+        labels=findings.labels or (label_map.labels if label_map else {"background": 0}),
+        has_masks=data.has_masks,
+    )
+    collected.notes.insert(0, named)
+    return convert_images(data.source, facts, collected, write_own_image, workers=data.workers)
+
+
+def dataset_name(name: str) -> tuple[str, str]:
+    """The full name for ``name``, and how it came about: the number that it has already, else the next free one.
+
+    Raises UsageError for a name that is none, or when all numbers are taken.
+    """
+    if name.lower().startswith("dataset") and DATASET_NAME.fullmatch(name):
+        return name, f"the raw folder is {name}"
+    DatasetPaths(f"Dataset{FIRST_NUMBER}_{name}")  # refuses what cannot be a name
+    known = all_datasets()
+    own = [full for full in known if full.split("_", 1)[1] == name and int(full[7:10]) >= FIRST_NUMBER]
+    if own:
+        return own[0], f"{name} is {own[0]} already"
+    taken = {int(full[7:10]) for full in known}
+    free = next((number for number in range(FIRST_NUMBER, LAST_NUMBER + 1) if number not in taken), None)
+    if free is None:
+        raise UsageError(
+            f"All numbers from {FIRST_NUMBER} to {LAST_NUMBER} are taken. Give a full name, DatasetNNN_NAME."
+        )
+    return f"Dataset{free}_{name}", f"{name} gets the next free number: Dataset{free}_{name}"
+
+
+def _label_map(masks: Sequence[Path], labels: str, workers: int | None) -> LabelMap:
+    results = parallel_map(survey, masks, workers=suitable_workers(len(masks), workers))
+    bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
+    surveys = [one for one in bar if one is not None]
+    if not surveys:
+        raise HtunetError(f"None of the {len(masks)} masks can be read, such as {masks[0]}.")
+    return given(labels, surveys) if labels else infer(surveys)
+
+
+def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Collected[OwnImage]:
+    """The jobs with ids, classes and groups; an image to which ``classes`` gives none is left out."""
+    found = findings.images
+    names = [one.name for one in found]
+    ids, renamed = unique_ids([one.id or one.name for one in found], [_prefix(one) for one in found])
+    classes, class_notes = dict[str, str](), list[str]()
+    if data.classes:
+        classes, class_notes = read_tags(data.classes, names, option="--classes", columns=("class", "label"))
+        for name in names:
+            if name not in classes:
+                findings.leave_out(name, "an image without a class")
+    groups, group_notes = _groups(found, data)
+    notes = [*findings.notes, *class_notes, *group_notes]
+    if renamed:
+        shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
+        notes.append(f"{len(renamed)} ids are not the file names: {shown}; cases.csv has all")
+    jobs = [
+        _job(one, case_id, classes.get(one.name, ""), group, label_map, data)
+        for one, case_id, group in zip(found, ids, groups, strict=True)
+        if one.name in classes or not data.classes
+    ]
+    counts = Counter(job.case.class_name or f"in the {job.case.part} part" for job in jobs)
+    counts |= Counter(
+        one.reason.removeprefix("an image ") for one in findings.left_out if one.reason.startswith("an image ")
+    )
+    return Collected(jobs=jobs, found=dict(counts), left_out=findings.left_out, notes=notes)
+
+
+def _prefix(one: Found) -> str:
+    return "" if one.part == TRAIN else one.part
+
+
+def _job(one: Found, case_id: str, class_name: str, group: str, label_map: LabelMap | None, data: OwnData) -> OwnImage:
+    case = Case(
+        id=case_id,
+        part=one.part,
+        class_name=class_name,
+        group=group,
+        source=printable(one.name),
+        spacing_mm=data.spacing_mm,
+    )
+    return OwnImage(
+        case=case,
+        image=one.base / one.name,
+        masks=one.masks,
+        labels=label_map,
+        coco=one.coco,
+        fit_masks=data.fit_masks,
+        remarks=one.remarks,
+    )
+
+
+def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]]:
+    """The group of each image: what the user says, else a number for each patient that DICOM headers tell apart."""
+    if data.groups:
+        names = [one.name for one in found]
+        tags, notes = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))
+        if without := [name for name in names if name not in tags]:
+            notes.append(f"{len(without)} images have no group and count as one each: {_some(without)}")
+        return [tags.get(name, "") for name in names], notes
+    paths = [one.base / one.name for one in found]
+    patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))
+    numbers = {patient: f"patient_{number:04d}" for number, patient in enumerate(_in_order(patients), start=1)}
+    notes = [
+        f"groups are the {len(numbers)} patients that the DICOM headers tell apart, numbered here: no id or name of a "
+        "patient is read into the data set (file names are kept in cases.csv)"
+    ] * bool(numbers)
+    return [numbers.get(patient, "") for patient in patients], notes
+
+
+def _in_order(values: Sequence[str]) -> list[str]:
+    return [value for value in dict.fromkeys(values) if value]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "") or "none"

@@ -1,0 +1,156 @@
+"""A user's images with the masks that belong to them: by file names, by a COCO file, or by nnU-Net's layout."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from dataset_conversion.formats.coco import read_coco, repeated_names
+from dataset_conversion.formats.names import printable
+from dataset_conversion.formats.stacks import is_image
+from dataset_conversion.own_images.matching import files_in, is_marked, match_masks
+from dataset_conversion.own_images.options import Findings, Found, OwnData
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
+from htunet.errors import HtunetError
+from htunet.files import read_object
+
+ONE_CHANNEL = "of several channels the first one is used"
+TABLES = (".csv", ".json", ".txt", ".md")
+"""Beside the images they are not worth a line in left_out.csv."""
+
+
+def find_images(data: OwnData) -> Findings:
+    """Look at file names (and the COCO file) alone; raises HtunetError when no image has a mask."""
+    findings = Findings()
+    if data.nnunet:
+        _find_nnunet(data.nnunet, findings)
+        return findings
+    parts = ((TRAIN, data.images, data.masks, data.coco), (TEST, data.test_images, data.test_masks, data.test_coco))
+    for part, images, masks, coco in parts:
+        if images and coco:
+            _find_coco(findings, part, images, coco)
+        elif images:
+            _find_files(findings, part, images, masks)
+    if findings.labels:
+        shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
+        findings.notes.append(f"labels from the COCO categories: {shown}")
+    return findings
+
+
+def _find_files(findings: Findings, part: str, images: Path, masks: Path | None) -> None:
+    names, strays = files_in(images, is_image, without=masks)
+    mask_names: list[str] = []
+    if masks is not None and masks.resolve() == images.resolve():
+        mask_names, names = [name for name in names if is_marked(name)], [name for name in names if not is_marked(name)]
+    elif masks is not None:
+        mask_names, others = files_in(masks, is_image)
+        strays += others
+    for name in strays:
+        if not name.lower().endswith(TABLES):
+            findings.leave_out(name, "not an image that can be read")
+    if masks is None:
+        findings.images += [Found(part=part, base=images, name=name) for name in names]
+        return
+    matched = match_masks(names, mask_names)
+    if not any(matched.masks_of.values()):
+        raise HtunetError(
+            f"No mask fits an image by its name: {len(names)} images in {images} ({_some(names)}), {len(mask_names)} "
+            f"masks in {masks} ({_some(mask_names)}). A mask is named as its image, with _mask, _seg or the like added."
+        )
+    for name, reason in matched.unmatched.items():
+        findings.leave_out(name, reason)
+    for name, chosen in matched.masks_of.items():
+        if chosen:
+            paths = tuple(masks / mask for mask in chosen)
+            findings.images.append(Found(part=part, base=images, name=name, masks=paths))
+        else:
+            findings.leave_out(name, "an image without a mask")
+
+
+def _find_coco(findings: Findings, part: str, images: Path, path: Path) -> None:
+    content = read_coco(path)
+    if findings.labels not in (None, content.labels):
+        raise HtunetError(f"{path} has the labels {content.labels}, the training part has {findings.labels}: no match.")
+    findings.labels = content.labels
+    if content.unused:
+        findings.notes.append(
+            f"{path.name} has categories without an annotation, which are no labels: {_some(content.unused)}"
+        )
+    names, _ = files_in(images, is_image)
+    known = _by_name(names)
+    twice, listed = repeated_names(content.images), set[str]()
+    for image in content.images:
+        wanted = image.file_name.replace("\\", "/").removeprefix("./")
+        name = known.get(wanted) or known.get(wanted.rsplit("/", 1)[-1])
+        reason = image.problem or (
+            "several entries of the COCO file have this name" if image.file_name in twice else ""
+        )
+        if name is not None:
+            listed.add(name)
+        if name is None or reason:
+            findings.leave_out(wanted or "an entry without a name", reason or f"not in {images}")
+        else:
+            findings.images.append(Found(part=part, base=images, name=name, coco=image))
+    for name in names:
+        if name not in listed:
+            findings.leave_out(name, "not in the COCO file")
+    if not findings.images:
+        wanted = _some([image.file_name for image in content.images])
+        raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {_some(names)}.")
+
+
+def _by_name(names: Sequence[str]) -> dict[str, str]:
+    """Path, and file name where no other file has it, to the path."""
+    counts = Counter(name.rsplit("/", 1)[-1] for name in names)
+    short = {name.rsplit("/", 1)[-1]: name for name in names if counts[name.rsplit("/", 1)[-1]] == 1}
+    return short | {name: name for name in names}
+
+
+def _find_nnunet(folder: Path, findings: Findings) -> None:
+    """The cases of an nnU-Net folder in any of its formats; imagesTs without labels are not used."""
+    path = folder / "dataset.json"
+    content = read_object(path)
+    labels, ending = nnunet_labels(content, path), str(content.get("file_ending", ".png"))
+    findings.values = json.dumps(labels)
+    if "dataset" in content:
+        _find_listed(folder, content["dataset"], findings)
+        return
+    unlabelled = []
+    for part, images in IMAGE_FOLDERS.items():
+        for image in sorted((folder / images).glob(f"*_0000{ending}")):
+            case = image.name.removesuffix(f"_0000{ending}")
+            label = folder / LABEL_FOLDERS[part] / f"{case}{ending}"
+            name = f"{images}/{image.name}"
+            remarks = (ONE_CHANNEL,) if image.with_name(f"{case}_0001{ending}").exists() else ()
+            if label.exists():
+                findings.images.append(
+                    Found(part=part, base=folder, name=name, masks=(label,), id=case, remarks=remarks)
+                )
+            elif part == TEST:
+                unlabelled.append(name)
+            else:
+                findings.leave_out(name, "an image without a mask")
+    if unlabelled:
+        findings.notes.append(f"{len(unlabelled)} images of imagesTs have no label in labelsTs and are not used")
+    if not findings.images:
+        raise HtunetError(f"{folder} holds no image imagesTr/ID_0000{ending} with its mask labelsTr/ID{ending}.")
+
+
+def _find_listed(folder: Path, entries: object, findings: Findings) -> None:
+    """nnU-Net's ``dataset``: the files of each case, relative to dataset.json."""
+    if not isinstance(entries, dict):
+        raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' must be an object {{case: {{images, label}}}}.")
+    for case, entry in entries.items():
+        images, label = (entry.get("images"), entry.get("label")) if isinstance(entry, dict) else (None, None)
+        if not (isinstance(images, list) and images and isinstance(images[0], str) and isinstance(label, str)):
+            findings.leave_out(case, "its entry in dataset.json has no list 'images' or no 'label'")
+            continue
+        remarks = (ONE_CHANNEL,) if len(images) > 1 else ()
+        masks = (folder / label,)
+        findings.images.append(Found(part=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
+    if not findings.images:
+        raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' names no case with its 'images' and its 'label'.")
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "") or "none"

@@ -1,0 +1,257 @@
+"""From the values of people's masks to labels 0..K: a map that they give, or one that is read off the masks and said.
+
+Values are those of ``stacks.Levels``: gray values, or colours. Before anything is written every mask is surveyed, so
+that 0/1, 0/255, one value per label, colours and lossy masks are told apart for the data set and not file by file.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dataset_conversion.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, open_stack
+from htunet.data.image_io import UInt8
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_json
+
+BACKGROUND = "background"
+LESION = "lesion"
+MOST_LABELS = 32
+MOST_VALUES = 4096
+"""Values of one mask that are kept, the most frequent ones; a lossy one may have more."""
+LOSSY_REACH = 24
+"""How far, per channel, a lossy format moves a value inside an even area."""
+LOSSY_RIPPLE = 2
+"""How much neighbours in an even area of a lossy mask may differ."""
+RARE = 1e-3
+"""A value that covers less than this part of the largest label's even area is not a label in a lossy mask."""
+INVALID = 255
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one mask file holds."""
+
+    counts: dict[int, int]
+    """Value to number of pixels."""
+    even: dict[int, int]
+    """Value to number of pixels whose four neighbours agree with it: edges are not even, labels are."""
+    lossy: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelMap:
+    """Which value is which label."""
+
+    names: tuple[str, ...]
+    """Of the labels 1..K."""
+    values: tuple[tuple[int, int], ...]
+    """(value, label) pairs, background included."""
+    refused: frozenset[int] = frozenset()
+    """Values that are neither a label nor the blurred edge of one; a mask that holds one is not read."""
+    said: str = ""
+    """One line for the user: what was found and what it became."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """As dataset.json has them."""
+        return {BACKGROUND: 0} | {name: index for index, name in enumerate(self.names, start=1)}
+
+    def apply(self, levels: Levels) -> tuple[UInt8, bool]:
+        """(H, W) labels, and whether values between the known ones were brought to the nearest.
+
+        Raises HtunetError that names the refused values of the mask.
+        """
+        table, exact = _table(self)
+        if levels.max() <= LARGEST_LEVEL:
+            found, known = table[levels], exact[levels]
+        else:
+            found, known = self._apply_to_colours(levels)
+        if (found == INVALID).any():
+            strange = [value_text(int(value)) for value in np.unique(levels[found == INVALID])[:5]]
+            raise HtunetError(f"holds the values {', '.join(strange)}, which are no label; name them with --labels")
+        return found, not known.all()
+
+    def _apply_to_colours(self, levels: Levels) -> tuple[UInt8, NDArray[np.bool_]]:
+        values, inverse = np.unique(levels, return_inverse=True)
+        labels, exact = _nearest(self, values)
+        return labels[inverse].reshape(levels.shape), exact[inverse].reshape(levels.shape)
+
+
+@lru_cache(maxsize=4)
+def _table(label_map: LabelMap) -> tuple[UInt8, NDArray[np.bool_]]:
+    """Label, and whether it is exact, of each gray value."""
+    return _nearest(label_map, np.arange(LARGEST_LEVEL + 1))
+
+
+def _nearest(label_map: LabelMap, values: NDArray[np.integer]) -> tuple[UInt8, NDArray[np.bool_]]:
+    known, labels = (np.array(column) for column in zip(*label_map.values, strict=True))
+    best, distance = np.zeros(len(values), dtype=np.uint8), np.full(len(values), np.inf)
+    for value, label in zip(_channels(known), labels, strict=True):
+        away = ((_channels(values) - value) ** 2).sum(axis=1)
+        best[away < distance] = label
+        distance = np.minimum(distance, away)
+    best[np.isin(values, list(label_map.refused))] = INVALID
+    return best, np.isin(values, known)
+
+
+def _channels(values: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(N, 3) red, green, blue; a gray value three times."""
+    rgb = np.stack([(values >> shift) & 0xFF for shift in (16, 8, 0)], axis=1)
+    return np.where((values >= COLOUR)[:, None], rgb, values[:, None]).astype(np.float64)
+
+
+def value_text(value: int) -> str:
+    """``255`` for a gray value, ``#ff0000`` for a colour."""
+    return f"#{value - COLOUR:06x}" if value >= COLOUR else str(value)
+
+
+def survey(path: Path) -> Survey | None:
+    """What a mask file holds, over all its frames; None where it cannot be read (whoever converts it names it)."""
+    counts, even = Counter[int](), Counter[int]()
+    tolerance = LOSSY_RIPPLE if is_lossy(path) else 0
+    try:
+        for levels in open_stack(path).levels():
+            frame = _count(levels)
+            counts.update(frame)
+            even.update(frame if len(frame) <= 2 else _count(levels[1:-1, 1:-1][_is_even(levels, tolerance)]))
+            if len(counts) > MOST_VALUES:
+                counts, even = (Counter(dict(found.most_common(MOST_VALUES))) for found in (counts, even))
+    except HtunetError:
+        return None
+    return Survey(dict(counts), dict(even), is_lossy(path))
+
+
+def _count(values: Levels) -> dict[int, int]:
+    if values.size == 0:
+        return {}
+    if int(values.max()) <= LARGEST_LEVEL:
+        counts = np.bincount(values.ravel())
+        return {int(value): int(counts[value]) for value in np.flatnonzero(counts)}
+    found, numbers = np.unique(values, return_counts=True)
+    return {int(value): int(number) for value, number in zip(found, numbers, strict=True)}
+
+
+def _is_even(levels: Levels, tolerance: int) -> NDArray[np.bool_]:
+    """(H - 2, W - 2): do the four neighbours have the pixel's value, or one that differs by ``tolerance`` at most?"""
+    inner = levels[1:-1, 1:-1]
+    neighbours = (levels[:-2, 1:-1], levels[2:, 1:-1], levels[1:-1, :-2], levels[1:-1, 2:])
+    return np.logical_and.reduce([abs(inner - other) <= tolerance for other in neighbours])
+
+
+def infer(surveys: Sequence[Survey]) -> LabelMap:
+    """Read the labels off the masks; raises UsageError where that is not possible, HtunetError where all are empty."""
+    values = sorted({value for one in surveys for value in one.counts} - {0})
+    if not values:
+        raise HtunetError("Every mask is empty: there is nothing to learn. Check that these are the masks.")
+    lossless = not any(one.lossy for one in surveys)
+    indices = values == list(range(1, len(values) + 1))
+    one_each = all(len(one.counts.keys() - {0}) <= 1 for one in surveys)
+    found = values if lossless and (indices or one_each) else _clean_values(surveys)
+    if len(found) > MOST_LABELS:
+        raise UsageError(
+            f"The masks hold {len(found)} different values ({_listed(found)}), too many to be labels. "
+            'Say what they mean: --labels "lesion=1,cyst=2".'
+        )
+    if len(found) == 1 or (found == [1, 255] and not any({1, 255} <= one.counts.keys() for one in surveys)):
+        return _made((LESION,), [(0, 0), *((value, 1) for value in found)], "inferred")
+    names = tuple(f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found)
+    return _made(names, [(0, 0), *((value, label) for label, value in enumerate(found, start=1))], "inferred")
+
+
+def _clean_values(surveys: Iterable[Survey]) -> list[int]:
+    """The values that form even areas, without those that a lossy format or a blurred edge made of others."""
+    exact, lossy = Counter[int](), Counter[int]()
+    for one in surveys:
+        (lossy if one.lossy else exact).update(one.even)
+    kept = set(exact)
+    # heaviest first, so that the values around a clean level fall to it
+    for value, _ in sorted(lossy.items(), key=lambda item: (-item[1], item[0])):
+        if not any(_close(value, other) for other in kept | {0}):
+            kept.add(value)
+    heaviest = max((lossy[value] + exact[value] for value in kept - {0}), default=0)
+    return sorted(value for value in kept - {0} if exact[value] or lossy[value] >= RARE * heaviest)
+
+
+def _close(one: int, other: int) -> bool:
+    first, second = _channels(np.array([one, other]))
+    return bool(np.abs(first - second).max() <= LOSSY_REACH)
+
+
+def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
+    """The map of ``--labels``: ``lesion=1,cyst=#00ff00``, or JSON, or the name of a JSON file.
+
+    Whole numbers 1..K stay the labels that they are; other values get 1, 2, ... by value, colours in the order given.
+    The background is 0 unless it is named. Values of the masks that form even areas and have no name are refused.
+    Raises UsageError for a text that is no such map.
+    """
+    entries = _entries(text)
+    background = entries.pop(BACKGROUND, 0)
+    if not entries:
+        raise UsageError(f"--labels {text!r} names no label. Write it as lesion=1,cyst=2.")
+    if len({background, *entries.values()}) <= len(entries):
+        raise UsageError(f"--labels {text!r} gives one value to two labels. Give each its own.")
+    names = sorted(entries, key=lambda name: entries[name]) if max(entries.values()) < COLOUR else list(entries)
+    pairs = [(background, 0), *((entries[name], label) for label, name in enumerate(names, start=1))]
+    known = {value for value, _ in pairs}
+    refused = {value for one in surveys if not one.lossy for value in one.even} - known
+    return _made(tuple(names), pairs, "given", frozenset(refused))
+
+
+def _entries(text: str) -> dict[str, int]:
+    content: object
+    if text.lower().endswith(".json"):
+        content = read_json(Path(text))
+    elif text.lstrip().startswith("{"):
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise UsageError(f"--labels is no valid JSON ({error}).") from None
+    else:
+        parts = [part.split("=") for part in text.split(",") if part.strip()]
+        if any(len(part) != 2 for part in parts):
+            raise UsageError(f'--labels must read "lesion=1,cyst=2" (name=mask value), got {text!r}.')
+        content = {name.strip(): value.strip() for name, value in parts}
+        if len(content) < len(parts):
+            raise UsageError(f"--labels {text!r} names a label twice.")
+    if not isinstance(content, Mapping):
+        raise UsageError(f'--labels must be an object {{"lesion": 1}}, got {text[:60]!r}.')
+    return {_name(name): _value(value, name) for name, value in content.items()}
+
+
+def _name(name: str) -> str:
+    if not name.strip() or not name.isprintable() or name == "ignore":
+        raise UsageError(f"A label must have a name of printed characters other than 'ignore', got {name!r}.")
+    return name
+
+
+def _value(value: object, name: str) -> int:
+    """A gray value, ``#rrggbb`` or [r, g, b]."""
+    if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        red, green, blue = (int(value[at : at + 2], 16) for at in (1, 3, 5))
+    elif isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):
+        red, green, blue = value
+    elif str(value).isascii() and str(value).isdigit() and int(str(value)) <= LARGEST_LEVEL:
+        return int(str(value))
+    else:
+        raise UsageError(
+            f"The label {name!r} must have a mask value 0..{LARGEST_LEVEL} or a colour #rrggbb, got {value!r}."
+        )
+    return red if red == green == blue else COLOUR + (red << 16) + (green << 8) + blue
+
+
+def _made(
+    names: tuple[str, ...], pairs: Sequence[tuple[int, int]], how: str, refused: frozenset[int] = frozenset()
+) -> LabelMap:
+    shown = ", ".join(f"{value_text(value)} = {[BACKGROUND, *names][label]} ({label})" for value, label in pairs)
+    return LabelMap(names=names, values=tuple(pairs), refused=refused, said=f"labels {how}: {shown}")
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(value_text, values[:8])) + (", ..." if len(values) > 8 else "")

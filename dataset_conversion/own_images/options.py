@@ -1,0 +1,108 @@
+"""What a user has, as the options say it, and what was found there."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataset_conversion.formats.coco import CocoImage
+from dataset_conversion.formats.names import printable
+from htunet.data.raw import LeftOut
+from htunet.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnData:
+    """What a user has, and what is to be made of it."""
+
+    name: str
+    """``MYDATA``, which gets the next free number, or a full name."""
+    images: Path | None = None
+    masks: Path | None = None
+    nnunet: Path | None = None
+    """An nnU-Net folder that cannot be used in place, instead of ``images`` and ``masks``."""
+    coco: Path | None = None
+    test_images: Path | None = None
+    test_masks: Path | None = None
+    test_coco: Path | None = None
+    classes: str = ""
+    """A CSV (image, class) or a regular expression on the path."""
+    groups: str = ""
+    """A CSV (image, group or patient) or a regular expression on the path."""
+    labels: str = ""
+    """See ``label_maps.given``; empty: inferred."""
+    spacing_mm: float | None = None
+    """Of all images; None: what the files say."""
+    fit_masks: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        self._check_sources()
+        if self.labels and not self.masks:
+            raise UsageError(
+                "--labels says what mask values mean; it needs --masks (other sources have names of their own)."
+            )
+        if self.spacing_mm is not None and not 0 < self.spacing_mm < float("inf"):
+            raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0; got {self.spacing_mm:g}.")
+
+    def _check_sources(self) -> None:
+        parts = (self.images, self.masks, self.coco), (self.test_images, self.test_masks, self.test_coco)
+        if self.nnunet:
+            if any(source for part in parts for source in part):
+                raise UsageError("--nnunet names a whole data set; leave out --images, --masks, --coco and --test-...")
+            return
+        if not self.images:
+            raise UsageError("Name the folder of the images: --images DIR (or --nnunet DIR for an nnU-Net folder).")
+        for prefix, (images, masks, coco) in zip(("", "test-"), parts, strict=True):
+            if masks and coco:
+                raise UsageError(f"--{prefix}masks and --{prefix}coco are two sources of the same masks. Name one.")
+            if (masks or coco) and not images:
+                raise UsageError(f"--{prefix}masks and --{prefix}coco need --{prefix}images.")
+        if self.test_images and (bool(self.masks), bool(self.coco)) != (bool(self.test_masks), bool(self.test_coco)):
+            raise UsageError(
+                "Both parts have masks in the same form: --masks with --test-masks, --coco with --test-coco, or none."
+            )
+        if not (self.masks or self.coco or self.classes):
+            raise UsageError("Images alone teach nothing: give --masks, --coco, or --classes for a classification.")
+
+    @property
+    def source(self) -> Path:
+        """The folder that the report names."""
+        source = self.nnunet or self.images
+        assert source is not None, "checked at birth"
+        return source
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether masks come from any of the three sources; else the images have classes only."""
+        return bool(self.masks or self.coco or self.nnunet)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """One image file with where its labels come from, before anything has been read of it."""
+
+    part: str
+    base: Path
+    name: str
+    """Relative to ``base``, ``/`` between folders."""
+    masks: tuple[Path, ...] = ()
+    coco: CocoImage | None = None
+    id: str = ""
+    """Where the source names the case itself; empty: the file name says it."""
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """All that is known of a user's files from their names."""
+
+    images: list[Found] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    labels: dict[str, int] | None = None
+    """Where the source itself defines them (COCO)."""
+    values: str = ""
+    """What mask values mean, where the source says it (nnU-Net); as ``--labels``."""
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Name a file that does not become a case."""
+        self.left_out.append(LeftOut(source=printable(name), class_name="", reason=reason))

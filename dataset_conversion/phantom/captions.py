@@ -1,0 +1,131 @@
+"""English sentences about a phantom image, in the manner of a breast ultrasound report. The wording is our own.
+
+A sentence mentions only what the image shows; which signs are mentioned, in which order and in which words, is drawn.
+"""
+
+import numpy as np
+
+from dataset_conversion.phantom.lesions import (
+    BENIGN,
+    CYST,
+    ENHANCEMENT,
+    HETEROGENEOUS,
+    HYPOECHOIC,
+    ISOECHOIC,
+    MALIGNANT,
+    SHADOW,
+    Lesion,
+)
+
+SHAPES = {
+    "oval": ("oval", "ovoid", "ellipsoid"),
+    "round": ("round", "rounded"),
+    "lobulated": ("gently lobulated", "macrolobulated", "lobulated"),
+    "irregular": ("irregular", "irregularly shaped"),
+}
+MARGINS = {
+    "circumscribed": ("circumscribed margins", "a smooth, sharp border", "well-defined margins", "a clear outline"),
+    "indistinct": ("indistinct margins", "an ill-defined border", "a blurred outline"),
+    "angular": ("angular margins", "sharp corners along its border", "an angulated outline"),
+    "microlobulated": ("microlobulated margins", "a finely lobulated border", "many small lobulations"),
+    "spiculated": (
+        "spiculated margins",
+        "spicules reaching into the tissue around it",
+        "a star-like, spiculated border",
+    ),
+}
+PATTERNS = {
+    CYST: ("anechoic", "echo-free"),
+    HYPOECHOIC: ("hypoechoic", "darker than the gland", "homogeneously hypoechoic"),
+    ISOECHOIC: ("nearly isoechoic", "isoechoic", "hardly darker than its surroundings"),
+    HETEROGENEOUS: ("heterogeneous", "of mixed echogenicity", "unevenly hypoechoic"),
+}
+POSTERIOR = {
+    ENHANCEMENT: ("posterior enhancement", "brighter echoes behind it", "increased through transmission"),
+    SHADOW: ("posterior acoustic shadowing", "a shadow behind it", "attenuation of the tissue behind it"),
+}
+NO_POSTERIOR_WORDS = ("no posterior features", "unchanged echoes behind it")
+TALL = ("taller than wide", "not parallel to the skin", "upright in orientation")
+WIDE = ("wider than tall", "parallel to the skin", "parallel in orientation")
+IMPRESSIONS = {
+    BENIGN: ("The findings suggest a benign lesion.", "Benign appearance.", "Features of a benign mass.", ""),
+    MALIGNANT: (
+        "The findings are suspicious for malignancy.",
+        "Malignant appearance; biopsy is advised.",
+        "Features of a malignant mass.",
+        "",
+    ),
+}
+NORMAL_SENTENCES = (
+    "Normal breast tissue without a focal lesion.",
+    "Layers of skin, fat, gland and muscle are regular; no mass is seen.",
+    "No suspicious finding in this section of the breast.",
+    "Ordinary fibroglandular tissue, no solid or cystic lesion.",
+    "Ultrasound of the breast shows a normal layered pattern and no mass.",
+    "Unremarkable gland and fat lobules, no area of shadowing that hides a mass.",
+)
+OPENINGS = ("Breast ultrasound shows", "The image shows", "There is", "Ultrasound demonstrates", "This scan depicts")
+
+
+def caption(lesions: list[Lesion], width_mm: float, rng: np.random.Generator) -> str:
+    """One to three sentences; ``width_mm`` is the width of the shown field, for the words left, central and right."""
+    if not lesions:
+        return _pick(NORMAL_SENTENCES, rng)
+    sentences = [_describe(lesion, width_mm, rng, again=number > 0) for number, lesion in enumerate(lesions)]
+    sentences.append(_pick(IMPRESSIONS[lesions[0].class_name], rng))
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _describe(lesion: Lesion, width_mm: float, rng: np.random.Generator, *, again: bool) -> str:
+    opening = "A second lesion is seen," if again else _pick(OPENINGS, rng)
+    adjectives = [_pick(PATTERNS[lesion.pattern], rng), _pick(SHAPES[lesion.shape], rng)]
+    plain = [word for word in adjectives if not word.startswith(("of ", "darker", "hardly"))]
+    after = [word for word in adjectives if word not in plain]
+    noun = _pick(("mass", "lesion", "nodule", "focal lesion"), rng)
+    front = ", ".join(plain)
+    head = f"{opening} {_article(front)} {front} {noun}"
+    where = _pick((f" in the {_side(lesion, width_mm)}part of the image", "", f" about {_size(lesion)} mm across"), rng)
+    signs = [f"with {_pick(MARGINS[lesion.margin], rng)}", _orientation(lesion, rng)]
+    signs += after
+    if lesion.posterior_db:
+        signs.append(f"with {_pick(POSTERIOR[lesion.posterior], rng)}")
+    elif rng.random() < 0.5:
+        signs.append(f"with {_pick(NO_POSTERIOR_WORDS, rng)}")
+    signs += _extra_signs(lesion, rng)
+    order = rng.permutation(len(signs))
+    return f"{head}{where}, {', '.join(signs[position] for position in order)}."
+
+
+def _extra_signs(lesion: Lesion, rng: np.random.Generator) -> list[str]:
+    signs = []
+    if lesion.halo_db:
+        signs.append(_pick(("with an echogenic halo", "surrounded by a bright rim"), rng))
+    if lesion.capsule:
+        signs.append(_pick(("with a thin echogenic capsule", "in a thin bright capsule"), rng))
+    if lesion.calcifications >= 4:
+        signs.append(_pick(("containing microcalcifications", "with bright specks of calcification"), rng))
+    elif lesion.calcifications:
+        signs.append(_pick(("with a single coarse echo inside", "with a few bright foci"), rng))
+    return signs
+
+
+def _orientation(lesion: Lesion, rng: np.random.Generator) -> str:
+    return _pick(TALL if lesion.taller_than_wide else WIDE, rng)
+
+
+def _side(lesion: Lesion, width_mm: float) -> str:
+    share = lesion.outline.lateral_mm / width_mm
+    return "left " if share < -0.15 else "right " if share > 0.15 else "central "
+
+
+def _size(lesion: Lesion) -> int:
+    scale = float(np.mean(lesion.outline.radius)) if lesion.outline.radius else 1.0
+    return max(round(2 * scale * max(lesion.outline.half_width_mm, lesion.outline.half_height_mm)), 1)
+
+
+def _article(words: str) -> str:
+    return "an" if words[:1] in "aeiou" else "a"
+
+
+def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:
+    return words[int(rng.integers(len(words)))]

@@ -1,0 +1,71 @@
+"""Take in a model that somebody exported: checked, copied whole or not at all, and nothing in it is run."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from htunet.archives import unpack
+from htunet.errors import HtunetError, UsageError
+from htunet.files import exclusive, whole_folder
+from htunet.inference.exported import MODEL_JSON, NAME, PREDICTS_WITH, README, ExportedModel, open_model
+from htunet.models import checkpoint
+from htunet.paths import imported_models
+
+LARGEST = 16 * 2**30
+"""Bytes; ten times the largest network that htunet knows."""
+DATA = (MODEL_JSON, README, *PREDICTS_WITH)
+"""What is taken; programs and their files are left where they are."""
+
+
+@dataclass(frozen=True)
+class ImportedModel:
+    """An imported model, and the names of the files that were left behind."""
+
+    model: ExportedModel
+    left: list[str]
+
+
+def import_model(source: Path, name: str | None = None) -> ImportedModel:
+    """Copy an exported model, a folder or a zip, to the other imported ones; ``name`` is what it is called there.
+
+    Raises:
+        UsageError: ``source`` is not there, ``name`` cannot be a folder's name, or another model has it.
+        HtunetError: The zip is broken or unsafe, it holds no model or one of another format, a file is missing or
+            changed, or its checkpoint cannot be read.
+    """
+    if not source.exists():
+        raise UsageError(f"{source} does not exist. Name the folder or the zip that htunet_export wrote.")
+    if source.is_dir():
+        return _copy(source, name)
+    with tempfile.TemporaryDirectory(prefix="htunet_import_") as temporary:
+        unpack(source, Path(temporary), max_bytes=LARGEST)
+        return _copy(_folder_with_model(Path(temporary), source), name)
+
+
+def _folder_with_model(unpacked: Path, source: Path) -> Path:
+    """The unpacked folder itself, or the one folder in it that holds a model."""
+    found = [path.parent for path in (*unpacked.glob(MODEL_JSON), *unpacked.glob(f"*/{MODEL_JSON}"))]
+    if len(found) != 1:
+        raise HtunetError(f"{source} holds {len(found) or 'no'} {MODEL_JSON}, not one. Name what htunet_export wrote.")
+    return found[0]
+
+
+def _copy(folder: Path, wanted: str | None) -> ImportedModel:
+    model = open_model(folder)
+    checkpoint.load(folder / PREDICTS_WITH[0])
+    model.trained(weights="random")  # refuses a plan that is broken
+    name = wanted or model.card.name
+    if not NAME.fullmatch(name):
+        raise UsageError(f"A model's name is letters, digits and . _ -, and does not begin with . _ -; got {name!r}.")
+    target = imported_models() / name
+    with exclusive(imported_models(), "The folder of imported models"):
+        if target.exists():
+            raise UsageError(f"A model is called {name} already: {target}. Choose another one with --name.")
+        with whole_folder(target) as part:
+            taken = [file for file in DATA if (folder / file).is_file()]
+            for file in taken:
+                shutil.copyfile(folder / file, part / file)
+            open_model(part)
+    left = sorted(path.name for path in folder.iterdir() if path.name not in taken)
+    return ImportedModel(open_model(target), left)

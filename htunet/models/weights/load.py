@@ -1,0 +1,144 @@
+"""Frozen weights: loaded strictly; what was loaded is recorded with its hash. Nothing here touches the network."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from htunet.errors import HtunetError
+from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone
+from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
+from htunet.models.weights.files import read_state, weights_file
+from htunet.models.weights.store import find_pretrained
+
+PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
+RANDOM_WEIGHTS_SEED = 0
+"""Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsRecord:
+    """Which frozen weights a run used; stored in its settings, checkpoints and tables."""
+
+    source: str
+    """``pretrained``, ``random``, ``file`` (a path that the user gave), or ``none`` (nothing is frozen)."""
+    file: str | None = None
+    sha256: str | None = None
+    """Hash of the loaded tensors, equal whatever file format they came in."""
+    text_sha256: str | None = None
+    """The same of the text tower, where one was loaded."""
+
+    @property
+    def identity(self) -> str:
+        """What must be equal for a checkpoint to fit: the hash of the image tower's tensors."""
+        return self.sha256 or NONE
+
+
+def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
+    """Build a backbone with ``pretrained`` or ``random`` weights, or those of a file or of a folder of the hub.
+
+    Raises UsageError for an unknown backbone, HtunetError when the weights cannot be had or do not fit.
+    """
+    builder = BACKBONES[name]
+    path = locate(name, source)
+    if path is None:
+        with random_weights():
+            backbone = builder()
+    else:
+        with torch.device("meta"):
+            backbone = builder()
+        load_strictly(backbone, image_state(read_state(path), CATALOGUE[name], backbone.own_key), path)
+    return backbone, record_of(source, path, backbone)
+
+
+def load_weights(
+    module: nn.Module, name: str, source: str, own_key: Callable[[str], str] = lambda key: key
+) -> WeightsRecord:
+    """Fill a module that is no backbone of ours with a model's weights, or leave it as it is for ``random``.
+
+    ``own_key`` turns a published tensor's name into the module's. Raises HtunetError as ``build_backbone``.
+    """
+    path = locate(name, source)
+    if path is not None:
+        load_strictly(module, image_state(read_state(path), CATALOGUE[name], own_key), path)
+    return record_of(source, path, module)
+
+
+def locate(name: str, source: str) -> Path | None:
+    """The file that ``source`` means: of ``pretrained``, of a path, or None for ``random``; HtunetError if missing."""
+    if source == RANDOM:
+        return None
+    return find_pretrained(name) if source == PRETRAINED else weights_file(Path(source))
+
+
+@contextmanager
+def random_weights(seed: int | None = None) -> Iterator[None]:
+    """Draw weights inside the block as in every run, or from a seed, and nothing from the caller's generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(RANDOM_WEIGHTS_SEED if seed is None else seed)
+        yield
+
+
+def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecord:
+    """What was loaded from where."""
+    kind = source if source in (PRETRAINED, RANDOM) else "file"
+    return WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(module))
+
+
+def image_state(state: Mapping[str, Tensor], entry: CatalogueEntry, own_key: Callable[[str], str]) -> dict[str, Tensor]:
+    """The image tower's tensors of a published file, under our names.
+
+    Those of the text tower and of the white list are left out; any other name is kept, so that strict loading tells it.
+    A file that holds the image tower alone, without its prefix, is taken whole.
+    """
+    if not any(key.startswith(entry.image_keys) for key in state):
+        return {own_key(key): value for key, value in state.items()}
+    other = (*entry.text_keys, *entry.unused_keys, LOGIT_SCALE)
+    return {own_key(key): value for key, value in state.items() if not _is_of(key, entry, other)}
+
+
+def text_state(state: Mapping[str, Tensor], entry: CatalogueEntry, own_key: Callable[[str], str]) -> dict[str, Tensor]:
+    """The text tower's tensors of a published file, under our names; others but the image tower's are kept."""
+    other = (entry.image_keys, *entry.unused_keys, LOGIT_SCALE)
+    return {own_key(key): value for key, value in state.items() if not key.startswith(other)}
+
+
+def _is_of(key: str, entry: CatalogueEntry, prefixes: tuple[str, ...]) -> bool:
+    """``prefixes`` name it and the image tower does not."""
+    return key.startswith(prefixes) and not (entry.image_keys and key.startswith(entry.image_keys))
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load every tensor, in the module's own type, or none; ``state`` is used up, so that no tensor is held twice.
+
+    Missing, unexpected and mis-shaped keys are counted, and the first four of each kind named, in one HtunetError.
+    Tensors that need no conversion are not copied: they stay in the file, and are read when they are used.
+    """
+    own = {key: (value.shape, value.dtype) for key, value in module.state_dict().items()}
+    problems = {
+        "missing": [key for key in own if key not in state],
+        "unexpected": [key for key in state if key not in own],
+        "of another shape": [
+            f"{key} {tuple(state[key].shape)} for {tuple(shape)}"
+            for key, (shape, _) in own.items()
+            if key in state and state[key].shape != shape
+        ],
+    }
+    if any(problems.values()):
+        parts = [f"{len(keys)} {kind}: {', '.join(keys[:4])}" for kind, keys in problems.items() if keys]
+        raise HtunetError(f"{path} does not fit this model. Tensors {'; '.join(parts)}.")
+    module.load_state_dict({key: state.pop(key).to(dtype) for key, (_, dtype) in own.items()}, assign=True)
+
+
+def tensor_hash(module: nn.Module) -> str:
+    """sha256 over names, shapes and fp32 values of a module's parameters and buffers, in the order of their names."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        digest.update(f"{key} {tuple(value.shape)}".encode())
+        digest.update(value.detach().float().contiguous().cpu().numpy().data)
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""One picture of a classification by sentences: how well each sentence works alone, and what all of them decide."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
+from htunet.files import whole_file
+from htunet.paths import DatasetPaths
+from htunet.reporting.tables.zero_shot import best_first, summary_lines
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+WIDTH = 74
+"""Letters of a sentence in one line."""
+HELPS, MISLEADS = "#2a7f9e", "#c8553d"
+DOTS = 110
+
+
+def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any]) -> None:
+    """Write the picture as PNG: the sentences of each class, the best first, and the table of decisions."""
+    from matplotlib.figure import Figure as Canvas
+
+    classes = result.probabilities.classes
+    ranked = [one for name in classes for one in best_first(one for one in result.prompts if one.class_name == name)]
+    canvas = Canvas(figsize=(14, 2.2 + 0.36 * len(ranked)), layout="constrained")
+    title = f"{DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences"
+    canvas.suptitle("\n".join([title, *summary_lines(result, about)]), fontsize=10)
+    bars, decisions = canvas.subplots(1, 2, width_ratios=(2.6, 1))
+    _draw_sentences(bars, ranked)
+    _draw_decisions(decisions, result)
+    with whole_file(path) as part:
+        canvas.savefig(part, format="png", dpi=DOTS)
+
+
+def _draw_sentences(axes: "Axes", ranked: list[PromptResult]) -> None:
+    """Bars from 50 %, where a sentence says nothing; a line between the classes."""
+    places = range(len(ranked))
+    areas = [50.0 if one.auc is None else 100 * one.auc for one in ranked]
+    colours = [HELPS if area >= 50 else MISLEADS for area in areas]
+    axes.barh(places, [area - 50 for area in areas], left=50, color=colours, height=0.7)
+    for place, (one, area) in enumerate(zip(ranked, areas, strict=True)):
+        side = "left" if area >= 50 else "right"
+        text = "-" if one.auc is None else f"{area:.0f}"
+        axes.text(area + (0.6 if area >= 50 else -0.6), place, text, va="center", ha=side, fontsize=8)
+    axes.set_yticks(list(places), [_label(one) for one in ranked], fontsize=8)
+    for place in places[1:]:
+        if ranked[place].class_name != ranked[place - 1].class_name:
+            axes.axhline(place - 0.5, color="0.5", linewidth=0.8)
+    axes.axvline(50, color="0.3", linewidth=1)
+    axes.set(xlim=(0, 104), ylim=(len(ranked) - 0.5, -0.5))
+    axes.set_xlabel("AUC of the sentence alone, %: right of 50 it points to its own class, left of 50 it misleads")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(one: PromptResult) -> str:
+    sign = f" ({one.prompt.sign})" if one.prompt.sign else ""
+    return "\n".join(textwrap.wrap(f"{one.class_name}{sign}: {one.prompt.text}", WIDTH))
+
+
+def _draw_decisions(axes: "Axes", result: ZeroShotResult) -> None:
+    """Counts of all sentences' decisions together; shades are shares of the true class."""
+    counts, names = np.array(result.confusion), result.probabilities.classes
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        text = f"{count}\n{100 * shares[row, column]:.0f} %"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
+    axes.set(xlabel="decided by all sentences together", ylabel="true")

@@ -1,0 +1,184 @@
+"""One look for all figures: sizes of a journal's columns, readable type, a colour for each method that never changes.
+
+Figures are made through matplotlib's objects, never through pyplot, so that nothing is left behind in the process.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+
+from htunet.files import whole_file
+from htunet.reporting.tables.paper_figures import METHODS
+from htunet.reproducibility import derived_seed
+
+SINGLE_MM, DOUBLE_MM, PAGE_MM = 88.0, 181.0, 230.0
+"""Widths of one and of two columns, and the most that a figure may be high; IEEE journals."""
+MM_PER_INCH = 25.4
+DOTS_PER_INCH = 300
+TEXT, SMALL = 8.0, 7.0
+"""Points; nothing in a figure is smaller."""
+STYLE: Any = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures are the same on every machine
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "axes.labelsize": TEXT,
+    "figure.titlesize": TEXT,
+    "figure.labelsize": TEXT,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": SMALL,
+    "legend.frameon": False,
+    "legend.handlelength": 2.4,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.5,
+    "grid.linewidth": 0.4,
+    "grid.color": "0.88",
+    "axes.axisbelow": True,
+    "pdf.fonttype": 42,  # TrueType, as publishers ask for: text stays text
+    "svg.fonttype": "none",
+}
+CHARACTER_MM = 1.36
+"""Mean width of a character of the small text."""
+GRAY = "0.35"
+REFERENCE: dict[str, Any] = {"color": "0.6", "linestyle": "--", "linewidth": 0.8, "zorder": 0}
+"""Of the line that says chance, or the beginning."""
+
+OWN_HUES = {"UNet": "#000000", "CLIPSeg": "#808080", "DINOv2": "#E69F00", "ResNet18": "#7A4419"}
+BACKBONE_HUES = {"CLIP": "#0072B2", "MetaCLIP": "#009E73", "UniMedCLIP": "#CC79A7", "BiomedCLIP": "#D55E00"}
+ADAPTER_HUES = {
+    "LoRA": "#332288",
+    "LoRAVT": "#882255",
+    "Mona": "#117733",
+    "HTNE": "#8C6D1F",
+    "HTFF": "#44AA99",
+    "HTSpectral": "#7A5195",
+}
+OTHER_HUES = ("#4477AA", "#AA3377", "#228833", "#BB5566", "#66574D", "#004488")
+"""After Okabe and Ito, and Paul Tol: told apart with red-green blindness too; marks and dashes help."""
+MARKERS = {"CLIP": "o", "MetaCLIP": "s", "UniMedCLIP": "D", "BiomedCLIP": "^"}
+OWN_MARKERS = {"UNet": "X", "CLIPSeg": "P", "DINOv2": "v", "ResNet18": "p"}
+DASHES: dict[str, Any] = {
+    "": (0, (4, 1.6)),
+    "HT": "solid",
+    "LoRA": (0, (1, 1)),
+    "LoRAVT": (0, (4, 1, 1, 1)),
+    "Mona": (0, (4, 1, 1, 1, 1, 1)),
+    "HTNE": (0, (2, 1)),
+    "HTFF": (0, (7, 1)),
+    "HTSpectral": (0, (7, 1, 2, 1)),
+}
+OTHER_DASHES = (0, (10, 2))
+PALER = 0.45
+"""How far the colour of a backbone without an adapter lies towards white."""
+CLASS_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""Of classes, data sets and kernels, in their order."""
+WITHOUT_CLASS = "0.75"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method is drawn in every figure."""
+
+    colour: str
+    marker: str
+    dashes: Any
+
+    def line(self) -> dict[str, Any]:
+        """Keywords of ``Axes.plot``."""
+        return {"color": self.colour, "linestyle": self.dashes}
+
+
+def look_of(method: str) -> Look:
+    """Depends on the method's name alone: a backbone's hue, pale without an adapter; other adapters have their own.
+
+    A method that is not known here gets one of the other hues, always the same.
+    """
+    if method in OWN_HUES:
+        return Look(OWN_HUES[method], OWN_MARKERS[method], "solid")
+    backbone, _, adapter = method.partition("_")
+    marker = MARKERS.get(backbone, "h")
+    dashes = DASHES.get(adapter, OTHER_DASHES)
+    if adapter in ADAPTER_HUES:
+        return Look(ADAPTER_HUES[adapter], marker, dashes)
+    if backbone in BACKBONE_HUES and adapter in ("", "HT"):
+        hue = BACKBONE_HUES[backbone]
+        return Look(hue if adapter else paler(hue), marker, dashes)
+    return Look(OTHER_HUES[derived_seed("colour", method) % len(OTHER_HUES)], marker, dashes)
+
+
+def paler(colour: str, share: float = PALER) -> str:
+    """The colour, mixed with white."""
+    red, green, blue = ((1 - share) * part + share for part in to_rgb(colour))
+    return to_hex((red, green, blue)).upper()
+
+
+def method_name(method: str) -> str:
+    """As the paper writes it: ``CLIP (HT)`` for CLIP_HT, ``BiomedCLIP (LoRA V+T)`` for BiomedCLIP_LoRAVT."""
+    backbone, _, adapter = method.partition("_")
+    return f"{backbone} ({adapter.replace('LoRAVT', 'LoRA V+T')})" if adapter else backbone
+
+
+def place_of(method: str) -> tuple[int, str]:
+    """Sorts methods: the paper's in its order, then the others by name."""
+    known = list(METHODS)
+    return (known.index(method) if method in known else len(known)), method
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    """Inside the block matplotlib draws and writes in our style; afterwards everything is as it was."""
+    with mpl.rc_context(STYLE):
+        yield
+
+
+def new_figure(width_mm: float, height_mm: float) -> Figure:
+    """An empty figure of this size whose parts make room for each other."""
+    figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def add_note(figure: Figure, *sentences: str) -> None:
+    """Small lines below everything, as long as the figure is wide: what a reader must know of it."""
+    if text := "\n".join(note_lines(figure.get_figwidth() * MM_PER_INCH, sentences)):
+        figure.supxlabel(text, fontsize=SMALL, color=GRAY, x=0.01, ha="left")
+
+
+def note_lines(width_mm: float, sentences: Iterable[str]) -> list[str]:
+    """The sentences, empty ones left out, in lines of small text that are no longer than ``width_mm``."""
+    return [line for sentence in sentences for line in wrap(sentence, int(width_mm / CHARACTER_MM))]
+
+
+def in_lines(text: str, characters: int) -> str:
+    """The text in lines of at most so many characters, broken at blanks and after plus signs.
+
+    >>> print(in_lines("CLIP (HT), adapter of MedPix+PMC-OA", 20))
+    CLIP (HT), adapter
+    of MedPix+PMC-OA
+    """
+    lines = wrap(text.replace("+", "+ "), characters, break_on_hyphens=False)
+    return "\n".join(line.replace("+ ", "+") for line in lines)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write ``name.png`` and ``name.pdf``, each whole or not at all; equal figures give equal files."""
+    paths = []
+    for ending, about in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Creator": "htunet"})):
+        path = folder / f"{name}.{ending}"
+        with whole_file(path) as part, in_style():
+            figure.savefig(part, format=ending, dpi=DOTS_PER_INCH, metadata=about)
+        paths.append(path)
+    return paths

@@ -1,0 +1,265 @@
+"""Tables II to VII as the paper has them: what each cell rests on, the paper's figure beside it, what is missing."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from htunet.evaluation.case_table import ARM, adapter_of, run_columns
+from htunet.evaluation.summary import INPUT
+from htunet.paths import DatasetPaths
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind
+from htunet.reporting.tables.paper_layouts import TABLES, Line, PaperTable, Part
+from htunet.reporting.tables.paper_runs import commands
+from htunet.reporting.tables.rows import RANDOM, Row, Spread, adapter_marks, percent, table_rows
+
+AVERAGE = "Average"
+NOTHING = Spread(None, None)
+LOWER = ("hd95", "asd")
+"""Metrics of which the smaller figure is the better one."""
+PAPER_COLUMNS = {"accuracy": "acc", "recall": "rec", "precision": "pre"}
+"""How results_template names a metric, where it names it otherwise."""
+SEEDS = tuple(range(1, paper.SEEDS + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One figure of a table. Shares in percent, distances in pixels of the network's input."""
+
+    line: Line
+    dataset: str
+    metric: str
+    kind: TableKind
+    figure: Spread = NOTHING
+    low: float | None = None
+    high: float | None = None
+    """The bootstrap 95 % interval over cases; of a mean over data sets there is none."""
+    seeds: tuple[int, ...] = ()
+    n_cases: int = 0
+    """Test cases of one repetition."""
+    paper: float | None = None
+    marks: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    """What fills the cell, or completes it."""
+    trained: Row | None = None
+    by_seed: Mapping[int, float] | None = None
+    rank: int = 0
+    """1: the best of its rows, 2: the second; 0: any other, or nothing to compare with."""
+
+
+def fill(
+    table: PaperTable,
+    contents: Iterable[Mapping[str, Any]],
+    means: pd.DataFrame | None = None,
+    seeds: Sequence[int] = SEEDS,
+    zero_shot: Iterable[Mapping[str, Any]] = (),
+) -> list[Cell]:
+    """Every cell of a table from contents of summary.json files; the intervals are those of ``means`` of a study.
+
+    ``zero_shot`` are the contents that ``htunet_zero_shot`` writes.
+
+    Where several kinds of runs would fit a cell (another plan, other weights, fewer epochs), the one nearest to the
+    paper stands in it, and its marks say what is not as in the paper.
+    """
+    arms = [*_arms(contents), *((zero_shot_row(content), [content], paper.ZERO_SHOT) for content in zero_shot)]
+    intervals = {} if means is None else _intervals(means)
+    cells: list[Cell] = []
+    for part in table.parts:
+        for line in table.lines:
+            own = [_filled(table, line, dataset, part, arms, intervals, seeds) for dataset in part.datasets]
+            if table.average != "only":
+                cells += [cell for row in own for cell in row]
+            if (table.average and len(part.datasets) > 1) or table.average == "only":
+                cells += [_average(table, part, list(column)) for column in zip(*own, strict=True)]
+    return _ranked(cells)
+
+
+Arm = tuple[Row, list[Mapping[str, Any]], str]
+"""A row of the plain tables, the summaries that it is made of, and what its runs learn."""
+
+
+def _arms(contents: Iterable[Mapping[str, Any]]) -> list[Arm]:
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for content in contents:
+        own = content["htunet"]
+        if "task" in own:
+            groups.setdefault((own["dataset"], *_key(own)), []).append(content)
+    found: list[Arm] = []
+    for members in groups.values():
+        task = str(members[0]["htunet"]["task"]).replace("_", "-")
+        for kind in (SEGMENTATION, CLASSIFICATION):
+            found += [(row, members, task) for row in table_rows(members, kind=kind)]
+    return found
+
+
+def zero_shot_row(content: Mapping[str, Any]) -> Row:
+    """What ``htunet_zero_shot`` wrote as a row; not over seeds: only the fine-tuning of an adapter has one."""
+    found, adapter = content["zero_shot"], content.get("adapter")
+    marks = {
+        RANDOM: content["weights"]["source"] == "random",
+        f"{content['part']} images": content["part"] != "all",
+        **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
+        f"plan {content['plan']}": content["plan"] != paper.PLAN,
+        f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
+    }
+    return Row(
+        kind=CLASSIFICATION,
+        dataset=content["dataset"],
+        method=content["method"],
+        plan=content["plan"],
+        folds=(),
+        seeds=(content["seed"],),
+        n_runs=1,
+        n_cases=found["n_cases"],
+        n_missed=None,
+        policy="",
+        trainable_parameters=None,
+        figures={name: Spread(100 * found[name]["value"], None) for name in ("accuracy", "auc")},
+        paper=None,
+        marks=tuple(mark for mark, applies in marks.items() if applies),
+    )
+
+
+def _key(own: Mapping[str, Any]) -> tuple[Any, ...]:
+    about = run_columns(own)
+    return tuple(about[name] for name in ARM)
+
+
+def _intervals(means: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]:
+    shown = means[means["resolution"].isin([INPUT, ""]) & (means["label"] == "")] if len(means) else means
+    names = ["dataset", *ARM, "metric"]
+    records = shown.astype(object).where(shown.notna(), None).to_dict("records")
+    return {tuple(entry[name] for name in names): (entry["low"], entry["high"]) for entry in records}
+
+
+def _filled(
+    table: PaperTable,
+    line: Line,
+    dataset: str,
+    part: Part,
+    arms: list[Arm],
+    intervals: Mapping[tuple[Any, ...], tuple[float, float]],
+    seeds: Sequence[int],
+) -> list[Cell]:
+    """The cells of one row and data set, one for each metric."""
+    best = min((arm for arm in arms if _fits(arm, line, dataset, part.kind)), key=_distance, default=None)
+    cells = []
+    for metric in part.metrics:
+        printed = _printed(table, line, dataset, metric)
+        cell = Cell(line=line, dataset=dataset, metric=metric, kind=part.kind, paper=printed)
+        if best:
+            cell = _with_figure(cell, best, intervals)
+        wanted = [seed for seed in seeds if seed not in cell.seeds]
+        if line.setting == paper.ZERO_SHOT and best:
+            wanted = []  # one result says all of one adapter
+        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted, seeds[0]))))
+    return cells
+
+
+def _with_figure(cell: Cell, arm: Arm, intervals: Mapping[tuple[Any, ...], tuple[float, float]]) -> Cell:
+    row, members, task = arm
+    if task == paper.ZERO_SHOT:
+        figure = members[0]["zero_shot"][cell.metric]
+        edges, by_seed = (figure["low"], figure["high"]), {}
+    else:
+        own = members[0]["htunet"]
+        edges = intervals.get((own["dataset"], *_key(own), cell.metric), (None, None))
+        by_seed = _by_seed(members, cell.kind, cell.metric)
+    scale = 1 if cell.metric in LOWER else 100
+    low, high = (None if edge is None else scale * edge for edge in edges)
+    return replace(
+        cell,
+        figure=row.figures[cell.metric],
+        low=low,
+        high=high,
+        seeds=row.seeds,
+        n_cases=row.n_cases // row.n_runs,
+        marks=tuple(mark for mark in row.marks if mark != _share_mark(cell.line)),
+        trained=row,
+        by_seed=by_seed,
+    )
+
+
+def _fits(arm: Arm, line: Line, dataset: str, kind: TableKind) -> bool:
+    row, _, task = arm
+    wanted = line.setting if line.setting == paper.ZERO_SHOT else "seg" if kind is SEGMENTATION else "cls"
+    source = "" if wanted == paper.ZERO_SHOT else paper.TRAINED_ON.get(dataset, "")
+    here = (row.kind, row.method, row.ratio, task, row.trained_on)
+    return DatasetPaths(row.dataset).short_name == dataset and here == (kind, line.method, line.ratio, wanted, source)
+
+
+def _distance(arm: Arm) -> tuple[Any, ...]:
+    """From the paper: pre-trained before random weights, then the fewest differences, the most epochs and seeds."""
+    row, members, _ = arm
+    return RANDOM in row.marks, len(row.marks), -(members[0].get("htunet", {}).get("num_epochs") or 0), -len(row.seeds)
+
+
+def _by_seed(members: Sequence[Mapping[str, Any]], kind: TableKind, metric: str) -> dict[int, float]:
+    found: dict[int, list[float]] = {}
+    for content in members:
+        value = kind.value(content["htunet"], metric)
+        if value is not None:
+            found.setdefault(content["htunet"].get("seed", 0), []).append(value)
+    return {seed: statistics.fmean(values) for seed, values in found.items()}
+
+
+def _share_mark(line: Line) -> str:
+    return "" if line.ratio is None else f"{percent(line.ratio)} of the training images"
+
+
+def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float | None:
+    wanted = {"method": line.name, "dataset": dataset, "setting": line.setting, "ratio": line.group}
+    for row in paper.table(table.source):
+        if all(row.get(name, value) == value for name, value in wanted.items()):
+            about = row.get("dataset", AVERAGE)
+            return float(row[PAPER_COLUMNS.get(metric, metric)]) if about == dataset else None
+    return None
+
+
+def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
+    """The mean over the data sets; none as long as one of them is missing."""
+    first = cells[0]
+    complete = all(cell.figure.mean is not None for cell in cells)
+    known = next(own for own in TABLES[table.name].parts if own.kind is part.kind).datasets
+    return replace(
+        first,
+        dataset=AVERAGE,
+        figure=_mean_over(cells) if complete else NOTHING,
+        low=None,
+        high=None,
+        seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
+        n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
+        paper=_printed(table, first.line, AVERAGE, first.metric) if set(part.datasets) == set(known) else None,
+        marks=tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) if complete else (),
+        commands=tuple(dict.fromkeys(command for cell in cells for command in cell.commands)),
+        by_seed=None,
+    )
+
+
+def _mean_over(cells: Sequence[Cell]) -> Spread:
+    """With the deviation of the seeds' means over the data sets, of the seeds that all of them have."""
+    shared = set.intersection(*(set(cell.by_seed or {}) for cell in cells))
+    by_seed = [statistics.fmean((cell.by_seed or {})[seed] for cell in cells) for seed in sorted(shared)]
+    mean = statistics.fmean(cell.figure.mean for cell in cells if cell.figure.mean is not None)
+    return Spread(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
+
+
+def _ranked(cells: Sequence[Cell]) -> list[Cell]:
+    """The best and the second figure of each data set, metric and group of rows, as they are printed."""
+    rivals: dict[tuple[str, str, str], set[float]] = {}
+    for cell in cells:
+        if cell.figure.mean is not None:
+            rivals.setdefault(_rivals(cell), set()).add(round(cell.figure.mean, 2))
+    found = []
+    for cell in cells:
+        values = sorted(rivals.get(_rivals(cell), ()), reverse=cell.metric not in LOWER)
+        place = values.index(round(cell.figure.mean, 2)) + 1 if cell.figure.mean is not None else 0
+        found.append(replace(cell, rank=place if place in (1, 2) and len(values) > 1 else 0))
+    return found
+
+
+def _rivals(cell: Cell) -> tuple[str, str, str]:
+    return cell.line.group, cell.dataset, cell.metric

@@ -1,0 +1,90 @@
+"""Which sentence works: a table for clinicians, and the same as CSV."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
+from htunet.paths import DatasetPaths
+from htunet.reporting.tables import paper_figures as paper
+
+
+def prompt_columns(classes: Sequence[str]) -> list[str]:
+    """Of ``prompt_rows``."""
+    return ["class", "sign", "text", "auc", *(f"similarity_{name}" for name in classes), "source"]
+
+
+def prompt_rows(result: ZeroShotResult) -> list[dict[str, Any]]:
+    """One row a sentence, in full precision, in the order of the prompts."""
+    return [
+        {
+            "class": one.class_name,
+            "sign": one.prompt.sign,
+            "text": one.prompt.text,
+            "auc": one.auc,
+            **{f"similarity_{name}": value for name, value in one.similarity.items()},
+            "source": one.prompt.source,
+        }
+        for one in result.prompts
+    ]
+
+
+def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """The figures of all sentences together, each sentence alone with the best first, and where the signs come from."""
+    classes = result.probabilities.classes
+    heads = ["AUC %", "Class", "Sign", "Sentence", *(f"Similarity, {name}" for name in classes), "Source"]
+    lines = [
+        f"# {DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences",
+        "",
+        *(f"- {line}" for line in summary_lines(result, about)),
+        "",
+        "Each sentence alone. **AUC**: how well its similarity puts images of its own class before the others; 50 % is "
+        "chance, below it the sentence misleads. **Similarity**: mean cosine similarity with the images of each class.",
+        "",
+        f"| {' | '.join(heads)} |",
+        f"|{'---|' * len(heads)}",
+        *(f"| {' | '.join(_cells(one, classes))} |" for one in best_first(result.prompts)),
+        "",
+        *(f"- {short}: {text}" for short, text in sources.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def best_first(prompts: Iterable[PromptResult]) -> list[PromptResult]:
+    """By the AUC of each sentence alone; those without one come last."""
+    return sorted(prompts, key=lambda one: -1.0 if one.auc is None else one.auc, reverse=True)
+
+
+def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[str]:
+    """Accuracy and AUC beside the paper's, and what a reader must know of the towers."""
+    found = {"Acc": result.decision["accuracy"], "AUC": result.auc}
+    yield " · ".join(f"{name} {_percent(figure)}" for name, figure in found.items()) + (
+        f" · {len(result.probabilities.cases)} images ({about['part']})"
+    )
+    theirs = paper.classification_figures(
+        DatasetPaths(about["dataset"]).short_name, about["method"], setting=paper.ZERO_SHOT
+    )
+    if theirs:
+        yield f"{paper.PAPER}, zero-shot, all images: Acc {theirs.accuracy:.2f} % · AUC {theirs.auc:.2f} %"
+    if about.get("images_without_class"):
+        yield f"{about['images_without_class']} images have no class and are left out"
+    if about["weights"]["source"] == "random":
+        yield "random weights: the figures test the program and say nothing about the method"
+    if about["adapter"]:
+        names = ", ".join(about["adapter"]["datasets"])
+        yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"
+
+
+def _cells(one: PromptResult, classes: Sequence[str]) -> list[str]:
+    similar = [f"{one.similarity[name]:.4f}" if name in one.similarity else "-" for name in classes]
+    text = one.prompt.text.replace("|", "\\|")
+    area = "-" if one.auc is None else f"{100 * one.auc:.1f}"
+    return [area, one.class_name, one.prompt.sign or "-", text, *similar, one.prompt.source or "-"]
+
+
+def _percent(figure: Estimate) -> str:
+    if figure.value is None:
+        return "-"
+    if figure.low is None or figure.high is None:
+        return f"{100 * figure.value:.2f} %"
+    return f"{100 * figure.value:.2f} % [{100 * figure.low:.2f}, {100 * figure.high:.2f}]"
