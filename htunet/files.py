@@ -1,25 +1,44 @@
 """Files that exist whole or not at all: a killed process, a full disk or a bad value leaves the old file as it was.
 
-Unfinished files and folders carry the prefix ``.part-`` beside their target; the next writer of the same target
-removes what a killed one left behind. What has its final name is on the disk, not only on its way there: a file is
-waited for before it gets its name, the files of an unfinished folder all together before the folder gets its own.
+Unfinished files and folders lie beside their target under a name that begins with ``.part-`` and says which process
+writes them. What a killed process left behind is removed by the next process of the same user that writes into the
+same folder. What has its final name is on the disk, not only on its way there: a file is synchronised before it gets
+its name and its folder after it; the files of an unfinished folder all together before the folder gets its own.
 """
 
 import csv
+import errno
+import hashlib
 import json
+import logging
 import os
+import re
+import secrets
 import shutil
+import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from htunet.errors import HtunetError
 
 PART = ".part-"
-FOLDER_PART = f"{PART}new-"
+NEW_FOLDER, OLD_FOLDER = f"{PART}new-", f"{PART}old-"
+OWNER = re.compile(rf"{re.escape(PART)}(?:new-|old-)?([0-9a-f]{{8}})-(\d+)-(\d+)-[0-9a-f]{{8}}-")
+"""The process that writes an unfinished file, in its name: machine, process id, start of the process."""
+ABANDONED_SECONDS = 24 * 3600.0
+"""An unfinished file of another machine that nobody has written to for so long has no writer any more."""
+NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system without locks answers; some network drives are."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""A spreadsheet computes a cell that begins so."""
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -29,12 +48,19 @@ def whole_file(path: Path) -> Iterator[Path]:
     Inside an unfinished folder it is ``path`` at once: nobody reads there, and the folder comes or goes as a whole.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path if _is_unfinished(path.parent) else path.with_name(f"{PART}{path.name}")
+    if _is_unfinished(path.parent):
+        part = path
+    else:
+        if path.parent not in _swept:
+            _remove_abandoned(path.parent)
+        part = path.with_name(_part_name(PART, path.name))
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # never follows a link
     try:
         yield part
         if part != path:
-            _wait_for_disk(part)
+            _synchronise(part)
             part.replace(path)
+            _synchronise(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -44,51 +70,125 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty folder to fill; it replaces ``path`` on success and vanishes on any error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, old = (path.with_name(f"{prefix}{path.name}") for prefix in (FOLDER_PART, f"{PART}old-"))
-    if old.exists() and not path.exists():  # a process was killed between the two renames below
-        old.rename(path)
-    for leftover in (part, old):
-        shutil.rmtree(leftover, ignore_errors=True)
+    inside = _is_unfinished(path.parent)
+    if not inside:
+        _remove_abandoned(path.parent)
+    part, old = (path.with_name(_part_name(prefix, path.name)) for prefix in (NEW_FOLDER, OLD_FOLDER))
     part.mkdir()
     try:
         yield part
-        if not _is_unfinished(path.parent):
+        if not inside:
             for place, _, files in os.walk(part):
-                for name in files:
-                    _wait_for_disk(Path(place, name))
+                for name in (*files, "."):
+                    _synchronise(Path(place, name))
         if path.exists():
             path.rename(old)
         part.rename(path)
+        if not inside:
+            _synchronise(path.parent)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
     shutil.rmtree(old, ignore_errors=True)
 
 
+def _part_name(prefix: str, name: str) -> str:
+    """A name that nobody can foresee and that says who writes; as short as file systems want it."""
+    host, pid = _this_machine(), os.getpid()
+    owner = f"{prefix}{host}-{pid}-{_start_of(pid)}-{secrets.token_hex(4)}-"
+    room = 255 - len(owner)
+    encoded = name.encode(errors="surrogateescape")
+    return owner + (name if len(encoded) <= room else encoded[-room:].decode(errors="ignore"))
+
+
+@cache
+def _this_machine() -> str:
+    """Eight hexadecimal digits of this machine and, in a container, of its own numbering of processes."""
+    with suppress(OSError):
+        return hashlib.sha256(f"{socket.gethostname()} {os.stat('/proc/self/ns/pid').st_ino}".encode()).hexdigest()[:8]
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _start_of(pid: int) -> int:
+    """When a process began, in the units of its system; 0: it does not say, or the process is gone."""
+    with suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
+
+
+def _is_running(pid: int, start: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return _start_of(pid) in (start, 0)
+
+
+_swept: set[Path] = set()
+"""Folders in which this process has looked for what others left."""
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what killed processes of this user left; a folder that was to be replaced gets its name back."""
+    _swept.add(folder)
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.name.startswith(PART) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+                owner = OWNER.match(entry.name)
+                if owner and owner[1] == _this_machine():
+                    abandoned = not _is_running(int(owner[2]), int(owner[3]))
+                else:  # of another machine, or of a version that did not name the process
+                    abandoned = time.time() - entry.stat(follow_symlinks=False).st_mtime > ABANDONED_SECONDS
+                target = folder / entry.name[owner.end() if owner else len(OLD_FOLDER) :]
+                if abandoned and entry.name.startswith(OLD_FOLDER) and not target.exists():
+                    os.rename(entry.path, target)  # the process was killed between the two renames of ``whole_folder``
+                elif abandoned and entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                elif abandoned:
+                    os.unlink(entry.path)
+
+
 def _is_unfinished(folder: Path) -> bool:
-    """Is ``folder`` inside one that ``whole_folder`` has yet to finish, and to wait for?"""
-    return any(place.name.startswith(FOLDER_PART) for place in (folder, *folder.parents))
+    """Is ``folder`` inside one that ``whole_folder`` has yet to finish, and to synchronise?"""
+    return any(place.name.startswith(NEW_FOLDER) for place in (folder, *folder.parents))
 
 
-def _wait_for_disk(path: Path) -> None:
-    with path.open("rb") as written:
-        os.fsync(written.fileno())
+def _synchronise(path: Path) -> None:
+    """Wait until a file's content, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network drives cannot synchronise folders
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.EBADF, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
 def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
-    """Hold ``folder`` for this process; the lock goes with the process, however it ends.
+    """Lock ``folder`` for this process; the lock goes with the process, however it ends.
 
-    Raises HtunetError when another process holds it, at once or after ``wait`` seconds. ``what`` names the thing for
-    the message.
+    Raises HtunetError when another process has the lock, at once or after ``wait`` seconds. ``what`` names the thing
+    for the message. A file system without locks gets a lock file instead, and the log a warning.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
+    lock: FileLock | SoftFileLock = FileLock(folder / ".lock")
     try:
-        lock.acquire(timeout=wait)
+        try:
+            lock.acquire(timeout=wait)
+        except (OSError, NotImplementedError) as error:
+            if isinstance(error, Timeout) or (isinstance(error, OSError) and error.errno not in NO_LOCKS):
+                raise
+            log.warning("The file system of %s has no locks: a lock file is used, %s.", folder, folder / ".lock-file")
+            lock = SoftFileLock(folder / ".lock-file")
+            lock.acquire(timeout=wait)
     except Timeout:
+        remains = "" if isinstance(lock, FileLock) else f" If none is running, delete {folder / '.lock-file'}."
         raise HtunetError(
-            f"{what} is in use by another process ({folder}). Wait until it ends, or end that process."
+            f"{what} is in use by another process ({folder}). Wait until it ends, or end that process.{remains}"
         ) from None
     try:
         yield
@@ -134,7 +234,8 @@ def _refuse_constant(name: str) -> None:
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     r"""Write rows as CSV with a header line, whole or not at all; an unknown key raises ValueError.
 
-    Bytes of a file name that are no UTF-8 are written as the texts ``\udc80`` to ``\udcff``.
+    Bytes of a file name that are no UTF-8 are written as the texts ``\udc80`` to ``\udcff``; ``safe_cell`` says what
+    becomes of texts that a spreadsheet would compute.
     """
     with (
         whole_file(path) as part,
@@ -142,7 +243,33 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     ):
         writer = csv.DictWriter(stream, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: safe_cell(value) for key, value in row.items()} for row in rows)
+
+
+def safe_cell(value: Any) -> Any:  # noqa: ANN401
+    """A value as it is written into a table: a text that a spreadsheet would compute begins with an apostrophe.
+
+    Numbers stay as they are, written as texts too. ``plain_cell`` takes the apostrophe away.
+
+    >>> safe_cell("=1+1"), safe_cell("-0.5"), safe_cell("benign"), safe_cell(-3)
+    ("'=1+1", '-0.5', 'benign', -3)
+    """
+    if not isinstance(value, str) or not value.lstrip("'").startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def plain_cell(text: str) -> str:
+    """The text that ``safe_cell`` was given.
+
+    >>> [plain_cell(safe_cell(text)) for text in ("=1+1", "'=1+1", "'quoted'", "-0.5")]
+    ['=1+1', "'=1+1", "'quoted'", '-0.5']
+    """
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -163,4 +290,4 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
             raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
-    return rows
+    return [{key: plain_cell(value) for key, value in row.items()} for row in rows]

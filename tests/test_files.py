@@ -1,12 +1,29 @@
 """Files that somebody else may have written or cut are named in one HtunetError; ours are whole and on the disk."""
 
+import csv
+import errno
+import logging
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv, read_json, read_object, whole_file, whole_folder, write_text
+from htunet.files import (
+    PART,
+    exclusive,
+    read_csv,
+    read_json,
+    read_object,
+    whole_file,
+    whole_folder,
+    write_csv,
+    write_text,
+)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]"])
@@ -53,11 +70,12 @@ def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were waited for until they were on the disk, in order."""
+    """Names of what was waited for until it was on the disk, in order; ``.part-`` for what is unfinished."""
     names: list[str] = []
 
     def note(descriptor: int) -> None:
-        names.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        names.append(PART if name.startswith(PART) else name)
 
     if not Path("/proc/self/fd").is_dir():
         pytest.skip("this system does not tell which file a descriptor is of")
@@ -65,9 +83,11 @@ def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, waited_for: list[str]) -> None:
+def test_a_file_is_on_the_disk_before_it_gets_its_name_and_the_name_after(
+    tmp_path: Path, waited_for: list[str]
+) -> None:
     write_text(tmp_path / "a.txt", "a")
-    assert waited_for == [".part-a.txt"]
+    assert waited_for == [PART, tmp_path.name]
 
 
 def test_a_folder_gets_its_name_when_all_of_its_files_are_on_the_disk_once(
@@ -78,13 +98,14 @@ def test_a_folder_gets_its_name_when_all_of_its_files_are_on_the_disk_once(
             write_text(folder / name, name)
         (folder / "c.txt").write_text("written by another library")
         assert waited_for == []
-    assert sorted(waited_for) == ["a.txt", "b.txt", "c.txt"]
+    assert sorted(waited_for[:-1]) == [PART, "a.txt", "b.txt", "c.txt", "deep"]
+    assert waited_for[-1] == tmp_path.name
 
 
 def test_a_folder_in_an_unfinished_folder_is_waited_for_with_that_one(tmp_path: Path, waited_for: list[str]) -> None:
     with whole_folder(tmp_path / "outer") as outer, whole_folder(outer / "inner") as inner:
         write_text(inner / "a.txt", "a")
-    assert waited_for == ["a.txt"]
+    assert sorted(waited_for) == sorted([PART, "inner", "a.txt", tmp_path.name])
 
 
 def test_a_file_that_fails_leaves_nothing_in_an_unfinished_folder_that_goes_on(tmp_path: Path) -> None:
@@ -99,3 +120,111 @@ def _write_half(path: Path) -> None:
     with whole_file(path) as part:
         part.write_text("half")
         raise TypeError
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from htunet.files import whole_file, whole_folder
+path = Path(sys.argv[1])
+with (whole_folder if sys.argv[2] == "folder" else whole_file)(path) as part:
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path, kind: str) -> None:
+    """Two processes write; one is killed. The next writer clears after that one alone."""
+    processes = []
+    for name in ("killed", "running"):
+        command = [sys.executable, "-c", WRITER, str(tmp_path / name), kind]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        processes.append(process)
+    killed, running = processes
+    try:
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert len(list(tmp_path.iterdir())) == 2
+        write_text(tmp_path / "next.txt", "next")
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert len(left) == 2
+        assert left[0].startswith(PART)
+        assert left[0].endswith("-running")
+        assert left[1] == "next.txt"
+    finally:
+        running.kill()
+        running.wait()
+
+
+def test_what_an_earlier_version_or_another_machine_left_goes_after_a_day(tmp_path: Path) -> None:
+    for name in (".part-a.txt", ".part-new-b", ".part-00000000-1-1-00000000-c.txt", ".part-d.txt"):
+        (tmp_path / name).write_text("half")
+        old = time.time() - (0 if name == ".part-d.txt" else 25 * 3600)
+        os.utime(tmp_path / name, (old, old))
+    write_text(tmp_path / "next.txt", "next")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part-d.txt", "next.txt"]
+
+
+def test_a_folder_that_was_to_be_replaced_gets_its_name_back(tmp_path: Path) -> None:
+    """Killed between the two renames: the old folder lies beside its place, the place is empty."""
+    old = tmp_path / ".part-old-place"
+    old.mkdir()
+    (old / "a.txt").write_text("kept")
+    os.utime(old, (0, 0))
+    with whole_folder(tmp_path / "other") as folder:
+        write_text(folder / "b.txt", "b")
+    assert (tmp_path / "place" / "a.txt").read_text() == "kept"
+
+
+@pytest.mark.parametrize("place", [".part-report.html", "report.html"])
+def test_a_link_laid_in_the_way_is_not_written_through(tmp_path: Path, place: str) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("mine")
+    folder = tmp_path / "results"
+    folder.mkdir()
+    (folder / place).symlink_to(victim)
+    write_text(folder / "report.html", "page")
+    assert victim.read_text() == "mine"
+    assert (folder / "report.html").read_text() == "page"
+    assert not (folder / "report.html").is_symlink()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_gets_a_lock_file_and_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    import fcntl
+
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with caplog.at_level(logging.WARNING), exclusive(tmp_path, "The run"):
+        assert (tmp_path / ".lock-file").exists()
+        with (
+            pytest.raises(HtunetError, match=r"The run is in use .* delete .*\.lock-file"),
+            exclusive(tmp_path, "The run"),
+        ):
+            pass
+    assert "has no locks" in caplog.text
+    assert not (tmp_path / ".lock-file").exists()
+    with exclusive(tmp_path, "The run"):
+        pass
+
+
+TEXTS = ["=1+1", "+A1", "-cmd", "@SUM(A1)", "\tx", "'=1", "'quoted'", "plain", "-0.5", "1e-3", "=", ""]
+
+
+def test_texts_that_a_spreadsheet_would_compute_are_written_as_texts_and_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    write_csv(path, ("name", "value"), [{"name": text, "value": -1.5} for text in TEXTS])
+    with path.open(newline="", encoding="utf-8") as stream:
+        written = [row["name"] for row in csv.DictReader(stream)]
+    computed = [text for text in written if text[:1] in ("=", "+", "-", "@", "\t") and text not in ("-0.5", "1e-3")]
+    assert computed == []
+    rows = read_csv(path, ("name", "value"))
+    assert [row["name"] for row in rows] == TEXTS
+    assert {row["value"] for row in rows} == {"-1.5"}

@@ -1,6 +1,7 @@
 """A checkpoint comes back bit by bit, fits only where it was made, and is never half a file."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,9 @@ def test_a_process_that_is_stopped_while_writing_leaves_the_old_file_and_nothing
 
 
 def test_what_a_killed_process_left_does_not_stop_the_next(path: Path) -> None:
-    (path.parent / f".part-{path.name}").write_bytes(b"half of a file")
+    left = path.parent / f".part-{path.name}"
+    left.write_bytes(b"half of a file")
+    os.utime(left, (0, 0))
     checkpoint.save(path, TENSORS, {"epoch": 1})
     assert checkpoint.load(path)[1]["epoch"] == 1
     assert [file.name for file in path.parent.iterdir()] == [path.name]
