@@ -27,7 +27,7 @@ def main() -> None:
     changes = {"input_size": (SIDE, SIDE), "learning_rate": LEARNING_RATE}
     prepare_phantom(options.folder.resolve(), PLAN, images=options.images, split_by="group", **changes)
     for method in options.methods:
-        choice = ["--plan", PLAN, "--task", "cls", "--num_epochs", str(options.epochs), "--weights", "random"]
+        choice = ["--plan", PLAN, "--task", "cls", "--num-epochs", str(options.epochs), "--weights", "random"]
         run(train, "Phantom", method, "fold0", *choice)
     run(evaluate, "Phantom")
 

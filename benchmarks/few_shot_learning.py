@@ -37,7 +37,7 @@ def main() -> None:
             steps_an_epoch = -(-max(round(ratio * images), 2) // BATCH)
             epochs = str(max(options.steps // steps_an_epoch, 1))
             share = ["--ratio", repr(ratio)] if ratio < 1 else []
-            run(train, "Phantom", "UNet", "fold0", "--plan", PLAN, "--seed", str(seed), "--num_epochs", epochs, *share)
+            run(train, "Phantom", "UNet", "fold0", "--plan", PLAN, "--seed", str(seed), "--num-epochs", epochs, *share)
     run(evaluate, "Phantom")
     print(f"Look at {root('htunet_results') / 'tables' / 'few_shot_segmentation.png'}")
 

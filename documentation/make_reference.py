@@ -6,13 +6,17 @@ from importlib import import_module
 from pathlib import Path
 from unittest.mock import patch
 
+from htunet.cli.command import CommandParser
+
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = ROOT / "documentation" / "reference" / "commands.md"
 HEAD = """# Commands
 
 Made by `documentation/make_reference.py` from the parsers; do not edit by hand.
 
-Every command takes `--help`, `--version` and `--debug` (show the traceback of an error).
+Every command takes `--help`, `--version` and `--debug` (show the traceback of an error). An argument that is written
+"`DATASET` or `-d, --dataset DATASET`" may be given by its position or by its name; square brackets: it may be omitted.
+Options are written with dashes; the underscores of earlier versions (`--num_epochs`) still work.
 Exit codes: 0 done, 1 something outside the code stops the command, 2 wrong usage, 130 interrupted.
 """
 COMMON = {"help", "version", "debug"}
@@ -30,14 +34,14 @@ def command_names() -> tuple[str, ...]:
     raise AssertionError("setup.py has no COMMANDS")
 
 
-def parser_of(name: str) -> argparse.ArgumentParser:
+def parser_of(name: str) -> CommandParser:
     """The parser of ``htunet_NAME``, taken at the moment when its ``main`` wants to parse."""
     module = {each.rstrip("_"): each for each in command_names()}[name.rstrip("_")]  # import is a keyword
 
-    def stop(self: argparse.ArgumentParser, *_: object, **__: object) -> argparse.Namespace:
+    def stop(self: CommandParser, *_: object, **__: object) -> argparse.Namespace:
         raise _ParserReadyError(self)
 
-    with patch.object(argparse.ArgumentParser, "parse_args", stop):
+    with patch.object(CommandParser, "parse_args", stop):
         try:
             import_module(f"htunet.cli.{module}").main([])
         except _ParserReadyError as ready:
@@ -45,7 +49,7 @@ def parser_of(name: str) -> argparse.ArgumentParser:
     raise AssertionError(f"htunet_{name} did not parse its arguments")
 
 
-def section(parser: argparse.ArgumentParser) -> str:
+def section(parser: CommandParser) -> str:
     """One command as Markdown: its sentence, then a table of its arguments."""
     rows = [_row(parser, action) for action in parser._actions if action.dest not in COMMON]
     table = ["| argument | meaning |", "|---|---|", *rows] if rows else ["No arguments of its own."]
@@ -57,13 +61,18 @@ def reference() -> str:
     return "\n".join([HEAD, *(section(parser_of(name)) for name in command_names())])
 
 
-def _row(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+def _row(parser: CommandParser, action: argparse.Action) -> str:
     text = parser._get_formatter()._expand_help(action) if action.help else ""
     if _worth_saying(action) and "default" not in text:
         text += f" (default: {_spell(action.default)})"
     if action.option_strings and action.required:
         text += " (required)"
-    return f"| `{_signature(action)}` | {' '.join(text.split())} |"
+    signature = f"`{_signature(action)}`"
+    if action in parser.positionals:
+        value = _value(action)
+        value = value if parser.positionals[action] or value.startswith("[") else f"[{value}]"
+        signature = f"`{value}` or {signature}"
+    return f"| {signature} | {' '.join(text.split())} |"
 
 
 def _worth_saying(action: argparse.Action) -> bool:
@@ -76,16 +85,18 @@ def _spell(value: object) -> str:
 
 def _signature(action: argparse.Action) -> str:
     """``-d, --dataset DATASET [DATASET ...]``, spelled the same by every Python version."""
-    if action.nargs == 0:
-        return ", ".join(action.option_strings)
+    value = "" if action.nargs == 0 else _value(action)
+    return f"{', '.join(action.option_strings)} {value}".strip()
+
+
+def _value(action: argparse.Action) -> str:
     if isinstance(action.metavar, tuple):
         value = " ".join(action.metavar)
     elif action.choices is not None and action.metavar is None:
         value = "{" + ",".join(map(str, action.choices)) + "}"
     else:
         value = str(action.metavar or (action.dest.upper() if action.option_strings else action.dest))
-    value = {"?": f"[{value}]", "*": f"[{value} ...]", "+": f"{value} [{value} ...]"}.get(str(action.nargs), value)
-    return f"{', '.join(action.option_strings)} {value}".strip()
+    return {"?": f"[{value}]", "*": f"[{value} ...]", "+": f"{value} [{value} ...]"}.get(str(action.nargs), value)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def test_the_demonstration_goes_from_nothing_to_tables_and_pictures(
     for variable in ROOTS:
         monkeypatch.setenv(variable, "")  # the demo sets them; monkeypatch takes that back
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    arguments = ["--folder", str(tmp_path / "demo"), "--images", "24", "--num_epochs", "1"]
+    arguments = ["--folder", str(tmp_path / "demo"), "--images", "24", "--num-epochs", "1"]
     assert demo.main(arguments) == 0
     shown = capsys.readouterr().out
     for command in ("convert", "plan_and_preprocess", "train", "evaluate", "predict"):

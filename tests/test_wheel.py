@@ -71,7 +71,7 @@ def busi_folder(folder: Path) -> Path:
 
 def folders(predictions: Path, references: Path, output: Path) -> list[object]:
     """The options with which ``htunet_evaluate`` compares two folders of masks."""
-    return ["--prediction_folder", predictions, "--reference_folder", references, "--output", output]
+    return ["--prediction-folder", predictions, "--reference-folder", references, "--output", output]
 
 
 def test_the_packages_come_from_the_wheel(installed: Path, tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
+SHORT = {"plan": "-p"}
+"""One-letter options, as nnU-Net has them."""
+
 
 def add_settings(parser: ArgumentParser, settings_class: type) -> None:
     """One ``--option`` per field; its name, type, default, choices and help have no other home."""
     hints = get_type_hints(settings_class)
     for field in fields(settings_class):
         default = "" if field.default is None else " (default: %(default)s)"
+        short = [SHORT[field.name]] if field.name in SHORT else []
         parser.add_argument(
-            f"--{field.name}",
+            *short,
+            f"--{field.name.replace('_', '-')}",
             default=field.default,
             type=_plain_type(hints[field.name]),
             choices=field.metadata["choices"],

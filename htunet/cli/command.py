@@ -5,6 +5,7 @@ import errno
 import io
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from htunet import __version__
 from htunet.errors import HtunetError
@@ -23,9 +24,68 @@ SYSTEM_ERRORS = {
 INTERRUPTED = 130
 
 
-def make_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose main arguments are given by position or by name, and whose options have one spelling.
+
+    Options are written with dashes (``--num-epochs``); the underscores of earlier versions (``--num_epochs``) are
+    accepted too.
+    """
+
+    def __init__(self, **keywords: Any) -> None:  # noqa: ANN401
+        super().__init__(**keywords)
+        self.positionals: dict[argparse.Action, bool] = {}
+        """The actions of ``add_positional`` in their order, and whether each is required."""
+
+    def add_positional(self, name: str, *flags: str, required: bool = True, **keywords: Any) -> None:  # noqa: ANN401
+        """An argument that may be given by its position, in the order of these calls, or as ``--NAME`` or a flag.
+
+        ``nargs="+"`` or ``"*"`` is for the last one, which then takes all words that are left.
+        """
+        action = self.add_argument(*flags, f"--{name}", **keywords)
+        self.positionals[action] = required
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Read the options, then give the remaining words to the positional arguments that were not named."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        words[:end] = [_with_dashes(word) for word in words[:end]]
+        if not self.positionals:
+            return super().parse_args(words, namespace)
+        titles = {action: str(action.metavar or action.dest.upper()) for action in self.positionals}
+        shown = [titles[action] if needed else f"[{titles[action]}]" for action, needed in self.positionals.items()]
+        self.usage = f"%(prog)s {' '.join(shown)} [options]"
+        options, rest = self.parse_known_args(words[:end], namespace)
+        if unknown := [word for word in rest if word.startswith("-")]:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        rest += words[end + 1 :]
+        for action in self.positionals:
+            if getattr(options, action.dest) is not None or not rest:
+                continue
+            taken, rest = (rest, []) if action.nargs in ("+", "*") else (rest[:1], rest[1:])
+            try:
+                values = [action.type(word) if callable(action.type) else word for word in taken]
+            except argparse.ArgumentTypeError as error:
+                self.error(f"argument {titles[action]}: {error}")
+            setattr(options, action.dest, values if action.nargs else values[0])
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        absent = [action for action in self.positionals if getattr(options, action.dest) is None]
+        if missing := [titles[action] for action in absent if self.positionals[action]]:
+            self.error(f"the following arguments are required: {', '.join(missing)}")
+        for action in absent:
+            setattr(options, action.dest, [] if action.nargs == "*" else None)
+        return options
+
+
+def _with_dashes(word: str) -> str:
+    """``--num_epochs=3`` as ``--num-epochs=3``; what is not the name of an option stays."""
+    name, equals, value = word.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else word
+
+
+def make_parser(name: str, description: str | None) -> CommandParser:
     """A parser with the options that every command has."""
-    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser = CommandParser(prog=name, description=description)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"htunet {__version__}")
     return parser

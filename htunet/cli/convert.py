@@ -21,8 +21,8 @@ SHOWN = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``htunet_convert``."""
     parser = make_parser("htunet_convert", __doc__)
-    parser.add_argument("dataset", metavar="DATASET", nargs="?", help="name such as BUSI; --list shows all")
-    parser.add_argument("source", metavar="SOURCE", nargs="?", type=Path, help="downloaded folder or zip")
+    parser.add_positional("dataset", "-d", required=False, help="name such as BUSI; --list shows all")
+    parser.add_positional("source", "-i", required=False, type=Path, help="downloaded folder or zip")
     parser.add_argument("--list", action="store_true", help="show the data sets, their licences and what to download")
     parser.add_argument("--name", default="", help="full name of the raw folder, such as Dataset510_Mine")
     parser.add_argument(

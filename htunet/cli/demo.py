@@ -18,9 +18,9 @@ DATASET = "Phantom"
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_demo``: what a user would type, command after command, each said before it runs."""
     parser = make_parser("htunet_demo", __doc__)
-    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
+    parser.add_argument("-o", "--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--images", type=int, help="number of simulated images (default: as the demo plan needs)")
-    parser.add_argument("--num_epochs", type=int, help="default: the demo plan's")
+    parser.add_argument("--num-epochs", type=int, help="default: the demo plan's")
     return run_command(parser, _demo, argv, announce=False)
 
 
@@ -40,7 +40,7 @@ def _demo(options: argparse.Namespace) -> None:
     add_demo_plan(dataset)
     _command("plan_and_preprocess", "-d", DATASET, "--plan", PLAN)
     weights = _weights_to_be_had()
-    epochs = ["--num_epochs", str(options.num_epochs)] if options.num_epochs else []
+    epochs = ["--num-epochs", str(options.num_epochs)] if options.num_epochs else []
     _command("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
     if not run.finished_json.exists():

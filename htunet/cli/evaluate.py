@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_evaluate``; returns the exit code."""
     parser = make_parser("htunet_evaluate", __doc__)
-    parser.add_argument("dataset", nargs="?", help="such as BUSI, 503 or Dataset503_BUSI; default: all")
-    parser.add_argument("method", nargs="?", help="such as CLIP_HT; default: all")
-    parser.add_argument("--plan", help="only runs of this plan; default: all")
+    parser.add_positional("dataset", "-d", required=False, help="such as BUSI, 503 or Dataset503_BUSI; default: all")
+    parser.add_positional("method", "-m", required=False, help="such as CLIP_HT; default: all")
+    parser.add_argument("-p", "--plan", help="only runs of this plan; default: all")
     parser.add_argument("--task", help="only runs of this task: seg, cls or seg+cls; default: all")
-    parser.add_argument(
-        "--trained-on", dest="trained_on", metavar="DATASET", help="test the runs of this other data set on DATASET"
-    )
+    parser.add_argument("--trained-on", metavar="DATASET", help="test the runs of this other data set on DATASET")
     parser.add_argument(
         "--part", choices=("all", "test"), help="with --trained-on: all images (default), or the test part alone"
     )
@@ -44,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what an empty mask costs: the image diagonal (default), or left out as the paper's public code does",
     )
     parser.add_argument("--force", action="store_true", help="predict and evaluate again what is already done")
-    parser.add_argument("--prediction_folder", type=Path, help="score this folder of masks instead of runs")
-    parser.add_argument("--reference_folder", type=Path, help="the true masks, matched by file name without ending")
-    parser.add_argument("--output", type=Path, help="where the summary of two folders goes; default: the predictions'")
+    parser.add_argument("--prediction-folder", type=Path, help="score this folder of masks instead of runs")
+    parser.add_argument("--reference-folder", type=Path, help="the true masks, matched by file name without ending")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="where the summary of two folders goes; default: the predictions'"
+    )
     return run_command(parser, _evaluate, argv)
 
 
@@ -55,7 +55,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         _evaluate_folders(options)
         return
     if options.output:
-        raise UsageError("--output belongs to --prediction_folder and --reference_folder; runs keep their own results.")
+        raise UsageError("--output belongs to --prediction-folder and --reference-folder; runs keep their own results.")
     if options.run:
         _evaluate_one(options)
     else:
@@ -92,7 +92,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
     from htunet.reporting.result_lines import mask_lines
 
     if not (options.prediction_folder and options.reference_folder):
-        raise UsageError("--prediction_folder and --reference_folder are needed together.")
+        raise UsageError("--prediction-folder and --reference-folder are needed together.")
     if options.dataset:
         raise UsageError(
             f"Two folders are scored on their own: leave out {options.dataset!r}, or leave out the folders."

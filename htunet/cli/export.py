@@ -13,12 +13,12 @@ from htunet.cli.runs import choose_run
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_export BUSI CLIP_HT fold0 -o busi.zip``."""
     parser = make_parser("htunet_export", __doc__)
-    parser.add_argument("dataset", help="data set that the run was trained on, such as BUSI")
-    parser.add_argument("method", help="such as CLIP_HT")
-    parser.add_argument("fold", type=fold_number, help="fold0 is the paper's split")
+    parser.add_positional("dataset", "-d", help="data set that the run was trained on, such as BUSI")
+    parser.add_positional("method", "-m", help="such as CLIP_HT")
+    parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("--plan", help="plan of the run; needed only where there are several")
+    parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
     parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
     parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
     parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")

@@ -18,17 +18,16 @@ from htunet.training.settings import FinetuneSettings
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_finetune CLIP_HT -d PMC-OA CURD MedPix``."""
     parser = make_parser("htunet_finetune", __doc__)
-    parser.add_argument("method", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text tower too")
+    parser.add_positional("method", "-m", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text tower too")
     parser.add_argument("-d", "--datasets", nargs="+", required=True, help="caption data sets, such as MedPix or 510")
     add_settings(parser, FinetuneSettings)
     parser.add_argument(
         "--split-by",
-        "--split_by",
         choices=("image", "group"),
         help="image: as the paper; group: patients, cases and articles stay together (default: as before, first image)",
     )
     parser.add_argument(
-        "--shuffle_captions",
+        "--shuffle-captions",
         action="store_true",
         help="a control: each training image gets the caption of another one, so nothing can be learnt",
     )

@@ -11,7 +11,7 @@ from htunet.cli.command import make_parser, run_command
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_import busi.zip``."""
     parser = make_parser("htunet_import", __doc__)
-    parser.add_argument("source", type=Path, help="the zip or the folder")
+    parser.add_positional("source", "-i", type=Path, help="the zip or the folder")
     parser.add_argument("--name", help="what the model is called here; default: the name that it brings")
     return run_command(parser, _import, argv)
 

@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "-d", "--datasets", metavar="NAME", nargs="+", required=True, help="data sets: BUSI, 503 or Dataset503_BUSI"
     )
     parser.add_argument(
+        "-p",
         "--plan",
         "--plans",
         dest="plans",
@@ -41,15 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--split-by",
-        "--split_by",
         choices=("image", "group"),
         help="image: as the paper; group: patients and duplicates stay together (default: as before, first image)",
     )
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
     parser.add_argument(
-        "--memory_gb", type=float, help="memory of the device that will train (default: what this machine has free)"
+        "--memory-gb", type=float, help="memory of the device that will train (default: what this machine has free)"
     )
-    parser.add_argument("--verify_only", action="store_true", help="check the raw folder and write nothing")
+    parser.add_argument("--verify-only", action="store_true", help="check the raw folder and write nothing")
     return run_command(parser, _run, argv)
 
 
@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.workers is not None and options.workers < 0:
         raise UsageError(f"--workers must be 0 (no extra process) or more, got {options.workers}.")
     if options.memory_gb is not None and not 0 < options.memory_gb < float("inf"):
-        raise UsageError(f"--memory_gb must be a number above 0, got {options.memory_gb:g}.")
+        raise UsageError(f"--memory-gb must be a number above 0, got {options.memory_gb:g}.")
     for paths in [find_dataset(name) for name in options.datasets]:
         print(paths.name)
         if options.verify_only:
@@ -139,7 +139,7 @@ def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "tuple[Finge
     content = raw_content_hash(raw)
     found = load_fingerprint(path)
     if found is not None and found.raw_sha256 == content:
-        _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify_only checks it again)")
+        _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
         _say("fingerprint", f"{path} ({_sizes(found)})")
         return found, []
     pictures = _verify(raw, options)

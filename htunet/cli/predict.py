@@ -31,14 +31,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-m", "--method", help="such as CLIP_HT")
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the run (default: 0)")
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("--plan", help="plan of the run; needed only where there are several")
+    parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
     parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
     parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
     parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
     parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-    parser.add_argument("--save_probabilities", action="store_true", help="also NAME.npz: (K, H, W) at the input size")
+    parser.add_argument(
+        "--npz",
+        "--save-probabilities",
+        dest="save_probabilities",
+        action="store_true",
+        help="also NAME.npz: (K, H, W) at the input size",
+    )
     parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
     return run_command(parser, _predict, argv)
@@ -106,8 +112,8 @@ def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths
     for name in ("overlays", "save_probabilities"):
         if getattr(options, name) and "seg" not in run.task.split("+"):
             raise UsageError(
-                f"--{name} is about masks, and {run.label} makes none. Leave it out: the probabilities of the classes "
-                "are always written."
+                f"--{name.replace('_', '-')} is about masks, and {run.label} makes none. Omit it: the probabilities of "
+                "the classes are always written."
             )
 
 

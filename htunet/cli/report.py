@@ -20,7 +20,14 @@ NAME = "report.html"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_report``; returns the exit code."""
     parser = make_parser("htunet_report", __doc__)
-    parser.add_argument("datasets", nargs="*", metavar="DATASET", help="such as BUSI; default: everything evaluated")
+    parser.add_positional(
+        "datasets",
+        "-d",
+        required=False,
+        nargs="*",
+        metavar="DATASET",
+        help="such as BUSI; default: everything evaluated",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help=f"default: {NAME} in the results folder, or in the data set's"
     )

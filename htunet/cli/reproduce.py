@@ -29,11 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_reproduce table2 --datasets BUSI``."""
     parser = make_parser("htunet_reproduce", __doc__)
     parser.add_argument("table", help="table2 to table7 of the paper")
-    parser.add_argument("--datasets", nargs="+", help="only these, or others than the paper's; default: the table's")
-    parser.add_argument("--methods", nargs="+", help="only these, or others than the paper's; default: the table's")
+    parser.add_argument(
+        "-d", "--datasets", nargs="+", help="only these, or others than the paper's; default: the table's"
+    )
+    parser.add_argument(
+        "-m", "--methods", nargs="+", help="only these, or others than the paper's; default: the table's"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3; adapters are fine-tuned with the first")
-    parser.add_argument("--num_epochs", type=int, help="of every training and fine-tuning; default: the paper's")
-    parser.add_argument("--plan", help="for all methods, such as adaptive or your own; default: the paper's of each")
+    parser.add_argument("--num-epochs", type=int, help="of every training and fine-tuning; default: the paper's")
+    parser.add_argument(
+        "-p", "--plan", help="for all methods, such as adaptive or your own; default: the paper's of each"
+    )
     parser.add_argument(
         "--weights",
         default="pretrained",
@@ -47,9 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="what adapters are fine-tuned on first; none: they start anew; default: PMC-OA CURD MedPix, and the "
         "phantom's own captions where only the phantom is asked for",
     )
-    parser.add_argument(
-        "--dry-run", dest="dry_run", action="store_true", help="print the jobs and their cost, and stop"
-    )
+    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their cost, and stop")
     _add_engine_options(parser)
     return run_command(parser, _reproduce, argv)
 
@@ -62,10 +66,8 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         help="local, ray (needs htunet[ray]) or slurm (needs htunet[slurm]); default: local",
     )
     group.add_argument("--jobs", type=int, help="workers at a time; default: one for each GPU, and one on a CPU")
-    group.add_argument(
-        "--gpus-per-job", dest="gpus_per_job", type=float, help="with ray also a part of one, such as 0.5; default: 1"
-    )
-    group.add_argument("--cpus-per-job", dest="cpus_per_job", type=int, help="cores of each worker")
+    group.add_argument("--gpus-per-job", type=float, help="with ray also a part of one, such as 0.5; default: 1")
+    group.add_argument("--cpus-per-job", type=int, help="cores of each worker")
     group.add_argument(
         "--address", help="ray: of a running cluster, such as 10.0.0.1:6379 or auto; default: this machine"
     )
@@ -124,7 +126,7 @@ def _check_numbers(options: argparse.Namespace) -> None:
     for name in ("num_epochs", "jobs", "cpus_per_job"):
         value = getattr(options, name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_per_', '-per-')} must be at least 1, got {value}.")
+            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
     if options.gpus_per_job is not None and not options.gpus_per_job >= 0:
         raise UsageError(f"--gpus-per-job must be 0 or larger, got {options.gpus_per_job}.")
     if any(seed < 0 for seed in options.seeds or ()):

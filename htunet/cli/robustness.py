@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_robustness BUSI UNet CLIP CLIP_HT``."""
     parser = make_parser("htunet_robustness", __doc__)
-    parser.add_argument("dataset", help="such as BUSI, 503 or Dataset503_BUSI")
-    parser.add_argument("methods", nargs="+", metavar="method", help="one or more, such as UNet CLIP CLIP_HT")
+    parser.add_positional("dataset", "-d", help="such as BUSI, 503 or Dataset503_BUSI")
+    parser.add_positional("methods", "-m", nargs="+", metavar="METHOD", help="one or more, such as UNet CLIP CLIP_HT")
     parser.add_argument("--artefacts", nargs="+", metavar="NAME", help="default: all there are")
     parser.add_argument(
         "--strengths", nargs="+", type=float, metavar="S", help="above 0, at most 5; default: 1 2 3 4 5"
@@ -41,11 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the runs (default: 0)")
     parser.add_argument("--seed", type=int, help="seed of the runs; default: the smallest there is")
-    parser.add_argument("--plan", help="plan of the runs; needed only where there are several")
+    parser.add_argument("-p", "--plan", help="plan of the runs; needed only where there are several")
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
     parser.add_argument("--ratio", type=float, help="few-shot runs of this share; default: runs of all training images")
     parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
-    parser.add_argument("--artefact_seed", type=int, default=0, help="of the artefacts' places (default: %(default)s)")
+    parser.add_argument("--artefact-seed", type=int, default=0, help="of the artefacts' places (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
     parser.add_argument("--force", action="store_true", help="measure again what is already measured")
     return run_command(parser, _robustness, argv)

@@ -16,8 +16,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_tables``; returns the exit code."""
     parser = make_parser("htunet_tables", __doc__)
     parser.add_argument("tables", nargs="*", metavar="TABLE", help="table2 to table7; default: all of them")
-    parser.add_argument("--datasets", nargs="+", help="only these data sets, or others than the paper's, such as BUSI")
-    parser.add_argument("--methods", nargs="+", help="only these methods, or others than the paper's, such as CLIP_HT")
+    parser.add_argument(
+        "-d", "--datasets", nargs="+", help="only these data sets, or others than the paper's, such as BUSI"
+    )
+    parser.add_argument(
+        "-m", "--methods", nargs="+", help="only these methods, or others than the paper's, such as CLIP_HT"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help="the seeds that make a table complete; default: 1 2 3")
     return run_command(parser, _print_tables, argv)
 

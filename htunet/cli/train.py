@@ -14,9 +14,9 @@ from htunet.training.settings import TrainSettings
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_train BUSI CLIP_HT fold0``."""
     parser = make_parser("htunet_train", __doc__)
-    parser.add_argument("dataset", help="name or number, such as BUSI, 503 or Dataset503_BUSI")
-    parser.add_argument("method", help="such as UNet, CLIP or CLIP_HT")
-    parser.add_argument("fold", type=fold_number, help="fold0 is the paper's split")
+    parser.add_positional("dataset", "-d", help="name or number, such as BUSI, 503 or Dataset503_BUSI")
+    parser.add_positional("method", "-m", help="such as UNet, CLIP or CLIP_HT")
+    parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
     add_settings(parser, TrainSettings)
     parser.add_argument("--restart", action="store_true", help="forget an earlier run of the same name")
     return run_command(parser, _train, argv)

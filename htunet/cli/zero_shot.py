@@ -14,10 +14,12 @@ from htunet.paths import find_dataset
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_zero_shot BUSI CLIP_HT``."""
     parser = make_parser("htunet_zero_shot", __doc__)
-    parser.add_argument("dataset", help="preprocessed, with classes, such as BUSI or 503")
-    parser.add_argument("method", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
+    parser.add_positional("dataset", "-d", help="preprocessed, with classes, such as BUSI or 503")
+    parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
     parser.add_argument("--part", default="all", choices=("all", "test"), help="all images, as in the paper (default)")
-    parser.add_argument("--plan", default="paper", help="whose preprocessed images to take (default: %(default)s)")
+    parser.add_argument(
+        "-p", "--plan", default="paper", help="whose preprocessed images to take (default: %(default)s)"
+    )
     parser.add_argument(
         "--prompts",
         help="one of our sets (breast, lymph node, thyroid, prostate) or a file of your own; default: the data set's",

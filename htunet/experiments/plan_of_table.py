@@ -99,7 +99,7 @@ class _Planner:
         label = start.label_for(training.seed) if start else ""
         run = RunPaths(*place, fold=0, seed=training.seed, ratio=training.ratio, adapter=label)
         options = ["--seed", str(training.seed), "--plan", plan, "--task", training.task, *self._common(method)]
-        options += ["--num_epochs", str(config.num_epochs)] * (config.num_epochs is not None)
+        options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
         options += ["--ratio", repr(training.ratio)] * (training.ratio is not None)
         options += ["--adapter", str(start.checkpoint_best)] if start else []
         train, validation, test = _sizes(dataset, training.ratio)
@@ -203,8 +203,8 @@ class _Planner:
         datasets = [_captions(name) for name in captions]
         start = FinetuningPaths(tuple(sorted(paths.name for paths in datasets)), method, config.seeds[0])
         if _finetune_name(start) not in self.finetunings:
-            options = ["--seed", str(config.seeds[0]), "--input_size", str(self._side()), *self._common(method)]
-            options += ["--num_epochs", str(config.num_epochs)] * (config.num_epochs is not None)
+            options = ["--seed", str(config.seeds[0]), "--input-size", str(self._side()), *self._common(method)]
+            options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
             pairs = sum(len(read_captions(paths).pairs) for paths in datasets)
             product = Trained(start, config.num_epochs, config.weights)
             product.check()

@@ -158,7 +158,7 @@ def _measure(job: _Job) -> _Measured:
     image_CHW = read_image(job.image, job.channels)
     mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:
-        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
+        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
     box = insonified_field(image_CHW)
     lesion = mask_HW > 0
     areas, count = ndimage.label(lesion, EIGHT_NEIGHBOURS)

@@ -26,7 +26,7 @@ class Hardware:
 def find_hardware(memory_gb: float | None = None) -> Hardware:
     """The cores of this process, and ``memory_gb`` or, where it is None, the memory that this machine has available."""
     if memory_gb is not None:
-        return Hardware(available_cores(), memory_gb, "given with --memory_gb")
+        return Hardware(available_cores(), memory_gb, "given with --memory-gb")
     return Hardware(available_cores(), round(available_memory_gb(), 1), "available on this machine")
 
 

@@ -114,7 +114,7 @@ def _write_case(job: _Job, *, folder: Path, plan: Plan, offsets: tuple[int, int]
     image_CHW = read_image(job.image, plan.channels)
     mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:
-        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify_only.")
+        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
     box = crop_box(image_CHW, plan)
     _write_row(folder / IMAGES, offsets[0], job.row, to_input(image_CHW, box, plan))
     _write_row(folder / MASKS, offsets[1], job.row, mask_to_input(mask_HW, box, plan))

@@ -22,7 +22,7 @@ class RunSettings:
         for name in ("num_epochs", "devices"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise UsageError(f"--{name} must be at least 1, got {value}.")
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
         if self.seed < 0:
             raise UsageError(f"--seed must be 0 or larger, got {self.seed}.")
         if self.workers is not None and self.workers < 0:
@@ -69,6 +69,6 @@ class FinetuneSettings(RunSettings):
         for name, least in (("batch_size", 2), ("input_size", 1), ("parts", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise UsageError(f"--{name} must be at least {least}, got {value}.")
+                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
         if not 0 < self.lr < 1:
             raise UsageError(f"--lr must be larger than 0 and smaller than 1, got {self.lr}.")

@@ -117,8 +117,8 @@ def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], 
     (["Tiny", "--plan", "papre"], "Did you mean 'paper'?"),
     (["Tinny"], "Did you mean 'Tiny'?"),
     (["--output", "somewhere"], "--output belongs to"),
-    (["--prediction_folder", "p"], "are needed together"),
-    (["Tiny", "--prediction_folder", "p", "--reference_folder", "r"], "leave out 'Tiny'"),
+    (["--prediction-folder", "p"], "are needed together"),
+    (["Tiny", "--prediction-folder", "p", "--reference-folder", "r"], "leave out 'Tiny'"),
 ])  # fmt: skip
 def test_slips_of_the_keyboard_are_usage_errors(
     home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
@@ -133,7 +133,7 @@ def test_two_folders_are_scored_and_summarised(tmp_path: Path, home: Path, capsy
     mask[2:5, 2:5] = 255
     for folder in ("p", "r"):
         write_png(tmp_path / folder / "a.png", mask)
-    arguments = ["--prediction_folder", str(tmp_path / "p"), "--reference_folder", str(tmp_path / "r")]
+    arguments = ["--prediction-folder", str(tmp_path / "p"), "--reference-folder", str(tmp_path / "r")]
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "Note: predictions: values 0 and 255 read as 0 and 1" in out
@@ -148,7 +148,7 @@ def test_masks_of_real_images_score_as_they_should(
 ) -> None:
     masks = samples / "tn3k_sample" / "tn3k" / "test-mask"
     assert (
-        main(["--prediction_folder", str(masks), "--reference_folder", str(masks), "--output", str(tmp_path / "out")])
+        main(["--prediction-folder", str(masks), "--reference-folder", str(masks), "--output", str(tmp_path / "out")])
         == 0
     )
     assert "JPEG masks cut at half" in capsys.readouterr().out

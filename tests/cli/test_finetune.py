@@ -15,7 +15,7 @@ from htunet.paths import DatasetPaths, FinetuningPaths
 from htunet.training import record
 from htunet.training.settings import FinetuneSettings
 
-SMALL = ("--input_size", "32", "--batch_size", "8", "--num_epochs", "2", "--weights", "random")
+SMALL = ("--input-size", "32", "--batch-size", "8", "--num-epochs", "2", "--weights", "random")
 TINY = (*SMALL, "--device", "cpu", "--precision", "fp32", "--workers", "0")
 WORDS = ("CLIP_HT", "-d", "Words")
 RUN = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1)
@@ -36,7 +36,7 @@ def test_help_lists_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for field in fields(FinetuneSettings):
-        assert f"--{field.name}" in text
+        assert f"--{field.name.replace('_', '-')} " in text
         assert field.metadata["help"] in text
 
 
@@ -80,9 +80,9 @@ def test_patients_in_both_parts_are_said_and_kept_together_on_request(capsys: py
         (("UNet", "-d", "Words"), 2, "reads no texts"),
         (("CLIP_HAT", "-d", "Words"), 2, "Did you mean"),
         (("CLIP_HT", "-d", "Wrods"), 2, "Did you mean"),
-        (("CLIP_HT", "-d", "Words", "--batch_size", "1"), 2, "--batch_size must be at least 2"),
+        (("CLIP_HT", "-d", "Words", "--batch-size", "1"), 2, "--batch-size must be at least 2"),
         (("CLIP_HT", "-d", "Words", "--lr", "nan"), 2, "--lr must be larger than 0"),
-        (("CLIP_HT", "-d", "Words", "--input_size", "33"), 1, "multiples of the patch size"),
+        (("CLIP_HT", "-d", "Words", "--input-size", "33"), 1, "multiples of the patch size"),
         (("CLIP_HT", "-d", "Words", "--weights", "nowhere.pt"), 1, "nowhere.pt"),
         (("CLIP_HT", "-d", "Tiny"), 1, "images with masks, no captions"),
         (("CLIP_HT", "-d", "Empty"), 1, "holds no pair"),

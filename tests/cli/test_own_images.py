@@ -51,7 +51,7 @@ def test_three_labels_and_three_classes_go_through_the_whole_pipeline(
     assert set(np.unique(arrays.masks)) == {0, 1, 2, 3}
     assert {case.class_name for case in arrays.cases} == set(KINDS)
 
-    assert train.main(["Mine", "UNet", "fold0", "--plan", "tiny", "--num_epochs", "2", "--device", "cpu"]) == 0
+    assert train.main(["Mine", "UNet", "fold0", "--plan", "tiny", "--num-epochs", "2", "--device", "cpu"]) == 0
     capsys.readouterr()
     assert evaluate.main([]) == 0
     said = capsys.readouterr().out

@@ -47,11 +47,11 @@ def test_one_command_makes_everything(tiny: DatasetPaths, capsys: Output) -> Non
 
 
 def test_the_second_time_nothing_is_done(tiny: DatasetPaths, capsys: Output) -> None:
-    assert run("--plan", "paper", "--memory_gb", "8") == 0
+    assert run("--plan", "paper", "--memory-gb", "8") == 0
     files = [path for path in tiny.preprocessed.rglob("*") if path.is_file() and path.name != ".lock"]
     before = {path: path.read_bytes() for path in files}
     capsys.readouterr()
-    assert run("--plan", "paper", "--memory_gb", "8") == 0
+    assert run("--plan", "paper", "--memory-gb", "8") == 0
     out = capsys.readouterr().out
     assert "has not changed since it was verified" in out
     assert "nothing changed" in out
@@ -155,7 +155,7 @@ def test_a_plan_edited_by_hand_is_kept_and_preprocessed(tiny: DatasetPaths, caps
 
 
 def test_verify_only_writes_nothing(tiny: DatasetPaths, capsys: Output) -> None:
-    assert run("--verify_only") == 0
+    assert run("--verify-only") == 0
     assert "verified" in capsys.readouterr().out
     assert not tiny.preprocessed.exists()
 
@@ -183,7 +183,7 @@ def test_several_data_sets_and_a_test_only_one(tiny: DatasetPaths, capsys: Outpu
     [
         (["--plan", "adaptve"], 2, "Did you mean 'adaptive'"),
         (["--workers", "-1"], 2, "--workers"),
-        (["--memory_gb", "0"], 2, "--memory_gb"),
+        (["--memory-gb", "0"], 2, "--memory-gb"),
     ],
 )
 def test_wrong_usage_is_told_before_any_work(

@@ -24,7 +24,7 @@ LIMIT = 600.0
 """Seconds; a minute is enough where nothing else computes."""
 STARTED: list[subprocess.Popen[str]] = []
 TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
-LONG = (*TABLE, "--seeds", "1", "2", "--num_epochs", "8", "--jobs", "2")
+LONG = (*TABLE, "--seeds", "1", "2", "--num-epochs", "8", "--jobs", "2")
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_ray_makes_the_same_table(undisturbed: tuple[Path, str, bytes], monkeypa
 
 
 def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPaths) -> None:
-    long = (*TABLE, "--seeds", "1", "--num_epochs", "5000")
+    long = (*TABLE, "--seeds", "1", "--num-epochs", "5000")
     driver = start(*long)
     wait_until_training(driver, 2)
     driver.send_signal(signal.SIGINT)
@@ -178,7 +178,7 @@ def test_a_job_that_fails_is_named_with_its_log_and_the_others_go_on(
     dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (dataset.plan_folder("tiny") / "images.npy").write_bytes(b"broken")
-    assert main([*TABLE, "--seeds", "1", "--num_epochs", "1"]) == 1
+    assert main([*TABLE, "--seeds", "1", "--num-epochs", "1"]) == 1
     captured = capsys.readouterr()
     log = reproduced("table2") / "logs" / "train-Tiny-UNet-seg-tiny-seed1.log"
     assert "1 of 3 jobs failed. 1 jobs that need them did not start." in captured.err
@@ -198,7 +198,7 @@ def test_a_job_that_fails_is_named_with_its_log_and_the_others_go_on(
         ((*TABLE, "--engine", "cloud"), "No engine is called 'cloud'"),
         ((*TABLE, "--address", "10.0.0.1:6379"), "only --engine ray has one"),
         ((*TABLE, "--slurm", "partition"), "KEY=VALUE"),
-        ((*TABLE, "--num_epochs", "0"), "--num_epochs must be at least 1"),
+        ((*TABLE, "--num-epochs", "0"), "--num-epochs must be at least 1"),
         ((*TABLE, "--jobs", "0"), "--jobs must be at least 1"),
         ((*TABLE, "--seeds", "-1"), "--seeds are 0 or larger"),
         ((*TABLE[:6], "mine", "--weights", "random"), "has no plan 'mine'"),
@@ -225,7 +225,7 @@ def test_a_run_that_was_begun_otherwise_is_not_taken_for_the_wanted_one(
     from htunet.training.run import train
 
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
-    assert main([*TABLE, "--seeds", "1", "--num_epochs", "3"]) == 1
+    assert main([*TABLE, "--seeds", "1", "--num-epochs", "3"]) == 1
     assert "begun with 1 epochs, not 3" in capsys.readouterr().err
 
 

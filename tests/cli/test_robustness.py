@@ -132,7 +132,7 @@ def test_strengths_are_added_and_the_curves_show_those_that_are_asked_for(
 def test_another_seed_of_the_artefacts_is_another_measurement(trained: DatasetPaths, without_figures: None) -> None:
     seeds = []
     for seed in ("0", "1"):
-        assert measure("--artefact_seed", seed) == 0
+        assert measure("--artefact-seed", seed) == 0
         made_of = read_json(run_of(trained, "TINY_HT").robustness("altered") / "made_of.json")
         seeds.append((made_of["seed"], len(table(trained))))
     assert seeds == [(0, TEST * (1 + 4)), (1, TEST * (1 + 4))]

@@ -155,7 +155,7 @@ def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
 
 def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_captions()
-    command = ["CLIP", "-d", "Words", "--input_size", "32", *RANDOM]
+    command = ["CLIP", "-d", "Words", "--input-size", "32", *RANDOM]
     assert retrieval(command) == 0
     assert "4 pairs (val)" in capsys.readouterr().out
     assert retrieval([*command, "--part", "all"]) == 0
@@ -176,7 +176,7 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
         (("CLIP", "-d", "Tiny"), 1, "images with masks, no captions"),
         (("DINOv2", "-d", "Words"), 2, "DINOv2 reads no texts"),
         (("CLIP_HT", "-d", "Words"), 1, "No finished fine-tuning of CLIP_HT"),
-        (("CLIP", "-d", "Words", "--input_size", "33"), 1, "multiples of the patch size"),
+        (("CLIP", "-d", "Words", "--input-size", "33"), 1, "multiples of the patch size"),
         (("CLIP", "-d", "Words", "--weights", "nowhere.pt"), 1, "nowhere.pt"),
     ],
 )
@@ -184,7 +184,7 @@ def test_retrieval_says_what_cannot_work_before_images_are_prepared(
     dataset: DatasetPaths, arguments: tuple[str, ...], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = build_captions()
-    assert retrieval([*arguments[:3], "--input_size", "32", *RANDOM, *arguments[3:]]) == code
+    assert retrieval([*arguments[:3], "--input-size", "32", *RANDOM, *arguments[3:]]) == code
     errors = capsys.readouterr().err
     assert message in errors
     assert errors.count("\n") == 1

@@ -16,7 +16,7 @@ from htunet.paths import DatasetPaths
 from htunet.training import record, session
 from htunet.training.settings import TrainSettings
 
-TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num_epochs", "2")
+TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num-epochs", "2")
 
 pytestmark = pytest.mark.usefixtures("log_handlers")
 
@@ -33,7 +33,7 @@ def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture
     assert end.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
     for field in fields(TrainSettings):
-        assert f"--{field.name}" in text
+        assert f"--{field.name.replace('_', '-')} " in text
         assert field.metadata["help"] in text
         assert field.default is None or f"(default: {field.default})" in text
 
@@ -91,7 +91,7 @@ def test_folds_are_written_both_ways() -> None:
         pytest.param(("Tiny", "UNett", "0"), "Did you mean 'UNet'?", id="method"),
         pytest.param(("Tiny", "Plain", "7"), "fold7 does not exist", id="fold"),
         pytest.param(("Tiny", "Plain", "0", "--plan", "tinny"), "Did you mean 'tiny'?", id="plan"),
-        pytest.param(("Tiny", "Plain", "0", "--num_epochs", "0"), "--num_epochs must be at least 1", id="epochs"),
+        pytest.param(("Tiny", "Plain", "0", "--num-epochs", "0"), "--num-epochs must be at least 1", id="epochs"),
     ],
 )
 def test_what_cannot_be_meant_exits_with_2_and_one_line(

@@ -75,16 +75,16 @@ def test_a_model_predicts_the_same_bits_where_there_is_nothing_else(
 ) -> None:
     build_training()
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
-    before = masks_of(images, "before", "-d", "Tiny", "-m", "UNet", "--save_probabilities")
+    before = masks_of(images, "before", "-d", "Tiny", "-m", "UNet", "--save-probabilities")
     exported = home / "out" / kind
     assert export(["Tiny", "UNet", "fold0", "-o", str(exported)]) == 0
     elsewhere(home / "elsewhere", monkeypatch)
     if exported.is_dir():
-        assert masks_of(images, "in place", "--model", str(exported), "--save_probabilities") == before
+        assert masks_of(images, "in place", "--model", str(exported), "--save-probabilities") == before
     assert import_model([str(exported), "--name", "mine"]) == 0
     assert "Next: htunet_predict -i IMAGES -o OUT --model mine" in capsys.readouterr().out
-    assert masks_of(images, "by name", "--model", "mine", "--save_probabilities") == before
-    assert masks_of(images, "by data set", "-d", "Tiny", "-m", "UNet", "--save_probabilities") == before
+    assert masks_of(images, "by name", "--model", "mine", "--save-probabilities") == before
+    assert masks_of(images, "by data set", "-d", "Tiny", "-m", "UNet", "--save-probabilities") == before
 
 
 def test_a_model_says_what_it_is(home: Path) -> None:

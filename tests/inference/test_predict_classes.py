@@ -111,7 +111,7 @@ def test_both_tasks_write_masks_and_classes_of_new_images(dataset: DatasetPaths,
     assert read_labels(out / "dark.png").shape == (48, 40)
 
 
-@pytest.mark.parametrize("option", ["--overlays", "--save_probabilities"])
+@pytest.mark.parametrize("option", ["--overlays", "--save-probabilities"])
 def test_options_about_masks_are_refused_where_there_are_none(
     dataset: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str], option: str
 ) -> None:

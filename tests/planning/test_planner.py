@@ -14,7 +14,7 @@ from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
 
 INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
 BUSI = replace(PRINT, num_training=647, classes={"benign": 437, "malignant": 210})
-MACHINE = Hardware(4, 24, "given with --memory_gb")
+MACHINE = Hardware(4, 24, "given with --memory-gb")
 FACTS = {"name", "dataset", "channels", "labels", "classes", "adapter", "split_by", "because"}
 
 

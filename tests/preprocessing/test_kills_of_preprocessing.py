@@ -19,7 +19,7 @@ from htunet.files import PART
 
 KILLS = int(os.environ.get("HTUNET_KILLS", "3"))
 CALL = "from htunet.cli.plan_and_preprocess import main; raise SystemExit(main())"
-COMMAND = [sys.executable, "-c", CALL, "-d", "Tiny", "--workers", "2", "--memory_gb", "8"]
+COMMAND = [sys.executable, "-c", CALL, "-d", "Tiny", "--workers", "2", "--memory-gb", "8"]
 
 
 def start(home: Path, preprocessed: str) -> subprocess.Popen[str]:

@@ -43,7 +43,7 @@ if __name__ == "__main__":
     torch.save(found, f"{sys.argv[1]}.{rank}")
 """
 COMMAND = ("CLIP_HT", "-d", "Words", "--weights", "random", "--device", "cpu", "--precision", "fp32", "--workers", "0")
-SMALL = ("--input_size", "32", "--batch_size", "8", "--lr", "0.01", "--parts", "2")
+SMALL = ("--input-size", "32", "--batch-size", "8", "--lr", "0.01", "--parts", "2")
 
 
 def expected(count: int) -> list[torch.Tensor]:
@@ -75,7 +75,7 @@ def run_of_words() -> FinetuningPaths:
 def test_a_fine_tuning_that_is_killed_again_and_again_ends_in_the_same_bits(home: Path, tmp_path: Path) -> None:
     build_captions()
     script, run = finetune_script(tmp_path), run_of_words()
-    command = (*COMMAND, *SMALL, "--num_epochs", "4")
+    command = (*COMMAND, *SMALL, "--num-epochs", "4")
     assert whole(start_training(script, *command))[0] == 0
     kept = run.folder.rename(run.folder.with_name("kept"))
     rng, killed = np.random.default_rng(0), 0
@@ -101,7 +101,7 @@ def test_a_fine_tuning_that_is_killed_again_and_again_ends_in_the_same_bits(home
 def test_a_killed_process_of_two_ends_the_run_and_the_same_command_continues_it(home: Path, tmp_path: Path) -> None:
     build_captions()
     script, run = finetune_script(tmp_path), run_of_words()
-    command = (*COMMAND, *SMALL, "--num_epochs", "4", "--devices", "2")
+    command = (*COMMAND, *SMALL, "--num-epochs", "4", "--devices", "2")
     code, output, errors = whole(start_training(script, *command))
     assert code == 0, errors
     assert output.count("Finished: CLIP_HT on Words seed1") == 1

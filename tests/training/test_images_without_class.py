@@ -18,7 +18,7 @@ from htunet.training import record
 from htunet.training.fold import training_fold
 from htunet.training.run import train
 
-TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num_epochs", "1")
+TINY = ("--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--workers", "0", "--num-epochs", "1")
 
 pytestmark = pytest.mark.usefixtures("log_handlers")
 

@@ -17,7 +17,7 @@ from htunet.paths import DatasetPaths
 
 KILLS = int(os.environ.get("HTUNET_KILLS", "3"))
 TINY = ("Tiny", "--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--weights", "random")
-LONG = ("UNet", "fold0", "--workers", "0", "--num_epochs")
+LONG = ("UNet", "fold0", "--workers", "0", "--num-epochs")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_run_that_is_killed_again_and_again_ends_in_the_same_bits(dataset: Dat
 
 
 def test_sigterm_to_all_processes_saves_and_says_how_to_continue(dataset: DatasetPaths, script: Path) -> None:
-    process = start_training(script, *TINY, "Plain", "fold0", "--workers", "1", "--num_epochs", "2000")
+    process = start_training(script, *TINY, "Plain", "fold0", "--workers", "1", "--num-epochs", "2000")
     wait_for(process, "epoch 2/2000")
     os.killpg(process.pid, signal.SIGTERM)
     code, output, errors = whole(process)
@@ -78,7 +78,7 @@ def test_sigterm_to_all_processes_saves_and_says_how_to_continue(dataset: Datase
 
 
 def test_ctrl_c_saves_and_ends_without_a_traceback(dataset: DatasetPaths, script: Path) -> None:
-    process = start_training(script, *TINY, "Plain", "fold0", "--workers", "1", "--num_epochs", "2000")
+    process = start_training(script, *TINY, "Plain", "fold0", "--workers", "1", "--num-epochs", "2000")
     wait_for(process, "epoch 2/2000")
     os.killpg(process.pid, signal.SIGINT)
     code, output, errors = whole(process)

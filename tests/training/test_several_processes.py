@@ -66,7 +66,7 @@ def start_torchrun(script: Path, *arguments: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("task", ["seg", "cls"])
 def test_the_curves_of_two_processes_are_those_of_one(dataset: DatasetPaths, script: Path, task: str) -> None:
     run = place(dataset, task)
-    command = (*TINY, METHODS[task], "fold0", "--num_epochs", "3", "--task", task, "--restart")
+    command = (*TINY, METHODS[task], "fold0", "--num-epochs", "3", "--task", task, "--restart")
     found = []
     for start, more in ((start_training, ()), (start_training, ("--devices", "2")), (start_torchrun, ())):
         code, output, errors = whole(start(script, *command, *more))
@@ -80,7 +80,7 @@ def test_the_curves_of_two_processes_are_those_of_one(dataset: DatasetPaths, scr
 
 @pytest.mark.slow
 def test_a_killed_process_stops_the_run_and_the_same_command_continues_it(dataset: DatasetPaths, script: Path) -> None:
-    command = (*TINY, "Plain", "fold0", "--num_epochs", "20")
+    command = (*TINY, "Plain", "fold0", "--num-epochs", "20")
     run = place(dataset, "seg")
     assert whole(start_training(script, *command))[0] == 0
     expected = curves(run)
@@ -116,7 +116,7 @@ def wait_until_gone(pid: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_held_ends_every_process_with_the_reason(dataset: DatasetPaths, script: Path) -> None:
-    command = (*TINY, "Plain", "fold0", "--num_epochs", "2000")
+    command = (*TINY, "Plain", "fold0", "--num-epochs", "2000")
     holder = start_training(script, *command)
     wait_for(holder, "epoch 1/2000")
     code, _, errors = whole(start_torchrun(script, *command))

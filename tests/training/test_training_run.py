@@ -324,7 +324,7 @@ def _watched(original: Any, rows: set[int]) -> Any:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_epochs": 0}, "--num_epochs must be at least 1, got 0"),
+        ({"num_epochs": 0}, "--num-epochs must be at least 1, got 0"),
         ({"devices": 0}, "--devices must be at least 1, got 0"),
         ({"seed": -1}, "--seed must be 0 or larger, got -1"),
         ({"workers": -1}, "--workers must be 0 or larger, got -1"),

@@ -185,7 +185,7 @@ def _training_command(run: RunPaths, settings: Mapping[str, Any]) -> str:
     epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
     options = {
         "--plan": run.plan if run.plan != paper.PLAN else None,
-        "--num_epochs": epochs if epochs != planned else None,
+        "--num-epochs": epochs if epochs != planned else None,
         "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
         "--precision": settings.get("precision"),
     }

@@ -159,7 +159,7 @@ def test_the_commands_repeat_the_runs_as_they_were() -> None:
     assert commands == (
         "htunet_convert BUSI SOURCE",
         "htunet_plan_and_preprocess -d BUSI --plan paper",
-        "htunet_train BUSI CLIP_HT fold0 --seed 1 --num_epochs 3 --weights 'my weights.pt' --precision fp32",
+        "htunet_train BUSI CLIP_HT fold0 --seed 1 --num-epochs 3 --weights 'my weights.pt' --precision fp32",
         "htunet_evaluate",
         "htunet_report",
     )
