@@ -44,6 +44,7 @@ DATASETS = ("Dataset501_LN-INT", "Dataset503_BUSI", "Dataset504_DDTI", "Dataset5
 METHODS = (*paper.METHODS, *paper.ADAPTERS, "CLIP_HTNE", "CLIP_HTFF", "CLIP_HTSpectral")
 SEEDS = (1, 2, 3)
 RESOLUTIONS = (INPUT, ORIGINAL)
+DISTANCES = {"hd95": 9.0, "asd": 3.0, "hd95_max": 9.5, "asd_directed": 3.1}
 SIZE = (384, 512)
 LIMIT_SECONDS = 30.0
 LIMIT_MEGABYTES = 25.0
@@ -91,7 +92,7 @@ def template(run: RunPaths, cases: list[Case]) -> dict[str, Any]:
     for resolution in RESOLUTIONS:
         for index, case in enumerate(cases):
             counts = Counts(tp=400 + 20 * index, fp=100, fn=100, tn=49_000 - 20 * index)
-            score = LabelScore(counts=counts, diagonal=316.8, hd95=9.0, asd=3.0, hd95_max=9.5, asd_directed=3.1)
+            score = LabelScore(counts=counts, diagonal=316.8, distances=DISTANCES)
             about = {"class_name": case.class_name, "group": case.group}
             scores.append(CaseScore(case=case.id, label=1, resolution=resolution, score=score, **about))
     return summary_content(Summary(identity=identity, policy="penalise", scores=tuple(scores)))

@@ -50,7 +50,7 @@ def _retrieval(options: argparse.Namespace) -> None:
 
 def _line(found: "Retrieval") -> str:
     parts = [f"R@{k} {100 * value:.2f} % (chance {100 * found.chance[k]:.2f} %)" for k, value in found.recall.items()]
-    return " · ".join([*parts, f"median rank {found.median_rank:g}"])
+    return " · ".join([*parts, f"median rank {found.values['median_rank']:g}"])
 
 
 if __name__ == "__main__":

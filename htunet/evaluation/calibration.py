@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 
 from htunet.evaluation.classification import Floats, Indices
 
@@ -31,29 +30,11 @@ class Bin:
     """Share of the cases whose most probable class is the true one."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """How far probabilities are from frequencies; all figures are better when lower."""
-
-    ece: float
-    """Expected calibration error: mean over the cases of |accuracy - confidence| of their bins."""
-    brier: float
-    """Mean squared error: of the positive class's probability for two classes, else summed over the classes."""
-    nll: float
-    """Mean negative logarithm of the true class's probability."""
-    bins: tuple[Bin, ...]
-
-
-def calibration(probabilities_NK: Floats, truth_N: Indices) -> Calibration:
-    """The figures of some cases with ``BINS`` bins of equal width."""
+def expected_calibration_error(probabilities_NK: Floats, truth_N: Indices) -> float:
+    """Mean over the cases of |accuracy - confidence| of their bins, in [0, 1]."""
     bins = reliability(probabilities_NK, truth_N)
     gaps = [abs(b.accuracy - b.confidence) * b.n for b in bins if b.accuracy is not None and b.confidence is not None]
-    return Calibration(
-        ece=sum(gaps) / len(truth_N),
-        brier=brier(probabilities_NK, truth_N),
-        nll=negative_log_likelihood(probabilities_NK, truth_N),
-        bins=tuple(bins),
-    )
+    return sum(gaps) / len(truth_N)
 
 
 def reliability(probabilities_NK: Floats, truth_N: Indices, bins: int = BINS) -> list[Bin]:
@@ -92,6 +73,8 @@ def fit_temperature(probabilities_NK: Floats, truth_N: Indices) -> float | None:
     the probabilities tell nothing about for an endless one. The likelihood is concave in 1 / temperature, so its slopes
     at both ends tell.
     """
+    from scipy.optimize import minimize_scalar
+
     logarithms_NK = np.log(np.maximum(probabilities_NK, SMALLEST))
     of_truth_N = logarithms_NK[np.arange(len(truth_N)), truth_N]
     always_right = (of_truth_N == logarithms_NK.max(axis=1)).all()

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from htunet.evaluation.class_summary import MOST_PROBABLE, VALIDATION_THRESHOLD
-from htunet.evaluation.summary import COLUMNS, INPUT, KEYS, ORIGINAL
+from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
+from htunet.evaluation.metrics import Kind, mask_metrics, metrics_of
+from htunet.evaluation.summary import INPUT, ORIGINAL
 from htunet.files import whole_file
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
@@ -23,7 +24,7 @@ RUN = (
 )
 """The columns that say which run a row is of."""
 CASE = ("case", "group", "class", "label", "resolution")
-MASK = (*COLUMNS, "empty", "missed", "lesion_px", "lesion_share", "tercile")
+MASK = ("empty", "missed", "lesion_px", "lesion_share", "tercile")
 CLASS = ("score", "probability_of_truth", "predicted", "correct", "predicted_at_threshold")
 PROBABILITY = "probability_"
 TEXTS = (
@@ -54,7 +55,9 @@ def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """
     columns: dict[str, list[Any]] = {}
     parts = [part for content in contents for part in _parts(content)]
-    names = list(dict.fromkeys([*RUN, *CASE, *MASK, *CLASS, *(name for part in parts for name in part)]))
+    of_masks, of_cases = ([m.name for m in found] for found in (mask_metrics(), metrics_of(Kind.CASE)))
+    known = [*RUN, *CASE, *of_masks, *MASK, *CLASS, *of_cases]
+    names = list(dict.fromkeys([*known, *(name for part in parts for name in part)]))
     for name in names:
         columns[name] = []
         for part in parts:
@@ -62,7 +65,7 @@ def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
             values = part.get(name)
             columns[name].extend(values if isinstance(values, list) else [values] * length)
     table = pd.DataFrame(columns)
-    for name in ("ratio", "label", *COLUMNS, "lesion_px", "lesion_share", "score", "missed", "correct"):
+    for name in ("ratio", "label", *of_masks, "lesion_px", "lesion_share", "score", "missed", *of_cases):
         table[name] = pd.to_numeric(table[name])
     table["tercile"] = terciles(table)
     return table
@@ -153,7 +156,7 @@ def _mask_columns(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
         **{name: [about[name] for _, about, *_ in rows] for name in ("case", "group", "class")},
         "label": [row[3] for row in rows],
         "resolution": [row[2] for row in rows],
-        **{name: [row[4].get(KEYS[name]) for row in rows] for name in COLUMNS},
+        **{metric.name: [row[4].get(metric.file_key) for row in rows] for metric in mask_metrics()},
         "empty": [row[4].get("empty") or "" for row in rows],
         "lesion_px": sizes,
         "lesion_share": [
@@ -169,9 +172,8 @@ def _class_columns(found: Mapping[str, Any]) -> dict[str, list[Any]]:
     return {
         **{name: [case[name] for case in cases] for name in ("case", "group", "class")},
         "score": [case["probabilities"][positive] if positive else None for case in cases],
-        "probability_of_truth": [case["probabilities"][case["class"]] for case in cases],
         "predicted": [names[MOST_PROBABLE] for names in decided],
-        "correct": [int(names[MOST_PROBABLE] == case["class"]) for names, case in zip(decided, cases, strict=True)],
+        **{metric.name: [metric.of(case) for case in cases] for metric in metrics_of(Kind.CASE)},
         "predicted_at_threshold": [names.get(VALIDATION_THRESHOLD, "") for names in decided],
         **{f"{PROBABILITY}{name}": [case["probabilities"][name] for case in cases] for name in found["classes"]},
     }

@@ -12,24 +12,25 @@ import numpy as np
 from htunet.data.class_probabilities import ClassProbabilities, class_order, read_class_probabilities
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
-from htunet.evaluation.calibration import Calibration, calibration, fit_temperature, tempered
+from htunet.evaluation.calibration import Bin, fit_temperature, reliability, tempered
 from htunet.evaluation.classification import (
     HALF,
+    MOST_PROBABLE,
+    VALIDATION_THRESHOLD,
+    Confusion,
+    Floats,
     Indices,
-    average_precision,
     choose_threshold,
     confusion_matrix,
     curves,
     decide,
-    decision_figures,
-    ranking_figures,
 )
 from htunet.evaluation.evaluate import split_part, test_cases
-from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.metrics import Kind, metrics_of
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures
 from htunet.paths import DatasetPaths, RunPaths
 
 FORMAT = 1
-MOST_PROBABLE, VALIDATION_THRESHOLD = "most_probable_class", "validation_threshold"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +42,24 @@ class Decision:
     chosen: str
     """Where the threshold comes from, in words."""
     figures: dict[str, Estimate]
-    """``DECISION_FIGURES``."""
+    """The metrics of a decision by name."""
     confusion: list[list[int]]
     """Rows are true classes, columns decided ones."""
     decided: list[str]
     """The class of each test case."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """How far probabilities are from frequencies."""
+
+    values: dict[str, float]
+    """The metrics of calibration by name."""
+    bins: tuple[Bin, ...]
+
+    def content(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return self.values | {"bins": [asdict(one) for one in self.bins]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +70,10 @@ class ClassSummary:
     groups: tuple[str, ...]
     """Of each test case; empty where it stands alone."""
     validation_cases: int
-    auc: Estimate
-    average_precision: float | None
+    rankings: dict[str, Estimate]
+    """The metrics of a ranking by name, such as ``auc``."""
+    probabilities: dict[str, float | None]
+    """The metrics of probabilities by name, such as ``average_precision``."""
     decisions: dict[str, Decision]
     before: Calibration
     temperature: float | None
@@ -65,6 +81,11 @@ class ClassSummary:
     after: Calibration | None
     """With the temperature."""
     notes: tuple[str, ...]
+
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return self.rankings["auc"]
 
     @property
     def positive(self) -> str | None:
@@ -148,14 +169,43 @@ def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabi
         test=test,
         groups=tuple(groups),
         validation_cases=len(val.cases) if val else 0,
-        auc=ranking_figures(test.values_NK, truth_N, groups),
-        average_precision=average_precision(test.values_NK, truth_N),
+        rankings=ranking_figures(test.values_NK, truth_N, groups),
+        probabilities={m.name: m.of(test.values_NK, truth_N) for m in metrics_of(Kind.PROBABILITY)},
         decisions=decisions,
         before=calibration(test.values_NK, truth_N),
         temperature=temperature,
         after=after,
         notes=tuple(notes),
     )
+
+
+def calibration(probabilities_NK: Floats, truth_N: Indices) -> Calibration:
+    """How well the probabilities of some cases are calibrated, in bins of equal width."""
+    values = {metric.name: float(metric.of(probabilities_NK, truth_N)) for metric in metrics_of(Kind.CALIBRATION)}
+    return Calibration(values=values, bins=tuple(reliability(probabilities_NK, truth_N)))
+
+
+def decision_figures(
+    truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """The metrics of one decision for every case, with bootstrap intervals over cases or groups."""
+
+    def figures(weights_RN: Weights) -> dict[str, Floats]:
+        confusion = Confusion.of(confusion_matrix(truth_N, decided_N, num_classes, weights_RN))
+        return {metric.name: metric.of(confusion) for metric in metrics_of(Kind.DECISION)}
+
+    return bootstrap_figures(figures, len(truth_N), groups)
+
+
+def ranking_figures(
+    probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None
+) -> dict[str, Estimate]:
+    """The metrics of a ranking, such as the AUC, with bootstrap intervals over cases or groups."""
+
+    def figures(weights_RN: Weights) -> dict[str, Floats]:
+        return {m.name: m.of(probabilities_NK[None], truth_N, weights_RN) for m in metrics_of(Kind.RANKING)}
+
+    return bootstrap_figures(figures, len(truth_N), groups)
 
 
 def _with_class(found: ClassProbabilities, groups: Sequence[str]) -> tuple[ClassProbabilities, list[str]]:
@@ -181,13 +231,13 @@ def class_content(summary: ClassSummary) -> dict[str, Any]:
         "n_cases": len(test.cases),
         "cases_by_class": {name: test.truth.count(name) for name in test.classes},
         "validation_cases": summary.validation_cases,
-        "auc": asdict(summary.auc),
-        "average_precision": summary.average_precision,
+        **{name: asdict(estimate) for name, estimate in summary.rankings.items()},
+        **summary.probabilities,
         "decisions": {name: _decision_content(decision) for name, decision in summary.decisions.items()},
         "calibration": {
-            "before": asdict(summary.before),
+            "before": summary.before.content(),
             "temperature": summary.temperature,
-            "after": asdict(summary.after) if summary.after else None,
+            "after": summary.after.content() if summary.after else None,
         },
         "curves": curves(test.values_NK, test.truth_indices, test.classes),
         "cases": _cases(summary),

@@ -7,16 +7,16 @@ than two: each of these is the mean over the classes (macro), each class against
 no figures and is left out of a mean. Dimension key: N cases, K classes, R resamples, T different scores.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures
+from htunet.evaluation.statistics import Weights
 
-DECISION_FIGURES = ("accuracy", "recall", "precision", "f1", "specificity")
-"""Figures of a decision; precision is 0 where nothing is predicted to be of the class."""
+MOST_PROBABLE, VALIDATION_THRESHOLD = "most_probable_class", "validation_threshold"
+"""The ways to decide for a class."""
 HALF = 0.5
 
 Floats = NDArray[np.float64]
@@ -41,62 +41,65 @@ def confusion_matrix(truth_N: Indices, decided_N: Indices, num_classes: int, wei
     return (weights_RN @ cells_NC).reshape(-1, num_classes, num_classes)
 
 
-def figures_of(confusion_RKK: Floats) -> dict[str, Floats]:
-    """``DECISION_FIGURES`` from confusion matrices, (R,) each; NaN where the classes in question have no cases."""
-    hits_RK = np.diagonal(confusion_RKK, axis1=1, axis2=2)
-    true_RK, decided_RK = confusion_RKK.sum(axis=2), confusion_RKK.sum(axis=1)
-    all_R1 = true_RK.sum(axis=1, keepdims=True)
-    other_RK = all_R1 - true_RK
-    by_class = {
-        "recall": _ratio(hits_RK, true_RK),
-        "precision": _ratio(hits_RK, decided_RK, otherwise=0.0),
-        "f1": _ratio(2 * hits_RK, true_RK + decided_RK, otherwise=0.0),
-        "specificity": _ratio(other_RK - (decided_RK - hits_RK), other_RK),
-    }
-    accuracy_R = _ratio(hits_RK.sum(axis=1), all_R1[:, 0])
-    return {"accuracy": accuracy_R} | {name: _over_classes(values, true_RK > 0) for name, values in by_class.items()}
+@dataclass(frozen=True)
+class Confusion:
+    """Weighted numbers of cases of each class, (R, K) each."""
+
+    hits_RK: Floats
+    """Decided to be of their class."""
+    true_RK: Floats
+    decided_RK: Floats
+    """Decided to be of the class, rightly or not."""
+
+    @classmethod
+    def of(cls, counts_RKK: Floats) -> "Confusion":
+        """From confusion matrices."""
+        return cls(np.diagonal(counts_RKK, axis1=1, axis2=2), counts_RKK.sum(axis=2), counts_RKK.sum(axis=1))
+
+    def over_classes(self, values_RK: Floats) -> Floats:
+        """Of two classes the last one's value, of more the mean over those that have cases, (R,); NaN for none."""
+        return _over_classes(values_RK, self.true_RK > 0)
 
 
-def auc(scores_NK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
-    """Area under the ROC curve, (R,): the share of (positive, other) pairs in the right order, equal ones as half.
+def accuracy(confusion: Confusion) -> Floats:
+    """(R,), in [0, 1]."""
+    return ratio(confusion.hits_RK.sum(axis=1), confusion.true_RK.sum(axis=1))
 
-    More than two classes: mean over the classes, each against all others. NaN where only one class has cases.
+
+def recall(confusion: Confusion) -> Floats:
+    """(R,), in [0, 1]; NaN where the classes in question have no cases, as of all that follow."""
+    return confusion.over_classes(ratio(confusion.hits_RK, confusion.true_RK))
+
+
+def precision(confusion: Confusion) -> Floats:
+    """(R,), in [0, 1]; 0 where nothing is decided to be of the class."""
+    return confusion.over_classes(ratio(confusion.hits_RK, confusion.decided_RK, otherwise=0.0))
+
+
+def f1(confusion: Confusion) -> Floats:
+    """(R,), in [0, 1]."""
+    sizes_RK = confusion.true_RK + confusion.decided_RK
+    return confusion.over_classes(ratio(2 * confusion.hits_RK, sizes_RK, otherwise=0.0))
+
+
+def specificity(confusion: Confusion) -> Floats:
+    """(R,), in [0, 1]."""
+    other_RK = confusion.true_RK.sum(axis=1, keepdims=True) - confusion.true_RK
+    false_RK = confusion.decided_RK - confusion.hits_RK
+    return confusion.over_classes(ratio(other_RK - false_RK, other_RK))
+
+
+def auc(scores_SNK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
+    """Mean over S runs of the same cases of the area under the ROC curve, (R,).
+
+    The area is the fraction of (positive, other) pairs in the right order, equal ones as half. More than two classes:
+    mean over the classes, each against all others. NaN where only one class has cases.
     """
-    num_classes = scores_NK.shape[1]
-    present_RK = weights_RN @ np.eye(num_classes)[truth_N] > 0
-    areas_RK = np.stack([_area(scores_NK[:, k], truth_N == k, weights_RN) for k in range(num_classes)], axis=1)
-    return _over_classes(areas_RK, present_RK)
-
-
-def mean_auc(scores_SNK: Floats, truth_N: Indices, weights_RN: Weights) -> Floats:
-    """Mean over S runs of the AUC of the same cases, (R,): as ``auc`` of each, in one matrix product for all."""
     num_classes = scores_SNK.shape[2]
     present_RK = weights_RN @ np.eye(num_classes)[truth_N] > 0
-    areas_KR = []
-    for k in range(num_classes):
-        positive_N = truth_N == k
-        above = scores_SNK[:, positive_N, k][:, :, None] - scores_SNK[:, ~positive_N, k][:, None, :]
-        in_order_PO = ((np.sign(above) + 1) / 2).mean(axis=0)
-        of_positive_RP, of_other_RO = weights_RN[:, positive_N], weights_RN[:, ~positive_N]
-        in_order_R = ((of_positive_RP @ in_order_PO) * of_other_RO).sum(axis=1)
-        areas_KR.append(_ratio(in_order_R, of_positive_RP.sum(axis=1) * of_other_RO.sum(axis=1)))
+    area = _area if len(scores_SNK) == 1 else _mean_area
+    areas_KR = [area(scores_SNK[:, :, k], truth_N == k, weights_RN) for k in range(num_classes)]
     return _over_classes(np.stack(areas_KR, axis=1), present_RK)
-
-
-def decision_figures(
-    truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
-) -> dict[str, Estimate]:
-    """``DECISION_FIGURES`` of one decision for every case, with bootstrap intervals over cases or groups."""
-
-    def figures(weights_RN: Weights) -> Mapping[str, Floats]:
-        return figures_of(confusion_matrix(truth_N, decided_N, num_classes, weights_RN))
-
-    return bootstrap_figures(figures, len(truth_N), groups)
-
-
-def ranking_figures(probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None) -> Estimate:
-    """The AUC with its bootstrap interval over cases or groups."""
-    return bootstrap_figures(lambda w: {"auc": auc(probabilities_NK, truth_N, w)}, len(truth_N), groups)["auc"]
 
 
 def choose_threshold(positive_probability_N: Floats, truth_N: Indices) -> tuple[float, float]:
@@ -122,6 +125,8 @@ def curves(probabilities_NK: Floats, truth_N: Indices, classes: Sequence[str]) -
 
     A class without cases, or without other cases, has no curve.
     """
+    from sklearn.metrics import precision_recall_curve, roc_curve  # half a second, which nothing else needs
+
     found: dict[str, dict[str, dict[str, list]]] = {"roc": {}, "precision_recall": {}}
     for k in _curve_classes(len(classes)):
         positive = truth_N == k
@@ -136,6 +141,8 @@ def curves(probabilities_NK: Floats, truth_N: Indices, classes: Sequence[str]) -
 
 def average_precision(probabilities_NK: Floats, truth_N: Indices) -> float | None:
     """Area under the precision-recall curve as scikit-learn sums it; mean over the classes where there are more."""
+    from sklearn.metrics import average_precision_score
+
     found = [
         float(average_precision_score(truth_N == k, probabilities_NK[:, k]))
         for k in _curve_classes(probabilities_NK.shape[1])
@@ -153,18 +160,29 @@ def _over_classes(values_RK: Floats, present_RK: NDArray[np.bool_]) -> Floats:
     if values_RK.shape[1] == 2:
         return np.where(present_RK[:, 1], values_RK[:, 1], np.nan)
     known_RK = present_RK & ~np.isnan(values_RK)
-    return _ratio(np.where(known_RK, values_RK, 0.0).sum(axis=1), known_RK.sum(axis=1))
+    return ratio(np.where(known_RK, values_RK, 0.0).sum(axis=1), known_RK.sum(axis=1))
 
 
-def _area(scores_N: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights) -> Floats:
-    order = np.argsort(scores_N, kind="stable")
-    starts_T = np.flatnonzero(np.append(True, np.diff(scores_N[order]) > 0))
+def _area(scores_1N: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights) -> Floats:
+    """By sorting: memory for R x N values."""
+    order = np.argsort(scores_1N[0], kind="stable")
+    starts_T = np.flatnonzero(np.append(True, np.diff(scores_1N[0, order]) > 0))
     positive_RT = np.add.reduceat((weights_RN * positive_N)[:, order], starts_T, axis=1)
     other_RT = np.add.reduceat((weights_RN * ~positive_N)[:, order], starts_T, axis=1)
     below_RT = np.cumsum(other_RT, axis=1) - other_RT
     in_order_R = (positive_RT * (below_RT + other_RT / 2)).sum(axis=1)
-    return _ratio(in_order_R, positive_RT.sum(axis=1) * other_RT.sum(axis=1))
+    return ratio(in_order_R, positive_RT.sum(axis=1) * other_RT.sum(axis=1))
 
 
-def _ratio(numerator: Floats, denominator: Floats, otherwise: float = np.nan) -> Floats:
+def _mean_area(scores_SN: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights) -> Floats:
+    """By all pairs of (P positive, O other) cases: one matrix product for all runs."""
+    above = scores_SN[:, positive_N][:, :, None] - scores_SN[:, ~positive_N][:, None, :]
+    in_order_PO = ((np.sign(above) + 1) / 2).mean(axis=0)
+    of_positive_RP, of_other_RO = weights_RN[:, positive_N], weights_RN[:, ~positive_N]
+    in_order_R = ((of_positive_RP @ in_order_PO) * of_other_RO).sum(axis=1)
+    return ratio(in_order_R, of_positive_RP.sum(axis=1) * of_other_RO.sum(axis=1))
+
+
+def ratio(numerator: Floats, denominator: Floats, otherwise: float = np.nan) -> Floats:
+    """``otherwise`` where there is nothing to divide by."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)

@@ -1,37 +1,335 @@
-"""All metrics of one predicted label map, and what an empty mask means for them."""
+"""Every metric of the project: its name, unit, scale, direction, definition and computation, in one place.
+
+Columns, keys, headings, scales and comparisons derive from this list. A new metric is one entry here, or one ``Metric``
+in a module of its own with one line ``METRICS.add("name", "module:ATTRIBUTE")``; results from before have no value of
+it. What a metric is computed from depends on its kind: see ``Kind``.
+"""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import UsageError
+from htunet.evaluation import calibration, classification
 from htunet.evaluation.distances import surface_distances
 from htunet.evaluation.overlap import Counts, count
+from htunet.registry import Registry
 
+HIGHER, LOWER = "higher", "lower"
+MILLIMETRES = "_mm"
+"""End of the name of a metric's twin in millimetres."""
+DEPTHS = (1, 5, 10)
+"""Of the recall of a retrieval."""
 PENALISE, EXCLUDE = "penalise", "exclude"
 POLICIES = {
     PENALISE: "one mask empty: Dice and IoU 0, distances the image diagonal; both empty: Dice and IoU 1, distances 0",
     EXCLUDE: "as the paper's public code: prediction empty: Dice and IoU 0, no distances; reference empty: no value",
 }
-METRICS = ("dice", "iou", "hd95", "asd", "hd95_max", "asd_directed")
-DISTANCES = METRICS[2:]
-
 NOT_MISSED, EMPTY_PREDICTION, EMPTY_REFERENCE, BOTH_EMPTY = "", "prediction", "reference", "both"
+
+
+class Kind(StrEnum):
+    """What a metric is of, and so what ``Metric.of`` is called with."""
+
+    OVERLAP = "overlap"
+    """One mask: ``of(counts)`` of ``overlap.Counts``."""
+    DISTANCE = "distance"
+    """One mask: ``of(distances)`` of ``distances.SurfaceDistances``, in pixels of the compared masks."""
+    CASE = "case"
+    """The class of one case: ``of(case)`` of an entry of ``cases`` in the classification of a summary.json."""
+    RANKING = "ranking"
+    """All cases: ``of(scores_SNK, truth_N, weights_RN)``, the mean over S runs for R rows of weights, (R,)."""
+    DECISION = "decision"
+    """All cases: ``of(confusion)`` of ``classification.Confusion``, a value for each row of weights, (R,)."""
+    PROBABILITY = "probability"
+    """All cases: ``of(probabilities_NK, truth_N)``, one value without an interval, or None."""
+    CALIBRATION = "calibration"
+    """As ``PROBABILITY``, before and after the temperature."""
+    RETRIEVAL = "retrieval"
+    """All queries: ``of(rank_N)`` of the rank of the best right answer of each, from 1."""
+
+
+class Level(StrEnum):
+    """Where people meet a metric; summaries and CSV files hold every one."""
+
+    OVERVIEW = "overview"
+    """Also in curves, in the overview of a page and where there is room for one or two only."""
+    TABLE = "table"
+    """In tables, and in comparisons between methods where each case has a value."""
+    FILE = "file"
+    """In files only, such as a variant that must not be mistaken for the metric of a similar name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """One metric."""
+
+    name: str
+    """In CSV columns and in the keys of a classification."""
+    label: str
+    """For people."""
+    kind: Kind
+    definition: str
+    """One sentence."""
+    better: str
+    """``higher`` or ``lower``; empty where neither is."""
+    unit: str = "%"
+    """Of the printed value."""
+    scale: float = 100.0
+    """What a value of the files is multiplied by for print."""
+    of: Callable[..., Any]
+    """Computes the value; what from, and what it returns, depends on the kind."""
+    level: Level = Level.TABLE
+    short: str = ""
+    """The label where there is little room; the label itself where it is empty."""
+    key: str = ""
+    """In summary.json; the name where it is empty."""
+    one_empty: float | None = 0.0
+    """Of a mask: the value where either the prediction or the reference is empty; None: the image's diagonal."""
+    both_empty: float = 1.0
+    """Of a mask: the value where prediction and reference are empty."""
+    millimetres: bool = False
+    """Whether it depends on the pixel size, and is given in millimetres too where that is known."""
+
+    @property
+    def file_key(self) -> str:
+        """How summary.json spells it."""
+        return self.key or self.name
+
+    @property
+    def short_label(self) -> str:
+        """For a narrow column."""
+        return self.short or self.label
+
+    @property
+    def heading(self) -> str:
+        """Short label and unit: ``HD95 px``."""
+        return f"{self.short_label} {self.unit}".rstrip()
+
+    @property
+    def higher_is_better(self) -> bool:
+        """For comparisons."""
+        return self.better == HIGHER
+
+    @cached_property
+    def in_millimetres(self) -> "Metric":
+        """Its twin in millimetres, a column of its own."""
+        name, key = f"{self.name}{MILLIMETRES}", f"{self.file_key}{MILLIMETRES}"
+        return replace(self, name=name, key=key, unit="mm", millimetres=False)
+
+
+METRICS: Registry[Metric] = Registry("metric", group="htunet.metrics")
+
+
+def metrics_of(*kinds: Kind, levels: Collection[Level] = tuple(Level)) -> list[Metric]:
+    """The metrics of these kinds and levels, in their order."""
+    chosen = (METRICS[name] for name in METRICS)
+    return [metric for metric in chosen if metric.kind in kinds and metric.level in levels]
+
+
+def mask_metrics(levels: Collection[Level] = tuple(Level), *, millimetres: bool = True) -> list[Metric]:
+    """The metrics of one mask in the order of the columns: those in pixels first, then the twins in millimetres."""
+    found = metrics_of(Kind.OVERLAP, Kind.DISTANCE, levels=levels)
+    return found + [metric.in_millimetres for metric in found if metric.millimetres and millimetres]
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of a column, twins in millimetres included; raises UsageError for an unknown name."""
+    in_pixels = name.removesuffix(MILLIMETRES)
+    if name not in METRICS and in_pixels in METRICS and METRICS[in_pixels].millimetres:
+        return METRICS[in_pixels].in_millimetres
+    return METRICS[name]
+
+
+_overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
+_distance = partial(
+    Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, one_empty=None, both_empty=0.0
+)  # fmt: skip
+_decision = partial(Metric, kind=Kind.DECISION, better=HIGHER)
+_calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.FILE)
+
+for _metric in (
+    _overlap(
+        name="dice",
+        key="Dice",
+        label="Dice",
+        level=Level.OVERVIEW,
+        definition="2 TP / (2 TP + FP + FN): twice the pixels in both masks by the sum of the pixels of each.",
+        of=lambda counts: 2.0 * counts.tp / (counts.n_pred + counts.n_ref),
+    ),
+    _overlap(
+        name="iou",
+        key="IoU",
+        label="IoU",
+        definition="TP / (TP + FP + FN): intersection over union.",
+        of=lambda counts: counts.tp / (counts.tp + counts.fp + counts.fn),
+    ),
+    _distance(
+        name="hd95",
+        key="HD95",
+        label="HD95",
+        level=Level.OVERVIEW,
+        millimetres=True,
+        definition="95th percentile of the distances between the outlines, both directions together.",
+        of=lambda distances: distances.hd95,
+    ),
+    _distance(
+        name="asd",
+        key="ASD",
+        label="ASD",
+        millimetres=True,
+        definition="Mean of the distances between the outlines, both directions together.",
+        of=lambda distances: distances.asd,
+    ),
+    _distance(
+        name="hd95_max",
+        key="HD95_max",
+        label="HD95 max",
+        level=Level.FILE,
+        definition="The larger of the two directed 95th percentiles; what the paper's public code calls HD95.",
+        of=lambda distances: distances.hd95_max,
+    ),
+    _distance(
+        name="asd_directed",
+        key="ASD_directed",
+        label="ASD directed",
+        level=Level.FILE,
+        definition="Mean distance from the prediction to the reference; what the paper's public code calls ASD.",
+        of=lambda distances: distances.asd_directed,
+    ),
+    Metric(
+        name="correct",
+        label="Accuracy",
+        kind=Kind.CASE,
+        level=Level.OVERVIEW,
+        better=HIGHER,
+        definition="1 where the most probable class is the true one, else 0.",
+        of=lambda case: int(case["decided"][classification.MOST_PROBABLE] == case["class"]),
+    ),
+    Metric(
+        name="probability_of_truth",
+        label="Probability of the true class",
+        kind=Kind.CASE,
+        level=Level.OVERVIEW,
+        better=HIGHER,
+        definition="The probability that is given to the true class.",
+        of=lambda case: case["probabilities"][case["class"]],
+    ),
+    Metric(
+        name="auc",
+        label="AUC",
+        kind=Kind.RANKING,
+        level=Level.OVERVIEW,
+        better=HIGHER,
+        definition="Area under the ROC curve: the fraction of (positive, other) pairs in the right order.",
+        of=classification.auc,
+    ),
+    Metric(
+        name="average_precision",
+        label="Average precision",
+        kind=Kind.PROBABILITY,
+        level=Level.FILE,
+        better=HIGHER,
+        definition="Area under the precision-recall curve as scikit-learn sums it.",
+        of=classification.average_precision,
+    ),
+    _decision(
+        name="accuracy",
+        label="Accuracy",
+        short="Acc",
+        definition="Fraction of the cases whose class is decided rightly.",
+        of=classification.accuracy,
+    ),
+    _decision(
+        name="recall",
+        label="Recall",
+        short="Rec",
+        definition="Fraction of a class's cases that are decided to be of it (sensitivity).",
+        of=classification.recall,
+    ),
+    _decision(
+        name="precision",
+        label="Precision",
+        short="Pre",
+        definition="Fraction of the cases decided to be of a class that are of it; 0 where none is decided to be.",
+        of=classification.precision,
+    ),
+    _decision(
+        name="f1",
+        label="F1",
+        definition="Harmonic mean of recall and precision.",
+        of=classification.f1,
+    ),
+    _decision(
+        name="specificity",
+        label="Specificity",
+        short="Spe",
+        level=Level.FILE,
+        definition="Fraction of all other cases that are not decided to be of the class.",
+        of=classification.specificity,
+    ),
+    _calibration(
+        name="ece",
+        label="ECE",
+        definition="Expected calibration error: mean over the cases of |accuracy - confidence| of their bins.",
+        of=calibration.expected_calibration_error,
+    ),
+    _calibration(
+        name="brier",
+        label="Brier",
+        unit="",
+        scale=1.0,
+        definition="Mean squared error of the probabilities: of the positive class, or summed over more than two.",
+        of=calibration.brier,
+    ),
+    _calibration(
+        name="nll",
+        label="NLL",
+        unit="",
+        scale=1.0,
+        definition="Mean negative natural logarithm of the true class's probability.",
+        of=calibration.negative_log_likelihood,
+    ),
+    *(
+        Metric(
+            name=f"recall_at_{depth}",
+            label=f"R@{depth}",
+            kind=Kind.RETRIEVAL,
+            better=HIGHER,
+            definition=f"Fraction of the queries with a right answer among the first {depth}.",
+            of=lambda rank_N, depth=depth: (rank_N <= depth).mean(),
+        )
+        for depth in DEPTHS
+    ),
+    Metric(
+        name="median_rank",
+        label="Median rank",
+        kind=Kind.RETRIEVAL,
+        better=LOWER,
+        unit="",
+        scale=1.0,
+        definition="Median over the queries of the rank of the best right answer, from 1.",
+        of=lambda rank_N: np.median(rank_N),
+    ),
+):
+    METRICS.add(_metric.name, _metric)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelScore:
-    """One label of one image. Distances are in pixels of the compared arrays; NaN where a mask is empty."""
+    """One label of one image."""
 
     counts: Counts
     diagonal: float
     """Length of the image's diagonal, pixels: no distance can be larger."""
-    hd95: float = math.nan
-    asd: float = math.nan
-    hd95_max: float = math.nan
-    asd_directed: float = math.nan
+    distances: Mapping[str, float] = field(default_factory=dict)
+    """The metrics of kind ``distance`` by name, in pixels of the compared arrays; none where a mask is empty."""
 
     @property
     def empty(self) -> str:
@@ -41,20 +339,21 @@ class LabelScore:
         return NOT_MISSED if self.counts.n_ref else EMPTY_REFERENCE
 
     def values(self, policy: str) -> dict[str, float]:
-        """The metrics of ``METRICS`` under a policy of ``POLICIES``; NaN marks what the policy leaves out of a mean.
+        """The metrics of a mask in pixels under a policy of ``POLICIES``; NaN marks what is excluded from a mean.
 
         Raises UsageError for an unknown policy.
         """
         check_policy(policy)
-        measured = {name: float(getattr(self, name)) for name in DISTANCES}
-        overlap = {"dice": self.counts.dice, "iou": self.counts.iou}
+        return {metric.name: self._value(metric, policy) for metric in mask_metrics(millimetres=False)}
+
+    def _value(self, metric: Metric, policy: str) -> float:
         if not self.empty:
-            return overlap | measured
-        if policy == PENALISE:
-            return overlap | dict.fromkeys(DISTANCES, 0.0 if self.empty == BOTH_EMPTY else self.diagonal)
-        if self.empty == EMPTY_PREDICTION:
-            return overlap | measured
-        return dict.fromkeys(METRICS, math.nan)
+            known = metric.kind == Kind.OVERLAP
+            return float(metric.of(self.counts)) if known else self.distances.get(metric.name, math.nan)
+        value = metric.both_empty if self.empty == BOTH_EMPTY else metric.one_empty
+        if policy == EXCLUDE and (self.empty != EMPTY_PREDICTION or value is None):
+            return math.nan
+        return self.diagonal if value is None else value
 
 
 def check_policy(policy: str) -> None:
@@ -74,15 +373,8 @@ def score(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], labels: l
 def score_mask(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> LabelScore:
     """Score one binary (H, W) mask; raises ValueError for shapes that differ."""
     counts = count(prediction, reference)
-    diagonal = math.hypot(*prediction.shape)
-    if counts.n_pred == 0 or counts.n_ref == 0:
-        return LabelScore(counts=counts, diagonal=diagonal)
-    found = surface_distances(prediction, reference)
-    return LabelScore(
-        counts=counts,
-        diagonal=diagonal,
-        hd95=found.hd95,
-        asd=found.asd,
-        hd95_max=found.hd95_max,
-        asd_directed=found.asd_directed,
-    )
+    measured = {}
+    if counts.n_pred and counts.n_ref:
+        distances = surface_distances(prediction, reference)
+        measured = {metric.name: float(metric.of(distances)) for metric in metrics_of(Kind.DISTANCE)}
+    return LabelScore(counts=counts, diagonal=math.hypot(*prediction.shape), distances=measured)

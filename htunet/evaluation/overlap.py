@@ -27,18 +27,6 @@ class Counts:
         """Pixels of the reference."""
         return self.tp + self.fn
 
-    @property
-    def dice(self) -> float:
-        """In [0, 1]; 1.0 when both masks are empty, because nothing was there and nothing was drawn."""
-        total = self.n_pred + self.n_ref
-        return 2.0 * self.tp / total if total else 1.0
-
-    @property
-    def iou(self) -> float:
-        """In [0, 1]; 1.0 when both masks are empty."""
-        union = self.tp + self.fp + self.fn
-        return self.tp / union if union else 1.0
-
 
 def count(prediction: Mask, reference: Mask) -> Counts:
     """Count the pixels of one mask pair.

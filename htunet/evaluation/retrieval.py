@@ -7,25 +7,35 @@ embedding, Q queries of a chunk.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from htunet.evaluation.metrics import DEPTHS, Kind, metrics_of
+
 SIMILARITIES = 2**23
 """Similarities that are in memory at a time: 32 MB, however many pairs there are."""
-DEPTHS = (1, 5, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrieval:
     """One direction."""
 
-    recall: dict[int, float]
-    """Share of queries with a right answer among the first k."""
-    median_rank: float
-    """Of the best right answer; 1 is the first place."""
+    values: dict[str, float]
+    """The metrics of retrieval by name."""
     chance: dict[int, float]
-    """The recall of answers in random order."""
+    """The recall of answers in random order, by depth."""
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """Fraction of queries with a right answer among the first k, by k."""
+        return {depth: self.values[f"recall_at_{depth}"] for depth in DEPTHS}
+
+    def content(self) -> dict[str, Any]:
+        """For a JSON file: recall and chance by depth, the other metrics by name."""
+        others = {name: value for name, value in self.values.items() if not name.startswith("recall_at_")}
+        return {"recall": self.recall, **others, "chance": self.chance}
 
 
 def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], captions: Sequence[str]) -> NDArray:
@@ -50,14 +60,13 @@ def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], capt
 
 
 def retrieval(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], captions: Sequence[str]) -> Retrieval:
-    """Recall at 1, 5 and 10, and the median rank. Row i of queries and of answers are a pair, of unit length."""
-    place_N = ranks(queries_NE, answers_NE, captions)
+    """The metrics of one direction. Row i of queries and of answers are a pair, of unit length."""
+    rank_N = ranks(queries_NE, answers_NE, captions)
     number_N = _numbers(captions)
     right_N = np.bincount(number_N)[number_N]
     return Retrieval(
-        recall={depth: float((place_N <= depth).mean()) for depth in DEPTHS},
-        median_rank=float(np.median(place_N)),
-        chance={depth: _chance(right_N, len(place_N), depth) for depth in DEPTHS},
+        values={metric.name: float(metric.of(rank_N)) for metric in metrics_of(Kind.RETRIEVAL)},
+        chance={depth: _chance(right_N, len(rank_N), depth) for depth in DEPTHS},
     )
 
 

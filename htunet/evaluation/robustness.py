@@ -16,17 +16,15 @@ from scipy.integrate import trapezoid
 from htunet.evaluation.case_table import PROBABILITY
 from htunet.evaluation.classification import auc
 from htunet.evaluation.comparisons import holm, signed_ranks
+from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
 from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures, bootstrap_means
 from htunet.evaluation.study import SIGNIFICANT, by_group
 
 NONE = "none"
 """The artefact of the unchanged images."""
 COLUMNS = ("artefact", "strength", "value", "unit", "case", "group", "class")
-MASK_COLUMNS = ("dice", "iou", "hd95", "asd", "empty")
 CLASS_COLUMNS = ("score", "probability_of_truth")
-DICE, HD95, AUC = "dice", "hd95", "auc"
-COMPARED = ("dice", "probability_of_truth")
-"""What has a value for each case, and is the better the larger it is."""
+DICE, AUC = "dice", "auc"
 
 Floats = NDArray[np.float64]
 Values = Callable[[Weights], Floats]
@@ -61,7 +59,8 @@ class RobustnessCurve:
 def figures_in(table: pd.DataFrame) -> list[str]:
     """The figures that curves are drawn of, as far as the table has what they rest on."""
     auc_known = any(name.startswith(PROBABILITY) for name in table) and table["class"].nunique() > 1
-    return [name for name in (DICE, HD95) if name in table] + [AUC] * auc_known
+    names = [metric.name for metric in mask_metrics((Level.OVERVIEW,), millimetres=False)]
+    return [name for name in names if name in table] + [AUC] * auc_known
 
 
 def artefacts_in(table: pd.DataFrame) -> list[str]:
@@ -113,14 +112,15 @@ def _class_values(part: pd.DataFrame, strengths: Floats) -> Values:
     order = [name.removeprefix(PROBABILITY) for name in names]
     truth_N = part[part["strength"] == 0]["class"].map(order.index).to_numpy(dtype=np.intp)
     scores_SNK = [part[part["strength"] == strength][names].to_numpy(dtype=float) for strength in strengths]
-    return lambda weights_RN: np.stack([auc(scores_NK, truth_N, weights_RN) for scores_NK in scores_SNK], axis=1)
+    return lambda weights_RN: np.stack([auc(scores_NK[None], truth_N, weights_RN) for scores_NK in scores_SNK], axis=1)
 
 
 def _named(values_RS: Floats, strengths: Floats, figure: str) -> Mapping[str, Floats]:
     columns = range(len(strengths))
     found = {f"figure {index}": values_RS[:, index] for index in columns}
     found |= {f"drop {index}": values_RS[:, 0] - values_RS[:, index] for index in columns}
-    if figure == HD95 or len(strengths) < 2:  # a distance has no best value that a share could be taken of
+    # a distance has no best value that a fraction could be taken of
+    if METRICS[figure].kind == Kind.DISTANCE or len(strengths) < 2:
         return found
     clean_R1 = values_RS[:, :1]
     share_RS = np.divide(values_RS, clean_R1, out=np.full(values_RS.shape, np.nan), where=clean_R1 > 0)
@@ -142,7 +142,8 @@ def compare_drops(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     of other cases or strengths.
     """
     rows: list[dict[str, object]] = []
-    for figure in COMPARED:
+    per_case = metrics_of(Kind.OVERLAP, Kind.DISTANCE, Kind.CASE, levels=(Level.OVERVIEW,))
+    for figure in (metric.name for metric in per_case if metric.higher_is_better):
         having = {name: table for name, table in tables.items() if figure in table}
         found = [row for artefact in _shared_artefacts(having) for row in _pairs(having, artefact, figure)]
         adjusted = holm(np.array([row["p"] for row in found], dtype=float))

@@ -14,16 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
-from htunet.evaluation.classification import confusion_matrix, figures_of, mean_auc
+from htunet.evaluation.classification import Confusion, confusion_matrix
 from htunet.evaluation.comparisons import holm, signed_ranks
-from htunet.evaluation.metrics import DISTANCES
+from htunet.evaluation.metrics import Kind, Level, find_metric, mask_metrics, metrics_of
 from htunet.evaluation.statistics import Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
 from htunet.evaluation.summary import INPUT
 
-MASK_METRICS = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
-CLASS_METRICS = ("correct", "probability_of_truth")
-COMPARED = {"masks": ("dice", "iou", "hd95", "asd"), "classes": CLASS_METRICS}
-LOWER_IS_BETTER = ("hd95", "asd", "hd95_mm", "asd_mm", "hd95_max", "asd_directed")
 SIGNIFICANT = 0.05
 COMPARISON_RESAMPLES = 2_000
 """Fewer than for the means: of n methods there are n (n - 1) / 2 differences."""
@@ -46,26 +42,27 @@ class Statistics:
 def study(table: pd.DataFrame) -> Statistics:
     """All statistics of a case table; tables without rows where there is nothing to tell."""
     table = table.assign(arm=arm_names(table))
+    shown = (Level.OVERVIEW, Level.TABLE)
+    pixels, all_units = ([m.name for m in mask_metrics(shown, millimetres=both)] for both in (False, True))
+    of_cases = [metric.name for metric in metrics_of(Kind.CASE, levels=shown)]
+    for name in {*all_units, *of_cases} - set(table):
+        table[name] = np.nan  # a table of an earlier version
     masks, classes = table[table["label"].notna()], table[table["label"].isna()]
-    whole = _over_labels(masks)
+    whole = _over_labels(masks, all_units)
     several = masks[masks.groupby("dataset")["label"].transform("nunique") > 1]
     classes = classes.assign(label="", resolution="")
     return Statistics(
         means=pd.concat(
             [
-                _means(pd.concat([whole, several]), MASK_METRICS),
-                _means(classes, CLASS_METRICS),
+                _means(pd.concat([whole, several]), all_units),
+                _means(classes, of_cases),
                 _figures(classes),
             ],
             ignore_index=True,
         ),
-        by_size=_in_order(_means(masks[masks["tercile"] != ""], MASK_METRICS, "tercile")),
-        by_class=pd.concat(
-            [_means(whole, MASK_METRICS, "class"), _means(classes, CLASS_METRICS, "class")], ignore_index=True
-        ),
-        comparisons=pd.concat(
-            [_comparisons(whole, COMPARED["masks"]), _comparisons(classes, COMPARED["classes"])], ignore_index=True
-        ),
+        by_size=_in_order(_means(masks[masks["tercile"] != ""], all_units, "tercile")),
+        by_class=pd.concat([_means(whole, all_units, "class"), _means(classes, of_cases, "class")], ignore_index=True),
+        comparisons=pd.concat([_comparisons(whole, pixels), _comparisons(classes, of_cases)], ignore_index=True),
     )
 
 
@@ -88,16 +85,16 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
     return table[keys].merge(arms.assign(arm=names), on=keys, how="left")["arm"].set_axis(table.index)
 
 
-def _over_labels(masks: pd.DataFrame) -> pd.DataFrame:
+def _over_labels(masks: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """One row per run, case and resolution: the mean over the labels that have a value; all missed is missed."""
     if masks.empty or masks["label"].nunique() == 1:
         return masks.assign(label="")
     keys = ["dataset", "arm", *ARM, "fold", "seed", "resolution", "case", "group", "class"]
     found = masks.groupby(keys, dropna=False, sort=False)
-    return pd.concat([found[list(MASK_METRICS)].mean(), found["missed"].min()], axis=1).reset_index().assign(label="")
+    return pd.concat([found[metrics].mean(), found["missed"].min()], axis=1).reset_index().assign(label="")
 
 
-def _means(rows: pd.DataFrame, metrics: tuple[str, ...], by: str | None = None) -> pd.DataFrame:
+def _means(rows: pd.DataFrame, metrics: list[str], by: str | None = None) -> pd.DataFrame:
     """One row per data set, resolution, label, arm (and stratum ``by``) and metric."""
     found = []
     for dataset, members in rows.groupby("dataset", sort=True):
@@ -127,17 +124,17 @@ def _cases(members: pd.DataFrame) -> tuple[NDArray[np.intp], list[str]]:
     return numbers, [str(first[name] or "") for name in names]
 
 
-def _cube(cells: pd.DataFrame, metrics: tuple[str, ...], n_cases: int) -> NDArray[np.float64]:
+def _cube(cells: pd.DataFrame, metrics: list[str], n_cases: int) -> NDArray[np.float64]:
     """(cases, strata, metrics) means over the repetitions of each case; NaN where there is no value."""
-    averaged = cells.groupby(["_case", "_stratum"], sort=False)[list(metrics)].mean()
+    averaged = cells.groupby(["_case", "_stratum"], sort=False)[metrics].mean()
     cube = np.full((n_cases, int(cells["_stratum"].max()) + 1, len(metrics)), np.nan)
     cube[averaged.index.get_level_values(0), averaged.index.get_level_values(1)] = averaged.to_numpy(float)
     return cube
 
 
-def _over_seeds(cells: pd.DataFrame, metrics: tuple[str, ...]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _over_seeds(cells: pd.DataFrame, metrics: list[str]):  # type: ignore[no-untyped-def]  # noqa: ANN202
     """(stratum, metric) to ``std``, the sample deviation of the seeds' means (None: one seed), and ``n_seeds``."""
-    by_seed = cells.groupby(["_stratum", "seed"], sort=False)[list(metrics)].mean().groupby("_stratum", sort=True)
+    by_seed = cells.groupby(["_stratum", "seed"], sort=False)[metrics].mean().groupby("_stratum", sort=True)
     deviation, count = by_seed.std(ddof=1), by_seed.size()
 
     def columns(stratum: int, metric: str) -> dict[str, float | int | None]:
@@ -218,11 +215,13 @@ def _averaged(runs: list[_Run], weights_RN: Weights) -> dict[str, NDArray[np.flo
     for members in same_cases.values():
         weights = weights_RN[:, members[0].places]
         scores_SNK = np.stack([run.probabilities_NK for run in members])
-        values.setdefault("auc", []).extend([mean_auc(scores_SNK, members[0].truth_N, weights)] * len(members))
+        for metric in metrics_of(Kind.RANKING):
+            mean_R = metric.of(scores_SNK, members[0].truth_N, weights)
+            values.setdefault(metric.name, []).extend([mean_R] * len(members))
         for run in members:
-            counts = confusion_matrix(run.truth_N, run.decided_N, scores_SNK.shape[2], weights)
-            for name, value in figures_of(counts).items():
-                values.setdefault(name, []).append(value)
+            confusion = Confusion.of(confusion_matrix(run.truth_N, run.decided_N, scores_SNK.shape[2], weights))
+            for metric in metrics_of(Kind.DECISION):
+                values.setdefault(metric.name, []).append(metric.of(confusion))
     return {name: np.mean(found, axis=0) for name, found in values.items()}
 
 
@@ -231,7 +230,7 @@ def _alone(arm: str, run: _Run, n: int) -> dict[str, float]:
     return {name: float(value[0]) for name, value in _together({arm: [run]})(np.ones((1, n))).items()}
 
 
-def _comparisons(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
+def _comparisons(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Each pair of arms of a data set and family, with Holm's correction over the pairs of one metric."""
     found: list[dict[str, object]] = []
     keys = ["dataset", "resolution", *FAMILY]
@@ -246,7 +245,7 @@ def _comparisons(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _family(members: pd.DataFrame, metrics: tuple[str, ...], *, at_input: bool) -> list[list[dict]]:
+def _family(members: pd.DataFrame, metrics: list[str], *, at_input: bool) -> list[list[dict]]:
     """The comparisons of each metric."""
     cases, groups = _cases(members)
     strata = members.groupby("arm", sort=False)
@@ -257,7 +256,7 @@ def _family(members: pd.DataFrame, metrics: tuple[str, ...], *, at_input: bool) 
     pairs, columns = [], []
     for m, metric in enumerate(metrics):
         # distances in pixels of different input sizes are different things
-        apart = at_input and metric in DISTANCES
+        apart = at_input and find_metric(metric).kind == Kind.DISTANCE
         for a, b in combinations(range(len(names)), 2):
             if not apart or plans[a] == plans[b]:
                 pairs.append({"metric": metric, "a": names[a], "b": names[b]})
@@ -301,4 +300,4 @@ def _favours(entry: Mapping[str, object], p: float) -> str:
     effect = float(entry["rank_biserial"])  # type: ignore[arg-type]
     if np.isnan(p) or p >= SIGNIFICANT or effect == 0:
         return ""
-    return str(entry["a"] if (effect > 0) != (entry["metric"] in LOWER_IS_BETTER) else entry["b"])
+    return str(entry["a"] if (effect > 0) == find_metric(str(entry["metric"])).higher_is_better else entry["b"])

@@ -13,7 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, POLICIES, LabelScore
+from htunet.evaluation.metrics import (
+    BOTH_EMPTY,
+    EMPTY_PREDICTION,
+    EMPTY_REFERENCE,
+    METRICS,
+    POLICIES,
+    LabelScore,
+    find_metric,
+    mask_metrics,
+)
 from htunet.evaluation.overlap import Counts
 from htunet.evaluation.statistics import Mean, bootstrap_means
 from htunet.files import write_csv, write_json
@@ -25,14 +34,7 @@ RESOLUTIONS = {
     INPUT: "the network's input size, distances in its pixels: the paper's figures",
     ORIGINAL: "the original image size, distances in its pixels, and in millimetres (_mm) where the spacing is known",
 }
-MILLIMETRES = ("hd95", "asd")
-COLUMNS = (*METRICS, *(f"{name}_mm" for name in MILLIMETRES))
-KEYS = {"dice": "Dice", "iou": "IoU"} | {
-    name: name.replace("hd95", "HD95").replace("asd", "ASD") for name in COLUMNS[2:]
-}
-"""How summary.json spells each column."""
 PER_CASE_IDENTITY = ("dataset", "method", "plan", "fold", "seed")
-PER_CASE_COLUMNS = (*PER_CASE_IDENTITY, "case", "class", "group", "label", "resolution", *COLUMNS, "missed")
 NNUNET_METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 
 
@@ -51,10 +53,12 @@ class CaseScore:
     reference_file: str = ""
 
     def values(self, policy: str) -> dict[str, float]:
-        """The metrics of ``COLUMNS`` under a policy; NaN where there is no value."""
+        """The metrics of a mask under a policy, in millimetres too; NaN where there is no value."""
         pixels = self.score.values(policy)
         known = self.spacing_mm if self.resolution == ORIGINAL and self.spacing_mm is not None else math.nan
-        return pixels | {f"{name}_mm": pixels[name] * known for name in MILLIMETRES}
+        twins = {METRICS[name].in_millimetres.name: value * known for name, value in pixels.items()
+                 if METRICS[name].millimetres}  # fmt: skip
+        return pixels | twins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,17 +95,17 @@ class Summary:
         for row in self.at(resolution):
             cases.setdefault(row.case, []).append(row)
         values = [_nanmean([list(row.values(self.policy).values()) for row in rows]) for rows in cases.values()]
-        return [rows[0] for rows in cases.values()], np.array(values).reshape(len(cases), len(COLUMNS))
+        return [rows[0] for rows in cases.values()], np.array(values).reshape(len(cases), len(mask_metrics()))
 
     def means(self, resolution: str, label: int | None = None) -> dict[str, Mean]:
-        """Mean over cases with its interval for each of ``COLUMNS``; of one label, or of the cases' means."""
+        """Mean over cases with its interval of each metric; of one label, or of the cases' means."""
         if label is None:
             rows, values = self.case_values(resolution)
         else:
             rows = [row for row in self.at(resolution) if row.label == label]
             values = np.array([list(row.values(self.policy).values()) for row in rows])
         groups = [row.group for row in rows]
-        return dict(zip(COLUMNS, bootstrap_means(values, groups), strict=True))
+        return dict(zip([m.name for m in mask_metrics()], bootstrap_means(values, groups), strict=True))
 
     def empty(self, resolution: str) -> dict[str, list[str]]:
         """The names of the cases with an empty mask, by which one is empty."""
@@ -127,7 +131,7 @@ class Summary:
 
 def write_summary(summary: Summary, folder: Path, also: Mapping[str, Any] | None = None) -> None:
     """Write ``per_case.csv`` and, last, ``summary.json`` into ``folder``; ``also`` is added to our own object."""
-    write_csv(folder / "per_case.csv", PER_CASE_COLUMNS, per_case_rows(summary))
+    write_csv(folder / "per_case.csv", per_case_columns(), per_case_rows(summary))
     content = summary_content(summary)
     write_json(folder / "summary.json", content | {"htunet": content["htunet"] | dict(also or {})})
 
@@ -136,6 +140,12 @@ def write_own(identity: Mapping[str, Any], folder: Path, also: Mapping[str, Any]
     """Write a ``summary.json`` without masks: our own object alone."""
     own = {"format": FORMAT, **identity, **also, "evaluated_with": provenance()}
     write_json(folder / "summary.json", {"htunet": own})
+
+
+def per_case_columns() -> list[str]:
+    """The columns of ``per_case.csv``."""
+    names = [metric.name for metric in mask_metrics()]
+    return [*PER_CASE_IDENTITY, "case", "class", "group", "label", "resolution", *names, "missed"]
 
 
 def per_case_rows(summary: Summary) -> Iterator[dict[str, Any]]:
@@ -185,7 +195,7 @@ def _per_case(summary: Summary) -> list[dict[str, Any]]:
         if row.resolution == ORIGINAL:
             entry["metrics"][str(row.label)] = _nnunet_metrics(row.score.counts)
         own = entry["htunet"].setdefault(row.resolution, {})
-        values = {KEYS[name]: _null(value) for name, value in row.values(summary.policy).items()}
+        values = {find_metric(name).file_key: _null(value) for name, value in row.values(summary.policy).items()}
         own[str(row.label)] = values | {"empty": row.score.empty or None}
     return list(cases.values())
 
@@ -204,10 +214,10 @@ def _nnunet_metrics(counts: Counts) -> dict[str, Any]:
     """nnU-Net's eight metrics of one case with nnU-Net's rule: no Dice and no IoU where both masks are empty."""
     both_empty = counts.n_pred == 0 and counts.n_ref == 0
     return {
-        "Dice": None if both_empty else counts.dice,
+        "Dice": None if both_empty else METRICS["dice"].of(counts),
         "FN": counts.fn,
         "FP": counts.fp,
-        "IoU": None if both_empty else counts.iou,
+        "IoU": None if both_empty else METRICS["iou"].of(counts),
         "TN": counts.tn,
         "TP": counts.tp,
         "n_pred": counts.n_pred,
@@ -233,7 +243,7 @@ def _nanmean(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _means(means: Mapping[str, Mean]) -> dict[str, Any]:
-    return {KEYS[name]: asdict(mean) for name, mean in means.items()}
+    return {find_metric(name).file_key: asdict(mean) for name, mean in means.items()}
 
 
 def _null(value: float) -> float | None:

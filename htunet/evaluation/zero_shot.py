@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.zero_shot_prompts import Prompt
-from htunet.evaluation.classification import auc, confusion_matrix, decide, decision_figures, ranking_figures
+from htunet.evaluation.class_summary import decision_figures, ranking_figures
+from htunet.evaluation.classification import auc, confusion_matrix, decide
 from htunet.evaluation.statistics import Estimate
 
 Floats = NDArray[np.float64]
@@ -37,18 +38,24 @@ class ZeroShotResult:
     """All sentences together, and each alone."""
 
     probabilities: ClassProbabilities
-    auc: Estimate
+    rankings: dict[str, Estimate]
+    """The metrics of the ranking by name, such as ``auc``."""
     decision: dict[str, Estimate]
     """Accuracy, recall, precision, F1 and specificity of the class with the highest mean similarity."""
     confusion: list[list[int]]
     prompts: tuple[PromptResult, ...]
+
+    @property
+    def auc(self) -> Estimate:
+        """Area under the ROC curve."""
+        return self.rankings["auc"]
 
     def content(self) -> dict[str, Any]:
         """For a JSON file."""
         return {
             "classes": list(self.probabilities.classes),
             "n_cases": len(self.probabilities.cases),
-            "auc": asdict(self.auc),
+            **{name: asdict(estimate) for name, estimate in self.rankings.items()},
             **{name: asdict(figure) for name, figure in self.decision.items()},
             "confusion_matrix": self.confusion,
             "prompts": [
@@ -88,7 +95,7 @@ def zero_shot_result(
     ones_1N = np.ones((1, len(truth_N)))
     return ZeroShotResult(
         probabilities=found,
-        auc=ranking_figures(found.values_NK, truth_N, groups),
+        rankings=ranking_figures(found.values_NK, truth_N, groups),
         decision=decision_figures(truth_N, decided_N, len(classes), groups),
         confusion=confusion_matrix(truth_N, decided_N, len(classes), ones_1N)[0].astype(int).tolist(),
         prompts=tuple(
@@ -101,11 +108,11 @@ def _alone(
     similarity_N: Floats, name: str, prompt: Prompt, truth_N: NDArray[np.intp], classes: Sequence[str]
 ) -> PromptResult:
     own_N = (truth_N == classes.index(name)).astype(np.intp)
-    scores_N2 = np.stack([-similarity_N, similarity_N], axis=1)
+    scores_1N2 = np.stack([-similarity_N, similarity_N], axis=1)[None]
     means: Mapping[str, float] = {
         other: float(similarity_N[truth_N == k].mean()) for k, other in enumerate(classes) if (truth_N == k).any()
     }
-    area = float(auc(scores_N2, own_N, np.ones((1, len(own_N))))[0])
+    area = float(auc(scores_1N2, own_N, np.ones((1, len(own_N))))[0])
     return PromptResult(class_name=name, prompt=prompt, auc=None if np.isnan(area) else area, similarity=dict(means))
 
 

@@ -22,8 +22,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, write_table
 from htunet.evaluation.evaluate import split_part
 from htunet.evaluation.freshness import trained_on_other_images
-from htunet.evaluation.metrics import PENALISE, score
-from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, MASK_COLUMNS, NONE, artefacts_in
+from htunet.evaluation.metrics import PENALISE, Level, mask_metrics, score
+from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE, artefacts_in
 from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import VersionPrediction, predict_versions
@@ -155,7 +155,7 @@ class _Work:
         reference_HW = np.asarray(self.data.masks[self.data.index[one.case.id]])
         scores = score(one.labels_HW, reference_HW, sorted(set(self.raw.info.labels.values()) - {0}))
         values = [found.values(PENALISE) for found in scores.values()]
-        names = MASK_COLUMNS[:-1]
+        names = [metric.name for metric in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)]
         empty = "+".join(sorted({found.empty for found in scores.values()} - {""}))
         return {name: float(np.mean([value[name] for value in values])) for name in names} | {"empty": empty}
 

@@ -1,7 +1,7 @@
 """What a method's text side finds: classes of images by sentences, texts of images, and images of texts."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,6 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, part: str = VAL, input_si
     folder = dataset.text_side("retrieval", towers.name, part)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": part, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **towers.record}
-    about |= {name: asdict(found) for name, found in both.items()} | {"made_by": provenance()}
+    about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
     return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)

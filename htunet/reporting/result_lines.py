@@ -3,26 +3,23 @@
 from collections.abc import Iterator
 
 from htunet.evaluation.class_summary import ClassSummary
+from htunet.evaluation.metrics import METRICS, Level, mask_metrics
 from htunet.evaluation.statistics import Estimate
-from htunet.evaluation.summary import KEYS, Summary
-
-SHOWN = ("dice", "iou", "hd95", "asd", "hd95_mm", "asd_mm")
-NAMES = {"accuracy": "Acc", "recall": "Rec", "precision": "Pre", "f1": "F1", "specificity": "Spe"}
+from htunet.evaluation.summary import Summary
 
 
 def mask_lines(summary: Summary) -> Iterator[str]:
     """Dice, IoU, HD95 and ASD with their intervals, and the empty masks, for each image size."""
     for resolution in summary.resolutions:
-        parts = []
-        for name, mean in summary.means(resolution).items():
-            if name not in SHOWN or mean.mean is None:
+        parts, means = [], summary.means(resolution)
+        for metric in mask_metrics((Level.OVERVIEW, Level.TABLE)):
+            mean, scale = means[metric.name], metric.scale
+            if mean.mean is None:
                 continue
-            scale, unit = (100, " %") if name in ("dice", "iou") else (1, " px")
-            unit = " mm" if name.endswith("_mm") else unit
             interval = (
                 "" if mean.low is None or mean.high is None else f" [{scale * mean.low:.2f}, {scale * mean.high:.2f}]"
             )
-            parts.append(f"{KEYS[name].removesuffix('_mm')} {scale * mean.mean:.2f}{unit}{interval}")
+            parts.append(f"{metric.label} {scale * mean.mean:.2f} {metric.unit}{interval}")
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
         yield from _empty_lines(summary, resolution)
@@ -33,13 +30,13 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
     counts = ", ".join(f"{summary.test.truth.count(name)} {name}" for name in summary.test.classes)
     yield f"  classes: AUC {_percent(summary.auc)} · {len(summary.test.cases)} cases: {counts}"
     for decision in summary.decisions.values():
-        figures = " · ".join(f"{NAMES[name]} {_percent(figure)}" for name, figure in decision.figures.items())
+        values = [f"{METRICS[name].short_label} {_percent(value)}" for name, value in decision.figures.items()]
         at = "" if decision.threshold is None else f"threshold {decision.threshold:.3f}, "
-        yield f"    {at}{decision.chosen}: {figures}"
-    after = (
-        "" if summary.after is None else f", {100 * summary.after.ece:.2f} % at temperature {summary.temperature:.2f}"
-    )
-    yield f"    calibration: ECE {100 * summary.before.ece:.2f} %{after} · Brier {summary.before.brier:.4f}"
+        yield f"    {at}{decision.chosen}: {' · '.join(values)}"
+    before, after = summary.before.values, ""
+    if summary.after is not None:
+        after = f", {100 * summary.after.values['ece']:.2f} % at temperature {summary.temperature:.2f}"
+    yield f"    calibration: ECE {100 * before['ece']:.2f} %{after} · Brier {before['brier']:.4f}"
     for note in summary.notes:
         yield f"    Note: {note}"
 

@@ -7,12 +7,12 @@ from sklearn.metrics import brier_score_loss, log_loss
 from htunet.evaluation.calibration import (
     BINS,
     brier,
-    calibration,
     fit_temperature,
     negative_log_likelihood,
     reliability,
     tempered,
 )
+from htunet.evaluation.class_summary import calibration
 
 
 def drawn(n: int, k: int, temperature: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -30,9 +30,9 @@ def test_the_error_is_the_gap_of_the_bins_weighted_by_their_cases() -> None:
     probabilities = np.stack([1 - positive, positive], axis=1)
     truth = np.array([1, 0, 0, 0, 0])
     found = calibration(probabilities, truth)
-    assert found.ece == pytest.approx((3 * abs(2 / 3 - 0.9) + 2 * abs(0 - 0.6)) / 5)
-    assert found.brier == pytest.approx((0.01 + 0.81 + 0.01 + 0.36 + 0.36) / 5)
-    assert found.nll == pytest.approx(-(2 * np.log(0.9) + np.log(0.1) + 2 * np.log(0.4)) / 5)
+    assert found.values["ece"] == pytest.approx((3 * abs(2 / 3 - 0.9) + 2 * abs(0 - 0.6)) / 5)
+    assert found.values["brier"] == pytest.approx((0.01 + 0.81 + 0.01 + 0.36 + 0.36) / 5)
+    assert found.values["nll"] == pytest.approx(-(2 * np.log(0.9) + np.log(0.1) + 2 * np.log(0.4)) / 5)
 
 
 def test_bins_are_of_equal_width_and_hold_their_upper_edge() -> None:
@@ -60,8 +60,8 @@ def test_the_fitted_temperature_undoes_the_one_that_made_the_probabilities_wrong
     assert found is not None
     assert found == pytest.approx(1 / made_with, rel=0.1)
     before, after = calibration(probabilities, truth), calibration(tempered(probabilities, found), truth)
-    assert after.nll <= before.nll + 1e-12
-    assert after.ece < 0.03
+    assert after.values["nll"] <= before.values["nll"] + 1e-12
+    assert after.values["ece"] < 0.03
 
 
 def test_the_fitted_temperature_is_the_best_of_a_fine_grid() -> None:

@@ -48,7 +48,7 @@ def test_the_temperature_is_the_validation_parts_and_both_errors_are_reported(ho
     found = evaluate_classes(build_class_run(build_class_dataset()))
     assert found.temperature is not None
     assert found.after is not None
-    assert found.before.ece != found.after.ece
+    assert found.before.values["ece"] != found.after.values["ece"]
 
 
 def test_where_no_temperature_is_best_that_is_said(home: Path) -> None:

@@ -10,17 +10,17 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from htunet.evaluation.class_summary import decision_figures, ranking_figures
 from htunet.evaluation.classification import (
+    Confusion,
     auc,
     average_precision,
     choose_threshold,
     confusion_matrix,
     curves,
     decide,
-    decision_figures,
-    figures_of,
-    ranking_figures,
 )
+from htunet.evaluation.metrics import Kind, metrics_of
 from htunet.evaluation.statistics import Estimate
 
 BENIGN, MALIGNANT = 0, 1
@@ -45,6 +45,11 @@ def drawn(n: int, k: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return raised / raised.sum(axis=1, keepdims=True), truth
 
 
+def values_of(counts: list) -> dict[str, float]:
+    confusion = Confusion.of(np.array([counts], dtype=float))
+    return {metric.name: metric.of(confusion)[0] for metric in metrics_of(Kind.DECISION)}
+
+
 def width(figure: Estimate) -> float:
     assert figure.low is not None
     assert figure.high is not None
@@ -54,7 +59,7 @@ def width(figure: Estimate) -> float:
 def test_figures_of_two_classes_are_those_of_the_last_one() -> None:
     decided = decide(binary(POSITIVE))
     assert confusion_matrix(TRUTH, decided, 2, once(7))[0].tolist() == [[3, 1], [1, 2]]
-    found = {name: values[0] for name, values in figures_of(np.array([[[3.0, 1.0], [1.0, 2.0]]])).items()}
+    found = values_of([[3.0, 1.0], [1.0, 2.0]])
     assert found == pytest.approx(
         {"accuracy": 5 / 7, "recall": 2 / 3, "precision": 2 / 3, "f1": 2 / 3, "specificity": 3 / 4}
     )
@@ -62,9 +67,9 @@ def test_figures_of_two_classes_are_those_of_the_last_one() -> None:
 
 def test_the_auc_is_the_share_of_pairs_in_the_right_order() -> None:
     # 12 pairs; 0.8 is above 0.4 and 0.6: 10 right
-    assert auc(binary(POSITIVE), TRUTH, once(7))[0] == pytest.approx(10 / 12)
+    assert auc(binary(POSITIVE)[None], TRUTH, once(7))[0] == pytest.approx(10 / 12)
     tied = np.array([0.1, 0.2, 0.3, 0.6, 0.4, 0.6, 0.9])  # one pair in the wrong order, one tied
-    assert auc(binary(tied), TRUTH, once(7))[0] == pytest.approx(10.5 / 12)
+    assert auc(binary(tied)[None], TRUTH, once(7))[0] == pytest.approx(10.5 / 12)
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
@@ -77,7 +82,7 @@ def test_all_figures_agree_with_scikit_learn(k: int) -> None:
     expected = {"accuracy": accuracy_score(truth, decided), "recall": recall, "precision": precision, "f1": f1}
     assert {name: found[name].value for name in expected} == pytest.approx(expected)
     area = roc_auc_score(truth, probabilities[:, 1] if k == 2 else probabilities, multi_class="ovr")
-    assert auc(probabilities, truth, once(200))[0] == pytest.approx(area)
+    assert auc(probabilities[None], truth, once(200))[0] == pytest.approx(area)
 
 
 def test_specificity_of_more_classes_is_the_mean_recall_of_all_others() -> None:
@@ -91,7 +96,8 @@ def test_a_weight_of_two_is_the_case_twice() -> None:
     probabilities, truth = drawn(30, 3)
     weights = np.random.default_rng(1).integers(0, 3, (1, 30)).astype(float)
     rows = np.repeat(np.arange(30), weights[0].astype(int))
-    assert auc(probabilities, truth, weights) == pytest.approx(auc(probabilities[rows], truth[rows], once(len(rows))))
+    repeated = auc(probabilities[rows][None], truth[rows], once(len(rows)))
+    assert auc(probabilities[None], truth, weights) == pytest.approx(repeated)
     decided = decide(probabilities)
     np.testing.assert_array_equal(
         confusion_matrix(truth, decided, 3, weights), confusion_matrix(truth[rows], decided[rows], 3, once(len(rows)))
@@ -100,7 +106,7 @@ def test_a_weight_of_two_is_the_case_twice() -> None:
 
 def test_the_interval_of_the_auc_is_that_of_resamples_counted_one_by_one() -> None:
     probabilities, truth = drawn(60, 2)
-    found = ranking_figures(probabilities, truth)
+    found = ranking_figures(probabilities, truth)["auc"]
     rng, areas = np.random.default_rng(5), []
     for _ in range(2000):
         rows = rng.integers(0, 60, 60)
@@ -112,9 +118,9 @@ def test_the_interval_of_the_auc_is_that_of_resamples_counted_one_by_one() -> No
 def test_images_of_one_patient_do_not_make_a_figure_surer() -> None:
     probabilities, truth = drawn(12, 2)
     repeated, of_each = np.repeat(probabilities, 6, axis=0), np.repeat(truth, 6)
-    alone = ranking_figures(probabilities, truth)
-    grouped = ranking_figures(repeated, of_each, [f"patient {i // 6}" for i in range(72)])
-    ungrouped = ranking_figures(repeated, of_each)
+    alone = ranking_figures(probabilities, truth)["auc"]
+    grouped = ranking_figures(repeated, of_each, [f"patient {i // 6}" for i in range(72)])["auc"]
+    ungrouped = ranking_figures(repeated, of_each)["auc"]
     assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high))
     assert width(ungrouped) < 0.7 * width(grouped)
 
@@ -132,7 +138,7 @@ def test_nothing_predicted_positive_is_a_precision_of_0_and_no_positive_case_is_
         ("recall", "precision", "f1")
     )
     assert no_case["accuracy"].value == 0.5
-    assert ranking_figures(binary(np.array([0.2, 0.7])), np.array([0, 0])).value is None
+    assert ranking_figures(binary(np.array([0.2, 0.7])), np.array([0, 0]))["auc"].value is None
 
 
 def test_a_class_without_cases_is_left_out_of_the_means() -> None:
@@ -141,7 +147,7 @@ def test_a_class_without_cases_is_left_out_of_the_means() -> None:
     recalls = [np.mean(decide(wider)[truth == k] == k) for k in (0, 1)]
     assert decision_figures(truth, decide(wider), 3)["recall"].value == pytest.approx(np.mean(recalls))
     areas = [roc_auc_score(truth == k, wider[:, k]) for k in (0, 1)]
-    assert auc(wider, truth, once(40))[0] == pytest.approx(np.mean(areas))
+    assert auc(wider[None], truth, once(40))[0] == pytest.approx(np.mean(areas))
 
 
 def test_the_threshold_has_the_largest_youden_index_of_all() -> None:
@@ -183,7 +189,7 @@ def test_curves_go_from_corner_to_corner_and_hold_the_areas() -> None:
     assert (roc["false_positive_rate"][0], roc["recall"][0]) == (0, 0)
     assert (roc["false_positive_rate"][-1], roc["recall"][-1]) == (1, 1)
     area = np.trapezoid(roc["recall"], roc["false_positive_rate"])
-    assert area == pytest.approx(auc(probabilities, truth, once(100))[0])
+    assert area == pytest.approx(auc(probabilities[None], truth, once(100))[0])
     expected = average_precision_score(truth, probabilities[:, 1])
     assert average_precision(probabilities, truth) == pytest.approx(expected)
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from htunet.evaluation.metrics import PENALISE, LabelScore
 from htunet.evaluation.overlap import Counts, count
 
 EMPTY = np.zeros((6, 8), dtype=bool)
@@ -27,7 +28,8 @@ def square(top: int, left: int, size: int = 2) -> np.ndarray:
 )
 def test_dice_and_iou(prediction: np.ndarray, reference: np.ndarray, dice: float, iou: float) -> None:
     counts = count(prediction, reference)
-    assert (counts.dice, counts.iou) == pytest.approx((dice, iou))
+    values = LabelScore(counts=counts, diagonal=10.0).values(PENALISE)
+    assert (values["dice"], values["iou"]) == pytest.approx((dice, iou))
 
 
 def test_counts_are_those_of_the_pixels() -> None:

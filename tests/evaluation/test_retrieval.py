@@ -20,7 +20,7 @@ def test_places_that_can_be_read_off() -> None:
     assert ranks(queries, answers, ["a", "b", "c"]).tolist() == [1, 2, 1]
     found = retrieval(queries, answers, ["a", "b", "c"])
     assert found.recall == {1: pytest.approx(2 / 3), 5: 1.0, 10: 1.0}
-    assert found.median_rank == 1
+    assert found.values["median_rank"] == 1
 
 
 def test_each_of_several_equal_captions_is_right() -> None:

@@ -53,8 +53,8 @@ def test_each_label_is_scored_on_its_own() -> None:
     reference = np.array([[1, 1, 2, 2]], dtype=np.uint8)
     prediction = np.array([[1, 2, 2, 0]], dtype=np.uint8)
     found = score(prediction, reference, [1, 2])
-    assert found[1].counts.dice == pytest.approx(2 / 3)
-    assert found[2].counts.dice == pytest.approx(0.5)
+    assert found[1].values(PENALISE)["dice"] == pytest.approx(2 / 3)
+    assert found[2].values(PENALISE)["dice"] == pytest.approx(0.5)
 
 
 def test_an_unknown_policy_names_the_known_ones() -> None:

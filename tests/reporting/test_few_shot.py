@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.summary import KEYS
+from htunet.evaluation.metrics import mask_metrics
 from htunet.reporting.figures.few_shot import _lines, draw_few_shot, few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import few_shot_classification, few_shot_segmentation
@@ -16,7 +15,7 @@ from htunet.reporting.tables.rows import cells, table_rows
 
 def content(dice: float, ratio: float | None, *, dataset: str = "Dataset503_BUSI", seed: int = 1) -> dict[str, Any]:
     """What a summary.json says of one run with HT on BiomedCLIP; only its Dice is looked at."""
-    means = {KEYS[name]: dice if name == "dice" else 0.5 for name in METRICS}
+    means = {metric.file_key: dice if metric.name == "dice" else 0.5 for metric in mask_metrics(millimetres=False)}
     own = {
         **{"dataset": dataset, "trainer": "SegmentationTrainer", "method": "BiomedCLIP_HT", "plan": "paper", "fold": 0},
         **{"seed": seed, "ratio": ratio, "num_epochs": 200, "epochs": 200, "trainable_parameters": 4_118_568},

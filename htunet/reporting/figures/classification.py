@@ -12,8 +12,9 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from htunet.evaluation.calibration import Bin, calibration, reliability
-from htunet.evaluation.classification import mean_auc
+from htunet.evaluation.calibration import Bin, reliability
+from htunet.evaluation.class_summary import calibration
+from htunet.evaluation.classification import auc
 from htunet.evaluation.statistics import Estimate, bootstrap_figures
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
@@ -140,7 +141,7 @@ def _at(false_P: Floats, false: Floats, true: Floats, *, last: bool) -> Floats:
 
 def mean_ece(one: Judged) -> float:
     """Expected calibration error, the mean of those of the runs."""
-    return float(np.mean([calibration(values_NK, one.truth_N).ece for values_NK in one.values_SNK]))
+    return float(np.mean([calibration(values_NK, one.truth_N).values["ece"] for values_NK in one.values_SNK]))
 
 
 def pooled_bins(one: Judged) -> list[Bin]:
@@ -153,7 +154,7 @@ def pooled_bins(one: Judged) -> list[Bin]:
 def auc_of(one: Judged, k: int) -> Estimate:
     """The AUC of class k against the others, the mean of those of the runs, with its interval over cases or groups."""
     values_SN2, truth_N = one.against_others(k)
-    figures = bootstrap_figures(lambda w: {"auc": mean_auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
+    figures = bootstrap_figures(lambda w: {"auc": auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
     return figures["auc"]
 
 

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from htunet.evaluation.calibration import Bin, Calibration
-from htunet.evaluation.class_summary import MOST_PROBABLE, VALIDATION_THRESHOLD, ClassSummary
-from htunet.evaluation.classification import curves
+from htunet.evaluation.calibration import Bin
+from htunet.evaluation.class_summary import Calibration, ClassSummary
+from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD, curves
 from htunet.evaluation.statistics import Estimate
 from htunet.files import whole_file
 
@@ -56,7 +56,7 @@ def _draw_precision_recall(axes: "Axes", summary: ClassSummary, points: dict[str
     for label, marker, figures in _operating_points(summary):
         axes.plot(figures["recall"], figures["precision"], marker, color="black", label=label, markersize=8)
     axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    area = summary.average_precision
+    area = summary.probabilities["average_precision"]
     axes.set_title("Precision-recall curve" + ("" if area is None else f", area {area:.3f}"), fontsize=10)
     axes.set_aspect("equal")
     axes.legend(loc="lower left", fontsize=9)
@@ -104,9 +104,8 @@ def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
         bins = [b for b in found.bins if b.n]
         sizes = [20 + 380 * b.n / len(summary.test.cases) for b in bins]
         axes.plot(*_coordinates(bins), color=colour, linewidth=1)
-        axes.scatter(
-            *_coordinates(bins), s=sizes, color=colour, alpha=0.6, label=f"{label}: ECE {100 * found.ece:.1f} %"
-        )
+        text = f"{label}: ECE {100 * found.values['ece']:.1f} %"
+        axes.scatter(*_coordinates(bins), s=sizes, color=colour, alpha=0.6, label=text)
     axes.set(xlabel="highest probability", ylabel="share decided rightly", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("Reliability; larger dots hold more cases", fontsize=10)
     legend = axes.legend(loc="lower right", fontsize=9)

@@ -8,7 +8,8 @@ from tqdm import tqdm
 
 from htunet.data.image_io import read_image, read_labels, write_png
 from htunet.data.raw import Case, RawDataset, read_raw
-from htunet.evaluation.summary import COLUMNS, INPUT, ORIGINAL, Summary
+from htunet.evaluation.metrics import mask_metrics
+from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
 from htunet.paths import RunPaths
 from htunet.reporting.overlays.contact_sheet import GalleryItem, thumbnail, write_contact_sheet, write_gallery
@@ -28,11 +29,12 @@ def write_pictures(run: RunPaths, summary: Summary) -> None:
     known = {case.id: case for case in raw.cases}
     rows, values = summary.case_values(ORIGINAL)
     empty = summary.empty_cases(ORIGINAL)
+    names = [metric.name for metric in mask_metrics()]
     items = []
     with whole_folder(run.overlays) as folder:
         progress = tqdm(list(zip(rows, values, strict=True)), desc="drawing", unit="case", disable=None)
         for row, numbers in progress:
-            figures = dict(zip(COLUMNS, (_number(number) for number in numbers), strict=True))
+            figures = dict(zip(names, (_number(number) for number in numbers), strict=True))
             items.append(_draw(run, raw, (known[row.case], empty.get(row.case, "")), figures, folder))
     if items:
         write_contact_sheet(run.test_folder / "contact_sheet.png", items)

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from htunet.evaluation.class_summary import MOST_PROBABLE, VALIDATION_THRESHOLD
-from htunet.evaluation.classification import DECISION_FIGURES
-from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.summary import INPUT, KEYS
+from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
+from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
+from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_figures import (
     PaperClassification,
@@ -48,10 +47,12 @@ class TableKind:
 
 
 def _segmentation_value(own: Own, name: str) -> float | None:
-    mean = own["means"][INPUT][KEYS[name]]["mean"]
-    return None if mean is None else mean * (100 if name in ("dice", "iou") else 1)
+    metric = METRICS[name]
+    mean = own["means"][INPUT].get(metric.file_key, {}).get("mean")
+    return None if mean is None else mean * metric.scale
 
 
+DECISIONS = tuple(metric.name for metric in metrics_of(Kind.DECISION))
 AT_THRESHOLD = "_at_validation_threshold"
 CALIBRATION = ("ece", "ece_after", "brier", "temperature")
 
@@ -77,8 +78,8 @@ def _classification_value(own: Own, name: str) -> float | None:
 SEGMENTATION = TableKind(
     name="segmentation",
     key="means",
-    metrics=METRICS,
-    headings={"dice": "Dice %", "iou": "IoU %", "hd95": "HD95 px", "asd": "ASD px"},
+    metrics=tuple(metric.name for metric in mask_metrics(millimetres=False)),
+    headings={m.name: m.heading for m in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)},
     value=_segmentation_value,
     paper=segmentation_figures,
     paper_few_shot=paper.few_shot_segmentation,
@@ -92,7 +93,7 @@ SEGMENTATION = TableKind(
 CLASSIFICATION = TableKind(
     name="classification",
     key="classification",
-    metrics=("auc", *DECISION_FIGURES, *(f"{name}{AT_THRESHOLD}" for name in DECISION_FIGURES), *CALIBRATION),
+    metrics=("auc", *DECISIONS, *(f"{name}{AT_THRESHOLD}" for name in DECISIONS), *CALIBRATION),
     headings={"accuracy": "Acc %", "recall": "Rec %", "precision": "Pre %", "f1": "F1 %", "auc": "AUC %"},
     value=_classification_value,
     paper=classification_figures,
