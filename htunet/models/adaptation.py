@@ -10,7 +10,8 @@ from typing import Any
 from torch import nn
 
 from htunet.errors import UsageError
-from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS, WeightUpdates
+from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
+from htunet.models.adapters.base import WeightUpdates
 from htunet.models.backbones.base import Backbone
 from htunet.models.encoder import AdaptedEncoder
 

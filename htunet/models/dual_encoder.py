@@ -15,13 +15,15 @@ from torch.nn import functional as F
 
 from htunet.errors import HtunetError, UsageError
 from htunet.models.adaptation import adapt_text, adapted_encoder
-from htunet.models.adapters import WeightUpdates
-from htunet.models.backbones import BACKBONES, Backbone
+from htunet.models.adapters.base import WeightUpdates
+from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone
 from htunet.models.build import parse_method
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
-from htunet.models.text import TEXT_TOWERS, TextTower
+from htunet.models.text import TEXT_TOWERS
+from htunet.models.text.base import TextTower
 from htunet.models.weights.files import read_state
 from htunet.models.weights.load import (
     PRETRAINED,

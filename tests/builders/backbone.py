@@ -13,7 +13,8 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS
-from htunet.models.backbones import BACKBONES, Backbone, InputStatistics
+from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.backbones.clip import ClipVision
 from htunet.models.backbones.timm_vit import TimmVision
 from htunet.models.catalogue import OPENAI_STATISTICS

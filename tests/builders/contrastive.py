@@ -16,7 +16,8 @@ from builders.training import BEFORE_MAIN, TinyBackbone
 from htunet.data.captions import CaptionInfo, CaptionPair, write_captions
 from htunet.models.backbones import BACKBONES
 from htunet.models.embeddings import padded
-from htunet.models.text import TEXT_TOWERS, TextTower
+from htunet.models.text import TEXT_TOWERS
+from htunet.models.text.base import TextTower
 from htunet.paths import DatasetPaths
 from htunet.training.contrastive import PairBatch
 from htunet.training.settings import FinetuneSettings

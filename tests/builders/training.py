@@ -23,7 +23,7 @@ from htunet.models import build
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.network import Network
-from htunet.models.standalone import Standalone
+from htunet.models.standalone.base import Standalone
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.plans import Plan, save_plans

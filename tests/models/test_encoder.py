@@ -8,7 +8,8 @@ import torch
 from builders.backbone import BLOCKS, GRID, ToyBackbone, draw, pictures, tiny_clip, toy_encoder
 from torch import Tensor, nn
 
-from htunet.models.adapters import ADAPTERS, Adapter
+from htunet.models.adapters import ADAPTERS
+from htunet.models.adapters.base import Adapter
 from htunet.models.build import OUT_INDICES
 from htunet.models.encoder import AdaptedEncoder
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from htunet.errors import HtunetError
 from htunet.files import write_json
 from htunet.models import checkpoint
-from htunet.models.adapters import WeightUpdates
+from htunet.models.adapters.base import WeightUpdates
 from htunet.models.dual_encoder import build_dual_encoder
 from htunet.models.finetuned import StartingAdapter, find_adapter, load_adapter
 from htunet.paths import FinetuningPaths

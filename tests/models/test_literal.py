@@ -7,7 +7,8 @@ from builders.literal_adapters import PARTS, literal_adapter
 from torch import Tensor
 
 from benchmarks.literal import LiteralHT, LiteralNetwork, _literal_names
-from htunet.models.adapters import ADAPTERS, Adapter
+from htunet.models.adapters import ADAPTERS
+from htunet.models.adapters.base import Adapter
 from htunet.models.network import EncoderNetwork
 
 WIDTH = 32

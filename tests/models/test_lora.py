@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from htunet.errors import UsageError
 from htunet.models.adaptation import adapt_text, adapted_encoder
 from htunet.models.adapters.lora import LowRankUpdates, SplitProjection
-from htunet.models.backbones import Backbone
+from htunet.models.backbones.base import Backbone
 from htunet.models.backbones.clip import SelfAttention
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.precision import keep_frozen_in_bf16

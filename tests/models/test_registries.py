@@ -9,7 +9,8 @@ from builders.backbone import ToyBackbone
 from htunet.errors import UsageError
 from htunet.models.adaptation import adapted_encoder, adapter_names
 from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
-from htunet.models.backbones import BACKBONES, Backbone
+from htunet.models.backbones import BACKBONES
+from htunet.models.backbones.base import Backbone
 from htunet.models.build import OUT_INDICES, STANDALONE, method_names, parse_method
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.text import TEXT_TOWERS

@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from htunet.errors import UsageError, did_you_mean
-from htunet.registry import Registry
 
 
 class Adapter(nn.Module):
@@ -45,8 +44,7 @@ class WeightUpdates(nn.ModuleList):
 
 
 AdapterBuilder = Callable[[int, tuple[int, int], Mapping[str, Any]], Adapter]
-ADAPTERS: Registry[AdapterBuilder] = Registry("adapter")
-"""Name -> function of (token width, patch grid of the plan's images, settings from the plan) that builds one."""
+"""A function of (token width, patch grid of the plan's images, settings from the plan)."""
 
 WeightUpdatesBuilder = Callable[[Mapping[int, nn.Module], Mapping[str, Any]], WeightUpdates]
 
@@ -59,9 +57,6 @@ class WeightAdapter:
     """Function of (frozen blocks by their number, settings from the plan) that changes the blocks in place."""
     texts_too: bool
     """Whether it also acts in the text tower, where a task has one."""
-
-
-WEIGHT_ADAPTERS: Registry[WeightAdapter] = Registry("weight adapter")
 
 
 def checked_settings(config_class: type, settings: Mapping[str, Any]) -> Any:  # noqa: ANN401

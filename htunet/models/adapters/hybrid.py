@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.models.adapters.base import ADAPTERS, Adapter, checked_settings
+from htunet.models.adapters.base import Adapter, checked_settings
 from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
 from htunet.models.kernels.adapter_down import convolve_each, project_down
 from htunet.models.kernels.residual import add_projected
@@ -216,31 +216,26 @@ def _hybrid(
     return HybridAdapter(width, config, frequency_filter=frequency_filter, estimator=estimator)
 
 
-@ADAPTERS.register("HT")
 def ht(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """The whole adapter: frequency filter and noise estimator."""
     return _hybrid(width, settings, make_filter=ChannelFilter, estimated=True)
 
 
-@ADAPTERS.register("HTNE")
 def htne(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """The noise estimator alone."""
     return _hybrid(width, settings, make_filter=None, estimated=True)
 
 
-@ADAPTERS.register("HTFF")
 def htff(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """The frequency filter alone: the scales weigh 1/3 each."""
     return _hybrid(width, settings, make_filter=ChannelFilter, estimated=False)
 
 
-@ADAPTERS.register("HTSpectral")
 def ht_spectral(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """Our extension: the whole adapter with a filter that depends on the frequency."""
     return _hybrid(width, settings, make_filter=lambda size: SpectralFilter(size, grid_hw), estimated=True)
 
 
-@ADAPTERS.register("Mona")
 def mona(width: int, grid_hw: tuple[int, int], settings: Mapping[str, Any]) -> Adapter:
     """Neither filter nor estimator: Mona on the tokens of a Vision Transformer."""
     return _hybrid(width, settings, make_filter=None, estimated=False)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from htunet.models.adapters.base import WEIGHT_ADAPTERS, WeightAdapter, WeightUpdates, checked_settings
+from htunet.models.adapters.base import WeightAdapter, WeightUpdates, checked_settings
 from htunet.models.backbones.clip import SelfAttention
 
 NAME = "default"
@@ -150,5 +150,5 @@ def _lora(blocks: Mapping[int, nn.Module], settings: Mapping[str, Any]) -> Weigh
     return LowRankUpdates(blocks, checked_settings(LoRAConfig, settings))
 
 
-WEIGHT_ADAPTERS.register("LoRA")(WeightAdapter(update=_lora, texts_too=False))
-WEIGHT_ADAPTERS.register("LoRAVT")(WeightAdapter(update=_lora, texts_too=True))
+LORA = WeightAdapter(update=_lora, texts_too=False)
+LORA_VT = WeightAdapter(update=_lora, texts_too=True)

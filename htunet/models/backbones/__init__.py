@@ -1,7 +1,23 @@
-"""Frozen image encoders. To add one: write a module here, import it below, and the shared tests cover it."""
+"""Frozen image encoders by name. To add one: write a module here and add a line below; the shared tests cover it."""
 
-from htunet.models.backbones import clip as _clip  # noqa: F401  (registers its entries)
-from htunet.models.backbones import timm_vit as _timm_vit  # noqa: F401
-from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-__all__ = ["BACKBONES", "Backbone", "InputStatistics"]
+from htunet.registry import Registry
+
+if TYPE_CHECKING:
+    from htunet.models.backbones.base import Backbone
+
+_CLIP = "htunet.models.backbones.clip"
+
+BACKBONES: "Registry[Callable[[], Backbone]]" = Registry(
+    "backbone",
+    {
+        "BiomedCLIP": "htunet.models.backbones.timm_vit:biomedclip",
+        "CLIP": f"{_CLIP}:clip",
+        "MetaCLIP": f"{_CLIP}:metaclip",
+        "UniMedCLIP": f"{_CLIP}:unimedclip",
+    },
+    group="htunet.backbones",
+)
+"""Builders of backbones with weights that are not loaded yet; ``htunet.models.weights.load`` loads them."""

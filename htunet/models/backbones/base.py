@@ -3,12 +3,9 @@
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, E embedding.
 """
 
-from collections.abc import Callable
-
 from torch import Tensor, nn
 
 from htunet.models.catalogue import InputStatistics
-from htunet.registry import Registry
 
 
 class Backbone(nn.Module):
@@ -45,7 +42,4 @@ class Backbone(nn.Module):
         return height // self.patch_size, width // self.patch_size
 
 
-__all__ = ["BACKBONES", "Backbone", "InputStatistics"]
-
-BACKBONES: Registry[Callable[[], Backbone]] = Registry("backbone")
-"""Builders of backbones with weights that are not loaded yet; ``htunet.models.weights.load`` loads them."""
+__all__ = ["Backbone", "InputStatistics"]

@@ -13,7 +13,7 @@ from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
+from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.kernels.attention import attend
 from htunet.models.kernels.frozen_linear import FrozenProducts, project
@@ -163,5 +163,4 @@ def clip_vision(name: str) -> ClipVision:
     return ClipVision(CATALOGUE[name].architecture, CATALOGUE[name].statistics)
 
 
-for _name in ("CLIP", "MetaCLIP", "UniMedCLIP"):
-    BACKBONES.register(_name)(partial(clip_vision, _name))
+clip, metaclip, unimedclip = (partial(clip_vision, name) for name in ("CLIP", "MetaCLIP", "UniMedCLIP"))

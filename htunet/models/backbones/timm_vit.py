@@ -9,7 +9,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from htunet.models.backbones.base import BACKBONES, Backbone, InputStatistics
+from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 
 EMBEDDING = 512
@@ -70,7 +70,6 @@ class TimmVision(Backbone):
         return name.replace("head.proj.", "projection.", 1) if name.startswith("head.proj.") else name
 
 
-@BACKBONES.register("BiomedCLIP")
 def biomedclip() -> TimmVision:
     """ViT-B/16 of timm and one linear layer to the 512 values of an embedding. Source: arXiv:2303.00915."""
     entry = CATALOGUE["BiomedCLIP"]

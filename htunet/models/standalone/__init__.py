@@ -1,9 +1,19 @@
-"""Networks of their own, the paper's baselines. To add one: write a module here and import it below."""
+"""Networks of their own, the paper's baselines, by name. To add one: write a module here and add a line below."""
 
-from htunet.models.standalone import clipseg as _clipseg  # noqa: F401  (registers its entries)
-from htunet.models.standalone import dinov2 as _dinov2  # noqa: F401
-from htunet.models.standalone import resnet as _resnet  # noqa: F401
-from htunet.models.standalone import unet as _unet  # noqa: F401
-from htunet.models.standalone.base import STANDALONE, Standalone
+from typing import TYPE_CHECKING
 
-__all__ = ["STANDALONE", "Standalone"]
+from htunet.registry import Registry
+
+if TYPE_CHECKING:
+    from htunet.models.standalone.base import Standalone
+
+STANDALONE: "Registry[Standalone]" = Registry(
+    "network",
+    {
+        "CLIPSeg": "htunet.models.standalone.clipseg:CLIPSEG",
+        "DINOv2": "htunet.models.standalone.dinov2:DINOV2",
+        "ResNet18": "htunet.models.standalone.resnet:RESNET18",
+        "UNet": "htunet.models.standalone.unet:UNET",
+    },
+    group="htunet.standalone_networks",
+)

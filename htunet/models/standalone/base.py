@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from htunet.models.network import Network
 from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
-from htunet.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +22,3 @@ class Standalone:
     """Whether a checkpoint needs those weights beside it; without, it holds all of the network."""
     plan: str = "paper"
     """The plan with which the paper trains it."""
-
-
-STANDALONE: Registry[Standalone] = Registry("network")

@@ -20,7 +20,7 @@ from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
-from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
 from htunet.models.weights.files import read_state
 from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, random_weights, record_of
@@ -176,4 +176,4 @@ def tokens_of(prompts: Sequence[str]) -> Tensor:
     return tokenizer(list(prompts))
 
 
-STANDALONE.register(NAME)(Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build))
+CLIPSEG = Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build)

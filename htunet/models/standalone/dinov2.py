@@ -18,7 +18,7 @@ from htunet.models.heads.both import BothHeads
 from htunet.models.heads.linear_probe import LinearProbe
 from htunet.models.heads.unet_decoder import UNetDecoder
 from htunet.models.network import Network, Normalisation, Scores
-from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
 from htunet.models.weights.load import RANDOM, WeightsRecord, load_weights, random_weights
 
@@ -86,4 +86,4 @@ def _build(outputs: Outputs, source: str) -> tuple[DinoNetwork, WeightsRecord]:
     return DinoNetwork(backbone, _head(backbone.width, outputs)), record
 
 
-STANDALONE.register(NAME)(Standalone(tasks=TASKS, sketch=_sketch, build=_build, plan="paper_518"))
+DINOV2 = Standalone(tasks=TASKS, sketch=_sketch, build=_build, plan="paper_518")

@@ -13,7 +13,7 @@ from torchvision.models import resnet18
 
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.network import Network, Normalisation
-from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import CLASSIFICATION, Outputs
 from htunet.models.weights.files import read_state
 from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of
@@ -81,4 +81,4 @@ def _own_its_memory(module: nn.Module) -> None:
         tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
-STANDALONE.register(NAME)(Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build, has_frozen_part=False))
+RESNET18 = Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build, has_frozen_part=False)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.network import Network, Normalisation
-from htunet.models.standalone.base import STANDALONE, Standalone
+from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
 from htunet.models.weights.load import NONE, WeightsRecord
 
@@ -98,6 +98,6 @@ def _build(outputs: Outputs, _: str) -> tuple[UNet, WeightsRecord]:
     return _sketch(outputs), WeightsRecord(source=NONE)
 
 
-STANDALONE.register("UNet")(
-    Standalone(tasks=(SEGMENTATION,), sketch=_sketch, build=_build, has_published_weights=False, has_frozen_part=False)
+UNET = Standalone(
+    tasks=(SEGMENTATION,), sketch=_sketch, build=_build, has_published_weights=False, has_frozen_part=False
 )

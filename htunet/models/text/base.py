@@ -3,12 +3,9 @@
 Dimension key: B texts, L tokens, E embedding.
 """
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from torch import Tensor, nn
-
-from htunet.registry import Registry
 
 
 class TextTower(nn.Module):
@@ -32,11 +29,3 @@ class TextTower(nn.Module):
     def own_key(self, published: str) -> str:
         """The name in this module's state dict of a text tower's tensor, from its name in the published file."""
         raise NotImplementedError
-
-
-TEXT_TOWERS: Registry[Callable[[Path | None], TextTower]] = Registry("text tower")
-"""Builders of text towers with weights that are not loaded yet, by the backbone's name.
-
-They take the file with the tokenizer's words, or None: for a tower whose tokenizer a library brings along, and for
-random weights without the words (see ``bert.StandInWords``).
-"""

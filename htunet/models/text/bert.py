@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from htunet.errors import HtunetError
-from htunet.models.text.base import TEXT_TOWERS, TextTower
+from htunet.models.text.base import TextTower
 
 CONTEXT_LENGTH = 256
 EMBEDDING = 512
@@ -124,5 +124,5 @@ class BertText(TextTower):
         return published.removeprefix(self.prefix)
 
 
-TEXT_TOWERS.register("BiomedCLIP")(partial(BertText, "text."))
-TEXT_TOWERS.register("UniMedCLIP")(partial(BertText, "text_encoder."))
+biomedclip = partial(BertText, "text.")
+unimedclip = partial(BertText, "text_encoder.")

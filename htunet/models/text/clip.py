@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from htunet.models.backbones.clip import SelfAttention
 from htunet.models.catalogue import CATALOGUE
-from htunet.models.text.base import TEXT_TOWERS, TextTower
+from htunet.models.text.base import TextTower
 
 
 class ClipText(TextTower):
@@ -75,5 +75,4 @@ def clip_text(name: str, _: Path | None = None) -> TextTower:
     return ClipText(CATALOGUE[name].architecture)
 
 
-for _name in ("CLIP", "MetaCLIP"):
-    TEXT_TOWERS.register(_name)(partial(clip_text, _name))
+clip, metaclip = (partial(clip_text, name) for name in ("CLIP", "MetaCLIP"))
