@@ -1,14 +1,51 @@
-"""One module per data set: from the files that a user downloads to the raw folder.
+"""From the files that a user downloads to the raw folder: one module a data set. To add one, add a line below."""
 
-Importing a converter's module registers it; each has one line here.
-"""
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dataset_conversion import busi as busi
-from dataset_conversion import ddti as ddti
-from dataset_conversion import lymph_node as lymph_node
-from dataset_conversion import prostate as prostate
-from dataset_conversion import tn3k as tn3k
-from dataset_conversion.captions import curd as curd
-from dataset_conversion.captions import medpix as medpix
-from dataset_conversion.captions import phantom_captions as phantom_captions
-from dataset_conversion.captions import pmc_oa as pmc_oa
+from htunet.errors import UsageError
+from htunet.paths import DatasetPaths
+from htunet.registry import Registry
+
+if TYPE_CHECKING:
+    from dataset_conversion.common import ConversionReport, Converter, Options
+
+CONVERTERS: "Registry[Converter]" = Registry(
+    "data set to convert",
+    {
+        "BUSI": "dataset_conversion.busi:BUSI_CONVERTER",
+        "CURD": "dataset_conversion.captions.curd:CONVERTER",
+        "DDTI": "dataset_conversion.ddti:CONVERTER",
+        "LN-EXT": "dataset_conversion.lymph_node:LN_EXT_CONVERTER",
+        "LN-INT": "dataset_conversion.lymph_node:LN_INT_CONVERTER",
+        "MedPix": "dataset_conversion.captions.medpix:CONVERTER",
+        "PMC-OA": "dataset_conversion.captions.pmc_oa:CONVERTER",
+        "Phantom": "dataset_conversion.busi:PHANTOM_CONVERTER",
+        "PhantomCaptions": "dataset_conversion.captions.phantom_captions:CONVERTER",
+        "Prostate": "dataset_conversion.prostate:CONVERTER",
+        "TN3K": "dataset_conversion.tn3k:CONVERTER",
+    },
+    group="htunet.datasets",
+)
+"""By the short name of the data set, which ``facts.dataset`` has behind its number."""
+
+
+def convert(name: str, source: Path, options: "Options") -> "ConversionReport":
+    """Convert what the user downloaded to the raw folder of data set ``name`` (short, such as ``BUSI``).
+
+    Raises UsageError for an unknown name, a wrong full name, an option that the data set has no use for, or a missing
+    source, HtunetError for everything that is wrong with the files as a whole. On any error the raw folder stays as it
+    was.
+    """
+    from dataset_conversion.source import open_source
+
+    converter = CONVERTERS[name]
+    for option in sorted(options.chosen() - converter.general - converter.takes):
+        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].general | CONVERTERS[other].takes]
+        raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
+    facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
+    DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
+    with open_source(source, converter.layout) as folder:
+        report = converter.run(folder, facts, options)
+    return replace(report, source=source)

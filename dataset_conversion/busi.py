@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataset_conversion.common import (
-    CONVERTERS,
     Collected,
     ConversionReport,
     Converter,
@@ -75,8 +74,8 @@ def convert_busi(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     )
 
 
-CONVERTERS.register("BUSI")(Converter(facts=BUSI, layout=LAYOUT, run=convert_busi))
-CONVERTERS.register("Phantom")(Converter(facts=PHANTOM, layout=LAYOUT, run=convert_busi))
+BUSI_CONVERTER = Converter(facts=BUSI, layout=LAYOUT, run=convert_busi)
+PHANTOM_CONVERTER = Converter(facts=PHANTOM, layout=LAYOUT, run=convert_busi)
 
 
 def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:

@@ -12,16 +12,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset_conversion.overlays import CROPS_CSV, crop_overlays
-from dataset_conversion.source import Layout, open_source
+from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
 from htunet.data.raw import TRAIN, Case, DatasetInfo, LeftOut, write_raw_index
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
-from htunet.registry import Registry
 
 Job = TypeVar("Job")
 
@@ -121,27 +120,6 @@ class Converter:
     takes: frozenset[str] = frozenset()
     """Names of the options that it honours beyond the general ones."""
     general: frozenset[str] = GENERAL
-
-
-CONVERTERS: Registry[Converter] = Registry("data set to convert")
-
-
-def convert(name: str, source: Path, options: Options) -> ConversionReport:
-    """Convert what the user downloaded to the raw folder of data set ``name`` (short, such as ``BUSI``).
-
-    Raises UsageError for an unknown name, a wrong full name, an option that the data set has no use for, or a missing
-    source, HtunetError for everything that is wrong with the files as a whole. On any error the raw folder stays as it
-    was.
-    """
-    converter = CONVERTERS[name]
-    for option in sorted(options.chosen() - converter.general - converter.takes):
-        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].general | CONVERTERS[other].takes]
-        raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
-    facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
-    DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
-    with open_source(source, converter.layout) as folder:
-        report = converter.run(folder, facts, options)
-    return replace(report, source=source)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dataset_conversion.common import (
-    CONVERTERS,
     Collected,
     ConversionReport,
     Converter,
@@ -98,7 +97,7 @@ def convert_ddti(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     return convert_images(folder, replace(facts, classes=CLASSES), cases, write_views, workers=options.workers)
 
 
-CONVERTERS.register("DDTI")(Converter(facts=DDTI, layout=LAYOUT, run=convert_ddti))
+CONVERTER = Converter(facts=DDTI, layout=LAYOUT, run=convert_ddti)
 
 
 def collect_png(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:

@@ -6,12 +6,11 @@ LN/  benign/{images,masks}/NAME.png  malignant/{images,masks}/NAME.png  patients
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from dataset_conversion.common import (
-    CONVERTERS,
     Collected,
     ConversionReport,
     Converter,
@@ -85,10 +84,8 @@ def convert_lymph_node(folder: Path, facts: SourceFacts, options: Options) -> Co
     return convert_images(folder, facts, collected, write_image_with_masks, workers=options.workers, finish=finish)
 
 
-for _facts in (LN_INT, LN_EXT):
-    CONVERTERS.register(_facts.dataset.split("_", 1)[1])(
-        Converter(facts=_facts, layout=LAYOUT, run=convert_lymph_node, takes=frozenset({"crop_overlays"}))
-    )
+LN_INT_CONVERTER = Converter(facts=LN_INT, layout=LAYOUT, run=convert_lymph_node, takes=frozenset({"crop_overlays"}))
+LN_EXT_CONVERTER = replace(LN_INT_CONVERTER, facts=LN_EXT)
 
 
 def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = False) -> Collected[ImageWithMasks]:

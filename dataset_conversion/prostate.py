@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_conversion.common import (
-    CONVERTERS,
     Collected,
     ConversionReport,
     Converter,
@@ -83,9 +82,7 @@ def convert_prostate(folder: Path, facts: SourceFacts, options: Options) -> Conv
     return convert_images(folder, facts, collected, write_volume, workers=workers)
 
 
-CONVERTERS.register("Prostate")(
-    Converter(facts=PROSTATE, layout=LAYOUT, run=convert_prostate, takes=frozenset({"drop_empty_slices"}))
-)
+CONVERTER = Converter(facts=PROSTATE, layout=LAYOUT, run=convert_prostate, takes=frozenset({"drop_empty_slices"}))
 
 
 @dataclass(frozen=True, kw_only=True)

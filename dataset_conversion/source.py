@@ -23,8 +23,8 @@ class Layout:
     """For the message when it is not there."""
     is_here: Callable[[Path], bool]
     """Does this very folder hold the data set?"""
-    member: re.Pattern[str]
-    """Found (``search``) in at least one file name of a zip that holds the data set."""
+    member: re.Pattern[str] | None = None
+    """Found (``search``) in at least one file name of a zip that holds the data set; None: every zip is looked into."""
 
 
 @contextmanager
@@ -100,6 +100,8 @@ def _is_broken(path: Path) -> bool:
 def _may_hold(path: Path, layout: Layout) -> bool:
     """Does the zip name files of the data set, or hold zips that may? Foreign zips are not unpacked."""
     with open_zip(path) as archive:
+        if layout.member is None:
+            return True
         return any(layout.member.search(name) or name.lower().endswith(".zip") for name in archive.namelist())
 
 

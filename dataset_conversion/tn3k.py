@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dataset_conversion.common import (
-    CONVERTERS,
     Collected,
     ConversionReport,
     Converter,
@@ -98,7 +97,7 @@ def convert_tn3k(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     )
 
 
-CONVERTERS.register("TN3K")(Converter(facts=TN3K, layout=LAYOUT, run=convert_tn3k))
+CONVERTER = Converter(facts=TN3K, layout=LAYOUT, run=convert_tn3k)
 
 
 def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbered], Collected[ImageWithMasks]]:

@@ -74,12 +74,9 @@ class Registry(Generic[T]):
         Raises UsageError with the known names and the nearest one for an unknown name, and HtunetError that names the
         package when an installed package takes a name that is in use, or cannot be imported.
         """
+        self.check(name)
         found: list[T | Place] = [self._entries[name]] if name in self._entries else []
         found += self._installed().get(name, [])
-        if not found:
-            raise UsageError(
-                f"No {self.kind} is called {name!r}; known: {', '.join(self.names())}." + did_you_mean(name, self)
-            )
         if len(found) > 1:
             owners = [entry.package if isinstance(entry, Place) else OURS for entry in found]
             others = [owner for owner in owners if owner != OURS]
@@ -93,6 +90,13 @@ class Registry(Generic[T]):
         if entry not in self._loaded:
             self._loaded[entry] = self._load(name, entry)
         return self._loaded[entry]
+
+    def check(self, name: str) -> None:
+        """Raise UsageError with the known names and the nearest one for an unknown name; nothing is imported."""
+        if name not in self:
+            raise UsageError(
+                f"No {self.kind} is called {name!r}; known: {', '.join(self.names())}." + did_you_mean(name, self)
+            )
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._installed()
@@ -108,6 +112,14 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         """All names, sorted."""
         return sorted(self)
+
+    def items(self, broken: Callable[[str], object]) -> Iterator[tuple[str, T]]:
+        """The names, sorted, with their entries; ``broken`` is called with the message of each that cannot be had."""
+        for name in self.names():
+            try:
+                yield name, self[name]
+            except HtunetError as error:
+                broken(str(error))
 
     def package_of(self, name: str) -> str:
         """The distribution whose entry ``name`` is: ``htunet``, or an installed package; KeyError for no name."""

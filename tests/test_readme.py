@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.common import CONVERTERS
+from dataset_conversion import CONVERTERS
 from htunet.models.build import method_names
 
 ROOT = Path(__file__).parents[1]

@@ -117,6 +117,14 @@ def test_an_object_of_ours_clashes_with_a_package_too(site: Path) -> None:
         things.add("mine", SimpleNamespace())
 
 
+def test_the_entries_that_can_be_had_are_listed_beside_the_message_of_a_broken_one(site: Path) -> None:
+    install(site, "half_package", entries={"theirs": "half_package:THING", "worse": "half_package:NOTHING"})
+    messages: list[str] = []
+    assert [name for name, _ in registry().items(broken=messages.append)] == ["join", "root", "theirs"]
+    assert len(messages) == 1
+    assert "'worse' of the package half_package cannot be loaded" in messages[0]
+
+
 def test_a_group_without_a_name_reads_no_packages(site: Path) -> None:
     install(site, "unread_package", entries={"theirs": "unread_package:THING"})
     assert Registry("thing", {"root": "math:sqrt"}).names() == ["root"]

@@ -15,7 +15,7 @@ from typing import Any
 from dataset_conversion.captions.cleaning import language_of
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, text_left_out
 from dataset_conversion.captions.translation import LanguageModel, Translator, read_translations, translate_all
-from dataset_conversion.common import CONVERTERS, ConversionReport, Converter, Options, SourceFacts
+from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import LeftOut
 from htunet.errors import HtunetError, UsageError
@@ -84,14 +84,12 @@ def convert_curd(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     return convert_captions(folder, facts, reading, options)
 
 
-CONVERTERS.register("CURD")(
-    Converter(
-        facts=CURD,
-        layout=LAYOUT,
-        run=convert_curd,
-        general=GENERAL,
-        takes=frozenset({"min_side", "translations", "translate"}),
-    )
+CONVERTER = Converter(
+    facts=CURD,
+    layout=LAYOUT,
+    run=convert_curd,
+    general=GENERAL,
+    takes=frozenset({"min_side", "translations", "translate"}),
 )
 
 

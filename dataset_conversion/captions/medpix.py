@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, printable, text_left_out
-from dataset_conversion.common import CONVERTERS, ConversionReport, Converter, Options, SourceFacts
+from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import LeftOut
 from htunet.errors import HtunetError
@@ -77,9 +77,7 @@ def convert_medpix(folder: Path, facts: SourceFacts, options: Options) -> Conver
     return convert_captions(folder, facts, reading, options)
 
 
-CONVERTERS.register("MedPix")(
-    Converter(facts=MEDPIX, layout=LAYOUT, run=convert_medpix, general=GENERAL, takes=frozenset({"min_side"}))
-)
+CONVERTER = Converter(facts=MEDPIX, layout=LAYOUT, run=convert_medpix, general=GENERAL, takes=frozenset({"min_side"}))
 
 
 def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterator[Text | LeftOut]:

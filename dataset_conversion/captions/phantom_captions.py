@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions
-from dataset_conversion.common import CONVERTERS, ConversionReport, Converter, Options, SourceFacts
+from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.captions import read_json_lines
 from htunet.errors import HtunetError
@@ -43,9 +43,7 @@ def convert_phantom_captions(folder: Path, facts: SourceFacts, options: Options)
     return convert_captions(folder, facts, reading, options)
 
 
-CONVERTERS.register("PhantomCaptions")(
-    Converter(facts=PHANTOM_CAPTIONS, layout=LAYOUT, run=convert_phantom_captions, general=GENERAL)
-)
+CONVERTER = Converter(facts=PHANTOM_CAPTIONS, layout=LAYOUT, run=convert_phantom_captions, general=GENERAL)
 
 
 def read_texts(folder: Path, reading: Reading) -> Iterator[Text]:

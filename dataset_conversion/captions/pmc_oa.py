@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, text_left_out
 from dataset_conversion.captions.ultrasound import names_another_modality, speaks_of_ultrasound
-from dataset_conversion.common import CONVERTERS, ConversionReport, Converter, Options, SourceFacts
+from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import LeftOut
 from htunet.errors import HtunetError
@@ -68,9 +68,7 @@ def convert_pmc_oa(folder: Path, facts: SourceFacts, options: Options) -> Conver
     return convert_captions(folder, facts, reading, options, min_side=MIN_SIDE)
 
 
-CONVERTERS.register("PMC-OA")(
-    Converter(facts=PMC_OA, layout=LAYOUT, run=convert_pmc_oa, general=GENERAL, takes=frozenset({"min_side"}))
-)
+CONVERTER = Converter(facts=PMC_OA, layout=LAYOUT, run=convert_pmc_oa, general=GENERAL, takes=frozenset({"min_side"}))
 
 
 def read_texts(folder: Path, reading: Reading) -> Iterator[Text | LeftOut]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dataset_conversion.phantom.physics import BeamGrid, Float, Probe, Receiver, Tissue, envelope, spread
-from htunet.data.artefacts import ARTEFACTS, Reverberation, Shadow, physical_value
+from htunet.data.artefacts import ARTEFACTS
+from htunet.data.artefacts.alter import physical_value
+from htunet.data.artefacts.kinds import Reverberation, Shadow
 from htunet.registry import Registry
 from htunet.reproducibility import generator
 

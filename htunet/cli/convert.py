@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.command import make_parser, one_line, run_command
+from htunet.cli.command import make_parser, one_line, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import UsageError
@@ -41,11 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from dataset_conversion.common import CONVERTERS, Options, convert
+    from dataset_conversion import CONVERTERS, convert
+    from dataset_conversion.common import Options
 
     if options.list:
-        for name in CONVERTERS.names():
-            print("\n".join(_describe_facts(name, CONVERTERS[name].facts)))
+        for name, converter in CONVERTERS.items(broken=tell):
+            print("\n".join(_describe_facts(name, converter.facts)))
         return
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")

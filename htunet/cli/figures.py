@@ -31,12 +31,12 @@ def _draw(options: argparse.Namespace) -> None:
     from htunet.reporting.figures import FIGURES
 
     if options.list:
-        for name in FIGURES.names():
-            print(f"{name}: {(FIGURES[name].__doc__ or '').splitlines()[0]}")
+        for name, figure in FIGURES.items(broken=tell):
+            print(f"{name}: {(figure.__doc__ or 'no description').splitlines()[0]}")
         return
     names = list(dict.fromkeys(options.names)) or FIGURES.names()
     for name in names:
-        FIGURES[name]  # an unknown one is told before anything is read
+        FIGURES.check(name)
     datasets = None if options.datasets is None else [find_dataset(name) for name in options.datasets]
     made = make_figures(names, find_results(datasets, options.methods, options.seed, tell), tell)
     for name, paths in made.written.items():

@@ -84,7 +84,8 @@ def _reproduce(options: argparse.Namespace) -> None:
     _check_numbers(options)
     table = _table(options)
     settings = _slurm_settings(options.slurm)
-    from htunet.experiments.engines import ENGINES, EngineOptions
+    from htunet.experiments.engines import ENGINES
+    from htunet.experiments.engines.base import EngineOptions
     from htunet.experiments.plan_of_table import plan_jobs
 
     folder = reproduced(table.name)

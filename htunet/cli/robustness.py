@@ -57,8 +57,13 @@ def _robustness(options: argparse.Namespace) -> None:
     from htunet.data.artefacts import ARTEFACTS, STRENGTHS
     from htunet.experiments.robustness import ALTERED, RENDERED, RobustnessConfig, check_finished, measure
 
+    offered = ARTEFACTS.names()
+    if options.rendered:
+        from dataset_conversion.phantom.changes import CHANGES
+
+        offered = CHANGES.names()
     config = RobustnessConfig(
-        artefacts=tuple(dict.fromkeys(options.artefacts or ARTEFACTS.names())),
+        artefacts=tuple(dict.fromkeys(options.artefacts or offered)),
         strengths=tuple(sorted(options.strengths or STRENGTHS)),
         seed=options.artefact_seed,
     )

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from htunet.data.artefacts import ARTEFACTS, apply_all, physical_value
+from htunet.data.artefacts import ARTEFACTS
+from htunet.data.artefacts.alter import apply_all, physical_value
 from htunet.data.measurements import file_digest, is_measured, write_measurement
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits

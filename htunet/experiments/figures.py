@@ -6,7 +6,8 @@ from pathlib import Path
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, figures_folder, find_runs
-from htunet.reporting.figures import FIGURES, NotYetError, Results
+from htunet.reporting.figures import FIGURES
+from htunet.reporting.figures.base import NotYetError, Results
 from htunet.reporting.figures.probed import probed_runs
 from htunet.reporting.figures.style import save_figure
 from htunet.reporting.summaries import evaluated_contents
@@ -29,10 +30,12 @@ def make_figures(names: Sequence[str], results: Results, tell: Tell) -> Made:
 
     Raises UsageError for an unknown name, before anything is drawn.
     """
-    makers = {name: FIGURES[name] for name in names}
+    for name in names:
+        FIGURES.check(name)
     made = Made()
-    for name, make in makers.items():
+    for name in names:
         try:
+            make = FIGURES[name]
             _measure(name, results, tell)
             drawings = make(results)
             made.written[name] = [

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from htunet.data.artefacts import ARTEFACTS, DYNAMIC_RANGE_DB, STRENGTHS, apply_all, physical_value
+from htunet.data.artefacts import ARTEFACTS, STRENGTHS
+from htunet.data.artefacts.alter import apply_all, physical_value
+from htunet.data.artefacts.base import DYNAMIC_RANGE_DB
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
@@ -98,7 +100,9 @@ def measure(
             return _chosen(table, config), False
         if table is None:
             (folder / TABLE).unlink(missing_ok=True)
-            write_json(folder / MADE_OF, made_of)
+        else:
+            made_of["artefacts"] = read_object(folder / MADE_OF)["artefacts"] | made_of["artefacts"]
+        write_json(folder / MADE_OF, made_of)
         predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
         data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
         check_arrays(data.folder, predictor.plan)
@@ -170,7 +174,7 @@ class _Work:
 
 
 def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:
-    """All that the figures depend on."""
+    """All that the figures depend on; of the artefacts only those that are measured now."""
     weights = read_object(run.settings_json).get("weights")
     return {
         "format": FORMAT,
@@ -179,7 +183,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
         "weights": weights,
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
-        "artefacts": {name: _parameters(name) for name in ARTEFACTS.names()},
+        "artefacts": {name: _parameters(name) for name in config.artefacts},
         "cases": split_part(run.dataset, run.fold, "test"),
     }
 
@@ -193,7 +197,10 @@ def _kept(folder: Path, made_of: dict[str, Any]) -> pd.DataFrame | None:
     """The table of an earlier call, where it was measured with the same."""
     if not (folder / TABLE).exists() or not (folder / MADE_OF).exists():
         return None
-    if read_object(folder / MADE_OF) != made_of:
+    before = read_object(folder / MADE_OF)
+    artefacts = before.get("artefacts", {})
+    known = {name: artefacts.get(name, now) for name, now in made_of["artefacts"].items()}
+    if before | {"artefacts": known} != made_of:
         return None
     return read_measured(folder)
 

@@ -3,20 +3,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from htunet.data.artefacts import (
-    ARTEFACTS,
-    STRONGEST,
-    Reverberation,
-    Shadow,
-    ShadowPlace,
-    View,
-    amplitude,
-    apply,
-    apply_all,
-    physical_value,
-    to_gray,
-    to_level,
-)
+from htunet.data.artefacts import ARTEFACTS, STRONGEST
+from htunet.data.artefacts.alter import apply, apply_all, physical_value
+from htunet.data.artefacts.base import View, amplitude, to_gray, to_level
+from htunet.data.artefacts.kinds import Reverberation, Shadow, ShadowPlace
 from htunet.data.image_io import UInt8
 from htunet.errors import UsageError
 from htunet.reproducibility import generator

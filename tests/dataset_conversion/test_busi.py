@@ -6,9 +6,9 @@ import pytest
 from builders.busi import BuiltBusi, build_busi
 from PIL import Image
 
-from dataset_conversion import common
+from dataset_conversion import common, convert
 from dataset_conversion.busi import collect
-from dataset_conversion.common import ConversionReport, Options, convert
+from dataset_conversion.common import ConversionReport, Options
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_left_out, read_raw
 from htunet.data.verification import WARNING, verify

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dataset_conversion import CONVERTERS
 from dataset_conversion.common import (
-    CONVERTERS,
     ImageWithMasks,
     LeftOut,
     Written,

@@ -7,7 +7,8 @@ import pytest
 from builders.lymph_node import blocks_with_node, screen, write_pair
 from PIL import Image
 
-from dataset_conversion.common import ConversionReport, Options, convert, read_mask
+from dataset_conversion import convert
+from dataset_conversion.common import ConversionReport, Options, read_mask
 from dataset_conversion.crop_sheet import FIELD_COLOUR, LESION_COLOUR, REFUSED_COLOUR
 from dataset_conversion.overlays import CUT, LESION_OUTSIDE, NOTHING_TO_CUT, crop_overlays
 from htunet.data.image_io import read_image, read_labels

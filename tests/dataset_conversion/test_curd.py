@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from builders.curd import FULL, FULL_WITH_ONE_VIEW, build_curd
 
+from dataset_conversion import convert
 from dataset_conversion.captions import curd
 from dataset_conversion.captions.curd import without_placeholders
-from dataset_conversion.common import ConversionReport, Options, convert
+from dataset_conversion.common import ConversionReport, Options
 from htunet.data.captions import CaptionPair, read_captions
 from htunet.data.raw import read_left_out
 from htunet.errors import HtunetError, UsageError

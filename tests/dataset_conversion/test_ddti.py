@@ -14,7 +14,8 @@ from builders.ddti import (
 )
 from builders.tn3k import build_tn3k
 
-from dataset_conversion.common import ConversionReport, Options, convert
+from dataset_conversion import convert
+from dataset_conversion.common import ConversionReport, Options
 from dataset_conversion.ddti import draw_outlines
 from dataset_conversion.ddti_xml import MAX_BYTES, read_case
 from htunet.data.image_io import read_labels

@@ -15,7 +15,7 @@ from builders.busi import build_busi
 from builders.fuzz import run
 from builders.fuzz.subjects import OWN, SUBJECTS
 
-from dataset_conversion.common import CONVERTERS
+from dataset_conversion import CONVERTERS
 from htunet.cli.convert import main
 from htunet.paths import DatasetPaths
 

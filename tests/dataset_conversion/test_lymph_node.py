@@ -10,7 +10,8 @@ from builders.busi import write_mask
 from builders.lymph_node import FULL_COUNTS, BuiltLymphNode, blocks_with_node, build_lymph_node, write_pair
 from PIL import Image
 
-from dataset_conversion.common import CONVERTERS, ConversionReport, Options, convert
+from dataset_conversion import CONVERTERS, convert
+from dataset_conversion.common import ConversionReport, Options
 from dataset_conversion.lymph_node import collect
 from htunet.cli.convert import main
 from htunet.data.image_io import read_labels

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from builders.medpix import build_medpix, build_medpix_table
 
-from dataset_conversion.common import Options, convert
+from dataset_conversion import convert
+from dataset_conversion.common import Options
 from htunet.data.caption_splits import groups_in_both, settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_left_out

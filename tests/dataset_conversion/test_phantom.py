@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dataset_conversion.common import Options, convert
+from dataset_conversion import convert
+from dataset_conversion.common import Options
 from dataset_conversion.phantom import scan as module
 from dataset_conversion.phantom.scan import CLASSES, PhantomImage, simulate, write_phantom
 from htunet.data.raw import read_raw

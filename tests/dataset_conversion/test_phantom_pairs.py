@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.common import Options, convert
+from dataset_conversion import convert
+from dataset_conversion.common import Options
 from dataset_conversion.phantom.scan import write_phantom
 from htunet.data.caption_splits import groups_in_both, settle_caption_split
 from htunet.data.captions import read_captions

@@ -6,9 +6,10 @@ import pytest
 from builders.pmc_oa import FOLDER, build_pmc_oa
 from PIL import Image
 
+from dataset_conversion import convert
 from dataset_conversion.captions.common import Reading, unique_id
 from dataset_conversion.captions.pmc_oa import read_texts
-from dataset_conversion.common import ConversionReport, Options, convert
+from dataset_conversion.common import ConversionReport, Options
 from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_left_out

@@ -17,7 +17,8 @@ from builders.prostate import (
     write_volume,
 )
 
-from dataset_conversion.common import ConversionReport, Options, convert
+from dataset_conversion import convert
+from dataset_conversion.common import ConversionReport, Options
 from dataset_conversion.prostate import AXES_DIFFER, NARROW_TOP, NO_SPACING, OUTSIDE, collect, narrow_at_the_top
 from dataset_conversion.prostate import PROSTATE as FACTS
 from htunet.data.image_io import read_image, read_labels, write_png

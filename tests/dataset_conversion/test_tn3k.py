@@ -10,7 +10,8 @@ import pytest
 from builders.tn3k import BuiltTn3k, build_tn3k, write_folds, write_jpeg
 from PIL import Image
 
-from dataset_conversion.common import ConversionReport, Options, convert, read_mask
+from dataset_conversion import convert
+from dataset_conversion.common import ConversionReport, Options, read_mask
 from dataset_conversion.tn3k import PUBLISHED_SPLITS, read_labels_table
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_left_out, read_raw

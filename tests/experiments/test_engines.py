@@ -13,10 +13,10 @@ import pytest
 from builders.jobs import job
 
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.engines import ENGINES, EngineOptions
+from htunet.experiments.engines import ENGINES
 from htunet.experiments.engines import ray as ray_engine
 from htunet.experiments.engines import slurm as slurm_engine
-from htunet.experiments.engines.base import Call, Engine, start_worker
+from htunet.experiments.engines.base import Call, Engine, EngineOptions, start_worker
 from htunet.experiments.jobs import Result, run_jobs
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")

@@ -15,7 +15,8 @@ from builders.pmc_oa import build_pmc_oa
 from builders.prostate import build_prostate, full_counts
 from builders.tn3k import build_tn3k
 
-from dataset_conversion.common import CONVERTERS, Options, convert
+from dataset_conversion import CONVERTERS, convert
+from dataset_conversion.common import Options
 from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw

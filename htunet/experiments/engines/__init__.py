@@ -1,8 +1,13 @@
-"""Where the jobs of a table are computed: on this machine, by Ray, or by Slurm."""
+"""Where the jobs of a table are computed: on this machine, by Ray, or by Slurm. To add one, add a line below."""
 
-from htunet.experiments.engines import local as _local  # noqa: F401  (registers its engine)
-from htunet.experiments.engines import ray as _ray  # noqa: F401
-from htunet.experiments.engines import slurm as _slurm  # noqa: F401
-from htunet.experiments.engines.base import ENGINES, Call, Engine, EngineOptions
+from htunet.experiments.engines.base import Engine
+from htunet.registry import Registry
 
-__all__ = ["ENGINES", "Call", "Engine", "EngineOptions"]
+ENGINES: Registry[type[Engine]] = Registry(
+    "engine",
+    {
+        "local": "htunet.experiments.engines.local:LocalEngine",
+        "ray": "htunet.experiments.engines.ray:RayEngine",
+        "slurm": "htunet.experiments.engines.slurm:SlurmEngine",
+    },
+)

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from htunet.registry import Registry
-
 LOST = -9
 """The exit code of a worker of which nothing is known but that it is gone."""
 GRACE_SECONDS = 120.0
@@ -82,9 +80,6 @@ class Engine:
 
     def close(self) -> None:
         """Let go of what it holds."""
-
-
-ENGINES: Registry[type[Engine]] = Registry("engine")
 
 
 def start_worker(call: Call, **more: str) -> subprocess.Popen[bytes]:

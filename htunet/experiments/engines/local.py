@@ -7,14 +7,13 @@ import time
 from collections.abc import Sequence
 
 from htunet.errors import UsageError
-from htunet.experiments.engines.base import ENGINES, Call, Ended, Engine, EngineOptions, ask_to_stop, start_worker
+from htunet.experiments.engines.base import Call, Ended, Engine, EngineOptions, ask_to_stop, start_worker
 from htunet.parallel import available_cores
 
 LOOK_SECONDS = 0.05
 GPUS = "CUDA_VISIBLE_DEVICES"
 
 
-@ENGINES.register("local")
 class LocalEngine(Engine):
     """So many workers at a time, dealt to the GPUs in turn; on a CPU they share its cores."""
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.engines.base import (
-    ENGINES,
     GRACE_SECONDS,
     LOST,
     Call,
@@ -32,7 +31,6 @@ QUIET = {
 }
 
 
-@ENGINES.register("ray")
 class RayEngine(Engine):
     """Queues every call at once; how many run at a time follows from what each asks for and what there is."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.engines.base import ENGINES, LOST, Call, Ended, Engine, EngineOptions, start_worker
+from htunet.experiments.engines.base import LOST, Call, Ended, Engine, EngineOptions, start_worker
 from htunet.files import read_object, write_json
 
 LOOK_SECONDS = 2.0
@@ -30,7 +30,6 @@ OF_NODES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task", "parallel": "array
 """Short names of our own."""
 
 
-@ENGINES.register("slurm")
 class SlurmEngine(Engine):
     """Submits what is ready, and asks Slurm how it goes."""
 

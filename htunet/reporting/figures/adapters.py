@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
+from htunet.reporting.figures.base import Drawing, NotYetError, Results, arm_name, random_weights_note
 from htunet.reporting.figures.probed import PROBED, probed_runs
 from htunet.reporting.figures.style import (
     CLASS_COLOURS,
@@ -35,13 +35,11 @@ BESIDE_LEGEND = 62
 BLOCKS_ACROSS = 5
 
 
-@FIGURES.register("filter")
 def frequency_filter(results: Results) -> list[Drawing]:
     """The adapter's frequency filter: its response in each block, as it began and as it was learnt."""
     return _drawings(results, "filter", _draw_filter)
 
 
-@FIGURES.register("noise")
 def noise_estimator(results: Results) -> list[Drawing]:
     """The noise estimator's weights of the kernels 3, 5 and 7 as the speckle of the test images grows."""
     return _drawings(results, "noise", _draw_noise)

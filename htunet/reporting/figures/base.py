@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from htunet.errors import HtunetError
 from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.registry import Registry
 from htunet.reporting.figures.style import method_name, place_of
 from htunet.reporting.tables import paper_figures as paper
 
@@ -68,8 +67,6 @@ class Results:
 
 
 FigureMaker = Callable[[Results], list[Drawing]]
-FIGURES: Registry[FigureMaker] = Registry("figure")
-"""Name -> function that draws it, one picture for each data set where one is not enough; raises ``NotYetError``."""
 
 
 def tested_as_in_the_paper(run: RunPaths) -> bool:

@@ -18,7 +18,6 @@ from htunet.evaluation.classification import auc
 from htunet.evaluation.statistics import Estimate, bootstrap_figures
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
-    FIGURES,
     Content,
     Drawing,
     NotYetError,
@@ -75,7 +74,6 @@ class Judged:
         return np.stack([1 - own_SN, own_SN], axis=2), (self.truth_N == k).astype(np.intp)
 
 
-@FIGURES.register("roc")
 def roc(results: Results) -> list[Drawing]:
     """ROC curves of all methods with their AUC and its 95 % interval, for each data set with classes."""
     found = _evaluated(results)
@@ -85,7 +83,6 @@ def roc(results: Results) -> list[Drawing]:
     ]
 
 
-@FIGURES.register("reliability")
 def reliability_diagrams(results: Results) -> list[Drawing]:
     """Confidence against the share that is right, with the expected calibration error of every method."""
     found = _evaluated(results)

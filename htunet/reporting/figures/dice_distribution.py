@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from htunet.evaluation.summary import INPUT
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
-    FIGURES,
     Content,
     Drawing,
     NotYetError,
@@ -46,7 +45,6 @@ class CaseDice:
         return float(np.median(self.percent_N))
 
 
-@FIGURES.register("dice_distribution")
 def dice_distribution(results: Results) -> list[Drawing]:
     """The Dice of every test case by method, the median marked, for each data set."""
     found = results.evaluated("means")

@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, arm_name, random_weights_note
+from htunet.reporting.figures.base import Drawing, NotYetError, Results, arm_name, random_weights_note
 from htunet.reporting.figures.probed import PROBED, probed_runs
 from htunet.reporting.figures.style import (
     CLASS_COLOURS,
@@ -59,7 +59,6 @@ class Separation:
         return f"{share}\nsilhouette {self.silhouette:.2f}"
 
 
-@FIGURES.register("features")
 def features(results: Results) -> list[Drawing]:
     """PCA and t-SNE of image features before and after the adapter, coloured by class and by data set."""
     drawings = []

@@ -1,7 +1,7 @@
 """Dice and AUC against the share of the training images."""
 
 from htunet.data.few_shot import RATIOS
-from htunet.reporting.figures.base import FIGURES, Drawing, NotYetError, Results, random_weights_note
+from htunet.reporting.figures.base import Drawing, NotYetError, Results, random_weights_note
 from htunet.reporting.figures.few_shot import few_shot_figure
 from htunet.reporting.tables.kinds import KINDS
 from htunet.reporting.tables.rows import table_rows
@@ -10,7 +10,6 @@ POINTS = "Points: means over seeds; bars: ± one standard deviation."
 PAPER = "Dotted: the paper's Table IV, the mean of its data sets."
 
 
-@FIGURES.register("few_shot")
 def few_shot(results: Results) -> list[Drawing]:
     """Dice and AUC against the share of the training images, with the paper's Table IV."""
     drawings = []

@@ -14,7 +14,6 @@ from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.evaluation.evaluate import test_cases
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures.base import (
-    FIGURES,
     Drawing,
     NotYetError,
     Results,
@@ -78,14 +77,12 @@ class MaskGrid:
     """Whether these are written from bottom to top."""
 
 
-@FIGURES.register("figure4")
 def figure4(results: Results) -> list[Drawing]:
     """The paper's figure 4: three test images of each data set in rows, methods in columns."""
     grid = comparison_grid(results)
     return [Drawing("figure4", draw_masks(grid, _left_out(results, grid)))]
 
 
-@FIGURES.register("figure5")
 def figure5(results: Results) -> list[Drawing]:
     """The paper's figure 5: the same test images after training on more and more images, for each data set."""
     grids = few_shot_grids(results)

@@ -14,7 +14,6 @@ from htunet.errors import HtunetError
 from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
-    FIGURES,
     Drawing,
     NotYetError,
     Results,
@@ -42,7 +41,6 @@ class TrainingCurve:
     """Sample standard deviation over the runs; None for one run."""
 
 
-@FIGURES.register("training_curves")
 def training_curves(results: Results) -> list[Drawing]:
     """Training loss, validation loss and validation Dice or AUC over the epochs, for each data set and task."""
     drawings = []

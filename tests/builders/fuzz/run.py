@@ -29,7 +29,7 @@ import numpy as np
 from builders.fuzz.archives import pack
 from builders.fuzz.damage import damage
 from builders.fuzz.subjects import OWN, SUBJECTS, Subject
-from dataset_conversion.common import CONVERTERS
+from dataset_conversion import CONVERTERS
 from htunet.cli.convert import main
 from htunet.data.captions import read_captions
 from htunet.data.image_io import read_image, read_labels

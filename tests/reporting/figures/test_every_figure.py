@@ -13,8 +13,8 @@ from htunet.experiments import figures
 from htunet.experiments.figures import find_results, make_figures
 from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.figures import FIGURES, NotYetError, Results
-from htunet.reporting.figures.base import arm_name, by_arm, random_weights_note
+from htunet.reporting.figures import FIGURES
+from htunet.reporting.figures.base import NotYetError, Results, arm_name, by_arm, random_weights_note
 
 
 @pytest.fixture

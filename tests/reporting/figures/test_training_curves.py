@@ -7,7 +7,7 @@ import pytest
 from builders.figures import write_progress
 from builders.run import build_dataset, build_run
 
-from htunet.reporting.figures import Results
+from htunet.reporting.figures.base import Results
 from htunet.reporting.figures.training_curves import curve_of, training_curves
 
 

@@ -1,78 +1,15 @@
-"""Controlled artefacts of ultrasound in a gray image: speckle, shadow, reverberation, gain, attenuation with depth.
+"""The artefacts: speckle, shadow, reverberation, gain, attenuation with depth. See ``htunet.data.artefacts.base``."""
 
-A B-mode image shows the logarithm of the echoes' amplitude. So the gray value is turned back into a level in decibels
-of amplitude, 0 at white and -``DYNAMIC_RANGE_DB`` at black; the artefact changes the level as physics says; the level
-becomes a gray value again. The machine's own dynamic range is not known, and its curve need not be straight: decibels
-mean those of a 60 dB display. A black pixel is taken to be at the floor.
-
-A strength of 0 changes nothing, ``STRONGEST`` is the strongest that is offered, and between them the physical value
-grows in proportion. Everything random, such as the place of a shadow, depends on (seed, artefact, case) alone: a
-stronger version is the same artefact with a larger value, and every method sees the same pictures. Axes: H rows (depth
-downwards), W columns. Lengths are fractions of the insonified field's depth or width; pixels outside it stay as they
-are.
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from htunet.data.field_of_view import insonified_pixels
-from htunet.data.image_io import UInt8
-from htunet.errors import UsageError
-from htunet.registry import Registry
-from htunet.reproducibility import generator
+from htunet.data.artefacts.base import Float, View, amplitude, decibels
 
-DYNAMIC_RANGE_DB = 60.0
-STRONGEST = 5.0
-STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0)
-WHITE = 255
 FWHM = 2 * np.sqrt(2 * np.log(2))
 """Full width at half maximum of a Gaussian, in standard deviations."""
-
-Float = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class View:
-    """Where the pixels of a picture lie in the insonified field, in fractions of its depth and of its width."""
-
-    depth_H: Float
-    """Of the middle of each row: 0 at the field's upper edge, 1 at its lower one, beyond them outside."""
-    lateral_W: Float
-    """Of the middle of each column: 0 at the left edge, 1 at the right one."""
-    height_px: int
-    """Depth of the field in pixels."""
-
-    @classmethod
-    def of(cls, field_HW: NDArray[np.bool_]) -> "View":
-        """The view of a picture whose insonified pixels are True."""
-        rows, columns = np.flatnonzero(field_HW.any(axis=1)), np.flatnonzero(field_HW.any(axis=0))
-        (top, bottom), (left, right) = ((found[0], found[-1] + 1) for found in (rows, columns))
-        depth = (np.arange(field_HW.shape[0]) + 0.5 - top) / (bottom - top)
-        lateral = (np.arange(field_HW.shape[1]) + 0.5 - left) / (right - left)
-        return cls(depth.astype(np.float32), lateral.astype(np.float32), int(bottom - top))
-
-
-class Artefact(Protocol):
-    """One kind of artefact: dataclasses whose fields are what stays the same at every strength."""
-
-    quantity: ClassVar[str]
-    """What grows with the strength."""
-    unit: ClassVar[str]
-
-    @property
-    def per_strength(self) -> float:
-        """The physical value at strength 1."""
-
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
-        """The levels (dB, 0 is white) with the artefact of a physical value; they may leave the display's range."""
-
-
-ARTEFACTS: Registry[Artefact] = Registry("artefact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,71 +147,8 @@ class Attenuation:
         return level_HW - np.float32(value) * view.depth_H[:, None]
 
 
-ARTEFACTS.register("speckle")(Speckle())
-ARTEFACTS.register("shadow")(Shadow())
-ARTEFACTS.register("reverberation")(Reverberation())
-ARTEFACTS.register("gain")(Gain())
-ARTEFACTS.register("low_gain")(Gain(per_strength=-4.0))
-ARTEFACTS.register("attenuation")(Attenuation())
-
-
-def physical_value(artefact: str, strength: float) -> float:
-    """What a strength stands for, in the artefact's unit; raises UsageError for an unknown artefact or strength."""
-    found = ARTEFACTS[artefact]
-    if not 0 <= strength <= STRONGEST:
-        raise UsageError(f"The strength of an artefact lies in 0..{STRONGEST:g}, got {strength:g}.")
-    return found.per_strength * strength + 0.0  # no -0
-
-
-def apply(image: UInt8, artefact: str, strength: float, *, case: str, seed: int = 0) -> UInt8:
-    """A gray (H, W) or a (C, H, W) image with one artefact of a strength 0..``STRONGEST``; the image at 0.
-
-    ``case`` and ``seed`` choose what is random. The channels of one image share it. Raises UsageError as
-    ``physical_value``.
-    """
-    return apply_all(image, artefact, [strength], case=case, seed=seed)[0]
-
-
-def apply_all(image: UInt8, artefact: str, strengths: Sequence[float], *, case: str, seed: int = 0) -> list[UInt8]:
-    """``apply`` for each of the strengths; the field of view is looked for once."""
-    values = [physical_value(artefact, strength) for strength in strengths]
-    image_CHW = image if image.ndim == 3 else image[None]
-    field_HW = insonified_pixels(image_CHW.max(axis=0))
-    if not field_HW.any():
-        return [image.copy() for _ in values]
-    view, found = View.of(field_HW), ARTEFACTS[artefact]
-
-    def altered(value: float) -> UInt8:
-        if value == 0:
-            return image.copy()
-        new_CHW = image_CHW.copy()
-        for channel_HW in new_CHW:
-            rng = generator(seed, "artefact", artefact, case)
-            channel_HW[field_HW] = to_gray(found.alter(to_level(channel_HW), view, value, rng))[field_HW]
-        return new_CHW.reshape(image.shape)
-
-    return [altered(value) for value in values]
-
-
-def to_level(gray: UInt8) -> Float:
-    """Gray values as levels in dB: 255 is 0, 0 is -``DYNAMIC_RANGE_DB``."""
-    return gray.astype(np.float32) * np.float32(DYNAMIC_RANGE_DB / WHITE) - np.float32(DYNAMIC_RANGE_DB)
-
-
-def to_gray(level: Float) -> UInt8:
-    """Levels in dB as gray values; what is louder than white is white, what is weaker than black is black."""
-    gray = (level + np.float32(DYNAMIC_RANGE_DB)) * np.float32(WHITE / DYNAMIC_RANGE_DB)
-    return np.rint(np.clip(gray, 0, WHITE)).astype(np.uint8)
-
-
-def amplitude(level_db: Float | float) -> Float:
-    """Decibels to amplitude."""
-    return np.power(np.float32(10), np.asarray(level_db, dtype=np.float32) / np.float32(20))
-
-
-def decibels(amplitudes: Float) -> Float:
-    """Amplitude to decibels; far below any display where there is none."""
-    return np.float32(20) * np.log10(np.maximum(amplitudes, np.float32(1e-9)))
+SPECKLE, SHADOW, REVERBERATION, ATTENUATION = Speckle(), Shadow(), Reverberation(), Attenuation()
+GAIN, LOW_GAIN = Gain(), Gain(per_strength=-4.0)
 
 
 def _wave(rng: np.random.Generator, length: int) -> Float:
