@@ -4,10 +4,14 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from htunet.paths import ROOTS, DatasetPaths
+
+if TYPE_CHECKING:
+    from builders.processes import ForkServer
 
 SAMPLES = Path(os.environ.get("HTUNET_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -49,3 +53,13 @@ def log_handlers() -> Iterator[None]:
     before = list(logger.handlers)
     yield
     logger.handlers[:] = before
+
+
+@pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator["ForkServer"]:
+    """Starts real processes that need not import torch again."""
+    from builders.processes import ForkServer
+
+    server = ForkServer(tmp_path_factory.mktemp("processes"))
+    yield server
+    server.close()

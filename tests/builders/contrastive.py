@@ -1,8 +1,9 @@
 """A tiny caption data set, and a tiny CLIP with both towers that can be fine-tuned on it."""
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -12,15 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from builders.captions import sentence, write_image
-from builders.training import BEFORE_MAIN, TinyBackbone
+from builders.training import TinyBackbone, prepare_command
 from htunet.data.captions import CaptionInfo, CaptionPair, write_captions
 from htunet.models.backbones import BACKBONES
 from htunet.models.embeddings import padded
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.base import TextTower
 from htunet.paths import DatasetPaths
-from htunet.training.contrastive import PairBatch
+from htunet.training.contrastive import ContrastiveTrainer, PairBatch
+from htunet.training.devices import make_fabric
+from htunet.training.loader import Shard
 from htunet.training.settings import FinetuneSettings
+from htunet.training.step import Step
 
 WIDTH, WORDS = 8, 64
 
@@ -114,13 +118,34 @@ def pairs_of_words(count: int) -> PairBatch:
     return PairBatch(random_uint8(count, 1, 16, 16), words, torch.arange(count))
 
 
-def finetune_script(folder: Path) -> Path:
-    """``htunet_finetune`` with the tiny towers, a checkpoint every epoch and a fixed commit."""
-    script = folder / "finetune.py"
-    main = "import sys\nfrom builders.contrastive import tiny_contrastive\nfrom htunet.cli.finetune import main\n"
-    main += "if __name__ == '__main__':\n    with tiny_contrastive():\n        sys.exit(main())\n"
-    script.write_text(BEFORE_MAIN + main, encoding="utf-8")
-    return script
+def finetune_command() -> int:
+    """``htunet_finetune`` with the tiny towers; a ``target`` of ``builders.processes``."""
+    from htunet.cli.finetune import main
+
+    prepare_command()
+    with tiny_contrastive():
+        return main()
+
+
+def save_gradients() -> None:
+    """One of two processes: save the loss and the gradients of ``BothTowers`` for each case; a ``target``.
+
+    Its arguments are the file to save to, without the rank, and the cases as JSON: pairs of the whole batch, and parts
+    of each process.
+    """
+    fabric = make_fabric(device="cpu", devices=2, precision="fp32")
+    network = BothTowers()
+    forward = fabric.setup_module(network)
+    rank, found = fabric.global_rank, []
+    for count, parts in json.loads(sys.argv[2]):
+        pairs = pairs_of_words(count)
+        own = type(pairs)(*(values[rank::2] if count > rank else values[:1] for values in pairs))
+        shares = {"whole": count, "num_parts": parts, "shard": Shard(rank, 2), "seed": 1, "number": 0}
+        step = Step(fabric=fabric, network=network, forward=forward, batch=own, **shares)
+        loss = fabric.all_reduce(ContrastiveTrainer(count).accumulate(step), reduce_op="sum")
+        found.append([loss, *(value.grad.clone() for value in network.parameters() if value.grad is not None)])
+        network.zero_grad(set_to_none=True)
+    torch.save(found, f"{sys.argv[1]}.{rank}")
 
 
 def build_captions(name: str = "Dataset907_Words", n: int = 40, *, mode: str = "L", groups: int = 0) -> DatasetPaths:

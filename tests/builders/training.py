@@ -1,7 +1,5 @@
 """A tiny planned and preprocessed data set to train on, and two tiny methods."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,8 +33,6 @@ from htunet.training.settings import TrainSettings
 TRAIN, VAL, TEST = 14, 4, 6
 STEPS = 4
 """Batches in an epoch of 14 images: 4, 4, 4 and 2."""
-LIMIT = 120.0
-"""Seconds after which a process that should have ended fails its test."""
 
 
 def tiny_plan(**changes: Any) -> Plan:
@@ -177,49 +173,35 @@ def same_tensors(first: Path, second: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-BEFORE_MAIN = """
-import htunet.reproducibility, htunet.training.session
-from builders.training import register_tiny_methods
-htunet.reproducibility._commit = lambda: "test"
-htunet.training.session.SAVE_SECONDS = 0.0
-fit = htunet.training.session.fit
-htunet.training.session.fit = lambda *arguments: print("fit", flush=True) or fit(*arguments)
-register_tiny_methods()
-"""
+def prepare_command() -> None:
+    """In a process of its own: a checkpoint every epoch, a fixed commit, and a word on the terminal when it begins."""
+    from htunet import reproducibility
+    from htunet.training import session
+
+    reproducibility._commit = lambda: "test"
+    session.SAVE_SECONDS = 0.0
+    fit = session.fit
+
+    def announced(*arguments: Any) -> Any:
+        sys.stdout.write("fit\n")
+        sys.stdout.flush()
+        return fit(*arguments)
+
+    session.fit = announced
+    register_tiny_methods()
+
+
+def train_command() -> int:
+    """``htunet_train`` with the tiny methods; a ``target`` of ``builders.processes``."""
+    from htunet.cli.train import main
+
+    prepare_command()
+    return main()
 
 
 def train_script(folder: Path) -> Path:
-    """``htunet_train`` with the tiny methods, a checkpoint every epoch and a fixed commit; it says when it begins."""
+    """``train_command`` as a script for a fresh interpreter."""
     script = folder / "train.py"
-    main = "import sys\nfrom htunet.cli.train import main\nif __name__ == '__main__':\n    sys.exit(main())\n"
-    script.write_text(BEFORE_MAIN + main, encoding="utf-8")
+    main = "import sys\nfrom builders.training import train_command\n"
+    script.write_text(main + "if __name__ == '__main__':\n    sys.exit(train_command())\n", encoding="utf-8")
     return script
-
-
-def start_training(script: Path, *arguments: str, **changed: str) -> subprocess.Popen[str]:
-    """Start the script in a process group of its own; ``changed`` are environment variables."""
-    tests = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [tests, os.environ.get("PYTHONPATH", "")]))
-    environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"} | changed
-    return subprocess.Popen(
-        [sys.executable, str(script), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    """Read the output until a line holds ``text``."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"{text!r} did not come: {process.communicate()[1]}")
-
-
-def whole(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=LIMIT)
-    return process.returncode, output, errors

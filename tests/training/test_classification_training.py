@@ -8,13 +8,12 @@ import pytest
 import torch
 from builders.classes import build_visible_classes
 from builders.plan import plan_of
+from builders.processes import ForkServer
 from builders.training import (
     register_tiny_methods,
     same_tensors,
-    start_training,
     tiny_plan,
     tiny_settings,
-    train_script,
 )
 
 from htunet.errors import HtunetError
@@ -180,16 +179,15 @@ def test_the_log_begins_with_what_is_trained_on_what(dataset: DatasetPaths) -> N
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_figures_of_one(tmp_path: Path, dataset: DatasetPaths) -> None:
+def test_two_processes_have_the_figures_of_one(dataset: DatasetPaths, fork_server: ForkServer) -> None:
     folds = read_json(dataset.splits_json)
     folds[0]["val"].append(folds[0]["train"].pop())  # 5 validation images cannot be halved
     write_json(dataset.splits_json, folds)
     options = {"task": "cls", "num_epochs": "2", "plan": "tiny", "device": "cpu", "precision": "fp32", "workers": "0"}
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
-    script = train_script(tmp_path)
-    process = start_training(script, "Tiny", "PlainClasses", "fold0", "--weights", "random", *words, "--devices", "2")
-    _, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
+    words = ["Tiny", "PlainClasses", "fold0", "--weights", "random", *words, "--devices", "2"]
+    code, _, errors = fork_server.start("builders.training:train_command", *words).whole()
+    assert code == 0, errors
     path = place(dataset, "cls", "PlainClasses").progress_csv
     together = figures(path)
     train("Tiny", "PlainClasses", 0, tiny_settings(task="cls", num_epochs=2), restart=True)

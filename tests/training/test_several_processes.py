@@ -5,14 +5,14 @@ Batches of 4 images over epochs of 14 leave a last batch of 2, and 3 validation 
 
 import os
 import signal
-import subprocess
-import sys
+import socket
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.training import LIMIT, VAL, build_training, start_training, train_script, wait_for, whole
+from builders.processes import LIMIT, ForkServer, Process, start_command
+from builders.training import VAL, build_training, train_script
 
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import UsageError
@@ -22,6 +22,7 @@ from htunet.training.devices import Places, places
 
 TINY = ("Tiny", "--plan", "tiny", "--device", "cpu", "--precision", "fp32", "--weights", "random", "--workers", "0")
 TRAINERS = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
+TRAIN = "builders.training:train_command"
 METHODS = {"seg": "Plain", "cls": "PlainClasses"}
 
 
@@ -35,70 +36,12 @@ def dataset(home: Path) -> DatasetPaths:
     return paths
 
 
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    return train_script(tmp_path)
-
-
 def place(dataset: DatasetPaths, task: str) -> RunPaths:
     return RunPaths(dataset, TRAINERS[task], "tiny", METHODS[task], 0, 1)
 
 
 def curves(run: RunPaths) -> np.ndarray:
     return np.array([[float(value) for value in row.values()] for row in read_csv(run.progress_csv, ["epoch"])])
-
-
-def start_torchrun(script: Path, *arguments: str) -> subprocess.Popen[str]:
-    tests = str(Path(__file__).parents[1])
-    environment = os.environ | {"PYTHONPATH": tests, "OMP_NUM_THREADS": "1"}
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    return subprocess.Popen(
-        [*launcher, str(script), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["seg", "cls"])
-def test_the_curves_of_two_processes_are_those_of_one(dataset: DatasetPaths, script: Path, task: str) -> None:
-    run = place(dataset, task)
-    command = (*TINY, METHODS[task], "fold0", "--num-epochs", "3", "--task", task, "--restart")
-    found = []
-    for start, more in ((start_training, ()), (start_training, ("--devices", "2")), (start_torchrun, ())):
-        code, output, errors = whole(start(script, *command, *more))
-        assert code == 0, errors
-        assert output.count(f"Finished: Tiny {METHODS[task]} fold0 seed1") == 1
-        found.append((curves(run), read_json(run.settings_json)["devices"]))
-    assert [devices for _, devices in found] == [1, 2, 2]
-    for several, _ in found[1:]:
-        assert several == pytest.approx(found[0][0], abs=1e-5)
-
-
-@pytest.mark.slow
-def test_a_killed_process_stops_the_run_and_the_same_command_continues_it(dataset: DatasetPaths, script: Path) -> None:
-    command = (*TINY, "Plain", "fold0", "--num-epochs", "20")
-    run = place(dataset, "seg")
-    assert whole(start_training(script, *command))[0] == 0
-    expected = curves(run)
-    run.folder.rename(run.folder.with_name("seed_of_before"))
-    for victim, epoch in (("second", 3), ("first", 10)):
-        process = start_training(script, *command, "--devices", "2")
-        wait_for(process, f"epoch {epoch}/20")
-        second = child_of(process.pid)
-        os.kill(process.pid if victim == "first" else second, signal.SIGKILL)
-        started = time.monotonic()
-        assert whole(process)[0] != 0
-        wait_until_gone(second)
-        assert time.monotonic() - started < 60
-        assert not run.finished_json.exists()
-    code, output, errors = whole(start_training(script, *command, "--devices", "2"))
-    assert code == 0, errors
-    assert "Continuing" in output
-    assert curves(run) == pytest.approx(expected, abs=1e-5)
 
 
 def child_of(pid: int) -> int:
@@ -114,16 +57,109 @@ def wait_until_gone(pid: int) -> None:
         time.sleep(0.1)
 
 
+def command(task: str = "seg", num_epochs: int = 3) -> tuple[str, ...]:
+    return (*TINY, METHODS[task], "fold0", "--num-epochs", str(num_epochs), "--task", task)
+
+
+def finished(process: Process) -> str:
+    """What a process that has to succeed has printed."""
+    code, output, errors = process.whole()
+    assert code == 0, output + errors
+    return output
+
+
 @pytest.mark.slow
-def test_a_run_that_is_held_ends_every_process_with_the_reason(dataset: DatasetPaths, script: Path) -> None:
-    command = (*TINY, "Plain", "fold0", "--num-epochs", "2000")
-    holder = start_training(script, *command)
-    wait_for(holder, "epoch 1/2000")
-    code, _, errors = whole(start_torchrun(script, *command))
-    os.killpg(holder.pid, signal.SIGKILL)
-    whole(holder)
-    assert code != 0
-    assert "is in use by another process" in errors
+@pytest.mark.parametrize("task", ["seg", "cls"])
+def test_the_curves_of_two_processes_are_those_of_one(
+    dataset: DatasetPaths, fork_server: ForkServer, task: str
+) -> None:
+    run, found = place(dataset, task), []
+    for more in ((), ("--devices", "2")):
+        output = finished(fork_server.start(TRAIN, *command(task), "--restart", *more))
+        assert output.count(f"Finished: Tiny {METHODS[task]} fold0 seed1") == 1
+        found.append((curves(run), read_json(run.settings_json)["devices"]))
+    assert [devices for _, devices in found] == [1, 2]
+    assert found[1][0] == pytest.approx(found[0][0], abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launcher", "more"),
+    [
+        pytest.param((), ("--devices", "2"), id="devices"),
+        pytest.param(("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"), (), id="torchrun"),
+    ],
+)
+def test_fresh_interpreters_and_torchrun_give_the_same_curves(
+    dataset: DatasetPaths, fork_server: ForkServer, tmp_path: Path, launcher: tuple[str, ...], more: tuple[str, ...]
+) -> None:
+    run, script = place(dataset, "seg"), train_script(tmp_path)
+    finished(fork_server.start(TRAIN, *command(num_epochs=2)))
+    expected = curves(run)
+    output = finished(
+        start_command(tmp_path / "process", *launcher, script, *command(num_epochs=2), "--restart", *more)
+    )
+    assert output.count("Finished: Tiny Plain fold0 seed1") == 1
+    assert read_json(run.settings_json)["devices"] == 2
+    assert curves(run) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_killed_process_stops_the_run_and_the_same_command_continues_it(
+    dataset: DatasetPaths, fork_server: ForkServer
+) -> None:
+    run, words = place(dataset, "seg"), command(num_epochs=20)
+    finished(fork_server.start(TRAIN, *words))
+    expected = curves(run)
+    run.folder.rename(run.folder.with_name("seed_of_before"))
+    for victim, epoch in (("second", 3), ("first", 10)):
+        process = fork_server.start(TRAIN, *words, "--devices", "2")
+        process.wait_for(f"epoch {epoch}/20")
+        second = child_of(process.pid)
+        os.kill(process.pid if victim == "first" else second, signal.SIGKILL)
+        assert process.whole()[0] != 0
+        wait_until_gone(second)
+        assert not run.finished_json.exists()
+    assert "Continuing" in finished(fork_server.start(TRAIN, *words, "--devices", "2"))
+    assert curves(run) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_in_use_ends_every_process_with_the_reason(
+    dataset: DatasetPaths, fork_server: ForkServer
+) -> None:
+    holder = fork_server.start(TRAIN, *command(num_epochs=2000))
+    holder.wait_for("epoch 1/2000")
+    ranks = [
+        fork_server.start(TRAIN, *command(num_epochs=2000), **of_torchrun(rank, port))
+        for port in [free_port()]
+        for rank in (0, 1)
+    ]
+    ended = [process.whole() for process in ranks]
+    holder.kill()
+    holder.whole()
+    assert all(code != 0 for code, _, _ in ended)
+    assert "is in use by another process" in ended[0][2]
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind(("127.0.0.1", 0))
+        return int(trial.getsockname()[1])
+
+
+def of_torchrun(rank: int, port: int) -> dict[str, str]:
+    """What torchrun sets for one of two processes."""
+    return {
+        "TORCHELASTIC_RUN_ID": "none",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GROUP_RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+    }
 
 
 def test_one_process_starts_the_others_where_no_launcher_did(monkeypatch: pytest.MonkeyPatch) -> None:
