@@ -1,8 +1,10 @@
 # Each target sets up .venv by itself, once for every change of setup.py, of the Python version or of this folder's place.
 # Another interpreter: make test PYTHON=python3.12. Arguments for a target: make test ARGS="-k metrics".
+# The tests run in two processes, each with one thread; more: make test WORKERS=8, one alone: make test WORKERS=0.
 
 PYTHON ?= python3
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 KEY := $(shell { $(PYTHON) -c 'import sys; print(sys.version)'; cat setup.py; echo '$(CURDIR)'; } 2>/dev/null | cksum | cut -d ' ' -f 1)
@@ -22,7 +24,7 @@ demo: $(READY)
 	@$(BIN)/htunet_demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -13,6 +13,7 @@ from htunet.paths import ROOTS, DatasetPaths
 if TYPE_CHECKING:
     from builders.processes import ForkServer
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers side by side; the same sums in the same order
 SAMPLES = Path(os.environ.get("HTUNET_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
 

@@ -86,13 +86,20 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module: str) -> None:
-    own = layer_of(module)
-    allowed = {"foundation"} | (MAY_IMPORT[own] if own not in ("foundation", "results_template") else set())
-    for line, target in imports(parse(MODULES[module])):
-        if target.split(".")[0] in PACKAGES and target != "results_template":
-            assert layer_of(target) in allowed, f"{MODULES[module]}:{line}: {own} must not import {target}"
+def name_within(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        own = layer_of(module)
+        allowed = {"foundation"} | (MAY_IMPORT[own] if own not in ("foundation", "results_template") else set())
+        for line, target in imports(parse(path)):
+            ours = target.split(".")[0] in PACKAGES and target != "results_template"
+            if ours and layer_of(target) not in allowed:
+                wrong.append(f"{name_within(path)}:{line}: {own} must not import {target}")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_every_package_has_its_place_in_the_order() -> None:
@@ -110,18 +117,25 @@ def test_no_two_modules_import_each_other() -> None:
         pytest.fail(f"these modules import each other in a circle: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_imports_are_absolute_and_name_what_they_take(path: Path) -> None:
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno}: relative import"
-            assert all(alias.name != "*" for alias in node.names), f"{path}:{node.lineno}: star import"
+def test_imports_are_absolute_and_name_what_they_take() -> None:
+    wrong = [
+        f"{name_within(path)}:{node.lineno}: relative or star import"
+        for path in SOURCES
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.ImportFrom) and (node.level or any(alias.name == "*" for alias in node.names))
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) in WITHOUT_TORCH and "cli" not in name])
-def test_stages_without_a_network_never_import_torch(module: str) -> None:
-    for line, target in imports(parse(MODULES[module])):
-        assert target.split(".")[0] not in ("torch", "torchvision", "open_clip"), f"{MODULES[module]}:{line}"
+def test_stages_without_a_network_never_import_torch() -> None:
+    wrong = [
+        f"{name_within(path)}:{line}: {target}"
+        for module, path in MODULES.items()
+        if layer_of(module) in WITHOUT_TORCH and "cli" not in module
+        for line, target in imports(parse(path))
+        if target.split(".")[0] in ("torch", "torchvision", "open_clip")
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_importing_a_stage_without_a_network_does_not_load_torch() -> None:
@@ -132,50 +146,73 @@ def test_importing_a_stage_without_a_network_does_not_load_torch() -> None:
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "cli"])
-def test_commands_import_heavy_libraries_only_when_they_act(module: str) -> None:
-    for line, target in at_module_level(parse(MODULES[module])):
-        assert target.split(".")[0] not in HEAVY, f"{MODULES[module]}:{line}: {target}"
+def test_commands_import_heavy_libraries_only_when_they_act() -> None:
+    wrong = [
+        f"{name_within(path)}:{line}: {target}"
+        for module, path in MODULES.items()
+        if layer_of(module) == "cli"
+        for line, target in at_module_level(parse(path))
+        if target.split(".")[0] in HEAVY
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if layer_of(name) == "training"])
-def test_training_never_asks_for_the_test_part(module: str) -> None:
-    for node in ast.walk(parse(MODULES[module])):
-        key = node.slice if isinstance(node, ast.Subscript) else None
-        asks = isinstance(key, ast.Constant) and key.value == "test"
-        asks |= isinstance(node, ast.Attribute) and node.attr == "test"
-        assert not asks, f"{MODULES[module]}:{getattr(node, 'lineno', '?')}: training must not see the test part"
+def test_training_never_asks_for_the_test_split() -> None:
+    wrong = []
+    for module, path in MODULES.items():
+        if layer_of(module) != "training":
+            continue
+        for node in ast.walk(parse(path)):
+            key = node.slice if isinstance(node, ast.Subscript) else None
+            asks = isinstance(key, ast.Constant) and key.value == "test"
+            if asks or (isinstance(node, ast.Attribute) and node.attr == "test"):
+                wrong.append(
+                    f"{name_within(path)}:{getattr(node, 'lineno', '?')}: training must not see the test split"
+                )
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_and_functions_stay_small(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_FILE
-    for function in functions(parse(path)):
-        where = f"{path}:{function.lineno} {function.name}"
-        length = (function.end_lineno or function.lineno) - function.lineno + 1
-        assert length <= LONGEST_FUNCTION, f"{where} has {length} lines"
-        arguments = function.args
-        names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
-        count = len([name for name in names if name not in ("self", "cls")])
-        assert count <= MOST_PARAMETERS, f"{where} has {count} parameters"
+def test_files_and_functions_stay_small() -> None:
+    wrong = []
+    for path in ALL_FILES:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > LONGEST_FILE:
+            wrong.append(f"{name_within(path)} has {lines} lines")
+        for function in functions(parse(path)):
+            where = f"{name_within(path)}:{function.lineno} {function.name}"
+            length = (function.end_lineno or function.lineno) - function.lineno + 1
+            if length > LONGEST_FUNCTION:
+                wrong.append(f"{where} has {length} lines")
+            arguments = function.args
+            names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+            count = len([name for name in names if name not in ("self", "cls")])
+            if count > MOST_PARAMETERS:
+                wrong.append(f"{where} has {count} parameters")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_only_commands_print(path: Path) -> None:
-    if layer_of(name_of(path)) == "cli":
-        return
-    for node in ast.walk(parse(path)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            assert node.func.id != "print", f"{path}:{node.lineno}: library code returns values or logs"
+def test_only_commands_print() -> None:
+    wrong = [
+        f"{name_within(path)}:{node.lineno}: library code returns values or logs"
+        for path in SOURCES
+        if layer_of(name_of(path)) != "cli"
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_what_is_public_is_explained(path: Path) -> None:
-    tree = parse(path)
-    assert not tree.body or ast.get_docstring(tree), f"{path} does not say what it is"
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path}:{node.lineno}: {node.name} has no docstring"
+def test_what_is_public_is_explained() -> None:
+    wrong = []
+    for path in SOURCES:
+        tree = parse(path)
+        if tree.body and not ast.get_docstring(tree):
+            wrong.append(f"{name_within(path)} does not say what it is")
+        for node in tree.body:
+            public = isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                wrong.append(f"{name_within(path)}:{node.lineno}: {node.name} has no docstring")
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_module_is_a_drawer_for_everything() -> None:
