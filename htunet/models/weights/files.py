@@ -5,7 +5,6 @@ alone or inside a training checkpoint), safetensors, and a folder of the Hugging
 tensors of PyTorch's and safetensors' files stay in the file and are read when they are used.
 """
 
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from htunet.errors import HtunetError
+from htunet.models.weights.torchscript import is_torchscript, read_torchscript
 
 HUB_FILES = (
     "open_clip_model.safetensors",
@@ -67,22 +67,7 @@ def _read(path: Path) -> Any:  # noqa: ANN401
         from safetensors.torch import load_file
 
         return load_file(path)
-    if _is_torchscript(path):
-        return _read_torchscript(path)
+    if is_torchscript(path):
+        return read_torchscript(path)
     with torch.serialization.safe_globals(PLAIN_NUMBERS):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-
-
-def _is_torchscript(path: Path) -> bool:
-    """A TorchScript archive is a zip that holds code beside its tensors."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
-
-
-def _read_torchscript(path: Path) -> dict[str, Tensor]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # the published archive has this format, deprecated or not
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return dict(torch.jit.load(str(path), map_location="cpu").state_dict())
