@@ -1,6 +1,6 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.evaluation.metrics import PENALISE, LabelScore, check_policy, score
+from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
 from htunet.parallel import parallel_map, suitable_workers
@@ -35,23 +35,25 @@ class MaskPair:
     prediction: Path
     reference: Path | Labels
     prediction_file: str
+    """As the summary names it, like ``reference_file``."""
     reference_file: str
+    prediction_labels: Labels | None = None
+    """What is in the file ``prediction``; None: it is read when the pair is scored."""
 
 
-def evaluate_run(run: RunPaths, policy: str = PENALISE) -> Summary:
+def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summary:
     """Score a run's test predictions at the network's input size and at the original size.
 
-    Reads ``test/predictions`` and ``test/predictions_at_input_size`` and never writes. Raises HtunetError when a
-    prediction, a label or the test part of the split is missing.
+    ``raw`` is ``run.dataset`` as read. Reads ``test/predictions`` and
+    ``test/predictions_at_input_size`` and never writes. Raises HtunetError when a prediction, a label or the test split
+    is missing.
     """
     check_policy(policy)
-    raw = read_raw(run.dataset)
-    pairs = _run_pairs(run, raw, test_cases(run))
     labels = sorted(set(raw.info.labels.values()) - {0})
     return Summary(
         identity=run_identity(run) | {"labels": raw.info.labels},
         policy=policy,
-        scores=tuple(score_pairs(pairs, labels)),
+        scores=tuple(score_pairs(run_pairs(run, raw), labels)),
     )
 
 
@@ -70,20 +72,28 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
         )
     read_p, notes_p = _read_folder(found_p, sorted(found_r), "predictions")
     read_r, notes_r = _read_folder(found_r, sorted(found_r), "references")
-    extra = sorted(set(found_p) - set(found_r))
-    notes = [*notes_p, *notes_r, *([f"predictions without a reference, not scored: {_some(extra)}"] if extra else [])]
+    notes = [*notes_p, *notes_r]
+    if extra := sorted(set(found_p) - set(found_r)):
+        notes.append(f"predictions without a reference, not scored: {_some(extra)}")
     labels = sorted({int(v) for mask in (*read_p.values(), *read_r.values()) for v in np.unique(mask)} - {0}) or [1]
-    rows = [
-        row
-        for stem in tqdm(sorted(found_r), desc="scoring", unit="case", disable=None)
-        for row in _folder_rows(stem, read_p[stem], read_r[stem], labels, (found_p[stem], found_r[stem]))
+    pairs = [
+        MaskPair(
+            case=Case(id=stem),
+            resolution=ORIGINAL,
+            prediction=found_p[stem],
+            reference=read_r[stem],
+            prediction_file=found_p[stem].name,
+            reference_file=found_r[stem].name,
+            prediction_labels=read_p[stem],
+        )
+        for stem in sorted(found_r)
     ]
     identity = {"predictions": str(predictions), "references": str(references)}
-    return Summary(identity=identity, policy=policy, scores=tuple(rows), notes=tuple(notes))
+    return Summary(identity=identity, policy=policy, scores=tuple(score_pairs(pairs, labels)), notes=tuple(notes))
 
 
 def run_identity(run: RunPaths) -> dict[str, Any]:
-    """Which run it is and what its figures rest on; raises HtunetError when settings.json lacks something."""
+    """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
     settings = read_object(run.settings_json)
     if missing := [name for name in SETTINGS if name not in settings]:
         raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
@@ -123,8 +133,53 @@ def test_cases(run: RunPaths) -> list[str]:
     return list(read_object(run.settings_json).get("trained_on", {}).get("cases", []))
 
 
+def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:
+    """The test predictions of a run with their references, for each case at the input size and at the original size.
+
+    The references at the input size are those of the arrays, or lie beside the predictions where the images are another
+    data set's. Raises HtunetError for a case or a prediction that is missing.
+    """
+    ids, known = test_cases(run), {case.id: case for case in raw.cases}
+    if unknown := [case for case in ids if case not in known]:
+        raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {_some(unknown)}. Plan the data set again.")
+    for folder in (run.predictions, run.predictions_at_input):
+        if missing := [case for case in ids if not (folder / f"{case}.png").exists()]:
+            raise HtunetError(
+                f"{len(missing)} of {len(ids)} test predictions of {run.label} are missing in {folder}: "
+                f"{_some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
+            )
+    at_input: list[Path | Labels]
+    if run.trained_on is not None:
+        at_input = [run.references_at_input / f"{case}.png" for case in ids]
+    else:
+        arrays = PreprocessedDataset(run.dataset.plan_folder(run.plan))
+        at_input = [arrays.masks[row].copy() for row in arrays.rows(ids)]
+    pairs = []
+    for case, reference_at_input in zip(ids, at_input, strict=True):
+        label = raw.label_path(known[case])
+        for resolution, folder, reference in (
+            (INPUT, run.predictions_at_input, reference_at_input),
+            (ORIGINAL, run.predictions, label),
+        ):
+            prediction = folder / f"{case}.png"
+            pairs.append(
+                MaskPair(
+                    case=known[case],
+                    resolution=resolution,
+                    prediction=prediction,
+                    reference=reference,
+                    prediction_file=prediction.relative_to(run.test_folder).as_posix(),
+                    reference_file=label.relative_to(run.dataset.raw.parent).as_posix(),
+                )
+            )
+    return pairs
+
+
 def score_pairs(pairs: Sequence[MaskPair], labels: list[int], workers: int | None = None) -> list[CaseScore]:
-    """Score every pair, in their order; ``workers`` None: processes where there are many pairs, else none."""
+    """Score every pair, in their order; ``workers`` None: processes where there are many pairs, else none.
+
+    Raises HtunetError for shapes that differ and for values that are no label.
+    """
     results = parallel_map(
         partial(_score_pair, labels),
         pairs,
@@ -134,50 +189,19 @@ def score_pairs(pairs: Sequence[MaskPair], labels: list[int], workers: int | Non
     return [row for rows in tqdm(results, total=len(pairs), desc="scoring", unit="mask", disable=None) for row in rows]
 
 
-def _run_pairs(run: RunPaths, raw: RawDataset, ids: list[str]) -> list[MaskPair]:
-    known = {case.id: case for case in raw.cases}
-    if unknown := [case for case in ids if case not in known]:
-        raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {_some(unknown)}. Plan the data set again.")
-    for folder in (run.predictions, run.predictions_at_input):
-        if missing := [case for case in ids if not (folder / f"{case}.png").exists()]:
-            raise HtunetError(
-                f"{len(missing)} of {len(ids)} test predictions of {run.label} are missing in {folder}: "
-                f"{_some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
-            )
-    pairs = []
-    for case, reference in zip(ids, _references_at_input(run, ids), strict=True):
-        label = raw.label_path(known[case])
-        pairs.append(_pair(run, known[case], INPUT, reference, label))
-        pairs.append(_pair(run, known[case], ORIGINAL, label, label))
-    return pairs
-
-
-def _references_at_input(run: RunPaths, ids: list[str]) -> Iterator[Path | Labels]:
-    """The true masks at the input size: of the arrays, or beside the predictions of another data set's images."""
-    if run.trained_on is not None:
-        yield from (run.references_at_input / f"{case}.png" for case in ids)
-        return
-    arrays = PreprocessedDataset(run.dataset.plan_folder(run.plan))
-    yield from (arrays.masks[row].copy() for row in arrays.rows(ids))
-
-
-def _pair(run: RunPaths, case: Case, resolution: str, reference: Path | Labels, label: Path) -> MaskPair:
-    folder = run.predictions if resolution == ORIGINAL else run.predictions_at_input
-    path = folder / f"{case.id}.png"
-    return MaskPair(
-        case=case,
-        resolution=resolution,
-        prediction=path,
-        reference=reference,
-        prediction_file=path.relative_to(run.test_folder).as_posix(),
-        reference_file=label.relative_to(run.dataset.raw.parent).as_posix(),
-    )
-
-
 def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
-    prediction = read_labels(pair.prediction)
+    prediction = read_labels(pair.prediction) if pair.prediction_labels is None else pair.prediction_labels
     reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
-    found = _checked_score(prediction, reference, labels, pair.prediction)
+    if prediction.shape != reference.shape:
+        raise HtunetError(
+            f"{pair.prediction} has {prediction.shape[0]} x {prediction.shape[1]} pixels (height x width), its "
+            f"reference {reference.shape[0]} x {reference.shape[1]}. Predict it again at the reference's size."
+        )
+    for name, mask in (("prediction", prediction), ("reference", reference)):
+        if strange := sorted(set(np.unique(mask).tolist()) - {0, *labels}):
+            raise HtunetError(
+                f"The {name} of {pair.prediction} has the values {strange[:8]}; known labels: {[0, *labels]}."
+            )
     return [
         CaseScore(
             case=pair.case.id,
@@ -190,20 +214,8 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
             prediction_file=pair.prediction_file,
             reference_file=pair.reference_file,
         )
-        for label, result in found.items()
+        for label, result in score(prediction, reference, labels).items()
     ]
-
-
-def _checked_score(prediction: Labels, reference: Labels, labels: list[int], path: Path) -> Mapping[int, LabelScore]:
-    if prediction.shape != reference.shape:
-        raise HtunetError(
-            f"{path} has {prediction.shape[0]} x {prediction.shape[1]} pixels (height x width), its reference "
-            f"{reference.shape[0]} x {reference.shape[1]}. Predict it again at the reference's size."
-        )
-    for name, mask in (("prediction", prediction), ("reference", reference)):
-        if strange := sorted(set(np.unique(mask).tolist()) - {0, *labels}):
-            raise HtunetError(f"The {name} of {path} has the values {strange[:8]}; known labels: {[0, *labels]}.")
-    return score(prediction, reference, labels)
 
 
 def _masks(folder: Path) -> dict[str, Path]:
@@ -225,9 +237,9 @@ def _read_folder(found: Mapping[str, Path], stems: Sequence[str], what: str) -> 
     masks = {stem: read_labels(found[stem]) for stem in stems}
     lossy = [stem for stem in stems if found[stem].suffix.lower() in LOSSY]
     masks |= {stem: np.where(masks[stem] > 127, 255, 0).astype(np.uint8) for stem in lossy}
-    notes = [f"{what}: {len(lossy)} JPEG masks cut at half of 255, because JPEG does not keep exact values"] * bool(
-        lossy
-    )
+    notes = []
+    if lossy:
+        notes.append(f"{what}: {len(lossy)} JPEG masks cut at half of 255, because JPEG does not keep exact values")
     values = {int(value) for mask in masks.values() for value in np.unique(mask)}
     if 255 in values:
         if strange := sorted(values - {0, 255}):
@@ -235,23 +247,6 @@ def _read_folder(found: Mapping[str, Path], stems: Sequence[str], what: str) -> 
         masks = {stem: (mask // 255).astype(np.uint8) for stem, mask in masks.items()}
         notes.append(f"{what}: values 0 and 255 read as 0 and 1")
     return masks, notes
-
-
-def _folder_rows(
-    stem: str, prediction: Labels, reference: Labels, labels: list[int], paths: tuple[Path, Path]
-) -> list[CaseScore]:
-    found = _checked_score(prediction, reference, labels, paths[0])
-    return [
-        CaseScore(
-            case=stem,
-            label=label,
-            resolution=ORIGINAL,
-            score=result,
-            prediction_file=paths[0].name,
-            reference_file=paths[1].name,
-        )
-        for label, result in found.items()
-    ]
 
 
 def _some(names: Sequence[str]) -> str:

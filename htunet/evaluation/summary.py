@@ -20,7 +20,6 @@ from htunet.evaluation.metrics import (
     METRICS,
     POLICIES,
     LabelScore,
-    find_metric,
     mask_metrics,
 )
 from htunet.evaluation.overlap import Counts
@@ -94,8 +93,13 @@ class Summary:
         cases: dict[str, list[CaseScore]] = {}
         for row in self.at(resolution):
             cases.setdefault(row.case, []).append(row)
-        values = [_nanmean([list(row.values(self.policy).values()) for row in rows]) for rows in cases.values()]
-        return [rows[0] for rows in cases.values()], np.array(values).reshape(len(cases), len(mask_metrics()))
+        values = np.full((len(cases), len(mask_metrics())), np.nan)
+        for place, rows in enumerate(cases.values()):
+            of_labels = zip(*(row.values(self.policy).values() for row in rows), strict=True)
+            for column, found in enumerate(of_labels):
+                if known := [value for value in found if not math.isnan(value)]:
+                    values[place, column] = np.mean(known)
+        return [rows[0] for rows in cases.values()], values
 
     def means(self, resolution: str, label: int | None = None) -> dict[str, Mean]:
         """Mean over cases with its interval of each metric; of one label, or of the cases' means."""
@@ -125,8 +129,8 @@ class Summary:
             counts[0] += row.score.counts.n_pred
             counts[1] += row.score.counts.n_ref
         names = {(True, True): BOTH_EMPTY, (True, False): EMPTY_PREDICTION, (False, True): EMPTY_REFERENCE}
-        empty = {case: (predicted == 0, true == 0) for case, (predicted, true) in sizes.items()}
-        return {case: names[which] for case, which in empty.items() if which in names}
+        empty = {case: names.get((predicted == 0, true == 0)) for case, (predicted, true) in sizes.items()}
+        return {case: which for case, which in empty.items() if which}
 
 
 def write_summary(summary: Summary, folder: Path, also: Mapping[str, Any] | None = None) -> None:
@@ -160,15 +164,30 @@ def per_case_rows(summary: Summary) -> Iterator[dict[str, Any]]:
 def summary_content(summary: Summary) -> dict[str, Any]:
     """The content of summary.json: strict JSON, null where there is no value."""
     labels = sorted({row.label for row in summary.scores})
-    original = summary.at(ORIGINAL)
-    by_label = {
-        label: [_nnunet_metrics(row.score.counts) for row in original if row.label == label] for label in labels
-    }
-    mean = {label: _mean_of(by_label[label]) for label in labels}
+    keys = {metric.name: metric.file_key for metric in mask_metrics()}
+    cases: dict[str, dict[str, Any]] = {}
+    for row in (*summary.at(ORIGINAL), *summary.at(INPUT)):
+        about = {"case": row.case, "class": row.class_name, "group": row.group, "spacing_mm": row.spacing_mm}
+        files = {"prediction_file": row.prediction_file, "reference_file": row.reference_file}
+        entry = cases.setdefault(row.case, {"metrics": {}, **files, "htunet": about})
+        if row.resolution == ORIGINAL:
+            entry["metrics"][str(row.label)] = _nnunet_metrics(row.score.counts)
+        values = {keys[name]: None if math.isnan(v) else v for name, v in row.values(summary.policy).items()}
+        entry["htunet"].setdefault(row.resolution, {})[str(row.label)] = values | {"empty": row.score.empty or None}
+    mean = {}
+    for label in map(str, labels):
+        found = [entry["metrics"][label] for entry in cases.values() if label in entry["metrics"]]
+        mean[label] = {name: _mean([one[name] for one in found if one[name] is not None]) for name in NNUNET_METRICS}
+    columns = {name: [of_label[name] for of_label in mean.values()] for name in NNUNET_METRICS}
+
+    def means(resolution: str, label: int | None = None) -> dict[str, Any]:
+        return {keys[name]: asdict(found) for name, found in summary.means(resolution, label).items()}
+
     return {
-        "foreground_mean": {name: _plain_mean([mean[label][name] for label in labels]) for name in NNUNET_METRICS},
-        "mean": {str(label): mean[label] for label in labels},
-        "metric_per_case": _per_case(summary),
+        # as nnU-Net: no value as soon as one label has none
+        "foreground_mean": {name: None if None in values else _mean(values) for name, values in columns.items()},
+        "mean": mean,
+        "metric_per_case": list(cases.values()),
         "htunet": {
             "format": FORMAT,
             **summary.identity,
@@ -176,37 +195,14 @@ def summary_content(summary: Summary) -> dict[str, Any]:
             "policy_means": POLICIES[summary.policy],
             "n_cases": len({row.case for row in summary.scores}),
             "empty": {name: summary.empty(name) for name in summary.resolutions},
-            "means": {name: _means(summary.means(name)) for name in summary.resolutions},
+            "means": {name: means(name) for name in summary.resolutions},
             "means_by_label": {
-                name: {str(label): _means(summary.means(name, label)) for label in labels}
-                for name in summary.resolutions
+                name: {str(label): means(name, label) for label in labels} for name in summary.resolutions
             },
             "resolutions": {name: RESOLUTIONS[name] for name in summary.resolutions},
             "notes": list(summary.notes),
             "evaluated_with": provenance(),
         },
-    }
-
-
-def _per_case(summary: Summary) -> list[dict[str, Any]]:
-    cases: dict[str, dict[str, Any]] = {}
-    for row in (*summary.at(ORIGINAL), *summary.at(INPUT)):
-        entry = cases.setdefault(row.case, _case_entry(row))
-        if row.resolution == ORIGINAL:
-            entry["metrics"][str(row.label)] = _nnunet_metrics(row.score.counts)
-        own = entry["htunet"].setdefault(row.resolution, {})
-        values = {find_metric(name).file_key: _null(value) for name, value in row.values(summary.policy).items()}
-        own[str(row.label)] = values | {"empty": row.score.empty or None}
-    return list(cases.values())
-
-
-def _case_entry(row: CaseScore) -> dict[str, Any]:
-    about = {"case": row.case, "class": row.class_name, "group": row.group, "spacing_mm": row.spacing_mm}
-    return {
-        "metrics": {},
-        "prediction_file": row.prediction_file,
-        "reference_file": row.reference_file,
-        "htunet": about,
     }
 
 
@@ -225,26 +221,5 @@ def _nnunet_metrics(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _mean_of(metrics: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Mean over the cases that have a value, as nnU-Net's ``mean``."""
-    known = {name: [float(case[name]) for case in metrics if case[name] is not None] for name in NNUNET_METRICS}
-    return {name: float(np.mean(values)) if values else None for name, values in known.items()}
-
-
-def _plain_mean(values: Sequence[float | None]) -> float | None:
-    """As nnU-Net's ``foreground_mean``: no value as soon as one label has none."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
-
-
-def _nanmean(rows: Sequence[Sequence[float]]) -> list[float]:
-    columns = (np.array(column) for column in zip(*rows, strict=True))
-    return [float(c[~np.isnan(c)].mean()) if (~np.isnan(c)).any() else math.nan for c in columns]
-
-
-def _means(means: Mapping[str, Mean]) -> dict[str, Any]:
-    return {find_metric(name).file_key: asdict(mean) for name, mean in means.items()}
-
-
-def _null(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _mean(values: Sequence[Any]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
 from htunet.evaluation.evaluate import evaluate_run, run_identity
 from htunet.evaluation.freshness import is_evaluated
@@ -40,7 +41,7 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Eval
             draw_classification(run.classification_png, classes, run.label)
             also = {"classification": class_content(classes)}
         if "seg" in run.task.split("+"):
-            masks = evaluate_run(run, policy)
+            masks = evaluate_run(run, read_raw(run.dataset), policy)
             write_pictures(run, masks)
             write_summary(masks, run.test_folder, also)
         else:

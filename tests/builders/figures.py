@@ -8,6 +8,7 @@ import numpy as np
 from builders.class_run import build_class_dataset, build_class_run
 from builders.run import build_run
 from htunet.data.measurements import write_measurement
+from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import class_content, evaluate_classes
 from htunet.evaluation.evaluate import evaluate_run, run_identity
 from htunet.evaluation.summary import write_own, write_summary
@@ -36,7 +37,7 @@ def evaluated(run: RunPaths) -> RunPaths:
     if run.task == "cls":
         write_own(run_identity(run), run.test_folder, {"classification": class_content(evaluate_classes(run))})
     else:
-        write_summary(evaluate_run(run), run.test_folder)
+        write_summary(evaluate_run(run, read_raw(run.dataset)), run.test_folder)
     return run
 
 

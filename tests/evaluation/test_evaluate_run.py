@@ -10,9 +10,10 @@ import pytest
 from builders.run import SIZE, build_dataset, build_run, make_older, predict
 
 from htunet.data.image_io import write_png
+from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.baselines import ALL_BACKGROUND, MEAN_MASK, mean_mask, trivial_baselines
-from htunet.evaluation.evaluate import evaluate_folders, evaluate_run, score_pairs
+from htunet.evaluation.evaluate import evaluate_folders, evaluate_run, run_pairs, score_pairs
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
 from htunet.evaluation.summary import (
     INPUT,
@@ -38,8 +39,12 @@ def run(home: Path) -> RunPaths:
     return build_run(build_dataset())
 
 
+def evaluated(run: RunPaths, policy: str = "penalise") -> Summary:
+    return evaluate_run(run, read_raw(run.dataset), policy)
+
+
 def test_perfect_predictions_have_perfect_figures(home: Path) -> None:
-    summary = evaluate_run(build_run(build_dataset(), shift=0))
+    summary = evaluated(build_run(build_dataset(), shift=0))
     for resolution in (INPUT, ORIGINAL):
         means = summary.means(resolution)
         assert [means[name].mean for name in ("dice", "iou", "hd95", "asd")] == [1.0, 1.0, 0.0, 0.0]
@@ -49,7 +54,7 @@ def test_perfect_predictions_have_perfect_figures(home: Path) -> None:
 @pytest.mark.parametrize("policy", ["penalise", "exclude"])
 def test_the_summary_is_strict_json_and_names_policy_weights_and_versions(home: Path, policy: str) -> None:
     run = build_run(build_dataset(), missed=["case_0007"])
-    write_summary(evaluate_run(run, policy), run.test_folder)
+    write_summary(evaluated(run, policy), run.test_folder)
     content = json.loads(run.summary_json.read_text(), parse_constant=refuse)
     own = content["htunet"]
     assert (own["policy"], own["n_cases"], own["method"], own["seed"]) == (policy, 4, "CLIP_HT", 1)
@@ -63,7 +68,7 @@ def test_the_summary_is_strict_json_and_names_policy_weights_and_versions(home: 
 
 
 def test_keys_and_types_are_those_of_nnunet(run: RunPaths) -> None:
-    content = summary_content(evaluate_run(run))
+    content = summary_content(evaluated(run))
     case = content["metric_per_case"][0]["metrics"]["1"]
     assert tuple(content["foreground_mean"]) == tuple(content["mean"]["1"]) == tuple(case) == NNUNET_METRICS
     assert isinstance(case["TP"], int)
@@ -76,7 +81,7 @@ def test_nnunets_own_keys_have_no_dice_for_two_empty_masks_but_ours_have_one(run
     label = run.dataset.raw / "labelsTr" / "case_0006.png"
     for folder in (label, run.predictions / "case_0006.png"):
         write_png(folder, np.zeros((40, 50), np.uint8))
-    content = summary_content(evaluate_run(run))
+    content = summary_content(evaluated(run))
     case = content["metric_per_case"][0]
     assert case["metrics"]["1"]["Dice"] is None
     assert case["htunet"][ORIGINAL]["1"]["Dice"] == 1.0
@@ -86,9 +91,9 @@ def test_nnunets_own_keys_have_no_dice_for_two_empty_masks_but_ours_have_one(run
 @pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd", "hd95_max", "asd_directed"])
 def test_missing_a_lesion_never_makes_a_mean_better(home: Path, name: str) -> None:
     run = build_run(build_dataset(), shift=9)
-    before = evaluate_run(run).means(INPUT)[name].mean
+    before = evaluated(run).means(INPUT)[name].mean
     predict(run, shift=9, missed=["case_0008"])
-    after = evaluate_run(run).means(INPUT)[name].mean
+    after = evaluated(run).means(INPUT)[name].mean
     assert after < before if name in ("dice", "iou") else after > before
 
 
@@ -97,7 +102,7 @@ def test_millimetres_follow_the_pixel_size_and_say_how_many_cases_have_one(run: 
     for row in rows:
         row["spacing_mm"] = {"case_0006": "0.5", "case_0007": "0.25"}.get(row["id"], "")
     write_csv(run.dataset.cases_csv, list(rows[0]), rows)
-    summary = evaluate_run(run)
+    summary = evaluated(run)
     scores = {row.case: row.values("penalise") for row in summary.at(ORIGINAL)}
     assert scores["case_0007"]["hd95_mm"] == 0.25 * scores["case_0007"]["hd95"]
     assert (summary.means(ORIGINAL)["hd95_mm"].n_used, summary.means(ORIGINAL)["hd95"].n_used) == (2, 4)
@@ -105,7 +110,7 @@ def test_millimetres_follow_the_pixel_size_and_say_how_many_cases_have_one(run: 
 
 
 def test_the_csv_has_one_row_per_case_and_resolution(run: RunPaths) -> None:
-    write_summary(evaluate_run(run), run.test_folder)
+    write_summary(evaluated(run), run.test_folder)
     with (run.test_folder / "per_case.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == per_case_columns()
@@ -118,38 +123,36 @@ def test_the_csv_has_one_row_per_case_and_resolution(run: RunPaths) -> None:
 def test_a_missing_prediction_is_named_with_the_way_out(run: RunPaths) -> None:
     (run.predictions_at_input / "case_0009.png").unlink()
     with pytest.raises(HtunetError, match=r"1 of 4 .*case_0009\. Predict them with htunet_evaluate Tiny CLIP_HT"):
-        evaluate_run(run)
+        evaluated(run)
 
 
 def test_a_prediction_of_another_size_is_named(run: RunPaths) -> None:
     write_png(run.predictions / "case_0006.png", np.zeros((3, 5), np.uint8))
     with pytest.raises(HtunetError, match=r"case_0006\.png has 3 x 5 pixels .* 40 x 50"):
-        evaluate_run(run)
+        evaluated(run)
 
 
 def test_a_value_that_is_no_label_is_named(run: RunPaths) -> None:
     write_png(run.predictions_at_input / "case_0006.png", np.full((SIZE, SIZE), 7, np.uint8))
     with pytest.raises(HtunetError, match=r"values \[7\]; known labels: \[0, 1\]"):
-        evaluate_run(run)
+        evaluated(run)
 
 
 def test_a_fold_without_test_cases_is_refused(run: RunPaths) -> None:
     write_json(run.dataset.splits_json, [{"train": ["case_0001"], "val": [], "test": []}])
     with pytest.raises(HtunetError, match=r"Fold 0 .* has no test cases"):
-        evaluate_run(run)
+        evaluated(run)
 
 
 def test_processes_find_the_same_as_one(run: RunPaths) -> None:
-    from htunet.data.raw import read_raw
-    from htunet.evaluation.evaluate import _run_pairs
-
-    pairs = _run_pairs(run, read_raw(run.dataset), [f"case_000{i}" for i in (6, 7, 8, 9)])
+    pairs = run_pairs(run, read_raw(run.dataset))
+    assert len(pairs) == 8
     assert score_pairs(pairs, [1], workers=2) == score_pairs(pairs, [1], workers=1)
 
 
 def test_an_unknown_policy_is_refused_before_anything_is_read(run: RunPaths) -> None:
     with pytest.raises(UsageError, match="forgive"):
-        evaluate_run(run, "forgive")
+        evaluated(run, "forgive")
 
 
 def folder_of(path: Path, masks: dict[str, list[list[int]]]) -> Path:
@@ -215,7 +218,7 @@ def test_the_mean_mask_never_sees_the_test_masks() -> None:
 def test_what_is_done_is_known(run: RunPaths) -> None:
     assert not needs_prediction(run)
     assert not is_evaluated(run, "penalise")
-    write_summary(evaluate_run(run), run.test_folder)
+    write_summary(evaluated(run), run.test_folder)
     assert is_evaluated(run, "penalise")
     assert not is_evaluated(run, "exclude")
     make_older(run.summary_json)
@@ -225,7 +228,7 @@ def test_what_is_done_is_known(run: RunPaths) -> None:
 
 
 def test_a_summary_of_another_version_is_not_up_to_date(run: RunPaths) -> None:
-    write_summary(evaluate_run(run), run.test_folder)
+    write_summary(evaluated(run), run.test_folder)
     content = read_json(run.summary_json)
     content["htunet"]["evaluated_with"]["htunet"] = "0.0.1"
     write_json(run.summary_json, content)
@@ -233,7 +236,7 @@ def test_a_summary_of_another_version_is_not_up_to_date(run: RunPaths) -> None:
 
 
 def test_groups_of_the_data_set_reach_the_intervals(home: Path) -> None:
-    summary = evaluate_run(build_run(build_dataset(groups=2)))
+    summary = evaluated(build_run(build_dataset(groups=2)))
     assert {row.group for row in summary.scores} == {"group_000", "group_001"}
     alone = Summary(
         identity={}, policy="penalise", scores=tuple(row for row in summary.scores if row.group == "group_000")
