@@ -23,7 +23,7 @@ from benchmarks.literal import LiteralNetwork
 from htunet.models.build import build_network
 from htunet.models.precision import has_bf16, keep_frozen_in_bf16
 from htunet.training.host_memory import keep_freed_memory
-from htunet.training.losses import dice_and_cross_entropy
+from htunet.training.losses.segmentation import dice_cross_entropy
 
 LITERAL = "literal fp32"
 VARIANTS = (LITERAL, "htunet fp32", "htunet bf16")
@@ -62,7 +62,7 @@ class Stepper:
         started = time.perf_counter()
         with torch.autocast(self.device, torch.bfloat16) if self.bf16 else nullcontext():
             scores = self.forward(self.images)
-        dice_and_cross_entropy(scores.float(), self.masks).mean().backward()
+        dice_cross_entropy(scores.float(), self.masks).mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.device == "cuda":

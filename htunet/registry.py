@@ -10,9 +10,10 @@ used: listing the names imports nothing. Installed packages add entries through 
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from typing import Generic, TypeVar, cast
+from inspect import signature
+from typing import Any, Generic, TypeVar, cast
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 
@@ -97,6 +98,21 @@ class Registry(Generic[T]):
             raise UsageError(
                 f"No {self.kind} is called {name!r}; known: {', '.join(self.names())}." + did_you_mean(name, self)
             )
+
+    def configured(self, name: str, parameters: Mapping[str, Any]) -> Callable[..., Any]:
+        """The function or class called ``name`` with ``parameters`` for its keyword-only arguments.
+
+        Raises UsageError as ``[name]``, and for a parameter that it does not have.
+        """
+        entry: Any = self[name]
+        known = [one.name for one in signature(entry).parameters.values() if one.kind is one.KEYWORD_ONLY]
+        for parameter in parameters:
+            if parameter not in known:
+                raise UsageError(
+                    f"The {self.kind} {name!r} has no parameter {parameter!r}; it has: {', '.join(known) or 'none'}."
+                    + did_you_mean(parameter, known)
+                )
+        return partial(entry, **parameters)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._installed()

@@ -12,7 +12,7 @@ from htunet.data.splits import RULES, part_sizes
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
-from htunet.planning.plans import LETTERBOX, STRETCH, Plan
+from htunet.planning.plans import LETTERBOX, STRETCH, Plan, comparable
 from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
@@ -143,6 +143,8 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
     because = {key: reason for key, (_, reason) in decided.items()}
     because |= dict.fromkeys(("num_epochs", "learning_rate", "betas", "weight_decay"), PAPER)
     words, because["prompts"] = prompts(fingerprint.dataset, info.labels)
+    because["loss"] = f"{PAPER}: Dice plus cross-entropy"
+    because["class_loss"] = f"{PAPER}: focal loss"
     because["augmentation"] = "mild; never up-down, because depth has a direction"
     return Plan(
         name=name,
@@ -168,8 +170,8 @@ def _signed(plan: Plan) -> Plan:
 
 
 def _checksum(plan: Plan) -> str:
-    """Of all values but the reasons and ``split_by``, which belongs to the data set."""
-    return hashlib.sha256(json.dumps(_values(plan), sort_keys=True).encode()).hexdigest()[:16]
+    """Of all values but the reasons, ``split_by`` (it belongs to the data set), and what ``comparable`` leaves out."""
+    return hashlib.sha256(json.dumps(comparable(_values(plan)), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _values(plan: Plan) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ FORMAT = 1
 STRETCH, LETTERBOX = "stretch", "letterbox"
 PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
 """No double underscore: it parts the names in a run's folder."""
+LATER = {"later": True}
+"""Marks fields that plans of earlier versions lack; see ``comparable``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,13 @@ class Plan:
     prompts: dict[str, str] = field(default_factory=dict)
     """For a label, what CLIPSeg is asked to find; a label without an entry is asked for by its name."""
     split_by: str = "image"
+    loss: str = field(default="dice_cross_entropy", metadata=LATER)
+    """Loss of masks, a name in ``training.losses``."""
+    loss_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
+    """Parameters of that loss that differ from its defaults."""
+    class_loss: str = field(default="focal", metadata=LATER)
+    """Loss of classes, a name in ``training.losses``."""
+    class_loss_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
 
@@ -99,6 +108,13 @@ def load_plan(path: Path, name: str) -> Plan:
 def plan_from(entry: object, where: str) -> Plan:
     """A plan from its JSON object; raises HtunetError that names ``where`` and the key that is missing or wrong."""
     return record_from(Plan, entry, where)
+
+
+def comparable(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A plan's JSON object without the later fields that have their defaults: equal for equal plans of all versions."""
+    later = [one for one in fields(Plan) if "later" in one.metadata]
+    usual = {one.name: one.default if one.default_factory is MISSING else one.default_factory() for one in later}
+    return {key: value for key, value in content.items() if key not in usual or value != usual[key]}
 
 
 def check_task(plan: Plan, task: str) -> None:

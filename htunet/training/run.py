@@ -32,11 +32,11 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     check_input_size(method, plan.input_size, task=settings.task, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
     check_arrays(preprocessed.folder, plan)
-    trainer_class = TRAINERS[settings.task]
+    trainer = TRAINERS[settings.task].from_plan(plan)
     start = None
     if settings.adapter:
         start = find_adapter(settings.adapter, method, seed=settings.seed, weights=settings.weights)
-    group = (paths, trainer_class.__name__, plan.name, method)
+    group = (paths, type(trainer).__name__, plan.name, method)
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=start.label if start else "")
     learnt = training_fold(run, preprocessed, settings.ratio)
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
@@ -56,7 +56,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
         images = TrainingImages(preprocessed, _augmentation(plan), settings.seed)
         work = TrainingRun(
             run=run,
-            trainer=trainer_class.from_plan(plan),
+            trainer=trainer,
             network=network,
             weights=weights,
             plan=plan,

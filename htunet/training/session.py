@@ -18,7 +18,7 @@ from htunet.models.network import Network
 from htunet.models.precision import resolve_precision
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
-from htunet.planning.plans import Plan
+from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
 from htunet.training import state
 from htunet.training.loop import Data, Events, Loop, finished, fit
@@ -245,7 +245,7 @@ def _identity(about: dict[str, Any]) -> dict[str, Any]:
     kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
     content = about.get("plan_content")
     if isinstance(content, dict):
-        kept["plan_content"] = {key: value for key, value in content.items() if key not in FREE_TO_CHANGE}
+        kept["plan_content"] = {k: value for k, value in comparable(content).items() if k not in FREE_TO_CHANGE}
     return kept
 
 

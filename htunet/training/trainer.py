@@ -3,19 +3,20 @@
 Dimension key: B images of a batch, N all validation images, C channels, H W pixels, K labels or classes, F numbers.
 """
 
-from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from htunet.data.class_probabilities import class_order
 from htunet.models.tasks import BOTH, CLASSIFICATION, SEGMENTATION
 from htunet.planning.plans import Plan
 from htunet.registry import Registry
 from htunet.training.loader import Batch
-from htunet.training.losses import dice_and_cross_entropy, focal_loss, hard_dice, ranking_auc
+from htunet.training.losses.classification import focal
+from htunet.training.losses.from_plan import Loss, classification_loss, segmentation_loss
+from htunet.training.losses.segmentation import dice_cross_entropy
 from htunet.training.step import Step
+from htunet.training.validation_metrics import hard_dice, ranking_auc
 
 
 class Trainer:
@@ -70,50 +71,53 @@ TRAINERS: Registry[type[Trainer]] = Registry("task")
 
 @TRAINERS.register(SEGMENTATION)
 class SegmentationTrainer(Trainer):
-    """Dice plus cross-entropy; the checkpoint with the best mean Dice on the validation images is kept."""
+    """The plan's loss of masks; the checkpoint with the best mean Dice on the validation images is kept."""
 
     task = SEGMENTATION
     metric = "dice"
     metric_title = "Dice"
 
+    def __init__(self, loss: Loss = dice_cross_entropy) -> None:
+        self.mask_loss = loss
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        return cls(segmentation_loss(plan))
+
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(B,) Dice loss and cross-entropy of each image."""
-        return dice_and_cross_entropy(network(batch.images).float(), batch.masks)
+        """(B,) loss of each image."""
+        return self.mask_loss(network(batch.images).float(), batch.masks)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, 2): loss and Dice of each image."""
         scores_BKHW = network(batch.images).float()
-        loss_B = dice_and_cross_entropy(scores_BKHW, batch.masks)
+        loss_B = self.mask_loss(scores_BKHW, batch.masks)
         return torch.stack([loss_B, hard_dice(scores_BKHW, batch.masks)], dim=1)
 
 
-class _ClassTrainer(Trainer):
-    """A trainer that needs the weights of the classes."""
-
-    def __init__(self, class_weights: Sequence[float] = ()) -> None:
-        self.class_weights = tuple(class_weights)
-
-    @classmethod
-    def from_plan(cls, plan: Plan) -> Self:
-        return cls([plan.class_weights[name] for name in class_order(plan.classes)] if plan.class_weights else [])
-
-
 @TRAINERS.register(CLASSIFICATION)
-class ClassificationTrainer(_ClassTrainer):
-    """Focal loss; the checkpoint with the best AUC over all validation images is kept."""
+class ClassificationTrainer(Trainer):
+    """The plan's loss of classes; the checkpoint with the best AUC over all validation images is kept."""
 
     task = CLASSIFICATION
     metric = "auc"
     metric_title = "AUC"
 
+    def __init__(self, loss: Loss = focal) -> None:
+        self.class_loss = loss
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        return cls(classification_loss(plan))
+
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(B,) focal loss of each image."""
-        return focal_loss(network(batch.images).float(), batch.classes, self.class_weights)
+        """(B,) loss of each image."""
+        return self.class_loss(network(batch.images).float(), batch.classes)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B, 2 + K): loss, class, and the scores of K classes."""
         scores_BK = network(batch.images).float()
-        loss_B = focal_loss(scores_BK, batch.classes, self.class_weights)
+        loss_B = self.class_loss(scores_BK, batch.classes)
         return torch.cat([loss_B[:, None], batch.classes[:, None], scores_BK], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
@@ -122,12 +126,19 @@ class ClassificationTrainer(_ClassTrainer):
 
 
 @TRAINERS.register(BOTH)
-class SegmentationClassificationTrainer(_ClassTrainer):
+class SegmentationClassificationTrainer(Trainer):
     """The sum of both losses; the checkpoint with the best mean of Dice and AUC is kept."""
 
     task = BOTH
     metric = "dice_auc"
     metric_title = "mean of Dice and AUC"
+
+    def __init__(self, mask_loss: Loss = dice_cross_entropy, class_loss: Loss = focal) -> None:
+        self.mask_loss, self.class_loss = mask_loss, class_loss
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Self:
+        return cls(segmentation_loss(plan), classification_loss(plan))
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B,) the sum of both losses of each image."""
@@ -146,5 +157,5 @@ class SegmentationClassificationTrainer(_ClassTrainer):
         return loss, (dice + ranking_auc(cases_NF[:, 3:], cases_NF[:, 2].long())) / 2
 
     def _loss(self, scores: dict[str, Tensor], batch: Batch) -> Tensor:
-        segmentation_B = dice_and_cross_entropy(scores[SEGMENTATION].float(), batch.masks)
-        return segmentation_B + focal_loss(scores[CLASSIFICATION].float(), batch.classes, self.class_weights)
+        mask_loss_B = self.mask_loss(scores[SEGMENTATION].float(), batch.masks)
+        return mask_loss_B + self.class_loss(scores[CLASSIFICATION].float(), batch.classes)

@@ -1,5 +1,6 @@
 """Runs that learn classes, and both tasks at once: what they keep, what they refuse, and that they learn."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.plans import save_plans
 from htunet.training import record, session
 from htunet.training.loader import Batch
-from htunet.training.losses import dice_and_cross_entropy, focal_loss
+from htunet.training.losses.classification import focal
+from htunet.training.losses.segmentation import dice_cross_entropy
 from htunet.training.run import train
 from htunet.training.trainer import TRAINERS, ClassificationTrainer, SegmentationClassificationTrainer
 
@@ -111,8 +113,8 @@ def test_both_tasks_have_the_sum_of_their_losses_and_the_mean_of_their_figures()
     torch.manual_seed(0)
     labels, classes = torch.randn(4, 2, 8, 8), torch.randn(4, 2)
     batch = Batch(torch.zeros(4, 1, 8, 8), torch.randint(0, 2, (4, 8, 8)), torch.tensor([0, 1, 0, 1]))
-    trainer = SegmentationClassificationTrainer([0.5, 1.5])
-    expected = dice_and_cross_entropy(labels, batch.masks) + focal_loss(classes, batch.classes, [0.5, 1.5])
+    trainer = SegmentationClassificationTrainer(class_loss=partial(focal, weights=[0.5, 1.5]))
+    expected = dice_cross_entropy(labels, batch.masks) + focal(classes, batch.classes, [0.5, 1.5])
     torch.testing.assert_close(trainer.loss(Constant(classes, labels), batch), expected)
     told = trainer.validate(Constant(classes, labels), batch)
     loss, figure = trainer.figures(told)
@@ -123,8 +125,11 @@ def test_both_tasks_have_the_sum_of_their_losses_and_the_mean_of_their_figures()
 
 def test_the_plans_class_weights_come_in_the_order_of_the_indices() -> None:
     plan = plan_of(classes={"malignant": 1, "benign": 0}, class_weights={"malignant": 3.0, "benign": 0.5})
-    assert ClassificationTrainer.from_plan(plan).class_weights == (0.5, 3.0)
-    assert SegmentationClassificationTrainer.from_plan(plan_of()).class_weights == ()
+    undecided, classes = torch.zeros(2, 2), torch.tensor([0, 1])
+    equal = ClassificationTrainer.from_plan(plan_of()).class_loss(undecided, classes)
+    for trainer in (ClassificationTrainer.from_plan(plan), SegmentationClassificationTrainer.from_plan(plan)):
+        weighted = trainer.class_loss(undecided, classes)
+        torch.testing.assert_close(weighted, equal * torch.tensor([0.5, 3.0]))
 
 
 def change_fold(dataset: DatasetPaths, **parts: list[str]) -> None:

@@ -18,9 +18,10 @@ from htunet.paths import DatasetPaths
 from htunet.training.augmentation import Augmentation, AugmentationSettings
 from htunet.training.loader import Batch, RemainingBatches, Shard, TrainingImages, training_batches
 from htunet.training.loop import Data, Events, Loop, finished, fit, learning_rate, train_step, validate
-from htunet.training.losses import dice_and_cross_entropy, hard_dice
+from htunet.training.losses.segmentation import dice_cross_entropy
 from htunet.training.state import Progress
 from htunet.training.trainer import SegmentationTrainer, Trainer
+from htunet.training.validation_metrics import hard_dice
 
 PEAK = 0.05
 
@@ -99,7 +100,7 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss(tiny: DatasetPaths) -> N
     batch = first_batches(loop, 1)[0]
     expected = Plain(2)
     expected.load_state_dict(loop.network.state_dict())
-    loss = dice_and_cross_entropy(expected(batch.images), batch.masks).mean()
+    loss = dice_cross_entropy(expected(batch.images), batch.masks).mean()
     loss.backward()
     assert train_step(loop, batch, 0) == pytest.approx(loss.item(), abs=1e-6)
     for after, before in zip(loop.network.parameters(), expected.parameters(), strict=True):
@@ -146,7 +147,7 @@ def test_validation_is_the_mean_over_images_not_over_batches(tiny: DatasetPaths)
     with torch.no_grad():
         scores = loop.network(images)
     loss, dice = validate(loop)
-    assert loss == pytest.approx(dice_and_cross_entropy(scores, masks).mean().item(), abs=1e-6)
+    assert loss == pytest.approx(dice_cross_entropy(scores, masks).mean().item(), abs=1e-6)
     assert dice == pytest.approx(hard_dice(scores, masks).mean().item(), abs=1e-6)
 
 
