@@ -87,7 +87,7 @@ def _evaluate_runs(options: argparse.Namespace) -> None:
 
 
 def _evaluate_folders(options: argparse.Namespace) -> None:
-    from htunet.evaluation.evaluate import evaluate_folders
+    from htunet import api
     from htunet.evaluation.summary import write_summary
     from htunet.reporting.result_lines import mask_lines
 
@@ -97,7 +97,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
         raise UsageError(
             f"Two folders are scored on their own: leave out {options.dataset!r}, or leave out the folders."
         )
-    summary = evaluate_folders(options.prediction_folder, options.reference_folder, options.policy)
+    summary = api.evaluate_folders(options.prediction_folder, options.reference_folder, policy=options.policy)
     output = options.output or options.prediction_folder
     write_summary(summary, output)
     for note in summary.notes:

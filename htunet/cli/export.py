@@ -7,7 +7,6 @@ from pathlib import Path
 
 from htunet.cli.arguments import fold_number
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.runs import choose_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,8 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
-    run, _ = choose_run(options)
     from htunet.inference.export import export_run
+    from htunet.inference.find import find_trained
+
+    run, _ = find_trained(options.dataset, vars(options))
 
     card = export_run(
         run, options.output, with_backbone=options.with_backbone, onnx=options.onnx, weights=options.weights

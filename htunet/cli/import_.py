@@ -1,4 +1,4 @@
-"""Take in a model that htunet_export wrote: checked, copied, and nothing in it is run."""
+"""Import a model that htunet_export wrote: checked, copied, and nothing in it is run."""
 
 import argparse
 import sys

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import fold_number
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.runs import DISTINGUISH, choose_run
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import RunPaths
 
 if TYPE_CHECKING:
     from htunet.data.image_io import UInt8
-    from htunet.inference.folder import PredictedImage
-    from htunet.inference.trained import TrainedModel
+    from htunet.inference.prediction import Prediction
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,24 +53,32 @@ def _predict(options: argparse.Namespace) -> None:
         raise UsageError("--references are drawn in the overlays: add --overlays.")
     _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
-    from htunet.inference.folder import CLASSES, images_in, predict_folder
+    from htunet import api
+    from htunet.inference.folder import CLASSES, images_in
 
-    run, model = _trained(options)
-    _refuse_masks_of_a_classification(options, run)
+    about = {"weights": options.weights, "device": options.device}
+    if options.model:
+        if Path(options.model).is_file():
+            raise UsageError(
+                f"{options.model} is a file. Import it first: htunet_import {options.model}; then --model takes its "
+                "name."
+            )
+        model = api.load(options.model, **about)
+    else:
+        about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
+        seed = [] if options.seed is None else [options.seed]
+        model = api.load(options.dataset, options.method, options.fold or 0, *seed, **about)
+    _refuse_masks_of_a_classification(options, model.run)
     images = images_in(options.input)
     if options.references:
         _refuse_missing_references(images, options.references)
-    from htunet.inference.predictor import Predictor
-
-    predictor = Predictor.from_trained(model, device=options.device)
-    num_labels = len(predictor.plan.labels) - 1
-    draw = _Overlays(options.output / "overlays", options.references, num_labels) if options.overlays else None
-    result = predict_folder(
-        predictor, images, options.output, save_probabilities=options.save_probabilities, after_each=draw
+    draw = _Overlays(options.output / "overlays", options.references) if options.overlays else None
+    result = model.predict_folder(
+        images, options.output, save_probabilities=options.save_probabilities, after_each=draw
     )
     for name, reason in result.unreadable.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
-    print(f"Predicted {len(result.predicted)} of {len(images)} images with {run.label}: {options.output}")
+    print(f"Predicted {len(result.predicted)} of {len(images)} images with {model.name}: {options.output}")
     if result.classes:
         counts = Counter(result.classes.predicted)
         listing = ", ".join(f"{counts[name]} {name}" for name in result.classes.classes)
@@ -84,23 +90,13 @@ def _predict(options: argparse.Namespace) -> None:
         raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
 
 
-def _trained(options: argparse.Namespace) -> "tuple[RunPaths, TrainedModel]":
-    """What the options name, a run or a model from elsewhere: its name, and what predicts."""
-    from htunet.inference.exported import find_model, open_model
-    from htunet.inference.trained import TrainedModel
-
-    if options.model:
-        model = find_model(options.model)
-        return model.run, model.trained(options.weights)
-    run, imported = choose_run(options, also_imported=True)
-    if imported:
-        return run, open_model(imported).trained(options.weights)
-    return run, TrainedModel.of_run(run, options.weights)
-
-
 def _refuse_unclear_model(options: argparse.Namespace) -> None:
     """Either a model or a run has to be named, not both."""
-    of_run = [f"--{name}" for name in ("dataset", *DISTINGUISH) if getattr(options, name)]
+    of_run = [
+        f"--{name}"
+        for name in ("dataset", "method", "fold", "task", "plan", "seed", "ratio", "adapter")
+        if getattr(options, name)
+    ]
     if options.model and of_run:
         raise UsageError(f"--model names all of a model: leave {', '.join(of_run)} out.")
     if not options.model and not (options.dataset and options.method):
@@ -138,29 +134,26 @@ def _refuse_missing_references(images: Sequence[Path], references: Path) -> None
 class _Overlays:
     """Draws each prediction over its image."""
 
-    def __init__(self, folder: Path, references: Path | None, num_labels: int) -> None:
+    def __init__(self, folder: Path, references: Path | None) -> None:
         self.folder = folder
-        self.num_labels = num_labels
         self.references = references
-        folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self, item: "PredictedImage") -> None:
+    def __call__(self, found: "Prediction", mask: Path) -> None:
+        from htunet.api import overlay
         from htunet.data.image_io import write_png
-        from htunet.reporting.overlays.draw import overlay
 
-        image = item.image_CHW[0] if len(item.image_CHW) == 1 else item.image_CHW.transpose(1, 2, 0)
-        picture = overlay(image, item.labels_HW, self._reference(item), num_labels=self.num_labels)
-        write_png(self.folder / item.mask_path.name, picture)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_png(self.folder / mask.name, overlay(found, self._reference(mask.name, found.steps.original_size)))
 
-    def _reference(self, item: "PredictedImage") -> "UInt8 | None":
+    def _reference(self, name: str, shape: tuple[int, ...]) -> "UInt8 | None":
         if self.references is None:
             return None
         from htunet.data.image_io import read_labels
 
-        path = self.references / item.mask_path.name
+        path = self.references / name
         labels = read_labels(path)
-        if labels.shape != item.labels_HW.shape:
-            height, width = item.labels_HW.shape
+        if labels.shape != shape:
+            height, width = shape
             raise HtunetError(
                 f"The true mask {path} has {labels.shape[0]} x {labels.shape[1]} pixels, the image {height} x {width}. "
                 "Give the mask of this image."

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import fold_number
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.runs import choose_run
 from htunet.errors import UsageError
 from htunet.paths import RunPaths
 
@@ -84,7 +83,9 @@ def _robustness(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace, method: str) -> RunPaths:
-    return choose_run(argparse.Namespace(**vars(options) | {"method": method}))[0]
+    from htunet.inference.find import find_trained
+
+    return find_trained(options.dataset, vars(options) | {"method": method})[0]
 
 
 def _alter(phantom: Path | None, config: "RobustnessConfig") -> "Alter":

@@ -24,10 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train(options: argparse.Namespace) -> None:
     settings = settings_from(TrainSettings, options)
-    from htunet.training.run import train
+    from htunet import api
 
     show_log()
-    outcome = train(options.dataset, options.method, options.fold, settings, restart=options.restart)
+    outcome = api.train(options.dataset, options.method, options.fold, settings, restart=options.restart)
     if outcome.rank > 0:
         return
     if outcome.status == "stopped":

@@ -3,13 +3,14 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 
 READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -71,12 +72,34 @@ def as_gray(image: Image.Image) -> UInt8:
 
 def read_image(path: Path, channels: int) -> UInt8:
     """(C, H, W) values 0..255 with ``channels`` 1 (gray) or 3 (RGB); raises HtunetError as ``open_image``."""
-    image = open_image(path)
+    return as_channels(open_image(path), channels)
+
+
+def as_channels(image: Image.Image, channels: int) -> UInt8:
+    """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
     if channels == 1:
         return as_gray(image)[None]
     if channels == 3:
         return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
     raise ValueError(f"channels must be 1 or 3, got {channels}.")
+
+
+def image_of_array(array: NDArray[Any]) -> Image.Image:
+    """(H, W) gray values of any real type, or (H, W, 3) or (H, W, 4) colours of uint8, as a PIL image.
+
+    Raises UsageError for any other array.
+    """
+    if array.ndim == 2 and array.size and array.dtype.kind in "uif":
+        if array.dtype in (np.uint8, np.uint16):
+            return Image.fromarray(np.ascontiguousarray(array))
+        if np.isfinite(array).all():
+            return Image.fromarray(array.astype(np.float32))
+    if array.ndim == 3 and array.size and array.shape[2] in (3, 4) and array.dtype == np.uint8:
+        return Image.fromarray(np.ascontiguousarray(array))
+    raise UsageError(
+        "An image is an array (height, width) of finite gray values, or (height, width, 3) of uint8; got "
+        f"{array.shape} of {array.dtype}."
+    )
 
 
 def read_labels(path: Path) -> UInt8:

@@ -2,7 +2,6 @@
 
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -51,8 +50,8 @@ def export_run(
     if target.exists():
         raise UsageError(f"{target} exists already. Name another file or folder, or remove it.")
     trained = TrainedModel.of_run(run, weights)
-    _, about = checkpoint.load(run.checkpoint_best)
-    _check_wishes(trained, WeightsRecord(**about["weights"]), with_backbone=with_backbone, onnx=onnx)
+    record = WeightsRecord(**checkpoint.read_about(run.checkpoint_best)["weights"])
+    _check_options(trained, record, with_backbone=with_backbone, onnx=onnx)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=PART, dir=target.parent) as temporary:
         folder = Path(temporary) / "model"
@@ -65,7 +64,7 @@ def export_run(
             network = trained.network()  # which also proves that these are the weights of the training
         if onnx:
             write_onnx(network, trained.plan, trained.task, folder)
-        card = _card(run, trained, about, folder)
+        card = card_of_run(run, trained, folder)
         write_text(folder / README, readme(card))
         card = replace(card, files=_hashes(folder))
         write_json(folder / MODEL_JSON, asdict(card))
@@ -77,7 +76,7 @@ def export_run(
     return card
 
 
-def _check_wishes(trained: TrainedModel, record: WeightsRecord, *, with_backbone: bool, onnx: bool) -> None:
+def _check_options(trained: TrainedModel, record: WeightsRecord, *, with_backbone: bool, onnx: bool) -> None:
     """Before anything is written."""
     if onnx:
         check_packages()
@@ -106,14 +105,28 @@ def _write_backbone(trained: TrainedModel, path: Path) -> None:
     path.write_bytes(to_bytes(content))  # so that a full disk is an OSError
 
 
-def _card(run: RunPaths, trained: TrainedModel, about: Mapping[str, Any], folder: Path) -> ModelCard:
-    entry = published_weights(trained.method)
-    weights = WeightsRecord(**about["weights"])
-    licence, reference = _of_data(run)
-    words = {"method": PAPER, "data": reference} | ({"weights": entry.citation} if entry else {})
+def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None) -> ModelCard:
+    """What a run is: the content of the model.json of its export; ``folder`` holds the files that go with it.
+
+    Raises HtunetError where the checkpoint is missing or broken.
+    """
+    about = checkpoint.read_about(run.checkpoint_best)
+    entry, weights = published_weights(trained.method), WeightsRecord(**about["weights"])
+    short, seg = run.dataset.short_name, run.task == SEGMENTATION
+    name = [short, run.method, f"fold{run.fold}", f"seed{run.seed}"]
+    name += [run.plan] * (run.plan != paper_plan(run.method))
+    name += [f"ratio{run.ratio!r}"] * (run.ratio is not None) + [run.task.replace("+", "-")] * (not seg)
+    licence = reference = NOT_KNOWN
+    if run.dataset.dataset_json.exists():
+        info = read_raw(run.dataset).info
+        licence, reference = info.licence or "not stated", info.reference or "not stated"
+    citations = {"method": PAPER, "data": reference} | ({"weights": entry.citation} if entry else {})
+    validation = dict(about.get("figures", {}))
+    if "epoch" in validation:
+        validation["epoch"] += 1  # counted from 1
     return ModelCard(
         format=FORMAT,
-        name=_name(run),
+        name="_".join(name),
         dataset=run.dataset.name,
         method=run.method,
         task=run.task,
@@ -126,11 +139,11 @@ def _card(run: RunPaths, trained: TrainedModel, about: Mapping[str, Any], folder
         weights=asdict(weights),
         backbone=asdict(entry) if entry else {},
         licences={"weights": checkpoint.licence_of(trained.method, weights), "data": licence},
-        citations=words,
-        figures={"validation": _validation_figures(about), "test": _test_figures(run)},
+        citations=citations,
+        figures={"validation": validation, "test": _test_metrics(run)},
         trained_by=about.get("made_by", {}),
         exported_by=provenance(),
-        files=_hashes(folder),
+        files=_hashes(folder) if folder else {},
     )
 
 
@@ -138,34 +151,12 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
 
 
-def _name(run: RunPaths) -> str:
-    """``BUSI_CLIP_HT_fold0_seed1``; another plan or task than the usual one is said."""
-    parts = [run.dataset.short_name, run.method, f"fold{run.fold}", f"seed{run.seed}"]
-    plan = [] if run.plan == paper_plan(run.method) else [run.plan]
-    ratio = [] if run.ratio is None else [f"ratio{run.ratio!r}"]
-    return "_".join([*parts, *plan, *ratio, *([run.task.replace("+", "-")] if run.task != SEGMENTATION else [])])
-
-
-def _of_data(run: RunPaths) -> tuple[str, str]:
-    """Licence and reference of the data set, from its raw folder."""
-    if not run.dataset.dataset_json.exists():
-        return NOT_KNOWN, NOT_KNOWN
-    info = read_raw(run.dataset).info
-    return info.licence or "not stated", info.reference or "not stated"
-
-
-def _validation_figures(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Of the best epoch, counted from 1."""
-    figures = dict(about.get("figures", {}))
-    return figures | {"epoch": figures["epoch"] + 1} if "epoch" in figures else figures
-
-
-def _test_figures(run: RunPaths) -> dict[str, Any]:
-    """Means and intervals of the test part, where the run has been evaluated since its best epoch; else nothing."""
+def _test_metrics(run: RunPaths) -> dict[str, Any]:
+    """Means and intervals of the test split, where the run has been evaluated since its best epoch; else nothing."""
     if not run.summary_json.exists() or run.summary_json.stat().st_mtime < run.checkpoint_best.stat().st_mtime:
         return {}
     own = read_object(run.summary_json).get("htunet", {})
     classes = own.get("classification", {})
-    figures = {"masks": own.get("means")}
-    figures |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions")}
-    return {key: value for key, value in figures.items() if value is not None}
+    found = {"masks": own.get("means")}
+    found |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions", "temperature")}
+    return {key: value for key, value in found.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Take in a model that somebody exported: checked, copied whole or not at all, and nothing in it is run."""
+"""Import a model that somebody exported: checked, copied whole or not at all, and nothing in it is run."""
 
 import shutil
 import tempfile
@@ -39,15 +39,18 @@ def import_model(source: Path, name: str | None = None) -> ImportedModel:
     if source.is_dir():
         return _copy(source, name)
     with tempfile.TemporaryDirectory(prefix="htunet_import_") as temporary:
-        unpack(source, Path(temporary), max_bytes=LARGEST)
-        return _copy(_folder_with_model(Path(temporary), source), name)
+        return _copy(unpack_model(source, Path(temporary)), name)
 
 
-def _folder_with_model(unpacked: Path, source: Path) -> Path:
-    """The unpacked folder itself, or the one folder in it that holds a model."""
-    found = [path.parent for path in (*unpacked.glob(MODEL_JSON), *unpacked.glob(f"*/{MODEL_JSON}"))]
+def unpack_model(archive: Path, folder: Path) -> Path:
+    """Unpack a zip into ``folder`` and return the folder with the model: the unpacked one or the one within it.
+
+    Raises HtunetError where the zip is broken or unsafe, and where it holds no model or several.
+    """
+    unpack(archive, folder, max_bytes=LARGEST)
+    found = [path.parent for path in (*folder.glob(MODEL_JSON), *folder.glob(f"*/{MODEL_JSON}"))]
     if len(found) != 1:
-        raise HtunetError(f"{source} holds {len(found) or 'no'} {MODEL_JSON}, not one. Name what htunet_export wrote.")
+        raise HtunetError(f"{archive} holds {len(found) or 'no'} {MODEL_JSON}, not one. Name what htunet_export wrote.")
     return found[0]
 
 

@@ -1,22 +1,35 @@
-"""A trained run as a function from images to probabilities.
+"""A trained model as a function from images to probabilities.
 
 Dimension key: B batch, C channels, K labels, N classes, H W pixels of the network's input.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from htunet.data.class_probabilities import class_order
+from htunet.data.image_io import as_channels, image_of_array, open_image
 from htunet.errors import UsageError
+from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
 from htunet.models.network import Network
 from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
+from htunet.preprocessing.cropping import crop_box
+from htunet.preprocessing.geometry import to_input
+
+Key = TypeVar("Key")
+ImageLike = str | Path | Image.Image | NDArray[np.generic]
+"""A file, or (H, W) gray or (H, W, 3) RGB values."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +43,7 @@ class Probabilities:
 
 
 class Predictor:
-    """The best checkpoint of a run, ready to predict; the plan that it was trained with comes along."""
+    """A trained network on a device, with the plan that it was trained with."""
 
     def __init__(
         self, network: Network, plan: Plan, *, device: torch.device, precision: str, task: str = SEGMENTATION
@@ -59,9 +72,18 @@ class Predictor:
 
     @classmethod
     def from_trained(cls, model: TrainedModel, *, device: str = "auto") -> "Predictor":
-        """The network of a trained model, on a device; raises as ``from_run``."""
-        place, network = _device(device), model.network()
-        return cls(network, model.plan, device=place, precision=_precision(model.precision, place), task=model.task)
+        """The network of a trained model on a device, ``auto``, ``cpu`` or ``cuda``; raises as ``from_run``.
+
+        The precision is that of the training where the device has it, so that test metrics are those of the validation.
+        """
+        cuda = torch.cuda.is_available()
+        if device == "cuda" and not cuda:
+            raise UsageError(
+                "--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch."
+            )
+        place = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+        precision = resolve_precision("auto", place.type) if model.precision == BF16 else model.precision
+        return cls(model.network(), model.plan, device=place, precision=precision, task=model.task)
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
@@ -77,15 +99,51 @@ class Predictor:
             classes_BN=None if classes_BN is None else classes_BN.double().softmax(dim=1).cpu().numpy(),
         )
 
+    def each(
+        self, inputs: Iterable[tuple[Key, NDArray[np.uint8]]]
+    ) -> Iterator[tuple[Key, NDArray[np.float32] | None, NDArray[np.float64] | None]]:
+        """For each (key, input (C, H, W)), in batches of the plan's size: the key, (K, H, W) and (N,) probabilities."""
+        waiting = iter(inputs)
+        while batch := list(islice(waiting, self.plan.batch_size)):
+            found = self.probabilities(np.stack([image_CHW for _, image_CHW in batch]))
+            for index, (key, _) in enumerate(batch):
+                yield (
+                    key,
+                    None if found.labels_BKHW is None else found.labels_BKHW[index],
+                    None if found.classes_BN is None else found.classes_BN[index],
+                )
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
-    return torch.device(name)
+    def predict(self, image: ImageLike, *, spacing_mm: tuple[float, float] | None = None) -> Prediction:
+        """Predict one image: a file, an array or a PIL image of the same pixels give the same bits.
 
-
-def _precision(trained_in: str, device: torch.device) -> str:
-    """The precision of the training where this device has it, so that test figures are those of the validation."""
-    return resolve_precision("auto", device.type) if trained_in == BF16 else trained_in
+        Raises HtunetError for a file that cannot be read, UsageError for an array that is no image.
+        """
+        if isinstance(image, Image.Image):
+            source, pixels = "PIL image", image
+        elif isinstance(image, np.ndarray):
+            source, pixels = "array", image_of_array(image)
+        else:
+            source, pixels = str(image), open_image(Path(image))
+        plan, image_CHW = self.plan, as_channels(pixels, self.plan.channels)
+        box = crop_box(image_CHW, plan)
+        found = self.probabilities(to_input(image_CHW, box, plan)[None])
+        steps = ImageSteps(
+            source=source,
+            read_as="gray" if plan.channels == 1 else "RGB",
+            channels=plan.channels,
+            original_size=(image_CHW.shape[1], image_CHW.shape[2]),
+            crop=box,
+            geometry=plan.geometry,
+            input_size=plan.input_size,
+        )
+        classes = None
+        if found.classes_BN is not None:
+            classes = dict(zip(self.classes, found.classes_BN[0].tolist(), strict=True))
+        return Prediction(
+            image_CHW=image_CHW,
+            steps=steps,
+            plan=plan,
+            scores_KHW=None if found.labels_BKHW is None else found.labels_BKHW[0],
+            network_classes=classes,
+            spacing_mm=spacing_mm,
+        )

@@ -1,15 +1,14 @@
-"""Predict the test part of a run's fold. Together with ``htunet.evaluation`` the only reader of test images."""
+"""Predict the test split of a run's fold. Together with ``htunet.evaluation`` the only reader of test images."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
-from htunet.data.image_io import write_png
+from htunet.data.image_io import UInt8, write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
@@ -17,88 +16,86 @@ from htunet.errors import HtunetError
 from htunet.files import exclusive, read_object, whole_folder
 from htunet.inference.predictor import Predictor
 from htunet.paths import RunPaths
-from htunet.planning.plans import Plan
 from htunet.preprocessing.geometry import box_of, from_input
 from htunet.preprocessing.preprocess import check_arrays
 
-Scores = NDArray[np.float32]
-OnMask = Callable[[CaseGeometry, Scores], None]
-"""Called with each case and its (K, H, W) probabilities."""
+
+@dataclass(frozen=True)
+class CaseInput:
+    """One image of a test split as the network gets it."""
+
+    case: CaseGeometry
+    input_CHW: UInt8
+    reference_HW: UInt8 | None = None
+    """The true mask at the input size, where it is written beside the prediction."""
 
 
 def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") -> None:
-    """Write what a run's task asks for: masks of all test cases, or ``classes.csv`` of the test part, or both.
+    """Write what a run's task asks for: masks of all test cases, or ``classes.csv`` of the test split, or both.
 
     Masks are written at the input size and at the original size, each folder whole or not at all. Where classes are
-    learnt, the validation part is predicted too: it chooses the threshold and the temperature. Raises HtunetError when
-    the fold has no test part, or when another process predicts or evaluates the run.
+    learnt, the validation split is predicted too: it chooses the threshold and the temperature. Raises HtunetError when
+    the fold has no test split, or when another process predicts or evaluates the run.
     """
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
     check_arrays(data.folder, predictor.plan)
-    fold = _same_fold(run)
-    if not fold["test"]:
+    ids = _same_fold(run)["test"]
+    if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
-    with exclusive(run.test_folder, f"The test part of {run.label}"), ExitStack() as stack:
+    with exclusive(run.test_folder, f"The test part of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
-        test = _Part(predictor, data, fold["test"], progress=progress)
-        if predictor.segments:
-            folders = (run.predictions, run.predictions_at_input)
-            original, at_input = (stack.enter_context(whole_folder(folder)) for folder in folders)
-            test.predict(_mask_writer(original, at_input, predictor.plan))
-        if predictor.classifies:
-            write_class_probabilities(run.classes_csv, test.classes())
+        write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
 
 
 def predict_validation(
     run: RunPaths, predictor: Predictor, data: PreprocessedDataset, *, progress: bool = True
 ) -> ClassProbabilities:
-    """The probabilities of the classes of the validation part of a run's fold."""
-    return _Part(predictor, data, _same_fold(run)["val"], progress=progress).classes()
+    """The probabilities of the classes of the validation split of a run's fold."""
+    ids = _same_fold(run)["val"]
+    inputs = ((image.case, image.input_CHW) for image in _images(data, ids))
+    bar = tqdm(predictor.each(inputs), total=len(ids), disable=None if progress else True, unit="image")
+    return _probabilities(predictor, [(case, classes_N) for case, _, classes_N in bar])
 
 
-class _Part:
-    """The cases of one part, predicted once, batch after batch."""
+def write_predictions(
+    run: RunPaths, predictor: Predictor, images: Iterable[CaseInput], total: int, *, progress: bool = True
+) -> None:
+    """Predict images and write their masks and ``classes.csv`` into the run's folder, as far as it has learnt them.
 
-    def __init__(self, predictor: Predictor, data: PreprocessedDataset, ids: list[str], *, progress: bool) -> None:
-        self.predictor, self.data, self.progress = predictor, data, progress
-        self.cases = [data.cases[row] for row in data.rows(ids)]
-        self.rows: list[NDArray[np.float64]] = []
-
-    def predict(self, on_mask: OnMask | None = None) -> None:
-        """Predict every case: hand its masks to ``on_mask``, keep the probabilities of its classes."""
-        self.rows = []
-        for chosen in tqdm(self._batches(), disable=None if self.progress else True, unit="batch"):
-            found = self.predictor.probabilities(self.data.images[self.data.rows([case.id for case in chosen])])
-            if on_mask and found.labels_BKHW is not None:
-                for case, scores_KHW in zip(chosen, found.labels_BKHW, strict=True):
-                    on_mask(case, scores_KHW)
-            if found.classes_BN is not None:
-                self.rows.append(found.classes_BN)
-
-    def classes(self) -> ClassProbabilities:
-        """The probabilities of the classes of every case."""
-        if not self.rows:
-            self.predict()
-        return ClassProbabilities(
-            classes=self.predictor.classes,
-            cases=tuple(case.id for case in self.cases),
-            truth=tuple(case.class_name for case in self.cases),
-            values_NK=np.concatenate(self.rows),
-        )
-
-    def _batches(self) -> list[list[CaseGeometry]]:
-        size = self.predictor.plan.batch_size
-        return [self.cases[start : start + size] for start in range(0, len(self.cases), size)]
+    Where a test is on another data set's images, their true masks at the input size are written, too.
+    """
+    rows = []
+    with ExitStack() as stack:
+        folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
+        targets = [stack.enter_context(whole_folder(folder)) for folder in folders] if predictor.segments else []
+        found = predictor.each((image, image.input_CHW) for image in images)
+        for image, scores_KHW, classes_N in tqdm(found, total=total, disable=None if progress else True, unit="image"):
+            case = image.case
+            rows.append((case, classes_N))
+            if scores_KHW is not None:
+                masks = [from_input(scores_KHW, box_of(case), case.original_hw, predictor.plan)]
+                masks += [scores_KHW.argmax(axis=0).astype(np.uint8)]
+                masks += [] if image.reference_HW is None else [image.reference_HW]
+                for folder, mask_HW in zip(targets, masks, strict=True):
+                    write_png(folder / f"{case.id}.png", mask_HW)
+        if predictor.classifies:
+            write_class_probabilities(run.classes_csv, _probabilities(predictor, rows))
 
 
-def _mask_writer(original: Path, at_input: Path, plan: Plan) -> OnMask:
-    def write(case: CaseGeometry, scores_KHW: Scores) -> None:
-        write_png(original / f"{case.id}.png", from_input(scores_KHW, box_of(case), case.original_hw, plan))
-        write_png(at_input / f"{case.id}.png", scores_KHW.argmax(axis=0).astype("uint8"))
+def _images(data: PreprocessedDataset, ids: list[str]) -> Iterator[CaseInput]:
+    return (CaseInput(data.cases[row], data.images[row]) for row in data.rows(ids))
 
-    return write
+
+def _probabilities(predictor: Predictor, rows: Iterable[tuple[CaseGeometry, object]]) -> ClassProbabilities:
+    cases, values_NK = zip(*rows, strict=True)
+    return ClassProbabilities(
+        classes=predictor.classes,
+        cases=tuple(case.id for case in cases),
+        truth=tuple(case.class_name for case in cases),
+        values_NK=np.stack(values_NK),
+    )
 
 
 def _same_fold(run: RunPaths) -> Fold:

@@ -28,13 +28,6 @@ class VersionPrediction:
     classes_N: NDArray[np.float64] | None
 
 
-@dataclass(frozen=True)
-class _Input:
-    case: CaseGeometry
-    version: int
-    image_CHW: UInt8
-
-
 def predict_versions(
     predictor: Predictor, raw: RawDataset, data: PreprocessedDataset, ids: Sequence[str], versions: Versions
 ) -> Iterator[VersionPrediction]:
@@ -44,35 +37,22 @@ def predict_versions(
     Raises HtunetError for a version of another size.
     """
     known = {case.id: case for case in raw.cases}
-    batch: list[_Input] = []
-    for row in data.rows(list(ids)):
-        geometry = data.cases[row]
-        if geometry.id not in known:
-            raise HtunetError(f"{raw.paths.cases_csv} lacks the test case {geometry.id}. Plan the data set again.")
-        batch += _inputs(predictor, raw, known[geometry.id], geometry, versions)
-        while len(batch) >= predictor.plan.batch_size:
-            yield from _predicted(predictor, batch[: predictor.plan.batch_size])
-            batch = batch[predictor.plan.batch_size :]
-    if batch:
-        yield from _predicted(predictor, batch)
 
+    def inputs() -> Iterator[tuple[tuple[CaseGeometry, int], UInt8]]:
+        for row in data.rows(list(ids)):
+            geometry = data.cases[row]
+            if geometry.id not in known:
+                raise HtunetError(f"{raw.paths.cases_csv} lacks the test case {geometry.id}. Plan the data set again.")
+            case = known[geometry.id]
+            image_CHW = read_image(raw.image_path(case), predictor.plan.channels)
+            for version, altered_CHW in enumerate(versions(case, image_CHW)):
+                if altered_CHW.shape != image_CHW.shape:
+                    raise HtunetError(
+                        f"A version of {case.id} has the shape {altered_CHW.shape}, the image of the data set "
+                        f"{image_CHW.shape}: they do not show the same."
+                    )
+                yield (geometry, version), to_input(altered_CHW, box_of(geometry), predictor.plan)
 
-def _inputs(
-    predictor: Predictor, raw: RawDataset, case: Case, geometry: CaseGeometry, versions: Versions
-) -> Iterator[_Input]:
-    image_CHW = read_image(raw.image_path(case), predictor.plan.channels)
-    for version, altered_CHW in enumerate(versions(case, image_CHW)):
-        if altered_CHW.shape != image_CHW.shape:
-            raise HtunetError(
-                f"A version of {case.id} has the shape {altered_CHW.shape}, the image of the data set "
-                f"{image_CHW.shape}: they do not show the same."
-            )
-        yield _Input(geometry, version, to_input(altered_CHW, box_of(geometry), predictor.plan))
-
-
-def _predicted(predictor: Predictor, batch: Sequence[_Input]) -> Iterator[VersionPrediction]:
-    found = predictor.probabilities(np.stack([one.image_CHW for one in batch]))
-    for index, one in enumerate(batch):
-        labels = None if found.labels_BKHW is None else found.labels_BKHW[index].argmax(axis=0).astype(np.uint8)
-        classes = None if found.classes_BN is None else found.classes_BN[index]
-        yield VersionPrediction(one.case, one.version, labels, classes)
+    for (geometry, version), scores_KHW, classes_N in predictor.each(inputs()):
+        labels_HW = None if scores_KHW is None else scores_KHW.argmax(axis=0).astype(np.uint8)
+        yield VersionPrediction(geometry, version, labels_HW, classes_N)

@@ -4,7 +4,8 @@ The text beside the tensors is strict JSON. Reading a checkpoint runs no code fr
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,18 +36,31 @@ def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) ->
 
 def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and description; raises HtunetError when the file is missing, broken or of another version."""
+    with _opened(path) as (content, about):
+        return {name: content.get_tensor(name) for name in content.keys()}, about  # noqa: SIM118
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """The description alone; raises as ``load``."""
+    with _opened(path) as (_, about):
+        return about
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not path.exists():
         raise HtunetError(f"The checkpoint {path} is missing: train first, or choose another run.")
     try:
         with safe_open(path, framework="pt") as content:
             about = json.loads((content.metadata() or {})[KEY])
-            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+            found = about.get("format") if isinstance(about, dict) else None
+            if found != FORMAT:
+                raise HtunetError(
+                    f"{path} has format {found}, this version reads {FORMAT}: train again with --restart."
+                )
+            yield content, about
     except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
         raise HtunetError(f"The checkpoint {path} cannot be read ({error}). Train again with --restart.") from error
-    found = about.get("format") if isinstance(about, dict) else None
-    if found != FORMAT:
-        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: train again with --restart.")
-    return tensors, about
 
 
 def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,6 +83,20 @@ def from_input(scores_KHW: Float32, box: Box, original_hw: tuple[int, int], plan
     return labels
 
 
+def scores_from_input(scores_KHW: Float32, box: Box, original_hw: tuple[int, int], plan: Plan) -> Float32:
+    """Probabilities (K, H, W) of the original image, whose highest gives the labels of ``from_input``.
+
+    Outside the box all of it is background, label 0.
+    """
+    place = placement(box, plan)
+    scores = np.zeros((len(scores_KHW), *original_hw), dtype=np.float32)
+    scores[0] = 1
+    for target, source in zip(scores, scores_KHW, strict=True):
+        part = source[place.rows, place.columns].astype(np.float32)
+        target[box.rows, box.columns] = _resized(part, box, Image.Resampling.BILINEAR)
+    return scores
+
+
 def _resized(array: NDArray, size: Box, resample: Image.Resampling) -> NDArray:
     """(H, W) to the height and width of ``size``; a copy that may be written to."""
     image = Image.fromarray(np.ascontiguousarray(array))

@@ -12,7 +12,8 @@ from PIL import Image
 
 from htunet.data.image_io import read_labels
 from htunet.errors import HtunetError, UsageError
-from htunet.inference.folder import PredictedImage, images_in, predict_folder
+from htunet.inference.folder import images_in, predict_folder
+from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 from htunet.models.precision import FP32
 
@@ -141,11 +142,12 @@ def test_probabilities_sum_to_1_and_agree_with_the_mask(predictor: Predictor, so
 
 def test_each_image_is_shown_with_its_labels(predictor: Predictor, source: Path) -> None:
     Image.fromarray(IMAGE).save(source / "a.png")
-    seen: list[PredictedImage] = []
-    predict_folder(predictor, images_in(source), source.parent / "masks", after_each=seen.append)
-    assert (seen[0].source, seen[0].mask_path) == (source / "a.png", source.parent / "masks" / "a.png")
-    np.testing.assert_array_equal(seen[0].labels_HW, read_labels(seen[0].mask_path))
-    np.testing.assert_array_equal(seen[0].image_CHW, IMAGE[None])
+    seen: list[tuple[Prediction, Path]] = []
+    predict_folder(predictor, images_in(source), source.parent / "masks", after_each=lambda *found: seen.append(found))
+    ((found, mask),) = seen
+    assert (found.steps.source, mask) == (str(source / "a.png"), source.parent / "masks" / "a.png")
+    np.testing.assert_array_equal(found.labels, read_labels(mask))
+    np.testing.assert_array_equal(found.image_CHW, IMAGE[None])
 
 
 def test_one_file_is_an_input_too_and_other_files_of_a_folder_are_passed_over(source: Path) -> None:

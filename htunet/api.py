@@ -1,0 +1,340 @@
+"""htunet from Python: train on a planned data set, load what was trained, predict, evaluate. The commands call these.
+
+Everything here is also an attribute of ``htunet`` itself, and is imported when it is first used::
+
+    import htunet
+
+    htunet.train("BUSI", "CLIP_HT", fold=0, num_epochs=50)
+    model = htunet.load("BUSI CLIP_HT fold0")
+    prediction = model.predict("image.png")
+    prediction.labels  # (height, width) of the image, 0 background
+
+Errors are exceptions: ``UsageError`` for what cannot be meant, ``HtunetError`` for a file or run that is not as it
+should be. Nothing is printed; what a command would print is logged by the logger ``htunet``.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.files import read_object
+from htunet.inference.prediction import Prediction
+from htunet.paths import RunPaths, find_runs
+
+if TYPE_CHECKING:
+    from htunet.evaluation.summary import Summary
+    from htunet.inference.exported import ExportedModel
+    from htunet.inference.folder import FolderResult
+    from htunet.inference.predictor import ImageLike, Predictor
+    from htunet.inference.trained import TrainedModel
+    from htunet.training.session import Outcome
+    from htunet.training.settings import TrainSettings
+
+__all__ = ["Model", "Prediction", "evaluate_folders", "load", "overlay", "train"]
+
+
+class Model:
+    """A trained run, or a model from elsewhere: ``load`` gives one. Its network is built when it first predicts.
+
+    Args:
+        run: Which run it is; of a model from elsewhere by its name alone.
+        exported: The folder of a model from elsewhere, as read.
+        weights: The frozen weights, where they have moved since the training.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        unpacked: The temporary folder of a zip, which lives as long as the model.
+    """
+
+    def __init__(
+        self,
+        run: RunPaths,
+        exported: "ExportedModel | None" = None,
+        *,
+        weights: str | None = None,
+        device: str = "auto",
+        unpacked: "tempfile.TemporaryDirectory[str] | None" = None,
+    ) -> None:
+        self.run = run
+        self.exported = exported
+        self.device = device
+        self._weights = weights
+        self._unpacked = unpacked
+
+    def __repr__(self) -> str:
+        return f"<htunet model: {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """How messages name the model: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
+        return self.run.label
+
+    @cached_property
+    def trained(self) -> "TrainedModel":
+        """Method, plan and the places of the weights; HtunetError where the run's settings are missing or broken."""
+        from htunet.inference.trained import TrainedModel
+
+        return self.exported.trained(self._weights) if self.exported else TrainedModel.of_run(self.run, self._weights)
+
+    @cached_property
+    def predictor(self) -> "Predictor":
+        """The network on its device; HtunetError where its weights cannot be had."""
+        from htunet.inference.predictor import Predictor
+
+        return Predictor.from_trained(self.trained, device=self.device)
+
+    def predict(
+        self,
+        images: "ImageLike | Iterable[ImageLike]",
+        *,
+        spacing_mm: tuple[float, float] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """One image -> one ``Prediction``; a folder or several images -> an iterator over their predictions.
+
+        A file, a PIL image and an array of the same pixels give the same bits, and those of ``htunet_predict``.
+
+        Args:
+            images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those.
+            spacing_mm: Height and width of a pixel, millimetres, where it is known: for ``Prediction.areas_mm2``.
+
+        Raises:
+            UsageError: A folder without images, or an array that is no image.
+            HtunetError: An image cannot be read, or the model's weights cannot be had.
+        """
+        from PIL.Image import Image
+
+        one = isinstance(images, Image | np.ndarray) or (isinstance(images, str | Path) and not Path(images).is_dir())
+        if one:
+            return self._predict(images, spacing_mm)  # type: ignore[arg-type]
+        return self.predict_many(images, spacing_mm=spacing_mm)  # type: ignore[arg-type]
+
+    def predict_many(
+        self, images: "str | Path | Iterable[ImageLike]", *, spacing_mm: tuple[float, float] | None = None
+    ) -> Iterator[Prediction]:
+        """Predict a folder, or any number of images, one after another; raises as ``predict``."""
+        from htunet.inference.folder import images_in
+
+        for image in images_in(Path(images)) if isinstance(images, str | Path) else images:
+            yield self._predict(image, spacing_mm)
+
+    def predict_folder(
+        self,
+        images: list[Path],
+        output: Path,
+        *,
+        save_probabilities: bool = False,
+        after_each: Callable[[Prediction, Path], None] | None = None,
+    ) -> "FolderResult":
+        """Write masks and ``classes.csv`` of image files into a folder; see ``htunet.inference.folder``."""
+        from htunet.inference.folder import predict_folder
+
+        return predict_folder(
+            self.predictor, images, output, save_probabilities=save_probabilities, after_each=after_each
+        )
+
+    def evaluate(
+        self,
+        images: str | Path | None = None,
+        masks: str | Path | None = None,
+        *,
+        policy: str = "penalise",
+        force: bool = False,
+    ) -> dict[str, Any]:
+        """The content of ``summary.json``: of the run's test split, or of a folder of images with true masks.
+
+        Of the test split what is already predicted and evaluated is not done again unless ``force``; the files go into
+        the run's folder. Of two folders, matched by file name without ending, nothing is written.
+
+        Args:
+            images: Folder of images; with it ``masks``, the folder of their true masks.
+            masks: See ``images``.
+            policy: What an empty mask costs: ``penalise`` or ``exclude``.
+            force: Predict and evaluate again what is already done.
+
+        Raises:
+            UsageError: Only one of the two folders, or a model from elsewhere without them.
+            HtunetError: An image or a mask cannot be read, or the split has changed since the training.
+        """
+        from htunet.evaluation.evaluate import evaluate_folders
+        from htunet.evaluation.freshness import needs_prediction
+        from htunet.evaluation.summary import summary_content
+        from htunet.experiments.evaluation import bring_up_to_date
+        from htunet.inference.folder import images_in
+        from htunet.inference.test_set import predict_test
+
+        if (images is None) != (masks is None):
+            raise UsageError("Give both folders, images and masks, or none of them for the test split of the run.")
+        if images is not None and masks is not None:
+            with tempfile.TemporaryDirectory(prefix="htunet_") as folder:
+                result = self.predict_folder(images_in(Path(images)), Path(folder))
+                if result.unreadable:
+                    raise HtunetError(" ".join(result.unreadable.values()))
+                return summary_content(evaluate_folders(Path(folder), Path(masks), policy))
+        if self.exported:
+            raise UsageError(
+                f"{self.name} comes from elsewhere, without its test split: give a folder of images and one of masks."
+            )
+        if force or needs_prediction(self.run):
+            predict_test(self.run, device=self.device)
+        bring_up_to_date(self.run, policy, force=force)
+        return read_object(self.run.summary_json)
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is: method, task, plan with its labels and classes, weights, ratio of the training images.
+
+        The same as in the ``model.json`` of an exported model: licences and citations, versions, and under ``figures``
+        the metrics of the best epoch on the validation images and, once evaluated, of the test images.
+        """
+        from htunet.inference.export import card_of_run
+
+        card = self.exported.card if self.exported else card_of_run(self.run, self.trained)
+        content: dict[str, Any] = json.loads(json.dumps(asdict(card)))  # tuples become lists, as in the file
+        return {name: value for name, value in content.items() if name not in ("format", "files")}
+
+    @cached_property
+    def temperature(self) -> float | None:
+        """What calibrates the probabilities of classes, fitted on the validation images when the run is evaluated."""
+        found = self.describe()["figures"].get("test", {}).get("temperature") if self.trained.task != "seg" else None
+        return None if found is None else float(found)
+
+    def _predict(self, image: "ImageLike", spacing_mm: tuple[float, float] | None) -> Prediction:
+        found = self.predictor.predict(image, spacing_mm=spacing_mm)
+        if found.network_classes is None or self.temperature is None:
+            return found
+        from htunet.evaluation.calibration import tempered
+
+        values_NK = tempered(np.array([list(found.network_classes.values())]), self.temperature)
+        classes = dict(zip(found.network_classes, values_NK[0].tolist(), strict=True))
+        return replace(found, calibrated_classes=classes, temperature=self.temperature)
+
+
+def load(
+    *what: str | Path | int,
+    task: str | None = None,
+    plan: str | None = None,
+    ratio: float | None = None,
+    adapter: str | None = None,
+    weights: str | None = None,
+    device: str = "auto",
+) -> Model:
+    """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
+
+    ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; without a fold it is 0,
+    without a seed the smallest that there is. An imported model may be named by its name alone.
+
+    Args:
+        what: One of the above.
+        task: ``seg``, ``cls`` or ``seg+cls``; needed only where there are runs of several tasks.
+        plan: Needed only where there are runs of several plans.
+        ratio: Of a few-shot run; None for a run of all training images.
+        adapter: Where the adapter started; needed only where there are several.
+        weights: The frozen weights, where they have moved since the training.
+        device: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        UsageError: No such run, or several; it says what there is.
+        HtunetError: The folder or zip holds no model, or a broken one.
+    """
+    from htunet.inference.exported import find_model, open_model
+    from htunet.inference.find import find_trained
+
+    if len(what) == 1 and (place := Path(str(what[0]))).exists():
+        if place.is_file():
+            from htunet.inference.import_model import unpack_model
+
+            unpacked = tempfile.TemporaryDirectory(prefix="htunet_")
+            model = open_model(unpack_model(place, Path(unpacked.name)))
+            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked)
+        if (place / "model.json").is_file():
+            model = open_model(place)
+            return Model(model.run, model, weights=weights, device=device)
+        for run in find_runs():
+            if run.folder.resolve() == place.resolve():
+                return Model(run, weights=weights, device=device)
+        raise UsageError(
+            f"{place} is neither the folder of a run in htunet_results nor that of an exported model. A run's folder "
+            "is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."
+        )
+    names = " ".join(map(str, what)).split()
+    if len(names) == 1:
+        model = find_model(names[0])
+        return Model(model.run, model, weights=weights, device=device)
+    numbers = [text.removeprefix("fold").removeprefix("seed") for text in names[2:]]
+    if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):
+        raise UsageError(f'Name a model by its folder, its zip or as "DATASET METHOD fold0 seed1"; got {what!r}.')
+    wanted = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
+    wanted |= dict(zip(("fold", "seed"), map(int, numbers), strict=False))
+    run, folder = find_trained(names[0], wanted, also_imported=True)
+    return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
+
+
+def train(
+    dataset: str,
+    method: str,
+    fold: int = 0,
+    settings: "TrainSettings | None" = None,
+    *,
+    restart: bool = False,
+    **changes: Any,  # noqa: ANN401
+) -> "Outcome":
+    """Train a method on a fold of a planned data set, or continue the run where it was; see ``htunet_train``.
+
+    ``load(outcome.run.folder)`` loads what it has trained.
+
+    Args:
+        dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
+        method: Such as ``UNet`` or ``CLIP_HT``.
+        fold: 0 is the paper's split.
+        settings: The choices; None for the defaults with ``changes``.
+        restart: Forget an earlier run of the same name.
+        changes: Fields of ``TrainSettings``: ``num_epochs``, ``seed``, ``plan``, ``task``, ``ratio``, ``weights``, ...
+
+    Raises:
+        UsageError: A name, a fold or a setting that does not exist.
+        HtunetError: Files are missing, another process holds the run, or it was started with other settings.
+    """
+    from htunet.training.run import train
+    from htunet.training.settings import TrainSettings
+
+    known = TrainSettings.__dataclass_fields__
+    if unknown := [name for name in changes if name not in known]:
+        raise UsageError(
+            f"No setting is called {unknown[0]!r}; known: {', '.join(known)}." + did_you_mean(unknown[0], known)
+        )
+    if settings and changes:
+        raise UsageError("Give settings, or their fields one by one, not both.")
+    return train(dataset, method, fold, settings or TrainSettings(**changes), restart=restart)
+
+
+def evaluate_folders(predictions: str | Path, references: str | Path, *, policy: str = "penalise") -> "Summary":
+    """Score the masks of one folder against those of another, matched by file name without ending.
+
+    ``summary.means("original_size")["dice"].mean`` is the mean Dice over the cases, in [0, 1];
+    ``htunet.evaluation.summary.write_summary`` writes it. Raises HtunetError for a reference without a prediction,
+    masks that cannot be read, and masks of another size.
+    """
+    from htunet.evaluation.evaluate import evaluate_folders
+
+    return evaluate_folders(Path(predictions), Path(references), policy)
+
+
+def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """The image (H, W, 3) with the predicted labels drawn over it and, where given, beside the true ones (H, W).
+
+    Raises UsageError for a prediction without labels and for a reference of another size.
+    """
+    from htunet.reporting.overlays.draw import overlay
+
+    labels, image_CHW = prediction.labels, prediction.image_CHW
+    if labels is None:
+        raise UsageError("The model has learnt classes only: there are no labels to draw.")
+    if reference is not None and reference.shape != labels.shape:
+        raise UsageError(f"The reference has the shape {reference.shape}, the image {labels.shape}.")
+    image = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
+    return overlay(image, labels, reference, num_labels=len(prediction.plan.labels) - 1)

@@ -1,0 +1,56 @@
+"""Which trained model a user means: by what a run is, or by the name of a model from elsewhere."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.paths import RunPaths, find_dataset, find_runs, imported_models, is_name_of
+
+DISTINGUISH = ("method", "fold", "task", "plan", "seed", "ratio", "adapter")
+Found = tuple[RunPaths, Path | None]
+"""A run, and the folder of the model from elsewhere that it came with."""
+
+
+def find_trained(dataset: str, wanted: Mapping[str, object], *, also_imported: bool = False) -> Found:
+    """The trained run of a data set with the values of ``DISTINGUISH`` that ``wanted`` holds.
+
+    What is None or missing may be anything, but the fold is then 0, and the run one of all training images. Of several
+    seeds the smallest is taken. With ``also_imported`` models from elsewhere count too; an own run outranks them.
+    Raises UsageError that says what there is, HtunetError where nothing is trained.
+    """
+    values = {name: wanted.get(name) for name in DISTINGUISH} | {"fold": wanted.get("fold") or 0}
+    imported: list[Found] = []
+    if also_imported and imported_models().is_dir():
+        from htunet.inference.exported import all_imported  # imports torch
+
+        imported = [(model.run, model.folder) for model in all_imported() if is_name_of(dataset, model.card.dataset)]
+    try:
+        paths = find_dataset(dataset)
+    except UsageError:
+        if not imported:
+            raise
+        paths = imported[0][0].dataset
+    found: list[Found] = [(run, None) for run in find_runs(paths) if run.checkpoint_best.exists()]
+    found += imported
+    name = paths.short_name
+    if not found:
+        task = f" --task {values['task']}" if values["task"] else ""
+        raise HtunetError(
+            f"No run of {name} is trained. Train one first: htunet_train {name} {values['method']} "
+            f"fold{values['fold']}{task}"
+        )
+    for key, value in values.items():
+        if value is None and key != "ratio":
+            continue
+        known = sorted({str(getattr(run, key)) for run, _ in found})
+        if str(value) not in known:
+            listing = ", ".join(known)
+            if value is None:
+                raise UsageError(f"The runs of {name} are few-shot, of {listing}: choose one with --ratio.")
+            hint = did_you_mean(str(value), known)
+            raise UsageError(f"No trained run of {name} has the {key} {value!r}; known: {listing}.{hint}")
+        found = [(run, folder) for run, folder in found if getattr(run, key) == value]
+    for key in ("task", "plan", "adapter"):
+        if len(several := sorted({getattr(run, key) or "none" for run, _ in found})) > 1:
+            raise UsageError(f"There are runs with the {key}s {', '.join(several)}: choose one with --{key}.")
+    return min(found, key=lambda entry: entry[0].seed)

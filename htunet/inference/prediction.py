@@ -1,0 +1,99 @@
+"""What a trained model says of one image, in the image's own size, and what was done to the image before.
+
+Dimension key: C channels, K labels, H W pixels of the image.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.data.field_of_view import Box
+from htunet.data.image_io import UInt8
+from htunet.planning.plans import STRETCH, Plan
+from htunet.preprocessing.geometry import from_input, scores_from_input
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSteps:
+    """How an image became the network's input. Sizes are (height, width) in pixels."""
+
+    source: str
+    """The path of the file, or ``array`` or ``PIL image``."""
+    read_as: str
+    """``gray`` or ``RGB``."""
+    channels: int
+    original_size: tuple[int, int]
+    crop: Box
+    """The part that the network sees; all of the image where the plan does not crop."""
+    geometry: str
+    """``stretch``, or ``letterbox``, which keeps the aspect ratio."""
+    input_size: tuple[int, int]
+
+    def __str__(self) -> str:
+        height, width = self.original_size
+        box = self.crop
+        cropped = (
+            f"cropped to {box.height} x {box.width} at ({box.top}, {box.left})"
+            if (box.height, box.width) != self.original_size
+            else "not cropped"
+        )
+        how = "stretched" if self.geometry == STRETCH else "resized and padded"
+        return (
+            f"{self.source}: {height} x {width} pixels, read as {self.read_as}, {cropped}, {how} to "
+            f"{self.input_size[0]} x {self.input_size[1]}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Labels, classes or both of one image, as far as the model has learnt them; else None."""
+
+    image_CHW: UInt8
+    """The image as it was read, values 0..255."""
+    steps: ImageSteps
+    plan: Plan
+    scores_KHW: NDArray[np.float32] | None = None
+    """Probabilities of the labels at the network's input size, background first."""
+    network_classes: Mapping[str, float] | None = None
+    """Probability of each class as the network gives it, in the order of the classes' indices; they add up to 1."""
+    calibrated_classes: Mapping[str, float] | None = None
+    """The same with ``temperature``; None where no temperature is known."""
+    temperature: float | None = None
+    """Fitted on the validation images (see ``htunet.evaluation.calibration``)."""
+    spacing_mm: tuple[float, float] | None = None
+    """Height and width of a pixel, millimetres, where the caller knows them."""
+
+    @cached_property
+    def labels(self) -> UInt8 | None:
+        """(H, W) 0..K-1, in the size of the image; 0 is the background, the others are ``plan.labels``."""
+        if self.scores_KHW is None:
+            return None
+        return from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32] | None:
+        """(K, H, W) in the size of the image, background first; ``labels`` are where they are highest."""
+        if self.scores_KHW is None:
+            return None
+        return scores_from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
+
+    @property
+    def classes(self) -> Mapping[str, float] | None:
+        """Probability of each class, calibrated where a temperature is known."""
+        return self.calibrated_classes or self.network_classes
+
+    @property
+    def predicted_class(self) -> str | None:
+        """The most probable class, of equal ones the first."""
+        return max(self.network_classes, key=self.network_classes.__getitem__) if self.network_classes else None
+
+    @property
+    def areas_mm2(self) -> dict[str, float] | None:
+        """Area of each label but the background, square millimetres; None without a spacing or without labels."""
+        if self.labels is None or self.spacing_mm is None:
+            return None
+        pixel = self.spacing_mm[0] * self.spacing_mm[1]
+        return {name: float((self.labels == value).sum() * pixel) for name, value in self.plan.labels.items() if value}

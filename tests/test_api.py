@@ -1,0 +1,176 @@
+"""htunet from Python: the same bits as the commands, whatever form an image has; and what it says of a model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.training import run_of, tiny_settings
+from PIL import Image
+
+import htunet
+from htunet.cli.export import main as export
+from htunet.cli.predict import main as predict
+from htunet.data.image_io import read_labels, write_png
+from htunet.errors import HtunetError, UsageError
+from htunet.paths import DatasetPaths
+from htunet.training import record
+
+SIZE = (48, 40)
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take longer than these runs."""
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+@pytest.fixture
+def trained(tiny: DatasetPaths) -> DatasetPaths:
+    htunet.train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    return tiny
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    Image.fromarray(generator.integers(0, 255, SIZE).astype(np.uint8)).save(folder / "gray.png")
+    Image.fromarray(generator.integers(0, 255, (*SIZE, 3)).astype(np.uint8)).save(folder / "rgb.png")
+    Image.fromarray(generator.integers(0, 60000, SIZE).astype(np.uint16)).save(folder / "sixteen.png")
+    return folder
+
+
+def test_a_path_an_array_and_a_pil_image_give_the_bits_of_the_command(trained: DatasetPaths, images: Path) -> None:
+    masks = images.parent / "masks"
+    options = ["-d", "Tiny", "-m", "Plain", "--device", "cpu", "--save_probabilities"]
+    assert predict(["-i", str(images), "-o", str(masks), *options]) == 0
+    model = htunet.load("Tiny Plain fold0 seed1", device="cpu")
+    for path in sorted(images.iterdir()):
+        expected = read_labels(masks / path.name)
+        with np.load(masks / f"{path.stem}.npz") as content:
+            scores = content["probabilities"]
+        for form in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
+            found = model.predict(form)
+            np.testing.assert_array_equal(found.labels, expected)
+            np.testing.assert_array_equal(found.scores_KHW.astype(np.float16), scores)
+    found = list(model.predict(images))
+    assert [one.steps.source for one in found] == [str(path) for path in sorted(images.iterdir())]
+    np.testing.assert_array_equal(found[0].labels, read_labels(masks / "gray.png"))
+    np.testing.assert_array_equal(next(model.predict([images / "rgb.png"])).labels, read_labels(masks / "rgb.png"))
+
+
+def test_probabilities_have_the_size_of_the_image_and_the_labels_are_where_they_are_highest(
+    trained: DatasetPaths, images: Path
+) -> None:
+    found = htunet.load("Tiny", "Plain", device="cpu").predict(images / "gray.png", spacing_mm=(0.1, 0.2))
+    assert (found.probabilities.shape, found.probabilities.dtype) == ((2, *SIZE), np.float32)
+    np.testing.assert_allclose(found.probabilities.sum(axis=0), 1, atol=1e-5)
+    np.testing.assert_array_equal(found.probabilities.argmax(axis=0), found.labels)
+    assert found.labels.dtype == np.uint8
+    assert found.areas_mm2 == {"lesion": pytest.approx(0.02 * int(found.labels.sum()))}
+    assert (found.classes, found.predicted_class) == (None, None)
+    assert str(found.steps) == f"{images / 'gray.png'}: 48 x 40 pixels, read as gray, not cropped, stretched to 32 x 32"
+
+
+@pytest.mark.parametrize(
+    "what",
+    [("Tiny Plain fold0 seed1",), ("Tiny Plain 0",), ("Tiny", "Plain", "fold0", "seed1"), ("Tiny", "Plain", 0, 1)],
+)
+def test_a_run_is_named_in_words_or_by_its_parts(trained: DatasetPaths, what: tuple[str | int, ...]) -> None:
+    assert htunet.load(*what).run == run_of(trained, "Plain")
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip"])
+def test_a_run_its_folder_and_its_export_predict_the_same(trained: DatasetPaths, images: Path, name: str) -> None:
+    place = images.parent / name
+    assert export(["Tiny", "Plain", "fold0", "-o", str(place)]) == 0
+    run, exported = htunet.load(run_of(trained, "Plain").folder), htunet.load(place)
+    for model in (run, exported):
+        model.device = "cpu"
+    same = [model.predict(images / "gray.png").scores_KHW for model in (run, exported)]
+    np.testing.assert_array_equal(*same)
+    about = [model.describe() for model in (run, exported)]
+    for one in about:
+        one.pop("exported_by")
+    assert about[0] == about[1]
+    assert {key: about[0][key] for key in ("method", "task", "dataset", "fold", "seed", "ratio")} == {
+        **{"method": "Plain", "task": "seg", "dataset": trained.name, "fold": 0, "seed": 1, "ratio": None}
+    }
+    assert about[0]["plan"]["labels"] == {"background": 0, "lesion": 1}
+    with pytest.raises(UsageError, match="without its test split"):
+        exported.evaluate()
+
+
+def test_the_test_split_is_evaluated_as_by_the_command_and_two_folders_as_their_predictions(
+    trained: DatasetPaths, images: Path
+) -> None:
+    model = htunet.load("Tiny Plain fold0", device="cpu")
+    run = run_of(trained, "Plain")
+    found = model.evaluate()
+    assert found["htunet"]["n_cases"] == 6
+    assert model.describe()["figures"]["test"]["masks"] == found["htunet"]["means"]
+    before = run.summary_json.stat().st_mtime_ns
+    assert model.evaluate() == found
+    assert run.summary_json.stat().st_mtime_ns == before
+    originals, masks = images.parent / "originals", trained.raw / "labelsTr"
+    originals.mkdir()
+    for case in found["metric_per_case"]:
+        name = case["htunet"]["case"]
+        (originals / f"{name}.png").write_bytes((trained.raw / "imagesTr" / f"{name}_0000.png").read_bytes())
+        (images.parent / "true").mkdir(exist_ok=True)
+        (images.parent / "true" / f"{name}.png").write_bytes((masks / f"{name}.png").read_bytes())
+    again = model.evaluate(originals, images.parent / "true")
+    assert again["foreground_mean"] == found["foreground_mean"]
+    summary = htunet.evaluate_folders(run.predictions, images.parent / "true")
+    assert summary.means("original_size")["dice"].mean == found["htunet"]["means"]["original_size"]["Dice"]["mean"]
+
+
+def test_an_overlay_colours_what_was_found(trained: DatasetPaths, images: Path) -> None:
+    found = htunet.load("Tiny Plain", device="cpu").predict(images / "gray.png")
+    picture = htunet.overlay(found, np.zeros(SIZE, np.uint8))
+    assert (picture.shape, picture.dtype) == ((*SIZE, 3), np.uint8)
+    outside = picture[found.labels == 0]
+    np.testing.assert_array_equal(outside, np.repeat(found.image_CHW[0][found.labels == 0][:, None], 3, axis=1))
+    with pytest.raises(UsageError, match="the shape"):
+        htunet.overlay(found, np.zeros((3, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        (("Tiny Plane",), "Did you mean 'Plain'"),
+        (("Tiny Plain fold0 seed9",), "the seed 9; known: 1"),
+        (("Tiny Plain first",), "DATASET METHOD fold0 seed1"),
+        (("Tiny",), "No folder and no imported model is called 'Tiny'"),
+        (("Tiny Plain 0 1 2",), "DATASET METHOD fold0 seed1"),
+    ],
+)
+def test_what_names_no_model_says_what_there_is(trained: DatasetPaths, what: tuple[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        htunet.load(*what)
+
+
+def test_a_folder_that_is_no_model_and_an_image_that_is_none_are_refused(trained: DatasetPaths, images: Path) -> None:
+    with pytest.raises(UsageError, match="neither the folder of a run"):
+        htunet.load(images)
+    with pytest.raises(HtunetError, match="cannot be unpacked"):
+        htunet.load(images / "gray.png")
+    model = htunet.load("Tiny Plain", device="cpu")
+    for wrong in (np.zeros((2, 3, 4, 5), np.uint8), np.full((4, 4), np.nan), np.zeros((0, 4)), np.zeros((4, 4, 3))):
+        with pytest.raises(UsageError, match="An image is an array"):
+            model.predict(wrong)
+    with pytest.raises(HtunetError, match=r"none\.png is missing"):
+        model.predict(images / "none.png")
+    with pytest.raises(UsageError, match="No setting is called 'epochs'"):
+        htunet.train("Tiny", "Plain", epochs=3)
+
+
+def test_gray_values_of_any_type_are_read_as_files_of_that_type_are(trained: DatasetPaths, images: Path) -> None:
+    model = htunet.load("Tiny Plain", device="cpu")
+    gray = np.asarray(Image.open(images / "gray.png")).astype(np.float64)
+    scaled = np.round((gray - gray.min()) * 255 / np.ptp(gray)).astype(np.uint8)
+    write_png(images / "scaled.png", scaled)
+    expected = model.predict(images / "scaled.png").image_CHW
+    for array in (gray, gray.astype(np.float32) / 7, gray.astype(np.int64) - 1000, gray.astype(np.uint16) * 200):
+        np.testing.assert_array_equal(model.predict(array).image_CHW, expected)
