@@ -17,7 +17,7 @@ PLAN, SIDE, LEARNING_RATE = "small", 112, 1e-3
 
 
 def main() -> None:
-    """Train each method, and print the table of the test part."""
+    """Train each method, and print the table of the test split."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1500)
     parser.add_argument("--methods", nargs="+", default=["ResNet18", "CLIP_HT"])

@@ -60,8 +60,8 @@ def _write_share(folder: Path, count: int, first: int) -> None:
 def write_and_sync(job: ImageWithMasks, folder: Path) -> Sequence[Written | LeftOut]:
     """The alternative: wait for the disk after each file."""
     outcomes = write_image_with_masks(job, folder)
-    for part in (IMAGE_FOLDERS, LABEL_FOLDERS):
-        for path in (folder / part[job.case.part]).glob(f"{job.case.id}*.png"):
+    for folders in (IMAGE_FOLDERS, LABEL_FOLDERS):
+        for path in (folder / folders[job.case.split]).glob(f"{job.case.id}*.png"):
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
     return outcomes

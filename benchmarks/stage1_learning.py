@@ -177,7 +177,7 @@ def measure(options: argparse.Namespace, epochs: int | None, *, shuffle: bool) -
         adapter = str(outcome.run.checkpoint_best)
     seconds = time.perf_counter() - started
     choice = Choice(method=method, adapter=adapter, weights="random")
-    retrieved = retrieve(find_dataset(HELD_OUT), choice, part=ALL, input_size=SIDE)
+    retrieved = retrieve(find_dataset(HELD_OUT), choice, split=ALL, input_size=SIDE)
     found = classify_by_prompts(find_dataset("Phantom"), choice, plan_name=PLAN).result
     area, accuracy = (figure.value or 0.0 for figure in (found.auc, found.decision["accuracy"]))
     return Measured(what, retrieved, area, accuracy, seconds)

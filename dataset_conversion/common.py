@@ -89,7 +89,7 @@ class ConversionReport:
     replaced: bool
     """An earlier conversion was there and is gone."""
     found: dict[str, int]
-    """Images by class (or by part, where there is no class), whatever became of them."""
+    """Images by class (or by split, where there is no class), whatever became of them."""
     converted: dict[str, int]
     """Cases by class."""
     merged: dict[str, int]
@@ -185,7 +185,7 @@ def convert_images(
         folder=paths.raw,
         replaced=replaced,
         found=collected.found,
-        converted=dict(sorted(Counter(case.class_name or case.part for case in cases).items())),
+        converted=dict(sorted(Counter(case.class_name or case.split for case in cases).items())),
         merged={one.case.id: one.masks for one in written if one.masks > 1},
         fitted=tuple(one.case.id for one in written if one.fitted),
         empty_masks=tuple(one.case.id for one in written if one.empty),
@@ -223,10 +223,10 @@ def _write_tables(folder: Path, written: Sequence[Written]) -> None:
 def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:
     """Name the cases that show the same picture after the first of them, so that a split can keep them together.
 
-    A group that is known already (a patient) stays. Only cases of one part are joined: a test part that the data
-    set defines cannot be split anew, and its likeness to the training part is for the verification to report.
+    A group that is known already (a patient) stays. Only cases of one split are joined: a test split that the data
+    set defines cannot be split anew, and its likeness to the training split is for the verification to report.
     """
-    inside = [pair for pair in pairs if cases[pair.first].part == cases[pair.second].part]
+    inside = [pair for pair in pairs if cases[pair.first].split == cases[pair.second].split]
     grouped = list(cases)
     for positions in cluster(len(cases), inside):
         known = [cases[position].group for position in positions if cases[position].group]
@@ -253,7 +253,7 @@ def _remark_notes(written: Sequence[Written]) -> list[str]:
 def _torn_notes(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[str]:
     torn = [pair for pair in pairs if cases[pair.first].group != cases[pair.second].group]
     shown = ", ".join(f"{cases[pair.first].id} and {cases[pair.second].id}" for pair in torn[:5])
-    return [f"{len(torn)} pairs show the same picture in different groups or parts: {shown}"] if torn else []
+    return [f"{len(torn)} pairs show the same picture in different groups or splits: {shown}"] if torn else []
 
 
 def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tuple[tuple[str, str], ...]:
@@ -342,7 +342,7 @@ def write_case(
 
     None for ``mask``: the data set has none.
     """
-    ending = "Tr" if case.part == TRAIN else "Ts"
+    ending = "Tr" if case.split == TRAIN else "Ts"
     write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image)
     if mask is not None:
         write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)

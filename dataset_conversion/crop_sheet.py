@@ -54,7 +54,7 @@ def _chosen(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
 
 def _pair(folder: Path, case: Case, source: Path, row: Mapping[str, str]) -> Image.Image:
     """Before and after of one case, with its name and what was done above them."""
-    ending = "Tr" if case.part == TRAIN else "Ts"
+    ending = "Tr" if case.split == TRAIN else "Ts"
     after = read_image(folder / f"images{ending}" / f"{case.id}_0000.png", 1)[0]
     after_mask = read_labels(folder / f"labels{ending}" / f"{case.id}.png")
     before = read_image(source, 1)[0]

@@ -45,7 +45,7 @@ XML_FORM, PNG_FORM = "images in the XML form", "images in the PNG form"
 VIEW = re.compile(r"([0-9]{1,9})_([0-9]{1,9})")
 FORGED = "category.csv"
 FORGED_REASON = "the data set's own readme calls it forged; it is never used"
-PART_FOLDERS = ("trainval", "test")
+SPLIT_FOLDERS = ("trainval", "test")
 """Folders ``image`` and ``mask`` below these are TN3K's."""
 
 DDTI = SourceFacts(
@@ -72,7 +72,7 @@ def form_of(folder: Path) -> str | None:
     if any(_is_xml(name) for name in names) and any(_is_view(name) for name in names):
         return XML_FORM
     images, masks = (_subfolder(folder, name) for name in ("image", "mask"))
-    if images and masks and folder.name.lower() not in PART_FOLDERS and any(map(is_numbered_image, images.iterdir())):
+    if images and masks and folder.name.lower() not in SPLIT_FOLDERS and any(map(is_numbered_image, images.iterdir())):
         return PNG_FORM
     return None
 

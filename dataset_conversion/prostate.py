@@ -37,7 +37,7 @@ OTHERS = {
     "master_student_annotations": "a master student's annotation",
     "medical_student_annotations": "a medical student's annotation",
 }
-FILE = re.compile(r".*_(?P<part>train|test)_(?P<number>[0-9]{1,6})\.nii(\.gz)?", re.IGNORECASE)
+FILE = re.compile(r".*_(?P<split>train|test)_(?P<number>[0-9]{1,6})\.nii(\.gz)?", re.IGNORECASE)
 SLICES_CSV = "slices.csv"
 NO_SPACING = "the pixel size is not known, so distances are in pixels only"
 OUTSIDE = "part of the mask lies outside the field of view and is kept"
@@ -64,7 +64,7 @@ PROSTATE = SourceFacts(
 
 def is_here(folder: Path) -> bool:
     """Does ``folder`` hold train/ or test/ with a scan in it?"""
-    scans = (folder / part / SCANS for part in (TRAIN, TEST))
+    scans = (folder / split / SCANS for split in (TRAIN, TEST))
     return any(FILE.fullmatch(path.name) for place in scans if place.is_dir() for path in place.iterdir())
 
 
@@ -91,7 +91,7 @@ class VolumeJob:
 
     patient: str
     """``train_01``: the number alone stands for two patients."""
-    part: str
+    split: str
     scan: Path
     annotation: Path
     source: str
@@ -99,13 +99,13 @@ class VolumeJob:
 
 
 def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
-    """The volumes by part, and every other file with the reason why it is none. Reads the headers of the scans."""
+    """The volumes by split, and every other file with the reason why it is none. Reads the headers of the scans."""
     jobs, left_out = [], [_leave(folder, path, STRAY) for path in _strays(folder)]
     found = {}
-    for part in (TRAIN, TEST):
-        files = _scan_part(folder, part)
+    for split in (TRAIN, TEST):
+        files = _scan_split(folder, split)
         left_out += files.left_out
-        found[part] = sum(_slices(path) for path in files.scans.values())
+        found[split] = sum(_slices(path) for path in files.scans.values())
         for number in sorted({*files.scans, *files.annotations}):
             scan, annotation = files.scans.get(number), files.annotations.get(number)
             if scan is None:
@@ -114,8 +114,8 @@ def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
                 left_out.append(_leave(folder, scan, "a scan without an expert annotation"))
             else:
                 job = VolumeJob(
-                    patient=f"{part}_{number:02d}",
-                    part=part,
+                    patient=f"{split}_{number:02d}",
+                    split=split,
                     scan=scan,
                     annotation=annotation,
                     source=_source(folder, scan),
@@ -129,7 +129,7 @@ STRAY = "not a file of the data set"
 
 
 @dataclass
-class _PartFiles:
+class _SplitFiles:
     """The volumes of train/ or test/ by their numbers."""
 
     scans: dict[int, Path] = field(default_factory=dict)
@@ -137,24 +137,24 @@ class _PartFiles:
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def _scan_part(base: Path, part: str) -> _PartFiles:
-    files = _PartFiles()
-    children = sorted((base / part).iterdir()) if (base / part).is_dir() else []
+def _scan_split(base: Path, split: str) -> _SplitFiles:
+    files = _SplitFiles()
+    children = sorted((base / split).iterdir()) if (base / split).is_dir() else []
     for child in children:
         if child.is_dir() and child.name in (SCANS, EXPERT, *OTHERS):
             for path in sorted(child.iterdir()):
-                _sort_in(base, part, path, files)
+                _sort_in(base, split, path, files)
         else:
             files.left_out.append(_leave(base, child, STRAY))
     return files
 
 
-def _sort_in(base: Path, part: str, path: Path, files: _PartFiles) -> None:
+def _sort_in(base: Path, split: str, path: Path, files: _SplitFiles) -> None:
     match = FILE.fullmatch(path.name) if path.is_file() and not path.name.startswith(".") else None
     if match is None:
         files.left_out.append(_leave(base, path, STRAY))
-    elif match["part"].lower() != part:
-        reason = f"its name says {match['part'].lower()}, its folder {part}"
+    elif match["split"].lower() != split:
+        reason = f"its name says {match['split'].lower()}, its folder {split}"
         files.left_out.append(_leave(base, path, reason))
     elif path.parent.name in OTHERS:
         reason = f"{OTHERS[path.parent.name]}; the expert's is used"
@@ -219,7 +219,7 @@ def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8
     outside = int((mask.astype(bool) & ~facts.field).sum())
     case = Case(
         id=f"{job.patient}_{position:03d}",
-        part=job.part,
+        split=job.split,
         group=job.patient,
         source=source,
         spacing_mm=facts.pixel_mm,

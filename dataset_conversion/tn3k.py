@@ -1,7 +1,7 @@
-"""TN3K, thyroid nodules: ``trainval-image/0000.jpg`` with ``trainval-mask/0000.jpg``, and a test part of its own.
+"""TN3K, thyroid nodules: ``trainval-image/0000.jpg`` with ``trainval-mask/0000.jpg``, and a test split of its own.
 
-The masks are JPEG files with values around 0 and 255, cut at 127. Both parts number their images from 0, so that the
-part is in the id. Five fold files name training and validation images by their position in the sorted list.
+The masks are JPEG files with values around 0 and 255, cut at 127. Both splits number their images from 0, so that the
+split is in the id. Five fold files name training and validation images by their position in the sorted list.
 """
 
 import csv
@@ -29,7 +29,7 @@ from htunet.errors import HtunetError
 from htunet.files import read_object
 
 CLASSES = {"benign": 0, "malignant": 1}
-PARTS = {"trainval": TRAIN, "test": TEST}
+SPLITS = {"trainval": TRAIN, "test": TEST}
 KINDS = ("image", "mask")
 FOLD = re.compile(r"tn3k-trainval-fold([0-9]+)\.json", re.IGNORECASE)
 PUBLISHED_SPLITS = "published_splits.json"
@@ -37,7 +37,7 @@ PUBLISHED_SPLITS = "published_splits.json"
 
 TN3K = SourceFacts(
     dataset="Dataset505_TN3K",
-    title="Ultrasound images of thyroid nodules with nodule masks and a predefined test part",
+    title="Ultrasound images of thyroid nodules with nodule masks and a predefined test split",
     licence="not stated for the images; the repository that distributes them is under MIT",
     home="https://github.com/haifangong/TRFE-Net-for-thyroid-nodule-segmentation",
     citation=(
@@ -54,8 +54,8 @@ TN3K = SourceFacts(
 
 
 def is_here(folder: Path) -> bool:
-    """Does ``folder`` hold the image folder of at least one part, with an image in it?"""
-    images = (path for (_, kind), path in part_folders(folder).items() if kind == "image")
+    """Does ``folder`` hold the image folder of at least one split, with an image in it?"""
+    images = (path for (_, kind), path in split_folders(folder).items() if kind == "image")
     return any(is_numbered_image(path) for images_folder in images for path in images_folder.iterdir())
 
 
@@ -66,16 +66,16 @@ LAYOUT = Layout(
 )
 
 
-def part_folders(folder: Path) -> dict[tuple[str, str], Path]:
+def split_folders(folder: Path) -> dict[tuple[str, str], Path]:
     """(``trainval`` or ``test``, ``image`` or ``mask``) to its folder: ``test-mask/``, else ``test/mask/``."""
     found = {}
     children = _folders(folder)
-    for part in PARTS:
-        inner = _folders(children[part]) if part in children else {}
+    for split in SPLITS:
+        inner = _folders(children[split]) if split in children else {}
         for kind in KINDS:
-            options = (children.get(f"{part}-{kind}"), inner.get(kind), inner.get(f"{kind}s"))
+            options = (children.get(f"{split}-{kind}"), inner.get(kind), inner.get(f"{kind}s"))
             if place := next((option for option in options if option), None):
-                found[part, kind] = place
+                found[split, kind] = place
     return found
 
 
@@ -101,25 +101,25 @@ CONVERTER = Converter(facts=TN3K, layout=LAYOUT, run=convert_tn3k)
 
 
 def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbered], Collected[ImageWithMasks]]:
-    """Both parts as found, and the cases of both together with every other file and the reason why it is none."""
-    places = part_folders(folder)
+    """Both splits as found, and the cases of both together with every other file and the reason why it is none."""
+    places = split_folders(folder)
     numbered: dict[str, Numbered] = {}
     notes: list[str] = []
-    for part in PARTS:
-        labels = read_labels_table(_labels_table(folder, part))
-        numbered[part] = collect_numbered(
+    for split in SPLITS:
+        labels = read_labels_table(_labels_table(folder, split))
+        numbered[split] = collect_numbered(
             folder,
-            places.get((part, "image")),
-            places.get((part, "mask")),
-            case_of=_CaseOf(part, labels),
+            places.get((split, "image")),
+            places.get((split, "mask")),
+            case_of=_CaseOf(split, labels),
             fit_masks=fit_masks,
         )
-        notes += _label_notes(part, labels, numbered[part])
+        notes += _label_notes(split, labels, numbered[split])
     known = {*places.values(), *(place.parent for place in places.values()), *_tables(folder)}
     left_out = [leave(folder, path) for path in sorted(folder.iterdir()) if path not in known]
     collected = Collected(
         jobs=[job for one in numbered.values() for job in one.jobs],
-        found={part: len(one.numbers) for part, one in numbered.items()},
+        found={split: len(one.numbers) for split, one in numbered.items()},
         left_out=[*left_out, *(leftover for one in numbered.values() for leftover in one.left_out)],
         notes=notes,
     )
@@ -128,27 +128,27 @@ def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbere
 
 @dataclass(frozen=True)
 class _CaseOf:
-    """Names the cases of one part."""
+    """Names the cases of one split."""
 
-    part: str
+    split: str
     labels: dict[int, str]
 
     def __call__(self, number: int, source: str) -> Case:
         class_name = self.labels.get(number, "")
-        return Case(id=_case_id(self.part, number), part=PARTS[self.part], class_name=class_name, source=source)
+        return Case(id=_case_id(self.split, number), split=SPLITS[self.split], class_name=class_name, source=source)
 
 
-def _case_id(part: str, number: int) -> str:
-    return f"{part}_{number:04d}"
+def _case_id(split: str, number: int) -> str:
+    return f"{split}_{number:04d}"
 
 
-def _labels_table(folder: Path, part: str) -> Path:
-    return folder / f"label4{part}.csv"
+def _labels_table(folder: Path, split: str) -> Path:
+    return folder / f"label4{split}.csv"
 
 
 def _tables(folder: Path) -> Iterator[Path]:
     """The files beside the image folders that are read."""
-    yield from (_labels_table(folder, part) for part in PARTS)
+    yield from (_labels_table(folder, split) for split in SPLITS)
     yield from (path for path in folder.iterdir() if FOLD.fullmatch(path.name))
 
 
@@ -177,7 +177,7 @@ def read_labels_table(path: Path) -> dict[int, str]:
     return labels
 
 
-def _label_notes(part: str, labels: dict[int, str], found: Numbered) -> Iterator[str]:
+def _label_notes(split: str, labels: dict[int, str], found: Numbered) -> Iterator[str]:
     """Images without a label where there are labels, and labels without an image."""
     numbers = set(found.numbers)
     for missing, what in (
@@ -186,7 +186,7 @@ def _label_notes(part: str, labels: dict[int, str], found: Numbered) -> Iterator
     ):
         if missing:
             shown = ", ".join(f"{number:04d}" for number in missing[:5]) + (", ..." if len(missing) > 5 else "")
-            yield f"label4{part}.csv: {len(missing)} {what}: {shown}"
+            yield f"label4{split}.csv: {len(missing)} {what}: {shown}"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class PublishedFolds:
     def write(self, raw_folder: Path, cases: Sequence[Case]) -> list[str]:
         """Write ``published_splits.json`` into ``raw_folder``, or say in a note why there is none.
 
-        Only images that became a case are in it; the test part is the data set's own. Folds 0, 1, ... without a gap.
+        Only images that became a case are in it; the test split is the data set's own. Folds 0, 1, ... without a gap.
         """
         files = {int(match[1]): path for path in self.folder.iterdir() if (match := FOLD.fullmatch(path.name))}
         if not files:
@@ -212,7 +212,7 @@ class PublishedFolds:
                 return [f"the published folds are not taken over: tn3k-trainval-fold{fold}.json {reason}"]
             folds.append(self._fold(content, cases))
         save_splits(raw_folder / PUBLISHED_SPLITS, folds)
-        sizes = " / ".join(str(len(folds[0][part])) for part in ("train", "val", "test"))
+        sizes = " / ".join(str(len(folds[0][split])) for split in ("train", "val", "test"))
         return [
             f"{len(folds)} published folds are in {PUBLISHED_SPLITS} (fold 0: {sizes}); to use them instead of the "
             "split by 8:2, copy it to splits_final.json in the preprocessed folder before planning"
@@ -226,16 +226,16 @@ class PublishedFolds:
             content = read_object(path)
         except HtunetError:
             return {}, "is not a JSON object"
-        parts = {part: content.get(part) for part in ("train", "val")}
-        if not all(isinstance(part, list) and all(type(item) is int for item in part) for part in parts.values()):
+        splits = {split: content.get(split) for split in ("train", "val")}
+        if not all(isinstance(split, list) and all(type(item) is int for item in split) for split in splits.values()):
             return {}, "is not an object with the lists of numbers 'train' and 'val'"
-        named = [position for part in parts.values() for position in part or ()]
+        named = [position for split in splits.values() for position in split or ()]
         if sorted(named) != list(range(len(self.numbers))):
             return {}, f"divides {len(named)} images (or names one twice), {len(self.numbers)} are here"
-        return {part: list(positions or ()) for part, positions in parts.items()}, ""
+        return {split: list(positions or ()) for split, positions in splits.items()}, ""
 
     def _fold(self, positions: dict[str, list[int]], cases: Sequence[Case]) -> Fold:
         known = {case.id for case in cases}
-        ids = {part: [_case_id("trainval", self.numbers[i]) for i in chosen] for part, chosen in positions.items()}
-        fold = {part: sorted(case for case in chosen if case in known) for part, chosen in ids.items()}
-        return fold | {"test": sorted(case.id for case in cases if case.part == TEST)}
+        ids = {split: [_case_id("trainval", self.numbers[i]) for i in chosen] for split, chosen in positions.items()}
+        fold = {split: sorted(case for case in chosen if case in known) for split, chosen in ids.items()}
+        return fold | {"test": sorted(case.id for case in cases if case.split == TEST)}

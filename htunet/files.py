@@ -272,13 +272,16 @@ def plain_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
-def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing."""
+def read_csv(path: Path, columns: Sequence[str], older: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+    """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing.
+
+    ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``.
+    """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark before the first column
             reader = csv.DictReader(stream)
+            reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
             rows = list(reader)
-            found = reader.fieldnames or []
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
     except IsADirectoryError:

@@ -71,7 +71,7 @@ class DatasetPaths:
 
     @property
     def cases_csv(self) -> Path:
-        """A row for each case: part, class, group, the file that it was made from, millimetres a pixel where known."""
+        """A row for each case: split, class, group, the file that it was made from, millimetres a pixel where known."""
         return self.raw / "cases.csv"
 
     @property
@@ -115,7 +115,7 @@ class DatasetPaths:
 
     @property
     def splits_json(self) -> Path:
-        """The folds, as nnU-Net writes them, with a test part each."""
+        """The folds, as nnU-Net writes them, with a test split each."""
         return self.preprocessed / "splits_final.json"
 
     @property
@@ -140,9 +140,9 @@ class DatasetPaths:
         """The runs of this data set beside each other on images with artefacts; see ``RunPaths.robustness``."""
         return self.results / "robustness" / source
 
-    def text_side(self, what: str, towers: str, part: str) -> Path:
-        """What ``zero_shot`` or ``retrieval`` found with some towers (see ``inference.text_side``) on a part."""
-        return self.results / what / towers / part
+    def text_side(self, what: str, towers: str, split: str) -> Path:
+        """What ``zero_shot`` or ``retrieval`` found with some towers (see ``inference.text_side``) on a split."""
+        return self.results / what / towers / split
 
 
 class RunFolder:
@@ -235,7 +235,7 @@ class RunPaths(RunFolder):
 
     @property
     def predictions(self) -> Path:
-        """Predicted masks of the test part in the original sizes, ``CASE.png``, values 0..K."""
+        """Predicted masks of the test split in the original sizes, ``CASE.png``, values 0..K."""
         return self.test_folder / "predictions"
 
     @property
@@ -250,12 +250,12 @@ class RunPaths(RunFolder):
 
     @property
     def classes_csv(self) -> Path:
-        """Probabilities of the classes for the test part, where classes are learnt."""
+        """Probabilities of the classes for the test split, where classes are learnt."""
         return self.test_folder / "classes.csv"
 
     @property
     def val_classes_csv(self) -> Path:
-        """The same for the validation part, which chooses the threshold and the temperature."""
+        """The same for the validation split, which chooses the threshold and the temperature."""
         return self.folder / "val" / "classes.csv"
 
     @property
@@ -265,7 +265,7 @@ class RunPaths(RunFolder):
 
     @property
     def summary_json(self) -> Path:
-        """All figures of the test part, as nnU-Net's and ours; written last."""
+        """All figures of the test split, as nnU-Net's and ours; written last."""
         return self.test_folder / "summary.json"
 
     def measurement(self, what: str) -> Path:

@@ -22,7 +22,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
 
 ORGANS = {"mammary": "Mammary", "thyroid": "Thyroid", "liver": "Liver"}
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 CHINESE = "zh"
 
 SIZES = ("_2DS_", "_3DS_", "_SMM_", "_SCM_")
@@ -111,9 +111,9 @@ def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | LeftOu
     """All reports of the files in ``folder``; malformed ones are LeftOut. ``reading`` counts them by organ."""
     unknown: Counter[str] = Counter()
     for organ, path in report_files(folder).items():
-        for part, records in _read_parts(path).items():
+        for split, records in _read_splits(path).items():
             for position, record in enumerate(records):
-                report = _parse(record, organ, f"{path.name}, {part}[{position}]")
+                report = _parse(record, organ, f"{path.name}, {split}[{position}]")
                 if isinstance(report, CurdReport):
                     reading.found[organ] += 1
                     unknown.update(set(PLACEHOLDER.findall(report.finding)) - {*SIZES, *PLACES})
@@ -126,14 +126,14 @@ def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | LeftOu
         reading.notes.append(f"placeholders of unknown meaning were taken out as the others: {named}")
 
 
-def _read_parts(path: Path) -> dict[str, list[Any]]:
+def _read_splits(path: Path) -> dict[str, list[Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))  # the files begin with a byte order mark
     except (ValueError, RecursionError) as error:
         raise HtunetError(f"The file {path} is not valid JSON ({error}). Download it again.") from None
-    if not isinstance(content, dict) or not any(isinstance(content.get(part), list) for part in PARTS):
+    if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
         raise HtunetError(f'{path} must hold {{"train": [...], "val": [...], "test": [...]}}. Download it again.')
-    return {part: content[part] for part in PARTS if isinstance(content.get(part), list)}
+    return {split: content[split] for split in SPLITS if isinstance(content.get(split), list)}
 
 
 def _parse(record: Any, organ: str, where: str) -> CurdReport | LeftOut:  # noqa: ANN401
@@ -191,7 +191,7 @@ def _by_model(
 
 
 def _views(reports: list[CurdReport | LeftOut]) -> Iterator[Text | LeftOut]:
-    """A text for each view; a uid stands for one patient in all three files, so that no part can share a patient."""
+    """A text for each view; a uid stands for one patient in all three files, so that no split can share a patient."""
     for report in reports:
         if isinstance(report, LeftOut):
             yield report

@@ -52,7 +52,7 @@ def cleaned(text: str) -> str:
 def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str], list[tuple[str, str]]]:
     """One id for each file name, and (name, id) of those that say more or less than the file name.
 
-    The id is the cleaned stem; where several have it, the whole path, a prefix (such as the part) before it; and where
+    The id is the cleaned stem; where several have it, the whole path, a prefix (such as the split) before it; and where
     even those are equal, a number in the order of ``names``. Upper and lower case count as equal, as they do on some
     disks. ``names`` are relative, with ``/``.
     """

@@ -57,8 +57,8 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | LeftOut]:
 
 
 def _remove(folder: Path, case: Case) -> None:
-    (folder / IMAGE_FOLDERS[case.part] / f"{case.id}_0000.png").unlink()
-    (folder / LABEL_FOLDERS[case.part] / f"{case.id}.png").unlink(missing_ok=True)
+    (folder / IMAGE_FOLDERS[case.split] / f"{case.id}_0000.png").unlink()
+    (folder / LABEL_FOLDERS[case.split] / f"{case.id}.png").unlink(missing_ok=True)
 
 
 def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:

@@ -43,7 +43,7 @@ def convert_own(data: OwnData) -> ConversionReport:
     classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
     if classes:
         collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()))
-    has_test = any(one.part == TEST for one in findings.images)
+    has_test = any(one.split == TEST for one in findings.images)
     facts = SourceFacts(
         dataset=dataset,
         title="A user's own images",
@@ -111,7 +111,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
         for one, case_id, group in zip(found, ids, groups, strict=True)
         if one.name in classes or not data.classes
     ]
-    counts = Counter(job.case.class_name or f"in the {job.case.part} part" for job in jobs)
+    counts = Counter(job.case.class_name or f"in the {job.case.split} split" for job in jobs)
     counts |= Counter(
         one.reason.removeprefix("an image ") for one in findings.left_out if one.reason.startswith("an image ")
     )
@@ -119,13 +119,13 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
 
 
 def _prefix(one: Found) -> str:
-    return "" if one.part == TRAIN else one.part
+    return "" if one.split == TRAIN else one.split
 
 
 def _job(one: Found, case_id: str, class_name: str, group: str, label_map: LabelMap | None, data: OwnData) -> OwnImage:
     case = Case(
         id=case_id,
-        part=one.part,
+        split=one.split,
         class_name=class_name,
         group=group,
         source=printable(one.name),

@@ -25,19 +25,19 @@ def find_images(data: OwnData) -> Findings:
     if data.nnunet:
         _find_nnunet(data.nnunet, findings)
         return findings
-    parts = ((TRAIN, data.images, data.masks, data.coco), (TEST, data.test_images, data.test_masks, data.test_coco))
-    for part, images, masks, coco in parts:
+    splits = ((TRAIN, data.images, data.masks, data.coco), (TEST, data.test_images, data.test_masks, data.test_coco))
+    for split, images, masks, coco in splits:
         if images and coco:
-            _find_coco(findings, part, images, coco)
+            _find_coco(findings, split, images, coco)
         elif images:
-            _find_files(findings, part, images, masks)
+            _find_files(findings, split, images, masks)
     if findings.labels:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
         findings.notes.append(f"labels from the COCO categories: {shown}")
     return findings
 
 
-def _find_files(findings: Findings, part: str, images: Path, masks: Path | None) -> None:
+def _find_files(findings: Findings, split: str, images: Path, masks: Path | None) -> None:
     names, strays = files_in(images, is_image, without=masks)
     mask_names: list[str] = []
     if masks is not None and masks.resolve() == images.resolve():
@@ -49,7 +49,7 @@ def _find_files(findings: Findings, part: str, images: Path, masks: Path | None)
         if not name.lower().endswith(TABLES):
             findings.leave_out(name, "not an image that can be read")
     if masks is None:
-        findings.images += [Found(part=part, base=images, name=name) for name in names]
+        findings.images += [Found(split=split, base=images, name=name) for name in names]
         return
     matched = match_masks(names, mask_names)
     if not any(matched.masks_of.values()):
@@ -62,15 +62,17 @@ def _find_files(findings: Findings, part: str, images: Path, masks: Path | None)
     for name, chosen in matched.masks_of.items():
         if chosen:
             paths = tuple(masks / mask for mask in chosen)
-            findings.images.append(Found(part=part, base=images, name=name, masks=paths))
+            findings.images.append(Found(split=split, base=images, name=name, masks=paths))
         else:
             findings.leave_out(name, "an image without a mask")
 
 
-def _find_coco(findings: Findings, part: str, images: Path, path: Path) -> None:
+def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None:
     content = read_coco(path)
     if findings.labels not in (None, content.labels):
-        raise HtunetError(f"{path} has the labels {content.labels}, the training part has {findings.labels}: no match.")
+        raise HtunetError(
+            f"{path} has the labels {content.labels}, the training split has {findings.labels}: no match."
+        )
     findings.labels = content.labels
     if content.unused:
         findings.notes.append(
@@ -90,7 +92,7 @@ def _find_coco(findings: Findings, part: str, images: Path, path: Path) -> None:
         if name is None or reason:
             findings.leave_out(wanted or "an entry without a name", reason or f"not in {images}")
         else:
-            findings.images.append(Found(part=part, base=images, name=name, coco=image))
+            findings.images.append(Found(split=split, base=images, name=name, coco=image))
     for name in names:
         if name not in listed:
             findings.leave_out(name, "not in the COCO file")
@@ -116,17 +118,17 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
         _find_listed(folder, content["dataset"], findings)
         return
     unlabelled = []
-    for part, images in IMAGE_FOLDERS.items():
+    for split, images in IMAGE_FOLDERS.items():
         for image in sorted((folder / images).glob(f"*_0000{ending}")):
             case = image.name.removesuffix(f"_0000{ending}")
-            label = folder / LABEL_FOLDERS[part] / f"{case}{ending}"
+            label = folder / LABEL_FOLDERS[split] / f"{case}{ending}"
             name = f"{images}/{image.name}"
             remarks = (ONE_CHANNEL,) if image.with_name(f"{case}_0001{ending}").exists() else ()
             if label.exists():
                 findings.images.append(
-                    Found(part=part, base=folder, name=name, masks=(label,), id=case, remarks=remarks)
+                    Found(split=split, base=folder, name=name, masks=(label,), id=case, remarks=remarks)
                 )
-            elif part == TEST:
+            elif split == TEST:
                 unlabelled.append(name)
             else:
                 findings.leave_out(name, "an image without a mask")
@@ -147,7 +149,7 @@ def _find_listed(folder: Path, entries: object, findings: Findings) -> None:
             continue
         remarks = (ONE_CHANNEL,) if len(images) > 1 else ()
         masks = (folder / label,)
-        findings.images.append(Found(part=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
+        findings.images.append(Found(split=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
     if not findings.images:
         raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' names no case with its 'images' and its 'label'.")
 

@@ -44,21 +44,21 @@ class OwnData:
             raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0; got {self.spacing_mm:g}.")
 
     def _check_sources(self) -> None:
-        parts = (self.images, self.masks, self.coco), (self.test_images, self.test_masks, self.test_coco)
+        splits = (self.images, self.masks, self.coco), (self.test_images, self.test_masks, self.test_coco)
         if self.nnunet:
-            if any(source for part in parts for source in part):
+            if any(source for split in splits for source in split):
                 raise UsageError("--nnunet names a whole data set; leave out --images, --masks, --coco and --test-...")
             return
         if not self.images:
             raise UsageError("Name the folder of the images: --images DIR (or --nnunet DIR for an nnU-Net folder).")
-        for prefix, (images, masks, coco) in zip(("", "test-"), parts, strict=True):
+        for prefix, (images, masks, coco) in zip(("", "test-"), splits, strict=True):
             if masks and coco:
                 raise UsageError(f"--{prefix}masks and --{prefix}coco are two sources of the same masks. Name one.")
             if (masks or coco) and not images:
                 raise UsageError(f"--{prefix}masks and --{prefix}coco need --{prefix}images.")
         if self.test_images and (bool(self.masks), bool(self.coco)) != (bool(self.test_masks), bool(self.test_coco)):
             raise UsageError(
-                "Both parts have masks in the same form: --masks with --test-masks, --coco with --test-coco, or none."
+                "Both splits have masks in the same form: --masks with --test-masks, --coco with --test-coco, or none."
             )
         if not (self.masks or self.coco or self.classes):
             raise UsageError("Images alone teach nothing: give --masks, --coco, or --classes for a classification.")
@@ -80,7 +80,7 @@ class OwnData:
 class Found:
     """One image file with where its labels come from, before anything has been read of it."""
 
-    part: str
+    split: str
     base: Path
     name: str
     """Relative to ``base``, ``/`` between folders."""

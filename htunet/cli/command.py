@@ -22,13 +22,15 @@ SYSTEM_ERRORS = {
     errno.ENOTDIR: "A file stands where a folder is needed. Point the htunet_* variables at a folder.",
 }
 INTERRUPTED = 130
+FORMER_NAMES = {"--part": "--split"}
+"""Options that had another name before, accepted by the commands that have the present one."""
 
 
 class CommandParser(argparse.ArgumentParser):
     """A parser whose main arguments are given by position or by name, and whose options have one spelling.
 
     Options are written with dashes (``--num-epochs``); the underscores of earlier versions (``--num_epochs``) are
-    accepted too.
+    accepted too, and so are ``FORMER_NAMES``.
     """
 
     def __init__(self, **keywords: Any) -> None:  # noqa: ANN401
@@ -48,7 +50,7 @@ class CommandParser(argparse.ArgumentParser):
         """Read the options, then give the remaining words to the positional arguments that were not named."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
-        words[:end] = [_with_dashes(word) for word in words[:end]]
+        words[:end] = [self._present_name(word) for word in words[:end]]
         if not self.positionals:
             return super().parse_args(words, namespace)
         titles = {action: str(action.metavar or action.dest.upper()) for action in self.positionals}
@@ -76,11 +78,15 @@ class CommandParser(argparse.ArgumentParser):
             setattr(options, action.dest, [] if action.nargs == "*" else None)
         return options
 
-
-def _with_dashes(word: str) -> str:
-    """``--num_epochs=3`` as ``--num-epochs=3``; what is not the name of an option stays."""
-    name, equals, value = word.partition("=")
-    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else word
+    def _present_name(self, word: str) -> str:
+        """``--num_epochs=3`` as ``--num-epochs=3``; what is not the name of an option stays."""
+        name, equals, value = word.partition("=")
+        if not name.startswith("--"):
+            return word
+        name = name.replace("_", "-")
+        if (present := FORMER_NAMES.get(name)) in self._option_string_actions:
+            name = str(present)
+        return f"{name}{equals}{value}"
 
 
 def make_parser(name: str, description: str | None) -> CommandParser:

@@ -106,7 +106,7 @@ def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
     yield from _describe_left_out(report)
     if report.duplicates:
         yield from _block("Same picture in", [" = ".join(ids) for ids in report.duplicates], "group")
-        yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group in one part"
+        yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group in one split"
     if report.contradictions:
         pairs = [" and ".join(pair) for pair in report.contradictions]
         yield from _block("Same picture with TWO CLASSES in", pairs, "pair")

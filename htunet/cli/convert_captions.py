@@ -41,7 +41,7 @@ def caption_options(options: argparse.Namespace) -> dict[str, Any]:
 
 def describe_captions(report: "ConversionReport") -> Iterator[str]:
     """The lines to print about a converted data set of captions."""
-    from htunet.data.caption_splits import caption_part_sizes
+    from htunet.data.caption_splits import caption_split_sizes
 
     info = report.captions
     if info is None:
@@ -57,7 +57,7 @@ def describe_captions(report: "ConversionReport") -> Iterator[str]:
     languages = ", ".join(f"{number} {language}" for language, number in info.languages.items())
     verb = "Replaced the earlier conversion:" if report.replaced else "Wrote"
     yield f"{verb} {info.pairs} pairs ({languages}) in {report.folder}"
-    train, val = caption_part_sizes(info.pairs, info.published)
+    train, val = caption_split_sizes(info.pairs, info.published)
     yield f"Split {info.split_rule}: {train} for fine-tuning, {val} for validation."
 
 

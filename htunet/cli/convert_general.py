@@ -14,7 +14,7 @@ FOLDERS = {
     "masks": "folder of their masks, named alike; _mask, _seg, _gt and the like may be added",
     "coco": "COCO JSON file with the masks of --images: polygons or run lengths",
     "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
-    "test_images": "images of a test part of its own",
+    "test_images": "images of a test split of its own",
     "test_masks": "their masks",
     "test_coco": "their COCO JSON file",
 }

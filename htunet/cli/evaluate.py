@@ -30,10 +30,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", help="only runs of this task: seg, cls or seg+cls; default: all")
     parser.add_argument("--trained-on", metavar="DATASET", help="test the runs of this other data set on DATASET")
     parser.add_argument(
-        "--part", choices=("all", "test"), help="with --trained-on: all images (default), or the test part alone"
+        "--split", choices=("all", "test"), help="with --trained-on: all images (default), or the test split alone"
     )
     parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="this finished run alone, on its test part or on DATASET; no tables"
+        "--run", type=Path, metavar="FOLDER", help="this finished run alone, on its test split or on DATASET; no tables"
     )
     parser.add_argument(
         "--policy",
@@ -63,8 +63,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_runs(options: argparse.Namespace) -> None:
-    if options.part and not options.trained_on:
-        raise UsageError("--part belongs to --trained-on; runs are scored on the test part of their own data set.")
+    if options.split and not options.trained_on:
+        raise UsageError("--split belongs to --trained-on; runs are scored on the test split of their own data set.")
     runs = _runs_on_other_data(options) if options.trained_on else _finished_runs(options)
     stale: list[RunPaths] = []
     done: list[RunPaths] = []
@@ -119,8 +119,8 @@ def _evaluate_one(options: argparse.Namespace) -> None:
     run = runs[0]
     if options.dataset:
         run = run_on(run, find_dataset(options.dataset))
-        check_before(run, options.part or "all")
-        options.part = options.part or "all"
+        check_before(run, options.split or "all")
+        options.split = options.split or "all"
     if not _bring_up_to_date(run, options):
         raise HtunetError(_all_stale(run))
 
@@ -161,13 +161,13 @@ def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     if not runs:
         raise HtunetError(_no_runs(own, [], []))
     for run in {run.task: run for run in runs}.values():
-        check_before(run, options.part or "all")
+        check_before(run, options.split or "all")
     return runs
 
 
 def _all_stale(run: RunPaths) -> str:
     return (
-        f"{run.dataset.splits_json} is not the split that these runs were trained on, so that its test part may hold "
+        f"{run.dataset.splits_json} is not the split that these runs were trained on, so that its test split may hold "
         "images that they have seen. Put the split before back (splits_final.before.json), or train again with "
         "--restart."
     )
@@ -200,13 +200,13 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     if run.trained_on:
         from htunet.experiments.across import predict_if_needed
 
-        part = options.part or ("all" if options.trained_on else None)
-        if predict_if_needed(run, part, force=options.force):
+        split = options.split or ("all" if options.trained_on else None)
+        if predict_if_needed(run, split, force=options.force):
             print(f"Predicted: {run.label}", file=sys.stderr)
     elif options.force or needs_prediction(run):
         from htunet.inference.test_set import predict_test
 
-        print(f"Predicting the test part: {run.label}", file=sys.stderr)
+        print(f"Predicting the test split: {run.label}", file=sys.stderr)
         predict_test(run)
     found = bring_up_to_date(run, options.policy, force=options.force)
     if found.before:
@@ -249,14 +249,14 @@ def _report(runs: list[RunPaths], policy: str) -> None:
 
     everything = evaluated_contents(tell)
     baselines = _baselines(list(everything), policy)
-    parts = dict.fromkeys(map(_test_part, runs))
+    splits = dict.fromkeys(map(_test_split, runs))
     written = []
     for kind in KINDS:
         chosen = [everything[run] for run in runs if run in everything and kind.key in everything[run]["htunet"]]
         if chosen:
-            trivial = [content for part in parts for content in baselines.get(part, ())]
+            trivial = [content for split in splits for content in baselines.get(split, ())]
             print("\n" + as_text(table_rows(chosen, trivial, kind), kind))
-        every = table_rows(everything.values(), [content for part in baselines.values() for content in part], kind)
+        every = table_rows(everything.values(), [content for split in baselines.values() for content in split], kind)
         if every:
             written += write_tables(root("htunet_results") / "tables", every, kind)
             written += _few_shot_results(root("htunet_results") / "tables", every, kind)
@@ -286,25 +286,25 @@ def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> lis
     return [*write_tables(folder, few_shot_rows(rows), kind, name=f"few_shot_{kind.name}"), picture]
 
 
-TestPart = tuple[DatasetPaths, str, int]
+TestSplit = tuple[DatasetPaths, str, int]
 
 
-def _test_part(run: RunPaths) -> TestPart:
+def _test_split(run: RunPaths) -> TestSplit:
     return run.dataset, run.plan, run.fold
 
 
-def _baselines(runs: list[RunPaths], policy: str) -> dict[TestPart, list[dict[str, Any]]]:
-    """The trivial baselines on the test parts of these runs; none, said, where they cannot be made."""
+def _baselines(runs: list[RunPaths], policy: str) -> dict[TestSplit, list[dict[str, Any]]]:
+    """The trivial baselines on the test splits of these runs; none, said, where they cannot be made."""
     from htunet.evaluation.baselines import class_baseline, trivial_baselines
     from htunet.evaluation.summary import summary_content
 
-    tasks: dict[TestPart, set[str]] = {}
+    tasks: dict[TestSplit, set[str]] = {}
     for run in (run for run in runs if run.trained_on is None):
-        tasks.setdefault(_test_part(run), set()).update(run.task.split("+"))
-    found: dict[TestPart, list[dict[str, Any]]] = {}
-    for part, learnt in tasks.items():
-        dataset, plan, fold = part
-        contents = found[part] = []
+        tasks.setdefault(_test_split(run), set()).update(run.task.split("+"))
+    found: dict[TestSplit, list[dict[str, Any]]] = {}
+    for split, learnt in tasks.items():
+        dataset, plan, fold = split
+        contents = found[split] = []
         try:
             if "seg" in learnt:
                 contents += [summary_content(s) for s in trivial_baselines(dataset, plan, fold, policy).values()]

@@ -162,7 +162,7 @@ def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[s
 
     settled = settle_splits(raw, options.split_by)
     splits = settled.splits
-    sizes = "/".join(str(len(splits.folds[0][part])) for part in ("train", "val", "test"))
+    sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
     folds = _count(len(splits.folds), "fold")
     rule = f"{splits.rule} by {splits.split_by}, {folds}, fold 0 train/val/test {sizes}"
     _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
@@ -173,11 +173,11 @@ def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[s
             f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
         )
     if splits.left_out:
-        _warn(f"{_count(len(splits.left_out), 'case')} in no part of the split: {_some(splits.left_out)}.")
+        _warn(f"{_count(len(splits.left_out), 'case')} in none of the splits: {_some(splits.left_out)}.")
     leaks = find_leaks(raw.cases, splits.folds[0])
     if leaks:
         _warn(
-            f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one part of fold 0, so that "
+            f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
             f"its test figures are too good. --split-by group keeps groups together."
         )
     for leak in leaks[:SHOWN]:
@@ -186,14 +186,14 @@ def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[s
     group_of = {case.id: case.group for case in raw.cases}
     torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in told]
     if torn:
-        _warn(f"{_count(len(torn), 'picture')} in more than one part of fold 0, whose cases have no group in common.")
+        _warn(f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common.")
     for leak in torn[:SHOWN]:
         _warn(f"  {_places(leak)}")
     return settled
 
 
 def _places(leak: "Leak") -> str:
-    return "; ".join(f"{part}: {_some(ids)}" for part, ids in leak.members.items())
+    return "; ".join(f"{split}: {_some(ids)}" for split, ids in leak.members.items())
 
 
 def _known_plans(asked: Sequence[str], existing: "dict[str, Plan]") -> list[str]:

@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
     parser.add_argument("-d", "--dataset", required=True, help="a caption data set, such as MedPix or 510")
     help_text = "val: the pairs that no fine-tuning has learnt from (default); all: every pair"
-    parser.add_argument("--part", default="val", choices=("val", "all"), help=help_text)
+    parser.add_argument("--split", default="val", choices=("val", "all"), help=help_text)
     parser.add_argument("--input-size", type=int, default=224, help="side of the images, pixels (default: %(default)s)")
     add_text_side(parser)
     return run_command(parser, _retrieval, argv)
@@ -40,8 +40,8 @@ def _retrieval(options: argparse.Namespace) -> None:
         seed=options.seed,
         device=options.device,
     )
-    found = retrieve(dataset, choice, part=options.part, input_size=options.input_size)
-    counts = f"{found.pairs} pairs ({options.part}), {found.distinct_captions} different captions"
+    found = retrieve(dataset, choice, split=options.split, input_size=options.input_size)
+    counts = f"{found.pairs} pairs ({options.split}), {found.distinct_captions} different captions"
     print(f"{dataset.short_name} {options.method}, {counts}; equal ones all count as right")
     print(f"  image to text: {_line(found.image_to_text)}")
     print(f"  text to image: {_line(found.text_to_image)}")

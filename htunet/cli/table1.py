@@ -1,4 +1,4 @@
-"""Print Table I, the sizes of every data set's parts, with yours beside the paper's.
+"""Print Table I, the sizes of every data set's splits, with yours beside the paper's.
 
 Reads fold 0 of the split of each data set, or tells which sizes its split rule would give, and writes
 htunet_results/tables/table1.csv and table1.md.

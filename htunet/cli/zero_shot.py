@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_zero_shot", __doc__)
     parser.add_positional("dataset", "-d", help="preprocessed, with classes, such as BUSI or 503")
     parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
-    parser.add_argument("--part", default="all", choices=("all", "test"), help="all images, as in the paper (default)")
+    parser.add_argument("--split", default="all", choices=("all", "test"), help="all images, as in the paper (default)")
     parser.add_argument(
         "-p", "--plan", default="paper", help="whose preprocessed images to take (default: %(default)s)"
     )
@@ -50,7 +50,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
         seed=options.seed,
         device=options.device,
     )
-    found = classify_by_prompts(dataset, choice, part=options.part, plan_name=options.plan, prompts=options.prompts)
+    found = classify_by_prompts(dataset, choice, split=options.split, plan_name=options.plan, prompts=options.prompts)
     print(f"{dataset.short_name} {options.method}, classes by sentences:")
     for line in summary_lines(found.result, read_json(found.folder / "summary.json")):
         print(f"  {line}")

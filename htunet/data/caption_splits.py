@@ -22,7 +22,7 @@ class CaptionSplit:
     """The content of ``caption_split.json``."""
 
     split_by: str
-    """``image`` (as in the paper) or ``group``: no patient, case or article is in both parts."""
+    """``image`` (as in the paper) or ``group``: no patient, case or article is in both splits."""
     seed: int
     rule: str
     """Where the sizes come from: ``9:1``, or ``published``."""
@@ -32,14 +32,14 @@ class CaptionSplit:
     val: list[str]
 
 
-def caption_part_sizes(n: int, published: tuple[int, int] | None = None) -> tuple[int, int]:
+def caption_split_sizes(n: int, published: tuple[int, int] | None = None) -> tuple[int, int]:
     """(train, val) of ``n`` pairs: floor(0.9 n) and the rest, or the published sizes where they add up to ``n``.
 
     Table I of arXiv 2506.08849 has three rows. MedPix, 21512/2391 of 23903, is this rule exactly (rounding up gives
     21513). PMC-OA, 4942/534 of 5476 (90.25 %), and CURD, 13228/1500 of 14728 (89.82 %), follow from no rounding of
     9:1, neither alone nor shuffled together; their sizes are taken over where the number of pairs is the published one.
 
-    >>> caption_part_sizes(23903), caption_part_sizes(5476), caption_part_sizes(5476, (4942, 534))
+    >>> caption_split_sizes(23903), caption_split_sizes(5476), caption_split_sizes(5476, (4942, 534))
     ((21512, 2391), (4928, 548), (4942, 534))
     """
     if published and sum(published) == n:
@@ -53,20 +53,20 @@ def make_caption_split(
 ) -> CaptionSplit:
     """Shuffle the pairs (or whole groups) by ``seed`` and divide them; the order of ``pairs`` changes nothing.
 
-    By group, the validation part takes groups in shuffled order as long as they fit into its size, so it may stay a
-    little below it. Raises UsageError for an unknown ``split_by``, HtunetError when a part would be empty.
+    By group, the validation split takes groups in shuffled order as long as they fit into its size, so it may stay a
+    little below it. Raises UsageError for an unknown ``split_by``, HtunetError when a split would be empty.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
-    train_size, val_size = caption_part_sizes(len(pairs), published)
+    train_size, val_size = caption_split_sizes(len(pairs), published)
     val = set(_take(_units(pairs, split_by), max(val_size, 1), seed))
     if not val or len(val) == len(pairs):
         what = "pairs" if split_by == "image" else "groups; --split-by image takes single pairs"
-        raise HtunetError(f"{len(pairs)} pairs cannot be divided 9:1 into two parts: too few {what}.")
+        raise HtunetError(f"{len(pairs)} pairs cannot be divided 9:1 into two splits: too few {what}.")
     return CaptionSplit(
         split_by=split_by,
         seed=seed,
-        rule="9:1" if (train_size, val_size) == caption_part_sizes(len(pairs)) else "published",
+        rule="9:1" if (train_size, val_size) == caption_split_sizes(len(pairs)) else "published",
         pairs_sha256=_digest(pairs),
         train=sorted(pair.id for pair in pairs if pair.id not in val),
         val=sorted(val),
@@ -74,23 +74,23 @@ def make_caption_split(
 
 
 def groups_in_both(pairs: Sequence[CaptionPair], split: CaptionSplit) -> list[str]:
-    """Groups (patients, cases, articles) with pairs in both parts, sorted: what a split by image lets leak."""
+    """Groups (patients, cases, articles) with pairs in both splits, sorted: what a split by image lets leak."""
     val = set(split.val)
-    parts = ({pair.group for pair in pairs if pair.group and (pair.id in val) == here} for here in (True, False))
-    return sorted(set.intersection(*parts))
+    splits = ({pair.group for pair in pairs if pair.group and (pair.id in val) == here} for here in (True, False))
+    return sorted(set.intersection(*splits))
 
 
 def settle_caption_split(dataset: CaptionDataset, split_by: str | None = None) -> CaptionSplit:
     """The split on disk where it fits the data set, else a new one, written to ``caption_split.json``.
 
-    ``split_by`` None: as the existing one was made; ``image`` for the first. The parts of a fitting file may have been
-    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or stand in both parts.
+    ``split_by`` None: as the existing one was made; ``image`` for the first. The splits of a fitting file may have been
+    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or stand in both splits.
     """
     path = dataset.paths.caption_split_json
     if path.exists():
         split = load_caption_split(dataset.paths)
         if split.pairs_sha256 == _digest(dataset.pairs) and split_by in (None, split.split_by):
-            _check_parts(dataset, split)
+            _check_split(dataset, split)
             return split
         split_by = split_by or split.split_by
     split = make_caption_split(dataset.pairs, dataset.info.published, split_by or "image")
@@ -126,7 +126,7 @@ def _take(units: Mapping[tuple[str, str], Sequence[str]], size: int, seed: int) 
     return taken
 
 
-def _check_parts(dataset: CaptionDataset, split: CaptionSplit) -> None:
+def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:
     path, known = dataset.paths.caption_split_json, {pair.id for pair in dataset.pairs}
     named = [*split.train, *split.val]
     unknown = sorted(set(named) - known)

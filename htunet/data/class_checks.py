@@ -1,9 +1,9 @@
-"""Whether the parts of a fold can serve a classification, before anything heavy begins."""
+"""Whether the splits of a fold can serve a classification, before anything heavy begins."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from htunet.data.splits import PARTS, Fold
+from htunet.data.splits import SPLITS, Fold
 from htunet.errors import HtunetError
 
 WHAT_FOR = {"train": "be learnt", "val": "choose the best epoch", "test": "be scored"}
@@ -11,34 +11,36 @@ WHAT_FOR = {"train": "be learnt", "val": "choose the best epoch", "test": "be sc
 
 def with_classes(fold: Fold, class_of: Mapping[str, str]) -> Fold:
     """The fold without the cases that have no class at all: a classification can neither learn from nor score them."""
-    return {part: [case for case in cases if class_of.get(case) != ""] for part, cases in fold.items()}
+    return {split: [case for case in cases if class_of.get(case) != ""] for split, cases in fold.items()}
 
 
 def check_classes(fold: Fold, class_of: Mapping[str, str], known: Sequence[str]) -> None:
-    """Raise HtunetError that names the part and the way out when a fold does not suit a classification.
+    """Raise HtunetError that names the split and the way out when a fold does not suit a classification.
 
-    Every case has one of the ``known`` classes; the training part has all of them, and each other part that has images
-    at least two, because one class alone can be told from nothing.
+    Every case has one of the ``known`` classes; the training split has all of them, and each other split that has
+    images at least two: one class alone cannot be distinguished from anything.
     """
-    for part in PARTS:
-        strange = [f"{case} ({class_of.get(case, '')!r})" for case in fold[part] if class_of.get(case, "") not in known]
+    for split in SPLITS:
+        strange = [
+            f"{case} ({class_of.get(case, '')!r})" for case in fold[split] if class_of.get(case, "") not in known
+        ]
         if strange:
             raise HtunetError(
-                f"{len(strange)} of {len(fold[part])} images of the {part} part have none of the classes "
+                f"{len(strange)} of {len(fold[split])} images of the {split} split have none of the classes "
                 f"{', '.join(known)}: {', '.join(strange[:5])}. Give them one in cases.csv of the raw folder, or take "
                 "them out of the split."
             )
-        counts = Counter(class_of[case] for case in fold[part])
-        if part == "val" and not counts:
-            raise HtunetError("No image of the val part has a class, so the best epoch cannot be chosen.")
+        counts = Counter(class_of[case] for case in fold[split])
+        if split == "val" and not counts:
+            raise HtunetError("No image of the val split has a class, so the best epoch cannot be chosen.")
         missing = [name for name in known if not counts[name]]
-        if missing and part == "train":
+        if missing and split == "train":
             raise HtunetError(
-                f"The train part has no image of {', '.join(missing)}, which can then not be learnt. Take another fold "
-                "or split, or take the class out of the data set."
+                f"The train split has no image of {', '.join(missing)}, which can then not be learnt. Take another "
+                "fold or split, or take the class out of the data set."
             )
         if len(counts) == 1:
             raise HtunetError(
-                f"All {len(fold[part])} images of the {part} part are {next(iter(counts))}: with one class alone "
-                f"nothing can {WHAT_FOR[part]}. Take another fold, or correct splits_final.json."
+                f"All {len(fold[split])} images of the {split} split are {next(iter(counts))}: with one class alone "
+                f"nothing can {WHAT_FOR[split]}. Take another fold, or correct splits_final.json."
             )

@@ -1,4 +1,4 @@
-"""Few-shot subsets of a training part: nested, by class as evenly as possible, the same for all methods of a seed.
+"""Few-shot subsets of a training split: nested, by class as evenly as possible, the same for all methods of a seed.
 
 The training images stand in one order, written to disk, and a share of them is the beginning of it. So each subset
 contains the smaller ones whatever the shares are.
@@ -82,8 +82,8 @@ def few_shot_subset(
 
     ``usable`` are the ids that its task can learn from, in the same order; ``ratio`` is a share of them. None: all.
 
-    The order in ``path`` holds as long as the fold's training and validation parts are those that it was made for; else
-    it is made, and the file with it. ``cases`` are those of the training part.
+    The order in ``path`` is used as long as the fold's training and validation splits are those that it was made for;
+    else it is made, and the file with it. ``cases`` are those of the training split.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):  # methods of one seed may be started at the same moment

@@ -18,14 +18,16 @@ from htunet.paths import DatasetPaths
 from htunet.records import checked_object, record_from
 
 FORMAT = 1
-CASE_COLUMNS = ("id", "part", "class", "group", "source", "spacing_mm")
+CASE_COLUMNS = ("id", "split", "class", "group", "source", "spacing_mm")
+OLDER_COLUMNS = {"part": "split"}
+"""Names that columns had before, to their present ones; both are read."""
 LEFT_OUT_COLUMNS = ("source", "class", "reason")
 IMAGE_FOLDERS = {"train": "imagesTr", "test": "imagesTs"}
 LABEL_FOLDERS = {"train": "labelsTr", "test": "labelsTs"}
 ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 """Of nnU-Net folders that are read in place; all keep exact values."""
 RULE_WITH_TEST = "8:2"
-"""How the training part is split where a data set defines its test part and no rule."""
+"""How the training split is split where a data set defines its test split and no rule."""
 TRAIN, TEST = "train", "test"
 
 
@@ -34,8 +36,8 @@ class Case:
     """One image of a data set."""
 
     id: str
-    part: str = TRAIN
-    """``train`` (imagesTr, split by htunet) or ``test`` (imagesTs, a test part that the data set defines)."""
+    split: str = TRAIN
+    """``train`` (imagesTr, split by htunet) or ``test`` (imagesTs, a test split that the data set defines)."""
     class_name: str = ""
     """The image's class, such as ``benign``; empty where the data set has none."""
     group: str = ""
@@ -64,7 +66,7 @@ class DatasetInfo:
     classes: dict[str, int] = field(default_factory=dict)
     """Class name to index for classification; empty where images have no class. The last one is the positive class."""
     split_rule: str = "8:1:1"
-    """How the paper splits the cases of part ``train``: ``8:1:1``, ``8:2``, ``9:1``, or ``test only``."""
+    """How the paper splits the cases of split ``train``: ``8:1:1``, ``8:2``, ``9:1``, or ``test only``."""
     reference: str = ""
     licence: str = ""
     description: str = ""
@@ -92,12 +94,12 @@ class RawDataset:
 
     def image_path(self, case: Case) -> Path:
         """Where the case's image is: ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
-        folder = IMAGE_FOLDERS[TRAIN if case.part == TRAIN else TEST]
+        folder = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return self.paths.raw / folder / f"{case.id}_0000{self.file_ending}"
 
     def label_path(self, case: Case) -> Path:
         """Where the case's mask is; nowhere (no file) in a data set without masks."""
-        folder = LABEL_FOLDERS[TRAIN if case.part == TRAIN else TEST]
+        folder = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return self.paths.raw / folder / f"{case.id}{self.file_ending}"
 
 
@@ -140,7 +142,7 @@ def _nnunet_json(name: str, info: DatasetInfo, cases: Sequence[Case]) -> dict[st
         "name": name,
         "channel_names": {str(index): channel for index, channel in enumerate(names)},
         "labels": info.labels,
-        "numTraining": sum(case.part == TRAIN for case in cases),
+        "numTraining": sum(case.split == TRAIN for case in cases),
         "file_ending": ".png",
         "description": info.description,
         "reference": info.reference,
@@ -183,7 +185,7 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
         channels=3 if len(content["channel_names"]) == 3 else 1,
         labels=labels,
         classes={name: index for index, name in enumerate(classes)},
-        split_rule=RULE_WITH_TEST if any(case.part == TEST for case in cases) else "8:1:1",
+        split_rule=RULE_WITH_TEST if any(case.split == TEST for case in cases) else "8:1:1",
     )
     notes = [f"an nnU-Net folder, used as it is; split rule {info.split_rule}"]
     if unlabelled:
@@ -233,13 +235,13 @@ def _refuse_unreadable_nnunet(paths: DatasetPaths, content: dict[str, Any], endi
 def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]]:
     """The cases of an nnU-Net folder by their images, and the test images that have no label."""
     cases, unlabelled = [], []
-    for part, name in IMAGE_FOLDERS.items():
+    for split, name in IMAGE_FOLDERS.items():
         for path in sorted((folder / name).glob(f"*_0000{ending}")):
             case_id = path.name.removesuffix(f"_0000{ending}")
-            if part == TEST and not (folder / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
+            if split == TEST and not (folder / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
                 unlabelled.append(path)
             else:
-                cases.append(Case(id=case_id, part=part, source=f"{name}/{path.name}"))
+                cases.append(Case(id=case_id, split=split, source=f"{name}/{path.name}"))
     return cases, unlabelled
 
 
@@ -247,7 +249,7 @@ def _case_row(case: Case) -> dict[str, Any]:
     spacing = "" if case.spacing_mm is None else repr(case.spacing_mm)
     return {
         "id": case.id,
-        "part": case.part,
+        "split": case.split,
         "class": case.class_name,
         "group": case.group,
         "source": case.source,
@@ -259,13 +261,13 @@ def _parse_cases(path: Path) -> list[Case]:
     return [
         Case(
             id=row["id"],
-            part=row["part"],
+            split=row["split"],
             class_name=row["class"],
             group=row["group"],
             source=row["source"],
             spacing_mm=_spacing(row, path),
         )
-        for row in read_csv(path, CASE_COLUMNS)
+        for row in read_csv(path, CASE_COLUMNS, OLDER_COLUMNS)
     ]
 
 

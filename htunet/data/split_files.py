@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from htunet.data.raw import Case, RawDataset
-from htunet.data.splits import PARTS, SEED, Fold, Splits, make_splits
+from htunet.data.splits import SEED, SPLITS, Fold, Splits, make_splits
 from htunet.errors import HtunetError
 from htunet.files import read_json, read_object, write_json
 from htunet.paths import DatasetPaths
@@ -38,20 +38,22 @@ def save_splits(path: Path, folds: Sequence[Fold]) -> None:
 
 
 def load_splits(path: Path) -> list[Fold]:
-    """Read the folds; raises HtunetError when the file is no such list or an id is in two parts of a fold."""
+    """Read the folds; raises HtunetError when the file is no such list or an id is in two splits of a fold."""
     content = read_json(path)
     if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
         raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
     for number, fold in enumerate(content):
-        for part in PARTS:
-            cases = fold.get(part, [])
+        for split in SPLITS:
+            cases = fold.get(split, [])
             if not isinstance(cases, list) or not all(isinstance(case, str) for case in cases):
-                raise HtunetError(f'{path}, fold {number}: {part!r} must be a list of ids, ["...", "..."]. Correct it.')
-    folds = [{part: list(fold.get(part, [])) for part in PARTS} for fold in content]
+                raise HtunetError(
+                    f'{path}, fold {number}: {split!r} must be a list of ids, ["...", "..."]. Correct it.'
+                )
+    folds = [{split: list(fold.get(split, [])) for split in SPLITS} for fold in content]
     for number, fold in enumerate(folds):
-        seen = Counter(case for part in PARTS for case in fold[part])
+        seen = Counter(case for split in SPLITS for case in fold[split])
         if twice := sorted(case for case, count in seen.items() if count > 1):
-            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one part.")
+            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one split.")
     return folds
 
 
@@ -105,7 +107,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
 def _users_own(raw: RawDataset) -> SettledSplits:
     folds = load_splits(raw.paths.splits_json)
     _check_known(raw, folds)
-    named = {case for fold in folds for part in PARTS for case in fold[part]}
+    named = {case for fold in folds for split in SPLITS for case in fold[split]}
     left_out = tuple(sorted({case.id for case in raw.cases} - named))
     return SettledSplits(Splits(raw.info.split_rule, "image", tuple(folds), left_out), KEPT_EDITED)
 
@@ -143,13 +145,13 @@ def _why_outdated(raw: RawDataset, record: dict[str, Any], split_by: str) -> str
     if record["rule"] != raw.info.split_rule:
         return f"its rule was {record['rule']}, now {raw.info.split_rule}"
     if record["cases_sha256"] != _digest(_rows(raw.cases)):
-        return "the cases of the raw folder, their parts, classes or groups have changed"
+        return "the cases of the raw folder, their splits, classes or groups have changed"
     return ""
 
 
 def _check_known(raw: RawDataset, folds: Sequence[Fold]) -> None:
     known = {case.id for case in raw.cases}
-    if unknown := sorted({case for fold in folds for part in PARTS for case in fold[part]} - known):
+    if unknown := sorted({case for fold in folds for split in SPLITS for case in fold[split]} - known):
         raise HtunetError(
             f"{raw.paths.splits_json} names cases that are not in the raw folder: {', '.join(unknown[:5])}. "
             "Correct the file, or delete it to have it made again."
@@ -157,7 +159,7 @@ def _check_known(raw: RawDataset, folds: Sequence[Fold]) -> None:
 
 
 def _rows(cases: Sequence[Case]) -> list[tuple[str, str, str, str]]:
-    return sorted((case.id, case.part, case.class_name, case.group) for case in cases)
+    return sorted((case.id, case.split, case.class_name, case.group) for case in cases)
 
 
 def _digest(content: object) -> str:

@@ -12,7 +12,7 @@ from htunet.data.raw import TEST, TRAIN, Case
 from htunet.errors import HtunetError, UsageError
 from htunet.reproducibility import derived_seed
 
-PARTS = ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 SPLIT_BY = ("image", "group")
 SEED = 1
 """Of the split, not of a training run: all runs of a data set share one split."""
@@ -29,7 +29,7 @@ class Rule:
     """Tenths of the cases for training, rounded up."""
     blocks: int
     makes_test: bool
-    """True: the rest is halved into validation and test; False: the data set defines the test part."""
+    """True: the rest is halved into validation and test; False: the data set defines the test split."""
 
 
 RULES = {"8:1:1": Rule(8, 10, True), "8:2": Rule(8, 5, False), "9:1": Rule(9, 10, False)}
@@ -44,22 +44,22 @@ class Splits:
     split_by: str
     folds: tuple[Fold, ...]
     left_out: tuple[str, ...] = ()
-    """Training cases that are in no part, because their group is in the test part that the data set defines."""
+    """Training cases that are in no split, because their group is in the test split that the data set defines."""
 
 
 @dataclass(frozen=True)
 class Leak:
-    """A group (patient, case or cluster of duplicates) whose images are in more than one part of a fold."""
+    """A group (patient, case or cluster of duplicates) whose images are in more than one split of a fold."""
 
     group: str
     members: dict[str, list[str]]
     """Part to the ids there."""
 
 
-def part_sizes(n: int, rule: str) -> tuple[int, int, int]:
-    """(train, val, test) of ``n`` cases of the training part. Source: arXiv 2506.08849, Table I.
+def split_sizes(n: int, rule: str) -> tuple[int, int, int]:
+    """(train, val, test) of ``n`` cases of the training split. Source: arXiv 2506.08849, Table I.
 
-    >>> part_sizes(1273, "8:1:1"), part_sizes(2879, "8:2"), part_sizes(2152, "9:1")
+    >>> split_sizes(1273, "8:1:1"), split_sizes(2879, "8:2"), split_sizes(2152, "9:1")
     ((1019, 127, 127), (2304, 575, 0), (1937, 215, 0))
     """
     numbers = _rule(rule)
@@ -72,7 +72,7 @@ def part_sizes(n: int, rule: str) -> tuple[int, int, int]:
 def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed: int = SEED) -> Splits:
     """Split ``cases`` by ``rule`` (8:1:1, 8:2, 9:1 or ``test only``), by class as evenly as the sizes allow.
 
-    Raises UsageError for an unknown rule or ``split_by``, HtunetError when a part would be empty.
+    Raises UsageError for an unknown rule or ``split_by``, HtunetError when a split would be empty.
     """
     if split_by not in SPLIT_BY:
         raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
@@ -89,28 +89,28 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
 
 
 def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
-    """Groups with images in more than one part of ``fold``, the largest first."""
+    """Groups with images in more than one split of ``fold``, the largest first."""
     groups = {case.id: case.group for case in cases if case.group}
     members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for part in PARTS:
-        for case in fold[part]:
+    for split in SPLITS:
+        for case in fold[split]:
             if case in groups:
-                members[groups[case]][part].append(case)
-    leaks = [Leak(group, dict(parts)) for group, parts in members.items() if len(parts) > 1]
+                members[groups[case]][split].append(case)
+    leaks = [Leak(group, dict(splits)) for group, splits in members.items() if len(splits) > 1]
     return sorted(leaks, key=lambda leak: (-sum(map(len, leak.members.values())), leak.group))
 
 
 def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
-    """The same picture (a list of ids) in more than one part of ``fold``, whatever the groups say."""
-    part_of = {case: part for part in PARTS for case in fold[part]}
+    """The same picture (a list of ids) in more than one split of ``fold``, whatever the groups say."""
+    split_of = {case: split for split in SPLITS for case in fold[split]}
     leaks = []
     for ids in pictures:
         members: dict[str, list[str]] = defaultdict(list)
         for case in sorted(ids):
-            if case in part_of:
-                members[part_of[case]].append(case)
+            if case in split_of:
+                members[split_of[case]].append(case)
         if len(members) > 1:
-            leaks.append(Leak(min(ids), {part: members[part] for part in PARTS if part in members}))
+            leaks.append(Leak(min(ids), {split: members[split] for split in SPLITS if split in members}))
     return leaks
 
 
@@ -122,9 +122,9 @@ def _rule(name: str) -> Rule:
 
 
 def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str], tuple[str, ...]]:
-    """The cases to deal, the ids of the data set's own test part, and the training cases that may be in neither."""
-    fixed = [case for case in cases if case.part == TEST]
-    pool = sorted((case for case in cases if case.part == TRAIN), key=lambda case: case.id)
+    """The cases to deal, the ids of the data set's own test split, and the training cases that may be in neither."""
+    fixed = [case for case in cases if case.split == TEST]
+    pool = sorted((case for case in cases if case.split == TRAIN), key=lambda case: case.id)
     taken = {case.group for case in fixed if case.group} if split_by == "group" else set()
     left_out = tuple(case.id for case in pool if case.group in taken)
     return [case for case in pool if case.group not in taken], sorted(case.id for case in fixed), left_out
@@ -134,12 +134,12 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
     numbers = RULES[rule]
     if numbers.makes_test and fixed_test:
         raise HtunetError(
-            f"The split rule {rule} makes the test part itself, but {len(fixed_test)} cases are in the data set's own "
-            "test part. Set split_rule in dataset.json to 8:2 or 9:1, or move them to the part train."
+            f"The split rule {rule} makes the test split itself, but {len(fixed_test)} cases are in the data set's own "
+            "test split. Set split_rule in dataset.json to 8:2 or 9:1, or move them to the split train."
         )
     if not numbers.makes_test and not fixed_test:
         raise HtunetError(
-            f"The split rule {rule} needs a test part that the data set defines (imagesTs), and there is none. "
+            f"The split rule {rule} needs a test split that the data set defines (imagesTs), and there is none. "
             "Set split_rule in dataset.json to 8:1:1."
         )
     units = len(set(_group_keys(pool))) if split_by == "group" else len(pool)
@@ -153,8 +153,8 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
 
 
 def _block_sizes(n: int, rule: str) -> list[int]:
-    """Block 0 is fold 0's test part (or validation part, where the test part is given), the rest follow."""
-    train, val, test = part_sizes(n, rule)
+    """Block 0 is fold 0's test split (or validation split, where the test split is given), the rest follow."""
+    train, val, test = split_sizes(n, rule)
     held_out = [test, val] if RULES[rule].makes_test else [val]
     count = RULES[rule].blocks - len(held_out)
     return held_out + [train // count + (index < train % count) for index in range(count)]

@@ -127,23 +127,23 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
     """What ``cases.csv`` says that cannot be, or that would leak from training to test."""
     table = (raw.paths.cases_csv.name,)
     for case_id, number in Counter(case.id for case in raw.cases).items():
-        parts = sorted({case.part for case in raw.cases if case.id == case_id}) if number > 1 else []
-        if len(parts) > 1:
-            text = f"The case {case_id} is in the parts {' and '.join(parts)}. Keep it in one of them."
-            yield Problem("case_in_two_parts", ERROR, table, text)
-        elif parts:
+        splits = sorted({case.split for case in raw.cases if case.id == case_id}) if number > 1 else []
+        if len(splits) > 1:
+            text = f"The case {case_id} is in the splits {' and '.join(splits)}. Keep it in one of them."
+            yield Problem("case_in_two_splits", ERROR, table, text)
+        elif splits:
             text = f"The case {case_id} is listed {number} times in {table[0]}. Give each image its own id."
             yield Problem("repeated_case", ERROR, table, text)
-    parts_of = defaultdict(set)
+    splits_of = defaultdict(set)
     for case in raw.cases:
-        parts_of[case.group].add(case.part)
-    for group in sorted(group for group, parts in parts_of.items() if group and len(parts) > 1):
-        text = f"The group {group} has cases in the parts train and test. Move them all to one of the two."
-        yield Problem("group_in_two_parts", ERROR, table, text)
+        splits_of[case.group].add(case.split)
+    for group in sorted(group for group, splits in splits_of.items() if group and len(splits) > 1):
+        text = f"The group {group} has cases in the splits train and test. Move them all to one of the two."
+        yield Problem("group_in_two_splits", ERROR, table, text)
     for case in raw.cases:
-        if case.part not in (TRAIN, TEST):
-            text = f"The case {case.id} has the part {case.part!r}; it must be {TRAIN!r} or {TEST!r}."
-            yield Problem("unknown_part", ERROR, table, text)
+        if case.split not in (TRAIN, TEST):
+            text = f"The case {case.id} has the split {case.split!r}; it must be {TRAIN!r} or {TEST!r}."
+            yield Problem("unknown_split", ERROR, table, text)
         if raw.info.classes and case.class_name not in ("", *raw.info.classes):
             text = f"The case {case.id} has the class {case.class_name!r}; dataset.json names {list(raw.info.classes)}."
             yield Problem("unknown_class", ERROR, table, text)
@@ -183,8 +183,8 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
             files = tuple(name_of(position) for position in positions)
             cases = [known[position][0] for position in positions]
             advice = SPLIT_ADVICE if _share_a_group(cases) else GROUP_ADVICE
-            if len({case.part for case in cases}) > 1:
-                advice = "they lie in both parts, so the test part is not independent"
+            if len({case.split for case in cases}) > 1:
+                advice = "they lie in both splits, so the test split is not independent"
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
     for pair in pairs:
         classes = [known[position][0].class_name for position in (pair.first, pair.second)]

@@ -1,4 +1,4 @@
-"""What a method has to beat: predictions that never look at the image, scored on the same test part."""
+"""What a method has to beat: predictions that never look at the image, scored on the same test split."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from htunet.data.class_probabilities import ClassProbabilities, class_order
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import class_content, summarise
-from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.metrics import PENALISE, check_policy, score_mask
 from htunet.evaluation.summary import INPUT, CaseScore, Summary
 from htunet.paths import DatasetPaths
@@ -32,7 +32,7 @@ def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str =
     check_policy(policy)
     labels = sorted(set(read_raw(dataset).info.labels.values()) - {0})
     arrays = PreprocessedDataset(dataset.plan_folder(plan))
-    train, test = (split_part(dataset, fold, part) for part in ("train", "test"))
+    train, test = (split_cases(dataset, fold, split) for split in ("train", "test"))
     masks = {label: mean_mask(arrays.masks, arrays.rows(train), label) for label in labels}
     predictions = {ALL_BACKGROUND: {k: np.zeros_like(mask) for k, mask in masks.items()}, MEAN_MASK: masks}
     about = {"dataset": dataset.name, "plan": plan, "fold": fold}
@@ -51,7 +51,7 @@ def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any
     """
     raw = read_raw(dataset)
     classes, known = class_order(raw.info.classes), {case.id: case for case in raw.cases}
-    train, test = ([known[case] for case in split_part(dataset, fold, part)] for part in ("train", "test"))
+    train, test = ([known[case] for case in split_cases(dataset, fold, split)] for split in ("train", "test"))
     counts = Counter(case.class_name for case in train if case.class_name)
     shares = np.array([counts[name] for name in classes]) / counts.total()
     found = ClassProbabilities(

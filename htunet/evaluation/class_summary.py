@@ -1,6 +1,6 @@
 """What the evaluation of a classification found: the object ``classification`` of a run's summary.json.
 
-Thresholds and the temperature come from the validation part; all figures are those of the test part.
+Thresholds and the temperature come from the validation split; all figures are those of the test split.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from htunet.evaluation.classification import (
     curves,
     decide,
 )
-from htunet.evaluation.evaluate import split_part, test_cases
+from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.metrics import Kind, metrics_of
 from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures
 from htunet.paths import DatasetPaths, RunPaths
@@ -35,7 +35,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """One way to turn probabilities into a class, and how it did on the test part."""
+    """One way to turn probabilities into a class, and how it did on the test split."""
 
     threshold: float | None
     """Of the positive class's probability; None for more than two classes."""
@@ -64,7 +64,7 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassSummary:
-    """All that is known of one classification of a test part."""
+    """All that is known of one classification of a test split."""
 
     test: ClassProbabilities
     groups: tuple[str, ...]
@@ -77,7 +77,7 @@ class ClassSummary:
     decisions: dict[str, Decision]
     before: Calibration
     temperature: float | None
-    """Fitted on the validation part; None where there is none."""
+    """Fitted on the validation split; None where there is none."""
     after: Calibration | None
     """With the temperature."""
     notes: tuple[str, ...]
@@ -99,19 +99,19 @@ def evaluate_classes(run: RunPaths) -> ClassSummary:
     True classes and groups are those of the raw folder. Raises HtunetError when a file, a case or a class is missing.
     """
     source = run.source.dataset
-    parts = {
+    splits = {
         "test": (run.classes_csv, run.dataset, test_cases(run)),
-        "val": (run.val_classes_csv, source, split_part(source, run.fold, "val")),
+        "val": (run.val_classes_csv, source, split_cases(source, run.fold, "val")),
     }
     known = {}
-    for part, (path, dataset, cases) in parts.items():
+    for split, (path, dataset, cases) in splits.items():
         found = read_class_probabilities(path)
         if set(found.cases) != set(cases):
             raise HtunetError(
-                f"{path} does not hold the {part} part of fold {run.fold}. Predict it again: htunet_evaluate "
+                f"{path} does not hold the {split} split of fold {run.fold}. Predict it again: htunet_evaluate "
                 f"{run.dataset.short_name} {run.method} --force"
             )
-        known[part] = with_known_classes(found, dataset, in_order=dataset == source)
+        known[split] = with_known_classes(found, dataset, in_order=dataset == source)
     test = known["test"]
     return summarise(test[0], test[1], known["val"][0])
 

@@ -113,23 +113,23 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
     }
 
 
-def split_part(dataset: DatasetPaths, fold: int, part: str) -> list[str]:
+def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:
     """The case ids of ``train``, ``val`` or ``test`` of one fold; raises HtunetError when there are none."""
     splits = load_splits(dataset.splits_json)
     if not 0 <= fold < len(splits):
         raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(splits) - 1}, not {fold}.")
-    if not splits[fold].get(part):
+    if not splits[fold].get(split):
         raise HtunetError(
-            f"Fold {fold} of {dataset.splits_json} has no {part} cases. Plan the data set again with "
+            f"Fold {fold} of {dataset.splits_json} has no {split} cases. Plan the data set again with "
             f"htunet_plan_and_preprocess -d {dataset.short_name}."
         )
-    return list(splits[fold][part])
+    return list(splits[fold][split])
 
 
 def test_cases(run: RunPaths) -> list[str]:
-    """The cases that a run is scored on: the test part of its fold, or those that it predicted of another data set."""
+    """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
     if run.trained_on is None:
-        return split_part(run.dataset, run.fold, "test")
+        return split_cases(run.dataset, run.fold, "test")
     return list(read_object(run.settings_json).get("trained_on", {}).get("cases", []))
 
 

@@ -7,14 +7,14 @@ from htunet.data.class_probabilities import read_class_probabilities
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
-from htunet.evaluation.evaluate import split_part, test_cases
+from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
 
 
 def trained_on_other_images(run: RunPaths) -> bool:
-    """True when the split was changed since the training: the test part may now hold images that the run has seen."""
+    """True when the split was changed since the training: the test split may now hold images that the run has seen."""
     if run.trained_on is not None:  # no image of this data set has a part in the training
         return False
     then = read_object(run.settings_json).get("split_sha256")
@@ -25,7 +25,7 @@ def trained_on_other_images(run: RunPaths) -> bool:
 def needs_prediction(run: RunPaths) -> bool:
     """True when a prediction is missing, of other cases, or older than the checkpoint that makes it."""
     paths = _predictions(run)
-    if not all(path.exists() for path in paths) or not _classes_are_of_the_parts(run):
+    if not all(path.exists() for path in paths) or not _classes_are_of_the_splits(run):
         return True
     weights = run.source.checkpoint_best
     return weights.exists() and min(map(_time, paths)) < _time(weights)
@@ -56,13 +56,13 @@ def _predictions(run: RunPaths) -> list[Path]:
     return masks * ("seg" in tasks) + classes * ("cls" in tasks)
 
 
-def _classes_are_of_the_parts(run: RunPaths) -> bool:
+def _classes_are_of_the_splits(run: RunPaths) -> bool:
     if "cls" not in run.task.split("+"):
         return True
     source = run.source
     try:
-        parts = {run.classes_csv: test_cases(run), run.val_classes_csv: split_part(source.dataset, run.fold, "val")}
-        return all(set(read_class_probabilities(path).cases) == set(cases) for path, cases in parts.items())
+        splits = {run.classes_csv: test_cases(run), run.val_classes_csv: split_cases(source.dataset, run.fold, "val")}
+        return all(set(read_class_probabilities(path).cases) == set(cases) for path, cases in splits.items())
     except HtunetError:  # a file that somebody has changed is made again
         return False
 

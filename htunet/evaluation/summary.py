@@ -62,7 +62,7 @@ class CaseScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """All scores of one run's test part, or of two folders, with the policy for empty masks."""
+    """All scores of one run's test split, or of two folders, with the policy for empty masks."""
 
     identity: Mapping[str, Any]
     """What was evaluated: dataset, method, plan, fold, seed, weights, settings and so on; strict JSON."""

@@ -19,45 +19,45 @@ def run_on(run: RunPaths, tested: DatasetPaths) -> RunPaths:
     """Where the results of a run on another data set's images are; raises UsageError for its own."""
     if tested == run.dataset:
         raise UsageError(
-            f"{tested.short_name} is what the runs were trained on: leave --trained-on out to score its test part."
+            f"{tested.short_name} is what the runs were trained on: leave --trained-on out to score its test split."
         )
     return replace(run, dataset=tested, trained_on=run.dataset.name)
 
 
-def check_before(run: RunPaths, part: str) -> None:
+def check_before(run: RunPaths, split: str) -> None:
     """Raise HtunetError, before anything is predicted, where the two data sets cannot be compared."""
     raw = read_raw(run.dataset)
     check_fits(run, raw)
-    if not cases_of(raw, part):
+    if not cases_of(raw, split):
         raise HtunetError(f"{raw.paths.name} holds no case: there is nothing to predict.")
 
 
-def predict_if_needed(run: RunPaths, part: str | None, *, force: bool = False) -> bool:
+def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) -> bool:
     """Predict the other data set's images unless that was done with these weights and for these cases.
 
-    ``part`` None: the part that was predicted before.
+    ``split`` None: the split that was predicted before.
     """
-    part = part or read_object(run.settings_json)["trained_on"]["part"]
-    assert part is not None
-    if not force and _is_of(run, part) and not needs_prediction(run):
+    split = split or read_object(run.settings_json)["trained_on"]["part"]
+    assert split is not None
+    if not force and _is_of(run, split) and not needs_prediction(run):
         return False
-    shared = images_in_both(run.source.dataset, run.fold, run.dataset, part)
-    predict_across(run, part, {"shared_images": shared})
+    shared = images_in_both(run.source.dataset, run.fold, run.dataset, split)
+    predict_across(run, split, {"shared_images": shared})
     return True
 
 
 @cache
-def images_in_both(seen: DatasetPaths, fold: int, tested: DatasetPaths, part: str) -> Mapping[str, list[str]] | None:
+def images_in_both(seen: DatasetPaths, fold: int, tested: DatasetPaths, split: str) -> Mapping[str, list[str]] | None:
     """Tested case to the training and validation cases of ``seen`` that show the same picture.
 
     None where the raw folder of ``seen`` is not there any more, so that nobody can say.
     """
     if not seen.dataset_json.exists():
         return None
-    split = load_splits(seen.splits_json)[fold]
+    learnt = load_splits(seen.splits_json)[fold]
     raw = read_raw(tested)
     return shared_images(
-        read_raw(seen), [*split["train"], *split["val"]], raw, [case.id for case in cases_of(raw, part)]
+        read_raw(seen), [*learnt["train"], *learnt["val"]], raw, [case.id for case in cases_of(raw, split)]
     )
 
 
@@ -67,10 +67,10 @@ def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
     return found.get("shared_images")
 
 
-def _is_of(run: RunPaths, part: str) -> bool:
-    """Whether the predictions are those of this part as the data set is now."""
+def _is_of(run: RunPaths, split: str) -> bool:
+    """Whether the predictions are those of this split as the data set is now."""
     if not run.finished_json.exists():
         return False
     record = read_object(run.settings_json).get("trained_on", {})
-    wanted = [case.id for case in cases_of(read_raw(run.dataset), part)]
-    return (record.get("part"), record.get("cases")) == (part, wanted)
+    wanted = [case.id for case in cases_of(read_raw(run.dataset), split)]
+    return (record.get("part"), record.get("cases")) == (split, wanted)

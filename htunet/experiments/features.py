@@ -31,14 +31,14 @@ MOST_IMAGES = 250
 """Of each data set; more only hide each other."""
 
 Chosen = tuple[DatasetPaths, list[CaseGeometry], str]
-"""A data set, its images, and which part they are, in words."""
+"""A data set, its images, and which split they are, in words."""
 
 
 def measure_features(run: RunPaths) -> None:
     """Write the run's ``features`` measurement unless it is there for these weights and images.
 
     Arrays: ``before`` and ``after``, (N, D) means of the patch tokens after the last block that the heads look at, of
-    the frozen backbone alone and with the adapter; ``cases``, ``classes``, ``datasets``. Images: the test part of the
+    the frozen backbone alone and with the adapter; ``cases``, ``classes``, ``datasets``. Images: the test split of the
     run's own data set, and of every other one that has the run's plan all images, of each at most ``MOST_IMAGES``; none
     of them was trained on. Raises HtunetError where the run's weights or test images are not there.
     """
@@ -101,7 +101,7 @@ def _own_images(run: RunPaths) -> Chosen:
     ids = load_splits(run.dataset.splits_json)[run.fold]["test"]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to look at.")
-    return run.dataset, _some(run.dataset, run, ids), "test part"
+    return run.dataset, _some(run.dataset, run, ids), "test split"
 
 
 def _other_images(run: RunPaths) -> list[Chosen]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
-from htunet.data.splits import part_sizes
+from htunet.data.splits import split_sizes
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.jobs import Job, JobCost
@@ -295,11 +295,11 @@ def _sizes(dataset: DatasetPaths, ratio: float | None) -> tuple[int, int, int]:
     """Training, validation and test images of fold 0; as the rule of the data set has it before it is split."""
     if dataset.splits_json.exists():
         fold = load_splits(dataset.splits_json)[0]
-        train, validation, test = (len(fold[part]) for part in ("train", "val", "test"))
+        train, validation, test = (len(fold[split]) for split in ("train", "val", "test"))
     else:
         raw = read_raw(dataset)
-        own = sum(case.part == "test" for case in raw.cases)
-        train, validation, test = part_sizes(len(raw.cases) - own, raw.info.split_rule)
+        own = sum(case.split == "test" for case in raw.cases)
+        train, validation, test = split_sizes(len(raw.cases) - own, raw.info.split_rule)
         test += own
     return max(1, round(train * ratio)) if ratio else train, validation, test
 

@@ -80,7 +80,7 @@ def same_weights(record: Mapping[str, Any], wanted: str) -> bool:
 
 @dataclass(frozen=True)
 class Tested(Product):
-    """The figures of a run on its test part, or on the data set that it is tested on."""
+    """The figures of a run on its test split, or on the data set that it is tested on."""
 
     run: RunPaths
 

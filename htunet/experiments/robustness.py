@@ -22,7 +22,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, write_table
-from htunet.evaluation.evaluate import split_part
+from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.metrics import PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE, artefacts_in
@@ -85,7 +85,7 @@ def measure(
 
     What an earlier call has measured with the same weights, images and artefacts is kept unless ``force``. ``alter``
     None: the artefacts are computed in the images. Raises HtunetError for a run that is not finished, or whose test
-    part may hold images that it was trained on, or when another process measures it.
+    split may hold images that it was trained on, or when another process measures it.
     """
     check_finished(run)
     folder = run.robustness(source)
@@ -121,7 +121,7 @@ def check_finished(run: RunPaths) -> None:
         raise HtunetError(f"{run.label} is not finished. Continue it: {run.training_command}")
     if trained_on_other_images(run):
         raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test part may hold images that "
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
             "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
         )
 
@@ -136,7 +136,7 @@ class _Work:
 
     def rows(self, artefact: str, strengths: Sequence[float]) -> pd.DataFrame:
         """The rows of one artefact; the artefact ``none`` is the images as they are."""
-        ids = split_part(self.run.dataset, self.run.fold, "test")
+        ids = split_cases(self.run.dataset, self.run.fold, "test")
         values = [0.0 if artefact == NONE else physical_value(artefact, strength) for strength in strengths]
         unit = "" if artefact == NONE else ARTEFACTS[artefact].unit
 
@@ -184,7 +184,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
         "artefacts": {name: _parameters(name) for name in config.artefacts},
-        "cases": split_part(run.dataset, run.fold, "test"),
+        "cases": split_cases(run.dataset, run.fold, "test"),
     }
 
 
@@ -264,7 +264,7 @@ def example(run: RunPaths, config: RobustnessConfig, alter: Alter) -> Example:
     """The first test case that has a lesion, the first of all where none has, with every artefact."""
     raw = read_raw(run.dataset)
     known = {case.id: case for case in raw.cases}
-    cases = [known[name] for name in split_part(run.dataset, run.fold, "test")]
+    cases = [known[name] for name in split_cases(run.dataset, run.fold, "test")]
     masks = ((case, read_labels(raw.label_path(case))) for case in cases) if raw.info.has_masks else iter(())
     case, mask_HW = next(((case, mask) for case, mask in masks if mask.any()), (cases[0], None))
     image_CHW = read_image(raw.image_path(case), raw.info.channels)

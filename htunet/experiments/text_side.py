@@ -37,9 +37,9 @@ class ZeroShot:
 
 
 def classify_by_prompts(
-    dataset: DatasetPaths, choice: Choice, *, part: str = ALL, plan_name: str = "paper", prompts: str | None = None
+    dataset: DatasetPaths, choice: Choice, *, split: str = ALL, plan_name: str = "paper", prompts: str | None = None
 ) -> ZeroShot:
-    """Classify all images of a preprocessed data set, or its test part (fold 0), and write what was found.
+    """Classify all images of a preprocessed data set, or its test split (fold 0), and write what was found.
 
     Images without a class are left out, and the result says how many. Everything that can be checked is checked first.
     Raises UsageError for a data set without prompts, HtunetError for prompts that do not describe its classes, for
@@ -52,8 +52,8 @@ def classify_by_prompts(
     chosen = find_prompts(dataset.short_name, prompts)
     pairs = chosen.in_order(classes)
     start = find_start(choice)
-    data, all_rows = _rows(dataset, plan, part)
-    rows = _rows_with_class(data, all_rows, classes, f"{dataset.short_name} ({part})")
+    data, all_rows = _rows(dataset, plan, split)
+    rows = _rows_with_class(data, all_rows, classes, f"{dataset.short_name} ({split})")
     cases = [(data.cases[row].id, data.cases[row].class_name, data.cases[row].group) for row in rows]
     towers = load_text_side(choice, start, plan.input_size)
     result = zero_shot_result(
@@ -64,10 +64,10 @@ def classify_by_prompts(
         classes=classes,
         logit_scale=towers.logit_scale,
     )
-    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": part}
+    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
     about |= {"prompts": chosen.name, "seed": choice.seed, **towers.record}
     about["images_without_class"] = len(all_rows) - len(rows)
-    folder = dataset.text_side("zero_shot", towers.name, part)
+    folder = dataset.text_side("zero_shot", towers.name, split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
     write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
@@ -76,16 +76,16 @@ def classify_by_prompts(
     return ZeroShot(result, folder)
 
 
-def _rows(dataset: DatasetPaths, plan: Plan, part: str) -> tuple[PreprocessedDataset, list[int]]:
+def _rows(dataset: DatasetPaths, plan: Plan, split: str) -> tuple[PreprocessedDataset, list[int]]:
     data = PreprocessedDataset(dataset.plan_folder(plan.name), plan.classes)
     check_arrays(data.folder, plan)
-    if part == ALL:
+    if split == ALL:
         return data, list(range(len(data.cases)))
-    if part != TEST:
-        raise UsageError(f"--part is {ALL} or {TEST}, got {part!r}.")
+    if split != TEST:
+        raise UsageError(f"--split is {ALL} or {TEST}, got {split!r}.")
     rows = data.rows(load_splits(dataset.splits_json)[PAPER_FOLD][TEST])
     if not rows:
-        raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --part {ALL}.")
+        raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --split {ALL}.")
     return data, rows
 
 
@@ -101,7 +101,7 @@ def _rows_with_class(data: PreprocessedDataset, rows: list[int], classes: Sequen
     if len(found) < 2:
         raise HtunetError(
             f"The {len(kept)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
-            "than two classes nothing can be told apart. Take --part all, or another data set."
+            "than two classes nothing can be told apart. Take --split all, or another data set."
         )
     return kept
 
@@ -117,18 +117,18 @@ class Retrieved:
     folder: Path
 
 
-def retrieve(dataset: DatasetPaths, choice: Choice, *, part: str = VAL, input_size: int = 224) -> Retrieved:
-    """Let the images of a caption data set find their texts among all of the part, and the other way round.
+def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = 224) -> Retrieved:
+    """Let the images of a caption data set find their texts among all of the split, and the other way round.
 
-    ``part`` is ``val``, the pairs that no fine-tuning has learnt from, or ``all``. Raises as ``load_text_side``, and
+    ``split`` is ``val``, the pairs that no fine-tuning has learnt from, or ``all``. Raises as ``load_text_side``, and
     HtunetError for a data set without captions.
     """
-    if part not in (VAL, ALL):
-        raise UsageError(f"--part is {VAL} or {ALL}, got {part!r}.")
+    if split not in (VAL, ALL):
+        raise UsageError(f"--split is {VAL} or {ALL}, got {split!r}.")
     captions = read_captions(dataset)
     start, size = find_start(choice), (input_size, input_size)
     val = set(settle_caption_split(captions).val)
-    rows = [row for row, pair in enumerate(captions.pairs) if part == ALL or pair.id in val]
+    rows = [row for row, pair in enumerate(captions.pairs) if split == ALL or pair.id in val]
     texts = [captions.pairs[row].caption for row in rows]
     towers = load_text_side(choice, start, size)
     prepared = prepare_captions(captions, size)
@@ -137,8 +137,8 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, part: str = VAL, input_si
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    folder = dataset.text_side("retrieval", towers.name, part)
-    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": part, "seed": choice.seed}
+    folder = dataset.text_side("retrieval", towers.name, split)
+    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **towers.record}
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)

@@ -17,25 +17,25 @@ from htunet.planning.plans import plan_from
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import mask_to_input, to_input
 
-PARTS = ("all", "test")
+SPLITS = ("all", "test")
 
 
-def cases_of(raw: RawDataset, part: str) -> list[Case]:
-    """``all`` cases of a data set, or those of its ``test`` part: its own one, else that of fold 0.
+def cases_of(raw: RawDataset, split: str) -> list[Case]:
+    """``all`` cases of a data set, or those of its ``test`` split: its own one, else that of fold 0.
 
-    Raises UsageError for a part that is neither, HtunetError where there is no test part.
+    Raises UsageError for a split that is neither, HtunetError where there is no test split.
     """
-    if part not in PARTS:
-        raise UsageError(f"--part is one of {', '.join(PARTS)}; got {part!r}.")
+    if split not in SPLITS:
+        raise UsageError(f"--split is one of {', '.join(SPLITS)}; got {split!r}.")
     cases = sorted(raw.cases, key=lambda case: case.id)
-    if part == "all":
+    if split == "all":
         return cases
-    if own := [case for case in cases if case.part == TEST]:
+    if own := [case for case in cases if case.split == TEST]:
         return own
     wanted = set(load_splits(raw.paths.splits_json)[0]["test"]) if raw.paths.splits_json.exists() else set()
     if not wanted:
         raise HtunetError(
-            f"{raw.paths.name} has no test part yet. Take --part all, or split it: htunet_plan_and_preprocess -d "
+            f"{raw.paths.name} has no test split yet. Take --split all, or make one: htunet_plan_and_preprocess -d "
             f"{raw.paths.short_name}."
         )
     return [case for case in cases if case.id in wanted]
@@ -77,7 +77,7 @@ def check_fits(run: RunPaths, raw: RawDataset) -> None:
             )
 
 
-def predict_across(run: RunPaths, part: str, about: Mapping[str, Any], *, device: str = "auto") -> None:
+def predict_across(run: RunPaths, split: str, about: Mapping[str, Any], *, device: str = "auto") -> None:
     """Write what ``predict_test`` writes, of another data set's images, and the true masks at the input size.
 
     ``run.dataset`` has the images and ``run.source`` the weights; the validation split that chooses a threshold is the
@@ -86,7 +86,7 @@ def predict_across(run: RunPaths, part: str, about: Mapping[str, Any], *, device
     """
     raw = read_raw(run.dataset)
     check_fits(run, raw)
-    cases, source = cases_of(raw, part), run.source
+    cases, source = cases_of(raw, split), run.source
     predictor = Predictor.from_run(source, device=device)
     plan = predictor.plan
 
@@ -101,7 +101,7 @@ def predict_across(run: RunPaths, part: str, about: Mapping[str, Any], *, device
             reference = mask_to_input(read_labels(raw.label_path(case)), box, plan) if predictor.segments else None
             yield CaseInput(geometry, to_input(image_CHW, box, plan), reference)
 
-    record = {"dataset": source.dataset.name, "part": part, "cases": [case.id for case in cases], **about}
+    record = {"dataset": source.dataset.name, "part": split, "cases": [case.id for case in cases], **about}
     with exclusive(run.test_folder, f"The test of {run.label}"):
         run.finished_json.unlink(missing_ok=True)
         if predictor.classifies:

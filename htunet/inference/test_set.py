@@ -43,7 +43,7 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
     ids = _same_fold(run)["test"]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
-    with exclusive(run.test_folder, f"The test part of {run.label}"):
+    with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
         write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
@@ -104,7 +104,7 @@ def _same_fold(run: RunPaths) -> Fold:
     then = read_object(run.settings_json).get("split_sha256")
     if run.fold >= len(folds) or then not in (None, training_digest(folds[run.fold])):
         raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test part may hold images that "
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
             "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
         )
     return folds[run.fold]

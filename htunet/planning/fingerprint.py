@@ -1,6 +1,6 @@
 """What planning needs to know of a data set, in ``dataset_fingerprint.json``: nnU-Net's keys where they fit, and ours.
 
-Taken from the cases of part ``train``, so that no rule ever sees a test part that the data set defines; from all
+Taken from the cases of split ``train``, so that no rule ever sees a test split that the data set defines; from all
 cases where it has no others. One pass over the files, in worker processes, without keeping any image.
 """
 
@@ -85,13 +85,13 @@ def raw_content_hash(raw: RawDataset) -> str:
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
         digests = list(pool.map(_file_digest, files))
     facts = (raw.info.channels, sorted(raw.info.labels.items()), sorted(raw.info.classes.items()))
-    rows = [(case.id, case.part, case.class_name, case.group, case.spacing_mm) for case in cases]
+    rows = [(case.id, case.split, case.class_name, case.group, case.spacing_mm) for case in cases]
     return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest()
 
 
 def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, progress: str | None = None) -> Fingerprint:
     """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none."""
-    cases = [case for case in raw.cases if case.part == TRAIN] or list(raw.cases)
+    cases = [case for case in raw.cases if case.split == TRAIN] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
     masks = raw.info.has_masks
@@ -99,7 +99,7 @@ def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, prog
     results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
     bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
     seen = list(bar)
-    num_training = sum(case.part == TRAIN for case in raw.cases)
+    num_training = sum(case.split == TRAIN for case in raw.cases)
     return Fingerprint(
         dataset=raw.paths.name,
         raw_sha256=raw_sha256,

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from htunet.data.raw import DatasetInfo
-from htunet.data.splits import RULES, part_sizes
+from htunet.data.splits import RULES, split_sizes
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
@@ -162,7 +162,7 @@ def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
     """Images that one fold trains on."""
     if info.split_rule not in RULES:
         return fingerprint.num_training
-    return part_sizes(fingerprint.num_training, info.split_rule)[0]
+    return split_sizes(fingerprint.num_training, info.split_rule)[0]
 
 
 def _signed(plan: Plan) -> Plan:

@@ -100,12 +100,12 @@ class _Part:
         if shared := groups_in_both(self.dataset.pairs, self.split):
             yield (
                 f"{self.dataset.paths.short_name}: {len(shared)} groups (patients, cases or articles) have pairs in "
-                "both parts, so the validation figures are too good. --split-by group keeps each in one part."
+                "both splits, so the validation figures are too good. --split-by group keeps each in one split."
             )
 
     @property
     def digest(self) -> str:
-        """Of all that is learnt from and watched: ids, captions, and the parts that they are in."""
+        """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
         content = [[(pair.id, pair.caption) for pair in self.dataset.pairs], self.split.train, self.split.val]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

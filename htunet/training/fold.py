@@ -1,4 +1,4 @@
-"""What a run learns from: a fold of the split, or as much of its training part as a few-shot run takes."""
+"""What a run learns from: a fold of the split, or as much of its training split as a few-shot run takes."""
 
 import hashlib
 import json
@@ -25,14 +25,14 @@ class TrainingFold:
     """As the split has it."""
     chosen: Fold
     """What of it the run learns from and chooses by: for classes the images that have one; few-shot a share of the
-    training part."""
+    training split."""
     ratio: float | None
     without_class: dict[str, int]
-    """Images of each part that a task with classes leaves out."""
+    """Images of each split that a task with classes leaves out."""
 
-    def rows(self, part: str) -> list[int]:
-        """Array rows of the chosen ``train`` or ``val`` part."""
-        return self.preprocessed.rows(self.chosen[part])
+    def rows(self, split: str) -> list[int]:
+        """Array rows of the chosen ``train`` or ``val`` split."""
+        return self.preprocessed.rows(self.chosen[split])
 
     def record(self) -> dict[str, Any]:
         """What settings.json says of the images, as part of the run's identity."""
@@ -52,7 +52,7 @@ class TrainingFold:
 
     def remarks(self) -> list[str]:
         """What a user should know of the images, a line each."""
-        named = [f"{count} of the {part} part" for part, count in self.without_class.items() if count]
+        named = [f"{count} of the {split} split" for split, count in self.without_class.items() if count]
         return [f"Left out, because they have no class: {', '.join(named)}."] if named else []
 
 
@@ -64,7 +64,7 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
     chosen = _with_classes(preprocessed, whole) if "cls" in run.task.split("+") else whole
-    without_class = {part: len(whole[part]) - len(chosen[part]) for part in whole}
+    without_class = {split: len(whole[split]) - len(chosen[split]) for split in whole}
     if ratio is not None:
         subset = few_shot_subset(
             run.dataset.few_shot_json(run.fold, run.seed),
@@ -87,9 +87,9 @@ def _read_split(path: Path, fold: int) -> Fold:
     splits = load_splits(path)
     if not 0 <= fold < len(splits):
         raise UsageError(f"fold{fold} does not exist: {path} has fold0 to fold{len(splits) - 1}.")
-    for part in ("train", "val"):
-        if not splits[fold][part]:
-            raise HtunetError(f"fold{fold} of {path} has no images in {part!r}: there is nothing to train on.")
+    for split in ("train", "val"):
+        if not splits[fold][split]:
+            raise HtunetError(f"fold{fold} of {path} has no images in {split!r}: there is nothing to train on.")
     return splits[fold]
 
 

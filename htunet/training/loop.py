@@ -33,7 +33,7 @@ from htunet.training.trainer import Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What one run learns from. There is no test part here: only ``htunet.inference`` opens it."""
+    """What one run learns from. There is no test split here: only ``htunet.inference`` opens it."""
 
     train_rows: list[int]
     val_rows: list[int]

@@ -51,7 +51,7 @@ def build_class_run(
 
 
 def predict_classes(run: RunPaths, test: dict[str, float], val: dict[str, float] | None = None) -> None:
-    """Write the probabilities of both parts, newer than the checkpoint."""
+    """Write the probabilities of both splits, newer than the checkpoint."""
     for path, positive in ((run.classes_csv, test), (run.val_classes_csv, val or VAL)):
         write_class_probabilities(path, probabilities(run.dataset, positive))
 

@@ -86,5 +86,5 @@ def _add_quirks(folder: Path, records: list[Any], drops: dict[str, int], side: i
 
 
 def _write(path: Path, records: list[Any]) -> None:
-    parts = {"train": records[: len(records) // 2], "val": records[len(records) // 2 : -1], "test": records[-1:]}
-    path.write_text(json.dumps(parts, ensure_ascii=False), encoding="utf-8-sig")
+    splits = {"train": records[: len(records) // 2], "val": records[len(records) // 2 : -1], "test": records[-1:]}
+    path.write_text(json.dumps(splits, ensure_ascii=False), encoding="utf-8-sig")

@@ -120,11 +120,11 @@ def _write_splits(folder: Path, records: list[dict[str, Any]]) -> None:
     """By case, as the real files: train whole and in two halves, dev and test."""
     cases = sorted({record["U_id"] for record in records})
     train, dev, test = cases[:-2], cases[-2:-1], cases[-1:]
-    parts = {"train": train, "train_1": train[::2], "train_2": train[1::2], "dev": dev, "test": test}
+    splits = {"train": train, "train_1": train[::2], "train_2": train[1::2], "dev": dev, "test": test}
     folder.mkdir(parents=True)
-    for part, members in parts.items():
+    for split, members in splits.items():
         lines = [json.dumps(record) for record in records if record["U_id"] in members]
-        (folder / f"descriptions_{part}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        (folder / f"descriptions_{split}.jsonl").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _write_json(path: Path, content: object) -> None:

@@ -26,7 +26,7 @@ OTHERS = {
 MASK_TYPES = (np.uint8, np.float32, np.float64, np.int16)
 SPACING = (0.05, 0.05, 1.5)
 FULL_COUNTS = {"train": (55, 2152), "test": (20, 758)}
-"""Volumes and slices of the real data set by part, as Table I counts the slices."""
+"""Volumes and slices of the real data set by split, as Table I counts the slices."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class BuiltProstate:
     folder: Path
     """Holds train/ and test/."""
     found: dict[str, int]
-    """Slices by part in all readable volumes."""
+    """Slices by split in all readable volumes."""
     cases: dict[str, int]
-    """Cases by part that a conversion makes when it keeps empty slices."""
+    """Cases by split that a conversion makes when it keeps empty slices."""
     empty: tuple[str, ...]
     """Cases with an empty mask."""
     others: tuple[str, ...]
@@ -54,14 +54,14 @@ class BuiltProstate:
 def full_counts() -> dict[str, list[int]]:
     """Slices of each volume, 30 to 45, that sum up to those of the real data set."""
     counts = {}
-    for part, (volumes, slices) in FULL_COUNTS.items():
+    for split, (volumes, slices) in FULL_COUNTS.items():
         lengths = [slices // volumes] * volumes
         for index in range(slices % volumes):
             lengths[index] += 1
         for index in range(0, volumes - 1, 2):
             change = index % 6
             lengths[index], lengths[index + 1] = lengths[index] + change, lengths[index + 1] - change
-        counts[part] = lengths
+        counts[split] = lengths
     return counts
 
 
@@ -82,12 +82,12 @@ def build_prostate(
     """
     found = {"train": sum(train), "test": sum(test)}
     empty, others = [], []
-    for part, lengths in (("train", train), ("test", test)):
+    for split, lengths in (("train", train), ("test", test)):
         for number, slices in enumerate(lengths, start=1):
-            images, masks = upright_volume(slices, size, seed, part, number)
-            write_volume(folder, part, number, images, masks)
-            empty += [f"{part}_{number:02d}_{z:03d}" for z in range(slices) if not masks[z].any()]
-            others += [write_other(folder, part, kind, number, masks) for kind in OTHERS[part]]
+            images, masks = upright_volume(slices, size, seed, split, number)
+            write_volume(folder, split, number, images, masks)
+            empty += [f"{split}_{number:02d}_{z:03d}" for z in range(slices) if not masks[z].any()]
+            others += [write_other(folder, split, kind, number, masks) for kind in OTHERS[split]]
     sound = BuiltProstate(folder, found, dict(found), tuple(sorted(empty)), tuple(sorted(others)), {})
     return _add_quirks(sound, len(train), size, seed) if quirks else sound
 
@@ -140,7 +140,7 @@ def as_stored(upright: np.ndarray, axes: str) -> np.ndarray:
 
 def write_volume(
     folder: Path,
-    part: str,
+    split: str,
     number: int,
     images: np.ndarray,
     masks: np.ndarray,
@@ -151,14 +151,14 @@ def write_volume(
     """Write an upright volume and its expert annotation under the distribution's names."""
     affine = affine_for(axes, spacing)
     kind = MASK_TYPES[number % len(MASK_TYPES)]
-    ending = f"{part}_{number:02d}.nii.gz"
-    save(folder / part / SCANS / f"microUS_{ending}", as_stored(images, axes), affine)
-    save(folder / part / EXPERT / f"expert_annotation_{ending}", as_stored(masks, axes).astype(kind), affine)
+    ending = f"{split}_{number:02d}.nii.gz"
+    save(folder / split / SCANS / f"microUS_{ending}", as_stored(images, axes), affine)
+    save(folder / split / EXPERT / f"expert_annotation_{ending}", as_stored(masks, axes).astype(kind), affine)
 
 
-def write_other(folder: Path, part: str, kind: str, number: int, masks: np.ndarray) -> str:
+def write_other(folder: Path, split: str, kind: str, number: int, masks: np.ndarray) -> str:
     """Write an annotation of somebody else, which differs from the expert's; returns its name."""
-    path = folder / part / kind / f"{OTHERS[part][kind]}_{part}_{number:02d}.nii.gz"
+    path = folder / split / kind / f"{OTHERS[split][kind]}_{split}_{number:02d}.nii.gz"
     save(path, np.ones_like(as_stored(masks, "RAS")), affine_for("RAS"))
     return path.relative_to(folder).as_posix()
 

@@ -40,10 +40,10 @@ def build_raw(
     for folder in ("imagesTr", "labelsTr", *(("imagesTs", "labelsTs") if test else ())):
         (paths.raw / folder).mkdir(parents=True, exist_ok=True)
     for index in range(n + test):
-        part = TRAIN if index < n else TEST
+        split = TRAIN if index < n else TEST
         case = Case(
             id=f"case_{index:04d}",
-            part=part,
+            split=split,
             class_name=classes[index % len(classes)] if classes else "",
             group=f"group_{index % groups:03d}" if groups else "",
             source=f"{index}.png",
@@ -51,7 +51,7 @@ def build_raw(
         size = sizes[index % len(sizes)]
         mask = blob(size, (rng.uniform(0.4, 0.6), rng.uniform(0.4, 0.6)), rng.uniform(0.15, 0.3))
         image = np.where(mask, 30, speckled(size, rng)).astype(np.uint8)
-        ending = "Tr" if part == TRAIN else "Ts"
+        ending = "Tr" if split == TRAIN else "Ts"
         Image.fromarray(image).save(paths.raw / f"images{ending}" / f"{case.id}_0000.png")
         Image.fromarray(mask).save(paths.raw / f"labels{ending}" / f"{case.id}.png")
         cases.append(case)

@@ -38,8 +38,8 @@ def build_dataset(n: int = 10, test: Sequence[int] = (6, 7, 8, 9), plan: str = "
     write_csv(folder / "cases.csv", COLUMNS, rows)
     write_json(folder / "preprocessed.json", {})
     ids = [case.id for case in dataset.cases]
-    parts = {"test": [ids[i] for i in test], "train": [case for i, case in enumerate(ids) if i not in test]}
-    write_json(paths.splits_json, [parts | {"val": []}] * 2)
+    splits = {"test": [ids[i] for i in test], "train": [case for i, case in enumerate(ids) if i not in test]}
+    write_json(paths.splits_json, [splits | {"val": []}] * 2)
     return paths
 
 
@@ -81,9 +81,9 @@ def predict(run: RunPaths, *, shift: int = 2, missed: Sequence[str] = ()) -> Non
 
 
 def read_test(run: RunPaths) -> list[str]:
-    from htunet.evaluation.evaluate import split_part
+    from htunet.evaluation.evaluate import split_cases
 
-    return split_part(run.dataset, run.fold, "test")
+    return split_cases(run.dataset, run.fold, "test")
 
 
 def make_older(path: os.PathLike[str], seconds: int = 100) -> None:

@@ -1,4 +1,4 @@
-"""A small TN3K in its distributed layouts: JPEG images and masks, both parts numbered from 0, fold files, labels."""
+"""A small TN3K in its distributed layouts: JPEG images and masks, both splits numbered from 0, fold files, labels."""
 
 import json
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class BuiltTn3k:
     folder: Path
     """Holds trainval-image/ and so on, or trainval/ and test/."""
     found: dict[str, int]
-    """Images by part."""
+    """Images by split."""
     cases: int
     orphan_mask: str = ""
     unmasked: str = ""
@@ -42,18 +42,18 @@ def build_tn3k(
     sizes: tuple[int, int] = (32, 56),
     seed: int = 0,
 ) -> BuiltTn3k:
-    """Write both parts with their fold files; oddities come on top, numbered after the sound pairs.
+    """Write both splits with their fold files; oddities come on top, numbered after the sound pairs.
 
     ``nested`` writes trainval/image/ and so on (as in the folder picture/), else trainval-image/. ``labels`` adds the
     two tables of classes, every third image malignant. ``sizes`` bounds height and width.
     """
     counts = {"trainval": trainval, "test": test}
-    for part, count in counts.items():
+    for split, count in counts.items():
         for number in range(count):
-            write_pair(folder, part, number, nested=nested, sizes=sizes, seed=seed)
+            write_pair(folder, split, number, nested=nested, sizes=sizes, seed=seed)
         if labels:
             lines = [f"{number:04d}.jpg,{int(number % 3 == 2)}" for number in range(count)]
-            (folder / f"label4{part}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+            (folder / f"label4{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
     built = BuiltTn3k(folder, dict(counts), sum(counts.values()))
     if quirks:
         built = _add_quirks(built, sizes, seed, nested=nested)
@@ -61,22 +61,22 @@ def build_tn3k(
     return built
 
 
-def place(folder: Path, part: str, kind: str, *, nested: bool = False) -> Path:
-    """The folder of one kind (image, mask) of one part."""
-    return folder / part / kind if nested else folder / f"{part}-{kind}"
+def place(folder: Path, split: str, kind: str, *, nested: bool = False) -> Path:
+    """The folder of one kind (image, mask) of one split."""
+    return folder / split / kind if nested else folder / f"{split}-{kind}"
 
 
 def write_pair(
-    folder: Path, part: str, number: int, *, sizes: tuple[int, int] = (32, 56), nested: bool = False, seed: int = 0
+    folder: Path, split: str, number: int, *, sizes: tuple[int, int] = (32, 56), nested: bool = False, seed: int = 0
 ) -> None:
     """One image with its mask; the mask of every seventh has two parts, as some real ones have."""
-    rng = generator(seed, "size", part, number)
+    rng = generator(seed, "size", split, number)
     height, width = (int(value) for value in rng.integers(sizes[0], sizes[1] + 1, 2))
-    image, mask = speckled(height, width, seed, "tn3k", part, number)
+    image, mask = speckled(height, width, seed, "tn3k", split, number)
     if number % 7 == 3:
         mask[:4, :4] = 1
-    write_jpeg(place(folder, part, "image", nested=nested) / f"{number:04d}.jpg", image)
-    write_jpeg(place(folder, part, "mask", nested=nested) / f"{number:04d}.jpg", mask * np.uint8(255))
+    write_jpeg(place(folder, split, "image", nested=nested) / f"{number:04d}.jpg", image)
+    write_jpeg(place(folder, split, "mask", nested=nested) / f"{number:04d}.jpg", mask * np.uint8(255))
 
 
 def write_jpeg(path: Path, array: UInt8) -> None:
@@ -96,11 +96,11 @@ def write_folds(folder: Path, count: int) -> None:
 def _add_quirks(sound: BuiltTn3k, sizes: tuple[int, int], seed: int, *, nested: bool) -> BuiltTn3k:
     folder, trainval, test = sound.folder, sound.found["trainval"], sound.found["test"]
 
-    def path(part: str, kind: str, number: int) -> Path:
-        return place(folder, part, kind, nested=nested) / f"{number:04d}.jpg"
+    def path(split: str, kind: str, number: int) -> Path:
+        return place(folder, split, kind, nested=nested) / f"{number:04d}.jpg"
 
-    def name(part: str, kind: str, number: int) -> str:
-        return path(part, kind, number).relative_to(folder).as_posix()
+    def name(split: str, kind: str, number: int) -> str:
+        return path(split, kind, number).relative_to(folder).as_posix()
 
     for number in range(trainval, trainval + 3):
         write_pair(folder, "trainval", number, sizes=sizes, nested=nested, seed=seed)

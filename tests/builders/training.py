@@ -41,7 +41,7 @@ def tiny_plan(**changes: Any) -> Plan:
 
 
 def build_training(n: int = TRAIN + VAL + TEST, *, more_plans: tuple[Plan, ...] = (), **changes: Any) -> DatasetPaths:
-    """A data set of ``n`` cases with the plan ``tiny``; fold 0 has the last 6 as test part, fold 1 the first 6."""
+    """A data set of ``n`` cases with the plan ``tiny``; fold 0 has the last 6 as test split, fold 1 the first 6."""
     paths = build_raw(n)
     plans = [tiny_plan(**changes), *more_plans]
     for plan in plans:

@@ -30,7 +30,7 @@ def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def other(tiny: DatasetPaths) -> DatasetPaths:
-    """Seven images of other sizes, of which two are a test part; raw only."""
+    """Seven images of other sizes, of which two are a test split; raw only."""
     return build_raw(5, sizes=((70, 40), (36, 36)), seed=5, test=2, rule="8:2", name=OTHER)
 
 
@@ -93,12 +93,15 @@ def test_the_masks_at_the_input_size_are_those_of_the_preprocessing(other: Datas
         assert np.array_equal(read_labels(on_other(run, other).references_at_input / f"{case.id}.png"), masks[row])
 
 
-def test_the_test_part_alone_when_asked_for(other: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("option", ["--split", "--part"])
+def test_the_test_split_alone_when_asked_for(
+    other: DatasetPaths, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = trained()
-    assert main(["Other", "--trained-on", "Tiny", "--part", "test"]) == 0
+    assert main(["Other", "--trained-on", "Tiny", option, "test"]) == 0
     found = on_other(run, other)
     assert sorted(path.stem for path in found.predictions.iterdir()) == ["case_0005", "case_0006"]
-    assert "its test part" in capsys.readouterr().out
+    assert "its test split" in capsys.readouterr().out
     assert main(["Other", "--trained-on", "Tiny"]) == 0
     assert len(list(found.predictions.iterdir())) == 7
 
@@ -169,7 +172,7 @@ def test_data_sets_that_do_not_fit_are_refused_before_anything_is_predicted(
     [
         (["--trained-on", "Tiny"], "--trained-on needs the data set to test on"),
         (["Tiny", "--trained-on", "Tiny"], "Tiny is what the runs were trained on"),
-        (["Other", "--part", "test"], "--part belongs to --trained-on"),
+        (["Other", "--split", "test"], "--split belongs to --trained-on"),
     ],
 )
 def test_options_that_say_nothing_together_are_refused(
@@ -180,8 +183,8 @@ def test_options_that_say_nothing_together_are_refused(
     assert message in capsys.readouterr().err
 
 
-def test_a_data_set_without_a_test_part_has_none_to_offer(home: Path) -> None:
+def test_a_data_set_without_a_test_split_has_none_to_offer(home: Path) -> None:
     raw = read_raw(build_raw(4, name=OTHER))
     assert len(cases_of(raw, "all")) == 4
-    with pytest.raises(HtunetError, match=r"Dataset904_Other has no test part yet. Take --part all"):
+    with pytest.raises(HtunetError, match=r"Dataset904_Other has no test split yet. Take --split all"):
         cases_of(raw, "test")

@@ -61,10 +61,10 @@ def test_restart_forgets_the_earlier_run(capsys: pytest.CaptureFixture[str]) -> 
     assert read_json(RUN.settings_json)["plan_content"]["learning_rate"] == 0.01
 
 
-def test_patients_in_both_parts_are_said_and_kept_together_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_patients_in_both_splits_are_said_and_kept_together_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_captions(groups=20)
     assert main([*WORDS, *TINY]) == 0
-    said = "groups (patients, cases or articles) have pairs in both parts"
+    said = "groups (patients, cases or articles) have pairs in both splits"
     assert said in capsys.readouterr().out
     assert main([*WORDS, *TINY, "--split-by", "group", "--restart"]) == 0
     assert said not in capsys.readouterr().out

@@ -45,8 +45,8 @@ def test_three_labels_and_three_classes_go_through_the_whole_pipeline(
     assert (raw.info.labels, raw.info.classes) == (LABELS, {"benign": 0, "cyst": 1, "malignant": 2})
     fold = load_splits(PATHS.splits_json)[0]
     kind_of = {case.id: case.class_name for case in raw.cases}
-    for part, number in (("train", 8), ("val", 1), ("test", 1)):
-        assert [sum(kind_of[case] == kind for case in fold[part]) for kind in KINDS] == [number] * 3, part
+    for split, number in (("train", 8), ("val", 1), ("test", 1)):
+        assert [sum(kind_of[case] == kind for case in fold[split]) for kind in KINDS] == [number] * 3, split
     arrays = PreprocessedDataset(PATHS.plan_folder("tiny"))
     assert set(np.unique(arrays.masks)) == {0, 1, 2, 3}
     assert {case.class_name for case in arrays.cases} == set(KINDS)

@@ -62,7 +62,7 @@ def test_the_second_time_nothing_is_done(tiny: DatasetPaths, capsys: Output) -> 
 def test_leaking_groups_are_warned_of_and_held_together_on_demand(tiny: DatasetPaths, capsys: Output) -> None:
     assert run("--plan", "paper") == 0
     out = capsys.readouterr().out
-    assert "in more than one part of fold 0" in out
+    assert "in more than one split of fold 0" in out
     assert "--split-by group" in out
     assert "group_0" in out
     assert "case_00" in out
@@ -70,13 +70,13 @@ def test_leaking_groups_are_warned_of_and_held_together_on_demand(tiny: DatasetP
     out = capsys.readouterr().out
     assert "THE SPLIT HAS CHANGED: it was split by image, now by group" in out
     assert "0 finished runs" in out
-    assert "in more than one part" not in out
+    assert "in more than one split" not in out
     assert load_plan(tiny.plans_json, "paper").split_by == "group"
     assert run("--plan", "paper") == 0
     assert "by group" in capsys.readouterr().out
 
 
-def test_the_same_picture_in_two_parts_is_named_even_without_groups(home: Path, capsys: Output) -> None:
+def test_the_same_picture_in_two_splits_is_named_even_without_groups(home: Path, capsys: Output) -> None:
     paths = build_raw(30, sizes=((40, 50),))
     ids = [f"case_{index:04d}" for index in range(30)]
     train, test = ids[:24], ids[27:]
@@ -87,7 +87,7 @@ def test_the_same_picture_in_two_parts_is_named_even_without_groups(home: Path, 
     assert run("--plan", "paper") == 0
     out = capsys.readouterr().out
     assert "give them one group in cases.csv" in out
-    assert "1 picture in more than one part of fold 0" in out
+    assert "1 picture in more than one split of fold 0" in out
     assert "train: case_0003; test: case_0028" in out
     assert "train: case_0004" not in out
 

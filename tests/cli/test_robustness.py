@@ -213,7 +213,7 @@ def test_a_run_that_is_not_finished_is_refused_with_the_next_command(
     assert "not finished. Continue it: htunet_train Tiny TINY_HT fold0" in capsys.readouterr().err
 
 
-def test_a_test_part_that_was_changed_after_the_training_is_refused(
+def test_a_test_split_that_was_changed_after_the_training_is_refused(
     trained: DatasetPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, *others = load_splits(trained.splits_json)
@@ -223,7 +223,7 @@ def test_a_test_part_that_was_changed_after_the_training_is_refused(
     }
     save_splits(trained.splits_json, [swapped, *others])
     assert measure() == 1
-    assert "its test part may hold images that the run has seen" in capsys.readouterr().err
+    assert "its test split may hold images that the run has seen" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_phantom_is_refused(

@@ -67,8 +67,8 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
         assert np.asarray(picture.convert("L")).std() > 10
 
 
-def test_the_test_part_is_that_of_fold_0(dataset: DatasetPaths) -> None:
-    assert zero_shot([*TINY, *BREAST, "--part", "test"]) == 0
+def test_the_test_split_is_that_of_fold_0(dataset: DatasetPaths) -> None:
+    assert zero_shot([*TINY, *BREAST, "--split", "test"]) == 0
     rows = read_csv(dataset.results / "zero_shot" / "CLIP__random" / "test" / "classes.csv", ["case"])
     assert [row["case"] for row in rows] == load_splits(dataset.splits_json)[0]["test"]
 
@@ -109,7 +109,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
         ((*BREAST, "--adapter", "nowhere.safetensors"), 2, "CLIP has no adapter"),
         ((*BREAST, "--plan", "papre"), 2, "has no plan 'papre'"),
         ((*BREAST, "--device", "cuda"), 2, "no CUDA device"),
-        ((*BREAST, "--part", "test"), 1, "are all benign: with less than two classes nothing can be told apart"),
+        ((*BREAST, "--split", "test"), 1, "are all benign: with less than two classes nothing can be told apart"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_towers_are_built(
@@ -158,7 +158,7 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
     command = ["CLIP", "-d", "Words", "--input-size", "32", *RANDOM]
     assert retrieval(command) == 0
     assert "4 pairs (val)" in capsys.readouterr().out
-    assert retrieval([*command, "--part", "all"]) == 0
+    assert retrieval([*command, "--split", "all"]) == 0
     output = capsys.readouterr().out
     assert "40 pairs (all), 37 different captions; equal ones all count as right" in output
     summary = read_json(paths.results / "retrieval" / "CLIP__random" / "all" / "summary.json")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from htunet.data.caption_splits import (
-    caption_part_sizes,
+    caption_split_sizes,
     groups_in_both,
     load_caption_split,
     make_caption_split,
@@ -37,15 +37,15 @@ def dataset_of(pairs: Sequence[CaptionPair]) -> CaptionDataset:
     ("n", "sizes"), [(10, (9, 1)), (19, (17, 2)), (20, (18, 2)), (2, (1, 1)), (23903, (21512, 2391))]
 )
 def test_nine_tenths_are_rounded_down(n: int, sizes: tuple[int, int]) -> None:
-    assert caption_part_sizes(n) == sizes
+    assert caption_split_sizes(n) == sizes
 
 
 @pytest.mark.parametrize("name", TABLE_I)
 def test_table_one_comes_out_at_its_number_of_pairs_and_at_no_other(name: str) -> None:
     published = TABLE_I[name]
     n = sum(published)
-    assert caption_part_sizes(n, published) == published
-    assert caption_part_sizes(n - 1, published) == caption_part_sizes(n - 1)
+    assert caption_split_sizes(n, published) == published
+    assert caption_split_sizes(n - 1, published) == caption_split_sizes(n - 1)
     split = make_caption_split(pairs_of([""] * n), published)
     assert (len(split.train), len(split.val)) == published
 
@@ -64,7 +64,7 @@ def test_only_medpix_follows_from_nine_to_one() -> None:
     assert abs(4942 + 13228 - 0.9 * (5476 + 14728)) > 1
 
 
-def test_every_pair_is_in_one_part_whatever_the_order() -> None:
+def test_every_pair_is_in_one_split_whatever_the_order() -> None:
     pairs = pairs_of([""] * 57)
     split = make_caption_split(pairs)
     assert sorted([*split.train, *split.val]) == [pair.id for pair in pairs]
@@ -79,7 +79,7 @@ def test_the_split_is_a_shuffle() -> None:
     assert len({number // 100 for number in val}) >= 8
 
 
-def test_by_group_no_group_is_in_both_parts_and_by_image_some_are() -> None:
+def test_by_group_no_group_is_in_both_splits_and_by_image_some_are() -> None:
     pairs = pairs_of([f"case {i // 3}" for i in range(300)] + [""] * 10)
     assert groups_in_both(pairs, make_caption_split(pairs)) != []
     split = make_caption_split(pairs, split_by="group")
@@ -87,7 +87,7 @@ def test_by_group_no_group_is_in_both_parts_and_by_image_some_are() -> None:
     assert (len(split.train), len(split.val)) == (279, 31)
 
 
-def test_groups_that_do_not_fit_leave_the_validation_part_smaller() -> None:
+def test_groups_that_do_not_fit_leave_the_validation_split_smaller() -> None:
     split = make_caption_split(pairs_of([f"case {i // 4}" for i in range(100)]), split_by="group")
     assert (len(split.train), len(split.val)) == (92, 8)
 

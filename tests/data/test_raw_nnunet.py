@@ -22,24 +22,24 @@ def build_nnunet(ending: str = ".png", *, channels: int = 1, test_labels: int = 
     """Two training and two test images of 20 x 30 pixels; ``changes`` go into dataset.json."""
     rng, shape = np.random.default_rng(0), (20, 30, 3) if channels == 3 else (20, 30)
     ids = {"Tr": ["a", "case (1)"], "Ts": ["x", "y"]}
-    for part, names in ids.items():
+    for split, names in ids.items():
         for index, name in enumerate(names):
-            for folder in (f"images{part}", f"labels{part}"):
+            for folder in (f"images{split}", f"labels{split}"):
                 (PATHS.raw / folder).mkdir(parents=True, exist_ok=True)
             image = rng.integers(0, 255, shape).astype(np.uint8)
-            Image.fromarray(image).save(PATHS.raw / f"images{part}" / f"{name}_0000{ending}")
-            if part == "Tr" or index < test_labels:
+            Image.fromarray(image).save(PATHS.raw / f"images{split}" / f"{name}_0000{ending}")
+            if split == "Tr" or index < test_labels:
                 mask = np.zeros((20, 30), np.uint8)
                 mask[5:10, 5:10], mask[12:15, 5:10] = 1, 2
-                Image.fromarray(mask).save(PATHS.raw / f"labels{part}" / f"{name}{ending}")
+                Image.fromarray(mask).save(PATHS.raw / f"labels{split}" / f"{name}{ending}")
     names = ["R", "G", "B"] if channels == 3 else ["US"]
     content = {"channel_names": {str(i): name for i, name in enumerate(names)}, "labels": LABELS, "numTraining": 2}
     write_json(PATHS.raw / "dataset.json", content | {"file_ending": ending} | changes)
     return PATHS.raw
 
 
-def ids(raw: RawDataset, part: str) -> list[str]:
-    return [case.id for case in raw.cases if case.part == part]
+def ids(raw: RawDataset, split: str) -> list[str]:
+    return [case.id for case in raw.cases if case.split == split]
 
 
 @pytest.mark.parametrize("ending", [".png", ".bmp", ".tif"])
@@ -53,7 +53,7 @@ def test_its_files_are_found_by_their_names(home: Path, ending: str, channels: i
     assert [problem for problem in verify(raw) if problem.severity == "error"] == []
 
 
-def test_a_labelled_test_part_is_the_test_part(home: Path) -> None:
+def test_a_labelled_test_split_is_the_test_split(home: Path) -> None:
     build_nnunet(test_labels=1)
     raw = read_raw(PATHS)
     assert (ids(raw, "test"), raw.info.split_rule) == (["x"], "8:2")
@@ -78,9 +78,12 @@ def test_palette_and_bilevel_masks_hold_their_indices(home: Path) -> None:
     assert [problem.kind for problem in verify(read_raw(PATHS))] == []
 
 
-def test_classes_of_an_added_table_count(home: Path) -> None:
+@pytest.mark.parametrize("split", ["split", "part"])
+def test_classes_of_an_added_table_count_under_the_present_and_the_former_name_of_a_column(
+    home: Path, split: str
+) -> None:
     folder = build_nnunet()
-    rows = "id,part,class,group,source,spacing_mm\na,train,malignant,,,\ncase (1),train,benign,,,0.1\n"
+    rows = f"id,{split},class,group,source,spacing_mm\na,train,malignant,,,\ncase (1),train,benign,,,0.1\n"
     (folder / "cases.csv").write_text(rows, encoding="utf-8")
     raw = read_raw(PATHS)
     assert raw.info.classes == {"benign": 0, "malignant": 1}

@@ -14,11 +14,11 @@ from htunet.files import write_json
 FOLD = {"train": ["a"], "val": ["b"], "test": ["c"]}
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
+@pytest.mark.parametrize("split", ["train", "val", "test"])
 @pytest.mark.parametrize("value", [3, None, "a", {"a": 1}, [None], [["a"]]])
-def test_a_part_that_is_no_list_of_ids_is_refused(tmp_path: Path, part: str, value: Any) -> None:
-    write_json(tmp_path / "splits.json", [FOLD, FOLD | {part: value}])
-    with pytest.raises(HtunetError, match=f"fold 1: '{part}' must be a list of ids"):
+def test_a_split_that_is_no_list_of_ids_is_refused(tmp_path: Path, split: str, value: Any) -> None:
+    write_json(tmp_path / "splits.json", [FOLD, FOLD | {split: value}])
+    with pytest.raises(HtunetError, match=f"fold 1: '{split}' must be a list of ids"):
         load_splits(tmp_path / "splits.json")
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from htunet.data.raw import TEST, Case
-from htunet.data.splits import PARTS, RULES, find_leaks, find_torn_pictures, make_splits, part_sizes
+from htunet.data.splits import RULES, SPLITS, find_leaks, find_torn_pictures, make_splits, split_sizes
 from htunet.errors import HtunetError, UsageError
 
 
@@ -14,11 +14,11 @@ def cases_of(*counts: int, test: int = 0) -> list[Case]:
     """Cases of classes c0, c1, ...; one class is none."""
     names = [f"c{k}" if len(counts) > 1 else "" for k, count in enumerate(counts) for _ in range(count)]
     cases = [Case(id=f"x{index}", class_name=name) for index, name in enumerate(names)]
-    return cases + [Case(id=f"t{index}", part=TEST) for index in range(test)]
+    return cases + [Case(id=f"t{index}", split=TEST) for index in range(test)]
 
 
 def sizes(fold: dict[str, list[str]]) -> tuple[int, ...]:
-    return tuple(len(fold[part]) for part in PARTS)
+    return tuple(len(fold[split]) for split in SPLITS)
 
 
 @pytest.mark.parametrize(
@@ -56,16 +56,16 @@ def test_any_data_set_is_dealt_out_exactly(rule: str) -> None:
             continue
         splits = make_splits(cases, rule)
         assert len(splits.folds) == folds_of[rule]
-        assert sizes(splits.folds[0])[:2] == part_sizes(n, rule)[:2]
+        assert sizes(splits.folds[0])[:2] == split_sizes(n, rule)[:2]
         of = {case.id: case.class_name for case in cases}
         ids = sorted(case.id for case in cases)
         for fold in splits.folds:
-            assert sorted(case for part in PARTS for case in fold[part]) == ids  # a partition: all, each once
+            assert sorted(case for split in SPLITS for case in fold[split]) == ids  # a partition: all, each once
             block = fold[held_out]
-            for name, count in Counter(case.class_name for case in cases if case.part != TEST).items():
+            for name, count in Counter(case.class_name for case in cases if case.split != TEST).items():
                 assert abs(sum(of[case] == name for case in block) - len(block) * count / n) < 1
         covered = Counter(case for fold in splits.folds for case in fold[held_out])
-        assert covered == {case.id: 1 for case in cases if case.part != TEST}
+        assert covered == {case.id: 1 for case in cases if case.split != TEST}
 
 
 def test_the_next_block_validates() -> None:
@@ -89,7 +89,7 @@ def test_another_seed_is_another_split() -> None:
     assert make_splits(cases_of(50), "8:1:1", seed=1) != make_splits(cases_of(50), "8:1:1", seed=2)
 
 
-def test_groups_stay_whole_and_parts_stay_near_their_sizes() -> None:
+def test_groups_stay_whole_and_splits_stay_near_their_sizes() -> None:
     rng = random.Random(3)
     for trial in range(20):
         cases, target = [], rng.randint(200, 700)
@@ -103,7 +103,7 @@ def test_groups_stay_whole_and_parts_stay_near_their_sizes() -> None:
         share = sum(name == "b" for name in of.values()) / len(cases)
         for fold in splits.folds:
             assert find_leaks(cases, fold) == []
-            assert sorted(case for part in PARTS for case in fold[part]) == ids
+            assert sorted(case for split in SPLITS for case in fold[split]) == ids
             assert len(fold["test"]) == pytest.approx(len(cases) / 10, abs=4)
             assert sum(of[case] == "b" for case in fold["test"]) == pytest.approx(share * len(cases) / 10, abs=4)
 
@@ -114,7 +114,7 @@ def test_every_block_gets_a_group_when_there_are_just_enough() -> None:
 
 
 def test_by_group_training_cases_of_a_test_patient_are_left_out() -> None:
-    cases = [Case(id=f"x{i}", group=f"p{i % 20}") for i in range(40)] + [Case(id="t", part=TEST, group="p3")]
+    cases = [Case(id=f"x{i}", group=f"p{i % 20}") for i in range(40)] + [Case(id="t", split=TEST, group="p3")]
     splits = make_splits(cases, "8:2", "group")
     assert splits.left_out == ("x23", "x3")
     assert all(sum(sizes(fold)) == 39 for fold in splits.folds)
@@ -135,11 +135,11 @@ def test_leaks_name_the_group_and_its_images() -> None:
         pytest.param(cases_of(9), "8:1:1", "9 cases", id="fewer cases than blocks"),
         pytest.param(cases_of(4, test=2), "8:2", "4 cases", id="fewer cases than blocks of 8:2"),
         pytest.param([], "8:1:1", "0 cases", id="no case"),
-        pytest.param(cases_of(30, test=2), "8:1:1", "makes the test part itself", id="two test parts"),
-        pytest.param(cases_of(30), "9:1", "there is none", id="no test part"),
+        pytest.param(cases_of(30, test=2), "8:1:1", "makes the test split itself", id="two test splits"),
+        pytest.param(cases_of(30), "9:1", "there is none", id="no test split"),
     ],
 )
-def test_a_part_that_would_be_empty_is_an_error(cases: list[Case], rule: str, words: str) -> None:
+def test_a_split_that_would_be_empty_is_an_error(cases: list[Case], rule: str, words: str) -> None:
     with pytest.raises(HtunetError, match=words):
         make_splits(cases, rule)
 
@@ -157,7 +157,7 @@ def test_unknown_words_are_refused() -> None:
         make_splits(cases_of(30), "8:1:1", "patient")
 
 
-def test_a_picture_in_two_parts_is_found_and_one_in_one_part_or_in_none_is_not() -> None:
+def test_a_picture_in_two_splits_is_found_and_one_in_one_split_or_in_none_is_not() -> None:
     fold = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     (torn,) = find_torn_pictures([["d", "b", "a"], ["a", "b"], ["c", "unknown"]], fold)
     assert (torn.group, torn.members) == ("a", {"train": ["a", "b"], "test": ["d"]})

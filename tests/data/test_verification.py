@@ -17,12 +17,12 @@ INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
 CASES = (
     Case(id="a", class_name="benign", group="p1"),
     Case(id="b", class_name="malignant", group="p1"),
-    Case(id="c", class_name="malignant", group="p2", part=TEST),
+    Case(id="c", class_name="malignant", group="p2", split=TEST),
 )
 
 
 def write_files(case: Case, number: int) -> None:
-    ending = "Tr" if case.part == TRAIN else "Ts"
+    ending = "Tr" if case.split == TRAIN else "Ts"
     image, mask = speckled(40, 50, "verification", number)
     write_png(PATHS.raw / f"images{ending}" / f"{case.id}_0000.png", image)
     write_png(PATHS.raw / f"labels{ending}" / f"{case.id}.png", mask)
@@ -90,8 +90,8 @@ def foreign_file(folder: Path) -> None:
     (folder / "imagesTr" / "a.jpg").write_text("not ours")
 
 
-def same_id_in_both_parts(folder: Path) -> None:
-    twin = replace(CASES[0], part=TEST, group="p3")
+def same_id_in_both_splits(folder: Path) -> None:
+    twin = replace(CASES[0], split=TEST, group="p3")
     write_files(twin, 9)
     write_table(*CASES, twin)
 
@@ -100,7 +100,7 @@ def same_id_twice(folder: Path) -> None:
     write_table(*CASES, CASES[0])
 
 
-def same_group_in_both_parts(folder: Path) -> None:
+def same_group_in_both_splits(folder: Path) -> None:
     write_table(*CASES[:2], replace(CASES[2], group="p1"))
 
 
@@ -124,9 +124,14 @@ def class_not_known(folder: Path) -> None:
         (unlisted_image, "file_without_case", ERROR, "imagesTr/z_0000.png belongs to no case"),
         (unlisted_label, "file_without_case", ERROR, "labelsTs/z.png belongs to no case"),
         (foreign_file, "file_without_case", ERROR, "imagesTr/a.jpg does not read ID_0000.png"),
-        (same_id_in_both_parts, "case_in_two_parts", ERROR, "The case a is in the parts test and train"),
+        (same_id_in_both_splits, "case_in_two_splits", ERROR, "The case a is in the splits test and train"),
         (same_id_twice, "repeated_case", ERROR, "The case a is listed 2 times"),
-        (same_group_in_both_parts, "group_in_two_parts", ERROR, "The group p1 has cases in the parts train and test"),
+        (
+            same_group_in_both_splits,
+            "group_in_two_splits",
+            ERROR,
+            "The group p1 has cases in the splits train and test",
+        ),
         (class_not_named, "unknown_class", ERROR, "The case c has the class 'cyst'"),
         (class_not_known, "no_class", WARNING, "1 cases have no class (c): they serve segmentation"),
     ],
@@ -173,19 +178,19 @@ def test_equal_pictures_are_a_warning_and_their_two_classes_another(raw_folder: 
     assert "--split-by group" in exact.message
 
 
-def test_a_near_copy_across_the_parts_says_that_the_test_part_is_not_independent(raw_folder: Path) -> None:
+def test_a_near_copy_across_the_splits_says_that_the_test_split_is_not_independent(raw_folder: Path) -> None:
     image = speckled(40, 50, "verification", 1)[0]
     write_png(raw_folder / "imagesTs" / "c_0000.png", np.minimum(image, 250) + np.uint8(4))
     (problem,) = check()
     assert (problem.kind, problem.severity) == ("near_duplicates", WARNING)
     assert problem.files == ("imagesTr/b_0000.png", "imagesTs/c_0000.png")
-    assert "the test part is not independent" in problem.message
+    assert "the test split is not independent" in problem.message
 
 
-def test_an_unknown_part_is_named(raw_folder: Path) -> None:
+def test_an_unknown_split_is_named(raw_folder: Path) -> None:
     raw = read_raw(PATHS)
-    changed = RawDataset(raw.paths, raw.info, (raw.cases[0], raw.cases[1], replace(raw.cases[2], part="hidden")))
-    assert [problem.kind for problem in verify(changed)] == ["unknown_part"]
+    changed = RawDataset(raw.paths, raw.info, (raw.cases[0], raw.cases[1], replace(raw.cases[2], split="hidden")))
+    assert [problem.kind for problem in verify(changed)] == ["unknown_split"]
 
 
 def test_region_labels_of_nnunet_are_lists_of_values(raw_folder: Path) -> None:

@@ -146,8 +146,8 @@ def test_like_pictures_get_the_first_id_as_group_and_a_known_patient_stays() -> 
     assert groups(patient, other, pairs=[pair(0, 1)]) == ["p7", "p8"]
 
 
-def test_a_likeness_across_the_parts_joins_nothing() -> None:
-    assert groups(Case(id="a"), Case(id="b", part=TEST), pairs=[pair(0, 1)]) == ["", ""]
+def test_a_likeness_across_the_splits_joins_nothing() -> None:
+    assert groups(Case(id="a"), Case(id="b", split=TEST), pairs=[pair(0, 1)]) == ["", ""]
 
 
 @pytest.mark.parametrize("name", CONVERTERS.names())

@@ -177,7 +177,7 @@ def test_one_organ_alone_is_converted_and_the_others_are_named(home: Path) -> No
 def test_one_image_may_stand_as_a_text(home: Path) -> None:
     built = build_curd(home / "download", patients={"liver": 1}, quirks=False)
     path = built.folder / "new_Liver2.json"
-    parts = json.loads(path.read_text(encoding="utf-8-sig"))
-    parts["test"][0]["image_path"] = "Liver_report/100_1.jpeg"
-    path.write_text(json.dumps(parts), encoding="utf-8")
+    splits = json.loads(path.read_text(encoding="utf-8-sig"))
+    splits["test"][0]["image_path"] = "Liver_report/100_1.jpeg"
+    path.write_text(json.dumps(splits), encoding="utf-8")
     assert converted(built.folder).converted == {"zh": 1}

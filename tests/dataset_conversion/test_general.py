@@ -50,7 +50,7 @@ def test_images_and_masks_become_a_data_set_with_a_free_number(home: Path) -> No
     assert (raw.info.labels, raw.info.split_rule) == ({"background": 0, "lesion": 1}, "8:1:1")
     assert np.array_equal(read_labels(raw.label_path(raw.cases[2])), labelled(1, 2)[1])
     assert "255 = lesion (1)" in note(report, "labels inferred")
-    assert (report.left_out, report.found) == ((), {"in the train part": 6})
+    assert (report.left_out, report.found) == ((), {"in the train split": 6})
 
 
 def test_the_same_name_keeps_its_number_and_another_gets_the_next(home: Path) -> None:
@@ -163,11 +163,11 @@ def test_images_with_classes_and_no_masks_have_no_labels(home: Path) -> None:
     assert report.empty_masks == ()
 
 
-def test_a_test_part_is_taken_and_shares_names(home: Path) -> None:
+def test_a_test_split_is_taken_and_shares_names(home: Path) -> None:
     images, masks = build_own(home / "train", NAMES)
     test_images, test_masks = build_own(home / "test", NAMES[:2], seed=50)
     _, raw = convert(images, masks, test_images=test_images, test_masks=test_masks)
-    assert [case.id for case in raw.cases if case.part == "test"] == ["test_case_0", "test_case_1"]
+    assert [case.id for case in raw.cases if case.split == "test"] == ["test_case_0", "test_case_1"]
     assert (len(raw.cases), raw.info.split_rule) == (8, "8:2")
 
 
@@ -279,8 +279,8 @@ def test_a_coco_file_of_other_images_says_so(home: Path) -> None:
 
 def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
     folder = home / "Dataset050_Volumes"
-    for part in ("imagesTr", "labelsTr", "imagesTs"):
-        (folder / part).mkdir(parents=True)
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / name).mkdir(parents=True)
     pairs = [labelled(2, seed) for seed in range(3)]
     volume, mask = (np.stack(column) for column in zip(*pairs, strict=True))
     for channel in ("0000", "0001"):

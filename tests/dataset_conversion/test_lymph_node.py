@@ -16,7 +16,7 @@ from dataset_conversion.lymph_node import collect
 from htunet.cli.convert import main
 from htunet.data.image_io import read_labels
 from htunet.data.raw import Case, read_raw
-from htunet.data.splits import TEST_ONLY, make_splits, part_sizes
+from htunet.data.splits import TEST_ONLY, make_splits, split_sizes
 from htunet.data.verification import verify
 from htunet.errors import HtunetError
 from htunet.files import read_csv
@@ -97,7 +97,7 @@ def test_the_patient_is_the_group_and_stays_on_one_side_of_a_split(home: Path) -
     groups = {case.group for case in cases().values()}
     assert len(groups) == 12 + 8
     fold = make_splits(read_raw(LN_INT).cases, "8:1:1", "group").folds[0]
-    seen = [{cases()[case].group for case in fold[part]} for part in ("train", "val", "test")]
+    seen = [{cases()[case].group for case in fold[split]} for split in ("train", "val", "test")]
     assert sum(map(len, seen)) == len(groups)
 
 
@@ -128,7 +128,7 @@ def test_the_expected_counts_are_the_papers(name: str, sizes: tuple[int, int, in
     facts = CONVERTERS[name].facts
     assert facts.expected == FULL_COUNTS[name]
     total = sum(facts.expected.values())
-    assert total == 374 if sizes is None else part_sizes(total, facts.split_rule) == sizes
+    assert total == 374 if sizes is None else split_sizes(total, facts.split_rule) == sizes
 
 
 def test_the_zip_gives_the_same_files_as_the_folder(built: BuiltLymphNode) -> None:

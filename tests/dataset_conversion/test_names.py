@@ -33,7 +33,7 @@ def test_equal_stems_are_told_apart_by_their_folders_and_else_numbered() -> None
     assert [name for name, _ in renamed] == ["a/1.png", "b/1.png", "X.jpg", "a_1.png"]
 
 
-def test_a_test_part_with_the_names_of_the_training_part_has_its_own_ids() -> None:
+def test_a_test_split_with_the_names_of_the_training_split_has_its_own_ids() -> None:
     assert unique_ids(["1.png", "1.png"], ["", "test"])[0] == ["1", "test_1"]
 
 

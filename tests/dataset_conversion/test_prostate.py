@@ -72,11 +72,11 @@ def test_the_counts_add_up_and_the_raw_folder_verifies(built: BuiltProstate) -> 
 def test_equal_numbers_of_train_and_test_are_two_patients(built: BuiltProstate) -> None:
     converted(built.folder)
     found = cases()
-    assert (found["train_01_001"].part, found["train_01_001"].group) == (TRAIN, "train_01")
-    assert (found["test_01_001"].part, found["test_01_001"].group) == (TEST, "test_01")
-    for part in (TRAIN, TEST):
-        expected = upright_volume(5 if part == TRAIN else 4, SIZE, 0, part, 1)[0][1]
-        assert (image_of(found[f"{part}_01_001"]) == expected).all()
+    assert (found["train_01_001"].split, found["train_01_001"].group) == (TRAIN, "train_01")
+    assert (found["test_01_001"].split, found["test_01_001"].group) == (TEST, "test_01")
+    for split in (TRAIN, TEST):
+        expected = upright_volume(5 if split == TRAIN else 4, SIZE, 0, split, 1)[0][1]
+        assert (image_of(found[f"{split}_01_001"]) == expected).all()
 
 
 def test_only_the_experts_annotation_counts_and_the_others_are_named_by_kind(built: BuiltProstate) -> None:
@@ -265,6 +265,6 @@ def test_the_full_counts_are_those_of_whole_volumes(home: Path) -> None:
     found = collect(home / "in")
     assert len(found.jobs) == 75
     assert found.found == FACTS.expected == {TRAIN: 2152, TEST: 758}
-    ids = [(part, n) for part, lengths in counts.items() for n in range(sum(lengths))]
-    fold = make_splits([Case(id=f"{part}_{n:04d}", part=part) for part, n in ids], FACTS.split_rule).folds[0]
-    assert [len(fold[part]) for part in ("train", "val", "test")] == [1937, 215, 758]
+    ids = [(split, n) for split, lengths in counts.items() for n in range(sum(lengths))]
+    fold = make_splits([Case(id=f"{split}_{n:04d}", split=split) for split, n in ids], FACTS.split_rule).folds[0]
+    assert [len(fold[split]) for split in ("train", "val", "test")] == [1937, 215, 758]

@@ -33,7 +33,7 @@ def built(home: Path) -> BuiltTn3k:
 
 
 @pytest.mark.parametrize("nested", [False, True])
-def test_both_layouts_give_the_parts_and_name_every_oddity(home: Path, nested: bool) -> None:
+def test_both_layouts_give_the_splits_and_name_every_oddity(home: Path, nested: bool) -> None:
     built = build_tn3k(home / "download" / "picture", nested=nested)
     report = converted(home / "download")
     assert report.found == built.found
@@ -52,11 +52,11 @@ def test_both_layouts_give_the_parts_and_name_every_oddity(home: Path, nested: b
     assert reasons == {}
 
 
-def test_like_names_of_both_parts_do_not_collide(built: BuiltTn3k) -> None:
+def test_like_names_of_both_splits_do_not_collide(built: BuiltTn3k) -> None:
     converted(built.folder)
     raw = read_raw(TN3K)
     images = {case.id: case for case in raw.cases}
-    assert (images["trainval_0000"].part, images["test_0000"].part) == ("train", "test")
+    assert (images["trainval_0000"].split, images["test_0000"].split) == ("train", "test")
     assert images["test_0001"].source == "test-image/0001.jpg"
     assert not np.array_equal(*(read_labels(raw.label_path(images[case])) for case in ("trainval_0001", "test_0001")))
     assert {problem.severity for problem in verify(raw)} <= {WARNING}

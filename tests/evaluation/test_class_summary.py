@@ -30,7 +30,7 @@ def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
     assert (half.threshold, half.confusion) == (0.5, [[1, 1], [0, 2]])
 
 
-def test_the_threshold_is_the_validation_parts_and_stands_beside_one_half(home: Path) -> None:
+def test_the_threshold_is_the_validation_splits_and_stands_beside_one_half(home: Path) -> None:
     found = evaluate_classes(build_class_run(build_class_dataset()))
     chosen = found.decisions[VALIDATION_THRESHOLD]
     # 0.45 to 0.625 finds both malignant and one benign; 0.7 one malignant and both benign: 0.5 is the nearest to 0.5
@@ -44,7 +44,7 @@ def test_the_threshold_is_the_validation_parts_and_stands_beside_one_half(home: 
     assert chosen.decided == ["benign", "benign", "benign", "malignant"]
 
 
-def test_the_temperature_is_the_validation_parts_and_both_errors_are_reported(home: Path) -> None:
+def test_the_temperature_is_the_validation_splits_and_both_errors_are_reported(home: Path) -> None:
     found = evaluate_classes(build_class_run(build_class_dataset()))
     assert found.temperature is not None
     assert found.after is not None
@@ -83,9 +83,9 @@ def test_the_content_is_strict_json_with_a_row_for_each_case(home: Path) -> None
     assert len(content["calibration"]["before"]["bins"]) == 15
 
 
-def test_a_part_with_other_cases_is_refused_with_the_command(home: Path) -> None:
+def test_a_split_with_other_cases_is_refused_with_the_command(home: Path) -> None:
     run = build_class_run(build_class_dataset(), test={"case_0006": 0.2})
-    with pytest.raises(HtunetError, match=r"does not hold the test part of fold 0.*--force"):
+    with pytest.raises(HtunetError, match=r"does not hold the test split of fold 0.*--force"):
         evaluate_classes(run)
 
 

@@ -56,7 +56,7 @@ def test_features_are_the_mean_patch_tokens_without_and_with_the_adapter(run: Ru
     assert not np.allclose(found.arrays["before"], found.arrays["after"])
 
 
-def test_images_are_the_test_part_and_all_of_other_data_sets_with_the_plan(run: RunPaths) -> None:
+def test_images_are_the_test_split_and_all_of_other_data_sets_with_the_plan(run: RunPaths) -> None:
     other = build_training_of_another_data_set()
     measure_features(run)
     found = read_measurement(run.measurement("features"))

@@ -31,7 +31,7 @@ def check(task: str, other: DatasetPaths, ours: dict[str, int] = TWO, **theirs: 
     check_fits(run, read_raw(other))
 
 
-def test_the_test_part_is_that_of_fold_0_where_the_data_set_has_none_of_its_own(home: Path) -> None:
+def test_the_test_split_is_that_of_fold_0_where_the_data_set_has_none_of_its_own(home: Path) -> None:
     raw = read_raw(build_raw(4, name=OTHER))
     ids = [case.id for case in raw.cases]
     folds = [{"train": ids[:1], "val": ids[1:2], "test": ids[2:]}, {"train": ids[2:], "val": ids[1:2], "test": ids[:1]}]

@@ -1,4 +1,4 @@
-"""Predictions of runs that learn classes: which images, which probabilities, for the test part and for any folder."""
+"""Predictions of runs that learn classes: which images, which probabilities, for the test split and for any folder."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ def trained(task: str, epochs: int = 4) -> RunPaths:
     return train("Tiny", "TINY", 0, tiny_settings(task=task, num_epochs=epochs)).run
 
 
-def test_both_parts_are_predicted_with_the_probabilities_of_the_network(dataset: DatasetPaths) -> None:
+def test_both_splits_are_predicted_with_the_probabilities_of_the_network(dataset: DatasetPaths) -> None:
     run = trained("cls")
     assert needs_prediction(run)
     predict_test(run, progress=False)
@@ -51,12 +51,12 @@ def test_both_parts_are_predicted_with_the_probabilities_of_the_network(dataset:
     restore(network, weights, run.checkpoint_best)
     data = PreprocessedDataset(dataset.plan_folder("tiny"))
     fold = load_splits(dataset.splits_json)[0]
-    for path, part, count in ((run.classes_csv, "test", TEST), (run.val_classes_csv, "val", VAL)):
+    for path, split, count in ((run.classes_csv, "test", TEST), (run.val_classes_csv, "val", VAL)):
         found = read_class_probabilities(path)
-        assert (list(found.cases), len(found.cases)) == (fold[part], count)
-        assert found.truth == tuple(data.cases[row].class_name for row in data.rows(fold[part]))
+        assert (list(found.cases), len(found.cases)) == (fold[split], count)
+        assert found.truth == tuple(data.cases[row].class_name for row in data.rows(fold[split]))
         with torch.no_grad():
-            scores = network.eval()(torch.from_numpy(data.images[data.rows(fold[part])]))
+            scores = network.eval()(torch.from_numpy(data.images[data.rows(fold[split])]))
         np.testing.assert_allclose(found.values_NK, scores.double().softmax(dim=1).numpy(), atol=1e-6)
     assert not run.predictions.exists()
     assert evaluate_classes(run).auc.value == 1.0

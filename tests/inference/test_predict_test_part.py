@@ -1,4 +1,4 @@
-"""Predictions of a run's test part: which images, which sizes, which labels, and whole or not at all."""
+"""Predictions of a run's test split: which images, which sizes, which labels, and whole or not at all."""
 
 from pathlib import Path
 from typing import Any
@@ -106,11 +106,11 @@ def test_a_failure_leaves_the_predictions_before_as_they_were(run: RunPaths, mon
 
 
 def test_a_run_that_is_being_predicted_is_refused(run: RunPaths) -> None:
-    with exclusive(run.test_folder, "something"), pytest.raises(HtunetError, match=r"test part of Tiny TINY_HT fold0"):
+    with exclusive(run.test_folder, "something"), pytest.raises(HtunetError, match=r"test split of Tiny TINY_HT fold0"):
         predict_test(run, progress=False)
 
 
-def test_a_fold_without_a_test_part_is_refused(run: RunPaths) -> None:
+def test_a_fold_without_a_test_split_is_refused(run: RunPaths) -> None:
     folds = read_json(run.dataset.splits_json)
     folds[0]["test"] = []
     write_json(run.dataset.splits_json, folds)

@@ -76,10 +76,10 @@ def test_a_crop_that_would_cost_lesion_is_counted(home: Path) -> None:
     assert take_fingerprint(raw, "abc").cases_losing_lesion == 1
 
 
-def test_the_test_part_is_not_looked_at(home: Path) -> None:
+def test_the_test_split_is_not_looked_at(home: Path) -> None:
     raw = read_raw(build_raw(4, test=3, rule="8:2"))
     for case in raw.cases:
-        if case.part == "test":
+        if case.split == "test":
             raw.image_path(case).unlink()
     fingerprint = take_fingerprint(raw, "abc")
     assert (len(fingerprint.shapes_after_crop), fingerprint.num_test) == (4, 3)

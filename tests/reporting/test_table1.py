@@ -29,7 +29,7 @@ def test_the_papers_nine_data_sets_are_shown_before_anything_is_converted(home: 
 def test_the_printed_total_that_is_no_sum_is_told(home: Path) -> None:
     row = row_of("MedPix")
     assert (row.paper, row.paper_total) == (Sizes(21512, 2391, 0), 23910)
-    assert row.notes[1] == "the paper prints the total 23910; its parts add up to 23903"
+    assert row.notes[1] == "the paper prints the total 23910; its splits add up to 23903"
     assert sum(len(row.notes) > 1 for row in table1_rows()) == 1
 
 
@@ -69,7 +69,7 @@ def test_captions_are_counted_with_their_own_split(home: Path) -> None:
     assert (row.ours, row.origin, row.paper, row.same) == (Sizes(18, 2, 0), "rule", Sizes(13228, 1500, 0), False)
 
 
-def test_the_same_total_in_other_parts_is_not_the_same(home: Path) -> None:
+def test_the_same_total_in_other_splits_is_not_the_same(home: Path) -> None:
     paths = build_raw(647, name="Dataset503_BUSI", sizes=((8, 8),))
     ids = [case.id for case in read_raw(paths).cases]
     save_splits(paths.splits_json, [{"train": ids[:517], "val": ids[517:583], "test": ids[583:]}])
@@ -106,7 +106,7 @@ def test_the_command_prints_and_writes_the_table(home: Path, capsys: pytest.Capt
     build_raw(12, name="Dataset503_BUSI")
     assert main([]) == 0
     printed = capsys.readouterr().out
-    assert "MedPix: the paper prints the total 23910; its parts add up to 23903" in printed
+    assert "MedPix: the paper prints the total 23910; its splits add up to 23903" in printed
     folder = root("htunet_results") / "tables"
     assert printed.splitlines()[-1] == f"Written: {folder / 'table1.csv'}, {folder / 'table1.md'}"
     assert (folder / "table1.csv").read_text(encoding="utf-8").count("\n") == 10

@@ -132,16 +132,16 @@ def test_the_plans_class_weights_come_in_the_order_of_the_indices() -> None:
         torch.testing.assert_close(weighted, equal * torch.tensor([0.5, 3.0]))
 
 
-def change_fold(dataset: DatasetPaths, **parts: list[str]) -> None:
+def change_fold(dataset: DatasetPaths, **splits: list[str]) -> None:
     folds = read_json(dataset.splits_json)
-    folds[0] |= parts
+    folds[0] |= splits
     write_json(dataset.splits_json, folds)
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-def test_a_part_with_one_class_is_refused_before_a_run_folder_is_made(dataset: DatasetPaths, part: str) -> None:
-    change_fold(dataset, **{part: read_json(dataset.splits_json)[0][part][::2]})
-    with pytest.raises(HtunetError, match=f"(images of )?the {part} part|The {part} part") as caught:
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_with_one_class_is_refused_before_a_run_folder_is_made(dataset: DatasetPaths, split: str) -> None:
+    change_fold(dataset, **{split: read_json(dataset.splits_json)[0][split][::2]})
+    with pytest.raises(HtunetError, match=f"(images of )?the {split} split|The {split} split") as caught:
         train("Tiny", "TINY", 0, tiny_settings(task="cls"))
     assert caught.value.exit_code == 1
     assert not dataset.results.exists()

@@ -1,4 +1,4 @@
-"""Runs that learn from a share of the training images: a folder of their own, the whole validation part, bad ratios."""
+"""Runs that learn from a share of the training images: their own folder, the whole validation split, bad ratios."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_methods_of_a_seed_learn_from_the_same_images(tiny: DatasetPaths) -> Non
     ]
 
 
-def test_only_the_training_part_is_smaller(tiny: DatasetPaths) -> None:
+def test_only_the_training_split_is_smaller(tiny: DatasetPaths) -> None:
     from htunet.data.preprocessed import PreprocessedDataset
 
     data = PreprocessedDataset(tiny.plan_folder("tiny"), {"benign": 0, "malignant": 1})
@@ -63,7 +63,9 @@ def test_only_the_training_part_is_smaller(tiny: DatasetPaths) -> None:
     assert set(learnt.chosen["train"]) < set(whole["train"])
     assert len(learnt.rows("train")) == 3
     assert len(learnt.rows("val")) == VAL
-    assert {part: learnt.chosen[part] for part in ("val", "test")} == {part: whole[part] for part in ("val", "test")}
+    assert {split: learnt.chosen[split] for split in ("val", "test")} == {
+        split: whole[split] for split in ("val", "test")
+    }
 
 
 @pytest.mark.parametrize("ratio", ["0", "1", "-0.1", "1.5", "nan"])

@@ -40,7 +40,9 @@ def test_they_are_left_out_and_said(partly: DatasetPaths, capsys: pytest.Capture
     assert main(["Tiny", "PlainClasses", "fold0", *TINY, "--task", "cls"]) == 0
     output = capsys.readouterr().out
     assert "12 training and 3 validation images" in output
-    assert "Left out, because they have no class: 2 of the train part, 1 of the val part, 2 of the test part." in output
+    assert (
+        "Left out, because they have no class: 2 of the train split, 1 of the val split, 2 of the test split." in output
+    )
     run = place(partly, "ClassificationTrainer", "PlainClasses")
     assert read_json(run.settings_json)["images_without_class"] == {"train": 2, "val": 1, "test": 2}
     assert main(["Tiny", "PlainClasses", "fold0", *TINY, "--task", "cls"]) == 0
@@ -87,23 +89,23 @@ def test_a_share_is_one_of_the_images_with_a_class_in_the_order_of_all_methods(p
 
 
 @pytest.mark.parametrize(
-    ("part", "message"),
+    ("split", "message"),
     [
-        ("train", "train part has no image of benign, malignant"),
-        ("val", "No image of the val part has a class"),
+        ("train", "train split has no image of benign, malignant"),
+        ("val", "No image of the val split has a class"),
     ],
 )
-def test_a_part_without_any_class_is_refused_before_anything_is_made(
-    tiny: DatasetPaths, part: str, message: str, capsys: pytest.CaptureFixture[str]
+def test_a_split_without_any_class_is_refused_before_anything_is_made(
+    tiny: DatasetPaths, split: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    take_classes_away(tiny, load_splits(tiny.splits_json)[0][part])
+    take_classes_away(tiny, load_splits(tiny.splits_json)[0][split])
     for more in ((), ("--ratio", "0.5")):
         assert main(["Tiny", "PlainClasses", "fold0", *TINY, "--task", "cls", *more]) == 1
         assert message in capsys.readouterr().err
     assert not tiny.results.exists()
 
 
-def test_a_test_part_without_any_class_cannot_be_scored() -> None:
+def test_a_test_split_without_any_class_cannot_be_scored() -> None:
     half = np.array([[0.5, 0.5]])
     found = ClassProbabilities(classes=("benign", "malignant"), cases=("a",), truth=("",), values_NK=half)
     with pytest.raises(HtunetError, match="None of the 1 test cases has a class"):

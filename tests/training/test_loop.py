@@ -32,7 +32,7 @@ def make_loop(dataset: DatasetPaths, *, trainer: Trainer | None = None, **change
     data = PreprocessedDataset(dataset.plan_folder("tiny"))
     split = load_splits(dataset.splits_json)[0]
     images = TrainingImages(data, Augmentation(AugmentationSettings(), plan.input_size), seed=1)
-    rows = {part: data.rows(split[part]) for part in ("train", "val")}
+    rows = {name: data.rows(split[name]) for name in ("train", "val")}
     torch.manual_seed(0)
     network = Plain(2)
     fabric = Fabric(accelerator="cpu", devices=1)

@@ -28,7 +28,7 @@ METHODS = {"seg": "Plain", "cls": "PlainClasses"}
 
 @pytest.fixture
 def dataset(home: Path) -> DatasetPaths:
-    """Fold 0 has 14 training images and 3 for validation, the last of which is in no part."""
+    """Fold 0 has 14 training images and 3 for validation, the last of which is in no split."""
     paths = build_training()
     folds = load_splits(paths.splits_json)
     assert len(folds[0]["val"]) == VAL

@@ -293,16 +293,16 @@ def test_what_is_not_preprocessed_names_the_next_command(tiny: DatasetPaths, fil
     assert caught.value.exit_code == 1
 
 
-@pytest.mark.parametrize("part", ["train", "val"])
-def test_a_fold_without_images_is_refused(tiny: DatasetPaths, part: str) -> None:
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_fold_without_images_is_refused(tiny: DatasetPaths, split: str) -> None:
     folds = read_json(tiny.splits_json)
-    folds[0][part] = []
+    folds[0][split] = []
     write_json(tiny.splits_json, folds)
-    with pytest.raises(HtunetError, match=f"no images in '{part}'"):
+    with pytest.raises(HtunetError, match=f"no images in '{split}'"):
         train_tiny()
 
 
-def test_training_never_reads_the_test_part(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_never_reads_the_test_split(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: set[int] = set()
     monkeypatch.setattr(PreprocessedDataset, "rows", _watched(PreprocessedDataset.rows, rows))
     train_tiny(num_epochs=1)

@@ -45,14 +45,14 @@ class Results:
     """Of the run where a figure shows one; None: the smallest there is. Also of random choices (0)."""
 
     def own(self, task: str, *, few_shot: bool = False) -> list[RunPaths]:
-        """The runs of a task on their own test part; those of all training images, or the few-shot ones."""
+        """The runs of a task on their own test split; those of all training images, or the few-shot ones."""
         found = [run for run in self.runs if task in run.task.split("+") and run.trained_on is None]
         return [run for run in found if (run.ratio is not None) == few_shot]
 
     def evaluated(self, key: str) -> dict[RunPaths, Content]:
         """The summaries that hold ``key`` (``means`` or ``classification``), tested as the paper tests, all images.
 
-        On their own test part, or on the data set for which the paper trains on another one.
+        On their own test split, or on the data set for which the paper trains on another one.
         """
         return {
             run: content
@@ -70,7 +70,7 @@ FigureMaker = Callable[[Results], list[Drawing]]
 
 
 def tested_as_in_the_paper(run: RunPaths) -> bool:
-    """On the own test part; or on LN-EXT with the model of LN-INT."""
+    """On the own test split; or on LN-EXT with the model of LN-INT."""
     trained_on = None if run.trained_on is None else run.source.dataset.short_name
     return trained_on == paper.TRAINED_ON.get(run.dataset.short_name, None)
 

@@ -25,7 +25,7 @@ COLUMNS = 2
 def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
     """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
 
-    Rows of one method, share and plan are averaged where they are of the data sets' own test parts; ``dataset`` names
+    Rows of one method, share and plan are averaged where they are of the data sets' own test splits; ``dataset`` names
     which. The standard deviation is the mean of theirs.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
@@ -96,7 +96,7 @@ def _draw_panel(panel: "Axes", rows: Sequence[Row], kind: TableKind) -> None:
     panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
     panel.minorticks_off()
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    panel.set(xlabel="Training images, %", ylabel=f"{kind.headings[kind.few_shot]} on the test part")
+    panel.set(xlabel="Training images, %", ylabel=f"{kind.headings[kind.few_shot]} on the test split")
     panel.set_title(
         f"{DatasetPaths(rows[0].dataset).short_name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left"
     )

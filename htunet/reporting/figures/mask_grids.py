@@ -103,7 +103,7 @@ def comparison_grid(results: Results) -> MaskGrid:
     }
     if not any(any(arms.values()) for arms in chosen.values()):
         raise NotYetError(
-            "no test part is predicted by a run that learns masks. Provide one: htunet_train BUSI CLIP_HT fold0, then "
+            "no test split is predicted by a run that learns masks. Provide one: htunet_train BUSI CLIP_HT fold0, then "
             "htunet_evaluate."
         )
     columns = tuple(by_arm([run for arms in chosen.values() for run in arms.values() if run]))
@@ -121,7 +121,7 @@ def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
     few = _predicted(results.own("seg", few_shot=True))
     if not few:
         raise NotYetError(
-            "no few-shot run that learns masks has predicted its test part. Provide one: htunet_train BUSI "
+            "no few-shot run that learns masks has predicted its test split. Provide one: htunet_train BUSI "
             "BiomedCLIP_HT fold0 --ratio 0.05, then htunet_evaluate."
         )
     grids = {}

@@ -19,7 +19,7 @@ DOTS = 110
 
 
 def draw_classification(path: Path, summary: ClassSummary, title: str) -> None:
-    """Write the picture as PNG. The threshold that the validation part chose is a cross on both curves."""
+    """Write the picture as PNG. The threshold that the validation split chose is a cross on both curves."""
     from matplotlib.figure import Figure as Canvas
 
     canvas = Canvas(figsize=(11, 9.6), layout="constrained")

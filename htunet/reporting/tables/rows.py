@@ -189,7 +189,7 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
     name, shared = _trained_on(own), len(about.get("shared_images") or ())
     return {
         f"trained on {name}": name != paper.TRAINED_ON.get(DatasetPaths(own["dataset"]).short_name),
-        "its test part": about["part"] == "test",
+        "its test split": about["part"] == "test",
         f"{shared} test images also in the training data": shared > 0,
     }
 

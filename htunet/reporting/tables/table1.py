@@ -1,4 +1,4 @@
-"""Table I: how many images each part of every data set has, ours beside the paper's."""
+"""Table I: how many images each split of every data set has, ours beside the paper's."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from htunet.data.caption_splits import load_caption_split, make_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
-from htunet.data.splits import PARTS, make_splits
+from htunet.data.splits import SPLITS, make_splits
 from htunet.errors import HtunetError
 from htunet.files import read_object, write_text
 from htunet.paths import DatasetPaths, all_datasets
@@ -29,7 +29,7 @@ RIGHT_ALIGNED = range(1, 5)
 
 
 class Sizes(NamedTuple):
-    """Number of images in each part."""
+    """Number of images in each split."""
 
     train: int
     val: int
@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
     @property
     def total(self) -> int:
-        """Of all parts."""
+        """Of all splits."""
         return sum(self)
 
 
@@ -52,12 +52,12 @@ class SizesRow:
     """``split``: fold 0 of the split on disk; ``rule``: no split yet, these sizes would come out."""
     paper: Sizes | None = None
     paper_total: int = 0
-    """As printed, which for MedPix is not the sum of the parts."""
+    """As printed, which for MedPix is not the sum of the splits."""
     notes: tuple[str, ...] = ()
 
     @property
     def same(self) -> bool | None:
-        """Whether all three parts have the paper's sizes; None where one side is missing."""
+        """Whether all three splits have the paper's sizes; None where one side is missing."""
         return None if self.ours is None or self.paper is None else self.ours == self.paper
 
 
@@ -73,7 +73,7 @@ def table1_rows() -> list[SizesRow]:
 
 
 def current_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
-    """Sizes of the parts, where they come from (``split`` or ``rule``), and a remark or nothing.
+    """Sizes of the splits, where they come from (``split`` or ``rule``), and a remark or nothing.
 
     Raises HtunetError when the data set cannot be read.
     """
@@ -123,7 +123,7 @@ def write_table1(folder: Path, rows: Sequence[SizesRow]) -> list[Path]:
 
 
 def _row(paths: DatasetPaths | None, line: dict[str, str] | None) -> SizesRow:
-    printed = Sizes(*(int(line[part]) for part in ("training", "validation", "testing"))) if line else None
+    printed = Sizes(*(int(line[split]) for split in ("training", "validation", "testing"))) if line else None
     paper_total = int(line["total"]) if line else 0
     notes = []
     ours, origin, remark = None, "", "not converted yet"
@@ -133,7 +133,7 @@ def _row(paths: DatasetPaths | None, line: dict[str, str] | None) -> SizesRow:
         except HtunetError as error:
             remark = str(error)
     if printed and printed.total != paper_total:
-        notes.append(f"the paper prints the total {paper_total}; its parts add up to {printed.total}")
+        notes.append(f"the paper prints the total {paper_total}; its splits add up to {printed.total}")
     return SizesRow(
         dataset=paths.name if paths else line["dataset"] if line else "",
         ours=ours,
@@ -161,7 +161,7 @@ def _image_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
     else:
         raw = read_raw(paths)
         fold, origin, remark = make_splits(raw.cases, raw.info.split_rule).folds[0], RULE, ""
-    return Sizes(*(len(fold[part]) for part in PARTS)), origin, remark
+    return Sizes(*(len(fold[split]) for split in SPLITS)), origin, remark
 
 
 def _way(split_by: str) -> str:

@@ -92,8 +92,8 @@ def build_coco(folder: Path) -> None:
 def build_nnunet(folder: Path, *, listed: bool = False) -> None:
     """An nnU-Net folder of volumes; ``listed`` names its files in dataset.json."""
     volume, mask = (np.stack(column) for column in zip(*(labelled(2, seed) for seed in range(2)), strict=True))
-    for part in ("imagesTr", "labelsTr", "imagesTs"):
-        (folder / part).mkdir(parents=True)
+    for name in ("imagesTr", "labelsTr", "imagesTs"):
+        (folder / name).mkdir(parents=True)
     for case in ("p1", "p2"):
         write_nifti(folder / "imagesTr" / f"{case}_0000.nii.gz", volume, (0.4, 0.4, 1.0))
         write_nifti(folder / "labelsTr" / f"{case}.nii.gz", mask)
