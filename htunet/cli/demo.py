@@ -108,7 +108,7 @@ def _say_the_end(run: RunPaths, weights: str, seconds: float) -> None:
 
     dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
     print(f"\nDone in {seconds / 60:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
-    print(f"Look at:  {run.test_folder / 'gallery.html'}")
+    print(f"Look at:  {run.test_folder / 'contact_sheet.png'}")
     print(f"          {run.progress_png}")
     print("Your own images: see documentation/start/your_own_images.md")
 

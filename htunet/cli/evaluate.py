@@ -1,7 +1,7 @@
 """Score test predictions: every finished run, one data set's, one method's; or one folder of masks against another.
 
-Writes test/summary.json into each run, with test/per_case.csv, test/overlays/ and test/gallery.html where masks are
-learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours, all
+Writes test/summary.json into each run, with test/per_case.csv, test/overlays/ and test/contact_sheet.png where masks
+are learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours, all
 statistics and every figure of every test case into htunet_results/tables/. Runs that were not predicted yet are
 predicted first.
 """
@@ -277,7 +277,8 @@ def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:
     """The table and the picture of few-shot runs, where there are some."""
-    from htunet.reporting.figures.few_shot import draw_few_shot, few_shot_rows
+    from htunet.reporting.figures.few_shot_curves import draw_few_shot
+    from htunet.reporting.tables.few_shot_means import few_shot_rows
     from htunet.reporting.tables.write import write_tables
 
     picture = folder / f"few_shot_{kind.name}.png"

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError
 from htunet.paths import find_dataset
+from htunet.reporting.figures import FIGURES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_figures``; returns the exit code."""
     parser = make_parser("htunet_figures", __doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="such as figure4 or roc; default: all; --list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(FIGURES)}; default: all")
     parser.add_argument("--list", action="store_true", help="say what each figure shows, and draw none")
     parser.add_argument("-d", "--datasets", nargs="+", help="only these data sets, such as BUSI; default: all")
     parser.add_argument("-m", "--methods", nargs="+", help="only these methods, such as CLIP CLIP_HT; default: all")
@@ -28,7 +29,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _draw(options: argparse.Namespace) -> None:
     from htunet.experiments.figures import find_results, make_figures
-    from htunet.reporting.figures import FIGURES
 
     if options.list:
         for name, figure in FIGURES.items(broken=tell):

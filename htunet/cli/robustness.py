@@ -107,7 +107,7 @@ def _report(
 ) -> None:
     """Write the summaries, the curves of all methods, their comparison and the pictures; print what was found."""
     from htunet.experiments.robustness import example, identity
-    from htunet.reporting.figures.robustness import (
+    from htunet.reporting.figures.robustness_curves import (
         curves_of,
         draw_artefacts,
         draw_curves,

@@ -41,7 +41,7 @@ def _zero_shot(options: argparse.Namespace) -> None:
     from htunet.experiments.text_side import classify_by_prompts
     from htunet.files import read_json
     from htunet.inference.text_side import Choice
-    from htunet.reporting.tables.zero_shot import best_first, summary_lines
+    from htunet.reporting.tables.prompt_table import best_first, summary_lines
 
     choice = Choice(
         method=options.method,

@@ -10,7 +10,7 @@ from htunet.evaluation.summary import Summary, write_own, write_summary
 from htunet.files import exclusive
 from htunet.paths import RunPaths
 from htunet.reporting.figures.one_classification import draw_classification
-from htunet.reporting.overlays.run import gallery_path, write_pictures
+from htunet.reporting.overlays.run_pictures import contact_sheet_path, write_pictures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +52,11 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Eval
 def pictures_of(run: RunPaths) -> list[str]:
     """Where to look at the results of a run."""
     tasks = run.task.split("+")
-    return [str(gallery_path(run))] * ("seg" in tasks) + [str(run.classification_png)] * ("cls" in tasks)
+    return [str(contact_sheet_path(run))] * ("seg" in tasks) + [str(run.classification_png)] * ("cls" in tasks)
 
 
 def _has_pictures(run: RunPaths) -> bool:
     tasks = run.task.split("+")
-    return ("seg" not in tasks or gallery_path(run).exists()) and (
+    return ("seg" not in tasks or contact_sheet_path(run).exists()) and (
         "cls" not in tasks or run.classification_png.exists()
     )

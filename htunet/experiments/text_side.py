@@ -21,7 +21,7 @@ from htunet.planning.plans import Plan, load_plan
 from htunet.preprocessing.captions import prepare_captions
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
-from htunet.reporting.tables.zero_shot import markdown, prompt_columns, prompt_rows
+from htunet.reporting.tables.prompt_table import markdown, prompt_columns, prompt_rows
 from htunet.reproducibility import provenance
 
 ALL, TEST, VAL = "all", "test", "val"

@@ -55,7 +55,9 @@ def test_a_run_of_both_tasks_stands_in_both_tables(home: Path, capsys: pytest.Ca
     content = read_json(run.summary_json)
     assert content["htunet"]["classification"]["n_cases"] == content["htunet"]["n_cases"] == 4
     assert content["foreground_mean"]["Dice"] is not None
-    assert {"gallery.html", "classification.png", "per_case.csv"} <= {path.name for path in run.test_folder.iterdir()}
+    assert {"contact_sheet.png", "classification.png", "per_case.csv"} <= {
+        path.name for path in run.test_folder.iterdir()
+    }
     for word in ("Dice %", "AUC %", "all background", "most common class", "(plan paper, task seg+cls)"):
         assert word in out
 

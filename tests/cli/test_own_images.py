@@ -76,9 +76,6 @@ def check_evaluation(run: RunPaths, said: str) -> None:
     assert int(rows[0]["n_missed"]) <= 3
     assert len(list(run.overlays.glob("*.png"))) == 3
     assert (run.test_folder / "contact_sheet.png").exists()
-    page = (run.test_folder / "gallery.html").read_text(encoding="utf-8")
-    assert all(f"</i>{name}</span>" in page for name in ("nodule", "duct", "cyst"))
-    assert "missed" not in page.split("</style>")[1]
     case = next(case for case in read_raw(PATHS).cases if (run.overlays / f"{case.id}.png").exists())
     picture, truth = read_image(run.overlays / f"{case.id}.png", 3), read_labels(read_raw(PATHS).label_path(case))
     for label in (1, 2, 3):

@@ -15,7 +15,7 @@ from htunet.experiments import robustness
 from htunet.files import read_json
 from htunet.inference.predictor import Predictor, Probabilities
 from htunet.paths import DatasetPaths
-from htunet.reporting.figures import robustness as drawing
+from htunet.reporting.figures import robustness_curves as drawing
 from htunet.reporting.figures import style as figure_style
 from htunet.training import record
 from htunet.training.run import train

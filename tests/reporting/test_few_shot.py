@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from htunet.evaluation.metrics import mask_metrics
-from htunet.reporting.figures.few_shot import _lines, draw_few_shot, few_shot_rows
+from htunet.reporting.figures.few_shot_curves import _lines, draw_few_shot
+from htunet.reporting.tables.few_shot_means import few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import few_shot_classification, few_shot_segmentation
 from htunet.reporting.tables.rows import cells, table_rows

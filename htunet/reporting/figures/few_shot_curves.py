@@ -1,17 +1,37 @@
-"""Dice and AUC against the share of the training images."""
+"""Dice and AUC against the fraction of the training images: a line a method, with the paper's Table IV."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from htunet.data.few_shot import RATIOS
+from htunet.files import whole_file
+from htunet.paths import DatasetPaths
 from htunet.reporting.figures.base import Drawing, NotYetError, Results, random_weights_note
-from htunet.reporting.figures.few_shot import few_shot_figure
-from htunet.reporting.tables.kinds import KINDS
-from htunet.reporting.tables.rows import table_rows
+from htunet.reporting.figures.style import (
+    DOTS_PER_INCH,
+    SINGLE_MM,
+    add_note,
+    in_style,
+    look_of,
+    method_name,
+    new_figure,
+)
+from htunet.reporting.tables.kinds import KINDS, TableKind
+from htunet.reporting.tables.rows import Row, percent, table_rows
 
+PANEL_MM = 66.0
+"""Height of one panel; it is as wide as one column of a journal."""
+COLUMNS = 2
+"""Panels side by side."""
 POINTS = "Points: means over seeds; bars: ± one standard deviation."
 PAPER = "Dotted: the paper's Table IV, the mean of its data sets."
 
 
 def few_shot(results: Results) -> list[Drawing]:
-    """Dice and AUC against the share of the training images, with the paper's Table IV."""
+    """Dice and AUC against the fraction of the training images, with the paper's Table IV."""
     drawings = []
     for kind in KINDS:
         members = {run: content for run, content in results.contents.items() if kind.key in content["htunet"]}
@@ -27,3 +47,89 @@ def few_shot(results: Results) -> list[Drawing]:
             "htunet_evaluate."
         )
     return drawings
+
+
+def draw_few_shot(path: Path, rows: Sequence[Row], kind: TableKind) -> bool:
+    """Write ``few_shot_figure`` as PNG, and return whether there was anything to draw."""
+    figure = few_shot_figure(rows, kind)
+    if figure is None:
+        return False
+    with whole_file(path) as part, in_style():
+        figure.savefig(part, format="png", dpi=DOTS_PER_INCH)
+    return True
+
+
+def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure | None:
+    """Dice or AUC against the fraction, a panel for each data set; None where there is nothing to draw.
+
+    One line a method, mean and standard deviation over the seeds; where there are runs of all images too they are the
+    last point. Dotted is the paper's mean over its data sets. ``notes`` stand below.
+    """
+    shown = [row for row in rows if not row.trained_on and row.figures[kind.few_shot].mean is not None]
+    datasets = sorted({row.dataset for row in shown if row.ratio is not None})
+    if not datasets:
+        return None
+    columns = min(COLUMNS, len(datasets))
+    lines = -(-len(datasets) // columns)
+    with in_style():
+        figure = new_figure(SINGLE_MM * columns, PANEL_MM * lines)
+        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        for panel, dataset in zip(panels, datasets, strict=False):
+            _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
+        for panel in panels[len(datasets) :]:
+            panel.set_axis_off()
+        add_note(figure, *notes)
+    return figure
+
+
+def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
+    ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
+    for name, members in _lines(rows).items():
+        look, method = look_of(members[0].method), members[0].method
+        found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
+        means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
+        bars = [[min(std, end) for std, end in zip(stds, ends, strict=True)]
+                for ends in (means, [100 - mean for mean in means])]  # fmt: skip
+        label = name.replace(method, method_name(method), 1)
+        style = {"marker": look.marker, "capsize": 2, "elinewidth": 0.8, **look.line()}
+        panel.errorbar([x for x, _ in found], means, bars, label=label, **style)
+        paper = [(ratio, kind.paper_few_shot(ratio, method)) for ratio in RATIOS]
+        points = [(ratio, getattr(figures, kind.few_shot)) for ratio, figures in paper if figures]
+        if points:
+            label = f"{method_name(method)}, paper's mean"
+            panel.plot(*zip(*points, strict=True), color=look.colour, linestyle=":", marker=".", label=label)
+    panel.set_xscale("log")
+    panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
+    panel.minorticks_off()
+    seeds = sorted({seed for row in rows for seed in row.seeds})
+    panel.set(xlabel="Training images, %", ylabel=f"{kind.headings[kind.few_shot]} on the test split")
+    panel.set_title(
+        f"{DatasetPaths(rows[0].dataset).short_name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left"
+    )
+    panel.grid(axis="y")
+    panel.legend()
+
+
+def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each line, by its name: few-shot runs of one method, plan and weights, and those of all images.
+
+    A small fraction may have had more epochs for the same number of steps: epochs separate lines only where one
+    fraction has several.
+    """
+    few = [row for row in rows if row.ratio is not None]
+    one_each = len({(_key(row), row.ratio) for row in few}) == len(few)
+    ignored = ("epochs",) if one_each else ()
+    keys = dict.fromkeys(_key(row, ignored) for row in few)
+    several = {method for method, *_ in keys if sum(key[0] == method for key in keys) > 1}
+    lines = {}
+    for method, plan, marks in keys:
+        members = [row for row in rows if _key(row, ignored) == (method, plan, marks)]
+        name = f"{method} ({plan}; {', '.join(marks)})" if method in several else method
+        lines[name] = sorted(members, key=lambda row: row.ratio or 1.0)
+    return lines
+
+
+def _key(row: Row, ignored: tuple[str, ...] = ("epochs",)) -> tuple[str, str, tuple[str, ...]]:
+    """What separates lines: method, plan, and all marks but the fraction, the number of seeds and ``ignored`` ones."""
+    endings = ("of the training images", "seeds", *ignored)
+    return row.method, row.plan, tuple(mark for mark in row.marks if not mark.endswith(endings))

@@ -10,7 +10,7 @@ import numpy as np
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
-from htunet.reporting.tables.zero_shot import best_first, summary_lines
+from htunet.reporting.tables.prompt_table import best_first, summary_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

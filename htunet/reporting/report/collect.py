@@ -21,7 +21,7 @@ from htunet.reporting.report.origin import (
     collect_weights,
 )
 from htunet.reporting.report.tables import collect_tables
-from htunet.reporting.report.zero_shot import zero_shot_table
+from htunet.reporting.report.zero_shot_section import zero_shot_table
 
 RANDOM_WARNING = (
     "Random weights: {which} made with random instead of pre-trained ones. The figures test the program and say "

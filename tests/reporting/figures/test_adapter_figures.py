@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from htunet.reporting.figures.adapters import as_responses, largest_change, radial_response
+from htunet.reporting.figures.adapter_internals import as_responses, largest_change, radial_response
 
 
 def test_one_factor_a_channel_is_a_flat_response() -> None:

@@ -6,7 +6,7 @@ from builders.results import classes
 from sklearn.metrics import auc, roc_auc_score
 
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.figures.classification import Judged, auc_of, judged, mean_ece, mean_roc, pooled_bins
+from htunet.reporting.figures.class_curves import Judged, auc_of, judged, mean_ece, mean_roc, pooled_bins
 
 TRUTH = {"a": "benign", "b": "malignant", "c": "benign", "d": "malignant"}
 FIRST = {"a": 0.2, "b": 0.6, "c": 0.7, "d": 0.9}

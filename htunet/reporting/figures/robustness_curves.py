@@ -14,7 +14,7 @@ from htunet.evaluation.case_table import write_table
 from htunet.evaluation.robustness import AUC, DICE, RobustnessCurve, artefacts_in, compare_drops, curve, figures_in
 from htunet.files import write_json
 from htunet.reporting.figures.style import DOUBLE_MM, GRAY, add_note, in_style, look_of, new_figure, save_figure
-from htunet.reporting.overlays.run import RANDOM_WEIGHTS
+from htunet.reporting.overlays.run_pictures import RANDOM_WEIGHTS
 from htunet.reproducibility import provenance
 
 if TYPE_CHECKING:

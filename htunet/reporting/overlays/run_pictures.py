@@ -1,0 +1,75 @@
+"""The pictures of one evaluated run: an overlay of each test case, and a contact sheet of the representative ones."""
+
+import math
+from pathlib import Path
+
+from tqdm import tqdm
+
+from htunet.data.image_io import read_image, read_labels, write_png
+from htunet.data.raw import read_raw
+from htunet.evaluation.metrics import mask_metrics
+from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
+from htunet.files import whole_folder
+from htunet.paths import RunPaths
+from htunet.reporting.overlays.contact_sheet import CaseResult, contact_sheet, representative
+from htunet.reporting.overlays.draw import legend_of, overlay, with_strip
+
+RANDOM_WEIGHTS = "Made with random weights: the figures test the program and say nothing about the method."
+
+
+def contact_sheet_path(run: RunPaths) -> Path:
+    """Where the contact sheet of a run is."""
+    return run.test_folder / "contact_sheet.png"
+
+
+def write_pictures(run: RunPaths, summary: Summary) -> None:
+    """Write ``test/overlays/ID.png`` at the original sizes, and ``test/contact_sheet.png``."""
+    raw = read_raw(run.dataset)
+    known = {case.id: case for case in raw.cases}
+    names = [name for name, label in sorted(raw.info.labels.items(), key=lambda item: item[1]) if label]
+    legend = legend_of(names)
+    rows, values = summary.case_values(ORIGINAL)
+    empty = summary.empty_cases(ORIGINAL)
+    metrics = [metric.name for metric in mask_metrics()]
+    results = []
+    for row, numbers in zip(rows, values, strict=True):
+        found = {metric: float(v) for metric, v in zip(metrics, numbers, strict=True) if not math.isnan(v)}
+        results.append(
+            CaseResult(
+                case=row.case,
+                dice=found.get("dice"),
+                hd95=found.get("hd95"),
+                class_name=known[row.case].class_name,
+                empty=empty.get(row.case, ""),
+            )
+        )
+    sections = representative(results)
+    shown = {one.case for members in sections.values() for one in members}
+    pictures = {}
+    with whole_folder(run.overlays) as folder:
+        for one in tqdm(results, desc="drawing", unit="case", disable=None):
+            case = known[one.case]
+            image = read_image(raw.image_path(case), raw.info.channels)
+            prediction = read_labels(run.predictions / f"{case.id}.png")
+            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+            picture = overlay(pixels, prediction, read_labels(raw.label_path(case)), num_labels=len(names))
+            write_png(folder / f"{case.id}.png", with_strip(picture, case.id, one.dice_text, legend=legend))
+            if case.id in shown:
+                pictures[case.id] = picture
+    if results:
+        facts = [run.label, *_facts(summary, several_labels=len(names) > 1)]
+        write_png(contact_sheet_path(run), contact_sheet(sections, pictures, facts, legend=legend))
+
+
+def _facts(summary: Summary, *, several_labels: bool) -> list[str]:
+    """What a reader must know of the pictures: the means, and whether weights were random."""
+    facts = [f"{len({row.case for row in summary.scores})} test cases. Below each picture: values at its own size."]
+    for resolution, name in ((INPUT, "Network's input size"), (ORIGINAL, "Original size")):
+        means = summary.means(resolution)
+        dice, hd95 = means["dice"].mean, means["hd95"].mean
+        shown = f"mean Dice {100 * dice:.2f} %" if dice is not None else "no Dice"
+        facts.append(f"{name}: {shown}" + (f", mean HD95 {hd95:.2f} px." if hd95 is not None else "."))
+    if several_labels:
+        facts.append("Values are means over the labels. Colours: areas are predicted, lines are true.")
+    weights = summary.identity.get("weights") or {}
+    return [*facts, RANDOM_WEIGHTS] if weights.get("source") == "random" else facts
