@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy import ndimage
 
 from htunet.data.image_io import UInt8
 
@@ -78,6 +77,8 @@ def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:
     The border is what is black, connected with the image's edge and nowhere thinner than a cell; a dark lesion is
     none. Exact to the pixel also along a fan's slanted sides. All False for an image that is black throughout.
     """
+    from scipy import ndimage  # only plans that crop need it
+
     black = gray_HW <= BLACK
     width = 2 * max(1, -(-max(gray_HW.shape) // CELLS)) + 1
     wide = ndimage.binary_opening(np.pad(black, width, constant_values=True), np.ones((width, width)))
@@ -101,6 +102,8 @@ def _cells(content: NDArray[np.bool_], cell: int) -> UInt8:
 
 def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``shown`` without thin lines and without areas that are small beside the largest one."""
+    from scipy import ndimage  # only plans that crop need it
+
     # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
     opened = ndimage.binary_opening(np.pad(shown, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
     return _large_components(opened)
@@ -108,6 +111,8 @@ def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _large_components(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """``shown`` without the connected areas that are small beside the largest one."""
+    from scipy import ndimage  # only plans that crop need it
+
     areas, count = ndimage.label(shown)
     if count == 0:
         return shown

@@ -6,13 +6,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from htunet.files import whole_file, write_csv
 from htunet.paths import RunFolder
 from htunet.training.state import EpochMetrics, Progress
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 PICTURE_SECONDS = 20.0
 """A picture takes a third of a second: it is drawn again at most this often, and at the end."""
@@ -51,14 +56,10 @@ class Recorder:
         history: Sequence[EpochMetrics],
         metric: str,
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
         self.run = run
+        self.history = tuple(history)
         self.num_epochs = num_epochs
         self.metric = metric
-        self.board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=0)
-        for row in history:  # a killed process has not written all of its curves
-            self._to_board(row)
         self.bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=None, file=sys.stderr)
         self.epoch_started = time.perf_counter()
         self.picture_drawn = 0.0
@@ -80,14 +81,20 @@ class Recorder:
         )
         log.info("%s%s %.4f%s (%.1f s)", text, self.metric, row.val_metric, mark, seconds)
         write_progress(self.run.progress_csv, progress.history)
-        self._to_board(row)
+        _add_curves(self.board, row)
         self.board.add_scalar("seconds", seconds, row.epoch)
         if time.monotonic() - self.picture_drawn > PICTURE_SECONDS:
             self.draw(progress)
 
-    def _to_board(self, row: EpochMetrics) -> None:
-        for name, value in asdict(row).items():
-            self.board.add_scalar(name, value, row.epoch)
+    @cached_property
+    def board(self) -> "SummaryWriter":
+        """TensorBoard's curves, with those of the epochs before: a killed process has not written all of them."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=0)
+        for row in self.history:
+            _add_curves(board, row)
+        return board
 
     def draw(self, progress: Progress) -> None:
         """Draw progress.png."""
@@ -96,8 +103,14 @@ class Recorder:
 
     def close(self) -> None:
         """Flush TensorBoard, take the bar away."""
-        self.board.close()
+        if "board" in vars(self):
+            self.board.close()
         self.bar.close()
+
+
+def _add_curves(board: "SummaryWriter", row: EpochMetrics) -> None:
+    for name, value in asdict(row).items():
+        board.add_scalar(name, value, row.epoch)
 
 
 def write_progress(path: Path, history: Sequence[EpochMetrics]) -> None:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 
@@ -27,6 +26,8 @@ def ranking_auc(scores_NK: Tensor, classes_N: Tensor) -> float:
     More than two classes: mean over those that have cases, each against all others. Raises ValueError where only one
     class has cases, because there is then nothing to rank.
     """
+    from sklearn.metrics import roc_auc_score
+
     truth_N = classes_N.cpu().numpy()
     if len(present := np.unique(truth_N)) < 2:
         raise ValueError(f"The AUC needs cases of two classes; all are of class {present.tolist()}.")
