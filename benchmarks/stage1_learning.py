@@ -26,7 +26,7 @@ from dataset_conversion.phantom.patients import draw_patient, draw_view, patient
 from dataset_conversion.phantom.scan import CAPTIONS, NORMAL_SHARE, write_phantom
 from htunet.cli.convert import main as convert
 from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
-from htunet.experiments.text_side import ALL, Retrieved, classify_by_prompts, retrieve
+from htunet.experiments.zero_shot_retrieval import ALL, Retrieved, classify_by_prompts, retrieve
 from htunet.files import write_text
 from htunet.inference.text_side import Choice
 from htunet.models.backbones import BACKBONES

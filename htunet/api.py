@@ -164,7 +164,7 @@ class Model:
         from htunet.evaluation.evaluate import evaluate_folders
         from htunet.evaluation.freshness import needs_prediction
         from htunet.evaluation.summary import summary_content
-        from htunet.experiments.evaluation import bring_up_to_date
+        from htunet.experiments.update_run import bring_up_to_date
         from htunet.inference.folder import images_in
         from htunet.inference.test_set import predict_test
 

@@ -1,4 +1,4 @@
-"""What every command shares: one clear line for an error, the exit code, and where files go by default."""
+"""What all commands have in common: the parser, one clear line for an error, the exit code, the default folders."""
 
 import argparse
 import errno
@@ -18,8 +18,8 @@ SYSTEM_ERRORS = {
     errno.EACCES: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
     errno.EPERM: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
     errno.EPIPE: "The reader of the output has closed it, as `| head` does. Write the output to a file instead.",
-    errno.EEXIST: "A file stands where a folder is needed. Name another folder, or move the file.",
-    errno.ENOTDIR: "A file stands where a folder is needed. Point the htunet_* variables at a folder.",
+    errno.EEXIST: "There is a file where a folder is needed. Name another folder, or move the file.",
+    errno.ENOTDIR: "There is a file where a folder is needed. Point the htunet_* variables at a folder.",
 }
 INTERRUPTED = 130
 FORMER_NAMES = {"--part": "--split"}
@@ -110,59 +110,38 @@ def run_command(
     ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
     options = parser.parse_args(argv)
-    _let_any_name_be_printed()
-    if announce:
-        _announce_default_roots()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # the name of a file may be text in no encoding
+            stream.reconfigure(errors="backslashreplace")
+    if announce and (unset := unset_roots()):
+        tell(f"{', '.join(unset)} not set: using ./{DEFAULT_HOME}/")
     try:
         action(options)
-    except HtunetError as error:
-        if options.debug:
-            raise
-        return _fail(parser.prog, str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail(parser.prog, "interrupted.", INTERRUPTED)
-    except OSError as error:
-        if options.debug:
-            raise
-        return _fail(parser.prog, _explain(error), 1)
+        message, code = "interrupted.", INTERRUPTED
     except Exception as error:
         if options.debug:
             raise
-        text = f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where it happened."
-        return _fail(parser.prog, text, 1)
-    return 0
-
-
-def _let_any_name_be_printed() -> None:
-    """A file name need not be text in the terminal's encoding, nor in any."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-
-def _fail(program: str, message: str, code: int) -> int:
-    lines = [one_line(line) for line in message.split("\n")]
-    print(f"{program}: error: " + "\n".join(lines), file=sys.stderr)
+        message, code = (
+            f"unexpected {type(error).__name__}: {error}. This is a bug; --debug shows where it happened.",
+            1,
+        )
+        if isinstance(error, HtunetError):
+            message, code = str(error), error.exit_code
+        elif isinstance(error, OSError):
+            advice = SYSTEM_ERRORS.get(error.errno or 0, "Check the path and the disk.")
+            message = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}. {advice}"
+    else:
+        return 0
+    tell(f"{parser.prog}: error: " + "\n".join(map(one_line, message.split("\n"))))
     return code
 
 
 def tell(text: str) -> None:
-    """Say something that is not a command's result: it goes to standard error, past a file or a pipe."""
+    """Print to standard error what is not a command's result, so that a file or a pipe does not get it."""
     print(text, file=sys.stderr)
 
 
 def one_line(text: str) -> str:
-    """``text`` with escapes for what a terminal obeys instead of printing it: names of files may hold anything."""
+    """``text`` with control characters as escapes: the name of a file may contain any of them."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
-
-
-def _explain(error: OSError) -> str:
-    advice = SYSTEM_ERRORS.get(error.errno or 0, "Check the path and the disk.")
-    place = f" ({error.filename})" if error.filename else ""
-    return f"{error.strerror or error}{place}. {advice}"
-
-
-def _announce_default_roots() -> None:
-    """Said once a command, so that nobody looks for files in the wrong place."""
-    if unset := unset_roots():
-        print(f"{', '.join(unset)} not set: using ./{DEFAULT_HOME}/", file=sys.stderr)

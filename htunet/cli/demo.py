@@ -1,4 +1,4 @@
-"""The whole job on simulated ultrasound, without a network: phantom, convert, plan, train, predict, evaluate."""
+"""The whole pipeline on simulated ultrasound, without a network: phantom, convert, plan, train, predict, evaluate."""
 
 import argparse
 import os
@@ -6,6 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command
@@ -16,7 +17,7 @@ DATASET = "Phantom"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """``htunet_demo``: what a user would type, command after command, each said before it runs."""
+    """``htunet_demo``: what a user would type, command after command, each printed before it runs."""
     parser = make_parser("htunet_demo", __doc__)
     parser.add_argument("-o", "--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
     parser.add_argument("--images", type=int, help="number of simulated images (default: as the demo plan needs)")
@@ -25,7 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from htunet.experiments.demo import METHOD, NUM_IMAGES, PLAN, add_demo_plan
+    from htunet.data.split_files import load_splits
+    from htunet.experiments.demo_plan import METHOD, NUM_IMAGES, PLAN, add_demo_plan
+    from htunet.files import read_json, whole_folder
+    from htunet.models.build import parse_method
+    from htunet.models.weights.load import PRETRAINED, RANDOM
+    from htunet.models.weights.store import find_pretrained
 
     started = time.perf_counter()
     home = options.folder.resolve()
@@ -39,24 +45,41 @@ def _demo(options: argparse.Namespace) -> None:
     dataset = find_dataset(DATASET)
     add_demo_plan(dataset)
     _command("plan_and_preprocess", "-d", DATASET, "--plan", PLAN)
-    weights = _weights_to_be_had()
+    weights = PRETRAINED
+    try:
+        find_pretrained(str(parse_method(METHOD).backbone))
+    except HtunetError as error:
+        weights = RANDOM
+        print(f"\n*** RANDOM WEIGHTS. {error}")
+        print("*** The demo continues with random frozen weights: it shows that everything works, not how well.")
     epochs = ["--num-epochs", str(options.num_epochs)] if options.num_epochs else []
     _command("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
     if not run.finished_json.exists():
         raise HtunetError("the training was stopped. The same command continues it.")
     _command("evaluate", DATASET, METHOD)
-    _predict_a_few(run, dataset.raw / "imagesTr", home / "predicted")
-    _say_the_end(run, weights, time.perf_counter() - started)
+    predicted = home / "predicted"  # three test images, as if they were a user's new ones
+    with whole_folder(predicted / "images") as part:
+        for case in load_splits(dataset.splits_json)[run.fold]["test"][:3]:
+            image = (dataset.raw / "imagesTr" / f"{case}_0000.png").read_bytes()
+            (part / f"{case}.png").write_bytes(image)
+    folders = ("-i", str(predicted / "images"), "-o", str(predicted / "masks"))
+    _command("predict", *folders, "-d", DATASET, "-m", METHOD, "--overlays")
+    dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
+    minutes = (time.perf_counter() - started) / 60
+    print(f"\nDone in {minutes:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
+    print(f"Look at:  {run.test_folder / 'contact_sheet.png'}")
+    print(f"          {run.progress_png}")
+    print("Your own images: see documentation/start/your_own_images.md")
 
 
 def make_phantom(folder: Path, images: int) -> None:
-    """Simulate the demo's ultrasound images into ``folder``, with their captions, unless it is there."""
+    """Simulate the demo's ultrasound images into ``folder``, with their captions, unless the folder exists."""
     if folder.exists():
-        print(f"The phantom is there: {folder}")
+        print(f"The phantom exists already: {folder}")
         return
     from dataset_conversion.phantom.scan import write_phantom
-    from htunet.experiments.demo import NORMAL_SHARE, SEED
+    from htunet.experiments.demo_plan import NORMAL_SHARE, SEED
     from htunet.parallel import available_cores
 
     print(f"Simulating {images} ultrasound images: {folder}", flush=True)
@@ -65,52 +88,11 @@ def make_phantom(folder: Path, images: int) -> None:
 
 def _command(name: str, *arguments: str) -> None:
     """Run one of the commands as a user would; raises HtunetError when it fails, after its own message."""
-    from importlib import import_module
-
     print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
     command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
     if command(arguments):
         raise HtunetError(f"the step htunet_{name} failed; its message is above.")
     sys.stdout.flush()
-
-
-def _weights_to_be_had() -> str:
-    """``pretrained`` where CLIP's weights are on this machine, else ``random``, said loudly."""
-    from htunet.experiments.demo import METHOD
-    from htunet.models.build import parse_method
-    from htunet.models.weights.load import PRETRAINED, RANDOM
-    from htunet.models.weights.store import find_pretrained
-
-    try:
-        find_pretrained(str(parse_method(METHOD).backbone))
-    except HtunetError as error:
-        print(f"\n*** RANDOM WEIGHTS. {error}")
-        print("*** The demo goes on with random frozen weights: it shows that everything works, not how well.")
-        return RANDOM
-    return PRETRAINED
-
-
-def _predict_a_few(run: RunPaths, images: Path, folder: Path) -> None:
-    """Three test images as a user's new ones."""
-    from htunet.data.split_files import load_splits
-    from htunet.files import whole_folder
-
-    chosen = load_splits(run.dataset.splits_json)[run.fold]["test"][:3]
-    with whole_folder(folder / "images") as part:
-        for case in chosen:
-            (part / f"{case}.png").write_bytes((images / f"{case}_0000.png").read_bytes())
-    masks = folder / "masks"
-    _command("predict", "-i", str(folder / "images"), "-o", str(masks), "-d", DATASET, "-m", run.method, "--overlays")
-
-
-def _say_the_end(run: RunPaths, weights: str, seconds: float) -> None:
-    from htunet.files import read_json
-
-    dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
-    print(f"\nDone in {seconds / 60:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
-    print(f"Look at:  {run.test_folder / 'contact_sheet.png'}")
-    print(f"          {run.progress_png}")
-    print("Your own images: see documentation/start/your_own_images.md")
 
 
 if __name__ == "__main__":

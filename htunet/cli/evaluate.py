@@ -108,7 +108,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
 
 def _evaluate_one(options: argparse.Namespace) -> None:
     """Predict and evaluate the run of --run, and nothing else: many processes may do so at a time."""
-    from htunet.experiments.across import check_before, run_on
+    from htunet.experiments.cross_dataset import check_before, run_on
 
     if options.method or options.trained_on:
         raise UsageError("--run names the run already: leave out METHOD and --trained-on.")
@@ -150,7 +150,7 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
 
 def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     """The finished runs of --trained-on with the data set as what they are tested on."""
-    from htunet.experiments.across import check_before, images_in_both, run_on
+    from htunet.experiments.cross_dataset import check_before, images_in_both, run_on
 
     images_in_both.cache_clear()  # compared once for all runs of this call, anew in each
     if not options.dataset:
@@ -191,14 +191,14 @@ def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: 
 def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     """Predict and evaluate one run as far as it is not done, and print its result; False: its split was changed."""
     from htunet.evaluation.freshness import needs_prediction, trained_on_other_images
-    from htunet.experiments.evaluation import bring_up_to_date, pictures_of
+    from htunet.experiments.update_run import bring_up_to_date, pictures_of
     from htunet.reporting.result_lines import class_lines, mask_lines
 
     if trained_on_other_images(run):
         print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
         return False
     if run.trained_on:
-        from htunet.experiments.across import predict_if_needed
+        from htunet.experiments.cross_dataset import predict_if_needed
 
         split = options.split or ("all" if options.trained_on else None)
         if predict_if_needed(run, split, force=options.force):
@@ -227,7 +227,7 @@ def _tell_of_shared_images(run: RunPaths) -> None:
     """Where another data set was tested: whether the run has seen some of its images in the training."""
     if run.trained_on is None:
         return
-    from htunet.experiments.across import shared_of
+    from htunet.experiments.cross_dataset import shared_of
 
     shared, own = shared_of(run), run.source.dataset.short_name
     if shared is None:

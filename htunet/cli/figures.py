@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _draw(options: argparse.Namespace) -> None:
-    from htunet.experiments.figures import find_results, make_figures
+    from htunet.experiments.make_figures import find_results, make_figures
 
     if options.list:
         for name, figure in FIGURES.items(broken=tell):

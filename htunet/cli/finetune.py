@@ -1,24 +1,23 @@
-"""Stage 1: fine-tune a method's adapter on images with captions. The same command again continues where the run was.
+"""Stage 1: fine-tune a method's adapter on images with captions. The same command again resumes an interrupted run.
 
-Images and captions of all data sets are joined and split 9:1; a batch's images are told apart by their captions, and
-its captions by their images (symmetric InfoNCE). htunet_train --adapter finetuned starts from the result.
+Images and captions of all data sets are joined and split 9:1. The loss matches the images of a batch with their
+captions and the captions with their images (symmetric InfoNCE). htunet_train --adapter finetuned starts from it.
 """
 
 import argparse
-import signal
 import sys
 from collections.abc import Sequence
 
 from htunet.cli.arguments import add_settings, settings_from
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.train import show_log
+from htunet.cli.train import is_finished, show_log
 from htunet.training.settings import FinetuneSettings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_finetune CLIP_HT -d PMC-OA CURD MedPix``."""
     parser = make_parser("htunet_finetune", __doc__)
-    parser.add_positional("method", "-m", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text tower too")
+    parser.add_positional("method", "-m", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text encoder too")
     parser.add_argument("-d", "--datasets", nargs="+", required=True, help="caption data sets, such as MedPix or 510")
     add_settings(parser, FinetuneSettings)
     parser.add_argument(
@@ -29,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--shuffle-captions",
         action="store_true",
-        help="a control: each training image gets the caption of another one, so nothing can be learnt",
+        help="a control: each training image gets another image's caption, so that nothing can be learnt",
     )
-    parser.add_argument("--restart", action="store_true", help="forget an earlier run of the same name")
+    parser.add_argument(
+        "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"
+    )
     return run_command(parser, _finetune, argv)
 
 
@@ -48,12 +49,7 @@ def _finetune(options: argparse.Namespace) -> None:
         shuffle=options.shuffle_captions,
         restart=options.restart,
     )
-    if outcome.rank > 0:
-        return
-    if outcome.status == "stopped":
-        print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
-        if outcome.signal == signal.SIGINT:
-            raise KeyboardInterrupt
+    if not is_finished(outcome):
         return
     best = f"lowest validation loss in epoch {outcome.best_epoch}, with {outcome.metric} {outcome.best_metric:.4f}"
     print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")

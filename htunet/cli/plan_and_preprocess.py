@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import exclusive
 from htunet.paths import DatasetPaths, find_dataset, find_runs
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from htunet.data.splits import Leak
     from htunet.planning.fingerprint import Fingerprint
     from htunet.planning.planner import Planned
-    from htunet.planning.plans import Plan
 
 SHOWN = 3
 """Leaking groups and warnings of one kind that are named; the rest is counted."""
@@ -61,40 +60,56 @@ def _run(options: argparse.Namespace) -> None:
     for paths in [find_dataset(name) for name in options.datasets]:
         print(paths.name)
         if options.verify_only:
-            _verify(_read(paths), options)
+            _verify(_read(paths), options.workers)
         else:
             with exclusive(paths.preprocessed, f"The preprocessed folder of {paths.name}"):
                 _prepare(paths, options)
 
 
 def _prepare(paths: DatasetPaths, options: argparse.Namespace) -> None:
+    from htunet.parallel import suitable_workers
     from htunet.planning.hardware import find_hardware
-    from htunet.planning.planner import DEFAULT_PLANS, make_plans
+    from htunet.planning.planner import DEFAULT_PLANS, PLANNERS, make_plans
     from htunet.planning.plans import check_plan, load_plans, save_plans
     from htunet.preprocessing.preprocess import preprocess
 
     raw = _read(paths)
-    fingerprint, pictures = _fingerprint(raw, options)
-    before = load_plans(paths.plans_json) if paths.plans_json.exists() else {}
-    chosen = _known_plans(options.plans or DEFAULT_PLANS, before)
-    settled = _split(raw, options, pictures)
+    fingerprint, pictures = _fingerprint(raw, options.workers)
+    existing = load_plans(paths.plans_json) if paths.plans_json.exists() else {}
+    known = [*PLANNERS, *(name for name in existing if name not in PLANNERS)]
+    chosen = list(dict.fromkeys(options.plans or DEFAULT_PLANS))
+    for name in chosen:
+        if name not in known:
+            raise UsageError(
+                f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your own, "
+                "copy an entry of plans.json under a new name."
+            )
+    settled = _split(raw, options.split_by, pictures)
     hardware = find_hardware(options.memory_gb)
-    planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
+    planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=existing)
     for name in chosen:
         check_plan(planned.plans[name])
     save_plans(paths.plans_json, planned.plans)
-    _print_plans(paths, planned, chosen)
+    _say("plans", f"{paths.plans_json} ({', '.join(planned.plans)})")
     for name in chosen:
+        _print_plan(name, planned)
+    print()
+    for name in chosen:
+        workers = suitable_workers(len(raw.cases), options.workers)
         bar = f"preprocess {name}"
-        workers = _workers(raw, options)
         made = preprocess(raw, planned.plans[name], fingerprint.raw_sha256, workers=workers, progress=bar)
         _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
         if made.losing:
             _warn(
-                f"the crop leaves lesion pixels out in {len(made.losing)} cases, which no prediction can find: "
+                f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
                 f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them."
             )
-    _say("next", _next_command(raw, settled, chosen))
+    if settled.splits.folds[0]["train"]:
+        plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
+        task = "" if raw.info.has_masks else " --task cls"
+        _say("next", f"htunet_train {paths.short_name} CLIP_HT fold0{plan}{task}")
+    else:
+        _say("next", f"{paths.short_name} has test cases only: predict them with a model trained on another data set")
 
 
 def _read(paths: DatasetPaths) -> "RawDataset":
@@ -108,17 +123,12 @@ def _read(paths: DatasetPaths) -> "RawDataset":
     return raw
 
 
-def _workers(raw: "RawDataset", options: argparse.Namespace) -> int:
-    from htunet.parallel import suitable_workers
-
-    return suitable_workers(len(raw.cases), options.workers)
-
-
-def _verify(raw: "RawDataset", options: argparse.Namespace) -> list[list[str]]:
+def _verify(raw: "RawDataset", workers: int | None) -> list[list[str]]:
     """Print what is wrong; returns the ids of the cases that show the same picture."""
     from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
+    from htunet.parallel import suitable_workers
 
-    problems = verify(raw, workers=_workers(raw, options), progress="verify")
+    problems = verify(raw, workers=suitable_workers(len(raw.cases), workers), progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {_count(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
@@ -131,36 +141,33 @@ def _verify(raw: "RawDataset", options: argparse.Namespace) -> list[list[str]]:
     return same_pictures(raw, problems)
 
 
-def _fingerprint(raw: "RawDataset", options: argparse.Namespace) -> "tuple[Fingerprint, list[list[str]]]":
-    """The numbers of the data set, and same pictures; verified and measured again only when a file has changed."""
+def _fingerprint(raw: "RawDataset", workers: int | None) -> "tuple[Fingerprint, list[list[str]]]":
+    """The fingerprint of the data set, and same pictures; verified and measured again only when a file has changed."""
+    from htunet.parallel import suitable_workers
     from htunet.planning.fingerprint import load_fingerprint, raw_content_hash, save_fingerprint, take_fingerprint
 
-    path = raw.paths.fingerprint_json
+    path, pictures = raw.paths.fingerprint_json, list[list[str]]()
     content = raw_content_hash(raw)
     found = load_fingerprint(path)
     if found is not None and found.raw_sha256 == content:
         _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
-        _say("fingerprint", f"{path} ({_sizes(found)})")
-        return found, []
-    pictures = _verify(raw, options)
-    taken = take_fingerprint(raw, content, workers=_workers(raw, options), progress="fingerprint")
-    save_fingerprint(path, taken)
-    _say("fingerprint", f"{path} ({_sizes(taken)})")
-    return taken, pictures
+    else:
+        pictures = _verify(raw, workers)
+        found = take_fingerprint(
+            raw, content, workers=suitable_workers(len(raw.cases), workers), progress="fingerprint"
+        )
+        save_fingerprint(path, found)
+    sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
+    cases = len(found.shapes_after_crop)
+    _say("fingerprint", f"{path} ({cases} cases, {sizes}, {found.empty_masks} without a lesion)")
+    return found, pictures
 
 
-def _sizes(fingerprint: "Fingerprint") -> str:
-    return (
-        f"{len(fingerprint.shapes_after_crop)} cases, median {fingerprint.height['median']:.0f} x "
-        f"{fingerprint.width['median']:.0f} pixels, {fingerprint.empty_masks} without a lesion"
-    )
-
-
-def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[str]]) -> "SettledSplits":
+def _split(raw: "RawDataset", split_by: str | None, pictures: list[list[str]]) -> "SettledSplits":
     from htunet.data.split_files import REPLACED, settle_splits
     from htunet.data.splits import find_leaks, find_torn_pictures
 
-    settled = settle_splits(raw, options.split_by)
+    settled = settle_splits(raw, split_by)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
     folds = _count(len(splits.folds), "fold")
@@ -169,7 +176,7 @@ def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[s
     if settled.status == REPLACED:
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
         _warn(
-            f"THE SPLIT HAS CHANGED: {settled.reason}. The one before is kept as {settled.backup}. "
+            f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
             f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
         )
     if splits.left_out:
@@ -178,13 +185,13 @@ def _split(raw: "RawDataset", options: argparse.Namespace, pictures: list[list[s
     if leaks:
         _warn(
             f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
-            f"its test figures are too good. --split-by group keeps groups together."
+            f"its test results are too good. --split-by group keeps groups together."
         )
     for leak in leaks[:SHOWN]:
         _warn(f"  {leak.group}: {_places(leak)}")
-    told = {leak.group for leak in leaks}
+    leaking = {leak.group for leak in leaks}
     group_of = {case.id: case.group for case in raw.cases}
-    torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in told]
+    torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in leaking]
     if torn:
         _warn(f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common.")
     for leak in torn[:SHOWN]:
@@ -196,49 +203,21 @@ def _places(leak: "Leak") -> str:
     return "; ".join(f"{split}: {_some(ids)}" for split, ids in leak.members.items())
 
 
-def _known_plans(asked: Sequence[str], existing: "dict[str, Plan]") -> list[str]:
-    from htunet.errors import did_you_mean
-    from htunet.planning.planner import PLANNERS
-
-    known = [*PLANNERS, *(name for name in existing if name not in PLANNERS)]
-    for name in asked:
-        if name not in known:
-            raise UsageError(
-                f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your own, "
-                "copy an entry of plans.json under a new name."
-            )
-    return list(dict.fromkeys(asked))
-
-
-def _print_plans(paths: DatasetPaths, planned: "Planned", chosen: Sequence[str]) -> None:
-    _say("plans", f"{paths.plans_json} ({', '.join(planned.plans)})")
-    for name in chosen:
-        origin = " (edited by hand, kept)" if name in planned.edited else ""
-        origin = " (your own)" if name in planned.own else origin
-        print(f"\n  Plan {name}{origin}")
-        _print_decisions(planned.plans[name])
-        for key, (old, new) in planned.changed.get(name, {}).items():
-            _warn(f"{key} was {_word(old)} in the plan before, now {_word(new)}.")
-    print()
-
-
-def _print_decisions(plan: "Plan") -> None:
+def _print_plan(name: str, planned: "Planned") -> None:
+    """Each decision of a plan with its reason, and what has changed since the plan before."""
     from dataclasses import asdict
 
+    origin = " (edited by hand, kept)" if name in planned.edited else ""
+    print(f"\n  Plan {name}{' (your own)' if name in planned.own else origin}")
+    plan = planned.plans[name]
     width = max(NARROW, shutil.get_terminal_size((120, 24)).columns)
     for key, value in asdict(plan).items():
         if key in plan.because:
             text = _word(value) if key != "augmentation" else f"{len(value)} settings"
             head = f"    {key:<15}{text:<21} "
             print(textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 41))
-
-
-def _next_command(raw: "RawDataset", settled: "SettledSplits", chosen: Sequence[str]) -> str:
-    if not settled.splits.folds[0]["train"]:
-        return f"{raw.paths.short_name} has test cases only: predict them with a model that another data set trained"
-    option = "" if "paper" in chosen else f" --plan {chosen[0]}"
-    option += "" if raw.info.has_masks else " --task cls"
-    return f"htunet_train {raw.paths.short_name} CLIP_HT fold0{option}"
+    for key, (old, new) in planned.changed.get(name, {}).items():
+        _warn(f"{key} was {_word(old)} in the earlier plan, now {_word(new)}.")
 
 
 def _say(what: str, text: str) -> None:

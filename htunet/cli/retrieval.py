@@ -1,6 +1,6 @@
-"""Let images find their captions and captions their images: recall at 1, 5 and 10, and the median rank.
+"""Retrieve the caption of each image and the image of each caption: recall at 1, 5 and 10, and the median rank.
 
-Where several pairs have the same caption, each of them is right.
+Where several pairs have the same caption, each of them counts as correct.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.zero_shot import add_text_side
+from htunet.cli.zero_shot import add_text_side, chosen_encoders
 from htunet.paths import find_dataset
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_retrieval", __doc__)
     parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
     parser.add_argument("-d", "--dataset", required=True, help="a caption data set, such as MedPix or 510")
-    help_text = "val: the pairs that no fine-tuning has learnt from (default); all: every pair"
+    help_text = "val: the validation pairs, which fine-tuning does not train on (default); all: every pair"
     parser.add_argument("--split", default="val", choices=("val", "all"), help=help_text)
     parser.add_argument("--input-size", type=int, default=224, help="side of the images, pixels (default: %(default)s)")
     add_text_side(parser)
@@ -30,19 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _retrieval(options: argparse.Namespace) -> None:
     dataset = find_dataset(options.dataset)
-    from htunet.experiments.text_side import retrieve
-    from htunet.inference.text_side import Choice
+    from htunet.experiments.zero_shot_retrieval import retrieve
 
-    choice = Choice(
-        method=options.method,
-        adapter=options.adapter,
-        weights=options.weights,
-        seed=options.seed,
-        device=options.device,
-    )
-    found = retrieve(dataset, choice, split=options.split, input_size=options.input_size)
+    found = retrieve(dataset, chosen_encoders(options), split=options.split, input_size=options.input_size)
     counts = f"{found.pairs} pairs ({options.split}), {found.distinct_captions} different captions"
-    print(f"{dataset.short_name} {options.method}, {counts}; equal ones all count as right")
+    print(f"{dataset.short_name} {options.method}, {counts}; all equal captions count as correct")
     print(f"  image to text: {_line(found.image_to_text)}")
     print(f"  text to image: {_line(found.text_to_image)}")
     print(f"Written: {found.folder / 'summary.json'}")

@@ -1,7 +1,7 @@
 """Test finished runs on the test images with artefacts of five strengths: speckle, shadow, reverberation, gain, ...
 
-Writes, beside each run, every case's figures and the curves with their intervals; and for all methods together the
-curves, the pictures of the artefacts and who loses less. What is measured already is not measured again.
+Writes, beside each run, the metrics of every case and the curves with their intervals; and for all methods together the
+curves, pictures of the artefacts and which method loses less. What was measured before is not measured again.
 """
 
 import argparse
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from htunet.evaluation.robustness import RobustnessCurve
-    from htunet.experiments.robustness import Alter, RobustnessConfig
+    from htunet.experiments.robustness_study import Alter, RobustnessConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,16 +35,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--rendered",
         type=Path,
         metavar="PHANTOM",
-        help="simulate the phantom's test images anew with each artefact, in place of altering them; PHANTOM is the "
+        help="simulate the phantom's test images again with each artefact instead of altering them; PHANTOM is the "
         "folder that the phantom was written to",
     )
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the runs (default: 0)")
     parser.add_argument("--seed", type=int, help="seed of the runs; default: the smallest there is")
     parser.add_argument("-p", "--plan", help="plan of the runs; needed only where there are several")
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("--ratio", type=float, help="few-shot runs of this share; default: runs of all training images")
+    parser.add_argument(
+        "--ratio", type=float, help="few-shot runs on this fraction; default: runs of all training images"
+    )
     parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
-    parser.add_argument("--artefact-seed", type=int, default=0, help="of the artefacts' places (default: %(default)s)")
+    parser.add_argument(
+        "--artefact-seed", type=int, default=0, help="seed of the artefacts' places (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
     parser.add_argument("--force", action="store_true", help="measure again what is already measured")
     return run_command(parser, _robustness, argv)
@@ -54,7 +58,15 @@ def _robustness(options: argparse.Namespace) -> None:
     if repeated := {name for name in options.methods if options.methods.count(name) > 1}:
         raise UsageError(f"Each method is named once, got {', '.join(sorted(repeated))} more than once.")
     from htunet.data.artefacts import ARTEFACTS, STRENGTHS
-    from htunet.experiments.robustness import ALTERED, RENDERED, RobustnessConfig, check_finished, measure
+    from htunet.experiments.robustness_study import (
+        ALTERED,
+        RENDERED,
+        RobustnessConfig,
+        alter_images,
+        check_finished,
+        measure,
+    )
+    from htunet.inference.find import find_trained
 
     offered = ARTEFACTS.names()
     if options.rendered:
@@ -66,11 +78,14 @@ def _robustness(options: argparse.Namespace) -> None:
         strengths=tuple(sorted(options.strengths or STRENGTHS)),
         seed=options.artefact_seed,
     )
-    runs = {method: _run(options, method) for method in options.methods}
+    runs = {method: find_trained(options.dataset, vars(options) | {"method": method})[0] for method in options.methods}
     for run in runs.values():
         check_finished(run)
-    source = RENDERED if options.rendered else ALTERED
-    alter = _alter(options.rendered, config)
+    source, alter = ALTERED, alter_images(config.seed)
+    if options.rendered:
+        from dataset_conversion.phantom.rendering import RenderedPhantom
+
+        source, alter = RENDERED, RenderedPhantom(options.rendered, config.seed)
     tables = {}
     for method, run in runs.items():
         print(run.label)
@@ -82,22 +97,6 @@ def _robustness(options: argparse.Namespace) -> None:
     _report(runs, tables, config, alter, source)
 
 
-def _run(options: argparse.Namespace, method: str) -> RunPaths:
-    from htunet.inference.find import find_trained
-
-    return find_trained(options.dataset, vars(options) | {"method": method})[0]
-
-
-def _alter(phantom: Path | None, config: "RobustnessConfig") -> "Alter":
-    from htunet.experiments.robustness import alter_images
-
-    if phantom is None:
-        return alter_images(config.seed)
-    from dataset_conversion.phantom.rendering import RenderedPhantom
-
-    return RenderedPhantom(phantom, config.seed)
-
-
 def _report(
     runs: Mapping[str, RunPaths],
     tables: "Mapping[str, pd.DataFrame]",
@@ -105,8 +104,8 @@ def _report(
     alter: "Alter",
     source: str,
 ) -> None:
-    """Write the summaries, the curves of all methods, their comparison and the pictures; print what was found."""
-    from htunet.experiments.robustness import example, identity
+    """Write the summaries, the curves of all methods, their comparison and the pictures; print the results."""
+    from htunet.experiments.robustness_study import example, identity
     from htunet.reporting.figures.robustness_curves import (
         curves_of,
         draw_artefacts,
@@ -115,21 +114,22 @@ def _report(
         write_summary,
     )
 
-    runs_in_order = list(runs.items())
-    first = runs_in_order[0][1]
+    first = next(iter(runs.values()))
     pictures = example(first, config, alter)
-    curves = {}
-    for method, run in runs_in_order:
+    curves, random_weights = {}, False
+    for method, run in runs.items():
         curves[method] = curves_of(tables[method])
         about = identity(run, config, source)
+        random = about["random_weights"]
+        random_weights = random_weights or random
         folder = run.robustness(source)
         write_summary(folder / "robustness.json", about, curves[method])
-        draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=about["random_weights"])
+        draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=random)
         _print_curves(run, curves[method])
-    random = any(identity(run, config, source)["random_weights"] for run in runs.values())
-    together = first.dataset.robustness(source) / _together(first)
+    common = "__".join([first.trainer, first.plan, f"fold_{first.fold}", f"seed_{first.seed}"])
+    together = first.dataset.robustness(source) / common
     title = f"{first.dataset.short_name}, fold {first.fold}, seed {first.seed}, plan {first.plan}; images {source}"
-    paths = draw_curves(together, curves, pictures.squares, title=title, random=random)
+    paths = draw_curves(together, curves, pictures.squares, title=title, random=random_weights)
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
     found = write_comparison(together, tables)
     for row in found[found["more_robust"] != ""].to_dict("records"):
@@ -139,13 +139,8 @@ def _report(
     print(f"         {together / 'curves.csv'}, {together / 'comparisons.csv'}")
 
 
-def _together(run: RunPaths) -> str:
-    """The folder below that of all methods: what they have in common."""
-    return "__".join([run.trainer, run.plan, f"fold_{run.fold}", f"seed_{run.seed}"])
-
-
 def _print_curves(run: RunPaths, curves: "Sequence[RobustnessCurve]") -> None:
-    """A line a figure and artefact: unchanged, strongest, and the area under the relative curve."""
+    """A line for each metric and artefact: unchanged, strongest, and the area under the relative curve."""
     for one in curves:
         clean, last = one.points[0].figure, one.points[-1]
         if clean.value is None or last.figure.value is None:

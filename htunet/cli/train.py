@@ -1,14 +1,18 @@
-"""Train one method on one fold of a planned data set. The same command again continues where the run was."""
+"""Train one method on one fold of a planned data set. The same command again resumes an interrupted run."""
 
 import argparse
 import logging
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_settings, fold_number, settings_from
 from htunet.cli.command import make_parser, run_command
 from htunet.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from htunet.training.session import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("method", "-m", help="such as UNet, CLIP or CLIP_HT")
     parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
     add_settings(parser, TrainSettings)
-    parser.add_argument("--restart", action="store_true", help="forget an earlier run of the same name")
+    parser.add_argument(
+        "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"
+    )
     return run_command(parser, _train, argv)
 
 
@@ -28,17 +34,20 @@ def _train(options: argparse.Namespace) -> None:
 
     show_log()
     outcome = api.train(options.dataset, options.method, options.fold, settings, restart=options.restart)
-    if outcome.rank > 0:
-        return
-    if outcome.status == "stopped":
+    if is_finished(outcome):
+        best = f"best validation {outcome.metric} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
+        print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
+        print(f"Weights, curves and log: {outcome.run.folder}")
+        print("Next: htunet_evaluate")
+
+
+def is_finished(outcome: "Outcome") -> bool:
+    """False in all processes but the first, and after a stop, which is printed; KeyboardInterrupt after a Ctrl-C."""
+    if outcome.rank == 0 and outcome.status == "stopped":
         print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
         if outcome.signal == signal.SIGINT:
             raise KeyboardInterrupt
-        return
-    best = f"best validation {outcome.metric} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
-    print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
-    print(f"Weights, curves and log: {outcome.run.folder}")
-    print("Next: htunet_evaluate")
+    return outcome.rank == 0 and outcome.status != "stopped"
 
 
 def show_log() -> None:

@@ -32,17 +32,17 @@ PREPARE_SECONDS = 0.05
 EPOCH_TIME = re.compile(r" epoch \d+/\d+: .* \((\d+(?:\.\d+)?) s\)$", re.MULTILINE)
 CACHE = "step_times.json"
 TIMES = {"step", "image", "device", "batch", "side"}
-"""What is kept of a measurement."""
+"""What is stored of a measurement."""
 SIDES = {"paper_518": 518}
-"""Of the planner's own plans, where they are not as usual."""
+"""Input sizes of the planner's own plans that differ from the usual one."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that a job takes, and what that rests on."""
+    """Seconds that a job takes, and what the estimate is based on."""
 
     seconds: float | None
-    """None: nobody can say."""
+    """None: unknown."""
     because: str
 
 
@@ -50,10 +50,15 @@ def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
     """The cost of each job that is not done, by its name.
 
     A training costs what its sister runs (other seeds) took for an epoch where there are any; else a step of it is
-    measured here, once for each method, task and plan, and kept in the results folder. ``measure`` False: not measured.
+    measured here, once for each method, task and plan, and stored in the results folder. ``measure`` False: not
+    measured.
     """
     open_jobs = [job for job in jobs if not job.product.done()]
-    needed = {job.name: _spec(job) for job in open_jobs if job.work.method}
+    needed = {
+        job.name: {"method": job.work.method, "task": job.work.task, "plan": json.loads(json.dumps(_plan(job.work)))}
+        for job in open_jobs
+        if job.work.method
+    }
     times = _step_times(list(needed.values()), measure=measure)
     return {
         job.name: _cost(job, times.get(_key(needed[job.name])) if job.name in needed else None) for job in open_jobs
@@ -77,7 +82,7 @@ def wall_time(jobs: Sequence[Job], costs: Mapping[str, Cost], workers: int) -> f
 
 
 def duration(seconds: float) -> str:
-    """A time as people say it.
+    """A time in the unit that suits it.
 
     >>> duration(42), duration(600), duration(9000), duration(3e6)
     ('42 s', '10.0 min', '2.5 h', '34.7 days')
@@ -89,61 +94,47 @@ def duration(seconds: float) -> str:
 
 
 def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
-    work = job.work
+    work, is_training = job.work, job.kind in ("train", "finetune")
     if job.kind == "prepare":
         return Cost(START_SECONDS + PREPARE_SECONDS * work.other_images, "a usual time for each image")
-    if job.kind in ("train", "finetune") and (epoch := _trained_epoch(job.product)) is not None:
-        return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s an epoch in an earlier run")
+    if is_training and isinstance(job.product, Trained):
+        epochs = []
+        for log in sorted(job.product.run.folder.parent.glob("seed_*/training.log")):  # differ in the seed alone
+            epochs += [float(text) for text in EPOCH_TIME.findall(log.read_text(encoding="utf-8"))]
+        if epochs:
+            epoch = statistics.median(epochs)
+            return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s an epoch in an earlier run")
     if times is None or "error" in times:
-        reason = times["error"] if times else "not measured"
-        return Cost(None, reason)
-    seen = work.other_images * times["image"]
-    side = job.work.side or times["side"]
+        return Cost(None, times["error"] if times else "not measured")
+    forward_only = work.other_images * times["image"]
+    side = work.side or times["side"]
     place = f"{side} x {side}, measured here ({times['device']})"
-    if job.kind in ("train", "finetune"):
+    if is_training:
         steps = -(-work.train_images // times["batch"])
         because = f"{times['step']:.2f} s a step of {times['batch']} images, {place}"
-        return Cost(START_SECONDS + work.epochs * (steps * times["step"] + seen), because)
+        return Cost(START_SECONDS + work.epochs * (steps * times["step"] + forward_only), because)
     score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
-    return Cost(START_SECONDS + seen + score, f"{times['image']:.3f} s an image, {place}")
-
-
-def _trained_epoch(product: object) -> float | None:
-    """Seconds of an epoch in the runs that differ from this one in the seed alone."""
-    if not isinstance(product, Trained):
-        return None
-    found = []
-    for log in sorted(product.run.folder.parent.glob("seed_*/training.log")):
-        found += [float(text) for text in EPOCH_TIME.findall(log.read_text(encoding="utf-8"))]
-    return statistics.median(found) if found else None
+    return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s an image, {place}")
 
 
 Spec = dict[str, Any]
+"""What is measured: method, task and plan, as plain values."""
 
 
-def _spec(job: Job) -> Spec:
-    """What has to be measured for a job."""
-    return {"method": job.work.method, "task": job.work.task, "plan": json.loads(json.dumps(_plan(job)))}
-
-
-def _plan(job: Job) -> dict[str, Any]:
+def _plan(work: JobCost) -> dict[str, Any]:
     """The plan as far as a step's time depends on it; of one that is not made yet, what the planner always decides."""
-    found = _planned(job.work)
+    path = DatasetPaths(work.dataset).plans_json if work.dataset else None
+    found = load_plans(path).get(work.plan) if path is not None and path.exists() else None
     if found is not None:
         return dataclasses.asdict(found) | {"because": {}}
-    side = job.work.side or SIDES.get(job.work.plan, BASE_SIDE)
+    side = work.side or SIDES.get(work.plan, BASE_SIDE)
     plan = Plan(
-        name=job.work.plan, dataset="Dataset999_Any", channels=1, labels={"background": 0, "lesion": 1},
+        name=work.plan, dataset="Dataset999_Any", channels=1, labels={"background": 0, "lesion": 1},
         classes={"a": 0, "b": 1}, geometry="stretch", crop_border=False, input_size=(side, side), batch_size=BATCH,
         accumulation=1, workers=0, num_epochs=1, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=1e-2,
         patience=None, class_weights={}, augmentation=dict(AUGMENTATION),
     )  # fmt: skip
     return dataclasses.asdict(plan)
-
-
-def _planned(work: JobCost) -> Plan | None:
-    path = DatasetPaths(work.dataset).plans_json if work.dataset else None
-    return load_plans(path).get(work.plan) if path is not None and path.exists() else None
 
 
 def _key(spec: Spec) -> str:
@@ -156,8 +147,8 @@ def _key(spec: Spec) -> str:
 
 def _step_times(specs: Sequence[Spec], *, measure: bool) -> dict[str, dict[str, Any]]:
     path = root("htunet_results") / "reproduce" / CACHE
-    kept = read_object(path) if path.exists() else {}
-    known: dict[str, dict[str, Any]] = {key: times for key, times in kept.items() if times.keys() >= TIMES}
+    stored = read_object(path) if path.exists() else {}
+    known: dict[str, dict[str, Any]] = {key: times for key, times in stored.items() if times.keys() >= TIMES}
     missing = {_key(spec): spec for spec in specs if _key(spec) not in known}
     if missing and measure:
         found = _measured(list(missing.values()))
@@ -171,9 +162,9 @@ def _step_times(specs: Sequence[Spec], *, measure: bool) -> dict[str, dict[str, 
 
 def _measured(specs: Sequence[Spec]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        wanted, found = Path(folder, "wanted.json"), Path(folder, "found.json")
-        write_json(wanted, {"wanted": list(specs)})
-        command = [sys.executable, "-m", "htunet.experiments.step_time", str(wanted), str(found)]
+        request, found = Path(folder, "request.json"), Path(folder, "found.json")
+        write_json(request, {"requests": list(specs)})
+        command = [sys.executable, "-m", "htunet.experiments.step_time", str(request), str(found)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if found.exists():
             return list(read_object(found)["found"])

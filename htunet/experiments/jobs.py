@@ -1,22 +1,22 @@
-"""Jobs that need each other's results, and the loop that has an engine work through them.
+"""Jobs that need each other's results, and the loop that runs them on an engine.
 
-A job is a command, and it is done when its product is there: whatever ends the command, its exit code included, is only
-a hint. Commands are idempotent and lock what they write, so that any process may be killed and begun again.
+A job is a command, and it is done when its product is there; the exit code of the command is not enough. Commands are
+idempotent and lock what they write, so that any process may be killed and started again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from htunet.experiments.engines.base import Call, Engine
+from htunet.experiments.engines.engine import Call, Engine
 from htunet.experiments.products import Product
 from htunet.paths import ROOTS, reproduced, root
 
 RETRIES = 3
-"""How often a job is begun again whose worker was killed, or was asked to stop by somebody else."""
+"""How often a job is started again whose worker was killed or was asked to stop by someone else."""
 POLL_SECONDS = 0.2
 DONE, FAILED, NOT_STARTED, STOPPED = "done", "failed", "not started", "stopped"
-ASKED_TO_STOP = 130
+STOP_REQUESTED = 130
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,25 +26,25 @@ class JobCost:
     method: str = ""
     task: str = ""
     dataset: str = ""
-    """Full name of the one whose ``plan`` it is."""
+    """Full name of the data set whose ``plan`` it is."""
     plan: str = ""
     train_images: int = 0
     """In one epoch."""
     epochs: int = 0
     other_images: int = 0
-    """That pass through the network once: for a training those of the validation, in each epoch."""
+    """Images of the forward passes alone: for a training the validation images, in each epoch."""
     side: int | None = None
-    """Of the square images of stage 1, pixels; None: the plan says it."""
+    """Side of the square images of stage 1, pixels; None: that of the plan."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One command of a table, and what it waits for."""
+    """One command of a table, and the jobs that it waits for."""
 
     name: str
     """Unique, fit for a file's name: ``train-BUSI-CLIP_HT-seg-seed1``."""
     kind: str
-    """``prepare``, ``finetune``, ``train``, ``test`` or ``ask``."""
+    """``prepare``, ``finetune``, ``train``, ``test`` or ``zero-shot``."""
     arguments: tuple[str, ...]
     """The command without ``htunet_``: ``("train", "BUSI", ...)``."""
     product: Product
@@ -65,13 +65,15 @@ class Result:
 
 
 def in_order(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, each behind those that it needs, else as they stand; raises ValueError for needs that nobody meets."""
+    """The jobs, each after those that it needs, else as given; raises ValueError for needs that no job meets."""
     placed: dict[str, Job] = {}
     waiting = list(jobs)
     while waiting:
         free = [job for job in waiting if all(need in placed for need in job.needs)]
         if not free:
-            raise ValueError(f"Jobs that wait for each other or for nobody: {[job.name for job in waiting]}.")
+            raise ValueError(
+                f"Jobs that wait for each other or for a job that does not exist: {[job.name for job in waiting]}."
+            )
         placed |= {job.name: job for job in free}
         waiting = [job for job in waiting if job.name not in placed]
     return list(placed.values())
@@ -85,32 +87,31 @@ def run_jobs(
     tell: Callable[[Job, str], None],
     stop_requested: Callable[[], bool] = lambda: False,
 ) -> dict[str, Result]:
-    """Work through the jobs that are not done; returns how each ended, by its name.
+    """Run the jobs that are not done; returns how each ended, by its name.
 
-    A job whose worker was killed by a signal is begun again, at most ``RETRIES`` times; the others go on when one
-    fails. ``folder`` takes a log for each job. ``tell`` hears of each change. When ``stop_requested`` says so, the
-    workers are asked to save and to end.
+    A job whose worker was killed by a signal is started again, at most ``RETRIES`` times; when one fails, the others
+    continue. ``folder`` gets a log for each job. ``tell`` is called at each change. When ``stop_requested`` is true,
+    the workers are asked to save and to end.
     """
     in_order(jobs)
     board = _Board(jobs, folder, tell)
-    while board.open and not stop_requested():
+    while board.unfinished and not stop_requested():
         ready = board.ready()
         assert ready or board.running, "what is left waits for nothing that runs"
         if ready := ready[: engine.room()]:
-            for job in ready:
-                board.begin(job, engine.begun)
-            engine.start([board.call(job) for job in ready])
+            engine.start([board.start(job, engine.started_as) for job in ready])
         for name, code in engine.ended(POLL_SECONDS):
             board.end(name, code)
-    if board.open:
+    if board.unfinished:
         for name, code in engine.stop():
             board.end(name, code, stopping=True)
-        board.give_up()
+        for name in [name for name in board.jobs if name not in board.results]:
+            board.results[name] = Result(status=STOPPED, attempts=board.attempts[name])
     return board.results
 
 
 class _Board:
-    """Where each job stands."""
+    """The state of each job."""
 
     def __init__(self, jobs: Sequence[Job], folder: Path, tell: Callable[[Job, str], None]) -> None:
         self.jobs = {job.name: job for job in jobs}
@@ -120,66 +121,53 @@ class _Board:
         self.attempts = dict.fromkeys(self.jobs, 0)
 
     @property
-    def open(self) -> bool:
+    def unfinished(self) -> bool:
         return len(self.results) < len(self.jobs)
 
     def ready(self) -> list[Job]:
-        waiting = [job for name, job in self.jobs.items() if name not in self.results and name not in self.running]
-        return [job for job in waiting if all(self._is_done(need) for need in job.needs)]
+        """The jobs that wait for nothing any more, in the order in which they were given."""
+        done = {name for name, result in self.results.items() if result.status == DONE}
+        waiting = [job for job in self.jobs.values() if job.name not in self.results and job.name not in self.running]
+        return [job for job in waiting if done >= set(job.needs)]
 
-    def begin(self, job: Job, how: str) -> None:
+    def start(self, job: Job, how: str) -> Call:
+        """Note that a job starts. The call consists of plain values, because it may run on another machine."""
         self.running.add(job.name)
         self.attempts[job.name] += 1
-        again = self.attempts[job.name]
-        self.tell(job, how if again == 1 else f"{how} again ({again})")
-
-    def call(self, job: Job) -> Call:
-        """What an engine is given: plain values, because it may be another machine that works on them."""
+        attempt = self.attempts[job.name]
+        self.tell(job, how if attempt == 1 else f"{how} again ({attempt})")
         return Call(
             name=job.name,
             arguments=job.arguments,
-            log=str(self._log(job.name)),
+            log=str(self.folder / f"{job.name}.log"),
             lock=str(reproduced("locks") / job.name),
             environment={variable: str(root(variable).resolve()) for variable in ROOTS},
         )
 
     def end(self, name: str, code: int, *, stopping: bool = False) -> None:
-        job = self.jobs[name]
+        """Note that a worker has ended; its job is done, stopped, failed, or will start again."""
+        job, log = self.jobs[name], self.folder / f"{name}.log"
         self.running.discard(name)
+        status, reason = FAILED, ""
         if job.product.done():
-            self._settle(name, DONE)
+            status = DONE
         elif stopping:
-            self._settle(name, STOPPED)
-        elif (code <= 0 or code == ASKED_TO_STOP) and self.attempts[name] <= RETRIES:
-            self.tell(job, f"ended by {signal_text(code)}, and begins again")
+            status = STOPPED
+        elif (code <= 0 or code == STOP_REQUESTED) and self.attempts[name] <= RETRIES:
+            self.tell(job, f"ended by {signal_text(code)}; it starts again")
+            return
         else:
-            ended_by = signal_text(code) if code <= 0 else f"exit code {code}"
-            self._settle(name, FAILED, last_words(self._log(name)) or ended_by)
-
-    def give_up(self) -> None:
-        """The rest does not begin any more."""
-        for name in self.jobs:
-            if name not in self.results:
-                self.results[name] = Result(status=STOPPED, attempts=self.attempts[name])
-
-    def _settle(self, name: str, status: str, reason: str = "") -> None:
-        self.results[name] = Result(status=status, attempts=self.attempts[name], log=self._log(name), reason=reason)
-        self.tell(self.jobs[name], f"{status}: {reason}" if reason else status)
+            reason = last_error(log) or (signal_text(code) if code <= 0 else f"exit code {code}")
+        self.results[name] = Result(status=status, attempts=self.attempts[name], log=log, reason=reason)
+        self.tell(job, f"{status}: {reason}" if reason else status)
         if status != FAILED:
             return
-        for job in self.jobs.values():
-            if job.name not in self.results and name in self._all_needs(job):
-                self.results[job.name] = Result(status=NOT_STARTED, reason=f"it needs {name}")
-                self.tell(job, f"{NOT_STARTED}: it needs {name}")
-
-    def _all_needs(self, job: Job) -> set[str]:
-        return set(job.needs).union(*(self._all_needs(self.jobs[need]) for need in job.needs))
-
-    def _is_done(self, name: str) -> bool:
-        return name in self.results and self.results[name].status == DONE
-
-    def _log(self, name: str) -> Path:
-        return self.folder / f"{name}.log"
+        lost = {name}
+        for other in in_order(list(self.jobs.values())):
+            if other.name not in self.results and lost & set(other.needs):
+                lost.add(other.name)
+                self.results[other.name] = Result(status=NOT_STARTED, reason=f"it needs {name}")
+                self.tell(other, f"{NOT_STARTED}: it needs {name}")
 
 
 def signal_text(code: int) -> str:
@@ -191,7 +179,7 @@ def signal_text(code: int) -> str:
     return f"signal {-code}" if code < 0 else "a request to stop"
 
 
-def last_words(log: Path) -> str:
+def last_error(log: Path) -> str:
     """The error that a command printed last; empty where it printed none."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()

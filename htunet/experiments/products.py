@@ -1,4 +1,4 @@
-"""What the jobs of a table leave behind, and whether it is there: the only thing that says that a job is done."""
+"""What the jobs of a table produce, and whether it is there: a job is done when its product exists."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Product:
     """Something on the disk."""
 
     def done(self) -> bool:
-        """Whether it is there, whole and made as wanted."""
+        """Whether it is there, complete and made with the requested settings."""
         raise NotImplementedError
 
 
@@ -53,11 +53,11 @@ class Trained(Product):
     weights: str
 
     def done(self) -> bool:
-        """Whether the run has come to its end."""
+        """Whether the run is finished."""
         return self.run.finished_json.exists()
 
     def check(self) -> None:
-        """Raise HtunetError where the run was begun otherwise than it is asked for now, so that it would be refused."""
+        """Raise HtunetError where the run was started with other settings than now: the training would refuse it."""
         if not self.run.settings_json.exists():
             return
         before = read_object(self.run.settings_json)
@@ -68,19 +68,19 @@ class Trained(Product):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
         if wrong:
             raise HtunetError(
-                f"The run {self.run.label} was begun with {' and '.join(wrong)}. Ask for the same, or take the run "
-                f"away first: {self.run.folder}"
+                f"The run {self.run.label} was started with {' and '.join(wrong)}. Request the same, or "
+                f"remove the run first: {self.run.folder}"
             )
 
 
 def same_weights(record: Mapping[str, Any], wanted: str) -> bool:
-    """Whether frozen weights, as a run records them, are of the kind that is wanted; a path is not looked into."""
+    """Whether frozen weights, as a run records them, are of the requested kind; files are not compared."""
     return record.get("source") in (wanted, "none", None) or wanted not in (RANDOM, PRETRAINED)
 
 
 @dataclass(frozen=True)
 class Tested(Product):
-    """The figures of a run on its test split, or on the data set that it is tested on."""
+    """The evaluation of a run on its test split, or on the data set that it is tested on."""
 
     run: RunPaths
 
@@ -93,17 +93,17 @@ class Tested(Product):
 
 
 @dataclass(frozen=True)
-class Answered(Product):
-    """A classification by sentences."""
+class ZeroShotClassified(Product):
+    """A zero-shot classification."""
 
     folder: Path
     plan: str
     weights: str
     adapter: Path | None
-    """The checkpoint that it rests on; newer ones need a new answer."""
+    """The checkpoint that it used; a newer one needs a new classification."""
 
     def done(self) -> bool:
-        """Whether there is an answer with this plan, these weights, and no newer adapter."""
+        """Whether there is a result with this plan, these weights, and no newer adapter."""
         path = self.folder / "summary.json"
         if not path.exists():
             return False

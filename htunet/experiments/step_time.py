@@ -1,7 +1,7 @@
 """Time one optimiser step of a method on this machine, with the training's own code on made-up images.
 
-A process of its own, so that the driver of many jobs keeps no network in memory and no context on a GPU:
-``python -m htunet.experiments.step_time WANTED.json FOUND.json``.
+A process of its own, so that the driver of many jobs has no network in memory and no context on a GPU:
+``python -m htunet.experiments.step_time REQUEST.json FOUND.json``.
 """
 
 import statistics
@@ -78,13 +78,14 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
     images = MadeUpImages(plan)
     trainer = TRAINERS[task].from_plan(plan)
 
-    def loop_of(size: int) -> Loop:
-        data = Data(train_rows=list(range(size)), val_rows=[], images=images)
-        return Loop(fabric=fabric, trainer=trainer, network=network, forward=forward, optimizer=optimizer,
-                    plan=plan, data=data, seed=1, num_epochs=10 * STEPS, workers=0)  # fmt: skip
-
     def step(size: int, number: int) -> None:
-        train_step(loop_of(size), _batch(images, size, number, fabric.device.type), number)
+        data = Data(train_rows=list(range(size)), val_rows=[], images=images)
+        loop = Loop(fabric=fabric, trainer=trainer, network=network, forward=forward, optimizer=optimizer,
+                    plan=plan, data=data, seed=1, num_epochs=10 * STEPS, workers=0)  # fmt: skip
+        rows = range(size)
+        on_gpu = fabric.device.type == "cuda"
+        batch = images.as_they_are(rows) if on_gpu else images.collate([images[number, row] for row in rows])
+        train_step(loop, batch, number)
 
     quarter = max(1, plan.batch_size // QUARTER)
     step(quarter, 0)  # what is slow the first time only
@@ -101,11 +102,6 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
     return {"step": seconds * plan.batch_size / size, "image": whole / size, "device": name}
 
 
-def _batch(images: MadeUpImages, size: int, number: int, kind: str) -> Batch:
-    rows = range(size)
-    return images.as_they_are(rows) if kind == "cuda" else images.collate([images[number, row] for row in rows])
-
-
 def _timed(action: Callable[[], object], device: torch.device) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -116,15 +112,15 @@ def _timed(action: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def main(wanted: Path, found: Path) -> None:
-    """Measure what the file says (a list of method, task and plan); write a list of what was found.
+def main(request: Path, found: Path) -> None:
+    """Measure the requests (a list of method, task and plan) and write a list of the results.
 
     What cannot be measured (memory runs out) has an ``error`` instead.
     """
     results = []
-    for entry in read_object(wanted)["wanted"]:
+    for entry in read_object(request)["requests"]:
         try:
-            results.append(measure(entry["method"], entry["task"], plan_from(entry["plan"], str(wanted))))
+            results.append(measure(entry["method"], entry["task"], plan_from(entry["plan"], str(request))))
         except Exception as error:  # an estimate is not worth a failure: the plan of the jobs says what is unknown
             results.append({"error": f"{type(error).__name__}: {error}"})
     write_json(found, {"found": results})

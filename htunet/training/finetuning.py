@@ -22,7 +22,7 @@ from htunet.paths import FinetuningPaths, find_dataset
 from htunet.planning.finetuning import finetuning_plan
 from htunet.planning.hardware import GIB
 from htunet.planning.plans import Plan
-from htunet.preprocessing.captions import PreparedCaptions, prepare_captions
+from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
 from htunet.reproducibility import generator
 from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.devices import make_fabric

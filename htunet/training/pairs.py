@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from htunet.models.embeddings import padded
-from htunet.preprocessing.captions import PreparedCaptions
+from htunet.preprocessing.caption_arrays import PreparedCaptions
 from htunet.reproducibility import generator
 from htunet.training.contrastive import PairBatch
 from htunet.training.loader import TrainingSamples

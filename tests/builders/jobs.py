@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from htunet.experiments.engines.base import Call, Ended, Engine, EngineOptions
+from htunet.experiments.engines.engine import Call, Ended, Engine, EngineOptions
 from htunet.experiments.jobs import Job
 from htunet.experiments.products import Product
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from builders.run import build_dataset, build_run
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.raw import CASE_COLUMNS
-from htunet.experiments.evaluation import bring_up_to_date
+from htunet.experiments.update_run import bring_up_to_date
 from htunet.files import read_csv, read_json, write_csv, write_json
 from htunet.paths import DatasetPaths, RunPaths
 

@@ -134,7 +134,7 @@ def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
     wait_until_training(driver, 3)
     workers(driver.pid)[0].kill()
     output = finish(driver)
-    assert "ended by signal 9, and begins again" in output
+    assert "ended by signal 9; it starts again" in output
     assert table() == expected
     assert main(LONG) == 0
     again = capsys.readouterr().out
@@ -226,7 +226,7 @@ def test_a_run_that_was_begun_otherwise_is_not_taken_for_the_wanted_one(
 
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
     assert main([*TABLE, "--seeds", "1", "--num-epochs", "3"]) == 1
-    assert "begun with 1 epochs, not 3" in capsys.readouterr().err
+    assert "started with 1 epochs, not 3" in capsys.readouterr().err
 
 
 def test_a_data_set_without_masks_has_no_place_in_a_table_of_masks(

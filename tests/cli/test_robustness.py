@@ -1,7 +1,7 @@
 """The command htunet_robustness, end to end on tiny runs: what it writes, what it keeps, and what it refuses."""
 
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from builders.training import TEST, run_of, tiny_settings
 from htunet.cli.evaluate import main as evaluate
 from htunet.cli.robustness import main
 from htunet.data.split_files import load_splits, save_splits
-from htunet.experiments import robustness
+from htunet.experiments import robustness_study
 from htunet.files import read_json
 from htunet.inference.predictor import Predictor, Probabilities
 from htunet.paths import DatasetPaths
@@ -95,13 +95,13 @@ def test_what_is_measured_is_not_measured_again_and_more_is_added(
     assert measure() == 0
     before = table(trained)
     done: list[str] = []
-    rows = robustness._Work.rows
+    measure_artefact = robustness_study.measure_artefact
 
-    def noted(self: robustness._Work, artefact: str, strengths: Sequence[float]) -> pd.DataFrame:
-        done.append(artefact)
-        return rows(self, artefact, strengths)
+    def noted(*arguments: Any) -> pd.DataFrame:
+        done.append(arguments[-2])
+        return measure_artefact(*arguments)
 
-    monkeypatch.setattr(robustness._Work, "rows", noted)
+    monkeypatch.setattr(robustness_study, "measure_artefact", noted)
     assert measure() == 0
     assert done == []
     assert "Already measured." in capsys.readouterr().err
@@ -223,7 +223,7 @@ def test_a_test_split_that_was_changed_after_the_training_is_refused(
     }
     save_splits(trained.splits_json, [swapped, *others])
     assert measure() == 1
-    assert "its test split may hold images that the run has seen" in capsys.readouterr().err
+    assert "its test split may hold images that the run was trained on" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_phantom_is_refused(

@@ -16,7 +16,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.experiments.engines import ENGINES
 from htunet.experiments.engines import ray as ray_engine
 from htunet.experiments.engines import slurm as slurm_engine
-from htunet.experiments.engines.base import Call, Engine, EngineOptions, start_worker
+from htunet.experiments.engines.engine import Call, Engine, EngineOptions, start_worker
 from htunet.experiments.jobs import Result, run_jobs
 
 needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
@@ -141,13 +141,13 @@ def test_a_worker_ends_with_its_driver_even_when_that_is_killed(pretend: Path) -
     script = (
         "import sys, time\nsys.path.insert(0, sys.argv[1])\nfrom pathlib import Path\n"
         "from experiments_call import call\n"
-        "from htunet.experiments.engines.base import start_worker\n"
+        "from htunet.experiments.engines.engine import start_worker\n"
         "print(start_worker(call(Path(sys.argv[2]), 'wait')).pid, flush=True)\ntime.sleep(100)\n"
     )
     source = Path(__file__).read_text(encoding="utf-8")
     helper = source[source.index("def call(") : source.index("def test_a_worker_ends")]
     (pretend / "experiments_call.py").write_text(
-        "from pathlib import Path\nfrom htunet.experiments.engines.base import Call\n" + helper
+        "from pathlib import Path\nfrom htunet.experiments.engines.engine import Call\n" + helper
     )
     command = [sys.executable, "-c", script, str(pretend), str(pretend)]
     driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -50,7 +50,7 @@ def test_a_killed_worker_begins_again_and_not_for_ever(tmp_path: Path) -> None:
     twice = PretendEngine(tmp_path, lambda name: next(codes, None) or succeeds(tmp_path, name))
     results, told = run([job(tmp_path, "a")], twice, tmp_path)
     assert (results["a"].status, results["a"].attempts) == ("done", 3)
-    assert told[1] == "a ended by signal 9, and begins again"
+    assert told[1] == "a ended by signal 9; it starts again"
     always = PretendEngine(tmp_path, lambda _: -9)
     results, _ = run([job(tmp_path, "b")], always, tmp_path)
     assert (results["b"].status, results["b"].attempts, results["b"].reason) == ("failed", 1 + RETRIES, "signal 9")

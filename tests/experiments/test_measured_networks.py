@@ -11,9 +11,9 @@ from htunet.data.measurements import read_measurement
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.experiments import adapter_parts
-from htunet.experiments.adapter_parts import STRENGTHS, measure_filter, measure_noise
-from htunet.experiments.features import measure_features
+from htunet.experiments import measure_adapters
+from htunet.experiments.measure_adapters import STRENGTHS, measure_filter, measure_noise
+from htunet.experiments.measure_features import measure_features
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.network import EncoderNetwork
@@ -121,8 +121,8 @@ def test_the_weights_are_the_estimators_and_add_up_to_one_at_every_level(run: Ru
 
 def test_nothing_listens_to_the_network_afterwards(run: RunPaths, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = []
-    estimators = adapter_parts._estimators
-    monkeypatch.setattr(adapter_parts, "_estimators", lambda network: kept.append(network) or estimators(network))
+    estimators = measure_adapters._estimators
+    monkeypatch.setattr(measure_adapters, "_estimators", lambda network: kept.append(network) or estimators(network))
     measure_noise(run)
     assert not any(module._forward_hooks for module in kept[0].modules())
 

@@ -12,8 +12,8 @@ from htunet.errors import HtunetError
 from htunet.experiments import cost
 from htunet.experiments.cost import Cost, costs_of, wall_time
 from htunet.experiments.jobs import Job, in_order
-from htunet.experiments.plan_of_table import ReproductionConfig, plan_jobs
 from htunet.experiments.products import Trained
+from htunet.experiments.reproduction import ReproductionConfig, plan_jobs
 from htunet.reporting.tables.paper_layouts import TABLES, chosen
 from htunet.training.run import train
 
@@ -67,9 +67,9 @@ def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
 
 def test_zero_shot_rows_ask_once_with_and_without_an_adapter(datasets: None) -> None:
     jobs = named(plan_jobs(wish("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])))
-    assert jobs["ask-LN-INT-CLIP"].needs == ("prepare-LN-INT",)
-    assert jobs["ask-LN-INT-CLIP_HT"].needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
-    assert jobs["ask-LN-INT-CLIP_HT"].arguments[:3] == ("zero_shot", "Dataset501_LN-INT", "CLIP_HT")
+    assert jobs["zero-shot-LN-INT-CLIP"].needs == ("prepare-LN-INT",)
+    assert jobs["zero-shot-LN-INT-CLIP_HT"].needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
+    assert jobs["zero-shot-LN-INT-CLIP_HT"].arguments[:3] == ("zero_shot", "Dataset501_LN-INT", "CLIP_HT")
     with pytest.raises(HtunetError, match="needs a fine-tuned adapter"):
         plan_jobs(wish("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
 
@@ -92,7 +92,7 @@ def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> Non
         "train-Tiny-UNet-seg-tiny-seed2": False,
         "test-Tiny-UNet-seg-tiny-seed2": False,
     }
-    with pytest.raises(HtunetError, match="begun with 1 epochs, not 7"):
+    with pytest.raises(HtunetError, match="started with 1 epochs, not 7"):
         plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
 
 

@@ -4,7 +4,7 @@ from builders.training import run_of
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
-from htunet.experiments.robustness import Example, RobustnessConfig, alter_images, example
+from htunet.experiments.robustness_study import Example, RobustnessConfig, alter_images, example
 from htunet.paths import DatasetPaths
 
 

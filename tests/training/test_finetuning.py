@@ -16,7 +16,7 @@ from htunet.models import embeddings
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset, find_runs
-from htunet.preprocessing.captions import prepare_captions
+from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.training import record, session
 from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.finetuning import finetune

@@ -5,7 +5,7 @@ import torch
 
 from htunet.data.captions import CaptionDataset, CaptionInfo
 from htunet.paths import DatasetPaths
-from htunet.preprocessing.captions import PreparedCaptions
+from htunet.preprocessing.caption_arrays import PreparedCaptions
 from htunet.training.pairs import CaptionPairs, shuffled
 
 

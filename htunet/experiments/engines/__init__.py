@@ -1,6 +1,6 @@
 """Where the jobs of a table are computed: on this machine, by Ray, or by Slurm. To add one, add a line below."""
 
-from htunet.experiments.engines.base import Engine
+from htunet.experiments.engines.engine import Engine
 from htunet.registry import Registry
 
 ENGINES: Registry[type[Engine]] = Registry(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from htunet.errors import UsageError
-from htunet.experiments.engines.base import Call, Ended, Engine, EngineOptions, ask_to_stop, start_worker
+from htunet.experiments.engines.engine import Call, Ended, Engine, EngineOptions, ask_to_stop, start_worker
 from htunet.parallel import available_cores
 
 LOOK_SECONDS = 0.05

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.engines.base import (
+from htunet.experiments.engines.engine import (
     GRACE_SECONDS,
     LOST,
     Call,
@@ -34,7 +34,7 @@ QUIET = {
 class RayEngine(Engine):
     """Queues every call at once; how many run at a time follows from what each asks for and what there is."""
 
-    begun = "queued"
+    started_as = "queued"
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
@@ -46,6 +46,7 @@ class RayEngine(Engine):
             raise UsageError("--jobs is for one machine; in a cluster --gpus-per-job and --cpus-per-job decide.")
         self.running: dict[str, Any] = {}
         self.ray: Any = None
+        self.remote: Any = None
 
     def room(self) -> int:
         """No bound of ours: Ray queues what the cluster has no room for."""
@@ -53,9 +54,10 @@ class RayEngine(Engine):
 
     def start(self, calls: Sequence[Call]) -> None:
         """A task for each call, where the cluster has its GPUs and cores."""
-        work = self._remote()
+        if self.remote is None:
+            self.remote = self._connect()
         for call in calls:
-            self.running[call.name] = work.options(name=call.name).remote(call)
+            self.running[call.name] = self.remote.options(name=call.name).remote(call)
 
     def ended(self, seconds: float) -> list[Ended]:
         """The tasks that have ended, waited for at most so many seconds."""
@@ -64,7 +66,7 @@ class RayEngine(Engine):
             return []
         refs = list(self.running.values())
         found, _ = self.ray.wait(refs, num_returns=len(refs), timeout=seconds)
-        return self._codes([name for name, ref in self.running.items() if ref in found])
+        return [(name, self._exit_code(name)) for name in [n for n, ref in self.running.items() if ref in found]]
 
     def stop(self) -> list[Ended]:
         """Cancel the tasks, and wait a while for the trainings to save; all count as ended."""
@@ -73,68 +75,49 @@ class RayEngine(Engine):
         for ref in self.running.values():
             self.ray.cancel(ref)
         self.ray.wait(list(self.running.values()), num_returns=len(self.running), timeout=GRACE_SECONDS)
-        return self._codes(list(self.running))
+        return [(name, self._exit_code(name)) for name in list(self.running)]
 
     def close(self) -> None:
         """Leave the cluster, or end the one that was started here."""
         if self.ray is not None:
             self.ray.shutdown()
 
-    def _codes(self, names: Sequence[str]) -> list[Ended]:
-        return [(name, self._code(self.running.pop(name))) for name in names]
-
-    def _code(self, ref: Any) -> int:  # noqa: ANN401
+    def _exit_code(self, name: str) -> int:
         try:
-            return int(self.ray.get(ref, timeout=0))
+            return int(self.ray.get(self.running.pop(name), timeout=0))
         except self.ray.exceptions.RayError:  # its worker or its machine has gone, or it was cancelled
             return LOST
 
-    def _remote(self) -> Any:  # noqa: ANN401
-        """The function that runs on a worker; Ray is started, or the cluster joined, with the first call."""
-        if self.ray is None:
-            os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
-            import ray
+    def _connect(self) -> Any:  # noqa: ANN401
+        """Join the cluster or start one here, and return the function that runs on a worker."""
+        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        import ray
 
-            self.ray = ray
-            self._connect()
-        gpus = self.options.gpus_per_job
-        if gpus is None:
-            gpus = 1 if self.ray.cluster_resources().get("GPU") else 0
-        self._check_fits(gpus)
-        return self.ray.remote(num_cpus=self._cpus, num_gpus=gpus, max_retries=0)(work)
-
-    @property
-    def _cpus(self) -> int:
-        return self.options.cpus_per_job or 1
-
-    def _connect(self) -> None:
-        """Ray puts a handler of its own on SIGTERM, which would end the driver before its workers have saved."""
-        before = signal.getsignal(signal.SIGTERM)
-        self._join_or_start()
-        signal.signal(signal.SIGTERM, before)
-
-    def _join_or_start(self) -> None:
-        common = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+        self.ray, cpus = ray, self.options.cpus_per_job or 1
+        before = signal.getsignal(signal.SIGTERM)  # Ray's own handler would end the driver before its workers save
         if self.options.address:
             try:
-                self.ray.init(address=self.options.address, log_to_driver=False, configure_logging=False)
+                ray.init(address=self.options.address, log_to_driver=False, configure_logging=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
                 raise HtunetError(
                     f"No Ray cluster answers at {self.options.address} ({error}). Start one: ray start --head."
                 ) from None
-            return
-        jobs = self.options.jobs or max(1, len(visible_gpus()), available_cores() // self._cpus)
-        self.ray.init(address="local", num_cpus=jobs * self._cpus, object_store_memory=OBJECT_STORE_BYTES, **common)
-
-    def _check_fits(self, gpus: float) -> None:
-        """A job that asks for more than any machine has would wait for ever."""
-        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= self._cpus for n in nodes):
+        else:
+            jobs = self.options.jobs or max(1, len(visible_gpus()), available_cores() // cpus)
+            quiet = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
+            ray.init(address="local", num_cpus=jobs * cpus, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+        signal.signal(signal.SIGTERM, before)
+        gpus = self.options.gpus_per_job
+        if gpus is None:
+            gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not any(n.get("GPU", 0) >= gpus and n.get("CPU", 0) >= cpus for n in nodes):  # it would wait for ever
             has = "; ".join(f"{n.get('CPU', 0):g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
             raise HtunetError(
-                f"No machine of the Ray cluster has the {self._cpus} CPUs and {gpus:g} GPUs that each job asks for; "
-                f"they have {has}. Change --cpus-per-job or --gpus-per-job."
+                f"No machine of the Ray cluster has the {cpus} CPUs and {gpus:g} GPUs that each job needs; they have "
+                f"{has}. Change --cpus-per-job or --gpus-per-job."
             )
+        return ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=0)(work)
 
 
 def work(call: Call) -> int:

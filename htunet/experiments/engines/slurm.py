@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError
-from htunet.experiments.engines.base import LOST, Call, Ended, Engine, EngineOptions, start_worker
+from htunet.experiments.engines.engine import LOST, Call, Ended, Engine, EngineOptions, start_worker
 from htunet.files import read_object, write_json
 
 LOOK_SECONDS = 2.0
@@ -33,7 +33,7 @@ OF_NODES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task", "parallel": "array
 class SlurmEngine(Engine):
     """Submits what is ready, and asks Slurm how it goes."""
 
-    begun = "queued"
+    started_as = "queued"
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)

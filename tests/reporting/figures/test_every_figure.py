@@ -9,8 +9,8 @@ from builders.run import build_dataset, build_run
 from PIL import Image
 
 from htunet.errors import UsageError
-from htunet.experiments import figures
-from htunet.experiments.figures import find_results, make_figures
+from htunet.experiments import make_figures as making
+from htunet.experiments.make_figures import find_results, make_figures
 from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures import FIGURES
@@ -19,7 +19,7 @@ from htunet.reporting.figures.base import NotYetError, Results, arm_name, by_arm
 
 @pytest.fixture
 def results(home: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
-    monkeypatch.setattr(figures, "_measure", lambda *_: None)  # there is no network to look into
+    monkeypatch.setattr(making, "_measure", lambda *_: None)  # there is no network to look into
     build_everything()
     return find_results(None, None, None, print)
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
-from htunet.experiments.figures import find_results
+from htunet.experiments.make_figures import find_results
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import Results
 from htunet.reporting.figures.mask_grids import comparison_grid, draw_masks, few_shot_grids, sampled_cases

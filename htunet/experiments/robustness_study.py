@@ -1,14 +1,15 @@
-"""How finished runs do on test images with artefacts: measure, artefact by artefact, and go on where it was stopped.
+"""How well finished runs work on test images with artefacts, measured artefact by artefact; resumes after a stop.
 
-Each run keeps a table of every case (``robustness.csv``) with what it was measured with beside it (``made_of.json``).
+Each run has a table of every case (``robustness.csv``) and beside it what it was measured with (``made_of.json``).
 """
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -25,10 +26,10 @@ from htunet.evaluation.case_table import PROBABILITY, write_table
 from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.metrics import PENALISE, Level, mask_metrics, score
-from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE, artefacts_in
+from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
-from htunet.inference.versions import VersionPrediction, predict_versions
+from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
 from htunet.preprocessing.preprocess import check_arrays
 
@@ -83,36 +84,49 @@ def measure(
 ) -> tuple[pd.DataFrame, bool]:
     """The table of a run, and whether anything had to be measured for it.
 
-    What an earlier call has measured with the same weights, images and artefacts is kept unless ``force``. ``alter``
-    None: the artefacts are computed in the images. Raises HtunetError for a run that is not finished, or whose test
-    split may hold images that it was trained on, or when another process measures it.
+    What an earlier call has measured with the same weights, images and artefacts is used again unless ``force``.
+    ``alter`` None: the artefacts are computed in the images. Raises HtunetError for a run that is not finished, or
+    whose test split may hold images that it was trained on, or when another process measures it.
     """
     check_finished(run)
     folder = run.robustness(source)
+    table: pd.DataFrame | None = None
     with exclusive(folder, f"The robustness of {run.label}"):
         made_of = _made_of(run, config, source)
-        table = _kept(folder, made_of)
+        before = read_object(folder / MADE_OF) if (folder / MADE_OF).exists() else {}
+        known = before.get("artefacts", {})
+        same = before | {"artefacts": made_of["artefacts"] | known} == made_of | {
+            "artefacts": known | made_of["artefacts"]
+        }
+        if same and (folder / TABLE).exists():
+            table = read_measured(folder)
         if force and table is not None:
-            table = _without(table, config)
-        tasks = _missing(table, config)
-        if not tasks:
-            assert table is not None
-            return _chosen(table, config), False
-        if table is None:
-            (folder / TABLE).unlink(missing_ok=True)
-        else:
-            made_of["artefacts"] = read_object(folder / MADE_OF)["artefacts"] | made_of["artefacts"]
-        write_json(folder / MADE_OF, made_of)
-        predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
-        data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
-        check_arrays(data.folder, predictor.plan)
-        work = _Work(run, predictor, raw, data, alter or alter_images(config.seed))
-        for artefact, strengths in tasks:
-            rows = work.rows(artefact, strengths)
-            table = rows if table is None else pd.concat([table, rows], ignore_index=True)
-            write_table(folder / TABLE, table)
+            requested = table["artefact"].isin(config.artefacts) & table["strength"].isin(config.strengths)
+            table = table[~requested & (table["artefact"] != NONE)]
+            table = table if len(table) else None
+        done = set() if table is None else set(zip(table["artefact"], table["strength"], strict=True))
+        requests = [(NONE, [0.0]), *((artefact, list(config.strengths)) for artefact in config.artefacts)]
+        left = [
+            (artefact, [one for one in strengths if (artefact, one) not in done]) for artefact, strengths in requests
+        ]
+        if new := any(strengths for _, strengths in left):
+            if table is None:
+                (folder / TABLE).unlink(missing_ok=True)
+            else:
+                made_of["artefacts"] = known | made_of["artefacts"]
+            write_json(folder / MADE_OF, made_of)
+            predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
+            data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
+            check_arrays(data.folder, predictor.plan)
+            for artefact, strengths in ((artefact, strengths) for artefact, strengths in left if strengths):
+                change = alter or alter_images(config.seed)
+                rows = measure_artefact(run, predictor, raw, data, change, artefact, strengths)
+                table = rows if table is None else pd.concat([table, rows], ignore_index=True)
+                write_table(folder / TABLE, table)
     assert table is not None
-    return _chosen(table, config), True
+    parts = [table[table["artefact"] == name] for name in (NONE, *config.artefacts)]
+    chosen = pd.concat(parts, ignore_index=True)
+    return chosen[chosen["strength"].isin([0.0, *config.strengths])].reset_index(drop=True), new
 
 
 def check_finished(run: RunPaths) -> None:
@@ -122,116 +136,74 @@ def check_finished(run: RunPaths) -> None:
     if trained_on_other_images(run):
         raise HtunetError(
             f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
-            "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
+            "the run was trained on. Restore the earlier split (splits_final.before.json), or train again with "
+            "--restart."
         )
 
 
-@dataclass(frozen=True)
-class _Work:
-    run: RunPaths
-    predictor: Predictor
-    raw: RawDataset
-    data: PreprocessedDataset
-    alter: Alter
+def measure_artefact(
+    run: RunPaths,
+    predictor: Predictor,
+    raw: RawDataset,
+    data: PreprocessedDataset,
+    alter: Alter,
+    artefact: str,
+    strengths: Sequence[float],
+) -> pd.DataFrame:
+    """A row for each test case and strength of one artefact; the artefact ``none`` is the unchanged images.
 
-    def rows(self, artefact: str, strengths: Sequence[float]) -> pd.DataFrame:
-        """The rows of one artefact; the artefact ``none`` is the images as they are."""
-        ids = split_cases(self.run.dataset, self.run.fold, "test")
-        values = [0.0 if artefact == NONE else physical_value(artefact, strength) for strength in strengths]
-        unit = "" if artefact == NONE else ARTEFACTS[artefact].unit
+    Mask metrics are those of the tables, at the network's input size, as means over the labels.
+    """
+    ids = split_cases(run.dataset, run.fold, "test")
+    unchanged = artefact == NONE
+    values = [0.0 if unchanged else physical_value(artefact, strength) for strength in strengths]
+    unit = "" if unchanged else ARTEFACTS[artefact].unit
+    labels = sorted(set(raw.info.labels.values()) - {0})
+    names = [metric.name for metric in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)]
 
-        def versions(case: Case, image_CHW: UInt8) -> Sequence[UInt8]:
-            return [image_CHW] if artefact == NONE else self.alter(case, image_CHW, artefact, strengths)
+    def versions(case: Case, image_CHW: UInt8) -> Sequence[UInt8]:
+        return [image_CHW] if unchanged else alter(case, image_CHW, artefact, strengths)
 
-        found = predict_versions(self.predictor, self.raw, self.data, ids, versions)
-        bar = tqdm(found, total=len(ids) * len(strengths), desc=artefact, unit="image", disable=None)
-        rows = []
-        for one in bar:
-            known = (artefact, strengths[one.version], values[one.version], unit)
-            case = (one.case.id, one.case.group, one.case.class_name)
-            rows.append(dict(zip(COLUMNS, (*known, *case), strict=True)) | self._masks(one) | self._classes(one))
-        return pd.DataFrame(rows)
-
-    def _masks(self, one: VersionPrediction) -> dict[str, Any]:
-        """The mean over the labels of what the tables show at the network's input size."""
-        if one.labels_HW is None:
-            return {}
-        reference_HW = np.asarray(self.data.masks[self.data.index[one.case.id]])
-        scores = score(one.labels_HW, reference_HW, sorted(set(self.raw.info.labels.values()) - {0}))
-        values = [found.values(PENALISE) for found in scores.values()]
-        names = [metric.name for metric in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)]
-        empty = "+".join(sorted({found.empty for found in scores.values()} - {""}))
-        return {name: float(np.mean([value[name] for value in values])) for name in names} | {"empty": empty}
-
-    def _classes(self, one: VersionPrediction) -> dict[str, Any]:
-        if one.classes_N is None:
-            return {}
-        by_name = dict(zip(self.predictor.classes, one.classes_N.tolist(), strict=True))
-        positive = one.classes_N[1] if len(by_name) == 2 else math.nan
-        of_truth = by_name.get(one.case.class_name, math.nan)
-        known = dict(zip(CLASS_COLUMNS, (float(positive), of_truth), strict=True))
-        return known | {f"{PROBABILITY}{name}": value for name, value in by_name.items()}
+    predicted = predict_versions(predictor, raw, data, ids, versions)
+    rows = []
+    for one in tqdm(predicted, total=len(ids) * len(strengths), desc=artefact, unit="image", disable=None):
+        case = (one.case.id, one.case.group, one.case.class_name)
+        known = (artefact, strengths[one.version], values[one.version], unit, *case)
+        row: dict[str, Any] = dict(zip(COLUMNS, known, strict=True))
+        if one.labels_HW is not None:
+            scores = score(one.labels_HW, np.asarray(data.masks[data.index[one.case.id]]), labels)
+            by_label = [found.values(PENALISE) for found in scores.values()]
+            row |= {name: float(np.mean([found[name] for found in by_label])) for name in names}
+            row["empty"] = "+".join(sorted({found.empty for found in scores.values()} - {""}))
+        if one.classes_N is not None:
+            by_name = dict(zip(predictor.classes, one.classes_N.tolist(), strict=True))
+            positive = float(one.classes_N[1]) if len(by_name) == 2 else math.nan
+            of_true_class = by_name.get(one.case.class_name, math.nan)
+            row |= dict(zip(CLASS_COLUMNS, (positive, of_true_class), strict=True))
+            row |= {f"{PROBABILITY}{name}": value for name, value in by_name.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:
-    """All that the figures depend on; of the artefacts only those that are measured now."""
-    weights = read_object(run.settings_json).get("weights")
+    """Everything that the measurements depend on; of the artefacts only those that are measured now."""
+    artefacts = {name: asdict(cast("Any", ARTEFACTS[name])) for name in config.artefacts}
     return {
         "format": FORMAT,
         "source": source,
         "checkpoint_sha256": hashlib.sha256(run.checkpoint_best.read_bytes()).hexdigest(),
-        "weights": weights,
+        "weights": read_object(run.settings_json).get("weights"),
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
-        "artefacts": {name: _parameters(name) for name in config.artefacts},
+        "artefacts": json.loads(json.dumps(artefacts)),  # tuples as the lists that are read back
         "cases": split_cases(run.dataset, run.fold, "test"),
     }
-
-
-def _parameters(artefact: str) -> dict[str, Any]:
-    found: Any = ARTEFACTS[artefact]
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(found).items()}
-
-
-def _kept(folder: Path, made_of: dict[str, Any]) -> pd.DataFrame | None:
-    """The table of an earlier call, where it was measured with the same."""
-    if not (folder / TABLE).exists() or not (folder / MADE_OF).exists():
-        return None
-    before = read_object(folder / MADE_OF)
-    artefacts = before.get("artefacts", {})
-    known = {name: artefacts.get(name, now) for name, now in made_of["artefacts"].items()}
-    if before | {"artefacts": known} != made_of:
-        return None
-    return read_measured(folder)
-
-
-def _without(table: pd.DataFrame, config: RobustnessConfig) -> pd.DataFrame | None:
-    """What another call has measured and this one is not asked for; None where that is nothing."""
-    asked = table["artefact"].isin(config.artefacts) & table["strength"].isin(config.strengths)
-    left = table[~asked & (table["artefact"] != NONE)]
-    return left if len(left) else None
 
 
 def read_measured(folder: Path) -> pd.DataFrame:
     """The table in a folder that ``measure`` has filled."""
     table = pd.read_csv(folder / TABLE, dtype=TEXTS)
     return table.fillna({name: "" for name in TEXTS if name in table})
-
-
-def _missing(table: pd.DataFrame | None, config: RobustnessConfig) -> list[tuple[str, list[float]]]:
-    """(artefact, strengths) that are not in the table; the unchanged images first."""
-    done = set() if table is None else set(zip(table["artefact"], table["strength"], strict=True))
-    asked = [(NONE, [0.0]), *((artefact, list(config.strengths)) for artefact in config.artefacts)]
-    left = [(artefact, [one for one in strengths if (artefact, one) not in done]) for artefact, strengths in asked]
-    return [(artefact, strengths) for artefact, strengths in left if strengths]
-
-
-def _chosen(table: pd.DataFrame, config: RobustnessConfig) -> pd.DataFrame:
-    """The rows that were asked for, in the order asked for."""
-    assert set(config.artefacts) <= set(artefacts_in(table))
-    parts = [table[table["artefact"] == name] for name in (NONE, *config.artefacts)]
-    chosen = pd.concat(parts, ignore_index=True)
-    return chosen[chosen["strength"].isin([0.0, *config.strengths])].reset_index(drop=True)
 
 
 @dataclass(frozen=True, kw_only=True)

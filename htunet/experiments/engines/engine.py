@@ -52,8 +52,8 @@ class EngineOptions:
 class Engine:
     """To add one, fill these methods and register the class; what to retry and what to skip is not its matter."""
 
-    begun = "started"
-    """What has happened to a call that it was given."""
+    started_as = "started"
+    """What the user is told when a call was passed to ``start``: it has started, or it was queued."""
 
     def __init__(self, options: EngineOptions) -> None:
         """Check the options, and start nothing.

@@ -83,7 +83,10 @@ def _measure(name: str, results: Results, tell: Tell) -> None:
 
 
 def _measures() -> Mapping[str, Callable[[RunPaths], None]]:
-    from htunet.experiments.adapter_parts import measure_filter, measure_noise  # torch, which other figures do without
-    from htunet.experiments.features import measure_features
+    from htunet.experiments.measure_adapters import (  # torch, which other figures do without
+        measure_filter,
+        measure_noise,
+    )
+    from htunet.experiments.measure_features import measure_features
 
     return {"features": measure_features, "filter": measure_filter, "noise": measure_noise}

@@ -18,7 +18,7 @@ from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
 from htunet.paths import DatasetPaths
 from htunet.planning.plans import Plan, load_plan
-from htunet.preprocessing.captions import prepare_captions
+from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
 from htunet.reporting.tables.prompt_table import markdown, prompt_columns, prompt_rows
