@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from benchmarks.literal import LiteralNetwork
 from htunet.models.build import build_network
 from htunet.models.precision import has_bf16, keep_frozen_in_bf16
+from htunet.models.tasks import Outputs
 from htunet.training.host_memory import keep_freed_memory
 from htunet.training.losses.segmentation import dice_cross_entropy
 
@@ -37,7 +38,7 @@ class Stepper:
     def __init__(self, variant: str, batch: int, device: str, *, compiled: bool = False) -> None:
         self.bf16 = variant.endswith("bf16")
         self.device = device
-        network, _ = build_network("CLIP_HT", num_labels=LABELS, seed=1, weights="random")
+        network, _ = build_network("CLIP_HT", Outputs(num_labels=LABELS), seed=1, weights="random")
         parameters: list[nn.Parameter]
         if variant == LITERAL:
             literal = LiteralNetwork.from_network(network).to(device).train()
@@ -72,7 +73,7 @@ class Stepper:
 
 def largest_difference() -> float:
     """Between the scores of both versions, fp32, with trained-like random weights, dropout off."""
-    network, _ = build_network("CLIP_HT", num_labels=LABELS, seed=1, weights="random")
+    network, _ = build_network("CLIP_HT", Outputs(num_labels=LABELS), seed=1, weights="random")
     for parameter in network.trainable_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.02)

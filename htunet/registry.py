@@ -114,6 +114,15 @@ class Registry(Generic[T]):
                 )
         return partial(entry, **parameters)
 
+    def build(self, name: str, parameters: Mapping[str, Any], *arguments: object) -> Any:  # noqa: ANN401
+        """Call ``configured(name, parameters)`` with ``arguments``; UsageError also for values that it cannot take."""
+        try:
+            return self.configured(name, parameters)(*arguments)
+        except UsageError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"The {self.kind} {name!r} cannot take {dict(parameters)}: {error}") from error
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._installed()
 

@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from htunet.models.precision import AUTO
 from htunet.models.weights.load import RANDOM
 from htunet.planning.plans import Plan, plan_from
 from htunet.reproducibility import generator
-from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import Batch, TrainingSamples
 from htunet.training.loop import Data, Loop, train_step
@@ -41,7 +42,7 @@ class MadeUpImages(TrainingSamples):
         self.image = generator("step time").integers(0, 255, (plan.channels, height, width)).astype(np.uint8)
         self.mask = np.zeros((height, width), np.uint8)
         self.mask[height // 4 : height // 2, width // 4 : width // 2] = 1
-        self.augmentation = Augmentation(AugmentationSettings.from_plan(plan.augmentation), plan.input_size)
+        self.augmentation = Augmentation.from_plan(plan)
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Any, Any, int]:
         image, mask = self.augmentation(self.image, self.mask, 1, key[0], str(key[1]))
@@ -64,16 +65,8 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
     are left out there.
     """
     fabric = make_fabric(device="auto", devices=1, precision=AUTO)
-    network, _ = build_network(
-        method,
-        task=task,
-        num_labels=len(plan.labels),
-        num_classes=max(2, len(plan.classes)),
-        seed=1,
-        weights=RANDOM,
-        adapter_settings=plan.adapter_settings,
-        prompts=plan.label_prompts,
-    )
+    outputs = replace(plan.outputs(task), num_classes=max(2, len(plan.classes)))
+    network, _ = build_network(method, outputs, seed=1, weights=RANDOM, adapter_settings=plan.adapter_settings)
     forward, optimizer = make_ready(network, plan, fabric, AUTO)
     images = MadeUpImages(plan)
     trainer = TRAINERS[task].from_plan(plan)

@@ -100,7 +100,7 @@ def _write_backbone(trained: TrainedModel, path: Path) -> None:
     name = parse_method(trained.method).backbone or trained.method
     source = locate(name, trained.weights)
     assert source is not None  # random ones have been refused
-    state = image_state(read_state(source), CATALOGUE[name], str)
+    state = image_state(read_state(source), CATALOGUE.get(name), str)
     content = {key: value.contiguous() for key, value in state.items()}
     path.write_bytes(to_bytes(content))  # so that a full disk is an OSError
 

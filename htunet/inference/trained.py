@@ -50,13 +50,10 @@ class TrainedModel:
         """
         network, record = build_network(
             self.method,
-            task=self.task,
-            num_labels=len(self.plan.labels),
-            num_classes=len(self.plan.classes),
+            self.plan.outputs(self.task),
             seed=self.seed,
             weights=self.weights,
             adapter_settings=self.plan.adapter_settings,
-            prompts=self.plan.label_prompts,
         )
         checkpoint.restore(network, record, self.checkpoint)
         return network

@@ -3,7 +3,7 @@
 Methods are written BACKBONE or BACKBONE_ADAPTER (``CLIP``, ``CLIP_HT``), or name a network of its own (``UNet``).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +16,18 @@ from htunet.models.adaptation import adapted_encoder, adapter_names
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, CatalogueEntry
+from htunet.models.heads import CLASS_HEADS, HEADS
 from htunet.models.heads.aggregation import FeatureAggregation
 from htunet.models.heads.both import BothHeads
-from htunet.models.heads.classification import ClassificationHead
-from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.standalone import STANDALONE
-from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, TASKS, Outputs
+from htunet.models.tasks import CLASSIFICATION, CONVOLUTION, HIDDEN_LAYER, SEGMENTATION, TASKS, Outputs
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone
 from htunet.reproducibility import derived_seed
 
 OUT_INDICES = (3, 6, 9)
 FEATURES = 512
+USUAL_HEADS = (CONVOLUTION, HIDDEN_LAYER)
 PAPER_PLAN = "paper"
 """The plan of nearly all methods."""
 
@@ -54,8 +54,8 @@ def parse_method(name: str) -> Method:
         raise UsageError(f"No method is called {name!r}; known: {known}." + did_you_mean(name, method_names()))
     if name in STANDALONE:
         return Method(name, None, None)
-    backbone, _, adapter = name.partition("_")
-    return Method(name, backbone, adapter or None)
+    backbone = max((one for one in BACKBONES if name == one or name.startswith(f"{one}_")), key=len)
+    return Method(name, backbone, name[len(backbone) + 1 :] or None)
 
 
 def tasks_of(method: str) -> tuple[str, ...]:
@@ -105,14 +105,11 @@ def check_plan_name(method: str, plan: str) -> None:
 
 def build_network(
     method: str,
+    outputs: Outputs,
     *,
-    task: str = SEGMENTATION,
-    num_labels: int,
-    num_classes: int = 0,
     seed: int,
     weights: str,
     adapter_settings: Mapping[str, Any] | None = None,
-    prompts: Sequence[str] = (),
 ) -> tuple[Network, WeightsRecord]:
     """The network of a method for a task: trainable parts initialised from ``seed``, frozen ones from ``weights``.
 
@@ -120,23 +117,20 @@ def build_network(
 
     Args:
         method: A name from ``method_names``.
-        task: ``seg``, ``cls`` or ``seg+cls``.
-        num_labels: Mask values K, background included.
-        num_classes: Classes N of an image; not used for ``seg``.
+        outputs: The task, its labels and classes, and the heads.
         seed: Of the run; equal seeds give equal trainable weights.
         weights: ``pretrained``, ``random``, or the path of a file.
         adapter_settings: What differs from the adapter's defaults.
-        prompts: For each label but the background, what to find; only CLIPSeg reads them, and needs them.
 
     Raises:
-        UsageError: An unknown method, task or adapter setting, a task that the method cannot do, or a weights file for
-            a method without published weights.
+        UsageError: An unknown method, task, head or adapter setting, a task that the method cannot do, weights that
+            nobody has published, or a weights file for a method that begins without any.
         HtunetError: Weights that cannot be had or do not fit; fewer than two classes to tell apart.
     """
-    check_task(method, task)
-    if task != SEGMENTATION and num_classes < 2:
-        raise HtunetError(f"The task {task!r} needs images of at least two classes, got {num_classes}.")
-    outputs = Outputs(task=task, num_labels=num_labels, num_classes=num_classes, prompts=tuple(prompts))
+    check_task(method, outputs.task)
+    if outputs.task != SEGMENTATION and outputs.num_classes < 2:
+        raise HtunetError(f"The task {outputs.task!r} needs images of at least two classes, got {outputs.num_classes}.")
+    _check_heads(method, outputs)
     parsed = parse_method(method)
     if parsed.backbone is None:
         entry = STANDALONE[method]
@@ -152,18 +146,21 @@ def build_network(
 def check_input_size(
     method: str,
     image_hw: tuple[int, int],
+    outputs: Outputs | None = None,
     *,
-    task: str = SEGMENTATION,
     adapter_settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise HtunetError when a method cannot take images of this (height, width), before weights are looked for.
 
-    The network is put together without memory for its weights; UsageError for a task that the method cannot do and
-    for impossible adapter settings.
+    The network is put together without memory for its weights; UsageError for a task that the method cannot do, and
+    for impossible settings of its adapter and heads.
     """
-    check_task(method, task)
+    outputs = outputs or Outputs()
+    check_task(method, outputs.task)
     try:
-        sketch(method, Outputs(task=task), adapter_settings or {}).check_input(image_hw)
+        sketch(method, outputs, adapter_settings or {}).check_input(image_hw)
+    except UsageError:
+        raise
     except ValueError as error:
         raise HtunetError(
             f"{method} cannot take the plan's input_size. {error} The paper trains it with the plan "
@@ -174,6 +171,7 @@ def check_input_size(
 
 def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
     """The network without memory for its weights."""
+    _check_heads(method, outputs)
     parsed = parse_method(method)
     with _seeded(0), torch.device("meta"):
         if parsed.backbone is None:
@@ -187,12 +185,24 @@ def _assemble(backbone: Backbone, adapter_name: str | None, outputs: Outputs, se
     return EncoderNetwork(encoder, aggregation, _head(outputs))
 
 
+def _check_heads(method: str, outputs: Outputs) -> None:
+    """Raise UsageError for a head that a network of its own would not use."""
+    chosen = [outputs.head] * (SEGMENTATION in outputs.task) + [outputs.class_head] * (CLASSIFICATION in outputs.task)
+    if parse_method(method).backbone is None and (more := [name for name in chosen if name not in USUAL_HEADS]):
+        raise UsageError(
+            f"{method} has a head of its own: {more[0]!r} in the plan would do nothing. Leave it out, or train a "
+            "BACKBONE or a BACKBONE_ADAPTER."
+        )
+
+
 def _head(outputs: Outputs) -> nn.Module:
-    if outputs.task == SEGMENTATION:
-        return SegmentationHead(FEATURES, outputs.num_labels)
-    if outputs.task == CLASSIFICATION:
-        return ClassificationHead(FEATURES, outputs.num_classes)
-    return BothHeads(SegmentationHead(FEATURES, outputs.num_labels), ClassificationHead(FEATURES, outputs.num_classes))
+    heads: dict[str, nn.Module] = {}
+    if SEGMENTATION in outputs.task:
+        heads["segmentation"] = HEADS.build(outputs.head, outputs.head_parameters, FEATURES, outputs.num_labels)
+    if CLASSIFICATION in outputs.task:
+        parameters = outputs.class_head_parameters
+        heads["classification"] = CLASS_HEADS.build(outputs.class_head, parameters, FEATURES, outputs.num_classes)
+    return BothHeads(**heads) if len(heads) == 2 else next(iter(heads.values()))
 
 
 @contextmanager

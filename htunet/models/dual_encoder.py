@@ -167,7 +167,9 @@ def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, Weight
 
 
 def _load(name: str, backbone: Backbone, text: TextTower, path: Path) -> float:
-    state, entry = read_state(path), CATALOGUE[name]
+    if (entry := CATALOGUE.get(name)) is None:
+        raise UsageError(f"Which tensors of {path} are the text tower of {name} is not known. Take --weights random.")
+    state = read_state(path)
     if LOGIT_SCALE not in state:
         raise HtunetError(f"{path} holds no text tower: {LOGIT_SCALE} is missing. Give the file of the whole model.")
     scale = math.exp(state.pop(LOGIT_SCALE).item())

@@ -1,9 +1,14 @@
 """What a network is asked for: scores of labels for each pixel, of classes for each image, or both."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 SEGMENTATION, CLASSIFICATION, BOTH = "seg", "cls", "seg+cls"
 TASKS = (SEGMENTATION, CLASSIFICATION, BOTH)
+
+CONVOLUTION, HIDDEN_LAYER = "convolution", "hidden_layer"
+"""The heads of the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,3 +22,9 @@ class Outputs:
     """Of an image; not used for ``seg``."""
     prompts: tuple[str, ...] = ()
     """For each label but the background, what a network that reads is asked to find."""
+    head: str = CONVOLUTION
+    """Name in ``models.heads.HEADS``; a network of its own has a head of its own."""
+    head_parameters: Mapping[str, Any] = field(default_factory=dict)
+    class_head: str = HIDDEN_LAYER
+    """Name in ``models.heads.CLASS_HEADS``."""
+    class_head_parameters: Mapping[str, Any] = field(default_factory=dict)

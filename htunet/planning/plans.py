@@ -8,6 +8,7 @@ from typing import Any
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
+from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
 from htunet.planning.prompts import in_words
 from htunet.records import checked_object, record_from
 
@@ -62,6 +63,14 @@ class Plan:
     class_loss: str = field(default="focal", metadata=LATER)
     """Loss of classes, a name in ``training.losses``."""
     class_loss_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
+    head: str = field(default=CONVOLUTION, metadata=LATER)
+    """Head of masks, a name in ``models.heads``."""
+    head_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
+    class_head: str = field(default=HIDDEN_LAYER, metadata=LATER)
+    """Head of classes, a name in ``models.heads``."""
+    class_head_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
+    more_augmentation: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=LATER)
+    """Transforms after the usual ones, in this order: a name in ``training.augmentation`` -> its parameters."""
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
 
@@ -70,6 +79,19 @@ class Plan:
         """What to find for each label but the background, in the order of their values."""
         names = sorted((name for name, value in self.labels.items() if value > 0), key=self.labels.__getitem__)
         return tuple(self.prompts.get(name) or in_words(name) for name in names)
+
+    def outputs(self, task: str) -> Outputs:
+        """What a network for ``task`` is asked for."""
+        return Outputs(
+            task=task,
+            num_labels=len(self.labels),
+            num_classes=len(self.classes),
+            prompts=self.label_prompts,
+            head=self.head,
+            head_parameters=self.head_parameters,
+            class_head=self.class_head,
+            class_head_parameters=self.class_head_parameters,
+        )
 
     @property
     def adapter_settings(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.reproducibility import generator
-from htunet.training.augmentation import Augmentation
+from htunet.training.augmentation.augment import Augmentation
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], int]
 """Image (C, H, W), mask (H, W), and the index of the image's class."""

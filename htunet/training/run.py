@@ -7,9 +7,9 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.models.build import build_network, check_input_size, check_plan_name
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset
-from htunet.planning.plans import Plan, check_task, load_plan
+from htunet.planning.plans import check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
-from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.fold import training_fold
 from htunet.training.loader import TrainingImages
@@ -29,10 +29,11 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     check_task(plan, settings.task)
-    check_input_size(method, plan.input_size, task=settings.task, adapter_settings=plan.adapter)
+    outputs = plan.outputs(settings.task)
+    check_input_size(method, plan.input_size, outputs, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
     check_arrays(preprocessed.folder, plan)
-    trainer = TRAINERS[settings.task].from_plan(plan)
+    trainer, augmentation = TRAINERS[settings.task].from_plan(plan), Augmentation.from_plan(plan)
     start = None
     if settings.adapter:
         start = find_adapter(settings.adapter, method, seed=settings.seed, weights=settings.weights)
@@ -43,17 +44,14 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     with lock_run(fabric, run):
         network, weights = build_network(
             method,
-            task=settings.task,
-            num_labels=len(plan.labels),
-            num_classes=len(plan.classes),
+            outputs,
             seed=settings.seed,
             weights=settings.weights,
             adapter_settings=plan.adapter_settings,
-            prompts=plan.label_prompts,
         )
         if start:
             load_adapter(network, weights, start)
-        images = TrainingImages(preprocessed, _augmentation(plan), settings.seed)
+        images = TrainingImages(preprocessed, augmentation, settings.seed)
         work = TrainingRun(
             run=run,
             trainer=trainer,
@@ -73,10 +71,6 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
             },
         )
         return run_training(fabric, work, restart=restart)
-
-
-def _augmentation(plan: Plan) -> Augmentation:
-    return Augmentation(AugmentationSettings.from_plan(plan.augmentation), plan.input_size)
 
 
 __all__ = ["Outcome", "train"]

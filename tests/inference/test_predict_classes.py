@@ -22,6 +22,7 @@ from htunet.models import build
 from htunet.models.backbones import BACKBONES
 from htunet.models.build import build_network
 from htunet.models.checkpoint import restore
+from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.training import record
 from htunet.training.run import train
@@ -47,7 +48,7 @@ def test_both_splits_are_predicted_with_the_probabilities_of_the_network(dataset
     assert needs_prediction(run)
     predict_test(run, progress=False)
     assert not needs_prediction(run)
-    network, weights = build_network("TINY", task="cls", num_labels=2, num_classes=2, seed=1, weights="random")
+    network, weights = build_network("TINY", Outputs(task="cls"), seed=1, weights="random")
     restore(network, weights, run.checkpoint_best)
     data = PreprocessedDataset(dataset.plan_folder("tiny"))
     fold = load_splits(dataset.splits_json)[0]

@@ -19,6 +19,7 @@ from htunet.inference.predictor import Predictor
 from htunet.inference.test_set import predict_test
 from htunet.models.build import build_network
 from htunet.models.checkpoint import restore
+from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.training import record
 from htunet.training.run import train
@@ -33,7 +34,7 @@ def run(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> RunPaths:
 
 def by_hand(run: RunPaths, ids: list[str]) -> np.ndarray:
     """(B, K, H, W) probabilities from the network, put together and run without the predictor."""
-    network, record = build_network("TINY_HT", num_labels=2, seed=1, weights="random")
+    network, record = build_network("TINY_HT", Outputs(), seed=1, weights="random")
     restore(network, record, run.checkpoint_best)
     data = PreprocessedDataset(run.dataset.plan_folder("tiny"))
     with torch.no_grad():

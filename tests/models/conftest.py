@@ -7,6 +7,7 @@ from builders.backbone import draw, register_tiny, tiny_in_place_of_clip
 
 from htunet.models.build import build_network
 from htunet.models.network import EncoderNetwork
+from htunet.models.tasks import Outputs
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,7 +25,7 @@ def tiny() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def clip_ht() -> EncoderNetwork:
     """CLIP_HT in its real size with drawn adapters and heads, in eval mode. Tests only look at it."""
-    network, _ = build_network("CLIP_HT", num_labels=2, seed=1, weights="random")
+    network, _ = build_network("CLIP_HT", Outputs(), seed=1, weights="random")
     assert isinstance(network, EncoderNetwork)
     for number, (_, module) in enumerate(network.trainable_modules()):
         draw(module, seed=number)

@@ -1,23 +1,31 @@
 """From a method's name to a network: equal seeds give equal weights, and nobody else's numbers change."""
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from builders.training import TinyBackbone
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
+from htunet.models.backbones import BACKBONES
 from htunet.models.build import build_network, check_input_size, check_plan_name, check_task, method_names, tasks_of
+from htunet.models.heads import HEADS
 from htunet.models.network import Network
+from htunet.models.tasks import Outputs
 from htunet.models.weights.load import NONE, WeightsRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def built(method: str, **changes: Any) -> tuple[Network, WeightsRecord]:
-    options = {"task": tasks_of(method)[0], "num_labels": 2, "num_classes": 3, "seed": 1, "weights": "random"} | changes
-    prompts = [f"lesion of kind {number}" for number in range(1, options["num_labels"])]
-    return build_network(method, **({"prompts": prompts} | options))
+    own = {one.name: changes.pop(one.name) for one in fields(Outputs) if one.name in changes}
+    prompts = tuple(f"lesion of kind {number}" for number in range(1, own.get("num_labels", 2)))
+    outputs = Outputs(**({"task": tasks_of(method)[0], "num_classes": 3, "prompts": prompts} | own))
+    return build_network(method, outputs, **({"seed": 1, "weights": "random"} | changes))
 
 
 def state(method: str, **changes: Any) -> dict[str, Tensor]:
@@ -92,7 +100,7 @@ def test_an_input_size_that_a_method_cannot_take_is_refused_before_weights_are_l
 @pytest.mark.parametrize("method", method_names())
 def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: str) -> None:
     before = torch.get_rng_state()
-    check_input_size(method, (32, 48), task=tasks_of(method)[0])
+    check_input_size(method, (32, 48), Outputs(task=tasks_of(method)[0]))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -105,7 +113,7 @@ def test_a_task_that_a_method_cannot_do_names_the_methods_that_can() -> None:
     with pytest.raises(UsageError, match=r"UNet does seg, not 'cls'.*ResNet18.*CLIP.*BACKBONE_ADAPTER"):
         built("UNet", task="cls")
     with pytest.raises(UsageError, match=r"ResNet18 does cls, not 'seg\+cls'.*DINOv2"):
-        check_input_size("ResNet18", (64, 64), task="seg+cls")
+        check_input_size("ResNet18", (64, 64), Outputs(task="seg+cls"))
 
 
 def test_a_task_that_is_not_known_is_refused_with_the_known_ones() -> None:
@@ -138,3 +146,79 @@ def test_clipseg_wants_words_for_each_label(prompts: tuple[str, ...]) -> None:
 def test_a_prompt_that_would_be_cut_is_refused() -> None:
     with pytest.raises(HtunetError, match=r"has 156 tokens; CLIPSeg reads 77"):
         built("CLIPSeg", prompts=["lesion " * 77])
+
+
+@pytest.fixture
+def unpublished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backbone that the catalogue does not know."""
+    monkeypatch.setitem(BACKBONES._entries, "TINY", TinyBackbone)
+
+
+@pytest.mark.usefixtures("unpublished")
+def test_a_backbone_without_published_weights_says_so_and_what_to_do() -> None:
+    with pytest.raises(UsageError, match=r"No published weights of TINY are known.*--weights FILE.*--weights random"):
+        built("TINY_HT", weights="pretrained")
+
+
+@pytest.mark.usefixtures("unpublished")
+def test_the_weights_of_an_unpublished_backbone_may_be_in_a_file(tmp_path: Path) -> None:
+    network, record = built("TINY")
+    backbone = network.frozen_module()
+    assert backbone is not None
+    published = {name.removeprefix("vit."): value + 1 for name, value in backbone.state_dict().items()}
+    save_file(published, tmp_path / "mine.safetensors")
+    filled, other = built("TINY", weights=str(tmp_path / "mine.safetensors"))
+    assert (other.source, other.file) == ("file", "mine.safetensors")
+    assert other.identity != record.identity
+    found = filled.frozen_module()
+    assert found is not None
+    for name, value in backbone.state_dict().items():
+        assert torch.equal(found.state_dict()[name], value + 1)
+
+
+class OneNumber(nn.Module):
+    """A head without weights: the mean of all features, times a factor, for every score."""
+
+    def __init__(self, features: int, scores: int, *, factor: float = 1.0) -> None:
+        super().__init__()
+        if factor == 0:
+            raise ValueError("factor must not be 0.")
+        self.scores, self.factor = scores, factor
+
+    def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        mean_B = self.factor * features_BMHW.float().mean(dim=(1, 2, 3))
+        return mean_B[:, None, None, None].expand(-1, self.scores, *image_hw)
+
+
+@pytest.mark.usefixtures("unpublished")
+def test_a_plan_may_choose_a_head_and_its_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HEADS._entries, "one_number", OneNumber)
+    images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+    once, twice = (
+        built("TINY", head="one_number", head_parameters=settings)[0].eval()(images)
+        for settings in ({}, {"factor": 2.0})
+    )
+    assert once.shape == (2, 2, 32, 32)
+    torch.testing.assert_close(twice, 2 * once)
+    both = built("TINY", task="seg+cls", head="one_number")[0].eval()(images)
+    torch.testing.assert_close(both["seg"], once)
+    assert both["cls"].shape == (2, 3)
+
+
+@pytest.mark.usefixtures("unpublished")
+@pytest.mark.parametrize(
+    ("method", "changes", "message"),
+    [
+        ("TINY", {"head": "convolutoin"}, "No head is called 'convolutoin'.*Did you mean 'convolution'"),
+        ("TINY", {"head_parameters": {"width": 3}}, "'convolution' has no parameter 'width'; it has: none"),
+        ("TINY", {"task": "cls", "class_head_parameters": {"dropout": 2}}, "'hidden_layer' cannot take .*dropout"),
+        ("UNet", {"head": "one_number"}, "UNet has a head of its own: 'one_number' in the plan would do nothing"),
+    ],
+)
+def test_a_head_that_cannot_be_is_refused_before_weights_are_looked_for(
+    method: str, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_input_size(method, (32, 32), Outputs(**changes))
+    with pytest.raises(UsageError, match=message):
+        built(method, **changes)

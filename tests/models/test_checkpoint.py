@@ -17,6 +17,7 @@ from htunet.errors import HtunetError
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.network import Network
+from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 
 pytestmark = pytest.mark.usefixtures("tiny")
@@ -34,7 +35,7 @@ def bits(value: Tensor) -> bytes:
 
 
 def built(seed: int = 1) -> tuple[Network, WeightsRecord]:
-    return build_network("CLIP_HT", num_labels=2, seed=seed, weights="random")
+    return build_network("CLIP_HT", Outputs(), seed=seed, weights="random")
 
 
 def write(path: Path, network: Network, weights: WeightsRecord, **settings: Any) -> None:
@@ -219,9 +220,9 @@ def test_a_checkpoint_that_does_not_say_its_weights_is_refused(path: Path, about
 
 
 def test_where_everything_trains_the_weights_that_it_started_from_do_not_matter(path: Path) -> None:
-    network, weights = build_network("UNet", num_labels=2, seed=1, weights="random")
+    network, weights = build_network("UNet", Outputs(), seed=1, weights="random")
     write(path, network, PRETRAINED)
-    other, _ = build_network("UNet", num_labels=2, seed=2, weights="random")
+    other, _ = build_network("UNet", Outputs(), seed=2, weights="random")
     checkpoint.restore(other, weights, path)
     state = other.trainable_state()
     assert all(bits(state[key]) == bits(value) for key, value in network.trainable_state().items())

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from htunet.models.build import build_network
 from htunet.models.kernels.frozen_linear import FrozenProducts, PackedMatrix, project
 from htunet.models.network import EncoderNetwork
+from htunet.models.tasks import Outputs
 
 ROWS, INPUTS, OUTPUTS = 6, 16, 8
 SIDE = 64
@@ -154,7 +155,7 @@ def test_a_copy_has_nothing_packed(multiplied: Multiplied) -> None:
 
 def network_of(method: str) -> EncoderNetwork:
     with tiny_in_place_of_clip():
-        network, _ = build_network(method, num_labels=2, seed=1, weights="random", adapter_settings={"dropout": 0.0})
+        network, _ = build_network(method, Outputs(), seed=1, weights="random", adapter_settings={"dropout": 0.0})
     assert isinstance(network, EncoderNetwork)
     for number, (_, module) in enumerate(network.trainable_modules()):
         draw(module, seed=number)

@@ -10,6 +10,7 @@ from htunet.models.adapters.hybrid import HybridAdapter, MergedHybrid
 from htunet.models.build import build_network, method_names
 from htunet.models.network import Network
 from htunet.models.precision import keep_frozen_in_bf16
+from htunet.models.tasks import Outputs
 
 WIDTH = 24
 GRIDS = [(4, 4), (5, 9), (1, 6)]
@@ -19,7 +20,7 @@ def drawn(method: str, **settings: object) -> Network:
     """Weights that are far from their start, in eval mode."""
     with tiny_in_place_of_clip():
         network, _ = build_network(
-            method, num_labels=2, seed=1, weights="random", adapter_settings=settings, prompts=("lesion",)
+            method, Outputs(prompts=("lesion",)), seed=1, weights="random", adapter_settings=settings
         )
     for number, (name, module) in enumerate(network.trainable_modules()):
         if name in ("adapters", "updates"):

@@ -12,6 +12,7 @@ from htunet.models.backbones.base import InputStatistics
 from htunet.models.build import build_network, has_frozen_part, method_names, tasks_of
 from htunet.models.network import Network, Normalisation
 from htunet.models.precision import keep_frozen_in_bf16
+from htunet.models.tasks import Outputs
 
 METHODS = [method for method in method_names() if "seg" in tasks_of(method)]
 """The other tasks are in ``test_tasks``."""
@@ -21,12 +22,7 @@ SHAPES = [(2, 1, 64, 64), (2, 3, 48, 80)]
 def built(method: str, seed: int = 1, **settings: object) -> Network:
     with tiny_in_place_of_clip():
         network, _ = build_network(
-            method,
-            num_labels=2,
-            seed=seed,
-            weights="random",
-            adapter_settings=settings or None,
-            prompts=["breast lesion"],
+            method, Outputs(prompts=("breast lesion",)), seed=seed, weights="random", adapter_settings=settings or None
         )
     return network
 

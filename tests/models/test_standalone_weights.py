@@ -18,6 +18,7 @@ from htunet.models.standalone import clipseg, dinov2
 from htunet.models.standalone.clipseg import ClipSegNetwork
 from htunet.models.standalone.dinov2 import DinoNetwork
 from htunet.models.standalone.resnet import ResNet18
+from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 
 REAL_TRUNK, REAL_CONFIG = dinov2.trunk, dict(clipseg.CONFIG)
@@ -35,7 +36,7 @@ def _tiny() -> Iterator[None]:
 def built(method: str, weights: Path | str, *, task: str = "seg", labels: int = 3) -> tuple[Network, WeightsRecord]:
     prompts = PROMPTS[: labels - 1]
     return build_network(
-        method, task=task, num_labels=labels, num_classes=2, seed=1, weights=str(weights), prompts=prompts
+        method, Outputs(task=task, num_labels=labels, prompts=tuple(prompts)), seed=1, weights=str(weights)
     )
 
 

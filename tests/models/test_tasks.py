@@ -10,6 +10,7 @@ from torch import Tensor
 from htunet.models import checkpoint
 from htunet.models.build import build_network, method_names, tasks_of
 from htunet.models.network import Network, Scores
+from htunet.models.tasks import Outputs
 from htunet.models.weights.load import WeightsRecord
 
 LABELS, CLASSES = 2, 3
@@ -23,7 +24,10 @@ UNUSED = tuple(f"{part}.{depth}." for part in ("adapters", "updates") for depth 
 def built(method: str, task: str, seed: int = 1) -> tuple[Network, WeightsRecord]:
     with tiny_in_place_of_clip():
         return build_network(
-            method, task=task, num_labels=LABELS, num_classes=CLASSES, seed=seed, weights="random", prompts=["lesion"]
+            method,
+            Outputs(task=task, num_labels=LABELS, num_classes=CLASSES, prompts=("lesion",)),
+            seed=seed,
+            weights="random",
         )
 
 

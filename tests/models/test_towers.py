@@ -18,6 +18,7 @@ from htunet.models.backbones import BACKBONES
 from htunet.models.build import build_network, method_names
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.models.tasks import Outputs
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.bert import WordPieces
 from htunet.models.weights.load import image_state, tensor_hash, text_state
@@ -185,7 +186,7 @@ def test_a_method_without_texts_is_refused() -> None:
 def test_what_stage_1_trains_has_the_names_that_stage_2_loads(home: Path) -> None:
     with tiny_towers():
         first, record = build_dual_encoder("CLIP_HT", seed=1, weights="random")
-        second, other = build_network("CLIP_HT", num_labels=2, seed=1, weights="random")
+        second, other = build_network("CLIP_HT", Outputs(), seed=1, weights="random")
     adapters = {key: value.shape for key, value in second.trainable_state().items() if key.startswith("adapters.")}
     assert {key: value.shape for key, value in first.trainable_state().items()} == adapters
     assert record.identity == other.identity

@@ -4,10 +4,12 @@ import random
 
 import numpy as np
 import pytest
+from builders.plan import plan_of
 from builders.raw import blob
 
-from htunet.errors import HtunetError
-from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.errors import HtunetError, UsageError
+from htunet.training.augmentation import AUGMENTATIONS, Transform
+from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
 
 SIZE = (32, 40)
 OFF = {"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}
@@ -146,3 +148,50 @@ def test_a_plan_with_an_unknown_key_is_one_clear_error() -> None:
 def test_a_probability_out_of_range_is_refused_with_its_value(name: str, value: float) -> None:
     with pytest.raises(HtunetError, match=rf"augmentation\.{name}.*{value}"):
         AugmentationSettings.from_plan({name: value})
+
+
+def without_the_right_half(input_size: tuple[int, int], *, gray: float = 0.0) -> Transform:
+    """What a package may add."""
+    if not 0 <= gray <= 1:
+        raise ValueError(f"gray must be in [0, 1], got {gray}.")
+
+    def transform(data: np.ndarray, seg: np.ndarray) -> dict[str, np.ndarray]:
+        data, seg = data.copy(), seg.copy()
+        data[..., input_size[1] // 2 :], seg[..., input_size[1] // 2 :] = gray, 0
+        return {"data": data, "seg": seg}
+
+    return transform
+
+
+def test_a_further_transform_follows_the_usual_ones_and_changes_none_of_them(
+    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(AUGMENTATIONS._entries, "half", without_the_right_half)
+    image, mask = Augmentation(ALWAYS, SIZE)(*pair, 1, "case")
+    more, more_mask = Augmentation(ALWAYS, SIZE, {"half": {"gray": 1.0}})(*pair, 1, "case")
+    np.testing.assert_array_equal(more[..., :20], image[..., :20])
+    np.testing.assert_array_equal(more_mask[..., :20], mask[..., :20])
+    assert (more[..., 20:] == 255).all()
+    assert not more_mask[..., 20:].any()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"blurr": {}}, "No augmentation is called 'blurr'.*Did you mean 'blur'"),
+        ({"blur": {"radius": 1}}, "'blur' has no parameter 'radius'; it has: probability, sigma"),
+        ({"blur": {"sigma": "x"}}, "'blur' cannot take"),
+    ],
+)
+def test_a_further_transform_that_cannot_be_is_named(more: dict[str, dict[str, object]], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Augmentation.from_plan(plan_of(more_augmentation=more))
+
+
+def test_a_transform_that_changes_the_shape_is_refused(
+    pair: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = lambda size: lambda data, seg: {"data": data[..., 1:], "seg": seg}  # noqa: E731
+    monkeypatch.setitem(AUGMENTATIONS._entries, "cut", cut)
+    with pytest.raises(ValueError, match="changed the shapes"):
+        Augmentation(ALWAYS, SIZE, {"cut": {}})(*pair, 1)

@@ -11,7 +11,7 @@ import torch
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
-from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
 from htunet.training.loader import (
     Batch,
     BatchOrder,

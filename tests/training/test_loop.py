@@ -15,7 +15,7 @@ from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.paths import DatasetPaths
-from htunet.training.augmentation import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
 from htunet.training.loader import Batch, RemainingBatches, Shard, TrainingImages, training_batches
 from htunet.training.loop import Data, Events, Loop, finished, fit, learning_rate, train_step, validate
 from htunet.training.losses.segmentation import dice_cross_entropy

@@ -9,6 +9,7 @@ from htunet.experiments import step_time
 from htunet.models.build import build_network
 from htunet.models.network import Network
 from htunet.models.precision import BF16, FP32
+from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths
 from htunet.training import ready
 from htunet.training.devices import make_fabric
@@ -16,7 +17,7 @@ from htunet.training.ready import make_ready
 
 
 def tiny_network() -> Network:
-    network, _ = build_network("TINY_HT", num_labels=2, seed=1, weights="random")
+    network, _ = build_network("TINY_HT", Outputs(), seed=1, weights="random")
     return network
 
 

@@ -18,6 +18,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import PART, read_json, write_json
 from htunet.models import checkpoint
 from htunet.models.build import build_network
+from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths
 from htunet.planning.plans import save_plans
 from htunet.training import record, session
@@ -81,7 +82,7 @@ def test_settings_json_says_what_the_run_is_and_what_made_it(tiny: DatasetPaths)
     outcome = train_tiny("TINY_HT", seed=3)
     text = outcome.run.settings_json.read_text(encoding="utf-8")
     about = json.loads(text, parse_constant=refuse_constant)
-    network, weights = build_network("TINY_HT", num_labels=2, seed=3, weights="random")
+    network, weights = build_network("TINY_HT", Outputs(), seed=3, weights="random")
     expected = {"dataset": "Dataset903_Tiny", "method": "TINY_HT", "task": "seg", "plan": "tiny", "fold": 0, "seed": 3}
     expected |= {"num_epochs": 2, "precision": "fp32", "trainer": "SegmentationTrainer", "device": "cpu"}
     assert {key: about[key] for key in expected} == expected

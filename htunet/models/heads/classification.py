@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class ClassificationHead(nn.Module):
     """(B, M, patch grid) features -> (B, N) scores before the softmax, fp32."""
 
-    def __init__(self, features: int, num_classes: int, dropout: float = 0.1) -> None:
+    def __init__(self, features: int, num_classes: int, *, dropout: float = 0.1) -> None:
         super().__init__()
         self.hidden = nn.Linear(features, features)
         self.activation = nn.ReLU()

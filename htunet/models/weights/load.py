@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
@@ -52,7 +52,7 @@ def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
     else:
         with torch.device("meta"):
             backbone = builder()
-        load_strictly(backbone, image_state(read_state(path), CATALOGUE[name], backbone.own_key), path)
+        load_strictly(backbone, image_state(read_state(path), CATALOGUE.get(name), backbone.own_key), path)
     return backbone, record_of(source, path, backbone)
 
 
@@ -65,14 +65,22 @@ def load_weights(
     """
     path = locate(name, source)
     if path is not None:
-        load_strictly(module, image_state(read_state(path), CATALOGUE[name], own_key), path)
+        load_strictly(module, image_state(read_state(path), CATALOGUE.get(name), own_key), path)
     return record_of(source, path, module)
 
 
 def locate(name: str, source: str) -> Path | None:
-    """The file that ``source`` means: of ``pretrained``, of a path, or None for ``random``; HtunetError if missing."""
+    """The file that ``source`` means: of ``pretrained``, of a path, or None for ``random``; HtunetError if missing.
+
+    Raises UsageError for ``pretrained`` of a model whose weights the catalogue does not know.
+    """
     if source == RANDOM:
         return None
+    if source == PRETRAINED and name not in CATALOGUE:
+        raise UsageError(
+            f"No published weights of {name} are known; there are some of {', '.join(CATALOGUE)}. Name a file of yours "
+            "with --weights FILE, or try things out with --weights random."
+        )
     return find_pretrained(name) if source == PRETRAINED else weights_file(Path(source))
 
 
@@ -90,13 +98,16 @@ def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecor
     return WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(module))
 
 
-def image_state(state: Mapping[str, Tensor], entry: CatalogueEntry, own_key: Callable[[str], str]) -> dict[str, Tensor]:
+def image_state(
+    state: Mapping[str, Tensor], entry: CatalogueEntry | None, own_key: Callable[[str], str]
+) -> dict[str, Tensor]:
     """The image tower's tensors of a published file, under our names.
 
     Those of the text tower and of the white list are left out; any other name is kept, so that strict loading tells it.
-    A file that holds the image tower alone, without its prefix, is taken whole.
+    A file that holds the image tower alone, without its prefix, is taken whole, and so is any of a model that the
+    catalogue does not know.
     """
-    if not any(key.startswith(entry.image_keys) for key in state):
+    if entry is None or not any(key.startswith(entry.image_keys) for key in state):
         return {own_key(key): value for key, value in state.items()}
     other = (*entry.text_keys, *entry.unused_keys, LOGIT_SCALE)
     return {own_key(key): value for key, value in state.items() if not _is_of(key, entry, other)}

@@ -1,4 +1,4 @@
-"""batchgenerators' transforms on one image at a time, seeded completely by (seed, epoch, case).
+"""Transforms of one image and its mask at a time, seeded completely by (seed, epoch, case).
 
 The noise and blur of batchgenerators draw from Python's ``random``, the others from NumPy's global generator; both are
 seeded for each image. So an image looks the same whatever the number of workers, and in a continued run.
@@ -9,23 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from batchgenerators.transforms.abstract_transforms import Compose
-from batchgenerators.transforms.color_transforms import (
-    BrightnessTransform,
-    ContrastAugmentationTransform,
-    GammaTransform,
-)
-from batchgenerators.transforms.noise_transforms import GaussianBlurTransform, GaussianNoiseTransform
-from batchgenerators.transforms.spatial_transforms import MirrorTransform, SpatialTransform
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
+from htunet.planning.plans import Plan
 from htunet.records import record_from
 from htunet.reproducibility import seeded
-
-LEFT_RIGHT = (1,)
-"""The mirrored axis. Never up and down: depth has a direction, and shadows fall along it."""
-BORDER_LABEL = 0
+from htunet.training.augmentation import AUGMENTATIONS, Transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,10 +56,45 @@ class AugmentationSettings:
 
 
 class Augmentation:
-    """Changes one image and its mask; equal keys give equal results."""
+    """Changes one image and its mask; equal keys give equal results.
 
-    def __init__(self, settings: AugmentationSettings, input_size: tuple[int, int]) -> None:
-        self.transforms = Compose([*_spatial(settings, input_size), *_intensity(settings)])
+    Args:
+        settings: Of the usual transforms.
+        input_size: (height, width) of the images, pixels.
+        more: Names of further transforms, which follow, with their parameters. Raises UsageError for an unknown name
+            and for parameters that a transform cannot take.
+    """
+
+    def __init__(
+        self,
+        settings: AugmentationSettings,
+        input_size: tuple[int, int],
+        more: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        often = settings.intensity
+        usual: dict[str, dict[str, Any]] = {
+            "spatial": {
+                "probability": settings.spatial,
+                "rotation_degrees": settings.rotation_degrees,
+                "scale_min": settings.scale_min,
+                "scale_max": settings.scale_max,
+            },
+            "mirror": {"probability": settings.mirror},
+            "brightness": {"probability": often, "deviation": settings.brightness},
+            "contrast": {"probability": often, "minimum": settings.contrast_min, "maximum": settings.contrast_max},
+            "gamma": {"probability": often, "minimum": settings.gamma_min, "maximum": settings.gamma_max},
+            "noise": {"probability": often, "deviation": settings.noise},
+            "blur": {"probability": often, "sigma": settings.blur},
+        }
+        self.transforms: list[Transform] = [
+            AUGMENTATIONS.build(name, parameters, input_size)
+            for name, parameters in (*usual.items(), *(more or {}).items())
+        ]
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> "Augmentation":
+        """The augmentation of a plan; raises HtunetError for settings that are not known or impossible."""
+        return cls(AugmentationSettings.from_plan(plan.augmentation), plan.input_size, plan.more_augmentation)
 
     def __call__(
         self, image_CHW: NDArray[np.uint8], mask_HW: NDArray[np.uint8], *key: int | str
@@ -80,39 +105,10 @@ class Augmentation:
             "seg": mask_HW[None, None].astype(np.float32),
         }
         with seeded(*key, "augment"):
-            batch = self.transforms(**batch)
+            for transform in self.transforms:
+                batch = transform(**batch)
         image = np.clip(np.round(batch["data"][0] * 255), 0, 255).astype(np.uint8)
-        return image, np.round(batch["seg"][0, 0]).astype(np.uint8)
-
-
-def _spatial(settings: AugmentationSettings, input_size: tuple[int, int]) -> list[Any]:
-    angle = np.deg2rad(settings.rotation_degrees)
-    move = SpatialTransform(
-        input_size,
-        do_elastic_deform=False,
-        angle_x=(-angle, angle),
-        scale=(settings.scale_min, settings.scale_max),
-        border_mode_data="constant",
-        border_mode_seg="constant",
-        border_cval_seg=BORDER_LABEL,
-        order_data=1,
-        order_seg=0,
-        random_crop=False,
-        p_rot_per_sample=settings.spatial,
-        p_scale_per_sample=settings.spatial,
-    )
-    # of the samples that it takes, MirrorTransform flips one in two
-    return [move, MirrorTransform(axes=LEFT_RIGHT, p_per_sample=2 * settings.mirror)]
-
-
-def _intensity(settings: AugmentationSettings) -> list[Any]:
-    often = settings.intensity
-    return [
-        BrightnessTransform(0, settings.brightness, per_channel=False, p_per_sample=often),
-        ContrastAugmentationTransform(
-            (settings.contrast_min, settings.contrast_max), per_channel=False, p_per_sample=often
-        ),
-        GammaTransform((settings.gamma_min, settings.gamma_max), retain_stats=True, p_per_sample=often),
-        GaussianNoiseTransform((0, settings.noise), p_per_sample=often),  # what it calls variance, it uses as sigma
-        GaussianBlurTransform((0.3, max(0.3, settings.blur)), different_sigma_per_channel=False, p_per_sample=often),
-    ]
+        mask = np.round(batch["seg"][0, 0]).astype(np.uint8)
+        if image.shape != image_CHW.shape or mask.shape != mask_HW.shape:
+            raise ValueError(f"the augmentation has changed the shapes to {image.shape} and {mask.shape}")
+        return image, mask
