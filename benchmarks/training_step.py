@@ -50,7 +50,6 @@ class Stepper:
             if self.bf16:
                 keep_frozen_in_bf16(network)
             network.to(device).train()
-            network.prepare_steps(batch, (SIDE, SIDE))
             self.forward = torch.compile(network) if compiled else network
             parameters = network.trainable_parameters()
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=variant != LITERAL)
@@ -77,7 +76,6 @@ def largest_difference() -> float:
     for parameter in network.trainable_parameters():
         if parameter.ndim > 1:
             nn.init.normal_(parameter, std=0.02)
-    network.prepare_steps(2, (SIDE, SIDE))
     literal = LiteralNetwork.from_network(network).eval()
     images = torch.randint(0, 256, (2, 1, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -65,15 +65,6 @@ class AdaptedEncoder(nn.Module):
                 seen.append(tokens_BTD)
         return seen
 
-    def pack(self, images: int, image_hw: tuple[int, int]) -> None:
-        """Prepare the blocks that are computed for steps of so many images; see ``FrozenProducts.pack``."""
-        grid_height, grid_width = self.backbone.grid_hw(image_hw)
-        rows, back = images * (1 + grid_height * grid_width), False
-        for depth, block in enumerate(self.backbone.blocks[: max(self.out_indices) + 1]):
-            back = back or _trains(block)
-            self.backbone.pack(depth, rows, back=back)
-            back = back or (self.adapters is not None and _trains(self.adapters[depth]))
-
     def train(self, mode: bool = True) -> "AdaptedEncoder":
         """Frozen means frozen: the backbone's dropout and batch norm stay in eval mode."""
         super().train(mode)

@@ -96,15 +96,6 @@ class Network(nn.Module):
         self.requires_grad_(False).eval()
         self.merged = True
 
-    def prepare_steps(self, images: int, image_hw: tuple[int, int]) -> None:
-        """Compute once what helps each training step of so many images; call it when the weights are in their place.
-
-        Other numbers of images take longer and give the same.
-        """
-        for module in self.modules():
-            if isinstance(module, AdaptedEncoder):
-                module.pack(images, image_hw)
-
     def train(self, mode: bool = True) -> Self:
         """As in torch; RuntimeError for the training mode of a merged network."""
         if mode:

@@ -19,7 +19,10 @@ def has_bf16(device_type: str) -> bool:
     if device_type == "cuda":
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     if device_type == "cpu":
-        return bool(torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        if not torch.backends.mkldnn.is_available():
+            return False
+        answer = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # private: a later torch may lack it
+        return answer is not None and bool(answer())
     return False
 
 

@@ -1,4 +1,4 @@
-"""A network as it trains: on its device, in its precision, with what its steps reuse, and with its optimiser."""
+"""A network as it trains: on its device, in its precision, and with its optimiser."""
 
 import torch
 from lightning_fabric import Fabric
@@ -18,7 +18,6 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
     if resolve_precision(precision, fabric.device.type) == BF16:
         keep_frozen_in_bf16(network)
     network.to(fabric.device)
-    network.prepare_steps(_images_at_a_time(plan, fabric), plan.input_size)
     optimizer = torch.optim.AdamW(
         network.trainable_parameters(),
         lr=plan.learning_rate,
@@ -27,9 +26,3 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
         fused=True,
     )
     return fabric.setup(network, optimizer)
-
-
-def _images_at_a_time(plan: Plan, fabric: Fabric) -> int:
-    """Images of the first part of this process's share of a whole batch."""
-    share = len(range(fabric.global_rank, plan.batch_size, fabric.world_size))
-    return -(-share // plan.accumulation)

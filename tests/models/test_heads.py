@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.heads.aggregation import FeatureAggregation
-from htunet.models.heads.classification import ClassificationHead
-from htunet.models.heads.linear_probe import LinearProbe
+from htunet.models.heads.classification import ClassificationHead, LinearProbe
 from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.heads.unet_decoder import UNetDecoder
 

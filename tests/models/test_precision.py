@@ -1,6 +1,7 @@
 """The wish of the user and what the device can."""
 
 import pytest
+import torch
 
 from htunet.errors import UsageError
 from htunet.models import precision
@@ -33,3 +34,9 @@ def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:
 
 def test_every_precision_has_a_word_for_the_trainer() -> None:
     assert set(FABRIC_PRECISION) == {resolve_precision(wanted, "cpu") for wanted in ("bf16", "fp32")}
+
+
+def test_a_torch_without_the_private_question_about_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops, "mkldnn", object())
+    assert has_bf16("cpu") is False
+    assert resolve_precision("auto", "cpu") == "fp32"

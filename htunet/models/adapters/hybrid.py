@@ -23,8 +23,6 @@ from torch.nn import functional as F
 
 from htunet.models.adapters.base import Adapter, checked_settings
 from htunet.models.adapters.filters import ChannelFilter, SpectralFilter
-from htunet.models.kernels.adapter_down import convolve_each, project_down
-from htunet.models.kernels.residual import add_projected
 
 KERNELS = (3, 5, 7)
 
@@ -89,8 +87,10 @@ def convolve(grid_BRHW: Tensor, kernels_SRKK: Tensor, biases_SR: Tensor, weights
         kernel_R1KK, bias_R = kernels_SRKK.mean(dim=0)[:, None], biases_SR.mean(dim=0)
         return F.conv2d(grid_BRHW, kernel_R1KK, bias_R, padding=side // 2, groups=channels)
     kernel_BRKK = torch.einsum("bs,srkl->brkl", weights_BS, kernels_SRKK)
-    merged_GHW = convolve_each(grid_BRHW.flatten(0, 1), kernel_BRKK.flatten(0, 1))
-    return merged_GHW.view(grid_BRHW.shape) + (weights_BS @ biases_SR)[:, :, None, None]
+    # each image has kernels of its own: all channels of all images are the groups of one convolution
+    grid_1GHW, kernel_G1KK = grid_BRHW.flatten(0, 1)[None], kernel_BRKK.flatten(0, 1)[:, None]
+    merged_1GHW = F.conv2d(grid_1GHW, kernel_G1KK, padding=side // 2, groups=len(kernel_G1KK))
+    return merged_1GHW.view(grid_BRHW.shape) + (weights_BS @ biases_SR)[:, :, None, None]
 
 
 class HybridAdapter(Adapter):
@@ -119,16 +119,15 @@ class HybridAdapter(Adapter):
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """(B, T, D), class token first -> (B, T, D); the class token skips filter and convolutions."""
-        hidden_BTR, tokens_BTD = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
+        hidden_BTR = project_down(tokens_BTD, *self.down_products(), self.norm.eps)
         activated_BTR = F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw))
-        return add_projected(tokens_BTD, self.dropout(activated_BTR), self.up)
+        return tokens_BTD + self.up(self.dropout(activated_BTR))
 
     def down_products(self) -> tuple[Tensor, Tensor, Tensor]:
         """Equation 1, ``(LN(Z) * gamma + Z * gamma_x) W + b``, with all factors of size D moved into the matrices.
 
         LN(Z) = N(Z) * w + c with the plain normalisation N, so it equals N(Z) (w gamma W) + Z (gamma_x W) + (c gamma) W
-        + b: the large tokens are read by two products and by nothing else. Returns the two matrices, (R, D), and the
-        bias, (R).
+        + b. Returns the two matrices, (R, D), and the bias, (R): what ``project_down`` takes.
         """
         weight_RD = self.down.weight
         bias_R = F.linear(self.norm.bias * self.gamma, weight_RD, self.down.bias)
@@ -147,6 +146,12 @@ class HybridAdapter(Adapter):
         return MergedHybrid(self)
 
 
+def project_down(tokens_BTD: Tensor, normed_RD: Tensor, raw_RD: Tensor, bias_R: Tensor, eps: float) -> Tensor:
+    """``N(Z) A^T + Z C^T + b`` with N the normalisation of each token to mean 0, variance 1; (B, T, D) -> (B, T, R)."""
+    normalised_BTD = F.layer_norm(tokens_BTD, tokens_BTD.shape[-1:], eps=eps)
+    return F.linear(normalised_BTD, normed_RD) + F.linear(tokens_BTD, raw_RD, bias_R)
+
+
 def on_the_grid(spatial: Callable[[Tensor], Tensor], hidden_BTR: Tensor, grid_hw: tuple[int, int]) -> Tensor:
     """Apply a function of maps, (B, R, H, W) both ways, to all tokens but the class token."""
     class_B1R, patches_BTR = hidden_BTR.split([1, hidden_BTR.shape[1] - 1], dim=1)
@@ -157,7 +162,7 @@ def on_the_grid(spatial: Callable[[Tensor], Tensor], hidden_BTR: Tensor, grid_hw
 class MergedHybrid(Adapter):
     """A hybrid adapter in eval mode whose products of constants are computed once.
 
-    - The factors of size D lie in the two matrices of the way down.
+    - The factors of size D lie in the two matrices of the down-projection.
     - A factor a channel lies in the kernels and in the estimator's first matrix. The weights of the scales sum to 1,
       so the identity lies in each kernel as a 1 in its centre. A filter that depends on the frequency stays as it is,
       and so does the identity from before it.
@@ -195,8 +200,8 @@ class MergedHybrid(Adapter):
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """As ``HybridAdapter.forward`` in eval mode."""
-        hidden_BTR, tokens_BTD = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
-        return add_projected(tokens_BTD, F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)), self.up)
+        hidden_BTR = project_down(tokens_BTD, self.normed_RD, self.raw_RD, self.down_bias_R, self.eps)
+        return tokens_BTD + self.up(F.gelu(on_the_grid(self.spatial, hidden_BTR, grid_hw)))
 
     def spatial(self, grid_BRHW: Tensor) -> Tensor:
         """As ``HybridAdapter.spatial``."""

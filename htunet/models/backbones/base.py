@@ -20,9 +20,6 @@ class Backbone(nn.Module):
         """Normalised images -> class token first and patch tokens, with positions added, (B, T, D)."""
         raise NotImplementedError
 
-    def pack(self, depth: int, rows: int, *, back: bool) -> None:
-        """Prepare block ``depth`` for steps of so many tokens, and for gradients; a backbone need not be able to."""
-
     def project(self, tokens_BTD: Tensor) -> Tensor:
         """Tokens after the last block -> (B, E), the image's embedding beside texts, not of unit length.
 

@@ -5,20 +5,17 @@ Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
 from functools import partial
-from typing import cast
 
 import torch
 from open_clip import get_model_config
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.kernels.attention import attend
-from htunet.models.kernels.frozen_linear import FrozenProducts, project
-from htunet.models.kernels.frozen_mlp import FrozenMLP
-from htunet.models.kernels.residual import add_projected
+from htunet.models.kernels.mlp import QuickGeluMLP
 
 
 class SelfAttention(nn.Module):
@@ -32,7 +29,6 @@ class SelfAttention(nn.Module):
         self.heads = attention.num_heads
         self.qkv = _linear(attention.in_proj_weight, attention.in_proj_bias)
         self.out_proj = _linear(attention.out_proj.weight, attention.out_proj.bias)
-        self.products = FrozenProducts()
         self.register_state_dict_post_hook(_to_published_names)
         self.register_load_state_dict_pre_hook(_from_published_names)
 
@@ -40,13 +36,7 @@ class SelfAttention(nn.Module):
         self, tokens_BTD: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: object
     ) -> tuple[Tensor, None]:
         """Query, key and value are the first argument, as in open_clip's blocks; the second result is unused there."""
-        return self.out_proj(self.mix(tokens_BTD, attn_mask)), None
-
-    def mix(self, tokens_BTD: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        """Everything before the output's projection; (B, T, D) both ways."""
-        if type(self.qkv) is nn.Linear and not any(weight.requires_grad for weight in self.qkv.parameters()):
-            return attend(project(tokens_BTD, self.qkv, self.products), self.heads, attn_mask)
-        return attend(self.qkv(tokens_BTD), self.heads, attn_mask)
+        return self.out_proj(attend(self.qkv(tokens_BTD), self.heads, attn_mask)), None
 
 
 def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
@@ -74,32 +64,6 @@ def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *
             state[prefix + ours] = state.pop(prefix + published)
 
 
-class FrozenBlock(nn.Module):
-    """A block of CLIP with the parts and key names of open_clip's; the residual sums are formed within products."""
-
-    def __init__(self, block: ResidualAttentionBlock, *, quick_gelu: bool) -> None:
-        super().__init__()
-        self.ln_1, self.attn = block.ln_1, SelfAttention(block.attn)
-        self.ln_2, self.mlp = block.ln_2, FrozenMLP(block.mlp) if quick_gelu else block.mlp
-        self.products = FrozenProducts()
-
-    def pack(self, rows: int, *, back: bool) -> None:
-        """Prepare the products; see ``FrozenProducts.pack``."""
-        self.attn.products.pack(self.attn.qkv, rows, back=back)
-        self.products.pack(self.attn.out_proj, rows, back=back)
-        if isinstance(self.mlp, FrozenMLP):
-            self.mlp.pack(rows, back=back)
-
-    def forward(self, tokens_BTD: Tensor) -> Tensor:
-        """(B, T, D) -> the same shape."""
-        mixed_BTD = self.attn.mix(self.ln_1(tokens_BTD))
-        tokens_BTD = add_projected(tokens_BTD, mixed_BTD, self.attn.out_proj, self.products)
-        normed_BTD = self.ln_2(tokens_BTD)
-        if isinstance(self.mlp, FrozenMLP):
-            return self.mlp(normed_BTD, tokens_BTD)
-        return tokens_BTD + self.mlp(normed_BTD)
-
-
 class ClipVision(Backbone):
     """The vision tower alone: no text tower is built or loaded where no task needs it."""
 
@@ -116,9 +80,10 @@ class ClipVision(Backbone):
             mlp_ratio=4.0,
             output_dim=config["embed_dim"],
         )
-        blocks = self.vit.transformer.resblocks
-        for depth, block in enumerate(blocks):
-            blocks[depth] = FrozenBlock(block, quick_gelu=bool(config.get("quick_gelu")))
+        for block in self.blocks:
+            block.attn = SelfAttention(block.attn)
+            if config.get("quick_gelu"):
+                block.mlp = QuickGeluMLP(block.mlp)
         self.width = vision["width"]
         self.patch_size = vision["patch_size"]
         self.statistics = statistics
@@ -135,10 +100,6 @@ class ClipVision(Backbone):
         class_B1D = self.vit.class_embedding.to(patches_BTD.dtype).expand(len(patches_BTD), 1, -1)
         tokens_BTD = torch.cat([class_B1D, patches_BTD], dim=1) + self.positions(grid_hw).to(patches_BTD.dtype)
         return self.vit.ln_pre(tokens_BTD)
-
-    def pack(self, depth: int, rows: int, *, back: bool) -> None:
-        """Prepare the products of block ``depth``; see ``FrozenProducts.pack``."""
-        cast(FrozenBlock, self.blocks[depth]).pack(rows, back=back)
 
     def positions(self, grid_hw: tuple[int, int]) -> Tensor:
         """(T, D) position embeddings, interpolated (bicubic, as in open_clip) when the grid is not the trained one."""

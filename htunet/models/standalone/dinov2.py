@@ -15,7 +15,7 @@ from htunet.models.backbones.timm_vit import TimmVision
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.heads.both import BothHeads
-from htunet.models.heads.linear_probe import LinearProbe
+from htunet.models.heads.classification import LinearProbe
 from htunet.models.heads.unet_decoder import UNetDecoder
 from htunet.models.network import Network, Normalisation, Scores
 from htunet.models.standalone.base import Standalone
