@@ -1,0 +1,73 @@
+"""Where the package could run code that a file brings along, or start a program: a short list, held here."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [path for package in ("htunet", "dataset_conversion") for path in sorted((ROOT / package).rglob("*.py"))]
+RUN_CODE = {"eval", "exec", "compile", "os.system", "os.popen", "runpy.run_path", "runpy.run_module"}
+READ_CODE = {
+    "torch.load",
+    "torch.jit.load",
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "marshal.load",
+    "marshal.loads",
+    "joblib.load",
+    "shelve.open",
+    "pandas.read_pickle",
+    "pd.read_pickle",
+}
+START_PROGRAMS = {
+    "htunet/experiments/cost.py",
+    "htunet/experiments/engines/base.py",
+    "htunet/experiments/engines/local.py",
+    "htunet/experiments/engines/slurm.py",
+    "htunet/reproducibility.py",
+}
+
+
+def uses() -> list[tuple[str, str, ast.AST]]:
+    """(file, dotted name, node) of every call and of every base of a class."""
+    found: list[tuple[str, str, ast.AST]] = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                found.append((str(path.relative_to(ROOT)), ast.unparse(node.func), node))
+            elif isinstance(node, ast.ClassDef):
+                found += [(str(path.relative_to(ROOT)), ast.unparse(base), node) for base in node.bases]
+    return found
+
+
+USES = uses()
+
+
+def test_no_text_is_run_as_code() -> None:
+    assert not [(file, name) for file, name, _ in USES if name in RUN_CODE]
+
+
+def test_weights_are_read_in_one_place_and_by_readers_that_know_tensors_only() -> None:
+    readers = [(file, name) for file, name, _ in USES if name in READ_CODE]
+    assert readers == [
+        ("htunet/models/weights/files.py", "torch.load"),
+        ("htunet/models/weights/torchscript.py", "pickle.Unpickler"),  # a class that refuses all but tensors
+    ]
+    (load,) = [node for _, name, node in USES if name == "torch.load"]
+    assert isinstance(load, ast.Call)
+    assert {item.arg: ast.unparse(item.value) for item in load.keywords}["weights_only"] == "True"
+
+
+def test_arrays_of_numpy_hold_no_objects() -> None:
+    loads = [node for _, name, node in USES if name in ("np.load", "numpy.load") and isinstance(node, ast.Call)]
+    assert loads
+    for load in loads:  # the default of allow_pickle is False
+        assert {item.arg: ast.unparse(item.value) for item in load.keywords}.get("allow_pickle", "False") == "False"
+
+
+def test_programs_are_started_by_the_modules_that_are_known_to_and_without_a_shell() -> None:
+    calls = [(file, node) for file, name, node in USES if name.split(".")[0] == "subprocess"]
+    assert {file for file, _ in calls} <= START_PROGRAMS
+    for _, call in calls:
+        assert isinstance(call, ast.Call)
+        assert "shell" not in {item.arg for item in call.keywords}
