@@ -5,6 +5,7 @@ Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 from open_clip import get_model_config
@@ -80,6 +81,7 @@ class ClipVision(Backbone):
             mlp_ratio=4.0,
             output_dim=config["embed_dim"],
         )
+        block: Any
         for block in self.blocks:
             block.attn = SelfAttention(block.attn)
             if config.get("quick_gelu"):
