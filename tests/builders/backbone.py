@@ -1,7 +1,7 @@
 """Small frozen encoders: a toy of three blocks, and CLIP's own classes at a hundredth of their size."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,3 +126,12 @@ def register_tiny(folder: Path) -> None:
     config = {"embed_dim": 32, "quick_gelu": True, "vision_cfg": TINY_VISION, "text_cfg": text}
     (folder / f"{TINY}.json").write_text(json.dumps(config), encoding="utf-8")
     open_clip.add_model_config(folder)
+
+
+def one_of_a_class(methods: Iterable[str]) -> list[str]:
+    """The methods without those whose encoder is another's class with other weights: MetaCLIP and UniMedCLIP are CLIP.
+
+    In tests with tiny stand-ins they would be the same network once more. What each of the three has of its own, its
+    files and its text tower, is in ``test_towers``; that they share a class is in ``test_registries``.
+    """
+    return [method for method in methods if method.partition("_")[0] not in ("MetaCLIP", "UniMedCLIP")]

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import importlib
 import json
+import logging
 import os
 import select
 import signal
@@ -21,7 +22,6 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 LIMIT = 120.0
@@ -30,12 +30,19 @@ TESTS = Path(__file__).parents[1]
 LOADED = (
     "htunet.cli.train",
     "htunet.cli.finetune",
+    "htunet.cli.reproduce",
+    "htunet.cli.worker",
+    "htunet.inference.predictor",
     "htunet.training.run",
     "htunet.training.finetuning",
     "builders.training",
     "builders.contrastive",
 )
 """What the first process has imported; nothing of it may start a thread or compute with several."""
+
+
+FORKED = ("htunet.cli.worker", "builders.processes")
+"""Modules whose processes are forked also where a forked process starts them: workers, and a run's other processes."""
 
 
 class Process:
@@ -115,7 +122,7 @@ class ForkServer:
 
     def __init__(self, folder: Path) -> None:
         self._socket, theirs = socket.socketpair()
-        environment = {**_environment({}), "OPENBLAS_NUM_THREADS": "1"}
+        environment = _environment({"OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"})
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "builders.processes", str(theirs.fileno())],
@@ -231,9 +238,7 @@ def _run_forked(request: dict[str, Any]) -> None:
         os.dup2(file, number)
         os.close(file)
     sys.argv = [request["target"], *request["arguments"]]
-    from lightning_fabric.strategies.launchers import subprocess_script
-
-    subprocess_script.subprocess = SimpleNamespace(Popen=Forked)  # it would start this script again
+    subprocess.Popen = ForkingPopen  # type: ignore[misc]
     end_as_a_script(request["target"])
 
 
@@ -258,17 +263,47 @@ def end_as_a_script(target: str) -> None:
 
 
 class Forked:
-    """Stands for ``subprocess.Popen`` where a library would start the same script again; forks instead."""
+    """Stands for ``subprocess.Popen`` where our code, or a library, starts this program again or a command's module."""
 
-    def __init__(self, command: list[str], env: dict[str, str], cwd: str | None = None) -> None:
+    def __init__(self, command: list[str], **options: Any) -> None:
         self.args, self.returncode = command, None
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            os.environ.clear()
-            os.environ.update(env)
+            self._be_the_command(**options)
+
+    def _be_the_command(
+        self,
+        *,
+        env: Mapping[str, str],
+        cwd: str | None = None,
+        stdin: int | None = None,
+        stdout: Any = None,
+        stderr: int | None = None,
+        start_new_session: bool = False,
+    ) -> None:
+        if start_new_session:
+            os.setsid()
+        if cwd:
+            os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(env)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        logging.getLogger("htunet").handlers.clear()
+        if stdin == subprocess.DEVNULL:
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        if stdout is not None:
+            os.dup2(stdout.fileno(), 1)
+        if stderr == subprocess.STDOUT:
+            os.dup2(1, 2)
+        os.closerange(3, 4096)  # the locks of the process that starts this one, among others
+        _, _, module, *arguments = self.args
+        if module == __spec__.name:  # the whole program once more
             end_as_a_script(sys.argv[0])
+        sys.argv = [module, *arguments]
+        end_as_a_script(f"{module}:main")
 
     def poll(self) -> int | None:
         """The exit code once it has ended."""
@@ -276,6 +311,44 @@ class Forked:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             self.returncode = os.waitstatus_to_exitcode(status) if pid else None
         return self.returncode
+
+    def wait(self, timeout: float = LIMIT) -> int:
+        until = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            time.sleep(0.01)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+class ForkingPopen(subprocess.Popen):
+    """Forks for a command that is a module of ours, and starts anything else."""
+
+    def __new__(cls, command: Any, *_: Any, **options: Any) -> Any:
+        if isinstance(command, list) and command[:2] == [sys.executable, "-m"] and command[2] in FORKED:
+            return Forked(command, **options)
+        return super().__new__(cls)
+
+
+def hold_a_folder() -> int:
+    """Lock the folder that is named and say so, until killed; a ``target``."""
+    from htunet.files import exclusive
+
+    with exclusive(Path(sys.argv[1]), "The run"):
+        sys.stdout.write("held\n")
+        sys.stdout.flush()
+        time.sleep(LIMIT)
+    return 1
 
 
 if __name__ == "__main__":

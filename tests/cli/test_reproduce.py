@@ -3,8 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -12,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from builders.processes import ForkServer, Process, start_command
 from builders.raw import build_raw
 from builders.training import build_training
 
@@ -22,7 +21,7 @@ from htunet.paths import ROOTS, DatasetPaths, reproduced, root
 
 LIMIT = 600.0
 """Seconds; a minute is enough where nothing else computes."""
-STARTED: list[subprocess.Popen[str]] = []
+STARTED: list[Process] = []
 TABLE = ("table2", "--datasets", "Tiny", "--methods", "UNet", "--plan", "tiny", "--weights", "random")
 LONG = (*TABLE, "--seeds", "1", "2", "--num-epochs", "8", "--jobs", "2")
 
@@ -33,36 +32,32 @@ def dataset(home: Path) -> DatasetPaths:
 
 
 @pytest.fixture(autouse=True)
-def drivers() -> Iterator[list[subprocess.Popen[str]]]:
+def drivers() -> Iterator[list[Process]]:
     """Those that a test has started; none outlives it."""
     STARTED.clear()
     yield STARTED
     for driver in STARTED:
         driver.kill()
-        driver.communicate()
+        driver.whole()
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "htunet.cli.reproduce", *arguments]
-    pipe = subprocess.PIPE
-    STARTED.append(subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment))
+def start(fork_server: ForkServer, *arguments: str) -> Process:
+    STARTED.append(fork_server.start("htunet.cli.reproduce:main", *arguments))
     return STARTED[-1]
 
 
-def workers(driver: int) -> list[psutil.Process]:
-    """The trainings that a driver has at work."""
-    found = psutil.Process(driver).children(recursive=True)
-    return [p for p in found if "htunet.cli.worker" in p.cmdline() and "train" in p.cmdline()]
+def workers(driver: Process) -> list[psutil.Process]:
+    """The processes that a driver has at work."""
+    return psutil.Process(driver.pid).children(recursive=True)
 
 
-def wait_until_training(driver: subprocess.Popen[str], epoch: int) -> None:
+def wait_until_training(driver: Process, epoch: int) -> None:
     """Until some run of the driver has come to an epoch."""
     until = time.monotonic() + LIMIT
     logs = reproduced("table2") / "logs"
     before = {log: log.stat().st_size for log in logs.glob("train-*.log")}
     while time.monotonic() < until:
-        assert driver.poll() is None, driver.communicate()
+        assert driver.poll() is None, driver.whole()
         for log in logs.glob("train-*.log"):
             if f"epoch {epoch}" in log.read_text()[before.get(log, 0) :]:
                 return
@@ -83,9 +78,9 @@ def is_gone(process: psutil.Process) -> bool:
     return False
 
 
-def finish(driver: subprocess.Popen[str]) -> str:
-    output, errors = driver.communicate(timeout=LIMIT)
-    assert driver.returncode == 0, output + errors
+def finish(driver: Process) -> str:
+    code, output, errors = driver.whole()
+    assert code == 0, output + errors
     return output
 
 
@@ -94,14 +89,14 @@ def table() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, bytes]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> tuple[Path, str, bytes]:
     """A home where ``LONG`` has run to its end, what it printed, and the table."""
     home = tmp_path_factory.mktemp("undisturbed")
     with pytest.MonkeyPatch.context() as patch:
         for variable, name in ROOTS.items():
             patch.setenv(variable, str(home / name))
         build_training()
-        return home, finish(start(*LONG)), table()
+        return home, finish(start(fork_server, *LONG)), table()
 
 
 def begin_anew(home: Path, monkeypatch: pytest.MonkeyPatch, results: str) -> None:
@@ -116,23 +111,26 @@ def begin_anew(home: Path, monkeypatch: pytest.MonkeyPatch, results: str) -> Non
 
 @pytest.mark.slow
 def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
-    undisturbed: tuple[Path, str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    undisturbed: tuple[Path, str, bytes],
+    fork_server: ForkServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     home, told, expected = undisturbed
     assert b"UNet,Tiny,dice" in expected
     assert "4 to do" in told
     begin_anew(home, monkeypatch, "disturbed")
     for _ in range(2):
-        driver = start(*LONG)
+        driver = start(fork_server, *LONG)
         wait_until_training(driver, 2)
-        orphans = workers(driver.pid)
+        orphans = workers(driver)
         assert len(orphans) == 2
-        driver.kill()
-        driver.wait()
+        os.kill(driver.pid, signal.SIGKILL)
+        assert driver.whole()[0] == -signal.SIGKILL
         assert all(map(is_gone, orphans))
-    driver = start(*LONG)
+    driver = start(fork_server, *LONG)
     wait_until_training(driver, 3)
-    workers(driver.pid)[0].kill()
+    workers(driver)[0].kill()
     output = finish(driver)
     assert "ended by signal 9; it starts again" in output
     assert table() == expected
@@ -144,20 +142,24 @@ def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (htunet[ray])")
-def test_ray_makes_the_same_table(undisturbed: tuple[Path, str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_makes_the_same_table(
+    undisturbed: tuple[Path, str, bytes], fork_server: ForkServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, _, expected = undisturbed
     begin_anew(home, monkeypatch, "by_ray")
-    finish(start(*LONG, "--engine", "ray"))
+    finish(start(fork_server, *LONG, "--engine", "ray"))
     assert table() == expected
 
 
-def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPaths) -> None:
-    long = (*TABLE, "--seeds", "1", "--num-epochs", "5000")
-    driver = start(*long)
+def test_a_driver_that_is_asked_to_stop_lets_its_workers_save(dataset: DatasetPaths, tmp_path: Path) -> None:
+    """The command itself and its workers, each in a fresh interpreter."""
+    words = (*TABLE, "--seeds", "1", "--num-epochs", "5000")
+    driver = start_command(tmp_path / "process", "-m", "htunet.cli.reproduce", *words)
+    STARTED.append(driver)
     wait_until_training(driver, 2)
-    driver.send_signal(signal.SIGINT)
-    output, errors = driver.communicate(timeout=LIMIT)
-    assert driver.returncode == 130, errors
+    os.kill(driver.pid, signal.SIGINT)
+    code, output, errors = driver.whole()
+    assert code == 130, errors
     assert "The same command continues" in output
     assert list(root("htunet_results").rglob("checkpoint_latest.safetensors"))
     assert not list(root("htunet_results").rglob("finished.json"))

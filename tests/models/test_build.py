@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders.backbone import one_of_a_class
 from builders.training import TinyBackbone
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from htunet.models.network import Network
 from htunet.models.tasks import Outputs
 from htunet.models.weights.load import NONE, WeightsRecord
 
+METHODS = one_of_a_class(method_names())
 pytestmark = pytest.mark.usefixtures("tiny")
 
 
@@ -36,7 +38,7 @@ def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", METHODS)
 def test_equal_seeds_give_equal_weights_and_other_seeds_others(method: str) -> None:
     torch.manual_seed(1)
     first = state(method)
@@ -45,7 +47,7 @@ def test_equal_seeds_give_equal_weights_and_other_seeds_others(method: str) -> N
     assert not equal(first, state(method, seed=2))
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", METHODS)
 def test_building_draws_nothing_from_the_generator_of_the_caller(method: str) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -65,7 +67,7 @@ def test_a_network_without_frozen_weights_says_so_and_needs_none() -> None:
     assert (record, record.identity) == (WeightsRecord(source=NONE), NONE)
 
 
-@pytest.mark.parametrize("method", [method for method in method_names() if "seg" in tasks_of(method)])
+@pytest.mark.parametrize("method", [method for method in METHODS if "seg" in tasks_of(method)])
 @pytest.mark.parametrize("num_labels", [2, 4])
 def test_there_is_one_score_for_each_label(method: str, num_labels: int) -> None:
     network = built(method, num_labels=num_labels)[0].eval()
@@ -97,7 +99,7 @@ def test_an_input_size_that_a_method_cannot_take_is_refused_before_weights_are_l
         check_input_size(method, size)
 
 
-@pytest.mark.parametrize("method", method_names())
+@pytest.mark.parametrize("method", METHODS)
 def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: str) -> None:
     before = torch.get_rng_state()
     check_input_size(method, (32, 48), Outputs(task=tasks_of(method)[0]))

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from builders.backbone import draw, pictures, tiny_in_place_of_clip
+from builders.backbone import draw, one_of_a_class, pictures, tiny_in_place_of_clip
 from torch import Tensor, nn
 
 from htunet.models.adapters import ADAPTERS
@@ -32,7 +32,7 @@ def images() -> Tensor:
     return torch.randint(0, 256, (2, 1, 64, 80), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-@pytest.fixture(params=[name for name in method_names() if name in ("UNet", "CLIP") or "_" in name])
+@pytest.fixture(params=[name for name in one_of_a_class(method_names()) if name in ("UNet", "CLIP") or "_" in name])
 def method(request: pytest.FixtureRequest) -> str:
     return request.param
 

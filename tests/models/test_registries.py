@@ -86,6 +86,16 @@ def test_a_backbone_states_its_sizes_and_keeps_within_the_out_indices(name: str)
     assert backbone.blocks[0](tokens).shape == tokens.shape
 
 
+def test_the_relatives_of_clip_are_its_class_in_the_same_size() -> None:
+    """Why ``builders.backbone.one_of_a_class`` leaves them out of the contracts that all methods are held to."""
+    with torch.device("meta"):
+        clip, *others = (BACKBONES[name]() for name in ("CLIP", "MetaCLIP", "UniMedCLIP"))
+    shapes = {name: value.shape for name, value in clip.state_dict().items()}
+    for other in others:
+        assert type(other) is type(clip)
+        assert {name: value.shape for name, value in other.state_dict().items()} == shapes
+
+
 PUBLISHED = [*BACKBONES.names(), *(name for name in STANDALONE.names() if STANDALONE[name].has_published_weights)]
 
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from builders.backbone import tiny_clip
+from builders.processes import ForkServer
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -26,6 +25,8 @@ from htunet.models.weights.store import find_pretrained
 
 pytestmark = pytest.mark.usefixtures("tiny", "folder")
 State = dict[str, Tensor]
+SIDE = 4096
+"""Of a matrix of 64 MB, which all else that a process takes is small beside."""
 KEY = "visual.transformer.resblocks.3.mlp.c_fc.bias"
 
 
@@ -178,35 +179,14 @@ def test_nothing_is_loaded_when_one_tensor_does_not_fit() -> None:
     assert tensor_hash(module) == before
 
 
-LOAD = """
-import sys, torch
-from pathlib import Path
-from torch import nn
-from htunet.models.weights.load import load_strictly, tensor_hash
-from htunet.models.weights.files import read_state
-
-def now(): return {line.split(":")[0]: int(line.split()[1]) for line in open("/proc/self/status") if line[:2] == "Vm"}
-
-with torch.device("meta"):
-    module = nn.Linear(8192, 8192)
-path = Path(sys.argv[1])
-read_state(path)
-Path("/proc/self/clear_refs").write_text("5")
-before = now()["VmRSS"]
-load_strictly(module, read_state(path), path)
-tensor_hash(module)
-print((now()["VmHWM"] - before) * 1024 / path.stat().st_size)
-"""
-
-
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of memory is read from Linux's /proc")
 @pytest.mark.parametrize("name", ["large.bin", "large.safetensors"])
-def test_loading_takes_little_more_memory_than_the_file(name: str, tmp_path: Path) -> None:
-    state = {"weight": torch.zeros(8192, 8192), "bias": torch.zeros(8192)}
+def test_loading_takes_little_more_memory_than_the_file(name: str, tmp_path: Path, fork_server: ForkServer) -> None:
+    state = {"weight": torch.zeros(SIDE, SIDE), "bias": torch.zeros(SIDE)}
     (save_file if name.endswith(".safetensors") else torch.save)(state, tmp_path / name)
-    command = [sys.executable, "-c", LOAD, str(tmp_path / name)]
-    share = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert 0.9 < share < 1.3
+    code, output, errors = fork_server.start("builders.memory:load", tmp_path / name, SIDE).whole()
+    assert code == 0, errors
+    assert 0.9 < float(output) < 1.3
 
 
 def test_many_problems_are_counted_and_the_first_are_named() -> None:

@@ -1,39 +1,22 @@
 """Memory that is freed is kept: the system is asked for the pages of a step once."""
 
-import subprocess
-import sys
-
 import pytest
+from builders.processes import ForkServer
 
 from htunet.training import devices
 from htunet.training.host_memory import keep_freed_memory
 
-MEGABYTES, TURNS = 64, 20
-SCRIPT = f"""
-import resource, sys, torch
-from htunet.training.host_memory import keep_freed_memory
-if "keep" in sys.argv and not keep_freed_memory():
-    sys.exit(3)
-take = lambda: torch.ones({MEGABYTES} * 2**18)
-for _ in range({TURNS}):  # small things take their places between the blocks
-    take()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range({TURNS}):
-    take()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
 
-
-def faults(*arguments: str) -> int:
-    result = subprocess.run([sys.executable, "-c", SCRIPT, *arguments], capture_output=True, text=True, check=False)
-    if result.returncode == 3:
+def faults(fork_server: ForkServer, *arguments: str) -> int:
+    code, output, errors = fork_server.start("builders.memory:take_again", *arguments).whole()
+    if code == 3:
         pytest.skip("not glibc: nothing to ask")
-    assert result.returncode == 0, result.stderr
-    return int(result.stdout)
+    assert code == 0, errors
+    return int(output)
 
 
-def test_blocks_that_are_freed_and_taken_again_cost_no_new_pages() -> None:
-    assert faults("keep") < faults() / 4
+def test_blocks_that_are_freed_and_taken_again_cost_no_new_pages(fork_server: ForkServer) -> None:
+    assert faults(fork_server, "keep") < faults(fork_server) / 4
 
 
 @pytest.mark.parametrize("library", [AttributeError, OSError, TypeError])

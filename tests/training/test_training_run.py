@@ -2,14 +2,13 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from builders.processes import ForkServer
 from builders.training import STEPS, TEST, run_of, tensors_in, tiny_plan, tiny_settings
 from PIL import Image
 
@@ -225,28 +224,18 @@ def test_other_seeds_folds_and_methods_are_runs_of_their_own(tiny: DatasetPaths)
     assert len(folders) == 4
 
 
-HOLD = """
-import sys
-from pathlib import Path
-from htunet.files import exclusive
-with exclusive(Path(sys.argv[1]), "The run"):
-    print("held", flush=True)
-    sys.stdin.readline()
-"""
-
-
-def test_a_run_that_another_process_trains_is_refused_and_left_alone(tiny: DatasetPaths) -> None:
+def test_a_run_that_another_process_trains_is_refused_and_left_alone(
+    tiny: DatasetPaths, fork_server: ForkServer
+) -> None:
     folder = run_of(tiny, "Plain").folder
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "held\n"
-        for restart in (False, True):
-            with pytest.raises(HtunetError, match=r"Tiny Plain fold0 seed1 .*in use by another process"):
-                train_tiny(restart=restart)
-        assert [path.name for path in folder.iterdir()] == [".lock"]
-        holder.communicate("go\n")
+    holder = fork_server.start("builders.processes:hold_a_folder", folder)
+    holder.wait_for("held")
+    for restart in (False, True):
+        with pytest.raises(HtunetError, match=r"Tiny Plain fold0 seed1 .*in use by another process"):
+            train_tiny(restart=restart)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    holder.kill()
+    holder.whole()
     assert train_tiny(num_epochs=1).status == "finished"
 
 
