@@ -66,8 +66,8 @@ def wait_until_training(driver: Process, epoch: int) -> None:
 
 
 def is_gone(process: psutil.Process) -> bool:
-    """Within ten seconds; nobody may have asked yet how it ended."""
-    until = time.monotonic() + 10
+    """Nobody may have asked yet how it ended."""
+    until = time.monotonic() + LIMIT
     while time.monotonic() < until:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,11 +1,12 @@
-import time
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 from builders.busi import speckled
 from PIL import Image, ImageDraw, ImageFilter
 
+from htunet.data import duplicates
 from htunet.data.duplicates import (
     MAX_DISTANCE,
     DuplicatePair,
@@ -103,14 +104,14 @@ def test_the_hash_misses_no_pair_that_comparing_all_thumbnails_finds(samples: Pa
     assert names == [("malignant (4)", "malignant (5)"), ("malignant (8)", "malignant (9)")]
 
 
-def test_thousands_of_images_are_compared_in_seconds() -> None:
+def test_of_six_million_pairs_only_those_with_close_hashes_are_compared() -> None:
     rng = np.random.default_rng(2)
     thumbnails = rng.normal(size=(3500, 2304)).astype(np.float32)
     thumbnails /= np.linalg.norm(thumbnails, axis=1, keepdims=True)
     bits = rng.integers(0, 2**64, 3500, dtype=np.uint64)
     many = [Signature(str(i), int(bits[i]), thumbnails[i]) for i in range(3500)]
     many[3400] = Signature("copy", many[2000].bits ^ 0b111, many[2000].thumbnail)
-    start = time.perf_counter()
-    found = find_duplicates(many)
+    with patch.object(duplicates, "_correlation", wraps=duplicates._correlation) as compared:
+        found = find_duplicates(many)
     assert [(pair.first, pair.second) for pair in found] == [(2000, 3400)]
-    assert time.perf_counter() - start < 20
+    assert compared.call_count < 100

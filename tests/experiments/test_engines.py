@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 from builders.jobs import job
+from builders.processes import LIMIT
 
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.engines import ENGINES
@@ -100,7 +101,7 @@ def test_jobs_of_submitit_succeed_fail_and_come_back(pretend: Path) -> None:
     check(work_through(ENGINES["slurm"](options), pretend))
 
 
-def wait_until(condition: object, seconds: float = 60) -> None:
+def wait_until(condition: object, seconds: float = LIMIT) -> None:
     until = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < until
@@ -156,7 +157,7 @@ def test_a_worker_ends_with_its_driver_even_when_that_is_killed(pretend: Path) -
     wait_until((pretend / "long.ready").exists)
     driver.kill()
     driver.wait()
-    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 10)
+    wait_until(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
     assert not (pretend / "long.saved").exists()
 
 
@@ -168,8 +169,8 @@ def test_two_workers_never_work_on_one_job(pretend: Path) -> None:
     assert second.poll() is None
     assert not (pretend / "long").exists()
     first.send_signal(signal.SIGTERM)
-    assert first.wait(20) == 0
-    assert second.wait(20) == 0
+    assert first.wait(LIMIT) == 0
+    assert second.wait(LIMIT) == 0
     assert (pretend / "long").exists()
 
 
@@ -180,7 +181,7 @@ def test_a_slurm_job_saves_and_queues_again_when_its_time_is_up(pretend: Path) -
     wait_until((pretend / "long.ready").exists)
     again = task.checkpoint()
     assert (pretend / "long.saved").exists()
-    assert task.process.wait(5) == 0
+    assert task.process.wait(LIMIT) == 0
     assert again.function.call == task.call
 
 

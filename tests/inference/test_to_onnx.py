@@ -20,6 +20,7 @@ from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import read_labels
 from htunet.inference import run_onnx, to_onnx
 from htunet.inference.onnx_crop import field_box
+from htunet.paths import DatasetPaths
 from htunet.training import record
 from htunet.training.run import train
 
@@ -76,7 +77,6 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         pytest.param("UNet", "seg", 48, {"geometry": "letterbox", "crop_border": True}, id="UNet"),
         pytest.param("UNet", "seg", 32, {"channels": 3}, id="UNet in colour"),
         pytest.param("CLIP_HT", "seg+cls", 64, {"geometry": "letterbox"}, id="CLIP_HT"),
-        pytest.param("CLIP_LoRA", "seg", 64, {"crop_border": True}, id="CLIP_LoRA"),
         pytest.param("ResNet18", "cls", 32, {}, id="ResNet18"),
     ],
 )
@@ -101,10 +101,9 @@ def test_the_runner_finds_what_htunet_finds(
             assert float(got["probability_malignant"]) == pytest.approx(float(want["probability_malignant"]), abs=1e-4)
 
 
-def test_the_export_says_how_to_use_it(home: Path) -> None:
-    build_training()
-    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
-    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 0
+def test_the_export_says_how_to_use_it(home: Path, tiny: DatasetPaths) -> None:
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    assert export(["Tiny", "Plain", "fold0", "-o", str(home / "model"), "--onnx"]) == 0
     about = json.loads((home / "model" / "preprocessing.json").read_text())
     assert about["input"] == {"name": "images", "type": "uint8", "shape": [1, 1, 32, 32]}
     assert (about["outputs"], about["labels"]) == (["seg"], {"background": 0, "lesion": 1})
@@ -119,23 +118,21 @@ def test_the_runner_is_short() -> None:
 
 
 def test_without_its_packages_one_error_says_how_to_get_them(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build_training()
-    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
+    assert export(["Tiny", "Plain", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
     assert "pip install 'htunet[onnx]'" in capsys.readouterr().err
     assert not (home / "model").exists()
 
 
 def test_scores_that_differ_are_never_exported(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    build_training()
-    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
     monkeypatch.setattr(to_onnx, "TOLERANCE", 0.0)
-    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
+    assert export(["Tiny", "Plain", "fold0", "-o", str(home / "model"), "--onnx"]) == 1
     assert "nothing was exported" in capsys.readouterr().err
     assert [path for path in home.iterdir() if "model" in path.name or path.name.startswith(".part")] == []
 

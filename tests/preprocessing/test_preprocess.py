@@ -124,7 +124,7 @@ def test_an_error_names_the_file_and_leaves_the_old_arrays(raw: RawDataset, work
     assert [path.name for path in folder.parent.iterdir()] == ["paper"]
 
 
-def wait_for(condition, seconds: float = 30.0) -> None:  # noqa: ANN001
+def wait_for(condition, seconds: float = 120.0) -> None:  # noqa: ANN001
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
