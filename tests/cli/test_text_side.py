@@ -160,7 +160,7 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
     assert "4 pairs (val)" in capsys.readouterr().out
     assert retrieval([*command, "--split", "all"]) == 0
     output = capsys.readouterr().out
-    assert "40 pairs (all), 37 different captions; equal ones all count as right" in output
+    assert "40 pairs (all), 37 different captions; all equal captions count as correct" in output
     summary = read_json(paths.results / "retrieval" / "CLIP__random" / "all" / "summary.json")
     for direction in ("image_to_text", "text_to_image"):
         found = summary[direction]
