@@ -1,13 +1,13 @@
 """htunet: self-configuring ultrasound segmentation and classification with frozen vision-language backbones.
 
-``htunet.load``, ``train``, ``evaluate_folders`` and ``overlay`` are imported from ``htunet.api`` when they are first
+``load``, ``plan``, ``train``, ``evaluate_folders`` and ``overlay`` are imported from ``htunet.api`` when they are first
 used, so that ``import htunet`` takes no time.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from htunet.api import Model, Prediction, evaluate_folders, load, overlay, train
+    from htunet.api import Model, Prediction, evaluate_folders, load, overlay, plan, train
     from htunet.errors import HtunetError, UsageError
 
 __version__ = "0.1.0"
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate_folders",
     "load",
     "overlay",
+    "plan",
     "train",
 ]
 

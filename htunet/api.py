@@ -1,9 +1,10 @@
-"""htunet from Python: train on a planned data set, load what was trained, predict, evaluate. The commands call these.
+"""htunet from Python: plan a data set, train on it, load what was trained, predict, evaluate. The commands call these.
 
 Everything here is also an attribute of ``htunet`` itself, and is imported when it is first used::
 
     import htunet
 
+    htunet.plan("BUSI")
     htunet.train("BUSI", "CLIP_HT", fold=0, num_epochs=50)
     model = htunet.load("BUSI CLIP_HT fold0")
     prediction = model.predict("image.png")
@@ -16,10 +17,10 @@ should be. Nothing is printed; what a command would print is logged by the logge
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.prediction import Prediction
-from htunet.paths import RunPaths, find_runs
+from htunet.paths import RunPaths, find_dataset, find_runs
 
 if TYPE_CHECKING:
     from htunet.evaluation.summary import Summary
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     from htunet.inference.folder import FolderResult
     from htunet.inference.predictor import ImageLike, Predictor
     from htunet.inference.trained import TrainedModel
+    from htunet.preprocessing.prepare import Prepared, PrepareRequest
     from htunet.training.session import Outcome
     from htunet.training.settings import TrainSettings
 
-__all__ = ["Model", "Prediction", "evaluate_folders", "load", "overlay", "train"]
+__all__ = ["Model", "Prediction", "evaluate_folders", "load", "overlay", "plan", "train"]
+
+Choices = TypeVar("Choices")
 
 
 class Model:
@@ -274,6 +278,23 @@ def load(
     return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
 
 
+def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) -> "Prepared":  # noqa: ANN401
+    """Verify a raw data set, measure it, plan, split and preprocess it; see ``htunet_plan_and_preprocess``.
+
+    Args:
+        dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
+        request: The choices; None for the defaults with ``changes``.
+        changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``workers``, ``memory_gb``.
+
+    Raises:
+        UsageError: A data set, a plan or a setting that does not exist.
+        HtunetError: The raw folder is missing or has errors, or another process prepares the data set.
+    """
+    from htunet.preprocessing.prepare import PrepareRequest, prepare
+
+    return prepare(find_dataset(dataset), _choices(PrepareRequest, request, changes))
+
+
 def train(
     dataset: str,
     method: str,
@@ -302,14 +323,7 @@ def train(
     from htunet.training.run import train
     from htunet.training.settings import TrainSettings
 
-    known = TrainSettings.__dataclass_fields__
-    if unknown := [name for name in changes if name not in known]:
-        raise UsageError(
-            f"No setting is called {unknown[0]!r}; known: {', '.join(known)}." + did_you_mean(unknown[0], known)
-        )
-    if settings and changes:
-        raise UsageError("Give settings, or their fields one by one, not both.")
-    return train(dataset, method, fold, settings or TrainSettings(**changes), restart=restart)
+    return train(dataset, method, fold, _choices(TrainSettings, settings, changes), restart=restart)
 
 
 def evaluate_folders(predictions: str | Path, references: str | Path, *, policy: str = "penalise") -> "Summary":
@@ -338,3 +352,15 @@ def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) 
         raise UsageError(f"The reference has the shape {reference.shape}, the image {labels.shape}.")
     image = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
     return overlay(image, labels, reference, num_labels=len(prediction.plan.labels) - 1)
+
+
+def _choices(kind: type[Choices], given: Choices | None, changes: dict[str, Any]) -> Choices:
+    """``given``, or the defaults with ``changes``; UsageError for a name that is no field, and for both."""
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := [name for name in changes if name not in known]:
+        raise UsageError(
+            f"No setting is called {unknown[0]!r}; known: {', '.join(known)}." + did_you_mean(unknown[0], known)
+        )
+    if given and changes:
+        raise UsageError("Give the settings, or their fields one by one, not both.")
+    return given or kind(**changes)

@@ -3,8 +3,10 @@
 import argparse
 import errno
 import io
+import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from htunet import __version__
@@ -87,6 +89,22 @@ class CommandParser(argparse.ArgumentParser):
         if (present := FORMER_NAMES.get(name)) in self._option_string_actions:
             name = str(present)
         return f"{name}{equals}{value}"
+
+
+@contextmanager
+def log_on_terminal(name: str) -> Iterator[None]:
+    """Inside the block, the lines of a part of htunet's log go to standard output."""
+    handler, logger = logging.StreamHandler(sys.stdout), logging.getLogger(name)
+    level, propagate = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def make_parser(name: str, description: str | None) -> CommandParser:

@@ -1,0 +1,247 @@
+"""From a raw data set to plans, splits and arrays: verify, measure, plan, split, preprocess."""
+
+import logging
+import shutil
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from htunet.data.raw import RawDataset, read_raw
+from htunet.data.split_files import REPLACED, SettledSplits, settle_splits
+from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
+from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.files import exclusive
+from htunet.parallel import suitable_workers
+from htunet.paths import DatasetPaths, find_runs
+from htunet.planning.fingerprint import (
+    Fingerprint,
+    load_fingerprint,
+    raw_content_hash,
+    save_fingerprint,
+    take_fingerprint,
+)
+from htunet.planning.hardware import find_hardware
+from htunet.planning.planner import DEFAULT_PLANS, PLANNERS, Planned, make_plans
+from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
+from htunet.preprocessing.preprocess import preprocess
+
+SHOWN = 3
+"""Leaking groups and warnings of one kind that are named; the rest is counted."""
+NARROW = 60
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """What a user may choose; UsageError for a value that is out of range."""
+
+    plans: Sequence[str] | None = None
+    """``paper``, ``adaptive``, ``paper_518`` or one of the user's own; None: the default ones."""
+    split_by: str | None = None
+    """``image`` or ``group``; None: as before, at first by image."""
+    workers: int | None = None
+    """Processes; None: as many as pay off."""
+    memory_gb: float | None = None
+    """Memory of the device that will train; None: what this machine has free."""
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 0:
+            raise UsageError(f"--workers must be 0 (no extra process) or more, got {self.workers}.")
+        if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
+            raise UsageError(f"--memory-gb must be a number above 0, got {self.memory_gb:g}.")
+        if self.split_by not in (None, "image", "group"):
+            raise UsageError(f"--split-by is image or group, got {self.split_by!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A data set that is ready to be trained on."""
+
+    dataset: DatasetPaths
+    fingerprint: Fingerprint
+    splits: Splits
+    plans: dict[str, Plan]
+    """Those that were asked for, by name; each says why in ``because``."""
+    folders: dict[str, Path]
+    """The arrays of each."""
+
+
+def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
+    """Verify a raw data set, measure it, plan, split, and preprocess its images, as far as that is not done.
+
+    What is done, and what a user should know, goes to the log. Raises UsageError for a plan or a value that does not
+    exist, HtunetError for a raw folder that is missing or has errors, and when another process prepares the data set.
+    """
+    with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"):
+        raw = _read(dataset)
+        fingerprint, pictures = _fingerprint(raw, request.workers)
+        before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
+        known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
+        chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
+        for name in chosen:
+            if name not in known:
+                raise UsageError(
+                    f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your "
+                    "own, copy an entry of plans.json under a new name."
+                )
+        settled = _split(raw, request.split_by, pictures)
+        hardware = find_hardware(request.memory_gb)
+        planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
+        for name in chosen:
+            check_plan(planned.plans[name])
+        save_plans(dataset.plans_json, planned.plans)
+        _say("plans", f"{dataset.plans_json} ({', '.join(planned.plans)})")
+        for name in chosen:
+            _log_plan(name, planned)
+        log.info("")
+        folders = {}
+        for name in chosen:
+            workers, bar = suitable_workers(len(raw.cases), request.workers), f"preprocess {name}"
+            made = preprocess(raw, planned.plans[name], fingerprint.raw_sha256, workers=workers, progress=bar)
+            folders[name] = made.folder
+            _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
+            if made.losing:
+                _warn(
+                    f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
+                    f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them."
+                )
+        if settled.splits.folds[0]["train"]:
+            plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
+            task = "" if raw.info.has_masks else " --task cls"
+            _say("next", f"htunet_train {dataset.short_name} CLIP_HT fold0{plan}{task}")
+        else:
+            _say("next", f"{dataset.short_name} has test cases only: predict them with a model of another data set")
+    plans = {name: planned.plans[name] for name in chosen}
+    return Prepared(dataset=dataset, fingerprint=fingerprint, splits=settled.splits, plans=plans, folders=folders)
+
+
+def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
+    """Verify a raw data set and write nothing; raises HtunetError when it has errors."""
+    _verify(_read(dataset), request.workers)
+
+
+def _read(paths: DatasetPaths) -> RawDataset:
+    if not paths.raw.is_dir():
+        raise HtunetError(f"{paths.raw} is missing: {paths.name} has no raw folder. Convert it with htunet_convert.")
+    raw = read_raw(paths)
+    for note in raw.notes:
+        _say("note", note)
+    return raw
+
+
+def _verify(raw: RawDataset, workers: int | None) -> list[list[str]]:
+    """Log what is wrong; returns the ids of the cases that show the same picture."""
+    problems = verify(raw, workers=suitable_workers(len(raw.cases), workers), progress="verify")
+    warnings = [problem for problem in problems if problem.severity != ERROR]
+    _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {_count(len(warnings), 'warning')}")
+    for kind in dict.fromkeys(problem.kind for problem in warnings):
+        messages = [problem.message for problem in warnings if problem.kind == kind]
+        for message in messages[:SHOWN]:
+            _warn(message)
+        if len(messages) > SHOWN:
+            _warn(f"... and {len(messages) - SHOWN} more of this kind.")
+    raise_for_errors(raw.paths.name, problems)
+    return same_pictures(raw, problems)
+
+
+def _fingerprint(raw: RawDataset, workers: int | None) -> tuple[Fingerprint, list[list[str]]]:
+    """The fingerprint of the data set, and same pictures; verified and measured again only when a file has changed."""
+    path, pictures = raw.paths.fingerprint_json, list[list[str]]()
+    content = raw_content_hash(raw)
+    found = load_fingerprint(path)
+    if found is not None and found.raw_sha256 == content:
+        _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
+    else:
+        pictures = _verify(raw, workers)
+        found = take_fingerprint(
+            raw, content, workers=suitable_workers(len(raw.cases), workers), progress="fingerprint"
+        )
+        save_fingerprint(path, found)
+    sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
+    cases = len(found.shapes_after_crop)
+    _say("fingerprint", f"{path} ({cases} cases, {sizes}, {found.empty_masks} without a lesion)")
+    return found, pictures
+
+
+def _split(raw: RawDataset, split_by: str | None, pictures: list[list[str]]) -> SettledSplits:
+    settled = settle_splits(raw, split_by)
+    splits = settled.splits
+    sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
+    folds = _count(len(splits.folds), "fold")
+    rule = f"{splits.rule} by {splits.split_by}, {folds}, fold 0 train/val/test {sizes}"
+    _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
+    if settled.status == REPLACED:
+        runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
+        _warn(
+            f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
+            f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
+        )
+    if splits.left_out:
+        _warn(f"{_count(len(splits.left_out), 'case')} in none of the splits: {_some(splits.left_out)}.")
+    leaks = find_leaks(raw.cases, splits.folds[0])
+    if leaks:
+        _warn(
+            f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
+            f"its test results are too good. --split-by group keeps groups together."
+        )
+    for leak in leaks[:SHOWN]:
+        _warn(f"  {leak.group}: {_places(leak)}")
+    leaking = {leak.group for leak in leaks}
+    group_of = {case.id: case.group for case in raw.cases}
+    torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in leaking]
+    if torn:
+        _warn(f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common.")
+    for leak in torn[:SHOWN]:
+        _warn(f"  {_places(leak)}")
+    return settled
+
+
+def _places(leak: Leak) -> str:
+    return "; ".join(f"{split}: {_some(ids)}" for split, ids in leak.members.items())
+
+
+def _log_plan(name: str, planned: Planned) -> None:
+    """Each decision of a plan with its reason, and what has changed since the plan before."""
+    origin = " (edited by hand, kept)" if name in planned.edited else ""
+    log.info("%s", f"\n  Plan {name}{' (your own)' if name in planned.own else origin}")
+    plan = planned.plans[name]
+    width = max(NARROW, shutil.get_terminal_size((120, 24)).columns)
+    for key, value in asdict(plan).items():
+        if key in plan.because:
+            text = _word(value) if key != "augmentation" else f"{len(value)} settings"
+            head = f"    {key:<15}{text:<21} "
+            log.info("%s", textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 41))
+    for key, (old, new) in planned.changed.get(name, {}).items():
+        _warn(f"{key} was {_word(old)} in the earlier plan, now {_word(new)}.")
+
+
+def _say(what: str, text: str) -> None:
+    log.info("  %-12s %s", what, text)
+
+
+def _warn(text: str) -> None:
+    log.warning("    warning: %s", text)
+
+
+def _word(value: object) -> str:
+    if value is None:
+        return "never"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return (" x " if all(isinstance(item, int) for item in value) else ", ").join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {item}" for key, item in value.items()) or "equal"
+    return str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
