@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from benchmarks.literal import LiteralNetwork
 from htunet.models.build import build_network
-from htunet.models.precision import has_bf16, keep_frozen_in_bf16
+from htunet.models.precision import convert_frozen_to_bf16, has_bf16
 from htunet.models.tasks import Outputs
 from htunet.training.host_memory import keep_freed_memory
 from htunet.training.losses.segmentation import dice_cross_entropy
@@ -48,7 +48,7 @@ class Stepper:
             parameters = [p for p in literal.parameters() if p.requires_grad]
         else:
             if self.bf16:
-                keep_frozen_in_bf16(network)
+                convert_frozen_to_bf16(network)
             network.to(device).train()
             self.forward = torch.compile(network) if compiled else network
             parameters = network.trainable_parameters()

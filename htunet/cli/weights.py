@@ -76,7 +76,7 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _verify(options: argparse.Namespace) -> None:
-    from htunet.models.weights_check import verify
+    from htunet.models.weights.check import verify
 
     failed = []
     for name in _names(options.targets):
@@ -92,7 +92,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from htunet.models.catalogue import CATALOGUE
-    from htunet.models.weights_check import install_weights
+    from htunet.models.weights.check import install_weights
 
     if len(options.targets) != 1:
         raise UsageError("htunet_weights import takes one file: htunet_weights import FILE [--as NAME].")

@@ -20,7 +20,7 @@ from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
 from htunet.models.network import Network
-from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
+from htunet.models.precision import BF16, convert_frozen_to_bf16, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
@@ -50,7 +50,7 @@ class Predictor:
     ) -> None:
         network.merge_for_inference()
         if precision == BF16:
-            keep_frozen_in_bf16(network)
+            convert_frozen_to_bf16(network)
         self.network = network.to(device).eval()
         self.plan = plan
         self.device = device

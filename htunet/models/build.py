@@ -3,8 +3,7 @@
 Methods are written BACKBONE or BACKBONE_ADAPTER (``CLIP``, ``CLIP_HT``), or name a network of its own (``UNet``).
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from htunet.models.heads.both import BothHeads
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import CLASSIFICATION, CONVOLUTION, HIDDEN_LAYER, SEGMENTATION, TASKS, Outputs
-from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone
+from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone, random_weights
 from htunet.reproducibility import derived_seed
 
 OUT_INDICES = (3, 6, 9)
@@ -131,15 +130,15 @@ def build_network(
     if outputs.task != SEGMENTATION and outputs.num_classes < 2:
         raise HtunetError(f"The task {outputs.task!r} needs images of at least two classes, got {outputs.num_classes}.")
     _check_heads(method, outputs)
-    parsed = parse_method(method)
+    parsed, initial = parse_method(method), derived_seed(seed, "initial weights")
     if parsed.backbone is None:
         entry = STANDALONE[method]
         if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights:
             raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Leave it out.")
-        with _seeded(seed):
+        with random_weights(initial):
             return entry.build(outputs, weights)
     backbone, record = build_backbone(parsed.backbone, weights)
-    with _seeded(seed):
+    with random_weights(initial):
         return _assemble(backbone, parsed.adapter, outputs, adapter_settings or {}), record
 
 
@@ -173,7 +172,7 @@ def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Networ
     """The network without memory for its weights."""
     _check_heads(method, outputs)
     parsed = parse_method(method)
-    with _seeded(0), torch.device("meta"):
+    with random_weights(), torch.device("meta"):
         if parsed.backbone is None:
             return STANDALONE[method].sketch(outputs)
         return _assemble(BACKBONES[parsed.backbone](), parsed.adapter, outputs, settings)
@@ -203,11 +202,3 @@ def _head(outputs: Outputs) -> nn.Module:
         parameters = outputs.class_head_parameters
         heads["classification"] = CLASS_HEADS.build(outputs.class_head, parameters, FEATURES, outputs.num_classes)
     return BothHeads(**heads) if len(heads) == 2 else next(iter(heads.values()))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch inside the block only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derived_seed(seed, "initial weights"))
-        yield

@@ -16,11 +16,11 @@ class PublishedFile:
     """One file as its authors publish it."""
 
     name: str
-    """Its name in the weights folder."""
+    """Its name, also in the weights folder."""
     url: str = ""
     """The official address; empty where there is none that a program can read."""
-    hub: str = ""
-    """Repository on the Hugging Face hub, and the file in it: ``owner/name:file``."""
+    repository: str = ""
+    """On the Hugging Face hub, ``owner/name``: the file lies there under its name. Empty where it is not there."""
     size_mb: int | None = None
     """Millions of bytes; None where no page states it."""
     sha256: str = ""
@@ -67,8 +67,16 @@ CLIP_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_fin
 CLIP_TOKENIZER = "CLIP's byte pairs, 77 tokens (part of open_clip)"
 BERT_TOKENIZER = "BERT word pieces of BiomedBERT, lower case, 256 tokens (vocab.txt)"
 BIOMEDBERT_VOCABULARY = PublishedFile(
-    name="vocab.txt", hub="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract:vocab.txt", size_mb=1
+    name="vocab.txt", repository="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", size_mb=1
 )
+
+
+def open_clip_files(repository: str) -> tuple[PublishedFile, PublishedFile]:
+    """The two files in which open_clip publishes a CLIP ViT-B/16."""
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    first, second = (PublishedFile(name=name, repository=repository, size_mb=599) for name in names)
+    return first, second
+
 
 CATALOGUE: dict[str, CatalogueEntry] = {
     "CLIP": CatalogueEntry(
@@ -86,16 +94,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
                 size_mb=351,
                 sha256="5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f",
             ),
-            PublishedFile(
-                name="open_clip_model.safetensors",
-                hub="timm/vit_base_patch16_clip_224.openai:open_clip_model.safetensors",
-                size_mb=599,
-            ),
-            PublishedFile(
-                name="open_clip_pytorch_model.bin",
-                hub="timm/vit_base_patch16_clip_224.openai:open_clip_pytorch_model.bin",
-                size_mb=599,
-            ),
+            *open_clip_files("timm/vit_base_patch16_clip_224.openai"),
         ),
         tokenizer=CLIP_TOKENIZER,
         image_keys="visual.",
@@ -110,16 +109,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         input_size=224,
         statistics=OPENAI_STATISTICS,
         files=(
-            PublishedFile(
-                name="open_clip_model.safetensors",
-                hub="timm/vit_base_patch16_clip_224.metaclip_400m:open_clip_model.safetensors",
-                size_mb=599,
-            ),
-            PublishedFile(
-                name="open_clip_pytorch_model.bin",
-                hub="timm/vit_base_patch16_clip_224.metaclip_400m:open_clip_pytorch_model.bin",
-                size_mb=599,
-            ),
+            *open_clip_files("timm/vit_base_patch16_clip_224.metaclip_400m"),
             PublishedFile(name="b16_400m.pt", url="https://dl.fbaipublicfiles.com/MMPT/metaclip/b16_400m.pt"),
         ),
         tokenizer=CLIP_TOKENIZER,
@@ -134,7 +124,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         input_size=224,
         statistics=OPENAI_STATISTICS,
         files=(
-            PublishedFile(name="unimed-clip-vit-b16.pt", hub="UzairK/unimed-clip-vit-b16:unimed-clip-vit-b16.pt"),
+            PublishedFile(name="unimed-clip-vit-b16.pt", repository="UzairK/unimed-clip-vit-b16"),
             PublishedFile(name="unimed_clip_vit_b16.pt"),
         ),
         tokenizer=BERT_TOKENIZER,
@@ -153,7 +143,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         files=(
             PublishedFile(
                 name="open_clip_pytorch_model.bin",
-                hub="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224:open_clip_pytorch_model.bin",
+                repository="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
                 size_mb=784,
                 sha256="52cc993c5c5ff962bd0c60931874bc001e7e9b41666a385530f4a036294576be",
             ),
@@ -161,7 +151,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         ),
         tokenizer=BERT_TOKENIZER,
         vocabulary=PublishedFile(
-            name="vocab.txt", hub="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224:vocab.txt", size_mb=1
+            name="vocab.txt", repository="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224", size_mb=1
         ),
         image_keys="visual.",
         text_keys=("text.",),
@@ -183,13 +173,13 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             ),
             PublishedFile(
                 name="model.safetensors",
-                hub="timm/vit_base_patch14_dinov2.lvd142m:model.safetensors",
+                repository="timm/vit_base_patch14_dinov2.lvd142m",
                 size_mb=346,
                 sha256="55cbb5d887b336d430e649c277b85a1429e724871f9d02ac16203235886d8c7b",
             ),
             PublishedFile(
                 name="pytorch_model.bin",
-                hub="timm/vit_base_patch14_dinov2.lvd142m:pytorch_model.bin",
+                repository="timm/vit_base_patch14_dinov2.lvd142m",
                 size_mb=346,
                 sha256="c8f07b5edc5f37f0ec8205fd8777d8c594281d05fc7abd4569f273ea3838e4d6",
             ),
@@ -204,8 +194,8 @@ CATALOGUE: dict[str, CatalogueEntry] = {
         input_size=352,
         statistics=IMAGENET_STATISTICS,
         files=(
-            PublishedFile(name="model.safetensors", hub="CIDAS/clipseg-rd64-refined:model.safetensors", size_mb=603),
-            PublishedFile(name="pytorch_model.bin", hub="CIDAS/clipseg-rd64-refined:pytorch_model.bin", size_mb=603),
+            PublishedFile(name="model.safetensors", repository="CIDAS/clipseg-rd64-refined", size_mb=603),
+            PublishedFile(name="pytorch_model.bin", repository="CIDAS/clipseg-rd64-refined", size_mb=603),
         ),
         tokenizer=CLIP_TOKENIZER,
         unused_keys=(

@@ -90,18 +90,24 @@ def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, A
     without a frozen part started from do not matter: the checkpoint holds what became of them.
     """
     tensors, about = load(path)
-    try:
-        trained_on = WeightsRecord(**about["weights"])
-    except (KeyError, TypeError) as error:
-        raise HtunetError(f"{path} does not say on which weights it was trained ({error}).") from error
-    if network.frozen_module() is not None and trained_on.identity != weights.identity:
-        raise HtunetError(
-            f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {weights.source} "
-            f"weights ({weights.identity[:12]}) are loaded. Load the weights that it was trained on."
-        )
+    if network.frozen_module() is not None:
+        check_weights(path, about, weights)
     state = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
     try:
         network.load_trainable_state(state)
     except RuntimeError as error:
         raise HtunetError(f"{path} does not fit the method {about.get('method')}: {error}") from error
     return about
+
+
+def check_weights(path: Path, about: Mapping[str, Any], loaded: WeightsRecord) -> None:
+    """Raise HtunetError unless a checkpoint with this description was trained on the frozen weights that are loaded."""
+    try:
+        trained_on = WeightsRecord(**about["weights"])
+    except (KeyError, TypeError) as error:
+        raise HtunetError(f"{path} does not say on which weights it was trained ({error}).") from error
+    if trained_on.identity != loaded.identity:
+        raise HtunetError(
+            f"{path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but {loaded.source} "
+            f"weights ({loaded.identity[:12]}) are loaded. Load the weights that it was trained on."
+        )

@@ -110,10 +110,6 @@ class DualEncoder(Network):
             self.text_updates = None
         super().merge_for_inference()
 
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError when the image does not divide into whole patches."""
-        self.encoder.backbone.grid_hw(image_hw)
-
 
 def build_dual_encoder(
     method: str, *, seed: int, weights: str, adapter_settings: Mapping[str, Any] | None = None
@@ -133,20 +129,15 @@ def build_dual_encoder(
         UsageError: An unknown method or adapter setting, or a method that reads no texts.
         HtunetError: Weights, or the tokenizer's words, that cannot be had or do not fit.
     """
-    name = _backbone_with_texts(method)
-    backbone, text, scale, record = _towers(name, weights)
-    with random_weights(derived_seed(seed, "initial weights")):
-        adapter, settings = parse_method(method).adapter, adapter_settings or {}
-        encoder = adapted_encoder(backbone, adapter, (len(backbone.blocks) - 1,), settings)
-        text.requires_grad_(False).eval()
-        return DualEncoder(encoder, text, adapt_text(text.blocks(), adapter, settings), scale), record
-
-
-def _backbone_with_texts(method: str) -> str:
-    name = parse_method(method).backbone
-    if name is None or name not in TEXT_TOWERS:
+    parsed = parse_method(method)
+    if parsed.backbone is None or parsed.backbone not in TEXT_TOWERS:
         raise UsageError(f"{method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
-    return name
+    backbone, text, scale, record = _towers(parsed.backbone, weights)
+    with random_weights(derived_seed(seed, "initial weights")):
+        settings = adapter_settings or {}
+        encoder = adapted_encoder(backbone, parsed.adapter, (len(backbone.blocks) - 1,), settings)
+        text.requires_grad_(False).eval()
+        return DualEncoder(encoder, text, adapt_text(text.blocks(), parsed.adapter, settings), scale), record
 
 
 def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, WeightsRecord]:
@@ -159,30 +150,30 @@ def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, Weight
             text = TEXT_TOWERS[name](vocabulary)
         scale = UNTRAINED_SCALE
     else:
+        entry = CATALOGUE.get(name)
+        if entry is None:
+            raise UsageError(
+                f"Which tensors of {path} are the text tower of {name} is not known. Take --weights random."
+            )
         with torch.device("meta"):
             backbone, text = BACKBONES[name](), TEXT_TOWERS[name](vocabulary)
-        scale = _load(name, backbone, text, path)
+        state = read_state(path)
+        if LOGIT_SCALE not in state:
+            raise HtunetError(
+                f"{path} holds no text tower: {LOGIT_SCALE} is missing. Give the file of the whole model."
+            )
+        scale = math.exp(state.pop(LOGIT_SCALE).item())
+        of_image = image_state(state, entry, backbone.own_key)
+        of_text = text_state(state, entry, text.own_key)
+        del state  # so that each tensor is given up once it is loaded
+        load_strictly(backbone, of_image, path)
+        load_strictly(text, of_text, path)
     record = record_of(weights, path, backbone)
     return backbone, text, scale, replace(record, text_sha256=tensor_hash(text))
 
 
-def _load(name: str, backbone: Backbone, text: TextTower, path: Path) -> float:
-    if (entry := CATALOGUE.get(name)) is None:
-        raise UsageError(f"Which tensors of {path} are the text tower of {name} is not known. Take --weights random.")
-    state = read_state(path)
-    if LOGIT_SCALE not in state:
-        raise HtunetError(f"{path} holds no text tower: {LOGIT_SCALE} is missing. Give the file of the whole model.")
-    scale = math.exp(state.pop(LOGIT_SCALE).item())
-    of_image = image_state(state, entry, backbone.own_key)
-    of_text = text_state(state, entry, text.own_key)
-    del state  # so that each tensor is given up once it is loaded
-    load_strictly(backbone, of_image, path)
-    load_strictly(text, of_text, path)
-    return scale
-
-
 def _vocabulary(name: str, weights: str) -> Path | None:
-    """Beside a weights file that the user names, else where the published one is kept.
+    """Beside a weights file that the user names, else where the published one lies.
 
     Only random weights do without: HtunetError that says how to get it.
     """

@@ -1,4 +1,4 @@
-"""Embeddings of many images or texts, in batches; those of a frozen text tower are computed once and kept on disk.
+"""Embeddings of many images or texts, in batches; those of a frozen text tower are computed once and stored on disk.
 
 Dimension key: N of all, E embedding, C channels, H W pixels, L tokens.
 """
@@ -41,15 +41,15 @@ def embed_texts(network: DualEncoder, texts: Sequence[str]) -> NDArray[np.float3
     distinct = list(dict.fromkeys(texts))
     number = {text: index for index, text in enumerate(distinct)}
     by_length = sorted(distinct, key=len)  # so that little of a batch is padding
-    batches = range(0, len(distinct), BATCH)
-    parts = [network.encode_text(by_length[start : start + BATCH]).cpu() for start in _bar(batches, "texts")]
+    batches = tqdm(range(0, len(distinct), BATCH), desc="texts", unit="batch", disable=None)
+    parts = [network.encode_text(by_length[start : start + BATCH]).cpu() for start in batches]
     embedded_NE = torch.cat(parts).numpy()
     place = np.empty(len(distinct), dtype=np.intp)
     place[[number[text] for text in by_length]] = np.arange(len(distinct))
     return embedded_NE[place[[number[text] for text in texts]]]
 
 
-def kept_text_embeddings(
+def stored_text_embeddings(
     folder: Path, network: DualEncoder, text_sha256: str, texts: Sequence[str]
 ) -> NDArray[np.float32]:
     """``embed_texts`` of a frozen text tower, from a file in ``folder`` where it has been computed before.
@@ -80,7 +80,3 @@ def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
 def padded(rows: Sequence[Tensor]) -> Tensor:
     """(B, L) numbers of tokens, 0 after the end of a text."""
     return pad_sequence(list(rows), batch_first=True, padding_value=0)
-
-
-def _bar(batches: range, what: str) -> tqdm:
-    return tqdm(batches, desc=what, unit="batch", disable=None)

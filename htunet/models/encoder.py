@@ -14,7 +14,7 @@ from htunet.models.backbones.base import Backbone
 
 
 class AdaptedEncoder(nn.Module):
-    """Turns images into the tokens seen after chosen blocks; only adapters and updates train.
+    """Turns images into the tokens after chosen blocks; only adapters and updates train.
 
     Blocks after the last chosen one feed nothing and are not computed. Nothing before the first trainable parameter
     needs a graph; an encoder without any needs none at all.
@@ -22,7 +22,7 @@ class AdaptedEncoder(nn.Module):
     Args:
         backbone: Is frozen here.
         make_adapter: Builds the adapter that follows a block; None for none.
-        out_indices: Numbers of the blocks whose tokens, after the adapter, are given.
+        out_indices: Numbers of the blocks whose tokens, after the adapter, are returned.
         layers: Numbers of the blocks that are adapted; None for all.
         update_weights: Puts trainable updates into the adapted blocks, in place; None for none.
     """
@@ -51,19 +51,19 @@ class AdaptedEncoder(nn.Module):
         self.out_indices = tuple(out_indices)
 
     def forward(self, images_BCHW: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) normalised images -> one (B, T, D) tensor per tap, shallow first."""
+        """(B, 3, H, W) normalised images -> one (B, T, D) tensor for each of ``out_indices``, shallow first."""
         grid_hw = self.backbone.grid_hw((images_BCHW.shape[-2], images_BCHW.shape[-1]))
         with torch.no_grad():
             tokens_BTD = self.backbone.embed(images_BCHW)
-        seen = []
+        features_BTD = []
         for depth, block in enumerate(self.backbone.blocks[: max(self.out_indices) + 1]):
             with torch.set_grad_enabled(torch.is_grad_enabled() and (tokens_BTD.requires_grad or _trains(block))):
                 tokens_BTD = block(tokens_BTD)
             if self.adapters is not None:
                 tokens_BTD = self.adapters[depth](tokens_BTD, grid_hw)
             if depth in self.out_indices:
-                seen.append(tokens_BTD)
-        return seen
+                features_BTD.append(tokens_BTD)
+        return features_BTD
 
     def train(self, mode: bool = True) -> "AdaptedEncoder":
         """Frozen means frozen: the backbone's dropout and batch norm stay in eval mode."""

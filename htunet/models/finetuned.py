@@ -40,7 +40,11 @@ def find_adapter(wanted: str, method: str, *, seed: int, weights: str) -> Starti
         raise UsageError(f"{method} has no adapter that --adapter {wanted} could fill. Name one, such as CLIP_HT.")
     if wanted != FINETUNED:
         return _described(Path(wanted), seed)
-    runs = [run for run in finished_finetunings(method) if _is_random(run) == (weights == RANDOM)]
+    runs = [
+        run
+        for run in finished_finetunings(method)
+        if (read_object(run.settings_json)["weights"]["source"] == RANDOM) == (weights == RANDOM)
+    ]
     if not runs:
         kind = "random" if weights == RANDOM else "pre-trained"
         raise HtunetError(
@@ -73,12 +77,7 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
     if not isinstance(network, EncoderNetwork | DualEncoder):
         raise ValueError(f"{type(network).__name__} has no adapter to fill.")
     tensors, about = checkpoint.load(start.path)
-    trained_on = WeightsRecord(**about["weights"])
-    if trained_on.identity != weights.identity:
-        raise HtunetError(
-            f"The adapter {start.path} was trained on {trained_on.source} weights ({trained_on.identity[:12]}), but "
-            f"{weights.source} weights ({weights.identity[:12]}) are loaded. Load the weights that it was trained on."
-        )
+    checkpoint.check_weights(start.path, about, weights)
     parts = dict(network.encoder.trainable_modules())
     if isinstance(network, DualEncoder) and network.text_updates is not None:
         parts["text_updates"] = network.text_updates
@@ -89,10 +88,6 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
             module.load_state_dict(own, strict=True)
     except RuntimeError as error:
         raise HtunetError(f"The adapter {start.path}, of {about.get('method')}, does not fit: {error}") from error
-
-
-def _is_random(run: FinetuningPaths) -> bool:
-    return bool(read_object(run.settings_json)["weights"]["source"] == RANDOM)
 
 
 def _described(path: Path, seed: int) -> StartingAdapter:
@@ -113,13 +108,10 @@ def _described(path: Path, seed: int) -> StartingAdapter:
         "shuffled_captions": settings.get("shuffled_captions", False),
         "sha256": digest.hexdigest(),
     }
-    return StartingAdapter(path=path, label=_label(record, seed, finetuned=datasets is not None), record=record)
-
-
-def _label(record: dict[str, Any], seed: int, *, finetuned: bool) -> str:
-    """The data sets of a fine-tuning, and its seed where it is another than the run's; else the hash's beginning."""
-    if not finetuned:
-        return str(record["sha256"])[:8]
-    shuffled = bool(record["shuffled_captions"])
-    run = FinetuningPaths(tuple(record["datasets"]), str(record["method"]), int(record["seed"]), shuffled)
-    return run.label_for(seed)
+    label = str(record["sha256"])[:8]
+    if datasets is not None:  # a fine-tuning: its data sets, and its seed where it is another than the run's
+        run = FinetuningPaths(
+            tuple(datasets), str(record["method"]), int(record["seed"]), bool(record["shuffled_captions"])
+        )
+        label = run.label_for(seed)
+    return StartingAdapter(path=path, label=label, record=record)

@@ -1,4 +1,4 @@
-"""A network: an encoder, what gathers its features, and a head, handed in from outside.
+"""A network: an encoder, what gathers its features, and a head, each given from outside.
 
 Dimension key: B batch, C channels, H W pixels, K labels.
 """
@@ -40,6 +40,8 @@ class Network(nn.Module):
 
     merged = False
     """Whether the network has been merged, and so can only predict."""
+    smallest_side = 1
+    """Pixels of an input image."""
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that train, with the names under which a checkpoint holds them."""
@@ -104,10 +106,15 @@ class Network(nn.Module):
 
     def _refuse_when_merged(self) -> None:
         if self.merged:
-            raise RuntimeError("The network has been merged for inference: build it anew to train, save or fill it.")
+            raise RuntimeError("The network has been merged for inference: build it again to train, save or fill it.")
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
-        """Raise ValueError that says the rule when images of this (height, width) cannot be taken; any can here."""
+        """Raise ValueError that says the rule when images of this (height, width) cannot be taken."""
+        if min(image_hw) < self.smallest_side:
+            raise ValueError(f"Image sides must be at least {self.smallest_side}, got {image_hw}.")
+        for module in self.modules():
+            if isinstance(module, AdaptedEncoder):
+                module.backbone.grid_hw(image_hw)  # which must divide into whole patches
 
 
 class EncoderNetwork(Network):
@@ -138,7 +145,3 @@ class EncoderNetwork(Network):
     def frozen_module(self) -> nn.Module:
         """The image tower."""
         return self.encoder.backbone
-
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError when the image does not divide into whole patches."""
-        self.encoder.backbone.grid_hw(image_hw)

@@ -1,6 +1,6 @@
-"""bf16 where the machine has it. Frozen weights are kept in the precision that they are multiplied in.
+"""bf16 where the machine has it. Frozen weights are stored in the precision in which they are multiplied.
 
-Autocast converts fp32 weights to bf16 anew in each step. For weights that never change, converting once gives the same
+Autocast converts fp32 weights to bf16 again in each step. For weights that never change, converting once gives the same
 products and saves the time and half of the memory.
 """
 
@@ -27,7 +27,7 @@ def has_bf16(device_type: str) -> bool:
 
 
 def resolve_precision(wanted: str, device_type: str) -> str:
-    """``auto`` becomes ``bf16`` where the device has it, else ``fp32``; an impossible wish raises UsageError."""
+    """``auto`` becomes ``bf16`` where the device has it, else ``fp32``; anything else raises UsageError."""
     if wanted not in (AUTO, BF16, FP32):
         raise UsageError(f"--precision takes auto, bf16 or fp32, got {wanted!r}.")
     if wanted == AUTO:
@@ -35,7 +35,7 @@ def resolve_precision(wanted: str, device_type: str) -> str:
     return wanted
 
 
-def keep_frozen_in_bf16(network: Network) -> None:
+def convert_frozen_to_bf16(network: Network) -> None:
     """Convert the frozen part's matrices once. Normalisations and embeddings stay in fp32, as under autocast.
 
     So does what trains within the frozen part: the matrices of LoRA.

@@ -15,7 +15,7 @@ from htunet.errors import UsageError
 from htunet.files import read_object
 from htunet.models.build import check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
-from htunet.models.embeddings import kept_text_embeddings, tokens
+from htunet.models.embeddings import stored_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
@@ -147,7 +147,7 @@ def _texts(network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part])
     rows: list[Tensor] = []
     for part in parts:
         folder = part.dataset.paths.text_embeddings
-        embedded_NE = kept_text_embeddings(folder, network, str(weights.text_sha256), part.captions)
+        embedded_NE = stored_text_embeddings(folder, network, str(weights.text_sha256), part.captions)
         rows += torch.from_numpy(embedded_NE).unbind()
     return rows
 

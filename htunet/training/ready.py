@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from htunet.models.network import Network
-from htunet.models.precision import BF16, keep_frozen_in_bf16, resolve_precision
+from htunet.models.precision import BF16, convert_frozen_to_bf16, resolve_precision
 from htunet.planning.plans import Plan
 
 
@@ -16,7 +16,7 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
     ``precision`` is auto, bf16 or fp32, as for ``make_fabric``.
     """
     if resolve_precision(precision, fabric.device.type) == BF16:
-        keep_frozen_in_bf16(network)
+        convert_frozen_to_bf16(network)
     network.to(fabric.device)
     optimizer = torch.optim.AdamW(
         network.trainable_parameters(),

@@ -14,7 +14,7 @@ from htunet.models.adapters.lora import LowRankUpdates, SplitProjection
 from htunet.models.backbones.base import Backbone
 from htunet.models.backbones.clip import SelfAttention
 from htunet.models.encoder import AdaptedEncoder
-from htunet.models.precision import keep_frozen_in_bf16
+from htunet.models.precision import convert_frozen_to_bf16
 from htunet.models.weights.load import tensor_hash
 
 TOWERS = {"open_clip's attention": tiny_clip, "timm's attention": tiny_timm}
@@ -267,7 +267,7 @@ def test_the_matrices_stay_in_fp32_where_frozen_ones_are_kept_in_bf16() -> None:
     from htunet.models.tasks import Outputs
 
     network = _assemble(tiny_clip(), "LoRA", Outputs(), {})
-    keep_frozen_in_bf16(network)
+    convert_frozen_to_bf16(network)
     encoder = network.get_submodule("encoder")
     assert isinstance(encoder, AdaptedEncoder)
     assert {parameter.dtype for parameter in network.trainable_parameters()} == {torch.float32}

@@ -9,7 +9,7 @@ from htunet.models.adapters import ADAPTERS
 from htunet.models.adapters.hybrid import HybridAdapter, MergedHybrid
 from htunet.models.build import build_network, method_names
 from htunet.models.network import Network
-from htunet.models.precision import keep_frozen_in_bf16
+from htunet.models.precision import convert_frozen_to_bf16
 from htunet.models.tasks import Outputs
 
 WIDTH = 24
@@ -71,7 +71,7 @@ def test_a_merged_lora_is_the_network_without_it(method: str) -> None:
 def test_merged_matrices_can_be_kept_in_bf16() -> None:
     network = drawn("CLIP_LoRA")
     network.merge_for_inference()
-    keep_frozen_in_bf16(network)
+    convert_frozen_to_bf16(network)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         assert torch.isfinite(network(images())).all()
 

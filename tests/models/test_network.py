@@ -11,7 +11,7 @@ from htunet.models import checkpoint
 from htunet.models.backbones.base import InputStatistics
 from htunet.models.build import build_network, has_frozen_part, method_names, tasks_of
 from htunet.models.network import Network, Normalisation
-from htunet.models.precision import keep_frozen_in_bf16
+from htunet.models.precision import convert_frozen_to_bf16
 from htunet.models.tasks import Outputs
 
 METHODS = one_of_a_class(method for method in method_names() if "seg" in tasks_of(method))
@@ -148,7 +148,7 @@ def test_converting_frozen_weights_once_equals_converting_them_in_each_step(meth
     trainable = {key: value.dtype for key, value in network.trainable_state().items()}
     with torch.autocast("cpu", torch.bfloat16):
         expected = network(images)
-        keep_frozen_in_bf16(network)
+        convert_frozen_to_bf16(network)
         scores = network(images)
     assert torch.equal(scores, expected)
     assert scores.dtype == torch.float32
@@ -160,7 +160,7 @@ def test_matrices_of_the_frozen_part_take_half_of_the_memory_and_the_rest_stays_
     network = built("CLIP_HT")
     frozen = network.frozen_module()
     assert frozen is not None
-    keep_frozen_in_bf16(network)
+    convert_frozen_to_bf16(network)
     blocks = {key: value for key, value in frozen.state_dict().items() if ".resblocks." in key}
     matrices = {value.dtype for value in blocks.values() if value.ndim == 2}
     norms = {value.dtype for key, value in blocks.items() if ".ln_" in key}
@@ -174,7 +174,7 @@ def test_gradients_under_autocast_are_the_same_with_converted_weights() -> None:
     for convert in (False, True):
         network = built("CLIP_HT", dropout=0.0).train()
         if convert:
-            keep_frozen_in_bf16(network)
+            convert_frozen_to_bf16(network)
         with torch.autocast("cpu", torch.bfloat16):
             scores = network(images_of(2, 1, 64, 64))
         (scores * pictures(*scores.shape)).sum().backward()
@@ -185,5 +185,5 @@ def test_gradients_under_autocast_are_the_same_with_converted_weights() -> None:
 
 def test_a_network_without_a_frozen_part_is_left_as_it_is() -> None:
     network = built("UNet")
-    keep_frozen_in_bf16(network)
+    convert_frozen_to_bf16(network)
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}

@@ -102,10 +102,10 @@ PUBLISHED = [*BACKBONES.names(), *(name for name in STANDALONE.names() if STANDA
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_weights_have_a_source_and_terms(name: str) -> None:
     entry = CATALOGUE[name]
-    assert entry.files[0].url or entry.files[0].hub
+    assert entry.files[0].url or entry.files[0].repository
     for file in entry.files:
         assert not file.url or file.url.endswith(f"/{file.name}")
-        assert not file.hub or file.hub.endswith(f":{file.name}")
+        assert not file.repository or file.repository.count("/") == 1
         assert not file.sha256 or (len(file.sha256) == 64 and int(file.sha256, 16))
         assert file.size_mb is None or file.size_mb > 1
     assert len({file.name for file in entry.files}) == len(entry.files)

@@ -19,13 +19,7 @@ READ_CODE = {
     "pandas.read_pickle",
     "pd.read_pickle",
 }
-START_PROGRAMS = {
-    "htunet/experiments/cost.py",
-    "htunet/experiments/engines/base.py",
-    "htunet/experiments/engines/local.py",
-    "htunet/experiments/engines/slurm.py",
-    "htunet/reproducibility.py",
-}
+START_PROGRAMS = ("htunet/experiments/", "htunet/reproducibility.py")
 
 
 def uses() -> list[tuple[str, str, ast.AST]]:
@@ -67,7 +61,8 @@ def test_arrays_of_numpy_hold_no_objects() -> None:
 
 def test_programs_are_started_by_the_modules_that_are_known_to_and_without_a_shell() -> None:
     calls = [(file, node) for file, name, node in USES if name.split(".")[0] == "subprocess"]
-    assert {file for file, _ in calls} <= START_PROGRAMS
-    for _, call in calls:
+    assert calls
+    for file, call in calls:
+        assert file.startswith(START_PROGRAMS)
         assert isinstance(call, ast.Call)
         assert "shell" not in {item.arg for item in call.keywords}

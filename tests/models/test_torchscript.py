@@ -27,11 +27,12 @@ class Everything(nn.Module):
         self.register_buffer("empty", torch.zeros(0, 4))
         self.weight = nn.Parameter(torch.rand(4, 6)[::2, 1:])
         self.tied = self.weight
-        self.number, self.numbers, self.text = 3, [1, 2], "text"
+        self.number, self.numbers, self.text, self.words, self.known = 3, [1, 2], "text", ["a", "b"], {"a": 1}
         self.layers = nn.Sequential(nn.Linear(5, 4), nn.GELU(), nn.BatchNorm1d(4), nn.Linear(4, 4, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x) * self.plain.sum() + self.tied.sum() + self.number + self.mean.sum()
+        constant = len(self.words) + self.known["a"] + self.numbers[0]
+        return self.layers(x) * self.plain.sum() + constant + self.tied.sum() + self.number + self.mean.sum()
 
 
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:

@@ -257,7 +257,7 @@ def test_a_file_with_another_hash_is_refused(folder: Path, asked: list[str]) -> 
 
 
 def test_a_file_in_the_cache_of_the_hub_is_used_without_network(home: Path, asked: list[str]) -> None:
-    repository, file = CATALOGUE["CLIP"].files[1].hub.split(":")
+    repository, file = CATALOGUE["CLIP"].files[1].repository, CATALOGUE["CLIP"].files[1].name
     cache = home / "hub" / f"models--{repository.replace('/', '--')}"
     cached = cache / "snapshots" / "abc" / file
     for path, content in ((cache / "refs" / "main", "abc"), (cached, "weights")):

@@ -110,7 +110,7 @@ def test_kept_embeddings_are_those_of_each_text_in_its_place() -> None:
     texts = ["an oval lesion", "a", "an oval lesion", "a round lesion of the neck"]
     folder = build_captions().text_embeddings
     for _ in range(2):
-        found = embeddings.kept_text_embeddings(folder, network, str(record_.text_sha256), texts)
+        found = embeddings.stored_text_embeddings(folder, network, str(record_.text_sha256), texts)
         for row, text in zip(found, texts, strict=True):
             with torch.no_grad():
                 np.testing.assert_allclose(row, network.encode_text([text])[0].numpy(), atol=1e-6)

@@ -28,7 +28,7 @@ class Adapter(nn.Module):
 
 
 class Unchanged(Adapter):
-    """Stands after a block that the plan leaves without an adapter."""
+    """Follows a block that the plan leaves without an adapter."""
 
     def forward(self, tokens_BTD: Tensor, grid_hw: tuple[int, int]) -> Tensor:
         """The tokens themselves."""

@@ -52,7 +52,7 @@ class SpectralFilter(nn.Module):
 def _reading(frequencies: Tensor, side: int, bins: int) -> Tensor:
     """(new, bins) weights of linear interpolation; each row sums to 1.
 
-    ``side`` values have ``bins`` bins: all, which are periodic, or half, whose last one stands for what lies beyond.
+    ``side`` values have ``bins`` bins: all, which are periodic, or half, the last one also for what lies beyond.
     """
     positions = frequencies.double() * side
     below = positions.floor()

@@ -34,7 +34,7 @@ class HybridConfig:
     bottleneck: int = 64
     """Width R between the two projections."""
     dropout: float = 0.1
-    """Share of the activated bottleneck values that is zeroed in training."""
+    """Fraction of the activated bottleneck values that is zeroed in training."""
 
     def __post_init__(self) -> None:
         if self.bottleneck < 4 or self.bottleneck % 4:

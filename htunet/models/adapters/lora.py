@@ -38,7 +38,7 @@ class LoRAConfig:
     """Rows r of A."""
     alpha: int = 32
     dropout: float = 0.0
-    """Share of the values that enter A that is zeroed in training."""
+    """Fraction of the values that enter A that is zeroed in training."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) in place of alpha / rank."""
 

@@ -1,9 +1,9 @@
-"""CLIPSeg: a frozen CLIP whose small decoder is told in words what to find; the decoder trains.
+"""CLIPSeg: a frozen CLIP whose small decoder reads in words what to find; the decoder trains.
 
 Source: Lüddecke and Ecker 2022, arXiv:2112.10003, in the form rd64 refined, on the classes and key names of
 transformers. It gives one score a prompt, of "this" against "anything else"; as the score of the background is zero,
 a softmax over two labels is its sigmoid. Further labels have a prompt each. The text tower is needed once, to read
-the prompts; it is not kept. Difference: images need not be square.
+the prompts; it is not stored. Difference: images need not be square.
 
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, R reduced width,
 P prompts, E embedding, K = 1 + P labels.
@@ -37,7 +37,7 @@ CONTEXT = 77
 
 
 class _Block(nn.Module):
-    """A block of transformers, which wants to be told that nothing is masked."""
+    """A block of transformers, which takes a mask, here none."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -110,10 +110,6 @@ class ClipSegNetwork(Network):
         assert isinstance(backbone, PromptedVision)
         return backbone
 
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError when the image does not divide into whole patches."""
-        self.frozen_module().grid_hw(image_hw)
-
 
 def whole_model() -> nn.Module:
     """Both towers and the decoder as transformers builds them, with weights that are drawn."""
@@ -133,7 +129,13 @@ def _sketch(outputs: Outputs) -> ClipSegNetwork:
 
 
 def _build(outputs: Outputs, source: str) -> tuple[ClipSegNetwork, WeightsRecord]:
-    tokens = _tokens(outputs)
+    """As ``Standalone.build``; HtunetError for a missing prompt, and for one that would be cut."""
+    if len(outputs.prompts) != outputs.num_labels - 1 or not all(words.strip() for words in outputs.prompts):
+        raise HtunetError(
+            f"{NAME} needs words for each of the {outputs.num_labels - 1} labels beside the background, got "
+            f'{list(outputs.prompts)}. Write them into plans.json: {{"prompts": {{"lesion": "breast lesion"}}}}.'
+        )
+    tokens = tokens_of(outputs.prompts)
     path = locate(NAME, source)
     with random_weights(), torch.device("cpu" if path is None else "meta"):
         model: Any = whole_model()
@@ -141,28 +143,13 @@ def _build(outputs: Outputs, source: str) -> tuple[ClipSegNetwork, WeightsRecord
         model.decoder = type(model.decoder)(model.config)
     else:
         load_strictly(model, image_state(read_state(path), CATALOGUE[NAME], str), path)
-        _complete(model)
+        for tower in (model.clip.text_model, model.clip.vision_model):  # numbers of positions, which no file holds
+            tower.embeddings.position_ids = torch.arange(tower.embeddings.position_embedding.num_embeddings)[None]
+        for parameter in model.decoder.parameters():  # loaded ones lie in the file: these change
+            parameter.data = parameter.data.clone()
     prompts_PE = model.get_conditional_embeddings(len(tokens), input_ids=tokens).detach().clone()
     network = _network(model, prompts_PE)
     return network, record_of(source, path, network.frozen_module())
-
-
-def _complete(model: Any) -> None:  # noqa: ANN401
-    """What loading leaves to do: numbers of positions, which no file holds, and room for the decoder to change in."""
-    for tower in (model.clip.text_model, model.clip.vision_model):
-        tower.embeddings.position_ids = torch.arange(tower.embeddings.position_embedding.num_embeddings)[None]
-    for parameter in model.decoder.parameters():
-        parameter.data = parameter.data.clone()
-
-
-def _tokens(outputs: Outputs) -> Tensor:
-    """(P, 77); HtunetError for a missing prompt, and for one that would be cut."""
-    if len(outputs.prompts) != outputs.num_labels - 1 or not all(words.strip() for words in outputs.prompts):
-        raise HtunetError(
-            f"{NAME} needs words for each of the {outputs.num_labels - 1} labels beside the background, got "
-            f'{list(outputs.prompts)}. Write them into plans.json: {{"prompts": {{"lesion": "breast lesion"}}}}.'
-        )
-    return tokens_of(outputs.prompts)
 
 
 def tokens_of(prompts: Sequence[str]) -> Tensor:

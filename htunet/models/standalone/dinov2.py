@@ -54,10 +54,6 @@ class DinoNetwork(Network):
         assert isinstance(backbone, TimmVision)
         return backbone
 
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError when the image does not divide into whole patches."""
-        self.frozen_module().grid_hw(image_hw)
-
 
 def trunk() -> TimmVision:
     """The Vision Transformer as timm builds it for images of 518 x 518, with weights that are drawn."""

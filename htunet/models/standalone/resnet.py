@@ -5,7 +5,6 @@ Dimension key: B batch, C channels, H W pixels, D width, N classes.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,15 @@ from htunet.models.weights.files import read_state
 from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of
 
 NAME = "ResNet18"
-SMALLEST_SIDE = 32
-"""Pixels; the deepest map then has one."""
 COUNTER = "num_batches_tracked"
 """Buffers of batch normalisation that are younger than the published file; nothing here reads them."""
 
 
 class ResNet18(Network):
-    """Images -> scores of classes; the body starts from ImageNet, the last layer anew."""
+    """Images -> scores of classes; the body starts from ImageNet, the last layer from scratch."""
+
+    smallest_side = 32
+    """Pixels; the deepest map then has one."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -49,11 +49,6 @@ class ResNet18(Network):
     def frozen_module(self) -> None:
         """None: all of it trains."""
 
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError below ``SMALLEST_SIDE`` pixels."""
-        if min(image_hw) < SMALLEST_SIDE:
-            raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
-
 
 def _sketch(outputs: Outputs) -> ResNet18:
     return ResNet18(outputs.num_classes)
@@ -64,21 +59,12 @@ def _build(outputs: Outputs, source: str) -> tuple[ResNet18, WeightsRecord]:
     path = locate(NAME, source)
     if path is None:  # drawn from the seed of the run, as all of it trains: there is nothing to recognise
         return network, WeightsRecord(source=source)
-    _load(network.body, path)
-    return network, record_of(source, path, network.body)
-
-
-def _load(body: nn.Module, path: Path) -> None:
     state = image_state(read_state(path), CATALOGUE[NAME], str)
-    counters = {key: value for key, value in body.state_dict().items() if key.endswith(COUNTER)}
-    load_strictly(body, counters | state, path)
-    body.apply(_own_its_memory)
-
-
-def _own_its_memory(module: nn.Module) -> None:
-    """Loading leaves tensors in the file; these are going to change."""
-    for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+    counters = {key: value for key, value in network.body.state_dict().items() if key.endswith(COUNTER)}
+    load_strictly(network.body, counters | state, path)
+    for tensor in (*network.body.parameters(), *network.body.buffers()):  # loaded ones lie in the file: these change
         tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+    return network, record_of(source, path, network.body)
 
 
 RESNET18 = Standalone(tasks=(CLASSIFICATION,), sketch=_sketch, build=_build, has_frozen_part=False)

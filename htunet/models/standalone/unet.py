@@ -2,7 +2,7 @@
 
 Source: Ronneberger et al. 2015, arXiv:1505.04597, in the form whose 1,813,762 parameters the paper counts: widths
 16 to 256, batch normalisation, leaky ReLU, dropout that grows with depth, and 1x1 convolution with bilinear
-up-sampling on the way up.
+up-sampling in the decoder path.
 Dimension key: B batch, C channels, H W pixels, K labels.
 """
 
@@ -19,8 +19,6 @@ from htunet.models.tasks import SEGMENTATION, Outputs
 from htunet.models.weights.load import NONE, WeightsRecord
 
 WIDTHS = (16, 32, 64, 128, 256)
-SMALLEST_SIDE = 2 ** (len(WIDTHS) - 1)
-"""Pixels; the deepest map then has one."""
 DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 STATISTICS = InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
@@ -39,7 +37,7 @@ def double_convolution(before: int, after: int, dropout: float = 0.0) -> nn.Sequ
 
 
 class UpStep(nn.Module):
-    """Halve the channels, double the size, join the features of the way down."""
+    """Halve the channels, double the size, join the features of the encoder path."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()
@@ -54,6 +52,9 @@ class UpStep(nn.Module):
 
 class UNet(Network):
     """Images -> scores; every weight trains. Input sides of any size from 16 pixels."""
+
+    smallest_side = 2 ** (len(WIDTHS) - 1)
+    """Pixels; the deepest map then has one."""
 
     def __init__(self, num_labels: int) -> None:
         super().__init__()
@@ -83,11 +84,6 @@ class UNet(Network):
 
     def frozen_module(self) -> None:
         """None: all of it trains."""
-
-    def check_input(self, image_hw: tuple[int, int]) -> None:
-        """ValueError below ``SMALLEST_SIDE`` pixels."""
-        if min(image_hw) < SMALLEST_SIDE:
-            raise ValueError(f"Image sides must be at least {SMALLEST_SIDE}, got {image_hw}.")
 
 
 def _sketch(outputs: Outputs) -> UNet:

@@ -47,7 +47,7 @@ class WordPieces:
 
 
 class StandInWords:
-    """What stands for the words where weights are random and no vocabulary is on this machine.
+    """What replaces the words where weights are random and no vocabulary is on this machine.
 
     Each word and sign gets a number that its letters alone decide, so that everything can be tried out without a
     file. Random weights know no words: with either tokenizer, the embeddings mean nothing.

@@ -1,6 +1,6 @@
 """Fetch published weights: the only part of htunet that uses the network, and only when it is asked to.
 
-A broken download keeps what it has in ``NAME.part``; the same call continues there.
+A download that breaks off leaves what it has in ``NAME.part``; the same call continues there.
 """
 
 import os
@@ -8,7 +8,6 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -35,60 +34,57 @@ def download(name: str) -> list[Path]:
     Raises HtunetError when HF_HUB_OFFLINE is set, when no source answers, or when a file is not the published one.
     """
     entry = CATALOGUE[name]
+    needed = [entry.files, *([(entry.vocabulary,)] if entry.vocabulary else [])]
+    found = []
     with exclusive(folder_of(name), f"The weights folder of {name}"):
-        wanted = [entry.files, *([(entry.vocabulary,)] if entry.vocabulary else [])]
-        return [_present(name, files) or _fetch_any(name, files) for files in wanted]
-
-
-def _present(name: str, files: tuple[PublishedFile, ...]) -> Path | None:
-    """A file that is there already and whole."""
-    for file in files:
-        if path := find_file(name, file):
-            check_hash(path, file.sha256)
-            return path
-    return None
+        for files in needed:
+            there = [(path, file) for file in files if (path := find_file(name, file))]
+            if there:
+                path, file = there[0]
+                check_hash(path, file.sha256)
+            else:
+                path = _fetch_any(name, files)
+            found.append(path)
+    return found
 
 
 def _fetch_any(name: str, files: tuple[PublishedFile, ...]) -> Path:
-    """The first of these files that can be had."""
+    """The first of these files that can be fetched."""
     if offline():
         raise HtunetError(f"HF_HUB_OFFLINE is set, so that {files[0].name} of {name} is not fetched. Unset it.")
     reasons = []
     for file in files:
-        if not file.url and not file.hub:
-            continue
+        target = folder_of(name) / file.name
         try:
-            return _fetch(name, file)
+            if file.url:
+                fetch(file.url, target, file.sha256)
+            elif file.repository:
+                _fetch_from_hub(file, target)
+            else:
+                continue
         except Exception as error:  # each library raises its own kinds of network errors
             reasons.append(f"{address(file)}: {getattr(error, 'reason', None) or error}")
+        else:
+            remember_hash(target, file.sha256 or file_hash(target))
+            return target
     raise HtunetError(
         f"{files[0].name} of {name} cannot be downloaded ({'; '.join(reasons)}). The same command continues. "
-        f"Or fetch the file elsewhere and take it in with: htunet_weights import FILE --as {name}"
+        f"Or fetch the file elsewhere and import it with: htunet_weights import FILE --as {name}"
     )
 
 
 def offline() -> bool:
-    """The variable and the words for yes that the hub's own client knows."""
+    """Whether HF_HUB_OFFLINE is set, in the words for yes that the hub's own client knows."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _fetch(name: str, file: PublishedFile) -> Path:
-    target = folder_of(name) / file.name
-    if file.url:
-        fetch(file.url, target, file.sha256)
-    else:
-        _fetch_from_hub(file, target)
-    remember_hash(target, file.sha256 or file_hash(target))
-    return target
 
 
 def _fetch_from_hub(file: PublishedFile, target: Path) -> None:
     """Through the hub's own client, which continues broken downloads. It names the hash of every large file."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
-    repository, path = file.hub.split(":")
-    promised = get_hf_file_metadata(hf_hub_url(repository, path), timeout=TIMEOUT_SECONDS).etag or ""
-    hf_hub_download(repository, path, local_dir=target.parent)
+    address_of_file = hf_hub_url(file.repository, file.name)
+    promised = get_hf_file_metadata(address_of_file, timeout=TIMEOUT_SECONDS).etag or ""
+    hf_hub_download(file.repository, file.name, local_dir=target.parent)
     try:
         check_hash(target, file.sha256 or (promised if SHA256.fullmatch(promised) else ""))
     except HtunetError:
@@ -99,14 +95,23 @@ def _fetch_from_hub(file: PublishedFile, target: Path) -> None:
 def fetch(url: str, target: Path, sha256: str) -> None:
     """Download to ``target``, continuing ``target.part`` where the server allows it; it appears whole or not at all.
 
-    Raises HtunetError when the connection breaks off early (the part is kept) or the hash is another one (it is not).
+    Raises HtunetError when the connection breaks off early (the part stays) or the hash is another one (it is deleted).
     """
     part = target.with_name(f"{target.name}.part")
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            _append(response, part, have if response.status == 206 else 0)
+            have = have if response.status == 206 else 0  # 206: the server continues, else it begins again
+            rest = response.headers.get("Content-Length")
+            total = have + int(rest) if rest else None
+            bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None)
+            with part.open("ab" if have else "wb") as stream, bar:
+                while block := response.read(BLOCK):
+                    stream.write(block)
+                    bar.update(len(block))
+        if total is not None and part.stat().st_size < total:
+            raise HtunetError(f"the connection broke off after {part.stat().st_size} of {total} bytes")
     except urllib.error.HTTPError as error:
         if error.code != 416:  # nothing is left to send: the part is whole
             raise
@@ -116,18 +121,3 @@ def fetch(url: str, target: Path, sha256: str) -> None:
         part.unlink()
         raise
     part.replace(target)
-
-
-def _append(response: Any, part: Path, have: int) -> None:  # noqa: ANN401
-    """Write a response behind the first ``have`` bytes of a part."""
-    rest = response.headers.get("Content-Length")
-    total = have + int(rest) if rest else None
-    with (
-        part.open("ab" if have else "wb") as stream,
-        tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, disable=None) as bar,
-    ):
-        while block := response.read(BLOCK):
-            stream.write(block)
-            bar.update(len(block))
-    if total is not None and part.stat().st_size < total:
-        raise HtunetError(f"the connection broke off after {part.stat().st_size} of {total} bytes")

@@ -103,7 +103,7 @@ def image_state(
 ) -> dict[str, Tensor]:
     """The image tower's tensors of a published file, under our names.
 
-    Those of the text tower and of the white list are left out; any other name is kept, so that strict loading tells it.
+    Those of the text tower and of the white list are left out; any other name stays, so that strict loading reports it.
     A file that holds the image tower alone, without its prefix, is taken whole, and so is any of a model that the
     catalogue does not know.
     """
@@ -114,7 +114,7 @@ def image_state(
 
 
 def text_state(state: Mapping[str, Tensor], entry: CatalogueEntry, own_key: Callable[[str], str]) -> dict[str, Tensor]:
-    """The text tower's tensors of a published file, under our names; others but the image tower's are kept."""
+    """The text tower's tensors of a published file, under our names; others but the image tower's stay."""
     other = (entry.image_keys, *entry.unused_keys, LOGIT_SCALE)
     return {own_key(key): value for key, value in state.items() if not key.startswith(other)}
 

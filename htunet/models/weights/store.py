@@ -52,11 +52,11 @@ def find_file(name: str, file: PublishedFile) -> Path | None:
     path = folder_of(name) / file.name
     if path.is_file():
         return path
-    if not file.hub:
+    if not file.repository:
         return None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(*file.hub.split(":"))
+    found = try_to_load_from_cache(file.repository, file.name)
     return Path(found) if isinstance(found, str) else None
 
 
@@ -71,10 +71,9 @@ def _how_to_get(name: str, file: PublishedFile, what: str) -> str:
 
 def address(file: PublishedFile) -> str:
     """Where a person with a browser finds the file."""
-    if file.url or not file.hub:
+    if file.url or not file.repository:
         return file.url or file.name
-    repository, path = file.hub.split(":")
-    return f"https://huggingface.co/{repository}/resolve/main/{path}"
+    return f"https://huggingface.co/{file.repository}/resolve/main/{file.name}"
 
 
 def size_text(file: PublishedFile) -> str:

@@ -1,6 +1,7 @@
-"""Whose weights a file holds, whether they fit, and taking a file that somebody fetched by hand into its folder."""
+"""Whose weights a file holds, whether they fit, and the import of a file that somebody fetched by hand."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -45,16 +46,13 @@ def verify(name: str) -> list[Path]:
 
     Raises HtunetError for the first that is damaged or does not fit.
     """
-    entry, checked = CATALOGUE[name], []
-    for file in entry.files:
-        if path := find_file(name, file):
-            check_hash(path, file.sha256 or remembered_hash(path))
-            check_fit(name, path)
-            checked.append(path)
-    for path in sorted(folder_of(name).glob("imported.*")):
-        check_hash(path, remembered_hash(path))
+    entry = CATALOGUE[name]
+    found = [(path, file.sha256) for file in entry.files if (path := find_file(name, file))]
+    found += [(path, "") for path in sorted(folder_of(name).glob("imported.*"))]
+    for path, sha256 in found:
+        check_hash(path, sha256 or remembered_hash(path))
         check_fit(name, path)
-        checked.append(path)
+    checked = [path for path, _ in found]
     if entry.vocabulary and (words := find_file(name, entry.vocabulary)):
         check_hash(words, remembered_hash(words))
         TEXT_TOWERS[name](words)
@@ -75,40 +73,37 @@ def install_weights(source: Path, name: str | None = None) -> Path:
         raise UsageError(f"No weights are called {name!r}; known: {', '.join(CATALOGUE)}.")
     path = weights_file(source)
     if path.suffix == ".txt":
-        return _take_in_words(path, name)
+        vocabulary = CATALOGUE[name].vocabulary if name else None
+        if name is None or vocabulary is None:
+            reading = " or --as ".join(model for model, entry in CATALOGUE.items() if entry.vocabulary)
+            raise UsageError(f"{path} is a list of words. Say which model reads them: --as {reading}.")
+        TEXT_TOWERS[name](path)
+        return _copy(path, folder_of(name) / vocabulary.name, file_hash(path))
     found = file_hash(path)
     for candidate, entry in CATALOGUE.items():
         for file in entry.files:
             if file.sha256 == found and name in (None, candidate):
                 return _copy(path, folder_of(candidate) / file.name, found)
-    name = name or _only_fit(path)
-    check_fit(name, path)
+    if name is None:
+        name = _only_fit(path)
+    else:
+        check_fit(name, path)
     suffix = ".safetensors" if path.suffix == ".safetensors" else ".pt"
     return _copy(path, folder_of(name) / f"imported{suffix}", found)
 
 
 def _only_fit(path: Path) -> str:
+    """The only model that the tensors of a file fit; HtunetError for none, and for several."""
     read_state(path)  # so that a file that is no weights at all is named as such
     fitting = []
     for name in CATALOGUE:
-        try:
+        with suppress(HtunetError):
             check_fit(name, path)
-        except HtunetError:
-            continue
-        fitting.append(name)
+            fitting.append(name)
     if len(fitting) == 1:
         return fitting[0]
     why = f"it fits {' and '.join(fitting)}" if fitting else f"it fits none of {', '.join(CATALOGUE)}"
     raise HtunetError(f"{path} is not known by its hash, and {why}. Say whose weights it holds: --as NAME.")
-
-
-def _take_in_words(path: Path, name: str | None) -> Path:
-    reading = [model for model, entry in CATALOGUE.items() if entry.vocabulary]
-    vocabulary = CATALOGUE[name].vocabulary if name else None
-    if name is None or vocabulary is None:
-        raise UsageError(f"{path} is a list of words. Say which model reads them: --as {' or --as '.join(reading)}.")
-    TEXT_TOWERS[name](path)
-    return _copy(path, folder_of(name) / vocabulary.name, file_hash(path))
 
 
 def _copy(path: Path, target: Path, sha256: str) -> Path:
