@@ -19,6 +19,17 @@ class UsageError(HtunetError, ValueError):
     exit_code = 2
 
 
+class StoppedBySignalError(Exception):
+    """A signal asked the command to stop, and it has saved what it had. The exit code is a shell's: 128 + the number.
+
+    No HtunetError: whoever catches those must not go on with the next step.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by signal {number}")
+        self.exit_code = 128 + number
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that ends an error message: ``" Did you mean 'BUSI'?"``, or nothing when no name is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -33,6 +33,7 @@ OWNER = re.compile(rf"{re.escape(PART)}(?:new-|old-)?([0-9a-f]{{8}})-(\d+)-(\d+)
 """The process that writes an unfinished file, in its name: machine, process id, start of the process."""
 ABANDONED_SECONDS = 24 * 3600.0
 """An unfinished file of another machine that nobody has written to for so long has no writer any more."""
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -61,8 +62,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             _synchronise(part)
             part.replace(path)
             _synchronise(path.parent)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        _name_target(error, path)
         raise
 
 
@@ -86,10 +88,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         part.rename(path)
         if not inside:
             _synchronise(path.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        _name_target(error, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _name_target(error: BaseException, path: Path) -> None:
+    """A full disk is an error of the file that was to be written, whichever file the system names, if any."""
+    if isinstance(error, OSError) and error.errno in DISK_FULL and not _is_unfinished(path.parent):
+        error.filename, error.filename2 = str(path), None
 
 
 def _part_name(prefix: str, name: str) -> str:

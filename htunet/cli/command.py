@@ -4,13 +4,14 @@ import argparse
 import errno
 import io
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from htunet import __version__
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.paths import DEFAULT_HOME, unset_roots
 
 SYSTEM_ERRORS = {
@@ -19,11 +20,15 @@ SYSTEM_ERRORS = {
     errno.EROFS: "The folder is read-only. Point the htunet_* variables at a folder that you may write to.",
     errno.EACCES: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
     errno.EPERM: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
-    errno.EPIPE: "The reader of the output has closed it, as `| head` does. Write the output to a file instead.",
     errno.EEXIST: "There is a file where a folder is needed. Name another folder, or move the file.",
     errno.ENOTDIR: "There is a file where a folder is needed. Point the htunet_* variables at a folder.",
 }
-INTERRUPTED = 130
+INTERRUPTED, OUTPUT_CLOSED = 130, 141
+"""Exit codes of a shell for SIGINT and SIGPIPE."""
+OUT_OF_MEMORY = (
+    "The memory ran out. End other programs, use fewer processes (--workers) or devices, or a plan with smaller images "
+    "or batches; on a GPU, see with nvidia-smi who else uses it."
+)
 FORMER_NAMES = {"--part": "--split"}
 """Options that had another name before, accepted by the commands that have the present one."""
 
@@ -124,6 +129,8 @@ def run_command(
 ) -> int:
     """Parse, run ``action``, and return the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
+    After a signal it is 128 and its number, as in a shell; 141 where the reader of the output has gone (``| head``).
+
     ``argv`` is a parameter, so that a test calls a command without a subprocess; None reads the command line.
     ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
@@ -133,10 +140,17 @@ def run_command(
             stream.reconfigure(errors="backslashreplace")
     if announce and (unset := unset_roots()):
         tell(f"{', '.join(unset)} not set: using ./{DEFAULT_HOME}/")
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to stop, nor for a traceback
     try:
         action(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         message, code = "interrupted.", INTERRUPTED
+    except StoppedBySignalError as stopped:
+        return stopped.exit_code
+    except BrokenPipeError:
+        _give_up_output()
+        return OUTPUT_CLOSED
     except Exception as error:
         if options.debug:
             raise
@@ -146,13 +160,36 @@ def run_command(
         )
         if isinstance(error, HtunetError):
             message, code = str(error), error.exit_code
+        elif _is_out_of_memory(error):
+            message = OUT_OF_MEMORY
         elif isinstance(error, OSError):
             advice = SYSTEM_ERRORS.get(error.errno or 0, "Check the path and the disk.")
             message = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}. {advice}"
     else:
         return 0
     tell(f"{parser.prog}: error: " + "\n".join(map(one_line, message.split("\n"))))
+    try:
+        sys.stdout.flush()
+    except OSError:  # what could not be written has been reported; Python must not try it again when it ends
+        _give_up_output()
     return code
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Python's and NumPy's MemoryError, and those of torch, which is not imported to know them."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
+    )
+
+
+def _give_up_output() -> None:
+    """Let standard output lead nowhere, so that what is left in its buffer is no error when the process ends."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(text: str) -> None:

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.paths import ROOTS, RunPaths, find_dataset
 
 DATASET = "Phantom"
@@ -90,7 +90,10 @@ def _command(name: str, *arguments: str) -> None:
     """Run one of the commands as a user would; raises HtunetError when it fails, after its own message."""
     print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
     command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
-    if command(arguments):
+    code = command(arguments)
+    if code > 128:
+        raise StoppedBySignalError(code - 128)
+    if code:
         raise HtunetError(f"the step htunet_{name} failed; its message is above.")
     sys.stdout.flush()
 

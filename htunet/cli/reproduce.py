@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, StoppedBySignalError, UsageError
 from htunet.files import exclusive
 from htunet.paths import find_dataset, reproduced
 
@@ -112,7 +112,7 @@ def _reproduce(options: argparse.Namespace) -> None:
             print(f"Stopped; the workers have saved. The same command continues. Logs: {folder / 'logs'}")
             if stop.received == signal.SIGINT:
                 raise KeyboardInterrupt
-            raise HtunetError("stopped by a signal.")
+            raise StoppedBySignalError(stop.received or signal.SIGTERM)
         _write_table(config, jobs, folder)
     if failed := {name: result for name, result in results.items() if result.status == "failed"}:
         never = sum(result.status == "not started" for result in results.values())

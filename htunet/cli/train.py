@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_settings, fold_number, settings_from
 from htunet.cli.command import make_parser, run_command
+from htunet.errors import StoppedBySignalError
 from htunet.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -42,12 +43,18 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def is_finished(outcome: "Outcome") -> bool:
-    """False in all processes but the first, and after a stop, which is printed; KeyboardInterrupt after a Ctrl-C."""
-    if outcome.rank == 0 and outcome.status == "stopped":
-        print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
+    """False in all processes but the first.
+
+    Raises StoppedBySignalError after a stop, which is printed, and KeyboardInterrupt after a Ctrl-C: what follows in a
+    script (``htunet_train ... && htunet_evaluate``) must not start.
+    """
+    if outcome.status == "stopped":
+        if outcome.rank == 0:
+            print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
         if outcome.signal == signal.SIGINT:
             raise KeyboardInterrupt
-    return outcome.rank == 0 and outcome.status != "stopped"
+        raise StoppedBySignalError(outcome.signal or signal.SIGTERM)  # None: another process of the run got it
+    return outcome.rank == 0
 
 
 def show_log() -> None:

@@ -16,7 +16,8 @@ RETRIES = 3
 """How often a job is started again whose worker was killed or was asked to stop by someone else."""
 POLL_SECONDS = 0.2
 DONE, FAILED, NOT_STARTED, STOPPED = "done", "failed", "not started", "stopped"
-STOP_REQUESTED = 130
+STOP_REQUESTED = (130, 143, 129)
+"""Exit codes after SIGINT, SIGTERM and SIGHUP."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ class _Board:
             status = DONE
         elif stopping:
             status = STOPPED
-        elif (code <= 0 or code == STOP_REQUESTED) and self.attempts[name] <= RETRIES:
+        elif (code <= 0 or code in STOP_REQUESTED) and self.attempts[name] <= RETRIES:
             self.tell(job, f"ended by {signal_text(code)}; it starts again")
             return
         else:

@@ -165,7 +165,8 @@ def _leave_signals_to_the_run(_: int) -> None:
 
     A worker still ends with the process that reads from it, and when that one ends it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])):
+        signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # elsewhere nobody can tell who sent a signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_when_the_run_asks, daemon=True).start()

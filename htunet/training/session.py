@@ -2,13 +2,16 @@
 
 import json
 import logging
+import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 
 from htunet.errors import HtunetError
@@ -33,6 +36,8 @@ SAVE_SECONDS = 30.0
 """checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
 FREE_TO_CHANGE = ("weights_argument", "device", "devices", "workers", "made_by")
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
+
+SHARED_MEMORY = "/dev/shm"
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +172,8 @@ class _Session:
             if recorder and progress.history:
                 write_progress(self.run.progress_csv, progress.history)
                 recorder.draw(progress)
+        except torch.OutOfMemoryError as error:
+            raise HtunetError(memory_ran_out(self.work.plan, self.fabric.device)) from error
         finally:
             if recorder:
                 recorder.close()
@@ -197,9 +204,13 @@ class _Session:
 
     def _workers(self) -> int:
         """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""
+        workers = 0 if self.fabric.device.type == "cpu" else self.work.plan.workers
         if self.work.settings.workers is not None:
-            return self.work.settings.workers
-        return 0 if self.fabric.device.type == "cpu" else self.work.plan.workers
+            workers = self.work.settings.workers
+        if workers and sys.platform == "linux" and not os.access(SHARED_MEMORY, os.W_OK):
+            log.warning("There is no %s to share images through: no worker processes are used.", SHARED_MEMORY)
+            return 0
+        return workers
 
     def _about(self) -> dict[str, Any]:
         """settings.json: the identity of the run, and what made it."""
@@ -238,6 +249,19 @@ class _Session:
         rank = self.fabric.global_rank
         title = self.work.trainer.metric_title
         return Outcome(run=self.run, metric=title, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
+
+
+def memory_ran_out(plan: Plan, device: torch.device) -> str:
+    """What a user can do about a GPU without memory: whose it is, and what would need less."""
+    free, total = (size / 1e9 for size in torch.cuda.mem_get_info(device))
+    own = torch.cuda.max_memory_reserved(device) / 1e9
+    height, width = plan.input_size
+    return (
+        f"The memory of the GPU ran out in a step of {plan.batch_size} images of {height} x {width}, computed in "
+        f"{plan.accumulation} parts (plan {plan.name}). Of its {total:.1f} GB this process took {own:.1f}, others have "
+        f"{max(0.0, total - free - own):.1f} (nvidia-smi shows them). End those, or plan for less memory with "
+        "htunet_plan_and_preprocess --memory-gb: a batch is then computed in more parts."
+    )
 
 
 def _identity(about: dict[str, Any]) -> dict[str, Any]:

@@ -15,15 +15,16 @@ class StopSignals:
         self.received = number
 
     def requested(self) -> bool:
-        """Whether SIGTERM or SIGINT came."""
+        """Whether one of the signals came."""
         return self.received is not None
 
 
 @contextmanager
 def stop_signals() -> Iterator[StopSignals]:
-    """Inside the block SIGTERM and SIGINT are remembered instead of ending the process."""
+    """Inside the block SIGTERM, SIGINT and SIGHUP (a closed terminal) are remembered instead of ending the process."""
     stop = StopSignals()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield stop
     finally:

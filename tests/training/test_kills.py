@@ -72,7 +72,7 @@ def test_sigterm_to_all_processes_saves_and_says_how_to_continue(
     process.signal_all(signal.SIGTERM)
     code, output, errors = process.whole()
     run = run_of(dataset, "Plain")
-    assert (code, errors.strip()) == (0, "")
+    assert (code, errors.strip()) == (143, "")
     assert f"Stopped and saved. The same command continues: {run.folder}" in output
     assert run.checkpoint_latest.exists()
     assert not run.finished_json.exists()
