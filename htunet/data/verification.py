@@ -38,7 +38,7 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
     Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
     """
     masks = raw.info.has_masks
-    jobs = [_Job(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
+    jobs = [_CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
     check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=_allowed_values(raw))
     results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
     checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
@@ -66,7 +66,7 @@ def raise_for_errors(name: str, problems: Sequence[Problem]) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CaseToCheck:
     case: Case
     image: Path
     label: Path | None
@@ -86,7 +86,7 @@ def _allowed_values(raw: RawDataset) -> tuple[int, ...]:
     return tuple(sorted({int(item) for value in values for item in value}))
 
 
-def _check_case(job: _Job, base: Path, channels: int, allowed: tuple[int, ...]) -> _Checked:
+def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: tuple[int, ...]) -> _Checked:
     problems: list[Problem] = []
 
     def read(path: Path, read_pixels: Callable[[Path], UInt8]) -> UInt8 | None:

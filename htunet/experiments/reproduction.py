@@ -25,7 +25,7 @@ from htunet.planning.rules import BASE_SIDE
 from htunet.reporting.tables.kinds import SEGMENTATION
 from htunet.reporting.tables.paper_figures import CAPTIONS
 from htunet.reporting.tables.paper_layouts import PaperTable
-from htunet.reporting.tables.paper_runs import Training, ZeroShotRun, trainings, zero_shot_runs
+from htunet.reporting.tables.paper_runs import SupervisedRun, ZeroShotRun, trainings, zero_shot_runs
 
 TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
 PAPER_EPOCHS, FINETUNE_EPOCHS = 200, 32
@@ -97,7 +97,7 @@ class _Planner:
     others: dict[str, Job] = field(default_factory=dict)
     weights_found: set[str] = field(default_factory=set)
 
-    def add_training(self, training: Training) -> None:
+    def add_training(self, training: SupervisedRun) -> None:
         """A run, its test, and whatever it needs."""
         config, method = self.config, training.method
         check_task(method, training.task)

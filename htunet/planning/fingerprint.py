@@ -95,7 +95,10 @@ def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, prog
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
     masks = raw.info.has_masks
-    jobs = [_Job(raw.image_path(case), raw.label_path(case) if masks else None, raw.info.channels) for case in cases]
+    jobs = [
+        _CaseToMeasure(raw.image_path(case), raw.label_path(case) if masks else None, raw.info.channels)
+        for case in cases
+    ]
     results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
     bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
     seen = list(bar)
@@ -131,7 +134,7 @@ def load_fingerprint(path: Path) -> Fingerprint | None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CaseToMeasure:
     image: Path
     label: Path | None
     """None in a data set without masks."""
@@ -154,7 +157,7 @@ class _Measured:
     lesion_lost: bool
 
 
-def _measure(job: _Job) -> _Measured:
+def _measure(job: _CaseToMeasure) -> _Measured:
     image_CHW = read_image(job.image, job.channels)
     mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:

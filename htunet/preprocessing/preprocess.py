@@ -81,7 +81,7 @@ def check_arrays(folder: Path, plan: Plan) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _CaseToWrite:
     row: int
     case: Case
     image: Path
@@ -97,7 +97,8 @@ def _write_arrays(
     offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))
     masks = raw.info.has_masks
     jobs = [
-        _Job(row, case, raw.image_path(case), raw.label_path(case) if masks else None) for row, case in enumerate(cases)
+        _CaseToWrite(row, case, raw.image_path(case), raw.label_path(case) if masks else None)
+        for row, case in enumerate(cases)
     ]
     write = partial(_write_case, folder=folder, plan=plan, offsets=offsets)
     results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id)
@@ -109,7 +110,7 @@ def _write_arrays(
     return {row["id"]: row[LOST] for row in rows if row[LOST]}
 
 
-def _write_case(job: _Job, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:
+def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:
     """Write one case's rows of both arrays; returns its row of ``cases.csv``."""
     image_CHW = read_image(job.image, plan.channels)
     mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)

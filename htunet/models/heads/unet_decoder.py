@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class UpStep(nn.Module):
+class DecoderStep(nn.Module):
     """Double the size of the map from below, and join a level."""
 
     def __init__(self, before: int, after: int, width: int) -> None:
@@ -39,7 +39,7 @@ class UNetDecoder(nn.Module):
     def __init__(self, width: int, num_labels: int) -> None:
         super().__init__()
         widths = (width, width // 2, width // 4, width // 8, num_labels)
-        self.steps = nn.ModuleList(UpStep(before, after, width) for before, after in pairwise(widths))
+        self.steps = nn.ModuleList(DecoderStep(before, after, width) for before, after in pairwise(widths))
 
     def forward(self, levels_BTD: Sequence[Tensor], grid_hw: tuple[int, int], image_hw: tuple[int, int]) -> Tensor:
         """The last five levels, shallow first, class token first (not used) -> (B, K, H, W) scores, fp32."""

@@ -9,7 +9,7 @@ from htunet.reporting.tables.paper_layouts import Line
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class SupervisedRun:
     """One run, and the data set that it is tested on."""
 
     dataset: str
@@ -50,14 +50,14 @@ class ZeroShotRun:
         return f"htunet_zero_shot {self.dataset} {self.method} --seed {self.seed}"
 
 
-def trainings(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -> list[Training]:
+def trainings(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -> list[SupervisedRun]:
     """The runs of a row for a data set (short name), one for each seed; none in a row of zero-shot figures."""
     if line.setting == paper.ZERO_SHOT:
         return []
     source = paper.TRAINED_ON.get(dataset, dataset)
     task = "seg" if kind is SEGMENTATION else "cls"
     return [
-        Training(dataset=source, tested_on=dataset, method=line.method, task=task, seed=seed, ratio=line.ratio)
+        SupervisedRun(dataset=source, tested_on=dataset, method=line.method, task=task, seed=seed, ratio=line.ratio)
         for seed in seeds
     ]
 
