@@ -27,7 +27,7 @@ from htunet.evaluation.classification import (
 )
 from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.metrics import Kind, metrics_of
-from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
 from htunet.paths import DatasetPaths, RunPaths
 
 FORMAT = 1
@@ -194,7 +194,7 @@ def decision_figures(
         confusion = Confusion.of(confusion_matrix(truth_N, decided_N, num_classes, weights_RN))
         return {metric.name: metric.of(confusion) for metric in metrics_of(Kind.DECISION)}
 
-    return bootstrap_figures(figures, len(truth_N), groups)
+    return bootstrap_estimates(figures, len(truth_N), groups)
 
 
 def ranking_figures(
@@ -205,7 +205,7 @@ def ranking_figures(
     def figures(weights_RN: Weights) -> dict[str, Floats]:
         return {m.name: m.of(probabilities_NK[None], truth_N, weights_RN) for m in metrics_of(Kind.RANKING)}
 
-    return bootstrap_figures(figures, len(truth_N), groups)
+    return bootstrap_estimates(figures, len(truth_N), groups)
 
 
 def _with_class(found: ClassProbabilities, groups: Sequence[str]) -> tuple[ClassProbabilities, list[str]]:

@@ -3,16 +3,20 @@
 Dimension key: N pairs, C comparisons.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import rankdata
+from scipy.stats import wilcoxon
 
+from htunet.evaluation.statistics import RESAMPLES, bootstrap_means, group_numbers
+
+SIGNIFICANT = 0.05
 EXACT_UP_TO = 50
-"""Pairs that differ; with more of them, or with equal differences, the normal distribution stands for the exact one."""
+"""Pairs that differ; with more, or with equal differences, the normal distribution approximates the exact one."""
 
 Floats = NDArray[np.float64]
 
@@ -28,7 +32,7 @@ class SignedRanks:
     p: Floats
     """Two-sided; 1 where no pair differs, NaN where there is no pair."""
     rank_biserial: Floats
-    """In [-1, 1]: share of the ranks of positive differences, less that of the negative ones. 0 where none differs."""
+    """In [-1, 1]: fraction of the ranks of positive differences, less that of negative ones; 0 where none differs."""
     median: Floats
     """Of all differences, equal pairs included; NaN where there is no pair."""
 
@@ -36,32 +40,27 @@ class SignedRanks:
 def signed_ranks(differences_NC: Floats) -> SignedRanks:
     """Test the columns of differences; NaN marks a pair without a value on one side.
 
-    Differences of zero are left out of the ranks. Up to ``EXACT_UP_TO`` differing pairs without ties have the exact
-    distribution, others the normal one with the correction for ties and without that for continuity. Source: Wilcoxon
-    1945, Individual comparisons by ranking methods; effect size: Kerby 2014, The simple difference formula.
+    Differences of zero are excluded from the ranks. Up to ``EXACT_UP_TO`` differing pairs without ties have the exact
+    distribution, others the normal one with the correction for ties and without that for continuity. All columns of the
+    latter are one call of SciPy, which takes as long for one. Source: Wilcoxon 1945, Individual comparisons by ranking
+    methods; effect size: Kerby 2014, The simple difference formula.
     """
     known_NC = ~np.isnan(differences_NC)
-    moved_NC = known_NC & (differences_NC != 0)
-    sizes_NC = np.where(moved_NC, np.abs(differences_NC), np.nan)
-    ranks_NC = np.where(moved_NC, rankdata(np.where(moved_NC, sizes_NC, np.inf), axis=0), 0.0)
-    positive_C = np.where(differences_NC > 0, ranks_NC, 0.0).sum(axis=0)
-    m_C = moved_NC.sum(axis=0)
-    all_C = m_C * (m_C + 1) / 2
-    ties_C = _tie_term(np.sort(sizes_NC, axis=0))
-    spread_C = np.sqrt(np.maximum(m_C * (m_C + 1) * (2 * m_C + 1) / 24 - ties_C / 48, 0))
-    z_C = np.divide(positive_C - all_C / 2, spread_C, out=np.zeros(len(m_C)), where=spread_C > 0)
-    p_C = 2 * ndtr(-np.abs(z_C))
-    for column in np.flatnonzero((m_C > 0) & (m_C <= EXACT_UP_TO) & (ties_C == 0)):
-        rank_sum = min(positive_C[column], all_C[column] - positive_C[column])
-        p_C[column] = min(1.0, 2 * _exact_shares(int(m_C[column]))[round(rank_sum)])
-    n_C = known_NC.sum(axis=0)
-    return SignedRanks(
-        n=n_C,
-        n_different=m_C,
-        p=np.where(n_C > 0, p_C, np.nan),
-        rank_biserial=np.divide(2 * positive_C - all_C, all_C, out=np.zeros(len(m_C)), where=all_C > 0),
-        median=_medians(differences_NC, n_C),
-    )
+    moved_NC = np.where(known_NC, differences_NC, 0.0)  # the test ignores zeros
+    n_C, m_C = known_NC.sum(axis=0), (moved_NC != 0).sum(axis=0)
+    p_C, rank_biserial_C = np.where(n_C > 0, 1.0, np.nan), np.zeros(len(m_C))
+    if (tested := m_C > 0).any():
+        settings = {"axis": 0, "correction": False, "method": "asymptotic"}
+        p_C[tested] = wilcoxon(moved_NC[:, tested], **settings).pvalue
+        positive_C = wilcoxon(moved_NC[:, tested], alternative="greater", **settings).statistic
+        all_C = m_C[tested] * (m_C[tested] + 1) / 2
+        rank_biserial_C[tested] = (2 * positive_C - all_C) / all_C
+    for column in np.flatnonzero(tested & (m_C <= EXACT_UP_TO)):
+        moved = moved_NC[moved_NC[:, column] != 0, column]
+        if len(np.unique(np.abs(moved))) == len(moved):
+            p_C[column] = wilcoxon(moved, method="exact").pvalue
+    median_C = pd.DataFrame(differences_NC).median().to_numpy()
+    return SignedRanks(n=n_C, n_different=m_C, p=p_C, rank_biserial=rank_biserial_C, median=median_C)
 
 
 def holm(p: Floats) -> Floats:
@@ -79,30 +78,50 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-@lru_cache(maxsize=EXACT_UP_TO)
-def _exact_shares(m: int) -> Floats:
-    """The probability that m pairs without ties have a rank sum of at most 0, 1, ..., m (m + 1) / 2 by chance."""
-    ways = np.ones(1)  # whole numbers up to 2 to the 50th: exact
-    for rank in range(1, m + 1):
-        ways = np.concatenate([ways, np.zeros(rank)]) + np.concatenate([np.zeros(rank), ways])
-    return np.cumsum(ways) / 2.0**m
+def paired_tests(
+    differences_NC: Floats, groups: Sequence[str], *, resamples: int = RESAMPLES
+) -> list[dict[str, float | int | None]]:
+    """For each column of differences between two methods on N cases: test, effect size and the mean with its interval.
+
+    Cases of one group (one name per case, see ``bootstrap_means``) are one pair of the test, the mean of its cases: the
+    test takes its pairs as independent.
+    """
+    tests = signed_ranks(by_group(differences_NC, groups))
+    means = bootstrap_means(differences_NC, groups, resamples=resamples)
+    return [
+        {
+            "mean_difference": mean.mean,
+            "low": mean.low,
+            "high": mean.high,
+            "median_difference": float(tests.median[c]),
+            "rank_biserial": float(tests.rank_biserial[c]),
+            "p": float(tests.p[c]),
+            "n_cases": mean.n_used,
+            "n_pairs": int(tests.n[c]),
+            "n_different": int(tests.n_different[c]),
+        }
+        for c, mean in enumerate(means)
+    ]
 
 
-def _tie_term(ordered_NC: Floats) -> Floats:
-    """Sum of t³ - t over the groups of t equal values of each column; NaN at the end of a column counts for nothing."""
-    total_C = np.zeros(ordered_NC.shape[1])
-    length_C = np.ones(ordered_NC.shape[1])
-    for row in range(1, len(ordered_NC)):
-        same_C = ordered_NC[row] == ordered_NC[row - 1]
-        total_C += np.where(same_C, 0.0, length_C**3 - length_C)
-        length_C = np.where(same_C, length_C + 1, 1.0)
-    return total_C + length_C**3 - length_C
+def corrected(
+    rows: Sequence[Mapping[str, Any]], *, higher_is_better: bool
+) -> Iterator[tuple[Mapping[str, Any], float, str]]:
+    """Each row of tests between methods ``a`` and ``b`` with its p corrected over all rows, and the better method.
+
+    The better method is empty unless the corrected test says so.
+    """
+    for row, p in zip(rows, holm(np.array([row["p"] for row in rows], dtype=float)).tolist(), strict=True):
+        effect = row["rank_biserial"]
+        clear = p < SIGNIFICANT and effect != 0
+        yield row, p, (row["a"] if (effect > 0) == higher_is_better else row["b"]) if clear else ""
 
 
-def _medians(differences_NC: Floats, n_C: NDArray[np.intp]) -> Floats:
-    ordered_NC = np.sort(differences_NC, axis=0)  # NaN comes last
-    if len(ordered_NC) == 0:
-        return np.full(len(n_C), np.nan)
-    columns = np.arange(len(n_C))
-    low_C, high_C = (np.maximum(n_C - 1, 0) // 2, np.minimum(n_C // 2, len(ordered_NC) - 1))
-    return np.where(n_C > 0, (ordered_NC[low_C, columns] + ordered_NC[high_C, columns]) / 2, np.nan)
+def by_group(differences_NC: Floats, groups: Sequence[str]) -> Floats:
+    """(G, C) means over the cases of each group; NaN where a group has no value."""
+    members = group_numbers(groups, len(groups))
+    known = ~np.isnan(differences_NC)
+    sums, counts = np.zeros((2, int(members.max()) + 1, differences_NC.shape[1]))
+    np.add.at(sums, members, np.where(known, differences_NC, 0.0))
+    np.add.at(counts, members, known)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)

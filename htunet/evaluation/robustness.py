@@ -7,6 +7,7 @@ artefact ``none`` of strength 0, and belong to every curve. Dimension key: N cas
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,9 @@ from scipy.integrate import trapezoid
 
 from htunet.evaluation.case_table import PROBABILITY
 from htunet.evaluation.classification import auc
-from htunet.evaluation.comparisons import holm, signed_ranks
+from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
-from htunet.evaluation.statistics import Estimate, Weights, bootstrap_figures, bootstrap_means
-from htunet.evaluation.study import SIGNIFICANT, by_group
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
 
 NONE = "none"
 """The artefact of the unchanged images."""
@@ -74,7 +74,7 @@ def curve(table: pd.DataFrame, artefact: str, figure: str) -> RobustnessCurve:
     strengths = np.array(part["strength"].drop_duplicates())
     cases = part[part["strength"] == 0]
     values = _class_values(part, strengths) if figure == AUC else _mean_values(_cube(part, figure, strengths))
-    found = bootstrap_figures(
+    found = bootstrap_estimates(
         lambda weights: _named(values(weights), strengths, figure), len(cases), cases["group"].tolist()
     )
     physical = part.drop_duplicates("strength")["value"].tolist()
@@ -141,46 +141,34 @@ def compare_drops(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     ``more_robust`` names the method that loses less where the corrected p is below 0.05. Raises ValueError for tables
     of other cases or strengths.
     """
-    rows: list[dict[str, object]] = []
-    per_case = metrics_of(Kind.OVERLAP, Kind.DISTANCE, Kind.CASE, levels=(Level.OVERVIEW,))
-    for figure in (metric.name for metric in per_case if metric.higher_is_better):
-        having = {name: table for name, table in tables.items() if figure in table}
-        found = [row for artefact in _shared_artefacts(having) for row in _pairs(having, artefact, figure)]
-        adjusted = holm(np.array([row["p"] for row in found], dtype=float))
-        for row, p in zip(found, adjusted.tolist(), strict=True):
-            effect = float(row["rank_biserial"])  # type: ignore[arg-type]
-            better = (row["b"] if effect > 0 else row["a"]) if p < SIGNIFICANT and effect else ""
-            rows.append(row | {"p_holm": p, "more_robust": better})
+    rows: list[dict[str, Any]] = []
+    for metric in metrics_of(Kind.OVERLAP, Kind.DISTANCE, Kind.CASE, levels=(Level.OVERVIEW,)):
+        having = {name: table for name, table in tables.items() if metric.name in table}
+        if not having or not metric.higher_is_better:
+            continue
+        lists = [artefacts_in(table) for table in having.values()]
+        shared = [artefact for artefact in lists[0] if all(artefact in known for known in lists)]
+        found = [row for artefact in shared for row in _pairs(having, artefact, metric.name)]
+        for row, p_holm, better in corrected(found, higher_is_better=False):  # the smaller drop is the better one
+            rows.append({**row, "p_holm": p_holm, "more_robust": better})
     return pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
 
 
-def _shared_artefacts(tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    lists = [artefacts_in(table) for table in tables.values()]
-    return [name for name in (lists[0] if lists else []) if all(name in known for known in lists)]
-
-
-def _pairs(tables: Mapping[str, pd.DataFrame], artefact: str, figure: str) -> list[dict[str, object]]:
-    drops = {name: _mean_drop(table, artefact, figure) for name, table in tables.items()}
-    indices = [drop.index for drop in drops.values()]
-    if any(not index.equals(indices[0]) for index in indices):
+def _pairs(tables: Mapping[str, pd.DataFrame], artefact: str, metric: str) -> list[dict[str, Any]]:
+    drops = {name: _mean_drop(table, artefact, metric) for name, table in tables.items()}
+    cases = next(iter(drops.values())).index
+    if any(not drop.index.equals(cases) for drop in drops.values()):
         raise ValueError(f"The methods {', '.join(tables)} were not measured on the same cases.")
     pairs = list(combinations(drops, 2))
     if not pairs:
         return []
     first = next(iter(tables.values()))
-    groups = first[first["artefact"] == NONE].set_index("case")["group"].reindex(indices[0]).tolist()
-    differences_NC = np.stack([(drops[a] - drops[b]).to_numpy() for a, b in pairs], axis=1)
-    tests = signed_ranks(by_group(differences_NC, groups))
-    means = bootstrap_means(differences_NC, groups)
+    groups = first[first["artefact"] == NONE].set_index("case")["group"].reindex(cases).tolist()
+    tests = paired_tests(np.stack([(drops[a] - drops[b]).to_numpy() for a, b in pairs], axis=1), groups)
     return [
-        {
-            **{"artefact": artefact, "figure": figure, "a": a, "b": b},
-            **{"mean_drop_a": float(drops[a].mean()), "mean_drop_b": float(drops[b].mean())},
-            **{"mean_difference": means[c].mean, "low": means[c].low, "high": means[c].high},
-            **{"rank_biserial": float(tests.rank_biserial[c]), "p": float(tests.p[c])},
-            **{"n_cases": means[c].n_cases, "n_pairs": int(tests.n[c])},
-        }
-        for c, (a, b) in enumerate(pairs)
+        {"artefact": artefact, "figure": metric, "a": a, "b": b, **test, "n_cases": len(cases)}
+        | {"mean_drop_a": float(drops[a].mean()), "mean_drop_b": float(drops[b].mean())}
+        for (a, b), test in zip(pairs, tests, strict=True)
     ]
 
 

@@ -1,8 +1,10 @@
-"""How sure a figure is: bootstrap intervals over cases, or over groups of cases that belong together.
+"""How sure an estimate is: bootstrap intervals over cases, or over groups of cases that belong together.
 
 The intervals are bias-corrected and accelerated (BCa), with levels widened as Student's t asks for few groups. Sources:
 Efron 1987, Better bootstrap confidence intervals; Hesterberg 2015, What teachers should know about the bootstrap (the
 widening, there for percentile intervals). ``benchmarks/coverage.py`` measures how often they hold the true mean.
+``scipy.stats.bootstrap`` has BCa intervals too, but knows neither groups nor the widening, and takes a call for each
+column with values missing.
 
 Dimension key: N cases, G groups, M columns, R resamples.
 """
@@ -10,6 +12,7 @@ Dimension key: N cases, G groups, M columns, R resamples.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +24,14 @@ RESAMPLES = 10_000
 LEVEL = 0.95
 CHUNK = 500
 
+Name = TypeVar("Name")
 Weights = NDArray[np.float64]
 """(R, N): how often each of N cases counts, in each of R resamples."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure of all cases with its interval. None: there is no such number."""
+    """A value of all cases with its interval. None: there is no such number."""
 
     value: float | None
     low: float | None
@@ -52,7 +56,7 @@ def bootstrap_means(
 ) -> list[Mean]:
     """Mean and bootstrap 95 % interval of each column of (N cases, M metrics).
 
-    NaN marks a value that a policy leaves out; an infinity raises ValueError. Whole groups are drawn where ``groups``
+    NaN marks a value that a policy excludes; an infinity raises ValueError. Whole groups are drawn where ``groups``
     (one name per case) says that cases belong together, because images of one patient are not independent; an empty
     name means that the case stands alone. Fewer than two groups give no interval. The result depends on ``values``,
     ``groups`` and ``seed`` alone.
@@ -73,59 +77,57 @@ def bootstrap_means(
     if n_groups > 1 and used.any():
         sums, counts = sums[:, used], counts[:, used]
         drawn_RM = _drawn_means(sums, counts, _draws(n_groups, seed, resamples))
-        left_out_GM = np.where(counts > 0, _divided(total[used] - sums, number[used] - counts), np.nan)
-        low[used], high[used] = intervals(drawn_RM, means[used], left_out_GM)
+        without_one_GM = np.where(counts > 0, _divided(total[used] - sums, number[used] - counts), np.nan)
+        low[used], high[used] = intervals(drawn_RM, means[used], without_one_GM)
     columns = zip(means, low, high, n_used.tolist(), strict=True)
     return [Mean(_number(mean), _number(lower), _number(upper), n, len(values)) for mean, lower, upper, n in columns]
 
 
-def bootstrap_figures(
-    figures: Callable[[Weights], Mapping[str, NDArray[np.float64]]],
+def bootstrap_estimates(
+    estimates: Callable[[Weights], Mapping[Name, NDArray[np.float64]]],
     n: int,
     groups: Sequence[str] | None = None,
     *,
     seed: int = 0,
     resamples: int = RESAMPLES,
-) -> dict[str, Estimate]:
-    """Figures that are no means, such as the AUC, with their bootstrap 95 % intervals.
+) -> dict[Name, Estimate]:
+    """What is no mean, such as the AUC, with its bootstrap 95 % interval.
 
-    ``figures`` takes (R, N) weights and returns (R,) values by name, NaN where there is none; a resample without a
-    value is left out of the interval. ``groups`` and ``seed`` as in ``bootstrap_means``.
+    ``estimates`` takes (R, N) weights and returns (R,) values by name, NaN where there is none; a resample without a
+    value is excluded from the interval. ``groups`` and ``seed`` as in ``bootstrap_means``.
     """
     members = group_numbers(groups, n)
     n_groups = int(members.max(initial=-1)) + 1
-    values = {name: float(value[0]) for name, value in figures(np.ones((1, n))).items()}
+    values = {name: float(value[0]) for name, value in estimates(np.ones((1, n))).items()}
     if n_groups < 2:
         return {name: Estimate(_number(value), None, None) for name, value in values.items()}
-    drawn = _joined(figures(counts[:, members]) for counts in _draws(n_groups, seed, resamples))
-    left_out = _joined(figures(weights[:, members]) for weights in _without_one(n_groups))
+    drawn = _joined(estimates(counts[:, members]) for counts in _draws(n_groups, seed, resamples))
+    without_one = _joined(estimates(weights[:, members]) for weights in _without_one(n_groups))
     found = {}
     for name, value in values.items():
-        low, high = intervals(drawn[name][:, None], np.array([value]), left_out[name][:, None])
-        found[name] = (
-            Estimate(None, None, None) if np.isnan(value) else Estimate(value, _number(low[0]), _number(high[0]))
-        )
+        low, high = intervals(drawn[name][:, None], np.array([value]), without_one[name][:, None])
+        found[name] = Estimate(_number(value), _number(low[0]), _number(high[0]))
     return found
 
 
 def intervals(
-    drawn_RM: NDArray[np.float64], value_M: NDArray[np.float64], left_out_GM: NDArray[np.float64]
+    drawn_RM: NDArray[np.float64], value_M: NDArray[np.float64], without_one_GM: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The edges of the 95 % interval of each column, (M,) and (M,); NaN where a column has no value to draw.
 
-    ``drawn_RM`` are the values of the resamples, ``value_M`` that of all cases, ``left_out_GM`` those without each of
-    the groups; NaN marks a resample without a value and a group that has no part in a column.
+    ``drawn_RM`` are the values of the resamples, ``value_M`` that of all cases, ``without_one_GM`` those without each
+    of the groups; NaN marks a resample without a value and a group that has no part in a column.
     """
     ordered_MR = np.sort(drawn_RM.T, axis=1)
     n_drawn_M = np.count_nonzero(~np.isnan(ordered_MR), axis=1)
-    n_groups_M = np.count_nonzero(~np.isnan(left_out_GM), axis=0)
+    n_groups_M = np.count_nonzero(~np.isnan(without_one_GM), axis=0)
     usable_M = (n_drawn_M > 0) & (n_groups_M > 1) & ~np.isnan(value_M)
     near_M = 1e-12 * np.maximum(np.abs(value_M), 1e-12)
     below_M = np.count_nonzero(drawn_RM < value_M - near_M, axis=0)
     level_M = (below_M + np.count_nonzero(drawn_RM <= value_M + near_M, axis=0)) / 2 / np.maximum(n_drawn_M, 1)
     smallest_M = 0.5 / np.maximum(n_drawn_M, 1)
     bias_M = ndtri(np.clip(level_M, smallest_M, 1 - smallest_M))
-    acceleration_M = _acceleration(left_out_GM)
+    acceleration_M = _acceleration(without_one_GM)
     degrees_M = np.maximum(n_groups_M - 1, 1)
     wide_M = stdtrit(degrees_M, (1 + LEVEL) / 2) * np.sqrt((degrees_M + 1) / degrees_M)
     edges = []
@@ -174,16 +176,16 @@ def _without_one(n: int) -> Iterator[Weights]:
         yield weights
 
 
-def _joined(parts: Iterator[Mapping[str, NDArray[np.float64]]]) -> dict[str, NDArray[np.float64]]:
+def _joined(parts: Iterator[Mapping[Name, NDArray[np.float64]]]) -> dict[Name, NDArray[np.float64]]:
     found = list(parts)
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 
 
-def _acceleration(left_out_GM: NDArray[np.float64]) -> NDArray[np.float64]:
+def _acceleration(without_one_GM: NDArray[np.float64]) -> NDArray[np.float64]:
     """How fast the spread changes with the value, from the jackknife; 0 where nothing changes."""
-    known = ~np.isnan(left_out_GM)
-    mean_M = _divided(np.where(known, left_out_GM, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
-    influence_GM = np.where(known, mean_M - left_out_GM, 0.0)
+    known = ~np.isnan(without_one_GM)
+    mean_M = _divided(np.where(known, without_one_GM, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
+    influence_GM = np.where(known, mean_M - without_one_GM, 0.0)
     squares_M, cubes_M = (influence_GM**2).sum(axis=0), (influence_GM**3).sum(axis=0)
     moves_M = squares_M > 1e-24 * np.maximum(mean_M**2, 1e-300)
     return np.divide(cubes_M, 6 * squares_M**1.5, out=np.zeros_like(cubes_M), where=moves_M)

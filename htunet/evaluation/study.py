@@ -5,8 +5,9 @@ values are averaged for each case first, so that intervals and tests are over ca
 seeds.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -15,16 +16,13 @@ from numpy.typing import NDArray
 
 from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
 from htunet.evaluation.classification import Confusion, confusion_matrix
-from htunet.evaluation.comparisons import holm, signed_ranks
+from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import Kind, Level, find_metric, mask_metrics, metrics_of
-from htunet.evaluation.statistics import Mean, Weights, bootstrap_figures, bootstrap_means, group_numbers
+from htunet.evaluation.statistics import Weights, bootstrap_estimates, bootstrap_means
 from htunet.evaluation.summary import INPUT
 
-SIGNIFICANT = 0.05
 COMPARISON_RESAMPLES = 2_000
 """Fewer than for the means: of n methods there are n (n - 1) / 2 differences."""
-SEPARATOR = " | "
-PLACE = ("dataset", "resolution", "label")
 FAMILY = ("ratio", "trained_on", "tested_part", "policy")
 """Arms that differ in one of these are not compared with each other."""
 
@@ -40,7 +38,7 @@ class Statistics:
 
 
 def study(table: pd.DataFrame) -> Statistics:
-    """All statistics of a case table; tables without rows where there is nothing to tell."""
+    """All statistics of a case table; tables without rows where there is nothing to say."""
     table = table.assign(arm=arm_names(table))
     shown = (Level.OVERVIEW, Level.TABLE)
     pixels, all_units = ([m.name for m in mask_metrics(shown, millimetres=both)] for both in (False, True))
@@ -51,23 +49,24 @@ def study(table: pd.DataFrame) -> Statistics:
     whole = _over_labels(masks, all_units)
     several = masks[masks.groupby("dataset")["label"].transform("nunique") > 1]
     classes = classes.assign(label="", resolution="")
+    means = [_means(pd.concat([whole, several]), all_units), _means(classes, of_cases), _class_estimates(classes)]
+    by_size = _means(masks[masks["tercile"] != ""], all_units, "tercile")
+    if not by_size.empty:
+        place = by_size["tercile"].map(TERCILES.index)
+        order = ["dataset", "resolution", "label", "arm", "_place"]
+        by_size = by_size.assign(_place=place).sort_values(order, kind="stable").drop(columns="_place")
+    by_class = [_means(whole, all_units, "class"), _means(classes, of_cases, "class")]
+    comparisons = [_comparisons(whole, pixels), _comparisons(classes, of_cases)]
     return Statistics(
-        means=pd.concat(
-            [
-                _means(pd.concat([whole, several]), all_units),
-                _means(classes, of_cases),
-                _figures(classes),
-            ],
-            ignore_index=True,
-        ),
-        by_size=_in_order(_means(masks[masks["tercile"] != ""], all_units, "tercile")),
-        by_class=pd.concat([_means(whole, all_units, "class"), _means(classes, of_cases, "class")], ignore_index=True),
-        comparisons=pd.concat([_comparisons(whole, pixels), _comparisons(classes, of_cases)], ignore_index=True),
+        means=pd.concat(means, ignore_index=True),
+        by_size=by_size,
+        by_class=pd.concat(by_class, ignore_index=True),
+        comparisons=pd.concat(comparisons, ignore_index=True),
     )
 
 
 def arm_names(table: pd.DataFrame) -> pd.Series:
-    """The name of each row's arm: the method, and what tells it from the other arms of its method and data set.
+    """The name of each row's arm: the method, and what distinguishes it from the other arms of its method and data set.
 
     ``CLIP_HT``, or ``CLIP_HT (plan adaptive)`` where there is another plan too.
     """
@@ -95,25 +94,29 @@ def _over_labels(masks: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
 
 
 def _means(rows: pd.DataFrame, metrics: list[str], by: str | None = None) -> pd.DataFrame:
-    """One row per data set, resolution, label, arm (and stratum ``by``) and metric."""
+    """One row per data set, resolution, label, arm (and stratum ``by``) and metric that has a value.
+
+    ``std`` is the sample deviation of the seeds' means; none for one seed.
+    """
     found = []
     for dataset, members in rows.groupby("dataset", sort=True):
         cases, groups = _cases(members)
         keys = ["resolution", "label", "arm", *([by] if by else [])]
         strata = members.groupby(keys, sort=False)
         cells = members.assign(_case=cases, _stratum=strata.ngroup())
-        values = _cube(cells, metrics, len(groups))
-        means = bootstrap_means(values.reshape(len(groups), -1), groups)
-        about = cells.drop_duplicates("_stratum").sort_values("_stratum")[[*keys, *ARM]]
-        spread = _over_seeds(cells, metrics)
+        means = bootstrap_means(_cube(cells, metrics, len(groups)).reshape(len(groups), -1), groups)
+        by_seed = cells.groupby(["_stratum", "seed"], sort=False)[metrics].mean().groupby("_stratum", sort=True)
+        deviation, n_seeds = by_seed.std(ddof=1), by_seed.size()
         missed = strata["missed"].sum().to_numpy() if "dice" in metrics else None
+        about = cells.drop_duplicates("_stratum").sort_values("_stratum")[[*keys, *ARM]]
         for place, entry in enumerate(about.to_dict("records")):
             for m, name in enumerate(metrics):
-                mean = means[place * len(metrics) + m]
+                mean, std = means[place * len(metrics) + m], deviation.at[place, name]
                 if mean.n_used:
-                    counts = {"n_missed": int(missed[place])} if missed is not None else {}
-                    found.append({"dataset": dataset, **entry, "metric": name, **_mean_columns(mean),
-                                  **spread(place, name), **counts})  # fmt: skip
+                    row = {"dataset": dataset, **entry, "metric": name, "mean": mean.mean, "low": mean.low}
+                    row |= {"high": mean.high, "n_cases": mean.n_used, "std": None if np.isnan(std) else float(std)}
+                    row |= {"n_seeds": int(n_seeds[place])}
+                    found.append(row if missed is None else row | {"n_missed": int(missed[place])})
     return pd.DataFrame(found)
 
 
@@ -132,53 +135,25 @@ def _cube(cells: pd.DataFrame, metrics: list[str], n_cases: int) -> NDArray[np.f
     return cube
 
 
-def _over_seeds(cells: pd.DataFrame, metrics: list[str]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """(stratum, metric) to ``std``, the sample deviation of the seeds' means (None: one seed), and ``n_seeds``."""
-    by_seed = cells.groupby(["_stratum", "seed"], sort=False)[metrics].mean().groupby("_stratum", sort=True)
-    deviation, count = by_seed.std(ddof=1), by_seed.size()
-
-    def columns(stratum: int, metric: str) -> dict[str, float | int | None]:
-        value = deviation.at[stratum, metric]
-        return {"std": None if np.isnan(value) else float(value), "n_seeds": int(count[stratum])}
-
-    return columns
-
-
-def _mean_columns(mean: Mean) -> dict[str, float | int | None]:
-    return {"mean": mean.mean, "low": mean.low, "high": mean.high, "n_cases": mean.n_used}
-
-
-def _in_order(found: pd.DataFrame) -> pd.DataFrame:
-    """Small before medium before large."""
-    if found.empty:
-        return found
-    keys = ["dataset", "resolution", "label", "arm"]
-    place = found["tercile"].map({name: place for place, name in enumerate(TERCILES)})
-    return found.assign(_place=place).sort_values([*keys, "_place"], kind="stable").drop(columns="_place")
-
-
-def _figures(classes: pd.DataFrame) -> pd.DataFrame:
+def _class_estimates(classes: pd.DataFrame) -> pd.DataFrame:
     """AUC, recall and the like of each arm: means over its runs, with intervals over cases."""
     found = []
     for dataset, members in classes.groupby("dataset", sort=True):
         cases, groups = _cases(members)
-        members = members.assign(_case=cases)
-        arms = {str(arm): _runs(part) for arm, part in members.groupby("arm", sort=False)}
+        by_arm = members.assign(_case=cases).groupby("arm", sort=False)
+        arms = {str(arm): [_Run(rows) for _, rows in part.groupby(["seed", "fold"])] for arm, part in by_arm}
         about = members.drop_duplicates("arm").set_index("arm")[list(ARM)].to_dict("index")
-        alone = {arm: [(run.seed, _alone(arm, run, len(groups))) for run in runs] for arm, runs in arms.items()}
-        for key, figure in bootstrap_figures(_together(arms), len(groups), groups).items():
-            arm, name = key.rsplit(SEPARATOR, 1)
-            by_seed = pd.DataFrame([(seed, one[key]) for seed, one in alone[arm]]).groupby(0)[1].mean()
-            if figure.value is not None:
+        once = np.ones((1, len(groups)))
+        alone = {arm: [(run.seed, _averaged([run], once)) for run in runs] for arm, runs in arms.items()}
+        estimates = bootstrap_estimates(partial(_of_arms, arms), len(groups), groups)
+        for (arm, name), estimate in estimates.items():
+            by_seed = pd.DataFrame([(seed, float(one[name][0])) for seed, one in alone[arm]]).groupby(0)[1].mean()
+            if estimate.value is not None:
                 entry = {"dataset": dataset, "resolution": "", "label": "", "arm": arm, **about[arm], "metric": name}
-                edges = {"mean": figure.value, "low": figure.low, "high": figure.high}
+                entry |= {"mean": estimate.value, "low": estimate.low, "high": estimate.high, "n_cases": len(groups)}
                 std = float(by_seed.std(ddof=1)) if len(by_seed) > 1 else None
-                found.append(entry | edges | {"n_cases": len(groups), "std": std, "n_seeds": len(by_seed)})
+                found.append(entry | {"std": std, "n_seeds": len(by_seed)})
     return pd.DataFrame(found)
-
-
-def _runs(members: pd.DataFrame) -> "list[_Run]":
-    return [_Run(part) for _, part in members.groupby(["seed", "fold"])]
 
 
 class _Run:
@@ -197,13 +172,9 @@ class _Run:
         self.decided_N = np.array([classes.index(name) for name in rows["predicted"]], dtype=np.intp)
 
 
-def _together(arms: Mapping[str, list[_Run]]) -> Callable[[Weights], dict[str, NDArray[np.float64]]]:
-    """The figures of all arms as a function of the weights of all cases, as a bootstrap wants them."""
-    return lambda weights_RN: {
-        f"{arm}{SEPARATOR}{name}": value
-        for arm, runs in arms.items()
-        for name, value in _averaged(runs, weights_RN).items()
-    }
+def _of_arms(arms: Mapping[str, list[_Run]], weights_RN: Weights) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """The values of all arms by arm and metric, (R,) each, from the weights of all cases."""
+    return {(arm, name): value for arm, runs in arms.items() for name, value in _averaged(runs, weights_RN).items()}
 
 
 def _averaged(runs: list[_Run], weights_RN: Weights) -> dict[str, NDArray[np.float64]]:
@@ -225,79 +196,28 @@ def _averaged(runs: list[_Run], weights_RN: Weights) -> dict[str, NDArray[np.flo
     return {name: np.mean(found, axis=0) for name, found in values.items()}
 
 
-def _alone(arm: str, run: _Run, n: int) -> dict[str, float]:
-    """The figures of one run, all cases once."""
-    return {name: float(value[0]) for name, value in _together({arm: [run]})(np.ones((1, n))).items()}
-
-
 def _comparisons(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
     """Each pair of arms of a data set and family, with Holm's correction over the pairs of one metric."""
     found: list[dict[str, object]] = []
     keys = ["dataset", "resolution", *FAMILY]
     for values, members in rows.groupby(keys, sort=True, dropna=False):
-        if members["arm"].nunique() < 2:
-            continue
         about = dict(zip(keys, values, strict=True))
-        for entries in _family(members, metrics, at_input=about["resolution"] == INPUT):
-            adjusted = holm(np.array([entry["p"] for entry in entries]))
-            found += [about | entry | {"p_holm": p, "favours": _favours(entry, p)} | {"n_tests": len(entries)}
-                      for entry, p in zip(entries, adjusted.tolist(), strict=True)]  # fmt: skip
-    return pd.DataFrame(found)
-
-
-def _family(members: pd.DataFrame, metrics: list[str], *, at_input: bool) -> list[list[dict]]:
-    """The comparisons of each metric."""
-    cases, groups = _cases(members)
-    strata = members.groupby("arm", sort=False)
-    cells = members.assign(_case=cases, _stratum=strata.ngroup())
-    cube = _cube(cells, metrics, len(groups))
-    arms = cells.drop_duplicates("_stratum").sort_values("_stratum")
-    names, plans = arms["arm"].tolist(), arms["plan"].tolist()
-    pairs, columns = [], []
-    for m, metric in enumerate(metrics):
+        cases, groups = _cases(members)
+        cells = members.assign(_case=cases, _stratum=members.groupby("arm", sort=False).ngroup())
+        arms = cells.drop_duplicates("_stratum").sort_values("_stratum")
+        cube, names, plans = _cube(cells, metrics, len(groups)), arms["arm"].tolist(), arms["plan"].tolist()
         # distances in pixels of different input sizes are different things
-        apart = at_input and find_metric(metric).kind == Kind.DISTANCE
-        for a, b in combinations(range(len(names)), 2):
-            if not apart or plans[a] == plans[b]:
-                pairs.append({"metric": metric, "a": names[a], "b": names[b]})
-                columns.append(cube[:, a, m] - cube[:, b, m])
-    entries = _entries(np.stack(columns, axis=1), groups, pairs) if pairs else []
-    return [[entry for entry in entries if entry["metric"] == metric] for metric in metrics]
-
-
-def _entries(differences: NDArray[np.float64], groups: list[str], pairs: list[dict]) -> list[dict]:
-    tests = signed_ranks(by_group(differences, groups))
-    means = bootstrap_means(differences, groups, resamples=COMPARISON_RESAMPLES)
-    return [
-        {
-            **pair,
-            "mean_difference": means[c].mean,
-            "low": means[c].low,
-            "high": means[c].high,
-            "median_difference": float(tests.median[c]),
-            "rank_biserial": float(tests.rank_biserial[c]),
-            "p": float(tests.p[c]),
-            "n_cases": means[c].n_used,
-            "n_pairs": int(tests.n[c]),
-            "n_different": int(tests.n_different[c]),
-        }
-        for c, pair in enumerate(pairs)
-    ]
-
-
-def by_group(differences: NDArray[np.float64], groups: list[str]) -> NDArray[np.float64]:
-    """One value for each group, the mean of its cases: the test takes its pairs as independent."""
-    members = group_numbers(groups, len(groups))
-    known = ~np.isnan(differences)
-    sums, counts = np.zeros((2, int(members.max()) + 1, differences.shape[1]))
-    np.add.at(sums, members, np.where(known, differences, 0.0))
-    np.add.at(counts, members, known)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
-
-
-def _favours(entry: Mapping[str, object], p: float) -> str:
-    """The better arm where the corrected test says so."""
-    effect = float(entry["rank_biserial"])  # type: ignore[arg-type]
-    if np.isnan(p) or p >= SIGNIFICANT or effect == 0:
-        return ""
-    return str(entry["a"] if (effect > 0) == find_metric(str(entry["metric"])).higher_is_better else entry["b"])
+        apart = [about["resolution"] == INPUT and find_metric(metric).kind == Kind.DISTANCE for metric in metrics]
+        pairs = [(m, a, b) for m in range(len(metrics)) for a, b in combinations(range(len(names)), 2)
+                 if not apart[m] or plans[a] == plans[b]]  # fmt: skip
+        if not pairs:
+            continue
+        differences = np.stack([cube[:, a, m] - cube[:, b, m] for m, a, b in pairs], axis=1)
+        tests = paired_tests(differences, groups, resamples=COMPARISON_RESAMPLES)
+        for m, metric in enumerate(metrics):
+            entries = [{"metric": metric, "a": names[a], "b": names[b]} | test
+                       for (of, a, b), test in zip(pairs, tests, strict=True) if of == m]  # fmt: skip
+            higher = find_metric(metric).higher_is_better
+            for entry, p_holm, better in corrected(entries, higher_is_better=higher):
+                found.append({**about, **entry, "p_holm": p_holm, "favours": better, "n_tests": len(entries)})
+    return pd.DataFrame(found)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from htunet.evaluation.statistics import bootstrap_figures, bootstrap_means, intervals
+from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means, intervals
 
 
 def column(*values: float) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_draws_that_equal_the_value_are_no_bias() -> None:
 
 def test_a_figure_that_is_a_mean_has_the_interval_of_the_mean() -> None:
     values = np.random.default_rng(0).beta(9, 1.6, 600)
-    found = bootstrap_figures(lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, 600, resamples=500)
+    found = bootstrap_estimates(lambda weights: {"mean": weights @ values / weights.sum(axis=1)}, 600, resamples=500)
     (mean,) = bootstrap_means(values[:, None], resamples=500)
     assert (found["mean"].low, found["mean"].high) == pytest.approx((mean.low, mean.high))
 

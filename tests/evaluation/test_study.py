@@ -10,7 +10,8 @@ from scipy.stats import wilcoxon
 from sklearn.metrics import roc_auc_score
 
 from htunet.evaluation.case_table import CASE, RUN, case_table, read_table, write_table
-from htunet.evaluation.study import by_group, study
+from htunet.evaluation.comparisons import by_group
+from htunet.evaluation.study import study
 
 NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 

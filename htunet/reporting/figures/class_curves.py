@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
-from htunet.evaluation.statistics import Estimate, bootstrap_figures
+from htunet.evaluation.statistics import Estimate, bootstrap_estimates
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
@@ -151,7 +151,7 @@ def pooled_bins(one: Judged) -> list[Bin]:
 def auc_of(one: Judged, k: int) -> Estimate:
     """The AUC of class k against the others, the mean of those of the runs, with its interval over cases or groups."""
     values_SN2, truth_N = one.against_others(k)
-    figures = bootstrap_figures(lambda w: {"auc": auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
+    figures = bootstrap_estimates(lambda w: {"auc": auc(values_SN2, truth_N, w)}, len(truth_N), one.groups)
     return figures["auc"]
 
 
