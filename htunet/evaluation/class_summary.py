@@ -1,13 +1,11 @@
-"""What the evaluation of a classification found: the object ``classification`` of a run's summary.json.
+"""The results of a classification: the object ``classification`` of a run's summary.json.
 
-Thresholds and the temperature come from the validation split; all figures are those of the test split.
+Thresholds and the temperature come from the validation split; all metrics are of the test split.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
-
-import numpy as np
 
 from htunet.data.class_probabilities import ClassProbabilities, class_order, read_class_probabilities
 from htunet.data.raw import read_raw
@@ -21,6 +19,7 @@ from htunet.evaluation.classification import (
     Floats,
     Indices,
     choose_threshold,
+    confusion_counts,
     confusion_matrix,
     curves,
     decide,
@@ -41,7 +40,7 @@ class Decision:
     """Of the positive class's probability; None for more than two classes."""
     chosen: str
     """Where the threshold comes from, in words."""
-    figures: dict[str, Estimate]
+    estimates: dict[str, Estimate]
     """The metrics of a decision by name."""
     confusion: list[list[int]]
     """Rows are true classes, columns decided ones."""
@@ -137,9 +136,9 @@ def with_known_classes(
 
 
 def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabilities | None = None) -> ClassSummary:
-    """All figures of some test cases; without validation cases there is neither a threshold of them nor a temperature.
+    """All metrics of some test cases; without validation cases there is neither a threshold of them nor a temperature.
 
-    Cases without a class are left out, and a note says how many. Raises HtunetError for a case whose true class is none
+    Cases without a class are excluded, and a note says how many. Raises HtunetError for a case whose true class is none
     of the classes, and when no test case has one.
     """
     total = len(test.cases)
@@ -150,7 +149,10 @@ def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabi
     threshold = HALF if len(test.classes) == 2 else None
     decisions = {MOST_PROBABLE: _decision(test, groups, threshold, "the most probable class")}
     temperature = after = None
-    notes = _notes(test, truth_N)
+    notes = []
+    if absent := [name for index, name in enumerate(test.classes) if index not in truth_N]:
+        what = "there is no AUC" if len(set(truth_N.tolist())) < 2 else "left out of every mean over the classes"
+        notes.append(f"no test case of {', '.join(absent)}: {what}")
     if total > len(test.cases):
         notes.append(f"{total - len(test.cases)} of {total} test cases have no class and are not scored")
     if val is not None:
@@ -169,7 +171,7 @@ def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabi
         test=test,
         groups=tuple(groups),
         validation_cases=len(val.cases) if val else 0,
-        rankings=ranking_figures(test.values_NK, truth_N, groups),
+        rankings=ranking_estimates(test.values_NK, truth_N, groups),
         probabilities={m.name: m.of(test.values_NK, truth_N) for m in metrics_of(Kind.PROBABILITY)},
         decisions=decisions,
         before=calibration(test.values_NK, truth_N),
@@ -185,44 +187,42 @@ def calibration(probabilities_NK: Floats, truth_N: Indices) -> Calibration:
     return Calibration(values=values, bins=tuple(reliability(probabilities_NK, truth_N)))
 
 
-def decision_figures(
+def decision_estimates(
     truth_N: Indices, decided_N: Indices, num_classes: int, groups: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
     """The metrics of one decision for every case, with bootstrap intervals over cases or groups."""
 
-    def figures(weights_RN: Weights) -> dict[str, Floats]:
+    def values(weights_RN: Weights) -> dict[str, Floats]:
         confusion = Confusion.of(confusion_matrix(truth_N, decided_N, num_classes, weights_RN))
         return {metric.name: metric.of(confusion) for metric in metrics_of(Kind.DECISION)}
 
-    return bootstrap_estimates(figures, len(truth_N), groups)
+    return bootstrap_estimates(values, len(truth_N), groups)
 
 
-def ranking_figures(
+def ranking_estimates(
     probabilities_NK: Floats, truth_N: Indices, groups: Sequence[str] | None = None
 ) -> dict[str, Estimate]:
     """The metrics of a ranking, such as the AUC, with bootstrap intervals over cases or groups."""
 
-    def figures(weights_RN: Weights) -> dict[str, Floats]:
+    def values(weights_RN: Weights) -> dict[str, Floats]:
         return {m.name: m.of(probabilities_NK[None], truth_N, weights_RN) for m in metrics_of(Kind.RANKING)}
 
-    return bootstrap_estimates(figures, len(truth_N), groups)
-
-
-def _with_class(found: ClassProbabilities, groups: Sequence[str]) -> tuple[ClassProbabilities, list[str]]:
-    """The cases that have a class, and their groups."""
-    kept = [index for index, name in enumerate(found.truth) if name]
-    fewer = replace(
-        found,
-        cases=tuple(found.cases[index] for index in kept),
-        truth=tuple(found.truth[index] for index in kept),
-        values_NK=found.values_NK[kept],
-    )
-    return fewer, [groups[index] for index in kept]
+    return bootstrap_estimates(values, len(truth_N), groups)
 
 
 def class_content(summary: ClassSummary) -> dict[str, Any]:
     """The object ``classification`` of summary.json: strict JSON, null where there is no value."""
-    test = summary.test
+    test, decisions = summary.test, summary.decisions
+    cases = [
+        {
+            "case": case,
+            "class": test.truth[n],
+            "group": summary.groups[n],
+            "probabilities": dict(zip(test.classes, test.values_NK[n].tolist(), strict=True)),
+            "decided": {name: decision.decided[n] for name, decision in decisions.items()},
+        }
+        for n, case in enumerate(test.cases)
+    ]
     return {
         "format": FORMAT,
         "classes": list(test.classes),
@@ -233,59 +233,41 @@ def class_content(summary: ClassSummary) -> dict[str, Any]:
         "validation_cases": summary.validation_cases,
         **{name: asdict(estimate) for name, estimate in summary.rankings.items()},
         **summary.probabilities,
-        "decisions": {name: _decision_content(decision) for name, decision in summary.decisions.items()},
+        "decisions": {
+            name: {
+                "threshold": decision.threshold,
+                "chosen": decision.chosen,
+                "figures": {key: asdict(estimate) for key, estimate in decision.estimates.items()},
+                "confusion": decision.confusion,
+            }
+            for name, decision in decisions.items()
+        },
         "calibration": {
             "before": summary.before.content(),
             "temperature": summary.temperature,
             "after": summary.after.content() if summary.after else None,
         },
         "curves": curves(test.values_NK, test.truth_indices, test.classes),
-        "cases": _cases(summary),
+        "cases": cases,
         "notes": list(summary.notes),
     }
 
 
+def _with_class(found: ClassProbabilities, groups: Sequence[str]) -> tuple[ClassProbabilities, list[str]]:
+    """The cases that have a class, and their groups."""
+    having = [n for n, name in enumerate(found.truth) if name]
+    cases, truth = (tuple(column[n] for n in having) for column in (found.cases, found.truth))
+    return replace(found, cases=cases, truth=truth, values_NK=found.values_NK[having]), [groups[n] for n in having]
+
+
 def _decision(test: ClassProbabilities, groups: Sequence[str], threshold: float | None, chosen: str) -> Decision:
-    truth_N, k = test.truth_indices, len(test.classes)
+    truth_N, num_classes = test.truth_indices, len(test.classes)
     # at one half the most probable class decides, of equal ones the first: the rule of classes.csv
     decided_N = decide(test.values_NK, None if threshold == HALF else threshold)
-    counts = confusion_matrix(truth_N, decided_N, k, np.ones((1, len(truth_N))))[0]
     return Decision(
         threshold=threshold,
         chosen=chosen,
-        figures=decision_figures(truth_N, decided_N, k, groups),
-        confusion=[[round(count) for count in row] for row in counts.tolist()],
+        estimates=decision_estimates(truth_N, decided_N, num_classes, groups),
+        confusion=confusion_counts(truth_N, decided_N, num_classes),
         decided=[test.classes[index] for index in decided_N],
     )
-
-
-def _notes(test: ClassProbabilities, truth_N: Indices) -> list[str]:
-    """What a reader must know: classes without cases, and what is then left out or not defined."""
-    absent = [name for index, name in enumerate(test.classes) if index not in truth_N]
-    if not absent:
-        return []
-    what = "there is no AUC" if len(set(truth_N.tolist())) < 2 else "left out of every mean over the classes"
-    return [f"no test case of {', '.join(absent)}: {what}"]
-
-
-def _decision_content(decision: Decision) -> dict[str, Any]:
-    content = asdict(decision)
-    del content["decided"]  # stands with each case
-    return content
-
-
-def _cases(summary: ClassSummary) -> list[dict[str, Any]]:
-    test = summary.test
-    rows = []
-    for index, case in enumerate(test.cases):
-        values = test.values_NK[index].tolist()
-        rows.append(
-            {
-                "case": case,
-                "class": test.truth[index],
-                "group": summary.groups[index],
-                "probabilities": dict(zip(test.classes, values, strict=True)),
-                "decided": {name: decision.decided[index] for name, decision in summary.decisions.items()},
-            }
-        )
-    return rows

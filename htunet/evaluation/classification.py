@@ -41,6 +41,12 @@ def confusion_matrix(truth_N: Indices, decided_N: Indices, num_classes: int, wei
     return (weights_RN @ cells_NC).reshape(-1, num_classes, num_classes)
 
 
+def confusion_counts(truth_N: Indices, decided_N: Indices, num_classes: int) -> list[list[int]]:
+    """(K, K) numbers of cases: rows true classes, columns decided ones."""
+    counts_KK = confusion_matrix(truth_N, decided_N, num_classes, np.ones((1, len(truth_N))))[0]
+    return [[round(count) for count in row] for row in counts_KK.tolist()]
+
+
 @dataclass(frozen=True)
 class Confusion:
     """Weighted numbers of cases of each class, (R, K) each."""

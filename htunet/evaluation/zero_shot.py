@@ -4,7 +4,7 @@ Source: arXiv 2506.08849, section IV: the cosine similarities of an image with a
 Dimension key: N images, K classes, P prompts, E embedding.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.zero_shot_prompts import Prompt
-from htunet.evaluation.class_summary import decision_figures, ranking_figures
-from htunet.evaluation.classification import auc, confusion_matrix, decide
+from htunet.evaluation.class_summary import decision_estimates, ranking_estimates
+from htunet.evaluation.classification import auc, confusion_counts, decide
 from htunet.evaluation.statistics import Estimate
 
 Floats = NDArray[np.float64]
@@ -56,15 +56,10 @@ class ZeroShotResult:
             "classes": list(self.probabilities.classes),
             "n_cases": len(self.probabilities.cases),
             **{name: asdict(estimate) for name, estimate in self.rankings.items()},
-            **{name: asdict(figure) for name, figure in self.decision.items()},
+            **{name: asdict(estimate) for name, estimate in self.decision.items()},
             "confusion_matrix": self.confusion,
             "prompts": [
-                {
-                    "class": one.class_name,
-                    **asdict(one.prompt),
-                    "auc": one.auc,
-                    "mean_similarity": one.similarity,
-                }
+                {"class": one.class_name, **asdict(one.prompt), "auc": one.auc, "mean_similarity": one.similarity}
                 for one in self.prompts
             ],
         }
@@ -92,12 +87,11 @@ def zero_shot_result(
         classes=tuple(classes), cases=ids, truth=truth, values_NK=_softmax(logit_scale * mean_NK)
     )
     truth_N, decided_N = found.truth_indices, decide(mean_NK)
-    ones_1N = np.ones((1, len(truth_N)))
     return ZeroShotResult(
         probabilities=found,
-        rankings=ranking_figures(found.values_NK, truth_N, groups),
-        decision=decision_figures(truth_N, decided_N, len(classes), groups),
-        confusion=confusion_matrix(truth_N, decided_N, len(classes), ones_1N)[0].astype(int).tolist(),
+        rankings=ranking_estimates(found.values_NK, truth_N, groups),
+        decision=decision_estimates(truth_N, decided_N, len(classes), groups),
+        confusion=confusion_counts(truth_N, decided_N, len(classes)),
         prompts=tuple(
             _alone(similarity_NP[:, p], name, prompt, truth_N, classes) for p, (name, prompt) in enumerate(prompts)
         ),
@@ -108,12 +102,14 @@ def _alone(
     similarity_N: Floats, name: str, prompt: Prompt, truth_N: NDArray[np.intp], classes: Sequence[str]
 ) -> PromptResult:
     own_N = (truth_N == classes.index(name)).astype(np.intp)
-    scores_1N2 = np.stack([-similarity_N, similarity_N], axis=1)[None]
-    means: Mapping[str, float] = {
-        other: float(similarity_N[truth_N == k].mean()) for k, other in enumerate(classes) if (truth_N == k).any()
-    }
-    area = float(auc(scores_1N2, own_N, np.ones((1, len(own_N))))[0])
-    return PromptResult(class_name=name, prompt=prompt, auc=None if np.isnan(area) else area, similarity=dict(means))
+    area = auc(np.stack([-similarity_N, similarity_N], axis=1)[None], own_N, np.ones((1, len(own_N))))[0]
+    present = [(k, other) for k, other in enumerate(classes) if (truth_N == k).any()]
+    return PromptResult(
+        class_name=name,
+        prompt=prompt,
+        auc=None if np.isnan(area) else float(area),
+        similarity={other: float(similarity_N[truth_N == k].mean()) for k, other in present},
+    )
 
 
 def _softmax(scores_NK: Floats) -> Floats:

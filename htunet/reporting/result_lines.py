@@ -30,7 +30,7 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
     counts = ", ".join(f"{summary.test.truth.count(name)} {name}" for name in summary.test.classes)
     yield f"  classes: AUC {_percent(summary.auc)} · {len(summary.test.cases)} cases: {counts}"
     for decision in summary.decisions.values():
-        values = [f"{METRICS[name].short_label} {_percent(value)}" for name, value in decision.figures.items()]
+        values = [f"{METRICS[name].short_label} {_percent(value)}" for name, value in decision.estimates.items()]
         at = "" if decision.threshold is None else f"threshold {decision.threshold:.3f}, "
         yield f"    {at}{decision.chosen}: {' · '.join(values)}"
     before, after = summary.before.values, ""

@@ -24,7 +24,7 @@ def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
     found = evaluate_classes(build_class_run(build_class_dataset()))
     half = found.decisions[MOST_PROBABLE]
     assert (found.auc.value, found.positive, found.validation_cases) == (0.75, "malignant", 4)
-    assert {name: figure.value for name, figure in half.figures.items()} == pytest.approx(
+    assert {name: figure.value for name, figure in half.estimates.items()} == pytest.approx(
         {"accuracy": 0.75, "recall": 1.0, "precision": 2 / 3, "f1": 0.8, "specificity": 0.5}
     )
     assert (half.threshold, half.confusion) == (0.5, [[1, 1], [0, 2]])

@@ -10,7 +10,7 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-from htunet.evaluation.class_summary import decision_figures, ranking_figures
+from htunet.evaluation.class_summary import decision_estimates, ranking_estimates
 from htunet.evaluation.classification import (
     Confusion,
     auc,
@@ -76,7 +76,7 @@ def test_the_auc_is_the_share_of_pairs_in_the_right_order() -> None:
 def test_all_figures_agree_with_scikit_learn(k: int) -> None:
     probabilities, truth = drawn(200, k)
     decided = decide(probabilities)
-    found = decision_figures(truth, decided, k)
+    found = decision_estimates(truth, decided, k)
     average = {"average": "binary"} if k == 2 else {"average": "macro"}
     precision, recall, f1, _ = precision_recall_fscore_support(truth, decided, **average)
     expected = {"accuracy": accuracy_score(truth, decided), "recall": recall, "precision": precision, "f1": f1}
@@ -89,7 +89,7 @@ def test_specificity_of_more_classes_is_the_mean_recall_of_all_others() -> None:
     probabilities, truth = drawn(90, 3)
     decided = decide(probabilities)
     expected = np.mean([np.mean(decided[truth != k] != k) for k in range(3)])
-    assert decision_figures(truth, decided, 3)["specificity"].value == pytest.approx(expected)
+    assert decision_estimates(truth, decided, 3)["specificity"].value == pytest.approx(expected)
 
 
 def test_a_weight_of_two_is_the_case_twice() -> None:
@@ -106,7 +106,7 @@ def test_a_weight_of_two_is_the_case_twice() -> None:
 
 def test_the_interval_of_the_auc_is_that_of_resamples_counted_one_by_one() -> None:
     probabilities, truth = drawn(60, 2)
-    found = ranking_figures(probabilities, truth)["auc"]
+    found = ranking_estimates(probabilities, truth)["auc"]
     rng, areas = np.random.default_rng(5), []
     for _ in range(2000):
         rows = rng.integers(0, 60, 60)
@@ -118,34 +118,34 @@ def test_the_interval_of_the_auc_is_that_of_resamples_counted_one_by_one() -> No
 def test_images_of_one_patient_do_not_make_a_figure_surer() -> None:
     probabilities, truth = drawn(12, 2)
     repeated, of_each = np.repeat(probabilities, 6, axis=0), np.repeat(truth, 6)
-    alone = ranking_figures(probabilities, truth)["auc"]
-    grouped = ranking_figures(repeated, of_each, [f"patient {i // 6}" for i in range(72)])["auc"]
-    ungrouped = ranking_figures(repeated, of_each)["auc"]
+    alone = ranking_estimates(probabilities, truth)["auc"]
+    grouped = ranking_estimates(repeated, of_each, [f"patient {i // 6}" for i in range(72)])["auc"]
+    ungrouped = ranking_estimates(repeated, of_each)["auc"]
     assert (grouped.low, grouped.high) == pytest.approx((alone.low, alone.high))
     assert width(ungrouped) < 0.7 * width(grouped)
 
 
 def test_resamples_without_positive_cases_are_left_out_of_intervals() -> None:
-    found = decision_figures(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), 2)["recall"]
+    found = decision_estimates(np.array([0, 0, 0, 1]), np.array([0, 0, 0, 1]), 2)["recall"]
     assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
 
 
 def test_nothing_predicted_positive_is_a_precision_of_0_and_no_positive_case_is_no_figure() -> None:
-    none_found = decision_figures(np.array([0, 1]), np.array([0, 0]), 2)
+    none_found = decision_estimates(np.array([0, 1]), np.array([0, 0]), 2)
     assert (none_found["precision"].value, none_found["f1"].value, none_found["recall"].value) == (0.0, 0.0, 0.0)
-    no_case = decision_figures(np.array([0, 0]), np.array([0, 1]), 2)
+    no_case = decision_estimates(np.array([0, 0]), np.array([0, 1]), 2)
     assert {name: no_case[name].value for name in ("recall", "precision", "f1")} == dict.fromkeys(
         ("recall", "precision", "f1")
     )
     assert no_case["accuracy"].value == 0.5
-    assert ranking_figures(binary(np.array([0.2, 0.7])), np.array([0, 0]))["auc"].value is None
+    assert ranking_estimates(binary(np.array([0.2, 0.7])), np.array([0, 0]))["auc"].value is None
 
 
 def test_a_class_without_cases_is_left_out_of_the_means() -> None:
     probabilities, truth = drawn(40, 2)
     wider = np.concatenate([probabilities * 0.9, np.full((40, 1), 0.1)], axis=1)
     recalls = [np.mean(decide(wider)[truth == k] == k) for k in (0, 1)]
-    assert decision_figures(truth, decide(wider), 3)["recall"].value == pytest.approx(np.mean(recalls))
+    assert decision_estimates(truth, decide(wider), 3)["recall"].value == pytest.approx(np.mean(recalls))
     areas = [roc_auc_score(truth == k, wider[:, k]) for k in (0, 1)]
     assert auc(wider[None], truth, once(40))[0] == pytest.approx(np.mean(areas))
 
@@ -155,7 +155,7 @@ def test_the_threshold_has_the_largest_youden_index_of_all() -> None:
     threshold, index = choose_threshold(probabilities[:, 1], truth)
     false_rate, true_rate, _ = roc_curve(truth, probabilities[:, 1], drop_intermediate=False)
     assert index == pytest.approx(max(true_rate - false_rate))
-    figures = decision_figures(truth, decide(probabilities, threshold), 2)
+    figures = decision_estimates(truth, decide(probabilities, threshold), 2)
     assert sum(figures[name].value or 0 for name in ("recall", "specificity")) - 1 == pytest.approx(index)
 
 

@@ -69,7 +69,7 @@ def _operating_points(summary: ClassSummary) -> list[tuple[str, str, dict[str, f
     for name, decision in summary.decisions.items():
         if decision.threshold is not None:
             source = " (validation)" if name == VALIDATION_THRESHOLD else ""
-            figures = {key: figure.value or 0.0 for key, figure in decision.figures.items()}
+            figures = {key: figure.value or 0.0 for key, figure in decision.estimates.items()}
             found.append((f"threshold {decision.threshold:.3f}{source}", markers[name], figures))
     return found
 
@@ -89,7 +89,7 @@ def _draw_confusion(axes: "Axes", summary: ClassSummary) -> None:
     axes.set_yticks(range(len(names)), names, rotation=90, va="center")
     axes.set(xlabel="decided", ylabel="true")
     at = "" if decision.threshold is None else f" (threshold {decision.threshold})"
-    axes.set_title(f"Most probable class{at}, accuracy {_text(decision.figures['accuracy'])}", fontsize=10)
+    axes.set_title(f"Most probable class{at}, accuracy {_text(decision.estimates['accuracy'])}", fontsize=10)
 
 
 def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
