@@ -4,7 +4,7 @@ One row per run, case, label and resolution for masks, and one per run and case 
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
-from htunet.evaluation.metrics import Kind, mask_metrics, metrics_of
+from htunet.evaluation.metrics import EMPTY_PREDICTION, Kind, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT, ORIGINAL
 from htunet.files import whole_file
 
@@ -31,19 +31,7 @@ TEXTS = (
     *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy"),
     *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
 )
-ARM = (
-    "method",
-    "task",
-    "plan",
-    "ratio",
-    "trained_on",
-    "tested_part",
-    "adapter",
-    "weights",
-    "num_epochs",
-    "trainable_parameters",
-    "policy",
-)
+ARM = tuple(name for name in RUN if name not in ("dataset", "fold", "seed"))
 """What makes runs of one data set comparable repetitions of each other: they differ in fold and seed alone."""
 
 
@@ -53,17 +41,20 @@ def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     ``missed``: a reference with pixels and an empty prediction. ``lesion_px`` and ``lesion_share`` (of the image) are
     those of the reference at the original size. ``score``: of two classes the last one's probability; of more, none.
     """
-    columns: dict[str, list[Any]] = {}
-    parts = [part for content in contents for part in _parts(content)]
+    parts: list[dict[str, Any]] = []
+    for content in contents:
+        own = content["htunet"]
+        if "metric_per_case" in content:
+            parts.append(run_columns(own) | _mask_columns(content["metric_per_case"]))
+        if "classification" in own:
+            parts.append(run_columns(own) | _class_columns(own["classification"]))
     of_masks, of_cases = ([m.name for m in found] for found in (mask_metrics(), metrics_of(Kind.CASE)))
     known = [*RUN, *CASE, *of_masks, *MASK, *CLASS, *of_cases]
-    names = list(dict.fromkeys([*known, *(name for part in parts for name in part)]))
-    for name in names:
-        columns[name] = []
+    columns: dict[str, list[Any]] = {name: [] for name in [*known, *(name for part in parts for name in part)]}
+    for name, column in columns.items():
         for part in parts:
-            length = len(part["case"])
             values = part.get(name)
-            columns[name].extend(values if isinstance(values, list) else [values] * length)
+            column.extend(values if isinstance(values, list) else [values] * len(part["case"]))
     table = pd.DataFrame(columns)
     for name in ("ratio", "label", *of_masks, "lesion_px", "lesion_share", "score", "missed", *of_cases):
         table[name] = pd.to_numeric(table[name])
@@ -111,14 +102,6 @@ def terciles(table: pd.DataFrame) -> pd.Series:
     return table[keys].merge(found, on=keys, how="left")["tercile"].fillna("").set_axis(table.index)
 
 
-def _parts(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    own = content["htunet"]
-    if "metric_per_case" in content:
-        yield run_columns(own) | _mask_columns(content["metric_per_case"])
-    if "classification" in own:
-        yield run_columns(own) | _class_columns(own["classification"])
-
-
 def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
     """The columns ``RUN`` from a summary's own object."""
     across = own.get("trained_on") or {}
@@ -143,27 +126,26 @@ def adapter_of(own: Mapping[str, Any]) -> str:
 
 def _mask_columns(cases: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
     rows = [
-        (case, about, resolution, int(label), values)
+        (case["htunet"], case["metrics"].get(label, {}), resolution, int(label), values)
         for case in cases
-        for about in [case["htunet"]]
         for resolution in (INPUT, ORIGINAL)
-        for label, values in about.get(resolution, {}).items()
+        for label, values in case["htunet"].get(resolution, {}).items()
     ]
-    counts = [case["metrics"].get(str(label), {}) for case, _, _, label, _ in rows]
-    sizes = [count.get("n_ref") for count in counts]
-    pixels = [sum(count[name] for name in ("TP", "FP", "FN", "TN")) if count else None for count in counts]
-    found: dict[str, list[Any]] = {
-        **{name: [about[name] for _, about, *_ in rows] for name in ("case", "group", "class")},
-        "label": [row[3] for row in rows],
-        "resolution": [row[2] for row in rows],
-        **{metric.name: [row[4].get(metric.file_key) for row in rows] for metric in mask_metrics()},
-        "empty": [row[4].get("empty") or "" for row in rows],
+    sizes = [counts.get("n_ref") for _, counts, *_ in rows]
+    pixels = [sum(counts.get(name, 0) for name in ("TP", "FP", "FN", "TN")) for _, counts, *_ in rows]
+    empty = [values.get("empty") or "" for *_, values in rows]
+    return {
+        **{name: [about[name] for about, *_ in rows] for name in ("case", "group", "class")},
+        "label": [label for *_, label, _ in rows],
+        "resolution": [resolution for _, _, resolution, _, _ in rows],
+        **{metric.name: [values.get(metric.file_key) for *_, values in rows] for metric in mask_metrics()},
+        "empty": empty,
         "lesion_px": sizes,
         "lesion_share": [
             size / of if size is not None and of else None for size, of in zip(sizes, pixels, strict=True)
         ],
+        "missed": [int(which == EMPTY_PREDICTION) for which in empty],
     }
-    return found | {"missed": [int(empty == "prediction") for empty in found["empty"]]}
 
 
 def _class_columns(found: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -25,8 +25,16 @@ def trained_on_other_images(run: RunPaths) -> bool:
 def needs_prediction(run: RunPaths) -> bool:
     """True when a prediction is missing, of other cases, or older than the checkpoint that makes it."""
     paths = _predictions(run)
-    if not all(path.exists() for path in paths) or not _classes_are_of_the_splits(run):
+    if not all(path.exists() for path in paths):
         return True
+    if "cls" in run.task.split("+"):
+        val = split_cases(run.source.dataset, run.fold, "val")
+        try:
+            for path, cases in ((run.classes_csv, test_cases(run)), (run.val_classes_csv, val)):
+                if set(read_class_probabilities(path).cases) != set(cases):
+                    return True
+        except HtunetError:  # a file that somebody has changed is made again
+            return True
     weights = run.source.checkpoint_best
     return weights.exists() and min(map(_time, paths)) < _time(weights)
 
@@ -54,17 +62,6 @@ def _predictions(run: RunPaths) -> list[Path]:
     masks = [folder / f"{case}.png" for folder in folders for case in ids]
     classes = [run.classes_csv, run.val_classes_csv]
     return masks * ("seg" in tasks) + classes * ("cls" in tasks)
-
-
-def _classes_are_of_the_splits(run: RunPaths) -> bool:
-    if "cls" not in run.task.split("+"):
-        return True
-    source = run.source
-    try:
-        splits = {run.classes_csv: test_cases(run), run.val_classes_csv: split_cases(source.dataset, run.fold, "val")}
-        return all(set(read_class_probabilities(path).cases) == set(cases) for path, cases in splits.items())
-    except HtunetError:  # a file that somebody has changed is made again
-        return False
 
 
 def _time(path: Path) -> int:

@@ -89,7 +89,7 @@ class Metric:
     short: str = ""
     """The label where there is little room; the label itself where it is empty."""
     key: str = ""
-    """In summary.json; the name where it is empty."""
+    """Of a mask: how summary.json spells it; the label where it is empty."""
     one_empty: float | None = 0.0
     """Of a mask: the value where either the prediction or the reference is empty; None: the image's diagonal."""
     both_empty: float = 1.0
@@ -99,8 +99,8 @@ class Metric:
 
     @property
     def file_key(self) -> str:
-        """How summary.json spells it."""
-        return self.key or self.name
+        """Of a mask: how summary.json spells it."""
+        return self.key or self.label
 
     @property
     def short_label(self) -> str:
@@ -157,7 +157,6 @@ _calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.
 for _metric in (
     _overlap(
         name="dice",
-        key="Dice",
         label="Dice",
         level=Level.OVERVIEW,
         definition="2 TP / (2 TP + FP + FN): twice the pixels in both masks by the sum of the pixels of each.",
@@ -165,14 +164,12 @@ for _metric in (
     ),
     _overlap(
         name="iou",
-        key="IoU",
         label="IoU",
         definition="TP / (TP + FP + FN): intersection over union.",
         of=lambda counts: counts.tp / (counts.tp + counts.fp + counts.fn),
     ),
     _distance(
         name="hd95",
-        key="HD95",
         label="HD95",
         level=Level.OVERVIEW,
         millimetres=True,
@@ -181,7 +178,6 @@ for _metric in (
     ),
     _distance(
         name="asd",
-        key="ASD",
         label="ASD",
         millimetres=True,
         definition="Mean of the distances between the outlines, both directions together.",
@@ -189,16 +185,14 @@ for _metric in (
     ),
     _distance(
         name="hd95_max",
-        key="HD95_max",
-        label="HD95 max",
+        label="HD95_max",
         level=Level.FILE,
         definition="The larger of the two directed 95th percentiles; what the paper's public code calls HD95.",
         of=lambda distances: distances.hd95_max,
     ),
     _distance(
         name="asd_directed",
-        key="ASD_directed",
-        label="ASD directed",
+        label="ASD_directed",
         level=Level.FILE,
         definition="Mean distance from the prediction to the reference; what the paper's public code calls ASD.",
         of=lambda distances: distances.asd_directed,
