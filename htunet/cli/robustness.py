@@ -142,12 +142,12 @@ def _report(
 def _print_curves(run: RunPaths, curves: "Sequence[RobustnessCurve]") -> None:
     """A line for each metric and artefact: unchanged, strongest, and the area under the relative curve."""
     for one in curves:
-        clean, last = one.points[0].figure, one.points[-1]
-        if clean.value is None or last.figure.value is None:
+        clean, last = one.points[0].estimate, one.points[-1]
+        if clean.value is None or last.estimate.value is None:
             continue
         area = "" if one.area.value is None else f", relative area {one.area.value:.3f}"
         unit = f" {one.unit}" if one.unit else ""
-        print(f"  {run.method} {one.figure} {one.artefact}: {clean.value:.3f} unchanged, {last.figure.value:.3f} at "
+        print(f"  {run.method} {one.metric} {one.artefact}: {clean.value:.3f} unchanged, {last.estimate.value:.3f} at "
               f"{last.value:g}{unit}{area}")  # fmt: skip
 
 

@@ -1,10 +1,10 @@
-"""How figures fall when artefacts grow: curves with intervals, the area under them, and tests between methods.
+"""How metrics fall when artefacts grow: curves with intervals, the area under them, and tests between methods.
 
 Everything is made from one table a run, a row for each artefact, strength and test case. The unchanged images are the
 artefact ``none`` of strength 0, and belong to every curve. Dimension key: N cases, S strengths, R resamples, K classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
 from htunet.evaluation.case_table import PROBABILITY
-from htunet.evaluation.classification import auc
+from htunet.evaluation.classification import ratio
 from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
 from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
@@ -24,43 +24,41 @@ NONE = "none"
 """The artefact of the unchanged images."""
 COLUMNS = ("artefact", "strength", "value", "unit", "case", "group", "class")
 CLASS_COLUMNS = ("score", "probability_of_truth")
-DICE, AUC = "dice", "auc"
 
 Floats = NDArray[np.float64]
-Values = Callable[[Weights], Floats]
-"""From weights (R, N) to (R, S)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One figure at one strength."""
+    """One metric at one strength."""
 
     strength: float
     value: float
     """The physical one."""
-    figure: Estimate
+    estimate: Estimate
     drop: Estimate
-    """By how much the figure is lower than without the artefact, of the same cases."""
+    """By how much the metric is lower than without the artefact, of the same cases."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobustnessCurve:
-    """One figure against the strength of one artefact; the first point is that of the unchanged images."""
+    """One metric against the strength of one artefact; the first point is that of the unchanged images."""
 
     artefact: str
-    figure: str
+    metric: str
     unit: str
     points: tuple[Point, ...]
     area: Estimate
-    """Mean of figure / figure without artefact over the strengths, by trapezoids: 1 where nothing changes."""
+    """Mean of the metric by that without artefact over the strengths, by trapezoids: 1 where nothing changes."""
     n_cases: int
 
 
-def figures_in(table: pd.DataFrame) -> list[str]:
-    """The figures that curves are drawn of, as far as the table has what they rest on."""
-    auc_known = any(name.startswith(PROBABILITY) for name in table) and table["class"].nunique() > 1
-    names = [metric.name for metric in mask_metrics((Level.OVERVIEW,), millimetres=False)]
-    return [name for name in names if name in table] + [AUC] * auc_known
+def metrics_in(table: pd.DataFrame) -> list[str]:
+    """The metrics that curves are drawn of, as far as the table has what they rest on."""
+    has_classes = any(name.startswith(PROBABILITY) for name in table) and table["class"].nunique() > 1
+    rankings = metrics_of(Kind.RANKING, levels=(Level.OVERVIEW,)) if has_classes else []
+    of_masks = mask_metrics((Level.OVERVIEW,), millimetres=False)
+    return [metric.name for metric in of_masks if metric.name in table] + [metric.name for metric in rankings]
 
 
 def artefacts_in(table: pd.DataFrame) -> list[str]:
@@ -68,63 +66,48 @@ def artefacts_in(table: pd.DataFrame) -> list[str]:
     return [name for name in table["artefact"].unique() if name != NONE]
 
 
-def curve(table: pd.DataFrame, artefact: str, figure: str) -> RobustnessCurve:
+def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
     """One curve with bootstrap intervals over the cases, or their groups; ``table`` is of one run."""
-    part = _part(table, artefact)
-    strengths = np.array(part["strength"].drop_duplicates())
-    cases = part[part["strength"] == 0]
-    values = _class_values(part, strengths) if figure == AUC else _mean_values(_cube(part, figure, strengths))
-    found = bootstrap_estimates(
-        lambda weights: _named(values(weights), strengths, figure), len(cases), cases["group"].tolist()
-    )
-    physical = part.drop_duplicates("strength")["value"].tolist()
-    points = (
-        Point(
-            strength=float(strength), value=float(value), figure=found[f"figure {index}"], drop=found[f"drop {index}"]
-        )
-        for index, (strength, value) in enumerate(zip(strengths, physical, strict=True))
-    )
-    unit = str(part[part["artefact"] == artefact]["unit"].iloc[0])
-    area = found.get("area", Estimate(None, None, None))
-    return RobustnessCurve(
-        artefact=artefact, figure=figure, unit=unit, points=tuple(points), area=area, n_cases=len(cases)
-    )  # fmt: skip
+    rows = table[table["artefact"].isin([NONE, artefact])].sort_values(["strength", "case"], kind="stable")
+    strengths = np.array(rows["strength"].drop_duplicates())
+    clean = rows[rows["strength"] == 0]
+    kind, of = METRICS[metric].kind, METRICS[metric].of
+    if kind == Kind.RANKING:
+        names = [name for name in rows if name.startswith(PROBABILITY) and name not in CLASS_COLUMNS]
+        classes = [name.removeprefix(PROBABILITY) for name in names]
+        truth_N = clean["class"].map(classes.index).to_numpy(dtype=np.intp)
+        scores_SNK = [rows[rows["strength"] == strength][names].to_numpy(dtype=float) for strength in strengths]
+    else:
+        wide = rows.pivot(index="case", columns="strength", values=metric)
+        values_NS = wide[list(strengths)].to_numpy(dtype=float)
 
-
-def _part(table: pd.DataFrame, artefact: str) -> pd.DataFrame:
-    """The rows of one artefact and of the unchanged images, by strength and case."""
-    chosen = table[table["artefact"].isin([NONE, artefact])]
-    return chosen.sort_values(["strength", "case"], kind="stable")
-
-
-def _cube(part: pd.DataFrame, column: str, strengths: Sequence[float] | Floats) -> Floats:
-    """(N, S) values of one column."""
-    wide = part.pivot(index="case", columns="strength", values=column)
-    return wide[list(strengths)].to_numpy(dtype=float)
-
-
-def _mean_values(values_NS: Floats) -> Values:
-    return lambda weights_RN: weights_RN @ values_NS / weights_RN.sum(axis=1, keepdims=True)
-
-
-def _class_values(part: pd.DataFrame, strengths: Floats) -> Values:
-    names = [name for name in part if name.startswith(PROBABILITY) and name not in CLASS_COLUMNS]
-    order = [name.removeprefix(PROBABILITY) for name in names]
-    truth_N = part[part["strength"] == 0]["class"].map(order.index).to_numpy(dtype=np.intp)
-    scores_SNK = [part[part["strength"] == strength][names].to_numpy(dtype=float) for strength in strengths]
-    return lambda weights_RN: np.stack([auc(scores_NK[None], truth_N, weights_RN) for scores_NK in scores_SNK], axis=1)
-
-
-def _named(values_RS: Floats, strengths: Floats, figure: str) -> Mapping[str, Floats]:
-    columns = range(len(strengths))
-    found = {f"figure {index}": values_RS[:, index] for index in columns}
-    found |= {f"drop {index}": values_RS[:, 0] - values_RS[:, index] for index in columns}
-    # a distance has no best value that a fraction could be taken of
-    if METRICS[figure].kind == Kind.DISTANCE or len(strengths) < 2:
+    def estimates(weights_RN: Weights) -> dict[str, Floats]:
+        if kind == Kind.RANKING:
+            areas_SR = [of(scores_NK[None], truth_N, weights_RN) for scores_NK in scores_SNK]
+            values_RS = np.stack(areas_SR, axis=1)
+        else:
+            values_RS = weights_RN @ values_NS / weights_RN.sum(axis=1, keepdims=True)
+        found = {f"value {s}": values_RS[:, s] for s in range(len(strengths))}
+        found |= {f"drop {s}": values_RS[:, 0] - values_RS[:, s] for s in range(len(strengths))}
+        # a distance has no best value that a fraction could be taken of
+        if kind != Kind.DISTANCE and len(strengths) > 1:
+            fraction_RS = ratio(values_RS, np.broadcast_to(values_RS[:, :1], values_RS.shape))
+            found["area"] = trapezoid(fraction_RS, strengths, axis=1) / (strengths[-1] - strengths[0])
         return found
-    clean_R1 = values_RS[:, :1]
-    share_RS = np.divide(values_RS, clean_R1, out=np.full(values_RS.shape, np.nan), where=clean_R1 > 0)
-    return found | {"area": trapezoid(share_RS, strengths, axis=1) / (strengths[-1] - strengths[0])}
+
+    found = bootstrap_estimates(estimates, len(clean), clean["group"].tolist())
+    physical = rows.drop_duplicates("strength")["value"].tolist()
+    return RobustnessCurve(
+        artefact=artefact,
+        metric=metric,
+        unit=str(rows[rows["artefact"] == artefact]["unit"].iloc[0]),
+        points=tuple(
+            Point(strength=float(strength), value=float(value), estimate=found[f"value {s}"], drop=found[f"drop {s}"])
+            for s, (strength, value) in enumerate(zip(strengths, physical, strict=True))
+        ),
+        area=found.get("area", Estimate(None, None, None)),
+        n_cases=len(clean),
+    )
 
 
 COMPARISON_COLUMNS = (
@@ -137,7 +120,7 @@ def compare_drops(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Each pair of methods on the same cases, for each artefact: who loses less by it.
 
     Of each case it is the drop from the unchanged image, averaged over the strengths; Wilcoxon's signed-rank test on
-    the methods' difference (group means where cases belong together), Holm's correction over all rows of a figure.
+    the methods' difference (group means where cases belong together), Holm's correction over all rows of a metric.
     ``more_robust`` names the method that loses less where the corrected p is below 0.05. Raises ValueError for tables
     of other cases or strengths.
     """
@@ -172,8 +155,8 @@ def _pairs(tables: Mapping[str, pd.DataFrame], artefact: str, metric: str) -> li
     ]
 
 
-def _mean_drop(table: pd.DataFrame, artefact: str, figure: str) -> pd.Series:
+def _mean_drop(table: pd.DataFrame, artefact: str, metric: str) -> pd.Series:
     """Of each case, the unchanged image's value less the mean of those of all strengths above 0."""
-    clean = table[table["artefact"] == NONE].set_index("case")[figure]
-    altered = table[table["artefact"] == artefact].groupby("case")[figure].mean()
+    clean = table[table["artefact"] == NONE].set_index("case")[metric]
+    altered = table[table["artefact"] == artefact].groupby("case")[metric].mean()
     return (clean - altered).sort_index()

@@ -1,6 +1,7 @@
 """The list of metrics: an entry is all that a metric needs, and results from before do without it."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,13 @@ def test_every_metric_says_what_it_is(name: str) -> None:
     assert metric.definition.endswith(".")
     assert (metric.unit == "%") == (metric.scale == 100)
     assert metric.label
+
+
+@pytest.mark.parametrize("name", list(METRICS))
+def test_every_metric_is_on_the_page_with_its_direction(name: str) -> None:
+    text = (Path(__file__).parents[2] / "documentation" / "reference" / "metrics.md").read_text(encoding="utf-8")
+    blocks = [block for block in re.split(r"\n(?=\||\n)", text) if f"`{name}`" in block]
+    assert any(METRICS[name].better in block for block in blocks), f"documentation/reference/metrics.md lacks {name}"
 
 
 def test_the_names_and_keys_in_files_are_those_of_earlier_versions() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from htunet.evaluation.robustness import NONE, artefacts_in, compare_drops, curve, figures_in
+from htunet.evaluation.robustness import NONE, artefacts_in, compare_drops, curve, metrics_in
 
 CLEAN = [0.8, 0.6, 1.0]
 ALTERED = {1.0: [0.7, 0.5, 0.9], 2.0: [0.4, 0.2, 0.6]}
@@ -23,7 +23,7 @@ def test_a_curve_has_the_mean_of_each_strength_and_the_drop_from_the_unchanged_i
     found = curve(table_of(CLEAN, ALTERED), "gain", "dice")
     assert [point.strength for point in found.points] == [0, 1, 2]
     assert [point.value for point in found.points] == [0, 4, 8]
-    assert [point.figure.value for point in found.points] == pytest.approx([0.8, 0.7, 0.4])
+    assert [point.estimate.value for point in found.points] == pytest.approx([0.8, 0.7, 0.4])
     assert [point.drop.value for point in found.points] == pytest.approx([0, 0.1, 0.4])
     assert found.unit == "dB"
     assert found.n_cases == 3
@@ -39,14 +39,14 @@ def test_a_drop_that_is_equal_in_all_cases_is_certain_while_the_mean_is_not() ->
     point = curve(table_of(CLEAN, ALTERED), "gain", "dice").points[1]
     assert point.drop.low == pytest.approx(0.1)
     assert point.drop.high == pytest.approx(0.1)
-    assert point.figure.low is not None
-    assert point.figure.high is not None
-    assert point.figure.low < 0.65 < 0.75 < point.figure.high
+    assert point.estimate.low is not None
+    assert point.estimate.high is not None
+    assert point.estimate.low < 0.65 < 0.75 < point.estimate.high
 
 
 def test_images_of_one_patient_alone_give_no_interval() -> None:
     point = curve(table_of(CLEAN, ALTERED).assign(group="patient"), "gain", "dice").points[1]
-    assert (point.figure.value, point.figure.low) == (pytest.approx(0.7), None)
+    assert (point.estimate.value, point.estimate.low) == (pytest.approx(0.7), None)
 
 
 def test_cases_in_another_order_give_the_same_curve() -> None:
@@ -58,17 +58,17 @@ def test_the_auc_falls_as_the_pairs_in_order_do() -> None:
     table = table_of([0.1, 0.8, 0.3, 0.6], {1.0: [0.7, 0.8, 0.3, 0.6]}, "probability_malignant")
     table["probability_benign"] = 1 - table["probability_malignant"]
     table["probability_of_truth"] = table["probability_malignant"]
-    assert figures_in(table) == ["auc"]
+    assert metrics_in(table) == ["auc"]
     found = curve(table, "gain", "auc")
-    assert [point.figure.value for point in found.points] == pytest.approx([1, 3 / 4])  # of four pairs one is turned
+    assert [point.estimate.value for point in found.points] == pytest.approx([1, 3 / 4])  # of four pairs one is turned
     assert found.points[1].drop.value == pytest.approx(1 / 4)
     assert found.area.value == pytest.approx(7 / 8)
 
 
 def test_one_class_alone_has_no_auc() -> None:
     table = table_of(CLEAN, ALTERED).assign(probability_benign=0.5, probability_malignant=0.5)
-    assert figures_in(table) == ["dice", "auc"]
-    assert figures_in(table.assign(**{"class": "benign"})) == ["dice"]
+    assert metrics_in(table) == ["dice", "auc"]
+    assert metrics_in(table.assign(**{"class": "benign"})) == ["dice"]
 
 
 def test_a_figure_that_is_0_without_the_artefact_has_no_relative_area() -> None:

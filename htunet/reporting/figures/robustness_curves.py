@@ -11,7 +11,8 @@ import pandas as pd
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.image_io import UInt8
 from htunet.evaluation.case_table import write_table
-from htunet.evaluation.robustness import AUC, DICE, RobustnessCurve, artefacts_in, compare_drops, curve, figures_in
+from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.robustness import RobustnessCurve, artefacts_in, compare_drops, curve, metrics_in
 from htunet.files import write_json
 from htunet.reporting.figures.style import DOUBLE_MM, GRAY, add_note, in_style, look_of, new_figure, save_figure
 from htunet.reporting.overlays.run_pictures import RANDOM_WEIGHTS
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
 
-NAMES = {DICE: "Dice", AUC: "AUC"}
-"""The figures that are drawn; HD95 is in the tables."""
 COLUMNS = 3
 """Panels side by side."""
 ROW_MM = 68.0
@@ -34,7 +33,7 @@ Pictures = Mapping[str, Sequence[UInt8]]
 
 def curves_of(table: pd.DataFrame) -> list[RobustnessCurve]:
     """Every curve of one run's table."""
-    return [curve(table, artefact, figure) for figure in figures_in(table) for artefact in artefacts_in(table)]
+    return [curve(table, artefact, metric) for metric in metrics_in(table) for artefact in artefacts_in(table)]
 
 
 def write_summary(path: Path, about: Mapping[str, Any], curves: Sequence[RobustnessCurve]) -> None:
@@ -47,17 +46,21 @@ def write_summary(path: Path, about: Mapping[str, Any], curves: Sequence[Robustn
             "n_cases": one.n_cases,
             "area_under_relative_curve": asdict(one.area),
         }
-        content["points"] = [asdict(point) for point in one.points]
-        figures.setdefault(one.figure, {})[one.artefact] = content
+        content["points"] = [
+            {"strength": point.strength, "value": point.value, "figure": asdict(point.estimate)}
+            | {"drop": asdict(point.drop)}
+            for point in one.points
+        ]
+        figures.setdefault(one.metric, {})[one.artefact] = content
     write_json(path, {**about, "figures": figures, "evaluated_with": provenance()})
 
 
 def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Write ``comparisons.csv`` (each pair of methods) and ``curves.csv`` (all points); return the former."""
     rows = [
-        {"method": method, "artefact": one.artefact, "figure": one.figure, "unit": one.unit}
+        {"method": method, "artefact": one.artefact, "figure": one.metric, "unit": one.unit}
         | {"strength": point.strength, "value": point.value}
-        | {"mean": point.figure.value, "low": point.figure.low, "high": point.figure.high}
+        | {"mean": point.estimate.value, "low": point.estimate.low, "high": point.estimate.high}
         | {"drop": point.drop.value, "drop_low": point.drop.low, "drop_high": point.drop.high}
         | {"n_cases": one.n_cases}
         for method, table in tables.items()
@@ -78,10 +81,11 @@ def draw_curves(
     ``curves`` by the method's name. Below each panel stand the pictures of one test case at the same strengths.
     """
     paths = []
-    for figure in (name for name in NAMES if any(one.figure == name for found in curves.values() for one in found)):
-        chosen = {method: [one for one in found if one.figure == figure] for method, found in curves.items()}
+    measured = {one.metric for found in curves.values() for one in found}
+    for metric in (name for name in METRICS if name in measured and METRICS[name].higher_is_better):
+        chosen = {method: [one for one in found if one.metric == metric] for method, found in curves.items()}
         with in_style():
-            paths += _draw_figure(folder, figure, chosen, pictures, (title, RANDOM_WEIGHTS if random else ""))
+            paths += _draw_figure(folder, metric, chosen, pictures, (title, RANDOM_WEIGHTS if random else ""))
     return paths
 
 
@@ -111,7 +115,7 @@ def _draw_figure(
 
 def _limits(curves: Mapping[str, Sequence[RobustnessCurve]]) -> tuple[float, float]:
     """The same for all panels, so that artefacts can be compared."""
-    figures = [point.figure for found in curves.values() for one in found for point in one.points]
+    figures = [point.estimate for found in curves.values() for one in found for point in one.points]
     edges = [edge for one in figures for edge in (one.low, one.value, one.high) if edge is not None]
     return max(0.0, min(edges, default=0.0) - 0.03), min(1.0, max(edges, default=1.0) + 0.03)
 
@@ -124,7 +128,7 @@ def _draw_panel(
     axes, small = place.subplots(2, 1, height_ratios=(4.6, 1))
     for method, one in members.items():
         _draw_line(axes, method, one)
-    axes.set(ylim=limits, xticks=strengths, xlim=_middles(strengths), ylabel=NAMES[first.figure])
+    axes.set(ylim=limits, xticks=strengths, xlim=_middles(strengths), ylabel=METRICS[first.metric].label)
     axes.set_xticks(strengths, [f"{point.value:.3g}" for point in first.points])
     unit = f", {first.unit}" if first.unit else ""
     axes.set_xlabel(f"{ARTEFACTS[first.artefact].quantity}{unit}")
@@ -151,7 +155,7 @@ def _draw_line(axes: "Axes", method: str, one: RobustnessCurve) -> None:
     look = look_of(method)
     strengths = [point.strength for point in one.points]
     values, low, high = (
-        np.array([getattr(point.figure, name) for point in one.points], dtype=float)
+        np.array([getattr(point.estimate, name) for point in one.points], dtype=float)
         for name in ("value", "low", "high")
     )
     axes.plot(strengths, values, label=method, marker=look.marker, **look.line())
