@@ -26,8 +26,8 @@ Masks = NDArray[np.uint8]
 def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str = PENALISE) -> dict[str, Summary]:
     """Two summaries at the network's input size: nothing predicted, and the same mean mask for every image.
 
-    The mean mask is where at least a share of the training masks has the label; the share is the one of 0.05, 0.10 ..
-    0.95 with the best mean Dice on the training masks. Test masks take no part in it.
+    The mean mask is where at least a fraction of the training masks has the label; the fraction is the one of 0.05,
+    0.10 .. 0.95 with the best mean Dice on the training masks. Test masks are not used.
     """
     check_policy(policy)
     labels = sorted(set(read_raw(dataset).info.labels.values()) - {0})
@@ -45,7 +45,7 @@ def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str =
 
 
 def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any]:
-    """The content of a summary.json in which every test case has the shares of the training classes as probabilities.
+    """The content of a summary.json where each test case has the training classes' fractions as probabilities.
 
     So each is decided to be of the most common class, and the AUC is one half.
     """
@@ -53,28 +53,28 @@ def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any
     classes, known = class_order(raw.info.classes), {case.id: case for case in raw.cases}
     train, test = ([known[case] for case in split_cases(dataset, fold, split)] for split in ("train", "test"))
     counts = Counter(case.class_name for case in train if case.class_name)
-    shares = np.array([counts[name] for name in classes]) / counts.total()
+    fractions = np.array([counts[name] for name in classes]) / counts.total()
     found = ClassProbabilities(
         classes=classes,
         cases=tuple(case.id for case in test),
         truth=tuple(case.class_name for case in test),
-        values_NK=np.tile(shares, (len(test), 1)),
+        values_NK=np.tile(fractions, (len(test), 1)),
     )
     about = {"dataset": dataset.name, "plan": plan, "fold": fold, "method": MOST_COMMON_CLASS}
     return {"htunet": about | {"classification": class_content(summarise(found, [case.group for case in test]))}}
 
 
 def mean_mask(masks: Masks, rows: list[int], label: int) -> NDArray[np.bool_]:
-    """(H, W) pixels that carry ``label`` in the share of the training masks that gives the best training Dice."""
-    share = sum(np.count_nonzero(chunk == label, axis=0) for chunk in _chunks(masks, rows)) / len(rows)
-    candidates = np.stack([(share >= threshold).ravel() for threshold in THRESHOLDS]).astype(np.float32)
+    """(H, W) pixels with ``label`` in the fraction of the training masks that gives the best training Dice."""
+    fraction = sum(np.count_nonzero(chunk == label, axis=0) for chunk in _chunks(masks, rows)) / len(rows)
+    candidates = np.stack([(fraction >= threshold).ravel() for threshold in THRESHOLDS]).astype(np.float32)
     sizes = candidates.sum(axis=1)
     total = np.zeros(len(THRESHOLDS))
     for chunk in _chunks(masks, rows):
         found = (chunk == label).reshape(len(chunk), -1).astype(np.float32)
         both = found.sum(axis=1)[:, None] + sizes
-        shared = found @ candidates.T
-        total += np.where(both > 0, 2 * shared / np.maximum(both, 1), 1.0).sum(axis=0)
+        overlap = found @ candidates.T
+        total += np.where(both > 0, 2 * overlap / np.maximum(both, 1), 1.0).sum(axis=0)
     best = candidates[int(np.argmax(total))]
     return best.reshape(masks.shape[1:]).astype(bool)
 

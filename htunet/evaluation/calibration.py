@@ -69,9 +69,9 @@ def tempered(probabilities_NK: Floats, temperature: float) -> Floats:
 def fit_temperature(probabilities_NK: Floats, truth_N: Indices) -> float | None:
     """The temperature that makes the likelihood of these (validation) cases largest.
 
-    None where there is no best one: cases that are all classified rightly ask for a temperature of 0, and cases that
-    the probabilities tell nothing about for an endless one. The likelihood is concave in 1 / temperature, so its slopes
-    at both ends tell.
+    None where there is no best one: cases that are all classified correctly need a temperature of 0, and cases that
+    the probabilities say nothing about an infinite one. The likelihood is concave in 1 / temperature, so its slopes
+    at both ends decide.
     """
     from scipy.optimize import minimize_scalar
 

@@ -87,7 +87,7 @@ def _texts(column: pd.Series) -> list[Any]:
 
 
 def terciles(table: pd.DataFrame) -> pd.Series:
-    """``small``, ``medium`` or ``large``: thirds of the cases of a data set by the lesion's share of the image.
+    """``small``, ``medium`` or ``large``: thirds of the cases of a data set by the lesion's fraction of the image.
 
     Each label on its own, every case once however many runs have it; equal sizes are never parted. Empty where the
     reference is.
@@ -95,9 +95,9 @@ def terciles(table: pd.DataFrame) -> pd.Series:
     with_lesion = table[(table["resolution"] == ORIGINAL) & (table["lesion_px"] > 0)]
     keys = ["dataset", "label", "case"]
     once = with_lesion.drop_duplicates(keys)[[*keys, "lesion_share"]]
-    share = once.groupby(["dataset", "label"])["lesion_share"].rank(method="min")
+    rank = once.groupby(["dataset", "label"])["lesion_share"].rank(method="min")
     number = once.groupby(["dataset", "label"])["lesion_share"].transform("size")
-    place = np.minimum(((share - 1) * 3 / number).astype(float).to_numpy(), 2).astype(int)
+    place = np.minimum(((rank - 1) * 3 / number).astype(float).to_numpy(), 2).astype(int)
     found = once[keys].assign(tercile=np.array(TERCILES, dtype=object)[place])
     return table[keys].merge(found, on=keys, how="left")["tercile"].fillna("").set_axis(table.index)
 
@@ -116,7 +116,7 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def adapter_of(own: Mapping[str, Any]) -> str:
-    """What the adapter that a run started from had learnt, such as ``PMC-OA+MedPix``; empty where it started anew."""
+    """What the adapter that a run started from had learnt, such as ``PMC-OA+MedPix``; else empty."""
     adapter = (own.get("settings") or {}).get("adapter")
     if not isinstance(adapter, dict):
         return ""

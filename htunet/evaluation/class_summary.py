@@ -67,7 +67,7 @@ class ClassSummary:
 
     test: ClassProbabilities
     groups: tuple[str, ...]
-    """Of each test case; empty where it stands alone."""
+    """Of each test case; empty where there is none."""
     validation_cases: int
     rankings: dict[str, Estimate]
     """The metrics of a ranking by name, such as ``auc``."""
@@ -125,7 +125,7 @@ def with_known_classes(
     raw = read_raw(dataset)
     if (class_order if in_order else set)(raw.info.classes) != (found.classes if in_order else set(found.classes)):
         raise HtunetError(
-            f"The run tells {', '.join(found.classes)} apart, {dataset.dataset_json} has the classes "
+            f"The run knows the classes {', '.join(found.classes)}, {dataset.dataset_json} has the classes "
             f"{', '.join(class_order(raw.info.classes)) or '(none)'}. Train again with --restart, or put them back."
         )
     known = {case.id: case for case in raw.cases}

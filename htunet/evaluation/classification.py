@@ -1,10 +1,10 @@
-"""How well probabilities tell classes apart: every figure is a function of weighted cases.
+"""How well probabilities separate classes: every metric is a function of weighted cases.
 
 So a bootstrap resample is one row of weights, and thousands of them cost one matrix product.
 
 Two classes: the last one is the positive one (malignant), and recall, precision, F1 and specificity are its own. More
 than two: each of these is the mean over the classes (macro), each class against all others. A class without cases has
-no figures and is left out of a mean. Dimension key: N cases, K classes, R resamples, T different scores.
+no values and is excluded from a mean. Dimension key: N cases, K classes, R resamples, T different scores.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.evaluation.statistics import Weights
+from htunet.evaluation.statistics import Weights, ratio
 
 MOST_PROBABLE, VALIDATION_THRESHOLD = "most_probable_class", "validation_threshold"
 """The ways to decide for a class."""
@@ -31,7 +31,7 @@ def decide(probabilities_NK: Floats, threshold: float | None = None) -> Indices:
     if threshold is None:
         return probabilities_NK.argmax(axis=1)
     if probabilities_NK.shape[1] != 2:
-        raise ValueError(f"A threshold parts two classes, not {probabilities_NK.shape[1]}.")
+        raise ValueError(f"A threshold separates two classes, not {probabilities_NK.shape[1]}.")
     return (probabilities_NK[:, 1] >= threshold).astype(np.intp)
 
 
@@ -55,7 +55,7 @@ class Confusion:
     """Decided to be of their class."""
     true_RK: Floats
     decided_RK: Floats
-    """Decided to be of the class, rightly or not."""
+    """Decided to be of the class, correctly or not."""
 
     @classmethod
     def of(cls, counts_RKK: Floats) -> "Confusion":
@@ -162,7 +162,7 @@ def _curve_classes(num_classes: int) -> Sequence[int]:
 
 
 def _over_classes(values_RK: Floats, present_RK: NDArray[np.bool_]) -> Floats:
-    """Of two classes the last one's figure, of more the mean over those that have cases; NaN where there is none."""
+    """Of two classes the last one's value, of more the mean over those that have cases; NaN where there is none."""
     if values_RK.shape[1] == 2:
         return np.where(present_RK[:, 1], values_RK[:, 1], np.nan)
     known_RK = present_RK & ~np.isnan(values_RK)
@@ -187,8 +187,3 @@ def _mean_area(scores_SN: Floats, positive_N: NDArray[np.bool_], weights_RN: Wei
     of_positive_RP, of_other_RO = weights_RN[:, positive_N], weights_RN[:, ~positive_N]
     in_order_R = ((of_positive_RP @ in_order_PO) * of_other_RO).sum(axis=1)
     return ratio(in_order_R, of_positive_RP.sum(axis=1) * of_other_RO.sum(axis=1))
-
-
-def ratio(numerator: Floats, denominator: Floats, otherwise: float = np.nan) -> Floats:
-    """``otherwise`` where there is nothing to divide by."""
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)

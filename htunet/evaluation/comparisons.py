@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from htunet.evaluation.statistics import RESAMPLES, bootstrap_means, group_numbers
+from htunet.evaluation.statistics import RESAMPLES, bootstrap_means, group_sums, ratio
 
 SIGNIFICANT = 0.05
 EXACT_UP_TO = 50
@@ -28,7 +28,7 @@ class SignedRanks:
     n: NDArray[np.intp]
     """Pairs with a value on both sides."""
     n_different: NDArray[np.intp]
-    """Of them those that differ; the others take no part in the test."""
+    """Of them those that differ; the others are not tested."""
     p: Floats
     """Two-sided; 1 where no pair differs, NaN where there is no pair."""
     rank_biserial: Floats
@@ -119,9 +119,4 @@ def corrected(
 
 def by_group(differences_NC: Floats, groups: Sequence[str]) -> Floats:
     """(G, C) means over the cases of each group; NaN where a group has no value."""
-    members = group_numbers(groups, len(groups))
-    known = ~np.isnan(differences_NC)
-    sums, counts = np.zeros((2, int(members.max()) + 1, differences_NC.shape[1]))
-    np.add.at(sums, members, np.where(known, differences_NC, 0.0))
-    np.add.at(counts, members, known)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+    return ratio(*group_sums(differences_NC, groups))

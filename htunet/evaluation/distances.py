@@ -2,7 +2,7 @@
 
 HD95 is not one number in the literature. Here ``hd95`` takes the 95th percentile over both directions together, and
 ``asd`` their mean: the symmetric definitions of the paper's text, equal to ``hd95`` and ``assd`` of medpy. The
-variants of the paper's public code carry names of their own: ``hd95_max`` (the larger of the two directed 95th
+variants of the paper's public code have names of their own: ``hd95_max`` (the larger of the two directed 95th
 percentiles) and ``asd_directed`` (from the prediction to the reference only).
 
 Speed: everything happens inside the box around both masks; an outline is found by shifting slices; and the nearest
@@ -27,9 +27,9 @@ UNIT = (1.0, 1.0)
 FEW = 1_600
 """Outline pixels up to which a tree of points beats a sweep over the image (measured, benchmarks/metrics_speed.py)."""
 REACH = 12
-"""Columns to either side that the sweep looks at before it hands the remaining pixels over."""
+"""Columns to either side that the sweep looks at before it passes the remaining pixels on."""
 SAMPLE = 100
-"""Positions that tell whether a sweep is worth it."""
+"""Positions that decide whether a sweep is worth it."""
 NOWHERE = 1 << 24
 """A row farther away than any image is high."""
 
@@ -73,8 +73,8 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: tuple[float, f
     """Distances between the outlines of two masks that both have at least one pixel.
 
     ``spacing`` is the (row, column) size of a pixel. A pixel belongs to the outline when one of its four neighbours is
-    outside the mask or outside the image. Raises ValueError for an empty mask: it has no outline, and what stands for
-    its distances is a policy, not a measurement.
+    outside the mask or outside the image. Raises ValueError for an empty mask: it has no outline, and the values of its
+    distances are a policy, not a measurement.
 
     >>> dot = np.zeros((1, 9), dtype=bool)
     >>> left, right = dot.copy(), dot.copy()

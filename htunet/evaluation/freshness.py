@@ -15,7 +15,7 @@ from htunet.paths import RunPaths
 
 def trained_on_other_images(run: RunPaths) -> bool:
     """True when the split was changed since the training: the test split may now hold images that the run has seen."""
-    if run.trained_on is not None:  # no image of this data set has a part in the training
+    if run.trained_on is not None:  # no image of this data set was trained on
         return False
     then = read_object(run.settings_json).get("split_sha256")
     folds = load_splits(run.dataset.splits_json)

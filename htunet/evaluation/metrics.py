@@ -56,7 +56,7 @@ class Kind(StrEnum):
 
 
 class Level(StrEnum):
-    """Where people meet a metric; summaries and CSV files hold every one."""
+    """Where people meet a metric; summaries and CSV files have every one."""
 
     OVERVIEW = "overview"
     """Also in curves, in the overview of a page and where there is room for one or two only."""
@@ -237,7 +237,7 @@ for _metric in (
         name="accuracy",
         label="Accuracy",
         short="Acc",
-        definition="Fraction of the cases whose class is decided rightly.",
+        definition="Fraction of the cases whose class is decided correctly.",
         of=classification.accuracy,
     ),
     _decision(

@@ -1,4 +1,4 @@
-"""How far down the right answer stands when images look for their texts and texts for their images.
+"""How far down the list the right answer is when images look for their texts and texts for their images.
 
 A text that several pairs have is right for each of their images, and each of their images for it: the best place of
 any of them counts. Chance finds them more easily too, so its recall is given beside. Dimension key: N pairs, E
@@ -39,7 +39,7 @@ class Retrieval:
 
 
 def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], captions: Sequence[str]) -> NDArray:
-    """(N,) place of the best right answer of each query, from 1; a wrong answer that is equally similar stands before.
+    """(N,) place of the best right answer of each query, from 1; a wrong answer that is equally similar comes first.
 
     Of the (N, N) similarities only as many rows exist at a time as ``SIMILARITIES`` allows.
     """

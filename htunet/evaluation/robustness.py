@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from scipy.integrate import trapezoid
 
 from htunet.evaluation.case_table import PROBABILITY
-from htunet.evaluation.classification import ratio
 from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
-from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates, ratio
 
 NONE = "none"
 """The artefact of the unchanged images."""
@@ -54,7 +53,7 @@ class RobustnessCurve:
 
 
 def metrics_in(table: pd.DataFrame) -> list[str]:
-    """The metrics that curves are drawn of, as far as the table has what they rest on."""
+    """The metrics that curves are drawn of, as far as the table has what they need."""
     has_classes = any(name.startswith(PROBABILITY) for name in table) and table["class"].nunique() > 1
     rankings = metrics_of(Kind.RANKING, levels=(Level.OVERVIEW,)) if has_classes else []
     of_masks = mask_metrics((Level.OVERVIEW,), millimetres=False)

@@ -2,7 +2,7 @@
 
 The intervals are bias-corrected and accelerated (BCa), with levels widened as Student's t asks for few groups. Sources:
 Efron 1987, Better bootstrap confidence intervals; Hesterberg 2015, What teachers should know about the bootstrap (the
-widening, there for percentile intervals). ``benchmarks/coverage.py`` measures how often they hold the true mean.
+widening, there for percentile intervals). ``benchmarks/coverage.py`` measures how often they include the true mean.
 ``scipy.stats.bootstrap`` has BCa intervals too, but knows neither groups nor the widening, and takes a call for each
 column with values missing.
 
@@ -58,26 +58,23 @@ def bootstrap_means(
 
     NaN marks a value that a policy excludes; an infinity raises ValueError. Whole groups are drawn where ``groups``
     (one name per case) says that cases belong together, because images of one patient are not independent; an empty
-    name means that the case stands alone. Fewer than two groups give no interval. The result depends on ``values``,
-    ``groups`` and ``seed`` alone.
+    name means that the case is a group of its own. Fewer than two groups give no interval. The result depends on
+    ``values``, ``groups`` and ``seed`` alone.
     """
     if np.isinf(values).any():
-        raise ValueError(f"Rows {np.flatnonzero(np.isinf(values).any(axis=1)).tolist()} hold an infinite value.")
+        raise ValueError(f"Rows {np.flatnonzero(np.isinf(values).any(axis=1)).tolist()} have an infinite value.")
     known = ~np.isnan(values)
     n_used = known.sum(axis=0)
-    members = group_numbers(groups, len(values))
-    n_groups = int(members.max(initial=-1)) + 1
-    sums, counts = np.zeros((2, n_groups, values.shape[1]))
-    np.add.at(sums, members, np.where(known, values, 0.0))
-    np.add.at(counts, members, known)
+    sums, counts = group_sums(values, groups)
+    n_groups = len(sums)
     total, number = sums.sum(axis=0), counts.sum(axis=0)
-    means = _divided(total, number)
+    means = ratio(total, number)
     low, high = np.full((2, values.shape[1]), np.nan)
     used = number > 0
     if n_groups > 1 and used.any():
         sums, counts = sums[:, used], counts[:, used]
         drawn_RM = _drawn_means(sums, counts, _draws(n_groups, seed, resamples))
-        without_one_GM = np.where(counts > 0, _divided(total[used] - sums, number[used] - counts), np.nan)
+        without_one_GM = np.where(counts > 0, ratio(total[used] - sums, number[used] - counts), np.nan)
         low[used], high[used] = intervals(drawn_RM, means[used], without_one_GM)
     columns = zip(means, low, high, n_used.tolist(), strict=True)
     return [Mean(_number(mean), _number(lower), _number(upper), n, len(values)) for mean, lower, upper, n in columns]
@@ -116,7 +113,7 @@ def intervals(
     """The edges of the 95 % interval of each column, (M,) and (M,); NaN where a column has no value to draw.
 
     ``drawn_RM`` are the values of the resamples, ``value_M`` that of all cases, ``without_one_GM`` those without each
-    of the groups; NaN marks a resample without a value and a group that has no part in a column.
+    of the groups; NaN marks a resample without a value and a group without a value in a column.
     """
     ordered_MR = np.sort(drawn_RM.T, axis=1)
     n_drawn_M = np.count_nonzero(~np.isnan(ordered_MR), axis=1)
@@ -149,6 +146,24 @@ def group_numbers(groups: Sequence[str] | None, n: int) -> NDArray[np.intp]:
     return np.array([number[name] for name in names], dtype=np.intp)
 
 
+def group_sums(
+    values_NM: NDArray[np.float64], groups: Sequence[str] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(G, M) sums over the cases of each group that have a value, and (G, M) numbers of these cases."""
+    members, known_NM = group_numbers(groups, len(values_NM)), ~np.isnan(values_NM)
+    sums_GM, counts_GM = np.zeros((2, int(members.max(initial=-1)) + 1, values_NM.shape[1]))
+    np.add.at(sums_GM, members, np.where(known_NM, values_NM, 0.0))
+    np.add.at(counts_GM, members, known_NM)
+    return sums_GM, counts_GM
+
+
+def ratio(
+    numerator: NDArray[np.float64], denominator: NDArray[np.float64], otherwise: float = np.nan
+) -> NDArray[np.float64]:
+    """``otherwise`` where there is nothing to divide by."""
+    return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)
+
+
 def _draws(n: int, seed: int, resamples: int) -> Iterator[Weights]:
     """How often each of ``n`` groups is drawn, in chunks."""
     counts = _counts(n, seed, resamples)
@@ -158,7 +173,7 @@ def _draws(n: int, seed: int, resamples: int) -> Iterator[Weights]:
 
 @lru_cache(maxsize=4)
 def _counts(n: int, seed: int, resamples: int) -> NDArray[np.uint16]:
-    """(resamples, n); kept, because all methods of a data set are drawn alike."""
+    """(resamples, n); cached, because all methods of a data set are drawn alike."""
     random, parts = generator(seed, "bootstrap"), []
     for start in range(0, resamples, CHUNK):
         size = min(CHUNK, resamples - start)
@@ -168,7 +183,7 @@ def _counts(n: int, seed: int, resamples: int) -> NDArray[np.uint16]:
 
 
 def _without_one(n: int) -> Iterator[Weights]:
-    """Weights that leave out one of ``n`` groups each, in chunks."""
+    """Weights that exclude one of ``n`` groups each, in chunks."""
     for start in range(0, n, CHUNK):
         size = min(CHUNK, n - start)
         weights = np.ones((size, n))
@@ -184,7 +199,7 @@ def _joined(parts: Iterator[Mapping[Name, NDArray[np.float64]]]) -> dict[Name, N
 def _acceleration(without_one_GM: NDArray[np.float64]) -> NDArray[np.float64]:
     """How fast the spread changes with the value, from the jackknife; 0 where nothing changes."""
     known = ~np.isnan(without_one_GM)
-    mean_M = _divided(np.where(known, without_one_GM, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
+    mean_M = ratio(np.where(known, without_one_GM, 0.0).sum(axis=0), known.sum(axis=0).astype(float))
     influence_GM = np.where(known, mean_M - without_one_GM, 0.0)
     squares_M, cubes_M = (influence_GM**2).sum(axis=0), (influence_GM**3).sum(axis=0)
     moves_M = squares_M > 1e-24 * np.maximum(mean_M**2, 1e-300)
@@ -194,7 +209,7 @@ def _acceleration(without_one_GM: NDArray[np.float64]) -> NDArray[np.float64]:
 def _quantiles(
     ordered_MR: NDArray[np.float64], n_drawn_M: NDArray[np.intp], share_M: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Of each row the quantile at its own share of its first ``n_drawn`` values, linearly between neighbours."""
+    """Of each row the quantile at its own fraction of its first ``n_drawn`` values, linearly between neighbours."""
     place_M = share_M * np.maximum(n_drawn_M - 1, 0)
     lower_M = np.floor(place_M).astype(np.intp)
     upper_M = np.minimum(lower_M + 1, np.maximum(n_drawn_M - 1, 0))
@@ -207,12 +222,7 @@ def _drawn_means(sums_GM: NDArray[np.float64], counts_GM: NDArray[np.float64], d
     """(R, M) means of each resample; columns that rest on the same cases have their counts drawn once."""
     distinct, place_M = np.unique(counts_GM, axis=1, return_inverse=True)
     place_M = place_M.reshape(-1)
-    return np.concatenate([_divided(w @ sums_GM, (w @ distinct)[:, place_M]) for w in draws])
-
-
-def _divided(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
-    """NaN where there is nothing to divide by."""
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=denominator > 0)
+    return np.concatenate([ratio(w @ sums_GM, (w @ distinct)[:, place_M]) for w in draws])
 
 
 def _number(value: float) -> float | None:

@@ -88,7 +88,7 @@ class Summary:
     def case_values(self, resolution: str) -> tuple[list[CaseScore], NDArray[np.float64]]:
         """One row per case: its first score (for names and groups) and the (N, M) means over its labels.
 
-        A label without a value is left out of its case's mean; NaN where no label has one.
+        A label without a value is excluded from its case's mean; NaN where no label has one.
         """
         cases: dict[str, list[CaseScore]] = {}
         for row in self.at(resolution):

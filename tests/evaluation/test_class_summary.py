@@ -94,7 +94,7 @@ def test_a_data_set_whose_classes_have_changed_is_refused(home: Path) -> None:
     content = read_json(dataset.dataset_json)
     content["htunet"]["classes"] = {"malignant": 0, "benign": 1}
     write_json(dataset.dataset_json, content)
-    with pytest.raises(HtunetError, match=r"tells benign, malignant apart.*has the classes malignant, benign"):
+    with pytest.raises(HtunetError, match=r"knows the classes benign, malignant,.*has the classes malignant, benign"):
         evaluate_classes(run)
 
 

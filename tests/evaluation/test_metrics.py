@@ -141,7 +141,7 @@ def test_the_names_and_keys_in_files_are_those_of_earlier_versions() -> None:
 def test_a_twin_in_millimetres_differs_in_name_and_unit_alone() -> None:
     pixels, twin = find_metric("hd95"), find_metric("hd95_mm")
     assert (pixels.heading, twin.heading) == ("HD95 px", "HD95 mm")
-    assert replace(twin, name="hd95", key="HD95", unit="px", millimetres=True) == pixels
+    assert replace(twin, name="hd95", key="", unit="px", millimetres=True) == pixels
     with pytest.raises(UsageError, match="dice_mm"):
         find_metric("dice_mm")
 
