@@ -51,7 +51,10 @@ def _finetune(options: argparse.Namespace) -> None:
     )
     if not is_finished(outcome):
         return
-    best = f"lowest validation loss in epoch {outcome.best_epoch}, with {outcome.metric} {outcome.best_metric:.4f}"
+    from htunet.evaluation.metrics import label_of
+
+    metric = f"{label_of(outcome.metric)} {outcome.best_metric:.4f}"
+    best = f"lowest validation loss in epoch {outcome.best_epoch}, with {metric}"
     print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
     print(f"Adapter, curves and log: {outcome.run.folder}")
     if not options.shuffle_captions:

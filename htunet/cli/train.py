@@ -36,7 +36,9 @@ def _train(options: argparse.Namespace) -> None:
     show_log()
     outcome = api.train(options.dataset, options.method, options.fold, settings, restart=options.restart)
     if is_finished(outcome):
-        best = f"best validation {outcome.metric} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
+        from htunet.evaluation.metrics import label_of
+
+        best = f"best validation {label_of(outcome.metric)} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
         print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
         print(f"Weights, curves and log: {outcome.run.folder}")
         print("Next: htunet_evaluate")

@@ -147,6 +147,19 @@ def find_metric(name: str) -> Metric:
     return METRICS[name]
 
 
+def label_of(name: str) -> str:
+    """The label of a validation metric: of ``dice``, or of a mean of several metrics, such as ``dice_auc``.
+
+    >>> label_of("dice"), label_of("dice_auc")
+    ('Dice', 'mean of Dice and AUC')
+    """
+    parts = [name] if name in METRICS else name.split("_")
+    labels = [METRICS[part].label for part in parts if part in METRICS]
+    if len(labels) < len(parts):  # a trainer's own, in no list
+        return name.replace("_", " ")
+    return labels[0] if len(labels) == 1 else f"mean of {' and '.join(labels)}"
+
+
 _overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
 _distance = partial(
     Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, one_empty=None, both_empty=0.0

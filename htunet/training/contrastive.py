@@ -59,7 +59,6 @@ class ContrastiveTrainer(Trainer):
 
     task = "contrastive"
     metric = "recall_at_1"
-    metric_title = "R@1"
     chosen_by_loss = True
 
     def __init__(self, batch_size: int) -> None:

@@ -48,7 +48,7 @@ class Outcome:
 
     run: RunFolder
     metric: str
-    """What ``best_metric`` is, for people."""
+    """Name of what ``best_metric`` is a value of."""
     status: str
     """``finished``, ``already finished``, or ``stopped`` (by a signal; the same command continues)."""
     best_metric: float
@@ -247,8 +247,8 @@ class _Session:
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
         best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
         rank = self.fabric.global_rank
-        title = self.work.trainer.metric_title
-        return Outcome(run=self.run, metric=title, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
+        metric = self.work.trainer.metric
+        return Outcome(run=self.run, metric=metric, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
 
 
 def memory_ran_out(plan: Plan, device: torch.device) -> str:

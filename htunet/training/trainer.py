@@ -24,9 +24,7 @@ class Trainer:
 
     task: ClassVar[str]
     metric: ClassVar[str]
-    """Name of the validation figure that is maximised, as files spell it."""
-    metric_title: ClassVar[str]
-    """The same for people."""
+    """Name in the list of metrics of the validation metric that is maximised; of two, such as dice_auc, the mean."""
     chosen_by_loss: ClassVar[bool] = False
     """Whether the epoch with the lowest validation loss is kept, and the figure decides between equal ones only."""
 
@@ -75,7 +73,6 @@ class SegmentationTrainer(Trainer):
 
     task = SEGMENTATION
     metric = "dice"
-    metric_title = "Dice"
 
     def __init__(self, loss: Loss = dice_cross_entropy) -> None:
         self.mask_loss = loss
@@ -101,7 +98,6 @@ class ClassificationTrainer(Trainer):
 
     task = CLASSIFICATION
     metric = "auc"
-    metric_title = "AUC"
 
     def __init__(self, loss: Loss = focal) -> None:
         self.class_loss = loss
@@ -131,7 +127,6 @@ class SegmentationClassificationTrainer(Trainer):
 
     task = BOTH
     metric = "dice_auc"
-    metric_title = "mean of Dice and AUC"
 
     def __init__(self, mask_loss: Loss = dice_cross_entropy, class_loss: Loss = focal) -> None:
         self.mask_loss, self.class_loss = mask_loss, class_loss

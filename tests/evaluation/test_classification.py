@@ -177,7 +177,7 @@ def test_of_equally_good_thresholds_the_one_nearest_to_one_half_is_taken(
 def test_a_threshold_needs_two_classes() -> None:
     with pytest.raises(ValueError, match="both classes"):
         choose_threshold(np.array([0.1, 0.2]), np.array([1, 1]))
-    with pytest.raises(ValueError, match="parts two classes, not 3"):
+    with pytest.raises(ValueError, match="separates two classes, not 3"):
         decide(np.full((2, 3), 1 / 3), 0.5)
 
 

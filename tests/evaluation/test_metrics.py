@@ -25,6 +25,7 @@ from htunet.evaluation.metrics import (
     Level,
     Metric,
     find_metric,
+    label_of,
     mask_metrics,
     metrics_of,
     score_mask,
@@ -144,6 +145,16 @@ def test_a_twin_in_millimetres_differs_in_name_and_unit_alone() -> None:
     assert replace(twin, name="hd95", key="", unit="px", millimetres=True) == pixels
     with pytest.raises(UsageError, match="dice_mm"):
         find_metric("dice_mm")
+
+
+def test_trainers_choose_by_metrics_of_the_list() -> None:
+    from htunet.training.contrastive import ContrastiveTrainer
+    from htunet.training.trainer import TRAINERS
+
+    names = {*(TRAINERS[task].metric for task in TRAINERS), ContrastiveTrainer.metric}
+    assert {name: label_of(name) for name in names} == {
+        "dice": "Dice", "auc": "AUC", "dice_auc": "mean of Dice and AUC", "recall_at_1": "R@1",
+    }  # fmt: skip
 
 
 @pytest.mark.usefixtures("added")

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
+from htunet.evaluation.metrics import label_of
 from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
@@ -28,7 +29,6 @@ PANEL_MM, LEGEND_ROW_MM = 52.0, 4.0
 LEGEND_COLUMNS = 5
 WIDE = 20.0
 """Losses this many times larger than others stand on a logarithmic axis."""
-NAMES = {"dice": "Dice", "auc": "AUC"}
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ def _widen(panel: Axes) -> None:
 
 
 def _metric(run: RunPaths) -> str:
-    """The watched figure, as the end of the training names it: ``Dice``, ``AUC``."""
+    """The validation metric, as the end of the training names it: ``Dice``, ``AUC``."""
     found = [name.removeprefix("best_val_") for name in read_object(run.finished_json) if name.startswith("best_val_")]
-    return NAMES.get(found[0], found[0].replace("_", " ")) if found else "figure"
+    return label_of(found[0]) if found else "metric"
 
 
 def _epochs_note(arms: dict[str, list[RunPaths]]) -> str:
