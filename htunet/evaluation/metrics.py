@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -129,8 +129,13 @@ METRICS: Registry[Metric] = Registry("metric", group="htunet.metrics")
 
 def metrics_of(*kinds: Kind, levels: Collection[Level] = tuple(Level)) -> list[Metric]:
     """The metrics of these kinds and levels, in their order."""
-    chosen = (METRICS[name] for name in METRICS)
-    return [metric for metric in chosen if metric.kind in kinds and metric.level in levels]
+    return list(_chosen(tuple(METRICS), kinds, tuple(levels)))
+
+
+@lru_cache
+def _chosen(names: tuple[str, ...], kinds: tuple[Kind, ...], levels: tuple[Level, ...]) -> tuple[Metric, ...]:
+    known = (METRICS[name] for name in names)
+    return tuple(metric for metric in known if metric.kind in kinds and metric.level in levels)
 
 
 def mask_metrics(levels: Collection[Level] = tuple(Level), *, millimetres: bool = True) -> list[Metric]:
