@@ -106,6 +106,7 @@ setup(
         "numpy>=1.26",
         "scipy>=1.12",
         "pandas>=2.2",
+        "Jinja2>=3.1",
         "matplotlib>=3.8",
         "scikit-learn>=1.4",
         "pillow>=10.3",

@@ -244,8 +244,8 @@ def _report(runs: list[RunPaths], policy: str) -> None:
     """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
     from htunet.reporting.summaries import evaluated_contents
     from htunet.reporting.tables.kinds import KINDS
-    from htunet.reporting.tables.rows import table_rows
-    from htunet.reporting.tables.write import as_text, write_tables
+    from htunet.reporting.tables.rows import row_tables, table_rows, write_tables
+    from htunet.reporting.tables.write import as_text
 
     everything = evaluated_contents(tell)
     baselines = _baselines(list(everything), policy)
@@ -255,7 +255,7 @@ def _report(runs: list[RunPaths], policy: str) -> None:
         chosen = [everything[run] for run in runs if run in everything and kind.key in everything[run]["htunet"]]
         if chosen:
             trivial = [content for split in splits for content in baselines.get(split, ())]
-            print("\n" + as_text(table_rows(chosen, trivial, kind), kind))
+            print("\n" + as_text(*row_tables(table_rows(chosen, trivial, kind), kind, narrow=True)))
         every = table_rows(everything.values(), [content for split in baselines.values() for content in split], kind)
         if every:
             written += write_tables(root("htunet_results") / "tables", every, kind)
@@ -279,7 +279,7 @@ def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> lis
     """The table and the picture of few-shot runs, where there are some."""
     from htunet.reporting.figures.few_shot_curves import draw_few_shot
     from htunet.reporting.tables.few_shot_means import few_shot_rows
-    from htunet.reporting.tables.write import write_tables
+    from htunet.reporting.tables.rows import write_tables
 
     picture = folder / f"few_shot_{kind.name}.png"
     if not draw_few_shot(picture, rows, kind):

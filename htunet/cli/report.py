@@ -42,8 +42,8 @@ def _write_report(options: argparse.Namespace) -> None:
         raise UsageError(f"--cases must be at least 1, got {options.cases}.")
     from htunet.models.catalogue import CATALOGUE
     from htunet.reporting.report.collect import collect
-    from htunet.reporting.report.origin import Terms
-    from htunet.reporting.report.render import write_report
+    from htunet.reporting.report.page import write_report
+    from htunet.reporting.report.study_results import Terms, study_of
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
 
     datasets = [find_dataset(name) for name in options.datasets]
@@ -56,13 +56,14 @@ def _write_report(options: argparse.Namespace) -> None:
     path = options.output or _default_path(datasets)
     if path.is_dir():
         raise UsageError(f"-o names the file to write, {path} is a folder. Write {path / NAME}.")
-    report = collect(
+    study = study_of(
         contents,
         terms={name: Terms(entry.licence, entry.citation) for name, entry in CATALOGUE.items()},
         command=_command(options),
         per_group=options.cases,
         zero_shot=[found for found in zero_shot_contents(tell) if not names or found["dataset"] in names],
     )
+    report = collect(study)
     write_report(path, report)
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
 

@@ -202,8 +202,8 @@ def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Pa
     from htunet.experiments.reproduction import tested_runs
     from htunet.files import read_object
     from htunet.reporting.summaries import evaluated_contents
+    from htunet.reporting.tables.paper_print import paper_text
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
-    from htunet.reporting.tables.write_paper import as_text
 
     runs = set(tested_runs(jobs))
     contents = [content for run, content in evaluated_contents(lambda _: None).items() if run in runs]
@@ -215,7 +215,7 @@ def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Pa
         folder, contents, found, zero_shot=zero_shot, tables=[config.table], seeds=config.seeds
     )
     for cells, files in written.values():
-        print("\n" + as_text(config.table, cells) + "\n")
+        print("\n" + paper_text(config.table, cells) + "\n")
         paths = [*files, *paths]
     print("Written: " + ", ".join(map(str, paths)))
 

@@ -17,10 +17,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_table(_: argparse.Namespace) -> None:
-    from htunet.reporting.tables.table1 import as_text, table1_rows, write_table1
+    from htunet.reporting.tables.table1 import sizes_table, table1_rows, write_table1
+    from htunet.reporting.tables.write import as_text
 
     rows = table1_rows()
-    print(as_text(rows))
+    print(as_text(sizes_table(rows, narrow=True)))
     print("\nWritten: " + ", ".join(map(str, write_table1(root("htunet_results") / "tables", rows))))
 
 

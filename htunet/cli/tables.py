@@ -29,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _print_tables(options: argparse.Namespace) -> None:
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
     from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
+    from htunet.reporting.tables.paper_print import paper_text
     from htunet.reporting.tables.paper_tables import SEEDS
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
-    from htunet.reporting.tables.write_paper import as_text
 
     tables = [find_table(name) for name in options.tables or TABLES]
     datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
@@ -47,7 +47,7 @@ def _print_tables(options: argparse.Namespace) -> None:
         seeds=options.seeds or SEEDS,
     )
     for name, (cells, files) in written.items():
-        print(as_text(TABLES[name], cells) + "\n")
+        print(paper_text(TABLES[name], cells) + "\n")
         paths += files
     print("Written: " + ", ".join(map(str, paths)))
 

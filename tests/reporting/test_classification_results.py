@@ -21,8 +21,8 @@ from htunet.reporting.tables.paper_figures import (
     PaperClassification,
     classification_figures,
 )
-from htunet.reporting.tables.rows import as_csv, headings, table_rows
-from htunet.reporting.tables.write import as_latex, as_markdown, as_text, write_tables
+from htunet.reporting.tables.rows import row_data, row_tables, table_rows, write_tables
+from htunet.reporting.tables.write import as_csv, as_latex, as_markdown, as_text
 
 
 @pytest.fixture
@@ -46,18 +46,18 @@ def content(home: Path) -> dict[str, Any]:
 
 def test_a_row_holds_ours_and_the_papers(content: dict[str, Any]) -> None:
     rows = table_rows([content], kind=CLASSIFICATION)
-    (line,) = (line for line in as_markdown(rows, CLASSIFICATION).splitlines() if "BiomedCLIP" in line)
+    (line,) = (line for line in as_markdown(*row_tables(rows, CLASSIFICATION)).splitlines() if "BiomedCLIP" in line)
     assert line == (
         r"| BiomedCLIP\_HT | 4.4 M | 75.00 | 85.94 | 100.00 | 68.06 | 66.67 | 92.62 | 80.00 | 78.29 | 75.00 | 91.84 "
         "| 1 | 4 | adapter not fine-tuned on captions; 1 of the paper's 3 seeds |"
     )
-    assert as_text(rows, CLASSIFICATION).splitlines()[0] == "Dataset503_BUSI"
-    assert r"\caption{Classification, Dataset503\_BUSI.}" in as_latex(rows, CLASSIFICATION)
-    assert len(headings(CLASSIFICATION)) == 15
+    assert as_text(*row_tables(rows, CLASSIFICATION)).splitlines()[0] == "Dataset503_BUSI"
+    assert r"\caption{Classification, Dataset503\_BUSI.}" in as_latex(*row_tables(rows, CLASSIFICATION))
+    assert len(row_tables(rows, CLASSIFICATION)[0].columns) == 15
 
 
 def test_csv_holds_both_decisions_and_the_calibration(content: dict[str, Any]) -> None:
-    (row,) = csv.DictReader(io.StringIO(as_csv(table_rows([content], kind=CLASSIFICATION), CLASSIFICATION)))
+    (row,) = csv.DictReader(io.StringIO(as_csv(row_data(table_rows([content], kind=CLASSIFICATION), CLASSIFICATION))))
     assert (row["accuracy"], row["accuracy_at_validation_threshold"], row["paper_auc"]) == ("75.0", "75.0", "91.84")
     assert float(row["ece"]) == pytest.approx(100 * content["htunet"]["classification"]["calibration"]["before"]["ece"])
     assert float(row["temperature"]) > 0

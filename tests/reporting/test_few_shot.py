@@ -11,7 +11,7 @@ from htunet.reporting.figures.few_shot_curves import _lines, draw_few_shot
 from htunet.reporting.tables.few_shot_means import few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import few_shot_classification, few_shot_segmentation
-from htunet.reporting.tables.rows import cells, table_rows
+from htunet.reporting.tables.rows import name_of, table_rows
 
 
 def content(dice: float, ratio: float | None, *, dataset: str = "Dataset503_BUSI", seed: int = 1) -> dict[str, Any]:
@@ -33,9 +33,9 @@ THREE_SEEDS = [content(dice, 0.05, seed=seed) for seed, dice in ((1, 0.60), (2, 
 def test_each_share_has_a_row_that_says_so_without_the_papers_full_figures() -> None:
     few, whole = table_rows([*THREE_SEEDS, content(0.8, None)])
     assert (few.ratio, whole.ratio) == (0.05, None)
-    assert cells(few)[0] == "BiomedCLIP_HT, 5 %"
+    assert name_of(few) == "BiomedCLIP_HT, 5 %"
     assert "5 % of the training images" in few.marks
-    assert few.figures["dice"].text() == "62.00 ± 2.00"
+    assert few.values["dice"].text() == "62.00 ± 2.00"
     assert few.paper is None
     assert whole.paper is not None
 
@@ -44,8 +44,8 @@ def test_the_mean_over_data_sets_has_table_4_beside_it() -> None:
     other = [content(0.70, 0.05, dataset="Dataset504_DDTI", seed=seed) for seed in (1, 2, 3)]
     (row,) = few_shot_rows(table_rows([*THREE_SEEDS, *other, content(0.8, None)]))
     assert row.dataset == "Few-shot, mean of BUSI, DDTI"
-    assert row.figures["dice"].mean == pytest.approx(66.0)  # of 62 and 70
-    assert row.figures["dice"].std == pytest.approx(1.0)  # of 2 and 0
+    assert row.values["dice"].mean == pytest.approx(66.0)  # of 62 and 70
+    assert row.values["dice"].std == pytest.approx(1.0)  # of 2 and 0
     assert row.paper is not None
     assert (row.paper.dice, row.n_runs) == (71.73, 6)  # type: ignore[union-attr]
 

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from htunet.data.few_shot import RATIOS
+from htunet.evaluation.metrics import METRICS
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
 from htunet.reporting.figures.base import Drawing, NotYetError, Results, random_weights_note
@@ -65,7 +66,7 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure
     One line a method, mean and standard deviation over the seeds; where there are runs of all images too they are the
     last point. Dotted is the paper's mean over its data sets. ``notes`` stand below.
     """
-    shown = [row for row in rows if not row.trained_on and row.figures[kind.few_shot].mean is not None]
+    shown = [row for row in rows if not row.trained_on and row.values[kind.main].mean is not None]
     datasets = sorted({row.dataset for row in shown if row.ratio is not None})
     if not datasets:
         return None
@@ -86,7 +87,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     ratios = sorted({*(row.ratio or 1.0 for row in rows), *RATIOS})
     for name, members in _lines(rows).items():
         look, method = look_of(members[0].method), members[0].method
-        found = [(row.ratio or 1.0, row.figures[kind.few_shot]) for row in members]
+        found = [(row.ratio or 1.0, row.values[kind.main]) for row in members]
         means, stds = [spread.mean or 0.0 for _, spread in found], [spread.std or 0.0 for _, spread in found]
         bars = [[min(std, end) for std, end in zip(stds, ends, strict=True)]
                 for ends in (means, [100 - mean for mean in means])]  # fmt: skip
@@ -94,7 +95,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
         style = {"marker": look.marker, "capsize": 2, "elinewidth": 0.8, **look.line()}
         panel.errorbar([x for x, _ in found], means, bars, label=label, **style)
         paper = [(ratio, kind.paper_few_shot(ratio, method)) for ratio in RATIOS]
-        points = [(ratio, getattr(figures, kind.few_shot)) for ratio, figures in paper if figures]
+        points = [(ratio, getattr(figures, kind.main)) for ratio, figures in paper if figures]
         if points:
             label = f"{method_name(method)}, paper's mean"
             panel.plot(*zip(*points, strict=True), color=look.colour, linestyle=":", marker=".", label=label)
@@ -102,7 +103,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     panel.set_xticks(ratios, [percent(ratio).removesuffix(" %") for ratio in ratios])
     panel.minorticks_off()
     seeds = sorted({seed for row in rows for seed in row.seeds})
-    panel.set(xlabel="Training images, %", ylabel=f"{kind.headings[kind.few_shot]} on the test split")
+    panel.set(xlabel="Training images, %", ylabel=f"{METRICS[kind.main].heading} on the test split")
     panel.set_title(
         f"{DatasetPaths(rows[0].dataset).short_name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left"
     )

@@ -3,33 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from htunet.reporting.tables.write import Table
+
 GROUPS = ("missed", "worst", "median", "best")
 """In the order in which a reader wants to see them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableCell:
-    """One cell: what is printed, and what it is sorted by."""
-
-    text: str
-    below: str = ""
-    """In small letters on a second line, such as an interval."""
-    value: float | str | None = None
-    """None: nothing to sort by; such rows come last, whichever way."""
-    strong: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table that a reader can sort."""
-
-    id: str
-    title: str
-    columns: tuple[str, ...]
-    numeric: tuple[bool, ...]
-    """For each column, whether it holds numbers."""
-    rows: tuple[tuple[TableCell, ...], ...]
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +17,12 @@ class Headline:
     task: str
     """``masks`` or ``classes``."""
     method: str
-    figure: str
+    estimate: str
     """Such as ``Dice 81.2 %``."""
     interval: str
     facts: tuple[str, ...]
     weights: str
-    """Which weights the figure rests on."""
+    """Which weights the estimate rests on."""
     random: bool
 
 
@@ -88,7 +65,7 @@ class ChartCurve:
     """One line of a diagram: its values at the epochs 1, 2, ..., thinned where there are many."""
 
     name: str
-    """``training loss``, ``validation loss`` or ``validation figure``."""
+    """``training loss``, ``validation loss`` or ``validation metric``."""
     points: tuple[tuple[float, float], ...]
 
 

@@ -1,18 +1,17 @@
 """Where the results of the page come from: plans and their reasons, data sets, weights, versions, commands."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
 from htunet.files import read_object
-from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.report.arms import MethodConfig
-from htunet.reporting.report.content import DatasetFacts, Table
-from htunet.reporting.report.tables import words
+from htunet.paths import DatasetPaths
+from htunet.reporting.report.content import DatasetFacts
+from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.write import Table, word_columns, words
 
 NOT_DECISIONS = ("name", "dataset", "because")
 SOURCES = {
@@ -22,22 +21,12 @@ SOURCES = {
 }
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What the publishers of a backbone's weights ask for."""
-
-    licence: str
-    citation: str
-
-
-def collect_plans(arms: Iterable[MethodConfig]) -> list[Table]:
+def collect_plans(study: Study) -> list[Table]:
     """For each data set and plan its decisions and their reasons, as the runs were trained."""
     plans: dict[tuple[DatasetPaths, str], Mapping[str, Any]] = {}
-    for arm in arms:
-        for run in arm.runs:
-            plan = _settings(arm, run).get("plan_content")
-            if isinstance(plan, Mapping):
-                plans.setdefault((run.source.dataset, run.plan), plan)
+    for run, settings in study.settings.items():
+        if isinstance(plan := settings.get("plan_content"), Mapping):
+            plans.setdefault((run.source.dataset, run.plan), plan)
     return [_plan_table(dataset, name, plan) for (dataset, name), plan in plans.items()]
 
 
@@ -49,8 +38,7 @@ def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> Ta
     return Table(
         id=f"plan-{dataset.name}-{name}",
         title=f"{dataset.short_name}, plan {name}",
-        columns=("Decision", "Value", "Reason"),
-        numeric=(False, False, False),
+        columns=word_columns("Decision", "Value", "Reason"),
         rows=tuple(rows),
     )
 
@@ -84,12 +72,10 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-def collect_datasets(arms: Iterable[MethodConfig]) -> tuple[list[DatasetFacts], list[str]]:
+def collect_datasets(study: Study) -> tuple[list[DatasetFacts], list[str]]:
     """What each data set is, its licence and reference; and those whose raw folder cannot be read."""
     found, problems = [], []
-    names = dict.fromkeys(
-        name for arm in arms for name in (arm.dataset, *(run.source.dataset.name for run in arm.runs))
-    )
+    names = dict.fromkeys(name for run in study.runs for name in (run.dataset.name, run.source.dataset.name))
     for name in names:
         try:
             raw = read_raw(DatasetPaths(name))
@@ -112,90 +98,68 @@ def collect_datasets(arms: Iterable[MethodConfig]) -> tuple[list[DatasetFacts], 
     return found, problems
 
 
-def collect_weights(arms: Iterable[MethodConfig], terms: Mapping[str, Terms]) -> list[DatasetFacts]:
+def collect_weights(study: Study) -> list[DatasetFacts]:
     """For each kind of frozen weights: the backbone, file, hash, licence, and the methods that have them."""
-    found: dict[tuple[str, str, str, str], list[str]] = {}
-    for arm in arms:
-        for content in arm.runs.values():
-            own = content["htunet"]
-            about = own.get("weights") or {}
-            key = (
-                str(own["method"]).partition("_")[0],
-                *(str(about.get(name) or "") for name in ("source", "file", "sha256")),
-            )
-            members = found.setdefault(key, [])  # type: ignore[arg-type]
-            if own["method"] not in members:
-                members.append(own["method"])
-    return [_weights_facts(key, methods, terms) for key, methods in found.items()]
+    methods: dict[tuple[str, ...], dict[str, None]] = {}
+    for own in study.runs.values():
+        about = own.get("weights") or {}
+        backbone = str(own["method"]).partition("_")[0]
+        key = (backbone, *(str(about.get(name) or "") for name in ("source", "file", "sha256")))
+        methods.setdefault(key, {})[own["method"]] = None
+    found = []
+    for (backbone, source, file, sha256), names in methods.items():
+        terms = study.terms.get(backbone)
+        rows = {
+            "Weights": SOURCES.get(source, source),
+            "File": file,
+            "SHA-256": sha256,
+            "Methods": ", ".join(names),
+            "Licence": terms.licence if terms else "none published: the network is trained from scratch",
+            "Please cite": terms.citation if terms else "",
+        }
+        found.append(DatasetFacts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text)))
+    return found
 
 
-def _weights_facts(key: tuple[str, str, str, str], methods: Sequence[str], terms: Mapping[str, Terms]) -> DatasetFacts:
-    backbone, source, file, sha256 = key
-    own = terms.get(backbone)
-    rows = {
-        "Weights": SOURCES.get(source, source),
-        "File": file,
-        "SHA-256": sha256,
-        "Methods": ", ".join(methods),
-        "Licence": own.licence if own else "none published: the network is trained anew",
-        "Please cite": own.citation if own else "",
-    }
-    return DatasetFacts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text))
-
-
-def collect_versions(arms: Iterable[MethodConfig]) -> list[DatasetFacts]:
+def collect_versions(study: Study) -> list[DatasetFacts]:
     """Versions of the program and its libraries that trained, and that evaluated; runs that agree stand together."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
-    for arm in arms:
-        for run, content in arm.runs.items():
-            for name, versions in (
-                ("Trained with", _settings(arm, run).get("made_by")),
-                ("Evaluated with", content["htunet"].get("evaluated_with")),
-            ):
-                if isinstance(versions, Mapping):
-                    key = name, tuple((str(k), str(v)) for k, v in versions.items())
-                    found[key] = found.get(key, 0) + 1
+    for run, settings in study.settings.items():
+        evaluated = study.runs[run].get("evaluated_with")
+        for name, versions in (("Trained with", settings.get("made_by")), ("Evaluated with", evaluated)):
+            if isinstance(versions, Mapping):
+                key = name, tuple((str(k), str(v)) for k, v in versions.items())
+                found[key] = found.get(key, 0) + 1
     return [
         DatasetFacts(title=f"{name} ({count} {'run' if count == 1 else 'runs'})", rows=rows)
         for (name, rows), count in sorted(found.items(), key=lambda item: item[0][0], reverse=True)
     ]
 
 
-def collect_commands(arms: Sequence[MethodConfig], report: str) -> list[str]:
-    """What a user types to repeat the page; ``report`` is the command that writes it."""
-    runs = [run for arm in arms for run in arm.runs]
+def collect_commands(study: Study) -> list[str]:
+    """What a user types to repeat the page."""
+    runs = study.settings
     sources = list(dict.fromkeys(run.source.dataset.short_name for run in runs))
     tested = list(dict.fromkeys(run.dataset.short_name for run in runs))
     commands = [f"htunet_convert {name} SOURCE" for name in dict.fromkeys([*sources, *tested])]
     for name in sources:
-        own = {run: _settings(arm, run) for arm in arms for run in arm.runs if run.source.dataset.short_name == name}
+        own = {run: settings for run, settings in runs.items() if run.source.dataset.short_name == name}
         plans = dict.fromkeys(run.plan for run in own)
         groups = {(settings.get("plan_content") or {}).get("split_by", "image") for settings in own.values()}
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
         commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}{split}")
-    training = [_training_command(run, _settings(arm, run)) for arm in arms for run in arm.runs]
+    for run, settings in runs.items():
+        # as the run was started: everything that is not the default
+        planned = (settings.get("plan_content") or {}).get("num_epochs")
+        epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
+        options = {
+            "--plan": run.plan if run.plan != paper.PLAN else None,
+            "--num-epochs": epochs if epochs != planned else None,
+            "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
+            "--precision": settings.get("precision"),
+        }
+        given = (f"{name} {value}" for name, value in options.items() if value is not None)
+        commands.append(" ".join([run.training_command, *given]))
     across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
               for run in runs if run.trained_on]  # fmt: skip
-    return list(dict.fromkeys([*commands, *training, "htunet_evaluate", *across, report]))
-
-
-def _training_command(run: RunPaths, settings: Mapping[str, Any]) -> str:
-    """As the run was started: everything that is not the default."""
-    planned = (settings.get("plan_content") or {}).get("num_epochs")
-    epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
-    options = {
-        "--plan": run.plan if run.plan != paper.PLAN else None,
-        "--num-epochs": epochs if epochs != planned else None,
-        "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
-        "--precision": settings.get("precision"),
-    }
-    return " ".join([run.training_command, *_given(options)])
-
-
-def _given(options: Mapping[str, object]) -> Iterator[str]:
-    return (f"{name} {value}" for name, value in options.items() if value is not None)
-
-
-def _settings(arm: MethodConfig, run: RunPaths) -> Mapping[str, Any]:
-    found = arm.runs[run]["htunet"].get("settings")
-    return found if isinstance(found, Mapping) else {}
+    return list(dict.fromkeys([*commands, "htunet_evaluate", *across, study.command]))

@@ -36,7 +36,7 @@ def _average(rows: Sequence[Row]) -> Row:
         n_runs=sum(row.n_runs for row in rows),
         n_cases=sum(row.n_cases for row in rows),
         n_missed=sum(missed) if missed else None,
-        figures={name: _mean_spread([row.figures[name] for row in rows]) for name in first.kind.metrics},
+        values={name: _mean_spread([row.values[name] for row in rows]) for name in first.kind.metrics},
         paper=first.kind.paper_few_shot(first.ratio, first.method),
     )
 

@@ -1,11 +1,11 @@
-"""What tables are of: where a kind's figures stand in a summary, how they are printed, and the paper's beside them."""
+"""What tables are of: where a kind's values are in a summary, how they are printed, and the paper's beside them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
-from htunet.evaluation.metrics import METRICS, Kind, Level, mask_metrics, metrics_of
+from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_figures import (
@@ -26,19 +26,21 @@ class TableKind:
     name: str
     """Of its files, and in its caption."""
     key: str
-    """What a summary's own object has when it holds figures of this kind."""
+    """What a summary's own object has when it holds values of this kind."""
     metrics: tuple[str, ...]
-    """All figures, as the CSV names them."""
-    headings: Mapping[str, str]
-    """Those that are printed, in the paper's order."""
+    """All metrics, as the CSV names them."""
+    printed: tuple[Metric, ...]
+    """Those that have a column in print, in the paper's order."""
     value: Callable[[Own, str], float | None]
-    """A figure of a summary in the printed unit; None where there is no value."""
+    """A value of a summary in the printed unit; None where there is no value."""
     paper: Callable[[str, str], PaperFigures | PaperClassification | None]
     """The paper's figures by data set and method, under the same names."""
     paper_few_shot: Callable[[float, str], PaperFigures | PaperClassification | None]
-    """The paper's means over its data sets by share of the training images and method."""
-    few_shot: str
-    """The figure that few-shot runs are drawn by."""
+    """The paper's means over its data sets by fraction of the training images and method."""
+    main: str
+    """The metric where there is room for one."""
+    by_case: str
+    """The metric that each case has a value of, by which methods are compared."""
     n_cases: Callable[[Own], int]
     n_missed: Callable[[Own], int] | None
     """Cases with an empty prediction; None where there is no such thing."""
@@ -52,38 +54,39 @@ def _segmentation_value(own: Own, name: str) -> float | None:
     return None if mean is None else mean * metric.scale
 
 
+PRINTED = (Level.OVERVIEW, Level.TABLE)
 DECISIONS = tuple(metric.name for metric in metrics_of(Kind.DECISION))
-AT_THRESHOLD = "_at_validation_threshold"
-CALIBRATION = ("ece", "ece_after", "brier", "temperature")
+RANKINGS = tuple(metric.name for metric in metrics_of(Kind.RANKING))
+AT_THRESHOLD, AFTER = "_at_validation_threshold", "_after"
+CALIBRATION = ("ece", f"ece{AFTER}", "brier", "temperature")
 
 
 def _classification_value(own: Own, name: str) -> float | None:
-    found = own["classification"]
-    calibration = found["calibration"]
+    found: Any = own["classification"]
     if name == "temperature":
-        return calibration["temperature"]
-    if name == "brier":
-        return calibration["before"]["brier"]
-    if name.startswith("ece"):
-        share = (calibration["after" if name == "ece_after" else "before"] or {}).get("ece")
-    elif name == "auc":
-        share = found["auc"]["value"]
-    else:
+        temperature: float | None = found["calibration"]["temperature"]
+        return temperature
+    metric = METRICS[name.removesuffix(AT_THRESHOLD).removesuffix(AFTER)]
+    if metric.kind is Kind.CALIBRATION:
+        value = (found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}).get(metric.file_key)
+    elif metric.kind is Kind.DECISION:
         decision = VALIDATION_THRESHOLD if name.endswith(AT_THRESHOLD) else MOST_PROBABLE
-        figures = found["decisions"].get(decision, {}).get("figures", {})
-        share = figures.get(name.removesuffix(AT_THRESHOLD), {}).get("value")
-    return None if share is None else 100 * share
+        value = found["decisions"].get(decision, {}).get("figures", {}).get(metric.name, {}).get("value")
+    else:
+        value = (found.get(metric.name) or {}).get("value")
+    return None if value is None else value * metric.scale
 
 
 SEGMENTATION = TableKind(
     name="segmentation",
     key="means",
     metrics=tuple(metric.name for metric in mask_metrics(millimetres=False)),
-    headings={m.name: m.heading for m in mask_metrics((Level.OVERVIEW, Level.TABLE), millimetres=False)},
+    printed=tuple(mask_metrics(PRINTED, millimetres=False)),
     value=_segmentation_value,
     paper=segmentation_figures,
     paper_few_shot=paper.few_shot_segmentation,
-    few_shot="dice",
+    main="dice",
+    by_case="dice",
     n_cases=lambda own: int(own["n_cases"]),
     # of several labels each is named: "case (label 2)"
     n_missed=lambda own: len({name.split(" (label ")[0] for name in own["empty"][INPUT]["prediction"]}),
@@ -93,12 +96,13 @@ SEGMENTATION = TableKind(
 CLASSIFICATION = TableKind(
     name="classification",
     key="classification",
-    metrics=("auc", *DECISIONS, *(f"{name}{AT_THRESHOLD}" for name in DECISIONS), *CALIBRATION),
-    headings={"accuracy": "Acc %", "recall": "Rec %", "precision": "Pre %", "f1": "F1 %", "auc": "AUC %"},
+    metrics=(*RANKINGS, *DECISIONS, *(f"{name}{AT_THRESHOLD}" for name in DECISIONS), *CALIBRATION),
+    printed=tuple(metrics_of(Kind.DECISION, levels=PRINTED) + metrics_of(Kind.RANKING, levels=PRINTED)),
     value=_classification_value,
     paper=classification_figures,
     paper_few_shot=paper.few_shot_classification,
-    few_shot="auc",
+    main="auc",
+    by_case="correct",
     n_cases=lambda own: int(own["classification"]["n_cases"]),
     n_missed=None,
     note="Mean over seeds ± standard deviation over them; the most probable class decides. Recall, precision and F1 "

@@ -1,4 +1,4 @@
-"""Tables II to VII as the paper has them: what each cell rests on, the paper's figure beside it, what is missing."""
+"""Tables II to VII as the paper has them: what each cell rests on, the paper's value beside it, what is missing."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from htunet.evaluation.case_table import ARM, adapter_of, run_columns
+from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -18,8 +19,6 @@ from htunet.reporting.tables.rows import RANDOM, Row, Spread, adapter_marks, per
 
 AVERAGE = "Average"
 NOTHING = Spread(None, None)
-LOWER = ("hd95", "asd")
-"""Metrics of which the smaller figure is the better one."""
 PAPER_COLUMNS = {"accuracy": "acc", "recall": "rec", "precision": "pre"}
 """How results_template names a metric, where it names it otherwise."""
 SEEDS = tuple(range(1, paper.SEEDS + 1))
@@ -27,13 +26,13 @@ SEEDS = tuple(range(1, paper.SEEDS + 1))
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One figure of a table. Shares in percent, distances in pixels of the network's input."""
+    """One value of a table. Fractions in percent, distances in pixels of the network's input."""
 
     line: Line
     dataset: str
     metric: str
     kind: TableKind
-    figure: Spread = NOTHING
+    estimate: Spread = NOTHING
     low: float | None = None
     high: float | None = None
     """The bootstrap 95 % interval over cases; of a mean over data sets there is none."""
@@ -117,7 +116,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         n_missed=None,
         policy="",
         trainable_parameters=None,
-        figures={name: Spread(100 * found[name]["value"], None) for name in ("accuracy", "auc")},
+        values={name: Spread(METRICS[name].scale * found[name]["value"], None) for name in ("accuracy", "auc")},
         paper=None,
         marks=tuple(mark for mark, applies in marks.items() if applies),
     )
@@ -162,22 +161,21 @@ def _filled(
 def _with_figure(cell: Cell, arm: Arm, intervals: Mapping[tuple[Any, ...], tuple[float, float]]) -> Cell:
     row, members, task = arm
     if task == paper.ZERO_SHOT:
-        figure = members[0]["zero_shot"][cell.metric]
-        edges, by_seed = (figure["low"], figure["high"]), {}
+        found = members[0]["zero_shot"][cell.metric]
+        edges, by_seed = (found["low"], found["high"]), {}
     else:
         own = members[0]["htunet"]
         edges = intervals.get((own["dataset"], *_key(own), cell.metric), (None, None))
         by_seed = _by_seed(members, cell.kind, cell.metric)
-    scale = 1 if cell.metric in LOWER else 100
-    low, high = (None if edge is None else scale * edge for edge in edges)
+    low, high = (None if edge is None else METRICS[cell.metric].scale * edge for edge in edges)
     return replace(
         cell,
-        figure=row.figures[cell.metric],
+        estimate=row.values[cell.metric],
         low=low,
         high=high,
         seeds=row.seeds,
         n_cases=row.n_cases // row.n_runs,
-        marks=tuple(mark for mark in row.marks if mark != _share_mark(cell.line)),
+        marks=tuple(mark for mark in row.marks if mark != _fraction_mark(cell.line)),
         trained=row,
         by_seed=by_seed,
     )
@@ -206,7 +204,7 @@ def _by_seed(members: Sequence[Mapping[str, Any]], kind: TableKind, metric: str)
     return {seed: statistics.fmean(values) for seed, values in found.items()}
 
 
-def _share_mark(line: Line) -> str:
+def _fraction_mark(line: Line) -> str:
     return "" if line.ratio is None else f"{percent(line.ratio)} of the training images"
 
 
@@ -222,12 +220,12 @@ def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float 
 def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
     """The mean over the data sets; none as long as one of them is missing."""
     first = cells[0]
-    complete = all(cell.figure.mean is not None for cell in cells)
+    complete = all(cell.estimate.mean is not None for cell in cells)
     known = next(own for own in TABLES[table.name].parts if own.kind is part.kind).datasets
     return replace(
         first,
         dataset=AVERAGE,
-        figure=_mean_over(cells) if complete else NOTHING,
+        estimate=_mean_over(cells) if complete else NOTHING,
         low=None,
         high=None,
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
@@ -243,7 +241,7 @@ def _mean_over(cells: Sequence[Cell]) -> Spread:
     """With the deviation of the seeds' means over the data sets, of the seeds that all of them have."""
     shared = set.intersection(*(set(cell.by_seed or {}) for cell in cells))
     by_seed = [statistics.fmean((cell.by_seed or {})[seed] for cell in cells) for seed in sorted(shared)]
-    mean = statistics.fmean(cell.figure.mean for cell in cells if cell.figure.mean is not None)
+    mean = statistics.fmean(cell.estimate.mean for cell in cells if cell.estimate.mean is not None)
     return Spread(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
 
 
@@ -251,12 +249,12 @@ def _ranked(cells: Sequence[Cell]) -> list[Cell]:
     """The best and the second figure of each data set, metric and group of rows, as they are printed."""
     rivals: dict[tuple[str, str, str], set[float]] = {}
     for cell in cells:
-        if cell.figure.mean is not None:
-            rivals.setdefault(_rivals(cell), set()).add(round(cell.figure.mean, 2))
+        if cell.estimate.mean is not None:
+            rivals.setdefault(_rivals(cell), set()).add(round(cell.estimate.mean, 2))
     found = []
     for cell in cells:
-        values = sorted(rivals.get(_rivals(cell), ()), reverse=cell.metric not in LOWER)
-        place = values.index(round(cell.figure.mean, 2)) + 1 if cell.figure.mean is not None else 0
+        values = sorted(rivals.get(_rivals(cell), ()), reverse=METRICS[cell.metric].higher_is_better)
+        place = values.index(round(cell.estimate.mean, 2)) + 1 if cell.estimate.mean is not None else 0
         found.append(replace(cell, rank=place if place in (1, 2) and len(values) > 1 else 0))
     return found
 

@@ -7,6 +7,7 @@ from htunet.evaluation.statistics import Estimate
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.write import Table, as_markdown, number_columns, word_columns, words
 
 
 def prompt_columns(classes: Sequence[str]) -> list[str]:
@@ -30,9 +31,20 @@ def prompt_rows(result: ZeroShotResult) -> list[dict[str, Any]]:
 
 
 def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    """The figures of all sentences together, each sentence alone with the best first, and where the signs come from."""
+    """Estimates of all sentences together, each sentence alone with the best first, and where the signs come from."""
     classes = result.probabilities.classes
-    heads = ["AUC %", "Class", "Sign", "Sentence", *(f"Similarity, {name}" for name in classes), "Source"]
+    columns = (
+        *number_columns("AUC %"),
+        *word_columns("Class", "Sign", "Sentence"),
+        *number_columns(*(f"Similarity, {name}" for name in classes)),
+        *word_columns("Source"),
+    )
+    rows = []
+    for one in best_first(result.prompts):
+        similar = [f"{one.similarity[name]:.4f}" if name in one.similarity else "-" for name in classes]
+        area = "-" if one.auc is None else f"{100 * one.auc:.1f}"
+        texts = [area, one.class_name, one.prompt.sign or "-", one.prompt.text, *similar, one.prompt.source or "-"]
+        rows.append(tuple(map(words, texts)))
     lines = [
         f"# {DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences",
         "",
@@ -41,10 +53,7 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
         "Each sentence alone. **AUC**: how well its similarity puts images of its own class before the others; 50 % is "
         "chance, below it the sentence misleads. **Similarity**: mean cosine similarity with the images of each class.",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|{'---|' * len(heads)}",
-        *(f"| {' | '.join(_cells(one, classes))} |" for one in best_first(result.prompts)),
-        "",
+        as_markdown(Table(columns=columns, rows=tuple(rows))),
         *(f"- {short}: {text}" for short, text in sources.items()),
     ]
     return "\n".join(lines) + "\n"
@@ -73,13 +82,6 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     if about["adapter"]:
         names = ", ".join(about["adapter"]["datasets"])
         yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"
-
-
-def _cells(one: PromptResult, classes: Sequence[str]) -> list[str]:
-    similar = [f"{one.similarity[name]:.4f}" if name in one.similarity else "-" for name in classes]
-    text = one.prompt.text.replace("|", "\\|")
-    area = "-" if one.auc is None else f"{100 * one.auc:.1f}"
-    return [area, one.class_name, one.prompt.sign or "-", text, *similar, one.prompt.source or "-"]
 
 
 def _percent(figure: Estimate) -> str:

@@ -1,10 +1,9 @@
 """One row per method and data set from the summaries of its runs, with the paper's figures beside it."""
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from htunet.evaluation.case_table import adapter_of
@@ -13,6 +12,19 @@ from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import SEGMENTATION, TableKind
 from htunet.reporting.tables.paper_figures import PaperClassification, PaperFigures
+from htunet.reporting.tables.write import (
+    Table,
+    TableCell,
+    as_csv,
+    as_latex,
+    as_markdown,
+    data_table,
+    metric_column,
+    number_columns,
+    word_columns,
+    words,
+    write_files,
+)
 
 RANDOM = "random weights"
 BASELINE = "trivial baseline"
@@ -39,7 +51,7 @@ class Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One method on one data set. Shares in percent; distances in pixels of the network's input."""
+    """One method on one data set. Fractions in percent; distances in pixels of the network's input."""
 
     kind: TableKind
     dataset: str
@@ -55,11 +67,11 @@ class Row:
     policy: str
     """For empty masks; empty where there are none."""
     trainable_parameters: int | None
-    figures: Mapping[str, Spread]
+    values: Mapping[str, Spread]
     """One for each of the kind's metrics."""
     paper: PaperFigures | PaperClassification | None
     ratio: float | None = None
-    """Share of the training images that the runs have learnt from; None: all."""
+    """Fraction of the training images that the runs have learnt from; None: all."""
     trained_on: str = ""
     """Short name of the data set that the runs were trained on, where it is another one."""
     marks: tuple[str, ...]
@@ -97,8 +109,8 @@ def _order(row: Row) -> tuple[Any, ...]:
     """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = known.index(row.method) if row.method in known else len(known)
-    share = 1.0 if row.ratio is None else row.ratio
-    return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, share, row.plan, row.marks
+    fraction = 1.0 if row.ratio is None else row.ratio
+    return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, fraction, row.plan, row.marks
 
 
 def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
@@ -119,7 +131,7 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
         n_missed=None if n_missed is None else sum(n_missed(own) for own in members),
         policy=first.get("policy", ""),
         trainable_parameters=first.get("trainable_parameters"),
-        figures={name: _spread(members, name, kind) for name in kind.metrics},
+        values={name: _spread(members, name, kind) for name in kind.metrics},
         paper=kind.paper(short, first["method"]) if comparable else None,
         ratio=ratio,
         trained_on=trained_on,
@@ -195,7 +207,7 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def percent(ratio: float) -> str:
-    """A share as people write it.
+    """A fraction as people write it.
 
     >>> percent(0.01), percent(0.35), percent(0.125)
     ('1 %', '35 %', '12.5 %')
@@ -216,56 +228,77 @@ def parameters_text(row: Row) -> str:
     return f"{number / 1e6:.1f} M" if number >= 1e6 else f"{number / 1e3:.1f} K"
 
 
-def as_csv(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
-    """One line per row, every figure with its standard deviation and the paper's."""
+def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
+    """For CSV: one line a row, every value in full precision with its standard deviation, and the paper's."""
     missed = ("n_missed", "policy") if kind.n_missed else ()
     fields = ("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *missed)
-    figures = [f"{name}{end}" for name in kind.metrics for end in ("", "_std")]
-    columns = [*fields, "trainable_parameters", *figures, *(f"paper_{name}" for name in kind.headings), "marks"]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
+    printed = [metric.name for metric in kind.printed]
+    records = []
     for row in rows:
-        entry = {name: getattr(row, name) for name in (*fields, "trainable_parameters")}
-        entry |= {"folds": " ".join(map(str, row.folds)), "seeds": " ".join(map(str, row.seeds))}
-        for name in kind.metrics:
-            entry |= {name: row.figures[name].mean, f"{name}_std": row.figures[name].std}
-        entry |= {f"paper_{name}": getattr(row.paper, name, None) for name in kind.headings}
-        writer.writerow(entry | {"marks": "; ".join(row.marks)})
-    return stream.getvalue()
+        record: dict[str, object] = {name: getattr(row, name) for name in (*fields, "trainable_parameters")}
+        record |= {"folds": " ".join(map(str, row.folds)), "seeds": " ".join(map(str, row.seeds))}
+        for name, found in row.values.items():
+            record |= {name: found.mean, f"{name}_std": found.std}
+        record |= {f"paper_{name}": getattr(row.paper, name, None) for name in printed}
+        records.append(record | {"marks": "; ".join(row.marks)})
+    values = [f"{name}{end}" for name in kind.metrics for end in ("", "_std")]
+    names = [*fields, "trainable_parameters", *values, *(f"paper_{name}" for name in printed), "marks"]
+    return data_table(names, records)
 
 
-def cells(row: Row, plus_minus: str = "±") -> list[str]:
-    """The texts of one row below ``headings``; the paper's figure follows ours."""
-    figures = []
-    for name in row.kind.headings:
-        theirs = getattr(row.paper, name, None)
-        figures += [row.figures[name].text(plus_minus=plus_minus), "-" if theirs is None else f"{theirs:.2f}"]
-    seeds = ", ".join(map(str, row.seeds)) or "-"
-    count = str(row.n_cases) if row.n_missed is None else f"{row.n_missed}/{row.n_cases}"
-    return [name_of(row), parameters_text(row), *figures, seeds, count, "; ".join(row.marks)]
+def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: bool = False) -> list[Table]:
+    """For print: a table for each data set, in the order of ``rows``; the paper's value follows ours.
+
+    ``narrow``: marks are numbers that a note explains; the gravest keep their words.
+    """
+    metrics = [column for metric in kind.printed for column in (metric_column(metric), *number_columns("paper"))]
+    counted = "Missed" if kind.n_missed else "Cases"
+    columns = (*word_columns("Method"), *number_columns("Trained"), *metrics, *word_columns("Seeds", counted, "Notes"))
+    names = {mark: mark for row in rows for mark in row.marks}
+    notes = row_notes(rows, kind)
+    if narrow and (others := [mark for mark in names if mark not in EXPLANATIONS]):
+        names |= {mark: str(number) for number, mark in enumerate(others, start=1)}
+        notes = ["Notes  " + " · ".join(f"{names[mark]}: {mark}" for mark in others), *notes]
+    groups: dict[str, list[tuple[TableCell, ...]]] = {}
+    for row in rows:
+        cells = [words(name_of(row)), words(parameters_text(row))]
+        for metric in kind.printed:
+            theirs = getattr(row.paper, metric.name, None)
+            cells += [words(row.values[metric.name].text()), words("-" if theirs is None else f"{theirs:.2f}")]
+        count = str(row.n_cases) if row.n_missed is None else f"{row.n_missed}/{row.n_cases}"
+        marks = (", " if narrow else "; ").join(names[mark] for mark in row.marks)
+        cells += [words(", ".join(map(str, row.seeds)) or "-"), words(count), words(marks)]
+        groups.setdefault(row.dataset, []).append(tuple(cells))
+    return [
+        Table(
+            title=dataset,
+            caption=f"{kind.name.capitalize()}, {dataset}.",
+            columns=columns,
+            rows=tuple(members),
+            notes=tuple(notes),
+        )
+        for dataset, members in groups.items()
+    ]
 
 
 def name_of(row: Row) -> str:
-    """The method, and the share of the training images where it is not all of them."""
+    """The method, and the fraction of the training images where it is not all of them."""
     return row.method if row.ratio is None else f"{row.method}, {percent(row.ratio)}"
 
 
-def headings(kind: TableKind = SEGMENTATION) -> list[str]:
-    """The columns of the printed tables."""
-    figures = [heading for name in kind.headings.values() for heading in (name, "paper")]
-    return ["Method", "Trained", *figures, "Seeds", "Missed" if kind.n_missed else "Cases", "Notes"]
-
-
-def by_dataset(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Rows of each data set, in the order of ``rows``."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.dataset, []).append(row)
-    return groups
-
-
-def notes(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[str]:
-    """What stands below a table of these rows: how to read it, and the marks that need more than a word."""
+def row_notes(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[str]:
+    """What is below a table of these rows: how to read it, and the marks that need more than a word."""
     marks = {mark for row in rows for mark in row.marks}
     return [kind.note, *(f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks)]
+
+
+def write_tables(
+    folder: Path, rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, name: str | None = None
+) -> list[Path]:
+    """Write NAME.csv, NAME.md and NAME.tex into ``folder``; return their paths. NAME: the kind's, ``segmentation``."""
+    contents = {
+        "csv": as_csv(row_data(rows, kind)),
+        "md": as_markdown(*row_tables(rows, kind)),
+        "tex": as_latex(*row_tables(rows, kind, narrow=True)),
+    }
+    return write_files(folder, name or kind.name, contents)

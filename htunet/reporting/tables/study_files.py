@@ -7,8 +7,8 @@ from typing import Any
 from htunet.evaluation.case_table import case_table, write_table
 from htunet.evaluation.study import Statistics, study
 from htunet.reporting.tables.paper_layouts import TABLES, PaperTable
+from htunet.reporting.tables.paper_print import write_paper_table
 from htunet.reporting.tables.paper_tables import SEEDS, Cell, fill
-from htunet.reporting.tables.write_paper import write_paper_table
 
 STATISTICS = ("means", "by_size", "by_class", "comparisons")
 

@@ -1,7 +1,5 @@
 """Table I: how many images each split of every data set has, ours beside the paper's."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,19 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
 from htunet.data.splits import SPLITS, make_splits
 from htunet.errors import HtunetError
-from htunet.files import read_object, write_text
+from htunet.files import read_object
 from htunet.paths import DatasetPaths, all_datasets
 from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.write import (
+    Table,
+    as_csv,
+    as_markdown,
+    data_table,
+    number_columns,
+    word_columns,
+    words,
+    write_files,
+)
 
 PAPER_TABLE = "table1_datasets"
 SPLIT, RULE = "split", "rule"
@@ -24,8 +32,7 @@ COLUMNS = (
     *("paper_train", "paper_val", "paper_test", "paper_total"),
     *("same", "from", "note"),
 )
-HEADINGS = ("data set", "train", "val", "test", "total", "paper's", "same", "from", "note")
-RIGHT_ALIGNED = range(1, 5)
+SAME = {True: "yes", False: "no", None: "-"}
 
 
 class Sizes(NamedTuple):
@@ -80,46 +87,38 @@ def current_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
     return _caption_sizes(paths) if paths.captions_json.exists() else _image_sizes(paths)
 
 
-def as_csv(rows: Sequence[SizesRow]) -> str:
-    """All figures as numbers; a missing side is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+def sizes_data(rows: Sequence[SizesRow]) -> Table:
+    """For CSV: all sizes as numbers; a missing side is empty."""
+    found = []
     for row in rows:
-        ours = (*row.ours, row.ours.total) if row.ours else ("",) * 4
-        printed = (*row.paper, row.paper_total) if row.paper else ("",) * 4
-        writer.writerow([row.dataset, *ours, *printed, _same(row), row.origin, "; ".join(row.notes)])
-    return text.getvalue()
+        ours = (*row.ours, row.ours.total) if row.ours else (None,) * 4
+        printed = (*row.paper, row.paper_total) if row.paper else (None,) * 4
+        values = (row.dataset, *ours, *printed, SAME[row.same], row.origin, "; ".join(row.notes))
+        found.append(dict(zip(COLUMNS, values, strict=True)))
+    return data_table(COLUMNS, found)
 
 
-def as_markdown(rows: Sequence[SizesRow]) -> str:
-    """One table under a heading."""
-    rule = ["---:" if column in RIGHT_ALIGNED else "---" for column in range(len(HEADINGS))]
-    lines = [HEADINGS, rule, *([cell.replace("|", r"\|") for cell in _cells(row)] for row in rows)]
-    return "# Table I\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
-
-
-def as_text(rows: Sequence[SizesRow]) -> str:
-    """Aligned columns for a terminal, the notes below."""
-    lines = [HEADINGS[:-1], *(_cells(row)[:-1] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS) - 1)]
-    table = [
-        "  ".join(
-            cell.rjust(width) if column in RIGHT_ALIGNED else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([*table, *(f"{row.dataset}: {note}" for row in rows for note in row.notes)])
+def sizes_table(rows: Sequence[SizesRow], *, narrow: bool = False) -> Table:
+    """For print; ``narrow``: the notes below instead of in a column."""
+    columns = (
+        *word_columns("data set"),
+        *number_columns("train", "val", "test", "total"),
+        *word_columns("paper's", "same", "from", *["note"] * (not narrow)),
+    )
+    found = []
+    for row in rows:
+        ours = [str(size) for size in (*row.ours, row.ours.total)] if row.ours else ["-"] * 4
+        printed = " / ".join(map(str, row.paper)) + f" ({row.paper_total})" if row.paper else "-"
+        texts = [row.dataset, *ours, printed, SAME[row.same], row.origin or "-", *["; ".join(row.notes)] * (not narrow)]
+        found.append(tuple(map(words, texts)))
+    notes = tuple(f"{row.dataset}: {note}" for row in rows for note in row.notes) if narrow else ()
+    return Table(columns=columns, rows=tuple(found), notes=notes)
 
 
 def write_table1(folder: Path, rows: Sequence[SizesRow]) -> list[Path]:
     """Write ``table1.csv`` and ``table1.md`` into ``folder``; return their paths."""
-    contents = {"csv": as_csv(rows), "md": as_markdown(rows)}
-    paths = [folder / f"table1.{ending}" for ending in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
-        write_text(path, text)
-    return paths
+    contents = {"csv": as_csv(sizes_data(rows)), "md": "# Table I\n\n" + as_markdown(sizes_table(rows))}
+    return write_files(folder, "table1", contents)
 
 
 def _row(paths: DatasetPaths | None, line: dict[str, str] | None) -> SizesRow:
@@ -166,13 +165,3 @@ def _image_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
 
 def _way(split_by: str) -> str:
     return "" if split_by == "image" else f"split by {split_by}, where the paper splits by image"
-
-
-def _same(row: SizesRow) -> str:
-    return {True: "yes", False: "no", None: "-"}[row.same]
-
-
-def _cells(row: SizesRow) -> list[str]:
-    ours = [str(size) for size in (*row.ours, row.ours.total)] if row.ours else ["-"] * 4
-    printed = " / ".join(map(str, row.paper)) + f" ({row.paper_total})" if row.paper else "-"
-    return [row.dataset, *ours, printed, _same(row), row.origin or "-", "; ".join(row.notes)]

@@ -1,12 +1,20 @@
-"""The rows of ``tables`` as Markdown, LaTeX (booktabs) and text for a terminal."""
+"""One table, written as CSV, Markdown, LaTeX (booktabs), text for a terminal and HTML, by one function a format."""
 
+import csv
+import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from htunet.evaluation.metrics import Metric
 from htunet.files import write_text
-from htunet.reporting.tables.kinds import SEGMENTATION, TableKind
-from htunet.reporting.tables.rows import EXPLANATIONS, Row, as_csv, by_dataset, cells, headings, notes
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LATEX_SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -23,69 +31,174 @@ LATEX_SPECIAL = {
     "·": r"$\cdot$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "\u2013": "--",
 }
+TEMPLATES = Path(__file__).parents[1] / "report"
 
 
-def write_tables(
-    folder: Path, rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, name: str | None = None
-) -> list[Path]:
-    """Write NAME.csv, NAME.md and NAME.tex into ``folder``; return their paths. NAME: the kind's, ``segmentation``."""
-    contents = {"csv": as_csv(rows, kind), "md": as_markdown(rows, kind), "tex": as_latex(rows, kind)}
-    paths = [folder / f"{name or kind.name}.{ending}" for ending in contents]
-    for path, text in zip(paths, contents.values(), strict=True):
-        write_text(path, text)
-    return paths
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What a column holds."""
+
+    label: str
+    unit: str = ""
+    better: str = ""
+    """Which values are better, as ``Metric.better``; empty where none are."""
+    numeric: bool = False
+    """Aligned at the right, and sorted as numbers."""
+    group: str = ""
+    """What it has in common with its neighbours, such as the data set; printed once above them."""
+
+    @property
+    def heading(self) -> str:
+        """Label and unit: ``HD95 px``."""
+        return f"{self.label} {self.unit}".rstrip()
+
+    @property
+    def full_heading(self) -> str:
+        """With the group before it."""
+        return f"{self.group} {self.heading}".strip()
 
 
-def as_markdown(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
-    """One table per data set under a heading, the notes at the end."""
+def metric_column(metric: Metric, group: str = "") -> Column:
+    """The column of a metric: its short label, unit and direction."""
+    return Column(label=metric.short_label, unit=metric.unit, better=metric.better, numeric=True, group=group)
+
+
+def number_columns(*labels: str) -> tuple[Column, ...]:
+    """Columns of numbers that are no metrics."""
+    return tuple(Column(label=label, numeric=True) for label in labels)
+
+
+def word_columns(*labels: str) -> tuple[Column, ...]:
+    """Columns of text."""
+    return tuple(Column(label=label) for label in labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCell:
+    """One cell: what is printed, and the value behind it."""
+
+    text: str = ""
+    value: object = None
+    """In CSV, and what HTML is sorted by; None: nothing, and the last row whichever way."""
+    below: str = ""
+    """In HTML in small letters on a second line, such as an interval."""
+    strong: bool = False
+    """HTML: set off from the others of its column or row."""
+    rank: int = 0
+    """1: the best, 2: the second; 0: any other."""
+    marks: str = ""
+    """Letters that refer to notes."""
+    after: str = ""
+    """Follows the marks, such as a reference value in brackets."""
+
+
+def words(text: str, *, strong: bool = False) -> TableCell:
+    """A cell with text."""
+    return TableCell(text=text, value=text, strong=strong)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table that fits on a page."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[TableCell, ...], ...]
+    title: str = ""
+    """Above the table."""
+    caption: str = ""
+    """Of LaTeX."""
+    notes: tuple[str, ...] = ()
+    rules: frozenset[int] = frozenset()
+    """Rows before which LaTeX draws a line."""
+    id: str = ""
+    """Of the HTML element."""
+
+
+def data_table(names: Sequence[str], records: Iterable[Mapping[str, object]]) -> Table:
+    """Values in full precision, for CSV; a record without a name has an empty cell."""
+    rows = (tuple(TableCell(value=record.get(name)) for name in names) for record in records)
+    return Table(columns=word_columns(*names), rows=tuple(rows))
+
+
+def as_csv(table: Table) -> str:
+    """The values; None is empty."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([column.label for column in table.columns])
+    writer.writerows([cell.value for cell in row] for row in table.rows)
+    return stream.getvalue()
+
+
+def as_markdown(*tables: Table) -> str:
+    """Tables below each other, then their notes, each once. The best value is bold, the second one underlined."""
+
+    def escape(text: str) -> str:
+        return text.replace("|", r"\|").replace("_", r"\_")
+
+    def print_cell(cell: TableCell) -> str:
+        text = {1: "**{}**", 2: "<u>{}</u>"}.get(cell.rank, "{}").format(escape(cell.text))
+        return text + (f"<sup>{cell.marks}</sup>" if cell.marks else "") + cell.after
+
     parts = []
-    for dataset, members in by_dataset(rows).items():
-        lines = [headings(kind), _markdown_rule(kind), *(cells(row) for row in members)]
-        table = "\n".join("| " + " | ".join(_markdown(cell) for cell in line) + " |" for line in lines)
-        parts.append(f"## {dataset}\n\n{table}\n")
-    return "\n".join([*parts, *(f"{_markdown(note)}\n" for note in notes(rows, kind))])
+    for table in tables:
+        lines = [
+            [escape(column.full_heading) for column in table.columns],
+            ["---:" if column.numeric else "---" for column in table.columns],
+            *([print_cell(cell) for cell in row] for row in table.rows),
+        ]
+        title = f"## {table.title}\n\n" if table.title else ""
+        parts.append(title + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
+    return "\n".join([*parts, *(f"{escape(note)}\n" for note in shared_notes(tables))])
 
 
-def _markdown(text: str) -> str:
-    return text.replace("|", r"\|").replace("_", r"\_")
+def as_latex(*tables: Table) -> str:
+    """A ``table*`` each for a document that loads booktabs; every special character is escaped."""
 
+    def print_cell(cell: TableCell) -> str:
+        text = escape_latex(cell.text)
+        text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank, text)
+        return text + (rf"\textsuperscript{{{cell.marks}}}" if cell.marks else "") + cell.after
 
-def _markdown_rule(kind: TableKind) -> list[str]:
-    return ["---:" if column in _right_aligned(kind) else "---" for column in range(len(headings(kind)))]
-
-
-def _right_aligned(kind: TableKind) -> range:
-    """The columns of numbers: trained parameters, and each figure with the paper's."""
-    return range(1, 2 + 2 * len(kind.headings))
-
-
-def as_latex(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
-    """A ``table*`` per data set for a document that loads booktabs; every special character is escaped."""
     parts = ["% needs \\usepackage{booktabs}"]
-    columns = "".join("r" if column in _right_aligned(kind) else "l" for column in range(len(headings(kind))))
-    number, explained = _numbered(rows)
-    below = r" \\ ".join(escape_latex(note) for note in [*explained, *notes(rows, kind)])
-    for dataset, members in by_dataset(rows).items():
-        body = "\n".join(" & ".join(map(escape_latex, _short_cells(row, number))) + r" \\" for row in members)
-        head = " & ".join(escape_latex(cell) for cell in headings(kind)) + r" \\"
-        parts.append(
-            "\n".join(
-                [
-                    r"\begin{table*}",
-                    r"\centering\scriptsize\setlength{\tabcolsep}{1.5pt}",
-                    rf"\caption{{{kind.name.capitalize()}, {escape_latex(dataset)}.}}",
-                    rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
-                    rf"\toprule{chr(10)}{head}{chr(10)}\midrule",
-                    body,
-                    r"\bottomrule",
-                    r"\end{tabular}",
-                    rf"\par\smallskip\parbox{{\textwidth}}{{\raggedright {below}}}",
-                    r"\end{table*}",
-                ]
-            )
-        )
+    for table in tables:
+        body = []
+        for number, row in enumerate(table.rows):
+            body += [r"\midrule"] * (number in table.rules)
+            body.append(" & ".join(map(print_cell, row)) + r" \\")
+        alignment = "".join("r" if column.numeric else "l" for column in table.columns)
+        note = r" \\ ".join(map(escape_latex, table.notes))
+        lines = [
+            r"\begin{table*}",
+            r"\centering\scriptsize\setlength{\tabcolsep}{1.5pt}",
+            rf"\caption{{{escape_latex(table.caption)}}}",
+            rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
+            r"\toprule",
+            *_latex_groups(table.columns),
+            " & ".join(escape_latex(column.heading) for column in table.columns) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            rf"\par\smallskip\parbox{{\textwidth}}{{\raggedright {note}}}",
+            r"\end{table*}",
+        ]
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _latex_groups(columns: Sequence[Column]) -> list[str]:
+    """The groups of columns in a line of their own, with a rule below each; nothing where there are none."""
+    if not any(column.group for column in columns):
+        return []
+    heads, rules, start = [], [], 1
+    for group, members in groupby(columns, key=lambda column: column.group):
+        n = len(list(members))
+        heads += [rf"\multicolumn{{{n}}}{{c}}{{{escape_latex(group)}}}"] if group else [""] * n
+        rules += [rf"\cmidrule(lr){{{start}-{start + n - 1}}}"] if group else []
+        start += n
+    return [" & ".join(heads) + r" \\", "".join(rules)]
 
 
 def escape_latex(text: str) -> str:
@@ -97,33 +210,49 @@ def escape_latex(text: str) -> str:
     return re.sub("|".join(map(re.escape, LATEX_SPECIAL)), lambda match: LATEX_SPECIAL[match.group()], text)
 
 
-def as_text(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> str:
-    """Aligned columns for a terminal: the gravest marks as words, the others as numbers explained below the table."""
-    number, explained = _numbered(rows)
+def as_text(*tables: Table) -> str:
+    """Aligned columns for a terminal, then the notes. The best value is followed by ``*``, the second one by ``+``."""
     parts = []
-    for dataset, members in by_dataset(rows).items():
-        lines = [headings(kind), *(_short_cells(row, number) for row in members)]
-        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-        table = "\n".join(_aligned(line, widths, _right_aligned(kind)) for line in lines)
-        parts.append(f"{dataset}\n{table}")
-    return "\n\n".join([*parts, "\n".join([*explained, *notes(rows, kind)])])
+    for table in tables:
+        lines = [[column.heading for column in table.columns]]
+        lines += [[cell.text + ("", "*", "+")[cell.rank] + cell.marks + cell.after for cell in row]
+                  for row in table.rows]  # fmt: skip
+        widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+        align: list[Callable[[str, int], str]] = [str.rjust if c.numeric else str.ljust for c in table.columns]
+        aligned = ["  ".join(pad(text, n) for pad, text, n in zip(align, line, widths, strict=True)).rstrip()
+                   for line in lines]  # fmt: skip
+        parts.append("\n".join([*filter(None, [table.title]), *aligned]))
+    return "\n\n".join([*parts, *filter(None, ["\n".join(shared_notes(tables))])])
 
 
-def _numbered(rows: Sequence[Row]) -> tuple[dict[str, str], list[str]]:
-    """What stands for each mark in a narrow table (the gravest keep their words), and the line that explains it."""
-    marks = list(dict.fromkeys(mark for row in rows for mark in row.marks if mark not in EXPLANATIONS))
-    number = {mark: str(index) for index, mark in enumerate(marks, start=1)}
-    explained = " · ".join(f"{number[mark]}: {mark}" for mark in marks)
-    return number | {mark: mark for mark in EXPLANATIONS}, [f"Notes  {explained}"] if marks else []
+def as_html(table: Table, style: str = "results") -> str:
+    """A table in a box of its own, which scrolls; its headings sort. The first column or ``Method`` heads a row."""
+    found = templates().get_template("table.html").module
+    return str(found.table(table, style))  # type: ignore[attr-defined]
 
 
-def _short_cells(row: Row, number: Mapping[str, str]) -> list[str]:
-    return [*cells(row)[:-1], ", ".join(number[mark] for mark in row.marks)]
+@cache
+def templates() -> "Environment":
+    """Those of HTML; they escape every text."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int], right: range) -> str:
-    padded = [
-        text.rjust(width) if column in right else text.ljust(width)
-        for column, (text, width) in enumerate(zip(line, widths, strict=True))
-    ]
-    return "  ".join(padded).rstrip()
+def shared_notes(tables: Sequence[Table]) -> list[str]:
+    """The notes of all tables, each once."""
+    return list(dict.fromkeys(note for table in tables for note in table.notes))
+
+
+def write_files(folder: Path, name: str, contents: Mapping[str, str]) -> list[Path]:
+    """Write NAME.csv, NAME.md and so on, by their endings; return their paths."""
+    paths = [folder / f"{name}.{ending}" for ending in contents]
+    for path, text in zip(paths, contents.values(), strict=True):
+        write_text(path, text)
+    return paths

@@ -9,8 +9,9 @@ from builders.run import build_dataset
 
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.collect import collect
-from htunet.reporting.report.content import ReportContent, Table
-from htunet.reporting.report.origin import Terms
+from htunet.reporting.report.content import ReportContent
+from htunet.reporting.report.study_results import Terms, study_of
+from htunet.reporting.tables.write import Table
 
 TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
 
@@ -25,7 +26,7 @@ def _run(own: Mapping[str, Any]) -> RunPaths:
 
 
 def report_of(*found: Mapping[str, Any], **options: Any) -> ReportContent:
-    return collect(contents(*found), terms=TERMS, command="htunet_report", **options)
+    return collect(study_of(contents(*found), terms=TERMS, **options))
 
 
 def texts(table: Table, row: int) -> Sequence[str]:
@@ -47,7 +48,7 @@ def test_the_headline_is_the_best_pretrained_method() -> None:
         masks("CLIP", [0.99, 0.99], weights={"source": "random"}),
     )  # fmt: skip
     (headline,) = report.headlines
-    assert (headline.method, headline.figure) == ("CLIP_HT", "Dice 70.0 %")
+    assert (headline.method, headline.estimate) == ("CLIP_HT", "Dice 70.0 %")
     assert "The best of 3 methods" in headline.facts
     assert headline.facts[2:4] == ("2 predictions in 1 run", "Nothing found in 0 of them")
     assert not headline.random
@@ -64,11 +65,11 @@ def test_random_weights_are_warned_of() -> None:
 
 def test_the_results_have_the_papers_figures_beside_them_and_the_best_is_marked() -> None:
     table = by_id(report_of(masks("CLIP_HT", [0.8, 0.9]), masks("UNet", [0.7, 0.7])), "segmentation")
-    assert table.columns[:4] == ("Data set", "Method", "Dice %", "paper")
+    assert [column.heading for column in table.columns[:4]] == ["Data set", "Method", "Dice %", "paper"]
     assert [texts(table, row)[1:4] for row in (0, 1)] == [["UNet", "70.00", "76.97"], ["CLIP_HT", "85.00", "81.19"]]
-    dice = table.columns.index("Dice %")
+    dice = [column.heading for column in table.columns].index("Dice %")
     assert [row[dice].strong for row in table.rows] == [False, True]
-    distance = table.columns.index("HD95 px")
+    distance = [column.heading for column in table.columns].index("HD95 px")
     assert [row[distance].strong for row in table.rows] == [False, True]
     assert table.rows[1][dice].below.startswith("[")
 
@@ -79,13 +80,13 @@ def test_seeds_are_one_method() -> None:
     assert len(table.rows) == 1
 
 
-def test_missed_cases_and_sizes_are_told_by_tercile() -> None:
+def test_missed_cases_are_counted_by_tercile_of_the_size() -> None:
     dice = [0.0, 0.2, 0.5, 0.5, 0.8, 0.9]  # lesions grow from case to case
     table = by_id(report_of(masks("CLIP_HT", dice)), "by_size")
     assert texts(table, 0)[2:] == ["10.00", "1 / 2", "50.00", "0 / 2", "85.00", "0 / 2", "75.0"]
 
 
-def test_classes_are_told_apart() -> None:
+def test_classes_have_a_row_each() -> None:
     table = by_id(report_of(masks("CLIP_HT", [0.2, 0.4, 0.9], classes=["benign", "benign", "malignant"])), "by_class")
     assert [texts(table, row)[2:4] for row in (0, 1)] == [["benign", "30.00"], ["malignant", "90.00"]]
 
@@ -120,7 +121,7 @@ def test_classifications_have_a_headline_a_table_and_cases() -> None:
     assert (wrong.case, wrong.facts) == ("c", ("decided benign, wrong", "probability of the truth 40.0 %"))
 
 
-def test_masks_and_classes_of_one_name_are_told_apart() -> None:
+def test_masks_and_classes_of_one_name_are_different_methods() -> None:
     truth = {"case_0": "malignant", "case_1": "benign"}
     report = report_of(masks("CLIP", [0.5, 0.6]), classes("CLIP", {"case_0": 0.9, "case_1": 0.2}, truth))
     assert [headline.task for headline in report.headlines] == ["masks", "classes"]
@@ -136,7 +137,7 @@ def test_no_more_cases_than_asked_for() -> None:
     assert "7 of 30 test cases" in report.gallery.notes[0]
 
 
-def test_the_plan_is_told_with_the_reasons_that_still_hold() -> None:
+def test_the_plan_is_shown_with_the_reasons_that_still_hold() -> None:
     from htunet.files import write_json
 
     plan = {"name": "paper", "input_size": [224, 224], "patience": None, "because": {}}

@@ -12,8 +12,9 @@ from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths, root
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
+from htunet.reporting.tables.paper_print import missing, paper_data, paper_markdown, paper_text, printed_parts
 from htunet.reporting.tables.paper_tables import Cell, fill
-from htunet.reporting.tables.write_paper import as_csv, as_latex, as_markdown, as_text, missing
+from htunet.reporting.tables.write import as_csv, as_latex
 
 BUSI = ["BUSI"]
 
@@ -36,7 +37,12 @@ def test_every_figure_of_the_paper_has_its_cell(name: str) -> None:
                   if key not in ("method", "dataset", "ratio", "setting", "trainable_params"))  # fmt: skip
     cells = fill(table, [])
     assert len([c for c in cells if c.paper is not None]) == len(cells) == printed
-    for text in (as_markdown(table, cells), as_latex(table, cells), as_csv(table, cells), as_text(table, cells)):
+    for text in (
+        paper_markdown(table, cells),
+        as_latex(*printed_parts(table, cells)),
+        as_csv(paper_data(table, cells)),
+        paper_text(table, cells),
+    ):
         assert text
 
 
@@ -52,7 +58,7 @@ def test_the_papers_figures_stand_at_their_places() -> None:
 
 def test_a_complete_cell_has_mean_and_deviation_and_nothing_to_do() -> None:
     found = cell(fill(TABLES["table2"], seeds("CLIP_HT", 0.80, 0.82, 0.84)), "CLIP_HT")
-    assert (found.figure.text(), found.marks, found.commands) == ("82.00 ± 2.00", (), ())
+    assert (found.estimate.text(), found.marks, found.commands) == ("82.00 ± 2.00", (), ())
 
 
 def test_a_missing_seed_is_marked_and_its_command_told() -> None:
@@ -80,8 +86,8 @@ def test_a_missing_cell_says_the_commands_with_the_papers_plan_task_and_share() 
 def test_runs_on_other_data_fill_only_the_cells_where_the_paper_does_the_same() -> None:
     about = {"dataset": "Dataset502_LN-EXT", "trained_on": {"dataset": "Dataset501_LN-INT", "part": "all"}}
     cells = fill(TABLES["table2"], [*seeds("CLIP", 0.7, **about), *seeds("UNet", 0.9, **about | {"trained_on": None})])
-    assert cell(cells, "CLIP", "LN-EXT").figure.mean == pytest.approx(70)
-    assert cell(cells, "UNet", "LN-EXT").figure.mean is None
+    assert cell(cells, "CLIP", "LN-EXT").estimate.mean == pytest.approx(70)
+    assert cell(cells, "UNet", "LN-EXT").estimate.mean is None
 
 
 def test_the_nearest_to_the_paper_stands_in_the_cell_and_the_marks_say_the_rest() -> None:
@@ -89,7 +95,7 @@ def test_the_nearest_to_the_paper_stands_in_the_cell_and_the_marks_say_the_rest(
     wide = seeds("CLIP", 0.8, 0.8, plan="wide", num_epochs=20, epochs=20)
     assert cell(fill(TABLES["table2"], random), "CLIP").marks[0] == "random weights"
     found = cell(fill(TABLES["table2"], [*random, *wide]), "CLIP")
-    assert found.figure.mean == pytest.approx(80)
+    assert found.estimate.mean == pytest.approx(80)
     assert found.marks == ("plan wide", "20 of the paper's 200 epochs", "2 of the paper's 3 seeds")
 
 
@@ -109,17 +115,17 @@ def test_the_mean_over_data_sets_waits_for_all_of_them_and_spreads_over_seeds() 
     table = chosen(TABLES["table5"], ["BUSI", "TN3K"])
     busi, other = seeds("BiomedCLIP", 0.6, 0.8), seeds("BiomedCLIP", 0.7, 0.5, dataset="Dataset505_TN3K")
     alone = cell(fill(table, busi), "BiomedCLIP", "Average")
-    assert (alone.figure.mean, alone.paper) == (None, None)
+    assert (alone.estimate.mean, alone.paper) == (None, None)
     both = cell(fill(table, [*busi, *other]), "BiomedCLIP", "Average")
-    assert both.figure.mean == pytest.approx(65)
-    assert both.figure.std == pytest.approx(0.0, abs=1e-9)  # 65 in either seed
+    assert both.estimate.mean == pytest.approx(65)
+    assert both.estimate.std == pytest.approx(0.0, abs=1e-9)  # 65 in either seed
 
 
 def test_other_data_sets_and_methods_than_the_papers_can_be_asked_for() -> None:
     cells = fill(chosen(TABLES["table5"], ["Phantom"], ["BiomedCLIP_HT", "CLIP_Mona"]),
                  seeds("CLIP_Mona", 0.5, dataset="Dataset509_Phantom"))  # fmt: skip
     assert {c.line.method for c in cells} == {"BiomedCLIP_HT", "CLIP_Mona"}
-    assert cell(cells, "CLIP_Mona", "Phantom").figure.mean == pytest.approx(50)
+    assert cell(cells, "CLIP_Mona", "Phantom").estimate.mean == pytest.approx(50)
     assert cell(cells, "BiomedCLIP_HT", "Phantom").paper is None
 
 
@@ -129,8 +135,8 @@ def test_a_classification_by_sentences_fills_its_rows() -> None:
                "weights": {"source": "random"}, "adapter": None,
                "zero_shot": {"n_cases": 647, "auc": figure, "accuracy": figure}}  # fmt: skip
     cells = fill(TABLES["table3"], [], zero_shot=[content])
-    (found,) = (c for c in cells if c.figure.mean is not None and c.metric == "auc")
-    assert (found.line.group, found.dataset, found.figure.mean, found.low, found.high) == (
+    (found,) = (c for c in cells if c.estimate.mean is not None and c.metric == "auc")
+    assert (found.line.group, found.dataset, found.estimate.mean, found.low, found.high) == (
         "zero-shot",
         "BUSI",
         60,
@@ -145,14 +151,16 @@ def test_cells_look_alike_in_every_format() -> None:
     table = chosen(TABLES["table2"], BUSI, ["CLIP", "CLIP_HT", "UNet"])
     contents = [*seeds("CLIP", 0.7), *seeds("CLIP_HT", 0.80, 0.82, 0.84), *seeds("UNet", 0.6)]
     cells = fill(table, contents)
-    assert "| CLIP (HT) | 4.1 M | **82.00 ± 2.00** (81.19) |" in as_markdown(table, cells)
-    assert "| CLIP | 4.1 M | <u>70.00</u><sup>a</sup> (77.31) |" in as_markdown(table, cells)
-    assert "a: 1 of the paper's 3 seeds." in as_markdown(table, cells)
-    assert r"CLIP (HT) & 4.1 M & \textbf{82.00 $\pm$ 2.00} (81.19)" in as_latex(table, cells)
-    assert r"\underline{70.00}\textsuperscript{a} (77.31)" in as_latex(table, cells)
-    assert "82.00 ± 2.00* (81.19)" in as_text(table, cells)
+    assert "| CLIP (HT) | 4.1 M | **82.00 ± 2.00** (81.19) |" in paper_markdown(table, cells)
+    assert "| CLIP | 4.1 M | <u>70.00</u><sup>a</sup> (77.31) |" in paper_markdown(table, cells)
+    assert "a: 1 of the paper's 3 seeds." in paper_markdown(table, cells)
+    assert r"CLIP (HT) & 4.1 M & \textbf{82.00 $\pm$ 2.00} (81.19)" in as_latex(*printed_parts(table, cells))
+    assert r"\underline{70.00}\textsuperscript{a} (77.31)" in as_latex(*printed_parts(table, cells))
+    assert "82.00 ± 2.00* (81.19)" in paper_text(table, cells)
     (row,) = (
-        r for r in csv.DictReader(as_csv(table, cells).splitlines()) if (r["method"], r["metric"]) == ("CLIP", "dice")
+        r
+        for r in csv.DictReader(as_csv(paper_data(table, cells)).splitlines())
+        if (r["method"], r["metric"]) == ("CLIP", "dice")
     )
     assert (float(row["value"]), row["rank"], row["paper"], row["marks"]) == (
         70.0,
@@ -165,7 +173,7 @@ def test_cells_look_alike_in_every_format() -> None:
 
 def test_tables_in_latex_are_closed_and_their_columns_counted() -> None:
     for table in TABLES.values():
-        text = as_latex(table, fill(table, []))
+        text = as_latex(*printed_parts(table, fill(table, [])))
         for name in ("table*", "tabular"):
             assert text.count(rf"\begin{{{name}}}") == text.count(rf"\end{{{name}}}") > 0
         for part in text.split(r"\begin{tabular}")[1:]:
@@ -207,6 +215,6 @@ def test_the_letters_of_a_cell_stand_in_their_order() -> None:
         *seeds("CLIP", 0.4, weights={"source": "random"}, epochs=2),
     ]
     table = chosen(TABLES["table2"], BUSI, ["UNet", "CLIP"])
-    text = as_text(table, fill(table, contents))
+    text = paper_text(table, fill(table, contents))
     assert "50.00*ab (" in text
     assert "40.00+abc (" in text

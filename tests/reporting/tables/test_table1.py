@@ -10,7 +10,8 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import save_splits, settle_splits
 from htunet.files import write_text
 from htunet.paths import DatasetPaths, root
-from htunet.reporting.tables.table1 import COLUMNS, Sizes, SizesRow, as_csv, as_markdown, as_text, table1_rows
+from htunet.reporting.tables.table1 import COLUMNS, Sizes, SizesRow, sizes_data, sizes_table, table1_rows
+from htunet.reporting.tables.write import as_csv, as_markdown, as_text
 
 
 def row_of(dataset: str) -> SizesRow:
@@ -95,11 +96,12 @@ def test_two_versions_of_a_data_set_stand_below_each_other(home: Path) -> None:
 def test_all_formats_hold_the_same_figures(home: Path) -> None:
     build_raw(647, name="Dataset503_BUSI", sizes=((8, 8),))
     rows = table1_rows()
-    (busi,) = (line for line in csv.DictReader(as_csv(rows).splitlines()) if line["dataset"] == "Dataset503_BUSI")
+    lines = csv.DictReader(as_csv(sizes_data(rows)).splitlines())
+    (busi,) = (line for line in lines if line["dataset"] == "Dataset503_BUSI")
     assert [busi[column] for column in COLUMNS[1:10]] == ["518", "65", "64", "647", "518", "65", "64", "647", "yes"]
-    line = "| Dataset503_BUSI | 518 | 65 | 64 | 647 | 518 / 65 / 64 (647) | yes | rule |  |"
-    assert line in as_markdown(rows).splitlines()
-    assert "Dataset503_BUSI    518   65    64    647  518 / 65 / 64 (647)" in as_text(rows)
+    line = r"| Dataset503\_BUSI | 518 | 65 | 64 | 647 | 518 / 65 / 64 (647) | yes | rule |  |"
+    assert line in as_markdown(sizes_table(rows)).splitlines()
+    assert "Dataset503_BUSI    518   65    64    647  518 / 65 / 64 (647)" in as_text(sizes_table(rows, narrow=True))
 
 
 def test_the_command_prints_and_writes_the_table(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from htunet.reporting.tables.paper_figures import ADAPTERS, METHODS, segmentation_figures, table, table_names
-from htunet.reporting.tables.rows import Row, as_csv, headings, table_rows
-from htunet.reporting.tables.write import as_latex, as_markdown, as_text, escape_latex
+from htunet.reporting.tables.rows import Row, row_data, row_tables, table_rows
+from htunet.reporting.tables.write import as_csv, as_latex, as_markdown, as_text, escape_latex
 
 FINE_TUNED = {"datasets": ["Dataset507_PMC-OA", "Dataset509_CURD", "Dataset510_MedPix"], "shuffled_captions": False}
 KEYS = ("Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed")
@@ -49,14 +49,14 @@ def baseline() -> dict[str, Any]:
 
 def test_seeds_share_a_row_with_mean_and_sample_deviation() -> None:
     row = only(content(dice=0.80, seed=1), content(dice=0.82, seed=2), content(dice=0.84, seed=3))
-    assert row.figures["dice"].text() == "82.00 ± 2.00"
+    assert row.values["dice"].text() == "82.00 ± 2.00"
     assert (row.seeds, row.n_runs, row.n_cases, row.n_missed, row.marks) == ((1, 2, 3), 3, 192, 3, ())
 
 
 def test_the_deviation_is_over_seeds_not_over_folds() -> None:
     row = only(*(content(dice=d, seed=s, fold=f) for d, s, f in [(0.6, 1, 0), (0.8, 1, 1), (0.7, 2, 0), (0.9, 2, 1)]))
-    assert row.figures["dice"].mean == pytest.approx(75.0)
-    assert row.figures["dice"].std == pytest.approx(7.0710678)  # of 70 and 80
+    assert row.values["dice"].mean == pytest.approx(75.0)
+    assert row.values["dice"].std == pytest.approx(7.0710678)  # of 70 and 80
     assert "folds 0, 1" in row.marks
 
 
@@ -100,7 +100,7 @@ def test_marks_say_what_differs_from_the_paper() -> None:
 
 
 def test_a_metric_without_value_is_a_dash_not_a_zero() -> None:
-    assert only(content(dice=None)).figures["dice"].text() == "-"
+    assert only(content(dice=None)).values["dice"].text() == "-"
 
 
 def test_data_sets_and_methods_stand_in_the_papers_order_and_baselines_last() -> None:
@@ -111,16 +111,16 @@ def test_data_sets_and_methods_stand_in_the_papers_order_and_baselines_last() ->
 
 
 def test_csv_holds_every_figure_and_the_papers() -> None:
-    text = as_csv(table_rows([content(dice=0.80, seed=1), content(dice=0.82, seed=2)]))
+    text = as_csv(row_data(table_rows([content(dice=0.80, seed=1), content(dice=0.82, seed=2)])))
     (row,) = csv.DictReader(io.StringIO(text))
     assert (float(row["dice"]), float(row["paper_dice"]), row["seeds"]) == (pytest.approx(81.0), 81.19, "1 2")
     assert (row["hd95_max"], row["marks"]) == ("20.0", "2 of the paper's 3 seeds")
 
 
 def test_markdown_is_this_table() -> None:
-    lines = as_markdown(table_rows([content()])).splitlines()
+    lines = as_markdown(*row_tables(table_rows([content()]))).splitlines()
     assert lines[0] == "## Dataset503_BUSI"
-    assert lines[2].count("|") == len(headings()) + 1
+    assert lines[2].count("|") == len(row_tables(table_rows([content()]))[0].columns) + 1
     assert lines[4] == (
         r"| CLIP\_HT | 4.1 M | 80.00 | 81.19 | 70.00 | 71.25 | 20.00 | 17.84 | 20.00 | 5.45 | 1 | 1/64 | "
         "1 of the paper's 3 seeds |"
@@ -129,7 +129,7 @@ def test_markdown_is_this_table() -> None:
 
 def test_latex_escapes_what_latex_would_read() -> None:
     assert escape_latex(r"a_b 5 % {x} & \y ± z") == r"a\_b 5 \% \{x\} \& \textbackslash{}y $\pm$ z"
-    text = as_latex(table_rows([content(), content(seed=2)]))
+    text = as_latex(*row_tables(table_rows([content(), content(seed=2)]), narrow=True))
     assert r"CLIP\_HT & 4.1 M & 80.00 $\pm$ 0.00 & 81.19" in text
     assert r"Dice \% & paper" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
@@ -137,14 +137,14 @@ def test_latex_escapes_what_latex_would_read() -> None:
 
 def test_random_weights_are_said_in_the_row_and_below_the_table() -> None:
     rows = table_rows([content(weights={"source": "random"})], [baseline()])
-    for text in (as_text(rows), as_markdown(rows), as_latex(rows)):
+    for text in (write(*row_tables(rows)) for write in (as_text, as_markdown, as_latex)):
         row = next(line for line in text.splitlines() if "CLIP" in line)
         assert "random weights" in row
         assert "random weights: the figures test the program and say nothing about the method." in text
 
 
 def test_columns_of_the_terminal_table_are_aligned() -> None:
-    lines = as_text(table_rows([content(), content("UNet", dice=None)])).splitlines()
+    lines = as_text(*row_tables(table_rows([content(), content("UNet", dice=None)]), narrow=True)).splitlines()
     assert lines[1].index("paper") + len("paper") == lines[3].index("81.19") + len("81.19")
 
 

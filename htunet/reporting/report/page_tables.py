@@ -1,0 +1,281 @@
+"""The tables of the page: results beside the paper's, by lesion size, by class, and who is better than whom."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from htunet.evaluation.case_table import TERCILES
+from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
+from htunet.evaluation.summary import INPUT
+from htunet.paths import DatasetPaths
+from htunet.reporting.report.study_results import Study
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, TableKind
+from htunet.reporting.tables.paper_tables import zero_shot_row
+from htunet.reporting.tables.rows import parameters_text, row_notes
+from htunet.reporting.tables.write import (
+    Column,
+    Table,
+    TableCell,
+    metric_column,
+    number_columns,
+    word_columns,
+    words,
+)
+
+Entry = Mapping[str, Any]
+OVERVIEW = mask_metrics((Level.OVERVIEW,), millimetres=False)
+BY_CLASS = [*OVERVIEW, *metrics_of(Kind.CASE, levels=(Level.OVERVIEW,))]
+COMPARED = [*(metric.name for metric in OVERVIEW), CLASSIFICATION.by_case]
+DICE = METRICS["dice"]
+MOST_COMPARISONS = 300
+"""Rows of the table of comparisons; a browser sorts them at once."""
+NO_VALUE = "\u2013"
+"""A dash as long as a value."""
+NOTHING = TableCell(text=NO_VALUE)
+
+
+def page_tables(study: Study) -> tuple[Table, ...]:
+    """All tables that have rows."""
+    tables = [*(_results(study, kind) for kind in KINDS), _by_size(study), _by_class(study), _comparisons(study)]
+    return tuple(table for table in (*tables, _zero_shot(study)) if table.rows)
+
+
+def number(value: float | None, text: str = "{:,}") -> TableCell:
+    """A cell with a plain number in the format ``text``."""
+    if value is None or math.isnan(value):
+        return NOTHING
+    return TableCell(text=text.format(value), value=float(value))
+
+
+def _estimate(entry: Entry | None, metric: Metric, name: str = "mean") -> TableCell:
+    """``81.19 ± 0.42`` and its interval below it; a dash where there is nothing."""
+    if not entry or entry[name] is None:
+        return NOTHING
+    value, std = metric.scale * entry[name], entry.get("std")
+    spread = "" if std is None else f" ± {metric.scale * std:.2f}"
+    return TableCell(text=f"{value:.2f}{spread}", below=_interval(entry, metric), value=value)
+
+
+def _interval(entry: Entry, metric: Metric) -> str:
+    """``[78.02, 84.11]``; empty where there is none."""
+    low, high = entry["low"], entry["high"]
+    if low is None or high is None or math.isnan(low) or math.isnan(high):
+        return ""
+    return f"[{metric.scale * low:.2f}, {metric.scale * high:.2f}]"
+
+
+def _results(study: Study, kind: TableKind) -> Table:
+    known, methods = study.estimates("means"), study.of_kind(kind)
+    metrics = [column for metric in kind.printed for column in (metric_column(metric), *number_columns("paper"))]
+    counts = number_columns("Missed" if kind.n_missed else "Cases", "Seeds", "Trained")
+    columns = (*word_columns("Data set", "Method"), *metrics, *counts, *word_columns("Notes"))
+    rows = []
+    for method in methods:
+        row = method.rows[kind.name]
+        cells = [words(method.short_dataset), words(method.name, strong=True)]
+        for metric in kind.printed:
+            entry, own = known.get((*method.key, metric.name)), row.values[metric.name]
+            plain = NOTHING if own.mean is None else TableCell(text=own.text(), value=own.mean)
+            theirs = getattr(row.paper, metric.name, None)
+            cells += [_estimate(entry, metric) if entry else plain, number(theirs, "{:.2f}")]
+        if row.n_missed is None:
+            cells.append(number(row.n_cases))
+        else:
+            cells.append(number(row.n_missed / row.n_cases, f"{row.n_missed} / {row.n_cases}"))
+        seeds = ", ".join(map(str, row.seeds)) or NO_VALUE
+        cells += [
+            TableCell(text=seeds, value=len(row.seeds)),
+            number(row.trainable_parameters, parameters_text(row)),
+            words("; ".join(row.marks)),
+        ]
+        rows.append(tuple(cells))
+    return Table(
+        id=kind.name,
+        title=f"{kind.name.capitalize()}: all test cases",
+        columns=columns,
+        rows=tuple(_with_best(columns, rows)),
+        notes=(
+            "Bold: the best method of each data set. "
+            "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known).",
+            *row_notes([method.rows[kind.name] for method in methods], kind),
+        ),
+    )
+
+
+def _with_best(columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]]) -> list[tuple[TableCell, ...]]:
+    """The rows with the best value of each data set and metric strong, where there are several methods."""
+    values: dict[tuple[str, int], list[Any]] = {}
+    for row in rows:
+        for place, cell in enumerate(row):
+            if columns[place].better and cell.value is not None:
+                values.setdefault((row[0].text, place), []).append(cell.value)
+    best = {
+        (dataset, place): (max if columns[place].better == "higher" else min)(found)
+        for (dataset, place), found in values.items()
+        if len(found) > 1
+    }
+    return [
+        tuple(
+            replace(cell, strong=True)
+            if cell.value is not None and cell.value == best.get((row[0].text, place))
+            else cell
+            for place, cell in enumerate(row)
+        )
+        for row in rows
+    ]
+
+
+def _by_size(study: Study) -> Table:
+    known = study.estimates("by_size", "label", "tercile")
+    rows = []
+    for method in study.methods:
+        labels = sorted({key[3] for key in known if key[0] == method.dataset})
+        for label in labels:
+            entries = [known.get((*method.key, label, tercile, DICE.name)) for tercile in TERCILES]
+            if not any(entries):
+                continue
+            name = method.name if len(labels) == 1 else f"{method.name}, label {label:g}"
+            means = [entry["mean"] for entry in entries if entry and entry["mean"] is not None]
+            gap = DICE.scale * (max(means) - min(means)) if len(means) > 1 else None
+            cells = [cell for entry in entries for cell in (_estimate(entry, DICE), _missed(entry))]
+            dataset = words(method.short_dataset)
+            rows.append((dataset, words(name, strong=True), *cells, number(gap, "{:.1f}")))
+    sizes = [text for tercile in TERCILES for text in (f"{tercile.capitalize()}: {DICE.heading}", "missed")]
+    return Table(
+        id="by_size",
+        title="By size of the lesion",
+        columns=(*word_columns("Data set", "Method"), *number_columns(*sizes, "Largest gap")),
+        rows=tuple(rows),
+        notes=(
+            "Thirds of each data set's test cases by the lesion's fraction of the image, at the network's input size. "
+            "Missed: empty predictions / predictions, over all seeds.",
+        ),
+    )
+
+
+def _missed(entry: Entry | None) -> TableCell:
+    if not entry or entry.get("n_missed") is None:
+        return NOTHING
+    total = entry["n_cases"] * (entry.get("n_seeds") or 1)
+    return TableCell(text=f"{int(entry['n_missed'])} / {int(total)}", value=entry["n_missed"] / max(1, total))
+
+
+def _by_class(study: Study) -> Table:
+    known = study.estimates("by_class", "class")
+    shown = [metric for metric in BY_CLASS if any(key[-1] == metric.name for key in known)]
+    place = {method.key: number for number, method in enumerate(study.methods)}
+    strata = sorted({key[:4] for key in known if key[3]}, key=lambda key: (place.get(key[:3], len(place)), key[3]))
+    rows = []
+    for dataset, method, task, name in strata:
+        entries = [known.get((dataset, method, task, name, metric.name)) for metric in shown]
+        dice = known.get((dataset, method, task, name, DICE.name))
+        rows.append(
+            (
+                words(DatasetPaths(dataset).short_name),
+                words(method, strong=True),
+                words(name),
+                *(_estimate(entry, metric) for entry, metric in zip(entries, shown, strict=True)),
+                _missed(dice),
+                number(next((entry["n_cases"] for entry in entries if entry), None)),
+            )
+        )
+    values = (Column(label=metric.label, unit=metric.unit, better=metric.better, numeric=True) for metric in shown)
+    return Table(
+        id="by_class",
+        title="By class of the image",
+        columns=(*word_columns("Data set", "Method", "Class"), *values, *number_columns("Missed", "Cases")),
+        rows=tuple(rows),
+        notes=("At the network's input size. Missed: empty predictions / predictions, over all seeds.",),
+    )
+
+
+def _comparisons(study: Study) -> Table:
+    frame, rows, more = study.statistics.comparisons, [], ""
+    if not frame.empty:
+        shown = frame[frame["resolution"].isin([INPUT, ""]) & frame["metric"].isin(COMPARED)]
+        if len(shown) > MOST_COMPARISONS:
+            more = f" {len(shown) - MOST_COMPARISONS:,} pairs with larger p are in tables/comparisons.csv."
+        # the clearest differences of each data set first, so that each data set is shown
+        places = shown.groupby(["dataset", "metric"])["p_holm"].rank(method="first")
+        shown = shown.assign(_place=places).nsmallest(MOST_COMPARISONS, "_place").sort_index()
+        for entry in shown.to_dict("records"):
+            metric, p = METRICS[entry["metric"]], entry["p_holm"]
+            difference = None if math.isnan(entry["mean_difference"]) else metric.scale * entry["mean_difference"]
+            rows.append(
+                (
+                    words(DatasetPaths(str(entry["dataset"])).short_name),
+                    words(f"{metric.label} {metric.unit}"),
+                    words(str(entry["a"]), strong=entry["favours"] == entry["a"]),
+                    words(str(entry["b"]), strong=entry["favours"] == entry["b"]),
+                    replace(number(difference, "{:+.2f}"), below=_interval(entry, metric)),
+                    number(entry["rank_biserial"], "{:+.2f}"),
+                    number(p, p_text(p)),
+                    words(str(entry["favours"]) or NO_VALUE),
+                )
+            )
+    return Table(
+        id="comparisons",
+        title="Is one method better than another?",
+        columns=(
+            *word_columns("Data set", "Metric", "Method A", "Method B"),
+            *number_columns("A - B", "Effect", "p"),
+            *word_columns("Better"),
+        ),
+        rows=tuple(rows),
+        notes=(
+            "Wilcoxon's signed-rank test on the same test cases (patients, where they are known), seeds averaged "
+            "first; p after Holm's correction over all pairs of one data set and metric. Effect: rank-biserial, from "
+            "-1 to 1. Better: the better method where p < 0.05." + more,
+        ),
+    )
+
+
+def p_text(p: float) -> str:
+    """A p-value as people write it.
+
+    >>> p_text(0.0321), p_text(0.00001)
+    ('0.032', '< 0.001')
+    """
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _zero_shot(study: Study) -> Table:
+    """How far classification by sentences gets, and which sentence gets furthest: a row for each result."""
+    metrics = [METRICS["accuracy"], METRICS["auc"]]
+    rows = []
+    for content in study.zero_shot:
+        found, dataset = content["zero_shot"], DatasetPaths(content["dataset"]).short_name
+        theirs = paper.classification_figures(dataset, content["method"], paper.ZERO_SHOT)
+        cells = [words(dataset), words(content["method"], strong=True)]
+        for metric in metrics:
+            cells += [
+                _estimate(found[metric.name], metric, "value"),
+                number(getattr(theirs, metric.name, None), "{:.2f}"),
+            ]
+        best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
+        cells += [
+            number(found["n_cases"]),
+            words(f"{best['text']} ({best['class']})"),
+            number(None if best["auc"] is None else 100 * best["auc"], "{:.1f}"),
+            words("; ".join(zero_shot_row(content).marks)),
+        ]
+        rows.append(tuple(cells))
+    values = [text for metric in metrics for text in (f"{metric.label} {metric.unit}", "paper")]
+    return Table(
+        id="zero_shot",
+        title="Without training: classified by sentences",
+        columns=(
+            *word_columns("Data set", "Method"),
+            *number_columns(*values, "Images"),
+            *word_columns("Best sentence"),
+            *number_columns("its AUC %"),
+            *word_columns("Notes"),
+        ),
+        rows=tuple(rows),
+        notes=(
+            "An image gets the class whose sentences are, on average, most like it. Below each value: its 95 % "
+            "interval over images. AUC of a sentence: how well it puts images of its own class before the others.",
+        ),
+    )

@@ -1,0 +1,229 @@
+"""Tables II to VII for print: the values with the paper's in brackets, what the letters mean, what is missing."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from string import ascii_lowercase
+
+import pandas as pd
+
+from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.summary import INPUT
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.paper_layouts import PaperTable
+from htunet.reporting.tables.paper_tables import AVERAGE, Cell
+from htunet.reporting.tables.rows import EXPLANATIONS, parameters_text
+from htunet.reporting.tables.write import (
+    Table,
+    TableCell,
+    as_csv,
+    as_latex,
+    as_markdown,
+    as_text,
+    data_table,
+    metric_column,
+    number_columns,
+    word_columns,
+    words,
+    write_files,
+)
+
+MISSING = "\u2013"
+"""A dash as long as a value, where there is none."""
+SIDE_BY_SIDE = 3
+"""Data sets beside each other, as the paper has them."""
+SHOWN_COMMANDS = 10
+COLUMNS = (
+    *("table", "group", "name", "method", "dataset", "metric", "value", "std", "low", "high", "seeds", "n_cases"),
+    *("paper", "rank", "trainable_parameters", "marks", "commands"),
+)
+BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
+NOTE = (
+    "Mean over seeds ± standard deviation over them, at the network's input size, and the value of "
+    f"{paper.PAPER} in brackets. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet."
+)
+
+
+def write_paper_table(
+    folder: Path, table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame | None = None
+) -> list[Path]:
+    """Write ``table2.csv``, ``table2.md`` and ``table2.tex`` (or another) into ``folder``; return their paths."""
+    contents = {
+        "csv": as_csv(paper_data(table, cells)),
+        "md": paper_markdown(table, cells, comparisons),
+        "tex": as_latex(*printed_parts(table, cells)),
+    }
+    return write_files(folder, table.name, contents)
+
+
+def paper_data(table: PaperTable, cells: Sequence[Cell]) -> Table:
+    """For CSV: one line for each cell."""
+    return data_table(
+        COLUMNS,
+        (
+            {
+                "table": table.name,
+                "group": c.line.group if table.grouped else "",
+                "name": c.line.name,
+                "method": c.line.method,
+                "dataset": c.dataset,
+                "metric": c.metric,
+                "value": c.estimate.mean,
+                "std": c.estimate.std,
+                "low": c.low,
+                "high": c.high,
+                "seeds": " ".join(map(str, c.seeds)),
+                "n_cases": c.n_cases or "",
+                "paper": c.paper,
+                "rank": c.rank or "",
+                "trainable_parameters": c.trained.trainable_parameters if c.trained else None,
+                "marks": "; ".join(c.marks),
+                "commands": "; ".join(c.commands),
+            }
+            for c in cells
+        ),
+    )
+
+
+def printed_parts(
+    table: PaperTable, cells: Sequence[Cell], side_by_side: int = SIDE_BY_SIDE, best: str = BEST
+) -> list[Table]:
+    """The parts that a table is printed in, so many data sets beside each other in each."""
+    at = {(cell.line, cell.dataset, cell.metric): cell for cell in cells}
+    lines, datasets = list(dict.fromkeys(c.line for c in cells)), list(dict.fromkeys(c.dataset for c in cells))
+    letter = letters(cells)
+    texts = {mark: f"{mark}: {EXPLANATIONS[mark]}" if mark in EXPLANATIONS else mark for mark in letter}
+    legend = "; ".join(f"{letter[mark]}: {text}" for mark, text in texts.items())
+    notes = (NOTE.format(best=best), *([f"{legend}."] if legend else []))
+    caption = f"{table.title}. As Table {table.number} of the paper."
+
+    def printed(cell: Cell) -> TableCell:
+        return TableCell(
+            text=MISSING if cell.estimate.mean is None else cell.estimate.text(),
+            rank=cell.rank,
+            marks="".join(sorted(letter[mark] for mark in cell.marks)),
+            after="" if cell.paper is None else f" ({cell.paper:.2f})",
+        )
+
+    if table.datasets_in_rows:
+        metrics = list(dict.fromkeys(cell.metric for cell in cells))
+        columns = (*word_columns("Data set", "Method"), *(metric_column(METRICS[name]) for name in metrics))
+        rows = [
+            (words(dataset), words(line.name), *(printed(at[line, dataset, metric]) for metric in metrics))
+            for dataset in datasets
+            for line in lines
+        ]
+        return [Table(columns=columns, rows=tuple(rows), caption=caption, notes=notes, rules=_changes(rows))]
+
+    trained = {cell.line: parameters_text(cell.trained) for cell in reversed(cells) if cell.trained}
+    with_parameters = bool(trained) and table.average != "only"
+    heads = word_columns(*["Group"] * table.grouped, "Method", *["Trained"] * with_parameters)
+    several_kinds = len(table.parts) > 1
+    parts = []
+    for start in range(0, len(datasets), side_by_side):
+        shown: list[tuple[str, str]] = []
+        columns = heads
+        for dataset in datasets[start : start + side_by_side]:
+            for cell in {c.metric: c for c in cells if c.dataset == dataset}.values():
+                average = several_kinds and dataset == AVERAGE
+                group = f"{cell.kind.name.capitalize()} {dataset.lower()}" if average else dataset
+                columns = (*columns, metric_column(METRICS[cell.metric], group))
+                shown.append((dataset, cell.metric))
+        rows = [
+            (
+                *(words(text) for text in [*[line.group] * table.grouped, line.name]),
+                *([words(trained.get(line, "-"))] if with_parameters else []),
+                *(printed(at[line, dataset, metric]) for dataset, metric in shown),
+            )
+            for line in lines
+        ]
+        groups = dict.fromkeys(column.group for column in columns if column.group)
+        parts.append(
+            Table(
+                title=" and ".join(groups) if side_by_side == 1 else "",
+                columns=columns,
+                rows=tuple(rows),
+                caption=caption,
+                notes=notes,
+                rules=_changes(rows) if table.grouped else frozenset(),
+            )
+        )
+    return parts
+
+
+def _changes(rows: Sequence[tuple[TableCell, ...]]) -> frozenset[int]:
+    """The rows that begin with another word than the one before."""
+    starts = [next(iter(group))[0] for _, group in groupby(enumerate(rows), key=lambda row: row[1][0].text)]
+    return frozenset(starts[1:])
+
+
+def paper_markdown(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame | None = None) -> str:
+    """Best bold, second underlined; what the letters mean, the differences, and the commands for what is missing."""
+    parts = [f"# Table {table.number}: {table.title}\n", as_markdown(*printed_parts(table, cells))]
+    differences = None if comparisons is None else _differences(table, cells, comparisons)
+    if differences and differences.rows:
+        parts.append(as_markdown(differences))
+    if commands := missing(cells):
+        listing = "\n".join(commands)
+        parts.append(f"## What is missing\n\n```bash\n{listing}\nhtunet_evaluate\n```\n")
+    return "\n".join(parts)
+
+
+def paper_text(table: PaperTable, cells: Sequence[Cell]) -> str:
+    """For a terminal: one data set below the other, and the first commands for what is missing."""
+    parts = [f"Table {table.number}: {table.title}", as_text(*printed_parts(table, cells, 1, BEST_TEXT))]
+    if commands := missing(cells):
+        more = [f"... and {len(commands) - SHOWN_COMMANDS} more in {table.name}.md"] * (len(commands) > SHOWN_COMMANDS)
+        parts.append("\n".join(["Missing:", *commands[:SHOWN_COMMANDS], *more]))
+    return "\n\n".join(parts)
+
+
+def letters(cells: Sequence[Cell]) -> dict[str, str]:
+    """A letter for each mark, in the order of the cells: ``a`` to ``z``, then ``a1`` and on."""
+    marks = dict.fromkeys(mark for cell in cells for mark in cell.marks)
+    n = len(ascii_lowercase)
+    return {mark: ascii_lowercase[i % n] + (str(i // n) if i >= n else "") for i, mark in enumerate(marks)}
+
+
+def missing(cells: Sequence[Cell]) -> list[str]:
+    """The commands that fill the table, each once; those that train come first."""
+    commands = dict.fromkeys(command for cell in cells for command in cell.commands)
+    return sorted(commands, key=lambda command: not command.startswith(("htunet_train", "htunet_finetune")))
+
+
+def _differences(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame) -> Table:
+    """HT against its own backbone without it, and with another adapter, on the same cases."""
+    methods = dict.fromkeys(cell.line.method for cell in cells if cell.line.ratio is None)
+    datasets = dict.fromkeys(cell.trained.dataset for cell in cells if cell.trained)
+    rows = []
+    if not comparisons.empty:
+        comparisons = comparisons[
+            comparisons["dataset"].isin(datasets)
+            & comparisons["metric"].isin({part.kind.by_case for part in table.parts})
+            & comparisons["ratio"].isna()
+            & comparisons["resolution"].isin([INPUT, ""])
+            & comparisons["a"].isin(methods)
+            & comparisons["b"].isin(methods)
+        ]
+    for entry in comparisons.to_dict("records"):
+        a, b = str(entry["a"]), str(entry["b"])
+        if a.split("_")[0] != b.split("_")[0] or not (a.endswith("_HT") or b.endswith("_HT")):
+            continue
+        sign = 1 if a.endswith("_HT") else -1
+        better, worse = (a, b) if sign > 0 else (b, a)
+        scale = sign * METRICS[entry["metric"]].scale
+        low, high = sorted(scale * float(entry[name]) for name in ("low", "high"))
+        texts = (
+            entry["dataset"],
+            f"{better} - {worse}",
+            entry["metric"],
+            f"{scale * entry['mean_difference']:.2f} [{low:.2f}, {high:.2f}]",
+            f"{scale * entry['median_difference']:.2f}",
+            f"{entry['p_holm']:.2g}",
+            f"{sign * entry['rank_biserial']:.2f}",
+            str(entry["n_pairs"]),
+        )
+        rows.append(tuple(map(words, texts)))
+    numbers = number_columns("Mean % [95 %]", "Median %", "p (Holm)", "Rank-biserial", "Pairs")
+    columns = (*word_columns("Data set", "Difference", "Metric"), *numbers)
+    return Table(title="Differences on the same cases", columns=columns, rows=tuple(rows))
