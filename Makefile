@@ -24,7 +24,7 @@ demo: $(READY)
 	@$(BIN)/htunet_demo $(ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)

@@ -34,7 +34,7 @@ BROWSER = ["playwright>=1.49"]
 TEST = [
     "pytest>=8",
     "pytest-cov>=5",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.7",
     "medpy>=0.5.2",
     "pycocotools>=2.0.8",
     "statsmodels>=0.14",

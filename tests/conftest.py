@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers side by side; the same sums in the same order
 SAMPLES = Path(os.environ.get("HTUNET_SAMPLES", Path(__file__).parents[2] / "shared" / "data"))
 
+LONGEST = (
+    *("test_reproduce", "test_table1_full_counts", "test_several_processes", "test_to_onnx", "test_kills"),
+    *("test_contrastive_processes", "test_robustness", "test_finetuning", "test_pipeline", "test_network"),
+)
+"""Files of tests that take longest, in this order; a file left to the end would keep one worker alone at work."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first. Within a file tests stay as they are written, and no test relies on any order."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+
 
 @pytest.fixture(scope="session")
 def samples() -> Path:

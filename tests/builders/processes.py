@@ -12,11 +12,13 @@ import importlib
 import json
 import logging
 import os
+import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -41,8 +43,8 @@ LOADED = (
 """What the first process has imported; nothing of it may start a thread or compute with several."""
 
 
-FORKED = ("htunet.cli.worker", "builders.processes")
-"""Modules whose processes are forked also where a forked process starts them: workers, and a run's other processes."""
+FORKED = ("htunet.cli.worker", "htunet.experiments.step_time", "builders.processes")
+"""Modules that are forked also where a forked process starts them: workers, and a run's other processes."""
 
 
 class Process:
@@ -239,14 +241,19 @@ def _run_forked(request: dict[str, Any]) -> None:
         os.close(file)
     sys.argv = [request["target"], *request["arguments"]]
     subprocess.Popen = ForkingPopen  # type: ignore[misc]
-    end_as_a_script(request["target"])
+    end_as_a_script(lambda: _function(request["target"])())
 
 
-def end_as_a_script(target: str) -> None:
-    """Call ``module:function``, and end this process with what it returns or raises; never returns."""
+def _function(target: str) -> Callable[[], int | None]:
+    """What ``module:function`` names."""
     module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def end_as_a_script(function: Callable[[], int | None]) -> None:
+    """Call the function, and end this process with what it returns or raises; never returns."""
     try:
-        code = getattr(importlib.import_module(module), name)()
+        code = function()
     except SystemExit as end:
         code = end.code
         if isinstance(code, str):
@@ -267,6 +274,9 @@ class Forked:
 
     def __init__(self, command: list[str], **options: Any) -> None:
         self.args, self.returncode = command, None
+        asked = [name for name in ("stdout", "stderr") if options.get(name) == subprocess.PIPE]
+        self._read = {name: tempfile.TemporaryFile("w+") for name in asked}  # noqa: SIM115
+        options |= self._read
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
@@ -276,19 +286,21 @@ class Forked:
     def _be_the_command(
         self,
         *,
-        env: Mapping[str, str],
+        env: Mapping[str, str] | None = None,
         cwd: str | None = None,
         stdin: int | None = None,
         stdout: Any = None,
-        stderr: int | None = None,
+        stderr: Any = None,
         start_new_session: bool = False,
+        text: bool = True,
     ) -> None:
         if start_new_session:
             os.setsid()
         if cwd:
             os.chdir(cwd)
-        os.environ.clear()
-        os.environ.update(env)
+        if env is not None:
+            os.environ.clear()
+            os.environ.update(env)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         logging.getLogger("htunet").handlers.clear()
@@ -298,12 +310,14 @@ class Forked:
             os.dup2(stdout.fileno(), 1)
         if stderr == subprocess.STDOUT:
             os.dup2(1, 2)
+        elif stderr is not None:
+            os.dup2(stderr.fileno(), 2)
         os.closerange(3, 4096)  # the locks of the process that starts this one, among others
         _, _, module, *arguments = self.args
         if module == __spec__.name:  # the whole program once more
-            end_as_a_script(sys.argv[0])
+            end_as_a_script(lambda: _function(sys.argv[0])())
         sys.argv = [module, *arguments]
-        end_as_a_script(f"{module}:main")
+        end_as_a_script(lambda: runpy.run_module(module, run_name="__main__") and None)
 
     def poll(self) -> int | None:
         """The exit code once it has ended."""
@@ -319,6 +333,19 @@ class Forked:
                 raise subprocess.TimeoutExpired(self.args, timeout)
             time.sleep(0.01)
         return code
+
+    def communicate(self, *_: Any, timeout: float | None = None) -> tuple[str | None, str | None]:
+        """What it has written where a pipe was asked for, once it has ended."""
+        self.wait(timeout or LIMIT)
+        for file in self._read.values():
+            file.seek(0)
+        return tuple(self._read[name].read() if name in self._read else None for name in ("stdout", "stderr"))
+
+    def __enter__(self) -> "Forked":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:

@@ -177,14 +177,14 @@ def test_a_dry_run_measures_and_tells_and_does_nothing(
 
 
 def test_a_job_that_fails_is_named_with_its_log_and_the_others_go_on(
-    dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
+    dataset: DatasetPaths, fork_server: ForkServer
 ) -> None:
     (dataset.plan_folder("tiny") / "images.npy").write_bytes(b"broken")
-    assert main([*TABLE, "--seeds", "1", "--num-epochs", "1"]) == 1
-    captured = capsys.readouterr()
+    code, _, errors = start(fork_server, *TABLE, "--seeds", "1", "--num-epochs", "1").whole()
+    assert code == 1
     log = reproduced("table2") / "logs" / "train-Tiny-UNet-seg-tiny-seed1.log"
-    assert "1 of 3 jobs failed. 1 jobs that need them did not start." in captured.err
-    assert str(log) in captured.err
+    assert "1 of 3 jobs failed. 1 jobs that need them did not start." in errors
+    assert str(log) in errors
     assert log.exists()
     rows = read_csv(reproduced("table2") / "table2.csv", ["method", "value"])
     assert {row["value"] for row in rows} == {""}
