@@ -219,7 +219,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     ):
         print(line)
     _tell_of_shared_images(run)
-    print(f"  Pictures: {', '.join(pictures_of(run))}")
+    print(f"  Pictures: {', '.join(map(str, pictures_of(run)))}")
     return True
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.arguments import fold_number
+from htunet.cli.arguments import add_run_options, fold_number
 from htunet.cli.command import make_parser, run_command
 
 
@@ -16,14 +16,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("method", "-m", help="such as CLIP_HT")
     parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
-    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
-    parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
-    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
-    parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
-    parser.add_argument(
-        "--with-backbone", action="store_true", help="also the frozen weights, where their licence lets"
-    )
+    add_run_options(parser)
+    parser.add_argument("--with-backbone", action="store_true", help="also the frozen weights, if their licence allows")
     parser.add_argument("--onnx", action="store_true", help="also model.onnx and a runner that needs no htunet")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     return run_command(parser, _export, argv)

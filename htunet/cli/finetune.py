@@ -20,16 +20,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("method", "-m", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text encoder too")
     parser.add_argument("-d", "--datasets", nargs="+", required=True, help="caption data sets, such as MedPix or 510")
     add_settings(parser, FinetuneSettings)
-    parser.add_argument(
-        "--split-by",
-        choices=("image", "group"),
-        help="image: as the paper; group: patients, cases and articles stay together (default: as before, first image)",
-    )
-    parser.add_argument(
-        "--shuffle-captions",
-        action="store_true",
-        help="a control: each training image gets another image's caption, so that nothing can be learnt",
-    )
+    split_by = "image: as the paper; group: keeps patients, cases, articles together (default: as before, first image)"
+    parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
+    shuffle = "a control: each training image gets another image's caption, so that nothing can be learnt"
+    parser.add_argument("--shuffle-captions", action="store_true", help=shuffle)
     parser.add_argument(
         "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"
     )
@@ -41,14 +35,8 @@ def _finetune(options: argparse.Namespace) -> None:
     from htunet.training.finetuning import finetune
 
     show_log()
-    outcome = finetune(
-        options.method,
-        options.datasets,
-        settings,
-        split_by=options.split_by,
-        shuffle=options.shuffle_captions,
-        restart=options.restart,
-    )
+    control = {"split_by": options.split_by, "shuffle": options.shuffle_captions}
+    outcome = finetune(options.method, options.datasets, settings, **control, restart=options.restart)
     if not is_finished(outcome):
         return
     from htunet.evaluation.metrics import label_of

@@ -11,27 +11,15 @@ from htunet.paths import find_dataset
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``htunet_plan_and_preprocess``."""
     parser = make_parser("htunet_plan_and_preprocess", __doc__)
-    parser.add_argument(
-        "-d", "--datasets", metavar="NAME", nargs="+", required=True, help="data sets: BUSI, 503 or Dataset503_BUSI"
-    )
-    parser.add_argument(
-        "-p",
-        "--plan",
-        "--plans",
-        dest="plans",
-        metavar="NAME",
-        nargs="+",
-        help="plans to preprocess: paper, adaptive, paper_518 or one of your own (default: paper adaptive)",
-    )
-    parser.add_argument(
-        "--split-by",
-        choices=("image", "group"),
-        help="image: as the paper; group: patients and duplicates stay together (default: as before, first image)",
-    )
+    datasets = "data sets: BUSI, 503 or Dataset503_BUSI"
+    parser.add_argument("-d", "--datasets", metavar="NAME", nargs="+", required=True, help=datasets)
+    plans = "plans to preprocess: paper, adaptive, paper_518 or one of your own (default: paper adaptive)"
+    parser.add_argument("-p", "--plan", "--plans", dest="plans", metavar="NAME", nargs="+", help=plans)
+    split_by = "image: as the paper; group: keeps patients and duplicates together (default: as before, first image)"
+    parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
-    parser.add_argument(
-        "--memory-gb", type=float, help="memory of the device that will train (default: what this machine has free)"
-    )
+    memory = "memory of the device that will train (default: what this machine has free)"
+    parser.add_argument("--memory-gb", type=float, help=memory)
     parser.add_argument("--verify-only", action="store_true", help="check the raw folder and write nothing")
     return run_command(parser, _run, argv)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.arguments import fold_number
+from htunet.cli.arguments import add_device, add_run_options, fold_number
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import RunPaths
@@ -28,21 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
     parser.add_argument("-m", "--method", help="such as CLIP_HT")
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the run (default: 0)")
-    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
-    parser.add_argument("--ratio", type=float, help="few-shot run of this share; default: a run of all training images")
-    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
-    parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
+    add_run_options(parser)
     parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
-    parser.add_argument(
-        "--npz",
-        "--save-probabilities",
-        dest="save_probabilities",
-        action="store_true",
-        help="also NAME.npz: (K, H, W) at the input size",
-    )
+    add_device(parser)
+    npz = ("--npz", "--save-probabilities")
+    text = "also NAME.npz with the probabilities, (K, H, W) at the input size"
+    parser.add_argument(*npz, dest="save_probabilities", action="store_true", help=text)
     parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
     return run_command(parser, _predict, argv)

@@ -28,17 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_reproduce table2 --datasets BUSI``."""
     parser = make_parser("htunet_reproduce", __doc__)
     parser.add_argument("table", help="table2 to table7 of the paper")
-    parser.add_argument(
-        "-d", "--datasets", nargs="+", help="only these, or others than the paper's; default: the table's"
-    )
-    parser.add_argument(
-        "-m", "--methods", nargs="+", help="only these, or others than the paper's; default: the table's"
-    )
+    only = "only these, or others than the paper's; default: the table's"
+    parser.add_argument("-d", "--datasets", nargs="+", help=only)
+    parser.add_argument("-m", "--methods", nargs="+", help=only)
     parser.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3; adapters are fine-tuned with the first")
     parser.add_argument("--num-epochs", type=int, help="of every training and fine-tuning; default: the paper's")
-    parser.add_argument(
-        "-p", "--plan", help="for all methods, such as adaptive or your own; default: the paper's for each"
-    )
+    parser.add_argument("-p", "--plan", help="for all methods, such as adaptive; default: the paper's for each")
     weights = ("pretrained", "random")
     parser.add_argument("--weights", default=weights[0], choices=weights, help="frozen weights (default: %(default)s)")
     captions = (
@@ -75,16 +70,9 @@ def _reproduce(options: argparse.Namespace) -> None:
     from htunet.experiments.reproduction import plan_jobs
 
     folder = reproduced(config.table.name)
-    engine = ENGINES[options.engine](
-        EngineOptions(
-            folder=folder,
-            jobs=options.jobs,
-            gpus_per_job=options.gpus_per_job,
-            cpus_per_job=options.cpus_per_job,
-            address=options.address,
-            settings=_slurm_settings(options.slurm),
-        )
-    )
+    given = {name: getattr(options, name) for name in ("jobs", "gpus_per_job", "cpus_per_job", "address")}
+    settings = EngineOptions(folder=folder, settings=_slurm_settings(options.slurm), **given)
+    engine = ENGINES[options.engine](settings)
     _make_phantom(config)
     jobs = plan_jobs(config)
     _print_jobs(config.table, jobs, options.jobs or 1)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.arguments import fold_number
+from htunet.cli.arguments import add_device, add_run_options, fold_number
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import UsageError
 from htunet.paths import RunPaths
@@ -28,28 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("dataset", "-d", help="such as BUSI, 503 or Dataset503_BUSI")
     parser.add_positional("methods", "-m", nargs="+", metavar="METHOD", help="one or more, such as UNet CLIP CLIP_HT")
     parser.add_argument("--artefacts", nargs="+", metavar="NAME", help="default: all there are")
-    parser.add_argument(
-        "--strengths", nargs="+", type=float, metavar="S", help="above 0, at most 5; default: 1 2 3 4 5"
-    )
-    parser.add_argument(
-        "--rendered",
-        type=Path,
-        metavar="PHANTOM",
-        help="simulate the phantom's test images again with each artefact instead of altering them; PHANTOM is the "
-        "folder that the phantom was written to",
-    )
+    strengths = "above 0, at most 5; default: 1 2 3 4 5"
+    parser.add_argument("--strengths", nargs="+", type=float, metavar="S", help=strengths)
+    rendered = "the phantom's folder: simulate its test images again with each artefact instead of altering them"
+    parser.add_argument("--rendered", type=Path, metavar="PHANTOM", help=rendered)
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the runs (default: 0)")
-    parser.add_argument("--seed", type=int, help="seed of the runs; default: the smallest there is")
-    parser.add_argument("-p", "--plan", help="plan of the runs; needed only where there are several")
-    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument(
-        "--ratio", type=float, help="few-shot runs on this fraction; default: runs of all training images"
-    )
-    parser.add_argument("--adapter", help="where the adapter started; needed only where there are several")
-    parser.add_argument(
-        "--artefact-seed", type=int, default=0, help="seed of the artefacts' places (default: %(default)s)"
-    )
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    add_run_options(parser)
+    parser.add_argument("--artefact-seed", type=int, default=0, help="seed of the artefacts (default: %(default)s)")
+    add_device(parser)
     parser.add_argument("--force", action="store_true", help="measure again what is already measured")
     return run_command(parser, _robustness, argv)
 

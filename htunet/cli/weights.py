@@ -15,24 +15,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_weights download CLIP``."""
     parser = make_parser("htunet_weights", __doc__)
     parser.add_argument("action", choices=("list", "download", "verify", "import"), help="what to do")
-    parser.add_argument(
-        "targets",
-        metavar="NAME_OR_FILE",
-        nargs="*",
-        help="models such as CLIP, or all; for import: a file, or a folder of the Hugging Face hub",
-    )
+    targets = "models such as CLIP, or all; for import: a file, or a folder of the Hugging Face hub"
+    parser.add_argument("targets", metavar="NAME_OR_FILE", nargs="*", help=targets)
     parser.add_argument("--as", dest="model", metavar="NAME", help="for import: the model whose weights the file holds")
     return run_command(parser, _act, argv)
 
 
 def _act(options: argparse.Namespace) -> None:
     if options.model and options.action != "import":
-        raise UsageError("--as belongs to htunet_weights import.")
+        raise UsageError("--as is an option of htunet_weights import.")
     {"list": _list, "download": _download, "verify": _verify, "import": _import}[options.action](options)
 
 
 def _names(targets: Sequence[str]) -> list[str]:
-    """The models that are meant; UsageError for an unknown one."""
+    """The names of the models; UsageError for an unknown one."""
     from htunet.models.catalogue import CATALOGUE
 
     known = list(CATALOGUE)
@@ -85,7 +81,7 @@ def _verify(options: argparse.Namespace) -> None:
         except HtunetError as error:
             failed.append(f"{name}: {error}")
             continue
-        print(f"{name}: " + (", ".join(f"{path} is whole and fits" for path in checked) or "not here"))
+        print(f"{name}: " + (", ".join(f"{path} is complete and fits" for path in checked) or "not here"))
     if failed:
         raise HtunetError("\n".join(failed))
 

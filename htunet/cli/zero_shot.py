@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from htunet.cli.arguments import add_device
 from htunet.cli.command import make_parser, run_command
 from htunet.paths import find_dataset
 
@@ -22,10 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
     parser.add_argument("--split", default="all", choices=("all", "test"), help="all images, as in the paper (default)")
     parser.add_argument("-p", "--plan", default="paper", help="plan of the preprocessed images (default: %(default)s)")
-    parser.add_argument(
-        "--prompts",
-        help="one of our sets (breast, lymph node, thyroid, prostate) or a file of your own; default: the data set's",
-    )
+    prompts = "one of our sets (breast, lymph node, thyroid, prostate) or your own file; default: the data set's"
+    parser.add_argument("--prompts", help=prompts)
     add_text_side(parser)
     return run_command(parser, _zero_shot, argv)
 
@@ -37,7 +36,7 @@ def add_text_side(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=1, help="seed of the fine-tuning, where there are several (default: 1)"
     )
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="where to compute")
+    add_device(parser)
 
 
 def chosen_encoders(options: argparse.Namespace) -> "Choice":

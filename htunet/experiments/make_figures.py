@@ -1,11 +1,11 @@
 """Make figures from all results: measure what a figure needs, draw it, write it, and say what cannot be drawn yet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, figures_folder, find_runs
+from htunet.paths import TASK_OF_TRAINER, DatasetPaths, figures_folder, find_runs
 from htunet.reporting.figures import FIGURES
 from htunet.reporting.figures.base import NotYetError, Results
 from htunet.reporting.figures.probed import probed_runs
@@ -17,7 +17,7 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Made:
-    """What became of each figure, by its name."""
+    """The outcome of each figure, by its name."""
 
     written: dict[str, list[Path]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
@@ -73,20 +73,13 @@ def find_results(
 
 
 def _measure(name: str, results: Results, tell: Tell) -> None:
-    """Look into the networks of the runs that a figure is of, as far as that was not done."""
-    measure = _measures().get(name)
-    if measure is None:
+    """Run the networks that a figure looks into, unless their measurements exist."""
+    if name not in ("features", "filter", "noise"):
         return
-    for run in probed_runs(results, name):
-        tell(f"{name}: {run.label}")
-        measure(run)
-
-
-def _measures() -> Mapping[str, Callable[[RunPaths], None]]:
-    from htunet.experiments.measure_adapters import (  # torch, which other figures do without
-        measure_filter,
-        measure_noise,
-    )
+    from htunet.experiments import measure_adapters  # import torch, which other figures do not need
     from htunet.experiments.measure_features import measure_features
 
-    return {"features": measure_features, "filter": measure_filter, "noise": measure_noise}
+    measures = {"filter": measure_adapters.measure_filter, "noise": measure_adapters.measure_noise}
+    for run in probed_runs(results, name):
+        tell(f"{name}: {run.label}")
+        measures.get(name, measure_features)(run)

@@ -1,11 +1,9 @@
-"""What the parts of a trained hybrid adapter do: its frequency filter, and its noise estimator on speckled images.
+"""The parts of a trained hybrid adapter: its frequency filter, and its noise estimator on speckled images.
 
 Dimension key: L blocks, N images, V levels of speckle, S scales.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
@@ -37,14 +35,18 @@ MOST_IMAGES = 64
 
 
 def measure_filter(run: RunPaths) -> None:
-    """Write the run's ``filter`` measurement unless it is there for these weights.
+    """Write the run's ``filter`` measurement unless it exists for these weights.
 
     Arrays: ``theta``, the learned factors, (L, channels) or (L, channels, H, W // 2 + 1); ``initial`` alike, what an
-    adapter begins with; ``blocks``, their numbers. Raises HtunetError where the checkpoint has no such filter.
+    adapter starts with; ``blocks``, their numbers. Raises HtunetError where the checkpoint has no such filter.
     """
     path = run.measurement("filter")
     about: dict[str, Any] = {"checkpoint": file_digest(run.checkpoint_best), "last_block": max(OUT_INDICES)}
-    about |= {"adapter": run.adapter or None, "grid_hw": _grid_hw(TrainedModel.of_run(run))}
+    model = TrainedModel.of_run(run)
+    outputs = Outputs(task="seg", num_labels=len(model.plan.labels))
+    network = cast(EncoderNetwork, sketch(model.method, outputs, model.plan.adapter_settings))  # without the weights
+    grid_hw = list(network.encoder.backbone.grid_hw(model.plan.input_size))  # rows and columns of patches
+    about |= {"adapter": run.adapter or None, "grid_hw": grid_hw}
     if is_measured(path, about):
         return
     tensors, _ = checkpoint.load(run.checkpoint_best)
@@ -58,11 +60,11 @@ def measure_filter(run: RunPaths) -> None:
 
 
 def measure_noise(run: RunPaths) -> None:
-    """Write the run's ``noise`` measurement unless it is there for these weights and images.
+    """Write the run's ``noise`` measurement unless it exists for these weights and images.
 
     Arrays: ``levels``, (V,) exponents of the speckle; ``mean`` and ``std``, (V, L, S) of the estimator's weights over
     at most ``MOST_IMAGES`` test images at the input size; ``blocks``. Raises HtunetError where the run has no test
-    images, or its weights cannot be had.
+    images, or its weights are missing.
     """
     path, model = run.measurement("noise"), TrainedModel.of_run(run)
     ids = sorted(load_splits(run.dataset.splits_json)[run.fold]["test"])[:MOST_IMAGES]
@@ -85,51 +87,40 @@ def measure_noise(run: RunPaths) -> None:
 
 
 def _weights_by_level(model: TrainedModel, data: PreprocessedDataset, ids: list[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of ``measure_noise``, from forward passes in fp32; of the blocks that are computed."""
     network = cast(EncoderNetwork, model.network().eval())
     estimators = _estimators(network)
     if not estimators:
         raise HtunetError(f"{model.method} has no noise estimator. Choose a method with one, such as CLIP_HT.")
+    outputs: dict[int, list[NDArray[np.float32]]] = {}
+
+    def store(number: int, _: nn.Module, __: Any, weights_BS: Tensor) -> None:  # noqa: ANN401
+        outputs.setdefault(number, []).append(weights_BS.float().numpy())
+
     rows = data.rows(ids)
     speckled = [apply_all(data.images[row], SPECKLE, STRENGTHS, case=case) for row, case in zip(rows, ids, strict=True)]
-    found = []
-    for level in tqdm(range(len(STRENGTHS)), desc="speckle", unit="level", disable=None):
-        images = np.stack([versions[level] for versions in speckled])
-        found.append(_weights(network, estimators, images, model.plan.batch_size))
-    seen = [number for number in estimators if number in found[0]]
-    values_VLNS = np.stack([np.stack([weights[number] for number in seen]) for weights in found])
+    by_level = []
+    handles = [estimator.register_forward_hook(partial(store, number)) for number, estimator in estimators.items()]
+    try:
+        for level in tqdm(range(len(STRENGTHS)), desc="speckle", unit="level", disable=None):
+            outputs.clear()
+            images = np.stack([versions[level] for versions in speckled])
+            for start in range(0, len(images), model.plan.batch_size):
+                batch = torch.from_numpy(images[start : start + model.plan.batch_size])
+                with torch.inference_mode():
+                    network.encoder(network.normalise(batch))
+            by_level.append({number: np.concatenate(parts) for number, parts in outputs.items()})
+    finally:
+        for handle in handles:
+            handle.remove()
+    blocks = [number for number in estimators if number in by_level[0]]
+    values_VLNS = np.stack([np.stack([weights[number] for number in blocks]) for weights in by_level])
     return {
         "levels": np.array([physical_value(SPECKLE, strength) for strength in STRENGTHS]),
         "mean": values_VLNS.mean(axis=2),
         "std": values_VLNS.std(axis=2),
-        "blocks": np.array(seen),
+        "blocks": np.array(blocks),
     }
-
-
-@torch.inference_mode()
-def _weights(
-    network: EncoderNetwork, estimators: dict[int, NoiseEstimator], images: NDArray[np.uint8], batch: int
-) -> dict[int, NDArray[np.float32]]:
-    """(N, S) weights by block, of the blocks that are computed; in fp32."""
-    parts: dict[int, list[NDArray[np.float32]]] = {}
-    with _listening(estimators, parts):
-        for start in range(0, len(images), batch):
-            network.encoder(network.normalise(torch.from_numpy(images[start : start + batch])))
-    return {number: np.concatenate(rows) for number, rows in parts.items()}
-
-
-@contextmanager
-def _listening(estimators: dict[int, NoiseEstimator], parts: dict[int, list[NDArray[np.float32]]]) -> Iterator[None]:
-    """Inside the block every estimator's output is kept; afterwards nothing listens any more."""
-
-    def keep(number: int, _: nn.Module, __: Any, weights_BS: Tensor) -> None:  # noqa: ANN401
-        parts.setdefault(number, []).append(weights_BS.float().numpy())
-
-    handles = [estimator.register_forward_hook(partial(keep, number)) for number, estimator in estimators.items()]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _estimators(network: EncoderNetwork) -> dict[int, NoiseEstimator]:
@@ -137,10 +128,3 @@ def _estimators(network: EncoderNetwork) -> dict[int, NoiseEstimator]:
     adapters = network.encoder.adapters or ()
     found = {number: getattr(adapter, "estimator", None) for number, adapter in enumerate(adapters)}
     return {number: estimator for number, estimator in found.items() if isinstance(estimator, NoiseEstimator)}
-
-
-def _grid_hw(model: TrainedModel) -> list[int]:
-    """Rows and columns of the patches, known without the weights."""
-    outputs = Outputs(task="seg", num_labels=len(model.plan.labels))
-    network = cast(EncoderNetwork, sketch(model.method, outputs, model.plan.adapter_settings))
-    return list(network.encoder.backbone.grid_hw(model.plan.input_size))

@@ -3,8 +3,6 @@
 Dimension key: B batch, C channels, D width, N images, T tokens.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,50 +28,49 @@ LAST_BLOCK = max(OUT_INDICES)
 MOST_IMAGES = 250
 """Of each data set; more only hide each other."""
 
-Chosen = tuple[DatasetPaths, list[CaseGeometry], str]
-"""A data set, its images, and which split they are, in words."""
+Chosen = tuple[str, PreprocessedDataset, list[CaseGeometry], str]
+"""The short name of a data set, its arrays, the chosen images, and a description of them."""
 
 
 def measure_features(run: RunPaths) -> None:
-    """Write the run's ``features`` measurement unless it is there for these weights and images.
+    """Write the run's ``features`` measurement unless it exists for these weights and images.
 
-    Arrays: ``before`` and ``after``, (N, D) means of the patch tokens after the last block that the heads look at, of
+    Arrays: ``before`` and ``after``, (N, D) means of the patch tokens after the last block that the heads use, of
     the frozen backbone alone and with the adapter; ``cases``, ``classes``, ``datasets``. Images: the test split of the
-    run's own data set, and of every other one that has the run's plan all images, of each at most ``MOST_IMAGES``; none
-    of them was trained on. Raises HtunetError where the run's weights or test images are not there.
+    run's own data set, and all images of every other one that is preprocessed with the run's plan, at most
+    ``MOST_IMAGES`` of each; the run was trained on none of them. Raises HtunetError where the run's weights or test
+    images are missing.
     """
     model, path = TrainedModel.of_run(run), run.measurement("features")
-    chosen = [_own_images(run), *_other_images(run)]
+    chosen = _chosen_images(run)
     about: dict[str, Any] = {
         "checkpoint": file_digest(run.checkpoint_best),
-        "images": {dataset.short_name: [case.id for case in cases] for dataset, cases, _ in chosen},
-        "arrays": {dataset.short_name: file_digest(_folder(dataset, run) / "images.npy") for dataset, *_ in chosen},
-        "parts": {dataset.short_name: f"{text} ({len(cases)})" for dataset, cases, text in chosen},
+        "images": {name: [case.id for case in cases] for name, _, cases, _ in chosen},
+        "arrays": {name: file_digest(data.folder / "images.npy") for name, data, *_ in chosen},
+        "parts": {name: f"{text} ({len(cases)})" for name, _, cases, text in chosen},
         "block": LAST_BLOCK,
     }
     if is_measured(path, about):
         return
     with exclusive(path.parent, f"The measurements of {run.label}"):
-        arrays = _features(model, run, chosen)
+        network = model.network().eval()
+        assert isinstance(network, EncoderNetwork)
+        backbone_name = parse_method(model.method).backbone
+        assert backbone_name is not None
+        # A backbone of its own for "before": some adapters change the blocks in place.
+        backbone, _ = build_backbone(backbone_name, model.weights)
+        encoders = {"before": AdaptedEncoder(backbone, None, (LAST_BLOCK,)).eval(), "after": network.encoder}
+        arrays: dict[str, NDArray[Any]] = {}
+        for state, encoder in encoders.items():
+            found = []
+            for _, data, cases, _ in chosen:
+                images = data.images[data.rows([case.id for case in cases])]
+                found.append(_patch_means(network, encoder, images, model.plan.batch_size, state))
+            arrays[state] = np.concatenate(found)
+        arrays["cases"] = np.array([case.id for _, _, cases, _ in chosen for case in cases])
+        arrays["classes"] = np.array([case.class_name for _, _, cases, _ in chosen for case in cases])
+        arrays["datasets"] = np.array([name for name, _, cases, _ in chosen for _ in cases])
         write_measurement(path, arrays, about)
-
-
-def _features(model: TrainedModel, run: RunPaths, chosen: Sequence[Chosen]) -> Mapping[str, NDArray[Any]]:
-    network = model.network().eval()
-    assert isinstance(network, EncoderNetwork)
-    found: dict[str, list[NDArray[np.float32]]] = {}
-    for state, encoder in (("before", _frozen(model)), ("after", network.encoder)):
-        found[state] = []
-        for dataset, cases, _ in chosen:
-            data = PreprocessedDataset(_folder(dataset, run))
-            images = data.images[data.rows([case.id for case in cases])]
-            found[state].append(_patch_means(network, encoder, images, model.plan.batch_size, state))
-    return {
-        **{state: np.concatenate(parts) for state, parts in found.items()},
-        "cases": np.array([case.id for _, cases, _ in chosen for case in cases]),
-        "classes": np.array([case.class_name for _, cases, _ in chosen for case in cases]),
-        "datasets": np.array([dataset.short_name for dataset, cases, _ in chosen for _ in cases]),
-    }
 
 
 @torch.inference_mode()
@@ -89,40 +86,25 @@ def _patch_means(
     return np.concatenate(parts)
 
 
-def _frozen(model: TrainedModel) -> AdaptedEncoder:
-    """The backbone as it was before any training, of weights of its own: some adapters change blocks in place."""
-    name = parse_method(model.method).backbone
-    assert name is not None
-    backbone, _ = build_backbone(name, model.weights)
-    return AdaptedEncoder(backbone, None, (LAST_BLOCK,)).eval()
+def _chosen_images(run: RunPaths) -> list[Chosen]:
+    """The run's test images, and those of the other data sets with the same plan, number of channels and size.
 
-
-def _own_images(run: RunPaths) -> Chosen:
-    ids = load_splits(run.dataset.splits_json)[run.fold]["test"]
-    if not ids:
+    At most ``MOST_IMAGES`` of each, drawn at random, the same for all methods.
+    """
+    test_ids = load_splits(run.dataset.splits_json)[run.fold]["test"]
+    if not test_ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to look at.")
-    return run.dataset, _some(run.dataset, run, ids), "test split"
-
-
-def _other_images(run: RunPaths) -> list[Chosen]:
-    """All images of the other data sets that are preprocessed with the same plan, of the same channels and size."""
-    own, found = PreprocessedDataset(_folder(run.dataset, run)), list[Chosen]()
-    for name in all_datasets():
-        other = DatasetPaths(name)
-        folder = _folder(other, run)
-        if other != run.dataset and (folder / "preprocessed.json").exists():
-            data = PreprocessedDataset(folder)
-            if data.images.shape[1:] == own.images.shape[1:]:
-                found.append((other, _some(other, run, [case.id for case in data.cases]), "all, or drawn from them"))
+    found: list[Chosen] = []
+    others = [DatasetPaths(name) for name in all_datasets() if name != run.dataset.name]
+    for dataset in (run.dataset, *others):
+        folder, own = dataset.plan_folder(run.plan), dataset == run.dataset
+        if not own and not (folder / "preprocessed.json").exists():
+            continue
+        data = PreprocessedDataset(folder)
+        if not own and data.images.shape[1:] != found[0][1].images.shape[1:]:
+            continue
+        ids = test_ids if own else [case.id for case in data.cases]
+        drawn = generator(0, "images of features", dataset.name).permutation(sorted(ids))[:MOST_IMAGES]
+        cases = [data.cases[row] for row in data.rows(sorted(map(str, drawn)))]
+        found.append((dataset.short_name, data, cases, "test split" if own else "all, or drawn from them"))
     return found
-
-
-def _some(dataset: DatasetPaths, run: RunPaths, ids: Sequence[str]) -> list[CaseGeometry]:
-    """At most ``MOST_IMAGES`` of these cases, drawn at random, the same for all methods."""
-    data = PreprocessedDataset(_folder(dataset, run))
-    drawn = generator(0, "images of features", dataset.name).permutation(sorted(ids))[:MOST_IMAGES]
-    return [data.cases[row] for row in data.rows(sorted(map(str, drawn)))]
-
-
-def _folder(dataset: DatasetPaths, run: RunPaths) -> Path:
-    return dataset.plan_folder(run.plan)

@@ -1,6 +1,7 @@
 """Bring a finished run's predictions, evaluation and pictures up to date, as far as they are not."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
@@ -31,7 +32,7 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Eval
 
     Writes ``test/summary.json`` last: its presence says that all of it is done.
     """
-    if not force and is_evaluated(run, policy) and _has_pictures(run):
+    if not force and is_evaluated(run, policy) and all(path.exists() for path in pictures_of(run)):
         return Evaluated()
     masks = classes = None
     also = {}
@@ -49,14 +50,7 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Eval
     return Evaluated(masks=masks, classes=classes)
 
 
-def pictures_of(run: RunPaths) -> list[str]:
-    """Where to look at the results of a run."""
+def pictures_of(run: RunPaths) -> list[Path]:
+    """The pictures of a run's results: the contact sheet of its masks, the curves of its classes."""
     tasks = run.task.split("+")
-    return [str(contact_sheet_path(run))] * ("seg" in tasks) + [str(run.classification_png)] * ("cls" in tasks)
-
-
-def _has_pictures(run: RunPaths) -> bool:
-    tasks = run.task.split("+")
-    return ("seg" not in tasks or contact_sheet_path(run).exists()) and (
-        "cls" not in tasks or run.classification_png.exists()
-    )
+    return [contact_sheet_path(run)] * ("seg" in tasks) + [run.classification_png] * ("cls" in tasks)

@@ -1,6 +1,5 @@
-"""What a method's text side finds: classes of images by sentences, texts of images, and images of texts."""
+"""Zero-shot classification by prompts, and retrieval of texts by images and of images by texts."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
 from htunet.paths import DatasetPaths
-from htunet.planning.plans import Plan, load_plan
+from htunet.planning.plans import load_plan
 from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
@@ -39,60 +38,32 @@ class ZeroShot:
 def classify_by_prompts(
     dataset: DatasetPaths, choice: Choice, *, split: str = ALL, plan_name: str = "paper", prompts: str | None = None
 ) -> ZeroShot:
-    """Classify all images of a preprocessed data set, or its test split (fold 0), and write what was found.
+    """Classify all images of a preprocessed data set, or its test split (fold 0), and write the results.
 
-    Images without a class are left out, and the result says how many. Everything that can be checked is checked first.
+    Images without a class are excluded, and the result says how many. Everything that can be checked is checked first.
     Raises UsageError for a data set without prompts, HtunetError for prompts that do not describe its classes, for
-    images of one class alone, and as ``load_text_side``.
+    images of an unknown class or of one class only, and as ``load_text_side``.
     """
     plan = load_plan(dataset.plans_json, plan_name)
     classes = class_order(plan.classes)
     if len(classes) < 2:
-        raise HtunetError(f"The images of {dataset.name} have no classes that could be told apart.")
+        raise HtunetError(f"The images of {dataset.name} have no classes that could be distinguished.")
     chosen = find_prompts(dataset.short_name, prompts)
     pairs = chosen.in_order(classes)
     start = find_start(choice)
-    data, all_rows = _rows(dataset, plan, split)
-    rows = _rows_with_class(data, all_rows, classes, f"{dataset.short_name} ({split})")
-    cases = [(data.cases[row].id, data.cases[row].class_name, data.cases[row].group) for row in rows]
-    towers = load_text_side(choice, start, plan.input_size)
-    result = zero_shot_result(
-        towers.images(data.images, rows),
-        towers.texts([prompt.text for _, prompt in pairs]),
-        pairs,
-        cases=cases,
-        classes=classes,
-        logit_scale=towers.logit_scale,
-    )
-    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
-    about |= {"prompts": chosen.name, "seed": choice.seed, **towers.record}
-    about["images_without_class"] = len(all_rows) - len(rows)
-    folder = dataset.text_side("zero_shot", towers.name, split)
-    write_class_probabilities(folder / "classes.csv", result.probabilities)
-    write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
-    write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
-    draw_zero_shot(folder / "prompts.png", result, about)
-    write_json(folder / "summary.json", about | {"zero_shot": result.content(), "made_by": provenance()})
-    return ZeroShot(result, folder)
-
-
-def _rows(dataset: DatasetPaths, plan: Plan, split: str) -> tuple[PreprocessedDataset, list[int]]:
+    if split not in (ALL, TEST):
+        raise UsageError(f"--split is {ALL} or {TEST}, got {split!r}.")
     data = PreprocessedDataset(dataset.plan_folder(plan.name), plan.classes)
     check_arrays(data.folder, plan)
-    if split == ALL:
-        return data, list(range(len(data.cases)))
-    if split != TEST:
-        raise UsageError(f"--split is {ALL} or {TEST}, got {split!r}.")
-    rows = data.rows(load_splits(dataset.splits_json)[PAPER_FOLD][TEST])
-    if not rows:
-        raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --split {ALL}.")
-    return data, rows
-
-
-def _rows_with_class(data: PreprocessedDataset, rows: list[int], classes: Sequence[str], what: str) -> list[int]:
-    """The rows of images that have a class; HtunetError for one that nobody knows, and for less than two classes."""
-    kept = [row for row in rows if data.cases[row].class_name]
-    found = {data.cases[row].class_name: data.cases[row].id for row in kept}
+    all_rows = list(range(len(data.cases)))
+    if split == TEST:
+        all_rows = data.rows(load_splits(dataset.splits_json)[PAPER_FOLD][TEST])
+        if not all_rows:
+            raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --split {ALL}.")
+    what = f"{dataset.short_name} ({split})"
+    rows = [row for row in all_rows if data.cases[row].class_name]
+    cases = [(data.cases[row].id, data.cases[row].class_name, data.cases[row].group) for row in rows]
+    found = {name: case for case, name, _ in cases}
     if strange := sorted(found.keys() - set(classes)):
         names = ", ".join(classes)
         raise HtunetError(
@@ -100,10 +71,28 @@ def _rows_with_class(data: PreprocessedDataset, rows: list[int], classes: Sequen
         )
     if len(found) < 2:
         raise HtunetError(
-            f"The {len(kept)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
-            "than two classes nothing can be told apart. Take --split all, or another data set."
+            f"The {len(rows)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
+            "than two classes nothing can be distinguished. Take --split all, or another data set."
         )
-    return kept
+    encoders = load_text_side(choice, start, plan.input_size)
+    result = zero_shot_result(
+        encoders.images(data.images, rows),
+        encoders.texts([prompt.text for _, prompt in pairs]),
+        pairs,
+        cases=cases,
+        classes=classes,
+        logit_scale=encoders.logit_scale,
+    )
+    about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
+    about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
+    about["images_without_class"] = len(all_rows) - len(rows)
+    folder = dataset.text_side("zero_shot", encoders.name, split)
+    write_class_probabilities(folder / "classes.csv", result.probabilities)
+    write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
+    write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
+    draw_zero_shot(folder / "prompts.png", result, about)
+    write_json(folder / "summary.json", about | {"zero_shot": result.content(), "made_by": provenance()})
+    return ZeroShot(result, folder)
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ class Retrieved:
 def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = 224) -> Retrieved:
     """Let the images of a caption data set find their texts among all of the split, and the other way round.
 
-    ``split`` is ``val``, the pairs that no fine-tuning has learnt from, or ``all``. Raises as ``load_text_side``, and
+    ``split`` is ``val``, the pairs that fine-tuning does not train on, or ``all``. Raises as ``load_text_side``, and
     HtunetError for a data set without captions.
     """
     if split not in (VAL, ALL):
@@ -130,16 +119,16 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     val = set(settle_caption_split(captions).val)
     rows = [row for row, pair in enumerate(captions.pairs) if split == ALL or pair.id in val]
     texts = [captions.pairs[row].caption for row in rows]
-    towers = load_text_side(choice, start, size)
+    encoders = load_text_side(choice, start, size)
     prepared = prepare_captions(captions, size)
-    images_NE, texts_NE = towers.images(prepared.images, rows), towers.texts(texts)
+    images_NE, texts_NE = encoders.images(prepared.images, rows), encoders.texts(texts)
     both = {
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    folder = dataset.text_side("retrieval", towers.name, split)
+    folder = dataset.text_side("retrieval", encoders.name, split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
-    about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **towers.record}
+    about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
     return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)

@@ -7,7 +7,6 @@ that is killed leaves the old arrays or none. The bytes depend on the raw folder
 import hashlib
 import json
 import os
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,24 +40,28 @@ class Preprocessed:
     skipped: bool
     """True: nothing had changed."""
     losing: dict[str, int]
-    """Id to the number of lesion pixels (original size) that the crop leaves out, where there are any."""
+    """Id to the number of lesion pixels (original size) that the crop removes, where there are any."""
 
 
 def preprocess(
     raw: RawDataset, plan: Plan, raw_sha256: str, *, workers: int = 1, progress: str | None = None
 ) -> Preprocessed:
-    """Make the arrays of ``plan``, unless they are there for this raw content and this plan.
+    """Make the arrays of ``plan``, unless they exist for this raw content and this plan.
 
-    ``raw_sha256`` is ``planning.fingerprint.raw_content_hash``. The caller holds the data set's preprocessed folder
-    (``files.exclusive``). ``progress`` names the bar on stderr, None shows none.
+    ``raw_sha256`` is ``planning.fingerprint.raw_content_hash``. The caller has locked the data set's preprocessed
+    folder (``files.exclusive``). ``progress`` names the bar on stderr, None shows none.
     """
     folder = raw.paths.plan_folder(plan.name)
     cases = sorted(raw.cases, key=lambda case: case.id)
     mark = {"format": FORMAT, "plan": plan.name, "plan_sha256": arrays_hash(plan), "raw_sha256": raw_sha256}
     mark |= {"cases": len(cases)}
-    if _is_done(folder, mark, plan):
-        found = read_json(folder / DONE)["lesion_pixels_lost"]
-        return Preprocessed(folder, len(cases), True, found)
+    found = read_json(folder / DONE) if (folder / DONE).exists() else None
+    pixels = len(cases) * plan.input_size[0] * plan.input_size[1]
+    least = {IMAGES: pixels * plan.channels, MASKS: pixels, CASES: 0}  # an array file may have been cut short or lost
+    if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark:
+        files = {name: folder / name for name in least}
+        if all(file.exists() and file.stat().st_size >= least[name] for name, file in files.items()):
+            return Preprocessed(folder, len(cases), True, found[LOST])
     with whole_folder(folder) as part:
         losing = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
         write_json(part / DONE, mark | {LOST: losing})
@@ -76,7 +79,7 @@ def check_arrays(folder: Path, plan: Plan) -> None:
     if read_object(folder / DONE).get("plan_sha256") != arrays_hash(plan):
         raise HtunetError(
             f"{folder} was made with another input_size, geometry, crop_border or channels than the plan "
-            f"{plan.name!r} has. Make it anew: htunet_plan_and_preprocess -d {folder.parent.name} --plan {plan.name}"
+            f"{plan.name!r} has. Make it again: htunet_plan_and_preprocess -d {folder.parent.name} --plan {plan.name}"
         )
 
 
@@ -135,7 +138,7 @@ def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[i
 
 
 def _empty_npy(path: Path, shape: tuple[int, ...]) -> int:
-    """Make an array file of zeros; returns where its first value stands."""
+    """Make an array file of zeros; returns the offset of its first value."""
     with path.open("wb") as stream:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(stream, header)
@@ -150,18 +153,3 @@ def _write_row(path: Path, offset: int, row: int, values: NDArray[np.uint8]) -> 
     with path.open("r+b") as stream:
         stream.seek(offset + row * values.nbytes)
         stream.write(values.tobytes())
-
-
-def _is_done(folder: Path, mark: dict[str, Any], plan: Plan) -> bool:
-    if not (folder / DONE).exists():
-        return False
-    found = read_json(folder / DONE)
-    same = isinstance(found, dict) and {key: found.get(key) for key in mark} == mark
-    return same and (folder / CASES).exists() and _sizes_fit(folder, mark["cases"], plan)
-
-
-def _sizes_fit(folder: Path, cases: int, plan: Plan) -> bool:
-    """False for an array file that was cut short or lost since it was made."""
-    pixels = cases * plan.input_size[0] * plan.input_size[1]
-    wanted: Iterable[tuple[str, int]] = ((IMAGES, pixels * plan.channels), (MASKS, pixels))
-    return all((folder / name).exists() and (folder / name).stat().st_size >= least for name, least in wanted)

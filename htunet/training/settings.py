@@ -15,7 +15,7 @@ class RunSettings:
     weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    devices: int = setting(1, "number of devices; the batch of the plan is shared among them")
+    devices: int = setting(1, "number of devices; the batch of the plan is divided among them")
     workers: int | None = setting(None, "processes that augment images; default: the plan's, and none on a CPU")
 
     def __post_init__(self) -> None:
@@ -38,18 +38,19 @@ class TrainSettings(RunSettings):
         "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
     )
     adapter: str | None = setting(
-        None, "where the adapter starts: finetuned (by htunet_finetune), or the path of a checkpoint; default: anew"
+        None,
+        "what the adapter starts from: finetuned (by htunet_finetune), or the path of a checkpoint; default: untrained",
     )
     ratio: float | None = setting(
-        None, "learn from this share of the training images only (few-shot), such as 0.05; default: all of them"
+        None, "train on this fraction of the training images only (few-shot), such as 0.05; default: all of them"
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.ratio is not None and not 0 < self.ratio < 1:
             raise UsageError(
-                f"--ratio is a share of the training images, larger than 0 and smaller than 1; got {self.ratio}. Leave "
-                "it out to learn from all of them."
+                f"--ratio is a fraction of the training images, larger than 0 and smaller than 1; got {self.ratio}. "
+                "Omit it to train on all of them."
             )
 
 
@@ -57,7 +58,7 @@ class TrainSettings(RunSettings):
 class FinetuneSettings(RunSettings):
     """What a user may choose about fine-tuning an adapter on captions."""
 
-    batch_size: int = setting(32, "pairs that are told apart in one step, over all devices")
+    batch_size: int = setting(32, "pairs that are contrasted in one step, over all devices")
     lr: float = setting(1e-4, "learning rate of the first step; it falls to almost 0 with a cosine")
     input_size: int = setting(224, "side of the square that images are stretched to, pixels; as in stage 2")
     parts: int | None = setting(

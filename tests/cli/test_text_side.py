@@ -109,7 +109,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
         ((*BREAST, "--adapter", "nowhere.safetensors"), 2, "CLIP has no adapter"),
         ((*BREAST, "--plan", "papre"), 2, "has no plan 'papre'"),
         ((*BREAST, "--device", "cuda"), 2, "no CUDA device"),
-        ((*BREAST, "--split", "test"), 1, "are all benign: with less than two classes nothing can be told apart"),
+        ((*BREAST, "--split", "test"), 1, "are all benign: with less than two classes nothing can be distinguished"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_towers_are_built(

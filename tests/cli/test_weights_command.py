@@ -104,7 +104,7 @@ def test_a_file_is_known_by_its_tensors_and_then_used(
     assert "not for commercial use" in out
     assert main(["import", str(unimed.parent / "bert" / "vocab.txt"), "--as", "UniMedCLIP"]) == 0
     assert main(["verify", "UniMedCLIP"]) == 0
-    assert f"{target} is whole and fits" in capsys.readouterr().out
+    assert f"{target} is complete and fits" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("small")
@@ -139,7 +139,7 @@ def test_a_file_that_fits_two_models_or_another_one_is_refused(
         (["download"], "Name what to download"),
         (["download", "CLIPP"], "Did you mean 'CLIP'"),
         (["import"], "takes one file"),
-        (["verify", "CLIP", "--as", "CLIP"], "--as belongs to htunet_weights import"),
+        (["verify", "CLIP", "--as", "CLIP"], "--as is an option of htunet_weights import"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(

@@ -73,7 +73,7 @@ def test_a_ratio_that_is_no_share_is_refused(
     tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], ratio: str
 ) -> None:
     assert main(["Tiny", "Plain", "fold0", f"--ratio={ratio}", "--plan", "tiny"]) == 2
-    assert "--ratio is a share of the training images, larger than 0 and smaller than 1" in capsys.readouterr().err
+    assert "--ratio is a fraction of the training images, larger than 0 and smaller than 1" in capsys.readouterr().err
     assert not tiny.results.exists()
 
 
