@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter
 
 from dataset_conversion.busi import BUSI, collect
 from dataset_conversion.common import ImageWithMasks, Written, convert_images, write_image_with_masks
-from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, LeftOut
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Excluded
 from htunet.reproducibility import generator
 
 SIDE = 500
@@ -57,7 +57,7 @@ def _write_share(folder: Path, count: int, first: int) -> None:
         Image.fromarray(lesion).save(f"{stem}_mask.png")
 
 
-def write_and_sync(job: ImageWithMasks, folder: Path) -> Sequence[Written | LeftOut]:
+def write_and_sync(job: ImageWithMasks, folder: Path) -> Sequence[Written | Excluded]:
     """The alternative: wait for the disk after each file."""
     outcomes = write_image_with_masks(job, folder)
     for folders in (IMAGE_FOLDERS, LABEL_FOLDERS):

@@ -22,7 +22,7 @@ from dataset_conversion.common import (
 from dataset_conversion.patients import PATIENTS, with_patients
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
-from htunet.data.raw import Case, LeftOut
+from htunet.data.raw import Case, Excluded
 
 CLASSES = {"benign": 0, "malignant": 1}
 NORMAL = "normal"
@@ -87,20 +87,20 @@ def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMask
     folders = _class_folders(folder)
     classes = {name: _scan(folder, folders[name], name) for name in (*CLASSES, NORMAL) if name in folders}
     expected = {*folders.values(), folder / PATIENTS}
-    left_out = [_stray(folder, path) for path in sorted(folder.iterdir()) if path not in expected]
+    excluded = [_stray(folder, path) for path in sorted(folder.iterdir()) if path not in expected]
     jobs = []
     for name, files in classes.items():
-        left_out += files.left_out
+        excluded += files.excluded
         for job in _pair(folder, name, files):
-            if isinstance(job, LeftOut):
-                left_out.append(job)
+            if isinstance(job, Excluded):
+                excluded.append(job)
             else:
                 jobs.append(replace(job, fit_masks=fit_masks))
     notes: list[str] = []
     if (folder / PATIENTS).exists():
         jobs, notes = with_patients(jobs, folder / PATIENTS)
     found = {name: len(files.images) for name, files in classes.items()}
-    return Collected(jobs=jobs, found=found, left_out=left_out, notes=notes)
+    return Collected(jobs=jobs, found=found, excluded=excluded, notes=notes)
 
 
 @dataclass
@@ -109,7 +109,7 @@ class _ClassFiles:
 
     images: dict[int, Path] = field(default_factory=dict)
     masks: dict[int, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    left_out: list[LeftOut] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
@@ -130,23 +130,23 @@ def _scan(base: Path, folder: Path, class_name: str) -> _ClassFiles:
     for path in sorted(folder.iterdir()):
         match = _parse(path)
         if match is None:
-            files.left_out.append(_stray(base, path))
+            files.excluded.append(_stray(base, path))
             continue
         number = int(match["number"])
         if match["class"].lower() != class_name:
             reason = f"its name says {match['class'].lower()}, its folder {class_name}"
-            files.left_out.append(_leave(base, path, class_name, reason))
+            files.excluded.append(_leave(base, path, class_name, reason))
         elif match["mask"]:
             files.masks[number].append(path)
         elif number in files.images:
             reason = f"a second image with the number {number}, beside {files.images[number].name}"
-            files.left_out.append(_leave(base, path, class_name, reason))
+            files.excluded.append(_leave(base, path, class_name, reason))
         else:
             files.images[number] = path
     return files
 
 
-def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWithMasks | LeftOut]:
+def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWithMasks | Excluded]:
     for number in sorted({*files.images, *files.masks}):
         image, masks = files.images.get(number), files.masks.get(number, [])
         if image is None:
@@ -164,9 +164,9 @@ def _source(base: Path, path: Path) -> str:
     return path.relative_to(base).as_posix()
 
 
-def _leave(base: Path, path: Path, class_name: str, reason: str) -> LeftOut:
-    return LeftOut(source=_source(base, path), class_name=class_name, reason=reason)
+def _leave(base: Path, path: Path, class_name: str, reason: str) -> Excluded:
+    return Excluded(source=_source(base, path), class_name=class_name, reason=reason)
 
 
-def _stray(base: Path, path: Path) -> LeftOut:
+def _stray(base: Path, path: Path) -> Excluded:
     return _leave(base, path, "", "not a file of the data set")

@@ -16,7 +16,7 @@ from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
-from htunet.data.raw import TRAIN, Case, DatasetInfo, LeftOut, write_raw_index
+from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, write_raw_index
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv
 from htunet.parallel import parallel_map, suitable_workers
@@ -97,7 +97,7 @@ class ConversionReport:
     fitted: tuple[str, ...]
     """Cases whose mask was brought to the size of the image."""
     empty_masks: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    excluded: tuple[Excluded, ...]
     differences: tuple[str, ...]
     """Counts that differ from the whole distribution's."""
     duplicates: tuple[tuple[str, ...], ...]
@@ -128,7 +128,7 @@ class Collected(Generic[Job]):
 
     jobs: list[Job]
     found: dict[str, int]
-    left_out: list[LeftOut] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unit: str = "image"
     """What a job is, for the progress bar."""
@@ -153,7 +153,7 @@ def convert_images(
     source: Path,
     facts: SourceFacts,
     collected: Collected[Job],
-    write: Callable[[Job, Path], Sequence[Written | LeftOut]],
+    write: Callable[[Job, Path], Sequence[Written | Excluded]],
     *,
     workers: int | None = None,
     finish: Callable[[Path, Sequence[Case]], Sequence[str]] | None = None,
@@ -170,13 +170,13 @@ def convert_images(
         replaced = paths.raw.exists()
         outcomes = _run_jobs(collected, _WriteInto(write, folder), suitable_workers(len(collected.jobs), workers))
         written = sorted((one for one in outcomes if isinstance(one, Written)), key=lambda one: one.case.id)
-        left_out = [*collected.left_out, *(one for one in outcomes if isinstance(one, LeftOut))]
-        left_out.sort(key=lambda one: (one.class_name, one.source))
+        excluded = [*collected.excluded, *(one for one in outcomes if isinstance(one, Excluded))]
+        excluded.sort(key=lambda one: (one.class_name, one.source))
         if not written:
-            raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(left_out)}")
+            raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
         pairs = find_duplicates([one.signature for one in written])
         cases = with_groups([one.case for one in written], pairs)
-        write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, left_out)
+        write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, excluded)
         _write_tables(folder, written)
         finishing_notes = finish(folder, cases) if finish else ()
     return ConversionReport(
@@ -189,7 +189,7 @@ def convert_images(
         merged={one.case.id: one.masks for one in written if one.masks > 1},
         fitted=tuple(one.case.id for one in written if one.fitted),
         empty_masks=tuple(one.case.id for one in written if one.empty),
-        left_out=tuple(left_out),
+        excluded=tuple(excluded),
         differences=tuple(differences(facts, collected.found)),
         duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
         contradictions=_contradictions(cases, pairs),
@@ -201,14 +201,14 @@ def convert_images(
 class _WriteInto(Generic[Job]):
     """``write`` with its folder; a class, because a lambda cannot be sent to another process."""
 
-    write: Callable[[Job, Path], Sequence[Written | LeftOut]]
+    write: Callable[[Job, Path], Sequence[Written | Excluded]]
     folder: Path
 
-    def __call__(self, job: Job) -> Sequence[Written | LeftOut]:
+    def __call__(self, job: Job) -> Sequence[Written | Excluded]:
         return self.write(job, self.folder)
 
 
-def _run_jobs(collected: Collected[Job], write: _WriteInto[Job], workers: int) -> list[Written | LeftOut]:
+def _run_jobs(collected: Collected[Job], write: _WriteInto[Job], workers: int) -> list[Written | Excluded]:
     results = parallel_map(write, collected.jobs, workers=workers)
     bar = tqdm(results, total=len(collected.jobs), desc="convert", unit=collected.unit, disable=None)
     return [outcome for outcomes in bar for outcome in outcomes]
@@ -283,9 +283,9 @@ def differences(facts: SourceFacts, found: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _first_reasons(left_out: Sequence[LeftOut]) -> str:
+def _first_reasons(excluded: Sequence[Excluded]) -> str:
     by_reason: dict[str, list[str]] = {}
-    for one in left_out:
+    for one in excluded:
         by_reason.setdefault(one.reason, []).append(one.source)
     shown = [
         f"{names[0]}{f' and {len(names) - 1} more' if len(names) > 1 else ''}: {reason}"
@@ -308,17 +308,17 @@ class ImageWithMasks:
     """Crop image and mask to the insonified field (``dataset_conversion.overlays``)."""
 
 
-def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | LeftOut]:
+def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
     """Write one gray image and the union of its masks; an unreadable or misfitting one is left out with the reason."""
     try:
         image = read_image(job.image, 1)[0]
         masks = {path.name: read_mask(path, job.threshold) for path in job.masks}
     except HtunetError as error:
-        return [_left_out(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
+        return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
     misfits = [f"{name} {size_text(mask)}" for name, mask in masks.items() if mask.shape != image.shape]
     if misfits and not job.fit_masks:
         reason = f"mask and image differ in size: image {size_text(image)}, {', '.join(misfits)} (--fit-masks takes it)"
-        return [_left_out(job, reason)]
+        return [_excluded(job, reason)]
     union = np.zeros_like(image)
     for mask in masks.values():
         union |= fit_mask(mask, image.shape)
@@ -331,8 +331,8 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
     return [replace(written, tables=tables)]
 
 
-def _left_out(job: ImageWithMasks, reason: str) -> LeftOut:
-    return LeftOut(source=job.case.source, class_name=job.case.class_name, reason=reason)
+def _excluded(job: ImageWithMasks, reason: str) -> Excluded:
+    return Excluded(source=job.case.source, class_name=job.case.class_name, reason=reason)
 
 
 def write_case(

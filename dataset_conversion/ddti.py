@@ -28,7 +28,7 @@ from dataset_conversion.ddti_xml import Mark, Point, XmlCase, read_case
 from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image, leave, source_of
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE, UInt8, read_image
-from htunet.data.raw import Case, LeftOut
+from htunet.data.raw import Case, Excluded
 from htunet.errors import HtunetError
 
 CLASSES = {"benign": 0, "malignant": 1}
@@ -111,12 +111,12 @@ def collect_png(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWith
         fit_masks=fit_masks,
     )
     strays = [path for path in sorted(folder.iterdir()) if path not in (images, masks)]
-    left_out = [leave(folder, path, *([FORGED_REASON] if path.name == FORGED else [])) for path in strays]
+    excluded = [leave(folder, path, *([FORGED_REASON] if path.name == FORGED else [])) for path in strays]
     notes = ["the PNG form names no case or patient: images of one patient may lie on both sides of a split"]
     if any((place / FORGED).exists() for place in (folder, folder.parent)):
         notes.append(f"{FORGED} was not read: {FORGED_REASON}")
     found = {PNG_FORM: len(pairs.numbers)}
-    return Collected(jobs=pairs.jobs, found=found, left_out=[*left_out, *pairs.left_out], notes=notes)
+    return Collected(jobs=pairs.jobs, found=found, excluded=[*excluded, *pairs.excluded], notes=notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
     """The cases of the XML form in the order of their numbers, and every other file."""
     xml_of: dict[int, Path] = {}
     views_of: dict[int, dict[int, Path]] = {}
-    left_out = []
+    excluded = []
     for path in sorted(folder.iterdir()):
         if _is_xml(path.name) and path.is_file():
             first = xml_of.setdefault(int(path.stem), path)
@@ -142,18 +142,18 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
             number, view = map(int, path.stem.split("_"))
             first = views_of.setdefault(number, {}).setdefault(view, path)
         else:
-            left_out.append(leave(folder, path))
+            excluded.append(leave(folder, path))
             continue
         if first is not path:
-            left_out.append(leave(folder, path, f"a second file with the same number, beside {first.name}"))
+            excluded.append(leave(folder, path, f"a second file with the same number, beside {first.name}"))
     jobs = [
         CaseFiles(base=folder, number=number, xml=xml_of.get(number), views=views_of.get(number, {}))
         for number in sorted({*xml_of, *views_of})
     ]
-    return Collected(jobs=jobs, found={XML_FORM: sum(map(len, views_of.values()))}, left_out=left_out)
+    return Collected(jobs=jobs, found={XML_FORM: sum(map(len, views_of.values()))}, excluded=excluded)
 
 
-def write_views(job: CaseFiles, folder: Path) -> list[Written | LeftOut]:
+def write_views(job: CaseFiles, folder: Path) -> list[Written | Excluded]:
     """Write the images of one case that have an outline; name every other one, and every mark without use."""
     if job.xml is None:
         return [leave(job.base, path, f"an image without its {job.number}.xml") for path in job.views.values()]
@@ -163,7 +163,7 @@ def write_views(job: CaseFiles, folder: Path) -> list[Written | LeftOut]:
         reason = _without_folder(job, error)
         images = [leave(job.base, path, f"{job.xml.name} cannot be used") for path in job.views.values()]
         return [leave(job.base, job.xml, reason), *images]
-    outcomes: list[Written | LeftOut] = list(_unusable_marks(job, content))
+    outcomes: list[Written | Excluded] = list(_unusable_marks(job, content))
     for view, path in sorted(job.views.items()):
         outlines = [outline for mark in content.marks if mark.view == view for outline in mark.outlines]
         outcomes.append(_write_view(job, content, view, path, outlines, folder))
@@ -193,19 +193,21 @@ def draw_outlines(outlines: list[tuple[Point, ...]], shape: tuple[int, int]) -> 
 
 def _write_view(
     job: CaseFiles, content: XmlCase, view: int, path: Path, outlines: list[tuple[Point, ...]], folder: Path
-) -> Written | LeftOut:
+) -> Written | Excluded:
     class_name = CLASS_OF_TIRADS.get(content.tirads, "")
     source = source_of(job.base, path)
     xml_name = job.xml.name if job.xml else ""
     if not outlines:
-        return LeftOut(source=source, class_name=class_name, reason=f"no usable outline of it in {xml_name}")
+        return Excluded(source=source, class_name=class_name, reason=f"no usable outline of it in {xml_name}")
     try:
         image = read_image(path, 1)[0]
     except HtunetError as error:
-        return LeftOut(source=source, class_name=class_name, reason=_without_folder(job, error))
+        return Excluded(source=source, class_name=class_name, reason=_without_folder(job, error))
     mask, moved, outside = draw_outlines(outlines, image.shape)
     if not mask.any():
-        return LeftOut(source=source, class_name=class_name, reason=f"its outlines in {xml_name} lie outside the image")
+        return Excluded(
+            source=source, class_name=class_name, reason=f"its outlines in {xml_name} lie outside the image"
+        )
     case = Case(
         id=f"case_{job.number:04d}_{view}", class_name=class_name, group=f"case_{job.number:04d}", source=source
     )
@@ -218,14 +220,14 @@ def _write_view(
     return replace(written, remarks=tuple(filter(None, remarks)))
 
 
-def _unusable_marks(job: CaseFiles, content: XmlCase) -> list[LeftOut]:
+def _unusable_marks(job: CaseFiles, content: XmlCase) -> list[Excluded]:
     """Each mark of which something cannot be used, under a name such as ``12.xml, mark 2``."""
     class_name = CLASS_OF_TIRADS.get(content.tirads, "")
     found = []
     for mark in content.marks:
         if reasons := [*mark.problems, *_missing_image(job, mark)]:
             source = f"{job.number}.xml, mark {mark.position}"
-            found.append(LeftOut(source=source, class_name=class_name, reason="; ".join(reasons)))
+            found.append(Excluded(source=source, class_name=class_name, reason="; ".join(reasons)))
     return found
 
 

@@ -24,7 +24,7 @@ from dataset_conversion.crop_sheet import write_crop_sheet
 from dataset_conversion.patients import PATIENTS, with_patients
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
-from htunet.data.raw import Case, LeftOut
+from htunet.data.raw import Case, Excluded
 from htunet.data.splits import TEST_ONLY
 
 CLASSES = {"benign": 0, "malignant": 1}
@@ -96,13 +96,13 @@ def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = Fals
     """
     classes = {name: _scan(folder, name) for name in CLASSES}
     known = {*CLASSES, PATIENTS}
-    left_out = [_leave(folder, path, "", STRAY) for path in sorted(folder.iterdir()) if path.name not in known]
+    excluded = [_leave(folder, path, "", STRAY) for path in sorted(folder.iterdir()) if path.name not in known]
     jobs: list[ImageWithMasks] = []
     for name, files in classes.items():
-        left_out += files.left_out
+        excluded += files.excluded
         for found in _pair(folder, name, files):
-            if isinstance(found, LeftOut):
-                left_out.append(found)
+            if isinstance(found, Excluded):
+                excluded.append(found)
             else:
                 image, mask, case = found
                 threshold = JPEG_THRESHOLD if mask.suffix.lower() in JPEG else 0
@@ -119,7 +119,7 @@ def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = Fals
     if (folder / PATIENTS).is_file():
         jobs, notes = with_patients(jobs, folder / PATIENTS)
     counts = {name: len(files.images) for name, files in classes.items()}
-    return Collected(jobs=jobs, found=counts, left_out=left_out, notes=notes)
+    return Collected(jobs=jobs, found=counts, excluded=excluded, notes=notes)
 
 
 STRAY = "not a file of the data set"
@@ -131,7 +131,7 @@ class _ClassFiles:
 
     images: dict[str, Path] = field(default_factory=dict)
     masks: dict[str, Path] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
 
 
 def _scan(base: Path, class_name: str) -> _ClassFiles:
@@ -142,16 +142,16 @@ def _scan(base: Path, class_name: str) -> _ClassFiles:
             known = files.images if child.name == IMAGES else files.masks
             for path in sorted(child.iterdir()):
                 if not _is_image(path):
-                    files.left_out.append(_leave(base, path, class_name, STRAY))
+                    files.excluded.append(_leave(base, path, class_name, STRAY))
                 elif (first := known.setdefault(unicodedata.normalize("NFC", path.stem), path)) is not path:
                     reason = f"a second file of the name, beside {first.name}"
-                    files.left_out.append(_leave(base, path, class_name, reason))
+                    files.excluded.append(_leave(base, path, class_name, reason))
         else:
-            files.left_out.append(_leave(base, child, class_name, STRAY))
+            files.excluded.append(_leave(base, child, class_name, STRAY))
     return files
 
 
-def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[tuple[Path, Path, Case] | LeftOut]:
+def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[tuple[Path, Path, Case] | Excluded]:
     for number, name in enumerate(sorted(files.images, key=_natural), start=1):
         image, mask = files.images[name], files.masks.get(name)
         if mask is None:
@@ -173,5 +173,5 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
 
 
-def _leave(base: Path, path: Path, class_name: str, reason: str) -> LeftOut:
-    return LeftOut(source=path.relative_to(base).as_posix(), class_name=class_name, reason=reason)
+def _leave(base: Path, path: Path, class_name: str, reason: str) -> Excluded:
+    return Excluded(source=path.relative_to(base).as_posix(), class_name=class_name, reason=reason)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dataset_conversion.common import ImageWithMasks
 from htunet.data.image_io import READABLE
-from htunet.data.raw import Case, LeftOut
+from htunet.data.raw import Case, Excluded
 
 NUMBER = re.compile(r"[0-9]{1,9}")
 THRESHOLD = 127
@@ -23,7 +23,7 @@ class Numbered:
     """In the order of their numbers."""
     numbers: list[int]
     """Of all images, sorted, whatever became of them."""
-    left_out: list[LeftOut]
+    excluded: list[Excluded]
 
 
 def collect_numbered(
@@ -33,9 +33,9 @@ def collect_numbered(
 
     ``case_of(number, source)`` names the case; ``source`` is the image's path relative to ``base``.
     """
-    left_out: list[LeftOut] = []
-    image_of = _by_number(base, images, left_out)
-    mask_of = _by_number(base, masks, left_out)
+    excluded: list[Excluded] = []
+    image_of = _by_number(base, images, excluded)
+    mask_of = _by_number(base, masks, excluded)
     cases = {number: case_of(number, source_of(base, path)) for number, path in sorted(image_of.items())}
     jobs = []
     for number, case in cases.items():
@@ -43,10 +43,10 @@ def collect_numbered(
             image, mask = image_of[number], mask_of[number]
             jobs.append(ImageWithMasks(case=case, image=image, masks=(mask,), threshold=THRESHOLD, fit_masks=fit_masks))
         else:
-            left_out.append(LeftOut(source=case.source, class_name=case.class_name, reason="an image without a mask"))
+            excluded.append(Excluded(source=case.source, class_name=case.class_name, reason="an image without a mask"))
     orphans = [path for number, path in sorted(mask_of.items()) if number not in image_of]
-    left_out += [leave(base, path, "a mask without an image") for path in orphans]
-    return Numbered(jobs, sorted(image_of), left_out)
+    excluded += [leave(base, path, "a mask without an image") for path in orphans]
+    return Numbered(jobs, sorted(image_of), excluded)
 
 
 def is_numbered_image(path: Path) -> bool:
@@ -54,9 +54,9 @@ def is_numbered_image(path: Path) -> bool:
     return bool(NUMBER.fullmatch(path.stem)) and path.suffix.lower() in READABLE and path.is_file()
 
 
-def leave(base: Path, path: Path, reason: str = STRAY) -> LeftOut:
+def leave(base: Path, path: Path, reason: str = STRAY) -> Excluded:
     """A file that became no case."""
-    return LeftOut(source=source_of(base, path), class_name="", reason=reason)
+    return Excluded(source=source_of(base, path), class_name="", reason=reason)
 
 
 def source_of(base: Path, path: Path) -> str:
@@ -64,12 +64,12 @@ def source_of(base: Path, path: Path) -> str:
     return path.relative_to(base).as_posix()
 
 
-def _by_number(base: Path, folder: Path | None, left_out: list[LeftOut]) -> dict[int, Path]:
-    """The images of ``folder`` by number; its other files go to ``left_out``."""
+def _by_number(base: Path, folder: Path | None, excluded: list[Excluded]) -> dict[int, Path]:
+    """The images of ``folder`` by number; its other files go to ``excluded``."""
     found: dict[int, Path] = {}
     for path in sorted(folder.iterdir()) if folder else ():
         if not is_numbered_image(path):
-            left_out.append(leave(base, path))
+            excluded.append(leave(base, path))
         elif (first := found.setdefault(int(path.stem), path)) is not path:
-            left_out.append(leave(base, path, f"a second file with the number {int(path.stem)}, beside {first.name}"))
+            excluded.append(leave(base, path, f"a second file with the number {int(path.stem)}, beside {first.name}"))
     return found

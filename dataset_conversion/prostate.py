@@ -26,7 +26,7 @@ from dataset_conversion.common import (
 from dataset_conversion.formats.nifti import Turn, Volume, open_volume, unreadable, upright
 from dataset_conversion.source import Layout
 from htunet.data.image_io import UInt8
-from htunet.data.raw import TEST, TRAIN, Case, LeftOut
+from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.errors import HtunetError
 from htunet.parallel import suitable_workers
 
@@ -100,18 +100,18 @@ class VolumeJob:
 
 def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
     """The volumes by split, and every other file with the reason why it is none. Reads the headers of the scans."""
-    jobs, left_out = [], [_leave(folder, path, STRAY) for path in _strays(folder)]
+    jobs, excluded = [], [_leave(folder, path, STRAY) for path in _strays(folder)]
     found = {}
     for split in (TRAIN, TEST):
         files = _scan_split(folder, split)
-        left_out += files.left_out
+        excluded += files.excluded
         found[split] = sum(_slices(path) for path in files.scans.values())
         for number in sorted({*files.scans, *files.annotations}):
             scan, annotation = files.scans.get(number), files.annotations.get(number)
             if scan is None:
-                left_out.append(_leave(folder, files.annotations[number], "an expert annotation without a scan"))
+                excluded.append(_leave(folder, files.annotations[number], "an expert annotation without a scan"))
             elif annotation is None:
-                left_out.append(_leave(folder, scan, "a scan without an expert annotation"))
+                excluded.append(_leave(folder, scan, "a scan without an expert annotation"))
             else:
                 job = VolumeJob(
                     patient=f"{split}_{number:02d}",
@@ -122,7 +122,7 @@ def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
                     drop_empty=drop_empty,
                 )
                 jobs.append(job)
-    return Collected(jobs=jobs, found=found, left_out=left_out, unit="volume")
+    return Collected(jobs=jobs, found=found, excluded=excluded, unit="volume")
 
 
 STRAY = "not a file of the data set"
@@ -134,7 +134,7 @@ class _SplitFiles:
 
     scans: dict[int, Path] = field(default_factory=dict)
     annotations: dict[int, Path] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
 
 
 def _scan_split(base: Path, split: str) -> _SplitFiles:
@@ -145,24 +145,24 @@ def _scan_split(base: Path, split: str) -> _SplitFiles:
             for path in sorted(child.iterdir()):
                 _sort_in(base, split, path, files)
         else:
-            files.left_out.append(_leave(base, child, STRAY))
+            files.excluded.append(_leave(base, child, STRAY))
     return files
 
 
 def _sort_in(base: Path, split: str, path: Path, files: _SplitFiles) -> None:
     match = FILE.fullmatch(path.name) if path.is_file() and not path.name.startswith(".") else None
     if match is None:
-        files.left_out.append(_leave(base, path, STRAY))
+        files.excluded.append(_leave(base, path, STRAY))
     elif match["split"].lower() != split:
         reason = f"its name says {match['split'].lower()}, its folder {split}"
-        files.left_out.append(_leave(base, path, reason))
+        files.excluded.append(_leave(base, path, reason))
     elif path.parent.name in OTHERS:
         reason = f"{OTHERS[path.parent.name]}; the expert's is used"
-        files.left_out.append(_leave(base, path, reason))
+        files.excluded.append(_leave(base, path, reason))
     else:
         known = files.scans if path.parent.name == SCANS else files.annotations
         if (first := known.setdefault(int(match["number"]), path)) is not path:
-            files.left_out.append(_leave(base, path, f"a second file of the number, beside {first.name}"))
+            files.excluded.append(_leave(base, path, f"a second file of the number, beside {first.name}"))
 
 
 def _strays(folder: Path) -> Iterator[Path]:
@@ -177,7 +177,7 @@ def _slices(path: Path) -> int:
         return 0
 
 
-def write_volume(job: VolumeJob, folder: Path) -> list[Written | LeftOut]:
+def write_volume(job: VolumeJob, folder: Path) -> list[Written | Excluded]:
     """Write the slices of one volume and of its mask, or none of them where one cannot be read.
 
     Holds one volume and its mask, a byte a voxel each.
@@ -186,13 +186,13 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | LeftOut]:
         scan, annotation = open_volume(job.scan), open_volume(job.annotation)
         if scan.shape != annotation.shape:
             reason = f"scan and annotation differ in shape: {scan.shape} and {annotation.shape}"
-            return [LeftOut(source=job.source, class_name="", reason=reason)]
+            return [Excluded(source=job.source, class_name="", reason=reason)]
         turn = upright(scan.axes)
         images = _stacked((_gray(plane, scan) for plane in scan.planes(turn)), scan.slices)
         masks = _stacked(((plane > 0).astype(np.uint8) for plane in annotation.planes(turn)), scan.slices)
     except HtunetError as error:
         reason = str(error).replace(f"{job.scan.parent.parent}{os.sep}", "")
-        return [LeftOut(source=job.source, class_name="", reason=reason)]
+        return [Excluded(source=job.source, class_name="", reason=reason)]
     field_of_view = images.max(axis=0) > 0
     facts = _Facts(scan.axes, turn, scan.pixel_mm, _remarks(scan, annotation, field_of_view), field_of_view)
     numbered = zip(range(scan.slices), images, masks, strict=True)
@@ -211,11 +211,11 @@ class _Facts:
     """(H, W) True where any slice shows something."""
 
 
-def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8], facts: _Facts) -> Written | LeftOut:
+def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8], facts: _Facts) -> Written | Excluded:
     position, image, mask = numbered
     source = f"{job.source} slice {position}"
     if job.drop_empty and not mask.any():
-        return LeftOut(source=source, class_name="", reason="no prostate is marked in it (--drop-empty-slices)")
+        return Excluded(source=source, class_name="", reason="no prostate is marked in it (--drop-empty-slices)")
     outside = int((mask.astype(bool) & ~facts.field).sum())
     case = Case(
         id=f"{job.patient}_{position:03d}",
@@ -278,5 +278,5 @@ def _source(base: Path, path: Path) -> str:
     return path.relative_to(base).as_posix()
 
 
-def _leave(base: Path, path: Path, reason: str) -> LeftOut:
-    return LeftOut(source=_source(base, path), class_name="", reason=reason)
+def _leave(base: Path, path: Path, reason: str) -> Excluded:
+    return Excluded(source=_source(base, path), class_name="", reason=reason)

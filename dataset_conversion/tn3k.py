@@ -116,11 +116,11 @@ def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbere
         )
         notes += _label_notes(split, labels, numbered[split])
     known = {*places.values(), *(place.parent for place in places.values()), *_tables(folder)}
-    left_out = [leave(folder, path) for path in sorted(folder.iterdir()) if path not in known]
+    excluded = [leave(folder, path) for path in sorted(folder.iterdir()) if path not in known]
     collected = Collected(
         jobs=[job for one in numbered.values() for job in one.jobs],
         found={split: len(one.numbers) for split, one in numbered.items()},
-        left_out=[*left_out, *(leftover for one in numbered.values() for leftover in one.left_out)],
+        excluded=[*excluded, *(leftover for one in numbered.values() for leftover in one.excluded)],
         notes=notes,
     )
     return numbered, collected

@@ -75,9 +75,9 @@ class DatasetPaths:
         return self.raw / "cases.csv"
 
     @property
-    def left_out_csv(self) -> Path:
+    def excluded_csv(self) -> Path:
         """What of the download did not become a case, and why."""
-        return self.raw / "left_out.csv"
+        return self.raw / "excluded.csv"
 
     @property
     def captions_json(self) -> Path:

@@ -12,7 +12,7 @@ from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too
 from dataset_conversion.captions.images import FoundImages, PairJob, base_name, find_images, write_pair
 from dataset_conversion.common import ConversionReport, Options, SourceFacts, differences
 from htunet.data.captions import IMAGES, CaptionInfo, CaptionPair, write_captions
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, whole_folder
 from htunet.parallel import parallel_map, suitable_workers
@@ -45,8 +45,8 @@ class Text:
 class Reading:
     """The texts of a download, and what is counted while they are read; reading them fills ``found`` and the others."""
 
-    texts: Iterable[Text | LeftOut]
-    """Read once, in order; a text that cannot be used is a LeftOut."""
+    texts: Iterable[Text | Excluded]
+    """Read once, in order; a text that cannot be used is a Excluded."""
     found: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
     """Reason to texts that the data set holds and this one is not about; too many to be named one by one."""
@@ -68,15 +68,15 @@ def convert_captions(
     lock = paths.raw.with_name(f".lock-{paths.name}")
     with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
         replaced = paths.raw.exists()
-        texts, left_out = _sift(reading.texts)
+        texts, excluded = _sift(reading.texts)
         with find_images(source, {base_name(text.image) for text in texts}) as images:
             jobs, without = _jobs(texts, images, least)
             pairs, unusable = _write_images(jobs, folder, options.workers)
-        left_out += without + unusable
+        excluded += without + unusable
         if not pairs:
-            raise HtunetError(f"Not one pair of {source} could be converted. {_first_reasons(left_out, reading)}")
-        drops = reading.passed_over + Counter(reason_kind(one.reason) for one in left_out)
-        info = write_captions(folder, _info(facts, paths.short_name, reading, drops), pairs, left_out)
+            raise HtunetError(f"Not one pair of {source} could be converted. {_first_reasons(excluded, reading)}")
+        drops = reading.passed_over + Counter(reason_kind(one.reason) for one in excluded)
+        info = write_captions(folder, _info(facts, paths.short_name, reading, drops), pairs, excluded)
     return ConversionReport(
         dataset=paths.name,
         source=source,
@@ -87,7 +87,7 @@ def convert_captions(
         merged={},
         fitted=(),
         empty_masks=(),
-        left_out=tuple(left_out),
+        excluded=tuple(excluded),
         differences=tuple(differences(facts, reading.found)),
         duplicates=(),
         contradictions=(),
@@ -101,9 +101,9 @@ def reason_kind(reason: str) -> str:
     return reason.split(":", 1)[0]
 
 
-def text_left_out(where: str, reason: str) -> LeftOut:
+def excluded_text(where: str, reason: str) -> Excluded:
     """A text that cannot be used, by its place in the download; ``reason`` is counted up to its first colon."""
-    return LeftOut(source=printable(where), class_name="", reason=printable(reason))
+    return Excluded(source=printable(where), class_name="", reason=printable(reason))
 
 
 def printable(text: str) -> str:
@@ -111,32 +111,32 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _sift(texts: Iterable[Text | LeftOut]) -> tuple[list[Text], list[LeftOut]]:
+def _sift(texts: Iterable[Text | Excluded]) -> tuple[list[Text], list[Excluded]]:
     """The texts with clean captions of at least 20 characters, and the others with the reason."""
-    kept, left_out, seen = [], [], set[tuple[str, str, str]]()
+    kept, excluded, seen = [], [], set[tuple[str, str, str]]()
     for text in texts:
-        if isinstance(text, LeftOut):
-            left_out.append(text)
+        if isinstance(text, Excluded):
+            excluded.append(text)
             continue
         caption = clean_caption(text.caption)
         key = (text.folder, text.image, caption)
         if is_too_short(caption):
             reason = f"caption too short: {len(caption)} characters, wanted are {SHORTEST} with a letter: {caption!r}"
-            left_out.append(_leave(text, reason))
+            excluded.append(_leave(text, reason))
         elif key in seen:
-            left_out.append(_leave(text, "the same image and caption again"))
+            excluded.append(_leave(text, "the same image and caption again"))
         else:
             seen.add(key)
             kept.append(replace(text, caption=caption))
-    return kept, left_out
+    return kept, excluded
 
 
-def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[list[PairJob], list[LeftOut]]:
-    jobs, left_out, taken = [], [], dict[str, int]()
+def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[list[PairJob], list[Excluded]]:
+    jobs, excluded, taken = [], [], dict[str, int]()
     for text in texts:
         image = images.pick(base_name(text.image), text.folder)
         if isinstance(image, str):
-            left_out.append(_leave(text, image))
+            excluded.append(_leave(text, image))
             continue
         pair_id = unique_id(text.id, taken)
         pair = CaptionPair(
@@ -148,7 +148,7 @@ def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[li
             group=printable(text.group),
         )
         jobs.append(PairJob(pair=pair, path=image.path, where=text.where, min_side=min_side))
-    return jobs, left_out
+    return jobs, excluded
 
 
 def unique_id(wanted: str, taken: dict[str, int]) -> str:
@@ -171,22 +171,22 @@ class _WriteInto:
 
     folder: Path
 
-    def __call__(self, job: PairJob) -> CaptionPair | LeftOut:
+    def __call__(self, job: PairJob) -> CaptionPair | Excluded:
         return write_pair(job, self.folder)
 
 
 def _write_images(
     jobs: Sequence[PairJob], folder: Path, workers: int | None
-) -> tuple[list[CaptionPair], list[LeftOut]]:
+) -> tuple[list[CaptionPair], list[Excluded]]:
     (folder / IMAGES).mkdir()
     outcomes = parallel_map(_WriteInto(folder), jobs, workers=suitable_workers(len(jobs), workers))
-    pairs, left_out = [], []
+    pairs, excluded = [], []
     for outcome in tqdm(outcomes, total=len(jobs), desc="convert", unit="image", disable=None):
         if isinstance(outcome, CaptionPair):
             pairs.append(outcome)
         else:
-            left_out.append(outcome)
-    return pairs, left_out
+            excluded.append(outcome)
+    return pairs, excluded
 
 
 def _info(facts: SourceFacts, name: str, reading: Reading, drops: Mapping[str, int]) -> CaptionInfo:
@@ -203,11 +203,11 @@ def _info(facts: SourceFacts, name: str, reading: Reading, drops: Mapping[str, i
     )
 
 
-def _leave(text: Text, reason: str) -> LeftOut:
-    return text_left_out(f"{text.where}: {text.image}", reason)
+def _leave(text: Text, reason: str) -> Excluded:
+    return excluded_text(f"{text.where}: {text.image}", reason)
 
 
-def _first_reasons(left_out: Sequence[LeftOut], reading: Reading) -> str:
-    named = [f"{one.source[:SHOWN]}: {one.reason}" for one in left_out[:5]]
+def _first_reasons(excluded: Sequence[Excluded], reading: Reading) -> str:
+    named = [f"{one.source[:SHOWN]}: {one.reason}" for one in excluded[:5]]
     counted = [f"{number} x {reason}" for reason, number in reading.passed_over.items()]
     return "; ".join([*named, *counted]) or "It names no image."

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.captions.cleaning import language_of
-from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, text_left_out
+from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text
 from dataset_conversion.captions.translation import LanguageModel, Translator, read_translations, translate_all
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
 
@@ -107,8 +107,8 @@ class CurdReport:
     where: str
 
 
-def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | LeftOut]:
-    """All reports of the files in ``folder``; malformed ones are LeftOut. ``reading`` counts them by organ."""
+def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | Excluded]:
+    """All reports of the files in ``folder``; malformed ones are Excluded. ``reading`` counts them by organ."""
     unknown: Counter[str] = Counter()
     for organ, path in report_files(folder).items():
         for split, records in _read_splits(path).items():
@@ -136,15 +136,15 @@ def _read_splits(path: Path) -> dict[str, list[Any]]:
     return {split: content[split] for split in SPLITS if isinstance(content.get(split), list)}
 
 
-def _parse(record: Any, organ: str, where: str) -> CurdReport | LeftOut:  # noqa: ANN401
+def _parse(record: Any, organ: str, where: str) -> CurdReport | Excluded:  # noqa: ANN401
     if not isinstance(record, dict):
-        return text_left_out(where, "malformed record: no JSON object")
+        return excluded_text(where, "malformed record: no JSON object")
     uid, finding, images = record.get("uid"), record.get("finding"), record.get("image_path")
     images = [images] if isinstance(images, str) else images
     if isinstance(uid, bool) or not isinstance(uid, int | str) or not isinstance(finding, str):
-        return text_left_out(where, "malformed record: uid must be a number and finding a text")
+        return excluded_text(where, "malformed record: uid must be a number and finding a text")
     if not isinstance(images, list) or not images or not all(isinstance(one, str) and one for one in images):
-        return text_left_out(where, "malformed record: image_path must be a list of file names")
+        return excluded_text(where, "malformed record: image_path must be a list of file names")
     return CurdReport(
         uid=str(uid),
         organ=organ,
@@ -168,19 +168,19 @@ def without_placeholders(finding: str) -> str:
     return REPEATED_STOPS.sub("", PLACEHOLDER.sub("", SIZE.sub("", finding)))
 
 
-def _from_table(report: CurdReport | LeftOut, table: dict[str, str]) -> CurdReport | LeftOut:
-    if isinstance(report, LeftOut) or language_of(report.text) != CHINESE:
+def _from_table(report: CurdReport | Excluded, table: dict[str, str]) -> CurdReport | Excluded:
+    if isinstance(report, Excluded) or language_of(report.text) != CHINESE:
         return report
     keys = (report.finding.strip(), report.text.strip(), report.uid)
     english = next((table[key] for key in keys if key in table), None)
     if english is None:
-        return text_left_out(f"{report.where}: {report.uid}", "no translation in the table")
+        return excluded_text(f"{report.where}: {report.uid}", "no translation in the table")
     return replace(report, text=without_placeholders(english))
 
 
 def _by_model(
-    reports: list[CurdReport | LeftOut], translator: Translator, model: str, facts: SourceFacts
-) -> list[CurdReport | LeftOut]:
+    reports: list[CurdReport | Excluded], translator: Translator, model: str, facts: SourceFacts
+) -> list[CurdReport | Excluded]:
     """The reports with English texts; the translations are kept beside the raw folder, for the next time."""
     record = DatasetPaths(facts.dataset).raw.with_suffix(".translations.jsonl")
     chinese = [one.text for one in reports if isinstance(one, CurdReport) and language_of(one.text) == CHINESE]
@@ -190,10 +190,10 @@ def _by_model(
     ]
 
 
-def _views(reports: list[CurdReport | LeftOut]) -> Iterator[Text | LeftOut]:
+def _views(reports: list[CurdReport | Excluded]) -> Iterator[Text | Excluded]:
     """A text for each view; a uid stands for one patient in all three files, so that no split can share a patient."""
     for report in reports:
-        if isinstance(report, LeftOut):
+        if isinstance(report, Excluded):
             yield report
             continue
         for image in report.images:

@@ -18,7 +18,7 @@ from dataset_conversion.source import walk, zips_in
 from htunet.archives import BROKEN, OF_NAMES, open_zip
 from htunet.data.captions import CaptionPair
 from htunet.data.image_io import as_gray, image_size, open_image, write_png
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
 
 SHORTER_SIDE = 512
@@ -137,11 +137,11 @@ class PairJob:
     pair: CaptionPair
     path: Path
     where: str
-    """The text's place in the download, for ``left_out.csv``."""
+    """The text's place in the download, for ``excluded.csv``."""
     min_side: int = 0
 
 
-def write_pair(job: PairJob, folder: Path) -> CaptionPair | LeftOut:
+def write_pair(job: PairJob, folder: Path) -> CaptionPair | Excluded:
     """Write the pair's image into the raw folder ``folder``; an unreadable or too small one is left out.
 
     Gray where it is gray, else RGB. An image whose shorter side is above 512 pixels is reduced to that, in its shape.
@@ -149,16 +149,16 @@ def write_pair(job: PairJob, folder: Path) -> CaptionPair | LeftOut:
     try:
         shorter = min(image_size(job.path))
         if shorter < job.min_side:
-            return _left_out(job, f"image too small: its shorter side has {shorter} pixels, wanted are {job.min_side}")
+            return _excluded(job, f"image too small: its shorter side has {shorter} pixels, wanted are {job.min_side}")
         image = reduced(open_image(job.path))
     except HtunetError as error:
-        return _left_out(job, f"image cannot be read: {str(error).replace(f'{job.path}', job.pair.source)}")
+        return _excluded(job, f"image cannot be read: {str(error).replace(f'{job.path}', job.pair.source)}")
     write_png(folder / job.pair.image, np.asarray(image))
     return job.pair
 
 
-def _left_out(job: PairJob, reason: str) -> LeftOut:
-    return LeftOut(source=f"{job.where}: {job.pair.source}", class_name="", reason=reason)
+def _excluded(job: PairJob, reason: str) -> Excluded:
+    return Excluded(source=f"{job.where}: {job.pair.source}", class_name="", reason=reason)
 
 
 def reduced(image: Image.Image) -> Image.Image:

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, printable, text_left_out
+from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text, printable
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
 from htunet.files import read_json
 
@@ -80,23 +80,23 @@ def convert_medpix(folder: Path, facts: SourceFacts, options: Options) -> Conver
 CONVERTER = Converter(facts=MEDPIX, layout=LAYOUT, run=convert_medpix, general=GENERAL, takes=frozenset({"min_side"}))
 
 
-def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterator[Text | LeftOut]:
+def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterator[Text | Excluded]:
     """The captions of (place, record) in the form of ``Descriptions.json``; ``reading`` counts them by Type."""
     for where, record in records:
         description = record.get("Description") if isinstance(record, dict) else None
         if not isinstance(description, dict) or not isinstance(record.get("image"), str) or not record["image"]:
-            yield text_left_out(where, "malformed record: an object with image and Description is wanted")
+            yield excluded_text(where, "malformed record: an object with image and Description is wanted")
             continue
         reading.found[printable(str(record.get("Type") or "no type"))] += 1
         image, caption, case = record["image"], description.get("Caption"), record.get("U_id")
         if not isinstance(caption, str):
-            yield text_left_out(f"{where}: {image}", "no caption")
+            yield excluded_text(f"{where}: {image}", "no caption")
             continue
         name = image if image.lower().endswith(".png") else f"{image}.png"  # the records name images without ending
         yield Text(caption=caption, image=name, where=where, id=image, group=case if isinstance(case, str) else "")
 
 
-def read_table(path: Path, reading: Reading) -> Iterator[Text | LeftOut]:
+def read_table(path: Path, reading: Reading) -> Iterator[Text | Excluded]:
     """The rows of ``medpix_dataset.csv``; raises HtunetError when it is no CSV in UTF-8 with both columns."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -110,10 +110,10 @@ def read_table(path: Path, reading: Reading) -> Iterator[Text | LeftOut]:
         raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
 
 
-def _row_text(row: dict[str, str | None], where: str) -> Text | LeftOut:
+def _row_text(row: dict[str, str | None], where: str) -> Text | Excluded:
     caption, name = row["Caption"], row["filename"]
     if not name or not name.strip() or caption is None:
-        return text_left_out(where, "malformed row: Caption and filename must have values")
+        return excluded_text(where, "malformed row: Caption and filename must have values")
     case = CASE.match(Path(name).name)
     return Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, text_left_out
+from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text
 from dataset_conversion.captions.ultrasound import names_another_modality, speaks_of_ultrasound
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
 
 FILES = (("pmc_oa.jsonl",), ("pmc_oa_beta.jsonl",), ("train.jsonl", "valid.jsonl", "test.jsonl"))
@@ -71,7 +71,7 @@ def convert_pmc_oa(folder: Path, facts: SourceFacts, options: Options) -> Conver
 CONVERTER = Converter(facts=PMC_OA, layout=LAYOUT, run=convert_pmc_oa, general=GENERAL, takes=frozenset({"min_side"}))
 
 
-def read_texts(folder: Path, reading: Reading) -> Iterator[Text | LeftOut]:
+def read_texts(folder: Path, reading: Reading) -> Iterator[Text | Excluded]:
     """The captions that speak of ultrasound, and the malformed lines; the others are counted in ``reading``.
 
     Memory does not grow with the captions that are passed over. Raises HtunetError when a file is no JSONL.
@@ -82,7 +82,7 @@ def read_texts(folder: Path, reading: Reading) -> Iterator[Text | LeftOut]:
         for number, line in read_lines(path):
             where = f"{path.name}, line {number}"
             text = _parse(line, where)
-            if isinstance(text, LeftOut):
+            if isinstance(text, Excluded):
                 yield text
                 if not reading.found and number >= HOPELESS:
                     raise HtunetError(f"{path} is no file of JSON lines: {text.source}: {text.reason}.")
@@ -123,16 +123,16 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def _parse(line: bytes, where: str) -> Text | LeftOut:
+def _parse(line: bytes, where: str) -> Text | Excluded:
     """The line as text; keys beyond image, caption and pmcid (alignment_type, alignment_score) are not used."""
     try:
         content: Any = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        return text_left_out(where, f"malformed line: no JSON ({error})")
+        return excluded_text(where, f"malformed line: no JSON ({error})")
     if not isinstance(content, dict):
-        return text_left_out(where, "malformed line: no JSON object")
+        return excluded_text(where, "malformed line: no JSON object")
     image, caption = content.get("image"), content.get("caption")
     if not isinstance(image, str) or not image.strip() or not isinstance(caption, str):
-        return text_left_out(where, "malformed line: image and caption must be texts, and image must not be empty")
+        return excluded_text(where, "malformed line: image and caption must be texts, and image must not be empty")
     article = ARTICLE.match(image) or ARTICLE.match(str(content.get("pmcid") or ""))
     return Text(caption=caption, image=image, where=where, id=Path(image).stem, group=article[0] if article else "")

@@ -14,7 +14,7 @@ from dataset_conversion.formats.names import printable
 from dataset_conversion.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from dataset_conversion.own_images.label_maps import LabelMap
 from htunet.data.image_io import UInt8
-from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, LeftOut
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
 from htunet.errors import HtunetError
 
 SNAPPED = "lossy mask values brought to the nearest label"
@@ -40,7 +40,7 @@ class OwnImage:
     remarks: tuple[str, ...] = ()
 
 
-def write_own_image(job: OwnImage, folder: Path) -> list[Written | LeftOut]:
+def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
     """Write all frames of one image, or none of them: then it is left out with the reason."""
     written: list[Written] = []
     try:
@@ -52,7 +52,7 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | LeftOut]:
         reason = str(error)
         for path in (job.image, *job.masks):
             reason = reason.replace(f"{path.parent}{os.sep}", "")
-        return [LeftOut(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))]
+        return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))]
     return list(written)
 
 

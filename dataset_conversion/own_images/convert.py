@@ -1,7 +1,7 @@
 """The images and masks that a user has, in any format and under any names, to a raw folder of their own.
 
 Everything is told from file names and headers first; one pass over the masks finds their values; then each image is
-written by a worker process. What is inferred is said, and what does not become a case is named in left_out.csv.
+written by a worker process. What is inferred is said, and what does not become a case is named in excluded.csv.
 """
 
 from collections import Counter
@@ -113,9 +113,9 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
     ]
     counts = Counter(job.case.class_name or f"in the {job.case.split} split" for job in jobs)
     counts |= Counter(
-        one.reason.removeprefix("an image ") for one in findings.left_out if one.reason.startswith("an image ")
+        one.reason.removeprefix("an image ") for one in findings.excluded if one.reason.startswith("an image ")
     )
-    return Collected(jobs=jobs, found=dict(counts), left_out=findings.left_out, notes=notes)
+    return Collected(jobs=jobs, found=dict(counts), excluded=findings.excluded, notes=notes)
 
 
 def _prefix(one: Found) -> str:

@@ -16,7 +16,7 @@ from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
 TABLES = (".csv", ".json", ".txt", ".md")
-"""Beside the images they are not worth a line in left_out.csv."""
+"""Beside the images they are not worth a line in excluded.csv."""
 
 
 def find_images(data: OwnData) -> Findings:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from dataset_conversion.formats.coco import CocoImage
 from dataset_conversion.formats.names import printable
-from htunet.data.raw import LeftOut
+from htunet.data.raw import Excluded
 from htunet.errors import UsageError
 
 
@@ -96,7 +96,7 @@ class Findings:
     """All that is known of a user's files from their names."""
 
     images: list[Found] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     labels: dict[str, int] | None = None
     """Where the source itself defines them (COCO)."""
@@ -105,4 +105,4 @@ class Findings:
 
     def leave_out(self, name: str, reason: str) -> None:
         """Name a file that does not become a case."""
-        self.left_out.append(LeftOut(source=printable(name), class_name="", reason=reason))
+        self.excluded.append(Excluded(source=printable(name), class_name="", reason=reason))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset_conversion.phantom.physics import BeamGrid, Float, Probe, Receiver, Tissue, envelope, spread
+from dataset_conversion.phantom.physics import BeamGrid, Float, Receiver, Tissue, Transducer, envelope, spread
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import physical_value
 from htunet.data.artefacts.kinds import Reverberation, Shadow
@@ -26,12 +26,12 @@ class Scan:
 
     tissue: Tissue
     grid: BeamGrid
-    probe: Probe
+    transducer: Transducer
     receiver: Receiver
 
     def envelope(self, rng: np.random.Generator) -> Float:
         """(Z, X) detected amplitude."""
-        return envelope(rng, self.tissue, self.grid, self.probe, self.receiver)
+        return envelope(rng, self.tissue, self.grid, self.transducer, self.receiver)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def smooth_layers(scan: Scan, value: float, top_db: float, rng: np.random.Genera
         away_Z = (grid.sample_depth - np.float32(order * distance_mm)) / np.float32(LINE_MM)
         return np.exp(np.float32(-0.5) * away_Z**2)[:, None] * np.ones(grid.shape, dtype=np.float32)
 
-    echo = float(np.abs(spread(line(1).astype(np.complex64), grid, scan.probe)).max())
+    echo = float(np.abs(spread(line(1).astype(np.complex64), grid, scan.transducer)).max())
     layer = 10 ** ((top_db + artefact.layer_db) / 20) / echo
     orders = range(1, int(grid.depth_mm / distance_mm) + 1)
     mirror = scan.tissue.mirror + sum(np.float32(layer * value**order) * line(order) for order in orders)

@@ -6,7 +6,7 @@ import numpy as np
 
 from dataset_conversion.phantom.display import Screen
 from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, draw_lesion, seen_again
-from dataset_conversion.phantom.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Geometry, Probe, Receiver
+from dataset_conversion.phantom.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Geometry, Receiver, Transducer
 from dataset_conversion.phantom.tissue import Anatomy, draw_anatomy
 from htunet.reproducibility import generator
 
@@ -26,17 +26,17 @@ class Patient:
     anatomy: Anatomy
     lesions: tuple[Lesion, ...]
     grid: BeamGrid
-    probe: Probe
+    transducer: Transducer
     receiver: Receiver
     screen: Screen
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class Acquisition:
     """One image of a patient: the lesions at their places in this scan plane, and this image's settings."""
 
     lesions: tuple[Lesion, ...]
-    probe: Probe
+    transducer: Transducer
     receiver: Receiver
 
 
@@ -72,7 +72,7 @@ def draw_patient(seed: int, number: int, class_name: str) -> Patient:
         anatomy=draw_anatomy(rng, grid.depth_mm),
         lesions=lesions,
         grid=grid,
-        probe=Probe(frequency_mhz=frequency, f_number=rng.uniform(2.0, 3.6), focus_mm=15.0),
+        transducer=Transducer(frequency_mhz=frequency, f_number=rng.uniform(2.0, 3.6), focus_mm=15.0),
         receiver=Receiver(
             looks=int(rng.choice([1, 2, 3, 4], p=[0.04, 0.3, 0.36, 0.3])),
             noise_db=rng.uniform(-50, -38),
@@ -86,7 +86,7 @@ def draw_patient(seed: int, number: int, class_name: str) -> Patient:
     )
 
 
-def draw_view(patient: Patient, rng: np.random.Generator) -> View:
+def draw_acquisition(patient: Patient, rng: np.random.Generator) -> Acquisition:
     """Another section through the same lesions: shifted and turned, focus and gain set anew."""
     focus = rng.uniform(0.3, 0.7) * patient.grid.depth_mm
     lesions = []
@@ -100,7 +100,9 @@ def draw_view(patient: Patient, rng: np.random.Generator) -> View:
         gain_db=patient.receiver.gain_db + rng.normal(0, 1.2),
         dynamic_range_db=float(np.clip(patient.receiver.dynamic_range_db + rng.normal(0, 1), 45, 65)),
     )
-    return View(lesions=tuple(lesions), probe=replace(patient.probe, focus_mm=focus), receiver=receiver)
+    return Acquisition(
+        lesions=tuple(lesions), transducer=replace(patient.transducer, focus_mm=focus), receiver=receiver
+    )
 
 
 def _draw_field(rng: np.random.Generator) -> tuple[BeamGrid, Screen]:

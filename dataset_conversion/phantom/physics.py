@@ -33,7 +33,7 @@ def soft_step(distance: Float, width: float) -> Float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class Transducer:
     """What decides the size of the speckle grain."""
 
     frequency_mhz: float
@@ -180,17 +180,17 @@ def white_scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> Comple
     return parts.view(np.complex64)[..., 0]
 
 
-def spread(scatterers: Complex, grid: BeamGrid, probe: Probe) -> Complex:
+def spread(scatterers: Complex, grid: BeamGrid, transducer: Transducer) -> Complex:
     """Convolve with the point-spread function, whose lateral width depends on depth; white input keeps its power.
 
     Laterally each depth is multiplied by its own Gaussian in the frequency domain; periodic there, hence the padding.
     """
-    sigma_Z = probe.lateral_sigma_mm(grid.sample_depth) / (np.float32(grid.beam_mm) * grid.beam_spread)
+    sigma_Z = transducer.lateral_sigma_mm(grid.sample_depth) / (np.float32(grid.beam_mm) * grid.beam_spread)
     frequency_X = scipy.fft.fftfreq(grid.shape[1]).astype(np.float32)
     transfer = np.exp(np.float32(-2 * np.pi**2) * (sigma_Z[:, None] * frequency_X) ** 2)
     transfer /= np.sqrt((transfer**2).mean(axis=1, keepdims=True))
     blurred = scipy.fft.ifft(scipy.fft.fft(scatterers, axis=1) * transfer, axis=1)
-    axial = probe.axial_sigma_mm / grid.sample_mm
+    axial = transducer.axial_sigma_mm / grid.sample_mm
     kernel = np.exp(-0.5 * (np.arange(-12, 13) / axial) ** 2)
     loss = np.float32(kernel.sum() / np.sqrt((kernel**2).sum()))
     return gaussian_filter1d(blurred, axial, axis=0, mode="constant", truncate=3.0) * loss
@@ -217,7 +217,9 @@ def loudest_db(detected: Float) -> np.float32:
     return np.float32(np.percentile(level_db(detected[::3, ::3]), 99))
 
 
-def envelope(rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, probe: Probe, receiver: Receiver) -> Float:
+def envelope(
+    rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, transducer: Transducer, receiver: Receiver
+) -> Float:
     """(Z, X) detected amplitude, noise included, averaged over the looks."""
     loss = accumulated_loss(tissue.loss_db_per_mm, grid)
     diffuse = amplitude(tissue.echo_db - loss)
@@ -227,7 +229,7 @@ def envelope(rng: np.random.Generator, tissue: Tissue, grid: BeamGrid, probe: Pr
     total = np.zeros(grid.shape, dtype=np.float32)
     noise = gaussian_filter1d(white_scatterers(rng, grid.shape), 0.7, axis=0) * noise_Z[:, None]
     for look in range(receiver.looks):
-        echoes = spread(white_scatterers(rng, grid.shape) * diffuse + mirror, grid, probe)
+        echoes = spread(white_scatterers(rng, grid.shape) * diffuse + mirror, grid, transducer)
         total += np.abs(echoes + np.roll(noise, 17 * look, axis=1))  # shifted by 17 beams it is a new draw of the noise
     return total / np.float32(receiver.looks)
 

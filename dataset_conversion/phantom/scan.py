@@ -25,7 +25,7 @@ from dataset_conversion.phantom.changes import Change, Scan
 from dataset_conversion.phantom.display import annotate, scan_convert, to_gray
 from dataset_conversion.phantom.distractors import add_distractors
 from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
-from dataset_conversion.phantom.patients import Patient, View, draw_patient, draw_view, patient_of
+from dataset_conversion.phantom.patients import Acquisition, Patient, draw_acquisition, draw_patient, patient_of
 from dataset_conversion.phantom.physics import Float, log_compress, loudest_db
 from dataset_conversion.phantom.tissue import build_tissue
 from htunet.errors import UsageError
@@ -84,13 +84,13 @@ def render(seed: int, index: int, class_name: str, changes: Sequence[Change]) ->
 def _scan(seed: int, index: int, class_name: str, changes: Sequence[Change] = ()) -> tuple[PhantomImage, list[UInt8]]:
     patient = draw_patient(seed, patient_of(seed, index, NORMAL_SHARE)[0], class_name)
     rng = generator(seed, "phantom image", index)
-    view = draw_view(patient, rng)
-    lesions = list(view.lesions)
+    acquisition = draw_acquisition(patient, rng)
+    lesions = list(acquisition.lesions)
     tissue = build_tissue(patient.anatomy, patient.grid, lesions, rng)
     artefacts = add_distractors(tissue, patient.grid, patient.anatomy, lesions, rng)
     distances = [insert(lesion, tissue, patient.grid, rng) for lesion in lesions]
     artefacts += shade_all(tissue, patient.grid, rng, [_lateral_span(lesion) for lesion in lesions])
-    scan = Scan(tissue=tissue, grid=patient.grid, probe=view.probe, receiver=view.receiver)
+    scan = Scan(tissue=tissue, grid=patient.grid, transducer=acquisition.transducer, receiver=acquisition.receiver)
     grays = _scanned(scan, changes, rng)
     masks = _show(patient, grays[0], distances)[1]
     before = rng.bit_generator.state
@@ -105,10 +105,10 @@ def _scan(seed: int, index: int, class_name: str, changes: Sequence[Change] = ()
         class_name=class_name,
         patient=patient.id,
         caption=caption(lesions, patient.grid.width_mm, rng),
-        lesions=view.lesions,
+        lesions=acquisition.lesions,
         mm_per_pixel=1 / patient.screen.pixels_per_mm,
         artefacts=artefacts + marks,
-        settings=_settings(patient, view),
+        settings=_settings(patient, acquisition),
     )
     return phantom, pictures[1:]
 
@@ -140,9 +140,9 @@ def _show(patient: Patient, gray: Float, distances: list[Float]) -> tuple[UInt8,
     return to_gray(picture), masks or (np.zeros(picture.shape, dtype=np.uint8),)
 
 
-def _settings(patient: Patient, view: View) -> dict[str, float | int | str]:
+def _settings(patient: Patient, acquisition: Acquisition) -> dict[str, float | int | str]:
     field = {"geometry": patient.grid.geometry, "depth_mm": patient.grid.depth_mm, "width_mm": patient.grid.width_mm}
-    return {**field, **asdict(view.probe), **asdict(view.receiver)}
+    return {**field, **asdict(acquisition.transducer), **asdict(acquisition.receiver)}
 
 
 def write_phantom(

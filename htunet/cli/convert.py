@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport, SourceFacts
 
 SHOWN = 20
-"""Names printed of one kind; left_out.csv has them all."""
+"""Names printed of one kind; excluded.csv has them all."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,7 +103,7 @@ def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
         yield from _block("Resized the masks of", report.fitted)
     if report.empty_masks:
         yield from _block("Kept with an EMPTY mask", report.empty_masks)
-    yield from _describe_left_out(report)
+    yield from _describe_excluded(report)
     if report.duplicates:
         yield from _block("Same picture in", [" = ".join(ids) for ids in report.duplicates], "group")
         yield "  --split-by group of htunet_plan_and_preprocess keeps the cases of a group in one split"
@@ -116,14 +116,14 @@ def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
     yield f"Next: htunet_plan_and_preprocess -d {name}"
 
 
-def _describe_left_out(report: "ConversionReport") -> Iterator[str]:
+def _describe_excluded(report: "ConversionReport") -> Iterator[str]:
     """One line for each file, or one for many files with the same reason."""
-    if not report.left_out:
+    if not report.excluded:
         return
-    yield f"Left out {len(report.left_out)} (all in {report.folder / 'left_out.csv'}):"
-    by_reason = Counter(one.reason for one in report.left_out)
+    yield f"Excluded {len(report.excluded)} (all in {report.folder / 'excluded.csv'}):"
+    by_reason = Counter(one.reason for one in report.excluded)
     for reason, number in by_reason.items():
-        sources = [one.source for one in report.left_out if one.reason == reason]
+        sources = [one.source for one in report.excluded if one.reason == reason]
         names = "; ".join(sources[:3]) + ("; ..." if number > 3 else "")
         yield f"  {number} x {reason}: {names}"
 

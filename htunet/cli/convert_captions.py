@@ -65,10 +65,10 @@ def _describe_drops(report: "ConversionReport", drops: dict[str, int]) -> Iterat
     """One line for each reason; the places of the first ones where they are named in the table."""
     if not drops:
         return
-    number, listed = sum(drops.values()), len(report.left_out)
+    number, listed = sum(drops.values()), len(report.excluded)
     share = "all" if listed == number else f"{listed} of them"
-    yield f"Left out {number} ({share} in {report.folder / 'left_out.csv'}):"
+    yield f"Excluded {number} ({share} in {report.folder / 'excluded.csv'}):"
     for reason, number in drops.items():
-        sources = [one.source for one in report.left_out if one.reason.split(":", 1)[0] == reason]
+        sources = [one.source for one in report.excluded if one.reason.split(":", 1)[0] == reason]
         names = "; ".join(sources[:NAMES_SHOWN]) + ("; ..." if len(sources) > NAMES_SHOWN else "")
         yield f"  {number} x {reason}" + (f": {names}" if names else "")

@@ -1,6 +1,6 @@
 """The raw folder of a caption data set: images with one text each, no masks.
 
-Dataset510_MedPix/  captions.json  captions.jsonl  images/ID.png  left_out.csv
+Dataset510_MedPix/  captions.json  captions.jsonl  images/ID.png  excluded.csv
 """
 
 import json
@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from htunet.data.raw import LEFT_OUT_COLUMNS, LeftOut
+from htunet.data.raw import Excluded, write_excluded
 from htunet.errors import HtunetError
-from htunet.files import read_object, whole_file, write_csv, write_json
+from htunet.files import read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import record_from
 
@@ -97,9 +97,9 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
 
 
 def write_captions(
-    folder: Path, info: CaptionInfo, pairs: Sequence[CaptionPair], left_out: Sequence[LeftOut]
+    folder: Path, info: CaptionInfo, pairs: Sequence[CaptionPair], excluded: Sequence[Excluded]
 ) -> CaptionInfo:
-    """Write ``captions.json``, ``captions.jsonl`` and ``left_out.csv`` into the converter's unfinished ``folder``.
+    """Write ``captions.json``, ``captions.jsonl`` and ``excluded.csv`` into the converter's unfinished ``folder``.
 
     Returns what ``captions.json`` says: ``info`` with the counts of pairs, languages and repeated captions.
     """
@@ -113,8 +113,7 @@ def write_captions(
     with whole_file(folder / "captions.jsonl") as part, part.open("w", encoding="utf-8", newline="\n") as stream:
         for pair in sorted(pairs, key=lambda pair: pair.id):
             stream.write(json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) + "\n")
-    rows = ({"source": one.source, "class": one.class_name, "reason": one.reason} for one in left_out)
-    write_csv(folder / "left_out.csv", LEFT_OUT_COLUMNS, rows)
+    write_excluded(folder, excluded)
     return counted
 
 

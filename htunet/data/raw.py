@@ -1,6 +1,6 @@
 """The raw folder of a data set: nnU-Net's layout, readable by nnU-Net as it is, with ``cases.csv`` beside it.
 
-Dataset503_BUSI/  dataset.json  cases.csv  left_out.csv  imagesTr/ID_0000.png  labelsTr/ID.png  imagesTs/  labelsTs/
+Dataset503_BUSI/  dataset.json  cases.csv  excluded.csv  imagesTr/ID_0000.png  labelsTr/ID.png  imagesTs/  labelsTs/
 
 A folder that nnU-Net's users made has no ``cases.csv``: its cases are those of imagesTr, and of imagesTs where labelsTs
 has their labels. Images with classes and without masks (``DatasetInfo.has_masks``) have no labelsTr.
@@ -21,7 +21,7 @@ FORMAT = 1
 CASE_COLUMNS = ("id", "split", "class", "group", "source", "spacing_mm")
 OLDER_COLUMNS = {"part": "split"}
 """Names that columns had before, to their present ones; both are read."""
-LEFT_OUT_COLUMNS = ("source", "class", "reason")
+EXCLUDED_COLUMNS = ("source", "class", "reason")
 IMAGE_FOLDERS = {"train": "imagesTr", "test": "imagesTs"}
 LABEL_FOLDERS = {"train": "labelsTr", "test": "labelsTs"}
 ENDINGS = (".png", ".bmp", ".tif", ".tiff")
@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class Excluded:
     """A source file that did not become a case, and why."""
 
     source: str
@@ -119,21 +119,27 @@ def read_raw(paths: DatasetPaths) -> RawDataset:
 
 
 def write_raw_index(
-    folder: Path, name: str, info: DatasetInfo, cases: Sequence[Case], left_out: Sequence[LeftOut]
+    folder: Path, name: str, info: DatasetInfo, cases: Sequence[Case], excluded: Sequence[Excluded]
 ) -> None:
-    """Write ``dataset.json``, ``cases.csv`` and ``left_out.csv`` into ``folder`` (the converter's unfinished one)."""
+    """Write ``dataset.json``, ``cases.csv`` and ``excluded.csv`` into ``folder`` (the converter's unfinished one)."""
     write_json(folder / "dataset.json", _nnunet_json(name, info, cases))
     write_csv(folder / "cases.csv", CASE_COLUMNS, (_case_row(case) for case in sorted(cases, key=lambda c: c.id)))
-    rows = ({"source": item.source, "class": item.class_name, "reason": item.reason} for item in left_out)
-    write_csv(folder / "left_out.csv", LEFT_OUT_COLUMNS, rows)
+    write_excluded(folder, excluded)
 
 
-def read_left_out(paths: DatasetPaths) -> list[LeftOut]:
-    """The bookkeeping of what the converter left out; empty for folders that did not come from a converter."""
-    if not paths.left_out_csv.exists():
+def write_excluded(folder: Path, excluded: Sequence[Excluded]) -> None:
+    """Write ``excluded.csv``: each source file that did not become a case, and why."""
+    rows = ({"source": item.source, "class": item.class_name, "reason": item.reason} for item in excluded)
+    write_csv(folder / "excluded.csv", EXCLUDED_COLUMNS, rows)
+
+
+def read_excluded(paths: DatasetPaths) -> list[Excluded]:
+    """What the converter excluded, and why; empty for folders that did not come from a converter."""
+    path = next((path for path in (paths.excluded_csv, paths.raw / "left_out.csv") if path.exists()), None)
+    if path is None:  # the second is the table of earlier versions
         return []
-    rows = read_csv(paths.left_out_csv, LEFT_OUT_COLUMNS)
-    return [LeftOut(source=row["source"], class_name=row["class"], reason=row["reason"]) for row in rows]
+    rows = read_csv(path, EXCLUDED_COLUMNS)
+    return [Excluded(source=row["source"], class_name=row["class"], reason=row["reason"]) for row in rows]
 
 
 def _nnunet_json(name: str, info: DatasetInfo, cases: Sequence[Case]) -> dict[str, Any]:

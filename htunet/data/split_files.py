@@ -15,7 +15,9 @@ from htunet.files import read_json, read_object, write_json
 from htunet.paths import DatasetPaths
 
 FORMAT = 1
-RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "left_out")
+RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "excluded")
+FORMER_KEYS = {"left_out": "excluded"}
+"""As earlier versions wrote them; both are read."""
 NEW, KEPT, KEPT_EDITED, REPLACED = "new", "kept", "kept, edited by hand", "replaced"
 
 
@@ -90,7 +92,7 @@ def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits
     edited = _digest(folds) != record["folds_sha256"]
     if edited:
         _check_known(raw, folds)
-    splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["left_out"]))
+    splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["excluded"]))
     return SettledSplits(splits, KEPT_EDITED if edited else KEPT)
 
 
@@ -98,7 +100,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     """How the split was made; None where it was not made here."""
     if not path.exists():
         return None
-    record = read_object(path)
+    record = {FORMER_KEYS.get(key, key): value for key, value in read_object(path).items()}
     if missing := [key for key in RECORD if key not in record]:
         raise HtunetError(f"{path} lacks {missing}. Delete it to keep the split as your own, or both to have it made.")
     return record
@@ -108,8 +110,8 @@ def _users_own(raw: RawDataset) -> SettledSplits:
     folds = load_splits(raw.paths.splits_json)
     _check_known(raw, folds)
     named = {case for fold in folds for split in SPLITS for case in fold[split]}
-    left_out = tuple(sorted({case.id for case in raw.cases} - named))
-    return SettledSplits(Splits(raw.info.split_rule, "image", tuple(folds), left_out), KEPT_EDITED)
+    excluded = tuple(sorted({case.id for case in raw.cases} - named))
+    return SettledSplits(Splits(raw.info.split_rule, "image", tuple(folds), excluded), KEPT_EDITED)
 
 
 def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup: Path | None = None) -> SettledSplits:
@@ -121,7 +123,7 @@ def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup:
         "seed": SEED,
         "cases_sha256": _digest(_rows(raw.cases)),
         "folds_sha256": _digest(list(splits.folds)),
-        "left_out": list(splits.left_out),
+        "excluded": list(splits.excluded),
     }
     # The record goes first: a folds file without it would pass for one that the user wrote.
     write_json(raw.paths.splits_made_json, record)

@@ -43,7 +43,7 @@ class Splits:
     rule: str
     split_by: str
     folds: tuple[Fold, ...]
-    left_out: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
     """Training cases that are in no split, because their group is in the test split that the data set defines."""
 
 
@@ -79,13 +79,13 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
     if rule == TEST_ONLY:
         return Splits(rule, split_by, ({"train": [], "val": [], "test": sorted(case.id for case in cases)},))
     numbers = _rule(rule)
-    pool, fixed_test, left_out = _divide(cases, split_by)
+    pool, fixed_test, excluded = _divide(cases, split_by)
     _check_enough(pool, fixed_test, rule, split_by)
     sizes = _block_sizes(len(pool), rule)
     deal = _blocks_by_group if split_by == "group" else _blocks_by_image
     blocks = deal(pool, sizes, seed)
     folds = tuple(_fold(blocks, k, numbers.makes_test, fixed_test) for k in range(numbers.blocks))
-    return Splits(rule, split_by, folds, left_out)
+    return Splits(rule, split_by, folds, excluded)
 
 
 def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
@@ -126,8 +126,8 @@ def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str]
     fixed = [case for case in cases if case.split == TEST]
     pool = sorted((case for case in cases if case.split == TRAIN), key=lambda case: case.id)
     taken = {case.group for case in fixed if case.group} if split_by == "group" else set()
-    left_out = tuple(case.id for case in pool if case.group in taken)
-    return [case for case in pool if case.group not in taken], sorted(case.id for case in fixed), left_out
+    excluded = tuple(case.id for case in pool if case.group in taken)
+    return [case for case in pool if case.group not in taken], sorted(case.id for case in fixed), excluded
 
 
 def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str) -> None:

@@ -28,7 +28,7 @@ class BuiltLymphNode:
     """Holds benign/ and malignant/."""
     found: dict[str, int]
     cases: dict[str, int]
-    left_out: dict[str, str]
+    excluded: dict[str, str]
     """Files that become no case, with words of the reason."""
 
 
@@ -132,8 +132,8 @@ def _add_quirks(sound: BuiltLymphNode, size: tuple[int, int], seed: int) -> Buil
     strays = ("notes.docx", "benign/images/Thumbs.db", "malignant/report.pdf")
     for stray in strays:
         (folder / stray).write_text("not an image\n", encoding="utf-8")
-    left_out = dict.fromkeys(strays, "not a file of the data set")
-    left_out |= {
+    excluded = dict.fromkeys(strays, "not a file of the data set")
+    excluded |= {
         "benign/images/unmasked.png": "an image without a mask",
         "malignant/masks/orphan.png": "a mask without an image",
         "malignant/images/misfit.png": "differ in size",
@@ -142,4 +142,4 @@ def _add_quirks(sound: BuiltLymphNode, size: tuple[int, int], seed: int) -> Buil
     }
     found = {"benign": sound.found["benign"] + 2, "malignant": sound.found["malignant"] + 3}
     cases = {"benign": sound.cases["benign"] + 1, "malignant": sound.cases["malignant"] + 1}
-    return BuiltLymphNode(folder, found, cases, left_out)
+    return BuiltLymphNode(folder, found, cases, excluded)

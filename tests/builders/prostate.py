@@ -43,7 +43,7 @@ class BuiltProstate:
     """Cases with an empty mask."""
     others: tuple[str, ...]
     """Annotations that are not the expert's."""
-    left_out: dict[str, str]
+    excluded: dict[str, str]
     """The other files that become no case, with words of the reason."""
     without_spacing: str = ""
     """A volume whose header says 1, 1, 1."""
@@ -200,8 +200,8 @@ def _add_quirks(sound: BuiltProstate, last: int, size: tuple[int, int], seed: in
         (folder / stray).write_text("not a volume\n", encoding="utf-8")
     wrong = f"test/{SCANS}/microUS_train_01.nii.gz"
     (folder / wrong).write_bytes((folder / name(SCANS, "microUS", 1)).read_bytes())
-    left_out = dict.fromkeys(strays, "not a file of the data set")
-    left_out |= {
+    excluded = dict.fromkeys(strays, "not a file of the data set")
+    excluded |= {
         name(SCANS, "microUS", misfit): "differ in shape",
         name(SCANS, "microUS", broken): "cannot be read",
         name(SCANS, "microUS", alone): "a scan without an expert annotation",
@@ -217,7 +217,7 @@ def _add_quirks(sound: BuiltProstate, last: int, size: tuple[int, int], seed: in
         cases,
         sound.empty,
         sound.others,
-        left_out,
+        excluded,
         without_spacing=f"train_{unknown:02d}",
         outside=f"train_{outside:02d}",
     )

@@ -5,7 +5,7 @@ import pytest
 
 from htunet.data.artefacts import ARTEFACTS, STRONGEST
 from htunet.data.artefacts.alter import apply, apply_all, physical_value
-from htunet.data.artefacts.base import View, amplitude, to_gray, to_level
+from htunet.data.artefacts.base import FieldCoordinates, amplitude, to_gray, to_level
 from htunet.data.artefacts.kinds import Reverberation, Shadow, ShadowPlace
 from htunet.data.image_io import UInt8
 from htunet.errors import UsageError
@@ -97,7 +97,7 @@ def test_a_black_image_stays_black(name: str) -> None:
 def test_depth_and_width_are_fractions_of_the_field() -> None:
     field = np.zeros((240, 40), dtype=bool)
     field[20:220, 10:30] = True
-    view = View.of(field)
+    view = FieldCoordinates.of(field)
     assert view.height_px == 200
     assert view.depth_H[[0, 20, 219]].tolist() == pytest.approx([-19.5 / 200, 0.5 / 200, 199.5 / 200])
     assert view.lateral_W[[0, 10, 29]].tolist() == pytest.approx([-9.5 / 20, 0.5 / 20, 19.5 / 20])
@@ -173,7 +173,7 @@ def test_speckle_has_grains_of_the_resolution_cell() -> None:
 @pytest.mark.parametrize(("spacing", "lines"), [(0.1, 9), (0.15, 6)])
 def test_reverberation_puts_lines_at_equal_distances_that_fade_by_the_same_factor(spacing: float, lines: int) -> None:
     line = Reverberation(curvature=0.0, spacing=(spacing, spacing), thickness=0.02)
-    view = View.of(np.ones((1000, 50), dtype=bool))
+    view = FieldCoordinates.of(np.ones((1000, 50), dtype=bool))
     level = line.alter(np.full((1000, 50), -120, dtype=np.float32), view, 0.5, np.random.default_rng(0)).max(axis=1)
     peaks = [k for k in range(1, 999) if level[k - 1] < level[k] >= level[k + 1] and level[k] > -70]
     np.testing.assert_allclose(peaks, np.arange(1, lines + 1) * 1000 * spacing, atol=1)
@@ -182,7 +182,7 @@ def test_reverberation_puts_lines_at_equal_distances_that_fade_by_the_same_facto
 
 def test_the_second_line_of_a_reverberation_is_bent_twice_as_much() -> None:
     line = Reverberation(curvature=0.02, spacing=(0.3, 0.3), thickness=0.02)
-    view = View.of(np.ones((1000, 50), dtype=bool))
+    view = FieldCoordinates.of(np.ones((1000, 50), dtype=bool))
     level = line.alter(np.full((1000, 50), -120, dtype=np.float32), view, 0.5, np.random.default_rng(0))
     first, second = level[150:450].argmax(axis=0) - 150, level[450:750].argmax(axis=0) - 150
     assert np.ptp(first) > 40

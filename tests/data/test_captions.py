@@ -7,7 +7,7 @@ import pytest
 
 from htunet.data.captions import CaptionInfo, CaptionPair, read_captions, write_captions
 from htunet.data.image_io import write_png
-from htunet.data.raw import LeftOut, read_left_out, read_raw
+from htunet.data.raw import Excluded, read_excluded, read_raw
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
 
@@ -31,7 +31,7 @@ def folder(home: Path) -> Path:
     for number in range(3):
         write_png(PATHS.raw / "images" / f"p{number}.png", np.full((4, 5), number, np.uint8))
     write_captions(
-        PATHS.raw, INFO, [pair(2), pair(0), pair(1)], [LeftOut(source="x", class_name="", reason="no image")]
+        PATHS.raw, INFO, [pair(2), pair(0), pair(1)], [Excluded(source="x", class_name="", reason="no image")]
     )
     return PATHS.raw
 
@@ -49,7 +49,7 @@ def test_what_is_written_is_read_again_in_the_order_of_ids(folder: Path) -> None
     assert dataset.pairs == (pair(0), pair(1), pair(2))
     assert dataset.image_path(dataset.pairs[1]) == folder / "images" / "p1.png"
     assert dataset.info == replace(INFO, pairs=3, languages={"en": 3})
-    assert read_left_out(PATHS)[0].reason == "no image"
+    assert read_excluded(PATHS)[0].reason == "no image"
 
 
 def test_repeated_captions_and_languages_are_counted(home: Path) -> None:

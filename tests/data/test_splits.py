@@ -116,9 +116,9 @@ def test_every_block_gets_a_group_when_there_are_just_enough() -> None:
 def test_by_group_training_cases_of_a_test_patient_are_left_out() -> None:
     cases = [Case(id=f"x{i}", group=f"p{i % 20}") for i in range(40)] + [Case(id="t", split=TEST, group="p3")]
     splits = make_splits(cases, "8:2", "group")
-    assert splits.left_out == ("x23", "x3")
+    assert splits.excluded == ("x23", "x3")
     assert all(sum(sizes(fold)) == 39 for fold in splits.folds)
-    assert make_splits(cases, "8:2").left_out == ()
+    assert make_splits(cases, "8:2").excluded == ()
 
 
 def test_leaks_name_the_group_and_its_images() -> None:

@@ -10,7 +10,7 @@ from dataset_conversion import common, convert
 from dataset_conversion.busi import collect
 from dataset_conversion.common import ConversionReport, Options
 from htunet.data.image_io import read_labels
-from htunet.data.raw import read_left_out, read_raw
+from htunet.data.raw import read_excluded, read_raw
 from htunet.data.verification import WARNING, verify
 from htunet.errors import HtunetError, UsageError
 from htunet.files import PART, write_csv
@@ -29,7 +29,7 @@ def converted(built: BuiltBusi, **options: object) -> ConversionReport:
 
 
 def reasons() -> dict[str, str]:
-    return {one.source: one.reason for one in read_left_out(BUSI)}
+    return {one.source: one.reason for one in read_excluded(BUSI)}
 
 
 def test_the_counts_add_up(built: BuiltBusi) -> None:
@@ -50,7 +50,7 @@ def test_the_raw_folder_reads_and_verifies_without_an_error(built: BuiltBusi) ->
     assert raw.cases[0].source == "benign/benign (1).png"
     assert {problem.severity for problem in verify(raw)} == {WARNING}
     folders = sorted(path.name for path in BUSI.raw.iterdir())
-    assert folders == ["cases.csv", "dataset.json", "imagesTr", "labelsTr", "left_out.csv"]
+    assert folders == ["cases.csv", "dataset.json", "imagesTr", "labelsTr", "excluded.csv"]
 
 
 def test_every_oddity_is_left_out_with_its_reason(built: BuiltBusi) -> None:
@@ -69,7 +69,7 @@ def test_no_file_of_the_download_is_unaccounted_for(built: BuiltBusi) -> None:
     report = converted(built)
     images = {path for path in built.folder.rglob("*.png") if "_mask" not in path.name}
     cases = {case.source for case in read_raw(BUSI).cases}
-    named = cases | {one.source for one in report.left_out}
+    named = cases | {one.source for one in report.excluded}
     assert {path.relative_to(built.folder).as_posix() for path in images} <= named
 
 
@@ -181,7 +181,7 @@ def test_a_file_in_the_wrong_class_folder_or_with_a_number_twice_is_named(home: 
     built = build_busi(home / "download", quirks=False)
     (built.folder / "benign" / "malignant (9).png").write_bytes(b"")
     (built.folder / "benign" / "benign (01).png").write_bytes(b"")
-    found = {one.source: one.reason for one in collect(built.folder).left_out}
+    found = {one.source: one.reason for one in collect(built.folder).excluded}
     assert found["benign/malignant (9).png"] == "its name says malignant, its folder benign"
     assert found["benign/benign (1).png"].startswith("a second image with the number 1")
 
@@ -203,7 +203,7 @@ def test_the_phantom_is_grouped_by_its_patients(home: Path) -> None:
     assert report.dataset == "Dataset509_Phantom"
     assert report.differences == ()
     assert report.notes == ("patients.csv names 1 images that do not exist: benign/benign (99).png",)
-    assert [one.source for one in report.left_out] == ["normal/normal (1).png"]
+    assert [one.source for one in report.excluded] == ["normal/normal (1).png"]
     cases = read_raw(DatasetPaths(report.dataset)).cases
     assert [case.group for case in cases] == ["P0", "P0", "P1", "P1", "P2", "P2", "P3", "P3", "P4", "P4"]
 
@@ -220,11 +220,11 @@ def test_the_real_sample_leaves_out_the_one_misfit_and_the_normal_images(home: P
     assert report.found == {"benign": 35, "malignant": 35, "normal": 35}
     assert report.converted == {"benign": 34, "malignant": 35}
     assert report.merged == {"benign_0025": 2}
-    (misfit,) = (one for one in report.left_out if one.class_name != "normal")
+    (misfit,) = (one for one in report.excluded if one.class_name != "normal")
     assert misfit.source == "benign/benign (4).png"
     assert "416x416" in misfit.reason
     assert "benign (4)_mask_1.png 555x465" in misfit.reason
-    with (BUSI.left_out_csv).open(newline="") as stream:
+    with (BUSI.excluded_csv).open(newline="") as stream:
         assert len([row for row in csv.DictReader(stream) if row["class"] == "normal"]) == 35
     assert report.empty_masks == ()
 

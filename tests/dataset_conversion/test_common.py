@@ -6,8 +6,8 @@ from PIL import Image
 
 from dataset_conversion import CONVERTERS
 from dataset_conversion.common import (
+    Excluded,
     ImageWithMasks,
-    LeftOut,
     Written,
     fit_mask,
     read_mask,
@@ -111,9 +111,9 @@ def test_several_masks_are_joined(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_is_left_out_with_both_sizes_unless_it_is_fitted(tmp_path: Path) -> None:
     large = np.ones((4, 6), np.uint8)
-    (left_out,) = write_image_with_masks(job(tmp_path, MASK, large), tmp_path)
-    assert isinstance(left_out, LeftOut)
-    assert "image 3x2, mask1.png 6x4" in left_out.reason
+    (excluded,) = write_image_with_masks(job(tmp_path, MASK, large), tmp_path)
+    assert isinstance(excluded, Excluded)
+    assert "image 3x2, mask1.png 6x4" in excluded.reason
     assert not (tmp_path / "imagesTr").exists()
     (written,) = write_image_with_masks(job(tmp_path, MASK, large, fit_masks=True), tmp_path)
     assert isinstance(written, Written)
@@ -123,10 +123,10 @@ def test_a_mask_of_another_size_is_left_out_with_both_sizes_unless_it_is_fitted(
 def test_an_unreadable_file_is_left_out_without_the_temporary_folder_in_the_reason(tmp_path: Path) -> None:
     broken = job(tmp_path, MASK)
     broken.masks[0].write_bytes(b"")
-    (left_out,) = write_image_with_masks(broken, tmp_path)
-    assert left_out.source == "image.png"
-    assert "mask0.png cannot be read" in left_out.reason
-    assert str(tmp_path) not in left_out.reason
+    (excluded,) = write_image_with_masks(broken, tmp_path)
+    assert excluded.source == "image.png"
+    assert "mask0.png cannot be read" in excluded.reason
+    assert str(tmp_path) not in excluded.reason
 
 
 def pair(first: int, second: int) -> DuplicatePair:

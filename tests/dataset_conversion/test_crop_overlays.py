@@ -103,7 +103,7 @@ def test_without_the_option_nothing_is_cropped_and_no_picture_made(home: Path) -
     convert("LN-INT", home / "in", Options())
     assert read_image(LN_INT.raw / "imagesTr" / "benign_0001_0000.png", 1).shape == (1, *SIZE)
     assert sorted(path.name for path in LN_INT.raw.iterdir() if path.is_file()) == [
-        *("cases.csv", "dataset.json", "left_out.csv")
+        *("cases.csv", "dataset.json", "excluded.csv")
     ]
 
 

@@ -11,7 +11,7 @@ from dataset_conversion.captions import curd
 from dataset_conversion.captions.curd import without_placeholders
 from dataset_conversion.common import ConversionReport, Options
 from htunet.data.captions import CaptionPair, read_captions
-from htunet.data.raw import read_left_out
+from htunet.data.raw import read_excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
 
@@ -47,7 +47,7 @@ def test_every_view_is_a_pair_or_counted_with_its_reason(home: Path) -> None:
     assert info.drops == built.drops
     assert info.found == built.patients
     assert report.differences[0] == f"mammary: {built.patients['mammary']} found, 3521 in the whole data set"
-    named = {one.source for one in read_left_out(CURD) if one.reason.startswith("malformed")}
+    named = {one.source for one in read_excluded(CURD) if one.reason.startswith("malformed")}
     assert len(named) == 4
     assert all(source.startswith("new_Mammary2.json, ") for source in named)
 
@@ -112,8 +112,8 @@ def test_a_table_of_texts_translates_and_what_it_lacks_is_left_out(home: Path, m
     report = converted(built.folder, translations=write_table(home / "t.csv", "source", english, mark))
     assert set(report.converted) == {"en"}
     assert pairs()["thyroid_102_1"].caption == "Nodule number 102, clear margin."
-    assert [one.reason for one in report.left_out] == ["no translation in the table"]
-    assert report.left_out[0].source.endswith(": 103")
+    assert [one.reason for one in report.excluded] == ["no translation in the table"]
+    assert report.excluded[0].source.endswith(": 103")
 
 
 def test_a_table_of_uids_translates_too(home: Path) -> None:

@@ -19,7 +19,7 @@ from dataset_conversion.common import ConversionReport, Options
 from dataset_conversion.ddti import draw_outlines
 from dataset_conversion.ddti_xml import MAX_BYTES, read_case
 from htunet.data.image_io import read_labels
-from htunet.data.raw import read_left_out, read_raw
+from htunet.data.raw import read_excluded, read_raw
 from htunet.data.verification import WARNING, verify
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
@@ -32,7 +32,7 @@ def converted(source: Path, **options: object) -> ConversionReport:
 
 
 def check_reasons(built: BuiltDdti) -> None:
-    found = {one.source: one.reason for one in read_left_out(DDTI)}
+    found = {one.source: one.reason for one in read_excluded(DDTI)}
     assert sorted(found) == sorted(built.reasons)
     for source, words in built.reasons.items():
         assert words in found[source], source
@@ -129,8 +129,8 @@ def test_points_outside_the_image_move_to_its_edge_and_fractions_are_rounded(xml
 
 def test_an_outline_wholly_outside_is_not_drawn_on_the_edge() -> None:
     inside, outside = ((2.0, 2.0), (5.0, 2.0), (5.0, 5.0), (2.0, 5.0)), ((90.0, 1.0), (95.0, 1.0), (95.0, 9.0))
-    mask, moved, left_out = draw_outlines([inside, outside], (10, 12))
-    assert (mask.sum(), moved, left_out) == (16, 0, 1)
+    mask, moved, excluded = draw_outlines([inside, outside], (10, 12))
+    assert (mask.sum(), moved, excluded) == (16, 0, 1)
 
 
 def test_huge_points_are_clipped() -> None:

@@ -76,7 +76,7 @@ def test_a_whole_raw_folder_has_no_problem(converted: tuple[run.Home, DatasetPat
         ("imagesTr/benign_0002_0000.png", "cannot be read"),
         ("cases.csv", "cannot be read"),
         ("dataset.json", "cannot be read"),
-        ("left_out.csv", "missing"),
+        ("excluded.csv", "missing"),
     ],
 )
 def test_half_a_data_set_is_seen(converted: tuple[run.Home, DatasetPaths], name: str, problem: str) -> None:

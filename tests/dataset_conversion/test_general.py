@@ -35,8 +35,8 @@ def ids(raw: RawDataset) -> list[str]:
     return [case.id for case in raw.cases]
 
 
-def left_out(report: ConversionReport) -> dict[str, str]:
-    return {one.source: one.reason for one in report.left_out}
+def excluded(report: ConversionReport) -> dict[str, str]:
+    return {one.source: one.reason for one in report.excluded}
 
 
 def note(report: ConversionReport, word: str) -> str:
@@ -50,7 +50,7 @@ def test_images_and_masks_become_a_data_set_with_a_free_number(home: Path) -> No
     assert (raw.info.labels, raw.info.split_rule) == ({"background": 0, "lesion": 1}, "8:1:1")
     assert np.array_equal(read_labels(raw.label_path(raw.cases[2])), labelled(1, 2)[1])
     assert "255 = lesion (1)" in note(report, "labels inferred")
-    assert (report.left_out, report.found) == ((), {"in the train split": 6})
+    assert (report.excluded, report.found) == ((), {"in the train split": 6})
 
 
 def test_the_same_name_keeps_its_number_and_another_gets_the_next(home: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_does_not_match_is_named_and_nothing_else_is_lost(home: Path) -> No
     (images / "notes.doc").touch()
     report, raw = convert(images, masks)
     assert ids(raw) == ["case_4", "case_5"]
-    found = left_out(report)
+    found = excluded(report)
     assert found["orphan.png"] == "a mask without an image"
     assert found["case 0.png"] == "an image without a mask"
     assert found["notes.doc"] == "not an image that can be read"
@@ -149,7 +149,7 @@ def test_classes_groups_and_pixel_size_come_from_the_options(home: Path) -> None
     assert (first.id, first.class_name, first.group, first.spacing_mm) == ("p0_0", "cyst", "p0", 0.2)
     assert (first.source, report.converted) == ("cyst/p0_0.png", {"benign": 2, "cyst": 2, "malignant": 2})
     report, raw = convert(*sources, classes=str(home / "classes.csv"))
-    assert left_out(report) == dict.fromkeys(
+    assert excluded(report) == dict.fromkeys(
         ("cyst/p1_3.png", "benign/p2_4.png", "malignant/p2_5.png"), "an image without a class"
     )
 
@@ -186,7 +186,7 @@ def test_a_volume_becomes_its_slices_in_one_group(home: Path, ending: str) -> No
     assert np.array_equal(read_labels(raw.label_path(raw.cases[4])), labelled(2, 2)[1])
     write_nifti(masks / "vol_seg.nii.gz", np.stack([labelled(2, 0)[1]] * 2))
     report, raw = convert(images, masks)
-    assert left_out(report) == {f"vol{ending}": "the image has 3 frames, its mask 2"}
+    assert excluded(report) == {f"vol{ending}": "the image has 3 frames, its mask 2"}
     assert len(list((raw.paths.raw / "imagesTr").iterdir())) == 2
 
 
@@ -197,7 +197,7 @@ def test_no_half_written_volume_stays_when_a_later_frame_is_broken(home: Path) -
     write_dicom(images / "cine.dcm", np.stack([labelled(1, seed)[0] for seed in range(3)]))
     write_nifti(masks / "cine.nii", fractions)
     report, raw = convert(images, masks, labels="lesion=255")
-    assert "fractions" in left_out(report)["cine.dcm"]
+    assert "fractions" in excluded(report)["cine.dcm"]
     assert [path.name for path in (raw.paths.raw / "imagesTr").iterdir()] == ["case_0_0000.png"]
 
 
@@ -261,14 +261,14 @@ def test_a_coco_file_gives_masks_and_labels(home: Path) -> None:
     assert ids(raw) == ["case_0", "case_1", "case_2", "case_3", "case_4"]
     assert report.empty_masks == ("case_0",)
     assert read_labels(raw.label_path(raw.cases[1])).sum() == 256
-    assert left_out(report) == {"../../etc/passwd": f"not in {images}", "case 5.png": "not in the COCO file"}
+    assert excluded(report) == {"../../etc/passwd": f"not in {images}", "case 5.png": "not in the COCO file"}
 
 
 def test_a_coco_file_of_another_size_is_left_out(home: Path) -> None:
     images, _ = build_own(home, NAMES[:3])
     Image.new("L", (10, 10)).save(images / "case 1.png")
     report, _ = convert(images, coco=coco_of(home, [f"{name}.png" for name in NAMES[:3]]))
-    assert "differ in size" in left_out(report)["case 1.png"]
+    assert "differ in size" in excluded(report)["case 1.png"]
 
 
 def test_a_coco_file_of_other_images_says_so(home: Path) -> None:

@@ -50,9 +50,9 @@ def test_the_counts_add_up_and_the_raw_folder_verifies(built: BuiltLymphNode) ->
 
 def test_every_file_is_a_case_or_is_left_out_with_its_reason(built: BuiltLymphNode) -> None:
     report = converted(built.folder)
-    reasons = {one.source: one.reason for one in report.left_out}
-    assert sorted(reasons) == sorted(built.left_out)
-    for source, words in built.left_out.items():
+    reasons = {one.source: one.reason for one in report.excluded}
+    assert sorted(reasons) == sorted(built.excluded)
+    for source, words in built.excluded.items():
         assert words in reasons[source]
     images = {path.relative_to(built.folder).as_posix() for path in built.folder.glob("*/images/*")}
     assert images <= {case.source for case in cases().values()} | set(reasons)
@@ -163,7 +163,7 @@ def test_a_mask_alone_never_numbers_a_case(home: Path) -> None:
     write_mask(home / "in" / "benign" / "masks" / "a.png", mask, "L")
     found = collect(home / "in")
     assert [job.case.id for job in found.jobs] == ["benign_0001"]
-    assert [one.source for one in found.left_out] == ["benign/masks/a.png"]
+    assert [one.source for one in found.excluded] == ["benign/masks/a.png"]
 
 
 def test_the_command_lists_both_and_converts_with_the_option(

@@ -9,7 +9,7 @@ from dataset_conversion import convert
 from dataset_conversion.common import Options
 from htunet.data.caption_splits import groups_in_both, settle_caption_split
 from htunet.data.captions import read_captions
-from htunet.data.raw import read_left_out
+from htunet.data.raw import read_excluded
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
 
@@ -67,7 +67,7 @@ def test_malformed_records_are_named_by_their_entry(home: Path) -> None:
     path.write_text(json.dumps(records), encoding="utf-8")
     notes = convert("MedPix", built.folder, Options()).notes
     assert any("or none, for 4 images: " in note and "\\ud800" in note for note in notes)
-    assert {one.source: one.reason.split(":")[0] for one in read_left_out(MEDPIX)} == {
+    assert {one.source: one.reason.split(":")[0] for one in read_excluded(MEDPIX)} == {
         "Descriptions.json, entry 0": "malformed record",
         "Descriptions.json, entry 1": "malformed record",
         "Descriptions.json, entry 2: MPX1000_synpic40002": "no caption",
@@ -94,7 +94,7 @@ def test_the_table_form_gives_one_pair_a_row(home: Path) -> None:
     assert dataset.info.repeated_captions == built.repeated_captions
     assert len({pair.group for pair in dataset.pairs}) == built.cases
     assert report.differences == ()
-    lines = {one.source for one in read_left_out(MEDPIX)}
+    lines = {one.source for one in read_excluded(MEDPIX)}
     assert "medpix_dataset.csv, line 22: MPX1006_synpic20.png" in lines
 
 

@@ -78,7 +78,7 @@ def test_images_are_rgb_and_masks_have_their_size_and_two_values(written: Path) 
 def test_the_converter_of_busi_reads_it(written: Path, home: Path) -> None:
     report = convert("Phantom", written, Options())
     assert report.found == report.converted | {"normal": report.found["normal"]}
-    assert [item.reason for item in report.left_out if item.class_name != "normal"] == []
+    assert [item.reason for item in report.excluded if item.class_name != "normal"] == []
     cases = read_raw(DatasetPaths(report.dataset)).cases
     assert 1 < len({case.group for case in cases}) < len(cases)
 

@@ -12,7 +12,7 @@ from dataset_conversion.captions.pmc_oa import read_texts
 from dataset_conversion.common import ConversionReport, Options
 from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
-from htunet.data.raw import read_left_out
+from htunet.data.raw import read_excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.files import PART
 from htunet.paths import DatasetPaths, root
@@ -24,8 +24,8 @@ def converted(folder: Path, **options: object) -> ConversionReport:
     return convert("PMC-OA", folder, Options(**{"min_side": 8, **options}))  # type: ignore[arg-type]
 
 
-def left_out() -> dict[str, str]:
-    return {one.source: one.reason for one in read_left_out(PMC_OA)}
+def excluded() -> dict[str, str]:
+    return {one.source: one.reason for one in read_excluded(PMC_OA)}
 
 
 def test_every_line_is_a_pair_or_counted_with_its_reason(home: Path) -> None:
@@ -43,7 +43,7 @@ def test_every_line_is_a_pair_or_counted_with_its_reason(home: Path) -> None:
 def test_malformed_lines_are_named_by_number(home: Path) -> None:
     built = build_pmc_oa(home / "download")
     converted(built.folder)
-    malformed = [source for source, reason in left_out().items() if reason.startswith("malformed line")]
+    malformed = [source for source, reason in excluded().items() if reason.startswith("malformed line")]
     assert malformed == [f"pmc_oa.jsonl, line {number}" for number in built.malformed]
 
 
@@ -138,7 +138,7 @@ def test_an_overlong_line_is_one_malformed_line(home: Path) -> None:
     assert report.captions is not None
     assert report.captions.drops["malformed line"] == 1
     assert report.captions.pairs == built.pairs
-    assert next(iter(left_out())) == "pmc_oa.jsonl, line 1"
+    assert next(iter(excluded())) == "pmc_oa.jsonl, line 1"
 
 
 def test_an_interrupted_conversion_leaves_the_old_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

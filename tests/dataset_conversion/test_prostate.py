@@ -22,7 +22,7 @@ from dataset_conversion.common import ConversionReport, Options
 from dataset_conversion.prostate import AXES_DIFFER, NARROW_TOP, NO_SPACING, OUTSIDE, collect, narrow_at_the_top
 from dataset_conversion.prostate import PROSTATE as FACTS
 from htunet.data.image_io import read_image, read_labels, write_png
-from htunet.data.raw import TEST, TRAIN, Case, read_left_out, read_raw
+from htunet.data.raw import TEST, TRAIN, Case, read_excluded, read_raw
 from htunet.data.splits import make_splits
 from htunet.data.verification import WARNING, verify
 from htunet.errors import UsageError
@@ -83,7 +83,7 @@ def test_only_the_experts_annotation_counts_and_the_others_are_named_by_kind(bui
     converted(built.folder)
     _, masks = upright_volume(5, SIZE, 0, TRAIN, 1)
     assert (label_of(cases()["train_01_002"]) == masks[2]).all()  # the others' annotations are full of ones
-    reasons = {one.source: one.reason for one in read_left_out(PROSTATE) if one.source in built.others}
+    reasons = {one.source: one.reason for one in read_excluded(PROSTATE) if one.source in built.others}
     assert sorted(reasons) == list(built.others)
     assert {reason.split("'")[0] for reason in reasons.values()} == {
         *("a non-expert", "a clinician", "a master student", "a medical student")
@@ -92,9 +92,9 @@ def test_only_the_experts_annotation_counts_and_the_others_are_named_by_kind(bui
 
 def test_every_other_file_is_left_out_with_its_reason(built: BuiltProstate) -> None:
     converted(built.folder)
-    reasons = {one.source: one.reason for one in read_left_out(PROSTATE) if one.source not in built.others}
-    assert sorted(reasons) == sorted(built.left_out)
-    for source, words in built.left_out.items():
+    reasons = {one.source: one.reason for one in read_excluded(PROSTATE) if one.source not in built.others}
+    assert sorted(reasons) == sorted(built.excluded)
+    for source, words in built.excluded.items():
         assert words in reasons[source]
     assert str(built.folder) not in "".join(reasons.values())
 
@@ -105,7 +105,7 @@ def test_no_volume_is_unaccounted_for(built: BuiltProstate) -> None:
     used |= {
         source.replace("micro_ultrasound_scans/microUS", "expert_annotations/expert_annotation") for source in used
     }
-    used |= {one.source for one in report.left_out}
+    used |= {one.source for one in report.excluded}
     partners = {"expert_annotations/expert_annotation_train_11", "expert_annotations/expert_annotation_train_12"}
     files = {path.relative_to(built.folder).as_posix() for path in built.folder.rglob("*") if path.is_file()}
     assert {name.removeprefix("train/").removesuffix(".nii.gz") for name in files - used} == partners
@@ -176,8 +176,8 @@ def test_values_that_are_no_gray_values_leave_the_volume_out(home: Path) -> None
     write_volume(home / "in", TRAIN, 4, images, masks)
     report = converted(home / "in")
     assert report.converted == {TRAIN: 2}
-    assert [one.source[-9:-7] for one in report.left_out] == ["01", "02", "03"]
-    assert all("gray values are 0 to 255" in one.reason for one in report.left_out)
+    assert [one.source[-9:-7] for one in report.excluded] == ["01", "02", "03"]
+    assert all("gray values are 0 to 255" in one.reason for one in report.excluded)
     assert len(list((PROSTATE.raw / "imagesTr").iterdir())) == 2  # not the first slice of a volume with a bad second
 
 
@@ -204,7 +204,7 @@ def test_empty_slices_are_dropped_by_name_only_when_asked_for(built: BuiltProsta
     report = converted(built.folder, drop_empty_slices=True)
     assert report.empty_masks == ()
     assert not set(built.empty) & set(cases())
-    dropped = [one.source for one in report.left_out if "--drop-empty-slices" in one.reason]
+    dropped = [one.source for one in report.excluded if "--drop-empty-slices" in one.reason]
     assert len(dropped) == len(built.empty)
     assert "train/micro_ultrasound_scans/microUS_train_01.nii.gz slice 0" in dropped
     assert report.found == built.found
@@ -241,7 +241,7 @@ def test_the_numbers_of_files_are_read_as_numbers(home: Path) -> None:
     (home / "in" / TRAIN / "micro_ultrasound_scans" / "microUS_train_2.nii.gz").write_bytes(b"")
     found = collect(home / "in")
     assert [job.patient for job in found.jobs] == ["train_02", "train_10", "train_100"]
-    assert [one.reason for one in found.left_out] == ["a second file of the number, beside microUS_train_02.nii.gz"]
+    assert [one.reason for one in found.excluded] == ["a second file of the number, beside microUS_train_02.nii.gz"]
 
 
 def test_the_zip_gives_the_same_files_as_the_folder_and_processes_as_one_alone(built: BuiltProstate) -> None:

@@ -14,7 +14,7 @@ from dataset_conversion import convert
 from dataset_conversion.common import ConversionReport, Options, read_mask
 from dataset_conversion.tn3k import PUBLISHED_SPLITS, read_labels_table
 from htunet.data.image_io import read_labels
-from htunet.data.raw import read_left_out, read_raw
+from htunet.data.raw import read_excluded, read_raw
 from htunet.data.split_files import load_splits, settle_splits
 from htunet.data.verification import WARNING, verify
 from htunet.errors import HtunetError
@@ -42,7 +42,7 @@ def test_both_layouts_give_the_splits_and_name_every_oddity(home: Path, nested: 
         f"trainval: {built.found['trainval']} found, 2879 in the whole data set",
         f"test: {built.found['test']} found, 614 in the whole data set",
     )
-    reasons = {one.source: one.reason for one in read_left_out(TN3K)}
+    reasons = {one.source: one.reason for one in read_excluded(TN3K)}
     assert reasons.pop(built.orphan_mask) == "a mask without an image"
     assert reasons.pop(built.unmasked) == "an image without a mask"
     assert "cannot be read" in reasons.pop(built.unreadable)
@@ -246,4 +246,4 @@ def test_a_file_name_that_is_no_text_is_named_too(home: Path) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert r"1 x not a file of the data set: \udcff.jpg" in result.stdout
-    assert [one.source for one in read_left_out(TN3K)] == [r"\udcff.jpg"]
+    assert [one.source for one in read_excluded(TN3K)] == [r"\udcff.jpg"]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from htunet.data.artefacts import ARTEFACTS, STRONGEST
-from htunet.data.artefacts.base import View, to_gray, to_level
+from htunet.data.artefacts.base import FieldCoordinates, to_gray, to_level
 from htunet.data.field_of_view import insonified_pixels
 from htunet.data.image_io import UInt8
 from htunet.errors import UsageError
@@ -28,13 +28,13 @@ def apply(image: UInt8, artefact: str, strength: float, *, case: str, seed: int 
 
 
 def apply_all(image: UInt8, artefact: str, strengths: Sequence[float], *, case: str, seed: int = 0) -> list[UInt8]:
-    """``apply`` for each of the strengths; the field of view is looked for once."""
+    """``apply`` for each of the strengths; the field of place is looked for once."""
     values = [physical_value(artefact, strength) for strength in strengths]
     image_CHW = image if image.ndim == 3 else image[None]
     field_HW = insonified_pixels(image_CHW.max(axis=0))
     if not field_HW.any():
         return [image.copy() for _ in values]
-    view, found = View.of(field_HW), ARTEFACTS[artefact]
+    place, found = FieldCoordinates.of(field_HW), ARTEFACTS[artefact]
 
     def altered(value: float) -> UInt8:
         if value == 0:
@@ -42,7 +42,7 @@ def apply_all(image: UInt8, artefact: str, strengths: Sequence[float], *, case: 
         new_CHW = image_CHW.copy()
         for channel_HW in new_CHW:
             rng = generator(seed, "artefact", artefact, case)
-            channel_HW[field_HW] = to_gray(found.alter(to_level(channel_HW), view, value, rng))[field_HW]
+            channel_HW[field_HW] = to_gray(found.alter(to_level(channel_HW), place, value, rng))[field_HW]
         return new_CHW.reshape(image.shape)
 
     return [altered(value) for value in values]

@@ -27,7 +27,7 @@ Float = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class View:
+class FieldCoordinates:
     """Where the pixels of a picture lie in the insonified field, in fractions of its depth and of its width."""
 
     depth_H: Float
@@ -38,8 +38,8 @@ class View:
     """Depth of the field in pixels."""
 
     @classmethod
-    def of(cls, field_HW: NDArray[np.bool_]) -> "View":
-        """The view of a picture whose insonified pixels are True."""
+    def of(cls, field_HW: NDArray[np.bool_]) -> "FieldCoordinates":
+        """Those of a picture whose insonified pixels are True."""
         rows, columns = np.flatnonzero(field_HW.any(axis=1)), np.flatnonzero(field_HW.any(axis=0))
         (top, bottom), (left, right) = ((found[0], found[-1] + 1) for found in (rows, columns))
         depth = (np.arange(field_HW.shape[0]) + 0.5 - top) / (bottom - top)
@@ -58,7 +58,7 @@ class Artefact(Protocol):
     def per_strength(self) -> float:
         """The physical value at strength 1."""
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """The levels (dB, 0 is white) with the artefact of a physical value; they may leave the display's range."""
 
 

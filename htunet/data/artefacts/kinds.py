@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from htunet.data.artefacts.base import Float, View, amplitude, decibels
+from htunet.data.artefacts.base import FieldCoordinates, Float, amplitude, decibels
 
 FWHM = 2 * np.sqrt(2 * np.log(2))
 """Full width at half maximum of a Gaussian, in standard deviations."""
@@ -30,9 +30,9 @@ class Speckle:
     """Full width at half maximum of the point-spread function downwards, fraction of depth: 0.3 mm of 40 mm."""
     lateral_cell: float = 0.015
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Multiply the amplitude with a fresh pattern, the stronger the larger ``value``; its mean stays."""
-        sigmas = [cell * view.height_px / FWHM for cell in (self.axial_cell, self.lateral_cell)]
+        sigmas = [cell * place.height_px / FWHM for cell in (self.axial_cell, self.lateral_cell)]
         parts = (gaussian_filter(rng.standard_normal(level_HW.shape, dtype=np.float32), sigmas) for _ in range(2))
         magnitude = np.hypot(*parts)
         speckle_db = decibels(magnitude / np.sqrt(np.mean(magnitude**2)))
@@ -79,9 +79,9 @@ class Shadow:
         beyond = np.clip((np.abs(lateral - place.lateral) - place.half_width) / self.penumbra, 0, 1)
         return below * (0.5 + 0.5 * np.cos(np.pi * beyond)).astype(np.float32)
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Take up to ``value`` decibels from the part of the field behind an obstacle at a drawn place."""
-        return level_HW - np.float32(value) * self.share(self.place(rng), view.depth_H[:, None], view.lateral_W)
+        return level_HW - np.float32(value) * self.share(self.place(rng), place.depth_H[:, None], place.lateral_W)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +108,14 @@ class Reverberation:
         """Depth of the layer and distance of the lines; the first number of ``rng``."""
         return float(rng.uniform(*self.spacing))
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Add the echoes that return once, twice and so on to a layer's at a drawn depth."""
         distance = self.distance(rng)
-        bend_W, shown_W = (_wave(rng, len(view.lateral_W)) for _ in range(2))
+        bend_W, shown_W = (_wave(rng, len(place.lateral_W)) for _ in range(2))
         power = amplitude(level_HW) ** 2
         for order in range(1, int(1 / distance) + 1):
             middle_W = np.float32(order) * (np.float32(distance) + np.float32(self.curvature) * bend_W)
-            away = (view.depth_H[:, None] - middle_W) * np.float32(FWHM / self.thickness)
+            away = (place.depth_H[:, None] - middle_W) * np.float32(FWHM / self.thickness)
             echo = np.float32(amplitude(self.layer_db) * value**order) * np.clip(0.8 + 0.4 * shown_W, 0, 1)
             power += (echo * np.exp(-0.5 * away**2)) ** 2
         return decibels(np.sqrt(power))
@@ -129,7 +129,7 @@ class Gain:
     unit: ClassVar[str] = "dB"
     per_strength: float = 4.0
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Add ``value`` decibels everywhere."""
         return level_HW + np.float32(value)
 
@@ -142,9 +142,9 @@ class Attenuation:
     unit: ClassVar[str] = "dB"
     per_strength: float = 6.0
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Take ``value`` decibels a field's depth: nothing at its upper edge, all at its lower one."""
-        return level_HW - np.float32(value) * view.depth_H[:, None]
+        return level_HW - np.float32(value) * place.depth_H[:, None]
 
 
 SPECKLE, SHADOW, REVERBERATION, ATTENUATION = Speckle(), Shadow(), Reverberation(), Attenuation()

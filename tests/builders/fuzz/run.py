@@ -214,11 +214,11 @@ def half_written(dataset: DatasetPaths) -> list[str]:
         if dataset.captions_json.exists():
             captions = read_captions(dataset)
             wanted = {captions.image_path(pair) for pair in captions.pairs}
-            tables = [dataset.captions_json, dataset.captions_jsonl, dataset.left_out_csv]
+            tables = [dataset.captions_json, dataset.captions_jsonl, dataset.excluded_csv]
         else:
             raw = read_raw(dataset)
             wanted = {place(case) for case in raw.cases for place in (raw.image_path, raw.label_path)}
-            tables = [dataset.dataset_json, dataset.cases_csv, dataset.left_out_csv]
+            tables = [dataset.dataset_json, dataset.cases_csv, dataset.excluded_csv]
             for case in raw.cases:
                 image, labels = read_image(raw.image_path(case), 1)[0], read_labels(raw.label_path(case))
                 if image.shape != labels.shape or not np.isin(labels, list(raw.info.labels.values())).all():
