@@ -5,24 +5,24 @@ The phantom of the demo is written in the same layout, with a table ``patients.c
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
+    Exclusions,
     ImageWithMasks,
     Options,
     SourceFacts,
     convert_images,
+    source_of,
     write_image_with_masks,
 )
 from dataset_conversion.patients import PATIENTS, with_patients
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
-from htunet.data.raw import Case, Excluded
+from htunet.data.raw import Case
 
 CLASSES = {"benign": 0, "malignant": 1}
 NORMAL = "normal"
@@ -85,31 +85,38 @@ def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMask
     ``patients.csv`` is there and lacks an image.
     """
     folders = _class_folders(folder)
-    classes = {name: _scan(folder, folders[name], name) for name in (*CLASSES, NORMAL) if name in folders}
-    expected = {*folders.values(), folder / PATIENTS}
-    excluded = [_stray(folder, path) for path in sorted(folder.iterdir()) if path not in expected]
-    jobs = []
-    for name, files in classes.items():
-        excluded += files.excluded
-        for job in _pair(folder, name, files):
-            if isinstance(job, Excluded):
-                excluded.append(job)
+    exclusions = Exclusions(folder)
+    exclusions.add_unknown(folder, {*folders.values(), folder / PATIENTS})
+    jobs, found, notes = [], {}, list[str]()
+    for class_name in (name for name in (*CLASSES, NORMAL) if name in folders):
+        images: dict[int, Path] = {}
+        masks: dict[int, list[Path]] = defaultdict(list)
+        for path in sorted(folders[class_name].iterdir()):
+            match = _parse(path)
+            if match is None:
+                exclusions.add(path)
+                continue
+            number = int(match["number"])
+            if match["class"].lower() != class_name:
+                exclusions.add(path, f"its name says {match['class'].lower()}, its folder {class_name}", class_name)
+            elif match["mask"]:
+                masks[number].append(path)
+            elif (first := images.setdefault(number, path)) is not path:
+                exclusions.add(path, f"a second image with the number {number}, beside {first.name}", class_name)
+        found[class_name] = len(images)
+        for mask in (mask for number in sorted(masks) if number not in images for mask in masks[number]):
+            exclusions.add(mask, "a mask without an image", class_name)
+        for number, image in sorted(images.items()):
+            if class_name == NORMAL:
+                exclusions.add(image, "normal: no lesion, so neither benign nor malignant", class_name)
+            elif number not in masks:
+                exclusions.add(image, "an image without a mask", class_name)
             else:
-                jobs.append(replace(job, fit_masks=fit_masks))
-    notes: list[str] = []
+                case = Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=source_of(folder, image))
+                jobs.append(ImageWithMasks(case=case, image=image, masks=tuple(masks[number]), fit_masks=fit_masks))
     if (folder / PATIENTS).exists():
         jobs, notes = with_patients(jobs, folder / PATIENTS)
-    found = {name: len(files.images) for name, files in classes.items()}
-    return Collected(jobs=jobs, found=found, excluded=excluded, notes=notes)
-
-
-@dataclass
-class _ClassFiles:
-    """The files of one class folder by image number."""
-
-    images: dict[int, Path] = field(default_factory=dict)
-    masks: dict[int, list[Path]] = field(default_factory=lambda: defaultdict(list))
-    excluded: list[Excluded] = field(default_factory=list)
+    return Collected(jobs=jobs, found=found, excluded=exclusions.items, notes=notes)
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
@@ -123,50 +130,3 @@ def _any_image(folder: Path) -> bool:
 
 def _parse(path: Path) -> re.Match[str] | None:
     return FILE.fullmatch(path.stem) if path.suffix.lower() in READABLE and path.is_file() else None
-
-
-def _scan(base: Path, folder: Path, class_name: str) -> _ClassFiles:
-    files = _ClassFiles()
-    for path in sorted(folder.iterdir()):
-        match = _parse(path)
-        if match is None:
-            files.excluded.append(_stray(base, path))
-            continue
-        number = int(match["number"])
-        if match["class"].lower() != class_name:
-            reason = f"its name says {match['class'].lower()}, its folder {class_name}"
-            files.excluded.append(_leave(base, path, class_name, reason))
-        elif match["mask"]:
-            files.masks[number].append(path)
-        elif number in files.images:
-            reason = f"a second image with the number {number}, beside {files.images[number].name}"
-            files.excluded.append(_leave(base, path, class_name, reason))
-        else:
-            files.images[number] = path
-    return files
-
-
-def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[ImageWithMasks | Excluded]:
-    for number in sorted({*files.images, *files.masks}):
-        image, masks = files.images.get(number), files.masks.get(number, [])
-        if image is None:
-            yield from (_leave(base, mask, class_name, "a mask without an image") for mask in masks)
-        elif class_name not in CLASSES:
-            yield _leave(base, image, class_name, "normal: no lesion, so neither benign nor malignant")
-        elif not masks:
-            yield _leave(base, image, class_name, "an image without a mask")
-        else:
-            case = Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=_source(base, image))
-            yield ImageWithMasks(case=case, image=image, masks=tuple(masks))
-
-
-def _source(base: Path, path: Path) -> str:
-    return path.relative_to(base).as_posix()
-
-
-def _leave(base: Path, path: Path, class_name: str, reason: str) -> Excluded:
-    return Excluded(source=_source(base, path), class_name=class_name, reason=reason)
-
-
-def _stray(base: Path, path: Path) -> Excluded:
-    return _leave(base, path, "", "not a file of the data set")

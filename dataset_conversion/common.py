@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -23,6 +23,7 @@ from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
 
 Job = TypeVar("Job")
+STRAY = "not a file of the data set"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,30 @@ class Collected(Generic[Job]):
     notes: list[str] = field(default_factory=list)
     unit: str = "image"
     """What a job is, for the progress bar."""
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """The files of a download that become no case, each with the reason."""
+
+    base: Path
+    """The folder of the data set; the tables name files relative to it."""
+    items: list[Excluded] = field(default_factory=list)
+
+    def add(self, path: Path, reason: str = STRAY, class_name: str = "") -> None:
+        """Name one file, or a folder with all that is in it."""
+        self.items.append(Excluded(source=source_of(self.base, path), class_name=class_name, reason=reason))
+
+    def add_unknown(self, folder: Path, known: Container[Path]) -> None:
+        """Name what is in ``folder`` and not ``known``."""
+        for path in sorted(folder.iterdir()):
+            if path not in known:
+                self.add(path)
+
+
+def source_of(base: Path, path: Path) -> str:
+    """``path`` as the tables name it: relative to ``base``, with slashes."""
+    return path.relative_to(base).as_posix()
 
 
 @dataclass(frozen=True, kw_only=True)

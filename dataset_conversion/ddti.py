@@ -4,32 +4,42 @@ XML form, the original: one flat folder with ``12.xml`` for a case and ``12_1.jp
 outlines of the nodules stand in the XML. PNG form, 637 images: ``1_or_data/image/0000.PNG`` with ``mask/0000.PNG``.
 """
 
+import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import ParseError, fromstring
 from PIL import Image, ImageDraw
 
 from dataset_conversion.common import (
+    STRAY,
     Collected,
     ConversionReport,
     Converter,
+    Exclusions,
     ImageWithMasks,
     Options,
     SourceFacts,
     Written,
     convert_images,
+    source_of,
     write_case,
     write_image_with_masks,
 )
-from dataset_conversion.ddti_xml import Mark, Point, XmlCase, read_case
-from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image, leave, source_of
+from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE, UInt8, read_image
 from htunet.data.raw import Case, Excluded
 from htunet.errors import HtunetError
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 CLASSES = {"benign": 0, "malignant": 1}
 CLASS_OF_TIRADS = {
@@ -103,20 +113,51 @@ CONVERTER = Converter(facts=DDTI, layout=LAYOUT, run=convert_ddti)
 def collect_png(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:
     """The pairs of the PNG form in the order of their numbers. They have no class: ``category.csv`` is forged."""
     images, masks = _subfolder(folder, "image"), _subfolder(folder, "mask")
+    exclusions = Exclusions(folder)
+    for path in sorted(folder.iterdir()):
+        if path not in (images, masks):
+            exclusions.add(path, FORGED_REASON if path.name == FORGED else STRAY)
     pairs = collect_numbered(
-        folder,
+        exclusions,
         images,
         masks,
         case_of=lambda number, source: Case(id=f"image_{number:04d}", source=source),
         fit_masks=fit_masks,
     )
-    strays = [path for path in sorted(folder.iterdir()) if path not in (images, masks)]
-    excluded = [leave(folder, path, *([FORGED_REASON] if path.name == FORGED else [])) for path in strays]
     notes = ["the PNG form names no case or patient: images of one patient may lie on both sides of a split"]
     if any((place / FORGED).exists() for place in (folder, folder.parent)):
         notes.append(f"{FORGED} was not read: {FORGED_REASON}")
     found = {PNG_FORM: len(pairs.numbers)}
-    return Collected(jobs=pairs.jobs, found=found, excluded=[*excluded, *pairs.excluded], notes=notes)
+    return Collected(jobs=pairs.jobs, found=found, excluded=exclusions.items, notes=notes)
+
+
+MAX_BYTES = 8 * 2**20
+"""A real file has some ten kilobytes."""
+
+Point = tuple[float, float]
+"""(x, y) in pixels from the upper left corner."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One mark of a case: outlines in one of its images."""
+
+    position: int
+    """1 for the first mark of the file."""
+    view: int | None
+    """Number of the image that it was drawn in; None where that is not said."""
+    outlines: tuple[tuple[Point, ...], ...]
+    problems: tuple[str, ...]
+    """What of the mark cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class XmlCase:
+    """What one file says."""
+
+    tirads: str
+    """Such as ``4a``; empty where it is missing."""
+    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +175,7 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
     """The cases of the XML form in the order of their numbers, and every other file."""
     xml_of: dict[int, Path] = {}
     views_of: dict[int, dict[int, Path]] = {}
-    excluded = []
+    exclusions = Exclusions(folder)
     for path in sorted(folder.iterdir()):
         if _is_xml(path.name) and path.is_file():
             first = xml_of.setdefault(int(path.stem), path)
@@ -142,35 +183,138 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
             number, view = map(int, path.stem.split("_"))
             first = views_of.setdefault(number, {}).setdefault(view, path)
         else:
-            excluded.append(leave(folder, path))
+            exclusions.add(path)
             continue
         if first is not path:
-            excluded.append(leave(folder, path, f"a second file with the same number, beside {first.name}"))
+            exclusions.add(path, f"a second file with the same number, beside {first.name}")
     jobs = [
         CaseFiles(base=folder, number=number, xml=xml_of.get(number), views=views_of.get(number, {}))
         for number in sorted({*xml_of, *views_of})
     ]
-    return Collected(jobs=jobs, found={XML_FORM: sum(map(len, views_of.values()))}, excluded=excluded)
+    return Collected(jobs=jobs, found={XML_FORM: sum(map(len, views_of.values()))}, excluded=exclusions.items)
+
+
+def read_case(path: Path) -> XmlCase:
+    """Read one file; raises HtunetError when it is too large, no XML, or not safe to parse (entities)."""
+    if (size := path.stat().st_size) > MAX_BYTES:
+        raise HtunetError(f"{path} has {size} bytes; the XML of a case has at most {MAX_BYTES}. Take it out.")
+    try:
+        root = fromstring(path.read_bytes())
+    except DefusedXmlException as error:
+        raise HtunetError(f"{path} is refused, it defines entities ({error}). Take it out.") from None
+    except (ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of the latter two
+        raise HtunetError(f"{path} is not valid XML ({error}). Download it again or take it out.") from None
+    marks = (_mark(position, element) for position, element in enumerate(root.iter("mark"), start=1))
+    return XmlCase(" ".join((root.findtext(".//tirads") or "").lower().split()), tuple(marks))
+
+
+def _mark(position: int, element: "Element") -> Mark:
+    text = (element.findtext("image") or "").strip()
+    view = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    problems = [] if view is not None else [f"it names no image, but {text[:20]!r}"]
+    svg = (element.findtext("svg") or "").strip()
+    outlines = []
+    if not svg:
+        problems.append("it has no outline")
+    else:
+        for outline, problem in _shapes(svg):
+            outlines += [outline] if not problem else []
+            problems += [problem] if problem else []
+    return Mark(position=position, view=view, outlines=tuple(outlines), problems=tuple(problems))
+
+
+def _shapes(svg: str) -> Iterator[tuple[tuple[Point, ...], str]]:
+    """The outline of each shape, or no outline and the reason."""
+    try:
+        shapes = json.loads(svg)
+    except (ValueError, RecursionError):
+        yield (), "its outline is not valid JSON"
+        return
+    if not isinstance(shapes, list) or not shapes:
+        yield (), "its outline is not a list of shapes" if shapes else "it has no outline"
+        return
+    for number, shape in enumerate(shapes, start=1):
+        outline = _outline(shape)
+        yield (outline, "") if outline else ((), f"shape {number} has no 3 points with numbers x and y")
+
+
+def _outline(shape: Any) -> tuple[Point, ...]:  # noqa: ANN401
+    """The points of a shape; none when there are fewer than three or one is no pair of finite numbers."""
+    points = shape.get("points") if isinstance(shape, dict) else None
+    if not isinstance(points, list) or len(points) < 3:
+        return ()
+    pairs = [(_number(point, "x"), _number(point, "y")) for point in points]
+    return tuple((x, y) for x, y in pairs) if all(math.isfinite(x + y) for x, y in pairs) else ()
+
+
+def _number(point: Any, key: str) -> float:  # noqa: ANN401
+    """The value as float; not a number where there is none."""
+    value = point.get(key) if isinstance(point, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def write_views(job: CaseFiles, folder: Path) -> list[Written | Excluded]:
     """Write the images of one case that have an outline; name every other one, and every mark without use."""
-    if job.xml is None:
-        return [leave(job.base, path, f"an image without its {job.number}.xml") for path in job.views.values()]
+    exclusions = Exclusions(job.base)
     try:
-        content = read_case(job.xml)
+        content = read_case(job.xml) if job.xml else None
     except HtunetError as error:
-        reason = _without_folder(job, error)
-        images = [leave(job.base, path, f"{job.xml.name} cannot be used") for path in job.views.values()]
-        return [leave(job.base, job.xml, reason), *images]
-    outcomes: list[Written | Excluded] = list(_unusable_marks(job, content))
+        exclusions.add(job.base / str(job.xml), _without_folder(job, error))
+        content = None
+    if content is None:
+        why = f"{job.xml.name} cannot be used" if job.xml else f"an image without its {job.number}.xml"
+        for path in job.views.values():
+            exclusions.add(path, why)
+        return list(exclusions.items)
+    class_name = CLASS_OF_TIRADS.get(content.tirads, "")
+    for mark in content.marks:
+        reasons = list(mark.problems)
+        if mark.view is not None and mark.view not in job.views:
+            reasons.append(f"its image {job.number}_{mark.view} is not there")
+        if reasons:
+            exclusions.add(job.base / f"{job.number}.xml, mark {mark.position}", "; ".join(reasons), class_name)
+    written: list[Written | Excluded] = []
     for view, path in sorted(job.views.items()):
         outlines = [outline for mark in content.marks if mark.view == view for outline in mark.outlines]
-        outcomes.append(_write_view(job, content, view, path, outlines, folder))
-    return outcomes
+        one, reason = _write_view(job, content.tirads, view, outlines, folder)
+        if one is None:
+            exclusions.add(path, reason, class_name)
+        else:
+            written.append(one)
+    return [*exclusions.items, *written]
 
 
-def draw_outlines(outlines: list[tuple[Point, ...]], shape: tuple[int, int]) -> tuple[UInt8, int, int]:
+def _write_view(
+    job: CaseFiles, tirads: str, view: int, outlines: Sequence[tuple[Point, ...]], folder: Path
+) -> tuple[Written | None, str]:
+    """Write one image with its mask, or give the reason why it is no case."""
+    xml_name = job.xml.name if job.xml else ""
+    if not outlines:
+        return None, f"no usable outline of it in {xml_name}"
+    try:
+        image = read_image(job.views[view], 1)[0]
+    except HtunetError as error:
+        return None, _without_folder(job, error)
+    mask, moved, outside = draw_outlines(outlines, image.shape)
+    if not mask.any():
+        return None, f"its outlines in {xml_name} lie outside the image"
+    patient, class_name = f"case_{job.number:04d}", CLASS_OF_TIRADS.get(tirads, "")
+    source = source_of(job.base, job.views[view])
+    case = Case(id=f"{patient}_{view}", class_name=class_name, group=patient, source=source)
+    remarks = [
+        "points outside the image were moved to its edge" if moved else "",
+        "an outline that lies wholly outside the image was left out" if outside else "",
+        "" if class_name else f"no class, since its TI-RADS category is {tirads or 'missing'}"[:80],
+    ]
+    return replace(write_case(folder, case, image, mask), remarks=tuple(filter(None, remarks))), ""
+
+
+def draw_outlines(outlines: Sequence[tuple[Point, ...]], shape: tuple[int, int]) -> tuple[UInt8, int, int]:
     """(H, W) with 1 inside or on an outline; how many outlines were cut at the image's edge, and how many lie outside.
 
     Points are rounded to whole pixels. Those beyond the image move to its edge; an outline without a point inside is
@@ -189,51 +333,6 @@ def draw_outlines(outlines: list[tuple[Point, ...]], shape: tuple[int, int]) -> 
             moved += not inside.all()
             ImageDraw.Draw(canvas).polygon([tuple(map(int, point)) for point in clipped], fill=1, outline=1)
     return np.asarray(canvas), moved, outside
-
-
-def _write_view(
-    job: CaseFiles, content: XmlCase, view: int, path: Path, outlines: list[tuple[Point, ...]], folder: Path
-) -> Written | Excluded:
-    class_name = CLASS_OF_TIRADS.get(content.tirads, "")
-    source = source_of(job.base, path)
-    xml_name = job.xml.name if job.xml else ""
-    if not outlines:
-        return Excluded(source=source, class_name=class_name, reason=f"no usable outline of it in {xml_name}")
-    try:
-        image = read_image(path, 1)[0]
-    except HtunetError as error:
-        return Excluded(source=source, class_name=class_name, reason=_without_folder(job, error))
-    mask, moved, outside = draw_outlines(outlines, image.shape)
-    if not mask.any():
-        return Excluded(
-            source=source, class_name=class_name, reason=f"its outlines in {xml_name} lie outside the image"
-        )
-    case = Case(
-        id=f"case_{job.number:04d}_{view}", class_name=class_name, group=f"case_{job.number:04d}", source=source
-    )
-    remarks = [
-        "points outside the image were moved to its edge" if moved else "",
-        "an outline that lies wholly outside the image was left out" if outside else "",
-        "" if class_name else f"no class, since its TI-RADS category is {content.tirads or 'missing'}"[:80],
-    ]
-    written = write_case(folder, case, image, mask)
-    return replace(written, remarks=tuple(filter(None, remarks)))
-
-
-def _unusable_marks(job: CaseFiles, content: XmlCase) -> list[Excluded]:
-    """Each mark of which something cannot be used, under a name such as ``12.xml, mark 2``."""
-    class_name = CLASS_OF_TIRADS.get(content.tirads, "")
-    found = []
-    for mark in content.marks:
-        if reasons := [*mark.problems, *_missing_image(job, mark)]:
-            source = f"{job.number}.xml, mark {mark.position}"
-            found.append(Excluded(source=source, class_name=class_name, reason="; ".join(reasons)))
-    return found
-
-
-def _missing_image(job: CaseFiles, mark: Mark) -> list[str]:
-    missing = mark.view is not None and mark.view not in job.views
-    return [f"its image {job.number}_{mark.view} is not there"] if missing else []
 
 
 def _without_folder(job: CaseFiles, error: HtunetError) -> str:

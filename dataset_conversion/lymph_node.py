@@ -5,8 +5,7 @@ LN/  benign/{images,masks}/NAME.png  malignant/{images,masks}/NAME.png  patients
 
 import re
 import unicodedata
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +13,19 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
+    Exclusions,
     ImageWithMasks,
     Options,
     SourceFacts,
     convert_images,
+    source_of,
     write_image_with_masks,
 )
 from dataset_conversion.crop_sheet import write_crop_sheet
 from dataset_conversion.patients import PATIENTS, with_patients
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE
-from htunet.data.raw import Case, Excluded
+from htunet.data.raw import Case
 from htunet.data.splits import TEST_ONLY
 
 CLASSES = {"benign": 0, "malignant": 1}
@@ -94,73 +95,44 @@ def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = Fals
     Cases are numbered by class in the natural order of the file names (2 before 10), which need not be plain. Raises
     HtunetError when ``patients.csv`` is there and lacks an image.
     """
-    classes = {name: _scan(folder, name) for name in CLASSES}
-    known = {*CLASSES, PATIENTS}
-    excluded = [_leave(folder, path, "", STRAY) for path in sorted(folder.iterdir()) if path.name not in known]
+    exclusions = Exclusions(folder)
+    exclusions.add_unknown(folder, {folder / name for name in (*CLASSES, PATIENTS)})
     jobs: list[ImageWithMasks] = []
-    for name, files in classes.items():
-        excluded += files.excluded
-        for found in _pair(folder, name, files):
-            if isinstance(found, Excluded):
-                excluded.append(found)
-            else:
-                image, mask, case = found
-                threshold = JPEG_THRESHOLD if mask.suffix.lower() in JPEG else 0
-                job = ImageWithMasks(
-                    case=case,
-                    image=image,
-                    masks=(mask,),
-                    fit_masks=fit_masks,
-                    threshold=threshold,
-                    crop_overlays=crop_overlays,
-                )
-                jobs.append(job)
-    notes: list[str] = []
-    if (folder / PATIENTS).is_file():
-        jobs, notes = with_patients(jobs, folder / PATIENTS)
-    counts = {name: len(files.images) for name, files in classes.items()}
-    return Collected(jobs=jobs, found=counts, excluded=excluded, notes=notes)
-
-
-STRAY = "not a file of the data set"
-
-
-@dataclass
-class _ClassFiles:
-    """The files of one class by their names without the ending."""
-
-    images: dict[str, Path] = field(default_factory=dict)
-    masks: dict[str, Path] = field(default_factory=dict)
-    excluded: list[Excluded] = field(default_factory=list)
-
-
-def _scan(base: Path, class_name: str) -> _ClassFiles:
-    files = _ClassFiles()
-    children = sorted((base / class_name).iterdir()) if (base / class_name).is_dir() else []
-    for child in children:
-        if child.is_dir() and child.name in (IMAGES, MASKS):
-            known = files.images if child.name == IMAGES else files.masks
+    counts, notes = {}, list[str]()
+    for class_name in CLASSES:
+        files: dict[str, dict[str, Path]] = {IMAGES: {}, MASKS: {}}
+        place = folder / class_name
+        for child in sorted(place.iterdir()) if place.is_dir() else []:
+            if not child.is_dir() or child.name not in files:
+                exclusions.add(child, class_name=class_name)
+                continue
+            known = files[child.name]
             for path in sorted(child.iterdir()):
                 if not _is_image(path):
-                    files.excluded.append(_leave(base, path, class_name, STRAY))
+                    exclusions.add(path, class_name=class_name)
                 elif (first := known.setdefault(unicodedata.normalize("NFC", path.stem), path)) is not path:
-                    reason = f"a second file of the name, beside {first.name}"
-                    files.excluded.append(_leave(base, path, class_name, reason))
-        else:
-            files.excluded.append(_leave(base, child, class_name, STRAY))
-    return files
-
-
-def _pair(base: Path, class_name: str, files: _ClassFiles) -> Iterator[tuple[Path, Path, Case] | Excluded]:
-    for number, name in enumerate(sorted(files.images, key=_natural), start=1):
-        image, mask = files.images[name], files.masks.get(name)
-        if mask is None:
-            yield _leave(base, image, class_name, "an image without a mask")
-        else:
-            source = image.relative_to(base).as_posix()
-            yield image, mask, Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=source)
-    for name in sorted(set(files.masks) - set(files.images)):
-        yield _leave(base, files.masks[name], class_name, "a mask without an image")
+                    exclusions.add(path, f"a second file of the name, beside {first.name}", class_name)
+        images, masks = files[IMAGES], files[MASKS]
+        counts[class_name] = len(images)
+        for name in sorted(set(masks) - set(images)):
+            exclusions.add(masks[name], "a mask without an image", class_name)
+        for number, name in enumerate(sorted(images, key=_natural), start=1):
+            if name not in masks:
+                exclusions.add(images[name], "an image without a mask", class_name)
+                continue
+            source = source_of(folder, images[name])
+            job = ImageWithMasks(
+                case=Case(id=f"{class_name}_{number:04d}", class_name=class_name, source=source),
+                image=images[name],
+                masks=(masks[name],),
+                fit_masks=fit_masks,
+                threshold=JPEG_THRESHOLD if masks[name].suffix.lower() in JPEG else 0,
+                crop_overlays=crop_overlays,
+            )
+            jobs.append(job)
+    if (folder / PATIENTS).is_file():
+        jobs, notes = with_patients(jobs, folder / PATIENTS)
+    return Collected(jobs=jobs, found=counts, excluded=exclusions.items, notes=notes)
 
 
 def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
@@ -171,7 +143,3 @@ def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in READABLE and not path.name.startswith(".") and path.is_file()
-
-
-def _leave(base: Path, path: Path, class_name: str, reason: str) -> Excluded:
-    return Excluded(source=path.relative_to(base).as_posix(), class_name=class_name, reason=reason)

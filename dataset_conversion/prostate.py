@@ -6,7 +6,7 @@ A volume becomes one case for each slice, ``train_01_000``; the patient, ``train
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
+    Exclusions,
     Options,
     SourceFacts,
     Written,
     convert_images,
+    source_of,
     write_case,
 )
 from dataset_conversion.formats.nifti import Turn, Volume, open_volume, unreadable, upright
@@ -100,73 +102,51 @@ class VolumeJob:
 
 def collect(folder: Path, *, drop_empty: bool = False) -> Collected[VolumeJob]:
     """The volumes by split, and every other file with the reason why it is none. Reads the headers of the scans."""
-    jobs, excluded = [], [_leave(folder, path, STRAY) for path in _strays(folder)]
-    found = {}
+    exclusions = Exclusions(folder)
+    exclusions.add_unknown(folder, {folder / split for split in (TRAIN, TEST) if (folder / split).is_dir()})
+    jobs, found = [], {}
     for split in (TRAIN, TEST):
-        files = _scan_split(folder, split)
-        excluded += files.excluded
-        found[split] = sum(_slices(path) for path in files.scans.values())
-        for number in sorted({*files.scans, *files.annotations}):
-            scan, annotation = files.scans.get(number), files.annotations.get(number)
-            if scan is None:
-                excluded.append(_leave(folder, files.annotations[number], "an expert annotation without a scan"))
-            elif annotation is None:
-                excluded.append(_leave(folder, scan, "a scan without an expert annotation"))
+        scans, annotations = _volumes(split, exclusions)
+        found[split] = sum(_slices(path) for path in scans.values())
+        for number in sorted({*scans, *annotations}):
+            if number not in scans:
+                exclusions.add(annotations[number], "an expert annotation without a scan")
+            elif number not in annotations:
+                exclusions.add(scans[number], "a scan without an expert annotation")
             else:
                 job = VolumeJob(
                     patient=f"{split}_{number:02d}",
                     split=split,
-                    scan=scan,
-                    annotation=annotation,
-                    source=_source(folder, scan),
+                    scan=scans[number],
+                    annotation=annotations[number],
+                    source=source_of(folder, scans[number]),
                     drop_empty=drop_empty,
                 )
                 jobs.append(job)
-    return Collected(jobs=jobs, found=found, excluded=excluded, unit="volume")
+    return Collected(jobs=jobs, found=found, excluded=exclusions.items, unit="volume")
 
 
-STRAY = "not a file of the data set"
-
-
-@dataclass
-class _SplitFiles:
-    """The volumes of train/ or test/ by their numbers."""
-
-    scans: dict[int, Path] = field(default_factory=dict)
-    annotations: dict[int, Path] = field(default_factory=dict)
-    excluded: list[Excluded] = field(default_factory=list)
-
-
-def _scan_split(base: Path, split: str) -> _SplitFiles:
-    files = _SplitFiles()
-    children = sorted((base / split).iterdir()) if (base / split).is_dir() else []
-    for child in children:
-        if child.is_dir() and child.name in (SCANS, EXPERT, *OTHERS):
-            for path in sorted(child.iterdir()):
-                _sort_in(base, split, path, files)
-        else:
-            files.excluded.append(_leave(base, child, STRAY))
-    return files
-
-
-def _sort_in(base: Path, split: str, path: Path, files: _SplitFiles) -> None:
-    match = FILE.fullmatch(path.name) if path.is_file() and not path.name.startswith(".") else None
-    if match is None:
-        files.excluded.append(_leave(base, path, STRAY))
-    elif match["split"].lower() != split:
-        reason = f"its name says {match['split'].lower()}, its folder {split}"
-        files.excluded.append(_leave(base, path, reason))
-    elif path.parent.name in OTHERS:
-        reason = f"{OTHERS[path.parent.name]}; the expert's is used"
-        files.excluded.append(_leave(base, path, reason))
-    else:
-        known = files.scans if path.parent.name == SCANS else files.annotations
-        if (first := known.setdefault(int(match["number"]), path)) is not path:
-            files.excluded.append(_leave(base, path, f"a second file of the number, beside {first.name}"))
-
-
-def _strays(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.iterdir()) if path.name not in (TRAIN, TEST) or not path.is_dir())
+def _volumes(split: str, exclusions: Exclusions) -> tuple[dict[int, Path], dict[int, Path]]:
+    """The scans and the expert annotations of train/ or test/ by their numbers."""
+    place = exclusions.base / split
+    scans: dict[int, Path] = {}
+    annotations: dict[int, Path] = {}
+    for child in sorted(place.iterdir()) if place.is_dir() else []:
+        if not child.is_dir() or child.name not in (SCANS, EXPERT, *OTHERS):
+            exclusions.add(child)
+            continue
+        known = scans if child.name == SCANS else annotations
+        for path in sorted(child.iterdir()):
+            match = FILE.fullmatch(path.name) if path.is_file() and not path.name.startswith(".") else None
+            if match is None:
+                exclusions.add(path)
+            elif match["split"].lower() != split:
+                exclusions.add(path, f"its name says {match['split'].lower()}, its folder {split}")
+            elif child.name in OTHERS:
+                exclusions.add(path, f"{OTHERS[child.name]}; the expert's is used")
+            elif (first := known.setdefault(int(match["number"]), path)) is not path:
+                exclusions.add(path, f"a second file of the number, beside {first.name}")
+    return scans, annotations
 
 
 def _slices(path: Path) -> int:
@@ -194,13 +174,13 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | Excluded]:
         reason = str(error).replace(f"{job.scan.parent.parent}{os.sep}", "")
         return [Excluded(source=job.source, class_name="", reason=reason)]
     field_of_view = images.max(axis=0) > 0
-    facts = _Facts(scan.axes, turn, scan.pixel_mm, _remarks(scan, annotation, field_of_view), field_of_view)
+    facts = VolumeFacts(scan.axes, turn, scan.pixel_mm, _remarks(scan, annotation, field_of_view), field_of_view)
     numbered = zip(range(scan.slices), images, masks, strict=True)
     return [_write_slice(job, folder, one, facts) for one in numbered]
 
 
 @dataclass(frozen=True)
-class _Facts:
+class VolumeFacts:
     """What the slices of a volume share."""
 
     axes: str
@@ -211,7 +191,9 @@ class _Facts:
     """(H, W) True where any slice shows something."""
 
 
-def _write_slice(job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8], facts: _Facts) -> Written | Excluded:
+def _write_slice(
+    job: VolumeJob, folder: Path, numbered: tuple[int, UInt8, UInt8], facts: VolumeFacts
+) -> Written | Excluded:
     position, image, mask = numbered
     source = f"{job.source} slice {position}"
     if job.drop_empty and not mask.any():
@@ -272,11 +254,3 @@ def narrow_at_the_top(field: NDArray[np.bool_]) -> bool:
     shown = field[rows[0] : rows[-1] + 1]
     third = len(shown) // 3
     return bool(shown[:third].sum() < NARROW * shown[-third:].sum())
-
-
-def _source(base: Path, path: Path) -> str:
-    return path.relative_to(base).as_posix()
-
-
-def _leave(base: Path, path: Path, reason: str) -> Excluded:
-    return Excluded(source=_source(base, path), class_name="", reason=reason)

@@ -6,21 +6,23 @@ split is in the id. Five fold files name training and validation images by their
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from dataset_conversion.common import (
     Collected,
     ConversionReport,
     Converter,
+    Exclusions,
     ImageWithMasks,
     Options,
     SourceFacts,
     convert_images,
     write_image_with_masks,
 )
-from dataset_conversion.numbered import NUMBER, Numbered, collect_numbered, is_numbered_image, leave
+from dataset_conversion.numbered import NUMBER, Numbered, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
@@ -103,53 +105,44 @@ CONVERTER = Converter(facts=TN3K, layout=LAYOUT, run=convert_tn3k)
 def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbered], Collected[ImageWithMasks]]:
     """Both splits as found, and the cases of both together with every other file and the reason why it is none."""
     places = split_folders(folder)
+    tables = [folder / f"label4{split}.csv" for split in SPLITS]
+    folds = (path for path in folder.iterdir() if FOLD.fullmatch(path.name))
+    exclusions = Exclusions(folder)
+    exclusions.add_unknown(folder, {*places.values(), *(place.parent for place in places.values()), *tables, *folds})
     numbered: dict[str, Numbered] = {}
     notes: list[str] = []
-    for split in SPLITS:
-        labels = read_labels_table(_labels_table(folder, split))
+    for split, table in zip(SPLITS, tables, strict=True):
+        labels = read_labels_table(table)
         numbered[split] = collect_numbered(
-            folder,
+            exclusions,
             places.get((split, "image")),
             places.get((split, "mask")),
-            case_of=_CaseOf(split, labels),
+            case_of=partial(_case, split, labels),
             fit_masks=fit_masks,
         )
-        notes += _label_notes(split, labels, numbered[split])
-    known = {*places.values(), *(place.parent for place in places.values()), *_tables(folder)}
-    excluded = [leave(folder, path) for path in sorted(folder.iterdir()) if path not in known]
+        numbers = set(numbered[split].numbers)
+        for missing, what in (
+            (sorted(numbers - set(labels)) if labels else [], "images have no class"),
+            (sorted(set(labels) - numbers), "labels have no image"),
+        ):
+            if missing:
+                shown = ", ".join(f"{number:04d}" for number in missing[:5]) + (", ..." if len(missing) > 5 else "")
+                notes.append(f"{table.name}: {len(missing)} {what}: {shown}")
     collected = Collected(
         jobs=[job for one in numbered.values() for job in one.jobs],
         found={split: len(one.numbers) for split, one in numbered.items()},
-        excluded=[*excluded, *(leftover for one in numbered.values() for leftover in one.excluded)],
+        excluded=exclusions.items,
         notes=notes,
     )
     return numbered, collected
 
 
-@dataclass(frozen=True)
-class _CaseOf:
-    """Names the cases of one split."""
-
-    split: str
-    labels: dict[int, str]
-
-    def __call__(self, number: int, source: str) -> Case:
-        class_name = self.labels.get(number, "")
-        return Case(id=_case_id(self.split, number), split=SPLITS[self.split], class_name=class_name, source=source)
+def _case(split: str, labels: Mapping[int, str], number: int, source: str) -> Case:
+    return Case(id=_case_id(split, number), split=SPLITS[split], class_name=labels.get(number, ""), source=source)
 
 
 def _case_id(split: str, number: int) -> str:
     return f"{split}_{number:04d}"
-
-
-def _labels_table(folder: Path, split: str) -> Path:
-    return folder / f"label4{split}.csv"
-
-
-def _tables(folder: Path) -> Iterator[Path]:
-    """The files beside the image folders that are read."""
-    yield from (_labels_table(folder, split) for split in SPLITS)
-    yield from (path for path in folder.iterdir() if FOLD.fullmatch(path.name))
 
 
 def read_labels_table(path: Path) -> dict[int, str]:
@@ -175,18 +168,6 @@ def read_labels_table(path: Path) -> dict[int, str]:
             )
         labels[int(stem)] = names[int(row[1])]
     return labels
-
-
-def _label_notes(split: str, labels: dict[int, str], found: Numbered) -> Iterator[str]:
-    """Images without a label where there are labels, and labels without an image."""
-    numbers = set(found.numbers)
-    for missing, what in (
-        (sorted(numbers - set(labels)) if labels else [], "images have no class"),
-        (sorted(set(labels) - numbers), "labels have no image"),
-    ):
-        if missing:
-            shown = ", ".join(f"{number:04d}" for number in missing[:5]) + (", ..." if len(missing) > 5 else "")
-            yield f"label4{split}.csv: {len(missing)} {what}: {shown}"
 
 
 @dataclass(frozen=True)

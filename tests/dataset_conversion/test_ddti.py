@@ -16,8 +16,7 @@ from builders.tn3k import build_tn3k
 
 from dataset_conversion import convert
 from dataset_conversion.common import ConversionReport, Options
-from dataset_conversion.ddti import draw_outlines
-from dataset_conversion.ddti_xml import MAX_BYTES, read_case
+from dataset_conversion.ddti import MAX_BYTES, draw_outlines, read_case
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_excluded, read_raw
 from htunet.data.verification import WARNING, verify
