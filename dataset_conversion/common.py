@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from dataset_conversion.formats.names import listed
 from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
@@ -23,6 +25,7 @@ from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
 
 Job = TypeVar("Job")
+Outcome = TypeVar("Outcome")
 STRAY = "not a file of the data set"
 
 
@@ -48,6 +51,19 @@ class SourceFacts:
     labels: Mapping[str, int] = field(default_factory=lambda: {"background": 0, "lesion": 1})
     has_masks: bool = True
     """False: images with classes alone."""
+
+    @property
+    def reference(self) -> str:
+        """For the data set's own description: what to cite, and where it is from."""
+        return f"{self.citation} {self.home}".strip()
+
+    def differences(self, found: Mapping[str, int]) -> tuple[str, ...]:
+        """What ``found`` counts otherwise than the whole distribution does, one line for each kind."""
+        return tuple(
+            f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"
+            for kind, number in self.expected.items()
+            if found.get(kind, 0) != number
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +109,19 @@ class ConversionReport:
     """Images by class (or by split, where there is no class), whatever became of them."""
     converted: dict[str, int]
     """Cases by class."""
-    merged: dict[str, int]
-    """Case id to the number of its mask files, where there was more than one."""
-    fitted: tuple[str, ...]
-    """Cases whose mask was brought to the size of the image."""
-    empty_masks: tuple[str, ...]
     excluded: tuple[Excluded, ...]
     differences: tuple[str, ...]
     """Counts that differ from the whole distribution's."""
-    duplicates: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    merged: Mapping[str, int] = field(default_factory=dict)
+    """Case id to the number of its mask files, where there was more than one."""
+    fitted: tuple[str, ...] = ()
+    """Cases whose mask was brought to the size of the image."""
+    empty_masks: tuple[str, ...] = ()
+    duplicates: tuple[tuple[str, ...], ...] = ()
     """Sets of cases that show the same picture."""
-    contradictions: tuple[tuple[str, str], ...]
+    contradictions: tuple[tuple[str, str], ...] = ()
     """Pairs of cases that show the same picture and differ in class."""
-    notes: tuple[str, ...] = ()
     captions: CaptionInfo | None = None
     """What ``captions.json`` says; None for images with masks."""
 
@@ -193,17 +209,39 @@ def convert_images(
     lock = paths.raw.with_name(f".lock-{paths.name}")
     with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
         replaced = paths.raw.exists()
-        outcomes = _run_jobs(collected, _WriteInto(write, folder), suitable_workers(len(collected.jobs), workers))
-        written = sorted((one for one in outcomes if isinstance(one, Written)), key=lambda one: one.case.id)
-        excluded = [*collected.excluded, *(one for one in outcomes if isinstance(one, Excluded))]
+        outcomes = run_jobs(collected.jobs, partial(_write_into, write, folder), workers, unit=collected.unit)
+        results = [one for some in outcomes for one in some]
+        written = sorted((one for one in results if isinstance(one, Written)), key=lambda one: one.case.id)
+        excluded = [*collected.excluded, *(one for one in results if isinstance(one, Excluded))]
         excluded.sort(key=lambda one: (one.class_name, one.source))
         if not written:
             raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
         pairs = find_duplicates([one.signature for one in written])
         cases = with_groups([one.case for one in written], pairs)
-        write_raw_index(folder, paths.short_name, _dataset_info(facts), cases, excluded)
-        _write_tables(folder, written)
-        finishing_notes = finish(folder, cases) if finish else ()
+        info = DatasetInfo(
+            classes=dict(facts.classes),
+            labels=dict(facts.labels),
+            has_masks=facts.has_masks,
+            split_rule=facts.split_rule,
+            reference=facts.reference,
+            licence=facts.licence,
+            description=facts.title,
+        )
+        write_raw_index(folder, paths.short_name, info, cases, excluded)
+        for name in sorted({name for one in written for name in one.tables}):
+            rows = [one.tables[name] for one in written if name in one.tables]
+            write_csv(folder / name, list(rows[0]), rows)
+        notes = [*collected.notes, *(finish(folder, cases) if finish else ())]
+    ids_of: dict[str, list[str]] = {}
+    for one in written:
+        for remark in one.remarks:
+            ids_of.setdefault(remark, []).append(one.case.id)
+    for remark, ids in ids_of.items():
+        notes.append(f"{remark}: {len(ids)} case{'s' if len(ids) > 1 else ''}, {listed(ids)}")
+    same = [(cases[pair.first], cases[pair.second]) for pair in pairs]
+    if torn := [f"{one.id} and {other.id}" for one, other in same if one.group != other.group]:
+        shown = ", ".join(torn[:5])
+        notes.append(f"{len(torn)} pairs show the same picture in different groups or splits: {shown}")
     return ConversionReport(
         dataset=paths.name,
         source=source,
@@ -215,34 +253,25 @@ def convert_images(
         fitted=tuple(one.case.id for one in written if one.fitted),
         empty_masks=tuple(one.case.id for one in written if one.empty),
         excluded=tuple(excluded),
-        differences=tuple(differences(facts, collected.found)),
+        differences=facts.differences(collected.found),
         duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
-        contradictions=_contradictions(cases, pairs),
-        notes=(*collected.notes, *finishing_notes, *_remark_notes(written), *_torn_notes(cases, pairs)),
+        contradictions=tuple(
+            (one.id, other.id) for one, other in same if "" != one.class_name != other.class_name != ""
+        ),
+        notes=tuple(notes),
     )
 
 
-@dataclass(frozen=True)
-class _WriteInto(Generic[Job]):
-    """``write`` with its folder; a class, because a lambda cannot be sent to another process."""
-
-    write: Callable[[Job, Path], Sequence[Written | Excluded]]
-    folder: Path
-
-    def __call__(self, job: Job) -> Sequence[Written | Excluded]:
-        return self.write(job, self.folder)
+def _write_into(write: Callable[[Job, Path], Outcome], folder: Path, job: Job) -> Outcome:
+    return write(job, folder)
 
 
-def _run_jobs(collected: Collected[Job], write: _WriteInto[Job], workers: int) -> list[Written | Excluded]:
-    results = parallel_map(write, collected.jobs, workers=workers)
-    bar = tqdm(results, total=len(collected.jobs), desc="convert", unit=collected.unit, disable=None)
-    return [outcome for outcomes in bar for outcome in outcomes]
-
-
-def _write_tables(folder: Path, written: Sequence[Written]) -> None:
-    for name in sorted({name for one in written for name in one.tables}):
-        rows = [one.tables[name] for one in written if name in one.tables]
-        write_csv(folder / name, list(rows[0]), rows)
+def run_jobs(
+    jobs: Sequence[Job], write: Callable[[Job], Outcome], workers: int | None, *, unit: str = "image"
+) -> list[Outcome]:
+    """``write(job)`` for all jobs, in their order, in processes where that pays off."""
+    results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers))
+    return list(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
 
 
 def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:
@@ -260,52 +289,6 @@ def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[C
             if not cases[position].group:
                 grouped[position] = replace(cases[position], group=name)
     return grouped
-
-
-def _remark_notes(written: Sequence[Written]) -> list[str]:
-    """One line for each remark, with the number and the first of its cases."""
-    ids: dict[str, list[str]] = {}
-    for one in written:
-        for remark in one.remarks:
-            ids.setdefault(remark, []).append(one.case.id)
-    return [
-        f"{remark}: {len(cases)} case{'s' if len(cases) > 1 else ''}, {', '.join(cases[:5])}"
-        + (", ..." if len(cases) > 5 else "")
-        for remark, cases in ids.items()
-    ]
-
-
-def _torn_notes(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[str]:
-    torn = [pair for pair in pairs if cases[pair.first].group != cases[pair.second].group]
-    shown = ", ".join(f"{cases[pair.first].id} and {cases[pair.second].id}" for pair in torn[:5])
-    return [f"{len(torn)} pairs show the same picture in different groups or splits: {shown}"] if torn else []
-
-
-def _contradictions(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> tuple[tuple[str, str], ...]:
-    both = ((cases[pair.first], cases[pair.second]) for pair in pairs)
-    known = ((one, other) for one, other in both if one.class_name and other.class_name)
-    return tuple((one.id, other.id) for one, other in known if one.class_name != other.class_name)
-
-
-def _dataset_info(facts: SourceFacts) -> DatasetInfo:
-    return DatasetInfo(
-        classes=dict(facts.classes),
-        labels=dict(facts.labels),
-        has_masks=facts.has_masks,
-        split_rule=facts.split_rule,
-        reference=f"{facts.citation} {facts.home}".strip(),
-        licence=facts.licence,
-        description=facts.title,
-    )
-
-
-def differences(facts: SourceFacts, found: Mapping[str, int]) -> list[str]:
-    """What ``found`` counts otherwise than the whole distribution does, one line for each kind."""
-    return [
-        f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"
-        for kind, number in facts.expected.items()
-        if found.get(kind, 0) != number
-    ]
 
 
 def _first_reasons(excluded: Sequence[Excluded]) -> str:

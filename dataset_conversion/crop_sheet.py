@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from dataset_conversion.common import ImageWithMasks
+from dataset_conversion.formats.names import listed
 from dataset_conversion.overlays import CROPS_CSV, CUT, LESION_OUTSIDE
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.raw import TRAIN, Case
@@ -38,8 +39,11 @@ def write_crop_sheet(folder: Path, cases: Sequence[Case], jobs: Sequence[ImageWi
     cut = sum(row["cropped"] == CUT for row in rows)
     kept = [row["id"] for row in rows if row["cropped"] == LESION_OUTSIDE]
     note = f"cropped {cut} of {len(rows)} images to their field; look at {SHEET_PNG}, {CROPS_CSV} has every box"
-    names = ", ".join(kept[:5]) + (", ..." if len(kept) > 5 else "")
-    return [note, f"{len(kept)} stayed whole because the lesion reaches out of the field: {names}"] if kept else [note]
+    return (
+        [note, f"{len(kept)} stayed whole because the lesion reaches out of the field: {listed(kept)}"]
+        if kept
+        else [note]
+    )
 
 
 def _chosen(rows: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dataset_conversion.formats.names import listed
 from htunet.archives import open_zip, unpack
 from htunet.errors import HtunetError, UsageError
 
@@ -48,21 +49,27 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
     places = [source]
     for _ in range(NESTED_ZIPS + 1):
         folders = [place for place in places if place.is_dir()]
-        found = [folder for place in folders for folder in _matching_folders(place, layout)]
+        found = []
+        for place in folders:
+            for folder, children, _ in walk(place):
+                if layout.is_here(folder):
+                    children.clear()
+                    found.append(folder)
         if len(found) > 1:
-            raise HtunetError(f"{source} holds the data set {len(found)} times: {_listed(found)}. Name one of them.")
+            raise HtunetError(
+                f"{source} holds the data set {len(found)} times: {listed([*map(str, found)])}. Name one of them."
+            )
         if found:
             return found[0]
         zips = [place for place in places if place.is_file()] + [path for folder in folders for path in zips_in(folder)]
         broken += [path for path in zips if _is_broken(path)]
-        wanted = [path for path in zips if path not in broken and _may_hold(path, layout)]
-        places = [_unpacked(path, stack) for path in wanted]
-    hint = f" These zips cannot be read, download them again: {_listed(broken)}." if broken else ""
+        places = []
+        for path in zips:
+            if path not in broken and _may_hold(path, layout):
+                places.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_"))))
+                unpack(path, places[-1])
+    hint = f" These zips cannot be read, download them again: {listed([*map(str, broken)])}." if broken else ""
     raise HtunetError(f"{source} does not hold the data set. Looked for: {layout.looked_for}.{hint}")
-
-
-def _listed(paths: list[Path]) -> str:
-    return ", ".join(map(str, paths[:5])) + (", ..." if len(paths) > 5 else "")
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -70,13 +77,6 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for name, folders, files in os.walk(folder):
         folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
         yield Path(name), folders, sorted(files)
-
-
-def _matching_folders(place: Path, layout: Layout) -> Iterator[Path]:
-    for folder, children, _ in walk(place):
-        if layout.is_here(folder):
-            children.clear()
-            yield folder
 
 
 def zips_in(folder: Path) -> list[Path]:
@@ -103,9 +103,3 @@ def _may_hold(path: Path, layout: Layout) -> bool:
         if layout.member is None:
             return True
         return any(layout.member.search(name) or name.lower().endswith(".zip") for name in archive.namelist())
-
-
-def _unpacked(path: Path, stack: ExitStack) -> Path:
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_")))
-    unpack(path, folder)
-    return folder

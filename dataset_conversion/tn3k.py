@@ -22,6 +22,7 @@ from dataset_conversion.common import (
     convert_images,
     write_image_with_masks,
 )
+from dataset_conversion.formats.names import listed
 from dataset_conversion.numbered import NUMBER, Numbered, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
 from htunet.data.raw import TEST, TRAIN, Case
@@ -126,7 +127,7 @@ def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbere
             (sorted(set(labels) - numbers), "labels have no image"),
         ):
             if missing:
-                shown = ", ".join(f"{number:04d}" for number in missing[:5]) + (", ..." if len(missing) > 5 else "")
+                shown = listed([f"{number:04d}" for number in missing])
                 notes.append(f"{table.name}: {len(missing)} {what}: {shown}")
     collected = Collected(
         jobs=[job for one in numbered.values() for job in one.jobs],

@@ -2,20 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too_short, language_of
 from dataset_conversion.captions.images import FoundImages, PairJob, base_name, find_images, write_pair
-from dataset_conversion.common import ConversionReport, Options, SourceFacts, differences
+from dataset_conversion.common import ConversionReport, Options, SourceFacts, run_jobs
 from htunet.data.captions import IMAGES, CaptionInfo, CaptionPair, write_captions
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, whole_folder
-from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
 
 GENERAL = frozenset({"name", "workers"})
@@ -71,12 +69,28 @@ def convert_captions(
         texts, excluded = _sift(reading.texts)
         with find_images(source, {base_name(text.image) for text in texts}) as images:
             jobs, without = _jobs(texts, images, least)
-            pairs, unusable = _write_images(jobs, folder, options.workers)
-        excluded += without + unusable
+            (folder / IMAGES).mkdir()
+            outcomes = run_jobs(jobs, partial(write_pair, folder=folder), options.workers)
+        pairs = [one for one in outcomes if isinstance(one, CaptionPair)]
+        excluded += [*without, *(one for one in outcomes if isinstance(one, Excluded))]
         if not pairs:
-            raise HtunetError(f"Not one pair of {source} could be converted. {_first_reasons(excluded, reading)}")
+            named = [f"{one.source[:SHOWN]}: {one.reason}" for one in excluded[:5]]
+            named += [f"{number} x {reason}" for reason, number in reading.passed_over.items()]
+            reasons = "; ".join(named) or "It names no image."
+            raise HtunetError(f"Not one pair of {source} could be converted. {reasons}")
         drops = reading.passed_over + Counter(reason_kind(one.reason) for one in excluded)
-        info = write_captions(folder, _info(facts, paths.short_name, reading, drops), pairs, excluded)
+        info = CaptionInfo(
+            name=paths.short_name,
+            licence=facts.licence,
+            reference=facts.reference,
+            description=facts.title,
+            split_rule=facts.split_rule,
+            published=facts.published,
+            found=dict(reading.found),
+            drops=dict(sorted(drops.items(), key=lambda item: (-item[1], item[0]))),
+            notes=[printable(note) for note in reading.notes],
+        )
+        info = write_captions(folder, info, pairs, excluded)
     return ConversionReport(
         dataset=paths.name,
         source=source,
@@ -84,13 +98,8 @@ def convert_captions(
         replaced=replaced,
         found=dict(reading.found),
         converted=dict(sorted(Counter(pair.language for pair in pairs).items())),
-        merged={},
-        fitted=(),
-        empty_masks=(),
         excluded=tuple(excluded),
-        differences=tuple(differences(facts, reading.found)),
-        duplicates=(),
-        contradictions=(),
+        differences=facts.differences(reading.found),
         notes=tuple(info.notes),
         captions=info,
     )
@@ -165,49 +174,5 @@ def unique_id(wanted: str, taken: dict[str, int]) -> str:
     return candidate
 
 
-@dataclass(frozen=True)
-class _WriteInto:
-    """``write_pair`` with its folder; a class, because a lambda cannot be sent to another process."""
-
-    folder: Path
-
-    def __call__(self, job: PairJob) -> CaptionPair | Excluded:
-        return write_pair(job, self.folder)
-
-
-def _write_images(
-    jobs: Sequence[PairJob], folder: Path, workers: int | None
-) -> tuple[list[CaptionPair], list[Excluded]]:
-    (folder / IMAGES).mkdir()
-    outcomes = parallel_map(_WriteInto(folder), jobs, workers=suitable_workers(len(jobs), workers))
-    pairs, excluded = [], []
-    for outcome in tqdm(outcomes, total=len(jobs), desc="convert", unit="image", disable=None):
-        if isinstance(outcome, CaptionPair):
-            pairs.append(outcome)
-        else:
-            excluded.append(outcome)
-    return pairs, excluded
-
-
-def _info(facts: SourceFacts, name: str, reading: Reading, drops: Mapping[str, int]) -> CaptionInfo:
-    return CaptionInfo(
-        name=name,
-        licence=facts.licence,
-        reference=f"{facts.citation} {facts.home}".strip(),
-        description=facts.title,
-        split_rule=facts.split_rule,
-        published=facts.published,
-        found=dict(reading.found),
-        drops=dict(sorted(drops.items(), key=lambda item: (-item[1], item[0]))),
-        notes=[printable(note) for note in reading.notes],
-    )
-
-
 def _leave(text: Text, reason: str) -> Excluded:
     return excluded_text(f"{text.where}: {text.image}", reason)
-
-
-def _first_reasons(excluded: Sequence[Excluded], reading: Reading) -> str:
-    named = [f"{one.source[:SHOWN]}: {one.reason}" for one in excluded[:5]]
-    counted = [f"{number} x {reason}" for reason, number in reading.passed_over.items()]
-    return "; ".join([*named, *counted]) or "It names no image."

@@ -4,11 +4,16 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 LONGEST_ID = 80
 DOUBLE_ENDING = ".nii.gz"
+
+
+def listed(names: Sequence[str], number: int = 5) -> str:
+    """The first of ``names`` for a message: ``a, b, c, d, e, ...``; ``none`` where there is none."""
+    return ", ".join(map(printable, names[:number])) + (", ..." if len(names) > number else "") or "none"
 
 
 def printable(name: str) -> str:
@@ -57,9 +62,11 @@ def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str]
     disks. ``names`` are relative, with ``/``.
     """
     short = [cleaned(stem_of(name)) for name in names]
-    repeated = _repeated(short)
+    counts = Counter(plain.lower() for plain in short)
     wanted = [
-        _with_folders(name, prefix) if plain.lower() in repeated else plain
+        cleaned("_".join([prefix, *PurePosixPath(name).parts[:-1], stem_of(name)]))
+        if counts[plain.lower()] > 1
+        else plain
         for name, prefix, plain in zip(names, prefixes, short, strict=True)
     ]
     reserved, given, ids = {choice.lower() for choice in wanted}, set[str](), []
@@ -76,11 +83,3 @@ def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str]
 
 def _letters(text: str) -> str:
     return "".join(char for char in text if char.isalnum())
-
-
-def _with_folders(name: str, prefix: str) -> str:
-    return cleaned("_".join([prefix, *PurePosixPath(name).parts[:-1], stem_of(name)]))
-
-
-def _repeated(values: Iterable[str]) -> set[str]:
-    return {value for value, count in Counter(value.lower() for value in values).items() if count > 1}

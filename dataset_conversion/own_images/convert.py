@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
 from dataset_conversion.formats.dicom_nifti import patient_of
-from dataset_conversion.formats.names import printable, unique_ids
+from dataset_conversion.formats.names import listed, printable, unique_ids
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find import find_images
 from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
@@ -148,7 +148,7 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         names = [one.name for one in found]
         tags, notes = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))
         if without := [name for name in names if name not in tags]:
-            notes.append(f"{len(without)} images have no group and count as one each: {_some(without)}")
+            notes.append(f"{len(without)} images have no group and count as one each: {listed(without)}")
         return [tags.get(name, "") for name in names], notes
     paths = [one.base / one.name for one in found]
     patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))
@@ -162,7 +162,3 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
 
 def _in_order(values: Sequence[str]) -> list[str]:
     return [value for value in dict.fromkeys(values) if value]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "") or "none"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dataset_conversion.formats.coco import read_coco, repeated_names
-from dataset_conversion.formats.names import printable
+from dataset_conversion.formats.names import listed
 from dataset_conversion.formats.stacks import is_image
 from dataset_conversion.own_images.matching import files_in, is_marked, match_masks
 from dataset_conversion.own_images.options import Findings, Found, OwnData
@@ -54,8 +54,9 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     matched = match_masks(names, mask_names)
     if not any(matched.masks_of.values()):
         raise HtunetError(
-            f"No mask fits an image by its name: {len(names)} images in {images} ({_some(names)}), {len(mask_names)} "
-            f"masks in {masks} ({_some(mask_names)}). A mask is named as its image, with _mask, _seg or the like added."
+            f"No mask fits an image by its name: {len(names)} images in {images} ({listed(names)}), "
+            f"{len(mask_names)} masks in {masks} ({listed(mask_names)}). A mask is named as its image, with _mask, "
+            "_seg or the like added."
         )
     for name, reason in matched.unmatched.items():
         findings.leave_out(name, reason)
@@ -76,11 +77,11 @@ def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None
     findings.labels = content.labels
     if content.unused:
         findings.notes.append(
-            f"{path.name} has categories without an annotation, which are no labels: {_some(content.unused)}"
+            f"{path.name} has categories without an annotation, which are no labels: {listed(content.unused)}"
         )
     names, _ = files_in(images, is_image)
     known = _by_name(names)
-    twice, listed = repeated_names(content.images), set[str]()
+    twice, images_of_file = repeated_names(content.images), set[str]()
     for image in content.images:
         wanted = image.file_name.replace("\\", "/").removeprefix("./")
         name = known.get(wanted) or known.get(wanted.rsplit("/", 1)[-1])
@@ -88,17 +89,17 @@ def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None
             "several entries of the COCO file have this name" if image.file_name in twice else ""
         )
         if name is not None:
-            listed.add(name)
+            images_of_file.add(name)
         if name is None or reason:
             findings.leave_out(wanted or "an entry without a name", reason or f"not in {images}")
         else:
             findings.images.append(Found(split=split, base=images, name=name, coco=image))
     for name in names:
-        if name not in listed:
+        if name not in images_of_file:
             findings.leave_out(name, "not in the COCO file")
     if not findings.images:
-        wanted = _some([image.file_name for image in content.images])
-        raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {_some(names)}.")
+        wanted = listed([image.file_name for image in content.images])
+        raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {listed(names)}.")
 
 
 def _by_name(names: Sequence[str]) -> dict[str, str]:
@@ -152,7 +153,3 @@ def _find_listed(folder: Path, entries: object, findings: Findings) -> None:
         findings.images.append(Found(split=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
     if not findings.images:
         raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' names no case with its 'images' and its 'label'.")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "") or "none"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dataset_conversion.formats.names import listed
 from dataset_conversion.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, open_stack
 from htunet.data.image_io import UInt8
 from htunet.errors import HtunetError, UsageError
@@ -155,8 +156,9 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     one_each = all(len(one.counts.keys() - {0}) <= 1 for one in surveys)
     found = values if lossless and (indices or one_each) else _clean_values(surveys)
     if len(found) > MOST_LABELS:
+        shown = listed([value_text(value) for value in found], 8)
         raise UsageError(
-            f"The masks hold {len(found)} different values ({_listed(found)}), too many to be labels. "
+            f"The masks hold {len(found)} different values ({shown}), too many to be labels. "
             'Say what they mean: --labels "lesion=1,cyst=2".'
         )
     if len(found) == 1 or (found == [1, 255] and not any({1, 255} <= one.counts.keys() for one in surveys)):
@@ -251,7 +253,3 @@ def _made(
 ) -> LabelMap:
     shown = ", ".join(f"{value_text(value)} = {[BACKGROUND, *names][label]} ({label})" for value, label in pairs)
     return LabelMap(names=names, values=tuple(pairs), refused=refused, said=f"labels {how}: {shown}")
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(map(value_text, values[:8])) + (", ..." if len(values) > 8 else "")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion.formats.names import printable, stem_of
+from dataset_conversion.formats.names import listed, printable, stem_of
 from dataset_conversion.source import JUNK_FOLDER
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
@@ -118,7 +118,7 @@ def read_tags(
     else:
         tags, notes = _tags_of_pattern(rule, names, option), []
     if not tags:
-        raise UsageError(f"{option} {rule} says nothing of any image; they are named as {_some(names)}.")
+        raise UsageError(f"{option} {rule} says nothing of any image; they are named as {listed(names)}.")
     return tags, notes
 
 
@@ -147,7 +147,7 @@ def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> 
             raise HtunetError(
                 f"{path} says two things of {row['image']}: {tags[name]!r} and {row[column]!r}. Correct it."
             )
-    notes = [f"{path.name} names {len(unknown)} images that do not exist: {_some(unknown)}"] if unknown else []
+    notes = [f"{path.name} names {len(unknown)} images that do not exist: {listed(unknown)}"] if unknown else []
     return {name: tag for name, tag in tags.items() if tag}, notes
 
 
@@ -158,7 +158,3 @@ def _unique_keys(names: Sequence[str]) -> Mapping[str, str]:
         counts = Counter(map(way, names))
         keys |= {way(name): name for name in names if counts[way(name)] == 1}
     return keys | {name: name for name in names}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "")

@@ -50,7 +50,7 @@ def test_the_raw_folder_reads_and_verifies_without_an_error(built: BuiltBusi) ->
     assert raw.cases[0].source == "benign/benign (1).png"
     assert {problem.severity for problem in verify(raw)} == {WARNING}
     folders = sorted(path.name for path in BUSI.raw.iterdir())
-    assert folders == ["cases.csv", "dataset.json", "imagesTr", "labelsTr", "excluded.csv"]
+    assert folders == ["cases.csv", "dataset.json", "excluded.csv", "imagesTr", "labelsTr"]
 
 
 def test_every_oddity_is_left_out_with_its_reason(built: BuiltBusi) -> None:
