@@ -174,7 +174,13 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | Excluded]:
         reason = str(error).replace(f"{job.scan.parent.parent}{os.sep}", "")
         return [Excluded(source=job.source, class_name="", reason=reason)]
     field_of_view = images.max(axis=0) > 0
-    facts = VolumeFacts(scan.axes, turn, scan.pixel_mm, _remarks(scan, annotation, field_of_view), field_of_view)
+    found = {
+        NO_SPACING: scan.pixel_mm is None,
+        AXES_DIFFER: scan.axes != annotation.axes,
+        NARROW_TOP: narrow_at_the_top(field_of_view),
+    }
+    remarks = tuple(remark for remark, applies in found.items() if applies)
+    facts = VolumeFacts(scan.axes, turn, scan.pixel_mm, remarks, field_of_view)
     numbered = zip(range(scan.slices), images, masks, strict=True)
     return [_write_slice(job, folder, one, facts) for one in numbered]
 
@@ -235,15 +241,6 @@ def _gray(plane: NDArray[Any], volume: Volume) -> UInt8:
     if not 0 <= low <= high <= 255:
         raise unreadable(volume.path, ValueError(f"it holds the values {low} to {high}, gray values are 0 to 255"))
     return (plane if np.issubdtype(plane.dtype, np.integer) else np.rint(plane)).astype(np.uint8)
-
-
-def _remarks(scan: Volume, annotation: Volume, field_of_view: NDArray[np.bool_]) -> tuple[str, ...]:
-    found = {
-        NO_SPACING: scan.pixel_mm is None,
-        AXES_DIFFER: scan.axes != annotation.axes,
-        NARROW_TOP: narrow_at_the_top(field_of_view),
-    }
-    return tuple(remark for remark, applies in found.items() if applies)
 
 
 def narrow_at_the_top(field: NDArray[np.bool_]) -> bool:

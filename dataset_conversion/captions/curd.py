@@ -14,7 +14,7 @@ from typing import Any
 
 from dataset_conversion.captions.cleaning import language_of
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text
-from dataset_conversion.captions.translation import LanguageModel, Translator, read_translations, translate_all
+from dataset_conversion.captions.translation import LanguageModel, read_translations, translate_all
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
@@ -79,7 +79,13 @@ def convert_curd(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     if table is not None:
         reports = [_from_table(report, table) for report in reports]
     elif model is not None:
-        reports = _by_model(reports, model, options.translate, facts)
+        record = DatasetPaths(facts.dataset).raw.with_suffix(".translations.jsonl")  # kept for the next time
+        chinese = [one.text for one in reports if isinstance(one, CurdReport) and language_of(one.text) == CHINESE]
+        english = translate_all(chinese, model, record, options.translate)
+        reports = [
+            replace(one, text=english.get(one.text, one.text)) if isinstance(one, CurdReport) else one
+            for one in reports
+        ]
     reading.texts = _views(reports)
     return convert_captions(folder, facts, reading, options)
 
@@ -111,8 +117,15 @@ def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | Exclud
     """All reports of the files in ``folder``; malformed ones are Excluded. ``reading`` counts them by organ."""
     unknown: Counter[str] = Counter()
     for organ, path in report_files(folder).items():
-        for split, records in _read_splits(path).items():
-            for position, record in enumerate(records):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8-sig"))  # the files begin with a byte order mark
+        except (ValueError, RecursionError) as error:
+            raise HtunetError(f"The file {path} is not valid JSON ({error}). Download it again.") from None
+        splits = [split for split in SPLITS if isinstance(content, dict) and isinstance(content.get(split), list)]
+        if not splits:
+            raise HtunetError(f'{path} must hold {{"train": [...], "val": [...], "test": [...]}}. Download it again.')
+        for split in splits:
+            for position, record in enumerate(content[split]):
                 report = _parse(record, organ, f"{path.name}, {split}[{position}]")
                 if isinstance(report, CurdReport):
                     reading.found[organ] += 1
@@ -124,16 +137,6 @@ def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | Exclud
     if unknown:
         named = ", ".join(f"{name} ({count})" for name, count in unknown.most_common(5))
         reading.notes.append(f"placeholders of unknown meaning were taken out as the others: {named}")
-
-
-def _read_splits(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))  # the files begin with a byte order mark
-    except (ValueError, RecursionError) as error:
-        raise HtunetError(f"The file {path} is not valid JSON ({error}). Download it again.") from None
-    if not isinstance(content, dict) or not any(isinstance(content.get(split), list) for split in SPLITS):
-        raise HtunetError(f'{path} must hold {{"train": [...], "val": [...], "test": [...]}}. Download it again.')
-    return {split: content[split] for split in SPLITS if isinstance(content.get(split), list)}
 
 
 def _parse(record: Any, organ: str, where: str) -> CurdReport | Excluded:  # noqa: ANN401
@@ -176,18 +179,6 @@ def _from_table(report: CurdReport | Excluded, table: dict[str, str]) -> CurdRep
     if english is None:
         return excluded_text(f"{report.where}: {report.uid}", "no translation in the table")
     return replace(report, text=without_placeholders(english))
-
-
-def _by_model(
-    reports: list[CurdReport | Excluded], translator: Translator, model: str, facts: SourceFacts
-) -> list[CurdReport | Excluded]:
-    """The reports with English texts; the translations are kept beside the raw folder, for the next time."""
-    record = DatasetPaths(facts.dataset).raw.with_suffix(".translations.jsonl")
-    chinese = [one.text for one in reports if isinstance(one, CurdReport) and language_of(one.text) == CHINESE]
-    english = translate_all(chinese, translator, record, model)
-    return [
-        replace(one, text=english.get(one.text, one.text)) if isinstance(one, CurdReport) else one for one in reports
-    ]
 
 
 def _views(reports: list[CurdReport | Excluded]) -> Iterator[Text | Excluded]:

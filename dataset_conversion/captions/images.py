@@ -92,42 +92,32 @@ def find_images(folder: Path, wanted: Set[str]) -> Iterator[FoundImages]:
 
 
 def _add_members(found: FoundImages, archive: Path, source: str, wanted: Set[str], target: Path) -> None:
+    """Unpack the wanted files of a zip; a broken member becomes an empty file, which nobody can read as an image."""
     with open_zip(archive) as opened:
         members = [one for one in opened.infolist() if base_name(one.filename) in wanted and _is_plain(one)]
-        _check_space(archive, sum(one.file_size for one in members), target)
+        size, free = sum(one.file_size for one in members), shutil.disk_usage(target).free
+        if size > free:
+            raise HtunetError(
+                f"The wanted images of {archive} need {size / 1e9:.1f} GB in {target.parent}, where {free / 1e9:.1f} "
+                "GB are free. Point TMPDIR at a larger disk, or unpack the zip yourself and name the folder."
+            )
         folder = Path(tempfile.mkdtemp(dir=target))
         for number, member in enumerate(tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None)):
             name = base_name(member.filename)
             path = folder / f"{number}{Path(name).suffix.lower()}"
-            _unpack_member(opened, member, path)
+            try:
+                with opened.open(member) as packed, path.open("wb") as unpacked:
+                    shutil.copyfileobj(packed, unpacked)
+            except (*BROKEN, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in OF_NAMES:
+                    raise  # about the disk
+                path.write_bytes(b"")
             found.add(name, FoundImage(f"{source}/{member.filename}", path))
-
-
-def _unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
-    """Write at most the declared size; a broken member becomes an empty file, which nobody can read as an image."""
-    try:
-        with archive.open(member) as packed, path.open("wb") as unpacked:
-            shutil.copyfileobj(packed, unpacked)
-    except BROKEN:
-        path.write_bytes(b"")
-    except OSError as error:
-        if error.errno not in OF_NAMES:  # about the disk
-            raise
-        path.write_bytes(b"")
 
 
 def _is_plain(member: zipfile.ZipInfo) -> bool:
     kind = stat.S_IFMT(member.external_attr >> 16)
     return not member.is_dir() and kind in (0, stat.S_IFREG) and member.file_size <= LARGEST_MEMBER
-
-
-def _check_space(archive: Path, size: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if size > free:
-        raise HtunetError(
-            f"The wanted images of {archive} need {size / 1e9:.1f} GB in {folder.parent}, where {free / 1e9:.1f} GB "
-            "are free. Point TMPDIR at a larger disk, or unpack the zip yourself and name the folder."
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,17 +105,14 @@ def read_table(path: Path, reading: Reading) -> Iterator[Text | Excluded]:
                 raise HtunetError(f"{path} lacks the columns Caption and filename; it has {rows.fieldnames or []}.")
             for row in rows:
                 reading.found[ROWS] += 1
-                yield _row_text(row, f"{path.name}, line {rows.line_num}")
+                where, caption, name = f"{path.name}, line {rows.line_num}", row["Caption"], row["filename"]
+                if not name or not name.strip() or caption is None:
+                    yield excluded_text(where, "malformed row: Caption and filename must have values")
+                    continue
+                case = CASE.match(Path(name).name)
+                yield Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
     except (UnicodeDecodeError, csv.Error) as error:
         raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
-
-
-def _row_text(row: dict[str, str | None], where: str) -> Text | Excluded:
-    caption, name = row["Caption"], row["filename"]
-    if not name or not name.strip() or caption is None:
-        return excluded_text(where, "malformed row: Caption and filename must have values")
-    case = CASE.match(Path(name).name)
-    return Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
 
 
 def _records(path: Path) -> list[Any]:
@@ -144,13 +141,9 @@ def _case_notes(folder: Path, records: list[Any]) -> list[str]:
     named: dict[str, str] = {}
     for case in _records(path):
         if isinstance(case, dict):
-            images = [image for key in ("TAC", "MRI") for image in _list(case.get(key))]
-            named |= {str(image): str(case.get("U_id")) for image in images}
+            lists = [images for images in (case.get("TAC"), case.get("MRI")) if isinstance(images, list)]
+            named |= {str(image): str(case.get("U_id")) for images in lists for image in images}
     differing = sorted(image for image in described if named.get(image) != described[image])
     absent = sorted(set(named) - set(described))
     notes = [f"{CASES} names another case, or none, for {len(differing)} images: {', '.join(differing[:5])}"]
     return notes * bool(differing) + [f"{CASES} names {len(absent)} images without a description"] * bool(absent)
-
-
-def _list(value: Any) -> list[Any]:  # noqa: ANN401
-    return value if isinstance(value, list) else []

@@ -76,7 +76,10 @@ def read_texts(folder: Path, reading: Reading) -> Iterator[Text | Excluded]:
 
     Memory does not grow with the captions that are passed over. Raises HtunetError when a file is no JSONL.
     """
-    reading.notes += _form_notes(folder)
+    read = {path.name for path in caption_files(folder)}
+    if others := [name for names in FILES for name in names if name not in read and (folder / name).is_file()]:
+        form = f"read {', '.join(sorted(read))}, not {', '.join(others)}"
+        reading.notes.append(f"{form}: another form of the same captions")
     several = 0
     for path in caption_files(folder):
         for number, line in read_lines(path):
@@ -96,13 +99,6 @@ def read_texts(folder: Path, reading: Reading) -> Iterator[Text | Excluded]:
             yield text
     if several:
         reading.notes.append(f"{several} of the chosen captions also name another modality, which their image may show")
-
-
-def _form_notes(folder: Path) -> list[str]:
-    read = {path.name for path in caption_files(folder)}
-    others = [name for names in FILES for name in names if name not in read and (folder / name).is_file()]
-    note = f"read {', '.join(sorted(read))}, not {', '.join(others)}: another form of the same captions"
-    return [note] if others else []
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -76,7 +76,10 @@ class LanguageModel:
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """One English text for each text."""
-        prompts = [self._prompt(text) for text in texts]
+        # Qwen3's templates know enable_thinking; others pass over it
+        options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
+        messages = [[{"role": "system", "content": PROMPT}, {"role": "user", "content": text}] for text in texts]
+        prompts = [str(self._tokenizer.apply_chat_template(one, **options)) for one in messages]
         inputs = self._tokenizer(prompts, return_tensors="pt", padding=True).to(self._model.device)
         answers = self._model.generate(
             **inputs,
@@ -88,17 +91,10 @@ class LanguageModel:
             pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
         )
         new = answers[:, inputs["input_ids"].shape[1] :]
-        return [_after_thinking(text) for text in self._tokenizer.batch_decode(new, skip_special_tokens=True)]
-
-    def _prompt(self, text: str) -> str:
-        messages = [{"role": "system", "content": PROMPT}, {"role": "user", "content": text}]
-        options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True}
-        # Qwen3's templates know enable_thinking; others pass over it
-        return str(self._tokenizer.apply_chat_template(messages, enable_thinking=False, **options))
-
-
-def _after_thinking(answer: str) -> str:
-    return answer.rpartition("</think>")[2].strip()
+        return [
+            text.rpartition("</think>")[2].strip()
+            for text in self._tokenizer.batch_decode(new, skip_special_tokens=True)
+        ]
 
 
 def translate_all(texts: Sequence[str], translator: Translator, record: Path, model: str) -> dict[str, str]:

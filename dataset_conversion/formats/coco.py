@@ -3,7 +3,6 @@
 A decoder of our own, because the reference one reads beyond its arrays where the run lengths of a file are wrong.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,7 +73,14 @@ def read_coco(path: Path) -> CocoFile:
             key = f"{key} again, entry {number}"
         images[key] = image
     for entry in annotations:
-        _add(images.get(_key(entry.get("image_id"))), entry, label_of)
+        marked = images.get(_key(entry.get("image_id")))
+        if marked is None:
+            continue  # of an image that the file does not list, as exports of a part of a set have
+        if not entry.get("segmentation"):
+            marked.problem = marked.problem or "an annotation without a segmentation (a box alone is no mask)"
+            continue
+        marked.crowds += entry.get("iscrowd") == 1
+        marked.shapes.append(Shape(label_of[_key(entry.get("category_id"))], entry["segmentation"]))
     return CocoFile(labels, tuple(images.values()), unused)
 
 
@@ -117,16 +123,6 @@ def _image(entry: object, number: int) -> tuple[str, CocoImage]:
     else:
         image.size = (height, width)
     return _key(entry.get("id")) or f"entry {number}", image
-
-
-def _add(image: CocoImage | None, entry: Mapping[str, Any], label_of: Mapping[str, int]) -> None:
-    if image is None:
-        return  # an annotation of an image that the file does not list, as exports of a part of a set have
-    if not entry.get("segmentation"):
-        image.problem = image.problem or "an annotation without a segmentation (a box alone is no mask)"
-        return
-    image.crowds += entry.get("iscrowd") == 1
-    image.shapes.append(Shape(label_of[_key(entry.get("category_id"))], entry["segmentation"]))
 
 
 def draw(image: CocoImage) -> tuple[UInt8, bool]:
@@ -214,22 +210,14 @@ def fill_polygon(polygon: object, size: tuple[int, int]) -> Mask:
     height, width = size
     # A row's pixels change sides wherever an edge crosses the row's middle.
     changes = np.zeros((height, width + 1), dtype=np.uint8)
-    first, last = (np.clip(np.ceil(rows - 0.5), 0, height).astype(int) for rows in _ordered(y, np.roll(y, -1)))
+    ends = np.minimum(y, np.roll(y, -1)), np.maximum(y, np.roll(y, -1))
+    first, last = (np.clip(np.ceil(rows - 0.5), 0, height).astype(int) for rows in ends)
     for at in np.flatnonzero(first < last):
         rows = np.arange(first[at], last[at])
         after = (at + 1) % len(x)
         crossing = x[at] + (rows + 0.5 - y[at]) * ((x[after] - x[at]) / (y[after] - y[at]))
         changes[rows, np.clip(np.ceil(crossing - 0.5), 0, width).astype(int)] ^= 1
     return np.logical_xor.accumulate(changes[:, :width].astype(bool), axis=1)
-
-
-def _ordered(one: NDArray[np.float64], other: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.minimum(one, other), np.maximum(one, other)
-
-
-def repeated_names(images: Sequence[CocoImage]) -> set[str]:
-    """File names that several images of the file have."""
-    return {name for name, count in Counter(image.file_name for image in images).items() if count > 1}
 
 
 def _short(value: object) -> str:

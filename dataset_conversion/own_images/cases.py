@@ -47,8 +47,9 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
         for one in _frames(job, folder):
             written.append(one)  # noqa: PERF402 - what was written before an error has to be known
     except HtunetError as error:
-        for one in written:
-            _remove(folder, one.case)
+        for case in (one.case for one in written):
+            (folder / IMAGE_FOLDERS[case.split] / f"{case.id}_0000.png").unlink()
+            (folder / LABEL_FOLDERS[case.split] / f"{case.id}.png").unlink(missing_ok=True)
         reason = str(error)
         for path in (job.image, *job.masks):
             reason = reason.replace(f"{path.parent}{os.sep}", "")
@@ -56,20 +57,17 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
     return list(written)
 
 
-def _remove(folder: Path, case: Case) -> None:
-    (folder / IMAGE_FOLDERS[case.split] / f"{case.id}_0000.png").unlink()
-    (folder / LABEL_FOLDERS[case.split] / f"{case.id}.png").unlink(missing_ok=True)
-
-
 def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
     stack = open_stack(job.image)
     remarks = (*job.remarks, *stack.remarks, *([SCALED] if stack.is_scaled else []))
     count = 0
     for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
-        if image is None or (found is None and _has_masks(job)):
+        if image is None or (found is None and (job.labels or job.coco)):
             raise HtunetError("image and mask differ in their number of frames")
         mask, more = found or (None, ())
-        case = _frame_case(job.case, number, stack)
+        case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
+        if stack.frames > 1:
+            case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
         fitted = mask is not None and mask.shape != image.shape
         if mask is not None and fitted and not job.fit_masks:
             raise HtunetError(
@@ -82,17 +80,6 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
         count = number
     if count != stack.frames:
         raise HtunetError(f"it has {count} frames and claims {stack.frames}")
-
-
-def _has_masks(job: OwnImage) -> bool:
-    return job.labels is not None or job.coco is not None
-
-
-def _frame_case(case: Case, number: int, stack: Stack) -> Case:
-    spacing = stack.spacing_mm if case.spacing_mm is None else case.spacing_mm
-    if stack.frames == 1:
-        return replace(case, spacing_mm=spacing)
-    return replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id, spacing_mm=spacing)
 
 
 def _labels(job: OwnImage, image: Stack) -> Iterator[tuple[UInt8, tuple[str, ...]]]:

@@ -6,7 +6,6 @@ written by a worker process. What is inferred is said, and what does not become 
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -37,7 +36,13 @@ def convert_own(data: OwnData) -> ConversionReport:
     label_map = None
     if data.masks or data.nnunet:
         masks = [mask for one in findings.images for mask in one.masks]
-        label_map = _label_map(masks, data.labels or findings.values, data.workers)
+        results = parallel_map(survey, masks, workers=suitable_workers(len(masks), data.workers))
+        bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
+        surveys = [one for one in bar if one is not None]
+        if not surveys:
+            raise HtunetError(f"None of the {len(masks)} masks can be read, such as {masks[0]}.")
+        values = data.labels or findings.values
+        label_map = given(values, surveys) if values else infer(surveys)
         findings.notes.append(label_map.said)
     collected = collect(findings, label_map, data)
     classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
@@ -81,20 +86,13 @@ def dataset_name(name: str) -> tuple[str, str]:
     return f"Dataset{free}_{name}", f"{name} gets the next free number: Dataset{free}_{name}"
 
 
-def _label_map(masks: Sequence[Path], labels: str, workers: int | None) -> LabelMap:
-    results = parallel_map(survey, masks, workers=suitable_workers(len(masks), workers))
-    bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
-    surveys = [one for one in bar if one is not None]
-    if not surveys:
-        raise HtunetError(f"None of the {len(masks)} masks can be read, such as {masks[0]}.")
-    return given(labels, surveys) if labels else infer(surveys)
-
-
 def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Collected[OwnImage]:
     """The jobs with ids, classes and groups; an image to which ``classes`` gives none is left out."""
     found = findings.images
     names = [one.name for one in found]
-    ids, renamed = unique_ids([one.id or one.name for one in found], [_prefix(one) for one in found])
+    ids, renamed = unique_ids(
+        [one.id or one.name for one in found], ["" if one.split == TRAIN else one.split for one in found]
+    )
     classes, class_notes = dict[str, str](), list[str]()
     if data.classes:
         classes, class_notes = read_tags(data.classes, names, option="--classes", columns=("class", "label"))
@@ -107,7 +105,22 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
         notes.append(f"{len(renamed)} ids are not the file names: {shown}; cases.csv has all")
     jobs = [
-        _job(one, case_id, classes.get(one.name, ""), group, label_map, data)
+        OwnImage(
+            case=Case(
+                id=case_id,
+                split=one.split,
+                class_name=classes.get(one.name, ""),
+                group=group,
+                source=printable(one.name),
+                spacing_mm=data.spacing_mm,
+            ),
+            image=one.base / one.name,
+            masks=one.masks,
+            labels=label_map,
+            coco=one.coco,
+            fit_masks=data.fit_masks,
+            remarks=one.remarks,
+        )
         for one, case_id, group in zip(found, ids, groups, strict=True)
         if one.name in classes or not data.classes
     ]
@@ -116,30 +129,6 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
         one.reason.removeprefix("an image ") for one in findings.excluded if one.reason.startswith("an image ")
     )
     return Collected(jobs=jobs, found=dict(counts), excluded=findings.excluded, notes=notes)
-
-
-def _prefix(one: Found) -> str:
-    return "" if one.split == TRAIN else one.split
-
-
-def _job(one: Found, case_id: str, class_name: str, group: str, label_map: LabelMap | None, data: OwnData) -> OwnImage:
-    case = Case(
-        id=case_id,
-        split=one.split,
-        class_name=class_name,
-        group=group,
-        source=printable(one.name),
-        spacing_mm=data.spacing_mm,
-    )
-    return OwnImage(
-        case=case,
-        image=one.base / one.name,
-        masks=one.masks,
-        labels=label_map,
-        coco=one.coco,
-        fit_masks=data.fit_masks,
-        remarks=one.remarks,
-    )
 
 
 def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]]:
@@ -152,13 +141,12 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         return [tags.get(name, "") for name in names], notes
     paths = [one.base / one.name for one in found]
     patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))
-    numbers = {patient: f"patient_{number:04d}" for number, patient in enumerate(_in_order(patients), start=1)}
+    numbers = {
+        patient: f"patient_{number:04d}"
+        for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)
+    }
     notes = [
         f"groups are the {len(numbers)} patients that the DICOM headers tell apart, numbered here: no id or name of a "
         "patient is read into the data set (file names are kept in cases.csv)"
     ] * bool(numbers)
     return [numbers.get(patient, "") for patient in patients], notes
-
-
-def _in_order(values: Sequence[str]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value]

@@ -2,13 +2,12 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
-from dataset_conversion.formats.coco import read_coco, repeated_names
+from dataset_conversion.formats.coco import read_coco
 from dataset_conversion.formats.names import listed
 from dataset_conversion.formats.stacks import is_image
-from dataset_conversion.own_images.matching import files_in, is_marked, match_masks
+from dataset_conversion.own_images.matching import files_in, is_marked, match_masks, unique_keys
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
 from htunet.errors import HtunetError
@@ -80,33 +79,27 @@ def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None
             f"{path.name} has categories without an annotation, which are no labels: {listed(content.unused)}"
         )
     names, _ = files_in(images, is_image)
-    known = _by_name(names)
-    twice, images_of_file = repeated_names(content.images), set[str]()
+    known = unique_keys(names)
+    counts = Counter(image.file_name for image in content.images)
+    in_file = set[str]()
     for image in content.images:
         wanted = image.file_name.replace("\\", "/").removeprefix("./")
         name = known.get(wanted) or known.get(wanted.rsplit("/", 1)[-1])
         reason = image.problem or (
-            "several entries of the COCO file have this name" if image.file_name in twice else ""
+            "several entries of the COCO file have this name" if counts[image.file_name] > 1 else ""
         )
         if name is not None:
-            images_of_file.add(name)
+            in_file.add(name)
         if name is None or reason:
             findings.leave_out(wanted or "an entry without a name", reason or f"not in {images}")
         else:
             findings.images.append(Found(split=split, base=images, name=name, coco=image))
     for name in names:
-        if name not in images_of_file:
+        if name not in in_file:
             findings.leave_out(name, "not in the COCO file")
     if not findings.images:
         wanted = listed([image.file_name for image in content.images])
         raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {listed(names)}.")
-
-
-def _by_name(names: Sequence[str]) -> dict[str, str]:
-    """Path, and file name where no other file has it, to the path."""
-    counts = Counter(name.rsplit("/", 1)[-1] for name in names)
-    short = {name.rsplit("/", 1)[-1]: name for name in names if counts[name.rsplit("/", 1)[-1]] == 1}
-    return short | {name: name for name in names}
 
 
 def _find_nnunet(folder: Path, findings: Findings) -> None:

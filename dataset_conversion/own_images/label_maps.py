@@ -73,16 +73,13 @@ class LabelMap:
         if levels.max() <= LARGEST_LEVEL:
             found, known = table[levels], exact[levels]
         else:
-            found, known = self._apply_to_colours(levels)
+            values, inverse = np.unique(levels, return_inverse=True)
+            labels, exact = _nearest(self, values)
+            found, known = labels[inverse].reshape(levels.shape), exact[inverse].reshape(levels.shape)
         if (found == INVALID).any():
             strange = [value_text(int(value)) for value in np.unique(levels[found == INVALID])[:5]]
             raise HtunetError(f"holds the values {', '.join(strange)}, which are no label; name them with --labels")
         return found, not known.all()
-
-    def _apply_to_colours(self, levels: Levels) -> tuple[UInt8, NDArray[np.bool_]]:
-        values, inverse = np.unique(levels, return_inverse=True)
-        labels, exact = _nearest(self, values)
-        return labels[inverse].reshape(levels.shape), exact[inverse].reshape(levels.shape)
 
 
 @lru_cache(maxsize=4)
@@ -175,15 +172,11 @@ def _clean_values(surveys: Iterable[Survey]) -> list[int]:
     kept = set(exact)
     # heaviest first, so that the values around a clean level fall to it
     for value, _ in sorted(lossy.items(), key=lambda item: (-item[1], item[0])):
-        if not any(_close(value, other) for other in kept | {0}):
+        others = _channels(np.array([0, *kept]))
+        if np.abs(others - _channels(np.array([value]))).max(axis=1).min() > LOSSY_REACH:
             kept.add(value)
     heaviest = max((lossy[value] + exact[value] for value in kept - {0}), default=0)
     return sorted(value for value in kept - {0} if exact[value] or lossy[value] >= RARE * heaviest)
-
-
-def _close(one: int, other: int) -> bool:
-    first, second = _channels(np.array([one, other]))
-    return bool(np.abs(first - second).max() <= LOSSY_REACH)
 
 
 def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
@@ -224,13 +217,10 @@ def _entries(text: str) -> dict[str, int]:
             raise UsageError(f"--labels {text!r} names a label twice.")
     if not isinstance(content, Mapping):
         raise UsageError(f'--labels must be an object {{"lesion": 1}}, got {text[:60]!r}.')
-    return {_name(name): _value(value, name) for name, value in content.items()}
-
-
-def _name(name: str) -> str:
-    if not name.strip() or not name.isprintable() or name == "ignore":
-        raise UsageError(f"A label must have a name of printed characters other than 'ignore', got {name!r}.")
-    return name
+    for name in content:
+        if not name.strip() or not name.isprintable() or name == "ignore":
+            raise UsageError(f"A label must have a name of printed characters other than 'ignore', got {name!r}.")
+    return {name: _value(value, name) for name, value in content.items()}
 
 
 def _value(value: object, name: str) -> int:

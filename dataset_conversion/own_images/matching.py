@@ -58,19 +58,15 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
     such words.
     """
-    ways = [_by_path, _by_plain_path, _by_stem, _by_plain_stem]
-    tables = []
-    for way in ways:
-        table = defaultdict(list)
-        for image in images:
-            table[way(image)].append(image)
-        tables.append(table)
+    tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(4)]
+    for image in images:
+        for table, key in zip(tables, _keys(image), strict=True):
+            table[key].append(image)
     found: dict[str, list[str]] = {image: [] for image in images}
     unmatched = {}
     for mask in masks:
-        candidates = next(
-            (table[way(mask)] for way, table in zip(ways, tables, strict=True) if table.get(way(mask))), []
-        )
+        fitting = (table[key] for table, key in zip(tables, _keys(mask), strict=True) if key in table)
+        candidates = next(fitting, [])
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
         elif candidates:
@@ -80,20 +76,10 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
 
 
-def _by_path(name: str) -> tuple[str, str]:
-    return str(PurePosixPath(name).parent), stem_of(name)
-
-
-def _by_plain_path(name: str) -> tuple[str, str]:
-    return str(PurePosixPath(name).parent), _plain(name)
-
-
-def _by_stem(name: str) -> tuple[str, str]:
-    return "", stem_of(name)
-
-
-def _by_plain_stem(name: str) -> tuple[str, str]:
-    return "", _plain(name)
+def _keys(name: str) -> tuple[tuple[str, str], ...]:
+    """What a mask and its image have in common, the surest first."""
+    folder = str(PurePosixPath(name).parent)
+    return (folder, stem_of(name)), (folder, _plain(name)), ("", stem_of(name)), ("", _plain(name))
 
 
 def _plain(name: str) -> str:
@@ -116,20 +102,16 @@ def read_tags(
     if rule.lower().endswith(".csv") or Path(rule).is_file():
         tags, notes = _tags_of_table(Path(rule), names, columns)
     else:
-        tags, notes = _tags_of_pattern(rule, names, option), []
+        try:
+            pattern = re.compile(rule)
+        except re.error as error:
+            raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
+        found = {name: pattern.search(name) for name in names}
+        texts = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
+        tags, notes = {name: printable(tag) for name, tag in texts.items() if tag}, []
     if not tags:
         raise UsageError(f"{option} {rule} says nothing of any image; they are named as {listed(names)}.")
     return tags, notes
-
-
-def _tags_of_pattern(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
-    try:
-        pattern = re.compile(rule)
-    except re.error as error:
-        raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
-    found = {name: pattern.search(name) for name in names}
-    tags = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
-    return {name: printable(tag) for name, tag in tags.items() if tag}
 
 
 def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
@@ -137,7 +119,7 @@ def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> 
     column = next((name for name in columns if not rows or name in rows[0]), None)
     if column is None:
         raise HtunetError(f"{path} lacks a column {' or '.join(columns)}; it has {list(rows[0])}.")
-    by_key = _unique_keys(names)
+    by_key = unique_keys(names, stems=True)
     tags, unknown = dict[str, str](), []
     for row in rows:
         name = by_key.get(row["image"])
@@ -151,10 +133,10 @@ def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> 
     return {name: tag for name, tag in tags.items() if tag}, notes
 
 
-def _unique_keys(names: Sequence[str]) -> Mapping[str, str]:
-    """Path, and file name and stem where no other image has them, to the path."""
+def unique_keys(names: Sequence[str], *, stems: bool = False) -> Mapping[str, str]:
+    """Path, and the file name (with ``stems`` also without its ending) where no other image has it, to the path."""
     keys: dict[str, str] = {}
-    for way in (lambda name: PurePosixPath(name).name, stem_of):
+    for way in (lambda name: PurePosixPath(name).name, *([stem_of] if stems else [])):
         counts = Counter(map(way, names))
         keys |= {way(name): name for name in names if counts[way(name)] == 1}
     return keys | {name: name for name in names}

@@ -83,21 +83,18 @@ def _describe(lesion: Lesion, width_mm: float, rng: np.random.Generator, *, agai
     after = [word for word in adjectives if word not in plain]
     noun = _pick(("mass", "lesion", "nodule", "focal lesion"), rng)
     front = ", ".join(plain)
-    head = f"{opening} {_article(front)} {front} {noun}"
-    where = _pick((f" in the {_side(lesion, width_mm)}part of the image", "", f" about {_size(lesion)} mm across"), rng)
-    signs = [f"with {_pick(MARGINS[lesion.margin], rng)}", _orientation(lesion, rng)]
+    head = f"{opening} {'an' if front[:1] in 'aeiou' else 'a'} {front} {noun}"
+    place = lesion.outline.lateral_mm / width_mm
+    side = "left" if place < -0.15 else "right" if place > 0.15 else "central"
+    scale = float(np.mean(lesion.outline.radius)) if lesion.outline.radius else 1.0
+    size = max(round(2 * scale * max(lesion.outline.half_width_mm, lesion.outline.half_height_mm)), 1)
+    where = _pick((f" in the {side} part of the image", "", f" about {size} mm across"), rng)
+    signs = [f"with {_pick(MARGINS[lesion.margin], rng)}", _pick(TALL if lesion.taller_than_wide else WIDE, rng)]
     signs += after
     if lesion.posterior_db:
         signs.append(f"with {_pick(POSTERIOR[lesion.posterior], rng)}")
     elif rng.random() < 0.5:
         signs.append(f"with {_pick(NO_POSTERIOR_WORDS, rng)}")
-    signs += _extra_signs(lesion, rng)
-    order = rng.permutation(len(signs))
-    return f"{head}{where}, {', '.join(signs[position] for position in order)}."
-
-
-def _extra_signs(lesion: Lesion, rng: np.random.Generator) -> list[str]:
-    signs = []
     if lesion.halo_db:
         signs.append(_pick(("with an echogenic halo", "surrounded by a bright rim"), rng))
     if lesion.capsule:
@@ -106,25 +103,8 @@ def _extra_signs(lesion: Lesion, rng: np.random.Generator) -> list[str]:
         signs.append(_pick(("containing microcalcifications", "with bright specks of calcification"), rng))
     elif lesion.calcifications:
         signs.append(_pick(("with a single coarse echo inside", "with a few bright foci"), rng))
-    return signs
-
-
-def _orientation(lesion: Lesion, rng: np.random.Generator) -> str:
-    return _pick(TALL if lesion.taller_than_wide else WIDE, rng)
-
-
-def _side(lesion: Lesion, width_mm: float) -> str:
-    share = lesion.outline.lateral_mm / width_mm
-    return "left " if share < -0.15 else "right " if share > 0.15 else "central "
-
-
-def _size(lesion: Lesion) -> int:
-    scale = float(np.mean(lesion.outline.radius)) if lesion.outline.radius else 1.0
-    return max(round(2 * scale * max(lesion.outline.half_width_mm, lesion.outline.half_height_mm)), 1)
-
-
-def _article(words: str) -> str:
-    return "an" if words[:1] in "aeiou" else "a"
+    order = rng.permutation(len(signs))
+    return f"{head}{where}, {', '.join(signs[position] for position in order)}."
 
 
 def _pick(words: tuple[str, ...], rng: np.random.Generator) -> str:

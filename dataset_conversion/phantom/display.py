@@ -64,18 +64,14 @@ def _sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> t
     """(inside the field, sampled maps), all on rows x columns (mm)."""
     if grid.geometry == LINEAR:  # rows and columns separate: two small interpolations in place of one large one
         sample, beam = grid.indices(columns, np.zeros_like(columns))[1], grid.indices(rows * 0, rows)[0]
-        return np.ones((len(rows), len(columns)), dtype=bool), [_sample_separably(one, beam, sample) for one in maps]
+        sampled = [_take_linear(_take_linear(one, beam, axis=0), sample, axis=1) for one in maps]
+        return np.ones((len(rows), len(columns)), dtype=bool), sampled
     lateral, depth = np.meshgrid(columns, rows)
     sample, beam = grid.indices(lateral, depth)
     face = np.abs(beam - np.float32((grid.shape[1] - 1) / 2)) * np.float32(grid.beam_mm)
     inside = (face <= grid.width_mm / 2) & (sample > -0.5) & (sample < grid.num_samples - 0.5)
     places = np.stack([sample, beam])
     return inside, [map_coordinates(one, places, order=1, mode="nearest") for one in maps]
-
-
-def _sample_separably(one: Float, sample: Float, beam: Float) -> Float:
-    down = _take_linear(one, sample, axis=0)
-    return _take_linear(down, beam, axis=1)
 
 
 def _take_linear(values: Float, position: Float, axis: int) -> Float:
@@ -101,13 +97,24 @@ def annotate(
     font = ImageFont.load_default(size)
     names = []
     if rng.random() < 0.45:
-        _corner_marker(draw, screen, rng, font)
+        at = (screen.border[3] + 3, screen.border[0] + 1)  # tells which end of the transducer is which
+        if rng.random() < 0.5:
+            draw.text(at, str(rng.choice(["V", "P", "S", "U"])), fill=235, font=font)
+        else:
+            draw.ellipse((*at, at[0] + 9, at[1] + 9), outline=230, width=2)
         names.append("marker")
-    if rng.random() < 0.3:
-        _label(draw, image.shape, rng, font)
+    if rng.random() < 0.3:  # side and place of the scan, in one of the lower corners or under the top edge
+        clock = f"{rng.integers(1, 13)}:00" if rng.random() < 0.5 else ""
+        text = " ".join(word for word in (str(rng.choice(SIDES)), str(rng.choice(PLACES)), clock) if word)
+        row = image.shape[0] - 26 if rng.random() < 0.75 else 8
+        column = 14 if rng.random() < 0.6 else image.shape[1] - draw.textlength(text, font=font) - 16
+        draw.text((column, row), text, fill=int(rng.integers(190, 256)), font=font)
         names.append("label")
-    if rng.random() < 0.25:
-        _depth_scale(draw, image.shape, screen, grid)
+    if rng.random() < 0.25:  # a tick for each 5 mm at the right edge, a longer one for each 10 mm
+        right = image.shape[1] - 3
+        for tick in range(0, int(grid.depth_mm) + 1, 5):
+            height = screen.pixel(grid, 0.0, float(tick))[1]
+            draw.line((right - (9 if tick % 10 == 0 else 4), height, right, height), fill=200)
         names.append("depth scale")
     if lesions and rng.random() < 0.2:
         for number, lesion in enumerate(lesions):
@@ -117,33 +124,6 @@ def annotate(
 
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-
-def _corner_marker(draw: ImageDraw.ImageDraw, screen: Screen, rng: np.random.Generator, font: Font) -> None:
-    """The sign that tells which end of the transducer is which."""
-    at = (screen.border[3] + 3, screen.border[0] + 1)
-    if rng.random() < 0.5:
-        draw.text(at, str(rng.choice(["V", "P", "S", "U"])), fill=235, font=font)
-    else:
-        draw.ellipse((*at, at[0] + 9, at[1] + 9), outline=230, width=2)
-
-
-def _label(draw: ImageDraw.ImageDraw, shape: tuple[int, ...], rng: np.random.Generator, font: Font) -> None:
-    """Side and place of the scan, in one of the lower corners or under the top edge."""
-    clock = f"{rng.integers(1, 13)}:00" if rng.random() < 0.5 else ""
-    text = " ".join(part for part in (str(rng.choice(SIDES)), str(rng.choice(PLACES)), clock) if part)
-    length = draw.textlength(text, font=font)
-    row = shape[0] - 26 if rng.random() < 0.75 else 8
-    column = 14 if rng.random() < 0.6 else shape[1] - length - 16
-    draw.text((column, row), text, fill=int(rng.integers(190, 256)), font=font)
-
-
-def _depth_scale(draw: ImageDraw.ImageDraw, shape: tuple[int, ...], screen: Screen, grid: BeamGrid) -> None:
-    """A tick for each 5 mm at the right edge, a longer one for each 10 mm."""
-    right = shape[1] - 3
-    for tick in range(0, int(grid.depth_mm) + 1, 5):
-        row = screen.pixel(grid, 0.0, float(tick))[1]
-        draw.line((right - (9 if tick % 10 == 0 else 4), row, right, row), fill=200)
 
 
 def _calipers(

@@ -1,15 +1,13 @@
 """The ultrasound phantom: simulated breast images in the layout in which BUSI is distributed.
 
-A small physical simulator of B-mode imaging (``phantom_physics``) scans layered tissue (``phantom_tissue``) with
-benign or malignant lesions (``phantom_lesions``) and the usual artefacts (``phantom_artefacts``). It stands in for
+A small physical simulator of B-mode imaging (``physics``) scans layered tissue (``tissue``) with
+benign or malignant lesions (``lesions``) and the usual artefacts (``artefacts``). It stands in for
 patients' images where none may be shipped: in tests, in the demonstration, and to check that a training loop learns.
 It is no substitute for them in any result about patients.
 """
 
 import json
-import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -25,11 +23,12 @@ from dataset_conversion.phantom.changes import Change, Scan
 from dataset_conversion.phantom.display import annotate, scan_convert, to_gray
 from dataset_conversion.phantom.distractors import add_distractors
 from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
-from dataset_conversion.phantom.patients import Acquisition, Patient, draw_acquisition, draw_patient, patient_of
+from dataset_conversion.phantom.patients import Patient, draw_acquisition, draw_patient, patient_of
 from dataset_conversion.phantom.physics import Float, log_compress, loudest_db
 from dataset_conversion.phantom.tissue import build_tissue
 from htunet.errors import UsageError
 from htunet.files import whole_folder, write_csv, write_text
+from htunet.parallel import parallel_map
 from htunet.reproducibility import generator
 
 UInt8 = NDArray[np.uint8]
@@ -70,45 +69,43 @@ def simulate(seed: int, index: int, *, normal_share: float = NORMAL_SHARE) -> Ph
     """
     if index < 0 or not 0 <= normal_share <= 1:
         raise ValueError(f"index must be at least 0 and normal_share in 0..1, got {index} and {normal_share}.")
-    return _scan(seed, index, patient_of(seed, index, normal_share)[1])[0]
+    return render(seed, index, patient_of(seed, index, normal_share)[1])[0]
 
 
-def render(seed: int, index: int, class_name: str, changes: Sequence[Change]) -> tuple[PhantomImage, list[UInt8]]:
+def render(seed: int, index: int, class_name: str, changes: Sequence[Change] = ()) -> tuple[PhantomImage, list[UInt8]]:
     """An image of ``simulate``, whose class is known, and its picture with each of the changes.
 
     Scene, speckle and marks are the same; masks do not depend on how the scene is scanned.
     """
-    return _scan(seed, index, class_name, changes)
-
-
-def _scan(seed: int, index: int, class_name: str, changes: Sequence[Change] = ()) -> tuple[PhantomImage, list[UInt8]]:
     patient = draw_patient(seed, patient_of(seed, index, NORMAL_SHARE)[0], class_name)
     rng = generator(seed, "phantom image", index)
     acquisition = draw_acquisition(patient, rng)
-    lesions = list(acquisition.lesions)
-    tissue = build_tissue(patient.anatomy, patient.grid, lesions, rng)
-    artefacts = add_distractors(tissue, patient.grid, patient.anatomy, lesions, rng)
-    distances = [insert(lesion, tissue, patient.grid, rng) for lesion in lesions]
-    artefacts += shade_all(tissue, patient.grid, rng, [_lateral_span(lesion) for lesion in lesions])
-    scan = Scan(tissue=tissue, grid=patient.grid, transducer=acquisition.transducer, receiver=acquisition.receiver)
+    lesions, grid = list(acquisition.lesions), patient.grid
+    tissue = build_tissue(patient.anatomy, grid, lesions, rng)
+    artefacts = add_distractors(tissue, grid, patient.anatomy, lesions, rng)
+    distances = [insert(lesion, tissue, grid, rng) for lesion in lesions]
+    spans = [(lesion.outline.lateral_mm, lesion.outline.half_extent_mm[0]) for lesion in lesions]
+    artefacts += shade_all(tissue, grid, rng, [(lateral - half, lateral + half) for lateral, half in spans])
+    scan = Scan(tissue=tissue, grid=grid, transducer=acquisition.transducer, receiver=acquisition.receiver)
     grays = _scanned(scan, changes, rng)
     masks = _show(patient, grays[0], distances)[1]
     before = rng.bit_generator.state
     pictures = []
     for gray in grays:  # the same marks in each
         rng.bit_generator.state = before
-        image, marks = annotate(_show(patient, gray, [])[0], patient.screen, patient.grid, lesions, rng)
+        image, marks = annotate(_show(patient, gray, [])[0], patient.screen, grid, lesions, rng)
         pictures.append(image)
+    field = {"geometry": grid.geometry, "depth_mm": grid.depth_mm, "width_mm": grid.width_mm}
     phantom = PhantomImage(
         image=pictures[0],
         masks=masks,
         class_name=class_name,
         patient=patient.id,
-        caption=caption(lesions, patient.grid.width_mm, rng),
+        caption=caption(lesions, grid.width_mm, rng),
         lesions=acquisition.lesions,
         mm_per_pixel=1 / patient.screen.pixels_per_mm,
         artefacts=artefacts + marks,
-        settings=_settings(patient, acquisition),
+        settings={**field, **asdict(acquisition.transducer), **asdict(acquisition.receiver)},
     )
     return phantom, pictures[1:]
 
@@ -127,22 +124,12 @@ def _scanned(scan: Scan, changes: Sequence[Change], rng: np.random.Generator) ->
     return grays
 
 
-def _lateral_span(lesion: Lesion) -> tuple[float, float]:
-    half = lesion.outline.half_extent_mm[0]
-    return lesion.outline.lateral_mm - half, lesion.outline.lateral_mm + half
-
-
 def _show(patient: Patient, gray: Float, distances: list[Float]) -> tuple[UInt8, tuple[UInt8, ...]]:
     """(image, masks) on the screen. A mask ends where the lesion's outline does, whatever the image shows of it."""
     outside = [0.0] + [1.0] * len(distances)
     picture, *far = scan_convert([gray, *distances], patient.grid, patient.screen, outside)
     masks = tuple((distance < 0).astype(np.uint8) for distance in far)
     return to_gray(picture), masks or (np.zeros(picture.shape, dtype=np.uint8),)
-
-
-def _settings(patient: Patient, acquisition: Acquisition) -> dict[str, float | int | str]:
-    field = {"geometry": patient.grid.geometry, "depth_mm": patient.grid.depth_mm, "width_mm": patient.grid.width_mm}
-    return {**field, **asdict(acquisition.transducer), **asdict(acquisition.receiver)}
 
 
 def write_phantom(
@@ -167,49 +154,26 @@ def write_phantom(
             "The phantom needs at least 1 image, at least 1 worker and a share of normal images in 0..1; "
             f"got {num_images} images, {workers} workers, share {normal_share}."
         )
-    _refuse_to_replace(target)
-    names = _file_names(seed, num_images, normal_share)
-    with whole_folder(target) as folder:
-        for class_name in CLASSES:
-            (folder / FOLDER / class_name).mkdir(parents=True)
-        write_one = partial(_write_one, folder, seed, normal_share)
-        done = _in_order(write_one, names, workers)
-        rows = list(tqdm(done, total=num_images, desc="phantom", unit="image", disable=None if progress else True))
-        write_text(folder / CAPTIONS, "".join(_json_line(row) for row in rows))
-        patients = [{"image": path, "patient": row["patient"]} for (_, path), row in zip(names, rows, strict=True)]
-        write_csv(folder / FOLDER / PATIENTS, ("image", "patient"), patients)
-    return target / FOLDER
-
-
-def _refuse_to_replace(target: Path) -> None:
-    """A folder is replaced only when it is empty or an earlier phantom."""
-    if not target.exists():
-        return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / FOLDER / PATIENTS).is_file()):
+    is_phantom = (target / FOLDER / PATIENTS).is_file()
+    if target.exists() and not is_phantom and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists and is no phantom; it is not replaced. Name a new folder.")
-
-
-def _file_names(seed: int, num_images: int, normal_share: float) -> list[tuple[int, str]]:
-    """(index, path below the data set's folder) of each image; numbers count from 1 in each class, as in BUSI."""
-    counts = dict.fromkeys(CLASSES, 0)
+    counts = dict.fromkeys(CLASSES, 0)  # names count from 1 in each class, as in BUSI
     names = []
     for index in range(num_images):
         class_name = patient_of(seed, index, normal_share)[1]
         counts[class_name] += 1
         names.append((index, f"{class_name}/{class_name} ({counts[class_name]}).png"))
-    return names
-
-
-def _in_order(
-    write_one: Callable[[tuple[int, str]], dict[str, str]], names: list[tuple[int, str]], workers: int
-) -> Iterator[dict[str, str]]:
-    if workers == 1:
-        yield from map(write_one, names)
-        return
-    # spawn: a forked child would inherit the locks of threads that other libraries run in this process
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(write_one, names, chunksize=4)
+    with whole_folder(target) as folder:
+        for class_name in CLASSES:
+            (folder / FOLDER / class_name).mkdir(parents=True)
+        write_one = partial(_write_one, folder, seed, normal_share)
+        done = parallel_map(write_one, names, workers=workers)
+        rows = list(tqdm(done, total=num_images, desc="phantom", unit="image", disable=None if progress else True))
+        pairs = [{key: value for key, value in row.items() if key != "patient"} for row in rows]
+        write_text(folder / CAPTIONS, "".join(json.dumps(pair) + "\n" for pair in pairs))
+        patients = [{"image": path, "patient": row["patient"]} for (_, path), row in zip(names, rows, strict=True)]
+        write_csv(folder / FOLDER / PATIENTS, ("image", "patient"), patients)
+    return target / FOLDER
 
 
 def _write_one(folder: Path, seed: int, normal_share: float, name: tuple[int, str]) -> dict[str, str]:
@@ -218,26 +182,19 @@ def _write_one(folder: Path, seed: int, normal_share: float, name: tuple[int, st
     phantom = simulate(seed, index, normal_share=normal_share)
     file = folder / FOLDER / path
     Image.fromarray(phantom.image).convert("RGB").save(file, compress_level=COMPRESSION)
-    mode = _mask_mode(seed, index, phantom.class_name)
+    mode = "RGB"
+    if phantom.class_name != NORMAL:
+        rng = generator(seed, "phantom mask mode", index)
+        mode = str(rng.choice(list(MASK_MODES), p=list(MASK_MODES.values())))
     for number, mask in enumerate(phantom.masks):
         suffix = "_mask" if number == 0 else f"_mask_{number}"
         stored = Image.fromarray(mask * np.uint8(255)).convert(mode)
         stored.save(file.with_name(f"{file.stem}{suffix}.png"), compress_level=COMPRESSION)
     return {
-        "id": f"phantom_{seed}_{index:05d}",
         "image": f"{FOLDER}/{path}",
         "caption": phantom.caption,
+        "source": "phantom",
+        "id": f"phantom_{seed}_{index:05d}",
+        "language": "en",
         "patient": phantom.patient,
     }
-
-
-def _mask_mode(seed: int, index: int, class_name: str) -> str:
-    if class_name == NORMAL:
-        return "RGB"
-    rng = generator(seed, "phantom mask mode", index)
-    return str(rng.choice(list(MASK_MODES), p=list(MASK_MODES.values())))
-
-
-def _json_line(row: dict[str, str]) -> str:
-    kept = {"image": row["image"], "caption": row["caption"], "source": "phantom", "id": row["id"], "language": "en"}
-    return json.dumps(kept) + "\n"
