@@ -4,10 +4,10 @@ One line an image: ``case``, ``class`` (the true one; empty where nobody knows i
 in the order of its index, ``predicted``.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,20 +81,19 @@ def read_class_probabilities(path: Path) -> ClassProbabilities:
     cases = tuple(row["case"] for row in rows)
     if twice := sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []:
         raise HtunetError(f"{path} has more than one line for {', '.join(twice[:5])}. Leave one.")
+    values = []
+    for row in rows:
+        texts = [row[name] for name in columns]
+        try:
+            values.append([float(text) for text in texts])
+        except ValueError:
+            values.append([math.nan])
+        if not all(0 <= value <= 1 for value in values[-1]) or abs(sum(values[-1]) - 1) > TOLERANCE:
+            found = ", ".join(texts)
+            raise HtunetError(f"{path}, {row['case']}: probabilities lie in 0..1 and add up to 1; got {found}.")
     return ClassProbabilities(
         classes=tuple(name.removeprefix(PREFIX) for name in columns),
         cases=cases,
         truth=tuple(row["class"] for row in rows),
-        values_NK=np.array([_probabilities(row, columns, path) for row in rows]),
+        values_NK=np.array(values),
     )
-
-
-def _probabilities(row: Mapping[str, Any], columns: list[str], path: Path) -> list[float]:
-    try:
-        values = [float(row[name]) for name in columns]
-    except ValueError:
-        values = []
-    if not values or not all(0 <= value <= 1 for value in values) or abs(sum(values) - 1) > TOLERANCE:
-        found = ", ".join(str(row[name]) for name in columns)
-        raise HtunetError(f"{path}, {row['case']}: probabilities lie in 0..1 and add up to 1; got {found}.")
-    return values

@@ -4,7 +4,7 @@ A 64-bit difference hash names candidates; the correlation of 48 x 48 thumbnails
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,11 @@ def signature_of(image: UInt8) -> Signature:
     centred = centred - centred.mean()
     length = float(np.linalg.norm(centred))
     thumbnail = centred / length if length > 1.0 else np.zeros_like(centred)
-    return Signature(digest.hexdigest(), _difference_hash(small), thumbnail.astype(np.float16))
+    # the difference hash: 64 bits, one for each pair of neighbours in a row of 9 x 8 cells: is the right one brighter?
+    cells = np.asarray(small.resize((9, 8), Image.Resampling.BOX), dtype=np.float32)
+    brighter = cells[:, 1:] - cells[:, :-1] > HASH_MARGIN
+    bits = int.from_bytes(np.packbits(brighter).tobytes(), "big")
+    return Signature(digest.hexdigest(), bits, thumbnail.astype(np.float16))
 
 
 def find_duplicates(
@@ -77,9 +81,16 @@ def find_duplicates(
             pairs.append(DuplicatePair(first, position, 1.0, exact=True))
     different = np.array(list(first_of.values()), dtype=np.int64)
     hashes = np.array([signatures[i].bits for i in different], dtype=np.uint64)
-    for rows, columns in _candidates(hashes):
-        for first, second in zip(different[rows], different[columns], strict=True):
-            correlation = _correlation(signatures[first], signatures[second])
+    rows_at_once = max(1, COMPARED // max(1, len(hashes)))
+    for start in range(0, len(hashes), rows_at_once):
+        block = hashes[start : start + rows_at_once]
+        rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
+        later = columns > rows
+        for first, second in zip(different[rows[later] + start], different[columns[later] + start], strict=True):
+            # in single precision; divided by the lengths, which half precision has changed a little
+            one, other = (signatures[i].thumbnail.astype(np.float32) for i in (first, second))
+            lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+            correlation = float(one @ other) / lengths if lengths else 0.0
             if correlation > min_correlation:
                 pairs.append(DuplicatePair(int(first), int(second), correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
@@ -91,20 +102,14 @@ def cluster(count: int, pairs: Sequence[DuplicatePair]) -> list[list[int]]:
     >>> cluster(5, [DuplicatePair(0, 3, 1.0, True), DuplicatePair(3, 4, 0.999, False)])
     [[0, 3, 4]]
     """
-    parent = list(range(count))
+    from scipy.sparse import coo_array  # only where images are compared
+    from scipy.sparse.csgraph import connected_components
 
-    def root_of(position: int) -> int:
-        while parent[position] != position:
-            parent[position] = parent[parent[position]]
-            position = parent[position]
-        return position
-
-    for pair in pairs:
-        low, high = sorted((root_of(pair.first), root_of(pair.second)))
-        parent[high] = low
+    ends = np.array([(pair.first, pair.second) for pair in pairs], dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(pairs), dtype=bool), tuple(ends)), shape=(count, count))
     members: dict[int, list[int]] = {}
-    for position in range(count):
-        members.setdefault(root_of(position), []).append(position)
+    for position, component in enumerate(connected_components(graph, directed=False)[1]):
+        members.setdefault(int(component), []).append(position)
     return [positions for positions in members.values() if len(positions) > 1]
 
 
@@ -120,27 +125,3 @@ def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.ui
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
-
-
-def _correlation(one: Signature, other: Signature) -> float:
-    """In single precision; divided by the lengths, which half precision has changed a little."""
-    first, second = (signature.thumbnail.astype(np.float32) for signature in (one, other))
-    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
-    return float(first @ second) / lengths if lengths else 0.0
-
-
-def _difference_hash(thumbnail: Image.Image) -> int:
-    """64 bits, one for each pair of neighbours in a row of 9 x 8 cells: is the right one brighter?"""
-    cells = np.asarray(thumbnail.resize((9, 8), Image.Resampling.BOX), dtype=np.float32)
-    brighter = cells[:, 1:] - cells[:, :-1] > HASH_MARGIN
-    return int.from_bytes(np.packbits(brighter).tobytes(), "big")
-
-
-def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Positions (row, column), row < column, of hashes that are near; a chunk of rows at a time."""
-    rows_at_once = max(1, COMPARED // max(1, len(hashes)))
-    for start in range(0, len(hashes), rows_at_once):
-        block = hashes[start : start + rows_at_once]
-        rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
-        later = columns > rows
-        yield rows[later] + start, columns[later] + start

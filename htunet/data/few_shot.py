@@ -4,11 +4,10 @@ The training images stand in one order, written to disk, and a share of them is 
 contains the smaller ones whatever the shares are.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
 
@@ -44,9 +43,13 @@ def few_shot_order(cases: Sequence[CaseGeometry], seed: int, *, by_group: bool =
         members[("group", case.group) if by_group and case.group else ("case", case.id)].append(case)
     by_class: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for key in sorted(members, key=lambda key: (derived_seed(seed, "few-shot", *key), key)):
-        by_class[_main_class(members[key])].append(key)
+        names = Counter(case.class_name for case in members[key])
+        by_class[min(names, key=lambda name: (-names[name], name))].append(key)
     keys = _merged({name: [(key, len(members[key])) for key in keys] for name, keys in sorted(by_class.items())})
-    first = [next(key for key in keys if name in _classes(members[key])) for name in sorted(_classes(cases))]
+    first = [
+        next(key for key in keys if any(case.class_name == name for case in members[key]))
+        for name in sorted({case.class_name for case in cases})
+    ]
     ordered = dict.fromkeys([*first, *keys])
     return [[case.id for case in members[key]] for key in ordered]
 
@@ -90,19 +93,16 @@ def few_shot_subset(
         units = _read(path, fold, by_group=by_group) if path.exists() else None
         if units is None:
             units = few_shot_order(cases, seed, by_group=by_group)
-            write_json(path, _content(fold, units, seed, by_group))
+            record = {
+                "format": FORMAT,
+                "seed": seed,
+                "split_by": "group" if by_group else "image",
+                "split_sha256": training_digest(fold),
+                "order": units,
+            }
+            write_json(path, record)
     kept = {case.id: case.class_name for case in cases if usable is None or case.id in usable}
     return take([ids for unit in units if (ids := [case for case in unit if case in kept])], ratio, kept)
-
-
-def _content(fold: Fold, units: Units, seed: int, by_group: bool) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "seed": seed,
-        "split_by": "group" if by_group else "image",
-        "split_sha256": training_digest(fold),
-        "order": units,
-    }
 
 
 def _read(path: Path, fold: Fold, *, by_group: bool) -> Units | None:
@@ -136,13 +136,3 @@ def _merged(units: Mapping[str, Sequence[tuple[tuple[str, str], int]]]) -> list[
             placed.append((Fraction(2 * before + size, 2 * total), name, len(placed), key))
             before += size
     return [entry[-1] for entry in sorted(placed)]
-
-
-def _classes(cases: Sequence[CaseGeometry]) -> set[str]:
-    return {case.class_name for case in cases}
-
-
-def _main_class(cases: Sequence[CaseGeometry]) -> str:
-    """The class that most of the cases have, of equally many the first by name."""
-    names = [case.class_name for case in cases]
-    return min(set(names), key=lambda name: (-names.count(name), name))

@@ -16,11 +16,11 @@ BLACK = 3
 CELLS = 192
 """The image is judged in square cells, this many along its longer side."""
 FILLED = 0.2
-"""A cell with this part of its pixels above BLACK shows something."""
+"""A cell with this fraction of its pixels above BLACK shows something."""
 OVERLAY = 0.05
-"""What is smaller than this part of the largest connected area is an overlay: text, a logo, a gray scale."""
+"""What is smaller than this fraction of the largest connected area is an overlay: text, a logo, a gray scale."""
 LEAST = 0.2
-"""A field smaller than this part of the image is taken for a mistake, and the image is left as it is."""
+"""A field smaller than this fraction of the image is taken for a mistake, and the image is left as it is."""
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,16 @@ def insonified_field(image_CHW: UInt8) -> Box:
 
     A fan or a trapezoid keeps its black corners. Two views side by side are kept both. Never empty.
     """
+    from scipy import ndimage  # only plans that crop need it
+
     gray = image_CHW.max(axis=0)
     height, width = gray.shape
     cell = max(1, -(-max(height, width) // CELLS))
-    shown = _cells(gray > BLACK, cell) >= 255 * FILLED
-    field = _large_areas(shown)
+    # the fraction of each cell that shows something, 0..255; cells at the lower and right edge may be cut
+    shares = np.asarray(Image.fromarray((gray > BLACK).astype(np.uint8) * 255).reduce(cell))
+    # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
+    padded = np.pad(shares >= 255 * FILLED, 2, mode="edge")
+    field = _large_components(ndimage.binary_opening(padded, np.ones((3, 3)))[2:-2, 2:-2])
     if not field.any():
         return whole((height, width))
     top, bottom = _extent(np.any(field, axis=1), cell, height)
@@ -90,23 +95,9 @@ def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:
 
 
 def border_fraction(image_CHW: UInt8) -> float:
-    """The part of an image's area, 0..1, outside its insonified field."""
+    """The fraction of an image's area, 0..1, outside its insonified field."""
     _, height, width = image_CHW.shape
     return 1.0 - insonified_field(image_CHW).area / (height * width)
-
-
-def _cells(content: NDArray[np.bool_], cell: int) -> UInt8:
-    """The part of each cell that is True, 0..255; cells at the lower and right edge may be cut."""
-    return np.asarray(Image.fromarray(content.astype(np.uint8) * 255).reduce(cell))
-
-
-def _large_areas(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """``shown`` without thin lines and without areas that are small beside the largest one."""
-    from scipy import ndimage  # only plans that crop need it
-
-    # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
-    opened = ndimage.binary_opening(np.pad(shown, 2, mode="edge"), np.ones((3, 3)))[2:-2, 2:-2]
-    return _large_components(opened)
 
 
 def _large_components(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:

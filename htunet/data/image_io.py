@@ -2,6 +2,8 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +32,32 @@ UInt8 = NDArray[np.uint8]
 
 def open_image(path: Path) -> Image.Image:
     """The decoded image; raises HtunetError that names the file when it is missing, broken or too large."""
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise HtunetError(
-                    f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
-                    "Check that it is an image, or scale it down."
-                )
-            if image.mode == "LAB":
-                raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
-            image.load()
-            if image.mode in ("P", "PA") and image.palette is None:
-                raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
-            return image  # leaving closes the file; the pixels stay
-    except FileNotFoundError:
-        raise HtunetError(f"The image {path} is missing.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+    with _opened(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise HtunetError(
+                f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
+                "Check that it is an image, or scale it down."
+            )
+        if image.mode == "LAB":
+            raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
+        image.load()
+        if image.mode in ("P", "PA") and image.palette is None:
+            raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
+        return image  # leaving closes the file; the pixels stay
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) from the header alone, without decoding; raises HtunetError as ``open_image``."""
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""
     try:
         with Image.open(path) as image:
-            return image.height, image.width
+            yield image
     except FileNotFoundError:
         raise HtunetError(f"The image {path} is missing.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -122,8 +122,26 @@ def write_raw_index(
     folder: Path, name: str, info: DatasetInfo, cases: Sequence[Case], excluded: Sequence[Excluded]
 ) -> None:
     """Write ``dataset.json``, ``cases.csv`` and ``excluded.csv`` into ``folder`` (the converter's unfinished one)."""
-    write_json(folder / "dataset.json", _nnunet_json(name, info, cases))
-    write_csv(folder / "cases.csv", CASE_COLUMNS, (_case_row(case) for case in sorted(cases, key=lambda c: c.id)))
+    channels = ["US"] if info.channels == 1 else ["R", "G", "B"]
+    content = {
+        "name": name,
+        "channel_names": {str(index): channel for index, channel in enumerate(channels)},
+        "labels": info.labels,
+        "numTraining": sum(case.split == TRAIN for case in cases),
+        "file_ending": ".png",
+        "description": info.description,
+        "reference": info.reference,
+        "licence": info.licence,
+        "converted_by": "htunet",
+        "htunet": {"format": FORMAT} | asdict(info),
+    }
+    write_json(folder / "dataset.json", content)
+    rows = []
+    for case in sorted(cases, key=lambda case: case.id):
+        spacing = "" if case.spacing_mm is None else repr(case.spacing_mm)
+        row = (case.id, case.split, case.class_name, case.group, case.source, spacing)
+        rows.append(dict(zip(CASE_COLUMNS, row, strict=True)))
+    write_csv(folder / "cases.csv", CASE_COLUMNS, rows)
     write_excluded(folder, excluded)
 
 
@@ -140,22 +158,6 @@ def read_excluded(paths: DatasetPaths) -> list[Excluded]:
         return []
     rows = read_csv(path, EXCLUDED_COLUMNS)
     return [Excluded(source=row["source"], class_name=row["class"], reason=row["reason"]) for row in rows]
-
-
-def _nnunet_json(name: str, info: DatasetInfo, cases: Sequence[Case]) -> dict[str, Any]:
-    names = ["US"] if info.channels == 1 else ["R", "G", "B"]
-    return {
-        "name": name,
-        "channel_names": {str(index): channel for index, channel in enumerate(names)},
-        "labels": info.labels,
-        "numTraining": sum(case.split == TRAIN for case in cases),
-        "file_ending": ".png",
-        "description": info.description,
-        "reference": info.reference,
-        "licence": info.licence,
-        "converted_by": "htunet",
-        "htunet": {"format": FORMAT} | asdict(info),
-    }
 
 
 def _parse_own(block: object, path: Path) -> DatasetInfo:
@@ -249,18 +251,6 @@ def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]
             else:
                 cases.append(Case(id=case_id, split=split, source=f"{name}/{path.name}"))
     return cases, unlabelled
-
-
-def _case_row(case: Case) -> dict[str, Any]:
-    spacing = "" if case.spacing_mm is None else repr(case.spacing_mm)
-    return {
-        "id": case.id,
-        "split": case.split,
-        "class": case.class_name,
-        "group": case.group,
-        "source": case.source,
-        "spacing_mm": spacing,
-    }
 
 
 def _parse_cases(path: Path) -> list[Case]:

@@ -6,14 +6,17 @@ from tqdm import tqdm
 
 from htunet.data.duplicates import cluster, find_duplicates, signature_of
 from htunet.data.image_io import read_image
-from htunet.data.raw import Case, RawDataset
+from htunet.data.raw import RawDataset
 
 
 def shared_images(
     seen: RawDataset, seen_ids: Sequence[str], tested: RawDataset, tested_ids: Sequence[str]
 ) -> dict[str, list[str]]:
     """Tested id to the ids of ``seen`` that show the same picture (see ``htunet.data.duplicates``); sorted."""
-    owners = [(raw, case) for raw, ids in ((seen, seen_ids), (tested, tested_ids)) for case in _cases(raw, ids)]
+    owners = []
+    for raw, ids in ((seen, seen_ids), (tested, tested_ids)):
+        case_of = {case.id: case for case in raw.cases}
+        owners += [(raw, case_of[case_id]) for case_id in ids]
     signatures = [
         signature_of(read_image(raw.image_path(case), 1))
         for raw, case in tqdm(owners, desc="comparing with the training images", unit="image", disable=None)
@@ -24,8 +27,3 @@ def shared_images(
         if known:
             found |= {owners[i][1].id: sorted(known) for i in members if i >= len(seen_ids)}
     return dict(sorted(found.items()))
-
-
-def _cases(raw: RawDataset, ids: Sequence[str]) -> list[Case]:
-    known = {case.id: case for case in raw.cases}
-    return [known[case] for case in ids]

@@ -39,7 +39,9 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
     """
     masks = raw.info.has_masks
     jobs = [_CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
-    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=_allowed_values(raw))
+    named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
+    allowed = sorted({int(value) for values in named for value in values})
+    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed)
     results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
     checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
     problems = [
@@ -80,13 +82,7 @@ class _Checked:
     """None when the image could not be read."""
 
 
-def _allowed_values(raw: RawDataset) -> tuple[int, ...]:
-    """Mask values that ``dataset.json`` names; nnU-Net's region labels are lists of them."""
-    values = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())
-    return tuple(sorted({int(item) for value in values for item in value}))
-
-
-def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: tuple[int, ...]) -> _Checked:
+def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
     problems: list[Problem] = []
 
     def read(path: Path, read_pixels: Callable[[Path], UInt8]) -> UInt8 | None:
@@ -104,18 +100,15 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: tuple[int
         text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
         problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
     if label is not None:
-        problems += _label_problems(label, label_name, allowed)
+        found = np.unique(label)
+        if unexpected := [int(value) for value in found if value not in allowed]:
+            shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
+            text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
+            problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
+        if not found.any():
+            text = f"{label_name} is empty: it marks nothing but background."
+            problems.append(Problem("empty_mask", WARNING, (label_name,), text))
     return _Checked(tuple(problems), None if image is None else signature_of(image))
-
-
-def _label_problems(label: UInt8, name: str, allowed: tuple[int, ...]) -> Iterator[Problem]:
-    found = np.unique(label)
-    if unexpected := [int(value) for value in found if value not in allowed]:
-        shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
-        text = f"{name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
-        yield Problem("unexpected_mask_values", ERROR, (name,), text)
-    if not found.any():
-        yield Problem("empty_mask", WARNING, (name,), f"{name} is empty: it marks nothing but background.")
 
 
 def _size(array: UInt8) -> str:
@@ -182,7 +175,8 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
         for positions in cluster(len(known), chosen):
             files = tuple(name_of(position) for position in positions)
             cases = [known[position][0] for position in positions]
-            advice = SPLIT_ADVICE if _share_a_group(cases) else GROUP_ADVICE
+            share_a_group = cases[0].group and len({case.group for case in cases}) == 1
+            advice = SPLIT_ADVICE if share_a_group else GROUP_ADVICE
             if len({case.split for case in cases}) > 1:
                 advice = "they lie in both splits, so the test split is not independent"
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
@@ -193,10 +187,6 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
             words = "the same pixels" if pair.exact else f"nearly the same picture (correlation {pair.correlation:.3f})"
             text = f"{files[0]} ({classes[0]}) and {files[1]} ({classes[1]}) are {words} with two classes."
             yield Problem("contradicting_classes", WARNING, files, text)
-
-
-def _share_a_group(cases: Sequence[Case]) -> bool:
-    return bool(cases[0].group) and len({case.group for case in cases}) == 1
 
 
 SPLIT_ADVICE = "--split-by group keeps them on one side of a split"
