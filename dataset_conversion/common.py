@@ -1,4 +1,4 @@
-"""What the converters share: their facts and registry, reading masks, writing the raw folder, and the report."""
+"""What the converters share: their facts and options, reading masks, writing the raw folder, and the report."""
 
 import os
 from collections import Counter

@@ -1,0 +1,1 @@
+"""The general converter, for images that no module knows: ``convert`` is its entrance, ``options`` what it takes."""

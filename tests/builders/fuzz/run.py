@@ -280,7 +280,9 @@ def run(first: int, count: int, names: list[str]) -> dict[str, object]:
     return {
         "inputs": len(outcomes),
         "codes": {name: dict(sorted(found.items())) for name, found in codes.items()},
-        "sound": {str(one.number): one.code for one in outcomes if one.done == "sound"},
+        "sound": {
+            str(one.number): one.code for one in outcomes if one.done == "sound" and not SUBJECTS[one.subject].foreign
+        },
         "peak_mb": max(one.peak_mb for one in outcomes),
         "longest": max(one.seconds for one in outcomes),
         "failed": [asdict(one) for one in outcomes if one.problems],

@@ -17,6 +17,7 @@ from builders.own import build_own, labelled
 from builders.pmc_oa import build_pmc_oa
 from builders.prostate import build_prostate
 from builders.tn3k import build_tn3k
+from dataset_conversion import CONVERTERS
 from dataset_conversion.phantom.scan import write_phantom
 
 OWN = "own images"
@@ -31,6 +32,8 @@ class Subject:
     converter: str
     build: Callable[[Path], object]
     command: Callable[[Path], list[str]]
+    foreign: bool = False
+    """The download is another data set's: the converter may refuse it, but in an orderly way."""
 
     @property
     def takes_zip(self) -> bool:
@@ -148,3 +151,12 @@ SUBJECTS: dict[str, Subject] = {
     "nnU-Net": own(build_nnunet, "--nnunet", "SOURCE"),
     "nnU-Net, listed": own(lambda folder: build_nnunet(folder, listed=True), "--nnunet", "SOURCE"),
 }
+FOREIGN = {
+    f"{name}, a foreign download": Subject(
+        name, build_busi, lambda source, name=name: [name, str(source)], foreign=True
+    )
+    for name in CONVERTERS.names()
+    if name not in {subject.converter for subject in SUBJECTS.values()}
+}
+"""For converters that have no download of their own above."""
+SUBJECTS |= FOREIGN
