@@ -1,1 +1,1 @@
-"""The simulator of breast ultrasound: ``scan`` makes images and writes them in BUSI's layout, ``captions`` their texts."""
+"""The simulator of breast ultrasound: ``scan`` writes images in BUSI's layout, ``captions`` makes their texts."""
