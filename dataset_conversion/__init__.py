@@ -45,7 +45,7 @@ def convert(name: str, source: Path, options: "Options") -> "ConversionReport":
         known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].general | CONVERTERS[other].takes]
         raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
     facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
-    DatasetPaths(facts.dataset)  # a wrong name is told before a large zip is unpacked
+    DatasetPaths(facts.dataset)  # a wrong name raises before a large zip is unpacked
     with open_source(source, converter.layout) as folder:
         report = converter.run(folder, facts, options)
     return replace(report, source=source)

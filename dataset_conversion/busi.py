@@ -81,7 +81,7 @@ PHANTOM_CONVERTER = Converter(facts=PHANTOM, layout=LAYOUT, run=convert_busi)
 def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMasks]:
     """The cases of the lesion classes, and every other file with the reason why it is none.
 
-    Normal images have no lesion and belong to neither class; they are left out. Raises HtunetError when
+    Normal images have no lesion and belong to neither class; they are excluded. Raises HtunetError when
     ``patients.csv`` is there and lacks an image.
     """
     folders = _class_folders(folder)

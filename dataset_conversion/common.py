@@ -77,11 +77,11 @@ class Options:
     workers: int | None = None
     """Processes; None: as many as pay off."""
     crop_overlays: bool = False
-    """Cut off what stands around the insonified field: black border, text, scales."""
+    """Cut off what surrounds the insonified field: black border, text, scales."""
     drop_empty_slices: bool = False
     """Leave out the slices of a volume on which nothing is marked."""
     min_side: int | None = None
-    """Pixels; an image whose shorter side has fewer is left out."""
+    """Pixels; an image whose shorter side has fewer is excluded."""
     translations: Path | None = None
     """A CSV that gives the English of each text."""
     translate: str = ""
@@ -141,7 +141,7 @@ class Converter:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected(Generic[Job]):
-    """What a folder holds, told from names alone; no pixel has been read."""
+    """What a folder holds, by its file names alone; no pixel has been read."""
 
     jobs: list[Job]
     found: dict[str, int]
@@ -278,7 +278,7 @@ def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[C
     """Name the cases that show the same picture after the first of them, so that a split can keep them together.
 
     A group that is known already (a patient) stays. Only cases of one split are joined: a test split that the data
-    set defines cannot be split anew, and its likeness to the training split is for the verification to report.
+    set defines cannot be split again, and its likeness to the training split is for the verification to report.
     """
     inside = [pair for pair in pairs if cases[pair.first].split == cases[pair.second].split]
     grouped = list(cases)
@@ -317,7 +317,7 @@ class ImageWithMasks:
 
 
 def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
-    """Write one gray image and the union of its masks; an unreadable or misfitting one is left out with the reason."""
+    """Write one gray image and the union of its masks; an unreadable or misfitting one is excluded with the reason."""
     try:
         image = read_image(job.image, 1)[0]
         masks = {path.name: read_mask(path, job.threshold) for path in job.masks}

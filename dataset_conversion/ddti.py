@@ -1,7 +1,7 @@
 """DDTI, thyroid nodules, in both forms that are passed around.
 
 XML form, the original: one flat folder with ``12.xml`` for a case and ``12_1.jpg``, ``12_2.jpg`` for its images; the
-outlines of the nodules stand in the XML. PNG form, 637 images: ``1_or_data/image/0000.PNG`` with ``mask/0000.PNG``.
+outlines of the nodules are in the XML. PNG form, 637 images: ``1_or_data/image/0000.PNG`` with ``mask/0000.PNG``.
 """
 
 import json

@@ -46,7 +46,7 @@ OUTSIDE = "part of the mask lies outside the field of view and is kept"
 NARROW_TOP = "the field is narrow at the top although the probe should be at the bottom; look if it is upside down"
 AXES_DIFFER = "the annotation's axes differ from the scan's; they are paired voxel by voxel"
 NARROW = 0.8
-"""A field whose upper third has less than this part of its lower third's area is narrow at the top."""
+"""A field whose upper third has less than this fraction of its lower third's area is narrow at the top."""
 
 PROSTATE = SourceFacts(
     dataset="Dataset506_Prostate",
@@ -92,7 +92,7 @@ class VolumeJob:
     """A scan and its expert annotation."""
 
     patient: str
-    """``train_01``: the number alone stands for two patients."""
+    """``train_01``: the number alone names two patients."""
     split: str
     scan: Path
     annotation: Path

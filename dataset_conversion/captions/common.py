@@ -44,7 +44,7 @@ class Reading:
     """The texts of a download, and what is counted while they are read; reading them fills ``found`` and the others."""
 
     texts: Iterable[Text | Excluded]
-    """Read once, in order; a text that cannot be used is a Excluded."""
+    """Read once, in order; a text that cannot be used is an Excluded."""
     found: Counter[str] = field(default_factory=Counter)
     passed_over: Counter[str] = field(default_factory=Counter)
     """Reason to texts that the data set holds and this one is not about; too many to be named one by one."""
@@ -56,7 +56,7 @@ def convert_captions(
 ) -> ConversionReport:
     """Clean the texts, find their images below ``source``, and write the caption raw folder of ``facts.dataset``.
 
-    An image whose shorter side is below ``min_side`` pixels is left out; ``options.min_side`` goes before it. The raw
+    An image whose shorter side is below ``min_side`` pixels is excluded; ``options.min_side`` overrides it. The raw
     folder is replaced when everything has been written, and stays as it was on any error.
     """
     if options.min_side is not None and options.min_side < 0:
@@ -163,7 +163,7 @@ def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[li
 def unique_id(wanted: str, taken: dict[str, int]) -> str:
     """``wanted`` with nothing but letters, digits, ``_`` and ``-``, numbered where it is taken; noted in ``taken``.
 
-    Names that differ in case alone count as one: some file systems do not tell them apart.
+    Names that differ in case alone count as one: some file systems do not distinguish them.
     """
     plain = NOT_IN_IDS.sub("_", wanted)[:LONGEST_ID].strip("_") or "image"
     candidate = plain

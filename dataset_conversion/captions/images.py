@@ -132,7 +132,7 @@ class PairJob:
 
 
 def write_pair(job: PairJob, folder: Path) -> CaptionPair | Excluded:
-    """Write the pair's image into the raw folder ``folder``; an unreadable or too small one is left out.
+    """Write the pair's image into the raw folder ``folder``; an unreadable or too small one is excluded.
 
     Gray where it is gray, else RGB. An image whose shorter side is above 512 pixels is reduced to that, in its shape.
     """

@@ -100,7 +100,7 @@ class LanguageModel:
 def translate_all(texts: Sequence[str], translator: Translator, record: Path, model: str) -> dict[str, str]:
     """Text to English for all different ``texts``, in batches; what was translated before is taken from ``record``.
 
-    ``record`` (JSON lines: model, source, english) grows with each batch, so that an interrupted translation goes on
+    ``record`` (JSON lines: model, source, english) grows with each batch, so that an interrupted translation resumes
     where it stopped. Lines of other models are not used, and a line that a killed process left unfinished is not read.
     """
     done = dict(_recorded(record, model))

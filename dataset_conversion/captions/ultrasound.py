@@ -44,7 +44,7 @@ OTHER_MODALITY = re.compile(
     re.IGNORECASE,
 )
 HINT = re.compile(r"(?i:ultraso|sono|echo.{0,2}[cgi]|doppler|[bm].{0,2}mode)|US|TTE|TEE")
-"""Stands in every caption that a term can be found in; quick to look for in a million others."""
+"""Occurs in every caption that a term can be found in; quick to look for in a million others."""
 
 
 def speaks_of_ultrasound(caption: str) -> bool:

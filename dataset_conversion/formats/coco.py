@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Shape:
-    """One annotation: its label, and the segmentation as it stands in the file."""
+    """One annotation: its label, and the segmentation as the file has it."""
 
     label: int
     segmentation: Any
@@ -55,7 +55,7 @@ class CocoFile:
 
 
 def read_coco(path: Path) -> CocoFile:
-    """Read the file; one image's errors are kept with the image, an unusable file raises HtunetError."""
+    """Read the file; one image's errors are stored with the image, an unusable file raises HtunetError."""
     if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
         raise HtunetError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB. Cut it into several files.")
     content = read_object(path)

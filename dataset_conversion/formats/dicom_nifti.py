@@ -24,7 +24,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 CENTIMETRES, TISSUE = 3, 1
 """DICOM PS3.3, C.8.5.5: Physical Units X Direction, and Region Spatial Format 2D."""
 SQUARE = 0.01
-"""Pixels whose sides differ by at most this part are square."""
+"""Pixels whose sides differ by at most this fraction are square."""
 NOT_SQUARE = "pixels are not square, so the pixel size is left unknown"
 MILLIMETRES = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
@@ -49,7 +49,7 @@ def is_nifti(path: Path) -> bool:
 
 
 def is_dicom(path: Path) -> bool:
-    """By the mark that every DICOM file carries behind its preamble; the ending says nothing."""
+    """By the mark that every DICOM file has behind its preamble; the ending says nothing."""
     try:
         with path.open("rb") as stream:
             return stream.read(MARK_AT + len(DICOM_MARK))[MARK_AT:] == DICOM_MARK
@@ -152,7 +152,7 @@ def open_dicom(path: Path) -> MedicalFile:
 
 
 def patient_of(path: Path) -> str:
-    """What tells patients apart within a data set, never to be written anywhere; empty where the file does not say."""
+    """What distinguishes patients within a data set, never to be written; empty where the file does not say."""
     if not is_dicom(path):
         return ""
     try:

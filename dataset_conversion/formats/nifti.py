@@ -27,7 +27,7 @@ ROW_AXES = ("AP", "SI", "RL")
 TOWARDS_THE_START = "RAS"
 """A stored axis that leads there is reversed, so that it leads to the patient's left, posterior or inferior."""
 SQUARE = 0.01
-"""Sides of a pixel that differ by less than this part are equal; scanners round them."""
+"""Sides of a pixel that differ by less than this fraction are equal; scanners round them."""
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Of the header's code for its unit: not stated, metres, millimetres, micrometres."""
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, TypeError)

@@ -41,7 +41,7 @@ class OwnImage:
 
 
 def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
-    """Write all frames of one image, or none of them: then it is left out with the reason."""
+    """Write all frames of one image, or none of them: then it is excluded with the reason."""
     written: list[Written] = []
     try:
         for one in _frames(job, folder):

@@ -1,6 +1,6 @@
 """The images and masks that a user has, in any format and under any names, to a raw folder of their own.
 
-Everything is told from file names and headers first; one pass over the masks finds their values; then each image is
+File names and headers are read first; one pass over the masks finds their values; then each image is
 written by a worker process. What is inferred is said, and what does not become a case is named in excluded.csv.
 """
 
@@ -87,7 +87,7 @@ def dataset_name(name: str) -> tuple[str, str]:
 
 
 def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Collected[OwnImage]:
-    """The jobs with ids, classes and groups; an image to which ``classes`` gives none is left out."""
+    """The jobs with ids, classes and groups; an image to which ``classes`` gives none is excluded."""
     found = findings.images
     names = [one.name for one in found]
     ids, renamed = unique_ids(
@@ -132,7 +132,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
 
 
 def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]]:
-    """The group of each image: what the user says, else a number for each patient that DICOM headers tell apart."""
+    """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish."""
     if data.groups:
         names = [one.name for one in found]
         tags, notes = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))

@@ -1,7 +1,7 @@
 """From the values of people's masks to labels 0..K: a map that they give, or one that is read off the masks and said.
 
 Values are those of ``stacks.Levels``: gray values, or colours. Before anything is written every mask is surveyed, so
-that 0/1, 0/255, one value per label, colours and lossy masks are told apart for the data set and not file by file.
+that 0/1, 0/255, one value per label, colours and lossy masks are distinguished for the data set and not file by file.
 """
 
 import json
@@ -25,13 +25,13 @@ BACKGROUND = "background"
 LESION = "lesion"
 MOST_LABELS = 32
 MOST_VALUES = 4096
-"""Values of one mask that are kept, the most frequent ones; a lossy one may have more."""
+"""Values of one mask that are counted, the most frequent ones; a lossy one may have more."""
 LOSSY_REACH = 24
 """How far, per channel, a lossy format moves a value inside an even area."""
 LOSSY_RIPPLE = 2
 """How much neighbours in an even area of a lossy mask may differ."""
 RARE = 1e-3
-"""A value that covers less than this part of the largest label's even area is not a label in a lossy mask."""
+"""A value that covers less than this fraction of the largest label's even area is not a label in a lossy mask."""
 INVALID = 255
 
 

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, and what a table or a pattern says of an image: told from file names alone."""
+"""Which mask belongs to which image, and what a table or a pattern says of an image: by file names alone."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def _keys(name: str) -> tuple[tuple[str, str], ...]:
 
 
 def _plain(name: str) -> str:
-    """The stem in lower case without the words that tell images from masks."""
+    """The stem in lower case without the words that distinguish images from masks."""
     stem = stem_of(name).lower()
     for mark in (MASK_MARK, IMAGE_MARK):
         stem = mark.sub("", stem)

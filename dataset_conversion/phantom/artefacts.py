@@ -21,7 +21,7 @@ def uneven_gain(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> Non
 
 
 def poor_contact(tissue: Tissue, grid: BeamGrid, rng: np.random.Generator) -> None:
-    """One edge of the face does not touch the skin: the beams there carry little, from the first sample on."""
+    """One edge of the face does not touch the skin: the beams there have little energy, from the first sample on."""
     side = 1 if rng.random() < 0.5 else -1
     start = np.float32(grid.width_mm * rng.uniform(0.28, 0.45))
     with np.errstate(over="ignore"):  # far from the edge the exponential is infinite, and nothing is missing

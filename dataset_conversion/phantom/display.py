@@ -17,7 +17,7 @@ PLACES = ("BREAST", "UOQ", "LOQ", "UIQ", "LIQ", "RETRO", "2 FN", "3CM FN", "AXIL
 
 @dataclass(frozen=True, kw_only=True)
 class Screen:
-    """Where the field stands on the screen. ``border`` is (top, right, bottom, left) in pixels of black."""
+    """Where the field is on the screen. ``border`` is (top, right, bottom, left) in pixels of black."""
 
     pixels_per_mm: float
     border: tuple[int, int, int, int]
@@ -97,7 +97,7 @@ def annotate(
     font = ImageFont.load_default(size)
     names = []
     if rng.random() < 0.45:
-        at = (screen.border[3] + 3, screen.border[0] + 1)  # tells which end of the transducer is which
+        at = (screen.border[3] + 3, screen.border[0] + 1)  # shows which end of the transducer is which
         if rng.random() < 0.5:
             draw.text(at, str(rng.choice(["V", "P", "S", "U"])), fill=235, font=font)
         else:

@@ -35,7 +35,7 @@ class Outline:
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
         along = (across * cos + down * sin) / np.float32(self.half_width_mm)
         over = (down * cos - across * sin) / np.float32(self.half_height_mm)
-        tiny = 1e-4  # at the centre itself, where no ray has a direction, the mean half axis stands for the distance
+        tiny = 1e-4  # at the centre itself, where no ray has a direction, the mean half axis is taken for the distance
         scaled = np.hypot(along, over) + np.float32(tiny)
         from_centre = np.hypot(across, down) + np.float32(tiny * np.sqrt(self.half_width_mm * self.half_height_mm))
         reach = np.float32(1)

@@ -87,7 +87,7 @@ def draw_patient(seed: int, number: int, class_name: str) -> Patient:
 
 
 def draw_acquisition(patient: Patient, rng: np.random.Generator) -> Acquisition:
-    """Another section through the same lesions: shifted and turned, focus and gain set anew."""
+    """Another section through the same lesions: shifted and turned, with another focus and gain."""
     focus = rng.uniform(0.3, 0.7) * patient.grid.depth_mm
     lesions = []
     for lesion in patient.lesions:

@@ -47,7 +47,7 @@ class Transducer:
 
     @property
     def axial_sigma_mm(self) -> float:
-        """Standard deviation of the pulse's envelope; a pulse of about two periods, halved by the echo's way back."""
+        """Standard deviation of the pulse's envelope; a pulse of about two periods, halved by the return path."""
         return 0.8 * self.wavelength_mm
 
     def lateral_sigma_mm(self, depth_mm: Float) -> Float:
@@ -100,7 +100,7 @@ class BeamGrid:
 
     @property
     def beam_spread(self) -> Float:
-        """(Z,) factors: how much wider apart than at the face the beams stand at each depth."""
+        """(Z,) factors: how much wider apart than at the face the beams are at each depth."""
         if self.geometry == LINEAR:
             return np.ones(self.num_samples, dtype=np.float32)
         return 1 + self.sample_depth / np.float32(self.apex_mm)

@@ -1,4 +1,4 @@
-"""The test images of a data set that was converted from a phantom, simulated anew with an artefact."""
+"""The test images of a data set that was converted from a phantom, simulated again with an artefact."""
 
 import json
 from collections.abc import Sequence
@@ -42,6 +42,6 @@ class RenderedPhantom:
         if phantom.image.shape != image_CHW.shape[1:] or not (image_CHW == phantom.image).all():
             raise HtunetError(
                 f"{case.id} is not the image that the phantom in {self.folder} has as {case.source}: the data set came "
-                "from another phantom, or was made by another version. Make the phantom and the data set anew."
+                "from another phantom, or was made by another version. Make the phantom and the data set again."
             )
         return [np.repeat(picture[None], len(image_CHW), axis=0) for picture in pictures]

@@ -1,4 +1,4 @@
-"""Which pairs of a caption data set train an adapter and which watch its training: shuffled 9:1, kept on disk."""
+"""Which pairs of a caption data set train an adapter and which validate it: shuffled 9:1, stored on disk."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def settle_caption_split(dataset: CaptionDataset, split_by: str | None = None) -
     """The split on disk where it fits the data set, else a new one, written to ``caption_split.json``.
 
     ``split_by`` None: as the existing one was made; ``image`` for the first. The splits of a fitting file may have been
-    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or stand in both splits.
+    edited by hand. Raises HtunetError when the file is broken or names pairs that do not exist or are in both splits.
     """
     path = dataset.paths.caption_split_json
     if path.exists():

@@ -156,7 +156,7 @@ def _read_pairs(path: Path) -> Iterator[CaptionPair]:
                 "Correct it."
             )
         if pair.id in seen:
-            raise HtunetError(f"{where}: the id {pair.id!r} stands in line {seen[pair.id]} too. Remove one of them.")
+            raise HtunetError(f"{where}: the id {pair.id!r} is in line {seen[pair.id]} too. Remove one of them.")
         seen[pair.id] = number
         yield pair
 

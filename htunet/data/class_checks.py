@@ -1,4 +1,4 @@
-"""Whether the splits of a fold can serve a classification, before anything heavy begins."""
+"""Whether the splits of a fold can serve a classification, before anything expensive starts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -26,7 +26,7 @@ COMPARED = 2**19
 
 @dataclass(frozen=True)
 class Signature:
-    """What is kept of one image to compare it with others; a few kilobytes."""
+    """What is stored of one image to compare it with others; a few kilobytes."""
 
     content: str
     """SHA-256 of shape and pixels: equal for equal decoded images, whatever their file format."""

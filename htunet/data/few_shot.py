@@ -1,6 +1,6 @@
 """Few-shot subsets of a training split: nested, by class as evenly as possible, the same for all methods of a seed.
 
-The training images stand in one order, written to disk, and a share of them is the beginning of it. So each subset
+The training images have one order, written to disk, and a fraction of them is its beginning. So each subset
 contains the smaller ones whatever the shares are.
 """
 
@@ -113,7 +113,9 @@ def _read(path: Path, fold: Fold, *, by_group: bool) -> Units | None:
         return None
     units: Units = content.get("order", [])
     if sorted(case for unit in units for case in unit) != sorted(fold["train"]):
-        raise HtunetError(f"{path} does not hold each training image of its fold once. Delete it to have it made anew.")
+        raise HtunetError(
+            f"{path} does not hold each training image of its fold once. Delete it to have it made again."
+        )
     return units
 
 

@@ -1,4 +1,4 @@
-"""Find the insonified field: the picture without the black border and without text and marks that stand in it.
+"""Find the insonified field: the picture without the black border and without text and marks in it.
 
 Looks at the image alone, never at a mask, so that a new image is cropped exactly as a training image is.
 """
@@ -56,7 +56,7 @@ def whole(hw: tuple[int, int]) -> Box:
 def insonified_field(image_CHW: UInt8) -> Box:
     """The smallest box around the large connected areas that are not black; the whole image where none is clear.
 
-    A fan or a trapezoid keeps its black corners. Two views side by side are kept both. Never empty.
+    A fan or a trapezoid keeps its black corners. Of two views side by side both stay. Never empty.
     """
     from scipy import ndimage  # only plans that crop need it
 
@@ -77,7 +77,7 @@ def insonified_field(image_CHW: UInt8) -> Box:
 
 
 def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:
-    """True where a gray image shows echoes: not in its black border, nor in the text and marks that stand there.
+    """True where a gray image shows echoes: not in its black border, nor in the text and marks there.
 
     The border is what is black, connected with the image's edge and nowhere thinner than a cell; a dark lesion is
     none. Exact to the pixel also along a fan's slanted sides. All False for an image that is black throughout.

@@ -1,4 +1,4 @@
-"""Read the images and masks that people have; write the ones that htunet keeps. Arrays are uint8, height first."""
+"""Read the images and masks that people have; write those of htunet. Arrays are uint8, height first."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Arrays that were measured with a trained network, kept beside its run with what they are of, to be drawn later.
+"""Arrays that were measured with a trained network, stored beside its run with what they are of, to be drawn later.
 
 One .npz file: arrays by name, and ``about``, strict JSON as text. Reading one runs no code from it.
 """

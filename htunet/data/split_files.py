@@ -31,7 +31,7 @@ class SettledSplits:
     reason: str = ""
     """Why the split before was replaced."""
     backup: Path | None = None
-    """Where the replaced split is kept."""
+    """Where the replaced split is now."""
 
 
 def save_splits(path: Path, folds: Sequence[Fold]) -> None:
@@ -55,7 +55,7 @@ def load_splits(path: Path) -> list[Fold]:
     for number, fold in enumerate(folds):
         seen = Counter(case for split in SPLITS for case in fold[split])
         if twice := sorted(case for case, count in seen.items() if count > 1):
-            raise HtunetError(f"{path}, fold {number}: {twice[:5]} stand in two places. Leave each case in one split.")
+            raise HtunetError(f"{path}, fold {number}: {twice[:5]} are in two places. Leave each case in one split.")
     return folds
 
 

@@ -117,7 +117,7 @@ def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Seq
 def _rule(name: str) -> Rule:
     if name not in RULES:
         known = ", ".join([*RULES, TEST_ONLY])
-        raise UsageError(f"The split rule is one of {known}; got {name!r}. It stands in dataset.json, split_rule.")
+        raise UsageError(f"The split rule is one of {known}; got {name!r}. It is in dataset.json, split_rule.")
     return RULES[name]
 
 
@@ -234,7 +234,7 @@ def _blocks_by_group(pool: Sequence[Case], sizes: Sequence[int], seed: int) -> l
         groups[key].append(case)
     n, totals = len(pool), Counter(case.class_name for case in pool)
     blocks: list[list[str]] = [[] for _ in sizes]
-    held: list[Counter[str]] = [Counter() for _ in sizes]
+    counts_of: list[Counter[str]] = [Counter() for _ in sizes]
     order = sorted(groups, key=lambda key: (-len(groups[key]), derived_seed(seed, "group", *key), key))
     for position, key in enumerate(order):
         counts = Counter(case.class_name for case in groups[key])
@@ -242,12 +242,12 @@ def _blocks_by_group(pool: Sequence[Case], sizes: Sequence[int], seed: int) -> l
         def excess(index: int, counts: Counter[str] = counts, key: tuple[str, str] = key) -> tuple[int, int]:
             # All in units of 1/n case: how the squared deviation from the targets grows if this block takes the group.
             size = (n * len(blocks[index]) - n * sizes[index]) * counts.total()
-            classes = sum((n * held[index][c] - sizes[index] * totals[c]) * count for c, count in counts.items())
+            classes = sum((n * counts_of[index][c] - sizes[index] * totals[c]) * count for c, count in counts.items())
             return size + classes, derived_seed(seed, "tie", *key, index)
 
         empty = [index for index, block in enumerate(blocks) if not block]
         candidates = empty if len(order) - position <= len(empty) else range(len(blocks))
         best = min(candidates, key=excess)
         blocks[best].extend(case.id for case in groups[key])
-        held[best].update(counts)
+        counts_of[best].update(counts)
     return blocks

@@ -107,7 +107,7 @@ def _classes(content: object, where: str) -> dict[str, tuple[Prompt, ...]]:
     classes = checked_object(content, f"{where}: classes")
     found = {name: tuple(_prompts(entries, f"{where}: {name}")) for name, entries in classes.items()}
     if len(found) < 2:
-        raise HtunetError(f"{where} describes {len(found)} classes; at least two can be told apart.")
+        raise HtunetError(f"{where} describes {len(found)} classes; at least two are needed.")
     return found
 
 

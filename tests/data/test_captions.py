@@ -77,7 +77,7 @@ def test_chinese_is_stored_as_it_reads(folder: Path) -> None:
         (line(id="other", caption="  "), r"line 2: id and caption must not be empty"),
         (line(id="other", image="../secret.png"), r"line 2: image must read images/ID.png"),
         (line(id="other", image="images/../../secret.png"), r"line 2: image must read images/ID.png"),
-        (line(), r"line 2: the id 'p0' stands in line 1 too"),
+        (line(), r"line 2: the id 'p0' is in line 1 too"),
     ],
 )
 def test_a_faulty_line_is_named_with_what_is_wrong(folder: Path, second: str, words: str) -> None:

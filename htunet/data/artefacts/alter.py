@@ -11,7 +11,7 @@ from htunet.reproducibility import generator
 
 
 def physical_value(artefact: str, strength: float) -> float:
-    """What a strength stands for, in the artefact's unit; raises UsageError for an unknown artefact or strength."""
+    """The physical value of a strength, in the artefact's unit; UsageError for an unknown artefact or strength."""
     found = ARTEFACTS[artefact]
     if not 0 <= strength <= STRONGEST:
         raise UsageError(f"The strength of an artefact lies in 0..{STRONGEST:g}, got {strength:g}.")

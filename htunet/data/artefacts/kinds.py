@@ -74,7 +74,7 @@ class Shadow:
         return ShadowPlace(*(float(rng.uniform(*span)) for span in (self.lateral, self.half_width, self.top)))
 
     def share(self, place: ShadowPlace, depth: Float, lateral: Float) -> Float:
-        """Which part of the loss, 0..1, is met at positions that broadcast against each other."""
+        """Which fraction of the loss, 0..1, is met at positions that broadcast against each other."""
         below = np.clip((depth - np.float32(place.top)) / np.float32(self.obstacle), 0, 1)
         beyond = np.clip((np.abs(lateral - place.lateral) - place.half_width) / self.penumbra, 0, 1)
         return below * (0.5 + 0.5 * np.cos(np.pi * beyond)).astype(np.float32)
