@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from dataset_conversion.formats.dicom_nifti import MedicalFile, is_dicom, is_nifti, open_dicom, open_nifti
-from htunet.data.image_io import MAX_PIXELS, READABLE, UInt8
+from dataset_conversion.formats.dicom_nifti import is_dicom, is_nifti, open_dicom, open_nifti
+from htunet.data.image_io import MAX_PIXELS, READABLE, UInt8, opened, upright
 from htunet.errors import HtunetError
 
 Levels = NDArray[np.int32]
@@ -85,11 +85,11 @@ class Stack:
 def open_stack(path: Path) -> Stack:
     """Open any readable file; raises HtunetError that names it when it is missing, broken, too large or unknown."""
     if is_nifti(path):
-        return _of_medical(path, open_nifti(path))
+        return Stack(path=path, **vars(open_nifti(path)))
     if path.suffix.lower() in READABLE:
         return _open_picture(path)
     if is_dicom(path):
-        return _of_medical(path, open_dicom(path))
+        return Stack(path=path, **vars(open_dicom(path)))
     raise HtunetError(f"{path} is no image that can be read: PNG, JPEG, BMP, TIFF, DICOM or NIfTI.")
 
 
@@ -103,47 +103,20 @@ def is_lossy(path: Path) -> bool:
     return path.suffix.lower() in LOSSY
 
 
-def _of_medical(path: Path, found: MedicalFile) -> Stack:
-    return Stack(
-        path=path,
-        frames=found.frames,
-        read=found.read,
-        eight_bits=found.eight_bits,
-        inverted=found.inverted,
-        spacing_mm=found.spacing_mm,
-        remarks=found.remarks,
-    )
-
-
 def _open_picture(path: Path) -> Stack:
-    try:
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1) if path.suffix.lower() in (".tif", ".tiff") else 1
-            wide = _is_wide(image)
-    except FileNotFoundError:
-        raise HtunetError(f"The image {path} is missing.") from None
-    except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
-        raise _broken(path, error) from None
+    with opened(path) as image:
+        frames = getattr(image, "n_frames", 1) if path.suffix.lower() in (".tif", ".tiff") else 1
+        wide = _is_wide(image)
     return Stack(path=path, frames=frames, read=lambda: _pages(path, frames), eight_bits=not wide)
 
 
 def _pages(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
-    try:
-        with Image.open(path) as image:
-            for _, page in zip(range(frames), ImageSequence.Iterator(image), strict=False):
-                if page.width * page.height > MAX_PIXELS:
-                    raise HtunetError(
-                        f"{path} claims {page.width} x {page.height} pixels; at most {MAX_PIXELS} are read."
-                    )
-                yield _pixels(page)
-    except HtunetError:
-        raise
-    except Exception as error:  # see _open_picture
-        raise _broken(path, error) from None
-
-
-def _broken(path: Path, error: Exception) -> HtunetError:
-    return HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.")
+    with opened(path) as image:
+        for _, page in zip(range(frames), ImageSequence.Iterator(image), strict=False):
+            if page.width * page.height > MAX_PIXELS:
+                raise HtunetError(f"{path} claims {page.width} x {page.height} pixels; at most {MAX_PIXELS} are read.")
+            page.load()
+            yield _pixels(upright(page))
 
 
 def _pixels(page: Image.Image) -> NDArray[np.generic]:

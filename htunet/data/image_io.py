@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
@@ -25,14 +25,16 @@ PNG_COLOUR = {1: 0, 3: 2}
 PNG_SUB = 1
 """PNG's number of the filter that subtracts the pixel to the left."""
 
+ORIENTATION = ExifTags.Base.Orientation
+
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 UInt8 = NDArray[np.uint8]
 
 
 def open_image(path: Path) -> Image.Image:
-    """The decoded image; raises HtunetError that names the file when it is missing, broken or too large."""
-    with _opened(path) as image:
+    """The decoded image, upright; raises HtunetError that names the file when it is missing, broken or too large."""
+    with opened(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise HtunetError(
                 f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
@@ -43,25 +45,33 @@ def open_image(path: Path) -> Image.Image:
         image.load()
         if image.mode in ("P", "PA") and image.palette is None:
             raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
-        return image  # leaving closes the file; the pixels stay
+        return upright(image)  # leaving closes the file; the pixels stay
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """(height, width) from the header alone, without decoding; raises HtunetError as ``open_image``."""
-    with _opened(path) as image:
+    """(height, width) as stored, from the header alone, without decoding; raises HtunetError as ``open_image``."""
+    with opened(path) as image:
         return image.height, image.width
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""
     try:
-        with Image.open(path) as image:
+        # as a stream: given a name, Pillow maps an uncompressed TIFF into memory and mixes up the sides of a turned one
+        with path.open("rb") as stream, Image.open(stream) as image:
             yield image
     except FileNotFoundError:
         raise HtunetError(f"The image {path} is missing.") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (HtunetError, MemoryError):
+        raise
+    except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
         raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A loaded image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
+    return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def as_gray(image: Image.Image) -> UInt8:

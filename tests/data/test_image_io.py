@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from htunet.data.image_io import encode_png, read_image, write_png
+from dataset_conversion.common import read_mask
+from dataset_conversion.formats.stacks import open_stack
+from htunet.data.image_io import encode_png, read_image, read_labels, write_png
 from htunet.errors import HtunetError
 
 SHAPES = [(1, 1), (3, 1), (1, 5), (5, 7), (61, 40), (1, 1, 3), (5, 7, 3), (40, 61, 3)]
@@ -57,3 +59,30 @@ def test_a_palette_image_without_its_palette_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(file)
     with pytest.raises(HtunetError, match=r"a.png refers to colours of a palette that it lacks"):
         read_image(tmp_path / "a.png", 1)
+
+
+PICTURE = np.repeat(np.repeat(np.array([[10, 60, 110], [160, 210, 250]], dtype=np.uint8), 16, axis=0), 16, axis=1)
+UPRIGHT = {
+    1: PICTURE,
+    2: PICTURE[:, ::-1],
+    3: PICTURE[::-1, ::-1],
+    4: PICTURE[::-1],
+    5: PICTURE.T,
+    6: np.rot90(PICTURE, -1),
+    7: PICTURE[::-1, ::-1].T,
+    8: np.rot90(PICTURE),
+}
+"""What a viewer shows of PICTURE under each orientation of the EXIF standard, table 4.6."""
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("ending", ["png", "tif", "jpg"])
+def test_a_turned_camera_gives_the_picture_that_viewers_show(tmp_path: Path, orientation: int, ending: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"turned.{ending}"
+    Image.fromarray(PICTURE).save(path, exif=exif, **({"quality": 100} if ending == "jpg" else {}))
+    for pixels in (read_image(path, 1)[0], read_image(path, 3)[0], read_labels(path), next(open_stack(path).gray())):
+        assert pixels.shape == UPRIGHT[orientation].shape
+        assert np.abs(pixels.astype(int) - UPRIGHT[orientation]).max() <= (3 if ending == "jpg" else 0)
+    assert np.array_equal(read_mask(path, 127) > 0, UPRIGHT[orientation] > 127)
