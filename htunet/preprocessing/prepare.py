@@ -179,8 +179,8 @@ def _split(raw: RawDataset, split_by: str | None, pictures: list[list[str]]) -> 
             f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
             f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
         )
-    if splits.left_out:
-        _warn(f"{_count(len(splits.left_out), 'case')} in none of the splits: {_some(splits.left_out)}.")
+    if splits.excluded:
+        _warn(f"{_count(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.")
     leaks = find_leaks(raw.cases, splits.folds[0])
     if leaks:
         _warn(
