@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
@@ -65,6 +65,9 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise HtunetError(f"The image {path} is missing.") from None
     except (HtunetError, MemoryError):
         raise
+    except UnidentifiedImageError:
+        reason = f"cannot identify image file {str(path)!r}"
+        raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
         raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
 
