@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from htunet.errors import UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, did_you_mean
 
 ROOTS = {
     "htunet_raw": "raw",
@@ -27,6 +27,8 @@ TASK_OF_TRAINER = {
 """What is learnt, by the name of the trainer that a run's folder begins with."""
 FINETUNING, SHUFFLED = "finetuning", "__shuffled"
 """The folder of the results in which fine-tunings on captions lie, and what marks their controls."""
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, with an ending."""
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
 RATIO, ADAPTER, TRAINED_ON = "ratio_", "adapter_", "trained_on_"
 """What a run's folder says after the method, each after two underscores, in this order: few-shot, where its adapter
@@ -37,6 +39,21 @@ def root(variable: str) -> Path:
     """Folder named by an environment variable, else its place in ``htunet_data/`` of the working directory."""
     value = os.environ.get(variable)
     return Path(value) if value else Path.cwd() / DEFAULT_HOME / ROOTS[variable]
+
+
+def checked_name(name: str, what: str, where: object) -> str:
+    """The name of a case, a method, a data set or the like from a file, as outputs may be named after it.
+
+    Raises HtunetError for one that is empty, longer than 200 bytes, hidden or one of htunet's unfinished files (a dot
+    in front), or that has a slash, a backslash or a control character: it could be a place outside the folder.
+    """
+    if any(char in "/\\" or (not char.isprintable() and ord(char) < 0xA0) for char in name):
+        reason = "has a slash, a backslash or a control character"
+    elif not name or name[0] == "." or len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        reason = "is empty, begins with a dot or is too long"
+    else:
+        return name
+    raise HtunetError(f"{where}: {what} {name[:100]!r} {reason}; files are named after it. Correct it.")
 
 
 def unset_roots() -> list[str]:

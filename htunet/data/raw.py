@@ -14,7 +14,7 @@ from typing import Any
 
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_object, write_csv, write_json
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, checked_name
 from htunet.records import checked_object, record_from
 
 FORMAT = 1
@@ -256,7 +256,7 @@ def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]
 def _parse_cases(path: Path) -> list[Case]:
     return [
         Case(
-            id=row["id"],
+            id=checked_name(row["id"], "the id", path),
             split=row["split"],
             class_name=row["class"],
             group=row["group"],

@@ -12,7 +12,7 @@ from htunet.data.raw import Case, RawDataset
 from htunet.data.splits import SEED, SPLITS, Fold, Splits, make_splits
 from htunet.errors import HtunetError
 from htunet.files import read_json, read_object, write_json
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, checked_name
 
 FORMAT = 1
 RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "excluded")
@@ -51,6 +51,8 @@ def load_splits(path: Path) -> list[Fold]:
                 raise HtunetError(
                     f'{path}, fold {number}: {split!r} must be a list of ids, ["...", "..."]. Correct it.'
                 )
+            for case in cases:
+                checked_name(case, "the id", f"{path}, fold {number}")
     folds = [{split: list(fold.get(split, [])) for split in SPLITS} for fold in content]
     for number, fold in enumerate(folds):
         seen = Counter(case for split in SPLITS for case in fold[split])

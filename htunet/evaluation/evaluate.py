@@ -19,7 +19,7 @@ from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.paths import DatasetPaths, RunPaths
+from htunet.paths import DatasetPaths, RunPaths, checked_name
 
 Labels = NDArray[np.uint8]
 LOSSY = (".jpg", ".jpeg")
@@ -130,7 +130,8 @@ def test_cases(run: RunPaths) -> list[str]:
     """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
     if run.trained_on is None:
         return split_cases(run.dataset, run.fold, "test")
-    return list(read_object(run.settings_json).get("trained_on", {}).get("cases", []))
+    cases = read_object(run.settings_json).get("trained_on", {}).get("cases", [])
+    return [checked_name(str(case), "the id", run.settings_json) for case in cases]
 
 
 def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:

@@ -3,6 +3,7 @@
 model.json names every other file with its hash. Reading one runs no code from it.
 """
 
+import logging
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from htunet.inference.trained import TrainedModel
 from htunet.models.build import has_frozen_part
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
-from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, imported_models
+from htunet.paths import DATASET_NAME, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
 from htunet.records import record_from
 
@@ -26,6 +27,8 @@ README = "README.md"
 PREDICTS_WITH = (CHECKPOINT, BACKBONE)
 """What htunet predicts with; anything else in the folder is for people and for other programs."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,11 +146,18 @@ def read_model(folder: Path) -> ExportedModel:
     if (found := content.get("format")) != FORMAT:
         raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: use the htunet that exported it.")
     card = record_from(ModelCard, content, str(path))
+    check_plan(plan_from(card.plan, f"{path}, plan"))
+    record_from(WeightsRecord, card.weights, f"{path}, weights")
+    for what, name in (("the method", card.method), ("the adapter", card.adapter or "none")):
+        checked_name(name, what, path)
     wrong = {
         "name": not NAME.fullmatch(card.name),
         "task": card.task not in TASK_OF_TRAINER.values(),
         "precision": card.precision not in ("bf16", "fp32"),
-        "plan": not isinstance(card.plan.get("name"), str),
+        "dataset": not DATASET_NAME.fullmatch(card.dataset),
+        "fold": card.fold < 0,
+        "seed": card.seed < 0,
+        "ratio": card.ratio is not None and not 0 < card.ratio < 1,
         "files": CHECKPOINT not in card.files or not all(NAME.fullmatch(name) for name in card.files),
     }
     if named := [f"{key} {getattr(card, key)!r}"[:100] for key, is_wrong in wrong.items() if is_wrong]:
@@ -172,6 +182,11 @@ def find_model(name: str) -> ExportedModel:
 
 
 def all_imported() -> list[ExportedModel]:
-    """Every imported model, in a stable order; files are not checked."""
-    folders = sorted(path.parent for path in imported_models().glob(f"*/{MODEL_JSON}"))
-    return [read_model(folder) for folder in folders]
+    """Every imported model, in a stable order; files are not checked, and a broken model is a warning in the log."""
+    models = []
+    for path in sorted(imported_models().glob(f"[!.]*/{MODEL_JSON}")):
+        try:
+            models.append(read_model(path.parent))
+        except HtunetError as error:
+            log.warning("Passed over an imported model: %s", error)
+    return models

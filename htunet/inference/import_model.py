@@ -69,6 +69,6 @@ def _copy(folder: Path, wanted: str | None) -> ImportedModel:
             taken = [file for file in DATA if (folder / file).is_file()]
             for file in taken:
                 shutil.copyfile(folder / file, part / file)
-            open_model(part)
+            open_model(part).trained(weights="random")  # all of it is checked before it gets its name
     left = sorted(path.name for path in folder.iterdir() if path.name not in taken)
     return ImportedModel(open_model(target), left)
