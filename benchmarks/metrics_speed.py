@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from htunet.evaluation.distances import surface_distances
+from htunet.evaluation.metrics import METRICS
 from htunet.reproducibility import generator
 
 SIZE = 224
@@ -54,7 +55,7 @@ def pairs() -> dict[str, tuple[Mask, Mask]]:
 def all_of_ours(prediction: Mask, reference: Mask) -> tuple[float, ...]:
     """HD95, ASD and the two variants of one mask pair."""
     found = surface_distances(prediction, reference)
-    return found.hd95, found.asd, found.hd95_max, found.asd_directed
+    return tuple(float(METRICS[name].of(found)) for name in ("hd95", "asd", "hd95_max", "asd_directed"))
 
 
 def milliseconds(function: Callable[[], object]) -> float:

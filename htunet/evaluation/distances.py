@@ -1,9 +1,6 @@
 """Distances between the outlines of two binary masks. NumPy and SciPy.
 
-HD95 is not one number in the literature. Here ``hd95`` takes the 95th percentile over both directions together, and
-``asd`` their mean: the symmetric definitions of the paper's text, equal to ``hd95`` and ``assd`` of medpy. The
-variants of the paper's public code have names of their own: ``hd95_max`` (the larger of the two directed 95th
-percentiles) and ``asd_directed`` (from the prediction to the reference only).
+HD95 is not one number in the literature: what the metrics make of these distances is defined in ``metrics``.
 
 Speed: everything happens inside the box around both masks; an outline is found by shifting slices; and the nearest
 pixel is searched only for the pixels of an outline, never for the whole image.
@@ -48,26 +45,6 @@ class SurfaceDistances:
         """All values of both directions, those of the prediction's outline first."""
         return np.concatenate([self.to_reference, self.to_prediction])
 
-    @property
-    def hd95(self) -> float:
-        """95th percentile of the distances of both directions together."""
-        return percentile95(self.both)
-
-    @property
-    def asd(self) -> float:
-        """Mean of the distances of both directions together: the average symmetric surface distance."""
-        return float(self.both.mean())
-
-    @property
-    def hd95_max(self) -> float:
-        """The larger of the two directed 95th percentiles; what the paper's public code calls HD95."""
-        return max(percentile95(self.to_reference), percentile95(self.to_prediction))
-
-    @property
-    def asd_directed(self) -> float:
-        """Mean distance from the prediction to the reference; what the paper's public code calls ASD."""
-        return float(self.to_reference.mean())
-
 
 def surface_distances(prediction: Mask, reference: Mask, spacing: tuple[float, float] = UNIT) -> SurfaceDistances:
     """Distances between the outlines of two masks that both have at least one pixel.
@@ -79,8 +56,8 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: tuple[float, f
     >>> dot = np.zeros((1, 9), dtype=bool)
     >>> left, right = dot.copy(), dot.copy()
     >>> left[0, 1] = right[0, 4] = True
-    >>> surface_distances(left, right).hd95
-    3.0
+    >>> surface_distances(left, right).both.tolist()
+    [3.0, 3.0]
     """
     check_pair(prediction, reference)
     for name, mask in (("prediction", prediction), ("reference", reference)):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from htunet.errors import UsageError
 from htunet.evaluation import calibration, classification
-from htunet.evaluation.distances import surface_distances
+from htunet.evaluation.distances import percentile95, surface_distances
 from htunet.evaluation.overlap import Counts, count
 from htunet.registry import Registry
 
@@ -191,29 +191,29 @@ for _metric in (
         label="HD95",
         level=Level.OVERVIEW,
         millimetres=True,
-        definition="95th percentile of the distances between the outlines, both directions together.",
-        of=lambda distances: distances.hd95,
+        definition="95th percentile of the distances between the outlines, both directions together; as medpy's hd95.",
+        of=lambda distances: percentile95(distances.both),
     ),
     _distance(
         name="asd",
         label="ASD",
         millimetres=True,
-        definition="Mean of the distances between the outlines, both directions together.",
-        of=lambda distances: distances.asd,
+        definition="Mean of the distances between the outlines, both directions together; as medpy's assd.",
+        of=lambda distances: distances.both.mean(),
     ),
     _distance(
         name="hd95_max",
         label="HD95_max",
         level=Level.FILE,
         definition="The larger of the two directed 95th percentiles; what the paper's public code calls HD95.",
-        of=lambda distances: distances.hd95_max,
+        of=lambda distances: max(percentile95(distances.to_reference), percentile95(distances.to_prediction)),
     ),
     _distance(
         name="asd_directed",
         label="ASD_directed",
         level=Level.FILE,
         definition="Mean distance from the prediction to the reference; what the paper's public code calls ASD.",
-        of=lambda distances: distances.asd_directed,
+        of=lambda distances: distances.to_reference.mean(),
     ),
     Metric(
         name="correct",
