@@ -1,6 +1,7 @@
 """The command htunet_train: its options, its exit codes, and what it says."""
 
 import errno
+import signal
 from argparse import ArgumentTypeError
 from dataclasses import fields
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_a_disk_that_refuses_leaves_the_old_checkpoints_whole(
     asked = iter([False] * (STEPS + 1))
     with monkeypatch.context() as patch:
         patch.setattr(session.StopSignals, "requested", lambda _: next(asked, True))
-        assert main(["Tiny", "Plain", "0", *TINY]) == 0
+        assert main(["Tiny", "Plain", "0", *TINY]) == 128 + signal.SIGTERM
     paths = run_of(tiny, "Plain")
     before = {path: path.read_bytes() for path in (paths.checkpoint_latest, paths.checkpoint_best)}
     capsys.readouterr()
