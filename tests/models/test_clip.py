@@ -10,7 +10,7 @@ from open_clip.model import resize_pos_embed
 from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 
-from htunet.models.backbones.clip import ClipVision
+from htunet.models.backbones.clip import SIZES, ClipVision, VisionSizes
 from htunet.models.build import OUT_INDICES
 from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
@@ -51,6 +51,24 @@ def test_the_tower_of_real_size_equals_open_clips(clip_ht: EncoderNetwork) -> No
     backbone = clip_ht.encoder.backbone
     assert isinstance(backbone, ClipVision)
     assert_levels_equal(backbone, their_tower("ViT-B-16-quickgelu"), pictures(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("architecture", SIZES)
+def test_the_sizes_are_those_that_open_clip_knows(architecture: str) -> None:
+    config = get_model_config(architecture)
+    vision = config["vision_cfg"]
+    assert set(vision) == {"image_size", "patch_size", "width", "layers"}
+    expected = VisionSizes(**vision, embedding=config["embed_dim"], quick_gelu=config["quick_gelu"])
+    assert SIZES[architecture] == expected
+
+
+def test_random_weights_are_those_that_open_clip_draws() -> None:
+    torch.manual_seed(5)
+    drawn = tiny_clip().vit.state_dict()
+    torch.manual_seed(5)
+    expected = their_tower(TINY).state_dict()
+    assert drawn.keys() == expected.keys()
+    assert all(torch.equal(drawn[name], value) for name, value in expected.items())
 
 
 def test_the_tiny_tower_equals_open_clips_with_drawn_weights() -> None:

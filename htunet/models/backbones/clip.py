@@ -1,15 +1,18 @@
-"""CLIP's image encoder on open_clip's classes and key names. MetaCLIP's and UniMed-CLIP's differ in the weights alone.
+"""CLIP's image encoder with open_clip's key names. MetaCLIP's and UniMed-CLIP's differ in the weights alone.
+
+Importing open_clip takes seconds, because it brings transformers, timm and torchvision along; an image tower needs none
+of them. Its layers are therefore written out here; the tests compare them with open_clip's.
 
 Source: Radford et al. 2021, arXiv:2103.00020.
 Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
+from collections import OrderedDict
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import cast
 
 import torch
-from open_clip import get_model_config
-from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +20,43 @@ from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.kernels.attention import attend
 from htunet.models.kernels.mlp import QuickGeluMLP
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionSizes:
+    """The sizes of a vision tower; heads have a width of 64."""
+
+    image_size: int
+    """Side of the images that it was trained on, pixels."""
+    patch_size: int
+    width: int
+    layers: int
+    embedding: int
+    quick_gelu: bool
+
+
+VIT_B_16 = VisionSizes(image_size=224, patch_size=16, width=768, layers=12, embedding=512, quick_gelu=True)
+SIZES = {"ViT-B-16-quickgelu": VIT_B_16}
+"""By open_clip's name of the architecture."""
+
+
+def sizes_of(architecture: str) -> VisionSizes:
+    """The sizes of an architecture of ``SIZES``, or of any other one that open_clip knows."""
+    if architecture in SIZES:
+        return SIZES[architecture]
+    from open_clip import get_model_config
+
+    config = get_model_config(architecture)
+    vision = {name: config["vision_cfg"][name] for name in ("image_size", "patch_size", "width", "layers")}
+    return VisionSizes(**vision, embedding=config["embed_dim"], quick_gelu=bool(config.get("quick_gelu")))
+
+
+class LayerNorm(nn.LayerNorm):
+    """In the type of its input, also under autocast."""
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        """(..., D) -> the same shape and type."""
+        return super().forward(tokens_BTD).to(tokens_BTD.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -65,35 +105,57 @@ def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *
             state[prefix + ours] = state.pop(prefix + published)
 
 
+class Block(nn.Module):
+    """Attention and an MLP, each with a normalisation before it and a residual sum after it."""
+
+    def __init__(self, sizes: VisionSizes) -> None:
+        super().__init__()
+        width = sizes.width
+        self.ln_1 = LayerNorm(width)
+        self.attn = SelfAttention(nn.MultiheadAttention(width, width // 64, batch_first=True))
+        self.ln_2 = LayerNorm(width)
+        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "c_proj": nn.Linear(4 * width, width)}
+        mlp = nn.Sequential(OrderedDict(layers))
+        self.mlp = QuickGeluMLP(mlp) if sizes.quick_gelu else mlp
+
+    def forward(self, tokens_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> the same shape."""
+        tokens_BTD = tokens_BTD + self.attn(self.ln_1(tokens_BTD))[0]
+        return tokens_BTD + self.mlp(self.ln_2(tokens_BTD))
+
+
+class VisionTower(nn.Module):
+    """The layers of the vision tower under open_clip's names; random weights are drawn in open_clip's order."""
+
+    def __init__(self, sizes: VisionSizes) -> None:
+        super().__init__()
+        width, side = sizes.width, sizes.image_size // sizes.patch_size
+        scale = width**-0.5
+        self.grid_size = (side, side)
+        self.conv1 = nn.Conv2d(3, width, sizes.patch_size, stride=sizes.patch_size, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, width))
+        self.ln_pre = LayerNorm(width)
+        self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(Block(sizes) for _ in range(sizes.layers))})
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(scale * torch.randn(width, sizes.embedding))
+
+
 class ClipVision(Backbone):
     """The vision tower alone: no text tower is built or loaded where no task needs it."""
 
     def __init__(self, architecture: str, statistics: InputStatistics) -> None:
         super().__init__()
-        config = get_model_config(architecture)
-        vision = config["vision_cfg"]
-        self.vit = VisionTransformer(
-            image_size=vision["image_size"],
-            patch_size=vision["patch_size"],
-            width=vision["width"],
-            layers=vision["layers"],
-            heads=vision["width"] // 64,
-            mlp_ratio=4.0,
-            output_dim=config["embed_dim"],
-        )
-        block: Any
-        for block in self.blocks:
-            block.attn = SelfAttention(block.attn)
-            if config.get("quick_gelu"):
-                block.mlp = QuickGeluMLP(block.mlp)
-        self.width = vision["width"]
-        self.patch_size = vision["patch_size"]
+        sizes = sizes_of(architecture)
+        self.vit = VisionTower(sizes)
+        self.width = sizes.width
+        self.patch_size = sizes.patch_size
         self.statistics = statistics
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
         """All blocks of the tower, in order."""
-        return self.vit.transformer.resblocks
+        return cast(nn.ModuleList, self.vit.transformer["resblocks"])
 
     def embed(self, images_BCHW: Tensor) -> Tensor:
         """(B, 3, H, W) normalised -> (B, T, D): class token and patches, each with its position."""
