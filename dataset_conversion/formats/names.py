@@ -26,6 +26,11 @@ def printable(name: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
+def composed(name: str) -> str:
+    """``name`` with composed characters (NFC): macOS decomposes them, so that equal names differ in bytes."""
+    return unicodedata.normalize("NFC", name)
+
+
 def stem_of(name: str) -> str:
     """The file name without folders and ending; ``.nii.gz`` is one ending.
 

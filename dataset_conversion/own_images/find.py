@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from dataset_conversion.formats.coco import read_coco
-from dataset_conversion.formats.names import listed
+from dataset_conversion.formats.names import composed, listed
 from dataset_conversion.formats.stacks import is_image
 from dataset_conversion.own_images.matching import files_in, is_marked, match_masks, unique_keys
 from dataset_conversion.own_images.options import Findings, Found, OwnData
@@ -84,7 +84,7 @@ def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None
     in_file = set[str]()
     for image in content.images:
         wanted = image.file_name.replace("\\", "/").removeprefix("./")
-        name = known.get(wanted) or known.get(wanted.rsplit("/", 1)[-1])
+        name = known.get(composed(wanted)) or known.get(composed(wanted.rsplit("/", 1)[-1]))
         reason = image.problem or (
             "several entries of the COCO file have this name" if counts[image.file_name] > 1 else ""
         )
@@ -113,7 +113,7 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
         return
     unlabelled = []
     for split, images in IMAGE_FOLDERS.items():
-        for image in sorted((folder / images).glob(f"*_0000{ending}")):
+        for image in sorted((folder / images).glob(f"[!.]*_0000{ending}")):
             case = image.name.removesuffix(f"_0000{ending}")
             label = folder / LABEL_FOLDERS[split] / f"{case}{ending}"
             name = f"{images}/{image.name}"

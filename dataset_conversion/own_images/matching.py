@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion.formats.names import listed, printable, stem_of
+from dataset_conversion.formats.names import composed, listed, printable, stem_of
 from dataset_conversion.source import JUNK_FOLDER
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
@@ -31,16 +31,21 @@ def files_in(
 ) -> tuple[list[str], list[str]]:
     """The names of the files of a folder at any depth that are ``wanted``, and of the others; ``/`` between folders.
 
-    Hidden files and folders, and the tree ``without``, are passed over. Raises UsageError when there is no such folder.
+    Hidden files and folders, and the tree ``without``, are passed over; linked folders are followed. Raises UsageError
+    when there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
     chosen, others = list[str](), list[str]()
-    for place, folders, names in os.walk(folder):
+    left = without.resolve() if without else None
+    for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name != JUNK_FOLDER and here / name != without
-        )
+        real = here.resolve()
+        in_a_circle = real in [parent.resolve() for parent in here.parents]
+        if in_a_circle or (real == left and here != folder):
+            folders.clear()
+            continue
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != JUNK_FOLDER)
         for name in sorted(name for name in names if not name.startswith(".")):
             path = here / name
             (chosen if path.is_file() and wanted(path) else others).append(path.relative_to(folder).as_posix())
@@ -78,6 +83,7 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
 
 def _keys(name: str) -> tuple[tuple[str, str], ...]:
     """What a mask and its image have in common, the surest first."""
+    name = composed(name)
     folder = str(PurePosixPath(name).parent)
     return (folder, stem_of(name)), (folder, _plain(name)), ("", stem_of(name)), ("", _plain(name))
 
@@ -122,7 +128,7 @@ def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> 
     by_key = unique_keys(names, stems=True)
     tags, unknown = dict[str, str](), []
     for row in rows:
-        name = by_key.get(row["image"])
+        name = by_key.get(composed(row["image"]))
         if name is None:
             unknown.append(row["image"])
         elif tags.setdefault(name, printable(row[column].strip())) != printable(row[column].strip()):
@@ -134,9 +140,13 @@ def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> 
 
 
 def unique_keys(names: Sequence[str], *, stems: bool = False) -> Mapping[str, str]:
-    """Path, and the file name (with ``stems`` also without its ending) where no other image has it, to the path."""
+    """Path, and the file name (with ``stems`` also without its ending) where no other image has it, to the path.
+
+    The keys are ``composed``.
+    """
     keys: dict[str, str] = {}
     for way in (lambda name: PurePosixPath(name).name, *([stem_of] if stems else [])):
-        counts = Counter(map(way, names))
-        keys |= {way(name): name for name in names if counts[way(name)] == 1}
-    return keys | {name: name for name in names}
+        key_of = {name: composed(way(name)) for name in names}
+        counts = Counter(key_of.values())
+        keys |= {key: name for name, key in key_of.items() if counts[key] == 1}
+    return keys | {composed(name): name for name in names}

@@ -244,7 +244,7 @@ def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]
     """The cases of an nnU-Net folder by their images, and the test images that have no label."""
     cases, unlabelled = [], []
     for split, name in IMAGE_FOLDERS.items():
-        for path in sorted((folder / name).glob(f"*_0000{ending}")):
+        for path in sorted((folder / name).glob(f"[!.]*_0000{ending}")):  # not macOS's shadows, ._ID_0000.png
             case_id = path.name.removesuffix(f"_0000{ending}")
             if split == TEST and not (folder / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
                 unlabelled.append(path)

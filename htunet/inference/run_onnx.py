@@ -14,8 +14,7 @@ if __name__ == "__main__":
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
     for path in map(Path, sys.argv[2:]):
-        with path.open("rb") as stream:
-            image = ImageOps.exif_transpose(Image.open(stream))
+        image = ImageOps.exif_transpose(Image.open(__import__("io").BytesIO(path.read_bytes())))
         if about["channels"] == 1 and image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range
             values = np.asarray(image, np.float64)
             image = Image.fromarray(np.round((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8))

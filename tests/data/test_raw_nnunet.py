@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from htunet.data.raw import RawDataset, read_raw
-from htunet.data.verification import raise_for_errors, verify
+from htunet.data.verification import ERROR, raise_for_errors, verify
 from htunet.errors import HtunetError
 from htunet.files import write_json
 from htunet.paths import DatasetPaths
@@ -67,6 +67,16 @@ def test_a_missing_label_and_a_lost_label_are_both_named(home: Path) -> None:
         raise_for_errors("it", verify(read_raw(PATHS)))
     assert "a.png is missing" in str(caught.value)
     assert "labelsTr/b.png belongs to no case. Add its image" in str(caught.value)
+
+
+def test_the_shadow_files_of_macos_are_no_cases(home: Path) -> None:
+    folder = build_nnunet()
+    before = read_raw(PATHS).cases
+    for name in ("imagesTr/._a_0000.png", "labelsTr/._a.png"):
+        (folder / name).write_bytes(b"\x00\x05\x16\x07")
+    raw = read_raw(PATHS)
+    assert raw.cases == before
+    assert not [problem for problem in verify(raw) if problem.severity == ERROR]
 
 
 def test_palette_and_bilevel_masks_hold_their_indices(home: Path) -> None:

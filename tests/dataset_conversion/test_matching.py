@@ -105,3 +105,37 @@ def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, content: str, m
 def test_a_pattern_that_cannot_be_meant_is_refused(rule: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         tags(rule)
+
+
+def test_composed_and_decomposed_names_are_the_same_name(tmp_path: Path) -> None:
+    composed, decomposed = "Müller_00", "Mu\u0308ller_00"
+    assert composed != decomposed
+    assert match_masks([f"{decomposed}.png"], [f"{composed}_mask.png"]).masks_of == {
+        f"{decomposed}.png": (f"{composed}_mask.png",)
+    }
+    table = tmp_path / "groups.csv"
+    table.write_text(f"image,group\n{composed},p1\n", encoding="utf-8")
+    tags, notes = read_tags(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
+    assert (tags, notes) == ({f"{decomposed}.png": "p1"}, [])
+
+
+def test_linked_folders_are_followed_and_a_circle_ends(tmp_path: Path) -> None:
+    images, store = tmp_path / "images", tmp_path / "store"
+    for place in (images / "benign", store):
+        place.mkdir(parents=True)
+    (images / "benign" / "a.png").touch()
+    (store / "b.png").touch()
+    (images / "malignant").symlink_to(store)
+    (store / "round").symlink_to(images)
+    assert files_in(images, lambda path: path.suffix == ".png") == (["benign/a.png", "malignant/b.png"], [])
+
+
+def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for name in ("a.png", "masks/a.png"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for without in (Path("masks"), tmp_path / "masks"):
+        assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
