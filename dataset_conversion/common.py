@@ -323,9 +323,7 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
         masks = {path.name: read_mask(path, job.threshold) for path in job.masks}
     except HtunetError as error:
         return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
-    misfits = [f"{name} {size_text(mask)}" for name, mask in masks.items() if mask.shape != image.shape]
-    if misfits and not job.fit_masks:
-        reason = f"mask and image differ in size: image {size_text(image)}, {', '.join(misfits)} (--fit-masks takes it)"
+    if reason := misfit(image, masks, fit_masks=job.fit_masks):
         return [_excluded(job, reason)]
     union = np.zeros_like(image)
     for mask in masks.values():
@@ -335,7 +333,14 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
         found = crop_overlays(image, union)
         tables[CROPS_CSV] = found.row(job.case.id, image.shape)
         image, union = found.image, found.mask
-    written = write_case(folder, job.case, image, union, masks=len(masks), fitted=bool(misfits))
+    written = write_case(
+        folder,
+        job.case,
+        image,
+        union,
+        masks=len(masks),
+        fitted=any(mask.shape != image.shape for mask in masks.values()),
+    )
     return [replace(written, tables=tables)]
 
 
@@ -379,6 +384,19 @@ def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:
         return mask
     height, width = shape
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def misfit(image: UInt8, masks: Mapping[str, UInt8], *, fit_masks: bool) -> str:
+    """Why the masks, by their names, cannot serve a (H, W) image: empty where they fit, or are to be made to fit.
+
+    A mask as high as the image is wide, and the other way round, is turned: to stretch it would ruin the label.
+    """
+    sizes = [f"{name} {size_text(mask)}" for name, mask in masks.items() if mask.shape != image.shape]
+    turned = any(mask.shape == image.shape[::-1] != image.shape for mask in masks.values())
+    if not sizes or (fit_masks and not turned):
+        return ""
+    advice = "one of them is turned by a quarter" if turned else "--fit-masks takes it"
+    return f"mask and image differ in size: image {size_text(image)}, {', '.join(sizes)} ({advice})"
 
 
 def size_text(image: UInt8) -> str:

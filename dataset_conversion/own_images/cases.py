@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_conversion.common import Written, fit_mask, size_text, write_case
+from dataset_conversion.common import Written, fit_mask, misfit, write_case
 from dataset_conversion.formats.coco import CocoImage, draw
 from dataset_conversion.formats.names import printable
 from dataset_conversion.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
@@ -69,11 +69,8 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
         fitted = mask is not None and mask.shape != image.shape
-        if mask is not None and fitted and not job.fit_masks:
-            raise HtunetError(
-                f"mask and image differ in size: image {size_text(image)}, mask {size_text(mask)} "
-                "(--fit-masks takes it)"
-            )
+        if mask is not None and (reason := misfit(image, {"mask": mask}, fit_masks=job.fit_masks)):
+            raise HtunetError(reason)
         mask = None if mask is None else fit_mask(mask, image.shape)
         one = write_case(folder, case, image, mask, masks=max(1, len(job.masks)), fitted=fitted)
         yield replace(one, remarks=(*remarks, *more))

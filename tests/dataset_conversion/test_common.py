@@ -10,6 +10,7 @@ from dataset_conversion.common import (
     ImageWithMasks,
     Written,
     fit_mask,
+    misfit,
     read_mask,
     with_groups,
     write_image_with_masks,
@@ -148,6 +149,21 @@ def test_like_pictures_get_the_first_id_as_group_and_a_known_patient_stays() -> 
 
 def test_a_likeness_across_the_splits_joins_nothing() -> None:
     assert groups(Case(id="a"), Case(id="b", split=TEST), pairs=[pair(0, 1)]) == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fit_masks", "reason"),
+    [
+        ((20, 30), False, ""),
+        ((10, 15), True, ""),
+        ((10, 15), False, "image 30x20, m 15x10 (--fit-masks takes it)"),
+        ((30, 20), False, "image 30x20, m 20x30 (one of them is turned by a quarter)"),
+        ((30, 20), True, "image 30x20, m 20x30 (one of them is turned by a quarter)"),
+    ],
+)
+def test_a_turned_mask_is_never_stretched(shape: tuple[int, int], fit_masks: bool, reason: str) -> None:
+    found = misfit(np.zeros((20, 30), np.uint8), {"m": np.zeros(shape, np.uint8)}, fit_masks=fit_masks)
+    assert found == (f"mask and image differ in size: {reason}" if reason else "")
 
 
 @pytest.mark.parametrize("name", CONVERTERS.names())
