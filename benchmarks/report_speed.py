@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from htunet.reporting.report.render import write_report
 from numpy.typing import NDArray
 
 from htunet.data.image_io import write_png
@@ -32,7 +33,6 @@ from htunet.files import write_csv, write_json
 from htunet.paths import ROOTS, DatasetPaths, RunPaths
 from htunet.reporting.report.collect import collect
 from htunet.reporting.report.origin import Terms
-from htunet.reporting.report.render import write_report
 from htunet.reporting.summaries import evaluated_contents
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.study_files import write_paper_tables
