@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,15 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(**keywords)
         self.positionals: dict[argparse.Action, bool] = {}
         """The actions of ``add_positional`` in their order, and whether each is required."""
+        self.lists: dict[str, Iterable[str]] = {}
+        """Names that ``--help`` lists at its end, such as a ``Registry``, by what they are."""
+
+    def format_help(self) -> str:
+        """As argparse, with the ``lists`` at the end; installed packages are asked for their names only now."""
+        self.epilog = (
+            " ".join(f"{title}: {', '.join(sorted(names))}." for title, names in self.lists.items() if [*names]) or None
+        )
+        return super().format_help()
 
     def add_positional(self, name: str, *flags: str, required: bool = True, **keywords: Any) -> None:  # noqa: ANN401
         """An argument that may be given by its position, in the order of these calls, or as ``--NAME`` or a flag.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_conversion import CONVERTERS
 from htunet.cli.command import make_parser, one_line, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
     add_caption_options(parser)
     add_own_options(parser)
+    parser.lists["Data sets"] = CONVERTERS
     return run_command(parser, _run, argv)
 
 

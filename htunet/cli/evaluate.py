@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
+from htunet.registry import Registry
 
 if TYPE_CHECKING:
     from htunet.reporting.tables.kinds import TableKind
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "-o", "--output", type=Path, help="where the summary of two folders goes; default: the predictions'"
     )
+    parser.lists["Metrics of installed packages"] = Registry("metric", group="htunet.metrics")
     return run_command(parser, _evaluate, argv)
 
 

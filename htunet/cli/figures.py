@@ -17,13 +17,14 @@ from htunet.reporting.figures import FIGURES
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_figures``; returns the exit code."""
     parser = make_parser("htunet_figures", __doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(FIGURES)}; default: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as figure4 or roc; default: all")
     parser.add_argument("--list", action="store_true", help="say what each figure shows, and draw none")
     parser.add_argument("-d", "--datasets", nargs="+", help="only these data sets, such as BUSI; default: all")
     parser.add_argument("-m", "--methods", nargs="+", help="only these methods, such as CLIP CLIP_HT; default: all")
     parser.add_argument(
         "--seed", type=int, help="of the run where a figure shows one, and of drawn images; default: the smallest"
     )
+    parser.lists["Figures"] = FIGURES
     return run_command(parser, _draw, argv)
 
 

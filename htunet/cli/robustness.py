@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_device, add_run_options, fold_number
 from htunet.cli.command import make_parser, run_command
+from htunet.data.artefacts import ARTEFACTS
 from htunet.errors import UsageError
 from htunet.paths import RunPaths
 
@@ -37,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--artefact-seed", type=int, default=0, help="seed of the artefacts (default: %(default)s)")
     add_device(parser)
     parser.add_argument("--force", action="store_true", help="measure again what is already measured")
+    parser.lists["Artefacts"] = ARTEFACTS
     return run_command(parser, _robustness, argv)
 
 

@@ -10,6 +10,12 @@ from typing import TYPE_CHECKING
 from htunet.cli.arguments import add_settings, fold_number, settings_from
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import StoppedBySignalError
+from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
+from htunet.models.backbones import BACKBONES
+from htunet.models.heads import CLASS_HEADS, HEADS
+from htunet.models.standalone import STANDALONE
+from htunet.training.augmentation import AUGMENTATIONS
+from htunet.training.losses import CLASS_LOSSES, LOSSES
 from htunet.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -26,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"
     )
+    parser.lists |= {"Networks": STANDALONE, "Backbones": BACKBONES, "Adapters, after a backbone and _": ADAPTERS}
+    parser.lists |= {"Adapters of weights": WEIGHT_ADAPTERS, "In a plan, loss": LOSSES, "class_loss": CLASS_LOSSES}
+    parser.lists |= {"head": HEADS, "class_head": CLASS_HEADS, "more_augmentation": AUGMENTATIONS}
     return run_command(parser, _train, argv)
 
 
