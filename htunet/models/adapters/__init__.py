@@ -23,6 +23,11 @@ ADAPTERS: "Registry[AdapterBuilder]" = Registry(
 """Modules that follow a block: functions of (token width, patch grid of the plan's images, settings from the plan)."""
 
 WEIGHT_ADAPTERS: "Registry[WeightAdapter]" = Registry(
-    "weight adapter", {"LoRA": f"{_LORA}:LORA", "LoRAVT": f"{_LORA}:LORA_VT"}, group="htunet.weight_adapters"
+    "weight adapter",
+    {
+        "LoRA": f"{_LORA}:LORA",
+        "LoRAVT": f"{_LORA}:LORA_VT",
+    },
+    group="htunet.weight_adapters",
 )
 """Updates of the weights within a block."""

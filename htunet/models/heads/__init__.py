@@ -14,13 +14,19 @@ if TYPE_CHECKING:
     from torch import nn
 
 HEADS: "Registry[Callable[..., nn.Module]]" = Registry(
-    "head", {"convolution": "htunet.models.heads.segmentation:SegmentationHead"}, group="htunet.heads"
+    "head",
+    {
+        "convolution": "htunet.models.heads.segmentation:SegmentationHead",
+    },
+    group="htunet.heads",
 )
 """Of masks, a plan's ``head``: -> (B, K, height, width) scores, fp32."""
 
 CLASS_HEADS: "Registry[Callable[..., nn.Module]]" = Registry(
     "head of classes",
-    {"hidden_layer": "htunet.models.heads.classification:ClassificationHead"},
+    {
+        "hidden_layer": "htunet.models.heads.classification:ClassificationHead",
+    },
     group="htunet.class_heads",
 )
 """Of classes, a plan's ``class_head``: -> (B, N) scores, fp32."""

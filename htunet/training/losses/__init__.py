@@ -29,7 +29,10 @@ LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
 
 CLASS_LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
     "loss of classes",
-    {"cross_entropy": f"{_CLASSIFICATION}:cross_entropy", "focal": f"{_CLASSIFICATION}:focal"},
+    {
+        "cross_entropy": f"{_CLASSIFICATION}:cross_entropy",
+        "focal": f"{_CLASSIFICATION}:focal",
+    },
     group="htunet.class_losses",
 )
 """Of classes, a plan's ``class_loss``: (B, N) scores, (B,) classes and the N weights of the classes -> (B,)."""
