@@ -57,7 +57,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         _evaluate_folders(options)
         return
     if options.output:
-        raise UsageError("--output belongs to --prediction-folder and --reference-folder; runs keep their own results.")
+        raise UsageError("--output is for --prediction-folder and --reference-folder; runs have folders of their own.")
     if options.run:
         _evaluate_one(options)
     else:
@@ -154,7 +154,7 @@ def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
     """The finished runs of --trained-on with the data set as what they are tested on."""
     from htunet.experiments.cross_dataset import check_before, images_in_both, run_on
 
-    images_in_both.cache_clear()  # compared once for all runs of this call, anew in each
+    images_in_both.cache_clear()  # compared once for all runs of a call
     if not options.dataset:
         raise UsageError("--trained-on needs the data set to test on: htunet_evaluate LN-EXT --trained-on LN-INT.")
     tested = find_dataset(options.dataset)

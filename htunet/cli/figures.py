@@ -47,11 +47,11 @@ def _draw(options: argparse.Namespace) -> None:
     _complain(options.names, made.left_out, made.failed, bool(made.written))
 
 
-def _complain(asked: Sequence[str], left_out: dict[str, str], failed: dict[str, str], written: bool) -> None:
-    """Raise HtunetError where a figure failed, one that was asked for by name is not there, or there is none at all."""
+def _complain(requested: Sequence[str], left_out: dict[str, str], failed: dict[str, str], written: bool) -> None:
+    """Raise HtunetError where a figure failed, a requested one is missing, or there is none at all."""
     if failed:
         raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in failed.items()))
-    if missing := [name for name in asked if name in left_out]:
+    if missing := [name for name in requested if name in left_out]:
         raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
     if not written:
         raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")

@@ -29,7 +29,7 @@ def check_before(run: RunPaths, split: str) -> None:
     raw = read_raw(run.dataset)
     check_fits(run, raw)
     if not cases_of(raw, split):
-        raise HtunetError(f"{raw.paths.name} holds no case: there is nothing to predict.")
+        raise HtunetError(f"{raw.paths.name} contains no case: there is nothing to predict.")
 
 
 def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) -> bool:

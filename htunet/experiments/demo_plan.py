@@ -11,11 +11,11 @@ SEED = 1
 NUM_IMAGES = 360
 NORMAL_SHARE = 0.05
 SIDE = 128
-"""A third of the computing that the paper's 224 asks for; a patch still sees an eighth of the image's side."""
+"""A third of the computation of the paper's 224; a patch still sees an eighth of the image's side."""
 
 
 def add_demo_plan(dataset: DatasetPaths) -> None:
-    """Put the plan ``demo`` into plans.json, made from the plan ``paper``; replanning keeps it, as any user's own."""
+    """Put the plan ``demo`` into plans.json, made from the plan ``paper``; replanning does not change it."""
     plans = load_plans(dataset.plans_json)
     because = {
         "input_size": f"{SIDE} x {SIDE}: a third of the computing of 224 x 224",

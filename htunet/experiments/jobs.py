@@ -4,7 +4,7 @@ A job is a command, and it is done when its product is there; the exit code of t
 idempotent and lock what they write, so that any process may be killed and started again.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -187,11 +187,3 @@ def last_error(log: Path) -> str:
     except OSError:
         return ""
     return next((line for line in reversed(lines) if ": error: " in line), "")
-
-
-def by_status(results: Mapping[str, Result]) -> dict[str, list[str]]:
-    """The names of the jobs of each status."""
-    found: dict[str, list[str]] = {}
-    for name, result in results.items():
-        found.setdefault(result.status, []).append(name)
-    return found

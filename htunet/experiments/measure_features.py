@@ -1,4 +1,4 @@
-"""Features of images without and with a run's adapter, as the heads take them.
+"""Features of images without and with a run's adapter, as the heads use them.
 
 Dimension key: B batch, C channels, D width, N images, T tokens.
 """

@@ -1,4 +1,4 @@
-"""The images of a caption data set at a network's input size, made once and kept beside the split.
+"""The images of a caption data set at a network's input size, made once and stored beside the split.
 
 captions_224x224/  images.npy (N, C, H, W) uint8, in the order of captions.jsonl   prepared.json
 """
@@ -44,7 +44,7 @@ class PreparedCaptions:
 def prepare_captions(dataset: CaptionDataset, input_size: Size, *, workers: int | None = None) -> PreparedCaptions:
     """The images stretched to ``input_size`` (height, width); those on disk where they fit the data set, else made.
 
-    Where another process is making the same ones, this one waits for them. Raises HtunetError that names an image which
+    Waits where another process is making the same ones. Raises HtunetError that names an image which
     cannot be read.
     """
     folder = dataset.paths.plan_folder(f"captions_{input_size[0]}x{input_size[1]}")

@@ -1,7 +1,7 @@
 """From the raw folder and a plan to one memory-mapped array of the data set (``htunet.data.preprocessed``).
 
-Workers write their rows into files of an unfinished folder, which replaces the old one when it is whole: a process
-that is killed leaves the old arrays or none. The bytes depend on the raw folder and the plan alone.
+Workers write their rows into files of an unfinished folder, which replaces the old one when it is complete: a process
+that is killed leaves the old arrays or none. The bytes depend only on the raw folder and the plan.
 """
 
 import hashlib

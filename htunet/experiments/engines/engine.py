@@ -1,4 +1,4 @@
-"""What an engine is: it has worker processes carry out commands, here or on other machines, and says how they end."""
+"""The interface of an engine, which runs commands in worker processes, here or on other machines."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 LOST = -9
 """The exit code of a worker of which nothing is known but that it is gone."""
 GRACE_SECONDS = 120.0
-"""How long a worker that was asked to stop may take to save; the longest step and a checkpoint take far less."""
+"""How long a worker may take to save after a request to stop; the longest step and a checkpoint take far less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Call:
     log: str
     """The file that its output is added to."""
     lock: str
-    """A folder that the worker holds while it works, so that no job is worked on twice at a time."""
+    """A folder that the worker locks while it runs, so that no job runs twice at the same time."""
     environment: Mapping[str, str]
     """What it needs beside the environment of the place where it runs."""
 
@@ -39,7 +39,7 @@ class EngineOptions:
     """What a user says of where to compute."""
 
     folder: Path
-    """For what an engine keeps."""
+    """For the files of an engine."""
     jobs: int | None = None
     """Workers at a time; None: as the engine sees fit."""
     gpus_per_job: float | None = None
@@ -71,7 +71,7 @@ class Engine:
         raise NotImplementedError
 
     def ended(self, seconds: float) -> list[Ended]:
-        """The calls that have ended since it was asked last; waits up to ``seconds`` for one."""
+        """The calls that have ended since the last call; waits up to ``seconds`` for one."""
         raise NotImplementedError
 
     def stop(self) -> list[Ended]:
@@ -79,13 +79,13 @@ class Engine:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 def start_worker(call: Call, **more: str) -> subprocess.Popen[bytes]:
     """Start the process of a call; it ends with the thread that calls this, which must be the process's main one.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches the driver alone, which then asks it to stop.
+    It has a session of its own, so that Ctrl-C in a terminal reaches only the driver, which then stops it.
     """
     log = Path(call.log)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 class LocalEngine(Engine):
-    """So many workers at a time, dealt to the GPUs in turn; on a CPU they share its cores."""
+    """A fixed number of workers at a time, assigned to the GPUs in turn; on a CPU they divide its cores."""
 
     def __init__(self, options: EngineOptions) -> None:
         super().__init__(options)
@@ -37,7 +37,7 @@ class LocalEngine(Engine):
         return self.slots - len(self.running)
 
     def start(self, calls: Sequence[Call]) -> None:
-        """A process for each call, with a slot's GPU and its share of the cores."""
+        """A process for each call, with a slot's GPU and its part of the cores."""
         for call in calls:
             taken = {slot for slot, _ in self.running.values()}
             slot = next(slot for slot in range(self.slots) if slot not in taken)

@@ -32,7 +32,7 @@ QUIET = {
 
 
 class RayEngine(Engine):
-    """Queues every call at once; how many run at a time follows from what each asks for and what there is."""
+    """Queues every call at once; how many run at a time follows from the resources of each and of the cluster."""
 
     started_as = "queued"
 
@@ -121,7 +121,7 @@ class RayEngine(Engine):
 
 
 def work(call: Call) -> int:
-    """On a Ray worker, in its main thread: carry out a call and return its exit code; a cancelled one may save."""
+    """On a Ray worker, in its main thread: run a call and return its exit code; a cancelled one may save."""
     process = start_worker(call)
     try:
         while process.poll() is None:

@@ -1,7 +1,6 @@
-"""Jobs that wait in Slurm's queue, through submitit: one array for all that can begin at a time.
+"""Jobs in Slurm's queue, through submitit: one job array for all jobs that can start at the same time.
 
-A minute and a half before its time is up a job is asked to save and queues again; the driver lets those begin that need
-it.
+A minute and a half before its time limit a job saves and is queued again; the driver submits the jobs that need it.
 """
 
 import os
@@ -31,7 +30,7 @@ OF_NODES = {"gpus": "gpus_per_node", "cpus": "cpus_per_task", "parallel": "array
 
 
 class SlurmEngine(Engine):
-    """Submits what is ready, and asks Slurm how it goes."""
+    """Submits the jobs that are ready, and asks Slurm for their state."""
 
     started_as = "queued"
 
@@ -58,7 +57,7 @@ class SlurmEngine(Engine):
         return 1_000_000
 
     def start(self, calls: Sequence[Call]) -> None:
-        """One job array of all calls; their numbers are kept, so that a next driver can take them out of the queue."""
+        """One job array of all calls; their numbers are stored, so that a later driver can cancel them."""
         if self.executor is None:
             self._open()
         with self.executor.batch():
@@ -137,7 +136,7 @@ class SlurmEngine(Engine):
 
 
 class SlurmWork:
-    """What a Slurm job does: carry out a call, and save when its time is up."""
+    """What a Slurm job does: run a call, and save before its time limit."""
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -148,7 +147,7 @@ class SlurmWork:
         return self.process.wait()
 
     def checkpoint(self) -> Any:  # noqa: ANN401
-        """Called by submitit from a signal handler, inside ``wait``: the process is asked to save, and not reaped here.
+        """Called by submitit from a signal handler, inside ``wait``: the process saves, and is not reaped here.
 
         The same call is queued again; its command continues where this one has saved.
         """
@@ -178,5 +177,5 @@ def minutes(text: str) -> int:
 
 def _whole(gpus: float) -> str:
     if gpus != int(gpus):
-        raise UsageError(f"--gpus-per-job {gpus:g}: Slurm gives whole GPUs; shares of one are for --engine ray.")
+        raise UsageError(f"--gpus-per-job {gpus:g}: Slurm assigns whole GPUs; fractions of one are for --engine ray.")
     return str(int(gpus))
