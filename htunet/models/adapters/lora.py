@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from htunet.models.adapters.base import WeightAdapter, WeightUpdates, checked_settings
-from htunet.models.backbones.clip import SelfAttention
+from htunet.models.backbones.clip import SelfAttention, linear_of
 
 NAME = "default"
 """The name that peft gives to matrices when there is one set of them."""
@@ -60,7 +60,7 @@ class SplitProjection(nn.Module):
         super().__init__()
         weights = fused.weight.detach().chunk(3)
         biases = fused.bias.detach().chunk(3) if fused.bias is not None else (None, None, None)
-        self.q, self.k, self.v = (_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True))
+        self.q, self.k, self.v = (linear_of(weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, 3 D), as the one layer."""
@@ -69,17 +69,8 @@ class SplitProjection(nn.Module):
     def fused(self) -> nn.Linear:
         """The one layer again, with the weights as they are now."""
         parts = [cast(nn.Linear, part) for part in (self.q, self.k, self.v)]
-        bias = torch.cat([part.bias for part in parts]) if parts[0].bias is not None else None
-        return _linear(torch.cat([part.weight.detach() for part in parts]), bias)
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    """A frozen layer with these weights."""
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias.detach(), requires_grad=False)
-    return layer
+        bias = torch.cat([part.bias.detach() for part in parts]) if parts[0].bias is not None else None
+        return linear_of(torch.cat([part.weight.detach() for part in parts]), bias)
 
 
 class LowRankUpdates(WeightUpdates):
@@ -102,12 +93,12 @@ class LowRankUpdates(WeightUpdates):
             target_modules=[f"{depth}.{path}" for depth, layout in layouts.items() for path in layout.values()],
         )
         inject_adapter_in_model(peft_config, nn.ModuleDict({str(depth): block for depth, block in blocks.items()}))
-        super().__init__(
-            nn.ModuleDict({name: _trained(blocks[depth].get_submodule(path)) for name, path in layouts[depth].items()})
-            if depth in layouts
-            else nn.ModuleDict()
-            for depth in range(max(blocks) + 1)
-        )
+        super().__init__(nn.ModuleDict() for _ in range(max(blocks) + 1))
+        for depth, layout in layouts.items():
+            for name, path in layout.items():
+                layer: Any = blocks[depth].get_submodule(path)  # one of peft's
+                trained = {"A": layer.lora_A[NAME], "B": layer.lora_B[NAME], "dropout": layer.lora_dropout[NAME]}
+                cast(nn.ModuleDict, self[depth])[name] = nn.ModuleDict(trained)
         self._places = [(blocks[depth], layout) for depth, layout in layouts.items()]
 
     @torch.no_grad()
@@ -120,11 +111,6 @@ class LowRankUpdates(WeightUpdates):
                 block.set_submodule(path, layer.get_base_layer())
             for path, split in list(_modules_of(block, SplitProjection)):
                 block.set_submodule(path, split.fused())
-
-
-def _trained(layer: Any) -> nn.ModuleDict:  # noqa: ANN401
-    """What trains in one of peft's layers."""
-    return nn.ModuleDict({"A": layer.lora_A[NAME], "B": layer.lora_B[NAME], "dropout": layer.lora_dropout[NAME]})
 
 
 def _split(block: nn.Module) -> dict[str, str]:

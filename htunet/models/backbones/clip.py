@@ -68,8 +68,10 @@ class SelfAttention(nn.Module):
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
         self.heads = attention.num_heads
-        self.qkv = _linear(attention.in_proj_weight, attention.in_proj_bias)
-        self.out_proj = _linear(attention.out_proj.weight, attention.out_proj.bias)
+        assert attention.in_proj_weight is not None  # queries, keys and values have the same width
+        self.qkv = linear_of(attention.in_proj_weight, attention.in_proj_bias)
+        # a plain layer: nn.MultiheadAttention's is of a class of its own
+        self.out_proj = linear_of(attention.out_proj.weight, attention.out_proj.bias)
         self.register_state_dict_post_hook(_to_published_names)
         self.register_load_state_dict_pre_hook(_from_published_names)
 
@@ -80,12 +82,13 @@ class SelfAttention(nn.Module):
         return self.out_proj(attend(self.qkv(tokens_BTD), self.heads, attn_mask)), None
 
 
-def _linear(weight: Tensor | None, bias: Tensor | None) -> nn.Linear:
-    """A plain linear layer of parameters that exist. nn.MultiheadAttention's is of a class of its own."""
-    assert isinstance(weight, nn.Parameter)
-    assert isinstance(bias, nn.Parameter)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight, layer.bias = weight, bias
+def linear_of(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A linear layer of weights that exist, (out, in) and (out); what is no parameter becomes a frozen one."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    for name, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and not isinstance(tensor, nn.Parameter):
+            tensor = nn.Parameter(tensor, requires_grad=False)
+        setattr(layer, name, tensor)
     return layer
 
 

@@ -62,11 +62,11 @@ class StandInWords:
         self.context_length = context_length
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self._numbers(re.findall(r"\w+|[^\w\s]", text.lower())) for text in texts]
-
-    def _numbers(self, words: Sequence[str]) -> list[int]:
-        numbers = [self.first + zlib.crc32(word.encode()) % self.span for word in words[: self.context_length - 2]]
-        return [2, *numbers, 3]
+        rows = []
+        for text in texts:
+            words = re.findall(r"\w+|[^\w\s]", text.lower())[: self.context_length - 2]
+            rows.append([2, *(self.first + zlib.crc32(word.encode()) % self.span for word in words), 3])
+        return rows
 
 
 class BertText(TextTower):
@@ -86,7 +86,10 @@ class BertText(TextTower):
         self.prefix = prefix
         self.context_length = min(CONTEXT_LENGTH, config.max_position_embeddings)
         self.transformer = BertModel(config, add_pooling_layer=False)
-        self._number_positions(config.max_position_embeddings)
+        # constants that no file holds; a tower that was built without memory for its weights needs them too
+        positions = torch.arange(config.max_position_embeddings, device="cpu")[None]
+        self.transformer.embeddings.register_buffer("position_ids", positions, persistent=False)
+        self.transformer.embeddings.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
         hidden = (config.hidden_size + embedding) // 2
         self.proj = nn.Sequential(
             nn.Linear(config.hidden_size, hidden, bias=False), nn.GELU(), nn.Linear(hidden, embedding, bias=False)
@@ -96,13 +99,6 @@ class BertText(TextTower):
             if vocabulary
             else StandInWords(config.vocab_size, self.context_length)
         )
-
-    def _number_positions(self, length: int) -> None:
-        """Constants that no file holds; a tower that was built without memory for its weights needs them too."""
-        constants = {"position_ids": torch.arange(length, device="cpu")[None]}
-        constants["token_type_ids"] = torch.zeros_like(constants["position_ids"])
-        for name, value in constants.items():
-            self.transformer.embeddings.register_buffer(name, value, persistent=False)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (B, L) token numbers, 0 behind the end of the shorter ones."""
