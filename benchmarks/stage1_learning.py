@@ -21,9 +21,9 @@ from typing import Any
 
 import open_clip
 
-from dataset_conversion.phantom.captions import caption
-from dataset_conversion.phantom.patients import draw_patient, draw_view, patient_of
+from dataset_conversion.phantom.examinations import draw_patient, draw_view, patient_of
 from dataset_conversion.phantom.scan import CAPTIONS, NORMAL_SHARE, write_phantom
+from dataset_conversion.phantom.sentences import caption
 from htunet.cli.convert import main as convert
 from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.experiments.zero_shot_retrieval import ALL, Retrieved, classify_by_prompts, retrieve

@@ -246,7 +246,7 @@ def load(
         HtunetError: The folder or zip holds no model, or a broken one.
     """
     from htunet.inference.exported import find_model, open_model
-    from htunet.inference.find import find_trained
+    from htunet.inference.find_model import find_trained
 
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():

@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
@@ -32,6 +33,15 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT["api"], "dataset_conversion", "cli"}
 WITHOUT_TORCH = ("data", "planning", "preprocessing", "evaluation", "reporting", "dataset_conversion", "cli")
 HEAVY = {"torch", "open_clip", "pandas", "scipy", "matplotlib", "sklearn", "numpy", "PIL"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 600, 100, 8
+SHARED_NAMES = {
+    "base": "the contract of the entries beside it, in each package of a registry",
+    "common": "what converters of images, and those of captions, share",
+    "classification": "a task: its losses, its head and its evaluation",
+    "segmentation": "a task: its losses and its head",
+    "clip": "a model: its image encoder and its text encoder",
+    "settings": "the base of all settings, and those of training",
+}
+"""Modules whose name more than one package has, and why; commands may also be called as what they run."""
 
 PACKAGES = ("htunet", "dataset_conversion", "results_template")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
@@ -223,3 +233,13 @@ def test_what_is_public_is_explained() -> None:
 def test_no_module_is_a_drawer_for_everything() -> None:
     drawers = {"utils", "util", "misc", "helpers", "tools"}
     assert not [name for name in MODULES if set(name.split(".")) & drawers]
+
+
+def test_a_module_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        if path.stem != "__init__" and layer_of(name_of(path)) != "cli":
+            places[path.stem].append(name_within(path))
+    shared = {name: found for name, found in places.items() if len(found) > 1}
+    assert not {name: found for name, found in shared.items() if name not in SHARED_NAMES}
+    assert set(SHARED_NAMES) == set(shared), "SHARED_NAMES names what is no longer shared"

@@ -13,7 +13,7 @@ from dataset_conversion.common import Collected, ConversionReport, SourceFacts, 
 from dataset_conversion.formats.dicom_nifti import patient_of
 from dataset_conversion.formats.names import listed, printable, unique_ids
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
-from dataset_conversion.own_images.find import find_images
+from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
 from dataset_conversion.own_images.matching import read_tags
 from dataset_conversion.own_images.options import Findings, Found, OwnData

@@ -12,7 +12,7 @@ import numpy as np
 from dataset_conversion.phantom.physics import BeamGrid, Float, Receiver, Tissue, Transducer, envelope, spread
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import physical_value
-from htunet.data.artefacts.kinds import Reverberation, Shadow
+from htunet.data.artefacts.builtin import Reverberation, Shadow
 from htunet.registry import Registry
 from htunet.reproducibility import generator
 

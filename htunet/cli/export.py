@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> None:
     from htunet.inference.export import export_run
-    from htunet.inference.find import find_trained
+    from htunet.inference.find_model import find_trained
 
     run, _ = find_trained(options.dataset, vars(options))
 

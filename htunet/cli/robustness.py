@@ -54,7 +54,7 @@ def _robustness(options: argparse.Namespace) -> None:
         check_finished,
         measure,
     )
-    from htunet.inference.find import find_trained
+    from htunet.inference.find_model import find_trained
 
     offered = ARTEFACTS.names()
     if options.rendered:

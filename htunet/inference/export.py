@@ -20,7 +20,7 @@ from htunet.models import checkpoint
 from htunet.models.build import has_frozen_part, paper_plan, parse_method, published_weights
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.tasks import SEGMENTATION
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import RANDOM, WeightsRecord, image_state, locate
 from htunet.models.weights.store import file_hash
 from htunet.paths import RunPaths

@@ -24,7 +24,7 @@ from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.base import TextTower
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import (
     PRETRAINED,
     RANDOM,

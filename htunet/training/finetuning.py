@@ -19,7 +19,7 @@ from htunet.models.embeddings import stored_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
-from htunet.planning.finetuning import finetuning_plan
+from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.hardware import GIB
 from htunet.planning.plans import Plan
 from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions

@@ -18,7 +18,7 @@ def _now() -> dict[str, int]:
 
 def load() -> int:
     """Print the peak of memory that loading a weights file takes, as a fraction of the file; FILE SIDE."""
-    from htunet.models.weights.files import read_state
+    from htunet.models.weights.formats import read_state
     from htunet.models.weights.load import load_strictly, tensor_hash
 
     path, side = Path(sys.argv[1]), int(sys.argv[2])

@@ -6,7 +6,7 @@ import pytest
 from htunet.data.artefacts import ARTEFACTS, STRONGEST
 from htunet.data.artefacts.alter import apply, apply_all, physical_value
 from htunet.data.artefacts.base import FieldCoordinates, amplitude, to_gray, to_level
-from htunet.data.artefacts.kinds import Reverberation, Shadow, ShadowPlace
+from htunet.data.artefacts.builtin import Reverberation, Shadow, ShadowPlace
 from htunet.data.image_io import UInt8
 from htunet.errors import UsageError
 from htunet.reproducibility import generator

@@ -11,7 +11,7 @@ from dataset_conversion.phantom.rendering import RenderedPhantom
 from dataset_conversion.phantom.scan import PhantomImage, render, simulate, write_phantom
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import apply_all, physical_value
-from htunet.data.artefacts.kinds import Shadow
+from htunet.data.artefacts.builtin import Shadow
 from htunet.data.image_io import UInt8, read_image
 from htunet.data.raw import Case
 from htunet.errors import HtunetError, UsageError

@@ -44,7 +44,7 @@ def test_no_text_is_run_as_code() -> None:
 def test_weights_are_read_in_one_place_and_by_readers_that_know_tensors_only() -> None:
     readers = [(file, name) for file, name, _ in USES if name in READ_CODE]
     assert readers == [
-        ("htunet/models/weights/files.py", "torch.load"),
+        ("htunet/models/weights/formats.py", "torch.load"),
         ("htunet/models/weights/torchscript.py", "pickle.Unpickler"),  # a class that refuses all but tensors
     ]
     (load,) = [node for _, name, node in USES if name == "torch.load"]

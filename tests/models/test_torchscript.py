@@ -11,7 +11,7 @@ from builders.published import their_model
 from torch import Tensor, nn
 
 from htunet.errors import HtunetError
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.torchscript import read_torchscript
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit")

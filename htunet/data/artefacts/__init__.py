@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 STRONGEST = 5.0
 STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0)
-_KINDS = "htunet.data.artefacts.kinds"
+_KINDS = "htunet.data.artefacts.builtin"
 
 ARTEFACTS: "Registry[Artefact]" = Registry(
     "artefact",

@@ -22,7 +22,7 @@ from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, random_weights, record_of
 
 NAME = "CLIPSeg"

@@ -14,7 +14,7 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import CLASSIFICATION, Outputs
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of
 
 NAME = "ResNet18"

@@ -13,7 +13,7 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import Outputs
 from htunet.models.text import TEXT_TOWERS
-from htunet.models.weights.files import read_state, weights_file
+from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.load import image_state, load_strictly, text_state
 from htunet.models.weights.store import (
     check_hash,

@@ -13,7 +13,7 @@ from htunet.errors import HtunetError, UsageError
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
-from htunet.models.weights.files import read_state, weights_file
+from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.store import find_pretrained
 
 PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from htunet.errors import HtunetError, UsageError
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.weights import load as weights
-from htunet.models.weights.files import read_state
+from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import build_backbone, load_strictly, tensor_hash
 from htunet.models.weights.store import find_pretrained
 
