@@ -235,6 +235,15 @@ def test_no_module_is_a_drawer_for_everything() -> None:
     assert not [name for name in MODULES if set(name.split(".")) & drawers]
 
 
+def test_a_class_has_a_name_of_its_own() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in SOURCES:
+        for node in parse(path).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(name_within(path))
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
 def test_a_module_has_a_name_of_its_own() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path in SOURCES:

@@ -24,7 +24,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Prepared(Product):
+class PreparedDataset(Product):
     """A data set that is planned, split, and preprocessed for some plans."""
 
     dataset: DatasetPaths

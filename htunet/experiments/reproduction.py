@@ -12,7 +12,7 @@ from htunet.data.splits import split_sizes
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.jobs import Job, JobCost
-from htunet.experiments.products import Prepared, Tested, Trained, ZeroShotClassified
+from htunet.experiments.products import PreparedDataset, Tested, Trained, ZeroShotClassified
 from htunet.inference.text_side import towers_name
 from htunet.models.build import check_task, paper_plan, parse_method, published_weights
 from htunet.models.text import TEXT_TOWERS
@@ -178,7 +178,7 @@ class _Planner:
                 name=_prepare_name(dataset),
                 kind="prepare",
                 arguments=("plan_and_preprocess", "-d", dataset.name, "--plan", *plans),
-                product=Prepared(dataset, tuple(plans)),
+                product=PreparedDataset(dataset, tuple(plans)),
                 work=JobCost(other_images=len(read_raw(dataset).cases) * len(plans)),
             )
             for dataset, plans in self.plans.items()
