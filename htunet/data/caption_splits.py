@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from htunet.data.captions import CaptionDataset, CaptionPair
@@ -59,7 +59,15 @@ def make_caption_split(
     if split_by not in SPLIT_BY:
         raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
     train_size, val_size = caption_split_sizes(len(pairs), published)
-    val = set(_take(_units(pairs, split_by), max(val_size, 1), seed))
+    units: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for pair in pairs:
+        whole = split_by == "group" and pair.group
+        units[("group", pair.group) if whole else ("pair", pair.id)].append(pair.id)
+    val = set[str]()
+    # sorted by a hash: a shuffle that no library version can change
+    for key in sorted(units, key=lambda key: (derived_seed(seed, "caption split", *key), key)):
+        if len(val) + len(units[key]) <= max(val_size, 1):
+            val.update(units[key])
     if not val or len(val) == len(pairs):
         what = "pairs" if split_by == "image" else "groups; --split-by image takes single pairs"
         raise HtunetError(f"{len(pairs)} pairs cannot be divided 9:1 into two splits: too few {what}.")
@@ -104,26 +112,6 @@ def load_caption_split(paths: DatasetPaths) -> CaptionSplit:
     if (found := content.pop("format", None)) != FORMAT:
         raise HtunetError(f"{paths.caption_split_json} has format {found}, this version reads {FORMAT}: delete it.")
     return record_from(CaptionSplit, content, str(paths.caption_split_json))
-
-
-def _units(pairs: Sequence[CaptionPair], split_by: str) -> dict[tuple[str, str], list[str]]:
-    """What is dealt as a whole: one pair, or all pairs of a group; key to ids."""
-    units: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for pair in pairs:
-        whole = split_by == "group" and pair.group
-        units[("group", pair.group) if whole else ("pair", pair.id)].append(pair.id)
-    return units
-
-
-def _take(units: Mapping[tuple[str, str], Sequence[str]], size: int, seed: int) -> list[str]:
-    """Up to ``size`` ids of whole units, sorted by a hash: a shuffle that no library version can change."""
-    taken: list[str] = []
-    for key in sorted(units, key=lambda key: (derived_seed(seed, "caption split", *key), key)):
-        if len(taken) + len(units[key]) <= size:
-            taken.extend(units[key])
-        if len(taken) == size:
-            break
-    return taken
 
 
 def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:

@@ -112,9 +112,14 @@ def read_raw(paths: DatasetPaths) -> RawDataset:
         raise HtunetError(f"{paths.name} holds images with captions, no masks or classes. Name another data set.")
     content = read_object(paths.dataset_json)
     if "htunet" in content:
-        return RawDataset(
-            paths, _parse_own(content["htunet"], paths.dataset_json), tuple(_parse_cases(paths.cases_csv))
-        )
+        where = f"{paths.dataset_json}, htunet"
+        own = checked_object(content["htunet"], where)
+        if (found := own.pop("format", None)) != FORMAT:
+            raise HtunetError(
+                f"{paths.dataset_json} has format {found}, this version reads {FORMAT}: convert the data set again."
+            )
+        info = _checked_info(record_from(DatasetInfo, own, where), paths.dataset_json)
+        return RawDataset(paths, info, tuple(_parse_cases(paths.cases_csv)))
     return _read_nnunet(paths, content)
 
 
@@ -160,14 +165,6 @@ def read_excluded(paths: DatasetPaths) -> list[Excluded]:
     return [Excluded(source=row["source"], class_name=row["class"], reason=row["reason"]) for row in rows]
 
 
-def _parse_own(block: object, path: Path) -> DatasetInfo:
-    own = checked_object(block, f"{path}, htunet")
-    if (found := own.pop("format", None)) != FORMAT:
-        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: convert the data set again.")
-    info = record_from(DatasetInfo, own, f"{path}, htunet")
-    return _checked_info(info, path)
-
-
 def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
     if info.channels not in (1, 3):
         raise HtunetError(f"{path}: channels must be 1 (gray) or 3 (RGB), got {info.channels}. Correct it.")
@@ -184,10 +181,16 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     """A folder without our block in ``dataset.json``: nnU-Net's keys, and ``cases.csv`` where someone added one."""
     labels, ending = nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
     _refuse_unreadable_nnunet(paths, content, ending)
+    cases, unlabelled = list[Case](), list[Path]()
     if paths.cases_csv.exists():
-        cases, unlabelled = _parse_cases(paths.cases_csv), list[Path]()
-    else:
-        cases, unlabelled = _cases_from_files(paths.raw, ending)
+        cases = _parse_cases(paths.cases_csv)
+    for split, name in IMAGE_FOLDERS.items() if not paths.cases_csv.exists() else ():
+        for path in sorted((paths.raw / name).glob(f"[!.]*_0000{ending}")):  # not macOS's shadows, ._ID_0000.png
+            case_id = path.name.removesuffix(f"_0000{ending}")
+            if split == TEST and not (paths.raw / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
+                unlabelled.append(path)
+            else:
+                cases.append(Case(id=case_id, split=split, source=f"{name}/{path.name}"))
     classes = sorted({case.class_name for case in cases} - {""})
     info = DatasetInfo(
         channels=3 if len(content["channel_names"]) == 3 else 1,
@@ -238,19 +241,6 @@ def _refuse_unreadable_nnunet(paths: DatasetPaths, content: dict[str, Any], endi
         raise HtunetError(
             f"The nnU-Net folder {paths.raw} {found}. Convert it: htunet_convert --nnunet {paths.raw} --name NAME"
         )
-
-
-def _cases_from_files(folder: Path, ending: str) -> tuple[list[Case], list[Path]]:
-    """The cases of an nnU-Net folder by their images, and the test images that have no label."""
-    cases, unlabelled = [], []
-    for split, name in IMAGE_FOLDERS.items():
-        for path in sorted((folder / name).glob(f"[!.]*_0000{ending}")):  # not macOS's shadows, ._ID_0000.png
-            case_id = path.name.removesuffix(f"_0000{ending}")
-            if split == TEST and not (folder / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
-                unlabelled.append(path)
-            else:
-                cases.append(Case(id=case_id, split=split, source=f"{name}/{path.name}"))
-    return cases, unlabelled
 
 
 def _parse_cases(path: Path) -> list[Case]:

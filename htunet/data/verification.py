@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
-from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map
@@ -158,7 +158,8 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
             table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
             way_out = "Add a line for it" if table else "Add its image"
             text = f"{name} {what}{table}. {way_out}, or take the file out."
-            yield Problem("file_without_case", ERROR, (name,), text)
+            severity = ERROR if path.suffix.lower() in READABLE else WARNING  # Thumbs.db and the like are harmless
+            yield Problem("file_without_case", severity, (name,), text)
 
 
 def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None]) -> Iterator[Problem]:

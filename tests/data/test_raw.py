@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from builders.raw import build_raw
 
-from htunet.data.raw import read_raw
+from htunet.data.raw import Excluded, read_excluded, read_raw
 from htunet.errors import HtunetError
 from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths
@@ -68,3 +68,12 @@ def test_a_pixel_size_is_a_number_above_zero(dataset: DatasetPaths, value: str) 
     dataset.cases_csv.write_text(text.replace(",0.png,\n", f",0.png,{value}\n"), encoding="utf-8")
     with pytest.raises(HtunetError, match=f"case_0000: spacing_mm must be empty or a number above 0, got '{value}'"):
         read_raw(dataset)
+
+
+@pytest.mark.parametrize("name", ["excluded.csv", "left_out.csv"])
+def test_the_table_of_excluded_files_is_read_under_its_present_and_its_former_name(
+    dataset: DatasetPaths, name: str
+) -> None:
+    dataset.excluded_csv.unlink(missing_ok=True)
+    (dataset.raw / name).write_text("source,class,reason\na.png,benign,broken\n", encoding="utf-8")
+    assert read_excluded(dataset) == [Excluded(source="a.png", class_name="benign", reason="broken")]
