@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from htunet.data.image_io import READABLE, read_labels
+from htunet.data.image_io import READABLE, image_files, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
@@ -224,7 +224,7 @@ def _masks(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise HtunetError(f"The folder {folder} is missing.")
     found: dict[str, Path] = {}
-    for path in sorted(child for child in folder.iterdir() if child.suffix.lower() in READABLE):
+    for path in image_files(folder):
         if path.stem in found:
             raise HtunetError(f"{folder} has both {found[path.stem].name} and {path.name}. Keep one of them.")
         found[path.stem] = path

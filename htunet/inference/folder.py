@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
-from htunet.data.image_io import READABLE, write_png
+from htunet.data.image_io import READABLE, image_files, write_png
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 from htunet.inference.prediction import Prediction
@@ -39,8 +39,7 @@ def images_in(folder: Path) -> list[Path]:
         return [folder]
     if not folder.is_dir():
         raise UsageError(f"{folder} is neither a folder nor an image.")
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in READABLE and path.is_file())
-    if not found:
+    if not (found := image_files(folder)):
         raise UsageError(f"{folder} holds no image; read are {', '.join(READABLE)}.")
     return found
 
