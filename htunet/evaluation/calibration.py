@@ -7,7 +7,7 @@ Dimension key: N cases, K classes.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import softmax
 
 from htunet.evaluation.classification import Floats, Indices
 
@@ -27,7 +27,7 @@ class Bin:
     confidence: float | None
     """Mean highest probability; None where there is no case."""
     accuracy: float | None
-    """Share of the cases whose most probable class is the true one."""
+    """Fraction of the cases whose most probable class is the true one."""
 
 
 def expected_calibration_error(probabilities_NK: Floats, truth_N: Indices) -> float:
@@ -43,7 +43,13 @@ def reliability(probabilities_NK: Floats, truth_N: Indices, bins: int = BINS) ->
     right_N = probabilities_NK.argmax(axis=1) == truth_N
     edges = np.linspace(0, 1, bins + 1)
     place_N = np.digitize(confidence_N, edges[1:-1], right=True)
-    return [_bin(edges[b], edges[b + 1], confidence_N[place_N == b], right_N[place_N == b]) for b in range(bins)]
+    found = []
+    for b in range(bins):
+        inside_N = place_N == b
+        n = int(inside_N.sum())
+        means = (float(confidence_N[inside_N].mean()), float(right_N[inside_N].mean())) if n else (None, None)
+        found.append(Bin(float(edges[b]), float(edges[b + 1]), n, *means))
+    return found
 
 
 def brier(probabilities_NK: Floats, truth_N: Indices) -> float:
@@ -61,9 +67,7 @@ def negative_log_likelihood(probabilities_NK: Floats, truth_N: Indices) -> float
 
 def tempered(probabilities_NK: Floats, temperature: float) -> Floats:
     """Probabilities as if the scores before the softmax had been divided by ``temperature``; the order stays."""
-    logarithms_NK = np.log(np.maximum(probabilities_NK, SMALLEST)) / temperature
-    raised_NK = np.exp(logarithms_NK - logarithms_NK.max(axis=1, keepdims=True))
-    return raised_NK / raised_NK.sum(axis=1, keepdims=True)
+    return np.asarray(softmax(np.log(np.maximum(probabilities_NK, SMALLEST)) / temperature, axis=1))
 
 
 def fit_temperature(probabilities_NK: Floats, truth_N: Indices) -> float | None:
@@ -89,9 +93,3 @@ def fit_temperature(probabilities_NK: Floats, truth_N: Indices) -> float | None:
     )
     at_a_bound = min(found.x - low, high - found.x) < 0.01
     return None if at_a_bound else float(np.exp(found.x))
-
-
-def _bin(low: float, high: float, confidence: Floats, right: NDArray[np.bool_]) -> Bin:
-    if len(confidence) == 0:
-        return Bin(float(low), float(high), 0, None, None)
-    return Bin(float(low), float(high), len(confidence), float(confidence.mean()), float(right.mean()))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.zero_shot_prompts import Prompt
@@ -84,7 +85,7 @@ def zero_shot_result(
     mean_NK = np.stack([similarity_NP[:, of_class == k].mean(axis=1) for k in range(len(classes))], axis=1)
     ids, truth, groups = zip(*cases, strict=True)
     found = ClassProbabilities(
-        classes=tuple(classes), cases=ids, truth=truth, values_NK=_softmax(logit_scale * mean_NK)
+        classes=tuple(classes), cases=ids, truth=truth, values_NK=softmax(logit_scale * mean_NK, axis=1)
     )
     truth_N, decided_N = found.truth_indices, decide(mean_NK)
     return ZeroShotResult(
@@ -110,8 +111,3 @@ def _alone(
         auc=None if np.isnan(area) else float(area),
         similarity={other: float(similarity_N[truth_N == k].mean()) for k, other in present},
     )
-
-
-def _softmax(scores_NK: Floats) -> Floats:
-    powers_NK = np.exp(scores_NK - scores_NK.max(axis=1, keepdims=True))
-    return powers_NK / powers_NK.sum(axis=1, keepdims=True)
