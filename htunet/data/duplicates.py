@@ -87,10 +87,7 @@ def find_duplicates(
         rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
         later = columns > rows
         for first, second in zip(different[rows[later] + start], different[columns[later] + start], strict=True):
-            # in single precision; divided by the lengths, which half precision has changed a little
-            one, other = (signatures[i].thumbnail.astype(np.float32) for i in (first, second))
-            lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
-            correlation = float(one @ other) / lengths if lengths else 0.0
+            correlation = _correlation(signatures[first], signatures[second])
             if correlation > min_correlation:
                 pairs.append(DuplicatePair(int(first), int(second), correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
@@ -125,3 +122,10 @@ def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.ui
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+def _correlation(one: Signature, other: Signature) -> float:
+    """In single precision; divided by the lengths, which half precision has changed a little."""
+    first, second = (signature.thumbnail.astype(np.float32) for signature in (one, other))
+    lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / lengths if lengths else 0.0

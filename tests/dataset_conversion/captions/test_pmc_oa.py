@@ -112,7 +112,7 @@ def test_memory_does_not_grow_with_the_captions_that_are_passed_over(tmp_path: P
     line = json.dumps({"image": "PMC1_Fig1_1.jpg", "caption": "A CT scan of the chest. " * 20}) + "\n"
 
     sizes = []
-    for lines in (500, 5000):
+    for lines in (500, 5000, 5000):  # twice: Python's table of interned strings may grow by megabytes in between
         tracemalloc.start()
         path.write_text(line * lines, encoding="utf-8")
         tracemalloc.reset_peak()
@@ -120,7 +120,7 @@ def test_memory_does_not_grow_with_the_captions_that_are_passed_over(tmp_path: P
         assert list(read_texts(tmp_path, Reading(texts=()))) == []
         sizes.append(tracemalloc.get_traced_memory()[1] - before)
         tracemalloc.stop()
-    assert sizes[1] < sizes[0] + 200_000
+    assert min(sizes[1:]) < sizes[0] + 200_000
 
 
 def test_a_file_of_something_else_is_given_up_early(home: Path) -> None:
