@@ -28,8 +28,6 @@ def collect(study: Study) -> ReportContent:
     which = f"{', '.join(random)} {'was' if len(random) == 1 else 'were'}"
     if len(random) == len(study.methods):
         which = "all results on this page were"
-    training, without_curves = collect_training(study)
-    datasets, unknown = collect_datasets(study)
     return ReportContent(
         title=f"{names[0]}: results" if len(names) == 1 else f"Results on {len(names)} data sets",
         subtitle=f"{', '.join(names)} · {methods} method{'s' * (methods > 1)} · {runs} run{'s' * (runs > 1)}",
@@ -37,12 +35,12 @@ def collect(study: Study) -> ReportContent:
         headlines=tuple(collect_headlines(study)),
         gallery=collect_gallery(study),
         tables=page_tables(study),
-        training=tuple(training),
+        training=tuple(collect_training(study)),
         class_pictures=tuple(collect_class_pictures(study)),
         plans=tuple(collect_plans(study)),
-        datasets=tuple(datasets),
+        datasets=tuple(collect_datasets(study)),
         weights=tuple(collect_weights(study)),
         versions=tuple(collect_versions(study)),
         commands=tuple(collect_commands(study)),
-        notes=(*without_curves, *unknown),
+        notes=study.notes,
     )

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from htunet.data.raw import Case, RawDataset, read_raw
-from htunet.errors import HtunetError
+from htunet.data.raw import Case, RawDataset
 from htunet.evaluation.study import arm_names
-from htunet.paths import DatasetPaths, RunPaths
+from htunet.paths import RunPaths
 from htunet.reporting.overlays.draw import legend_of
 from htunet.reporting.report.content import GROUPS, Gallery, GalleryItem
 from htunet.reporting.report.pictures import Drawn, PictureRequest, draw_all, longer_side
@@ -44,15 +43,10 @@ def collect_gallery(study: Study) -> Gallery:
     shown = list(_shown(study))
     entries = [entry for one in shown for entry in _entries(one)]
     entries.sort(key=lambda entry: GROUPS.index(entry[0].group))
-    raw: dict[str, RawDataset] = {}
-    problems = []
-    for dataset in dict.fromkeys(dataset for _, dataset, _ in entries):
-        try:
-            raw[dataset] = read_raw(DatasetPaths(dataset))
-        except HtunetError as error:
-            problems.append(str(error))
+    problems = [study.unreadable[name] for name in dict.fromkeys(name for _, name, _ in entries)
+                if name in study.unreadable]  # fmt: skip
     side = longer_side(len({(dataset, item.case) for item, dataset, _ in entries}))
-    drawn, unknown = _draw(entries, raw, side)
+    drawn, unknown = _draw(entries, study.raw, side)
     problems += [*unknown, *(text for one in drawn.values() for text in one.problems)]
     items, layers = [], []
     places = {key: place for place, key in enumerate(key for key, one in drawn.items() if one.picture is not None)}
@@ -69,7 +63,9 @@ def collect_gallery(study: Study) -> Gallery:
         items=tuple(items),
         pictures=tuple(drawn[key].picture or b"" for key in places),
         layers=tuple(layers),
-        legends={one.method.short_dataset: _legend(raw.get(one.method.dataset)) for one in shown if one.task == MASKS},
+        legends={
+            one.method.short_dataset: _legend(study.raw.get(one.method.dataset)) for one in shown if one.task == MASKS
+        },
         notes=(*_notes(shown, side), *(f"Pictures are missing: {text}" for text in [*missing[:MOST_PROBLEMS], *more])),
     )
 

@@ -15,8 +15,6 @@ WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", 
 
 def collect_headlines(study: Study) -> Iterator[Headline]:
     """One for each data set and kind of values: of its best method, pre-trained before random weights."""
-    means = study.estimates("means")
-    sizes = study.estimates("by_size", "label", "tercile")
     for dataset in dict.fromkeys(method.dataset for method in study.methods):
         for kind in KINDS:
             values = {
@@ -28,7 +26,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 continue
             best = next(one for one in study.methods if one.key == max(values, key=lambda key: values[key]))
             metric, value, interval = METRICS[kind.main], values[best.key][1] or 0.0, ""
-            if entry := means.get((*best.key, kind.main)):
+            if entry := study.means.get((*best.key, kind.main)):
                 value = metric.scale * entry["mean"]
                 if entry["low"] is not None and entry["high"] is not None:
                     low, high = (metric.scale * entry[name] for name in ("low", "high"))
@@ -40,7 +38,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 method=best.name,
                 estimate=f"{metric.label} {value:.1f} {metric.unit}",
                 interval=interval,
-                facts=tuple(filter(None, _facts(best, kind, len(values), sizes))),
+                facts=tuple(filter(None, _facts(best, kind, len(values), study.by_size))),
                 weights="random weights" if best.random else WEIGHTS.get(source, f"weights: {source}"),
                 random=best.random,
             )

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
 from htunet.files import read_object
 from htunet.paths import DatasetPaths
@@ -72,16 +71,10 @@ def value_text(value: object) -> str:
     return str(value)
 
 
-def collect_datasets(study: Study) -> tuple[list[DatasetFacts], list[str]]:
-    """What each data set is, its licence and reference; and those whose raw folder cannot be read."""
-    found, problems = [], []
-    names = dict.fromkeys(name for run in study.runs for name in (run.dataset.name, run.source.dataset.name))
-    for name in names:
-        try:
-            raw = read_raw(DatasetPaths(name))
-        except HtunetError as error:
-            problems.append(f"{name} is not described: {error}")
-            continue
+def collect_datasets(study: Study) -> list[DatasetFacts]:
+    """What each data set is, its licence and reference."""
+    found = []
+    for name, raw in study.raw.items():
         classes: dict[str, int] = {}
         for case in raw.cases:
             classes[case.class_name] = classes.get(case.class_name, 0) + 1
@@ -95,7 +88,7 @@ def collect_datasets(study: Study) -> tuple[list[DatasetFacts], list[str]]:
             "Reference": raw.info.reference,
         }
         found.append(DatasetFacts(title=name, rows=tuple((key, text) for key, text in rows.items() if text)))
-    return found, problems
+    return found
 
 
 def collect_weights(study: Study) -> list[DatasetFacts]:

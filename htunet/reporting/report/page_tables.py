@@ -67,7 +67,7 @@ def _interval(entry: Entry, metric: Metric) -> str:
 
 
 def _results(study: Study, kind: TableKind) -> Table:
-    known, methods = study.estimates("means"), study.of_kind(kind)
+    methods = study.of_kind(kind)
     metrics = [column for metric in kind.printed for column in (metric_column(metric), *number_columns("paper"))]
     counts = number_columns("Missed" if kind.n_missed else "Cases", "Seeds", "Trained")
     columns = (*word_columns("Data set", "Method"), *metrics, *counts, *word_columns("Notes"))
@@ -76,7 +76,7 @@ def _results(study: Study, kind: TableKind) -> Table:
         row = method.rows[kind.name]
         cells = [words(method.short_dataset), words(method.name, strong=True)]
         for metric in kind.printed:
-            entry, own = known.get((*method.key, metric.name)), row.values[metric.name]
+            entry, own = study.means.get((*method.key, metric.name)), row.values[metric.name]
             plain = NOTHING if own.mean is None else TableCell(text=own.text(), value=own.mean)
             theirs = getattr(row.paper, metric.name, None)
             cells += [_estimate(entry, metric) if entry else plain, number(theirs, "{:.2f}")]
@@ -128,7 +128,7 @@ def _with_best(columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]]) -
 
 
 def _by_size(study: Study) -> Table:
-    known = study.estimates("by_size", "label", "tercile")
+    known = study.by_size
     rows = []
     for method in study.methods:
         labels = sorted({key[3] for key in known if key[0] == method.dataset})
@@ -163,7 +163,7 @@ def _missed(entry: Entry | None) -> TableCell:
 
 
 def _by_class(study: Study) -> Table:
-    known = study.estimates("by_class", "class")
+    known = study.by_class
     shown = [metric for metric in BY_CLASS if any(key[-1] == metric.name for key in known)]
     place = {method.key: number for number, method in enumerate(study.methods)}
     strata = sorted({key[:4] for key in known if key[3]}, key=lambda key: (place.get(key[:3], len(place)), key[3]))
@@ -192,7 +192,7 @@ def _by_class(study: Study) -> Table:
 
 
 def _comparisons(study: Study) -> Table:
-    frame, rows, more = study.statistics.comparisons, [], ""
+    frame, rows, more = study.comparisons, [], ""
     if not frame.empty:
         shown = frame[frame["resolution"].isin([INPUT, ""]) & frame["metric"].isin(COMPARED)]
         if len(shown) > MOST_COMPARISONS:

@@ -1,21 +1,28 @@
 """Everything that a page is made from: the methods of a study with their runs, the case table and its statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from htunet.data.raw import RawDataset, read_raw
+from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, case_table, run_columns
-from htunet.evaluation.study import Statistics, arm_names, study
+from htunet.evaluation.study import arm_names, study
 from htunet.evaluation.summary import INPUT
+from htunet.files import read_csv
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting.report.content import ChartCurve
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import KINDS, TableKind
 from htunet.reporting.tables.rows import RANDOM, Row, table_rows
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
+COLUMNS = {"train_loss": "training loss", "val_loss": "validation loss", "val_metric": "validation metric"}
+MOST_POINTS = 100
+"""Of a curve: more are not seen in a picture so small."""
 Estimates = Mapping[tuple[Any, ...], Mapping[str, Any]]
 """Rows of a table of the statistics by data set, method, task, further columns, and metric."""
 
@@ -77,7 +84,21 @@ class Study:
     """Data sets by number, methods in the paper's order, then ours by name."""
     cases: pd.DataFrame
     """The case table."""
-    statistics: Statistics
+    means: Estimates
+    by_size: Estimates
+    """Also by label and tercile."""
+    by_class: Estimates
+    """Also by class."""
+    comparisons: pd.DataFrame
+    """Of the statistics."""
+    raw: Mapping[str, RawDataset] = field(default_factory=dict)
+    """The raw folders by the data sets' full names."""
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    """Why the others cannot be read."""
+    progress: Mapping[RunPaths, tuple[ChartCurve, ...]] = field(default_factory=dict)
+    """The training curves of each run, thinned."""
+    notes: tuple[str, ...] = ()
+    """What could not be read, and why."""
     zero_shot: Sequence[Content] = ()
     """The classifications by sentences."""
     terms: Mapping[str, Terms] = field(default_factory=dict)
@@ -100,21 +121,6 @@ class Study:
     def of_kind(self, kind: TableKind) -> list[MethodConfig]:
         """The methods that have values of the kind."""
         return [method for method in self.methods if kind.name in method.rows]
-
-    def estimates(self, table: str, *strata: str) -> Estimates:
-        """A table of the statistics (``means``, ``by_size``, ``by_class``) at the network's input size.
-
-        Of all labels together, unless ``label`` is among the further columns ``strata``.
-        """
-        frame: pd.DataFrame = getattr(self.statistics, table)
-        if frame.empty:
-            return {}
-        shown = frame[frame["resolution"].isin([INPUT, ""])]
-        if "label" not in strata:
-            shown = shown[shown["label"] == ""]
-        names = ("dataset", "arm", "task", *strata, "metric")
-        plain = shown.astype(object).where(shown.notna(), None).to_dict("records")
-        return {tuple(entry[name] for name in names): entry for entry in plain}
 
 
 def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # noqa: ANN401 (fields of Study)
@@ -139,4 +145,61 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = {name: number for number, name in enumerate(known)}
     methods.sort(key=lambda one: (one.dataset, place.get(one.own["method"], len(known)), one.name, one.own["task"]))
-    return Study(methods=tuple(methods), cases=cases, statistics=study(cases), **about)
+    statistics = study(cases)
+    raw, unreadable, progress, notes = {}, {}, {}, []
+    for run in dict.fromkeys(run.source for run in runs):
+        try:
+            progress[run] = tuple(_curves(run))
+        except HtunetError as error:
+            notes.append(f"No training curve: {error}")
+    for dataset in dict.fromkeys(dataset for run in runs for dataset in (run.dataset, run.source.dataset)):
+        try:
+            raw[dataset.name] = read_raw(dataset)
+        except HtunetError as error:
+            unreadable[dataset.name] = str(error)
+            notes.append(f"{dataset.name} is not described: {error}")
+    return Study(
+        methods=tuple(methods),
+        cases=cases,
+        means=_estimates(statistics.means),
+        by_size=_estimates(statistics.by_size, "label", "tercile"),
+        by_class=_estimates(statistics.by_class, "class"),
+        comparisons=statistics.comparisons,
+        raw=raw,
+        unreadable=unreadable,
+        progress=progress,
+        notes=tuple(notes),
+        **about,
+    )
+
+
+def _estimates(frame: pd.DataFrame, *strata: str) -> Estimates:
+    """A table of the statistics at the network's input size; of all labels together, unless ``label`` is a stratum."""
+    if frame.empty:
+        return {}
+    shown = frame[frame["resolution"].isin([INPUT, ""])]
+    if "label" not in strata:
+        shown = shown[shown["label"] == ""]
+    names = ("dataset", "arm", "task", *strata, "metric")
+    plain = shown.astype(object).where(shown.notna(), None).to_dict("records")
+    return {tuple(entry[name] for name in names): entry for entry in plain}
+
+
+def _curves(run: RunPaths) -> Iterator[ChartCurve]:
+    rows = read_csv(run.progress_csv, ("epoch", *COLUMNS))
+    for column, name in COLUMNS.items():
+        try:
+            points = [(int(row["epoch"]) + 1, float(row[column])) for row in rows if row[column]]
+        except ValueError as error:
+            raise HtunetError(
+                f"{run.progress_csv} holds text where numbers belong ({error}). Train the run again with --restart."
+            ) from None
+        yield ChartCurve(name=name, points=tuple(_thinned([point for point in points if point[1] == point[1]])))
+
+
+def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """At most ``MOST_POINTS``, the first and the last among them."""
+    if len(points) <= MOST_POINTS:
+        return list(points)
+    step = (len(points) - 1) / (MOST_POINTS - 1)
+    return [points[round(place * step)] for place in range(MOST_POINTS)]

@@ -68,7 +68,7 @@ def _classification_value(own: Own, name: str) -> float | None:
         return temperature
     metric = METRICS[name.removesuffix(AT_THRESHOLD).removesuffix(AFTER)]
     if metric.kind is Kind.CALIBRATION:
-        value = (found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}).get(metric.file_key)
+        value = (found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}).get(metric.name)
     elif metric.kind is Kind.DECISION:
         decision = VALIDATION_THRESHOLD if name.endswith(AT_THRESHOLD) else MOST_PROBABLE
         value = found["decisions"].get(decision, {}).get("figures", {}).get(metric.name, {}).get("value")
