@@ -118,7 +118,7 @@ def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], 
     (["Tiny", "CLIP_TH"], "Did you mean 'CLIP_HT'?"),
     (["Tiny", "--plan", "papre"], "Did you mean 'paper'?"),
     (["Tinny"], "Did you mean 'Tiny'?"),
-    (["--output", "somewhere"], "--output belongs to"),
+    (["--output", "somewhere"], "--output is for"),
     (["--prediction-folder", "p"], "are needed together"),
     (["Tiny", "--prediction-folder", "p", "--reference-folder", "r"], "leave out 'Tiny'"),
 ])  # fmt: skip
