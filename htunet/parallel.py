@@ -53,7 +53,7 @@ def parallel_map(
     if workers <= 1 or len(items) <= 1:
         yield from map(call, pairs)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy held locks and threads
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks in use and threads
     pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker)
     try:
         yield from pool.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))

@@ -177,7 +177,7 @@ class RunFolder:
 
     @property
     def settings_json(self) -> Path:
-        """What the run was begun with: the settings, the plan, the weights and their hash, the versions."""
+        """What the run was started with: the settings, the plan, the weights and their hash, the versions."""
         return self.folder / "settings.json"
 
     @property
@@ -229,7 +229,7 @@ class RunPaths(RunFolder):
     trained_on: str | None = None
     """Full name of the data set that the run was trained on, where it is not ``dataset``."""
     adapter: str = ""
-    """Where the adapter started (see ``models.finetuned``); empty: anew."""
+    """Where the adapter started (see ``models.finetuned``); empty: from scratch."""
 
     @property
     def folder(self) -> Path:
@@ -290,7 +290,7 @@ class RunPaths(RunFolder):
         return self.folder / "measurements" / f"{what}.npz"
 
     def robustness(self, source: str) -> Path:
-        """How the run does on test images with artefacts, ``altered`` or ``rendered`` anew."""
+        """How the run does on test images with artefacts, ``altered``, or ``rendered`` again."""
         return self.folder / "robustness" / source
 
     @property
@@ -334,7 +334,7 @@ def figures_folder() -> Path:
 
 
 def imported_models() -> Path:
-    """Where models from elsewhere are kept, a folder each."""
+    """Where models from elsewhere are, a folder each."""
     return root("htunet_results") / "models"
 
 

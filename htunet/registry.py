@@ -1,4 +1,4 @@
-"""Names that users may type, and what each one stands for.
+"""Names that users may type, and what each one refers to.
 
 An entry is the place of a class, function or value, ``"module:attribute"``, which is imported when the entry is first
 used: listing the names imports nothing. Installed packages add entries through the entry point group of a registry::

@@ -24,8 +24,8 @@ def finetuning_plan(
     Captions have no labels and no classes, and images are not augmented: a caption may say left.
     """
     hardware = find_hardware(memory_gb)
-    share = -(-batch_size // devices)
-    accumulation, why = (parts, "given") if parts else rules.accumulation(share, input_size, hardware)
+    per_device = -(-batch_size // devices)
+    accumulation, why = (parts, "given") if parts else rules.accumulation(per_device, input_size, hardware)
     workers, why_workers = rules.workers(hardware)
     return Plan(
         name=NAME,

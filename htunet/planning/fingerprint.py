@@ -37,7 +37,7 @@ Numbers = dict[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """The numbers of one data set. None stands where there is nothing to measure (no lesion, no spacing)."""
+    """The numbers of one data set. None where there is nothing to measure (no lesion, no spacing)."""
 
     format: int = FORMAT
     dataset: str
@@ -183,19 +183,19 @@ def _measure(job: _CaseToMeasure) -> _Measured:
 
 
 def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:
-    kept = [_area(one.field_hw) / _area(one.hw) for one in seen]
+    remaining = [_area(one.field_hw) / _area(one.hw) for one in seen]
     return {
         "shapes_after_crop": [[1, *one.field_hw] for one in seen],
-        "median_relative_size_after_cropping": float(np.median(kept)),
+        "median_relative_size_after_cropping": float(np.median(remaining)),
         "intensities": _properties(np.sum([one.histogram for one in seen], axis=0)),
         "height": _spread(one.hw[0] for one in seen),
         "width": _spread(one.hw[1] for one in seen),
         "aspect_ratio": _spread(one.hw[0] / one.hw[1] for one in seen),
         "aspect_ratio_after_crop": _spread(one.field_hw[0] / one.field_hw[1] for one in seen),
         "border": {
-            "median": 1.0 - float(np.median(kept)),
-            "max": 1.0 - min(kept),
-            "cases_wide": sum(part < 1.0 - WIDE_BORDER for part in kept),
+            "median": 1.0 - float(np.median(remaining)),
+            "max": 1.0 - min(remaining),
+            "cases_wide": sum(part < 1.0 - WIDE_BORDER for part in remaining),
         },
         "cases_losing_lesion": sum(one.lesion_lost for one in seen),
     }

@@ -35,9 +35,9 @@ class Planned:
     changed: dict[str, dict[str, tuple[Any, Any]]]
     """Of plans that were there and unedited: field to (before, now)."""
     edited: tuple[str, ...]
-    """Plans of the planner's names that the user edited by hand; kept as they are."""
+    """Plans of the planner's names that the user edited by hand; left as they are."""
     own: tuple[str, ...]
-    """Plans of other names; kept as they are."""
+    """Plans of other names; left as they are."""
 
 
 def make_plans(
@@ -48,7 +48,7 @@ def make_plans(
     split_by: str = "image",
     existing: Mapping[str, Plan] | None = None,
 ) -> Planned:
-    """Plan a data set anew, and keep what the user wrote: plans of other names and plans edited by hand.
+    """Plan a data set again, and leave what the user wrote: plans of other names and plans edited by hand.
 
     Only what is a fact of the data set is set in every plan: its labels, classes, channels and how it is split.
     """
@@ -58,17 +58,17 @@ def make_plans(
     edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
     own = tuple(name for name in existing if name not in made)
     facts = {"dataset": fingerprint.dataset, "channels": info.channels, "labels": info.labels, "classes": info.classes}
-    kept = {
+    unchanged = {
         name: replace(existing[name], name=name, split_by=split_by, **facts, prompts=_prompts(existing[name], info))  # type: ignore[arg-type]
         for name in (*edited, *own)
     }
-    kept |= {name: _with_edits_named(kept[name], made[name]) for name in edited}
+    unchanged |= {name: _with_edits_named(unchanged[name], made[name]) for name in edited}
     changed = {
         name: differences
         for name in made
         if name in existing and name not in edited and (differences := _differences(existing[name], made[name]))
     }
-    return Planned(made | kept, changed, edited, own)
+    return Planned(made | unchanged, changed, edited, own)
 
 
 def is_edited(plan: Plan) -> bool:

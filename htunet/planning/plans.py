@@ -30,7 +30,7 @@ class Plan:
     labels: dict[str, int]
     classes: dict[str, int]
     geometry: str
-    """``stretch`` (aspect ratio not kept, as the paper does) or ``letterbox`` (kept, padded with zeros)."""
+    """``stretch`` (the aspect ratio changes, as in the paper) or ``letterbox`` (it does not; padded with zeros)."""
     crop_border: bool
     """Crop the black border and overlays outside the insonified field before resizing."""
     input_size: tuple[int, int]

@@ -1,7 +1,7 @@
-"""Stage 1: the images of a batch are told apart by their captions, and the captions by their images.
+"""Stage 1: contrastive training of the images of a batch with their captions.
 
 Source: symmetric InfoNCE of Radford et al. 2021, arXiv:2103.00020, with the fixed temperature 0.07 at which that
-training begins; gradient caching of Gao et al. 2021, arXiv:2101.06983. Dimension key: B pairs of a part, N pairs of
+training starts; gradient caching of Gao et al. 2021, arXiv:2101.06983. Dimension key: B pairs of a part, N pairs of
 the whole batch, P processes, E embedding.
 """
 
@@ -52,7 +52,7 @@ def embed(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
 
 
 class ContrastiveTrainer(Trainer):
-    """Symmetric InfoNCE over the whole batch; the checkpoint with the lowest validation loss is kept.
+    """Symmetric InfoNCE over the whole batch; the checkpoint with the lowest validation loss is saved.
 
     Validation pairs are compared in blocks of ``batch_size``, as in training, so that both losses can be compared.
     """
@@ -69,7 +69,7 @@ class ContrastiveTrainer(Trainer):
 
         Every pair is compared with all of the batch, so no part has a loss of its own. Each part is embedded without a
         graph; the loss is a function of all embeddings and gives the gradient with respect to each; then each part is
-        embedded again with a graph, and its share of that gradient goes back through it. Dropout is drawn by the part
+        embedded again with a graph, and its part of that gradient is propagated back. Dropout is drawn by the part
         alone, so that both passes see the same network. One part alone is embedded once.
         """
         at_once = step.last == 0
@@ -90,7 +90,7 @@ class ContrastiveTrainer(Trainer):
         return torch.cat([batch.captions[:, None].to(images_BE.dtype), images_BE, texts_BE], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
-        """Mean InfoNCE loss over blocks of a batch's size, and the share of images whose own caption is the nearest."""
+        """Mean InfoNCE loss over blocks of a batch's size, and the fraction of images nearest to their own caption."""
         images_NE, texts_NE = cases_NF[:, 1:].chunk(2, dim=1)
         blocks = zip(images_NE.split(self.batch_size), texts_NE.split(self.batch_size), strict=True)
         losses = torch.cat([info_nce(images, texts) for images, texts in blocks])
@@ -114,13 +114,13 @@ class ContrastiveTrainer(Trainer):
             loss = info_nce(whole[0], whole[1]).mean()
         gradients = torch.autograd.grad(loss, whole)
         start, count = _place(step.shard, step.whole), len(own[0])
-        if not step.has_share:
+        if not step.has_part:
             return loss.detach(), [torch.zeros_like(values) for values in own]
         return loss.detach(), [gradient[start : start + count] for gradient in gradients]
 
 
 def recall_at_1(images_NE: Tensor, texts_NE: Tensor, captions_N: Tensor) -> float:
-    """Share of images whose most similar text has their caption, and of texts the other way, in [0, 1]; their mean."""
+    """Fraction of images whose most similar text has their caption, and the reverse, in [0, 1]; their mean."""
     found = []
     for queries_NE, answers_NE in ((images_NE, texts_NE), (texts_NE, images_NE)):
         best_N = torch.cat([(part @ answers_NE.T).argmax(dim=1) for part in queries_NE.split(CHUNK)])
@@ -132,7 +132,7 @@ def _of_all_processes(step: Step, own_BE: Tensor) -> Tensor:
     """(N, E) embeddings of the whole batch, process after process; those that have one less fill up with zeros."""
     sizes = [_size(step.shard.world_size, rank, step.whole) for rank in range(step.shard.world_size)]
     room = own_BE.new_zeros(max(sizes), own_BE.shape[1])
-    if step.has_share:
+    if step.has_part:
         room[: len(own_BE)] = own_BE
     found_PBE = step.gathered(room)
     return torch.cat([values[:size] for values, size in zip(found_PBE, sizes, strict=True)])

@@ -47,7 +47,7 @@ def finetune(
     is. ``shuffle`` gives each training image the caption of another one: a control, after which nothing may be found.
     Everything that can be checked is checked before it starts. Raises UsageError for a method without an adapter or
     without a text tower, HtunetError when files are missing or broken, when another process holds the run, or when the
-    run was begun with other settings.
+    run was started with other settings.
     """
     _check_method(method)
     read = {dataset.paths.name: dataset for dataset in map(read_captions, map(find_dataset, datasets))}
@@ -122,7 +122,7 @@ def _check_method(method: str) -> None:
 def _plan(
     run: FinetuningPaths, settings: FinetuneSettings, fabric: Fabric, size: tuple[int, int], *, restart: bool
 ) -> Plan:
-    """The plan; how a batch is cut into parts follows the memory that is free, and stays as the run was begun."""
+    """The plan; how a batch is cut into parts follows the free memory, and stays as it was when the run started."""
     parts = settings.parts
     if parts is None and not restart and run.settings_json.exists():
         parts = int(read_object(run.settings_json)["plan_content"]["accumulation"])
@@ -141,7 +141,7 @@ def _plan(
 
 
 def _texts(network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:
-    """One tensor for each pair of all data sets: tokens where the text tower trains, else embeddings, kept on disk."""
+    """One tensor for each pair of all data sets: tokens where the text tower trains, else embeddings, which are stored."""
     if network.text_updates is not None:
         return [row for part in parts for row in tokens(network, part.captions)]
     rows: list[Tensor] = []

@@ -24,7 +24,7 @@ class TrainingFold:
     whole: Fold
     """As the split has it."""
     chosen: Fold
-    """What of it the run learns from and chooses by: for classes the images that have one; few-shot a share of the
+    """What of it the run learns from and chooses by: for classes the images that have one; few-shot a fraction of the
     training split."""
     ratio: float | None
     without_class: dict[str, int]

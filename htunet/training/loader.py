@@ -102,16 +102,16 @@ class BatchOrder:
 
 @dataclass(frozen=True)
 class Shard:
-    """This process's place among those that share a batch."""
+    """This process's place among those that compute a batch together."""
 
     rank: int = 0
     world_size: int = 1
 
 
 class RemainingBatches(Sampler[list[tuple[int, int]]]):
-    """This process's share of every batch from ``first_step`` to ``last_step`` (not included).
+    """This process's part of every batch from ``first_step`` to ``last_step`` (not included).
 
-    Where the last batch of an epoch has fewer images than there are processes, those without a share get its first
+    Where the last batch of an epoch has fewer images than there are processes, those without a part get its first
     image, so that all take part in the exchange of gradients; ``train_step`` gives it no weight there.
     """
 
@@ -132,7 +132,7 @@ class RemainingBatches(Sampler[list[tuple[int, int]]]):
 def training_batches(
     images: TrainingSamples, batches: RemainingBatches, workers: int, *, pin_memory: bool
 ) -> Iterator[Batch]:
-    """This process's share of the batch of every remaining step.
+    """This process's part of the batch of every remaining step.
 
     An error in a worker is raised here with its case's name; without workers the images are made in this process.
     """

@@ -1,6 +1,6 @@
 """The training loop, whole and visible.
 
-Every draw of chance is a function of (seed, step), and the learning rate is a function of the step. So a run that is
+All randomness is a function of (seed, step), and the learning rate is a function of the step. So a run that is
 continued from any saved step ends in the same bits as one that was never stopped.
 """
 
@@ -59,8 +59,8 @@ class Waiting:
     started: float = field(default_factory=time.perf_counter)
 
     @property
-    def share(self) -> float:
-        """Share of the time since the start that was spent waiting for data."""
+    def fraction(self) -> float:
+        """Fraction of the time since the start that was spent waiting for data."""
         return self.data / max(time.perf_counter() - self.started, 1e-9)
 
 
@@ -82,7 +82,7 @@ class Loop:
 
     @property
     def shard(self) -> Shard:
-        """This process's share of each batch."""
+        """This process's place in each batch."""
         return Shard(self.fabric.global_rank, self.fabric.world_size)
 
     @property
@@ -137,7 +137,7 @@ def finished(loop: Loop, progress: Progress) -> bool:
 
 
 def train_step(loop: Loop, batch: Batch, step: int) -> float:
-    """One optimiser step on this process's share of a batch; returns the mean loss over the whole batch.
+    """One optimiser step on this process's part of a batch; returns the mean loss over the whole batch.
 
     The batch is computed in ``plan.accumulation`` parts; how their gradients make that of the whole batch is the
     trainer's.
@@ -145,7 +145,7 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
     loop.network.train()
     for group in loop.optimizer.param_groups:
         group["lr"] = learning_rate(loop.plan.learning_rate, step, loop.total_steps)
-    share = Step(
+    part = Step(
         fabric=loop.fabric,
         network=loop.network,
         forward=loop.forward,
@@ -156,8 +156,8 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
         seed=loop.seed,
         number=step,
     )
-    share.seed_rng()
-    total = loop.trainer.accumulate(share)
+    part.seed_rng()
+    total = loop.trainer.accumulate(part)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
     return float(_sum_over_processes(loop, total))
@@ -192,7 +192,7 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
 
 
 def _is_better(figures: EpochMetrics, progress: Progress, *, by_loss: bool) -> bool:
-    """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss is kept.
+    """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss.
 
     An AUC over few images is often 1 long before a training has come to its end. ``by_loss``: the other way round.
     """
@@ -208,7 +208,7 @@ def _require_finite(value: float, what: str, progress: Progress) -> None:
     if not math.isfinite(value):
         raise HtunetError(
             f"The {what} is {value} in epoch {progress.epoch + 1}. Lower the learning rate in plans.json, or train "
-            "with --precision fp32, and begin anew with --restart."
+            "with --precision fp32, and restart from scratch with --restart."
         )
 
 

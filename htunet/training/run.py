@@ -23,7 +23,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     """Train, or continue, the run that the arguments name. Everything that can be checked is checked before it starts.
 
     Raises UsageError for names, folds and settings that do not exist, HtunetError when files are missing, when another
-    process holds the run, or when the run was begun with other settings.
+    process uses the run, or when the run was started with other settings.
     """
     check_plan_name(method, settings.plan)
     paths = find_dataset(dataset)

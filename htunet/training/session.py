@@ -84,7 +84,7 @@ class TrainingRun:
 
 @contextmanager
 def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
-    """Hold the run's folder inside the block; where the first process cannot, no process goes on: HtunetError."""
+    """Lock the run's folder inside the block; HtunetError on every process where the first one cannot."""
     problem = ""
     with ExitStack() as stack:
         if fabric.is_global_zero:
@@ -98,9 +98,9 @@ def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
 
 
 def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) -> Outcome:
-    """Train, or continue, a run whose folder is held.
+    """Train, or continue, a run whose folder is locked.
 
-    Raises HtunetError when the run was begun with other settings; ``restart`` forgets it instead.
+    Raises HtunetError when the run was started with other settings; ``restart`` deletes it instead.
     """
     with ExitStack() as stack:
         session = _Session(fabric, work)
@@ -116,7 +116,7 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
 
 
 class _Session:
-    """What is built once for a call, and where the run stands."""
+    """What is built once for a call, and the state of the run."""
 
     def __init__(self, fabric: Fabric, work: TrainingRun) -> None:
         self.fabric, self.work, self.run = fabric, work, work.run
@@ -168,7 +168,7 @@ class _Session:
         try:
             waiting = fit(self.loop, progress, _events(recorder, saver, stop))
             saver.latest(progress)
-            log.info("%.1f %% of the time was spent waiting for data.", 100 * waiting.share)
+            log.info("%.1f %% of the time was spent waiting for data.", 100 * waiting.fraction)
             if recorder and progress.history:
                 write_progress(self.run.progress_csv, progress.history)
                 recorder.draw(progress)
@@ -234,14 +234,14 @@ class _Session:
         }
 
     def refuse_other_settings(self) -> None:
-        """A run is continued with the settings that it was begun with, or not at all."""
+        """A run is continued with the settings that it was started with, or not at all."""
         if not self.run.settings_json.exists():
             return
         before = read_object(self.run.settings_json)
         if values := "; ".join(_differences(_identity(before), _identity(self.about))):
             raise HtunetError(
-                f"The run {self.run.label} was begun with other settings ({values}). "
-                "Type the same settings to continue it, or --restart to begin anew."
+                f"The run {self.run.label} was started with other settings ({values}). "
+                "Type the same settings to continue it, or --restart to restart from scratch."
             )
 
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
@@ -315,7 +315,7 @@ def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Even
 def clear(run: RunFolder) -> None:
     """Remove what an earlier run left; the lock, which this process holds, stays.
 
-    The state to continue from goes first: a run that is killed in between never goes on with the rest of the old one.
+    The state to continue from goes first: a run that is killed in between never resumes from the rest of the old one.
     """
     for path in (run.finished_json, run.checkpoint_latest):
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""One optimiser step as a trainer sees it: this process's share of a batch, in the parts that fit into the memory."""
+"""One optimiser step as a trainer sees it: this process's part of a batch, in pieces that fit into the memory."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -22,23 +22,23 @@ class Step:
     forward: nn.Module
     """The network as Fabric wraps it: what has a graph goes through this."""
     batch: Any
-    """This process's share of the whole batch, on the CPU: a NamedTuple of tensors, ``images`` first."""
+    """This process's part of the whole batch, on the CPU: a NamedTuple of tensors, ``images`` first."""
     whole: int
     """Images of the whole batch, over all processes."""
     num_parts: int
-    """Parts that the share is computed in."""
+    """Parts that it is computed in, one after another."""
     shard: Shard
     seed: int
     number: int
 
     @property
-    def has_share(self) -> bool:
+    def has_part(self) -> bool:
         """False where the batch is smaller than the number of processes; what ``batch`` then holds has no weight."""
         return self.shard.rank < self.whole
 
     @property
     def parts(self) -> Iterator[Any]:
-        """The parts of the share, on the device, one after another."""
+        """The parts of ``batch``, on the device, one after another."""
         size = -(-len(self.batch.images) // self.num_parts)
         for start in range(0, len(self.batch.images), size):
             part = type(self.batch)(*(values[start : start + size] for values in self.batch))

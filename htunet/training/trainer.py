@@ -26,7 +26,7 @@ class Trainer:
     metric: ClassVar[str]
     """Name in the list of metrics of the validation metric that is maximised; of two, such as dice_auc, the mean."""
     chosen_by_loss: ClassVar[bool] = False
-    """Whether the epoch with the lowest validation loss is kept, and the figure decides between equal ones only."""
+    """Whether the epoch with the lowest validation loss is chosen, and the metric decides between equal ones only."""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
@@ -38,15 +38,15 @@ class Trainer:
         raise NotImplementedError
 
     def accumulate(self, step: Step) -> Tensor:
-        """Add the gradient of a step's share; returns what the share contributes to the loss of the whole batch.
+        """Add the gradient of a process's part of a step; returns what it contributes to the loss of the whole batch.
 
-        As it stands, for losses of single images: each part's sum is divided by the size of the whole batch, so the
+        By default, for losses of single images: each part's sum is divided by the size of the whole batch, so the
         gradient is that of the whole batch, whatever the number of parts and processes.
         """
         total = torch.zeros((), device=step.fabric.device)
         for index, part in enumerate(step.parts):
             with step.exchange(index):
-                loss = self.loss(step.forward, part).sum() / step.whole * step.has_share
+                loss = self.loss(step.forward, part).sum() / step.whole * step.has_part
                 step.backward(loss)
             total += loss.detach()
         return total
@@ -58,7 +58,7 @@ class Trainer:
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
         """Validation loss and figure from what ``validate`` said of all validation images, in their order.
 
-        As it stands: the means of two columns, the losses and the figures of the images.
+        By default: the means of two columns, the losses and the figures of the images.
         """
         loss, figure = cases_NF.double().mean(dim=0).tolist()
         return loss, figure
@@ -69,7 +69,7 @@ TRAINERS: Registry[type[Trainer]] = Registry("task")
 
 @TRAINERS.register(SEGMENTATION)
 class SegmentationTrainer(Trainer):
-    """The plan's loss of masks; the checkpoint with the best mean Dice on the validation images is kept."""
+    """The plan's loss of masks; the checkpoint with the best mean Dice on the validation images is saved."""
 
     task = SEGMENTATION
     metric = "dice"
@@ -94,7 +94,7 @@ class SegmentationTrainer(Trainer):
 
 @TRAINERS.register(CLASSIFICATION)
 class ClassificationTrainer(Trainer):
-    """The plan's loss of classes; the checkpoint with the best AUC over all validation images is kept."""
+    """The plan's loss of classes; the checkpoint with the best AUC over all validation images is saved."""
 
     task = CLASSIFICATION
     metric = "auc"
@@ -123,7 +123,7 @@ class ClassificationTrainer(Trainer):
 
 @TRAINERS.register(BOTH)
 class SegmentationClassificationTrainer(Trainer):
-    """The sum of both losses; the checkpoint with the best mean of Dice and AUC is kept."""
+    """The sum of both losses; the checkpoint with the best mean of Dice and AUC is saved."""
 
     task = BOTH
     metric = "dice_auc"

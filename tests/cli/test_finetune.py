@@ -56,7 +56,9 @@ def test_restart_forgets_the_earlier_run(capsys: pytest.CaptureFixture[str]) -> 
     build_captions()
     assert main([*WORDS, *TINY]) == 0
     assert main([*WORDS, *TINY, "--lr", "0.01"]) == 1
-    assert "was begun with other settings (plan_content" in capsys.readouterr().err.replace("learning", "plan_content")
+    assert "was started with other settings (plan_content" in capsys.readouterr().err.replace(
+        "learning", "plan_content"
+    )
     assert main([*WORDS, *TINY, "--lr", "0.01", "--restart"]) == 0
     assert read_json(RUN.settings_json)["plan_content"]["learning_rate"] == 0.01
 

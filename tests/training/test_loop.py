@@ -217,7 +217,7 @@ def test_a_request_to_stop_is_heeded_after_the_step_that_is_done(tiny: DatasetPa
 
 def test_waiting_for_data_is_measured(tiny: DatasetPaths) -> None:
     waiting = fit(make_loop(tiny, num_epochs=1), Progress(), events())
-    assert 0 < waiting.share < 1
+    assert 0 < waiting.fraction < 1
 
 
 def test_a_loss_that_is_no_number_ends_training_with_the_place_and_a_way_out(tiny: DatasetPaths) -> None:

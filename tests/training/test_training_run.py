@@ -182,7 +182,7 @@ def test_other_settings_are_refused_with_what_differs(
     if named is None:
         assert train_tiny(**changes).status == "already finished"
         return
-    with pytest.raises(HtunetError, match=r"begun with other settings .*--restart") as caught:
+    with pytest.raises(HtunetError, match=r"started with other settings .*--restart") as caught:
         train_tiny(**changes)
     assert named in str(caught.value)
     assert "seed" not in str(caught.value).split("(", 1)[1].split(")")[0]
