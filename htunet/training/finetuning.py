@@ -141,7 +141,7 @@ def _plan(
 
 
 def _texts(network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:
-    """One tensor for each pair of all data sets: tokens where the text tower trains, else embeddings, which are stored."""
+    """One tensor for each pair of all data sets: tokens where the text tower trains, else stored embeddings."""
     if network.text_updates is not None:
         return [row for part in parts for row in tokens(network, part.captions)]
     rows: list[Tensor] = []
