@@ -73,7 +73,6 @@ def show_log() -> None:
     handler = logging.StreamHandler(sys.stdout)
     if sys.stderr.isatty():
         handler.addFilter(lambda record: not record.getMessage().startswith("epoch "))
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logger = logging.getLogger("htunet")
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

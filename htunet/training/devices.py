@@ -1,5 +1,6 @@
 """Where a run computes: one device, several of this machine, or what torchrun or srun give it on many machines."""
 
+import logging
 import os
 import threading
 import time
@@ -64,6 +65,7 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
     ``device`` is auto, cpu or cuda; ``precision`` auto, bf16 or fp32. Raises UsageError for devices that are not there.
     A process whose starter has died ends itself, and one that the others wait for in vain ends the run.
     """
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it lower
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
     kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"

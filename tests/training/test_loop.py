@@ -1,5 +1,6 @@
 """The loop: what one step does, when training ends, and which epoch is kept."""
 
+import logging
 import math
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.paths import DatasetPaths
 from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
+from htunet.training.devices import make_fabric
 from htunet.training.loader import Batch, RemainingBatches, Shard, TrainingImages, training_batches
 from htunet.training.loop import Data, Events, Loop, finished, fit, learning_rate, train_step, validate
 from htunet.training.losses.segmentation import dice_cross_entropy
@@ -252,3 +254,10 @@ def _with_shard(loop: Loop, shard: Shard) -> Loop:
             return shard
 
     return Shared(**{name: getattr(loop, name) for name in loop.__dataclass_fields__})
+
+
+def test_the_library_below_says_nothing_of_its_own() -> None:
+    """Its import sets its logger to INFO, whenever that is: the precision is in our own first line."""
+    logging.getLogger("lightning_fabric").setLevel(logging.INFO)
+    make_fabric(device="cpu", devices=1, precision="bf16")
+    assert logging.getLogger("lightning_fabric").level == logging.WARNING
