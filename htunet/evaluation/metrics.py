@@ -89,7 +89,7 @@ class Metric:
     short: str = ""
     """The label where there is little room; the label itself where it is empty."""
     key: str = ""
-    """Of a mask: how summary.json spells it; the label where it is empty."""
+    """How summary.json spells it; where it is empty the label of a metric of masks, the name of all others."""
     one_empty: float | None = 0.0
     """Of a mask: the value where either the prediction or the reference is empty; None: the image's diagonal."""
     both_empty: float = 1.0
@@ -99,8 +99,8 @@ class Metric:
 
     @property
     def file_key(self) -> str:
-        """Of a mask: how summary.json spells it."""
-        return self.key or self.label
+        """How summary.json spells it."""
+        return self.key or (self.label if self.kind in (Kind.OVERLAP, Kind.DISTANCE) else self.name)
 
     @property
     def short_label(self) -> str:

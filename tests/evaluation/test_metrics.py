@@ -136,7 +136,7 @@ def test_the_names_and_keys_in_files_are_those_of_earlier_versions() -> None:
     assert [(metric.name, metric.file_key) for metric in mask_metrics()] == list(zip(names, keys, strict=True))
     decisions = ["accuracy", "recall", "precision", "f1", "specificity"]
     assert [metric.name for metric in metrics_of(Kind.DECISION)] == decisions
-    assert [metric.name for metric in metrics_of(Kind.CALIBRATION)] == ["ece", "brier", "nll"]
+    assert [metric.file_key for metric in metrics_of(Kind.CALIBRATION)] == ["ece", "brier", "nll"]
 
 
 def test_a_twin_in_millimetres_differs_in_name_and_unit_alone() -> None:
