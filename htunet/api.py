@@ -163,7 +163,7 @@ class Model:
 
         Raises:
             UsageError: Only one of the two folders, or a model from elsewhere without them.
-            HtunetError: An image or a mask cannot be read, or the split has changed since the training.
+            HtunetError: A file cannot be read, the training is not finished, or the split has changed since.
         """
         from htunet.evaluation.evaluate import evaluate_folders
         from htunet.evaluation.freshness import needs_prediction

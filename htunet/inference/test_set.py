@@ -35,8 +35,14 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
 
     Masks are written at the input size and at the original size, each folder whole or not at all. Where classes are
     learnt, the validation split is predicted too: it chooses the threshold and the temperature. Raises HtunetError when
-    the fold has no test split, or when another process predicts or evaluates the run.
+    the training is not finished, as its checkpoint is then not chosen yet, when the fold has no test split, or when
+    another process predicts or evaluates the run.
     """
+    if not run.finished_json.exists():
+        raise HtunetError(
+            f"{run.label} is not finished: the test split is predicted once the checkpoint is chosen. Continue it: "
+            f"{run.training_command}"
+        )
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
     check_arrays(data.folder, predictor.plan)

@@ -88,7 +88,7 @@ def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tup
 
 
 def batch_size(training_cases: int) -> tuple[int, str]:
-    """32 as in the paper; less for a tiny data set, so that an epoch has several steps."""
+    """Of plan ``adaptive``: 32 as in plan ``paper``; less for a tiny data set, so that an epoch has several steps."""
     size = BATCH
     while size > SMALLEST_BATCH and training_cases / size < STEPS_PER_EPOCH:
         size //= 2

@@ -9,6 +9,7 @@ import torch
 from builders.training import TEST, tiny_settings
 from PIL import Image
 
+import htunet
 from htunet.data.image_io import read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
@@ -48,6 +49,15 @@ def test_both_folders_hold_exactly_the_test_cases(run: RunPaths) -> None:
     for folder in (run.predictions, run.predictions_at_input):
         assert sorted(path.name for path in folder.iterdir()) == sorted(wanted)
     assert not list(run.folder.rglob(f"{PART}*"))
+
+
+def test_the_test_split_stays_closed_until_the_training_is_finished(run: RunPaths) -> None:
+    run.finished_json.unlink()
+    with pytest.raises(HtunetError, match="is not finished: the test split is predicted once the checkpoint is chosen"):
+        predict_test(run, progress=False)
+    with pytest.raises(HtunetError, match="is not finished"):
+        htunet.load(run.folder).evaluate()
+    assert not run.test_folder.exists()
 
 
 def test_masks_have_the_original_and_the_input_size_and_the_labels_of_the_plan(run: RunPaths) -> None:
