@@ -27,10 +27,10 @@ class TableKind:
     """Of its files, and in its caption."""
     key: str
     """What a summary's own object has when it holds values of this kind."""
-    metrics: tuple[str, ...]
-    """All metrics, as the CSV names them."""
-    printed: tuple[Metric, ...]
-    """Those that have a column in print, in the paper's order."""
+    all_metrics: Callable[[], list[str]]
+    """What ``metrics`` calls: the list of metrics may grow after this module is imported."""
+    printed_metrics: Callable[[], list[Metric]]
+    """What ``printed`` calls."""
     value: Callable[[Own, str], float | None]
     """A value of a summary in the printed unit; None where there is no value."""
     paper: Callable[[str, str], PaperFigures | PaperClassification | None]
@@ -47,6 +47,16 @@ class TableKind:
     note: str
     """How to read a table of this kind."""
 
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics, as the CSV names them."""
+        return self.all_metrics()
+
+    @property
+    def printed(self) -> list[Metric]:
+        """Those that have a column in print, in the paper's order."""
+        return self.printed_metrics()
+
 
 def _segmentation_value(own: Own, name: str) -> float | None:
     metric = METRICS[name]
@@ -55,8 +65,6 @@ def _segmentation_value(own: Own, name: str) -> float | None:
 
 
 PRINTED = (Level.OVERVIEW, Level.TABLE)
-DECISIONS = tuple(metric.name for metric in metrics_of(Kind.DECISION))
-RANKINGS = tuple(metric.name for metric in metrics_of(Kind.RANKING))
 AT_THRESHOLD, AFTER = "_at_validation_threshold", "_after"
 CALIBRATION = ("ece", f"ece{AFTER}", "brier", "temperature")
 
@@ -77,11 +85,16 @@ def _classification_value(own: Own, name: str) -> float | None:
     return None if value is None else value * metric.scale
 
 
+def _classification_metrics() -> list[str]:
+    rankings, decisions = ([metric.name for metric in metrics_of(kind)] for kind in (Kind.RANKING, Kind.DECISION))
+    return [*rankings, *decisions, *(f"{name}{AT_THRESHOLD}" for name in decisions), *CALIBRATION]
+
+
 SEGMENTATION = TableKind(
     name="segmentation",
     key="means",
-    metrics=tuple(metric.name for metric in mask_metrics(millimetres=False)),
-    printed=tuple(mask_metrics(PRINTED, millimetres=False)),
+    all_metrics=lambda: [metric.name for metric in mask_metrics(millimetres=False)],
+    printed_metrics=lambda: mask_metrics(PRINTED, millimetres=False),
     value=_segmentation_value,
     paper=segmentation_figures,
     paper_few_shot=paper.few_shot_segmentation,
@@ -96,8 +109,8 @@ SEGMENTATION = TableKind(
 CLASSIFICATION = TableKind(
     name="classification",
     key="classification",
-    metrics=(*RANKINGS, *DECISIONS, *(f"{name}{AT_THRESHOLD}" for name in DECISIONS), *CALIBRATION),
-    printed=tuple(metrics_of(Kind.DECISION, levels=PRINTED) + metrics_of(Kind.RANKING, levels=PRINTED)),
+    all_metrics=_classification_metrics,
+    printed_metrics=lambda: metrics_of(Kind.DECISION, levels=PRINTED) + metrics_of(Kind.RANKING, levels=PRINTED),
     value=_classification_value,
     paper=classification_figures,
     paper_few_shot=paper.few_shot_classification,
