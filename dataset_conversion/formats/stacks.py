@@ -14,7 +14,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from dataset_conversion.formats.dicom_nifti import is_dicom, is_nifti, open_dicom, open_nifti
-from htunet.data.image_io import MAX_PIXELS, READABLE, UInt8, opened, upright
+from htunet.data.image_io import (
+    MAX_PIXELS,
+    READABLE,
+    UInt8,
+    gray_range,
+    is_wide,
+    opened,
+    pixels_of,
+    scaled_to_8_bits,
+    upright,
+)
 from htunet.errors import HtunetError
 
 Levels = NDArray[np.int32]
@@ -44,7 +54,11 @@ class Stack:
         """(H, W) gray values 0..255: colours by luminance, what does not fit 8 bits scaled over all frames."""
         low, high = self._range
         for frame in self.read():
-            gray = _scaled(frame, low, high) if frame.ndim == 2 else np.asarray(Image.fromarray(frame).convert("L"))
+            gray = (
+                scaled_to_8_bits(frame, low, high)
+                if frame.ndim == 2
+                else np.asarray(Image.fromarray(frame).convert("L"))
+            )
             yield 255 - gray if self.inverted else gray
 
     def levels(self) -> Iterator[Levels]:
@@ -68,7 +82,7 @@ class Stack:
                 raise HtunetError(f"The image {self.path} holds values that are no numbers. Repair it or take it out.")
             least, most = float(frame.min()), float(frame.max())
             low, high = (least, most) if number == 0 else (min(low, least), max(high, most))
-        return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
+        return gray_range(low, high)
 
     def _gray_levels(self, frame: NDArray[np.generic]) -> Levels:
         values = np.asarray(frame)
@@ -106,7 +120,7 @@ def is_lossy(path: Path) -> bool:
 def _open_picture(path: Path) -> Stack:
     with opened(path) as image:
         frames = getattr(image, "n_frames", 1) if path.suffix.lower() in (".tif", ".tiff") else 1
-        wide = _is_wide(image)
+        wide = is_wide(image)
     return Stack(path=path, frames=frames, read=lambda: _pages(path, frames), eight_bits=not wide)
 
 
@@ -116,38 +130,7 @@ def _pages(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
             if page.width * page.height > MAX_PIXELS:
                 raise HtunetError(f"{path} claims {page.width} x {page.height} pixels; at most {MAX_PIXELS} are read.")
             page.load()
-            yield _pixels(upright(page))
-
-
-def _pixels(page: Image.Image) -> NDArray[np.generic]:
-    """(H, W) gray or (H, W, 3) colours; transparent pixels are black, a palette counts by its colours."""
-    if _is_wide(page):
-        return np.asarray(page)
-    if page.has_transparency_data:
-        pixels = np.array(page.convert("RGBA"))
-        pixels[pixels[..., 3] == 0] = 0
-        return _without_colour(pixels[..., :3])
-    if page.mode in ("1", "L"):
-        return np.asarray(page.convert("L"))
-    return _without_colour(np.asarray(page.convert("RGB")))
-
-
-def _is_wide(image: Image.Image) -> bool:
-    """More than 8 bits a pixel and channel."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
-
-
-def _without_colour(pixels: UInt8) -> UInt8:
-    """(H, W) where all three channels agree, so that gray stays gray."""
-    gray = pixels[..., 0]
-    return gray if (gray == pixels[..., 1]).all() and (gray == pixels[..., 2]).all() else pixels
-
-
-def _scaled(frame: NDArray[np.generic], low: float, high: float) -> UInt8:
-    if frame.dtype == np.uint8:
-        return frame  # type: ignore[return-value]
-    scale = 255.0 / (high - low) if high > low else 0.0
-    return np.round((frame.astype(np.float64) - low) * scale).astype(np.uint8)
+            yield pixels_of(upright(page))
 
 
 def _colour_levels(frame: NDArray[np.generic]) -> Levels:

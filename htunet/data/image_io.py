@@ -16,6 +16,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 
 READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
+"""Pillow's decoders that are tried, whatever the ending says. Others start programs (Ghostscript) or read ahead."""
 MAX_PIXELS = 64_000_000
 """An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
 
@@ -65,7 +67,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""
     try:
         # as a stream: given a name, Pillow maps an uncompressed TIFF into memory and mixes up the sides of a turned one
-        with path.open("rb") as stream, Image.open(stream) as image:
+        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
             yield image
     except FileNotFoundError:
         raise HtunetError(f"The image {path} is missing.") from None
@@ -83,14 +85,52 @@ def upright(image: Image.Image) -> Image.Image:
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
+def is_wide(image: Image.Image) -> bool:
+    """More than 8 bits a pixel and channel."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def pixels_of(image: Image.Image) -> NDArray[Any]:
+    """(H, W) gray or (H, W, 3) colours of a loaded image, for conversions and predictions alike.
+
+    Transparent pixels are black, a palette counts by its colours, colours that are all gray are gray; more than 8 bits
+    stay as they are.
+    """
+    if is_wide(image):
+        return np.asarray(image)
+    if image.has_transparency_data:
+        rgba = np.array(image.convert("RGBA"))
+        rgba[rgba[..., 3] == 0] = 0
+        colours = rgba[..., :3]
+    elif image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    else:
+        colours = np.asarray(image.convert("RGB"))
+    gray = colours[..., 0]
+    return gray if (gray == colours[..., 1]).all() and (gray == colours[..., 2]).all() else colours
+
+
+def gray_range(low: float, high: float) -> tuple[float, float]:
+    """The values that become 0 and 255 of an image with these extremes: gray values within 8 bits stay as they are."""
+    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
+
+
+def scaled_to_8_bits(values: NDArray[Any], low: float, high: float) -> UInt8:
+    """``low`` and ``high`` become 0 and 255; uint8 stays as it is."""
+    if values.dtype == np.uint8:
+        return values
+    scale = 255.0 / (high - low) if high > low else 0.0
+    return np.round((values.astype(np.float64) - low) * scale).astype(np.uint8)
+
+
 def as_gray(image: Image.Image) -> UInt8:
-    """(H, W) gray values 0..255; colours by luminance, 16-bit and float values scaled from their own range."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        low, high = float(values.min()), float(values.max())
-        scale = 255.0 / (high - low) if high > low else 0.0
-        return np.round((values - low) * scale).astype(np.uint8)
-    return np.asarray(image.convert("L"))
+    """(H, W) gray values 0..255; colours by luminance, what does not fit 8 bits scaled from its own range."""
+    pixels = pixels_of(image)
+    if pixels.ndim == 3:
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+    if not np.isfinite(pixels).all():
+        raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
+    return scaled_to_8_bits(pixels, *gray_range(float(pixels.min()), float(pixels.max())))
 
 
 def read_image(path: Path, channels: int) -> UInt8:
@@ -103,7 +143,8 @@ def as_channels(image: Image.Image, channels: int) -> UInt8:
     if channels == 1:
         return as_gray(image)[None]
     if channels == 3:
-        return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+        pixels = pixels_of(image)
+        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.ndim == 3 else np.stack([as_gray(image)] * 3)
     raise ValueError(f"channels must be 1 or 3, got {channels}.")
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
+
 if __name__ == "__main__":
     here, output, bilinear = Path(__file__).parent, Path(sys.argv[1]), Image.Resampling.BILINEAR
     session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
@@ -14,10 +16,14 @@ if __name__ == "__main__":
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
     for path in map(Path, sys.argv[2:]):
-        image = ImageOps.exif_transpose(Image.open(__import__("io").BytesIO(path.read_bytes())))
-        if about["channels"] == 1 and image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range
+        image = ImageOps.exif_transpose(Image.open(__import__("io").BytesIO(path.read_bytes()), formats=FORMATS))
+        if image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range, unless its values fit 8 bits
             values = np.asarray(image, np.float64)
-            image = Image.fromarray(np.round((values - values.min()) * (255 / (np.ptp(values) or 1))).astype(np.uint8))
+            low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
+            image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+        elif image.has_transparency_data:  # transparent pixels are black
+            alpha = image.convert("RGBA").getchannel("A").point(lambda value: 255 * (value > 0))
+            image = Image.composite(image.convert("RGBA").convert("RGB"), Image.new("RGB", image.size), alpha)
         image = image.convert("L" if about["channels"] == 1 else "RGB")
         box = __import__("onnx_crop").field_box(image) if about["crop_border"] else (0, 0, *image.size)
         part, (height, width) = image.crop(box), about["input_size"]

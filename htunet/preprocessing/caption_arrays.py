@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from htunet.data.captions import CaptionDataset
-from htunet.data.image_io import UInt8, read_image
+from htunet.data.image_io import UInt8, opened, read_image
 from htunet.errors import HtunetError
 from htunet.files import read_object, whole_folder, write_json
 from htunet.parallel import parallel_map, suitable_workers
@@ -80,11 +80,8 @@ def _write_images(dataset: CaptionDataset, input_size: Size, path: Path, workers
 
 def _is_coloured(path: Path) -> bool:
     """From the header alone; raises HtunetError when there is none."""
-    try:
-        with Image.open(path) as image:
-            return image.mode not in ("L", "1", "I", "F", "I;16")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take its pair out.") from None
+    with opened(path) as image:
+        return image.mode not in ("L", "1", "I", "F", "I;16")
 
 
 def _resized(channels: int, input_size: Size, path: Path) -> UInt8:

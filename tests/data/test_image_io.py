@@ -1,7 +1,9 @@
 """Our PNG files against Pillow's reading of them."""
 
 import io
+import os
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,86 @@ def test_the_images_of_a_folder_are_its_files_with_an_images_ending_that_are_not
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in image_files(tmp_path)] == ["a.JPG", "b.png"]
+
+
+def wide_within_8_bits(path: Path) -> None:
+    """94..161 in 16 bits: gray values as they are, nothing to stretch."""
+    Image.fromarray(np.linspace(94, 161, 48).astype(np.uint16).reshape(6, 8)).save(path)
+
+
+def wide(path: Path) -> None:
+    Image.fromarray(np.linspace(300, 4000, 48).astype(np.uint16).reshape(6, 8)).save(path)
+
+
+def floats(path: Path) -> None:
+    Image.fromarray(np.linspace(-1, 3, 48, dtype=np.float32).reshape(6, 8)).save(path, format="TIFF")
+
+
+def transparent(path: Path) -> None:
+    """White hidden by a transparent border, as programs that crop leave it."""
+    pixels = np.full((6, 8, 4), 255, np.uint8)
+    pixels[2:4, 2:6, :3] = 90
+    pixels[..., 3] = 0
+    pixels[1:5, 1:7, 3] = 255
+    Image.fromarray(pixels).save(path)
+
+
+def gray_with_a_transparent_value(path: Path) -> None:
+    pixels = np.tile(np.array([0, 60, 120, 255], np.uint8), (6, 2))
+    Image.fromarray(pixels).save(path, transparency=255)
+
+
+def palette(path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)).quantize(16).save(path)
+
+
+def bilevel(path: Path) -> None:
+    Image.fromarray(np.eye(8, dtype=bool)).save(path)
+
+
+def cmyk(path: Path) -> None:
+    Image.fromarray(np.full((6, 8, 3), (30, 60, 90), np.uint8)).convert("CMYK").save(path, format="TIFF")
+
+
+WRITERS = [wide_within_8_bits, wide, floats, transparent, gray_with_a_transparent_value, palette, bilevel, cmyk]
+
+
+@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
+def test_conversion_and_prediction_see_the_same_pixels(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    """``htunet_convert`` reads stacks, ``htunet_predict`` images: a model must meet what it was trained on."""
+    path = tmp_path / ("image.tif" if write in (floats, cmyk) else "image.png")
+    write(path)
+    (converted,) = open_stack(path).gray()
+    np.testing.assert_array_equal(read_image(path, 1)[0], converted)
+    coloured = read_image(path, 3)
+    assert coloured.shape == (3, *converted.shape)
+    np.testing.assert_array_equal(np.asarray(Image.fromarray(coloured.transpose(1, 2, 0)).convert("L")), converted)
+
+
+def test_values_within_8_bits_are_not_stretched_and_hidden_pixels_are_black(tmp_path: Path) -> None:
+    wide_within_8_bits(tmp_path / "a.png")
+    assert (read_image(tmp_path / "a.png", 1).min(), read_image(tmp_path / "a.png", 1).max()) == (94, 161)
+    transparent(tmp_path / "b.png")
+    values = read_image(tmp_path / "b.png", 1)[0]
+    assert (values[0] == 0).all()
+    assert values[1, 1] == 255
+    assert values[2, 2] == 90
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["evil.png", "evil.jpg", "evil.tif"])
+def test_no_program_is_started_whatever_a_file_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, channels: int
+) -> None:
+    """An EPS under another name would start Ghostscript, which here leaves a trace."""
+    programs, trace = tmp_path / "bin", tmp_path / "trace"
+    programs.mkdir()
+    for program in ("gs", "gswin64c"):
+        (programs / program).write_text(f"#!/bin/sh\ntouch {trace}\n")
+        (programs / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / name).write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n{} loop\n%%EOF\n")
+    for read in (lambda path: read_image(path, channels), lambda path: list(open_stack(path).gray())):
+        with pytest.raises(HtunetError, match="cannot identify image file"):
+            read(tmp_path / name)
+    assert not trace.exists()
