@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 
 LONGEST_ID = 80
 DOUBLE_ENDING = ".nii.gz"
+ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
+"""Begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is none."""
 
 
 def listed(names: Sequence[str], number: int = 5) -> str:
@@ -34,13 +36,13 @@ def composed(name: str) -> str:
 def stem_of(name: str) -> str:
     """The file name without folders and ending; ``.nii.gz`` is one ending.
 
-    >>> stem_of("scans/a.b.nii.gz"), stem_of("x (1).png")
-    ('a.b', 'x (1)')
+    >>> stem_of("scans/a.b.nii.gz"), stem_of("x (1).png"), stem_of("1.2.840.10")
+    ('a.b', 'x (1)', '1.2.840.10')
     """
     last = PurePosixPath(name).name
     if last.lower().endswith(DOUBLE_ENDING):
         return last[: -len(DOUBLE_ENDING)]
-    return PurePosixPath(last).stem
+    return PurePosixPath(last).stem if ENDING.fullmatch(PurePosixPath(last).suffix) else last
 
 
 def cleaned(text: str) -> str:

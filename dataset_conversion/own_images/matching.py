@@ -16,6 +16,14 @@ MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|anno
 MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
 
+MISSING = {
+    *("", "-", "?", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "NaT"),
+    *("None", "NULL", "null", "unknown", "Unknown", "UNKNOWN"),
+}
+"""What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
+LARGE_GROUP, FEW_IMAGES = 0.2, 10
+"""A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
+
 
 @dataclass
 class Matched:
@@ -103,7 +111,9 @@ def read_tags(
 
     ``rule`` is a CSV with the column ``image`` (path, file name or stem) and one of ``columns``, or a regular
     expression that is searched in the path: its first group counts, or the whole match. Images of which it says nothing
-    are absent. Raises UsageError for a rule that says nothing of any image, HtunetError for a broken table.
+    are absent, and so are those with a value of ``MISSING``. A table may have backslashes, folders of another machine,
+    other endings and another letter case. Raises UsageError for a rule that says nothing of any image, HtunetError for
+    a broken table.
     """
     if rule.lower().endswith(".csv") or Path(rule).is_file():
         tags, notes = _tags_of_table(Path(rule), names, columns)
@@ -116,27 +126,54 @@ def read_tags(
         texts = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
         tags, notes = {name: printable(tag) for name, tag in texts.items() if tag}, []
     if not tags:
-        raise UsageError(f"{option} {rule} says nothing of any image; they are named as {listed(names)}.")
+        shown = f" (such as {notes[0].rsplit(': ', 1)[1]})" if notes else ""
+        raise UsageError(f"{option} {rule} says nothing of any image{shown}; they are named as {listed(names)}.")
+    if option == "--groups" and len(names) >= FEW_IMAGES:
+        for tag, count in Counter(tags.values()).most_common():
+            if count > LARGE_GROUP * len(names):
+                notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
     return tags, notes
 
 
 def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    rows = read_csv(path, ("image",))
-    column = next((name for name in columns if not rows or name in rows[0]), None)
-    if column is None:
-        raise HtunetError(f"{path} lacks a column {' or '.join(columns)}; it has {list(rows[0])}.")
+    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in read_csv(path, ())]
+    found = list(rows[0]) if rows else ["image", *columns]
+    column = next((name for name in columns if name in found), None)
+    if column is None or "image" not in found:
+        wanted = "image" if column else " or ".join(columns)
+        raise HtunetError(f"{path} lacks a column {wanted}; it has {found}.")
     by_key = unique_keys(names, stems=True)
-    tags, unknown = dict[str, str](), []
+    by_key = {**_in_lower_case(by_key), **by_key}
+    tags, unknown, missing = dict[str, str](), [], 0
     for row in rows:
-        name = by_key.get(composed(row["image"]))
+        tag = printable(row[column].strip())
+        missing += tag in MISSING and tag != ""
+        tag = "" if tag in MISSING else tag
+        name = next((by_key[key] for key in _spellings(row["image"]) if key in by_key), None)
         if name is None:
             unknown.append(row["image"])
-        elif tags.setdefault(name, printable(row[column].strip())) != printable(row[column].strip()):
-            raise HtunetError(
-                f"{path} says two things of {row['image']}: {tags[name]!r} and {row[column]!r}. Correct it."
-            )
+        elif tags.setdefault(name, tag) != tag:
+            raise HtunetError(f"{path} says two things of {row['image']}: {tags[name]!r} and {tag!r}. Correct it.")
     notes = [f"{path.name} names {len(unknown)} images that do not exist: {listed(unknown)}"] if unknown else []
+    if missing:
+        notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
     return {name: tag for name, tag in tags.items() if tag}, notes
+
+
+def _spellings(text: str) -> list[str]:
+    """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
+    path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
+    shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+    ways = [composed(text), *shorter, stem_of(path.name)]
+    return ways + [way.lower() for way in ways]
+
+
+def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
+    """The keys in lower case, where no other image has the same."""
+    lower: dict[str, set[str]] = defaultdict(set)
+    for key, name in keys.items():
+        lower[key.lower()].add(name)
+    return {key: next(iter(owners)) for key, owners in lower.items() if len(owners) == 1}
 
 
 def unique_keys(names: Sequence[str], *, stems: bool = False) -> Mapping[str, str]:

@@ -88,7 +88,7 @@ def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("name,class\n1.png,a\n", r"lacks the columns \['image'\]"),
+        ("name,class\n1.png,a\n", "lacks a column image; it has"),
         ("image,kind\n1.png,a\n", "lacks a column class or label"),
         ("image,class\n1.png,a\n1,b\n", "says two things of 1"),
         ("image,class\n9.png,a\n", "says nothing of any image"),
@@ -139,3 +139,76 @@ def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
     monkeypatch.chdir(tmp_path)
     for without in (Path("masks"), tmp_path / "masks"):
         assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
+
+
+SIX = [f"case_{number:03d}.png" for number in range(6)]
+
+
+SPELLINGS = [
+    "images\\case_{}.png",
+    "C:\\data\\images\\case_{}.png",
+    "/data/x/case_{}.png",
+    "case_{}.PNG",
+    "CASE_{}.png",
+    "case_{}.jpg",
+    "case_{}",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_table_may_spell_images_as_another_machine_does(tmp_path: Path, spelling: str) -> None:
+    table = tmp_path / "groups.csv"
+    rows = [f"{spelling.format(f'{number:03d}')},p{number // 2}" for number in range(6)]
+    table.write_text("Image,Group\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    tags, notes = read_tags(str(table), SIX, option="--groups", columns=("group",))
+    assert tags == {name: f"p{number // 2}" for number, name in enumerate(SIX)}
+    assert notes == []
+
+
+def test_two_images_that_differ_in_letter_case_alone_are_not_mixed_up(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\na.png,small\nA.png,large\n", encoding="utf-8")
+    tags, _ = read_tags(str(table), ["a.png", "A.png"], option="--groups", columns=("group",))
+    assert tags == {"a.png": "small", "A.png": "large"}
+
+
+WORDS = ["nan", "NaN", "NA", "N/A", "#N/A", "None", "NULL", "null", "<NA>", "-", "?", "unknown"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) -> None:
+    """A group column exported with ``nan`` made one patient of all unknown ones."""
+    table = tmp_path / "groups.csv"
+    table.write_text(f"image,group\ncase_000.png,p1\ncase_001.png,{word}\ncase_002.png,{word}\n", encoding="utf-8")
+    tags, notes = read_tags(str(table), SIX, option="--groups", columns=("group",))
+    assert tags == {"case_000.png": "p1"}
+    assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
+
+
+def test_a_class_may_be_called_none(tmp_path: Path) -> None:
+    table = tmp_path / "classes.csv"
+    table.write_text("image,class\ncase_000.png,none\ncase_001.png,cyst\n", encoding="utf-8")
+    tags, _ = read_tags(str(table), SIX, option="--classes", columns=("class",))
+    assert tags == {"case_000.png": "none", "case_001.png": "cyst"}
+
+
+def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
+    names = [f"{number:02d}.png" for number in range(20)]
+    table = tmp_path / "groups.csv"
+    groups = ["clinic"] * 5 + [f"p{number}" for number in range(15)]
+    table.write_text("image,group\n" + "".join(f"{name},{group}\n" for name, group in zip(names, groups, strict=True)))
+    _, notes = read_tags(str(table), names, option="--groups", columns=("group",))
+    assert notes == ["the group 'clinic' has 5 of 20 images: check that it is one patient"]
+
+
+def test_a_table_of_other_images_shows_both_spellings(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\n1,p0\n2,p1\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"of any image \(such as 1, 2\); they are named as case_000\.png"):
+        read_tags(str(table), SIX, option="--groups", columns=("group",))
+
+
+def test_dicom_files_named_by_their_identifier_have_no_ending() -> None:
+    images = ["1.2.840.3.9", "1.2.840.3.10"]
+    found = match_masks(images, [f"{name}.png" for name in images])
+    assert found.masks_of == {name: (f"{name}.png",) for name in images}
