@@ -18,7 +18,7 @@ from htunet.reporting.tables.paper_layouts import TABLES, chosen
 from htunet.training.run import train
 
 
-def wish(table: str, datasets: list[str], methods: list[str], **changes: object) -> ReproductionConfig:
+def config_of(table: str, datasets: list[str], methods: list[str], **changes: object) -> ReproductionConfig:
     defaults = {"seeds": (1, 2), "weights": "random", "captions": ("Words",)}
     return ReproductionConfig(table=chosen(TABLES[table], datasets, methods), **(defaults | changes))  # type: ignore[arg-type]
 
@@ -36,7 +36,7 @@ def datasets(home: Path) -> None:
 
 
 def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datasets: None) -> None:
-    jobs = named(plan_jobs(wish("table5", ["LN-INT", "LN-EXT"], ["CLIP", "CLIP_HT"])))
+    jobs = named(plan_jobs(config_of("table5", ["LN-INT", "LN-EXT"], ["CLIP", "CLIP_HT"])))
     assert Counter(job.kind for job in jobs.values()) == {"prepare": 1, "finetune": 1, "train": 4, "test": 8}
     assert jobs["train-LN-INT-CLIP-seg-paper-seed1"].needs == ("prepare-LN-INT",)
     second = jobs["train-LN-INT-CLIP_HT-seg-paper-from-Words-seed1-seed2"]
@@ -51,13 +51,13 @@ def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datase
 
 
 def test_adapters_may_start_anew(datasets: None) -> None:
-    jobs = plan_jobs(wish("table5", ["LN-INT"], ["CLIP_HT"], captions=()))
+    jobs = plan_jobs(config_of("table5", ["LN-INT"], ["CLIP_HT"], captions=()))
     assert {job.kind for job in jobs} == {"prepare", "train", "test"}
     assert not any("--adapter" in job.arguments for job in jobs)
 
 
 def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
-    jobs = plan_jobs(wish("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,)))
+    jobs = plan_jobs(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,)))
     trainings = [job for job in jobs if job.kind == "train"]
     assert len(trainings) == 2 * 7
     assert {job.work.task for job in trainings} == {"seg", "cls"}
@@ -66,24 +66,24 @@ def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
 
 
 def test_zero_shot_rows_ask_once_with_and_without_an_adapter(datasets: None) -> None:
-    jobs = named(plan_jobs(wish("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])))
+    jobs = named(plan_jobs(config_of("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])))
     assert jobs["zero-shot-LN-INT-CLIP"].needs == ("prepare-LN-INT",)
     assert jobs["zero-shot-LN-INT-CLIP_HT"].needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
     assert jobs["zero-shot-LN-INT-CLIP_HT"].arguments[:3] == ("zero_shot", "Dataset501_LN-INT", "CLIP_HT")
     with pytest.raises(HtunetError, match="needs a fine-tuned adapter"):
-        plan_jobs(wish("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
+        plan_jobs(config_of("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
 
 
 def test_plans_are_the_papers_unless_one_is_named(datasets: None) -> None:
-    jobs = named(plan_jobs(wish("table2", ["LN-INT"], ["UNet", "DINOv2"])))
+    jobs = named(plan_jobs(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"])))
     assert jobs["prepare-LN-INT"].arguments[-2:] == ("paper", "paper_518")
-    jobs = named(plan_jobs(wish("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="adaptive")))
+    jobs = named(plan_jobs(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="adaptive")))
     assert jobs["prepare-LN-INT"].arguments[-2:] == ("--plan", "adaptive")
 
 
 def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> None:
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
-    same = wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=1)
+    same = config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=1)
     done = {job.name: job.product.done() for job in plan_jobs(same)}
     assert done == {
         "prepare-Tiny": True,
@@ -93,14 +93,14 @@ def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> Non
         "test-Tiny-UNet-seg-tiny-seed2": False,
     }
     with pytest.raises(HtunetError, match="started with 1 epochs, not 7"):
-        plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
+        plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
 
 
 def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_training()
     monkeypatch.setattr(cost, "_measured", lambda specs: [{"step": 2.0, "image": 0.5, "device": "CPU"}] * len(specs))
     monkeypatch.setattr(cost, "START_SECONDS", 0.0)
-    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
     found = costs_of(jobs)
     assert "prepare-Tiny" not in found  # done
     assert found["train-Tiny-UNet-seg-tiny-seed1"].seconds == 10 * (4 * 2.0 + 4 * 0.5)  # 14 images in batches of 4
@@ -110,7 +110,7 @@ def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: 
 
 
 def test_earlier_runs_say_what_an_epoch_costs(tiny: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
     first = next(job.product for job in jobs if job.kind == "train")
     assert isinstance(first, Trained)
     first.run.folder.mkdir(parents=True)
@@ -124,7 +124,7 @@ def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch
     """In this process; that it has one of its own is seen in ``test_reproduce``."""
     measure = step_time.main
     monkeypatch.setattr(cost.subprocess, "run", lambda command, **_: measure(*map(Path, command[3:])))
-    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
     found = costs_of(jobs)["train-Tiny-UNet-seg-tiny-seed1"]
     assert found.seconds is not None
     assert found.seconds > cost.START_SECONDS
@@ -133,7 +133,7 @@ def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch
 
 def test_the_time_with_several_workers_follows_the_needs(home: Path) -> None:
     build_training()
-    jobs = plan_jobs(wish("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
     costs = {job.name: Cost(10.0 if job.kind == "train" else 1.0, "") for job in jobs if job.kind != "prepare"}
     assert wall_time(jobs, costs, 1) == 22
     assert wall_time(jobs, costs, 2) == 11

@@ -1,4 +1,4 @@
-"""The wish of the user and what the device can."""
+"""The precision that the user asks for, and what the device has."""
 
 import pytest
 import torch
