@@ -67,7 +67,7 @@ def test_a_script_whose_work_begins_on_import_is_told_what_it_lacks(tmp_path: Pa
     script.write_text("from htunet.parallel import parallel_map\nprint(list(parallel_map(abs, range(6), workers=2)))\n")
     result = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert result.returncode == 1
-    # Python may add a warning about the queues of the workers that could not start: the message is the error's last line.
+    # Python may warn of the queues of the workers that could not start, behind the error.
     error = next(line for line in result.stderr.splitlines() if line.startswith("htunet.errors.HtunetError: "))
     assert "if __name__ == '__main__':" in error
 
