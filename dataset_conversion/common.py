@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from dataset_conversion.formats.names import listed
 from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
+from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, write_raw_index
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv

@@ -8,9 +8,9 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from dataset_conversion.common import ImageWithMasks
-from dataset_conversion.formats.names import listed
 from dataset_conversion.overlays import CROPS_CSV, CUT, LESION_OUTSIDE
 from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case
 from htunet.files import read_csv, whole_file
 

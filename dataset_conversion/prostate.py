@@ -25,8 +25,8 @@ from dataset_conversion.common import (
     source_of,
     write_case,
 )
-from dataset_conversion.formats.nifti import Turn, Volume, open_volume, unreadable, upright
 from dataset_conversion.source import Layout
+from htunet.data.formats.nifti import Turn, Volume, open_volume, unreadable, upright
 from htunet.data.image_io import UInt8
 from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.errors import HtunetError

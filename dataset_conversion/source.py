@@ -8,11 +8,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dataset_conversion.formats.names import listed
 from htunet.archives import open_zip, unpack
+from htunet.data.folders import JUNK_FOLDER
+from htunet.data.names import listed
 from htunet.errors import HtunetError, UsageError
 
-JUNK_FOLDER = "__MACOSX"
 NESTED_ZIPS = 2
 
 

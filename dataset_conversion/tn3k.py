@@ -22,9 +22,9 @@ from dataset_conversion.common import (
     convert_images,
     write_image_with_masks,
 )
-from dataset_conversion.formats.names import listed
 from dataset_conversion.numbered import NUMBER, Numbered, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
+from htunet.data.names import listed
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
 from htunet.data.splits import Fold

@@ -1,1 +1,1 @@
-"""One reader a format; ``stacks`` opens any of them, frame by frame, and ``names`` makes ids from file names."""
+"""One reader a format of annotations: COCO."""

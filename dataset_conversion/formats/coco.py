@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.formats.names import printable
 from htunet.data.image_io import MAX_PIXELS, UInt8
+from htunet.data.names import printable
 from htunet.errors import HtunetError
 from htunet.files import read_object
 

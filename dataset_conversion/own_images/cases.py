@@ -10,10 +10,10 @@ import numpy as np
 
 from dataset_conversion.common import Written, fit_mask, misfit, write_case
 from dataset_conversion.formats.coco import CocoImage, draw
-from dataset_conversion.formats.names import printable
-from dataset_conversion.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from dataset_conversion.own_images.label_maps import LabelMap
+from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import UInt8
+from htunet.data.names import printable
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
 from htunet.errors import HtunetError
 

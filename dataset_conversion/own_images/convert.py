@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from tqdm import tqdm
 
 from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
-from dataset_conversion.formats.dicom_nifti import patient_of
-from dataset_conversion.formats.names import listed, printable, unique_ids
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
 from dataset_conversion.own_images.matching import read_tags
 from dataset_conversion.own_images.options import Findings, Found, OwnData
+from htunet.data.formats.dicom import patient_of
+from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case
 from htunet.errors import HtunetError, UsageError
 from htunet.parallel import parallel_map, suitable_workers

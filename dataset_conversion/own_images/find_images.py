@@ -5,10 +5,11 @@ from collections import Counter
 from pathlib import Path
 
 from dataset_conversion.formats.coco import read_coco
-from dataset_conversion.formats.names import composed, listed
-from dataset_conversion.formats.stacks import is_image
-from dataset_conversion.own_images.matching import files_in, is_marked, match_masks, unique_keys
+from dataset_conversion.own_images.matching import is_marked, match_masks, unique_keys
 from dataset_conversion.own_images.options import Findings, Found, OwnData
+from htunet.data.folders import files_in
+from htunet.data.formats.stacks import is_image
+from htunet.data.names import composed, listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
 from htunet.errors import HtunetError
 from htunet.files import read_object

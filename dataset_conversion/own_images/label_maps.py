@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dataset_conversion.formats.names import listed
-from dataset_conversion.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, open_stack
+from htunet.data.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, open_stack
 from htunet.data.image_io import UInt8
+from htunet.data.names import listed
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json
 

@@ -1,14 +1,12 @@
 """Which mask belongs to which image, and what a table or a pattern says of an image: by file names alone."""
 
-import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from dataset_conversion.formats.names import composed, listed, printable, stem_of
-from dataset_conversion.source import JUNK_FOLDER
+from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
 
@@ -32,32 +30,6 @@ class Matched:
     masks_of: dict[str, tuple[str, ...]]
     """In the order of the images; empty where an image has none."""
     unmatched: dict[str, str] = field(default_factory=dict)
-
-
-def files_in(
-    folder: Path, wanted: Callable[[Path], bool], *, without: Path | None = None
-) -> tuple[list[str], list[str]]:
-    """The names of the files of a folder at any depth that are ``wanted``, and of the others; ``/`` between folders.
-
-    Hidden files and folders, and the tree ``without``, are passed over; linked folders are followed. Raises UsageError
-    when there is no such folder.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
-    chosen, others = list[str](), list[str]()
-    left = without.resolve() if without else None
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        real = here.resolve()
-        in_a_circle = real in [parent.resolve() for parent in here.parents]
-        if in_a_circle or (real == left and here != folder):
-            folders.clear()
-            continue
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != JUNK_FOLDER)
-        for name in sorted(name for name in names if not name.startswith(".")):
-            path = here / name
-            (chosen if path.is_file() and wanted(path) else others).append(path.relative_to(folder).as_posix())
-    return chosen, others
 
 
 def is_marked(name: str) -> bool:

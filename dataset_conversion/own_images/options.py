@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dataset_conversion.formats.coco import CocoImage
-from dataset_conversion.formats.names import printable
+from htunet.data.names import printable
 from htunet.data.raw import Excluded
 from htunet.errors import UsageError
 

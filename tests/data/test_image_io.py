@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dataset_conversion.common import read_mask
-from dataset_conversion.formats.stacks import open_stack
+from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import encode_png, image_files, read_image, read_labels, write_png
 from htunet.errors import HtunetError
 

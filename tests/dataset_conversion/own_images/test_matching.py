@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.own_images.matching import files_in, is_marked, match_masks, read_tags
+from dataset_conversion.own_images.matching import is_marked, match_masks, read_tags
 from htunet.errors import HtunetError, UsageError
 
 
@@ -52,16 +52,6 @@ def test_what_fits_several_images_or_none_is_named() -> None:
 @pytest.mark.parametrize(("name", "marked"), [("x_mask.png", True), ("gt-x.png", True), ("unmasked.png", False)])
 def test_a_name_says_whether_it_is_a_mask(name: str, marked: bool) -> None:
     assert is_marked(name) is marked
-
-
-def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
-    for name in ("a/1.png", "a/.1.png", ".git/x.png", "__MACOSX/1.png", "masks/1.png", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
-        (tmp_path / name).touch()
-    found = files_in(tmp_path, lambda path: path.suffix == ".png", without=tmp_path / "masks")
-    assert found == (["a/1.png"], ["notes.txt"])
-    with pytest.raises(UsageError, match="is not a folder"):
-        files_in(tmp_path / "nowhere", lambda _: True)
 
 
 NAMES = ["benign/1.png", "malignant/2.png", "malignant/3.png"]
@@ -117,28 +107,6 @@ def test_composed_and_decomposed_names_are_the_same_name(tmp_path: Path) -> None
     table.write_text(f"image,group\n{composed},p1\n", encoding="utf-8")
     tags, notes = read_tags(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
     assert (tags, notes) == ({f"{decomposed}.png": "p1"}, [])
-
-
-def test_linked_folders_are_followed_and_a_circle_ends(tmp_path: Path) -> None:
-    images, store = tmp_path / "images", tmp_path / "store"
-    for place in (images / "benign", store):
-        place.mkdir(parents=True)
-    (images / "benign" / "a.png").touch()
-    (store / "b.png").touch()
-    (images / "malignant").symlink_to(store)
-    (store / "round").symlink_to(images)
-    assert files_in(images, lambda path: path.suffix == ".png") == (["benign/a.png", "malignant/b.png"], [])
-
-
-def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "masks").mkdir()
-    for name in ("a.png", "masks/a.png"):
-        (tmp_path / name).touch()
-    monkeypatch.chdir(tmp_path)
-    for without in (Path("masks"), tmp_path / "masks"):
-        assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
 
 
 SIX = [f"case_{number:03d}.png" for number in range(6)]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
-from dataset_conversion.formats.dicom_nifti import is_dicom, is_nifti, open_dicom, open_nifti
+from htunet.data.formats.dicom import is_dicom, is_nifti, open_dicom, open_nifti
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dataset_conversion.formats.names import LONGEST_ID, cleaned, printable, unique_ids
+from htunet.data.names import LONGEST_ID, cleaned, printable, unique_ids
 
 
 @pytest.mark.parametrize(

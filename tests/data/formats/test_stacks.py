@@ -8,8 +8,8 @@ import pytest
 from builders.medical import us_region, write_dicom, write_nifti
 from PIL import Image
 
-from dataset_conversion.formats.dicom_nifti import patient_of
-from dataset_conversion.formats.stacks import COLOUR, is_image, open_stack
+from htunet.data.formats.dicom import patient_of
+from htunet.data.formats.stacks import COLOUR, is_image, open_stack
 from htunet.errors import HtunetError
 
 RAMP = np.arange(40, dtype=np.uint8).reshape(5, 8)

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 from builders.prostate import affine_for, as_stored, save, upright_volume
 
-from dataset_conversion.formats.nifti import MAX_SLICES, open_volume, upright
+from htunet.data.formats.nifti import MAX_SLICES, open_volume, upright
 from htunet.errors import HtunetError
 
 IN_PLANE = ("LPS", "RAS", "LAS", "RPS", "RAI", "PLS", "ARS", "ALI", "PRS")

@@ -1,0 +1,1 @@
+"""One reader a format; ``stacks`` opens any of them, frame by frame."""

@@ -1,0 +1,40 @@
+"""Which files of a folder are found, at any depth."""
+
+from pathlib import Path
+
+import pytest
+
+from htunet.data.folders import files_in
+from htunet.errors import UsageError
+
+
+def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
+    for name in ("a/1.png", "a/.1.png", ".git/x.png", "__MACOSX/1.png", "masks/1.png", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).touch()
+    found = files_in(tmp_path, lambda path: path.suffix == ".png", without=tmp_path / "masks")
+    assert found == (["a/1.png"], ["notes.txt"])
+    with pytest.raises(UsageError, match="is not a folder"):
+        files_in(tmp_path / "nowhere", lambda _: True)
+
+
+def test_linked_folders_are_followed_and_a_circle_ends(tmp_path: Path) -> None:
+    images, store = tmp_path / "images", tmp_path / "store"
+    for place in (images / "benign", store):
+        place.mkdir(parents=True)
+    (images / "benign" / "a.png").touch()
+    (store / "b.png").touch()
+    (images / "malignant").symlink_to(store)
+    (store / "round").symlink_to(images)
+    assert files_in(images, lambda path: path.suffix == ".png") == (["benign/a.png", "malignant/b.png"], [])
+
+
+def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "masks").mkdir()
+    for name in ("a.png", "masks/a.png"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for without in (Path("masks"), tmp_path / "masks"):
+        assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
