@@ -102,8 +102,6 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
     summary = api.evaluate_folders(options.prediction_folder, options.reference_folder, policy=options.policy)
     output = options.output or options.prediction_folder
     write_summary(summary, output)
-    for note in summary.notes:
-        print(f"Note: {note}")
     print(*mask_lines(summary), sep="\n")
     print(f"Written: {output / 'summary.json'}, {output / 'per_case.csv'}")
 

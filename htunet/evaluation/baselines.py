@@ -69,13 +69,14 @@ def mean_mask(masks: Masks, rows: list[int], label: int) -> NDArray[np.bool_]:
     fraction = sum(np.count_nonzero(chunk == label, axis=0) for chunk in _chunks(masks, rows)) / len(rows)
     candidates = np.stack([(fraction >= threshold).ravel() for threshold in THRESHOLDS]).astype(np.float32)
     sizes = candidates.sum(axis=1)
-    total = np.zeros(len(THRESHOLDS))
+    total, known = np.zeros((2, len(THRESHOLDS)))
     for chunk in _chunks(masks, rows):
         found = (chunk == label).reshape(len(chunk), -1).astype(np.float32)
         both = found.sum(axis=1)[:, None] + sizes
         overlap = found @ candidates.T
-        total += np.where(both > 0, 2 * overlap / np.maximum(both, 1), 1.0).sum(axis=0)
-    best = candidates[int(np.argmax(total))]
+        total += (2 * overlap / np.maximum(both, 1)).sum(axis=0)
+        known += (both > 0).sum(axis=0)
+    best = candidates[int(np.argmax(total / np.maximum(known, 1)))]
     return best.reshape(masks.shape[1:]).astype(bool)
 
 

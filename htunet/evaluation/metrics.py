@@ -28,9 +28,12 @@ DEPTHS = (1, 5, 10)
 """Of the recall of a retrieval."""
 PENALISE, EXCLUDE = "penalise", "exclude"
 POLICIES = {
-    PENALISE: "one mask empty: Dice and IoU 0, distances the image diagonal; both empty: Dice and IoU 1, distances 0",
+    PENALISE: "one mask empty: Dice and IoU 0, distances the image diagonal; both empty: no value",
     EXCLUDE: "as the paper's public code: prediction empty: Dice and IoU 0, no distances; reference empty: no value",
 }
+"""Where prediction and reference are both empty there is no value under either: the image says nothing of the label."""
+DIAGONAL = "diagonal"
+"""The value of a distance where one mask is empty: no distance in the image can be larger."""
 NOT_MISSED, EMPTY_PREDICTION, EMPTY_REFERENCE, BOTH_EMPTY = "", "prediction", "reference", "both"
 
 
@@ -90,10 +93,9 @@ class Metric:
     """The label where there is little room; the label itself where it is empty."""
     key: str = ""
     """How summary.json spells it; where it is empty the label of a metric of masks, the name of all others."""
-    one_empty: float | None = 0.0
-    """Of a mask: the value where either the prediction or the reference is empty; None: the image's diagonal."""
-    both_empty: float = 1.0
-    """Of a mask: the value where prediction and reference are empty."""
+    when_empty: float | str | None = 0.0
+    """Of a mask: the value where either the prediction or the reference is empty, under the policy ``penalise``;
+    ``DIAGONAL``: that of the image; None: no value. Where both are empty no metric has a value."""
     millimetres: bool = False
     """Whether it depends on the pixel size, and is given in millimetres too where that is known."""
 
@@ -166,9 +168,7 @@ def label_of(name: str) -> str:
 
 
 _overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
-_distance = partial(
-    Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, one_empty=None, both_empty=0.0
-)  # fmt: skip
+_distance = partial(Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, when_empty=DIAGONAL)
 _decision = partial(Metric, kind=Kind.DECISION, better=HIGHER)
 _calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.FILE)
 
@@ -362,10 +362,9 @@ class LabelScore:
         if not self.empty:
             known = metric.kind == Kind.OVERLAP
             return float(metric.of(self.counts)) if known else self.distances.get(metric.name, math.nan)
-        value = metric.both_empty if self.empty == BOTH_EMPTY else metric.one_empty
-        if policy == EXCLUDE and (self.empty != EMPTY_PREDICTION or value is None):
-            return math.nan
-        return self.diagonal if value is None else value
+        penalty = self.diagonal if metric.when_empty == DIAGONAL else metric.when_empty
+        forgiven = policy == EXCLUDE and (self.empty == EMPTY_REFERENCE or metric.kind == Kind.DISTANCE)
+        return math.nan if penalty is None or forgiven or self.empty == BOTH_EMPTY else float(penalty)
 
 
 def check_policy(policy: str) -> None:

@@ -79,15 +79,17 @@ def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
     else:
         wide = rows.pivot(index="case", columns="strength", values=metric)
         values_NS = wide[list(strengths)].to_numpy(dtype=float)
+        drops_NS = values_NS[:, :1] - values_NS
 
     def estimates(weights_RN: Weights) -> dict[str, Floats]:
         if kind == Kind.RANKING:
             areas_SR = [of(scores_NK[None], truth_N, weights_RN) for scores_NK in scores_SNK]
             values_RS = np.stack(areas_SR, axis=1)
         else:
-            values_RS = weights_RN @ values_NS / weights_RN.sum(axis=1, keepdims=True)
+            values_RS = weighted_means(weights_RN, values_NS)
         found = {f"value {s}": values_RS[:, s] for s in range(len(strengths))}
-        found |= {f"drop {s}": values_RS[:, 0] - values_RS[:, s] for s in range(len(strengths))}
+        drops_RS = values_RS[:, :1] - values_RS if kind == Kind.RANKING else weighted_means(weights_RN, drops_NS)
+        found |= {f"drop {s}": drops_RS[:, s] for s in range(len(strengths))}
         # a distance has no best value that a fraction could be taken of
         if kind != Kind.DISTANCE and len(strengths) > 1:
             fraction_RS = ratio(values_RS, np.broadcast_to(values_RS[:, :1], values_RS.shape))
@@ -107,6 +109,12 @@ def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
         area=found.get("area", Estimate(None, None, None)),
         n_cases=len(clean),
     )
+
+
+def weighted_means(weights_RN: Weights, values_NS: Floats) -> Floats:
+    """(R, S) means over the cases that have a value; NaN where none has one."""
+    known = ~np.isnan(values_NS)
+    return ratio(weights_RN @ np.where(known, values_NS, 0.0), weights_RN @ known.astype(np.float64))
 
 
 COMPARISON_COLUMNS = (

@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
 from htunet.evaluation.classification import Confusion, confusion_matrix
 from htunet.evaluation.comparisons import corrected, paired_tests
-from htunet.evaluation.metrics import Kind, Level, find_metric, mask_metrics, metrics_of
+from htunet.evaluation.metrics import (
+    BOTH_EMPTY,
+    EMPTY_REFERENCE,
+    Kind,
+    Level,
+    find_metric,
+    mask_metrics,
+    metrics_of,
+)
 from htunet.evaluation.statistics import Weights, bootstrap_estimates, bootstrap_means
 from htunet.evaluation.summary import INPUT
 
@@ -85,11 +93,19 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
 
 
 def _over_labels(masks: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """One row per run, case and resolution: the mean over the labels that have a value; all missed is missed."""
+    """One row per run, case and resolution: the mean over the labels that have a value; all missed is missed.
+
+    Without the labels that no reference of a run has, unless it has none at all.
+    """
     if masks.empty or masks["label"].nunique() == 1:
         return masks.assign(label="")
-    keys = ["dataset", "arm", *ARM, "fold", "seed", "resolution", "case", "group", "class"]
-    found = masks.groupby(keys, dropna=False, sort=False)
+    run = ["dataset", "arm", *ARM, "fold", "seed", "resolution"]
+    in_reference = ~masks["empty"].isin((EMPTY_REFERENCE, BOTH_EMPTY))
+    of_label, of_run = (
+        in_reference.groupby([masks[name] for name in names], dropna=False).transform("any")
+        for names in ([*run, "label"], run)
+    )
+    found = masks[of_label | ~of_run].groupby([*run, "case", "group", "class"], dropna=False, sort=False)
     return pd.concat([found[metrics].mean(), found["missed"].min()], axis=1).reset_index().assign(label="")
 
 

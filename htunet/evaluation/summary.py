@@ -23,11 +23,13 @@ from htunet.evaluation.metrics import (
     mask_metrics,
 )
 from htunet.evaluation.overlap import Counts
-from htunet.evaluation.statistics import Mean, bootstrap_means
+from htunet.evaluation.statistics import Mean, bootstrap_means, ratio
 from htunet.files import write_csv, write_json
 from htunet.reproducibility import provenance
 
-FORMAT = 1
+FORMAT = 2
+READ_FORMATS = (1, FORMAT)
+"""1 counted a label that neither mask of an image has as found; see ``upgraded``."""
 INPUT, ORIGINAL = "input_size", "original_size"
 RESOLUTIONS = {
     INPUT: "the network's input size, distances in its pixels: the paper's figures",
@@ -88,18 +90,22 @@ class Summary:
     def case_values(self, resolution: str) -> tuple[list[CaseScore], NDArray[np.float64]]:
         """One row per case: its first score (for names and groups) and the (N, M) means over its labels.
 
-        A label without a value is excluded from its case's mean; NaN where no label has one.
+        A label without a value is excluded from its case's mean; NaN where no label has one. A label that no reference
+        has is in no mean: nothing of it can be found.
         """
+        counted, columns = self._labels_of_references(resolution), len(mask_metrics())
         cases: dict[str, list[CaseScore]] = {}
         for row in self.at(resolution):
             cases.setdefault(row.case, []).append(row)
-        values = np.full((len(cases), len(mask_metrics())), np.nan)
-        for place, rows in enumerate(cases.values()):
-            of_labels = zip(*(row.values(self.policy).values() for row in rows), strict=True)
-            for column, found in enumerate(of_labels):
-                if known := [value for value in found if not math.isnan(value)]:
-                    values[place, column] = np.mean(known)
-        return [rows[0] for rows in cases.values()], values
+        of_labels = [[[*row.values(self.policy).values()] for row in rows if row.label in counted]
+                     for rows in cases.values()]  # fmt: skip
+        values = [mean_over_labels(np.reshape(found, (-1, columns))) for found in of_labels]
+        return [rows[0] for rows in cases.values()], np.reshape(values, (-1, columns))
+
+    def _labels_of_references(self, resolution: str) -> set[int]:
+        """The labels that a reference has; all of them where none has any."""
+        rows = self.at(resolution)
+        return {row.label for row in rows if row.score.counts.n_ref} or {row.label for row in rows}
 
     def means(self, resolution: str, label: int | None = None) -> dict[str, Mean]:
         """Mean over cases with its interval of each metric; of one label, or of the cases' means."""
@@ -120,6 +126,12 @@ class Summary:
                 name = f"{row.case} (label {row.label})" if several else row.case
                 found[row.score.empty].append(name)
         return found
+
+    def without_label(self, resolution: str, label: int) -> dict[str, int]:
+        """How many references lack the label, and in how many of them it is predicted nevertheless."""
+        found = [row.score.empty for row in self.at(resolution) if row.label == label]
+        alarms = found.count(EMPTY_REFERENCE)
+        return {"references_without": alarms + found.count(BOTH_EMPTY), "false_alarms": alarms}
 
     def empty_cases(self, resolution: str) -> dict[str, str]:
         """Case to which of its masks is empty of every label: ``prediction``, ``reference`` or ``both``."""
@@ -195,6 +207,10 @@ def summary_content(summary: Summary) -> dict[str, Any]:
             "policy_means": POLICIES[summary.policy],
             "n_cases": len({row.case for row in summary.scores}),
             "empty": {name: summary.empty(name) for name in summary.resolutions},
+            "without_label": {
+                name: {str(label): summary.without_label(name, label) for label in labels}
+                for name in summary.resolutions
+            },
             "means": {name: means(name) for name in summary.resolutions},
             "means_by_label": {
                 name: {str(label): means(name, label) for label in labels} for name in summary.resolutions
@@ -204,6 +220,47 @@ def summary_content(summary: Summary) -> dict[str, Any]:
             "evaluated_with": provenance(),
         },
     }
+
+
+def mean_over_labels(values_LM: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., M) means over the labels of (..., L, M), without those that have no value; NaN where no label has one."""
+    known = ~np.isnan(values_LM)
+    return ratio(np.where(known, values_LM, 0.0).sum(axis=-2), known.sum(axis=-2).astype(np.float64))
+
+
+def upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a summary.json of any of ``READ_FORMATS`` as this version means it; changes it in place.
+
+    Format 1 gave Dice 1 and distances of 0 where neither mask of an image has the label: those values become null, and
+    the means are taken again without them.
+    """
+    own = content["htunet"]
+    if own.get("format") == FORMAT or "metric_per_case" not in content:
+        return content
+    metrics, cases = mask_metrics(), [case["htunet"] for case in content["metric_per_case"]]
+    for resolution, by_label in own.get("means_by_label", {}).items():
+        found = [case for case in cases if resolution in case]
+        cells = [case[resolution][label] for case in found for label in by_label]
+        if not (both_empty := [values for values in cells if values["empty"] == BOTH_EMPTY]):
+            continue
+        for values in both_empty:
+            values |= {metric.file_key: None for metric in metrics if metric.file_key in values}
+        values_NLM = np.array(
+            [[[case[resolution][label].get(m.file_key) for m in metrics] for label in by_label] for case in found],
+            dtype=np.float64,
+        )
+        empty = {label: {case[resolution][label].get("empty") for case in found} for label in by_label}
+        counted = [not which <= {EMPTY_REFERENCE, BOTH_EMPTY} for which in empty.values()]
+        whole = values_NLM[:, counted] if any(counted) else values_NLM
+        groups = [case["group"] for case in found]
+        for target, values_NM in (
+            (own["means"][resolution], mean_over_labels(whole)),
+            *zip(by_label.values(), values_NLM.swapaxes(0, 1), strict=True),
+        ):
+            means = zip(metrics, bootstrap_means(values_NM, groups), strict=True)
+            target.update({metric.file_key: asdict(mean) for metric, mean in means if metric.file_key in target})
+        own["policy_means"] = POLICIES[own["policy"]]
+    return content
 
 
 def _nnunet_metrics(counts: Counts) -> dict[str, Any]:

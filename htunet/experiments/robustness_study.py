@@ -25,8 +25,9 @@ from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, write_table
 from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.freshness import trained_on_other_images
-from htunet.evaluation.metrics import PENALISE, Level, mask_metrics, score
+from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
+from htunet.evaluation.summary import mean_over_labels
 from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
@@ -172,8 +173,8 @@ def measure_artefact(
         row: dict[str, Any] = dict(zip(COLUMNS, known, strict=True))
         if one.labels_HW is not None:
             scores = score(one.labels_HW, np.asarray(data.masks[data.index[one.case.id]]), labels)
-            by_label = [found.values(PENALISE) for found in scores.values()]
-            row |= {name: float(np.mean([found[name] for found in by_label])) for name in names}
+            values_LM = [[found.values(PENALISE)[name] for name in names] for found in scores.values()]
+            row |= dict(zip(names, mean_over_labels(np.array(values_LM)).tolist(), strict=True))
             row["empty"] = "+".join(sorted({found.empty for found in scores.values()} - {""}))
         if one.classes_N is not None:
             by_name = dict(zip(predictor.classes, one.classes_N.tolist(), strict=True))
@@ -203,7 +204,10 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
 def read_measured(folder: Path) -> pd.DataFrame:
     """The table in a folder that ``measure`` has filled."""
     table = pd.read_csv(folder / TABLE, dtype=TEXTS)
-    return table.fillna({name: "" for name in TEXTS if name in table})
+    table = table.fillna({name: "" for name in TEXTS if name in table})
+    if "empty" in table:  # tables of earlier versions have values there
+        table.loc[table["empty"] == BOTH_EMPTY, [m.name for m in mask_metrics() if m.name in table]] = math.nan
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)

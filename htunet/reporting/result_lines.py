@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from htunet.evaluation.class_summary import ClassSummary
-from htunet.evaluation.metrics import METRICS, Level, mask_metrics
+from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, Level, mask_metrics
 from htunet.evaluation.statistics import Estimate
 from htunet.evaluation.summary import Summary
 
@@ -23,6 +23,8 @@ def mask_lines(summary: Summary) -> Iterator[str]:
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
         yield from _empty_lines(summary, resolution)
+    for note in summary.notes:
+        yield f"  Note: {note}"
 
 
 def class_lines(summary: ClassSummary) -> Iterator[str]:
@@ -54,9 +56,12 @@ def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
     """Dice and HD95 of each label, where there are several; the line above is their mean in each case."""
     labels = sorted({row.label for row in summary.scores})
     for label in labels if len(labels) > 1 else ():
-        means = summary.means(resolution, label)
-        dice, hd95 = means["dice"].mean, means["hd95"].mean
-        figures = "no Dice" if dice is None else f"Dice {100 * dice:.2f} %"
+        means, without = summary.means(resolution, label), summary.without_label(resolution, label)
+        dice, hd95, of = means["dice"], means["hd95"].mean, means["dice"].n_cases
+        figures = "no Dice" if dice.mean is None else f"Dice {100 * dice.mean:.2f} % of {dice.n_used} of {of} cases"
+        if without["references_without"] == of:
+            figures = f"in no reference and so in no mean; predicted in {without['false_alarms']} of {of} cases"
+            hd95 = None
         yield f"    {summary.label_name(label)}: {figures}" + ("" if hd95 is None else f" · HD95 {hd95:.2f} px")
 
 
@@ -66,5 +71,10 @@ def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
     for which, names in summary.empty(resolution).items():
         if names:
             some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-            what = "prediction and reference are" if which == "both" else f"the {which} is"
-            yield f"    {what} empty in {len(names)} of {n_cases} {unit} ({summary.policy}): {some}"
+            text = {
+                EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {n_cases} {unit} ({summary.policy})",
+                EMPTY_REFERENCE: f"false alarms where the reference is empty: {len(names)} of {n_cases} {unit} "
+                f"({summary.policy})",
+                BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {n_cases} {unit}, in no mean",
+            }
+            yield f"    {text[which]}: {some}"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from htunet.errors import HtunetError
-from htunet.evaluation.summary import FORMAT
+from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
 from htunet.paths import RunPaths, find_runs, root
 
@@ -22,8 +22,8 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
             continue
-        if content.get("htunet", {}).get("format") == FORMAT:
-            found[run] = content
+        if content.get("htunet", {}).get("format") in READ_FORMATS:
+            found[run] = upgraded(content)
     return found
 
 

@@ -15,17 +15,21 @@ from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.baselines import ALL_BACKGROUND, MEAN_MASK, mean_mask, trivial_baselines
 from htunet.evaluation.evaluate import evaluate_folders, evaluate_run, run_pairs, score_pairs
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
+from htunet.evaluation.metrics import score
 from htunet.evaluation.summary import (
     INPUT,
     NNUNET_METRICS,
     ORIGINAL,
+    CaseScore,
     Summary,
     per_case_columns,
     summary_content,
+    upgraded,
     write_summary,
 )
 from htunet.files import read_csv, read_json, write_csv, write_json
 from htunet.paths import RunPaths
+from htunet.reporting.result_lines import mask_lines
 
 DIAGONAL = float(np.hypot(SIZE, SIZE))
 
@@ -77,15 +81,18 @@ def test_keys_and_types_are_those_of_nnunet(run: RunPaths) -> None:
     assert content["foreground_mean"]["Dice"] == pytest.approx(np.mean(dice))
 
 
-def test_nnunets_own_keys_have_no_dice_for_two_empty_masks_but_ours_have_one(run: RunPaths) -> None:
+def test_two_empty_masks_have_no_dice_and_are_counted(run: RunPaths) -> None:
     label = run.dataset.raw / "labelsTr" / "case_0006.png"
     for folder in (label, run.predictions / "case_0006.png"):
         write_png(folder, np.zeros((40, 50), np.uint8))
     content = summary_content(evaluated(run))
     case = content["metric_per_case"][0]
     assert case["metrics"]["1"]["Dice"] is None
-    assert case["htunet"][ORIGINAL]["1"]["Dice"] == 1.0
-    assert content["htunet"]["empty"][ORIGINAL]["both"] == ["case_0006"]
+    assert case["htunet"][ORIGINAL]["1"]["Dice"] is None
+    own = content["htunet"]
+    assert own["empty"][ORIGINAL]["both"] == ["case_0006"]
+    assert own["without_label"][ORIGINAL] == {"1": {"references_without": 1, "false_alarms": 0}}
+    assert (own["means"][ORIGINAL]["Dice"]["n_used"], own["means"][ORIGINAL]["Dice"]["n_cases"]) == (3, 4)
 
 
 @pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd", "hd95_max", "asd_directed"])
@@ -196,6 +203,54 @@ def test_each_label_of_several_has_figures_of_its_own(tmp_path: Path) -> None:
     assert content["htunet"]["means"][ORIGINAL]["Dice"]["mean"] == pytest.approx((2 / 3 + 0.5) / 2)
 
 
+def test_a_label_that_neither_mask_of_an_image_has_says_nothing_of_it(tmp_path: Path) -> None:
+    """Each image holds one of two labels; with nothing found at all no label may come out as half found."""
+    masks = {"a.png": [[1, 1, 0, 0]], "b.png": [[0, 0, 2, 2]], "c.png": [[1, 1, 0, 0]]}
+    references = folder_of(tmp_path / "r", masks)
+    nothing = folder_of(tmp_path / "p", {name: [[0, 0, 0, 0]] for name in masks} | {"c.png": [[1, 1, 0, 0]]})
+    own = summary_content(evaluate_folders(nothing, references))["htunet"]
+    assert own["means"][ORIGINAL]["Dice"]["mean"] == pytest.approx(1 / 3)
+    means = own["means_by_label"][ORIGINAL]
+    assert [(means[label]["Dice"]["mean"], means[label]["Dice"]["n_used"]) for label in "12"] == [(0.5, 2), (0.0, 1)]
+    assert own["without_label"][ORIGINAL]["2"] == {"references_without": 2, "false_alarms": 0}
+
+
+@pytest.mark.parametrize("found", [[[1, 0, 0, 0]], [[1, 0, 2, 2]]], ids=["never predicted", "a false alarm"])
+def test_a_label_that_no_reference_has_is_in_no_mean(run: RunPaths, found: list[list[int]]) -> None:
+    """dataset.json may name a label that no mask holds."""
+    rows = [
+        CaseScore(case=case, label=label, resolution=ORIGINAL, score=one)
+        for case, predicted in (("a", found), ("b", [[1, 1, 0, 0]]))
+        for label, one in score(np.array(predicted, np.uint8), np.array([[1, 1, 0, 0]], np.uint8), [1, 2]).items()
+    ]
+    summary = Summary(identity={"labels": {"cyst": 1, "nodule": 2}}, policy="penalise", scores=tuple(rows))
+    own = summary_content(summary)["htunet"]
+    assert own["means"][ORIGINAL]["Dice"]["mean"] == pytest.approx((2 / 3 + 1) / 2)
+    alarms = int(2 in found[0])
+    assert own["without_label"][ORIGINAL]["2"] == {"references_without": 2, "false_alarms": alarms}
+    assert f"nodule: in no reference and so in no mean; predicted in {alarms} of 2 cases" in "\n".join(
+        mask_lines(summary)
+    )
+
+
+def test_summaries_of_the_version_before_lose_the_values_of_images_without_a_lesion(tmp_path: Path) -> None:
+    masks = {"a.png": [[1, 1, 0, 0]], "b.png": [[0, 0, 0, 0]], "c.png": [[1, 0, 0, 0]]}
+    references = folder_of(tmp_path / "r", masks)
+    predictions = folder_of(tmp_path / "p", masks | {"a.png": [[1, 0, 0, 0]]})
+    now = summary_content(evaluate_folders(predictions, references))
+    before = json.loads(json.dumps(now))
+    before["htunet"] |= {"format": 1, "policy_means": "as it was"}
+    case = before["metric_per_case"][1]["htunet"][ORIGINAL]["1"]
+    case |= {"Dice": 1.0, "IoU": 1.0, "HD95": 0.0, "ASD": 0.0, "HD95_max": 0.0, "ASD_directed": 0.0}
+    for means in (before["htunet"]["means"][ORIGINAL], before["htunet"]["means_by_label"][ORIGINAL]["1"]):
+        means["Dice"] = {"mean": (2 / 3 + 1 + 1) / 3, "low": 0, "high": 1, "n_used": 3, "n_cases": 3}
+    again = upgraded(before)
+    assert again["htunet"].pop("format") == 1
+    del now["htunet"]["format"]
+    assert json.loads(json.dumps(now)) == again
+    assert again["htunet"]["means"][ORIGINAL]["Dice"]["mean"] == pytest.approx((2 / 3 + 1) / 2)
+
+
 def test_baselines_predict_nothing_or_what_most_training_masks_share(run: RunPaths) -> None:
     found = trivial_baselines(run.dataset, "paper", 0)
     nothing, mean = (found[name].means(INPUT) for name in (ALL_BACKGROUND, MEAN_MASK))
@@ -206,6 +261,12 @@ def test_baselines_predict_nothing_or_what_most_training_masks_share(run: RunPat
 
 def test_the_mean_mask_takes_the_share_with_the_best_training_dice() -> None:
     masks = np.array([[[1, 1, 0, 0]], [[1, 1, 0, 0]], [[1, 0, 0, 1]], [[0, 0, 0, 0]]], np.uint8)
+    np.testing.assert_array_equal(mean_mask(masks, [0, 1, 2], 1), [[True, True, False, False]])
+
+
+def test_training_masks_without_the_label_do_not_decide_the_mean_mask() -> None:
+    """Two of three normal images: a mask that is empty would be right in most of them, and is no answer."""
+    masks = np.array([[[1, 1, 0, 0]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]], np.uint8)
     np.testing.assert_array_equal(mean_mask(masks, [0, 1, 2], 1), [[True, True, False, False]])
 
 

@@ -18,6 +18,7 @@ from htunet.evaluation.case_table import case_table, read_table, write_table
 from htunet.evaluation.class_summary import class_content, summarise
 from htunet.evaluation.classification import Confusion
 from htunet.evaluation.metrics import (
+    DIAGONAL,
     EXCLUDE,
     METRICS,
     PENALISE,
@@ -51,8 +52,7 @@ LONGEST = Metric(
     better="lower",
     unit="px",
     scale=1.0,
-    one_empty=None,
-    both_empty=0.0,
+    when_empty=DIAGONAL,
     millimetres=True,
     definition="The largest distance between the outlines.",
     of=lambda distances: distances.both.max(),
@@ -186,7 +186,7 @@ def test_a_new_metric_of_masks_has_a_value_for_empty_ones() -> None:
     empty, drawn = np.zeros((6, 8), dtype=bool), square(1, 1)
     missed, alarm, nothing = score_mask(empty, drawn), score_mask(drawn, empty), score_mask(empty, empty)
     for policy, expected in (
-        (PENALISE, [(0, 10), (0, 10), (1, 0)]),
+        (PENALISE, [(0, 10), (0, 10), (np.nan, np.nan)]),
         (EXCLUDE, [(0, np.nan), (np.nan, np.nan), (np.nan, np.nan)]),
     ):
         found = [score.values(policy) for score in (missed, alarm, nothing)]

@@ -44,6 +44,14 @@ def test_a_drop_that_is_equal_in_all_cases_is_certain_while_the_mean_is_not() ->
     assert point.estimate.low < 0.65 < 0.75 < point.estimate.high
 
 
+def test_an_image_without_a_lesion_counts_where_something_is_found_in_it_alone() -> None:
+    """Nothing is found in the last image at first (no value), then there is a false alarm (0)."""
+    found = curve(table_of([*CLEAN, np.nan], {1.0: [0.7, 0.5, 0.9, np.nan], 2.0: [0.4, 0.2, 0.6, 0]}), "gain", "dice")
+    assert [point.estimate.value for point in found.points] == pytest.approx([0.8, 0.7, 0.3])
+    assert [point.drop.value for point in found.points] == pytest.approx([0, 0.1, 0.4])  # of the same cases
+    assert None not in (found.points[2].drop.low, found.area.low)
+
+
 def test_images_of_one_patient_alone_give_no_interval() -> None:
     point = curve(table_of(CLEAN, ALTERED).assign(group="patient"), "gain", "dice").points[1]
     assert (point.estimate.value, point.estimate.low) == (pytest.approx(0.7), None)

@@ -20,7 +20,7 @@ DIAGONAL = 10.0  # hypot(6, 8)
     [
         pytest.param(EMPTY, SQUARE, PENALISE, 0.0, DIAGONAL, "prediction", id="missed, penalised"),
         pytest.param(SQUARE, EMPTY, PENALISE, 0.0, DIAGONAL, "reference", id="false alarm, penalised"),
-        pytest.param(EMPTY, EMPTY, PENALISE, 1.0, 0.0, "both", id="rightly nothing, penalised"),
+        pytest.param(EMPTY, EMPTY, PENALISE, NONE, NONE, "both", id="rightly nothing, penalised"),
         pytest.param(EMPTY, SQUARE, EXCLUDE, 0.0, NONE, "prediction", id="missed, excluded"),
         pytest.param(SQUARE, EMPTY, EXCLUDE, NONE, NONE, "reference", id="false alarm, excluded"),
         pytest.param(EMPTY, EMPTY, EXCLUDE, NONE, NONE, "both", id="rightly nothing, excluded"),

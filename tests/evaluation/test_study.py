@@ -202,3 +202,19 @@ def test_each_run_has_its_own_positive_class() -> None:
 def test_an_empty_study_has_empty_tables() -> None:
     found = study(case_table([]))
     assert all(getattr(found, name).empty for name in ("means", "by_size", "by_class", "comparisons"))
+
+
+def test_a_label_that_no_reference_has_is_in_no_mean_of_the_study() -> None:
+    """Of the second label both masks are empty in one case, and it is a false alarm in the other."""
+    content = masks("UNet", [0.8, 0.6])
+    for case, second in zip(
+        content["metric_per_case"], ({"empty": "both"}, {"empty": "reference", "Dice": 0.0}), strict=True
+    ):
+        case["metrics"]["2"] = {"n_ref": 0, "TP": 0, "FP": 0, "FN": 0, "TN": 10_000}
+        for resolution in ("input_size", "original_size"):
+            case["htunet"][resolution] = {**case["htunet"][resolution], "2": second}
+    found = study(case_table([content])).means
+    row = only(found, metric="dice", resolution="input_size", label="")
+    assert (row["mean"], row["n_cases"]) == (pytest.approx(0.7), 2)
+    of_both = case_table([masks("UNet", [0.8, 0.6])])
+    assert only(study(of_both).means, metric="dice", resolution="input_size", label="")["mean"] == pytest.approx(0.7)
