@@ -196,8 +196,8 @@ class PublishedFolds:
         save_splits(raw_folder / PUBLISHED_SPLITS, folds)
         sizes = " / ".join(str(len(folds[0][split])) for split in ("train", "val", "test"))
         return [
-            f"{len(folds)} published folds are in {PUBLISHED_SPLITS} (fold 0: {sizes}); to use them instead of the "
-            "split by 8:2, copy it to splits_final.json in the preprocessed folder before planning"
+            f"{len(folds)} published folds are in {PUBLISHED_SPLITS} (fold 0: {sizes}); htunet_plan_and_preprocess "
+            "--splits with this file of the raw folder takes them instead of the split by 8:2"
         ]
 
     def _positions(self, path: Path | None) -> tuple[dict[str, list[int]], str]:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.prediction import Prediction
-from htunet.paths import RunPaths, find_dataset, find_runs
+from htunet.paths import PAPER_FOLD, RunPaths, find_dataset, find_runs
 
 if TYPE_CHECKING:
     from htunet.evaluation.summary import Summary
@@ -270,10 +270,11 @@ def load(
         model = find_model(names[0])
         return Model(model.run, model, weights=weights, device=device)
     numbers = [text.removeprefix("fold").removeprefix("seed") for text in names[2:]]
+    named = {"fold": numbers.pop(0)} if numbers[:1] == [PAPER_FOLD] else {}
     if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):
         raise UsageError(f'Name a model by its folder, its zip or as "DATASET METHOD fold0 seed1"; got {what!r}.')
     wanted = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
-    wanted |= dict(zip(("fold", "seed"), map(int, numbers), strict=False))
+    wanted |= named | dict(zip(("seed",) if named else ("fold", "seed"), map(int, numbers), strict=False))
     run, folder = find_trained(names[0], wanted, also_imported=True)
     return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
 
@@ -284,7 +285,8 @@ def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) 
     Args:
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
         request: The choices; None for the defaults with ``changes``.
-        changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``workers``, ``memory_gb``.
+        changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``splits``, ``workers``,
+            ``memory_gb``.
 
     Raises:
         UsageError: A data set, a plan or a setting that does not exist.
@@ -298,7 +300,7 @@ def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) 
 def train(
     dataset: str,
     method: str,
-    fold: int = 0,
+    fold: int | str = 0,
     settings: "TrainSettings | None" = None,
     *,
     restart: bool = False,
@@ -311,7 +313,7 @@ def train(
     Args:
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
         method: Such as ``UNet`` or ``CLIP_HT``.
-        fold: 0 is the paper's split.
+        fold: Its position, or its name: ``paper`` where the data set came with the lists of the paper's authors.
         settings: The choices; None for the defaults with ``changes``.
         restart: Forget an earlier run of the same name.
         changes: Fields of ``TrainSettings``: ``num_epochs``, ``seed``, ``plan``, ``task``, ``ratio``, ``weights``, ...

@@ -30,6 +30,8 @@ FINETUNING, SHUFFLED = "finetuning", "__shuffled"
 LONGEST_NAME = 200
 """Bytes; file systems take 255, with an ending."""
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
+PAPER_FOLD = "paper"
+"""The name of the fold that has the lists of the paper's authors, where they were imported."""
 RATIO, ADAPTER, TRAINED_ON = "ratio_", "adapter_", "trained_on_"
 """What a run's folder says after the method, each after two underscores, in this order: few-shot, where its adapter
 started, and a training on other data."""
@@ -95,6 +97,11 @@ class DatasetPaths:
     def excluded_csv(self) -> Path:
         """What of the download did not become a case, and why."""
         return self.raw / "excluded.csv"
+
+    @property
+    def paper_splits_json(self) -> Path:
+        """The lists of the paper's authors as folds, where the images came with them; the first split is theirs."""
+        return self.raw / "paper_splits.json"
 
     @property
     def captions_json(self) -> Path:

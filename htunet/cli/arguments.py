@@ -5,6 +5,8 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
+from htunet.paths import PAPER_FOLD
+
 SHORT = {"plan": "-p"}
 """One-letter options, as nnU-Net has them."""
 
@@ -45,11 +47,13 @@ def add_device(parser: ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
 
 
-def fold_number(text: str) -> int:
-    """``fold0`` or ``0`` -> 0, for argparse's ``type``."""
+def fold_number(text: str) -> int | str:
+    """``fold0`` or ``0`` -> 0, and ``paper`` as it is, for argparse's ``type``."""
+    if text == PAPER_FOLD:
+        return text
     number = text.removeprefix("fold")
     if not (number.isascii() and number.isdigit()):
-        raise ArgumentTypeError(f"{text!r} is no fold; write fold0 or 0")
+        raise ArgumentTypeError(f"{text!r} is no fold; write fold0 or 0, or {PAPER_FOLD} for the authors' own lists")
     return int(number)
 
 

@@ -14,7 +14,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_export", __doc__)
     parser.add_positional("dataset", "-d", help="data set that the run was trained on, such as BUSI")
     parser.add_positional("method", "-m", help="such as CLIP_HT")
-    parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
+    parser.add_positional(
+        "fold",
+        "-f",
+        type=fold_number,
+        help="fold0, or its name: paper, the authors' own lists",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
     add_run_options(parser)
     parser.add_argument("--with-backbone", action="store_true", help="also the frozen weights, if their licence allows")

@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from htunet.cli.command import log_on_terminal, make_parser, run_command
+from htunet.errors import UsageError
 from htunet.paths import find_dataset
 
 
@@ -17,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-p", "--plan", "--plans", dest="plans", metavar="NAME", nargs="+", help=plans)
     split_by = "image: as the paper; group: keeps patients and duplicates together (default: as before, first image)"
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
+    splits = "take this split: JSON as splits_final.json, a folder with train.txt, val.txt, test.txt, or a table"
+    parser.add_argument("--splits", type=Path, metavar="FILE", help=splits)
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
     memory = "memory of the device that will train (default: what this machine has free)"
     parser.add_argument("--memory-gb", type=float, help=memory)
@@ -28,7 +32,9 @@ def _run(options: argparse.Namespace) -> None:
     from htunet import api
     from htunet.preprocessing.prepare import PrepareRequest, verify_raw
 
-    names = ("plans", "split_by", "workers", "memory_gb")
+    if options.splits and len(options.datasets) > 1:
+        raise UsageError(f"--splits is the split of one data set; --datasets names {len(options.datasets)}.")
+    names = ("plans", "split_by", "splits", "workers", "memory_gb")
     request = PrepareRequest(**{name: getattr(options, name) for name in names})
     for dataset in [find_dataset(name) for name in options.datasets]:
         print(dataset.name, flush=True)

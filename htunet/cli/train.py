@@ -27,7 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_train", __doc__)
     parser.add_positional("dataset", "-d", help="name or number, such as BUSI, 503 or Dataset503_BUSI")
     parser.add_positional("method", "-m", help="such as UNet, CLIP or CLIP_HT")
-    parser.add_positional("fold", "-f", type=fold_number, help="fold0 is the paper's split")
+    parser.add_positional(
+        "fold",
+        "-f",
+        type=fold_number,
+        help="fold0, or its name: paper, the authors' own lists",
+    )
     add_settings(parser, TrainSettings)
     parser.add_argument(
         "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"

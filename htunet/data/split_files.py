@@ -3,22 +3,25 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from htunet.data.raw import Case, RawDataset
+from htunet.data.split_lists import read_split_lists
 from htunet.data.splits import SEED, SPLITS, Fold, Splits, make_splits
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_json, read_object, write_json
-from htunet.paths import DatasetPaths, checked_name
+from htunet.paths import PAPER_FOLD, DatasetPaths, checked_name
 
 FORMAT = 1
 RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "excluded")
 FORMER_KEYS = {"left_out": "excluded"}
 """As earlier versions wrote them; both are read."""
 NEW, KEPT, KEPT_EDITED, REPLACED = "new", "kept", "kept, edited by hand", "replaced"
+LISTS = "lists"
+"""The rule of a split that was not made here."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class SettledSplits:
     """Where the replaced split is now."""
 
 
-def save_splits(path: Path, folds: Sequence[Fold]) -> None:
-    """Write nnU-Net's list of folds; it reads ``train`` and ``val`` of each and passes over ``test``."""
+def save_splits(path: Path, folds: Sequence[Mapping[str, Any]]) -> None:
+    """Write nnU-Net's list of folds; it reads ``train`` and ``val`` of each and passes over everything else."""
     write_json(path, list(folds))
 
 
@@ -61,6 +64,58 @@ def load_splits(path: Path) -> list[Fold]:
     return folds
 
 
+def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
+    """The position of a fold that is named by it, or by its name such as ``paper``, for a task.
+
+    A fold may say its ``name`` and, where the lists of the tasks differ, the ``task`` (``seg`` or ``cls``) that it is
+    for; both tasks together learn from the images of ``seg``. Raises UsageError where there is no such fold, and for a
+    position whose fold is for the other task, where that one has a fold of its own.
+    """
+    path, kind = dataset.splits_json, "cls" if task == "cls" else "seg"
+    if not path.exists():
+        if isinstance(fold, int):
+            return fold
+        raise UsageError(f"{path} is missing, so there is no fold {fold!r}: htunet_plan_and_preprocess makes it.")
+    load_splits(path)
+    folds = [(str(one.get("name", "")), one.get("task")) for one in read_json(path)]
+    if isinstance(fold, int):
+        name, own = folds[fold] if 0 <= fold < len(folds) else ("", None)
+        if own not in (None, kind) and (name, kind) in folds:
+            raise UsageError(
+                f"fold{fold} of {dataset.short_name} has the lists for the task {own}; those for {task} are "
+                f"fold{folds.index((name, kind))}" + (f", or {name!r} by name." if name else ".")
+            )
+        return fold
+    fitting = [number for number, (name, own) in enumerate(folds) if name == fold and own in (None, kind)]
+    if not fitting:
+        known = sorted({name for name, own in folds if name and own in (None, kind)})
+        by_name = f"by name {', '.join(known)}" if known else "none has a name"
+        if fold == PAPER_FOLD:
+            by_name += (
+                ". The split here is not that of the authors: convert their release, or take their lists with "
+                "htunet_plan_and_preprocess --splits"
+            )
+        raise UsageError(
+            f"{path} has no fold {fold!r} for the task {task}; it has fold0 to fold{len(folds) - 1}, {by_name}."
+            + did_you_mean(fold, known)
+        )
+    return fitting[0]
+
+
+def paper_fold(dataset: DatasetPaths, task: str) -> int:
+    """The fold that stands for the paper's split: the authors' own where it was imported, else the first."""
+    named = dataset.splits_json.exists() and any(
+        name.startswith(PAPER_FOLD) for name in fold_names(dataset.splits_json)
+    )
+    return find_fold(dataset, PAPER_FOLD, task) if named else 0
+
+
+def fold_names(path: Path) -> list[str]:
+    """How each fold is called: ``paper``, ``paper (cls)``; empty where it has no name."""
+    parts = [(str(one.get("name", "")), str(one.get("task", ""))) for one in read_json(path)]
+    return [f"{name} ({task})" if name and task else name for name, task in parts]
+
+
 def training_digest(fold: Fold) -> str:
     """SHA-256 over the training and validation ids in their order: what a run has seen of a fold."""
     return _digest([fold["train"], fold["val"]])
@@ -72,16 +127,21 @@ def is_split_by_group(paths: DatasetPaths) -> bool:
     return record is not None and record["split_by"] == "group"
 
 
-def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits:
+def settle_splits(raw: RawDataset, split_by: str | None = None, lists: Path | None = None) -> SettledSplits:
     """Keep the data set's split, or make it where there is none or it no longer fits; writes both split files.
 
     An existing split is kept when the cases, the rule and ``split_by`` are those that it was made for (None: as it was
     made; ``image`` for the first one), edited by hand or not. A file without a record of ours is the user's own and
-    kept. A replaced one stays beside it as ``splits_final.before.json``.
+    kept. A replaced one stays beside it as ``splits_final.before.json``. ``lists`` (see ``split_lists``) become the
+    split; groups are kept together in them unless ``split_by`` is ``image``. Where the raw folder came with lists of
+    the paper's authors, they are the first split.
     """
     paths = raw.paths
+    if lists is not None:
+        return _take(raw, read_split_lists(lists, raw, keep_groups=split_by != "image"), f"by {lists}")
+    published = paths.paper_splits_json if split_by is None and paths.paper_splits_json.exists() else None
     if not paths.splits_json.exists():
-        return _make(raw, split_by or "image", NEW)
+        return _take_published(raw, published) if published else _make(raw, split_by or "image", NEW)
     record = _read_record(paths.splits_made_json)
     if record is None and split_by is None:
         return _users_own(raw)
@@ -89,13 +149,32 @@ def settle_splits(raw: RawDataset, split_by: str | None = None) -> SettledSplits
         return _replace(raw, str(split_by), "it was not made here, and --split-by asks for a new one")
     wanted = split_by or record["split_by"]
     if reason := _why_outdated(raw, record, wanted):
-        return _replace(raw, wanted, reason)
+        return _take_published(raw, published, reason) if published else _replace(raw, wanted, reason)
     folds = load_splits(paths.splits_json)
     edited = _digest(folds) != record["folds_sha256"]
     if edited:
         _check_known(raw, folds)
     splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["excluded"]))
     return SettledSplits(splits, KEPT_EDITED if edited else KEPT)
+
+
+def _take_published(raw: RawDataset, path: Path, reason: str = "") -> SettledSplits:
+    return _take(raw, read_split_lists(path, raw, keep_groups=False), reason)
+
+
+def _take(raw: RawDataset, folds: Sequence[Mapping[str, Any]], reason: str) -> SettledSplits:
+    """Make lists the split; the record of an earlier one goes, so that they are kept as the user's own."""
+    paths = raw.paths
+    if paths.splits_json.exists() and read_json(paths.splits_json) == list(folds):
+        paths.splits_made_json.unlink(missing_ok=True)
+        return replace(_users_own(raw), status=KEPT)
+    backup = None
+    if paths.splits_json.exists():
+        backup = paths.splits_json.with_name("splits_final.before.json")
+        paths.splits_json.replace(backup)
+    paths.splits_made_json.unlink(missing_ok=True)
+    save_splits(paths.splits_json, folds)
+    return replace(_users_own(raw), status=REPLACED if backup else NEW, reason=reason, backup=backup)
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
@@ -113,7 +192,7 @@ def _users_own(raw: RawDataset) -> SettledSplits:
     _check_known(raw, folds)
     named = {case for fold in folds for split in SPLITS for case in fold[split]}
     excluded = tuple(sorted({case.id for case in raw.cases} - named))
-    return SettledSplits(Splits(raw.info.split_rule, "image", tuple(folds), excluded), KEPT_EDITED)
+    return SettledSplits(Splits(LISTS, "image", tuple(folds), excluded), KEPT_EDITED)
 
 
 def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup: Path | None = None) -> SettledSplits:

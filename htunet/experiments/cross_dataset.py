@@ -28,7 +28,7 @@ def check_before(run: RunPaths, split: str) -> None:
     """Raise HtunetError, before anything is predicted, where the two data sets cannot be compared."""
     raw = read_raw(run.dataset)
     check_fits(run, raw)
-    if not cases_of(raw, split):
+    if not cases_of(raw, split, run.task):
         raise HtunetError(f"{raw.paths.name} contains no case: there is nothing to predict.")
 
 
@@ -41,13 +41,15 @@ def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) 
     assert split is not None
     if not force and _is_of(run, split) and not needs_prediction(run):
         return False
-    shared = images_in_both(run.source.dataset, run.fold, run.dataset, split)
+    shared = images_in_both(run.source.dataset, run.fold, run.dataset, split, run.task)
     predict_across(run, split, {"shared_images": shared})
     return True
 
 
 @cache
-def images_in_both(seen: DatasetPaths, fold: int, tested: DatasetPaths, split: str) -> Mapping[str, list[str]] | None:
+def images_in_both(
+    seen: DatasetPaths, fold: int, tested: DatasetPaths, split: str, task: str
+) -> Mapping[str, list[str]] | None:
     """Tested case to the training and validation cases of ``seen`` that show the same picture.
 
     None where the raw folder of ``seen`` is not there any more, so that nobody can say.
@@ -56,9 +58,8 @@ def images_in_both(seen: DatasetPaths, fold: int, tested: DatasetPaths, split: s
         return None
     learnt = load_splits(seen.splits_json)[fold]
     raw = read_raw(tested)
-    return shared_images(
-        read_raw(seen), [*learnt["train"], *learnt["val"]], raw, [case.id for case in cases_of(raw, split)]
-    )
+    tested_ids = [case.id for case in cases_of(raw, split, task)]
+    return shared_images(read_raw(seen), [*learnt["train"], *learnt["val"]], raw, tested_ids)
 
 
 def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
@@ -72,5 +73,5 @@ def _is_of(run: RunPaths, split: str) -> bool:
     if not run.finished_json.exists():
         return False
     record = read_object(run.settings_json).get("trained_on", {})
-    wanted = [case.id for case in cases_of(read_raw(run.dataset), split)]
+    wanted = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
     return (record.get("part"), record.get("cases")) == (split, wanted)

@@ -8,7 +8,7 @@ from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.class_probabilities import class_order, write_class_probabilities
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, paper_fold
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.retrieval import Retrieval, retrieval
@@ -24,7 +24,6 @@ from htunet.reporting.tables.prompt_table import markdown, prompt_columns, promp
 from htunet.reproducibility import provenance
 
 ALL, TEST, VAL = "all", "test", "val"
-PAPER_FOLD = 0
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def classify_by_prompts(
     check_arrays(data.folder, plan)
     all_rows = list(range(len(data.cases)))
     if split == TEST:
-        all_rows = data.rows(load_splits(dataset.splits_json)[PAPER_FOLD][TEST])
+        all_rows = data.rows(load_splits(dataset.splits_json)[paper_fold(dataset, "cls")][TEST])
         if not all_rows:
             raise HtunetError(f"{dataset.splits_json} has no test images in fold 0. Take --split {ALL}.")
     what = f"{dataset.short_name} ({split})"

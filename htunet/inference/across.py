@@ -7,7 +7,7 @@ from htunet.data.class_probabilities import class_order, write_class_probabiliti
 from htunet.data.image_io import read_image, read_labels
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.raw import TEST, Case, RawDataset, read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, paper_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
@@ -20,8 +20,8 @@ from htunet.preprocessing.geometry import mask_to_input, to_input
 SPLITS = ("all", "test")
 
 
-def cases_of(raw: RawDataset, split: str) -> list[Case]:
-    """``all`` cases of a data set, or those of its ``test`` split: its own one, else that of fold 0.
+def cases_of(raw: RawDataset, split: str, task: str = "seg") -> list[Case]:
+    """``all`` cases of a data set, or those of its ``test`` split: its own, else that of the paper's fold.
 
     Raises UsageError for a split that is neither, HtunetError where there is no test split.
     """
@@ -32,7 +32,8 @@ def cases_of(raw: RawDataset, split: str) -> list[Case]:
         return cases
     if own := [case for case in cases if case.split == TEST]:
         return own
-    wanted = set(load_splits(raw.paths.splits_json)[0]["test"]) if raw.paths.splits_json.exists() else set()
+    path, fold = raw.paths.splits_json, paper_fold(raw.paths, task)
+    wanted = set(load_splits(path)[fold]["test"]) if path.exists() else set()
     if not wanted:
         raise HtunetError(
             f"{raw.paths.name} has no test split yet. Take --split all, or make one: htunet_plan_and_preprocess -d "
@@ -86,7 +87,7 @@ def predict_across(run: RunPaths, split: str, about: Mapping[str, Any], *, devic
     """
     raw = read_raw(run.dataset)
     check_fits(run, raw)
-    cases, source = cases_of(raw, split), run.source
+    cases, source = cases_of(raw, split, run.task), run.source
     predictor = Predictor.from_run(source, device=device)
     plan = predictor.plan
 

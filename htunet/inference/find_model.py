@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from htunet.data.split_files import find_fold
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import RunPaths, find_dataset, find_runs, imported_models, is_name_of
 
@@ -30,6 +31,8 @@ def find_trained(dataset: str, wanted: Mapping[str, object], *, also_imported: b
         if not imported:
             raise
         paths = imported[0][0].dataset
+    if isinstance(values["fold"], str):
+        values["fold"] = find_fold(paths, values["fold"], str(values["task"] or "seg"))
     found: list[Found] = [(run, None) for run in find_runs(paths) if run.checkpoint_best.exists()]
     found += imported
     name = paths.short_name

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from htunet.data.raw import RawDataset, read_raw
-from htunet.data.split_files import REPLACED, SettledSplits, settle_splits
+from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
 from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
 from htunet.errors import HtunetError, UsageError, did_you_mean
@@ -42,6 +42,8 @@ class PrepareRequest:
     """``paper``, ``adaptive``, ``paper_518`` or one of the user's own; None: the default ones."""
     split_by: str | None = None
     """``image`` or ``group``; None: as before, at first by image."""
+    splits: Path | None = None
+    """Lists that become the split; see ``htunet.data.split_lists``."""
     workers: int | None = None
     """Processes; None: as many as pay off."""
     memory_gb: float | None = None
@@ -87,7 +89,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
                     f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your "
                     "own, copy an entry of plans.json under a new name."
                 )
-        settled = _split(raw, request.split_by, pictures)
+        settled = _split(raw, request, pictures)
         hardware = find_hardware(request.memory_gb)
         planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
         for name in chosen:
@@ -166,12 +168,15 @@ def _fingerprint(raw: RawDataset, workers: int | None) -> tuple[Fingerprint, lis
     return found, pictures
 
 
-def _split(raw: RawDataset, split_by: str | None, pictures: list[list[str]]) -> SettledSplits:
-    settled = settle_splits(raw, split_by)
+def _split(raw: RawDataset, request: PrepareRequest, pictures: list[list[str]]) -> SettledSplits:
+    settled = settle_splits(raw, request.split_by, request.splits)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
     folds = _count(len(splits.folds), "fold")
-    rule = f"{splits.rule} by {splits.split_by}, {folds}, fold 0 train/val/test {sizes}"
+    rule = "lists" if splits.rule == LISTS else f"{splits.rule} by {splits.split_by}"
+    names = fold_names(raw.paths.splits_json)
+    named = f" ({', '.join(filter(None, names))})" if any(names) else ""
+    rule = f"{rule}, {folds}{named}, fold 0 train/val/test {sizes}"
     _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
     if settled.status == REPLACED:
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))

@@ -4,6 +4,7 @@ Calling it again continues where the run was.
 """
 
 from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.split_files import find_fold
 from htunet.models.build import build_network, check_input_size, check_plan_name
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset
@@ -19,7 +20,7 @@ from htunet.training.settings import TrainSettings
 from htunet.training.trainer import TRAINERS
 
 
-def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, restart: bool = False) -> Outcome:
+def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *, restart: bool = False) -> Outcome:
     """Train, or continue, the run that the arguments name. Everything that can be checked is checked before it starts.
 
     Raises UsageError for names, folds and settings that do not exist, HtunetError when files are missing, when another
@@ -29,6 +30,7 @@ def train(dataset: str, method: str, fold: int, settings: TrainSettings, *, rest
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     check_task(plan, settings.task)
+    fold = find_fold(paths, fold, settings.task)
     outputs = plan.outputs(settings.task)
     check_input_size(method, plan.input_size, outputs, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)

@@ -1,0 +1,191 @@
+"""A split that somebody else has made: lists of ids or of file names, as JSON, as a table, or as a folder of lists."""
+
+import csv
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from htunet.data.raw import IMAGE_FOLDERS, RawDataset
+from htunet.data.splits import SPLITS, Fold, find_leaks
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.files import read_json
+
+ENDINGS = (".txt", ".csv", ".tsv")
+WORDS = {
+    **dict.fromkeys(("train", "training", "tr"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "ts"), "test"),
+}
+"""What lists call the splits."""
+COLUMNS = {
+    **dict.fromkeys(("id", "case", "name", "image", "file", "filename", "file_name", "image_id"), "name"),
+    **dict.fromkeys(("split", "set", "subset", "part", "partition"), "split"),
+    "fold": "fold",
+}
+SHOWN = 5
+FORMS = (
+    "JSON as splits_final.json, a folder with train.txt, val.txt and test.txt, or a table with a name and train, val "
+    "or test in each line"
+)
+
+
+def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> list[dict[str, Any]]:
+    """The folds of ``source`` with the ids of ``raw``, sorted, as ``splits_final.json`` holds them.
+
+    A name may be an id, the file that the case came from (with or without folders and ending), or the file in the raw
+    folder. ``name`` and ``task`` of a fold in JSON are kept. Raises UsageError for a source that does not exist,
+    HtunetError for one that cannot be read, names that are no case or fit several, a case in two places of a fold, a
+    fold without cases, and with ``keep_groups`` for a group (patient, same picture) in two splits of a fold.
+    """
+    if not source.exists():
+        raise UsageError(f"--splits {source} does not exist. It is {FORMS}.")
+    if source.is_dir():
+        named = [_folder(source)]
+    elif source.suffix.lower() == ".json":
+        named = _json(source)
+    elif source.suffix.lower() in ENDINGS:
+        named = _table(source)
+    else:
+        raise UsageError(f"--splits {source} is {FORMS}.")
+    ids_of = _names_of(raw)
+    folds = []
+    for number, fold in enumerate(named or [{}]):
+        place = source if len(named) < 2 else f"{source}, fold {number}"
+        ids = _ids(place, fold, ids_of, raw)
+        if not any(ids.values()):
+            raise HtunetError(f"{place} names no case. It is {FORMS}.")
+        if keep_groups and (leaks := find_leaks(raw.cases, ids)):
+            shown = "; ".join(
+                f"{leak.group}: " + ", ".join(f"{split} {' '.join(cases[:2])}" for split, cases in leak.members.items())
+                for leak in leaks[:3]
+            )
+            raise HtunetError(
+                f"{place} has {len(leaks)} groups (same patient, case or picture) in more than one split, so that test "
+                f"results would be too good: {shown}. Correct it, or take it as it is with --split-by image."
+            )
+        folds.append({key: fold[key] for key in ("name", "task") if key in fold} | ids)
+    return folds
+
+
+def read_name_list(path: Path) -> list[str]:
+    """The names of a list, one a line; HtunetError where it is no text in UTF-8."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise HtunetError(f"{path} is no text in UTF-8 ({error}). Save it as one.") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def split_files_in(folder: Path) -> dict[str, Path]:
+    """``train``, ``val`` and ``test`` to their lists in ``folder``; HtunetError where two lists are for one split."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        split = WORDS.get(path.stem.lower())
+        if split and path.suffix.lower() in ENDINGS and found.setdefault(split, path) is not path:
+            raise HtunetError(f"{folder} has two lists for {split}: {found[split].name} and {path.name}. Remove one.")
+    return found
+
+
+def _folder(folder: Path) -> dict[str, Any]:
+    files = split_files_in(folder)
+    if missing := [split for split in ("train", "val") if split not in files]:
+        raise HtunetError(f"{folder} lacks {' and '.join(f'{split}.txt' for split in missing)}. It is {FORMS}.")
+    lists = {split: read_name_list(path) for split, path in files.items()}
+    return {split: [row.strip('"') for row in names if row.lower() not in COLUMNS] for split, names in lists.items()}
+
+
+def _json(path: Path) -> list[dict[str, Any]]:
+    content = read_json(path)
+    folds = [content] if isinstance(content, dict) else content
+    if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
+        raise HtunetError(f"{path} is no list of folds. Write [{{'train': [...], 'val': [...], 'test': [...]}}].")
+    for number, fold in enumerate(folds):
+        for key, names in fold.items():
+            if key in ("name", "task") and isinstance(names, str):
+                continue
+            if key not in SPLITS or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                raise HtunetError(
+                    f"{path}, fold {number}: {key!r} must be train, val or test with a list of ids. Correct it."
+                )
+    return folds
+
+
+def _table(path: Path) -> list[dict[str, Any]]:
+    """A name, a split and perhaps a fold in each line; the columns may be named in the first line."""
+    lines = read_name_list(path)
+    delimiter = next((one for one in "\t;," if lines and all(one in line for line in lines)), None)
+    try:
+        rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.rsplit(None, 1) for line in lines]
+    except csv.Error as error:
+        raise HtunetError(f"{path} cannot be read as a table ({error}). It is {FORMS}.") from None
+    columns = ["name", "split", "fold"]
+    if rows and {"name", "split"} <= (header := {COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]}):
+        columns = [COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]]
+        if len([name for name in columns if name]) > len(header - {""}):
+            raise HtunetError(f"{path}: two columns of {rows[0]} mean the same. Leave one name and one split.")
+        rows = rows[1:]
+    folds: dict[int, dict[str, list[str]]] = defaultdict(lambda: {split: [] for split in SPLITS})
+    for row in rows:
+        cells = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if column}
+        split, fold = WORDS.get(cells.get("split", "").lower()), cells.get("fold") or "0"
+        if not (split and cells.get("name") and fold.isascii() and fold.isdigit()):
+            raise HtunetError(f"{path} has the line {' '.join(row)!r}. It is {FORMS}; a fold is a number. Correct it.")
+        folds[int(fold)][split].append(cells["name"])
+    if sorted(folds) != list(range(len(folds))):
+        raise HtunetError(f"{path} has the folds {sorted(folds)}; they are numbered from 0 without a gap. Correct it.")
+    return [dict(folds[number]) for number in sorted(folds)]
+
+
+def _names_of(raw: RawDataset) -> Mapping[str, set[str]]:
+    """Every name that a case has, to the ids of the cases that have it."""
+    ids_of: dict[str, set[str]] = defaultdict(set)
+    for case in raw.cases:
+        for name in (case.id, f"{case.id}{raw.file_ending}", raw.image_path(case).name, case.source):
+            if name:
+                plain = unicodedata.normalize("NFC", name)
+                for one in {plain, Path(plain).name, Path(plain).stem}:
+                    ids_of[one].add(case.id)
+    return ids_of
+
+
+def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]], raw: RawDataset) -> Fold:
+    known = {case.id for case in raw.cases}
+    found: Fold = {split: [] for split in SPLITS}
+    unknown: list[str] = []
+    several: list[str] = []
+    for split in SPLITS:
+        for name in fold.get(split, []):
+            plain = unicodedata.normalize("NFC", name)
+            ids = {plain} if plain in known else ids_of.get(plain) or ids_of.get(Path(plain).name) or set()
+            if len(ids) == 1:
+                found[split] += ids
+            else:
+                (several if ids else unknown).append(name)
+    if unknown:
+        raise HtunetError(
+            f"{place} names {len(unknown)} cases that are not in {raw.paths.raw}: {_some(unknown)}."
+            f"{did_you_mean(unknown[0], ids_of)} Take the ids or the source files of {raw.paths.cases_csv.name}."
+        )
+    if several:
+        raise HtunetError(
+            f"{place}: {len(several)} names fit more than one case: {_some(several)}. Take the ids of "
+            f"{raw.paths.cases_csv}, or the files with their folders as in its column source."
+        )
+    places = Counter(case for split in SPLITS for case in found[split])
+    if twice := sorted(case for case, count in places.items() if count > 1):
+        where = {case: " and ".join(s for s in SPLITS for one in found[s] if one == case) for case in twice[:SHOWN]}
+        shown = ", ".join(f"{case} ({splits})" for case, splits in where.items())
+        raise HtunetError(f"{place} names {len(twice)} cases twice: {shown}. Leave each case in one place.")
+    given = {case.id for case in raw.cases if case.split != "train"} - set(found["test"])
+    if strayed := sorted(given & {*found["train"], *found["val"]}):
+        raise HtunetError(
+            f"{place} trains on {len(strayed)} cases of the test split that the data set defines "
+            f"({IMAGE_FOLDERS['test']}): {_some(strayed)}. Correct it."
+        )
+    return {split: sorted(cases) for split, cases in found.items()}
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
