@@ -6,6 +6,7 @@ same folder. What has its final name is on the disk, not only on its way there: 
 its name and its folder after it; the files of an unfinished folder all together before the folder gets its own.
 """
 
+import codecs
 import csv
 import errno
 import hashlib
@@ -38,6 +39,7 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet computes a cell that begins so."""
+UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 log = logging.getLogger(__name__)
 
@@ -281,21 +283,30 @@ def plain_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and text.lstrip("'").startswith(FORMULA) else text
 
 
-def read_csv(path: Path, columns: Sequence[str], older: Mapping[str, str] | None = None) -> list[dict[str, str]]:
+def read_csv(
+    path: Path, columns: Sequence[str], older: Mapping[str, str] | None = None, *, any_delimiter: bool = False
+) -> list[dict[str, str]]:
     """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing.
 
-    ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``.
+    ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``. With
+    ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:  # spreadsheets write a mark before the first column
-            reader = csv.DictReader(stream)
+        encoding = "utf-8-sig"  # spreadsheets write a mark before the first column
+        if any_delimiter:
+            with path.open("rb") as start:
+                encoding = "utf-16" if start.read(2) in UTF16_MARKS else encoding
+        with path.open(newline="", encoding=encoding) as stream:
+            delimiter = _delimiter(stream.readline()) if any_delimiter else ","
+            stream.seek(0)
+            reader = csv.DictReader(stream, delimiter=delimiter)
             reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
             rows = list(reader)
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
     except IsADirectoryError:
         raise HtunetError(f"{path} is a folder; a CSV file is needed.") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except (UnicodeError, csv.Error) as error:
         raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
     if missing := [column for column in columns if column not in found]:
         raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
@@ -303,3 +314,8 @@ def read_csv(path: Path, columns: Sequence[str], older: Mapping[str, str] | None
         if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
             raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
     return [{key: plain_cell(value) for key, value in row.items()} for row in rows]
+
+
+def _delimiter(header: str) -> str:
+    """Comma, semicolon or tab: what cuts the header into most columns."""
+    return max(",;\t", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))

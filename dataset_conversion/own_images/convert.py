@@ -13,8 +13,8 @@ from dataset_conversion.common import Collected, ConversionReport, SourceFacts, 
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
-from dataset_conversion.own_images.matching import read_tags
 from dataset_conversion.own_images.options import Findings, Found, OwnData
+from dataset_conversion.own_images.tables import Tags, read_tags
 from htunet.data.formats.dicom import patient_of
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case
@@ -93,14 +93,14 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
     ids, renamed = unique_ids(
         [one.id or one.name for one in found], ["" if one.split == TRAIN else one.split for one in found]
     )
-    classes, class_notes = dict[str, str](), list[str]()
+    classes = Tags()
     if data.classes:
-        classes, class_notes = read_tags(data.classes, names, option="--classes", columns=("class", "label"))
+        classes = read_tags(data.classes, names, option="--classes", columns=("class", "label"))
         for name in names:
-            if name not in classes:
+            if name not in classes.of:
                 findings.leave_out(name, "an image without a class")
     groups, group_notes = _groups(found, data)
-    notes = [*findings.notes, *class_notes, *group_notes]
+    notes = [*findings.notes, *classes.notes, *group_notes]
     if renamed:
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
         notes.append(f"{len(renamed)} ids are not the file names: {shown}; cases.csv has all")
@@ -109,7 +109,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             case=Case(
                 id=case_id,
                 split=one.split,
-                class_name=classes.get(one.name, ""),
+                class_name=classes.of.get(one.name, ""),
                 group=group,
                 source=printable(one.name),
                 spacing_mm=data.spacing_mm,
@@ -122,7 +122,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             remarks=one.remarks,
         )
         for one, case_id, group in zip(found, ids, groups, strict=True)
-        if one.name in classes or not data.classes
+        if one.name in classes.of or not data.classes
     ]
     counts = Counter(job.case.class_name or f"in the {job.case.split} split" for job in jobs)
     counts |= Counter(
@@ -135,10 +135,10 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
     """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish."""
     if data.groups:
         names = [one.name for one in found]
-        tags, notes = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))
-        if without := [name for name in names if name not in tags]:
-            notes.append(f"{len(without)} images have no group and count as one each: {listed(without)}")
-        return [tags.get(name, "") for name in names], notes
+        tags = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))
+        if without := [name for name in names if name not in tags.of]:
+            tags.notes.append(f"{len(without)} images have no group and count as one each: {listed(without)}")
+        return [tags.of.get(name, "") for name in names], tags.notes
     paths = [one.base / one.name for one in found]
     patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))
     numbers = {

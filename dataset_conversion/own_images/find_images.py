@@ -2,14 +2,17 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import unquote
 
 from dataset_conversion.formats.coco import read_coco
-from dataset_conversion.own_images.matching import is_marked, match_masks, unique_keys
+from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
+from dataset_conversion.own_images.tables import name_finder
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image
-from htunet.data.names import composed, listed
+from htunet.data.names import listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
 from htunet.errors import HtunetError
 from htunet.files import read_object
@@ -30,20 +33,19 @@ def find_images(data: OwnData) -> Findings:
         if images and coco:
             _find_coco(findings, split, images, coco)
         elif images:
-            _find_files(findings, split, images, masks)
+            _find_files(findings, split, images, masks, data.pairs)
     if findings.labels:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
         findings.notes.append(f"labels from the COCO categories: {shown}")
     return findings
 
 
-def _find_files(findings: Findings, split: str, images: Path, masks: Path | None) -> None:
+def _find_files(findings: Findings, split: str, images: Path, masks: Path | None, pairs: Sequence[str]) -> None:
     names, strays = files_in(images, is_image, without=masks)
+    together = masks is not None and masks.resolve() == images.resolve()
     mask_names: list[str] = []
-    if masks is not None and masks.resolve() == images.resolve():
-        mask_names, names = [name for name in names if is_marked(name)], [name for name in names if not is_marked(name)]
-    elif masks is not None:
-        mask_names, others = files_in(masks, is_image)
+    if masks is not None and not together:
+        mask_names, others = files_in(masks, is_image, without=images)
         strays += others
     for name in strays:
         if not name.lower().endswith(TABLES):
@@ -51,13 +53,15 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     if masks is None:
         findings.images += [Found(split=split, base=images, name=name) for name in names]
         return
-    matched = match_masks(names, mask_names)
+    matched = match_files(names, None if together else mask_names, pairs)
     if not any(matched.masks_of.values()):
+        found = f"{len(mask_names)} masks in {masks} ({listed(mask_names)})"
         raise HtunetError(
-            f"No mask fits an image by its name: {len(names)} images in {images} ({listed(names)}), "
-            f"{len(mask_names)} masks in {masks} ({listed(mask_names)}). A mask is named as its image, with _mask, "
-            "_seg or the like added."
+            f"No mask fits an image by its name: {len(names)} images in {images} ({listed(names)})"
+            f"{'' if together else f', {found}'}. A mask is named as its image, with _mask, _seg or the like added. "
+            f"{WAY_OUT}"
         )
+    findings.notes += filter(None, [matched.said])
     for name, reason in matched.unmatched.items():
         findings.leave_out(name, reason)
     for name, chosen in matched.masks_of.items():
@@ -80,25 +84,22 @@ def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None
             f"{path.name} has categories without an annotation, which are no labels: {listed(content.unused)}"
         )
     names, _ = files_in(images, is_image)
-    known = unique_keys(names)
-    counts = Counter(image.file_name for image in content.images)
-    in_file = set[str]()
-    for image in content.images:
-        wanted = image.file_name.replace("\\", "/").removeprefix("./")
-        name = known.get(composed(wanted)) or known.get(composed(wanted.rsplit("/", 1)[-1]))
-        reason = image.problem or (
-            "several entries of the COCO file have this name" if counts[image.file_name] > 1 else ""
-        )
-        if name is not None:
-            in_file.add(name)
+    find = name_finder(names)
+    entries = [(image, find(image.file_name) or find(unquote(image.file_name))) for image in content.images]
+    counts = Counter(name for _, name in entries)
+    for image, name in entries:
+        reason = image.problem or ("" if counts[name] == 1 else "several entries of the COCO file name this image")
         if name is None or reason:
-            findings.leave_out(wanted or "an entry without a name", reason or f"not in {images}")
+            wanted = image.file_name.replace("\\", "/").removeprefix("./")
+            findings.leave_out(
+                wanted or "an entry without a name", image.problem or (reason if name else f"not in {images}")
+            )
         else:
             findings.images.append(Found(split=split, base=images, name=name, coco=image))
     for name in names:
-        if name not in in_file:
+        if name not in counts:
             findings.leave_out(name, "not in the COCO file")
-    if not findings.images:
+    if not any(counts[name] for name in names):
         wanted = listed([image.file_name for image in content.images])
         raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {listed(names)}.")
 

@@ -1,26 +1,25 @@
-"""Which mask belongs to which image, and what a table or a pattern says of an image: by file names alone."""
+"""Which mask belongs to which image, by file names: a word such as ``_mask``, a table, patterns, or a rule found."""
 
 import re
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
+from dataset_conversion.own_images.tables import name_finder, read_rows
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_csv
 
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
 MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
-
-MISSING = {
-    *("", "-", "?", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "NaT"),
-    *("None", "NULL", "null", "unknown", "Unknown", "UNKNOWN"),
-}
-"""What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
-LARGE_GROUP, FEW_IMAGES = 0.2, 10
-"""A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
+NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
+"""The number of a mask, where an image has several."""
+MOST_CUTS = 8
+"""At either end of a name."""
+PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")
+NO_IMAGE = "a mask without an image"
+WAY_OUT = "Say which belong together: --pairs CSV (columns image, mask), or --pairs 'bus_{id}' 'mask_{id}'."
 
 
 @dataclass
@@ -30,11 +29,37 @@ class Matched:
     masks_of: dict[str, tuple[str, ...]]
     """In the order of the images; empty where an image has none."""
     unmatched: dict[str, str] = field(default_factory=dict)
+    said: str = ""
+    """How they were matched, where the names alone do not say it."""
 
 
 def is_marked(name: str) -> bool:
     """Does the file name say that it is a mask: ``x_mask.png``, ``gt-x.png``?"""
     return MASK_MARK.search(stem_of(name)) is not None
+
+
+def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequence[str] = ()) -> Matched:
+    """Match images with ``masks``; None: both are among ``names``.
+
+    ``pairs`` is a table or two patterns; without them the words of ``match_masks`` count, and where no mask has one, a
+    rule that the names follow. Raises HtunetError where none matches, or where the rule is not certain.
+    """
+    if len(pairs) == 1:
+        return _by_table(pairs[0], names, names if masks is None else masks)
+    if pairs:
+        return _by_patterns(pairs[0], pairs[1], names, masks)
+    images = names
+    if masks is None and not any(map(is_marked, names)):
+        return _added(names, names)
+    if masks is None:
+        masks, images = [name for name in names if is_marked(name)], [name for name in names if not is_marked(name)]
+    matched = match_masks(images, masks)
+    if not any(matched.masks_of.values()):
+        matched = _added(images, masks)
+    if not any(matched.masks_of.values()):
+        matched = _exchanged(images, masks)
+    _refuse_shifted(matched, masks)
+    return matched
 
 
 def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
@@ -52,12 +77,16 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     for mask in masks:
         fitting = (table[key] for table, key in zip(tables, _keys(mask), strict=True) if key in table)
         candidates = next(fitting, [])
+        if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
+            # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
+            folder, plain = _keys(mask)[1]
+            candidates = candidates + tables[1].get((folder, plain + number[0].lower()), [])
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
         elif candidates:
             unmatched[mask] = f"a mask whose name fits several images: {', '.join(map(printable, candidates[:3]))}"
         else:
-            unmatched[mask] = "a mask without an image"
+            unmatched[mask] = NO_IMAGE
     return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
 
 
@@ -76,86 +105,213 @@ def _plain(name: str) -> str:
     return stem
 
 
-def read_tags(
-    rule: str, names: Sequence[str], *, option: str, columns: Sequence[str]
-) -> tuple[dict[str, str], list[str]]:
-    """What ``rule`` says of each image, and notes on rows that fit no image.
-
-    ``rule`` is a CSV with the column ``image`` (path, file name or stem) and one of ``columns``, or a regular
-    expression that is searched in the path: its first group counts, or the whole match. Images of which it says nothing
-    are absent, and so are those with a value of ``MISSING``. A table may have backslashes, folders of another machine,
-    other endings and another letter case. Raises UsageError for a rule that says nothing of any image, HtunetError for
-    a broken table.
-    """
-    if rule.lower().endswith(".csv") or Path(rule).is_file():
-        tags, notes = _tags_of_table(Path(rule), names, columns)
-    else:
-        try:
-            pattern = re.compile(rule)
-        except re.error as error:
-            raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
-        found = {name: pattern.search(name) for name in names}
-        texts = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
-        tags, notes = {name: printable(tag) for name, tag in texts.items() if tag}, []
-    if not tags:
-        shown = f" (such as {notes[0].rsplit(': ', 1)[1]})" if notes else ""
-        raise UsageError(f"{option} {rule} says nothing of any image{shown}; they are named as {listed(names)}.")
-    if option == "--groups" and len(names) >= FEW_IMAGES:
-        for tag, count in Counter(tags.values()).most_common():
-            if count > LARGE_GROUP * len(names):
-                notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
-    return tags, notes
-
-
-def _tags_of_table(path: Path, names: Sequence[str], columns: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in read_csv(path, ())]
-    found = list(rows[0]) if rows else ["image", *columns]
-    column = next((name for name in columns if name in found), None)
-    if column is None or "image" not in found:
-        wanted = "image" if column else " or ".join(columns)
-        raise HtunetError(f"{path} lacks a column {wanted}; it has {found}.")
-    by_key = unique_keys(names, stems=True)
-    by_key = {**_in_lower_case(by_key), **by_key}
-    tags, unknown, missing = dict[str, str](), [], 0
+def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
+    """By a table of the columns image and mask; several rows of an image give it several masks."""
+    rows, notes = read_rows(rule, names, "--pairs", ("mask", "label"))
+    find = name_finder(masks)
+    found: dict[str, list[str]] = defaultdict(list)
+    owner: dict[str, str] = {}
+    absent = []
     for row in rows:
-        tag = printable(row[column].strip())
-        missing += tag in MISSING and tag != ""
-        tag = "" if tag in MISSING else tag
-        name = next((by_key[key] for key in _spellings(row["image"]) if key in by_key), None)
-        if name is None:
-            unknown.append(row["image"])
-        elif tags.setdefault(name, tag) != tag:
-            raise HtunetError(f"{path} says two things of {row['image']}: {tags[name]!r} and {tag!r}. Correct it.")
-    notes = [f"{path.name} names {len(unknown)} images that do not exist: {listed(unknown)}"] if unknown else []
-    if missing:
-        notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
-    return {name: tag for name, tag in tags.items() if tag}, notes
+        mask = find(row.value)
+        if row.name is None or mask is None:
+            absent.append(f"{row.text} with {row.value}")
+        elif owner.setdefault(mask, row.name) != row.name:
+            raise HtunetError(f"{rule} gives the mask {mask} to {owner[mask]} and to {row.name}. Correct it.")
+        elif mask not in found[row.name]:
+            found[row.name].append(mask)
+    if not owner:
+        raise HtunetError(
+            f"{rule} names no pair of files: it has {listed(absent)}; images are named as {listed(names)}, masks as "
+            f"{listed(masks)}."
+        )
+    if absent:
+        notes.append(f"{len(absent)} rows of {rule} name files that do not exist: {listed(absent)}")
+    images = [name for name in names if masks is not names or name not in owner]
+    unmatched = {mask: NO_IMAGE for mask in masks if mask not in owner and masks is not names}
+    return Matched({name: tuple(found[name]) for name in images}, unmatched, "; ".join(notes))
 
 
-def _spellings(text: str) -> list[str]:
-    """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
-    path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
-    shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
-    ways = [composed(text), *shorter, stem_of(path.name)]
-    return ways + [way.lower() for way in ways]
+def _by_patterns(image: str, mask: str, names: Sequence[str], masks: Sequence[str] | None) -> Matched:
+    """By two patterns: what their common placeholders stand for is equal in an image and its masks."""
+    placeholders = [{match[1] for match in PLACEHOLDER.finditer(pattern)} - {None} for pattern in (image, mask)]
+    common = sorted(placeholders[0] & placeholders[1])
+    if not common:
+        raise UsageError(f"--pairs {image!r} {mask!r} have no placeholder in common. {WAY_OUT}")
+    found: dict[str, list[str]] = {}
+    keys: dict[tuple[str, ...], str] = {}
+    mask_of = {name: texts for name in (names if masks is None else masks) if (texts := _texts(mask, name))}
+    for name in names:
+        if (masks is None and name in mask_of) or (texts := _texts(image, name)) is None:
+            continue
+        found[name] = []
+        if (other := keys.setdefault(tuple(texts[one] for one in common), name)) != name:
+            raise HtunetError(
+                f"--pairs {image!r} {mask!r} does not tell the images {printable(other)} and {printable(name)} apart "
+                f"(masks are named as {listed(list(mask_of))}). Take a placeholder into both patterns that does."
+            )
+    unmatched = {}
+    for name, texts in mask_of.items():
+        owner = keys.get(tuple(texts[one] for one in common))
+        if owner is None:
+            unmatched[name] = NO_IMAGE
+        else:
+            found[owner].append(name)
+    rest = [name for name in {*names, *(masks or ())} if name not in found and name not in mask_of]
+    unmatched |= dict.fromkeys(sorted(rest), "a name that fits no pattern of --pairs")
+    return Matched({name: tuple(sorted(chosen)) for name, chosen in found.items()}, unmatched)
 
 
-def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
-    """The keys in lower case, where no other image has the same."""
-    lower: dict[str, set[str]] = defaultdict(set)
-    for key, name in keys.items():
-        lower[key.lower()].add(name)
-    return {key: next(iter(owners)) for key, owners in lower.items() if len(owners) == 1}
+def _texts(pattern: str, name: str) -> dict[str, str] | None:
+    """What the placeholders of ``pattern`` stand for in a file's name; None where it does not fit.
 
-
-def unique_keys(names: Sequence[str], *, stems: bool = False) -> Mapping[str, str]:
-    """Path, and the file name (with ``stems`` also without its ending) where no other image has it, to the path.
-
-    The keys are ``composed``.
+    A pattern without a folder or an ending is compared without it. ``*`` and ``{...}`` stand for at least one
+    character, up to the first place at which the text behind them occurs; ``*`` may differ between image and mask.
     """
-    keys: dict[str, str] = {}
-    for way in (lambda name: PurePosixPath(name).name, *([stem_of] if stems else [])):
-        key_of = {name: composed(way(name)) for name in names}
-        counts = Counter(key_of.values())
-        keys |= {key: name for name, key in key_of.items() if counts[key] == 1}
-    return keys | {composed(name): name for name in names}
+    text = composed(name if "/" in pattern else PurePosixPath(name).name)
+    wanted = composed(pattern)
+    if stem_of(wanted) == PurePosixPath(wanted).name:
+        text = text.removesuffix(PurePosixPath(text).name) + stem_of(text)
+    found: dict[str, str] = {}
+    at, literal = 0, 0
+    marks = list(PLACEHOLDER.finditer(wanted))
+    for number, mark in enumerate(marks):
+        before = wanted[literal : mark.start()]
+        if not text.startswith(before, at):
+            return None
+        at, literal = at + len(before), mark.end()
+        after = wanted[literal : marks[number + 1].start() if number + 1 < len(marks) else None]
+        last = number + 1 == len(marks)
+        end = len(text) - len(after) if last else text.find(after, at + 1)
+        if end <= at or not text.startswith(after, end):
+            return None
+        if mark[1] and found.setdefault(mark[1], text[at:end]) != text[at:end]:
+            return None
+        at = end
+    return found if "/" not in "".join(found.values()) else None
+
+
+def _is_cut(stem: str, at: int) -> bool:
+    """Whether a cut leaves numbers and words whole, so that 1 is never taken for 10."""
+    before, after = stem[:at][-1:], stem[at:][:1]
+    return not (before.isdigit() and after.isdigit()) and not (before.isalpha() and after.isalpha())
+
+
+def _cuts(stem: str) -> Iterator[tuple[str, str, str]]:
+    """The ways to cut a name in front of and behind a core."""
+    ends = [at for at in range(len(stem) + 1) if _is_cut(stem, at)]
+    for start in ends[:MOST_CUTS]:
+        yield from ((stem[:start], stem[start:end], stem[end:]) for end in ends[-MOST_CUTS:] if end > start)
+
+
+def _stems(names: Iterable[str]) -> dict[str, str]:
+    """The stems in lower case, with the folder where two files have the same, to the names; empty if that fails."""
+    names = list(names)
+    for key in (stem_of, lambda name: f"{PurePosixPath(name).parent}/{stem_of(name)}"):
+        stems = {composed(key(name)).lower(): name for name in names}
+        if len(stems) == len(names):
+            return stems
+    return {}
+
+
+def _added(names: Sequence[str], masks: Sequence[str]) -> Matched:
+    """Masks that are named as their image with the same text before or after it; both may be in one list.
+
+    The text must be the one of more than half of the images. Masks with another text belong to none.
+    """
+    images = _stems(names)
+    found: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for stem, mask in _stems(masks).items():
+        for before, core, after in _cuts(stem):
+            plain = NUMBERED.sub("", f"x{after}")[1:]
+            numbered_image = plain != after and core + after.removeprefix(plain) in images  # x_tumor_1 may be x_1's
+            if core in images and not numbered_image and re.search(r"[^\W\d_]", before + plain):
+                found[before, plain][images[core]].append(mask)
+    best = max(map(len, found.values()), default=0)
+    ways = [(added, masks_of) for added, masks_of in found.items() if len(masks_of) == best]
+    taken = {mask for _, masks_of in ways[:1] for chosen in masks_of.values() for mask in chosen}
+    others = [name for name in names if name not in taken or masks is not names]
+    if 2 * best <= len(others):
+        return Matched(dict.fromkeys(names, ()), dict.fromkeys([] if masks is names else masks, NO_IMAGE))
+    if len(ways) > 1:
+        shown = " or ".join(f"{{id}} with {before}{{id}}{after}" for (before, after), _ in ways[:3])
+        raise _uncertain(names, masks, f"they fit in {len(ways)} ways: {shown}")
+    (before, after), masks_of = ways[0]
+    unmatched = {} if masks is names else {mask: NO_IMAGE for mask in masks if mask not in taken}
+    matched = Matched({name: tuple(masks_of.get(name, ())) for name in others}, unmatched)
+    matched.said = _said(matched, ("", ""), (before, after))
+    return matched
+
+
+def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
+    """All images and all masks, one to one, when each side has its own text around a common core.
+
+    Numbers are compared as they are written, then by their value (``1`` and ``001``).
+    """
+    matched = Matched(dict.fromkeys(names, ()), dict.fromkeys(masks, NO_IMAGE))
+    if len(names) != len(masks) or len(names) < 2:
+        return matched
+    ways = {}
+    for read in (str, lambda core: re.sub(r"0+(?=\d)", "", core)):
+        sides = [list(_cores(_stems(side), read)) for side in (names, masks)]
+        for image_text, images in sides[0]:
+            for mask_text, found in sides[1]:
+                if images.keys() == found.keys():
+                    way = tuple((name, found[core]) for core, name in images.items())
+                    ways.setdefault(frozenset(way), (image_text, mask_text))
+        if ways:
+            break
+    if len(ways) > 1:
+        raise _uncertain(names, masks, f"they fit one to one in {len(ways)} ways")
+    for way, texts in ways.items():
+        mask_of = dict(way)
+        matched = Matched({name: (mask_of[name],) for name in names})
+        matched.said = _said(matched, *texts)
+    return matched
+
+
+def _cores(stems: Mapping[str, str], read: Callable[[str], str]) -> Iterator[tuple[tuple[str, str], dict[str, str]]]:
+    """The text that all names have around a core, each way to cut it, and the names by their cores."""
+    for start, _, end in _cuts(next(iter(stems), "")):
+        cores = {
+            read(stem[len(start) : len(stem) - len(end)]): name
+            for stem, name in stems.items()
+            if stem.startswith(start)
+            and stem.endswith(end)
+            and len(stem) > len(start + end)
+            and _is_cut(stem, len(start))
+            and _is_cut(stem, len(stem) - len(end))
+        }
+        if len(cores) == len(stems):
+            yield (start, end), cores
+
+
+def _said(matched: Matched, image: tuple[str, str], mask: tuple[str, str]) -> str:
+    pairs = [(name, masks[0]) for name, masks in matched.masks_of.items() if masks]
+    rule = " with ".join(f"{before}{{id}}{after}" for before, after in (image, mask))
+    return (
+        f"which masks belong to which images was inferred from the names: {rule}, {len(pairs)} of "
+        f"{len(matched.masks_of)} images ({', '.join(f'{name} with {mask}' for name, mask in pairs[:2])}); if that is "
+        "wrong, use --pairs"
+    )
+
+
+def _refuse_shifted(matched: Matched, masks: Sequence[str]) -> None:
+    """Raise HtunetError where images and masks stay alone because one side is numbered from 0, the other from 1."""
+    images = list(matched.masks_of)
+    if all(matched.masks_of.values()) or not matched.unmatched or len(images) != len(masks):
+        return
+    sides = []
+    for names in (images, masks):
+        numbers = [re.findall(r"\d+", _plain(name)) for name in names]
+        sides.append(sorted(int(found[-1][:18]) for found in numbers if found))
+    if all(side and side == [*range(side[0], side[0] + len(images))] for side in sides) and sides[0] != sides[1]:
+        first, other = sides[0][0], sides[1][0]
+        raise _uncertain(images, masks, f"images are numbered from {first}, masks from {other}")
+
+
+def _uncertain(images: Sequence[str], masks: Sequence[str], why: str) -> HtunetError:
+    return HtunetError(
+        f"Which mask belongs to which image is not certain, {why}: images {listed(images)}; masks {listed(masks)}. "
+        f"{WAY_OUT}"
+    )

@@ -17,6 +17,8 @@ class OwnData:
     """``MYDATA``, which gets the next free number, or a full name."""
     images: Path | None = None
     masks: Path | None = None
+    pairs: tuple[str, ...] = ()
+    """A table of the columns image and mask, or two patterns; empty: the names say it."""
     nnunet: Path | None = None
     """An nnU-Net folder that cannot be used in place, instead of ``images`` and ``masks``."""
     coco: Path | None = None
@@ -40,6 +42,8 @@ class OwnData:
             raise UsageError(
                 "--labels says what mask values mean; it needs --masks (other sources have names of their own)."
             )
+        if self.pairs and not self.masks:
+            raise UsageError("--pairs says which of --masks belong to which of --images; name both folders.")
         if self.spacing_mm is not None and not 0 < self.spacing_mm < float("inf"):
             raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0; got {self.spacing_mm:g}.")
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataset_conversion import CONVERTERS
 from htunet.errors import UsageError
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 FOLDERS = {
     "images": "folder of images at any depth: PNG, JPEG, BMP, TIFF, DICOM, NIfTI (frames and slices become cases)",
-    "masks": "folder of their masks, named alike; _mask, _seg, _gt and the like may be added",
+    "masks": "folder of their masks, named as the images with _mask, _seg, _tumor or the like added; may be the same",
     "coco": "COCO JSON file with the masks of --images: polygons or run lengths",
     "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
     "test_images": "images of a test split of its own",
@@ -31,7 +32,7 @@ TEXTS = {
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
 """Options of ``htunet_convert`` that only some data sets have a use for."""
-OWN = (*FOLDERS, *TEXTS, "spacing")
+OWN = (*FOLDERS, *TEXTS, "spacing", "pairs")
 
 
 def add_own_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,13 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
     for name, text in FOLDERS.items():
         metavar = "FILE" if name.endswith("coco") else "DIR"
         group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=Path, help=text)
+    group.add_argument(
+        "--pairs",
+        nargs="+",
+        metavar="CSV|PATTERN",
+        help="which masks belong to which images, where the names do not say it: a table (columns image, mask), or two "
+        "patterns such as 'bus_{id}' 'mask_{id}'",
+    )
     for name, (metavar, text) in TEXTS.items():
         group.add_argument(f"--{name}", metavar=metavar, default="", help=text)
     group.add_argument("--spacing", metavar="MM", type=float, help="side of a pixel in millimetres, of all images")
@@ -60,16 +68,19 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
 
     given = own_options(options)
     if options.dataset is not None:
-        raise UsageError(
-            f"{', '.join(given)} are for images of your own; {options.dataset} has a converter: drop them."
-        )
+        why = f"{options.dataset} is no data set of --list; your own gets its name by --name {options.dataset}."
+        if options.dataset in CONVERTERS:
+            why = f"{options.dataset} has a converter: drop them."
+        raise UsageError(f"{', '.join(given)} are for images of your own; {why}")
     if other := [f"--{name.replace('_', '-')}" for name in OF_CONVERTERS if getattr(options, name, None)]:
         raise UsageError(
             f"{', '.join(other)} is for the data sets of --list, not for images of your own: leave it out."
         )
     if not options.name:
         raise UsageError("Name your data set: --name MYDATA.")
+    if len(options.pairs or ()) > 2:
+        raise UsageError(f"--pairs takes a table or two patterns, got {len(options.pairs)} words. Put each in quotes.")
     paths = {name: getattr(options, name) for name in FOLDERS}
     texts = {name: getattr(options, name) for name in TEXTS}
     shared = {"fit_masks": options.fit_masks, "workers": options.workers, "spacing_mm": options.spacing}
-    return convert_own(OwnData(name=options.name, **paths, **texts, **shared))
+    return convert_own(OwnData(name=options.name, pairs=tuple(options.pairs or ()), **paths, **texts, **shared))

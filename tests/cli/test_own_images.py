@@ -113,6 +113,12 @@ def test_images_with_classes_alone_are_planned_and_never_segmented(
     [
         (["BUSI", "x", "--images", "y"], "--images are for images of your own; BUSI has a converter"),
         (["BUSI", "x", "--classes", "y"], "--classes are for images of your own"),
+        (
+            ["STU", "x", "--masks", "y"],
+            "--masks are for images of your own; STU is no data set of --list; your own gets",
+        ),
+        (["--images", "x", "--masks", "y", "--name", "M", "--pairs", "a", "b", "c"], "--pairs takes a table or two"),
+        (["--images", "x", "--classes", "y", "--name", "M", "--pairs", "{id}", "{id}"], "name both folders"),
         (["--images", "x", "--masks", "y"], "Name your data set: --name MYDATA"),
         (["--images", "nowhere", "--masks", "y", "--name", "Mine"], "nowhere is not a folder"),
         (["--images", "x", "--fit-masks", "--drop-empty-slices", "--masks", "y", "--name", "M"], "--drop-empty-slices"),

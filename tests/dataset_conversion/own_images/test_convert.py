@@ -99,8 +99,8 @@ def test_masks_below_the_images_are_not_images(home: Path) -> None:
 
 def test_no_match_at_all_says_what_there_is(home: Path) -> None:
     images, masks = build_own(home, NAMES)
-    for path in list(masks.iterdir()):
-        path.rename(masks / f"unlike {path.name}")
+    for number, path in enumerate(sorted(masks.iterdir())):
+        path.rename(masks / f"unlike {'abcdef'[number]}.png")
     with pytest.raises(
         HtunetError, match=r"No mask fits an image by its name: 6 images .*case 0\.png.* 6 masks .*unlike"
     ):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.own_images.matching import is_marked, match_masks, read_tags
-from htunet.errors import HtunetError, UsageError
+from dataset_conversion.own_images.matching import is_marked, match_files, match_masks
+from htunet.errors import HtunetError
 
 
 @pytest.mark.parametrize(
@@ -54,129 +54,149 @@ def test_a_name_says_whether_it_is_a_mask(name: str, marked: bool) -> None:
     assert is_marked(name) is marked
 
 
-NAMES = ["benign/1.png", "malignant/2.png", "malignant/3.png"]
-
-
-def tags(rule: object) -> dict[str, str]:
-    return read_tags(str(rule), NAMES, option="--classes", columns=("class", "label"))[0]
-
-
-def test_a_pattern_gives_its_group_or_its_whole_match() -> None:
-    assert tags("^(benign|malignant)/") == {NAMES[0]: "benign", NAMES[1]: "malignant", NAMES[2]: "malignant"}
-    assert tags(r"\d") == dict(zip(NAMES, "123", strict=True))
-    assert tags("malignant") == {NAMES[1]: "malignant", NAMES[2]: "malignant"}
-
-
-def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark(tmp_path: Path) -> None:
-    table = tmp_path / "classes.csv"
-    table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
-    found, notes = read_tags(str(table), NAMES, option="--classes", columns=("class", "label"))
-    assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
-    assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("name,class\n1.png,a\n", "lacks a column image; it has"),
-        ("image,kind\n1.png,a\n", "lacks a column class or label"),
-        ("image,class\n1.png,a\n1,b\n", "says two things of 1"),
-        ("image,class\n9.png,a\n", "says nothing of any image"),
-        ("image,class\n", "says nothing of any image"),
-    ],
-)
-def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "c.csv").write_text(content, encoding="utf-8")
-    with pytest.raises(HtunetError, match=message):
-        tags(tmp_path / "c.csv")
-
-
-@pytest.mark.parametrize(("rule", "message"), [("(", "nor a regular expression"), ("xyz", "says nothing of any image")])
-def test_a_pattern_that_cannot_be_meant_is_refused(rule: str, message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        tags(rule)
-
-
-def test_composed_and_decomposed_names_are_the_same_name(tmp_path: Path) -> None:
-    composed, decomposed = "Müller_00", "Mu\u0308ller_00"
-    assert composed != decomposed
-    assert match_masks([f"{decomposed}.png"], [f"{composed}_mask.png"]).masks_of == {
-        f"{decomposed}.png": (f"{composed}_mask.png",)
-    }
-    table = tmp_path / "groups.csv"
-    table.write_text(f"image,group\n{composed},p1\n", encoding="utf-8")
-    tags, notes = read_tags(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
-    assert (tags, notes) == ({f"{decomposed}.png": "p1"}, [])
-
-
-SIX = [f"case_{number:03d}.png" for number in range(6)]
-
-
-SPELLINGS = [
-    "images\\case_{}.png",
-    "C:\\data\\images\\case_{}.png",
-    "/data/x/case_{}.png",
-    "case_{}.PNG",
-    "CASE_{}.png",
-    "case_{}.jpg",
-    "case_{}",
-]
-
-
-@pytest.mark.parametrize("spelling", SPELLINGS)
-def test_a_table_may_spell_images_as_another_machine_does(tmp_path: Path, spelling: str) -> None:
-    table = tmp_path / "groups.csv"
-    rows = [f"{spelling.format(f'{number:03d}')},p{number // 2}" for number in range(6)]
-    table.write_text("Image,Group\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    tags, notes = read_tags(str(table), SIX, option="--groups", columns=("group",))
-    assert tags == {name: f"p{number // 2}" for number, name in enumerate(SIX)}
-    assert notes == []
-
-
-def test_two_images_that_differ_in_letter_case_alone_are_not_mixed_up(tmp_path: Path) -> None:
-    table = tmp_path / "groups.csv"
-    table.write_text("image,group\na.png,small\nA.png,large\n", encoding="utf-8")
-    tags, _ = read_tags(str(table), ["a.png", "A.png"], option="--groups", columns=("group",))
-    assert tags == {"a.png": "small", "A.png": "large"}
-
-
-WORDS = ["nan", "NaN", "NA", "N/A", "#N/A", "None", "NULL", "null", "<NA>", "-", "?", "unknown"]
-
-
-@pytest.mark.parametrize("word", WORDS)
-def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) -> None:
-    """A group column exported with ``nan`` made one patient of all unknown ones."""
-    table = tmp_path / "groups.csv"
-    table.write_text(f"image,group\ncase_000.png,p1\ncase_001.png,{word}\ncase_002.png,{word}\n", encoding="utf-8")
-    tags, notes = read_tags(str(table), SIX, option="--groups", columns=("group",))
-    assert tags == {"case_000.png": "p1"}
-    assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
-
-
-def test_a_class_may_be_called_none(tmp_path: Path) -> None:
-    table = tmp_path / "classes.csv"
-    table.write_text("image,class\ncase_000.png,none\ncase_001.png,cyst\n", encoding="utf-8")
-    tags, _ = read_tags(str(table), SIX, option="--classes", columns=("class",))
-    assert tags == {"case_000.png": "none", "case_001.png": "cyst"}
-
-
-def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
-    names = [f"{number:02d}.png" for number in range(20)]
-    table = tmp_path / "groups.csv"
-    groups = ["clinic"] * 5 + [f"p{number}" for number in range(15)]
-    table.write_text("image,group\n" + "".join(f"{name},{group}\n" for name, group in zip(names, groups, strict=True)))
-    _, notes = read_tags(str(table), names, option="--groups", columns=("group",))
-    assert notes == ["the group 'clinic' has 5 of 20 images: check that it is one patient"]
-
-
-def test_a_table_of_other_images_shows_both_spellings(tmp_path: Path) -> None:
-    table = tmp_path / "groups.csv"
-    table.write_text("image,group\n1,p0\n2,p1\n", encoding="utf-8")
-    with pytest.raises(UsageError, match=r"of any image \(such as 1, 2\); they are named as case_000\.png"):
-        read_tags(str(table), SIX, option="--groups", columns=("group",))
-
-
 def test_dicom_files_named_by_their_identifier_have_no_ending() -> None:
     images = ["1.2.840.3.9", "1.2.840.3.10"]
     found = match_masks(images, [f"{name}.png" for name in images])
     assert found.masks_of == {name: (f"{name}.png",) for name in images}
+
+
+def test_composed_and_decomposed_names_are_the_same_name() -> None:
+    composed, decomposed = "Müller_00", "Mu\u0308ller_00"
+    assert composed != decomposed
+    found = match_masks([f"{decomposed}.png"], [f"{composed}_mask.png"])
+    assert found.masks_of == {f"{decomposed}.png": (f"{composed}_mask.png",)}
+
+
+def numbered(pattern: str, numbers: range = range(1, 12)) -> list[str]:
+    return [pattern.format(number) for number in numbers]
+
+
+RULES = [  # as BUS-BRA, STU, BrEaST, BUSI-like sets and others have them
+    ("bus_{:04d}-l.png", "mask_{:04d}-l.png"),
+    ("Test_Image_{}.png", "mask_{}.png"),
+    ("case{:03d}.png", "case{:03d}_tumor.png"),
+    ("case{:03d}.png", "case{:03d}-lesion.bmp"),
+    ("{}.png", "nodule {}.png"),
+    ("IMG{:03d}.jpg", "IMG{:03d}m.png"),
+    ("benign ({}).png", "benign ({})_mask.png"),
+    ("{}.png", "{}-label.png"),
+    ("us_{}.png", "us_{}_seg.png"),
+    ("US image no. {}, left.png", "outline of {}.png"),
+    ("scan_{}.png", "roi_{:03d}.png"),
+    ("a_{}/us.png", "a_{}/us_tumour.png"),
+]
+
+
+@pytest.mark.parametrize(("image", "mask"), RULES)
+def test_masks_are_found_by_the_rule_that_the_names_follow(image: str, mask: str) -> None:
+    """From 1 to 11 in the order of texts (1, 10, 11, 2): 1 must never get 10."""
+    images, masks = sorted(numbered(image)), sorted(numbered(mask))
+    expected = {name: (mask_name,) for name, mask_name in zip(numbered(image), numbered(mask), strict=True)}
+    found = match_files(images, masks)
+    assert (found.masks_of, found.unmatched) == (expected, {})
+    assert match_files(sorted([*images, *masks]), None).masks_of == expected or "label" not in mask
+    if "mask" not in mask and "seg" not in mask and "label" not in mask:
+        assert "inferred from the names" in found.said
+        assert f"11 of 11 images ({images[0]} with {expected[images[0]][0]}" in found.said
+
+
+def test_added_words_are_found_in_one_folder_too() -> None:
+    names = ["case1.png", "case1_tumor.png", "case10.png", "case10_tumor.png", "case2.png", "case2_other1.png"]
+    found = match_files([*names, "case2_tumor.png", "case3.png"], None)
+    assert found.masks_of == {
+        "case1.png": ("case1_tumor.png",),
+        "case10.png": ("case10_tumor.png",),
+        "case2.png": ("case2_tumor.png",),
+        "case2_other1.png": (),
+        "case3.png": (),
+    }
+
+
+def test_several_masks_of_an_image_are_numbered_under_an_inferred_rule_too() -> None:
+    found = match_files(["a.png", "b.png"], ["a_lesion1.png", "a_lesion2.png", "b_lesion1.png", "b_vessel.png"])
+    assert found.masks_of == {"a.png": ("a_lesion1.png", "a_lesion2.png"), "b.png": ("b_lesion1.png",)}
+    assert found.unmatched == {"b_vessel.png": "a mask without an image"}
+
+
+def test_a_second_mask_is_not_taken_for_that_of_the_next_image() -> None:
+    """``x_mask_1`` may be the second mask of ``x`` or the mask of ``x_1``."""
+    found = match_files(["x.png", "x_1.png"], ["x_mask.png", "x_mask_1.png"])
+    assert found.masks_of == {"x.png": ("x_mask.png",), "x_1.png": ()}
+    assert found.unmatched == {"x_mask_1.png": "a mask whose name fits several images: x.png, x_1.png"}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "why"),
+    [
+        (numbered("img_{}.png"), numbered("mask_{}.png", range(11)), "images are numbered from 1, masks from 0"),
+        (numbered("{}.png"), numbered("{}.png", range(11)), "images are numbered from 1, masks from 0"),
+        (["a.png", "b.png"], ["a_x.png", "b_x.png", "a_y.png", "b_y.png"], "fit in 2 ways"),
+        (["p_1_2.png", "p_2_1.png"], ["1_q_2.png", "2_q_1.png"], "No mask"),
+    ],
+)
+def test_what_is_not_certain_is_refused_with_names_of_both_sides(images: list[str], masks: list[str], why: str) -> None:
+    if why == "No mask":
+        assert not any(match_files(images, masks).masks_of.values())
+        return
+    with pytest.raises(HtunetError, match=why) as caught:
+        match_files(images, masks)
+    assert images[0] in str(caught.value)
+    assert masks[0] in str(caught.value)
+    assert "--pairs CSV" in str(caught.value)
+
+
+def test_one_side_alone_is_never_stretched_over_the_other() -> None:
+    """Exchanged words need all images and all masks: with one missing, a shift could not be told."""
+    assert not any(match_files(numbered("bus_{}.png"), numbered("roi_{}.png", range(1, 11))).masks_of.values())
+
+
+def test_patterns_say_which_belong_together() -> None:
+    images, masks = ["p7_v1_us.png", "p7_v2_us.png", "odd.png"], ["M-7-v1.png", "M-7-v2-b.png", "M-7-v2-a.png", "M.png"]
+    found = match_files(images, masks, ["p{patient}_v{view}_us", "M-{patient}-v{view}*"])
+    assert found.masks_of == {"p7_v1_us.png": (), "p7_v2_us.png": ("M-7-v2-a.png", "M-7-v2-b.png")}
+    assert found.unmatched == dict.fromkeys(
+        ("M-7-v1.png", "M.png", "odd.png"), "a name that fits no pattern of --pairs"
+    )
+    together = match_files(["a1.png", "a1_roi.png", "a2.png", "a2_roi.png"], None, ["a{id}", "a{id}_roi.png"])
+    assert together.masks_of == {"a1.png": ("a1_roi.png",), "a2.png": ("a2_roi.png",)}
+    folders = match_files(["x/1.png", "y/1.png"], ["x-1.png", "y-1.png"], ["{place}/{id}", "{place}-{id}"])
+    assert folders.masks_of == {"x/1.png": ("x-1.png",), "y/1.png": ("y-1.png",)}
+
+
+def test_a_pattern_takes_no_longer_for_a_name_that_was_made_for_it() -> None:
+    name = "a" * 250 + "b.png"
+    assert match_files([name], [name], ["{a}a{b}a{c}a{d}a{e}c{f}", "{a}{b}"]).masks_of == {}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["{id}", "mask"], "no placeholder in common"),
+        (
+            ["{kind}_*", "{kind}_*"],
+            r"does not tell the images a_1.png and a_2.png apart \(masks are named as a_1_m.png",
+        ),
+    ],
+)
+def test_patterns_that_cannot_be_meant_are_refused(pairs: list[str], message: str) -> None:
+    with pytest.raises(HtunetError, match=message):
+        match_files(["a_1.png", "a_2.png"], ["a_1_m.png", "a_2_m.png"], pairs)
+
+
+def test_a_table_says_which_belong_together(tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(
+        "Image;Mask\nC:\\us\\one.PNG;C:\\m\\x.png\none;z.png\ntwo.png;y\nthree.png;none.png\n", encoding="utf-8"
+    )
+    found = match_files(["one.png", "two.png", "three.png"], ["x.png", "y.png", "z.png"], [str(table)])
+    assert found.masks_of == {"one.png": ("x.png", "z.png"), "two.png": ("y.png",), "three.png": ()}
+    assert "1 rows of" in found.said
+    assert "three.png with none.png" in found.said
+    table.write_text("us,roi\none.png,x.png\ntwo.png,x.png\n", encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"gives the mask x.png to one.png and to two.png"):
+        match_files(["one.png", "two.png"], ["x.png"], [f"{table}:us:roi"])
+    table.write_text("image,mask\n1.png,2.png\n", encoding="utf-8")
+    with pytest.raises(
+        HtunetError, match=r"names no pair of files: it has 1.png with 2.png; images are named as one.png"
+    ):
+        match_files(["one.png", "two.png"], ["x.png"], [str(table)])

@@ -1,0 +1,183 @@
+"""What tables say of images: any column of any CSV, with names of images as another machine spells them."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from htunet.data.names import composed, listed, printable, stem_of
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_csv
+
+MISSING = {
+    *("", "-", "?", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "NaT"),
+    *("None", "NULL", "null", "unknown", "Unknown", "UNKNOWN"),
+}
+"""What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
+LARGE_GROUP, FEW_IMAGES = 0.2, 10
+"""A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
+IMAGE = "image"
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """What one row says of an image."""
+
+    text: str
+    """The image as the table names it."""
+    name: str | None
+    """The image that is meant; None: there is none."""
+    value: str
+
+
+@dataclass
+class Tags:
+    """What is said of each image, and notes on how it was read."""
+
+    of: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def split_rule(rule: str) -> tuple[Path, str] | None:
+    r"""The file and the columns of ``FILE``, ``FILE:COLUMN`` or ``FILE:KEY:COLUMN``; None where no file is named.
+
+    The colon of ``C:\x.csv`` belongs to the file; a file that does not exist is one by its ending ``.csv`` or ``.tsv``.
+    """
+    for end in [len(rule), *(match.start() for match in reversed(list(re.finditer(":", rule))))]:
+        if os.path.isfile(rule[:end]):
+            return Path(rule[:end]), rule[end + 1 :]
+    named = re.fullmatch(r"(.+?\.[ct]sv)(?::(.*))?", rule, re.IGNORECASE)
+    return (Path(named[1]), named[2] or "") if named else None
+
+
+def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> tuple[list[ImageRow], list[str]]:
+    """The rows of the table that ``rule`` names (see ``split_rule``), and a note on the columns that were found.
+
+    Without ``KEY`` the images stand in the column ``image``, else in the one that names most of them, each once;
+    without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
+    """
+    path, wanted = split_rule(rule) or (Path(rule), "")
+    rows = [
+        {str(key).strip().lower(): value for key, value in row.items()}
+        for row in read_csv(path, (), any_delimiter=True)
+    ]
+    found = list(rows[0]) if rows else [IMAGE, *columns]
+    find = name_finder(names)
+    key, column = _columns(wanted.strip().lower(), found)
+    column = column or next((name for name in columns if name in found), "")
+    way_out = f"name it, as in {option} {path.name}:COLUMN or {path.name}:IMAGES:COLUMN"
+    if column not in found:
+        raise HtunetError(f"{path} lacks a column {wanted or ' or '.join(columns)}; it has {found}: {way_out}.")
+    if key and key not in found:
+        raise HtunetError(f"{path} lacks a column {key}; it has {found}: {way_out}.")
+    notes = [] if key or IMAGE in found else [f"{path.name} names images in its column"]
+    if not key:
+        key = IMAGE if IMAGE in found else _key_column(rows, [name for name in found if name != column], find)
+        if not key:
+            shown = ", ".join(f"{name}: {rows[0][name]!r}" for name in found)
+            raise HtunetError(
+                f"{path} lacks a column image, and no column of it names an image of its own in each row ({shown}; "
+                f"images are named as {listed(names)}): {way_out}."
+            )
+    notes = [f"{note} {key!r}, and {column!r} is taken" for note in notes]
+    return [ImageRow(row[key], find(row[key]), printable(row[column].strip())) for row in rows], notes
+
+
+def _columns(wanted: str, found: Sequence[str]) -> tuple[str, str]:
+    """The columns of the images and of the values that the user named, both in lower case; empty where not named."""
+    if wanted in found or ":" not in wanted:
+        return "", wanted
+    ways = [(wanted[: at.start()], wanted[at.end() :]) for at in re.finditer(":", wanted)]
+    return next((way for way in ways if {*way} <= {*found}), ways[0])
+
+
+def _key_column(rows: Sequence[Mapping[str, str]], found: Sequence[str], find: Callable[[str], str | None]) -> str:
+    """The column that names most images, and none of them twice; empty where none names any."""
+    images = {name: [find(row[name]) for row in rows] for name in found}
+    counts = {name: Counter(filter(None, known)) for name, known in images.items()}
+    good = {name: len(count) for name, count in counts.items() if count and max(count.values()) == 1}
+    return max(good, key=lambda name: good[name], default="")
+
+
+def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence[str]) -> Tags:
+    """What ``rule`` says of each image, and notes on rows that fit no image.
+
+    ``rule`` is a table (see ``read_rows``), or a regular expression that is searched in the path: its first group
+    counts, or the whole match. Images of which it says nothing are absent, and so are those with a value of
+    ``MISSING``. Raises UsageError for a rule that says nothing of any image, HtunetError for a broken table.
+    """
+    if split_rule(rule):
+        tags = _tags_of_table(rule, names, option, columns)
+    else:
+        try:
+            pattern = re.compile(rule)
+        except re.error as error:
+            raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
+        found = {name: pattern.search(name) for name in names}
+        texts = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
+        tags = Tags({name: printable(tag) for name, tag in texts.items() if tag})
+    if not tags.of:
+        shown = f" (such as {tags.notes[-1].rsplit(': ', 1)[1]})" if tags.notes and ": " in tags.notes[-1] else ""
+        raise UsageError(f"{option} {rule} says nothing of any image{shown}; they are named as {listed(names)}.")
+    if option == "--groups" and len(names) >= FEW_IMAGES:
+        for tag, count in Counter(tags.of.values()).most_common():
+            if count > LARGE_GROUP * len(names):
+                tags.notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
+    return tags
+
+
+def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> Tags:
+    rows, notes = read_rows(rule, names, option, columns)
+    path, _ = split_rule(rule) or (Path(rule), "")
+    tags, unknown, missing = dict[str, str](), [], 0
+    for row in rows:
+        missing += row.value in MISSING and row.value != ""
+        tag = "" if row.value in MISSING else row.value
+        if row.name is None:
+            unknown.append(row.text)
+        elif tags.setdefault(row.name, tag) != tag:
+            raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
+    if missing:
+        notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
+    if unknown:
+        notes.append(f"{path.name} names {len(unknown)} images that do not exist: {listed(unknown)}")
+    return Tags({name: tag for name, tag in tags.items() if tag}, notes)
+
+
+def name_finder(names: Sequence[str]) -> Callable[[str], str | None]:
+    """A function that gives the one of ``names`` that a text of a table or of annotations means; None: none of them.
+
+    The text may have backslashes, folders of another machine, another ending and another letter case; the surest way
+    of reading it wins, and a way in which several names read alike gives none of them.
+    """
+    by_key = _unique_keys(names)
+    by_key = {**_in_lower_case(by_key), **by_key}
+    return lambda text: next((by_key[key] for key in _spellings(text) if key in by_key), None)
+
+
+def _spellings(text: str) -> list[str]:
+    """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
+    path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
+    shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+    ways = [composed(text), *shorter, stem_of(path.name)]
+    return ways + [way.lower() for way in ways]
+
+
+def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
+    """The keys in lower case, where no other image has the same."""
+    lower: dict[str, set[str]] = defaultdict(set)
+    for key, name in keys.items():
+        lower[key.lower()].add(name)
+    return {key: next(iter(owners)) for key, owners in lower.items() if len(owners) == 1}
+
+
+def _unique_keys(names: Sequence[str]) -> dict[str, str]:
+    """Path, file name and stem, composed, where no other image has the same, to the path."""
+    keys: dict[str, str] = {}
+    for way in (stem_of, lambda name: PurePosixPath(name).name):
+        key_of = {name: composed(way(name)) for name in names}
+        counts = Counter(key_of.values())
+        keys |= {key: name for name, key in key_of.items() if counts[key] == 1}
+    return keys | {composed(name): name for name in names}

@@ -1,0 +1,180 @@
+"""What tables and patterns say of images, as people have them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataset_conversion.own_images.tables import read_rows, read_tags, split_rule
+from htunet.errors import HtunetError, UsageError
+
+
+def said(rule: str, names: list[str], **keywords: Any) -> tuple[dict[str, str], list[str]]:
+    tags = read_tags(rule, names, **keywords)
+    return tags.of, tags.notes
+
+
+NAMES = ["benign/1.png", "malignant/2.png", "malignant/3.png"]
+
+
+def tags(rule: object) -> dict[str, str]:
+    return read_tags(str(rule), NAMES, option="--classes", columns=("class", "label")).of
+
+
+def test_a_pattern_gives_its_group_or_its_whole_match() -> None:
+    assert tags("^(benign|malignant)/") == {NAMES[0]: "benign", NAMES[1]: "malignant", NAMES[2]: "malignant"}
+    assert tags(r"\d") == dict(zip(NAMES, "123", strict=True))
+    assert tags("malignant") == {NAMES[1]: "malignant", NAMES[2]: "malignant"}
+
+
+def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark(tmp_path: Path) -> None:
+    table = tmp_path / "classes.csv"
+    table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
+    found, notes = said(str(table), NAMES, option="--classes", columns=("class", "label"))
+    assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
+    assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,class\n9.png,a\n", "lacks a column image, and no column of it names an image"),
+        ("image,kind\n1.png,a\n", "lacks a column class or label"),
+        ("image,class\n1.png,a\n1,b\n", "says two things of 1"),
+        ("image,class\n9.png,a\n", "says nothing of any image"),
+        ("image,class\n", "says nothing of any image"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "c.csv").write_text(content, encoding="utf-8")
+    with pytest.raises(HtunetError, match=message):
+        tags(tmp_path / "c.csv")
+
+
+@pytest.mark.parametrize(("rule", "message"), [("(", "nor a regular expression"), ("xyz", "says nothing of any image")])
+def test_a_pattern_that_cannot_be_meant_is_refused(rule: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        tags(rule)
+
+
+def test_composed_and_decomposed_names_are_the_same_name(tmp_path: Path) -> None:
+    composed, decomposed = "Müller_00", "Mu\u0308ller_00"
+    assert composed != decomposed
+    table = tmp_path / "groups.csv"
+    table.write_text(f"image,group\n{composed},p1\n", encoding="utf-8")
+    tags, notes = said(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
+    assert (tags, notes) == ({f"{decomposed}.png": "p1"}, [])
+
+
+SIX = [f"case_{number:03d}.png" for number in range(6)]
+
+
+SPELLINGS = [
+    "images\\case_{}.png",
+    "C:\\data\\images\\case_{}.png",
+    "/data/x/case_{}.png",
+    "case_{}.PNG",
+    "CASE_{}.png",
+    "case_{}.jpg",
+    "case_{}",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_a_table_may_spell_images_as_another_machine_does(tmp_path: Path, spelling: str) -> None:
+    table = tmp_path / "groups.csv"
+    rows = [f"{spelling.format(f'{number:03d}')},p{number // 2}" for number in range(6)]
+    table.write_text("Image,Group\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    tags, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    assert tags == {name: f"p{number // 2}" for number, name in enumerate(SIX)}
+    assert notes == []
+
+
+def test_two_images_that_differ_in_letter_case_alone_are_not_mixed_up(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\na.png,small\nA.png,large\n", encoding="utf-8")
+    tags, _ = said(str(table), ["a.png", "A.png"], option="--groups", columns=("group",))
+    assert tags == {"a.png": "small", "A.png": "large"}
+
+
+WORDS = ["nan", "NaN", "NA", "N/A", "#N/A", "None", "NULL", "null", "<NA>", "-", "?", "unknown"]
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) -> None:
+    """A group column exported with ``nan`` made one patient of all unknown ones."""
+    table = tmp_path / "groups.csv"
+    table.write_text(f"image,group\ncase_000.png,p1\ncase_001.png,{word}\ncase_002.png,{word}\n", encoding="utf-8")
+    tags, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    assert tags == {"case_000.png": "p1"}
+    assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
+
+
+def test_a_class_may_be_called_none(tmp_path: Path) -> None:
+    table = tmp_path / "classes.csv"
+    table.write_text("image,class\ncase_000.png,none\ncase_001.png,cyst\n", encoding="utf-8")
+    tags, _ = said(str(table), SIX, option="--classes", columns=("class",))
+    assert tags == {"case_000.png": "none", "case_001.png": "cyst"}
+
+
+def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
+    names = [f"{number:02d}.png" for number in range(20)]
+    table = tmp_path / "groups.csv"
+    groups = ["clinic"] * 5 + [f"p{number}" for number in range(15)]
+    table.write_text("image,group\n" + "".join(f"{name},{group}\n" for name, group in zip(names, groups, strict=True)))
+    _, notes = said(str(table), names, option="--groups", columns=("group",))
+    assert notes == ["the group 'clinic' has 5 of 20 images: check that it is one patient"]
+
+
+def test_a_table_of_other_images_shows_both_spellings(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\n1,p0\n2,p1\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=r"of any image \(such as 1, 2\); they are named as case_000\.png"):
+        read_tags(str(table), SIX, option="--groups", columns=("group",))
+
+
+COLUMNS = ("group", "patient")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_any_column_of_a_table_that_a_spreadsheet_saved(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    table = tmp_path / "t.csv"
+    rows = [["Nr", "File name", "Patient: code"], *([f"{n}", f"us/case_{n:03d}.PNG", f"p{n // 2}"] for n in range(6))]
+    table.write_text("\n".join(delimiter.join(row) for row in rows) + "\n", encoding=encoding)
+    expected = {name: f"p{number // 2}" for number, name in enumerate(SIX)}
+    for rule in (f"{table}:Patient: code", f"{table}:file name:patient: code"):
+        assert said(rule, SIX, option="--groups", columns=COLUMNS)[0] == expected
+    _, notes = said(f"{table}:Patient: code", SIX, option="--groups", columns=COLUMNS)
+    assert notes == ["t.csv names images in its column 'file name', and 'patient: code' is taken"]
+    with pytest.raises(
+        HtunetError, match=r"lacks a column group or patient; it has \['nr', 'file name', .*t\.csv:COLUMN"
+    ):
+        read_tags(str(table), SIX, option="--groups", columns=COLUMNS)
+
+
+def test_the_column_of_the_images_is_the_one_that_names_each_once(tmp_path: Path) -> None:
+    """A patient's number may read as the name of an image; a column in which it comes twice is no key."""
+    table = tmp_path / "t.csv"
+    table.write_text("patient,scan\n1,2.png\n1,1.png\n2,3.png\n", encoding="utf-8")
+    found, _ = said(str(table), ["1.png", "2.png", "3.png"], option="--groups", columns=COLUMNS)
+    assert found == {"2.png": "1", "1.png": "1", "3.png": "2"}
+    table.write_text("patient,scan\n1,x\n1,y\n", encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"no column of it names an image .*scan: 'x'; images are named as 1\.png"):
+        read_tags(str(table), ["1.png"], option="--groups", columns=COLUMNS)
+    with pytest.raises(HtunetError, match="lacks a column file;"):
+        read_rows(f"{table}:file:patient", ["1.png"], "--groups", COLUMNS)
+
+
+def test_the_colon_of_a_drive_is_not_that_of_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "C:\\data\\t.csv"
+    Path(name).write_text("image,group,kind\ncase_000.png,p1,a\n", encoding="utf-8")
+    assert split_rule(name) == (Path(name), "")
+    assert said(name, SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "p1"}
+    assert said(f"{name}:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
+    assert said(f"{name}:image:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
+    assert split_rule("D:\\absent.csv:kind") == (Path("D:\\absent.csv"), "kind")
+    assert split_rule("(?:benign|malignant)") is None
+    with pytest.raises(HtunetError, match=r"absent\.csv is missing"):
+        read_tags("D:\\absent.csv:kind", SIX, option="--groups", columns=COLUMNS)
