@@ -251,7 +251,7 @@ def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
     matched = Matched(dict.fromkeys(names, ()), dict.fromkeys(masks, NO_IMAGE))
     if len(names) != len(masks) or len(names) < 2:
         return matched
-    ways = {}
+    ways: dict[frozenset[tuple[str, str]], tuple[tuple[str, str], tuple[str, str]]] = {}
     for read in (str, lambda core: re.sub(r"0+(?=\d)", "", core)):
         sides = [list(_cores(_stems(side), read)) for side in (names, masks)]
         for image_text, images in sides[0]:
