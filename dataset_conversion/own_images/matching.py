@@ -263,8 +263,8 @@ def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
             break
     if len(ways) > 1:
         raise _uncertain(names, masks, f"they fit one to one in {len(ways)} ways")
-    for way, texts in ways.items():
-        mask_of = dict(way)
+    for pairs, texts in ways.items():
+        mask_of = dict(pairs)
         matched = Matched({name: (mask_of[name],) for name in names})
         matched.said = _said(matched, *texts)
     return matched
