@@ -86,14 +86,14 @@ class SegmentationTrainer(Trainer):
         return self.mask_loss(network(batch.images).float(), batch.masks)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(B, 1 + 2 L): loss, and ``hard_dice`` of each image."""
+        """(B, 2): loss and Dice of each image, NaN where neither mask has a label."""
         scores_BKHW = network(batch.images).float()
         loss_B = self.mask_loss(scores_BKHW, batch.masks)
-        return torch.cat([loss_B[:, None], hard_dice(scores_BKHW, batch.masks)], dim=1)
+        return torch.stack([loss_B, hard_dice(scores_BKHW, batch.masks)], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
         """Mean loss, and the mean Dice."""
-        return float(cases_NF[:, 0].double().mean()), mean_dice(cases_NF[:, 1:])
+        return float(cases_NF[:, 0].double().mean()), mean_dice(cases_NF[:, 1])
 
 
 @TRAINERS.register(CLASSIFICATION)
@@ -144,17 +144,16 @@ class SegmentationClassificationTrainer(Trainer):
         return self._loss(network(batch.images), batch)
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(B, 3 + 2 L + K): loss, class, L, ``hard_dice`` of L labels, and the scores of K classes."""
+        """(B, 3 + K): loss, Dice, class, and the scores of K classes."""
         scores = network(batch.images)
-        loss_B, dice_B2L = self._loss(scores, batch), hard_dice(scores[SEGMENTATION].float(), batch.masks)
-        num_labels_B = torch.full_like(loss_B, dice_B2L.shape[1] // 2)
-        first_B3 = torch.stack([loss_B, batch.classes.to(loss_B.dtype), num_labels_B], dim=1)
-        return torch.cat([first_B3, dice_B2L, scores[CLASSIFICATION].float()], dim=1)
+        dice_B = hard_dice(scores[SEGMENTATION].float(), batch.masks)
+        first_B3 = torch.stack([self._loss(scores, batch), dice_B, batch.classes.to(dice_B.dtype)], dim=1)
+        return torch.cat([first_B3, scores[CLASSIFICATION].float()], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
         """Mean loss, and the mean of Dice and AUC."""
-        loss, end = float(cases_NF[:, 0].double().mean()), 3 + 2 * int(cases_NF[0, 2])
-        return loss, (mean_dice(cases_NF[:, 3:end]) + ranking_auc(cases_NF[:, end:], cases_NF[:, 1].long())) / 2
+        loss, dice = float(cases_NF[:, 0].double().mean()), mean_dice(cases_NF[:, 1])
+        return loss, (dice + ranking_auc(cases_NF[:, 3:], cases_NF[:, 2].long())) / 2
 
     def _loss(self, scores: dict[str, Tensor], batch: Batch) -> Tensor:
         mask_loss_B = self.mask_loss(scores[SEGMENTATION].float(), batch.masks)

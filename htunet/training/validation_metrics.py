@@ -6,31 +6,23 @@ from torch import Tensor
 
 
 def hard_dice(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-    """Dice of the most probable labels and the fraction of reference pixels of each, (B, 2 L) for L foreground labels.
+    """Dice of the most probable labels, mean over the foreground labels, one value an image, (B,) in [0, 1].
 
-    The L Dice values in [0, 1] come first; NaN where a label is neither in the prediction nor in the reference.
+    A label that is neither in the prediction nor in the reference is not in the mean; NaN where there is no other.
     """
     predicted_BHW = scores_BKHW.argmax(dim=1)
-    values, fractions = [], []
+    values = []
     for label in range(1, scores_BKHW.shape[1]):
         p, r = predicted_BHW == label, labels_BHW == label
         total_B = p.sum(dim=(1, 2)) + r.sum(dim=(1, 2))
         overlap_B = (p & r).sum(dim=(1, 2))
         values.append(torch.where(total_B == 0, torch.nan, 2 * overlap_B / total_B.clamp(min=1)))
-        fractions.append(r.float().mean(dim=(1, 2)))
-    return torch.stack([*values, *fractions], dim=1)
+    return torch.stack(values).nanmean(dim=0)
 
 
-def mean_dice(dice_N2L: Tensor) -> float:
-    """Mean over the images of the mean over their labels, in [0, 1], of ``hard_dice`` of all validation images.
-
-    As in the evaluation: a label that neither mask of an image has is not in that image's mean, a label that no
-    reference has in none. 0 where that leaves nothing: the validation loss then chooses between the epochs.
-    """
-    dice_NL, fractions_NL = dice_N2L.double().chunk(2, dim=1)
-    in_references_L = (fractions_NL > 0).any(dim=0)
-    of_images_N = dice_NL[:, in_references_L].nanmean(dim=1)
-    return float(of_images_N.nanmean().nan_to_num(0.0))
+def mean_dice(dice_N: Tensor) -> float:
+    """Mean over the images that have a value, in [0, 1]; 0 where none has: then the loss chooses the epoch."""
+    return float(dice_N.double().nanmean().nan_to_num(0.0))
 
 
 def ranking_auc(scores_NK: Tensor, classes_N: Tensor) -> float:
