@@ -15,7 +15,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_plan_and_preprocess", __doc__)
     datasets = "data sets: BUSI, 503 or Dataset503_BUSI"
     parser.add_argument("-d", "--datasets", metavar="NAME", nargs="+", required=True, help=datasets)
-    plans = "plans to preprocess: paper, adaptive, paper_518 or one of your own (default: paper adaptive)"
+    plans = (
+        "plans to preprocess: paper (as its text), public (as its public code), adaptive, paper_518 and public_518 "
+        "(for DINOv2), or one of your own (default: paper adaptive)"
+    )
     parser.add_argument("-p", "--plan", "--plans", dest="plans", metavar="NAME", nargs="+", help=plans)
     split_by = "image: as the paper; group: keeps patients and duplicates together (default: as before, first image)"
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)

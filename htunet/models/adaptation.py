@@ -2,6 +2,7 @@
 
 Two settings under ``adapter`` in a plan belong to no single adapter and are read here: ``layers``, the numbers of
 the vision tower's blocks that are adapted (all by default), and ``input_size``, (height, width) of the plan's images.
+Settings under an adapter's name are for that one alone: ``{"LoRA": {"rank_stabilised": true}}``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,9 +31,9 @@ def adapted_encoder(
     """Freeze a backbone and adapt its blocks; raises UsageError for a setting that the adapter cannot take."""
     depth = len(backbone.blocks)
     layers = _layers(settings.get(LAYERS), depth)
-    own = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE)}
     if adapter is None:
         return AdaptedEncoder(backbone, None, out_indices)
+    own = _own_settings(adapter, settings)
     if adapter in WEIGHT_ADAPTERS:
         update = WEIGHT_ADAPTERS[adapter].update
         return AdaptedEncoder(
@@ -48,8 +49,18 @@ def adapt_text(blocks: Sequence[nn.Module], adapter: str | None, settings: Mappi
     """Adapt all blocks of a frozen text tower in place; None, and nothing done, where an adapter is not for texts."""
     if adapter is None or adapter not in WEIGHT_ADAPTERS or not WEIGHT_ADAPTERS[adapter].texts_too:
         return None
-    own = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE)}
+    own = _own_settings(adapter, settings)
     return WEIGHT_ADAPTERS[adapter].update(dict(enumerate(blocks)), own)
+
+
+def _own_settings(adapter: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those for all adapters, and those under the adapter's name."""
+    names = adapter_names()
+    for_all = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE, *names)}
+    own = settings.get(adapter, {})
+    if not isinstance(own, Mapping):
+        raise UsageError(f"The settings of {adapter} under 'adapter' in the plan must be an object, got {own!r}.")
+    return for_all | dict(own)
 
 
 def _layers(wanted: object, depth: int) -> list[int]:

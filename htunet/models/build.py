@@ -27,8 +27,8 @@ from htunet.reproducibility import derived_seed
 OUT_INDICES = (3, 6, 9)
 FEATURES = 512
 USUAL_HEADS = (CONVOLUTION, HIDDEN_LAYER)
-PAPER_PLAN = "paper"
-"""The plan of nearly all methods."""
+PAPER_PLAN, PUBLIC_PLAN = "paper", "public"
+"""The plans of nearly all methods: by the paper's text, and by its public code."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def paper_plan(method: str) -> str:
 def check_plan_name(method: str, plan: str) -> None:
     """Raise UsageError when ``plan`` is that of nearly all methods, and the paper trains this one with another."""
     wanted = paper_plan(method)
-    if plan == PAPER_PLAN != wanted:
+    if plan in (PAPER_PLAN, PUBLIC_PLAN) and wanted != PAPER_PLAN:
+        wanted = wanted.replace(PAPER_PLAN, plan)
         raise UsageError(
             f"The paper trains {method} with the plan {wanted}, not with {plan}. Preprocess it with "
             f"htunet_plan_and_preprocess --plan {wanted}, and choose it: --plan {wanted}."
@@ -136,10 +137,12 @@ def build_network(
         if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights:
             raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Leave it out.")
         with random_weights(initial):
-            return entry.build(outputs, weights)
-    backbone, record = build_backbone(parsed.backbone, weights)
-    with random_weights(initial):
-        return _assemble(backbone, parsed.adapter, outputs, adapter_settings or {}), record
+            network, record = entry.build(outputs, weights)
+    else:
+        backbone, record = build_backbone(parsed.backbone, weights)
+        with random_weights(initial):
+            network = _assemble(backbone, parsed, outputs, adapter_settings or {})
+    return network if outputs.normalise else network.without_normalisation(), record
 
 
 def check_input_size(
@@ -175,13 +178,13 @@ def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Networ
     with random_weights(), torch.device("meta"):
         if parsed.backbone is None:
             return STANDALONE[method].sketch(outputs)
-        return _assemble(BACKBONES[parsed.backbone](), parsed.adapter, outputs, settings)
+        return _assemble(BACKBONES[parsed.backbone](), parsed, outputs, settings)
 
 
-def _assemble(backbone: Backbone, adapter_name: str | None, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
-    encoder = adapted_encoder(backbone, adapter_name, OUT_INDICES, settings)
+def _assemble(backbone: Backbone, method: Method, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
+    encoder = adapted_encoder(backbone, method.adapter, OUT_INDICES, settings)
     aggregation = FeatureAggregation(len(OUT_INDICES), backbone.width, FEATURES)
-    return EncoderNetwork(encoder, aggregation, _head(outputs))
+    return EncoderNetwork(encoder, aggregation, _head(outputs, str(method.backbone)))
 
 
 def _check_heads(method: str, outputs: Outputs) -> None:
@@ -194,11 +197,13 @@ def _check_heads(method: str, outputs: Outputs) -> None:
         )
 
 
-def _head(outputs: Outputs) -> nn.Module:
+def _head(outputs: Outputs, backbone: str) -> nn.Module:
     heads: dict[str, nn.Module] = {}
     if SEGMENTATION in outputs.task:
         heads["segmentation"] = HEADS.build(outputs.head, outputs.head_parameters, FEATURES, outputs.num_labels)
     if CLASSIFICATION in outputs.task:
-        parameters = outputs.class_head_parameters
-        heads["classification"] = CLASS_HEADS.build(outputs.class_head, parameters, FEATURES, outputs.num_classes)
+        name, parameters = outputs.class_head, outputs.class_head_parameters
+        if backbone in outputs.class_head_by_backbone:
+            name, parameters = outputs.class_head_by_backbone[backbone], {}
+        heads["classification"] = CLASS_HEADS.build(name, parameters, FEATURES, outputs.num_classes)
     return BothHeads(**heads) if len(heads) == 2 else next(iter(heads.values()))

@@ -30,6 +30,10 @@ class Normalisation(nn.Module):
         shift = torch.tensor(statistics.mean) / torch.tensor(statistics.std)
         self.register_buffer("shift", shift[:, None, None], persistent=False)
 
+    def switch_off(self) -> None:
+        """Give values 0 to 1 from now on."""
+        self.scale, self.shift = torch.full_like(self.scale, 1 / 255), torch.zeros_like(self.shift)
+
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """(B, 1 or 3, H, W) values 0..255 of any type -> (B, 3, H, W) normalised floats."""
         return images_BCHW.to(self.scale.dtype) * self.scale - self.shift
@@ -107,6 +111,13 @@ class Network(nn.Module):
     def _refuse_when_merged(self) -> None:
         if self.merged:
             raise RuntimeError("The network has been merged for inference: build it again to train, save or fill it.")
+
+    def without_normalisation(self) -> Self:
+        """The network itself, which from now on sees images with values 0 to 1."""
+        for module in self.modules():
+            if isinstance(module, Normalisation):
+                module.switch_off()
+        return self
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
         """Raise ValueError that says the rule when images of this (height, width) cannot be taken."""

@@ -28,3 +28,9 @@ class Outputs:
     class_head: str = HIDDEN_LAYER
     """Name in ``models.heads.CLASS_HEADS``."""
     class_head_parameters: Mapping[str, Any] = field(default_factory=dict)
+    class_head_by_backbone: Mapping[str, str] = field(default_factory=dict)
+    """Backbones with another head of classes, which has its default parameters."""
+    normalise: bool = True
+    """Whether inputs get the mean and deviation of the pre-training; else they have values 0 to 1."""
+    align_corners: bool = False
+    """Whether UNet and DINOv2's decoder up-sample with aligned corners; see ``models.heads.unet_decoder``."""

@@ -1,4 +1,7 @@
-"""From the fingerprint and the hardware to plans: ``paper`` as the paper trains, ``adaptive`` as the data asks for."""
+"""From the fingerprint and the hardware to plans.
+
+``paper`` trains as the text of the paper says, ``public`` as its public code does, ``adaptive`` as the data asks for.
+"""
 
 import hashlib
 import json
@@ -12,7 +15,7 @@ from htunet.data.splits import RULES, split_sizes
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
-from htunet.planning.plans import LETTERBOX, STRETCH, Plan, comparable
+from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, STRETCH, Plan, comparable
 from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
@@ -25,6 +28,9 @@ PAPER_SETTINGS: dict[str, Any] = {
     "augmentation": rules.AUGMENTATION,
 }
 PAPER = "arXiv 2506.08849, implementation details"
+PUBLIC = "public code of arXiv 2506.08849 (jinggqu/NextGen-UIA, commit 69dd54f)"
+PUBLIC_LORA: dict[str, Any] = {"rank_stabilised": True, "fused_qkv": True}
+PUBLIC_DINO_BATCH = 24
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,9 @@ def make_plans(
         name: replace(existing[name], name=name, split_by=split_by, **facts, prompts=_prompts(existing[name], info))  # type: ignore[arg-type]
         for name in (*edited, *own)
     }
-    unchanged |= {name: _with_edits_named(unchanged[name], made[name]) for name in edited}
+    unchanged |= {
+        name: _with_edits_named(replace(unchanged[name], channels=made[name].channels), made[name]) for name in edited
+    }
     changed = {
         name: differences
         for name in made
@@ -99,6 +107,38 @@ def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, 
     )
 
 
+def public_plan(
+    fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, *, side: int = rules.BASE_SIDE
+) -> Plan:
+    """The settings of the paper's public code, whatever the data; what that code loses or forgets is not imitated."""
+    name = "public" if side == rules.BASE_SIDE else f"public_{side}"
+    plan = replace(paper_plan(fingerprint, info, hardware, side=side), name=name, channels=1)
+    batch = rules.BATCH if side == rules.BASE_SIDE else PUBLIC_DINO_BATCH
+    parts, why_parts = rules.accumulation(batch, plan.input_size, hardware)
+    decided: dict[str, tuple[Any, str]] = {
+        "batch_size": (batch, PUBLIC),
+        "accumulation": (parts, why_parts),
+        "resize": (BICUBIC, f"{PUBLIC}: what PIL does unasked"),
+        "normalise": (False, f"{PUBLIC}: values 0 to 1"),
+        "augmentation": ({"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}, f"{PUBLIC}: none of the usual ones"),
+        "more_augmentation": ({"strong_weak": {}}, f"{PUBLIC}: strong and weak operations on every second image"),
+        "drop_last": (True, PUBLIC),
+        "loss_parameters": ({"background": True, "squared": True, "smoothing": 1e-8}, f"{PUBLIC}: MONAI's DiceCELoss"),
+        "class_loss": ("sigmoid_focal", f"{PUBLIC}: MONAI's FocalLoss"),
+        "class_head_by_backbone": (
+            dict.fromkeys(("BiomedCLIP", "MetaCLIP", "UniMedCLIP"), "linear"),
+            f"{PUBLIC}: the hidden layer for CLIP alone",
+        ),
+        "class_metric": (ACCURACY, PUBLIC),
+        "validate_every": (10, PUBLIC),
+        "patience": (150, f"{PUBLIC}: 15 validations without a better metric"),
+        "align_corners": (True, PUBLIC),
+        "adapter": (dict.fromkeys(("LoRA", "LoRAVT"), PUBLIC_LORA), f"{PUBLIC}: scaled by alpha / sqrt(rank)"),
+    }
+    because = plan.because | {key: why for key, (_, why) in decided.items()}
+    return replace(plan, because=because, **{key: value for key, (value, _) in decided.items()})
+
+
 def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware) -> Plan:
     """The paper's optimiser with the size, shape and batch that the data and the hardware ask for."""
     crop, why_crop = rules.crop_border(fingerprint)
@@ -132,6 +172,8 @@ PLANNERS: dict[str, Planner] = {
     "paper": paper_plan,
     "adaptive": adaptive_plan,
     "paper_518": partial(paper_plan, side=518),
+    "public": public_plan,
+    "public_518": partial(public_plan, side=518),
 }
 DEFAULT_PLANS = ("paper", "adaptive")
 """Preprocessed when the user names none."""

@@ -14,6 +14,8 @@ from htunet.records import checked_object, record_from
 
 FORMAT = 1
 STRETCH, LETTERBOX = "stretch", "letterbox"
+BILINEAR, BICUBIC = "bilinear", "bicubic"
+AUC, ACCURACY = "auc", "accuracy"
 PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
 """No double underscore: it parts the names in a run's folder."""
 LATER = {"later": True}
@@ -71,6 +73,22 @@ class Plan:
     class_head_parameters: dict[str, Any] = field(default_factory=dict, metadata=LATER)
     more_augmentation: dict[str, dict[str, Any]] = field(default_factory=dict, metadata=LATER)
     """Transforms after the usual ones, in this order: a name in ``training.augmentation`` -> its parameters."""
+    resize: str = field(default=BILINEAR, metadata=LATER)
+    """How images are resized, ``bilinear`` or ``bicubic``; masks take the nearest label either way."""
+    normalise: bool = field(default=True, metadata=LATER)
+    """Whether the network sees images in the mean and deviation of its pre-training; else values 0 to 1."""
+    drop_last: bool = field(default=False, metadata=LATER)
+    """Leave out the last batch of an epoch where it has fewer images than the others."""
+    gradient_clip: float | None = field(default=None, metadata=LATER)
+    """Largest norm of a step's gradient, over all parameters; None: any."""
+    validate_every: int = field(default=1, metadata=LATER)
+    """Validate the epochs after the first whose number, from 0, is a multiple of this, and the last one; 1: each."""
+    class_metric: str = field(default=AUC, metadata=LATER)
+    """Validation metric that chooses a classification's checkpoint: ``auc`` or ``accuracy``."""
+    class_head_by_backbone: dict[str, str] = field(default_factory=dict, metadata=LATER)
+    """Backbones whose head of classes is another than ``class_head``, with its default parameters."""
+    align_corners: bool = field(default=False, metadata=LATER)
+    """UNet and DINOv2's decoder up-sample with aligned corners, and that decoder ends as its authors publish it."""
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
 
@@ -91,6 +109,9 @@ class Plan:
             head_parameters=self.head_parameters,
             class_head=self.class_head,
             class_head_parameters=self.class_head_parameters,
+            class_head_by_backbone=self.class_head_by_backbone,
+            normalise=self.normalise,
+            align_corners=self.align_corners,
         )
 
     @property
@@ -171,13 +192,18 @@ def check_plan(plan: Plan) -> None:
         "patience": plan.patience is not None and plan.patience < 1,
         "classes": sorted(plan.classes.values()) != list(range(len(plan.classes))),
         "prompts": not plan.prompts.keys() <= plan.labels.keys(),
+        "resize": plan.resize not in (BILINEAR, BICUBIC),
+        "gradient_clip": plan.gradient_clip is not None and plan.gradient_clip <= 0,
+        "validate_every": plan.validate_every < 1,
+        "class_metric": plan.class_metric not in (AUC, ACCURACY),
         "class_weights": any(weight <= 0 for weight in plan.class_weights.values())
         or (bool(plan.class_weights) and plan.class_weights.keys() != plan.classes.keys()),
     }
     if found := [f"{key} {getattr(plan, key)!r}" for key, is_wrong in wrong.items() if is_wrong]:
         raise HtunetError(
             f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
-            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; labels and classes are "
+            f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; resize is {BILINEAR} or "
+            f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; labels and classes are "
             "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
             "betas lie in [0, 1); rates and weights are positive."
         )

@@ -40,11 +40,12 @@ def placement(box: Box, plan: Plan) -> Box:
 
 
 def to_input(image_CHW: UInt8, box: Box, plan: Plan) -> UInt8:
-    """The part of an image in ``box`` as (C, *plan.input_size); bilinear, smoothed where it shrinks, padded with 0."""
+    """The part of an image in ``box`` as (C, *plan.input_size); smoothed where it shrinks, padded with 0."""
+    resample = Image.Resampling[plan.resize.upper()]
     place = placement(box, plan)
     input_CHW = np.zeros((len(image_CHW), *plan.input_size), dtype=np.uint8)
     for channel, target in zip(image_CHW, input_CHW, strict=True):
-        target[place.rows, place.columns] = _resized(channel[box.rows, box.columns], place, Image.Resampling.BILINEAR)
+        target[place.rows, place.columns] = _resized(channel[box.rows, box.columns], place, resample)
     return input_CHW
 
 

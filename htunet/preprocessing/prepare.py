@@ -39,7 +39,7 @@ class PrepareRequest:
     """What a user may choose; UsageError for a value that is out of range."""
 
     plans: Sequence[str] | None = None
-    """``paper``, ``adaptive``, ``paper_518`` or one of the user's own; None: the default ones."""
+    """Names in ``planner.PLANNERS`` or of the user's own; None: the default ones."""
     split_by: str | None = None
     """``image`` or ``group``; None: as before, at first by image."""
     splits: Path | None = None

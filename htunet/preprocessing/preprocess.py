@@ -22,7 +22,7 @@ from htunet.data.raw import Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.files import read_json, read_object, whole_folder, write_csv, write_json
 from htunet.parallel import parallel_map
-from htunet.planning.plans import Plan
+from htunet.planning.plans import BILINEAR, Plan
 from htunet.preprocessing.cropping import crop_box, lesion_pixels_lost
 from htunet.preprocessing.geometry import mask_to_input, to_input
 
@@ -70,7 +70,8 @@ def preprocess(
 
 def arrays_hash(plan: Plan) -> str:
     """SHA-256 of what the arrays depend on; other fields, such as the number of epochs, may change freely."""
-    content = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
+    content: tuple[Any, ...] = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
+    content += () if plan.resize == BILINEAR else (plan.resize,)
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
@@ -78,7 +79,7 @@ def check_arrays(folder: Path, plan: Plan) -> None:
     """Raise HtunetError when the arrays in ``folder`` were not made with the plan's sizes, geometry and crop."""
     if read_object(folder / DONE).get("plan_sha256") != arrays_hash(plan):
         raise HtunetError(
-            f"{folder} was made with another input_size, geometry, crop_border or channels than the plan "
+            f"{folder} was made with another input_size, geometry, resize, crop_border or channels than the plan "
             f"{plan.name!r} has. Make it again: htunet_plan_and_preprocess -d {folder.parent.name} --plan {plan.name}"
         )
 

@@ -86,16 +86,23 @@ class BatchOrder:
     rows: Sequence[int]
     batch_size: int
     seed: int
+    whole: int = 1
+    """An epoch has a multiple of this many rows, and leaves out the others; all of them where there are fewer."""
 
     @property
     def per_epoch(self) -> int:
         """Batches in one epoch."""
-        return -(-len(self.rows) // self.batch_size)
+        return -(-self._used // self.batch_size)
+
+    @property
+    def _used(self) -> int:
+        """Rows in one epoch."""
+        return len(self.rows) // self.whole * self.whole or len(self.rows)
 
     def batch(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, row) keys of the whole batch of one step, over all devices."""
         epoch, position = divmod(step, self.per_epoch)
-        order = generator(self.seed, "order", epoch).permutation(len(self.rows))
+        order = generator(self.seed, "order", epoch).permutation(len(self.rows))[: self._used]
         chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
         return [(epoch, self.rows[index]) for index in chosen]
 

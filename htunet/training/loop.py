@@ -88,7 +88,8 @@ class Loop:
     @property
     def order(self) -> BatchOrder:
         """Which images each step learns from."""
-        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed)
+        whole = self.plan.batch_size if self.plan.drop_last else 1
+        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed, whole)
 
     @property
     def total_steps(self) -> int:
@@ -158,6 +159,8 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
     )
     part.seed_rng()
     total = loop.trainer.accumulate(part)
+    if loop.plan.gradient_clip is not None:
+        nn.utils.clip_grad_norm_(loop.network.trainable_parameters(), loop.plan.gradient_clip)
     loop.optimizer.step()
     loop.optimizer.zero_grad(set_to_none=True)
     return float(_sum_over_processes(loop, total))
@@ -174,8 +177,11 @@ def validate(loop: Loop) -> tuple[float, float]:
 
 
 def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
-    val_loss, val_metric = validate(loop)
-    _require_finite(val_loss, "validation loss", progress)
+    val_loss: float | None = None
+    val_metric: float | None = None
+    if validated(loop, progress.epoch):
+        val_loss, val_metric = validate(loop)
+        _require_finite(val_loss, "validation loss", progress)
     figures = EpochMetrics(
         epoch=progress.epoch,
         learning_rate=learning_rate(loop.plan.learning_rate, step, loop.total_steps),
@@ -183,24 +189,35 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
         val_loss=val_loss,
         val_metric=val_metric,
     )
-    best = _is_better(figures, progress, by_loss=loop.trainer.chosen_by_loss)
-    if best:
+    best = _is_better(figures, progress, loop.trainer)
+    if best and val_metric is not None:
         progress.best_epoch, progress.best_metric = progress.epoch, val_metric
     progress.history.append(figures)
     progress.losses.clear()
     return best
 
 
-def _is_better(figures: EpochMetrics, progress: Progress, *, by_loss: bool) -> bool:
+def validated(loop: Loop, epoch: int) -> bool:
+    """Whether the validation images are looked at after ``epoch``, counted from 0: see ``Plan.validate_every``."""
+    every = loop.plan.validate_every
+    return every == 1 or (epoch > 0 and epoch % every == 0) or epoch == loop.num_epochs - 1
+
+
+def _is_better(figures: EpochMetrics, progress: Progress, trainer: Trainer) -> bool:
     """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss.
 
-    An AUC over few images is often 1 long before a training has come to its end. ``by_loss``: the other way round.
+    An AUC over few images is often 1 long before a training has come to its end. ``chosen_by_loss``: the other way
+    round. ``first_of_equals``: the loss decides nothing. An epoch without a validation is never better.
     """
+    if figures.val_loss is None or figures.val_metric is None:
+        return False
     if progress.best_epoch < 0:
         return True
     best = progress.history[progress.best_epoch]
-    now, then = ((row.val_metric, -row.val_loss) for row in (figures, best))
-    return now[::-1] > then[::-1] if by_loss else now > then
+    now, then = (figures.val_metric, -figures.val_loss), (best.val_metric or 0.0, -(best.val_loss or 0.0))
+    if trainer.first_of_equals:
+        return now[0] > then[0]
+    return now[::-1] > then[::-1] if trainer.chosen_by_loss else now > then
 
 
 def _require_finite(value: float, what: str, progress: Progress) -> None:

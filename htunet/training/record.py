@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from htunet.files import whole_file, write_csv
@@ -66,7 +67,8 @@ class Recorder:
 
     def after_step(self, progress: Progress, loss: float) -> None:
         """Move the bar."""
-        best = f" {self.metric} {progress.history[-1].val_metric:.3f}" if progress.history else ""
+        last = progress.history[-1].val_metric if progress.history else None
+        best = "" if last is None else f" {self.metric} {last:.3f}"
         self.bar.set_description(f"epoch {progress.epoch + 1}/{self.num_epochs} loss {loss:.3f}{best}", refresh=False)
         self.bar.update()
 
@@ -76,10 +78,10 @@ class Recorder:
         seconds = time.perf_counter() - self.epoch_started
         self.epoch_started = time.perf_counter()
         mark = ", best so far" if best else ""
-        text = (
-            f"epoch {row.epoch + 1}/{self.num_epochs}: loss {row.train_loss:.4f}, validation loss {row.val_loss:.4f}, "
-        )
-        log.info("%s%s %.4f%s (%.1f s)", text, self.metric, row.val_metric, mark, seconds)
+        text = f"epoch {row.epoch + 1}/{self.num_epochs}: loss {row.train_loss:.4f}"
+        if row.val_loss is not None:
+            text += f", validation loss {row.val_loss:.4f}, {self.metric} {row.val_metric:.4f}"
+        log.info("%s%s (%.1f s)", text, mark, seconds)
         write_progress(self.run.progress_csv, progress.history)
         _add_curves(self.board, row)
         self.board.add_scalar("seconds", seconds, row.epoch)
@@ -110,7 +112,8 @@ class Recorder:
 
 def _add_curves(board: "SummaryWriter", row: EpochMetrics) -> None:
     for name, value in asdict(row).items():
-        board.add_scalar(name, value, row.epoch)
+        if value is not None:
+            board.add_scalar(name, value, row.epoch)
 
 
 def write_progress(path: Path, history: Sequence[EpochMetrics]) -> None:
@@ -128,13 +131,14 @@ def draw_progress(path: Path, history: Sequence[EpochMetrics], metric: str, titl
     figure = Figure(figsize=(7, 4), layout="constrained")
     losses = figure.add_subplot()
     losses.plot(epochs, [row.train_loss for row in history], color="tab:blue", label="training loss", marker=mark)
-    losses.plot(epochs, [row.val_loss for row in history], color="tab:orange", label="validation loss", marker=mark)
+    validated = [row for row in history if row.val_loss is not None and row.val_metric is not None]
+    seen = np.array([(row.epoch + 1, row.val_loss, row.val_metric) for row in validated]).reshape(-1, 3).T
+    seen_mark = "o" if len(validated) == 1 else ""
+    losses.plot(seen[0], seen[1], color="tab:orange", label="validation loss", marker=seen_mark)
     losses.set(xlabel="epoch", ylabel="loss", title=title)
     losses.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figures = losses.twinx()
-    figures.plot(
-        epochs, [row.val_metric for row in history], color="tab:green", label=f"validation {metric}", marker=mark
-    )
+    figures.plot(seen[0], seen[2], color="tab:green", label=f"validation {metric}", marker=seen_mark)
     figures.set(ylabel=metric, ylim=(0, 1))
     lines = [*losses.get_lines(), *figures.get_lines()]
     losses.legend(lines, [str(line.get_label()) for line in lines], loc="center right")

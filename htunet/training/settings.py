@@ -33,7 +33,7 @@ class RunSettings:
 class TrainSettings(RunSettings):
     """What a user may choose about training on a planned data set; everything else is in the plan."""
 
-    plan: str = setting("paper", "name of the plan in plans.json")
+    plan: str = setting("paper", "name of the plan in plans.json, such as paper, public or adaptive")
     task: str = setting(
         "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
     )

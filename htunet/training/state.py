@@ -21,8 +21,9 @@ class EpochMetrics:
     epoch: int
     learning_rate: float
     train_loss: float
-    val_loss: float
-    val_metric: float
+    val_loss: float | None
+    """None, like the metric, where the epoch was not validated."""
+    val_metric: float | None
 
 
 @dataclass(kw_only=True)

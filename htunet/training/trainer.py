@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from htunet.models.tasks import BOTH, CLASSIFICATION, SEGMENTATION
-from htunet.planning.plans import Plan
+from htunet.planning.plans import ACCURACY, AUC, Plan
 from htunet.registry import Registry
 from htunet.training.loader import Batch
 from htunet.training.losses.classification import focal
@@ -23,10 +23,13 @@ class Trainer:
     """What the loop asks of a task."""
 
     task: ClassVar[str]
-    metric: ClassVar[str]
+    metric: str
     """Name in the list of metrics of the validation metric that is maximised; of two, such as dice_auc, the mean."""
     chosen_by_loss: ClassVar[bool] = False
     """Whether the epoch with the lowest validation loss is chosen, and the metric decides between equal ones only."""
+
+    first_of_equals: bool = False
+    """Whether the first of several epochs with the best metric is chosen, whatever their losses."""
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
@@ -98,17 +101,22 @@ class SegmentationTrainer(Trainer):
 
 @TRAINERS.register(CLASSIFICATION)
 class ClassificationTrainer(Trainer):
-    """The plan's loss of classes; the checkpoint with the best AUC over all validation images is saved."""
+    """The plan's loss of classes; the checkpoint with the best AUC over all validation images is saved.
+
+    Or with the best accuracy, and then the first of those, as the public code of arXiv 2506.08849 has it.
+    """
 
     task = CLASSIFICATION
-    metric = "auc"
+    metric = AUC
 
-    def __init__(self, loss: Loss = focal) -> None:
+    def __init__(self, loss: Loss = focal, metric: str = AUC) -> None:
         self.class_loss = loss
+        self.metric = metric
+        self.first_of_equals = metric == ACCURACY
 
     @classmethod
     def from_plan(cls, plan: Plan) -> Self:
-        return cls(classification_loss(plan))
+        return cls(classification_loss(plan), plan.class_metric)
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
         """(B,) loss of each image."""
@@ -121,8 +129,13 @@ class ClassificationTrainer(Trainer):
         return torch.cat([loss_B[:, None], batch.classes[:, None], scores_BK], dim=1)
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
-        """Mean loss, and the AUC over all images."""
-        return float(cases_NF[:, 0].double().mean()), ranking_auc(cases_NF[:, 2:], cases_NF[:, 1].long())
+        """Mean loss, and the AUC over all images, or the fraction whose highest score is that of their class."""
+        scores_NK, classes_N = cases_NF[:, 2:], cases_NF[:, 1].long()
+        if self.metric == ACCURACY:
+            value = float((scores_NK.argmax(dim=1) == classes_N).double().mean())
+        else:
+            value = ranking_auc(scores_NK, classes_N)
+        return float(cases_NF[:, 0].double().mean()), value
 
 
 @TRAINERS.register(BOTH)

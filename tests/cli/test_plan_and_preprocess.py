@@ -37,7 +37,7 @@ def test_one_command_makes_everything(tiny: DatasetPaths, capsys: Output) -> Non
     assert "Plan adaptive" in out
     assert "Plan paper_518" not in out
     assert out.rstrip().endswith("htunet_train Tiny CLIP_HT fold0")
-    assert set(load_plans(tiny.plans_json)) == {"paper", "adaptive", "paper_518"}
+    assert set(load_plans(tiny.plans_json)) == {"paper", "adaptive", "paper_518", "public", "public_518"}
     for plan in ("paper", "adaptive"):
         found = PreprocessedDataset(tiny.plan_folder(plan))
         assert found.images.shape == (30, 1, *load_plan(tiny.plans_json, plan).input_size)

@@ -133,6 +133,8 @@ def test_dinov2_is_trained_with_the_plan_of_its_size() -> None:
     check_plan_name("DINOv2", "paper_518")
     check_plan_name("DINOv2", "mine")
     check_plan_name("CLIP_HT", "paper")
+    with pytest.raises(UsageError, match=r"DINOv2 with the plan public_518, not with public"):
+        check_plan_name("DINOv2", "public")
     with pytest.raises(UsageError, match=r"DINOv2 with the plan paper_518, not with paper.*--plan paper_518"):
         check_plan_name("DINOv2", "paper")
     with pytest.raises(HtunetError, match=r"cannot take the plan's input_size.*with the plan paper_518"):

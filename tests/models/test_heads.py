@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.heads.aggregation import FeatureAggregation
-from htunet.models.heads.classification import ClassificationHead, LinearProbe
+from htunet.models.heads.classification import ClassificationHead, LinearHead, LinearProbe
 from htunet.models.heads.segmentation import SegmentationHead
 from htunet.models.heads.unet_decoder import UNetDecoder
 
@@ -178,3 +178,26 @@ def test_the_decoder_joins_five_levels_from_the_deepest_to_the_shallowest() -> N
     literal = F.interpolate(literal_decoder(decoder, levels, (2, 3)), (28, 42), mode="bilinear", align_corners=False)
     torch.testing.assert_close(scores, literal, rtol=1e-5, atol=1e-6)
     assert scores.min() < 0 < scores.max()
+
+
+def test_the_linear_head_has_the_parameters_that_the_public_code_trains() -> None:
+    head = LinearHead(512, 2)
+    assert sum(parameter.numel() for parameter in head.parameters()) == 1026
+    draw(head)
+    features = pictures(3, 512, 4, 5)
+    expected = features.mean(dim=(2, 3)) @ head.classify.weight.T + head.classify.bias
+    torch.testing.assert_close(head.eval()(features, (64, 80)), expected)
+    assert head.dropout.p == 0.5
+
+
+def test_the_decoder_as_published_ends_with_a_relu_and_a_bicubic_step() -> None:
+    plain, published = UNetDecoder(16, 2), UNetDecoder(16, 2, as_published=True)
+    published.load_state_dict(plain.state_dict())
+    levels = [pictures(1, 10, 16, seed=number) for number in range(5)]
+    with torch.no_grad():
+        scores = published.eval()(levels, (3, 3), (48, 48))  # at 48 x 48 already: nothing is left to resize
+        assert scores.min() == 0
+        enlarged = published(levels, (3, 3), (40, 44))
+        expected = F.interpolate(scores, (40, 44), mode="bicubic", antialias=True)
+        torch.testing.assert_close(enlarged, expected)
+        assert (scores - F.relu(plain.eval()(levels, (3, 3), (48, 48)))).abs().max() > 1e-4  # corners elsewhere

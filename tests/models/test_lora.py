@@ -263,10 +263,10 @@ def test_a_block_without_an_attention_that_is_known_is_refused() -> None:
 
 
 def test_the_matrices_stay_in_fp32_where_frozen_ones_are_kept_in_bf16() -> None:
-    from htunet.models.build import _assemble
+    from htunet.models.build import _assemble, parse_method
     from htunet.models.tasks import Outputs
 
-    network = _assemble(tiny_clip(), "LoRA", Outputs(), {})
+    network = _assemble(tiny_clip(), parse_method("CLIP_LoRA"), Outputs(), {})
     convert_frozen_to_bf16(network)
     encoder = network.get_submodule("encoder")
     assert isinstance(encoder, AdaptedEncoder)
@@ -274,3 +274,37 @@ def test_the_matrices_stay_in_fp32_where_frozen_ones_are_kept_in_bf16() -> None:
     attention = encoder.backbone.blocks[0].attn
     frozen = [attention.out_proj, *(getattr(attention.qkv, name) for name in "qkv")]
     assert {layer.base_layer.weight.dtype for layer in frozen} == {torch.bfloat16}
+
+
+def test_one_matrix_for_query_key_and_value_where_the_block_has_one_layer() -> None:
+    """As in the public code: of ViT-B 12 * 16 * (768 + 3 * 768 + 768 + 768) = 884,736 parameters."""
+    tower = tiny_timm()
+    plain, twin = twin_of(tiny_timm, tower), twin_of(tiny_timm, tower)
+    encoder = drawn(tower, LoRA={"fused_qkv": True, "rank_stabilised": True, "rank": 4, "alpha": 8}, dropout=0.0)
+    updates = encoder.updates
+    assert updates is not None
+    assert [sorted(update) for update in updates] == [["out", "qkv"]] * len(updates)
+    width = tower.width
+    assert sum(p.numel() for p in updates.parameters()) == len(updates) * 4 * (width + 3 * width + 2 * width)
+    with torch.no_grad():
+        for block, update in zip(twin.blocks, updates, strict=True):
+            for layer, name in ((block.attn.qkv, "qkv"), (block.attn.proj, "out")):
+                layer.weight += 8 / 4**0.5 * update[name]["B"].weight @ update[name]["A"].weight
+        images = pictures(*IMAGES)
+        by_hand = adapted_encoder(twin, None, OUT_INDICES, {})(images)
+        found = encoder(images)
+        for mine, theirs in zip(found, by_hand, strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+        encoder.merge()
+        torch.testing.assert_close(encoder(images)[-1], found[-1], rtol=1e-4, atol=1e-4)
+        assert (found[-1] - adapted_encoder(plain, None, OUT_INDICES, {})(images)[-1]).abs().max() > 1e-3
+
+
+def test_settings_under_the_name_of_an_adapter_are_for_it_alone() -> None:
+    named = {"LoRA": {"rank": 2}}
+    assert len(lora(tiny_timm(), **named).updates[0]["q"]["A"].weight) == 2  # type: ignore[index]
+    assert adapted_encoder(tiny_clip(), "Mona", OUT_INDICES, named | {"input_size": (64, 48)}).adapters is not None
+    with pytest.raises(UsageError, match="LoRAConfig has no setting 'ranks'"):
+        lora(tiny_timm(), LoRA={"ranks": 2})
+    with pytest.raises(UsageError, match=r"settings of LoRA .* must be an object, got 3"):
+        lora(tiny_timm(), LoRA=3)

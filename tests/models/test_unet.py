@@ -63,3 +63,18 @@ def test_the_checkpoint_holds_the_statistics_of_batch_normalisation_and_rebuilds
     other.load_trainable_state(state)
     with torch.inference_mode():
         assert torch.equal(other(image), network.eval()(image))
+
+
+def test_aligned_corners_change_only_how_the_decoder_enlarges() -> None:
+    plain, aligned = UNet(2).eval(), UNet(2, align_corners=True).eval()
+    aligned.load_state_dict(plain.state_dict())
+    deep, skip = pictures(1, 32, 2, 2), pictures(1, 16, 4, 4, seed=1)
+    seen: list[torch.Tensor] = []
+    for network in (plain, aligned):
+        network.up[-1].join.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        network.up[-1](deep, skip)
+    narrow = plain.up[-1].narrow(deep)
+    thirds = torch.tensor([0, 1 / 3, 2 / 3, 1])  # where the four columns lie between the first and the last
+    by_hand = narrow[..., 0, 0, None] * (1 - thirds) + narrow[..., 0, 1, None] * thirds
+    torch.testing.assert_close(seen[1][:, 16:, 0], by_hand)
+    assert (seen[0][:, 16:, 0] - by_hand).abs().max() > 1e-3

@@ -31,6 +31,20 @@ def test_the_plan_paper_is_the_papers() -> None:
     assert planned()["paper_518"].input_size == (518, 518)
 
 
+def test_the_plan_public_is_the_public_codes() -> None:
+    plan = planned()["public"]
+    same = ("geometry", "input_size", "batch_size", "learning_rate", "betas", "weight_decay", "num_epochs", "loss")
+    assert {name: getattr(plan, name) for name in same} == {name: getattr(planned()["paper"], name) for name in same}
+    assert (plan.resize, plan.normalise, plan.drop_last, plan.align_corners) == ("bicubic", False, True, True)
+    assert (plan.validate_every, plan.patience, plan.class_metric) == (10, 150, "accuracy")
+    assert plan.outputs("cls").class_head_by_backbone["BiomedCLIP"] == "linear"
+    coloured = make_plans(BUSI, replace(INFO, channels=3), MACHINE).plans
+    assert (coloured["paper"].channels, coloured["public"].channels) == (3, 1)
+    edited = coloured | {"public": replace(coloured["public"], num_epochs=3)}
+    assert make_plans(BUSI, replace(INFO, channels=3), MACHINE, existing=edited).plans["public"].channels == 1
+    assert (planned()["public_518"].input_size, planned()["public_518"].batch_size) == ((518, 518), 24)
+
+
 def test_the_plan_adaptive_follows_the_data() -> None:
     plan = planned()["adaptive"]
     assert (plan.geometry, plan.batch_size, plan.patience) == ("letterbox", 32, 50)
@@ -105,6 +119,10 @@ def test_an_unedited_plan_follows_the_hardware_and_the_change_is_told() -> None:
         ({"class_weights": {"benign": 0.0}}, "class_weights"),
         ({"labels": {"background": 0, "lesion": 5}}, "labels"),
         ({"channels": 5}, "channels"),
+        ({"resize": "cubic"}, "resize"),
+        ({"validate_every": 0}, "validate_every"),
+        ({"class_metric": "f1"}, "class_metric"),
+        ({"gradient_clip": 0.0}, "gradient_clip"),
         ({"name": "a__b"}, "a__b"),
         ({"name": "../x"}, "name"),
     ],

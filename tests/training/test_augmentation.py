@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from builders.plan import plan_of
 from builders.raw import blob
+from PIL import Image
 
 from htunet.errors import HtunetError, UsageError
-from htunet.training.augmentation import AUGMENTATIONS, Transform
+from htunet.training.augmentation import AUGMENTATIONS, Transform, strong_weak
 from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
 
 SIZE = (32, 40)
@@ -195,3 +196,38 @@ def test_a_transform_that_changes_the_shape_is_refused(
     monkeypatch.setitem(AUGMENTATIONS._entries, "cut", cut)
     with pytest.raises(ValueError, match="changed the shapes"):
         Augmentation(ALWAYS, SIZE, {"cut": {}})(*pair, 1)
+
+
+def test_strong_weak_changes_every_second_image_and_moves_both_together() -> None:
+    mask = blob(SIZE, (0.3, 0.35), 0.2)
+    image_CHW = np.where(mask, 220, 20).astype(np.uint8)[None]
+    augment = Augmentation(AugmentationSettings(**OFF), SIZE, {"strong_weak": {}})
+    results = [augment(image_CHW, mask, key) for key in range(400)]
+    same = sum(np.array_equal(image, image_CHW) and np.array_equal(moved, mask) for image, moved in results)
+    # one half is left alone, and of the other one those that only identities were drawn for, or two equal flips
+    assert 200 <= same <= 260
+    weak = [moved for _, moved in results if not np.array_equal(moved, mask)]
+    assert any(np.array_equal(moved, mask[::-1]) for moved in weak)
+    assert any(np.array_equal(moved, mask[:, ::-1]) for moved in weak)
+    assert any(moved.sum() > 1.1 * mask.sum() for moved in weak)  # a crop enlarges
+    assert all(set(np.unique(moved)) <= {0, 1} for moved in weak)
+    calm = [(image[0], moved) for image, moved in results if set(np.unique(image)) == {20, 220}]
+    assert all(np.array_equal(image == 220, moved == 1) for image, moved in calm)
+    assert len(calm) > 200
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_strong_operation_gives_another_image_of_the_same_kind(channels: int) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(60, 180, (64, 64), dtype=np.uint8))
+    image = image if channels == 1 else image.convert("RGB")
+    random.seed(1)
+    changed = [operation(image) for operation in strong_weak.STRONG]
+    assert all((one.mode, one.size) == (image.mode, image.size) for one in changed)
+    assert [one.tobytes() == image.tobytes() for one in changed] == [True] + [False] * 8
+
+
+def test_strong_weak_at_0_is_nothing_and_a_share_above_1_is_refused(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    never = Augmentation(AugmentationSettings(**OFF), SIZE, {"strong_weak": {"probability": 0}})
+    assert all(np.array_equal(never(*pair, key)[0], pair[0]) for key in range(9))
+    with pytest.raises(UsageError, match=r"probability must be in \[0, 1\], got 2"):
+        Augmentation(AugmentationSettings(**OFF), SIZE, {"strong_weak": {"probability": 2}})

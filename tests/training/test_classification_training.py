@@ -202,3 +202,13 @@ def test_two_processes_have_the_figures_of_one(dataset: DatasetPaths, fork_serve
 
 def figures(progress_csv: Path) -> list[float]:
     return [float(value) for row in read_csv(progress_csv, ["epoch"]) for value in row.values()]
+
+
+def test_the_plan_may_choose_by_accuracy_and_then_the_first_of_equals() -> None:
+    trainer = ClassificationTrainer.from_plan(plan_of(class_metric="accuracy"))
+    assert (trainer.metric, trainer.first_of_equals) == ("accuracy", True)
+    cases = torch.tensor([[0.1, 0, 2.0, 1.0], [0.3, 0, 1.0, 2.0], [0.5, 1, 0.0, 9.0]])  # loss, class, scores
+    assert trainer.figures(cases) == pytest.approx((0.3, 2 / 3))
+    usual = ClassificationTrainer.from_plan(plan_of())
+    assert (usual.metric, usual.first_of_equals) == ("auc", False)
+    assert usual.figures(cases)[1] == 1.0

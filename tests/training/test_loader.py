@@ -162,3 +162,14 @@ def test_validation_images_are_dealt_out_evenly_and_can_be_put_back_in_order(
     assert len({len(share) for share in shares}) == 1
     together = torch.stack(shares).transpose(0, 1).flatten(0, 1)[:count]
     assert torch.equal(together, torch.from_numpy(images.data.images[rows]))
+
+
+def test_a_last_batch_that_is_too_small_is_dropped_unless_it_is_the_only_one() -> None:
+    order = BatchOrder(list(range(10)), 4, seed=1, whole=4)
+    assert order.per_epoch == 2
+    assert [len(order.batch(step)) for step in range(4)] == [4, 4, 4, 4]
+    assert order.batch(0) == BatchOrder(list(range(10)), 4, seed=1).batch(0)
+    few = BatchOrder(list(range(3)), 4, seed=1, whole=4)
+    assert (few.per_epoch, len(few.batch(0))) == (1, 3)
+    blocks = BatchOrder(list(range(11)), 8, seed=1, whole=2)  # of 8 and 2 rows
+    assert [len(blocks.batch(step)) for step in range(2)] == [8, 2]

@@ -261,3 +261,38 @@ def test_the_library_below_says_nothing_of_its_own() -> None:
     logging.getLogger("lightning_fabric").setLevel(logging.INFO)
     make_fabric(device="cpu", devices=1, precision="bf16")
     assert logging.getLogger("lightning_fabric").level == logging.WARNING
+
+
+def test_epochs_are_validated_as_seldom_as_the_plan_says_and_the_last_one_always(tiny: DatasetPaths) -> None:
+    trainer, progress = Scripted([0.3, 0.6, 0.5]), Progress()
+    fit(make_loop(tiny, trainer=trainer, num_epochs=6, validate_every=2), progress, events())
+    assert [row.epoch for row in progress.history if row.val_metric is not None] == [2, 4, 5]
+    assert [row.val_metric for row in progress.history] == pytest.approx([None, None, 0.3, None, 0.6, 0.5])
+    assert [row.val_loss for row in progress.history][:2] == [None, None]
+    assert (progress.best_epoch, progress.best_metric) == (4, pytest.approx(0.6))
+
+
+def test_patience_counts_epochs_from_the_best_validation_on(tiny: DatasetPaths) -> None:
+    trainer, progress = Scripted([0.6, 0.5, 0.4, 0.3]), Progress()
+    loop = make_loop(tiny, trainer=trainer, num_epochs=40, validate_every=2, patience=6)
+    fit(loop, progress, events())
+    assert (progress.epoch, progress.best_epoch) == (9, 2)  # validated after 2, 4, 6 and 8, three without a gain
+
+
+def test_of_equal_accuracies_the_first_is_chosen_whatever_the_losses(tiny: DatasetPaths) -> None:
+    trainer, progress = Scripted([0.5, 0.5, 0.4], losses=[2.0, 1.0, 0.5]), Progress()
+    trainer.first_of_equals = True
+    fit(make_loop(tiny, trainer=trainer, num_epochs=3), progress, events())
+    assert progress.best_epoch == 0
+
+
+def test_a_gradient_longer_than_the_plan_allows_is_shortened(tiny: DatasetPaths) -> None:
+    steps = []
+    for clip in (None, 1e-3, 1e3):
+        loop = make_loop(tiny, gradient_clip=clip)
+        before = weights(loop.network)
+        train_step(loop, first_batches(loop, 1)[0], 0)
+        steps.append(before - weights(loop.network))
+    assert steps[1].norm().item() == pytest.approx(PEAK * 1e-3, rel=1e-3)
+    torch.testing.assert_close(steps[1] / steps[1].norm(), steps[0] / steps[0].norm(), rtol=0, atol=1e-3)
+    assert torch.equal(steps[2], steps[0])

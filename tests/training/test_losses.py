@@ -10,7 +10,7 @@ from torch import Tensor
 
 from htunet.errors import UsageError
 from htunet.training.losses import CLASS_LOSSES, LOSSES
-from htunet.training.losses.classification import focal
+from htunet.training.losses.classification import focal, sigmoid_focal
 from htunet.training.losses.from_plan import classification_loss, segmentation_loss
 from htunet.training.losses.segmentation import SMOOTHING, cross_entropy, dice, dice_cross_entropy, dice_focal, tversky
 from htunet.training.validation_metrics import hard_dice, mean_dice, ranking_auc
@@ -180,7 +180,7 @@ def test_every_loss_of_classes_gives_one_value_an_image_of_its_own(name: str) ->
     whole.sum().backward()
     assert scores.grad is not None
     assert torch.isfinite(scores.grad).all()
-    assert loss(SURE * torch.eye(3)[classes], classes, []).tolist() == pytest.approx([0] * 6, abs=1e-6)
+    assert loss(SURE * (2 * torch.eye(3)[classes] - 1), classes, []).tolist() == pytest.approx([0] * 6, abs=1e-6)
     assert loss.__doc__
 
 
@@ -206,7 +206,7 @@ def test_a_plan_chooses_its_losses_and_their_parameters() -> None:
     [
         ({"loss": "tverski"}, "No loss is called 'tverski'; known: .*Did you mean 'tversky'"),
         ({"loss": "tversky", "loss_parameters": {"aplha": 1}}, "no parameter 'aplha'; it has: alpha, beta.*'alpha'"),
-        ({"loss_parameters": {"alpha": 1}}, "'dice_cross_entropy' has no parameter 'alpha'; it has: none"),
+        ({"loss_parameters": {"alpha": 1}}, "'dice_cross_entropy' has no parameter 'alpha'; it has: background"),
         ({"loss": "tversky", "loss_parameters": {"alpha": -1}}, "cannot be computed .*0 or larger.*got -1"),
         ({"loss": "tversky", "loss_parameters": {"alpha": "x"}}, "cannot be computed"),
     ],
@@ -266,3 +266,30 @@ def test_the_ranking_of_more_classes_is_the_mean_over_those_that_have_cases() ->
 def test_one_class_alone_cannot_be_ranked() -> None:
     with pytest.raises(ValueError, match=r"all are of class \[1\]"):
         ranking_auc(torch.zeros(2, 2), torch.tensor([1, 1]))
+
+
+def test_dice_cross_entropy_of_the_public_code_by_hand() -> None:
+    """Background counted, squares in the denominator: MONAI's DiceCELoss with squared_pred."""
+    scores = torch.tensor([[[[0.0, math.log(3)]], [[0.0, 0.0]]]])  # p of the background 1/2 and 3/4
+    labels = torch.tensor([[[1, 0]]])
+    loss = dice_cross_entropy(scores, labels, background=True, squared=True, smoothing=1e-8)
+    background = 2 * (3 / 4) / (1 / 4 + 9 / 16 + 1)
+    lesion = 2 * (1 / 2) / (1 / 4 + 1 / 16 + 1)
+    entropy = (math.log(2) + math.log(4 / 3)) / 2
+    assert loss.tolist() == pytest.approx([entropy + 1 - (background + lesion) / 2], abs=1e-6)
+
+
+def test_the_sigmoid_focal_loss_asks_yes_or_no_of_every_class() -> None:
+    scores = torch.tensor([[math.log(3), 0.0], [0.0, math.log(3)]])  # sigmoids 3/4 and 1/2
+    loss = sigmoid_focal(scores, torch.tensor([0, 0]))
+    right = -((1 / 4) ** 2 * math.log(3 / 4) + (1 / 2) ** 2 * math.log(1 / 2)) / 2
+    wrong = -((1 / 2) ** 2 * math.log(1 / 2) + (3 / 4) ** 2 * math.log(1 / 4)) / 2
+    assert loss.tolist() == pytest.approx([right, wrong], abs=1e-6)
+    assert sigmoid_focal(scores, torch.tensor([0, 0]), [2.0, 1.0]).tolist() == pytest.approx([2 * right, 2 * wrong])
+    binary = torch.nn.functional.binary_cross_entropy_with_logits(scores, torch.tensor([[1.0, 0], [1, 0]]))
+    assert sigmoid_focal(scores, torch.tensor([0, 0]), gamma=0.0).mean().item() == pytest.approx(binary.item())
+
+
+def test_a_smoothing_of_zero_is_refused_before_anything_is_trained() -> None:
+    with pytest.raises(UsageError, match="smoothing must be above 0, got 0"):
+        segmentation_loss(plan_of(loss="dice", loss_parameters={"smoothing": 0}))

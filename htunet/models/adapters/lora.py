@@ -28,6 +28,8 @@ LAYOUTS = (
     },
 )
 """Where blocks have their four layers: those of open_clip, timm (both once ``qkv`` is split) and transformers' BERT."""
+FUSED = {"qkv": "attn.qkv", "out": "attn.proj"}
+"""Where blocks of timm have their two layers before that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,8 @@ class LoRAConfig:
     """Fraction of the values that enter A that is zeroed in training."""
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) in place of alpha / rank."""
+    fused_qkv: bool = False
+    """One A for query, key and value where the block computes them with one layer, as those of timm do."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -49,8 +53,9 @@ class LoRAConfig:
             raise ValueError(f"LoRAConfig.alpha must be positive, got {self.alpha}.")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"LoRAConfig.dropout must be in [0, 1), got {self.dropout}.")
-        if not isinstance(self.rank_stabilised, bool):
-            raise TypeError(f"LoRAConfig.rank_stabilised must be true or false, got {self.rank_stabilised!r}.")
+        for name in ("rank_stabilised", "fused_qkv"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise TypeError(f"LoRAConfig.{name} must be true or false, got {value!r}.")
 
 
 class SplitProjection(nn.Module):
@@ -77,14 +82,15 @@ class LowRankUpdates(WeightUpdates):
     """LoRA in the attention of some blocks. ``updates[depth][name]`` holds ``A``, ``B`` and the dropout before them.
 
     Args:
-        blocks: By their number; each is changed in place: one layer for q, k and v becomes three.
+        blocks: By their number; each is changed in place: one layer for q, k and v becomes three, or stays with
+            ``fused_qkv``.
         config: The same for all layers.
     """
 
     def __init__(self, blocks: Mapping[int, nn.Module], config: LoRAConfig) -> None:
         from peft import LoraConfig, inject_adapter_in_model
 
-        layouts = {depth: _split(block) for depth, block in blocks.items()}
+        layouts = {depth: _layout(block, fused_qkv=config.fused_qkv) for depth, block in blocks.items()}
         peft_config = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
@@ -113,8 +119,10 @@ class LowRankUpdates(WeightUpdates):
                 block.set_submodule(path, split.fused())
 
 
-def _split(block: nn.Module) -> dict[str, str]:
-    """Make the four layers of a block's attention four modules and return the path of each within the block."""
+def _layout(block: nn.Module, *, fused_qkv: bool) -> dict[str, str]:
+    """Make the layers of a block's attention modules of their own and return the path of each within the block."""
+    if fused_qkv and isinstance(dict(block.named_modules()).get(FUSED["qkv"]), nn.Linear):
+        return FUSED
     for path, attention in list(_modules_of(block, nn.MultiheadAttention)):
         block.set_submodule(path, SelfAttention(attention))
     for layout in LAYOUTS:

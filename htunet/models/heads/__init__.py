@@ -26,6 +26,7 @@ CLASS_HEADS: "Registry[Callable[..., nn.Module]]" = Registry(
     "head of classes",
     {
         "hidden_layer": "htunet.models.heads.classification:ClassificationHead",
+        "linear": "htunet.models.heads.classification:LinearHead",
     },
     group="htunet.class_heads",
 )

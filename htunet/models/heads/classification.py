@@ -29,6 +29,22 @@ class ClassificationHead(nn.Module):
         return self.classify(self.dropout(hidden_BM)).float()
 
 
+class LinearHead(nn.Module):
+    """The mean of a feature map, dropout, and one linear layer: (B, M, patch grid) -> (B, N) scores, fp32.
+
+    Source: the public code of arXiv 2506.08849, for all backbones but CLIP; 1,026 parameters with two classes.
+    """
+
+    def __init__(self, features: int, num_classes: int, *, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(features, num_classes)
+
+    def forward(self, features_BMHW: Tensor, image_hw: tuple[int, int]) -> Tensor:
+        """Scores of the whole image; its size does not matter."""
+        return self.classify(self.dropout(features_BMHW.mean(dim=(2, 3)))).float()
+
+
 class LinearProbe(nn.Module):
     """A linear layer on the class tokens of the last four levels and the mean of the last level's patch tokens.
 

@@ -63,11 +63,10 @@ def trunk() -> TimmVision:
 
 
 def _head(width: int, outputs: Outputs) -> nn.Module:
-    if outputs.task == SEGMENTATION:
-        return UNetDecoder(width, outputs.num_labels)
     if outputs.task == CLASSIFICATION:
         return LinearProbe(width, outputs.num_classes)
-    return BothHeads(UNetDecoder(width, outputs.num_labels), LinearProbe(width, outputs.num_classes))
+    decoder = UNetDecoder(width, outputs.num_labels, as_published=outputs.align_corners)
+    return decoder if outputs.task == SEGMENTATION else BothHeads(decoder, LinearProbe(width, outputs.num_classes))
 
 
 def _sketch(outputs: Outputs) -> DinoNetwork:

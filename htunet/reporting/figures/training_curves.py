@@ -54,14 +54,15 @@ def training_curves(results: Results) -> list[Drawing]:
 
 
 def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
-    """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have."""
-    found = [[float(row[column]) for row in read_csv(path, ("epoch", column))] for path in paths]
-    shortest = min(map(len, found))
-    if shortest == 0:
+    """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have it for."""
+    read = [read_csv(path, ("epoch", column)) for path in paths]
+    found = [{int(row["epoch"]): float(row[column]) for row in rows if row[column]} for rows in read]
+    shared = sorted(set.intersection(*map(set, found)))
+    if not shared:
         raise HtunetError(f"{paths[0]} holds no epoch. Train the run again with --restart.")
-    values_RE = np.array([values[:shortest] for values in found])
+    values_RE = np.array([[values[epoch] for epoch in shared] for values in found])
     std_E = values_RE.std(axis=0, ddof=1) if len(found) > 1 else None
-    return TrainingCurve(np.arange(1.0, shortest + 1), values_RE.mean(axis=0), std_E)
+    return TrainingCurve(np.array(shared) + 1.0, values_RE.mean(axis=0), std_E)
 
 
 def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:

@@ -24,6 +24,7 @@ AUGMENTATIONS: Registry[Callable[..., Transform]] = Registry(
         "mirror": f"{_USUAL}:mirror",
         "noise": f"{_USUAL}:noise",
         "spatial": f"{_USUAL}:spatial",
+        "strong_weak": "htunet.training.augmentation.strong_weak:StrongWeak",
     },
     group="htunet.augmentations",
 )

@@ -32,6 +32,7 @@ CLASS_LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
     {
         "cross_entropy": f"{_CLASSIFICATION}:cross_entropy",
         "focal": f"{_CLASSIFICATION}:focal",
+        "sigmoid_focal": f"{_CLASSIFICATION}:sigmoid_focal",
     },
     group="htunet.class_losses",
 )

@@ -24,6 +24,22 @@ def focal(scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float] = (), *
     return loss_B * scores_BN.new_tensor(weights)[classes_B] if weights else loss_B
 
 
+def sigmoid_focal(scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float] = (), *, gamma: float = 2.0) -> Tensor:
+    """The mean over the classes of -w (1 - q)^gamma log q with q the sigmoid probability that the class is right.
+
+    Each class is a yes or no of its own: q is the sigmoid of the true class's score, and that of the negated score of
+    each other class; w is the weight of the image's true class. Source: Lin et al. 2017, and MONAI's FocalLoss, which
+    the public code of arXiv 2506.08849 takes. Raises ValueError for a negative ``gamma``.
+    """
+    if gamma < 0:
+        raise ValueError(f"gamma must be 0 or larger, got {gamma}.")
+    classes_B = classes_B.long()
+    signs_BN = 2 * F.one_hot(classes_B, scores_BN.shape[1]).to(scores_BN.dtype) - 1
+    logarithm_BN = F.logsigmoid(signs_BN * scores_BN)
+    loss_B = (-((-torch.expm1(logarithm_BN)) ** gamma) * logarithm_BN).mean(dim=1)
+    return loss_B * scores_BN.new_tensor(weights)[classes_B] if weights else loss_B
+
+
 def cross_entropy(
     scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float] = (), *, smoothing: float = 0.0
 ) -> Tensor:

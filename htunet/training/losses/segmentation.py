@@ -10,13 +10,21 @@ from torch.nn import functional as F
 SMOOTHING = 1e-5
 
 
-def dice_cross_entropy(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-    """Soft Dice loss plus cross-entropy, each with weight 1.
+def dice_cross_entropy(
+    scores_BKHW: Tensor,
+    labels_BHW: Tensor,
+    *,
+    background: bool = False,
+    squared: bool = False,
+    smoothing: float = SMOOTHING,
+) -> Tensor:
+    """Soft Dice loss, with the parameters of ``dice``, plus cross-entropy, each with weight 1.
 
-    Source: arXiv 2506.08849, section IV-B, which names both without a formula.
+    Source: arXiv 2506.08849, section IV-B, which names both without a formula. Its public code takes MONAI's, with
+    ``background`` and ``squared`` true and ``smoothing`` 1e-8.
     """
     entropy_B = cross_entropy(scores_BKHW, labels_BHW)
-    return entropy_B + 1 - _soft_dice(scores_BKHW, labels_BHW)
+    return entropy_B + dice(scores_BKHW, labels_BHW, background=background, squared=squared, smoothing=smoothing)
 
 
 def cross_entropy(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
@@ -24,13 +32,25 @@ def cross_entropy(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
     return F.cross_entropy(scores_BKHW, labels_BHW.long(), reduction="none").mean(dim=(1, 2))
 
 
-def dice(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
+def dice(
+    scores_BKHW: Tensor,
+    labels_BHW: Tensor,
+    *,
+    background: bool = False,
+    squared: bool = False,
+    smoothing: float = SMOOTHING,
+) -> Tensor:
     """Soft Dice loss, 0 to 1: 1 minus the mean over the foreground labels of 2 |P R| / (|P| + |R|).
 
     P are softmax probabilities; both are summed over one image. Source: Milletari et al. 2016, arXiv:1606.04797, with
-    plain sums in the denominator, as nnU-Net has them.
+    plain sums in the denominator, as nnU-Net has them; ``squared`` puts P^2 there, as that article has it.
+    ``background`` counts label 0 among the labels; ``smoothing`` is added to both sides of the fraction. Raises
+    ValueError where it is not above 0: an image without the label would have no value.
     """
-    return 1 - _soft_dice(scores_BKHW, labels_BHW)
+    if not smoothing > 0:
+        raise ValueError(f"smoothing must be above 0, got {smoothing}.")
+    hit_BK, predicted_BK, reference_BK = _overlap(scores_BKHW, labels_BHW, background=background, squared=squared)
+    return 1 - ((2 * hit_BK + smoothing) / (predicted_BK + reference_BK + smoothing)).mean(dim=1)
 
 
 def dice_focal(scores_BKHW: Tensor, labels_BHW: Tensor, *, gamma: float = 2.0) -> Tensor:
@@ -61,14 +81,13 @@ def tversky(scores_BKHW: Tensor, labels_BHW: Tensor, *, alpha: float = 0.3, beta
     return 1 - ((hit_BK + SMOOTHING / 2) / (hit_BK + wrong_BK + SMOOTHING / 2)).mean(dim=1)
 
 
-def _soft_dice(scores_BKHW: Tensor, labels_BHW: Tensor) -> Tensor:
-    hit_BK, predicted_BK, reference_BK = _overlap(scores_BKHW, labels_BHW)
-    return ((2 * hit_BK + SMOOTHING) / (predicted_BK + reference_BK + SMOOTHING)).mean(dim=1)
-
-
-def _overlap(scores_BKHW: Tensor, labels_BHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each foreground label in each image, (B, K - 1): what is hit, what is predicted, what is there; in pixels."""
-    probabilities_BKHW = torch.softmax(scores_BKHW, dim=1)[:, 1:]
-    reference_BKHW = F.one_hot(labels_BHW.long(), scores_BKHW.shape[1]).movedim(-1, 1)[:, 1:].to(scores_BKHW.dtype)
+def _overlap(
+    scores_BKHW: Tensor, labels_BHW: Tensor, *, background: bool = False, squared: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each label in each image, (B, K or K - 1): what is hit, what is predicted, what is there; in pixels."""
+    first = 0 if background else 1
+    probabilities_BKHW = torch.softmax(scores_BKHW, dim=1)[:, first:]
+    reference_BKHW = F.one_hot(labels_BHW.long(), scores_BKHW.shape[1]).movedim(-1, 1)[:, first:].to(scores_BKHW.dtype)
     hit_BK = (probabilities_BKHW * reference_BKHW).sum(dim=(2, 3))
-    return hit_BK, probabilities_BKHW.sum(dim=(2, 3)), reference_BKHW.sum(dim=(2, 3))
+    predicted_BKHW = probabilities_BKHW.square() if squared else probabilities_BKHW
+    return hit_BK, predicted_BKHW.sum(dim=(2, 3)), reference_BKHW.sum(dim=(2, 3))

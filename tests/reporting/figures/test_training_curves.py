@@ -36,3 +36,14 @@ def test_the_figure_draws_these_numbers_under_the_names_of_what_they_are(home: P
     labels = [axes.get_ylabel() for axes in drawing.figure.axes]
     assert labels == ["Training loss", "Validation loss", "Validation Dice"]
     assert drawing.figure.axes[2].lines[0].get_ydata().tolist() == [0.2, 0.7]  # type: ignore[union-attr]
+
+
+def test_epochs_without_a_validation_are_no_points_of_its_curve(home: Path) -> None:
+    run = build_run(build_dataset())
+    write_progress(run, [0.2, 0.7, 0.5])
+    lines = run.progress_csv.read_text().splitlines()
+    lines[2] = ",".join([*lines[2].split(",")[:3], "", ""])
+    run.progress_csv.write_text("\n".join(lines) + "\n")
+    curve = curve_of([run.progress_csv], "val_metric")
+    assert (curve.epochs_E.tolist(), curve.mean_E.tolist()) == ([1, 3], [0.2, 0.5])
+    assert curve_of([run.progress_csv], "train_loss").epochs_E.tolist() == [1, 2, 3]
