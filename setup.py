@@ -103,6 +103,7 @@ setup(
         "SimpleITK>=2.3",
         "nibabel>=5.2",
         "pydicom>=3.0",
+        "python-gdcm>=3.0.24",
         "numpy>=1.26",
         "scipy>=1.12",
         "pandas>=2.2",

@@ -15,9 +15,13 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 
-READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 """Pillow's decoders that are tried, whatever the ending says. Others start programs (Ghostscript) or read ahead."""
+PAGED = ("TIFF", "GIF", "WEBP", "PNG")
+"""Those of them that can hold several pictures."""
+REDUCED = 254
+"""TIFF's tag NewSubfileType; its lowest bit marks a small copy of another page."""
 MAX_PIXELS = 64_000_000
 """An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
 
@@ -44,6 +48,11 @@ def open_image(path: Path) -> Image.Image:
             )
         if image.mode == "LAB":
             raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
+        if (count := len(pages_of(image))) > 1:
+            raise HtunetError(
+                f"{path} holds {count} pages or frames, and one picture is read here. htunet_convert --images "
+                "makes a case of each, htunet_predict predicts each."
+            )
         image.load()
         if image.mode in ("P", "PA") and image.palette is None:
             raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
@@ -78,6 +87,19 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
         raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+
+
+def pages_of(image: Image.Image) -> list[int]:
+    """The positions of the pictures in an opened file; small copies of them, which TIFF may hold, are none."""
+    count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
+    if count == 1 or image.format != "TIFF":
+        return list(range(count))
+    pages = []
+    for position in range(count):
+        image.seek(position)
+        pages += [position] * (not int(image.tag_v2.get(REDUCED, 0)) & 1)  # type: ignore[attr-defined]
+    image.seek(0)
+    return pages or [0]
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -125,12 +147,7 @@ def scaled_to_8_bits(values: NDArray[Any], low: float, high: float) -> UInt8:
 
 def as_gray(image: Image.Image) -> UInt8:
     """(H, W) gray values 0..255; colours by luminance, what does not fit 8 bits scaled from its own range."""
-    pixels = pixels_of(image)
-    if pixels.ndim == 3:
-        return np.asarray(Image.fromarray(pixels).convert("L"))
-    if not np.isfinite(pixels).all():
-        raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
-    return scaled_to_8_bits(pixels, *gray_range(float(pixels.min()), float(pixels.max())))
+    return as_channels(image, 1)[0]
 
 
 def read_image(path: Path, channels: int) -> UInt8:
@@ -140,12 +157,23 @@ def read_image(path: Path, channels: int) -> UInt8:
 
 def as_channels(image: Image.Image, channels: int) -> UInt8:
     """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
+    pixels = pixels_of(image)
+    if pixels.ndim == 2:
+        if not np.isfinite(pixels).all():
+            raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
+        pixels = scaled_to_8_bits(pixels, *gray_range(float(pixels.min()), float(pixels.max())))
+    return in_channels(pixels, channels)
+
+
+def in_channels(pixels: UInt8, channels: int) -> UInt8:
+    """(H, W) or (H, W, 3) as (C, H, W): colours as gray by luminance, gray as colours three times."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 or 3, got {channels}.")
+    if pixels.ndim == 2:
+        return np.stack([pixels] * channels)
     if channels == 1:
-        return as_gray(image)[None]
-    if channels == 3:
-        pixels = pixels_of(image)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1)) if pixels.ndim == 3 else np.stack([as_gray(image)] * 3)
-    raise ValueError(f"channels must be 1 or 3, got {channels}.")
+        return np.asarray(Image.fromarray(pixels).convert("L"))[None]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def image_of_array(array: NDArray[Any]) -> Image.Image:

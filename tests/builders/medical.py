@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import gdcm
 import nibabel
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -35,6 +36,20 @@ def write_dicom(path: Path, frames: np.ndarray, **tags: Any) -> None:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     dataset.save_as(path, enforce_file_format=True)
+
+
+def compress_dicom(source: Path, target: Path, syntax: str) -> None:
+    """The same image in another transfer syntax, by GDCM's name of it."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(source))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(target))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
 
 
 def us_region(delta_cm: tuple[float, float], *, tissue: bool = True) -> Dataset:

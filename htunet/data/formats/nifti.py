@@ -1,9 +1,11 @@
-"""NIfTI volumes as upright slices. The header says which way is up; voxels are read one slice at a time.
+"""NIfTI volumes as slices, which are read one at a time, and masks of them as volumes.
 
-A slice is a step along the third axis of the file. Upright: rows go from anterior to posterior and columns from the
+A slice is a step along the third axis of the file. As stored, its rows are the second axis and its columns the first,
+as ITK-SNAP and nnU-Net show it. Upright, by the header: rows go from anterior to posterior and columns from the
 patient's right to the left, as on the screen of a scanner; where the plane lacks one of the two, towards inferior.
 """
 
+import gzip
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,17 +19,17 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from htunet.data.image_io import MAX_PIXELS
+from htunet.data.formats.medical_file import MAX_FRAMES, SQUARE, MedicalFile, not_square, square
+from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.errors import HtunetError
+from htunet.files import whole_file
 
-MAX_SLICES, MAX_VOXELS = 4096, 2**29
+MAX_VOXELS = 2**31
 """A header that claims more is refused unread; a volume of the prostate has 45 slices and 59 million voxels."""
 ROW_AXES = ("AP", "SI", "RL")
 """Which axis of a plane becomes its rows: the first of these that it has."""
 TOWARDS_THE_START = "RAS"
 """A stored axis that leads there is reversed, so that it leads to the patient's left, posterior or inferior."""
-SQUARE = 0.01
-"""Sides of a pixel that differ by less than this fraction are equal; scanners round them."""
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Of the header's code for its unit: not stated, metres, millimetres, micrometres."""
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, TypeError)
@@ -52,6 +54,9 @@ class Turn:
         return ", ".join(word for word, done in words.items() if done) or "as stored"
 
 
+AS_STORED = Turn(1, flip_rows=False, flip_columns=False)
+
+
 @dataclass(frozen=True)
 class Volume:
     """What the header of a NIfTI file says."""
@@ -59,22 +64,31 @@ class Volume:
     path: Path
     image: nib.Nifti1Image
     shape: tuple[int, int, int]
-    """Along the three axes of the file."""
+    """Along the first two axes, and along the only further one that is longer than 1, else 1."""
     axes: str
     """Where the axes lead, such as ``RAS``; empty where the header does not say it."""
-    pixel_mm: float | None
-    """Side of the square pixels of a slice; None where the header does not say it."""
+    sides_mm: tuple[float, float] | None
+    """Of a voxel along the first two axes; None where the header does not say them."""
 
     @property
     def slices(self) -> int:
         """Number of slices."""
         return self.shape[2]
 
+    @property
+    def pixel_mm(self) -> float | None:
+        """Side of the square pixels of a slice; None where the header does not say it."""
+        return square(self.sides_mm)
+
     def planes(self, turn: Turn) -> Iterator[NDArray[Any]]:
         """The slices in the order of the file, turned; holds one at a time. Raises HtunetError for a broken file."""
+        third = next((axis for axis, length in enumerate(self.image.shape) if axis > 1 and length > 1), 2)
         for position in range(self.slices):
+            place = [slice(None)] * len(self.image.shape)
+            if len(place) > 2:
+                place[third] = slice(position, position + 1)
             try:
-                stored = np.asarray(self.image.dataobj[:, :, position])
+                stored = np.asarray(self.image.dataobj[tuple(place)])
             except READ_ERRORS as error:
                 raise unreadable(self.path, error) from None
             yield turn(stored.reshape(self.shape[:2]))
@@ -87,7 +101,7 @@ def open_volume(path: Path) -> Volume:
             image = nib.load(path, mmap=False, keep_file_open=True)  # else each slice would unpack from the start
         if not isinstance(image, nib.Nifti1Image):
             raise ValueError(f"a {type(image).__name__}, not a NIfTI file")
-        return Volume(path, image, _shape(image), _axes(image), _pixel_mm(image))
+        return Volume(path, image, _shape(image), _axes(image), _sides_mm(image))
     except FileNotFoundError:
         raise HtunetError(f"The volume {path} is missing.") from None
     except READ_ERRORS as error:
@@ -115,17 +129,48 @@ def upright(axes: str) -> Turn:
     return Turn(row_axis, rows in TOWARDS_THE_START, columns in TOWARDS_THE_START)
 
 
+def open_nifti(path: Path) -> MedicalFile:
+    """A slice or a volume, as stored; raises HtunetError as ``open_volume``."""
+    volume = open_volume(path)
+    sides = volume.sides_mm and volume.sides_mm[::-1]
+    proxy: Any = volume.image.dataobj
+    return MedicalFile(
+        frames=volume.slices,
+        read=lambda: volume.planes(AS_STORED),
+        sides_mm=sides,
+        eight_bits=volume.image.get_data_dtype() == np.uint8 and (proxy.slope, proxy.inter) == (1.0, 0.0),
+        remarks=not_square(sides),
+    )
+
+
+def write_volume_mask(source: Path, target: Path, masks_NHW: UInt8) -> None:
+    """Write the masks of the slices of ``source`` (as stored) in its shape, with its affine, without its texts."""
+    image = open_volume(source).image
+    header = image.header.copy()
+    header.extensions.clear()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    for name in ("descrip", "aux_file", "intent_name", "cal_min", "cal_max"):
+        header[name] = np.zeros_like(header[name])
+    kind = nib.Nifti2Image if isinstance(image, nib.Nifti2Image) else nib.Nifti1Image
+    content = kind(masks_NHW.transpose(2, 1, 0).reshape(image.shape), None, header).to_bytes()
+    with whole_file(target) as part:
+        part.write_bytes(gzip.compress(content, mtime=0) if target.suffix.lower() == ".gz" else content)
+
+
 def _shape(image: nib.Nifti1Image) -> tuple[int, int, int]:
-    """The lengths of the three axes; further axes must have the length 1."""
-    shape = tuple(int(length) for length in image.shape)
+    """The lengths of the first two axes and of the only further one that is longer than 1."""
+    sides = tuple(int(length) for length in image.shape)
+    further = [length for length in sides[2:] if length != 1] or [1]
     kind = image.get_data_dtype()
-    if len(shape) < 3 or set(shape[3:]) - {1}:
-        raise ValueError(f"its shape is {shape}, it must have three axes")
+    if len(sides) < 2 or len(further) > 1:
+        raise ValueError(f"its shape is {sides}, a slice or a volume has two or three axes")
+    shape = (*sides[:2], *further)
     if kind.names or np.issubdtype(kind, np.complexfloating):
         raise ValueError(f"its voxels are {kind}, not gray values")
     area = shape[0] * shape[1]
-    if min(shape) < 1 or area > MAX_PIXELS or shape[2] > MAX_SLICES or area * shape[2] > MAX_VOXELS:
-        raise ValueError(f"it claims {shape} voxels; at most {MAX_VOXELS} in {MAX_SLICES} slices are read")
+    if min(shape) < 1 or area > MAX_PIXELS or shape[2] > MAX_FRAMES or area * shape[2] > MAX_VOXELS:
+        raise ValueError(f"it claims {shape} voxels; at most {MAX_VOXELS} in {MAX_FRAMES} slices are read")
     return shape[0], shape[1], shape[2]
 
 
@@ -138,12 +183,12 @@ def _axes(image: nib.Nifti1Image) -> str:
     return "".join(str(code) for code in nib.aff2axcodes(image.affine))
 
 
-def _pixel_mm(image: nib.Nifti1Image) -> float | None:
+def _sides_mm(image: nib.Nifti1Image) -> tuple[float, float] | None:
     """None for 1 x 1 (the value of a header that nobody filled in), and where the affine contradicts the header."""
-    sides = [float(side) for side in image.header.get_zooms()[:2]]
-    if _axes(image):
-        sides += [float(side) for side in nib.affines.voxel_sizes(image.affine)[:2]]
-    low, high, unit = min(sides), max(sides), int(image.header["xyzt_units"]) % 8
-    if not 0 < low <= high < np.inf or high - low > SQUARE * low or low == high == 1 or unit not in MILLIMETRES:
+    first, second = (float(side) for side in image.header.get_zooms()[:2])
+    unit = int(image.header["xyzt_units"]) % 8
+    if not (0 < first < np.inf and 0 < second < np.inf) or first == second == 1 or unit not in MILLIMETRES:
         return None
-    return float(f"{sides[0] * MILLIMETRES[unit]:.6g}")
+    if _axes(image) and not np.allclose(nib.affines.voxel_sizes(image.affine)[:2], (first, second), rtol=SQUARE):
+        return None
+    return float(f"{first * MILLIMETRES[unit]:.6g}"), float(f"{second * MILLIMETRES[unit]:.6g}")

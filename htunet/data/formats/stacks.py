@@ -1,26 +1,28 @@
 """Image and mask files of any format that people have, as frames that are read one at a time.
 
-PNG, JPEG, BMP and TIFF (each page a frame), DICOM (single and multi-frame), NIfTI (a slice of the third axis a frame).
-A header that claims too much is refused before its pixels are read.
+PNG, JPEG, BMP, TIFF, GIF and WebP (each page or frame of a file a frame), DICOM (single and multi-frame), NIfTI, MHA,
+MHD and NRRD (a step along the third axis a frame). A header that claims too much is refused before its pixels are read.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageSequence
 
-from htunet.data.formats.dicom import is_dicom, is_nifti, open_dicom, open_nifti
+from htunet.data.formats.dicom import is_dicom, open_dicom
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, square
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,
     UInt8,
     gray_range,
+    in_channels,
     is_wide,
     opened,
+    pages_of,
     pixels_of,
     scaled_to_8_bits,
     upright,
@@ -32,34 +34,37 @@ Levels = NDArray[np.int32]
 COLOUR = 1 << 24
 LARGEST_LEVEL = 65_535
 LOSSY = (".jpg", ".jpeg")
+NIFTI = (".nii", ".nii.gz")
+METAIMAGE = (".mha", ".mhd", ".nrrd")
+FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
 SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stack:
+class Stack(MedicalFile):
     """One opened file. Its frames are read when they are asked for; each reading may raise HtunetError."""
 
     path: Path
-    frames: int
-    read: Callable[[], Iterator[NDArray[np.generic]]]
-    """(H, W) of any number type, or (H, W, 3) uint8, one frame after another."""
-    eight_bits: bool
-    """Known from the header: the values are gray values or colours as they are."""
-    inverted: bool = False
-    """The smallest value is white."""
-    spacing_mm: float | None = None
-    remarks: tuple[str, ...] = ()
 
-    def gray(self) -> Iterator[UInt8]:
-        """(H, W) gray values 0..255: colours by luminance, what does not fit 8 bits scaled over all frames."""
+    def images(self, channels: int) -> Iterator[UInt8]:
+        """(C, H, W) values 0..255 with ``channels`` 1 (gray) or 3 (RGB), as ``read_image`` gives them of a picture.
+
+        Colours become gray by luminance; what does not fit 8 bits is scaled over all frames.
+        """
         low, high = self._range
         for frame in self.read():
-            gray = (
-                scaled_to_8_bits(frame, low, high)
-                if frame.ndim == 2
-                else np.asarray(Image.fromarray(frame).convert("L"))
-            )
-            yield 255 - gray if self.inverted else gray
+            pixels = scaled_to_8_bits(frame, low, high) if frame.ndim == 2 else np.asarray(frame, np.uint8)
+            image_CHW = in_channels(pixels, channels)
+            yield 255 - image_CHW if self.inverted else image_CHW
+
+    def gray(self) -> Iterator[UInt8]:
+        """(H, W) gray values 0..255, as ``images``."""
+        return (image_CHW[0] for image_CHW in self.images(1))
+
+    @property
+    def spacing_mm(self) -> float | None:
+        """Side of a square pixel; None where it is not known or not square."""
+        return square(self.sides_mm)
 
     def levels(self) -> Iterator[Levels]:
         """(H, W) mask values; raises HtunetError for negative ones, fractions, and above 65535."""
@@ -98,39 +103,69 @@ class Stack:
 
 def open_stack(path: Path) -> Stack:
     """Open any readable file; raises HtunetError that names it when it is missing, broken, too large or unknown."""
-    if is_nifti(path):
+    name = path.name.lower()
+    if name.endswith(NIFTI):
+        from htunet.data.formats.nifti import open_nifti
+
         return Stack(path=path, **vars(open_nifti(path)))
-    if path.suffix.lower() in READABLE:
+    if name.endswith(METAIMAGE):
+        from htunet.data.formats.metaimage import open_metaimage
+
+        return Stack(path=path, **vars(open_metaimage(path)))
+    if name.endswith(READABLE):
         return _open_picture(path)
     if is_dicom(path):
         return Stack(path=path, **vars(open_dicom(path)))
-    raise HtunetError(f"{path} is no image that can be read: PNG, JPEG, BMP, TIFF, DICOM or NIfTI.")
+    raise HtunetError(f"{path} is no image that can be read: {FORMATS}.")
 
 
 def is_image(path: Path) -> bool:
-    """Whether ``open_stack`` knows the format, by the ending; of a file with another ending, by DICOM's mark in it."""
-    return path.suffix.lower() in READABLE or is_nifti(path) or is_dicom(path)
+    """Whether ``open_stack`` knows the format, by the ending; of a file with another ending, by DICOM's first bytes."""
+    return path.name.lower().endswith((*READABLE, *NIFTI, *METAIMAGE)) or is_dicom(path)
 
 
 def is_lossy(path: Path) -> bool:
     """Whether the format changes mask values when it is written."""
+    if path.suffix.lower() == ".webp":
+        with path.open("rb") as stream:
+            return b"VP8L" not in stream.read(4096)
     return path.suffix.lower() in LOSSY
+
+
+def masks_ending(path: Path) -> str:
+    """The ending of the file that holds the masks of all frames of ``path``; empty where each frame has a PNG."""
+    name = path.name.lower()
+    found = next((ending for ending in (*NIFTI, *METAIMAGE) if name.endswith(ending)), "")
+    return ".mha" if found == ".mhd" else found
+
+
+def write_masks(source: Path, target: Path, masks_NHW: UInt8) -> None:
+    """Write the masks of a file's frames in its own format, as ``masks_ending`` names it, at its place in space."""
+    if target.name.endswith(NIFTI):
+        from htunet.data.formats.nifti import write_volume_mask as write
+    else:
+        from htunet.data.formats.metaimage import write_sequence_mask as write
+    write(source, target, masks_NHW)
 
 
 def _open_picture(path: Path) -> Stack:
     with opened(path) as image:
-        frames = getattr(image, "n_frames", 1) if path.suffix.lower() in (".tif", ".tiff") else 1
-        wide = is_wide(image)
-    return Stack(path=path, frames=frames, read=lambda: _pages(path, frames), eight_bits=not wide)
+        pages, wide = pages_of(image), is_wide(image)
+    if len(pages) > MAX_FRAMES:
+        raise HtunetError(f"{path} claims {len(pages)} pages; at most {MAX_FRAMES} are read.")
+    return Stack(path=path, frames=len(pages), read=lambda: _pages(path, pages), eight_bits=not wide)
 
 
-def _pages(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
+def _pages(path: Path, pages: list[int]) -> Iterator[NDArray[np.generic]]:
     with opened(path) as image:
-        for _, page in zip(range(frames), ImageSequence.Iterator(image), strict=False):
-            if page.width * page.height > MAX_PIXELS:
-                raise HtunetError(f"{path} claims {page.width} x {page.height} pixels; at most {MAX_PIXELS} are read.")
-            page.load()
-            yield pixels_of(upright(page))
+        for position in pages:
+            image.seek(position)
+            if image.width * image.height > MAX_PIXELS:
+                raise HtunetError(
+                    f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read."
+                )
+            image.load()
+            yield pixels_of(upright(image))
 
 
 def _colour_levels(frame: NDArray[np.generic]) -> Levels:

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 from builders.prostate import affine_for, as_stored, save, upright_volume
 
-from htunet.data.formats.nifti import MAX_SLICES, open_volume, upright
+from htunet.data.formats.nifti import open_volume, upright
 from htunet.errors import HtunetError
 
 IN_PLANE = ("LPS", "RAS", "LAS", "RPS", "RAI", "PLS", "ARS", "ALI", "PRS")
@@ -60,7 +60,7 @@ def test_a_header_that_states_no_orientation_reverses_the_rows_alone(tmp_path: P
         ((0.05, 0.05, 1.5), "mm", 0.05),
         ((50.0, 50.0, 900.0), "micron", 0.05),
         ((0.00005, 0.00005, 0.0015), "meter", 0.05),
-        ((0.0403, 0.0401, 1.0), "unknown", 0.0403),
+        ((0.0403, 0.0401, 1.0), "unknown", 0.0402),
         ((1.0, 1.0, 1.0), "mm", None),
         ((1.0, 1.0, 2.5), "unknown", None),
         ((0.05, 0.07, 1.0), "mm", None),
@@ -94,8 +94,8 @@ def write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def two_axes(path: Path) -> None:
-    save(path, np.zeros((4, 5), np.uint8), affine_for("RAS"))
+def one_axis(path: Path) -> None:
+    save(path, np.zeros(4, np.uint8), affine_for("RAS"))
 
 
 def four_axes(path: Path) -> None:
@@ -104,10 +104,6 @@ def four_axes(path: Path) -> None:
 
 def colours(path: Path) -> None:
     save(path, np.zeros((4, 5, 2), [("R", "u1"), ("G", "u1"), ("B", "u1")]), affine_for("RAS"))
-
-
-def too_many(path: Path) -> None:
-    save(path, np.zeros((1, 1, MAX_SLICES + 1), np.uint8), affine_for("RAS"))
 
 
 def claims_too_much(path: Path) -> None:
@@ -122,10 +118,9 @@ def claims_too_much(path: Path) -> None:
     [
         (lambda path: write_bytes(path, b""), "cannot be read"),
         (lambda path: write_bytes(path, b"not a volume" * 50), "cannot be read"),
-        (two_axes, "must have three axes"),
-        (four_axes, "must have three axes"),
+        (one_axis, "has two or three axes"),
+        (four_axes, "has two or three axes"),
         (colours, "not gray values"),
-        (too_many, "in 4096 slices are read"),
         (claims_too_much, r"it claims \(32767, 32767, 32767\) voxels"),
         (lambda path: None, "is missing"),
     ],

@@ -3,13 +3,16 @@
 import gzip
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
-from builders.medical import us_region, write_dicom, write_nifti
+import SimpleITK
+from builders.medical import compress_dicom, us_region, write_dicom, write_nifti
 from PIL import Image
 
 from htunet.data.formats.dicom import patient_of
-from htunet.data.formats.stacks import COLOUR, is_image, open_stack
+from htunet.data.formats.stacks import COLOUR, METAIMAGE, is_image, is_lossy, masks_ending, open_stack, write_masks
+from htunet.data.image_io import read_image
 from htunet.errors import HtunetError
 
 RAMP = np.arange(40, dtype=np.uint8).reshape(5, 8)
@@ -24,16 +27,29 @@ def frames(path: Path) -> list[np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("ending", [".png", ".bmp", ".tif", ".TIFF", ".nii", ".nii.gz", ".dcm", ".IMA", ""])
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *(".png", ".bmp", ".tif", ".TIFF", ".gif", ".webp"),
+        *(".nii", ".nii.gz", ".dcm", ".IMA", ""),
+        ".mha",
+        ".MHD",
+        ".nrrd",
+    ],
+)
 def test_all_lossless_formats_give_the_same_rows_and_columns(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"scan{ending}"
     if "nii" in ending:
         write_nifti(path, RAMP)
     elif ending in (".dcm", ".IMA", ""):
         write_dicom(path, RAMP)
+    elif ending.lower() in METAIMAGE:
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(RAMP), str(path.with_suffix(ending.lower())))
+        path.with_suffix(ending.lower()).rename(path)
     else:
-        Image.fromarray(RAMP).save(path)
+        Image.fromarray(RAMP).save(path, **({"lossless": True} if ending == ".webp" else {}))
     assert is_image(path)
+    assert not is_lossy(path)
     assert np.array_equal(frames(path), [RAMP])
 
 
@@ -42,6 +58,12 @@ def test_pages_slices_and_frames_come_one_after_another(tmp_path: Path) -> None:
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
     write_nifti(tmp_path / "a.nii.gz", TWO)
     write_dicom(tmp_path / "a.dcm", TWO)
+    pages[0].save(tmp_path / "a.gif", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "a.webp", save_all=True, append_images=pages[1:], lossless=True)
+    pages[0].save(tmp_path / "a.png", save_all=True, append_images=pages[1:])
+    nibabel.save(nibabel.Nifti1Image(TWO[:, None].T, None), tmp_path / "time.nii.gz")
+    for ending in (".mha", ".nrrd"):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(TWO), str(tmp_path / f"a{ending}"))
     for path in sorted(tmp_path.iterdir()):
         assert np.array_equal(frames(path), TWO), path
 
@@ -160,3 +182,137 @@ def test_a_file_that_is_cut_off_is_named_and_never_a_traceback(tmp_path: Path, e
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(HtunetError, match=r"x\."):
         list(open_stack(path).gray())
+
+
+@pytest.mark.parametrize(
+    "syntax", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless", "RLELossless"]
+)
+@pytest.mark.parametrize("kind", ["gray", "colour", "12 bits"])
+def test_lossless_dicom_gives_the_very_pixels(tmp_path: Path, syntax: str, kind: str) -> None:
+    rng = np.random.default_rng(0)
+    shape, most = ((2, 24, 36, 3) if kind == "colour" else (2, 24, 36)), (4096 if kind == "12 bits" else 256)
+    values = rng.integers(0, most, shape).astype(np.uint16 if most > 256 else np.uint8)
+    write_dicom(tmp_path / "a.dcm", values, **({"BitsStored": 12, "HighBit": 11} if most > 256 else {}))
+    compress_dicom(tmp_path / "a.dcm", tmp_path / "b.dcm", syntax)
+    assert np.array_equal(list(open_stack(tmp_path / "b.dcm").read()), values)
+
+
+@pytest.mark.parametrize("name", ["scan.dcm", "scan.IMA", "scan", "1.2.840.10"])
+@pytest.mark.parametrize("names_its_syntax", [True, False])
+def test_dicom_without_a_preamble_is_read(tmp_path: Path, name: str, names_its_syntax: bool) -> None:
+    write_dicom(tmp_path / "whole", TWO)
+    content = (tmp_path / "whole").read_bytes()[132:]
+    path = tmp_path / name
+    path.write_bytes(content if names_its_syntax else content[content.index(b"\x08\0\x16\0") :])
+    assert is_image(path)
+    assert np.array_equal(frames(path), TWO)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image at all" * 50, b"\x08\0\x05\0CS\x04\0" + b"x" * 200])
+def test_a_file_that_only_its_ending_calls_dicom_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.dcm").write_bytes(content)
+    assert is_image(tmp_path / "x.dcm")
+    with pytest.raises(HtunetError, match=r"x\.dcm"):
+        open_stack(tmp_path / "x.dcm")
+
+
+def test_text_and_other_files_are_no_images(tmp_path: Path) -> None:
+    for name, content in {
+        "notes": b"08 00 " * 99,
+        "Thumbs.db": b"\xd0\xcf\x11\xe0" * 99,
+        "a.zip": b"PK\3\4" * 99,
+    }.items():
+        (tmp_path / name).write_bytes(content)
+        assert not is_image(tmp_path / name)
+
+
+def test_a_picture_is_the_same_as_one_frame_of_a_stack(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 255, (5, 8, 3)).astype(np.uint8)
+    wide = (RAMP.astype(np.uint16) + 3) * 300
+    alpha = np.dstack([colours, np.tile(np.uint8([0, 255]), (5, 4))])
+    for name, array in {"gray": RAMP, "colours": colours, "wide": wide, "alpha": alpha}.items():
+        Image.fromarray(array).save(tmp_path / f"{name}.png")
+        for channels in (1, 3):
+            (found,) = open_stack(tmp_path / f"{name}.png").images(channels)
+            assert np.array_equal(found, read_image(tmp_path / f"{name}.png", channels))
+
+
+def test_several_pages_are_no_single_picture_and_a_small_copy_is_no_page(tmp_path: Path) -> None:
+    first, second = (Image.fromarray(page) for page in TWO)
+    for ending in (".tif", ".gif", ".webp"):
+        first.save(tmp_path / f"a{ending}", save_all=True, append_images=[second])
+        with pytest.raises(HtunetError, match="holds 2 pages or frames"):
+            read_image(tmp_path / f"a{ending}", 1)
+    second.encoderinfo = {"tiffinfo": {254: 1}}
+    first.save(tmp_path / "thumbnail.tif", save_all=True, append_images=[second])
+    assert np.array_equal(read_image(tmp_path / "thumbnail.tif", 1), RAMP[None])
+    assert np.array_equal(frames(tmp_path / "thumbnail.tif"), [RAMP])
+
+
+def test_webp_masks_are_lossy_only_where_they_are(tmp_path: Path) -> None:
+    for lossless in (True, False):
+        Image.fromarray(RAMP).save(tmp_path / "m.webp", lossless=lossless, exif=b"Exif\0\0" * 2)
+        assert is_lossy(tmp_path / "m.webp") is not lossless
+
+
+@pytest.mark.parametrize("shape", [(5, 8), (1, 5, 8), (2, 5, 8), (2, 1, 5, 8)])
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_masks_of_a_nifti_file_have_its_shape_and_its_affine(
+    tmp_path: Path, shape: tuple[int, ...], ending: str
+) -> None:
+    affine = np.array([[0, -0.2, 0.01, 5], [0.3, 0, 0, -7], [0, 0.01, 1.5, 9], [0, 0, 0, 1]])
+    values = np.random.default_rng(0).integers(0, 3000, shape[::-1]).astype(np.int16)
+    source = nibabel.Nifti1Image(values, affine)
+    source.header["descrip"] = b"Doe, Jane"
+    source.set_sform(affine, 2)
+    nibabel.save(source, tmp_path / f"a{ending}")
+    masks = np.stack([frame > 128 for frame in frames(tmp_path / f"a{ending}")]).astype(np.uint8) * 2
+    assert masks_ending(tmp_path / f"a{ending}") == ending
+    write_masks(tmp_path / f"a{ending}", tmp_path / f"m{ending}", masks)
+    found, again = nibabel.load(tmp_path / f"m{ending}"), nibabel.load(tmp_path / f"a{ending}")
+    assert (found.shape, found.get_data_dtype()) == (values.shape, np.uint8)
+    assert np.array_equal(found.affine, again.affine)
+    assert int(found.header["sform_code"]) == 2
+    assert b"Doe" not in found.to_bytes()
+    assert np.array_equal(np.asarray(found.dataobj), (values > (values.min() + np.ptp(values) * 128.5 / 255)) * 2)
+
+
+@pytest.mark.parametrize("ending", [".mha", ".mhd", ".nrrd"])
+@pytest.mark.parametrize("shape", [(5, 8), (2, 5, 8), (5, 8, 3), (2, 5, 8, 3)])
+def test_masks_of_a_sequence_have_its_place_in_space(tmp_path: Path, shape: tuple[int, ...], ending: str) -> None:
+    colour = shape[-1] == 3
+    values = np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8)
+    source = SimpleITK.GetImageFromArray(values, isVector=colour)
+    axes = source.GetDimension()
+    source.SetSpacing([0.2, 0.3, 1.5][:axes])
+    source.SetOrigin([4.0, 5.0, 6.0][:axes])
+    source.SetMetaData("Seq_Frame0000_Timestamp", "12.5")
+    SimpleITK.WriteImage(source, str(tmp_path / f"a{ending}"))
+    stack = open_stack(tmp_path / f"a{ending}")
+    assert np.array_equal(list(stack.read()), values.reshape((-1, 5, 8, *[3] * colour)))
+    assert stack.sides_mm == pytest.approx((0.3, 0.2))
+    assert stack.spacing_mm is None
+    masks = np.random.default_rng(1).integers(0, 3, (stack.frames, 5, 8)).astype(np.uint8)
+    target = tmp_path / f"m{masks_ending(tmp_path / f'a{ending}')}"
+    assert target.suffix == (".nrrd" if ending == ".nrrd" else ".mha")
+    write_masks(tmp_path / f"a{ending}", target, masks)
+    found = SimpleITK.ReadImage(str(target))
+    assert np.array_equal(SimpleITK.GetArrayFromImage(found), masks.reshape(shape[: -1 if colour else None]))
+    assert (found.GetSpacing(), found.GetOrigin()) == (source.GetSpacing(), source.GetOrigin())
+    assert found.GetMetaData("Seq_Frame0000_Timestamp") == "12.5"
+    assert [path.name for path in tmp_path.iterdir() if "m." in path.name] == [target.name]
+
+
+def test_a_sequence_that_is_broken_or_too_large_is_named(tmp_path: Path) -> None:
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(TWO), str(tmp_path / "a.mha"))
+    content = (tmp_path / "a.mha").read_bytes()
+    for name, changed, words in (
+        ("cut.mha", content[:-20], "cannot be read"),
+        ("huge.mha", content.replace(b"DimSize = 8 5 2", b"DimSize = 9999 9999 2"), "claims 9999 x 9999 x 2"),
+        ("empty.nrrd", b"", "cannot be read"),
+        ("none.mhd", None, "is missing"),
+    ):
+        if changed is not None:
+            (tmp_path / name).write_bytes(changed)
+        with pytest.raises(HtunetError, match=words):
+            list(open_stack(tmp_path / name).gray())

@@ -1,0 +1,98 @@
+"""MHA, MHD and NRRD files: pictures, volumes, and the sequences of ultrasound research systems; and masks of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+from numpy.typing import NDArray
+
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, not_square, readable
+from htunet.data.image_io import MAX_PIXELS, UInt8
+from htunet.errors import HtunetError
+from htunet.files import whole_file
+
+READERS = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO"}
+MAX_BYTES = 2 * 2**30
+"""Of one file, unpacked; it is read as a whole."""
+KEPT = ("Seq_", "Ultrasound", "ultrasound")
+"""How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
+
+SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # it would name odd headers without their file
+
+
+def open_metaimage(path: Path) -> MedicalFile:
+    """One picture, or a volume or sequence whose third axis is the frames; gray values, or colours of 8 bits.
+
+    Raises HtunetError for a broken file, more axes, other values, and a header that claims too much.
+    """
+    with readable(path):
+        reader = _reader(path)
+        size, components = reader.GetSize(), reader.GetNumberOfComponents()
+        further = [length for length in size[2:] if length != 1] or [1]
+        if len(further) > 1:
+            raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
+        kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+        if "complex" in kind or components not in (1, 3) or (components == 3 and "8-bit unsigned" not in kind):
+            raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and 8-bit RGB.")
+        frames, pixels = further[0], size[0] * size[1]
+        if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * _bytes(kind) > MAX_BYTES:
+            raise HtunetError(
+                f"{path} claims {' x '.join(map(str, size))} values; at most {MAX_PIXELS} a frame and "
+                f"{MAX_BYTES >> 30} GiB in all are read. Cut it into smaller ones."
+            )
+        sides = _sides_mm(reader)
+    return MedicalFile(
+        frames=frames,
+        read=lambda: _frames(path, frames),
+        eight_bits="8-bit unsigned" in kind,
+        sides_mm=sides,
+        remarks=not_square(sides),
+    )
+
+
+def write_sequence_mask(source: Path, target: Path, masks_NHW: UInt8) -> None:
+    """Write the masks of the frames of ``source`` in its shape, with its spacing, origin and direction."""
+    with readable(source):
+        reader = _reader(source)
+    image = SimpleITK.GetImageFromArray(masks_NHW.reshape(reader.GetSize()[::-1]))
+    image.SetSpacing(reader.GetSpacing())
+    image.SetOrigin(reader.GetOrigin())
+    image.SetDirection(reader.GetDirection())
+    for key in reader.GetMetaDataKeys():
+        if key.startswith(KEPT):
+            image.SetMetaData(key, reader.GetMetaData(key))
+    with whole_file(target) as part:
+        written = part.with_name(f"{part.name}{target.suffix}")  # the ending decides how it is written
+        SimpleITK.WriteImage(image, str(written), useCompression=True)
+        written.replace(part)
+
+
+def _reader(path: Path) -> SimpleITK.ImageFileReader:
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    reader = SimpleITK.ImageFileReader()
+    reader.SetImageIO(READERS[path.suffix.lower()])
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
+    with readable(path):
+        values = SimpleITK.GetArrayFromImage(_reader(path).Execute())
+        colour = values.shape[-1:] if values.ndim > 2 and _reader(path).GetNumberOfComponents() == 3 else ()
+        height, width = values.shape[: -len(colour) or None][-2:]
+        yield from values.reshape((frames, height, width, *colour))
+
+
+def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
+    """None for 1 x 1, the value of a header that nobody filled in."""
+    width, height = reader.GetSpacing()[:2]
+    known = 0 < width < np.inf and 0 < height < np.inf and not width == height == 1
+    return (height, width) if known else None
+
+
+def _bytes(kind: str) -> int:
+    """Of one value: the first number of ``vector of 16-bit unsigned integer``."""
+    return next((bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in kind), 8)
