@@ -8,6 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 COMMANDS = (
     "convert",
+    "run",
     "plan_and_preprocess",
     "finetune",
     "train",

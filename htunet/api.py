@@ -16,7 +16,7 @@ should be. Nothing is printed; what a command would print is logged by the logge
 
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,7 @@ class Model:
         weights: The frozen weights, where they have moved since the training.
         device: ``auto``, ``cpu`` or ``cuda``.
         unpacked: The temporary folder of a zip, which lives as long as the model.
+        others: The runs of the other folds, whose probabilities are averaged with those of ``run``.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class Model:
         weights: str | None = None,
         device: str = "auto",
         unpacked: "tempfile.TemporaryDirectory[str] | None" = None,
+        others: Sequence[RunPaths] = (),
     ) -> None:
         self.run = run
         self.exported = exported
         self.device = device
         self._weights = weights
         self._unpacked = unpacked
+        self.others = tuple(others)
 
     def __repr__(self) -> str:
         return f"<htunet model: {self.name}>"
@@ -77,7 +80,8 @@ class Model:
     @property
     def name(self) -> str:
         """How messages name the model: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
-        return self.run.label
+        numbers = ",".join(str(run.fold) for run in (self.run, *self.others))
+        return self.run.label.replace(f" fold{self.run.fold} ", f" folds {numbers} ") if self.others else self.run.label
 
     @cached_property
     def trained(self) -> "TrainedModel":
@@ -88,10 +92,12 @@ class Model:
 
     @cached_property
     def predictor(self) -> "Predictor":
-        """The network on its device; HtunetError where its weights cannot be had."""
+        """The network, or those of all folds, on its device; HtunetError where its weights cannot be had."""
         from htunet.inference.predictor import Predictor
+        from htunet.inference.trained import TrainedModel
 
-        return Predictor.from_trained(self.trained, device=self.device)
+        others = [TrainedModel.of_run(run, self._weights) for run in self.others]
+        return Predictor.from_trained(self.trained, *others, device=self.device)
 
     def predict(
         self,
@@ -184,6 +190,9 @@ class Model:
             raise UsageError(
                 f"{self.name} comes from elsewhere, without its test split: give a folder of images and one of masks."
             )
+        if self.others:
+            raise UsageError(f"{self.name}: each fold is tested on images that the others have learnt from. Evaluate "
+                             "the folds one by one, or give a folder of images and one of masks.")  # fmt: skip
         if force or needs_prediction(self.run):
             predict_test(self.run, device=self.device)
         bring_up_to_date(self.run, policy, force=force)
@@ -204,7 +213,9 @@ class Model:
     @cached_property
     def temperature(self) -> float | None:
         """What calibrates the probabilities of classes, fitted on the validation images when the run is evaluated."""
-        found = self.describe()["figures"].get("test", {}).get("temperature") if self.trained.task != "seg" else None
+        if self.others or self.trained.task == "seg":  # an average is not calibrated by what suits one of its members
+            return None
+        found = self.describe()["figures"].get("test", {}).get("temperature")
         return None if found is None else float(found)
 
     def _predict(self, image: "ImageLike", spacing_mm: tuple[float, float] | None) -> Prediction:
@@ -226,6 +237,8 @@ def load(
     adapter: str | None = None,
     weights: str | None = None,
     device: str = "auto",
+    folds: Sequence[int] | None = None,
+    seed: int | None = None,
 ) -> Model:
     """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
@@ -240,14 +253,26 @@ def load(
         adapter: Where the adapter started; needed only where there are several.
         weights: The frozen weights, where they have moved since the training.
         device: ``auto``, ``cpu`` or ``cuda``.
+        folds: In place of a fold: an ensemble of the runs of these folds, whose probabilities are averaged; empty: of
+            all folds of the data set's split.
+        seed: Of the runs of ``folds``; None: the smallest of each.
 
     Raises:
         UsageError: No such run, or several; it says what there is.
         HtunetError: The folder or zip holds no model, or a broken one.
     """
+    from htunet.data.split_files import all_folds
     from htunet.inference.exported import find_model, open_model
     from htunet.inference.find_model import find_trained
 
+    if folds is not None:
+        names = " ".join(map(str, what)).split()
+        if len(names) != 2:
+            raise UsageError(f'With folds name a model as "DATASET METHOD"; got {what!r}.')
+        chosen = folds or all_folds(find_dataset(names[0]), task or "seg")
+        about = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter, "seed": seed}
+        first, *others = [find_trained(names[0], about | {"fold": fold})[0] for fold in dict.fromkeys(chosen)]
+        return Model(first, weights=weights, device=device, others=others)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model
@@ -285,8 +310,8 @@ def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) 
     Args:
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
         request: The choices; None for the defaults with ``changes``.
-        changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``splits``, ``workers``,
-            ``memory_gb``.
+        changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``num_folds``, ``splits``,
+            ``workers``, ``memory_gb``.
 
     Raises:
         UsageError: A data set, a plan or a setting that does not exist.

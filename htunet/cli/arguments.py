@@ -7,6 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 from htunet.paths import PAPER_FOLD
 
+ALL_FOLDS = "all-folds"
 SHORT = {"plan": "-p"}
 """One-letter options, as nnU-Net has them."""
 
@@ -55,6 +56,11 @@ def fold_number(text: str) -> int | str:
     if not (number.isascii() and number.isdigit()):
         raise ArgumentTypeError(f"{text!r} is no fold; write fold0 or 0, or {PAPER_FOLD} for the authors' own lists")
     return int(number)
+
+
+def fold_or_all(text: str) -> int | str:
+    """As ``fold_number``, or ``all-folds``."""
+    return ALL_FOLDS if text in (ALL_FOLDS, "all_folds") else fold_number(text)
 
 
 def _plain_type(hint: Any) -> Any:  # noqa: ANN401

@@ -5,9 +5,11 @@ import errno
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from htunet import __version__
@@ -23,8 +25,8 @@ SYSTEM_ERRORS = {
     errno.EEXIST: "There is a file where a folder is needed. Name another folder, or move the file.",
     errno.ENOTDIR: "There is a file where a folder is needed. Point the htunet_* variables at a folder.",
 }
-INTERRUPTED, OUTPUT_CLOSED = 130, 141
-"""Exit codes of a shell for SIGINT and SIGPIPE."""
+SIGNALLED, INTERRUPTED, OUTPUT_CLOSED = 128, 130, 141
+"""Exit codes of a shell: of a signal this and its number, for SIGINT, for SIGPIPE."""
 OUT_OF_MEMORY = (
     "The memory ran out. End other programs, use fewer processes (--workers) or devices, or a plan with smaller images "
     "or batches; on a GPU, see with nvidia-smi who else uses it."
@@ -119,6 +121,20 @@ def log_on_terminal(name: str) -> Iterator[None]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logger.propagate = propagate
+
+
+def run_step(name: str, *arguments: str) -> None:
+    """Run another command as a user would, and print it before; raises HtunetError when it fails, after its message."""
+    print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
+    command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
+    code = command(arguments)
+    if code == INTERRUPTED:
+        raise KeyboardInterrupt
+    if code > SIGNALLED:
+        raise StoppedBySignalError(code - SIGNALLED)
+    if code:
+        raise HtunetError(f"the step htunet_{name} failed; its message is above.")
+    sys.stdout.flush()
 
 
 def make_parser(name: str, description: str | None) -> CommandParser:

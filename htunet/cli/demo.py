@@ -2,15 +2,13 @@
 
 import argparse
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, StoppedBySignalError
+from htunet.cli.command import make_parser, run_command, run_step
+from htunet.errors import HtunetError
 from htunet.paths import ROOTS, RunPaths, find_dataset
 
 DATASET = "Phantom"
@@ -40,11 +38,11 @@ def _demo(options: argparse.Namespace) -> None:
             os.environ[variable] = str(home / name)
     phantom = home / "phantom"
     make_phantom(phantom, options.images or NUM_IMAGES)
-    _command("convert", DATASET, str(phantom))
-    _command("plan_and_preprocess", "-d", DATASET, "--plan", "paper")
+    run_step("convert", DATASET, str(phantom))
+    run_step("plan_and_preprocess", "-d", DATASET, "--plan", "paper")
     dataset = find_dataset(DATASET)
     add_demo_plan(dataset)
-    _command("plan_and_preprocess", "-d", DATASET, "--plan", PLAN)
+    run_step("plan_and_preprocess", "-d", DATASET, "--plan", PLAN)
     weights = PRETRAINED
     try:
         find_pretrained(str(parse_method(METHOD).backbone))
@@ -53,18 +51,18 @@ def _demo(options: argparse.Namespace) -> None:
         print(f"\n*** RANDOM WEIGHTS. {error}")
         print("*** The demo continues with random frozen weights: it shows that everything works, not how well.")
     epochs = ["--num-epochs", str(options.num_epochs)] if options.num_epochs else []
-    _command("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
+    run_step("train", DATASET, METHOD, "fold0", "--plan", PLAN, "--weights", weights, *epochs)
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
     if not run.finished_json.exists():
         raise HtunetError("the training was stopped. The same command continues it.")
-    _command("evaluate", DATASET, METHOD)
+    run_step("evaluate", DATASET, METHOD)
     predicted = home / "predicted"  # three test images, as if they were a user's new ones
     with whole_folder(predicted / "images") as part:
         for case in load_splits(dataset.splits_json)[run.fold]["test"][:3]:
             image = (dataset.raw / "imagesTr" / f"{case}_0000.png").read_bytes()
             (part / f"{case}.png").write_bytes(image)
     folders = ("-i", str(predicted / "images"), "-o", str(predicted / "masks"))
-    _command("predict", *folders, "-d", DATASET, "-m", METHOD, "--overlays")
+    run_step("predict", *folders, "-d", DATASET, "-m", METHOD, "--overlays")
     dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
     minutes = (time.perf_counter() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
@@ -84,18 +82,6 @@ def make_phantom(folder: Path, images: int) -> None:
 
     print(f"Simulating {images} ultrasound images: {folder}", flush=True)
     write_phantom(folder, num_images=images, seed=SEED, workers=available_cores(), normal_share=NORMAL_SHARE)
-
-
-def _command(name: str, *arguments: str) -> None:
-    """Run one of the commands as a user would; raises HtunetError when it fails, after its own message."""
-    print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
-    command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
-    code = command(arguments)
-    if code > 128:
-        raise StoppedBySignalError(code - 128)
-    if code:
-        raise HtunetError(f"the step htunet_{name} failed; its message is above.")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from htunet.cli.arguments import add_settings, settings_from
 from htunet.cli.command import make_parser, run_command
-from htunet.cli.train import is_finished, show_log
+from htunet.cli.train import is_finished, training_log
 from htunet.training.settings import FinetuneSettings
 
 
@@ -34,9 +34,9 @@ def _finetune(options: argparse.Namespace) -> None:
     settings = settings_from(FinetuneSettings, options)
     from htunet.training.finetuning import finetune
 
-    show_log()
     control = {"split_by": options.split_by, "shuffle": options.shuffle_captions}
-    outcome = finetune(options.method, options.datasets, settings, **control, restart=options.restart)
+    with training_log():
+        outcome = finetune(options.method, options.datasets, settings, **control, restart=options.restart)
     if not is_finished(outcome):
         return
     from htunet.evaluation.metrics import label_of

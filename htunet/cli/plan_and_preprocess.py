@@ -24,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
     splits = "take this split: JSON as splits_final.json, a folder with train.txt, val.txt, test.txt, or a table"
     parser.add_argument("--splits", type=Path, metavar="FILE", help=splits)
+    folds = "cross-validation in so many folds, each image tested once (default: as before, first the data set's rule)"
+    parser.add_argument("--num-folds", type=int, metavar="K", help=folds)
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
     memory = "memory of the device that will train (default: what this machine has free)"
     parser.add_argument("--memory-gb", type=float, help=memory)
@@ -37,7 +39,7 @@ def _run(options: argparse.Namespace) -> None:
 
     if options.splits and len(options.datasets) > 1:
         raise UsageError(f"--splits is the split of one data set; --datasets names {len(options.datasets)}.")
-    names = ("plans", "split_by", "splits", "workers", "memory_gb")
+    names = ("plans", "split_by", "num_folds", "splits", "workers", "memory_gb")
     request = PrepareRequest(**{name: getattr(options, name) for name in names})
     for dataset in [find_dataset(name) for name in options.datasets]:
         print(dataset.name, flush=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.arguments import add_device, add_run_options, fold_number
+from htunet.cli.arguments import ALL_FOLDS, add_device, add_run_options, fold_or_all
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import RunPaths
@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
     parser.add_argument("-m", "--method", help="such as CLIP_HT")
-    parser.add_argument("-f", "--fold", type=fold_number, help="fold of the run (default: 0)")
+    folds = "fold of the run (default: 0); several, or all-folds, predict together: the mean of their probabilities"
+    parser.add_argument("-f", "--fold", nargs="+", type=fold_or_all, help=folds)
     add_run_options(parser)
     parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
@@ -58,8 +59,15 @@ def _predict(options: argparse.Namespace) -> None:
         model = api.load(options.model, **about)
     else:
         about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
-        seed = [] if options.seed is None else [options.seed]
-        model = api.load(options.dataset, options.method, options.fold or 0, *seed, **about)
+        folds = options.fold or [0]
+        if len(folds) == 1 and folds != [ALL_FOLDS]:
+            seed = [] if options.seed is None else [options.seed]
+            model = api.load(options.dataset, options.method, folds[0], *seed, **about)
+        elif ALL_FOLDS in folds and len(folds) > 1:
+            raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
+        else:
+            about |= {"folds": [] if folds == [ALL_FOLDS] else folds, "seed": options.seed}
+            model = api.load(options.dataset, options.method, **about)
     _refuse_masks_of_a_classification(options, model.run)
     images = images_in(options.input)
     if options.references:

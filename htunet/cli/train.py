@@ -1,19 +1,21 @@
-"""Train one method on one fold of a planned data set. The same command again resumes an interrupted run."""
+"""Train one method on one fold of a planned data set, or on all. The same command again resumes an interrupted run."""
 
 import argparse
 import logging
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from htunet.cli.arguments import add_settings, fold_number, settings_from
+from htunet.cli.arguments import ALL_FOLDS, add_settings, fold_or_all, settings_from
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import StoppedBySignalError
 from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES
 from htunet.models.heads import CLASS_HEADS, HEADS
 from htunet.models.standalone import STANDALONE
+from htunet.paths import find_dataset
 from htunet.training.augmentation import AUGMENTATIONS
 from htunet.training.losses import CLASS_LOSSES, LOSSES
 from htunet.training.settings import TrainSettings
@@ -30,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional(
         "fold",
         "-f",
-        type=fold_number,
-        help="fold0, or its name: paper, the authors' own lists",
+        type=fold_or_all,
+        help="fold0; its name: paper, the authors' own lists; or all-folds, one after another",
     )
     add_settings(parser, TrainSettings)
     parser.add_argument(
@@ -47,14 +49,23 @@ def _train(options: argparse.Namespace) -> None:
     settings = settings_from(TrainSettings, options)
     from htunet import api
 
-    show_log()
-    outcome = api.train(options.dataset, options.method, options.fold, settings, restart=options.restart)
-    if is_finished(outcome):
-        from htunet.evaluation.metrics import label_of
+    folds = [options.fold]
+    if options.fold == ALL_FOLDS:
+        from htunet.data.split_files import all_folds
 
-        best = f"best validation {label_of(outcome.metric)} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
-        print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
-        print(f"Weights, curves and log: {outcome.run.folder}")
+        folds = all_folds(find_dataset(options.dataset), settings.task)
+    first = True
+    for fold in folds:
+        with training_log():
+            outcome = api.train(options.dataset, options.method, fold, settings, restart=options.restart)
+        first = is_finished(outcome)
+        if first:
+            from htunet.evaluation.metrics import label_of
+
+            best = f"best validation {label_of(outcome.metric)} {outcome.best_metric:.4f} in epoch {outcome.best_epoch}"
+            print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
+            print(f"Weights, curves and log: {outcome.run.folder}", flush=True)
+    if first:
         print("Next: htunet_evaluate")
 
 
@@ -73,14 +84,20 @@ def is_finished(outcome: "Outcome") -> bool:
     return outcome.rank == 0
 
 
-def show_log() -> None:
-    """Lines of the library's log on the terminal; epochs only where no bar can be drawn."""
-    handler = logging.StreamHandler(sys.stdout)
+@contextmanager
+def training_log() -> Iterator[None]:
+    """Inside the block, the library's log is on the terminal; its epochs only where no bar can be drawn."""
+    handler, logger = logging.StreamHandler(sys.stdout), logging.getLogger("htunet")
     if sys.stderr.isatty():
         handler.addFilter(lambda record: not record.getMessage().startswith("epoch "))
-    logger = logging.getLogger("htunet")
+    level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 if __name__ == "__main__":  # as torchrun -m htunet.cli.train starts it

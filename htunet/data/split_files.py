@@ -10,7 +10,7 @@ from typing import Any
 
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_lists import read_split_lists
-from htunet.data.splits import SEED, SPLITS, Fold, Splits, make_splits
+from htunet.data.splits import CROSS_VALIDATION, SEED, SPLITS, Fold, Splits, cross_validation, make_splits
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_json, read_object, write_json
 from htunet.paths import PAPER_FOLD, DatasetPaths, checked_name
@@ -102,6 +102,13 @@ def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
     return fitting[0]
 
 
+def all_folds(dataset: DatasetPaths, task: str) -> list[int]:
+    """The positions of the folds that a task can learn from; HtunetError where the data set is not split yet."""
+    load_splits(dataset.splits_json)
+    kind = "cls" if task == "cls" else "seg"
+    return [number for number, one in enumerate(read_json(dataset.splits_json)) if one.get("task") in (None, kind)]
+
+
 def paper_fold(dataset: DatasetPaths, task: str) -> int:
     """The fold that stands for the paper's split: the authors' own where it was imported, else the first."""
     named = dataset.splits_json.exists() and any(
@@ -127,29 +134,40 @@ def is_split_by_group(paths: DatasetPaths) -> bool:
     return record is not None and record["split_by"] == "group"
 
 
-def settle_splits(raw: RawDataset, split_by: str | None = None, lists: Path | None = None) -> SettledSplits:
+def settle_splits(
+    raw: RawDataset, split_by: str | None = None, lists: Path | None = None, num_folds: int | None = None
+) -> SettledSplits:
     """Keep the data set's split, or make it where there is none or it no longer fits; writes both split files.
 
     An existing split is kept when the cases, the rule and ``split_by`` are those that it was made for (None: as it was
     made; ``image`` for the first one), edited by hand or not. A file without a record of ours is the user's own and
     kept. A replaced one stays beside it as ``splits_final.before.json``. ``lists`` (see ``split_lists``) become the
     split; groups are kept together in them unless ``split_by`` is ``image``. Where the raw folder came with lists of
-    the paper's authors, they are the first split.
+    the paper's authors, they are the first split. ``num_folds`` asks for a cross-validation in place of the data set's
+    own rule; None keeps one that was asked for before.
     """
-    paths = raw.paths
+    paths, record, asked = raw.paths, None, bool(split_by or num_folds)
     if lists is not None:
         return _take(raw, read_split_lists(lists, raw, keep_groups=split_by != "image"), f"by {lists}")
-    published = paths.paper_splits_json if split_by is None and paths.paper_splits_json.exists() else None
+    published = paths.paper_splits_json if not asked and paths.paper_splits_json.exists() else None
+    if paths.splits_json.exists():
+        record = _read_record(paths.splits_made_json)
+        if record is None and not asked:
+            return _users_own(raw)
+    elif published:
+        return _take_published(raw, published)
+    if num_folds is not None:
+        rule = cross_validation(raw.cases, num_folds, split_by or (record or {}).get("split_by", "image"))
+    else:
+        rule = record["rule"] if record and CROSS_VALIDATION.fullmatch(record["rule"]) else raw.info.split_rule
     if not paths.splits_json.exists():
-        return _take_published(raw, published) if published else _make(raw, split_by or "image", NEW)
-    record = _read_record(paths.splits_made_json)
-    if record is None and split_by is None:
-        return _users_own(raw)
+        return _make(raw, rule, split_by or "image", NEW)
     if record is None:
-        return _replace(raw, str(split_by), "it was not made here, and --split-by asks for a new one")
+        option = "--split-by" if split_by else "--num-folds"
+        return _replace(raw, rule, split_by or "image", f"it was not made here, and {option} asks for a new one")
     wanted = split_by or record["split_by"]
-    if reason := _why_outdated(raw, record, wanted):
-        return _take_published(raw, published, reason) if published else _replace(raw, wanted, reason)
+    if reason := _why_outdated(raw, record, rule, wanted):
+        return _take_published(raw, published, reason) if published else _replace(raw, rule, wanted, reason)
     folds = load_splits(paths.splits_json)
     edited = _digest(folds) != record["folds_sha256"]
     if edited:
@@ -195,8 +213,10 @@ def _users_own(raw: RawDataset) -> SettledSplits:
     return SettledSplits(Splits(LISTS, "image", tuple(folds), excluded), KEPT_EDITED)
 
 
-def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup: Path | None = None) -> SettledSplits:
-    splits = make_splits(raw.cases, raw.info.split_rule, split_by)
+def _make(
+    raw: RawDataset, rule: str, split_by: str, status: str, reason: str = "", backup: Path | None = None
+) -> SettledSplits:
+    splits = make_splits(raw.cases, rule, split_by)
     record = {
         "format": FORMAT,
         "rule": splits.rule,
@@ -212,21 +232,21 @@ def _make(raw: RawDataset, split_by: str, status: str, reason: str = "", backup:
     return SettledSplits(splits, status, reason, backup)
 
 
-def _replace(raw: RawDataset, split_by: str, reason: str) -> SettledSplits:
-    make_splits(raw.cases, raw.info.split_rule, split_by)  # raises before anything is moved
+def _replace(raw: RawDataset, rule: str, split_by: str, reason: str) -> SettledSplits:
+    make_splits(raw.cases, rule, split_by)  # raises before anything is moved
     backup = raw.paths.splits_json.with_name("splits_final.before.json")
     raw.paths.splits_json.replace(backup)
-    return _make(raw, split_by, REPLACED, reason, backup)
+    return _make(raw, rule, split_by, REPLACED, reason, backup)
 
 
-def _why_outdated(raw: RawDataset, record: dict[str, Any], split_by: str) -> str:
+def _why_outdated(raw: RawDataset, record: dict[str, Any], rule: str, split_by: str) -> str:
     """Empty when the split still fits; else what changed."""
     if record.get("format") != FORMAT:
         return f"its record has format {record.get('format')}, this version reads {FORMAT}"
     if record["split_by"] != split_by:
         return f"it was split by {record['split_by']}, now by {split_by}"
-    if record["rule"] != raw.info.split_rule:
-        return f"its rule was {record['rule']}, now {raw.info.split_rule}"
+    if record["rule"] != rule:
+        return f"its rule was {record['rule']}, now {rule}"
     if record["cases_sha256"] != _digest(_rows(raw.cases)):
         return "the cases of the raw folder, their splits, classes or groups have changed"
     return ""

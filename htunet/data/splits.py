@@ -1,9 +1,11 @@
 """Which case is for training, validation and test. Exact integers, the same on every machine and for every case order.
 
 The cases are dealt into blocks (ten for the rules 8:1:1 and 9:1, five for 8:2) whose sizes make fold 0 the paper's
-split (Table I); fold k takes block k where fold 0 takes block 0.
+split (Table I); fold k takes block k where fold 0 takes block 0. A cross-validation (``5 folds``) tests every case
+once: its blocks, about ten, are of equal size; fold k tests its part of them and validates with the next block.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,10 +32,19 @@ class Rule:
     blocks: int
     makes_test: bool
     """True: the rest is halved into validation and test; False: the data set defines the test split."""
+    test_blocks: int = 1
+    """Blocks that a fold tests; in a cross-validation several, because validation needs fewer cases."""
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return self.blocks // self.test_blocks
 
 
 RULES = {"8:1:1": Rule(8, 10, True), "8:2": Rule(8, 5, False), "9:1": Rule(9, 10, False)}
 TEST_ONLY = "test only"
+USUAL_BLOCKS = 10
+CROSS_VALIDATION = re.compile(r"([2-9]|[1-9]\d) folds")
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,10 @@ def split_sizes(n: int, rule: str) -> tuple[int, int, int]:
     >>> split_sizes(1273, "8:1:1"), split_sizes(2879, "8:2"), split_sizes(2152, "9:1")
     ((1019, 127, 127), (2304, 575, 0), (1937, 215, 0))
     """
-    numbers = _rule(rule)
+    numbers = _rule(rule, n)
+    if (tested := numbers.test_blocks) > 1:
+        sizes = _block_sizes(n, numbers)
+        return sum(sizes[tested + 1 :]), sizes[tested], sum(sizes[:tested])
     train = -(-numbers.tenths * n // 10)
     rest = n - train
     val = -(-rest // 2) if numbers.makes_test else rest
@@ -70,7 +84,7 @@ def split_sizes(n: int, rule: str) -> tuple[int, int, int]:
 
 
 def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed: int = SEED) -> Splits:
-    """Split ``cases`` by ``rule`` (8:1:1, 8:2, 9:1 or ``test only``), by class as evenly as the sizes allow.
+    """Split ``cases`` by ``rule`` (8:1:1, 8:2, 9:1, test only, 5 folds), by class as evenly as the sizes allow.
 
     Raises UsageError for an unknown rule or ``split_by``, HtunetError when a split would be empty.
     """
@@ -78,13 +92,13 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
         raise UsageError(f"--split-by is one of {', '.join(SPLIT_BY)}; got {split_by!r}.")
     if rule == TEST_ONLY:
         return Splits(rule, split_by, ({"train": [], "val": [], "test": sorted(case.id for case in cases)},))
-    numbers = _rule(rule)
     pool, fixed_test, excluded = _divide(cases, split_by)
+    numbers = _rule(rule, _units(pool, split_by))
     _check_enough(pool, fixed_test, rule, split_by)
-    sizes = _block_sizes(len(pool), rule)
+    sizes = _block_sizes(len(pool), numbers, rule)
     deal = _blocks_by_group if split_by == "group" else _blocks_by_image
     blocks = deal(pool, sizes, seed)
-    folds = tuple(_fold(blocks, k, numbers.makes_test, fixed_test) for k in range(numbers.blocks))
+    folds = tuple(_fold(blocks, k, numbers, fixed_test) for k in range(numbers.folds))
     return Splits(rule, split_by, folds, excluded)
 
 
@@ -114,9 +128,27 @@ def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Seq
     return leaks
 
 
-def _rule(name: str) -> Rule:
+def cross_validation(cases: Sequence[Case], folds: int, split_by: str = "image") -> str:
+    """The rule of a cross-validation with as many folds as asked for, or as many as the cases or groups can carry.
+
+    >>> cross_validation([Case(id=str(n)) for n in range(7)], 5)
+    '3 folds'
+    """
+    return f"{max(2, min(folds, _units(_divide(cases, split_by)[0], split_by) // 2))} folds"
+
+
+def _units(pool: Sequence[Case], split_by: str) -> int:
+    """What is dealt out: the groups, or the cases."""
+    return len(set(_group_keys(pool))) if split_by == "group" else len(pool)
+
+
+def _rule(name: str, units: int) -> Rule:
+    if found := CROSS_VALIDATION.fullmatch(name):
+        folds = int(found[1])
+        tested = max(2, min(-(-USUAL_BLOCKS // folds), units // folds))
+        return Rule(0, folds * tested, makes_test=True, test_blocks=tested)
     if name not in RULES:
-        known = ", ".join([*RULES, TEST_ONLY])
+        known = ", ".join([*RULES, TEST_ONLY, "5 folds"])
         raise UsageError(f"The split rule is one of {known}; got {name!r}. It is in dataset.json, split_rule.")
     return RULES[name]
 
@@ -131,7 +163,8 @@ def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str]
 
 
 def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str) -> None:
-    numbers = RULES[rule]
+    units = _units(pool, split_by)
+    numbers = _rule(rule, units)
     if numbers.makes_test and fixed_test:
         raise HtunetError(
             f"The split rule {rule} makes the test split itself, but {len(fixed_test)} cases are in the data set's own "
@@ -142,8 +175,7 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
             f"The split rule {rule} needs a test split that the data set defines (imagesTs), and there is none. "
             "Set split_rule in dataset.json to 8:1:1."
         )
-    units = len(set(_group_keys(pool))) if split_by == "group" else len(pool)
-    smallest = min(_block_sizes(len(pool), rule), default=0)
+    smallest = min(_block_sizes(len(pool), numbers, rule), default=0)
     if units < numbers.blocks or smallest == 0:
         word = "groups" if split_by == "group" else "cases"
         raise HtunetError(
@@ -152,21 +184,24 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
         )
 
 
-def _block_sizes(n: int, rule: str) -> list[int]:
+def _block_sizes(n: int, numbers: Rule, rule: str = "") -> list[int]:
     """Block 0 is fold 0's test split (or validation split, where the test split is given), the rest follow."""
+    if numbers.test_blocks > 1:
+        return [n // numbers.blocks + (index < n % numbers.blocks) for index in range(numbers.blocks)]
     train, val, test = split_sizes(n, rule)
-    held_out = [test, val] if RULES[rule].makes_test else [val]
-    count = RULES[rule].blocks - len(held_out)
+    held_out = [test, val] if numbers.makes_test else [val]
+    count = numbers.blocks - len(held_out)
     return held_out + [train // count + (index < train % count) for index in range(count)]
 
 
-def _fold(blocks: Sequence[Sequence[str]], k: int, makes_test: bool, fixed_test: Sequence[str]) -> Fold:
-    test = {k} if makes_test else set()
-    val = {(k + 1) % len(blocks)} if makes_test else {k}
+def _fold(blocks: Sequence[Sequence[str]], k: int, rule: Rule, fixed_test: Sequence[str]) -> Fold:
+    first = k * rule.test_blocks
+    test = set(range(first, first + rule.test_blocks)) if rule.makes_test else set()
+    val = {(first + rule.test_blocks) % len(blocks)} if rule.makes_test else {k}
     return {
         "train": sorted(case for index, block in enumerate(blocks) if index not in test | val for case in block),
         "val": sorted(case for index in val for case in blocks[index]),
-        "test": sorted(case for index in test for case in blocks[index]) if makes_test else list(fixed_test),
+        "test": sorted(case for index in test for case in blocks[index]) if rule.makes_test else list(fixed_test),
     }
 
 

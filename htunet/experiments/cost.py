@@ -55,7 +55,11 @@ def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
     """
     open_jobs = [job for job in jobs if not job.product.done()]
     needed = {
-        job.name: {"method": job.work.method, "task": job.work.task, "plan": json.loads(json.dumps(_plan(job.work)))}
+        job.name: {
+            "method": job.work.method,
+            "task": job.work.task,
+            "plan": json.loads(json.dumps(plan_content(job.work))),
+        }
         for job in open_jobs
         if job.work.method
     }
@@ -121,7 +125,7 @@ Spec = dict[str, Any]
 """What is measured: method, task and plan, as plain values."""
 
 
-def _plan(work: JobCost) -> dict[str, Any]:
+def plan_content(work: JobCost) -> dict[str, Any]:
     """The plan as far as a step's time depends on it; of one that is not made yet, what the planner always decides."""
     path = DatasetPaths(work.dataset).plans_json if work.dataset else None
     found = load_plans(path).get(work.plan) if path is not None and path.exists() else None

@@ -3,11 +3,11 @@
 Dimension key: B batch, C channels, K labels, N classes, H W pixels of the network's input.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -43,15 +43,31 @@ class Probabilities:
 
 
 class Predictor:
-    """A trained network on a device, with the plan that it was trained with."""
+    """A trained network on a device, with its plan; or several, whose probabilities are averaged.
+
+    Args:
+        network: One, or the members of an ensemble, all trained with the same plan.
+        plan: See above.
+        device: Where to compute.
+        precision: ``bf16`` or ``fp32``.
+        task: ``seg``, ``cls`` or ``seg+cls``.
+    """
 
     def __init__(
-        self, network: Network, plan: Plan, *, device: torch.device, precision: str, task: str = SEGMENTATION
+        self,
+        network: Network | Sequence[Network],
+        plan: Plan,
+        *,
+        device: torch.device,
+        precision: str,
+        task: str = SEGMENTATION,
     ) -> None:
-        network.merge_for_inference()
-        if precision == BF16:
-            convert_frozen_to_bf16(network)
-        self.network = network.to(device).eval()
+        self.networks = [network] if isinstance(network, Network) else list(network)
+        for member in self.networks:
+            member.merge_for_inference()
+            if precision == BF16:
+                convert_frozen_to_bf16(member)
+            member.to(device).eval()
         self.plan = plan
         self.device = device
         self.precision = precision
@@ -71,10 +87,11 @@ class Predictor:
         return cls.from_trained(TrainedModel.of_run(run, weights), device=device)
 
     @classmethod
-    def from_trained(cls, model: TrainedModel, *, device: str = "auto") -> "Predictor":
+    def from_trained(cls, *models: TrainedModel, device: str = "auto") -> "Predictor":
         """The network of a trained model on a device, ``auto``, ``cpu`` or ``cuda``; raises as ``from_run``.
 
-        The precision is that of the training where the device has it, so that test metrics are those of the validation.
+        Several models are an ensemble; UsageError where their inputs, labels, classes or tasks differ. The precision is
+        that of the training where the device has it, so that test metrics are those of the validation.
         """
         cuda = torch.cuda.is_available()
         if device == "cuda" and not cuda:
@@ -82,22 +99,33 @@ class Predictor:
                 "--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch."
             )
         place = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+        model = models[0]
+        for other in models[1:]:
+            for field in ("channels", "labels", "classes", "geometry", "crop_border", "input_size"):
+                if getattr(other.plan, field) != getattr(model.plan, field) or other.task != model.task:
+                    raise UsageError(
+                        f"{other.checkpoint.parent} and {model.checkpoint.parent} cannot predict together: their "
+                        f"{field if other.task == model.task else 'task'} differs. Train all folds with one plan."
+                    )
         precision = resolve_precision("auto", place.type) if model.precision == BF16 else model.precision
-        return cls(model.network(), model.plan, device=place, precision=precision, task=model.task)
+        return cls([each.network() for each in models], model.plan, device=place, precision=precision, task=model.task)
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
         """What the network says of (B, C, H, W) inputs 0..255, H and W as in the plan."""
         images = torch.from_numpy(np.ascontiguousarray(images_BCHW)).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
-            scores = self.network(images)
-        by_task = scores if isinstance(scores, dict) else {SEGMENTATION if self.segments else CLASSIFICATION: scores}
-        labels_BKHW, classes_BN = by_task.get(SEGMENTATION), by_task.get(CLASSIFICATION)
-        return Probabilities(
-            labels_BKHW=None if labels_BKHW is None else labels_BKHW.float().softmax(dim=1).cpu().numpy(),
-            # in double precision: near 1 single precision would make different images equal
-            classes_BN=None if classes_BN is None else classes_BN.double().softmax(dim=1).cpu().numpy(),
-        )
+        labels_BKHW: list[torch.Tensor] = []
+        classes_BN: list[torch.Tensor] = []
+        for network in self.networks:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
+                scores = network(images)
+            if not isinstance(scores, dict):
+                scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}
+            if SEGMENTATION in scores:
+                labels_BKHW.append(scores[SEGMENTATION].float().softmax(dim=1))
+            if CLASSIFICATION in scores:  # in double precision: near 1 single precision would make images equal
+                classes_BN.append(scores[CLASSIFICATION].double().softmax(dim=1))
+        return Probabilities(labels_BKHW=_mean(labels_BKHW), classes_BN=_mean(classes_BN))
 
     def each(
         self, inputs: Iterable[tuple[Key, NDArray[np.uint8]]]
@@ -147,3 +175,10 @@ class Predictor:
             network_classes=classes,
             spacing_mm=spacing_mm,
         )
+
+
+def _mean(probabilities: Sequence[torch.Tensor]) -> Any:  # noqa: ANN401
+    """The mean over the members of an ensemble, as an array; None where none says anything."""
+    if not probabilities:
+        return None
+    return (probabilities[0] if len(probabilities) == 1 else torch.stack(list(probabilities)).mean(dim=0)).cpu().numpy()

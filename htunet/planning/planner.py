@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from htunet.data.raw import DatasetInfo
-from htunet.data.splits import RULES, split_sizes
+from htunet.data.splits import TEST_ONLY, split_sizes
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.hardware import Hardware
@@ -202,7 +202,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
 
 def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
     """Images that one fold trains on."""
-    if info.split_rule not in RULES:
+    if info.split_rule == TEST_ONLY:
         return fingerprint.num_training
     return split_sizes(fingerprint.num_training, info.split_rule)[0]
 

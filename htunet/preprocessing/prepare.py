@@ -4,7 +4,7 @@ import logging
 import shutil
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from htunet.data.raw import RawDataset, read_raw
@@ -44,6 +44,8 @@ class PrepareRequest:
     """``image`` or ``group``; None: as before, at first by image."""
     splits: Path | None = None
     """Lists that become the split; see ``htunet.data.split_lists``."""
+    num_folds: int | None = None
+    """A cross-validation in which each image is tested once; None: as before, at first by the data set's own rule."""
     workers: int | None = None
     """Processes; None: as many as pay off."""
     memory_gb: float | None = None
@@ -54,6 +56,10 @@ class PrepareRequest:
             raise UsageError(f"--workers must be 0 (no extra process) or more, got {self.workers}.")
         if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
             raise UsageError(f"--memory-gb must be a number above 0, got {self.memory_gb:g}.")
+        if self.splits and self.num_folds:
+            raise UsageError("--splits gives the folds: leave --num-folds out.")
+        if self.num_folds is not None and not 2 <= self.num_folds < 100:
+            raise UsageError(f"--num-folds must be from 2 to 99, got {self.num_folds}.")
         if self.split_by not in (None, "image", "group"):
             raise UsageError(f"--split-by is image or group, got {self.split_by!r}.")
 
@@ -91,7 +97,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
                 )
         settled = _split(raw, request, pictures)
         hardware = find_hardware(request.memory_gb)
-        planned = make_plans(fingerprint, raw.info, hardware, split_by=settled.splits.split_by, existing=before)
+        info = raw.info if settled.splits.rule == LISTS else replace(raw.info, split_rule=settled.splits.rule)
+        planned = make_plans(fingerprint, info, hardware, split_by=settled.splits.split_by, existing=before)
         for name in chosen:
             check_plan(planned.plans[name])
         save_plans(dataset.plans_json, planned.plans)
@@ -169,7 +176,7 @@ def _fingerprint(raw: RawDataset, workers: int | None) -> tuple[Fingerprint, lis
 
 
 def _split(raw: RawDataset, request: PrepareRequest, pictures: list[list[str]]) -> SettledSplits:
-    settled = settle_splits(raw, request.split_by, request.splits)
+    settled = settle_splits(raw, request.split_by, request.splits, request.num_folds)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
     folds = _count(len(splits.folds), "fold")

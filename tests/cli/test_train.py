@@ -53,6 +53,16 @@ def test_a_run_is_trained_and_the_next_command_named(
     assert "epoch 1/2: loss" in output
 
 
+def test_all_folds_are_trained_one_after_another(tiny: DatasetPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["Tiny", "Plain", "all-folds", *TINY]) == 0
+    output = capsys.readouterr().out
+    folds = len(read_json(tiny.splits_json))
+    assert folds > 1
+    assert [output.count(f"Finished: Tiny Plain fold{fold} seed1") for fold in range(folds)] == [1] * folds
+    assert output.count("epoch 1/2: loss") == folds  # each line once, although the log was opened again
+    assert output.endswith("Next: htunet_evaluate\n")
+
+
 @pytest.mark.parametrize(("task", "figure"), [("cls", "AUC"), ("seg+cls", "mean of Dice and AUC")])
 def test_another_task_is_said_first_and_its_figure_last(
     tiny: DatasetPaths, capsys: pytest.CaptureFixture[str], task: str, figure: str

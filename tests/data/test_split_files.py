@@ -29,3 +29,11 @@ def test_a_record_that_lacks_something_is_named_with_the_way_out(home: Path, rec
     write_json(raw.paths.splits_made_json, record)
     with pytest.raises(HtunetError, match=r"splits_made\.json lacks .*split_by.*Delete it"):
         settle_splits(raw)
+
+
+def test_a_cross_validation_is_kept_until_another_one_is_asked_for(home: Path) -> None:
+    raw = read_raw(build_raw(20))
+    assert len(settle_splits(raw).splits.folds) == 10
+    assert (len(settle_splits(raw, num_folds=5).splits.folds), settle_splits(raw).status) == (5, "kept")
+    assert settle_splits(raw, num_folds=5).status == "kept"
+    assert settle_splits(raw, num_folds=4).reason == "its rule was 5 folds, now 4 folds"

@@ -2,11 +2,12 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from htunet.data.raw import TEST, Case
-from htunet.data.splits import RULES, SPLITS, find_leaks, find_torn_pictures, make_splits, split_sizes
+from htunet.data.splits import RULES, SPLITS, cross_validation, find_leaks, find_torn_pictures, make_splits, split_sizes
 from htunet.errors import HtunetError, UsageError
 
 
@@ -66,6 +67,32 @@ def test_any_data_set_is_dealt_out_exactly(rule: str) -> None:
                 assert abs(sum(of[case] == name for case in block) - len(block) * count / n) < 1
         covered = Counter(case for fold in splits.folds for case in fold[held_out])
         assert covered == {case.id: 1 for case in cases if case.split != TEST}
+
+
+@pytest.mark.parametrize(("n", "split_by"), [(10, "image"), (647, "image"), (61, "group")])
+def test_a_cross_validation_tests_every_case_once(n: int, split_by: str) -> None:
+    cases = [replace(case, group=f"patient {int(case.id[1:]) // 3}") for case in cases_of(n)]
+    folds = make_splits(cases, "5 folds", split_by).folds
+    assert len(folds) == 5
+    assert Counter(case for fold in folds for case in fold["test"]) == {case.id: 1 for case in cases}
+    for fold in folds:
+        assert sorted(case for split in SPLITS for case in fold[split]) == sorted(case.id for case in cases)
+        assert not (split_by == "group" and find_leaks(cases, fold))
+    if split_by == "image":
+        assert sizes(folds[0]) == split_sizes(n, "5 folds")
+        assert max(abs(len(fold["test"]) - n / 5) for fold in folds) < 2
+
+
+@pytest.mark.parametrize(("n", "folds"), [(100, 5), (10, 5), (9, 4), (5, 2), (4, 2)])
+def test_small_sets_get_as_many_folds_as_they_can_carry(n: int, folds: int) -> None:
+    rule = cross_validation(cases_of(n), 5)
+    assert rule == f"{folds} folds"
+    assert all(size for fold in make_splits(cases_of(n), rule).folds for size in sizes(fold))
+
+
+@pytest.mark.parametrize(("n", "folds", "expected"), [(100, 2, (40, 10, 50)), (100, 3, (59, 9, 32)), (6, 2, (2, 1, 3))])
+def test_few_folds_validate_with_few_cases(n: int, folds: int, expected: tuple[int, ...]) -> None:
+    assert sorted(sizes(make_splits(cases_of(n), f"{folds} folds").folds[-1])) == sorted(expected)
 
 
 def test_the_next_block_validates() -> None:

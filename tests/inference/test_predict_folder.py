@@ -35,6 +35,28 @@ def predictor() -> Predictor:
     return Predictor(Threshold(2), tiny_plan(), device=torch.device("cpu"), precision=FP32)
 
 
+class Certain(Threshold):
+    """As sure of the lesion everywhere as its name says."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__(2)
+        self.probability = probability
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        lesion = torch.full_like(images_BCHW[:, :1].float(), self.probability)
+        return torch.cat([1 - lesion, lesion], dim=1).log()
+
+
+def test_the_members_of_an_ensemble_are_averaged_as_probabilities() -> None:
+    members = [Certain(0.9), Certain(0.5), Certain(0.1), Certain(0.3)]
+    together = Predictor(members, tiny_plan(), device=torch.device("cpu"), precision=FP32)
+    found = together.predict(IMAGE)
+    assert found.probabilities is not None
+    np.testing.assert_allclose(found.probabilities[1], 0.45, atol=1e-6)
+    assert found.labels is not None
+    assert not found.labels.any()  # a vote of the logarithms would be another
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()

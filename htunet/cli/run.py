@@ -1,0 +1,197 @@
+"""From images and masks to a model that is tested, chosen and ready to predict: all steps, one command.
+
+Converts your images (or takes a data set that is converted: -d), verifies and plans, splits by patient where patients
+are known, cross-validates the methods that fit into the time, chooses one, writes the report, and predicts new images
+with the folds together. The same command continues where it was; what is done is not done again.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from htunet.cli.command import make_parser, run_command, run_step
+from htunet.cli.convert_general import OWN, add_own_options, own_options
+from htunet.errors import HtunetError, UsageError
+from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_name_of, root
+
+if TYPE_CHECKING:
+    from htunet.evaluation.statistics import Mean
+    from htunet.experiments.time_budget import Candidate
+
+NUM_FOLDS, HOURS = 5, 6.0
+WORDS = {"seg": ("masks", "a Dice of"), "cls": ("classes", "an accuracy of")}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_run --images DIR --masks DIR --name MINE``."""
+    parser = make_parser("htunet_run", __doc__)
+    parser.add_argument("-d", "--dataset", help="a data set that is converted already, such as BUSI")
+    parser.add_argument("--name", help="name for your own data set, such as MINE")
+    add_own_options(parser)
+    parser.add_argument("-i", "--input", type=Path, help="new images to predict at the end: a folder or a file")
+    parser.add_argument("-o", "--output", type=Path, help="where their masks and classes go")
+    parser.add_argument("--hours", type=float, default=HOURS, help="time for everything (default: %(default)s)")
+    parser.add_argument("--methods", nargs="+", help="to compare (default: UNet or ResNet18, CLIP_HT)")
+    folds = f"of the cross-validation (default: the split that there is, else {NUM_FOLDS})"
+    parser.add_argument("--num-folds", type=int, help=folds)
+    parser.add_argument("--weights", help="frozen weights: pretrained, random or a file (default: pretrained)")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps and their times, and do nothing")
+    return run_command(parser, _run, argv)
+
+
+def _run(options: argparse.Namespace) -> None:
+    given = own_options(options)
+    if bool(given) == bool(options.dataset):
+        raise UsageError("Name a converted data set (-d BUSI), or your own images (--images DIR --masks DIR --name X).")
+    if given and not options.name:
+        raise UsageError("Name your data set: --name MYDATA.")
+    if (options.input is None) != (options.output is None):
+        raise UsageError("-i and -o belong together: the new images, and where their predictions go.")
+    if not 0 < options.hours < 10_000:
+        raise UsageError(f"--hours must be above 0, got {options.hours:g}.")
+    for variable in ROOTS:  # as the steps say where files go otherwise, each of them
+        os.environ[variable] = str(root(variable))
+    dataset = _dataset(options)
+    if dataset is None:
+        step = ("convert", "--name", options.name, *_own_arguments(options))
+        if options.dry_run:
+            print(f"$ htunet_{shlex.join(step)}")
+            print("The other steps and their times depend on the data set: convert it, then ask again.")
+            return
+        run_step(*step)
+        dataset = find_dataset(options.name)
+    elif given:
+        print(f"{dataset.short_name} is converted already: {dataset.raw}")
+    _cross_validate(dataset, options)
+
+
+def _dataset(options: argparse.Namespace) -> DatasetPaths | None:
+    """The data set of -d, or that of --name where it is converted already."""
+    if options.dataset:
+        return find_dataset(options.dataset)
+    return next((DatasetPaths(name) for name in all_datasets() if is_name_of(options.name, name)), None)
+
+
+def _own_arguments(options: argparse.Namespace) -> list[str]:
+    """What the user gave of ``htunet_convert``'s options for own images."""
+    words = []
+    for name in OWN:
+        value = getattr(options, name)
+        if value not in (None, ""):
+            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+    return words
+
+
+def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
+    from htunet.data.raw import TEST, read_raw
+    from htunet.experiments.cost import duration
+    from htunet.experiments.cross_validation import (
+        candidates_for,
+        choose,
+        learnable_tasks,
+        run_of,
+        settle_schedule,
+    )
+    from htunet.experiments.time_budget import PLAN
+
+    raw = read_raw(dataset)
+    candidates, remarks = candidates_for(learnable_tasks(dataset), options.methods, options.weights)
+    for remark in remarks:
+        print(remark)
+    if not candidates:
+        raise HtunetError(f"{dataset.short_name} has neither masks nor two classes: there is nothing to learn.")
+    folds = []
+    if options.num_folds or not (dataset.splits_json.exists() or any(case.split == TEST for case in raw.cases)):
+        folds = ["--num-folds", str(options.num_folds or NUM_FOLDS)]
+    by_group = bool(folds) and any(case.group for case in raw.cases)
+    planning = ("plan_and_preprocess", "-d", dataset.name, *folds, *(["--split-by", "group"] * by_group))
+    if options.dry_run:
+        _show(dataset, candidates, planning, options)
+        return
+    run_step(*planning, "--plan", "adaptive")
+    print("\nMeasuring a step of each method on this machine", flush=True)
+    schedule = settle_schedule(dataset, candidates, options.hours)
+    print(f"Training takes about {duration(schedule.seconds)}.")
+    for line in schedule.given_up:
+        print(f"What {options.hours:g} hours do not suffice for: {line}.")
+    run_step(*planning, "--plan", PLAN)
+    for candidate in schedule.candidates:
+        for fold in range(schedule.num_folds):
+            run_step(*_training(dataset, candidate, fold))
+            if not run_of(dataset, candidate, fold).finished_json.exists():
+                raise HtunetError("the training was stopped. The same command continues it.")
+    run_step("evaluate", dataset.name, "--plan", PLAN)
+    chosen = choose(dataset, schedule)
+    run_step("report", dataset.name)
+    words = {
+        task: ["-d", dataset.short_name, "-m", choice.method, "-p", PLAN, "--task", task, "-f",
+               *map(str, range(schedule.num_folds))]
+        for task, choice in chosen.items()
+    }  # fmt: skip
+    if options.input:
+        for task, of_run in words.items():
+            folders = ["-i", str(options.input), "-o", str(options.output)]
+            run_step("predict", *folders, *of_run, *(["--overlays"] * (task == "seg")))
+    print()
+    for task, choice in chosen.items():
+        what, metric = WORDS[task]
+        print(f"For {what}: {choice.method}, {choice.reason}. On images like these expect {metric} "
+              f"{_percent(choice.expected)}.")  # fmt: skip
+        for method, mean in choice.own.items() if len(choice.own) > 1 else ():
+            print(f"    {method}: {_percent(mean)}")
+    print(f"Look at:  {dataset.results / 'report.html'}")
+    for of_run in () if options.input else words.values():
+        print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}")
+
+
+def _training(dataset: DatasetPaths, candidate: "Candidate", fold: int) -> list[str]:
+    weights = ["--weights", candidate.weights] if candidate.weights else []
+    return ["train", dataset.name, candidate.method, f"fold{fold}", "--plan", "run", "--task", candidate.task, *weights]
+
+
+def _show(
+    dataset: DatasetPaths, candidates: Sequence["Candidate"], planning: Sequence[str], options: argparse.Namespace
+) -> None:
+    """The steps, with the times of a step that is measured on this machine."""
+    from htunet.data.raw import read_raw
+    from htunet.data.splits import split_sizes
+    from htunet.experiments.cost import duration
+    from htunet.experiments.cross_validation import adaptive_of, measured, sizes_of
+    from htunet.experiments.time_budget import fit
+
+    if dataset.splits_json.exists():
+        num_folds, training, validation = sizes_of(dataset)
+    else:
+        num_folds = options.num_folds or NUM_FOLDS
+        rule = f"{num_folds} folds" if "--num-folds" in planning else read_raw(dataset).info.split_rule
+        training, validation, _ = split_sizes(len(read_raw(dataset).cases), rule)
+    adaptive = adaptive_of(dataset)
+    times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
+    schedule = fit(times, adaptive, num_folds=num_folds, training_images=training, hours=options.hours)
+    print(f"$ htunet_{shlex.join([*planning, '--plan', 'adaptive'])}")
+    for candidate in schedule.candidates:
+        seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
+        print(f"$ htunet_{shlex.join(_training(dataset, candidate, 0))}   and {schedule.num_folds - 1} more folds: "
+              f"{schedule.num_epochs} epochs, {duration(seconds)} each")  # fmt: skip
+    print(f"$ htunet_evaluate {dataset.name} --plan run")
+    print(f"$ htunet_report {dataset.name}")
+    if options.input:
+        print(f"$ htunet_predict -i {options.input} -o {options.output} ... -f all-folds")
+    for line in schedule.given_up:
+        print(f"What {options.hours:g} hours do not suffice for: {line}.")
+    print(f"Training: about {duration(schedule.seconds)} on this machine.")
+
+
+def _percent(mean: "Mean") -> str:
+    if mean.mean is None:
+        return "nothing (no case has a value)"
+    interval = "" if mean.low is None or mean.high is None else f" [{100 * mean.low:.1f}, {100 * mean.high:.1f}]"
+    return f"{100 * mean.mean:.1f} %{interval} ({mean.n_used} images)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

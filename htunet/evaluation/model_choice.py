@@ -1,0 +1,88 @@
+"""Which of several methods to use, by a cross-validation, and how good the chosen one is: both from the same folds.
+
+The best of several looks better than it is, because its luck is part of why it is the best. The estimate reported here
+is of the procedure: the folds but one choose, and the one that had no say gives the chosen method's values. The same
+groups are never on both sides, as the folds keep them together where the split does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from htunet.evaluation.statistics import Mean, bootstrap_means, group_sums
+
+VALUE, LOSS = "value", "loss"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """The chosen method and what is to be expected of it."""
+
+    method: str
+    reason: str
+    expected: Mean
+    """Of ``value``, over the cases: each was judged by the method that the other folds chose."""
+    own: dict[str, Mean]
+    """Of each method over all folds. That of the chosen one is too good by its luck; see ``expected``."""
+    chosen_without: dict[int, str]
+    """For each fold, what the others choose."""
+
+
+def choose_model(scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelChoice:
+    """Choose by the one-standard-error rule: the simplest method that is not clearly worse than the best one.
+
+    Args:
+        scores: A row for each case and method: ``case``, ``group`` (empty: the case alone), ``fold`` (that tested it),
+            ``method``, ``value`` (what is reported, such as the Dice) and ``loss`` (what is compared, less is better).
+            Cases that not every method has a loss for are left out.
+        simplest_first: The methods.
+
+    Raises:
+        ValueError: No case has a loss of every method.
+    """
+    methods, cases = list(simplest_first), ["case", "group", "fold"]
+    losses, values = (scores.pivot(index=cases, columns="method", values=name).reindex(columns=methods)
+                      for name in (LOSS, VALUE))  # fmt: skip
+    compared = losses.notna().all(axis=1)
+    if not compared.any():
+        raise ValueError("No case was judged by every method.")
+    losses, values = losses[compared], values[compared]
+    groups, folds = losses.index.get_level_values("group"), losses.index.get_level_values("fold")
+    method, reason = _one_standard_error(losses, list(groups), methods)
+    without: dict[int, str] = {}
+    judged = pd.Series(np.nan, index=losses.index)
+    for fold in sorted(set(folds)):
+        others = folds != fold
+        if others.any():
+            without[int(fold)] = _one_standard_error(losses[others], list(groups[others]), methods)[0]
+            judged[~others] = values.loc[~others, without[int(fold)]]
+    if len(methods) == 1 or not without:
+        judged = values[method]
+    columns = np.column_stack([judged, *(values[name] for name in methods)])
+    expected, *own = bootstrap_means(columns, list(groups))
+    return ModelChoice(
+        method=method,
+        reason=reason,
+        expected=expected,
+        own=dict(zip(methods, own, strict=True)),
+        chosen_without=without,
+    )
+
+
+def _one_standard_error(losses: pd.DataFrame, groups: list[str], simplest_first: Sequence[str]) -> tuple[str, str]:
+    """The method, and why; the error is that of the paired differences between groups of cases."""
+    best = str(losses.mean().idxmin())
+    for name in simplest_first:
+        differences = (losses[name] - losses[best]).to_numpy()[:, None]
+        sums, counts = group_sums(differences, groups)
+        mean = float(sums.sum() / counts.sum())
+        spread = sums[:, 0] - counts[:, 0] * mean
+        n_groups = len(sums)
+        error = float(np.sqrt((spread**2).sum() * n_groups / max(1, n_groups - 1)) / counts.sum())
+        if name == best:
+            return name, "the only one" if len(simplest_first) == 1 else "no simpler one comes within a standard error"
+        if mean <= error:
+            return name, f"simpler than {best}, which is better by less than one standard error of their difference"
+    raise AssertionError("the best is one of them")

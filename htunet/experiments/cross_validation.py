@@ -1,0 +1,177 @@
+"""A cross-validation in the time there is: which runs, how they are recorded, and which method they speak for."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import numpy as np
+import pandas as pd
+
+from htunet.data.raw import read_raw
+from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError
+from htunet.evaluation.case_table import case_table
+from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model
+from htunet.evaluation.summary import ORIGINAL
+from htunet.experiments.cost import START_SECONDS, costs_of, plan_content
+from htunet.experiments.jobs import Job, JobCost
+from htunet.experiments.products import Trained
+from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of
+from htunet.files import read_object, write_json
+from htunet.models.build import check_task, has_frozen_part, parse_method, published_weights, tasks_of
+from htunet.models.weights.load import PRETRAINED, RANDOM
+from htunet.models.weights.store import find_pretrained
+from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths
+from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
+
+METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
+"""Compared where the user names none; those with published weights only where these are on the machine."""
+FEWEST_CLASSES = 2
+TRAINER = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
+
+
+def run_of(dataset: DatasetPaths, candidate: Candidate, fold: int) -> RunPaths:
+    """The run of a candidate on a fold."""
+    return RunPaths(dataset, TRAINER[candidate.task], PLAN, candidate.method, fold, 1)
+
+
+def learnable_tasks(dataset: DatasetPaths) -> list[str]:
+    """``seg`` where there are masks, ``cls`` where there are classes: each is learnt by networks of its own."""
+    info = read_raw(dataset).info
+    return ["seg"] * info.has_masks + ["cls"] * (len(info.classes) >= FEWEST_CLASSES)
+
+
+def candidates_for(
+    tasks: Sequence[str], methods: Sequence[str] | None, weights: str | None
+) -> tuple[list[Candidate], list[str]]:
+    """What to compare, and a sentence for each method that cannot take part or starts from random weights.
+
+    Where ``methods`` is None those of ``METHODS``, as far as their frozen weights are on this machine; where
+    ``weights`` is None the published ones. Raises UsageError for a method that does not exist or can do none of the
+    tasks, HtunetError where the weights of a method that the user named are missing.
+    """
+    found: list[Candidate] = []
+    remarks: dict[str, str] = {}
+    for task in tasks:
+        for method in methods or METHODS[task]:
+            if task not in tasks_of(method):
+                continue
+            source = (weights or PRETRAINED) if published_weights(method) or has_frozen_part(method) else ""
+            if source == PRETRAINED:
+                try:
+                    find_pretrained(parse_method(method).backbone or method)
+                except HtunetError as error:
+                    if has_frozen_part(method):
+                        if methods:
+                            raise
+                        remarks[method] = f"{method} is not tried. {error}"
+                        continue
+                    source, remarks[method] = RANDOM, f"{method} starts from random weights. {error}"
+            found.append(Candidate(method=method, task=task, weights=source))
+    for method in methods or ():
+        if all(candidate.method != method for candidate in found):
+            check_task(method, tasks[0])
+    return found, list(remarks.values())
+
+
+def measured(
+    candidates: Sequence[Candidate], dataset: DatasetPaths | None, training_images: int, validation_images: int
+) -> list[Candidate]:
+    """The candidates with the seconds of an epoch here, by a measured step; HtunetError where it cannot be measured."""
+    place = dataset or DatasetPaths("Dataset999_Any")
+    jobs = [
+        Job(
+            name=f"{candidate.method}-{candidate.task}",
+            kind="train",
+            arguments=(),
+            product=Trained(run_of(place, candidate, 0), None, candidate.weights),
+            work=JobCost(
+                method=candidate.method,
+                task=candidate.task,
+                dataset=dataset.name if dataset else "",
+                plan="adaptive",
+                train_images=training_images,
+                epochs=1,
+                other_images=validation_images,
+            ),
+        )
+        for candidate in candidates
+    ]
+    costs = costs_of(jobs)
+    found = []
+    for candidate, job in zip(candidates, jobs, strict=True):
+        cost = costs[job.name]
+        if cost.seconds is None:
+            raise HtunetError(f"A step of {candidate.method} cannot be measured: {cost.because}")
+        found.append(replace(candidate, epoch_seconds=max(0.01, cost.seconds - START_SECONDS)))
+    return found
+
+
+def adaptive_of(dataset: DatasetPaths | None) -> Plan:
+    """Plan ``adaptive`` of the data set; before there is one, of the usual size."""
+    if dataset is not None and dataset.plans_json.exists():
+        return load_plans(dataset.plans_json)["adaptive"]
+    return plan_from(plan_content(JobCost(plan="adaptive")), "the usual plan")
+
+
+def sizes_of(dataset: DatasetPaths) -> tuple[int, int, int]:
+    """Folds, and training and validation images of the largest one."""
+    folds = load_splits(dataset.splits_json)
+    return len(folds), max(len(fold["train"]) for fold in folds), max(len(fold["val"]) for fold in folds)
+
+
+def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hours: float) -> Schedule:
+    """The schedule of an earlier call with the same request, or a new one; plan ``run`` goes into plans.json.
+
+    Raises HtunetError where it was begun with another request: its runs would not be comparable.
+    """
+    path = dataset.results / "run" / "schedule.json"
+    num_folds, training_images, validation_images = sizes_of(dataset)
+    request: dict[str, object] = {"hours": hours, "folds": num_folds}
+    request["methods"] = [" ".join(filter(None, (c.method, c.task, c.weights))) for c in candidates]
+    if path.exists():
+        before = read_object(path)
+        if different := [name for name in request if before["request"].get(name) != request[name]]:
+            changes = ", ".join(f"{name} {before['request'].get(name)} then, {request[name]} now" for name in different)
+            raise HtunetError(
+                f"{dataset.short_name} was begun with other settings: {changes}. Request the same, or remove "
+                f"{path.parent} and the runs of plan {PLAN} to start again."
+            )
+        content = before["schedule"]
+        stored = tuple(Candidate(**entry) for entry in content["candidates"])
+        return Schedule(**content | {"candidates": stored, "given_up": tuple(content["given_up"])})
+    adaptive = adaptive_of(dataset)
+    schedule = fit(
+        measured(candidates, dataset, training_images, validation_images),
+        adaptive,
+        num_folds=num_folds,
+        training_images=training_images,
+        hours=hours,
+    )
+    plans = load_plans(dataset.plans_json)
+    save_plans(dataset.plans_json, plans | {PLAN: plan_of(schedule, adaptive, training_images)})
+    write_json(path, {"request": request, "schedule": asdict(schedule)})
+    return schedule
+
+
+def choose(dataset: DatasetPaths, schedule: Schedule) -> dict[str, ModelChoice]:
+    """The method for each task, by the tested folds; also written as ``choice.json`` beside the schedule."""
+    table = case_table([read_object(run_of(dataset, candidate, fold).summary_json)
+                        for candidate in schedule.candidates for fold in range(schedule.num_folds)])  # fmt: skip
+    found = {}
+    for task in dict.fromkeys(candidate.task for candidate in schedule.candidates):
+        methods = [candidate.method for candidate in schedule.candidates if candidate.task == task]
+        rows = table[(table["task"] == task) & table["method"].isin(methods)]
+        found[task] = choose_model(_scores(rows, task), methods)
+    write_json(dataset.results / "run" / "choice.json", {task: asdict(choice) for task, choice in found.items()})
+    return found
+
+
+def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
+    """What ``choose_model`` takes: the Dice at the original size; of classes, whether right, and the Brier score."""
+    keys = ["case", "group", "fold", "method"]
+    if task == "seg":
+        dice = rows[rows["resolution"] == ORIGINAL].groupby(keys, as_index=False)["dice"].mean()
+        return dice.assign(**{VALUE: dice["dice"], LOSS: 1 - dice["dice"]})[[*keys, VALUE, LOSS]]
+    cases = rows[rows["label"].isna()]
+    loss = (1 - cases["probability_of_truth"].astype(float)) ** 2
+    return cases[keys].assign(**{VALUE: cases["correct"].astype(float), LOSS: np.asarray(loss)})

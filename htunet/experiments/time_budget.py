@@ -1,0 +1,119 @@
+"""What fits into the hours that a user has: methods, folds, epochs and image size of a cross-validation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from htunet.planning.plans import Plan
+from htunet.planning.rules import PATCH, SMALLEST_SIDE
+
+PLAN = "run"
+SHARE = 0.8
+"""Of the time is for training; the rest for reading, testing, drawing and surprises."""
+ENOUGH_STEPS = 1200
+"""Fewer steps than this cost more accuracy than smaller images do; a rule of thumb from short runs on the phantom."""
+PAPER_STEPS = 3400
+"""200 epochs of 17 steps: what the paper's learning rate was chosen for (BUSI)."""
+SCALES = (1.0, 0.75, 0.5)
+FEWEST_FOLDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A method that takes part in the cross-validation."""
+
+    method: str
+    task: str
+    weights: str = ""
+    """Frozen or initial ones: ``pretrained``, ``random`` or a file; empty: it has none."""
+    epoch_seconds: float = 0.0
+    """Of one fold, at the plan's own image size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What is trained."""
+
+    candidates: tuple[Candidate, ...]
+    """The cheapest first."""
+    num_folds: int
+    scale: float
+    """Of the sides of the images, beside those of plan ``adaptive``."""
+    num_epochs: int
+    seconds: float
+    """That the trainings take, as estimated."""
+    given_up: tuple[str, ...]
+    """What the time did not suffice for, a sentence each."""
+
+
+def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training_images: int, hours: float) -> Schedule:
+    """The first of these that leaves every run enough steps: all; smaller images; fewer methods; fewer folds.
+
+    The last step is taken whatever it leaves. At least one method of each task stays.
+
+    Args:
+        candidates: With their measured times.
+        plan: ``adaptive``.
+        num_folds: Of the split.
+        training_images: Of one fold.
+        hours: For everything.
+    """
+    budget = hours * 3600 * SHARE
+    steps = max(1, -(-training_images // plan.batch_size))
+    enough = min(plan.num_epochs, max(10, -(-ENOUGH_STEPS // steps)))
+    cheapest_first = sorted(candidates, key=lambda candidate: candidate.epoch_seconds)
+    sets = [cheapest_first]
+    while dearest := next((c for c in reversed(sets[-1]) if sum(o.task == c.task for o in sets[-1]) > 1), None):
+        sets.append([candidate for candidate in sets[-1] if candidate is not dearest])
+    choices = [(sets[0], scale, num_folds) for scale in SCALES]
+    choices += [(chosen, SCALES[-1], num_folds) for chosen in sets[1:]]
+    choices += [(sets[-1], SCALES[-1], folds) for folds in range(num_folds - 1, FEWEST_FOLDS - 1, -1)]
+    for chosen, scale, folds in choices:
+        epoch = sum(candidate.epoch_seconds for candidate in chosen) * folds * scale**2
+        epochs = int(budget / epoch)
+        if epochs >= enough:
+            break
+    epochs = max(1, min(epochs, plan.num_epochs))
+    given_up = []
+    if scale < 1:
+        given_up.append(f"images of {' x '.join(map(str, scaled(plan, scale)))} pixels in place of "
+                        f"{' x '.join(map(str, plan.input_size))}")  # fmt: skip
+    given_up += [f"{c.method} ({c.task}) is not tried" for c in cheapest_first if c not in chosen]
+    if folds < num_folds:
+        given_up.append(f"{folds} of {num_folds} folds are trained: not every image is tested")
+    if epochs < plan.num_epochs:
+        given_up.append(f"{epochs} epochs in place of {plan.num_epochs}")
+    return Schedule(
+        candidates=tuple(chosen),
+        num_folds=folds,
+        scale=scale,
+        num_epochs=epochs,
+        seconds=epochs * epoch,
+        given_up=tuple(given_up),
+    )
+
+
+def scaled(plan: Plan, scale: float) -> tuple[int, int]:
+    """The plan's input size, smaller, in whole patches."""
+    height, width = (max(min(side, SMALLEST_SIDE), round(side * scale / PATCH) * PATCH) for side in plan.input_size)
+    return height, width
+
+
+def plan_of(schedule: Schedule, adaptive: Plan, training_images: int) -> Plan:
+    """Plan ``run``: ``adaptive`` in the time there is; few steps get a higher learning rate."""
+    steps = schedule.num_epochs * -(-training_images // adaptive.batch_size)
+    factor = min(10.0, max(1.0, PAPER_STEPS / steps))
+    because: Mapping[str, str] = {
+        "input_size": "; ".join([adaptive.because.get("input_size", ""), *schedule.given_up[:1]])
+        if schedule.scale < 1
+        else adaptive.because.get("input_size", ""),
+        "num_epochs": f"{schedule.num_epochs}: what the time allows, of {adaptive.num_epochs}",
+        "learning_rate": f"{factor:.1f} times the paper's, because there are {steps} steps and not {PAPER_STEPS}",
+    }
+    return replace(
+        adaptive,
+        name=PLAN,
+        input_size=scaled(adaptive, schedule.scale),
+        num_epochs=schedule.num_epochs,
+        learning_rate=float(f"{adaptive.learning_rate * factor:.2g}"),
+        because=adaptive.because | dict(because),
+    )

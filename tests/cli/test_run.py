@@ -1,0 +1,117 @@
+"""One command from a folder to a model: what it does, what it skips, what it refuses."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.raw import blob, speckled
+from PIL import Image
+
+from htunet.cli.run import main
+from htunet.data.image_io import read_labels
+from htunet.data.split_files import load_splits
+from htunet.experiments import cross_validation
+from htunet.experiments.cost import START_SECONDS, Cost
+from htunet.experiments.jobs import Job
+from htunet.files import read_csv, read_json
+from htunet.paths import find_dataset, find_runs
+from htunet.planning.plans import load_plans
+
+pytestmark = pytest.mark.usefixtures("home", "log_handlers")
+NEVER_ENOUGH = "0.000001"
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second an epoch, without the process that measures it."""
+    monkeypatch.setattr(
+        cross_validation,
+        "costs_of",
+        lambda jobs: {job.name: Cost(START_SECONDS + 0.5, "made up") for job in _all(jobs)},
+    )
+
+
+def _all(jobs: Iterable[Job]) -> list[Job]:
+    return list(jobs)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> tuple[str, ...]:
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (tmp_path / "own" / name).mkdir(parents=True)
+    for index in range(12):
+        mask = blob((40, 50), radius=0.2 + 0.01 * index)
+        Image.fromarray(np.where(mask, 20, speckled((40, 50), rng)).astype(np.uint8)).save(
+            tmp_path / "own" / "images" / f"patient{index // 2}_{index}.png"
+        )
+        Image.fromarray(255 * mask).save(tmp_path / "own" / "masks" / f"patient{index // 2}_{index}.png")
+    folders = ("--images", str(tmp_path / "own" / "images"), "--masks", str(tmp_path / "own" / "masks"))
+    return (*folders, "--groups", r"patient(\d)", "--name", "Mine", "--methods", "UNet", "--num-folds", "2")
+
+
+def test_a_folder_becomes_a_tested_model_and_predictions(
+    own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = ("-i", str(tmp_path / "own" / "images"), "-o", str(tmp_path / "out"))
+    assert main([*own, *new, "--hours", NEVER_ENOUGH]) == 0
+    output = capsys.readouterr().out
+    dataset = find_dataset("Mine")
+    folds = load_splits(dataset.splits_json)
+    assert len(folds) == 2
+    assert sorted(case for fold in folds for case in fold["test"]) == sorted(f"patient{n // 2}_{n}" for n in range(12))
+    for fold in folds:  # by patient, as patients are known
+        patients = [{case[:8] for case in fold[split]} for split in ("train", "val", "test")]
+        assert not patients[0] & patients[1] | patients[0] & patients[2] | patients[1] & patients[2]
+    plan = load_plans(dataset.plans_json)["run"]
+    assert (plan.geometry, plan.num_epochs, plan.learning_rate) == ("letterbox", 1, pytest.approx(1e-3))
+    runs = list(find_runs(dataset))
+    assert [(run.method, run.plan, run.fold) for run in runs] == [("UNet", "run", 0), ("UNet", "run", 1)]
+    dice = [
+        float(row["dice"])
+        for run in runs
+        for row in read_csv(run.test_folder / "per_case.csv", ["resolution", "dice"])
+        if row["resolution"] == "original_size"
+    ]
+    choice = read_json(dataset.results / "run" / "choice.json")["seg"]
+    assert (choice["method"], choice["expected"]["n_used"]) == ("UNet", len(dice))
+    assert choice["expected"]["mean"] == pytest.approx(np.mean(dice), abs=1e-6)
+    assert f"expect a Dice of {100 * np.mean(dice):.1f} %" in output
+    assert (dataset.results / "report.html").exists()
+    assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {f"patient{n // 2}_{n}" for n in range(12)}
+    assert read_labels(tmp_path / "out" / "patient0_0.png").shape == (40, 50)
+    assert "with Mine UNet folds 0,1 seed1 (plan run)" in output
+
+    before = {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
+    assert main([*own, "--hours", NEVER_ENOUGH]) == 0
+    output = capsys.readouterr().out
+    assert "Mine is converted already" in output
+    assert "New images:  htunet_predict -i FOLDER -o OUTPUT -d Mine -m UNet -p run --task seg -f 0 1" in output
+    assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
+
+    assert main([*own, "--hours", "2"]) == 1
+    assert "Mine was begun with other settings: hours 1e-06 then, 2.0 now." in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*own, "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("$ htunet_convert --name Mine --images ")
+    assert not list(tmp_path.rglob("dataset.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Name a converted data set"),
+        (["-d", "BUSI", "--images", "x"], "Name a converted data set"),
+        (["--images", "x", "--masks", "y"], "--name MYDATA"),
+        (["-d", "BUSI", "-i", "x"], "-i and -o belong together"),
+        (["-d", "BUSI", "--hours", "nan"], "--hours must be above 0"),
+        (["-d", "BUSI"], "No data set is called 'BUSI'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err

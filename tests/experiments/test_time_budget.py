@@ -1,0 +1,64 @@
+"""What fits into the time: worked out by hand."""
+
+from dataclasses import replace
+
+import pytest
+from builders.training import tiny_plan
+
+from htunet.experiments.time_budget import Candidate, fit, plan_of, scaled
+
+PLAN = replace(tiny_plan(), input_size=(384, 256), batch_size=10, num_epochs=200, learning_rate=1e-4)
+UNET, CLIP = (
+    Candidate(method="UNet", task="seg", epoch_seconds=10),
+    Candidate(method="CLIP_HT", task="seg", epoch_seconds=40),
+)
+# 100 images in batches of 10: 10 steps an epoch, 120 epochs are enough. Both methods, 5 folds: 250 s an epoch.
+
+
+@pytest.mark.parametrize(
+    ("hours", "methods", "scale", "folds", "epochs"),
+    [
+        pytest.param(1000, ["UNet", "CLIP_HT"], 1.0, 5, 200, id="all of the plan's epochs"),
+        pytest.param(12.5, ["UNet", "CLIP_HT"], 1.0, 5, 144, id="36,000 s / 250 s"),
+        pytest.param(10, ["UNet", "CLIP_HT"], 0.75, 5, 200, id="115 epochs are too few: 204 of smaller images"),
+        pytest.param(5, ["UNet", "CLIP_HT"], 0.5, 5, 200, id="smaller still"),
+        pytest.param(1, ["UNet"], 0.5, 5, 200, id="the dearest method goes"),
+        pytest.param(0.4, ["UNet"], 0.5, 3, 153, id="then folds"),
+        pytest.param(0.001, ["UNet"], 0.5, 3, 1, id="and what is left"),
+    ],
+)
+def test_the_time_is_used_in_the_order_that_costs_least(
+    hours: float, methods: list[str], scale: float, folds: int, epochs: int
+) -> None:
+    found = fit([CLIP, UNET], PLAN, num_folds=5, training_images=100, hours=hours)
+    assert [candidate.method for candidate in found.candidates] == methods
+    assert (found.scale, found.num_folds, found.num_epochs) == (scale, folds, epochs)
+    assert found.seconds <= hours * 3600 * 0.8 or epochs == 1
+    words = " ".join(found.given_up)
+    assert ("CLIP_HT (seg) is not tried" in words) == (len(methods) == 1)
+    assert ("192 x 128 pixels" in words) == (scale == 0.5)
+    assert ("of 5 folds" in words) == (folds < 5)
+    assert (f"{epochs} epochs in place of 200" in words) == (epochs < 200)
+
+
+def test_a_method_of_each_task_stays() -> None:
+    resnet = Candidate(method="ResNet18", task="cls", epoch_seconds=90)
+    found = fit([CLIP, UNET, resnet], PLAN, num_folds=5, training_images=100, hours=0.01)
+    assert [(c.method, c.task) for c in found.candidates] == [("UNet", "seg"), ("ResNet18", "cls")]
+
+
+def test_few_steps_get_a_higher_learning_rate_and_the_plan_says_so() -> None:
+    short = fit([UNET], PLAN, num_folds=5, training_images=100, hours=0.4)  # 153 epochs of 10 steps
+    plan = plan_of(short, PLAN, 100)
+    assert (plan.name, plan.num_epochs, plan.input_size) == ("run", 153, (192, 128))
+    assert plan.learning_rate == pytest.approx(1e-4 * 3400 / 1530, rel=0.05)
+    assert "192 x 128" in plan.because["input_size"]
+    tiny = plan_of(replace(short, num_epochs=1), PLAN, 100)
+    assert tiny.learning_rate == pytest.approx(1e-3)
+    long = plan_of(replace(short, num_epochs=2000), PLAN, 100)
+    assert long.learning_rate == pytest.approx(1e-4)
+
+
+def test_sides_stay_whole_patches() -> None:
+    assert [scaled(PLAN, scale) for scale in (1, 0.75, 0.5)] == [(384, 256), (288, 192), (192, 128)]
+    assert scaled(replace(PLAN, input_size=(112, 160)), 0.5) == (112, 112)
