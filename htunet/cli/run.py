@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-i", "--input", type=Path, help="new images to predict at the end: a folder or a file")
     parser.add_argument("-o", "--output", type=Path, help="where their masks and classes go")
     parser.add_argument("--hours", type=float, default=HOURS, help="time for everything (default: %(default)s)")
-    parser.add_argument("--methods", nargs="+", help="to compare (default: UNet or ResNet18, CLIP_HT)")
+    parser.add_argument("-m", "--methods", nargs="+", help="to compare (default: UNet or ResNet18, CLIP_HT)")
     folds = f"of the cross-validation (default: the split that there is, else {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
     parser.add_argument("--weights", help="frozen weights: pretrained, random or a file (default: pretrained)")
