@@ -265,14 +265,15 @@ def _report(runs: list[RunPaths], policy: str) -> None:
 
 
 def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
-    """The case table, the statistics and the paper's tables."""
+    """The case table and the statistics; the paper's tables where a result is of the paper's images."""
     from htunet.reporting.summaries import zero_shot_contents
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
 
     found, paths = write_statistics(folder, contents)
-    tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell))
     print(f"Statistics: {', '.join(path.name for path in paths)} in {folder}")
-    print(f"The paper's tables: {', '.join(tables)} in {folder}; htunet_tables prints them")
+    tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell), only_of_paper=True)
+    if tables:
+        print(f"The paper's tables: {', '.join(tables)} in {folder}; htunet_tables prints them")
 
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:

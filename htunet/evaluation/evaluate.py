@@ -98,6 +98,9 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
     if missing := [name for name in SETTINGS if name not in settings]:
         raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
     finished = read_object(run.finished_json) if run.finished_json.exists() else {}
+    splits = run.source.dataset.splits_json
+    folds = load_splits(splits)[run.fold : run.fold + 1] if splits.exists() else []
+    sizes = {split: len(cases) for fold in folds for split, cases in fold.items()}
     return {
         "dataset": run.dataset.name,
         "trainer": run.trainer,
@@ -108,6 +111,7 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         "ratio": run.ratio,
         "trained_on": settings.get("trained_on"),
         **{name: settings[name] for name in SETTINGS},
+        "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
         "settings": settings,
     }

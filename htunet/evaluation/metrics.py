@@ -28,7 +28,7 @@ DEPTHS = (1, 5, 10)
 """Of the recall of a retrieval."""
 PENALISE, EXCLUDE = "penalise", "exclude"
 POLICIES = {
-    PENALISE: "one mask empty: Dice and IoU 0, distances the image diagonal; both empty: no value",
+    PENALISE: "one mask empty: Dice and IoU 0, HD95 and ASD the image diagonal; both empty: no value",
     EXCLUDE: "as the paper's public code: prediction empty: Dice and IoU 0, no distances; reference empty: no value",
 }
 """Where prediction and reference are both empty there is no value under either: the image says nothing of the label."""
@@ -65,6 +65,8 @@ class Level(StrEnum):
     """Also in curves, in the overview of a page and where there is room for one or two only."""
     TABLE = "table"
     """In tables, and in comparisons between methods where each case has a value."""
+    PAPER = "paper"
+    """Beside the paper's figures, and in files: as the paper's public code computes it."""
     FILE = "file"
     """In files only, such as a variant that must not be mistaken for the metric of a similar name."""
 
@@ -93,6 +95,8 @@ class Metric:
     """The label where there is little room; the label itself where it is empty."""
     key: str = ""
     """How summary.json spells it; where it is empty the label of a metric of masks, the name of all others."""
+    paper: str = ""
+    """The column of the paper's tables, as ``results_template`` spells it, that it may stand beside; empty: none."""
     when_empty: float | str | None = 0.0
     """Of a mask: the value where either the prediction or the reference is empty, under the policy ``penalise``;
     ``DIAGONAL``: that of the image; None: no value. Where both are empty no metric has a value."""
@@ -113,6 +117,11 @@ class Metric:
     def heading(self) -> str:
         """Short label and unit: ``HD95 px``."""
         return f"{self.short_label} {self.unit}".rstrip()
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether a case with an empty mask has no value under any policy."""
+        return self.when_empty is None
 
     @property
     def higher_is_better(self) -> bool:
@@ -169,6 +178,7 @@ def label_of(name: str) -> str:
 
 _overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
 _distance = partial(Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, when_empty=DIAGONAL)
+_of_the_paper = partial(_distance, level=Level.PAPER, when_empty=None)
 _decision = partial(Metric, kind=Kind.DECISION, better=HIGHER)
 _calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.FILE)
 
@@ -176,6 +186,7 @@ for _metric in (
     _overlap(
         name="dice",
         label="Dice",
+        paper="dice",
         level=Level.OVERVIEW,
         definition="2 TP / (2 TP + FP + FN): twice the pixels in both masks by the sum of the pixels of each.",
         of=lambda counts: 2.0 * counts.tp / (counts.n_pred + counts.n_ref),
@@ -183,6 +194,7 @@ for _metric in (
     _overlap(
         name="iou",
         label="IoU",
+        paper="iou",
         definition="TP / (TP + FP + FN): intersection over union.",
         of=lambda counts: counts.tp / (counts.tp + counts.fp + counts.fn),
     ),
@@ -201,18 +213,22 @@ for _metric in (
         definition="Mean of the distances between the outlines, both directions together; as medpy's assd.",
         of=lambda distances: distances.both.mean(),
     ),
-    _distance(
+    _of_the_paper(
         name="hd95_max",
         label="HD95_max",
-        level=Level.FILE,
-        definition="The larger of the two directed 95th percentiles; what the paper's public code calls HD95.",
+        short="HD95 max",
+        paper="hd95",
+        definition="The larger of the two directed 95th percentiles, cases with an empty mask left out: what the "
+        "paper's public code calls HD95.",
         of=lambda distances: max(percentile95(distances.to_reference), percentile95(distances.to_prediction)),
     ),
-    _distance(
+    _of_the_paper(
         name="asd_directed",
         label="ASD_directed",
-        level=Level.FILE,
-        definition="Mean distance from the prediction to the reference; what the paper's public code calls ASD.",
+        short="ASD directed",
+        paper="asd",
+        definition="Mean distance from the prediction to the reference, cases with an empty mask left out: what the "
+        "paper's public code calls ASD.",
         of=lambda distances: distances.to_reference.mean(),
     ),
     Metric(
@@ -235,6 +251,7 @@ for _metric in (
     ),
     Metric(
         name="auc",
+        paper="auc",
         label="AUC",
         kind=Kind.RANKING,
         level=Level.OVERVIEW,
@@ -253,6 +270,7 @@ for _metric in (
     ),
     _decision(
         name="accuracy",
+        paper="acc",
         label="Accuracy",
         short="Acc",
         definition="Fraction of the cases whose class is decided correctly.",
@@ -260,6 +278,7 @@ for _metric in (
     ),
     _decision(
         name="recall",
+        paper="rec",
         label="Recall",
         short="Rec",
         definition="Fraction of a class's cases that are decided to be of it (sensitivity).",
@@ -267,6 +286,7 @@ for _metric in (
     ),
     _decision(
         name="precision",
+        paper="pre",
         label="Precision",
         short="Pre",
         definition="Fraction of the cases decided to be of a class that are of it; 0 where none is decided to be.",
@@ -274,6 +294,7 @@ for _metric in (
     ),
     _decision(
         name="f1",
+        paper="f1",
         label="F1",
         definition="Harmonic mean of recall and precision.",
         of=classification.f1,

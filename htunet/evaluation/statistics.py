@@ -23,6 +23,8 @@ from htunet.reproducibility import generator
 RESAMPLES = 10_000
 LEVEL = 0.95
 CHUNK = 500
+FEW_CASES, FEW_OF_A_CLASS = 20, 5
+"""Fewer test cases, or fewer of a class, carry no headline."""
 
 Name = TypeVar("Name")
 Weights = NDArray[np.float64]
@@ -133,6 +135,29 @@ def intervals(
         share_M = ndtr(bias_M + shifted_M / np.maximum(1 - acceleration_M * shifted_M, 1e-9))
         edges.append(np.where(usable_M, _quantiles(ordered_MR, n_drawn_M, share_M), np.nan))
     return edges[0], edges[1]
+
+
+def interval_text(low: float | None, high: float | None, *, scale: float = 1.0, decimals: int = 2) -> str:
+    """``[78.02, 84.11]``; empty where there is no interval, and where all resamples are alike, which is none either.
+
+    >>> interval_text(0.5, 0.75, scale=100), interval_text(0.0, 0.0), interval_text(None, None)
+    ('[50.00, 75.00]', '', '')
+    """
+    if low is None or high is None or not low < high:
+        return ""
+    return f"[{scale * low:.{decimals}f}, {scale * high:.{decimals}f}]"
+
+
+def few_cases(n_cases: int, by_class: Mapping[str, int]) -> str:
+    """A plain warning where results rest on so few test cases that chance decides; else empty.
+
+    >>> few_cases(64, {"benign": 43, "malignant": 21}), few_cases(64, {"benign": 61, "malignant": 3}), few_cases(9, {})
+    ('', 'few test cases: 64 (3 malignant)', 'few test cases: 9')
+    """
+    rare = [f"{n} {name}" for name, n in by_class.items() if n < FEW_OF_A_CLASS]
+    if n_cases >= FEW_CASES and not rare:
+        return ""
+    return f"few test cases: {n_cases}" + (f" ({', '.join(rare)})" if rare else "")
 
 
 def group_numbers(groups: Sequence[str] | None, n: int) -> NDArray[np.intp]:

@@ -51,13 +51,14 @@ def study(table: pd.DataFrame) -> Statistics:
     shown = (Level.OVERVIEW, Level.TABLE)
     pixels, all_units = ([m.name for m in mask_metrics(shown, millimetres=both)] for both in (False, True))
     of_cases = [metric.name for metric in metrics_of(Kind.CASE, levels=shown)]
-    for name in {*all_units, *of_cases} - set(table):
+    everything = [*all_units, *(metric.name for metric in mask_metrics((Level.PAPER,), millimetres=False))]
+    for name in {*everything, *of_cases} - set(table):
         table[name] = np.nan  # a table of an earlier version
     masks, classes = table[table["label"].notna()], table[table["label"].isna()]
-    whole = _over_labels(masks, all_units)
+    whole = _over_labels(masks, everything)
     several = masks[masks.groupby("dataset")["label"].transform("nunique") > 1]
     classes = classes.assign(label="", resolution="")
-    means = [_means(pd.concat([whole, several]), all_units), _means(classes, of_cases), _class_estimates(classes)]
+    means = [_means(pd.concat([whole, several]), everything), _means(classes, of_cases), _class_estimates(classes)]
     by_size = _means(masks[masks["tercile"] != ""], all_units, "tercile")
     if not by_size.empty:
         place = by_size["tercile"].map(TERCILES.index)

@@ -231,8 +231,8 @@ def mean_over_labels(values_LM: NDArray[np.float64]) -> NDArray[np.float64]:
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     """The content of a summary.json of any of ``READ_FORMATS`` as this version means it; changes it in place.
 
-    Format 1 gave Dice 1 and distances of 0 where neither mask of an image has the label: those values become null, and
-    the means are taken again without them.
+    Format 1 gave Dice 1 and distances of 0 where neither mask of an image has the label, and metrics that leave out
+    cases with an empty mask a value of these: those values become null, and the means are taken again without them.
     """
     own = content["htunet"]
     if own.get("format") == FORMAT or "metric_per_case" not in content:
@@ -241,10 +241,11 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     for resolution, by_label in own.get("means_by_label", {}).items():
         found = [case for case in cases if resolution in case]
         cells = [case[resolution][label] for case in found for label in by_label]
-        if not (both_empty := [values for values in cells if values["empty"] == BOTH_EMPTY]):
+        if not (with_empty := [values for values in cells if values["empty"]]):
             continue
-        for values in both_empty:
-            values |= {metric.file_key: None for metric in metrics if metric.file_key in values}
+        for values in with_empty:
+            none = [m.file_key for m in metrics if values["empty"] == BOTH_EMPTY or m.leaves_out]
+            values |= {key: None for key in none if key in values}
         values_NLM = np.array(
             [[[case[resolution][label].get(m.file_key) for m in metrics] for label in by_label] for case in found],
             dtype=np.float64,

@@ -20,7 +20,7 @@ ZERO_SHOT = {
     **{"dataset": "Dataset503_BUSI", "method": "CLIP", "plan": "paper", "part": "all", "split": "all", "seed": 1},
     **{"adapter": None, "weights": {"source": "random"}},
     "zero_shot": {
-        "n_cases": 3,
+        "n_cases": 647,
         "accuracy": {"value": 0.6, "low": 0.5, "high": 0.7},
         "auc": {"value": 0.65, "low": 0.5, "high": 0.8},
         "prompts": [

@@ -51,11 +51,18 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 def assert_same_values(old_text: str, new_text: str, name: str) -> None:
-    """Every row and column of the older table is in the new one with its value; further columns may follow."""
+    """Every row and column of the older table is in the new one with its value; further rows and columns may follow.
+
+    Columns of the paper's figures that hold nothing are gone, and marks compare own data no longer with the paper.
+    """
     before, now = rows_of(old_text), rows_of(new_text)
+    if "metric" in now[0]:
+        now = [row for row in now if row["metric"] not in ("hd95_max", "asd_directed")]
     assert len(before) == len(now), name
     for number, (a, b) in enumerate(zip(before, now, strict=True)):
         for column, value in a.items():
+            if column == "marks" or (column.startswith("paper_") and not value):
+                continue
             where = f"{name}, row {number}, {column}"
             assert column in b, where
             try:

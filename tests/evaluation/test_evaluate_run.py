@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from builders.results import masks
 from builders.run import SIZE, build_dataset, build_run, make_older, predict
 
 from htunet.data.image_io import write_png
@@ -95,13 +96,21 @@ def test_two_empty_masks_have_no_dice_and_are_counted(run: RunPaths) -> None:
     assert (own["means"][ORIGINAL]["Dice"]["n_used"], own["means"][ORIGINAL]["Dice"]["n_cases"]) == (3, 4)
 
 
-@pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd", "hd95_max", "asd_directed"])
+@pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd"])
 def test_missing_a_lesion_never_makes_a_mean_better(home: Path, name: str) -> None:
     run = build_run(build_dataset(), shift=9)
     before = evaluated(run).means(INPUT)[name].mean
     predict(run, shift=9, missed=["case_0008"])
     after = evaluated(run).means(INPUT)[name].mean
     assert after < before if name in ("dice", "iou") else after > before
+
+
+@pytest.mark.parametrize("name", ["hd95_max", "asd_directed"])
+def test_the_distances_of_the_papers_code_leave_missed_lesions_out_and_say_so(home: Path, name: str) -> None:
+    run = build_run(build_dataset(), shift=9)
+    predict(run, shift=9, missed=["case_0008"])
+    found = evaluated(run).means(INPUT)[name]
+    assert found.n_used == found.n_cases - 1
 
 
 def test_millimetres_follow_the_pixel_size_and_say_how_many_cases_have_one(run: RunPaths) -> None:
@@ -303,3 +312,22 @@ def test_groups_of_the_data_set_reach_the_intervals(home: Path) -> None:
         identity={}, policy="penalise", scores=tuple(row for row in summary.scores if row.group == "group_000")
     )
     assert alone.means(INPUT)["dice"].low is None
+
+
+def test_penalties_of_before_are_taken_out_of_the_distances_of_the_papers_code() -> None:
+    content = masks("UNet", [0.0, 0.5, 0.7])
+    penalised = {"mean": 360 / 3, "low": 1.0, "high": 300.0, "n_used": 3, "n_cases": 3}
+    for case in content["metric_per_case"]:
+        values = case["htunet"]["input_size"]["1"]
+        values |= {"HD95_max": values["HD95"], "ASD_directed": values["ASD"]}
+    content["htunet"]["means"]["input_size"] |= {"HD95_max": dict(penalised), "ASD_directed": dict(penalised)}
+    content["htunet"] |= {"format": 1, "means_by_label": {"input_size": {"1": {}}}}
+    upgraded(content)
+    found = content["htunet"]["means"]["input_size"]
+    for name in ("HD95_max", "ASD_directed"):
+        assert (found[name]["mean"], found[name]["n_used"], found[name]["n_cases"]) == (pytest.approx(40.0), 2, 3)
+    assert found["HD95"]["mean"] == pytest.approx(380 / 3)  # by our own definition a miss costs
+    assert content["metric_per_case"][0]["htunet"]["input_size"]["1"]["HD95_max"] is None
+    before = dict(found)
+    upgraded(content)
+    assert found == before

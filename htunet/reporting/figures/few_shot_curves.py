@@ -21,6 +21,7 @@ from htunet.reporting.figures.style import (
     new_figure,
 )
 from htunet.reporting.tables.kinds import KINDS, TableKind
+from htunet.reporting.tables.paper_figures import few_shot_figures
 from htunet.reporting.tables.rows import Row, percent, table_rows
 
 PANEL_MM = 66.0
@@ -37,9 +38,9 @@ def few_shot(results: Results) -> list[Drawing]:
     for kind in KINDS:
         members = {run: content for run, content in results.contents.items() if kind.key in content["htunet"]}
         few = [run for run in members if run.ratio is not None]
-        published = PAPER if any(kind.paper_few_shot(ratio, run.method) for run in few for ratio in RATIOS) else ""
-        notes = (POINTS, published, random_weights_note(few))
-        figure = few_shot_figure(table_rows(members.values(), kind=kind), kind, *notes)
+        rows = table_rows(members.values(), kind=kind)
+        known = any(row.ratio and few_shot_figures(row.ratio, row.method) and not row.other_images for row in rows)
+        figure = few_shot_figure(rows, kind, POINTS, PAPER * known, random_weights_note(few))
         if figure is not None:
             drawings.append(Drawing(f"few_shot_{kind.name}", figure))
     if not drawings:
@@ -94,9 +95,9 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
         label = name.replace(method, method_name(method), 1)
         style = {"marker": look.marker, "capsize": 2, "elinewidth": 0.8, **look.line()}
         panel.errorbar([x for x, _ in found], means, bars, label=label, **style)
-        paper = [(ratio, kind.paper_few_shot(ratio, method)) for ratio in RATIOS]
-        points = [(ratio, getattr(figures, kind.main)) for ratio, figures in paper if figures]
-        if points:
+        theirs = {ratio: few_shot_figures(ratio, method).get(kind.main) for ratio in RATIOS}
+        points = [(ratio, value) for ratio, value in theirs.items() if value is not None]
+        if points and not members[0].other_images:
             label = f"{method_name(method)}, paper's mean"
             panel.plot(*zip(*points, strict=True), color=look.colour, linestyle=":", marker=".", label=label)
     panel.set_xscale("log")

@@ -47,13 +47,14 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
 def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Estimates) -> Iterator[str]:
     row = method.rows[kind.name]
     yield f"The best of {n} methods" if n > 1 else "The only method"
-    theirs = getattr(row.paper, kind.main, None)
+    theirs = row.paper.get(kind.main)
     if theirs is not None:
         yield f"The paper has {theirs:.2f} % for it"
-    predictions, runs = "prediction" + "s" * (row.n_cases != 1), "run" + "s" * (row.n_runs != 1)
-    yield f"{row.n_cases:,} {predictions} in {row.n_runs:,} {runs}"
-    if row.n_missed is not None:
-        yield f"Nothing found in {row.n_missed:,} of them"
+    n_cases, n_missed = row.tested.n_cases, row.tested.n_missed
+    predictions, runs = "prediction" + "s" * (n_cases != 1), "run" + "s" * (row.n_runs != 1)
+    yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}"
+    if n_missed is not None:
+        yield f"Nothing found in {n_missed:,} of them"
     labels = sorted({key[3] for key in sizes if key[:3] == method.key})
     if kind is SEGMENTATION and labels:  # of several labels the first one
         known = {name: sizes.get((*method.key, labels[0], name, kind.main)) for name in TERCILES}

@@ -7,13 +7,13 @@ from typing import Any
 
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
+from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, SEGMENTATION, TableKind
 from htunet.reporting.tables.paper_tables import zero_shot_row
-from htunet.reporting.tables.rows import parameters_text, row_notes
+from htunet.reporting.tables.rows import parameters_text, printed_metrics, row_notes
 from htunet.reporting.tables.write import (
     Column,
     Table,
@@ -55,35 +55,31 @@ def _estimate(entry: Entry | None, metric: Metric, name: str = "mean") -> TableC
         return NOTHING
     value, std = metric.scale * entry[name], entry.get("std")
     spread = "" if std is None else f" ± {metric.scale * std:.2f}"
-    return TableCell(text=f"{value:.2f}{spread}", below=_interval(entry, metric), value=value)
-
-
-def _interval(entry: Entry, metric: Metric) -> str:
-    """``[78.02, 84.11]``; empty where there is none."""
-    low, high = entry["low"], entry["high"]
-    if low is None or high is None or math.isnan(low) or math.isnan(high):
-        return ""
-    return f"[{metric.scale * low:.2f}, {metric.scale * high:.2f}]"
+    interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
+    return TableCell(text=f"{value:.2f}{spread}", below=interval, value=value)
 
 
 def _results(study: Study, kind: TableKind) -> Table:
     methods = study.of_kind(kind)
-    metrics = [column for metric in kind.printed for column in (metric_column(metric), *number_columns("paper"))]
-    counts = number_columns("Missed" if kind.n_missed else "Cases", "Seeds", "Trained")
+    printed = printed_metrics([method.rows[kind.name] for method in methods], kind)
+    left_out = any(metric.leaves_out for metric, _ in printed)
+    metrics = [column for metric, beside in printed
+               for column in (metric_column(metric), *number_columns(*["paper"] * beside))]  # fmt: skip
+    counted = "Missed" if kind is SEGMENTATION else "Cases"
+    counts = number_columns(counted, *["Left out"] * left_out, "Seeds", "Trained")
     columns = (*word_columns("Data set", "Method"), *metrics, *counts, *word_columns("Notes"))
     rows = []
     for method in methods:
         row = method.rows[kind.name]
         cells = [words(method.short_dataset), words(method.name, strong=True)]
-        for metric in kind.printed:
+        for metric, beside in printed:
             entry, own = study.means.get((*method.key, metric.name)), row.values[metric.name]
-            plain = NOTHING if own.mean is None else TableCell(text=own.text(), value=own.mean)
-            theirs = getattr(row.paper, metric.name, None)
-            cells += [_estimate(entry, metric) if entry else plain, number(theirs, "{:.2f}")]
-        if row.n_missed is None:
-            cells.append(number(row.n_cases))
-        else:
-            cells.append(number(row.n_missed / row.n_cases, f"{row.n_missed} / {row.n_cases}"))
+            plain = NOTHING if own.mean is None else TableCell(text=row.text(metric.name), value=own.mean)
+            cells.append(_estimate(entry, metric) if entry else plain)
+            cells += [number(row.paper.get(metric.name), "{:.2f}")] * beside
+        n_cases, n_missed = row.tested.n_cases, row.tested.n_missed
+        cells.append(number(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")))
+        cells += [number(row.tested.n_left_out / n_cases, f"{row.tested.n_left_out} / {n_cases}")] * left_out
         seeds = ", ".join(map(str, row.seeds)) or NO_VALUE
         cells += [
             TableCell(text=seeds, value=len(row.seeds)),
@@ -202,6 +198,7 @@ def _comparisons(study: Study) -> Table:
         shown = shown.assign(_place=places).nsmallest(MOST_COMPARISONS, "_place").sort_index()
         for entry in shown.to_dict("records"):
             metric, p = METRICS[entry["metric"]], entry["p_holm"]
+            interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
             difference = None if math.isnan(entry["mean_difference"]) else metric.scale * entry["mean_difference"]
             rows.append(
                 (
@@ -209,7 +206,7 @@ def _comparisons(study: Study) -> Table:
                     words(f"{metric.label} {metric.unit}"),
                     words(str(entry["a"]), strong=entry["favours"] == entry["a"]),
                     words(str(entry["b"]), strong=entry["favours"] == entry["b"]),
-                    replace(number(difference, "{:+.2f}"), below=_interval(entry, metric)),
+                    replace(number(difference, "{:+.2f}"), below=interval),
                     number(entry["rank_biserial"], "{:+.2f}"),
                     number(p, p_text(p)),
                     words(str(entry["favours"]) or NO_VALUE),
@@ -244,25 +241,24 @@ def p_text(p: float) -> str:
 def _zero_shot(study: Study) -> Table:
     """How far classification by sentences gets, and which sentence gets furthest: a row for each result."""
     metrics = [METRICS["accuracy"], METRICS["auc"]]
+    found_rows = [zero_shot_row(content) for content in study.zero_shot]
+    beside = any(row.paper for row in found_rows)
     rows = []
-    for content in study.zero_shot:
-        found, dataset = content["zero_shot"], DatasetPaths(content["dataset"]).short_name
-        theirs = paper.classification_figures(dataset, content["method"], paper.ZERO_SHOT)
-        cells = [words(dataset), words(content["method"], strong=True)]
+    for content, row in zip(study.zero_shot, found_rows, strict=True):
+        found = content["zero_shot"]
+        cells = [words(DatasetPaths(row.dataset).short_name), words(row.method, strong=True)]
         for metric in metrics:
-            cells += [
-                _estimate(found[metric.name], metric, "value"),
-                number(getattr(theirs, metric.name, None), "{:.2f}"),
-            ]
+            cells.append(_estimate(found[metric.name], metric, "value"))
+            cells += [number(row.paper.get(metric.name), "{:.2f}")] * beside
         best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
         cells += [
             number(found["n_cases"]),
             words(f"{best['text']} ({best['class']})"),
             number(None if best["auc"] is None else 100 * best["auc"], "{:.1f}"),
-            words("; ".join(zero_shot_row(content).marks)),
+            words("; ".join(row.marks)),
         ]
         rows.append(tuple(cells))
-    values = [text for metric in metrics for text in (f"{metric.label} {metric.unit}", "paper")]
+    values = [text for metric in metrics for text in (f"{metric.label} {metric.unit}", *["paper"] * beside)]
     return Table(
         id="zero_shot",
         title="Without training: classified by sentences",

@@ -5,19 +5,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from htunet.paths import DatasetPaths
-from htunet.reporting.tables.rows import Row, Spread
+from htunet.reporting.tables import paper_figures as paper
+from htunet.reporting.tables.rows import Row, Spread, total
 
 
 def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
     """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
 
-    Rows of one method, fraction and plan are averaged where they are of the data sets' own test splits; ``dataset``
-    names which. The standard deviation is the mean of theirs.
+    Rows of one method, fraction and plan are averaged where they are tested as the paper tests; ``dataset`` names which
+    data sets. The standard deviation is the mean of theirs. The paper's figures are beside a mean of all its data sets.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
-        if row.ratio is not None and not row.trained_on:
-            groups.setdefault((row.method, row.ratio, row.plan, row.trainable_parameters, row.marks), []).append(row)
+        short = DatasetPaths(row.dataset).short_name
+        if row.ratio is not None and row.trained_on == paper.TRAINED_ON.get(short, ""):
+            marks = tuple(mark for mark in row.marks if mark not in (row.few, row.other_images))
+            groups.setdefault((row.method, row.ratio, row.plan, row.trainable_parameters, marks), []).append(row)
     averages = [_average(members) for members in groups.values()]
     order = list(dict.fromkeys(row.method for row in averages))
     return sorted(averages, key=lambda row: (row.dataset, row.ratio or 1.0, order.index(row.method)))
@@ -25,19 +28,19 @@ def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
 
 def _average(rows: Sequence[Row]) -> Row:
     first = rows[0]
-    names = sorted({row.dataset for row in rows})
+    names = [DatasetPaths(name).short_name for name in sorted({row.dataset for row in rows})]
     assert first.ratio is not None
-    missed = [row.n_missed for row in rows if row.n_missed is not None]
+    same = set(names) == set(paper.datasets(first.kind.name)) and not any(row.other_images for row in rows)
     return replace(
         first,
-        dataset=f"Few-shot, mean of {', '.join(DatasetPaths(name).short_name for name in names)}",
+        dataset=f"Few-shot, mean of {', '.join(names)}",
         seeds=tuple(sorted({seed for row in rows for seed in row.seeds})),
         folds=tuple(sorted({fold for row in rows for fold in row.folds})),
         n_runs=sum(row.n_runs for row in rows),
-        n_cases=sum(row.n_cases for row in rows),
-        n_missed=sum(missed) if missed else None,
+        tested=total([row.tested for row in rows]),
         values={name: _mean_spread([row.values[name] for row in rows]) for name in first.kind.metrics},
-        paper=first.kind.paper_few_shot(first.ratio, first.method),
+        marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),
+        paper=paper.few_shot_figures(first.ratio, first.method) if same else {},
     )
 
 

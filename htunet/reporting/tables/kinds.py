@@ -1,22 +1,32 @@
 """What tables are of: where a kind's values are in a summary, how they are printed, and the paper's beside them."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
+from htunet.evaluation.statistics import Estimate
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.paper_figures import (
-    PaperClassification,
-    PaperFigures,
-    classification_figures,
-    segmentation_figures,
-)
 
 Own = Mapping[str, Any]
 """The object ``htunet`` of a summary.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What a summary says of its test cases."""
+
+    n_cases: int
+    n_missed: int | None = None
+    """With an empty prediction; None where there is no such thing."""
+    n_left_out: int = 0
+    """Without the distances of the paper's public code, because a mask is empty."""
+    by_class: Mapping[str, int] = field(default_factory=dict)
+    positive: str = ""
+    """The class that recall and precision are of; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,21 +39,18 @@ class TableKind:
     """What a summary's own object has when it holds values of this kind."""
     all_metrics: Callable[[], list[str]]
     """What ``metrics`` calls: the list of metrics may grow after this module is imported."""
-    printed_metrics: Callable[[], list[Metric]]
-    """What ``printed`` calls."""
-    value: Callable[[Own, str], float | None]
-    """A value of a summary in the printed unit; None where there is no value."""
-    paper: Callable[[str, str], PaperFigures | PaperClassification | None]
-    """The paper's figures by data set and method, under the same names."""
-    paper_few_shot: Callable[[float, str], PaperFigures | PaperClassification | None]
-    """The paper's means over its data sets by fraction of the training images and method."""
+    columns: Callable[[Collection[Level]], list[Metric]]
+    """The metrics of these levels, in the order of their columns."""
+    estimate: Callable[[Own, str], Estimate]
+    """A value of a summary with its interval in the printed unit; None where there is none."""
+    paper: Callable[[str, str], paper.Figures]
+    """The paper's figures by data set and method."""
     main: str
     """The metric where there is room for one."""
     by_case: str
     """The metric that each case has a value of, by which methods are compared."""
-    n_cases: Callable[[Own], int]
-    n_missed: Callable[[Own], int] | None
-    """Cases with an empty prediction; None where there is no such thing."""
+    tested: Callable[[Own], "Tested"]
+    """The test cases of a summary."""
     note: str
     """How to read a table of this kind."""
 
@@ -52,16 +59,37 @@ class TableKind:
         """All metrics, as the CSV names them."""
         return self.all_metrics()
 
-    @property
-    def printed(self) -> list[Metric]:
-        """Those that have a column in print, in the paper's order."""
-        return self.printed_metrics()
+
+def _segmentation_estimate(own: Own, name: str) -> Estimate:
+    found = own["means"][INPUT].get(METRICS[name].file_key, {})
+    return _scaled(METRICS[name], found, found.get("mean"))
 
 
-def _segmentation_value(own: Own, name: str) -> float | None:
-    metric = METRICS[name]
-    mean = own["means"][INPUT].get(metric.file_key, {}).get("mean")
-    return None if mean is None else mean * metric.scale
+def _scaled(metric: Metric, found: Own, value: float | None) -> Estimate:
+    """In the printed unit."""
+    edges = (value, found.get("low"), found.get("high"))
+    return Estimate(*(None if edge is None else edge * metric.scale for edge in edges))
+
+
+def _masks_tested(own: Own) -> Tested:
+    n_cases, empty = int(own["n_cases"]), own["empty"][INPUT]
+    of_paper = [own["means"][INPUT].get(m.file_key, {}) for m in mask_metrics((Level.PAPER,), millimetres=False)]
+    return Tested(
+        n_cases=n_cases,
+        # of several labels each is named: "case (label 2)"
+        n_missed=len({name.split(" (label ")[0] for name in empty["prediction"]}),
+        n_left_out=max(n_cases - int(mean.get("n_used", n_cases)) for mean in of_paper),
+    )
+
+
+def _classes_tested(own: Own) -> Tested:
+    found: Any = own["classification"]
+    counts = Counter(case["class"] for case in found["cases"])
+    return Tested(
+        n_cases=int(found["n_cases"]),
+        by_class={name: counts[name] for name in found["classes"]},
+        positive=found.get("positive") or "",
+    )
 
 
 PRINTED = (Level.OVERVIEW, Level.TABLE)
@@ -69,20 +97,19 @@ AT_THRESHOLD, AFTER = "_at_validation_threshold", "_after"
 CALIBRATION = ("ece", f"ece{AFTER}", "brier", "temperature")
 
 
-def _classification_value(own: Own, name: str) -> float | None:
+def _classification_estimate(own: Own, name: str) -> Estimate:
     found: Any = own["classification"]
     if name == "temperature":
-        temperature: float | None = found["calibration"]["temperature"]
-        return temperature
+        return Estimate(found["calibration"]["temperature"], None, None)
     metric = METRICS[name.removesuffix(AT_THRESHOLD).removesuffix(AFTER)]
     if metric.kind is Kind.CALIBRATION:
-        value = (found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}).get(metric.name)
-    elif metric.kind is Kind.DECISION:
+        values = found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}
+        return _scaled(metric, {}, values.get(metric.name))
+    if metric.kind is Kind.DECISION:
         decision = VALIDATION_THRESHOLD if name.endswith(AT_THRESHOLD) else MOST_PROBABLE
-        value = found["decisions"].get(decision, {}).get("figures", {}).get(metric.name, {}).get("value")
-    else:
-        value = (found.get(metric.name) or {}).get("value")
-    return None if value is None else value * metric.scale
+        found = found["decisions"].get(decision, {}).get("figures", {})
+    entry = found.get(metric.name) or {}
+    return _scaled(metric, entry, entry.get("value"))
 
 
 def _classification_metrics() -> list[str]:
@@ -94,31 +121,25 @@ SEGMENTATION = TableKind(
     name="segmentation",
     key="means",
     all_metrics=lambda: [metric.name for metric in mask_metrics(millimetres=False)],
-    printed_metrics=lambda: mask_metrics(PRINTED, millimetres=False),
-    value=_segmentation_value,
-    paper=segmentation_figures,
-    paper_few_shot=paper.few_shot_segmentation,
+    columns=lambda levels: mask_metrics(levels, millimetres=False),
+    estimate=_segmentation_estimate,
+    paper=paper.segmentation_figures,
     main="dice",
     by_case="dice",
-    n_cases=lambda own: int(own["n_cases"]),
-    # of several labels each is named: "case (label 2)"
-    n_missed=lambda own: len({name.split(" (label ")[0] for name in own["empty"][INPUT]["prediction"]}),
+    tested=_masks_tested,
     note="Mean over seeds ± standard deviation over them, at the network's input size. Missed: test cases with an "
-    f"empty prediction. Paper: {paper.PAPER}.",
+    "empty prediction.",
 )
 CLASSIFICATION = TableKind(
     name="classification",
     key="classification",
     all_metrics=_classification_metrics,
-    printed_metrics=lambda: metrics_of(Kind.DECISION, levels=PRINTED) + metrics_of(Kind.RANKING, levels=PRINTED),
-    value=_classification_value,
-    paper=classification_figures,
-    paper_few_shot=paper.few_shot_classification,
+    columns=lambda levels: metrics_of(Kind.DECISION, levels=levels) + metrics_of(Kind.RANKING, levels=levels),
+    estimate=_classification_estimate,
+    paper=paper.classification_figures,
     main="auc",
     by_case="correct",
-    n_cases=lambda own: int(own["classification"]["n_cases"]),
-    n_missed=None,
-    note="Mean over seeds ± standard deviation over them; the most probable class decides. Recall, precision and F1 "
-    f"are those of the last class (malignant), of more than two classes their mean. Paper: {paper.PAPER}, supervised.",
+    tested=_classes_tested,
+    note="Mean over seeds ± standard deviation over them; the most probable class decides.",
 )
 KINDS = (SEGMENTATION, CLASSIFICATION)

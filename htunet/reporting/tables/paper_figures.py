@@ -1,9 +1,11 @@
 """The figures of the paper's tables, to stand beside ours, and which of our methods each of its names means."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+
+from htunet.evaluation.metrics import METRICS
 
 PAPER = "arXiv 2506.08849"
 EPOCHS = 200
@@ -45,33 +47,15 @@ CAPTIONS = ("PMC-OA", "CURD", "MedPix")
 """What the paper fine-tunes its adapters on before it trains them on a data set."""
 WITHOUT_TEXT = ("ResNet18", "DINOv2")
 """Methods that no image can be asked about in words: they have no zero-shot row and nothing to learn from captions."""
+OTHER = "not a data set of the paper"
+SIZES_TABLE = "table1_datasets"
+SIZES = {"train": "training", "val": "validation", "test": "testing", "total": "total"}
+"""Our names of the sizes to the columns of Table I."""
 SUPERVISED, ZERO_SHOT = "supervised", "zero-shot"
 
 
-@dataclass(frozen=True)
-class PaperFigures:
-    """One row of the paper for one data set: Dice and IoU in percent, HD95 and ASD in pixels."""
-
-    method: str
-    dice: float
-    iou: float
-    hd95: float
-    asd: float
-    trainable_parameters: str = ""
-    """As printed, such as ``4.4 M``; empty where the table does not say."""
-
-
-@dataclass(frozen=True)
-class PaperClassification:
-    """What the paper prints of a classification on one data set, in percent; None where no table says it."""
-
-    method: str
-    accuracy: float
-    auc: float
-    recall: float | None = None
-    precision: float | None = None
-    f1: float | None = None
-    trainable_parameters: str = ""
+Figures = Mapping[str, float]
+"""What the paper prints, in percent or pixels, by the name of the metric that it may stand beside."""
 
 
 def is_fine_tuned(method: str) -> bool:
@@ -99,74 +83,65 @@ def table_names() -> list[str]:
     return sorted(item.name[:-4] for item in files("results_template").iterdir() if item.name.endswith(".csv"))
 
 
-def segmentation_figures(dataset: str, method: str) -> PaperFigures | None:
-    """What the paper prints for a data set (``BUSI``) and one of our methods (``CLIP_HT``); None where it has none."""
-    name, source = (
-        (METHODS[method], "table2_segmentation")
-        if method in METHODS
-        else (ADAPTERS.get(method), "table5_adapters_segmentation")
-    )
-    for row in table(source):
-        if row["method"] == name and row["dataset"] == dataset:
-            return PaperFigures(
-                method=row["method"],
-                dice=float(row["dice"]),
-                iou=float(row["iou"]),
-                hd95=float(row["hd95"]),
-                asd=float(row["asd"]),
-                trainable_parameters=row.get("trainable_params", ""),
-            )
-    return None
+def printed(name: str, **wanted: str | None) -> Figures:
+    """The figures of the one row of a table that has these values where it has such columns."""
+    rows = (row for row in table(name) if all(row.get(key, value) == value for key, value in wanted.items()))
+    row = next(rows, {})
+    return {metric: float(row[column]) for metric in METRICS if (column := METRICS[metric].paper) in row}
 
 
-def classification_figures(dataset: str, method: str, setting: str = SUPERVISED) -> PaperClassification | None:
-    """What the paper prints for a data set and one of our methods, ``supervised`` or ``zero-shot``; None for nothing.
+def segmentation_figures(dataset: str, method: str) -> Figures:
+    """What the paper prints for a data set (``BUSI``) and one of our methods (``CLIP_HT``)."""
+    adapters = printed("table5_adapters_segmentation", dataset=dataset, method=ADAPTERS.get(method))
+    return printed("table2_segmentation", dataset=dataset, method=METHODS.get(method)) or adapters
+
+
+def classification_figures(dataset: str, method: str, setting: str = SUPERVISED) -> Figures:
+    """What the paper prints for a data set and one of our methods, ``supervised`` or ``zero-shot``.
 
     Accuracy and AUC stand in Table III; recall, precision and F1, and the other adapters, in Table VI (supervised).
     """
-    main = _row("table3_classification", dataset, CLASSIFICATION_METHODS.get(method), setting=setting)
-    more = {}
-    if setting == SUPERVISED:
-        more = _row("table6_adapters_classification", dataset, CLASSIFICATION_ADAPTERS.get(method))
-    if not main and not more:
-        return None
-    both = more | main
-    return PaperClassification(
-        method=both["method"],
-        accuracy=float(both["acc"]),
-        auc=float(both["auc"]),
-        recall=float(more["rec"]) if more else None,
-        precision=float(more["pre"]) if more else None,
-        f1=float(more["f1"]) if more else None,
-        trainable_parameters=main.get("trainable_params", ""),
-    )
+    name = CLASSIFICATION_METHODS.get(method)
+    main = printed("table3_classification", dataset=dataset, method=name, setting=setting)
+    if setting != SUPERVISED:
+        return main
+    adapter = CLASSIFICATION_ADAPTERS.get(method)
+    return {**printed("table6_adapters_classification", dataset=dataset, method=adapter), **main}
 
 
-def few_shot_segmentation(ratio: float, method: str) -> PaperFigures | None:
-    """The paper's mean over its data sets at a share of the training images (``0.05``); None where it prints none."""
-    row = _few_shot_row(ratio, method)
-    if not row:
-        return None
-    dice, iou, hd95, asd = (float(row[name]) for name in ("dice", "iou", "hd95", "asd"))
-    return PaperFigures(row["method"], dice, iou, hd95, asd)
+def few_shot_figures(ratio: float, method: str) -> Figures:
+    """The paper's means over its data sets at a fraction of the training images (``0.05``), masks and classes."""
+    return printed("table4_fewshot", ratio=f"{100 * ratio:.6g}%", method=FEW_SHOT_METHODS.get(method))
 
 
-def few_shot_classification(ratio: float, method: str) -> PaperClassification | None:
-    """The same of a classification."""
-    row = _few_shot_row(ratio, method)
-    if not row:
-        return None
-    accuracy, recall, precision, f1, auc = (float(row[name]) for name in ("acc", "rec", "pre", "f1", "auc"))
-    return PaperClassification(row["method"], accuracy, auc, recall, precision, f1)
+def datasets(task: str) -> list[str]:
+    """The paper's data sets with masks (``segmentation``) or classes (``classification``)."""
+    return [row["dataset"] for row in table(SIZES_TABLE) if row[task] == "yes"]
 
 
-def _few_shot_row(ratio: float, method: str) -> dict[str, str]:
-    name = FEW_SHOT_METHODS.get(method)
-    rows = (row for row in table("table4_fewshot") if row["method"] == name)
-    return next((row for row in rows if abs(float(row["ratio"].rstrip("%")) / 100 - ratio) < 1e-9), {})
+def other_images(dataset: str, sizes: Mapping[str, int]) -> str:
+    """How the images of a result differ from the paper's; empty where it is the paper's data set and split.
+
+    Names can be anybody's, so the numbers decide: ``sizes`` are those that are known of ``train``, ``val``, ``test``
+    and ``total``.
+    """
+    rows = {row["dataset"]: {name: int(row[column]) for name, column in SIZES.items()} for row in table(SIZES_TABLE)}
+    if dataset not in rows:
+        return OTHER
+    source = rows[TRAINED_ON.get(dataset, dataset)]
+    theirs = {**source, "test": rows[dataset]["test"], "total": rows[dataset]["total"]}
+    differing = [name for name in theirs if sizes.get(name, theirs[name]) != theirs[name]]
+    ours, of_paper = (", ".join(f"{some[name]} {name}" for name in differing) for some in (sizes, theirs))
+    return f"not the paper's images: {ours}, the paper's {dataset} {of_paper}" if differing else ""
 
 
-def _row(name: str, dataset: str, method: str | None, **other: str) -> dict[str, str]:
-    """The one row of a table, or nothing."""
-    wanted = {"dataset": dataset, "method": method, **other}
-    return next((row for row in table(name) if all(row[key] == value for key, value in wanted.items())), {})
+def footnote(method: str, setting: str = SUPERVISED) -> str:
+    """What the paper's public code does to a method that its figures may rest on; empty where nothing is known."""
+    backbone, _, adapter = method.partition("_")
+    if adapter.startswith("LoRA"):
+        return "paper's figures: its public code does not save what LoRA learns and tests without it"
+    if backbone == "DINOv2":
+        return "paper's figures: its public code drops DINOv2's LayerScale"
+    if backbone == "UniMedCLIP" and (adapter or setting == ZERO_SHOT):
+        return "paper's figures: its public code gives UniMedCLIP a random text tower"
+    return ""

@@ -9,8 +9,8 @@ from htunet.errors import UsageError, did_you_mean
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind
 
-SEGMENTED = ("LN-INT", "LN-EXT", "BUSI", "DDTI", "TN3K", "Prostate")
-CLASSIFIED = SEGMENTED[:3]
+SEGMENTED = tuple(paper.datasets("segmentation"))
+CLASSIFIED = tuple(paper.datasets("classification"))
 ADAPTERS = {
     "Baseline": "BiomedCLIP",
     "LoRA (V+T)": "BiomedCLIP_LoRAVT",
@@ -37,6 +37,11 @@ class Line:
     method: str
     setting: str = paper.SUPERVISED
     ratio: float | None = None
+
+    @property
+    def footnote(self) -> str:
+        """What the paper's public code does to the method."""
+        return paper.footnote(self.method, self.setting)
 
     @property
     def group(self) -> str:
@@ -75,7 +80,8 @@ def _lines(methods: Mapping[str, str], **about: Any) -> tuple[Line, ...]:  # noq
     return tuple(Line(name, method, **about) for name, method in methods.items())
 
 
-MASKS, CLASSES = ("dice", "iou", "hd95", "asd"), ("accuracy", "recall", "precision", "f1", "auc")
+MASKS = ("dice", "iou", "hd95_max", "asd_directed", "hd95", "asd")
+CLASSES = ("accuracy", "recall", "precision", "f1", "auc")
 _SEG = Part(kind=SEGMENTATION, metrics=MASKS, datasets=SEGMENTED)
 _CLS = Part(kind=CLASSIFICATION, metrics=CLASSES, datasets=CLASSIFIED)
 _ASKED = {name: method for name, method in CLASSIFICATION_METHODS.items() if method not in paper.WITHOUT_TEXT}

@@ -1,6 +1,7 @@
 """Tables II to VII for print: the values with the paper's in brackets, what the letters mean, what is missing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from string import ascii_lowercase
@@ -10,10 +11,11 @@ import pandas as pd
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.paper_layouts import PaperTable
+from htunet.reporting.tables.paper_layouts import Line, PaperTable
 from htunet.reporting.tables.paper_tables import AVERAGE, Cell
-from htunet.reporting.tables.rows import EXPLANATIONS, parameters_text
+from htunet.reporting.tables.rows import metric_notes, parameters_text, with_explanation
 from htunet.reporting.tables.write import (
+    Column,
     Table,
     TableCell,
     as_csv,
@@ -30,12 +32,13 @@ from htunet.reporting.tables.write import (
 
 MISSING = "\u2013"
 """A dash as long as a value, where there is none."""
-SIDE_BY_SIDE = 3
-"""Data sets beside each other, as the paper has them."""
+SIDE_BY_SIDE, MOST_COLUMNS = 3, 14
+"""Data sets beside each other, as the paper has them, and columns of metrics: where these are more, fewer data sets."""
+LEFT_OUT = "Left out"
 SHOWN_COMMANDS = 10
 COLUMNS = (
     *("table", "group", "name", "method", "dataset", "metric", "value", "std", "low", "high", "seeds", "n_cases"),
-    *("paper", "rank", "trainable_parameters", "marks", "commands"),
+    *("n_left_out", "paper", "rank", "trainable_parameters", "marks", "commands"),
 )
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
@@ -74,10 +77,11 @@ def paper_data(table: PaperTable, cells: Sequence[Cell]) -> Table:
                 "high": c.high,
                 "seeds": " ".join(map(str, c.seeds)),
                 "n_cases": c.n_cases or "",
+                "n_left_out": c.n_left_out if METRICS[c.metric].leaves_out and c.n_cases else "",
                 "paper": c.paper,
                 "rank": c.rank or "",
                 "trainable_parameters": c.trained.trainable_parameters if c.trained else None,
-                "marks": "; ".join(c.marks),
+                "marks": "; ".join(filter(None, [*c.marks, c.footnote])),
                 "commands": "; ".join(c.commands),
             }
             for c in cells
@@ -88,52 +92,50 @@ def paper_data(table: PaperTable, cells: Sequence[Cell]) -> Table:
 def printed_parts(
     table: PaperTable, cells: Sequence[Cell], side_by_side: int = SIDE_BY_SIDE, best: str = BEST
 ) -> list[Table]:
-    """The parts that a table is printed in, so many data sets beside each other in each."""
+    """The parts that a table is printed in, at most so many data sets beside each other in each."""
     at = {(cell.line, cell.dataset, cell.metric): cell for cell in cells}
     lines, datasets = list(dict.fromkeys(c.line for c in cells)), list(dict.fromkeys(c.dataset for c in cells))
     letter = letters(cells)
-    texts = {mark: f"{mark}: {EXPLANATIONS[mark]}" if mark in EXPLANATIONS else mark for mark in letter}
-    legend = "; ".join(f"{letter[mark]}: {text}" for mark, text in texts.items())
-    notes = (NOTE.format(best=best), *([f"{legend}."] if legend else []))
-    caption = f"{table.title}. As Table {table.number} of the paper."
+    footnotes = {cell.line: letter[cell.footnote] for cell in cells if cell.footnote}
+    caption, notes = f"{table.title}. As Table {table.number} of the paper.", _notes(cells, letter, best)
+    columns_of = {dataset: _columns(table, [cell for cell in cells if cell.dataset == dataset]) for dataset in datasets}
 
-    def printed(cell: Cell) -> TableCell:
-        return TableCell(
-            text=MISSING if cell.estimate.mean is None else cell.estimate.text(),
-            rank=cell.rank,
-            marks="".join(sorted(letter[mark] for mark in cell.marks)),
-            after="" if cell.paper is None else f" ({cell.paper:.2f})",
-        )
+    def name_of(line: Line) -> TableCell:
+        return TableCell(text=line.name, value=line.name, marks=footnotes.get(line, ""))
+
+    def values(line: Line, dataset: str) -> Iterator[TableCell]:
+        for _, metrics in columns_of[dataset]:
+            cell = at[line, dataset, metrics[0]]
+            if len(metrics) > 1:  # the count belongs to several metrics
+                yield words(str(cell.n_left_out) if cell.n_cases else MISSING)
+                continue
+            yield TableCell(
+                text=MISSING if cell.estimate.mean is None else cell.text,
+                rank=cell.rank,
+                marks="".join(sorted(letter[mark] for mark in cell.marks)),
+                after="" if cell.paper is None else f" ({cell.paper:.2f})",
+            )
 
     if table.datasets_in_rows:
-        metrics = list(dict.fromkeys(cell.metric for cell in cells))
-        columns = (*word_columns("Data set", "Method"), *(metric_column(METRICS[name]) for name in metrics))
-        rows = [
-            (words(dataset), words(line.name), *(printed(at[line, dataset, metric]) for metric in metrics))
-            for dataset in datasets
-            for line in lines
-        ]
+        columns = (*word_columns("Data set", "Method"), *(column for column, _ in columns_of[datasets[0]]))
+        columns = tuple(replace(column, group="") for column in columns)
+        rows = [(words(dataset), name_of(line), *values(line, dataset)) for dataset in datasets for line in lines]
         return [Table(columns=columns, rows=tuple(rows), caption=caption, notes=notes, rules=_changes(rows))]
 
     trained = {cell.line: parameters_text(cell.trained) for cell in reversed(cells) if cell.trained}
     with_parameters = bool(trained) and table.average != "only"
     heads = word_columns(*["Group"] * table.grouped, "Method", *["Trained"] * with_parameters)
-    several_kinds = len(table.parts) > 1
+    size = max(1, min(side_by_side, MOST_COLUMNS // max(len(columns_of[dataset]) for dataset in datasets)))
     parts = []
-    for start in range(0, len(datasets), side_by_side):
-        shown: list[tuple[str, str]] = []
-        columns = heads
-        for dataset in datasets[start : start + side_by_side]:
-            for cell in {c.metric: c for c in cells if c.dataset == dataset}.values():
-                average = several_kinds and dataset == AVERAGE
-                group = f"{cell.kind.name.capitalize()} {dataset.lower()}" if average else dataset
-                columns = (*columns, metric_column(METRICS[cell.metric], group))
-                shown.append((dataset, cell.metric))
+    for start in range(0, len(datasets), size):
+        shown = datasets[start : start + size]
+        columns = (*heads, *(column for dataset in shown for column, _ in columns_of[dataset]))
         rows = [
             (
-                *(words(text) for text in [*[line.group] * table.grouped, line.name]),
-                *([words(trained.get(line, "-"))] if with_parameters else []),
-                *(printed(at[line, dataset, metric]) for dataset, metric in shown),
+                *[words(line.group)] * table.grouped,
+                name_of(line),
+                *[words(trained.get(line, "-"))] * with_parameters,
+                *(cell for dataset in shown for cell in values(line, dataset)),
             )
             for line in lines
         ]
@@ -149,6 +151,28 @@ def printed_parts(
             )
         )
     return parts
+
+
+def _columns(table: PaperTable, cells: Sequence[Cell]) -> list[tuple[Column, list[str]]]:
+    """The columns of a data set, and the metrics of each; the cases left out are counted behind those that do so."""
+    columns: list[tuple[Column, list[str]]] = []
+    by_metric = {cell.metric: cell for cell in cells}
+    left_out = [name for name in by_metric if METRICS[name].leaves_out]
+    for name, cell in by_metric.items():
+        average = len(table.parts) > 1 and cell.dataset == AVERAGE
+        group = f"{cell.kind.name.capitalize()} {cell.dataset.lower()}" if average else cell.dataset
+        columns.append((metric_column(METRICS[name], group), [name]))
+        if left_out and name == left_out[-1]:
+            columns.append((Column(label=LEFT_OUT, numeric=True, group=group), left_out))
+    return columns
+
+
+def _notes(cells: Sequence[Cell], letter: Mapping[str, str], best: str) -> tuple[str, ...]:
+    """How to read the table: its metrics' definitions, the positive classes, what the letters mean."""
+    metrics = [METRICS[name] for name in dict.fromkeys(cell.metric for cell in cells)]
+    rows = [cell.trained for cell in cells if cell.trained and cell.trained.tested.by_class]
+    legend = "; ".join(f"{letter[mark]}: {with_explanation(mark)}" for mark in letter)
+    return (NOTE.format(best=best), *metric_notes(rows, metrics), *([f"{legend}."] if legend else []))
 
 
 def _changes(rows: Sequence[tuple[TableCell, ...]]) -> frozenset[int]:
@@ -180,7 +204,7 @@ def paper_text(table: PaperTable, cells: Sequence[Cell]) -> str:
 
 def letters(cells: Sequence[Cell]) -> dict[str, str]:
     """A letter for each mark, in the order of the cells: ``a`` to ``z``, then ``a1`` and on."""
-    marks = dict.fromkeys(mark for cell in cells for mark in cell.marks)
+    marks = dict.fromkeys(mark for cell in cells for mark in (*cell.marks, cell.footnote) if mark)
     n = len(ascii_lowercase)
     return {mark: ascii_lowercase[i % n] + (str(i // n) if i >= n else "") for i, mark in enumerate(marks)}
 

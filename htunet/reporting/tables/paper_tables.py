@@ -9,18 +9,17 @@ import pandas as pd
 
 from htunet.evaluation.case_table import ARM, adapter_of, run_columns
 from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind
-from htunet.reporting.tables.paper_layouts import TABLES, Line, PaperTable, Part
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind, Tested
+from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import commands
 from htunet.reporting.tables.rows import RANDOM, Row, Spread, adapter_marks, percent, table_rows
 
 AVERAGE = "Average"
 NOTHING = Spread(None, None)
-PAPER_COLUMNS = {"accuracy": "acc", "recall": "rec", "precision": "pre"}
-"""How results_template names a metric, where it names it otherwise."""
 SEEDS = tuple(range(1, paper.SEEDS + 1))
 
 
@@ -39,6 +38,8 @@ class Cell:
     seeds: tuple[int, ...] = ()
     n_cases: int = 0
     """Test cases of one repetition."""
+    n_left_out: int = 0
+    """Test cases, over all repetitions, that have no value of this metric because a mask is empty."""
     paper: float | None = None
     marks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -47,6 +48,17 @@ class Cell:
     by_seed: Mapping[int, float] | None = None
     rank: int = 0
     """1: the best of its rows, 2: the second; 0: any other, or nothing to compare with."""
+
+    @property
+    def text(self) -> str:
+        """The value as it is printed; of few test cases with its interval."""
+        few = self.trained is not None and bool(self.trained.few)
+        return f"{self.estimate.text()} {interval_text(self.low, self.high) if few else ''}".rstrip()
+
+    @property
+    def footnote(self) -> str:
+        """What to know of the paper's figure."""
+        return "" if self.paper is None else self.line.footnote
 
 
 def fill(
@@ -97,9 +109,14 @@ def _arms(contents: Iterable[Mapping[str, Any]]) -> list[Arm]:
 def zero_shot_row(content: Mapping[str, Any]) -> Row:
     """What ``htunet_zero_shot`` wrote as a row; not over seeds: only the fine-tuning of an adapter has one."""
     found, adapter = content["zero_shot"], content.get("adapter")
+    short, n_cases = DatasetPaths(content["dataset"]).short_name, found["n_cases"]
+    part, theirs = content["part"], paper.classification_figures(short, content["method"], paper.ZERO_SHOT)
+    sizes = {"total": n_cases + content.get("images_without_class", 0)}
+    other = paper.other_images(short, sizes) if part == "all" else f"{part} images"  # the paper asks about all
     marks = {
         RANDOM: content["weights"]["source"] == "random",
-        f"{content['part']} images": content["part"] != "all",
+        other: other not in ("", paper.OTHER),
+        paper.footnote(content["method"], paper.ZERO_SHOT): bool(theirs) and not other,
         **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
         f"plan {content['plan']}": content["plan"] != paper.PLAN,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
@@ -112,13 +129,13 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         folds=(),
         seeds=(content["seed"],),
         n_runs=1,
-        n_cases=found["n_cases"],
-        n_missed=None,
+        tested=Tested(n_cases=n_cases),
         policy="",
         trainable_parameters=None,
         values={name: Spread(METRICS[name].scale * found[name]["value"], None) for name in ("accuracy", "auc")},
-        paper=None,
-        marks=tuple(mark for mark, applies in marks.items() if applies),
+        paper={} if other else theirs,
+        other_images=other,
+        marks=tuple(mark for mark, applies in marks.items() if applies and mark),
     )
 
 
@@ -147,8 +164,8 @@ def _filled(
     best = min((arm for arm in arms if _fits(arm, line, dataset, part.kind)), key=_distance, default=None)
     cells = []
     for metric in part.metrics:
-        printed = _printed(table, line, dataset, metric)
-        cell = Cell(line=line, dataset=dataset, metric=metric, kind=part.kind, paper=printed)
+        cell = Cell(line=line, dataset=dataset, metric=metric, kind=part.kind,
+                    paper=_printed(table, line, dataset, metric))  # fmt: skip
         if best:
             cell = _with_figure(cell, best, intervals)
         wanted = [seed for seed in seeds if seed not in cell.seeds]
@@ -174,8 +191,10 @@ def _with_figure(cell: Cell, arm: Arm, intervals: Mapping[tuple[Any, ...], tuple
         low=low,
         high=high,
         seeds=row.seeds,
-        n_cases=row.n_cases // row.n_runs,
-        marks=tuple(mark for mark in row.marks if mark != _fraction_mark(cell.line)),
+        n_cases=row.tested.n_cases // row.n_runs,
+        n_left_out=row.tested.n_left_out if METRICS[cell.metric].leaves_out else 0,
+        paper=None if row.other_images else cell.paper,
+        marks=tuple(mark for mark in row.marks if mark not in (_fraction_mark(cell.line), cell.line.footnote)),
         trained=row,
         by_seed=by_seed,
     )
@@ -198,7 +217,7 @@ def _distance(arm: Arm) -> tuple[Any, ...]:
 def _by_seed(members: Sequence[Mapping[str, Any]], kind: TableKind, metric: str) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for content in members:
-        value = kind.value(content["htunet"], metric)
+        value = kind.estimate(content["htunet"], metric).value
         if value is not None:
             found.setdefault(content["htunet"].get("seed", 0), []).append(value)
     return {seed: statistics.fmean(values) for seed, values in found.items()}
@@ -210,18 +229,15 @@ def _fraction_mark(line: Line) -> str:
 
 def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float | None:
     wanted = {"method": line.name, "dataset": dataset, "setting": line.setting, "ratio": line.group}
-    for row in paper.table(table.source):
-        if all(row.get(name, value) == value for name, value in wanted.items()):
-            about = row.get("dataset", AVERAGE)
-            return float(row[PAPER_COLUMNS.get(metric, metric)]) if about == dataset else None
-    return None
+    return paper.printed(table.source, **wanted).get(metric)
 
 
 def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
     """The mean over the data sets; none as long as one of them is missing."""
     first = cells[0]
     complete = all(cell.estimate.mean is not None for cell in cells)
-    known = next(own for own in TABLES[table.name].parts if own.kind is part.kind).datasets
+    known = set(paper.datasets(part.kind.name))
+    others = any(cell.trained and cell.trained.other_images for cell in cells)
     return replace(
         first,
         dataset=AVERAGE,
@@ -230,7 +246,10 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
         high=None,
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
         n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
-        paper=_printed(table, first.line, AVERAGE, first.metric) if set(part.datasets) == set(known) else None,
+        n_left_out=sum(cell.n_left_out for cell in cells) if complete else 0,
+        paper=_printed(table, first.line, AVERAGE, first.metric)
+        if set(part.datasets) == known and not others
+        else None,
         marks=tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) if complete else (),
         commands=tuple(dict.fromkeys(command for cell in cells for command in cell.commands)),
         by_seed=None,

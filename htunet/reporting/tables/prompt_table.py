@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.statistics import Estimate, interval_text
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -70,11 +70,14 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     yield " · ".join(f"{name} {_percent(figure)}" for name, figure in found.items()) + (
         f" · {len(result.probabilities.cases)} images ({about['part']})"
     )
-    theirs = paper.classification_figures(
-        DatasetPaths(about["dataset"]).short_name, about["method"], setting=paper.ZERO_SHOT
-    )
-    if theirs:
-        yield f"{paper.PAPER}, zero-shot, all images: Acc {theirs.accuracy:.2f} % · AUC {theirs.auc:.2f} %"
+    short, without = DatasetPaths(about["dataset"]).short_name, about.get("images_without_class", 0)
+    theirs = paper.classification_figures(short, about["method"], paper.ZERO_SHOT)
+    same = not paper.other_images(short, {"total": len(result.probabilities.cases) + without})
+    if theirs and same:
+        values = f"Acc {theirs['accuracy']:.2f} % · AUC {theirs['auc']:.2f} %"
+        yield f"{paper.PAPER}, zero-shot, all images: {values}"
+        if footnote := paper.footnote(about["method"], paper.ZERO_SHOT):
+            yield footnote
     if about.get("images_without_class"):
         yield f"{about['images_without_class']} images have no class and are left out"
     if about["weights"]["source"] == "random":
@@ -87,6 +90,4 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
 def _percent(figure: Estimate) -> str:
     if figure.value is None:
         return "-"
-    if figure.low is None or figure.high is None:
-        return f"{100 * figure.value:.2f} %"
-    return f"{100 * figure.value:.2f} % [{100 * figure.low:.2f}, {100 * figure.high:.2f}]"
+    return f"{100 * figure.value:.2f} % {interval_text(figure.low, figure.high, scale=100)}".rstrip()

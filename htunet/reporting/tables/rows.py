@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from htunet.evaluation.case_table import adapter_of
-from htunet.evaluation.metrics import PENALISE
+from htunet.evaluation.metrics import METRICS, PENALISE, Kind, Level, Metric
+from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import SEGMENTATION, TableKind
-from htunet.reporting.tables.paper_figures import PaperClassification, PaperFigures
+from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, TableKind, Tested
 from htunet.reporting.tables.write import (
     Table,
-    TableCell,
     as_csv,
     as_latex,
     as_markdown,
@@ -31,7 +30,9 @@ BASELINE = "trivial baseline"
 EXPLANATIONS = {
     RANDOM: "the figures test the program and say nothing about the method",
     BASELINE: "never looks at the image",
+    "few test cases": "chance decides so much that these results are no headline; look at the interval",
 }
+"""What marks mean that begin so."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Spread:
 
     mean: float | None
     std: float | None
+    low: float | None = None
+    high: float | None = None
+    """The ends of all runs' intervals over their cases."""
 
     def text(self, decimals: int = 2, plus_minus: str = "±") -> str:
         """``81.19 ± 0.42``; ``-`` where there is no value."""
@@ -60,22 +64,36 @@ class Row:
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     n_runs: int
-    n_cases: int
-    """Test cases, over all runs."""
-    n_missed: int | None
-    """Of them with an empty prediction where the reference has pixels; None where the kind knows no such thing."""
+    tested: Tested
+    """The test cases, over all runs."""
     policy: str
     """For empty masks; empty where there are none."""
     trainable_parameters: int | None
     values: Mapping[str, Spread]
     """One for each of the kind's metrics."""
-    paper: PaperFigures | PaperClassification | None
+    paper: paper.Figures
+    """The paper's, where it has the method and the images are its own."""
     ratio: float | None = None
     """Fraction of the training images that the runs have learnt from; None: all."""
     trained_on: str = ""
     """Short name of the data set that the runs were trained on, where it is another one."""
+    other_images: str = ""
+    """How the images differ from the paper's."""
+    few: str = ""
+    """A warning where the test cases are few."""
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
+
+    def text(self, metric: str) -> str:
+        """The value as it is printed; of few test cases with its interval."""
+        found = self.values[metric]
+        return f"{found.text()} {interval_text(found.low, found.high) if self.few else ''}".rstrip()
+
+    @property
+    def counted(self) -> str:
+        """Missed cases of all, or all cases."""
+        n_cases, n_missed = self.tested.n_cases, self.tested.n_missed
+        return str(n_cases) if n_missed is None else f"{n_missed}/{n_cases}"
 
 
 def table_rows(
@@ -114,28 +132,46 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
-    first, n_missed = members[0], kind.n_missed
-    seeds = tuple(sorted({own["seed"] for own in members if "seed" in own}))
+    first = members[0]
     short = DatasetPaths(first["dataset"]).short_name
     ratio, trained_on = first.get("ratio"), _trained_on(first)
-    comparable = ratio is None and trained_on == paper.TRAINED_ON.get(short, "")
+    tested = [kind.tested(own) for own in members]
+    sizes = [own.get("split_sizes") or {"test": one.n_cases} for own, one in zip(members, tested, strict=True)]
+    other = next(filter(None, (paper.other_images(short, of) for of in sizes)), "")
+    comparable = ratio is None and not other and trained_on == paper.TRAINED_ON.get(short, "")
+    theirs = kind.paper(short, first["method"]) if comparable else {}
+    once = total([one for own, one in zip(members, tested, strict=True) if own.get("seed") == first.get("seed")])
+    few = few_cases(once.n_cases, once.by_class)
     return Row(
         kind=kind,
         dataset=first["dataset"],
         method=first["method"],
         plan=first["plan"],
         folds=tuple(sorted({own["fold"] for own in members})),
-        seeds=seeds,
+        seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
         n_runs=len(members),
-        n_cases=sum(kind.n_cases(own) for own in members),
-        n_missed=None if n_missed is None else sum(n_missed(own) for own in members),
+        tested=total(tested),
         policy=first.get("policy", ""),
         trainable_parameters=first.get("trainable_parameters"),
         values={name: _spread(members, name, kind) for name in kind.metrics},
-        paper=kind.paper(short, first["method"]) if comparable else None,
+        paper=theirs,
         ratio=ratio,
         trained_on=trained_on,
-        marks=tuple(_marks(members, len(seeds))),
+        other_images=other,
+        few=few,
+        marks=tuple(_marks(members, other, [few, paper.footnote(first["method"]) if theirs else ""])),
+    )
+
+
+def total(parts: Sequence[Tested]) -> Tested:
+    """The test cases of several summaries together."""
+    missed = [one.n_missed for one in parts if one.n_missed is not None]
+    return Tested(
+        n_cases=sum(one.n_cases for one in parts),
+        n_missed=sum(missed) if missed else None,
+        n_left_out=sum(one.n_left_out for one in parts),
+        by_class={name: sum(one.by_class[name] for one in parts) for name in parts[0].by_class},
+        positive=parts[0].positive,
     )
 
 
@@ -147,44 +183,53 @@ def _trained_on(own: Mapping[str, Any]) -> str:
 
 def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> Spread:
     """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
+    found = [kind.estimate(own, name) for own in members]
     by_seed: dict[Any, list[float]] = {}
-    for own in members:
-        value = kind.value(own, name)
-        if value is not None:
-            by_seed.setdefault(own.get("seed"), []).append(value)
+    for own, estimate in zip(members, found, strict=True):
+        if estimate.value is not None:
+            by_seed.setdefault(own.get("seed"), []).append(estimate.value)
     means = [statistics.fmean(values) for values in by_seed.values()]
-    if not means:
-        return Spread(None, None)
-    return Spread(statistics.fmean(means), statistics.stdev(means) if len(means) > 1 else None)
+    return Spread(
+        mean=statistics.fmean(means) if means else None,
+        std=statistics.stdev(means) if len(means) > 1 else None,
+        low=min((one.low for one in found if one.low is not None), default=None),
+        high=max((one.high for one in found if one.high is not None), default=None),
+    )
 
 
-def _marks(members: Sequence[Mapping[str, Any]], n_seeds: int) -> list[str]:
-    first = members[0]
-    wanted = first.get("policy", PENALISE)
-    policy = [f"policy {wanted}"] * (wanted != PENALISE)
+def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Sequence[str]) -> list[str]:
+    """Other data than the paper's are not measured by its epochs and seeds."""
+    first, policy = members[0], members[0].get("policy", PENALISE)
+    ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
     if "weights" not in first:
-        return [BASELINE, *policy]
+        return [BASELINE, *ending]
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
-    fewer = f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs"
     folds = sorted({own["fold"] for own in members})
+    n_seeds, own_data = len({own["seed"] for own in members}), other_images == paper.OTHER
     candidates = {
         **_few_shot_marks(first),
         **_across_marks(first),
+        other_images: bool(other_images) and not own_data,
         RANDOM: first["weights"]["source"] == "random",
-        **adapter_marks(first["method"], adapter_of(first)),
+        **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
-        fewer: min(epochs) < paper.EPOCHS,
-        f"more than the paper's {paper.EPOCHS}: {_span(epochs)} epochs": max(epochs) > paper.EPOCHS,
-        f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }
-    return [mark for mark, applies in candidates.items() if applies] + policy
+    if own_data:
+        candidates[f"{_span(epochs)} epochs"] = epochs != {paper.EPOCHS}
+    else:
+        candidates |= {
+            f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs": min(epochs) < paper.EPOCHS,
+            f"more than the paper's {paper.EPOCHS}: {_span(epochs)} epochs": max(epochs) > paper.EPOCHS,
+            f"{n_seeds} of the paper's {paper.SEEDS} seeds": n_seeds < paper.SEEDS,
+        }
+    return [mark for mark, applies in candidates.items() if applies] + ending
 
 
-def adapter_marks(method: str, learnt: str) -> dict[str, bool]:
+def adapter_marks(method: str, learnt: str, *, own_data: bool = False) -> dict[str, bool]:
     """What a method's adapter had ``learnt`` before, where that is not what the paper fine-tunes it on."""
     if not learnt:
-        return {"adapter not fine-tuned on captions": paper.is_fine_tuned(method)}
+        return {"adapter not fine-tuned on captions": paper.is_fine_tuned(method) and not own_data}
     return {f"adapter from {learnt}": not paper.is_its_start(learnt)}
 
 
@@ -230,20 +275,35 @@ def parameters_text(row: Row) -> str:
 
 def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
     """For CSV: one line a row, every value in full precision with its standard deviation, and the paper's."""
-    missed = ("n_missed", "policy") if kind.n_missed else ()
-    fields = ("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *missed)
-    printed = [metric.name for metric in kind.printed]
+    counts = ("n_missed", "n_left_out") if kind is SEGMENTATION else ("positive",)
+    policy = ("policy",) if kind is SEGMENTATION else ()
+    theirs = {name: METRICS[name].paper if METRICS[name].leaves_out else name
+              for name in METRICS if any(name in row.paper for row in rows)}  # fmt: skip
+    names = [
+        *("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *counts, *policy),
+        *("trainable_parameters", *(f"{name}{end}" for name in kind.metrics for end in ("", "_std"))),
+        *(f"paper_{column}" for column in theirs.values()),
+        "marks",
+    ]
     records = []
     for row in rows:
-        record: dict[str, object] = {name: getattr(row, name) for name in (*fields, "trainable_parameters")}
+        record = {**vars(row), **vars(row.tested)}
         record |= {"folds": " ".join(map(str, row.folds)), "seeds": " ".join(map(str, row.seeds))}
         for name, found in row.values.items():
             record |= {name: found.mean, f"{name}_std": found.std}
-        record |= {f"paper_{name}": getattr(row.paper, name, None) for name in printed}
+        record |= {f"paper_{column}": row.paper.get(name) for name, column in theirs.items()}
         records.append(record | {"marks": "; ".join(row.marks)})
-    values = [f"{name}{end}" for name in kind.metrics for end in ("", "_std")]
-    names = [*fields, "trainable_parameters", *values, *(f"paper_{name}" for name in printed), "marks"]
     return data_table(names, records)
+
+
+def printed_metrics(rows: Sequence[Row], kind: TableKind) -> list[tuple[Metric, bool]]:
+    """The metrics that have a column, and whether the paper's figures follow in another one.
+
+    Where the paper's stand in the table, so do the metrics as its public code computes them, and its figures beside
+    these.
+    """
+    theirs = {name for row in rows for name in row.paper}
+    return [(one, one.name in theirs) for one in kind.columns((*PRINTED, Level.PAPER) if theirs else PRINTED)]
 
 
 def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: bool = False) -> list[Table]:
@@ -251,34 +311,40 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
 
     ``narrow``: marks are numbers that a note explains; the gravest keep their words.
     """
-    metrics = [column for metric in kind.printed for column in (metric_column(metric), *number_columns("paper"))]
-    counted = "Missed" if kind.n_missed else "Cases"
-    columns = (*word_columns("Method"), *number_columns("Trained"), *metrics, *word_columns("Seeds", counted, "Notes"))
     names = {mark: mark for row in rows for mark in row.marks}
-    notes = row_notes(rows, kind)
-    if narrow and (others := [mark for mark in names if mark not in EXPLANATIONS]):
+    legend = []
+    if narrow and (others := [mark for mark in names if with_explanation(mark) == mark]):
         names |= {mark: str(number) for number, mark in enumerate(others, start=1)}
-        notes = ["Notes  " + " · ".join(f"{names[mark]}: {mark}" for mark in others), *notes]
-    groups: dict[str, list[tuple[TableCell, ...]]] = {}
-    for row in rows:
-        cells = [words(name_of(row)), words(parameters_text(row))]
-        for metric in kind.printed:
-            theirs = getattr(row.paper, metric.name, None)
-            cells += [words(row.values[metric.name].text()), words("-" if theirs is None else f"{theirs:.2f}")]
-        count = str(row.n_cases) if row.n_missed is None else f"{row.n_missed}/{row.n_cases}"
-        marks = (", " if narrow else "; ").join(names[mark] for mark in row.marks)
-        cells += [words(", ".join(map(str, row.seeds)) or "-"), words(count), words(marks)]
-        groups.setdefault(row.dataset, []).append(tuple(cells))
-    return [
-        Table(
-            title=dataset,
-            caption=f"{kind.name.capitalize()}, {dataset}.",
-            columns=columns,
-            rows=tuple(members),
-            notes=tuple(notes),
+        legend = ["Notes  " + " · ".join(f"{names[mark]}: {mark}" for mark in others)]
+    tables = []
+    for dataset in dict.fromkeys(row.dataset for row in rows):
+        members = [row for row in rows if row.dataset == dataset]
+        metrics = printed_metrics(members, kind)
+        left_out = any(metric.leaves_out for metric, _ in metrics)
+        columns = [*word_columns("Method"), *number_columns("Trained")]
+        for metric, beside in metrics:
+            columns += [metric_column(metric), *number_columns(*["paper"] * beside)]
+        counted = "Missed" if kind is SEGMENTATION else "Cases"
+        columns += word_columns("Seeds", counted, *["Left out"] * left_out, "Notes")
+        body = []
+        for row in members:
+            texts = [name_of(row), parameters_text(row)]
+            for metric, beside in metrics:
+                theirs = f"{row.paper[metric.name]:.2f}" if metric.name in row.paper else "-"
+                texts += [row.text(metric.name), *[theirs] * beside]
+            texts += [", ".join(map(str, row.seeds)) or "-", row.counted]
+            texts += [f"{row.tested.n_left_out}/{row.tested.n_cases}"] * left_out
+            body.append(tuple(map(words, [*texts, (", " if narrow else "; ").join(names[mark] for mark in row.marks)])))
+        tables.append(
+            Table(
+                title=dataset,
+                caption=f"{kind.name.capitalize()}, {dataset}.",
+                columns=tuple(columns),
+                rows=tuple(body),
+                notes=(*legend, *row_notes(members, kind)),
+            )
         )
-        for dataset, members in groups.items()
-    ]
+    return tables
 
 
 def name_of(row: Row) -> str:
@@ -287,9 +353,30 @@ def name_of(row: Row) -> str:
 
 
 def row_notes(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[str]:
-    """What is below a table of these rows: how to read it, and the marks that need more than a word."""
-    marks = {mark for row in rows for mark in row.marks}
-    return [kind.note, *(f"{mark}: {text}." for mark, text in EXPLANATIONS.items() if mark in marks)]
+    """What is below a table of these rows: how to read it, each column's definition, and the marks that need more."""
+    marks = dict.fromkeys(mark for row in rows for mark in row.marks)
+    source = f" Paper: {paper.PAPER}{', supervised' * (kind is not SEGMENTATION)}."
+    return [
+        kind.note + source * any(row.paper for row in rows),
+        *metric_notes(rows, [metric for metric, _ in printed_metrics(rows, kind)]),
+        *(f"{text}." for mark in marks if (text := with_explanation(mark)) != mark),
+    ]
+
+
+def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
+    """The definition of each metric, and the class that recall and the like are of."""
+    definitions = [f"{metric.short_label}: {metric.definition}" for metric in metrics]
+    if any(metric.leaves_out for metric in metrics):
+        definitions.append("Left out: test cases of all runs without these distances.")
+    of_class = [one.short_label for one in metrics if one.kind is Kind.DECISION and one.name != "accuracy"]
+    positives = {DatasetPaths(row.dataset).short_name: row.tested.positive for row in rows} if of_class else {}
+    texts = [f"{positive or 'the mean over the classes'} ({dataset})" for dataset, positive in positives.items()]
+    return [" ".join(definitions), *([f"{', '.join(of_class)}: of {', '.join(texts)}."] if texts else [])]
+
+
+def with_explanation(mark: str) -> str:
+    """A mark, and what it means where that needs more words."""
+    return next((f"{mark}: {text}" for start, text in EXPLANATIONS.items() if mark.startswith(start)), mark)
 
 
 def write_tables(

@@ -32,10 +32,16 @@ def write_paper_tables(
     zero_shot: Sequence[Mapping[str, Any]] = (),
     tables: Iterable[PaperTable] = TABLES.values(),
     seeds: Sequence[int] = SEEDS,
+    only_of_paper: bool = False,
 ) -> dict[str, tuple[list[Cell], list[Path]]]:
-    """Write the tables, each in all formats; the cells and the paths of each by its name."""
+    """Write the tables, each in all formats; the cells and the paths of each by its name.
+
+    ``only_of_paper``: those alone in which a value of ours stands beside one of the paper.
+    """
     written = {}
     for table in tables:
         cells = fill(table, contents, found.means, seeds, zero_shot)
+        if only_of_paper and not any(cell.trained and cell.paper is not None for cell in cells):
+            continue
         written[table.name] = cells, write_paper_table(folder, table, cells, found.comparisons)
     return written

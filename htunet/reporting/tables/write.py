@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from htunet.evaluation.metrics import Metric
@@ -33,6 +34,8 @@ LATEX_SPECIAL = {
     ">": r"\textgreater{}",
     "\u2013": "--",
 }
+TERMINAL = 120
+"""Characters of a note in one line."""
 TEMPLATES = Path(__file__).parents[1] / "report"
 
 
@@ -222,7 +225,8 @@ def as_text(*tables: Table) -> str:
         aligned = ["  ".join(pad(text, n) for pad, text, n in zip(align, line, widths, strict=True)).rstrip()
                    for line in lines]  # fmt: skip
         parts.append("\n".join([*filter(None, [table.title]), *aligned]))
-    return "\n\n".join([*parts, *filter(None, ["\n".join(shared_notes(tables))])])
+    notes = [fill(note, TERMINAL) for note in shared_notes(tables)]
+    return "\n\n".join([*parts, *filter(None, ["\n".join(notes)])])
 
 
 def as_html(table: Table, style: str = "results") -> str:

@@ -1,14 +1,20 @@
-"""The tables of a small study are those of commit 4fe71f3 cell by cell, in every format; words may differ."""
+"""The tables of a small study stay the same cell by cell, in every format; words may differ.
+
+The CSV files were made by commit 4fe71f3. The printed ones are younger: since then the paper's figures stand beside the
+metrics that its public code computes, and these have columns of their own.
+"""
 
 import csv
 import io
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from builders.small_study import PAPER_TABLES, ZERO_SHOT, by_run, contents
 
+from htunet.evaluation import statistics
 from htunet.reporting.report.collect import collect
 from htunet.reporting.report.page import render
 from htunet.reporting.report.study_results import study_of
@@ -23,6 +29,17 @@ from htunet.reporting.tables.write import as_text
 EXPECTED = Path(__file__).with_name("expected")
 WORDS = {"Rightly decided %": "Accuracy %", "Figure": "Metric"}
 """Words of before, and those of today."""
+OF_PAPER = {"hd95": "hd95_max", "asd": "asd_directed"}
+"""Where the paper's figure of a metric stood, and stands."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_number_is_small() -> Iterator[None]:
+    """Its few cases stand for many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "FEW_CASES", 0)
+        patch.setattr(statistics, "FEW_OF_A_CLASS", 0)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +65,19 @@ NAMES = [*(kind.name for kind in KINDS), *PAPER_TABLES]
 @pytest.mark.parametrize("name", NAMES)
 def test_csv_holds_the_same_values_under_the_same_names(written: Path, name: str) -> None:
     before, now = (rows_of_csv(folder / f"{name}.csv") for folder in (EXPECTED, written))
-    assert len(before) == len(now) > 0
-    for old, new in zip(before, now, strict=True):
-        assert {column: new[column] for column in old} == old
+    keys = [key for key in ("group", "dataset", "method", "metric", "ratio", "plan") if key in before[0]]
+    found = {tuple(row[key] for key in keys): row for row in now}
+    of_metrics = "metric" in keys
+    assert len(found) == len(now) >= len(before) > 0
+    for old in before:
+        new = found[tuple(old[key] for key in keys)]
+        if of_metrics and old["metric"] in OF_PAPER:
+            beside = found[tuple(OF_PAPER.get(old[key], old[key]) for key in keys)]
+            assert (beside["paper"], new["paper"]) == (old["paper"], "")
+            new |= {"paper": old["paper"]}
+        # cases with an empty mask are left out of these today; the paper's columns are there where they hold something
+        same = [column for column in old if not column.startswith(tuple(OF_PAPER.values()))]
+        assert {column: new.get(column, "") for column in same} == {column: old[column] for column in same}
 
 
 @pytest.mark.parametrize("ending", ["md", "tex", "txt"])

@@ -191,11 +191,11 @@ def test_classifications_by_sentences_have_a_table_with_the_best_sentence_and_th
     content = {
         "dataset": DATASET, "method": "CLIP", "plan": "paper", "part": "all", "seed": 1, "adapter": None,
         "weights": {"source": "random"},
-        "zero_shot": {"n_cases": 3, "accuracy": entry, "auc": entry, "prompts": prompts},
+        "zero_shot": {"n_cases": 647, "accuracy": entry, "auc": entry, "prompts": prompts},
     }  # fmt: skip
     table = by_id(report_of(masks("CLIP", [0.6]), zero_shot=[content]), "zero_shot")
     assert texts(table, 0) == [
-        *("BUSI", "CLIP", "60.00", "70.48", "60.00", "69.96", "3"),
+        *("BUSI", "CLIP", "60.00", "70.48", "60.00", "69.96", "647"),
         *("Spiky. (malignant)", "90.0", "random weights"),
     ]
     assert table.rows[0][2].below == "[50.00, 70.00]"

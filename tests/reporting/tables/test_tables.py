@@ -50,7 +50,7 @@ def baseline() -> dict[str, Any]:
 def test_seeds_share_a_row_with_mean_and_sample_deviation() -> None:
     row = only(content(dice=0.80, seed=1), content(dice=0.82, seed=2), content(dice=0.84, seed=3))
     assert row.values["dice"].text() == "82.00 ± 2.00"
-    assert (row.seeds, row.n_runs, row.n_cases, row.n_missed, row.marks) == ((1, 2, 3), 3, 192, 3, ())
+    assert (row.seeds, row.n_runs, row.counted, row.marks) == ((1, 2, 3), 3, "3/192", ())
 
 
 def test_the_deviation_is_over_seeds_not_over_folds() -> None:
@@ -122,8 +122,8 @@ def test_markdown_is_this_table() -> None:
     assert lines[0] == "## Dataset503_BUSI"
     assert lines[2].count("|") == len(row_tables(table_rows([content()]))[0].columns) + 1
     assert lines[4] == (
-        r"| CLIP\_HT | 4.1 M | 80.00 | 81.19 | 70.00 | 71.25 | 20.00 | 17.84 | 20.00 | 5.45 | 1 | 1/64 | "
-        "1 of the paper's 3 seeds |"
+        r"| CLIP\_HT | 4.1 M | 80.00 | 81.19 | 70.00 | 71.25 | 20.00 | 20.00 | 20.00 | 17.84 | 20.00 | 5.45 | 1 | 1/64 "
+        "| 0/64 | 1 of the paper's 3 seeds |"
     )
 
 
@@ -157,17 +157,12 @@ def test_the_papers_tables_are_complete() -> None:
 
 def test_figures_are_those_that_the_paper_prints() -> None:
     found = segmentation_figures("BUSI", "CLIP_HT")
-    assert found is not None
-    assert (found.dice, found.iou, found.hd95, found.asd) == (81.19, 71.25, 17.84, 5.45)
-    assert found.trainable_parameters == "4.4 M"
-    mona = segmentation_figures("TN3K", "BiomedCLIP_Mona")
-    assert mona is not None
-    assert mona.dice == 79.84
+    assert found == {"dice": 81.19, "iou": 71.25, "hd95_max": 17.84, "asd_directed": 5.45}
+    assert segmentation_figures("TN3K", "BiomedCLIP_Mona")["dice"] == 79.84
 
 
 def test_what_the_paper_does_not_have_has_no_figures() -> None:
-    assert segmentation_figures("BUSI", "CLIP_HTSpectral") is None
-    assert segmentation_figures("Phantom", "CLIP_HT") is None
+    assert segmentation_figures("BUSI", "CLIP_HTSpectral") == segmentation_figures("Phantom", "CLIP_HT") == {}
     with pytest.raises(ValueError, match="table2_segmentation"):
         table("table9")
 
@@ -176,3 +171,53 @@ def test_dinov2_is_compared_with_the_paper_at_its_own_size() -> None:
     assert "plan paper_518" not in only(content("DINOv2", plan="paper_518")).marks
     assert "plan paper" in only(content("DINOv2", plan="paper")).marks
     assert "plan paper_518" in only(content("CLIP_HT", plan="paper_518")).marks
+
+
+def test_the_papers_figures_stand_beside_the_metrics_that_its_code_computes_and_the_left_out_are_counted() -> None:
+    measured = {"HD95": {"mean": 40.0}, "HD95_max": {"mean": 22.0, "n_used": 61}, "ASD_directed": {"mean": 7.0}}
+    found = content("UNet")
+    found["htunet"]["means"]["input_size"] |= measured
+    (table,) = row_tables(table_rows([found]))
+    cells = {column.label: cell.text for column, cell in zip(table.columns, table.rows[0], strict=True)}
+    assert (cells["HD95"], cells["HD95 max"], cells["Left out"], cells["Missed"]) == ("40.00", "22.00", "3/64", "1/64")
+    labels = [column.label for column in table.columns]
+    assert labels[labels.index("HD95 max") + 1] == labels[labels.index("ASD directed") + 1] == "paper"
+    assert labels[labels.index("HD95") + 1] != "paper"
+    definitions = next(note for note in table.notes if note.startswith("Dice:"))
+    assert "HD95 max: The larger of the two directed 95th percentiles, cases with an empty mask left out" in definitions
+
+
+@pytest.mark.parametrize("changes", [{"n_cases": 30}, {"split_sizes": {"train": 453, "val": 130, "test": 64}}])
+def test_other_images_under_the_papers_name_have_none_of_its_figures(changes: dict[str, Any]) -> None:
+    rows = table_rows([content("UNet", **changes)])
+    assert not rows[0].paper
+    assert any(mark.startswith("not the paper's images: ") for mark in rows[0].marks)
+    assert "paper_dice" not in as_csv(row_data(rows))
+    assert "paper" not in [column.label for column in row_tables(rows)[0].columns]
+
+
+def test_own_data_are_not_measured_by_the_paper() -> None:
+    own = only(content("CLIP_HT", dataset="Dataset600_Mine", epochs=20, settings={"adapter": None}))
+    assert (own.paper, own.marks) == ({}, ("20 epochs",))
+    (table,) = row_tables([own])
+    assert not any("aper" in text for text in (*(column.label for column in table.columns), *table.notes))
+
+
+def test_rows_that_the_public_codes_defects_explain_carry_a_footnote() -> None:
+    methods = ("BiomedCLIP_LoRA", "DINOv2", "UniMedCLIP_HT", "UniMedCLIP", "CLIP_HT")
+    said = {method: only(content(method)).marks[-1] for method in methods}
+    assert said["BiomedCLIP_LoRA"].endswith("does not save what LoRA learns and tests without it")
+    assert said["DINOv2"].endswith("drops DINOv2's LayerScale")
+    assert said["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text tower")
+    assert not any("paper's figures" in said[method] for method in ("UniMedCLIP", "CLIP_HT"))
+    assert not any("paper's figures" in mark for mark in only(content("DINOv2", n_cases=30)).marks)
+
+
+def test_few_test_cases_are_said_and_shown_with_their_interval() -> None:
+    found = content("UNet", dataset="Dataset600_Mine", n_cases=12)
+    found["htunet"]["means"]["input_size"]["Dice"] |= {"low": 0.55, "high": 0.91}
+    row = only(found)
+    assert (row.text("dice"), row.text("iou")) == ("80.00 [55.00, 91.00]", "70.00")
+    assert "few test cases: 12" in row.marks
+    assert "no headline" in as_text(*row_tables([row], narrow=True))
+    assert only(content("UNet")).text("dice") == "80.00"
