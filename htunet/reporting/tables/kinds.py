@@ -16,7 +16,7 @@ Own = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class TestCounts:
     """What a summary says of its test cases."""
 
     n_cases: int
@@ -49,7 +49,7 @@ class TableKind:
     """The metric where there is room for one."""
     by_case: str
     """The metric that each case has a value of, by which methods are compared."""
-    tested: Callable[[Own], "Tested"]
+    tested: Callable[[Own], "TestCounts"]
     """The test cases of a summary."""
     note: str
     """How to read a table of this kind."""
@@ -71,10 +71,10 @@ def _scaled(metric: Metric, found: Own, value: float | None) -> Estimate:
     return Estimate(*(None if edge is None else edge * metric.scale for edge in edges))
 
 
-def _masks_tested(own: Own) -> Tested:
+def _masks_tested(own: Own) -> TestCounts:
     n_cases, empty = int(own["n_cases"]), own["empty"][INPUT]
     of_paper = [own["means"][INPUT].get(m.file_key, {}) for m in mask_metrics((Level.PAPER,), millimetres=False)]
-    return Tested(
+    return TestCounts(
         n_cases=n_cases,
         # of several labels each is named: "case (label 2)"
         n_missed=len({name.split(" (label ")[0] for name in empty["prediction"]}),
@@ -82,10 +82,10 @@ def _masks_tested(own: Own) -> Tested:
     )
 
 
-def _classes_tested(own: Own) -> Tested:
+def _classes_tested(own: Own) -> TestCounts:
     found: Any = own["classification"]
     counts = Counter(case["class"] for case in found["cases"])
-    return Tested(
+    return TestCounts(
         n_cases=int(found["n_cases"]),
         by_class={name: counts[name] for name in found["classes"]},
         positive=found.get("positive") or "",

@@ -13,7 +13,7 @@ from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind, Tested
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind, TestCounts
 from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import commands
 from htunet.reporting.tables.rows import RANDOM, Row, Spread, adapter_marks, percent, table_rows
@@ -129,7 +129,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         folds=(),
         seeds=(content["seed"],),
         n_runs=1,
-        tested=Tested(n_cases=n_cases),
+        tested=TestCounts(n_cases=n_cases),
         policy="",
         trainable_parameters=None,
         values={name: Spread(METRICS[name].scale * found[name]["value"], None) for name in ("accuracy", "auc")},

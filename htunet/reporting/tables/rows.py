@@ -11,7 +11,7 @@ from htunet.evaluation.metrics import METRICS, PENALISE, Kind, Level, Metric
 from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, TableKind, Tested
+from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, TableKind, TestCounts
 from htunet.reporting.tables.write import (
     Table,
     as_csv,
@@ -64,7 +64,7 @@ class Row:
     folds: tuple[int, ...]
     seeds: tuple[int, ...]
     n_runs: int
-    tested: Tested
+    tested: TestCounts
     """The test cases, over all runs."""
     policy: str
     """For empty masks; empty where there are none."""
@@ -163,10 +163,10 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
     )
 
 
-def total(parts: Sequence[Tested]) -> Tested:
+def total(parts: Sequence[TestCounts]) -> TestCounts:
     """The test cases of several summaries together."""
     missed = [one.n_missed for one in parts if one.n_missed is not None]
-    return Tested(
+    return TestCounts(
         n_cases=sum(one.n_cases for one in parts),
         n_missed=sum(missed) if missed else None,
         n_left_out=sum(one.n_left_out for one in parts),
