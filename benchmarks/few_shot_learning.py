@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--folder", type=Path, default=Path("few_shot_phantom"))
     options = parser.parse_args()
-    changes = {"input_size": (SIDE, SIDE), "learning_rate": 2e-3, "batch_size": BATCH, "accumulation": 1}
+    changes = {"input_size": (SIDE, SIDE), "learning_rate": 2e-3, "batch_size": BATCH}
     home = options.folder.resolve()
     dataset = prepare_phantom(home, PLAN, images=options.images, split_by="image", normal_share=0.05, **changes)
     images = len(load_splits(dataset.splits_json)[0]["train"])

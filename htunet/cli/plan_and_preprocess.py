@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folds = "cross-validation in so many folds, each image tested once (default: as before, first the data set's rule)"
     parser.add_argument("--num-folds", type=int, metavar="K", help=folds)
     parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
-    memory = "memory of the device that will train (default: what this machine has free)"
+    memory = "memory of the device that will train, which may make the images of plan adaptive smaller (default: 24)"
     parser.add_argument("--memory-gb", type=float, help=memory)
     parser.add_argument("--verify-only", action="store_true", help="check the raw folder and write nothing")
     return run_command(parser, _run, argv)

@@ -135,7 +135,7 @@ def plan_content(work: JobCost) -> dict[str, Any]:
     plan = Plan(
         name=work.plan, dataset="Dataset999_Any", channels=1, labels={"background": 0, "lesion": 1},
         classes={"a": 0, "b": 1}, geometry="stretch", crop_border=False, input_size=(side, side), batch_size=BATCH,
-        accumulation=1, workers=0, num_epochs=1, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=1e-2,
+        num_epochs=1, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=1e-2,
         patience=None, class_weights={}, augmentation=dict(AUGMENTATION),
     )  # fmt: skip
     return dataclasses.asdict(plan)
@@ -143,7 +143,7 @@ def plan_content(work: JobCost) -> dict[str, Any]:
 
 def _key(spec: Spec) -> str:
     """Of a measurement: what was measured, where, and with how many threads."""
-    facts = ("input_size", "batch_size", "accumulation", "channels", "labels", "classes", "adapter", "augmentation")
+    facts = ("input_size", "batch_size", "channels", "labels", "classes", "adapter", "augmentation")
     about = [spec["method"], spec["task"], *(spec["plan"][name] for name in facts)]
     about += [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]

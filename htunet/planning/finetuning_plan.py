@@ -1,7 +1,5 @@
 """The plan of stage 1: the paper's settings for fine-tuning an adapter on captions."""
 
-from htunet.planning import rules
-from htunet.planning.hardware import find_hardware
 from htunet.planning.planner import PAPER, PAPER_SETTINGS
 from htunet.planning.plans import STRETCH, Plan
 
@@ -9,24 +7,11 @@ EPOCHS = 32
 NAME = "finetuning"
 
 
-def finetuning_plan(
-    dataset: str,
-    *,
-    batch_size: int,
-    learning_rate: float,
-    input_size: tuple[int, int],
-    devices: int = 1,
-    parts: int | None = None,
-    memory_gb: float | None = None,
-) -> Plan:
-    """The plan for the data sets called ``dataset``; ``parts`` None: as few as fit into a device's memory.
+def finetuning_plan(dataset: str, *, batch_size: int, learning_rate: float, input_size: tuple[int, int]) -> Plan:
+    """The plan for the data sets called ``dataset``.
 
     Captions have no labels and no classes, and images are not augmented: a caption may say left.
     """
-    hardware = find_hardware(memory_gb)
-    per_device = -(-batch_size // devices)
-    accumulation, why = (parts, "given") if parts else rules.accumulation(per_device, input_size, hardware)
-    workers, why_workers = rules.workers(hardware)
     return Plan(
         name=NAME,
         dataset=dataset,
@@ -37,8 +22,6 @@ def finetuning_plan(
         crop_border=False,
         input_size=input_size,
         batch_size=batch_size,
-        accumulation=accumulation,
-        workers=workers,
         num_epochs=EPOCHS,
         learning_rate=learning_rate,
         betas=PAPER_SETTINGS["betas"],
@@ -46,11 +29,5 @@ def finetuning_plan(
         patience=None,
         class_weights={},
         augmentation={},
-        because={
-            "num_epochs": PAPER,
-            "betas": PAPER,
-            "weight_decay": PAPER,
-            "accumulation": why,
-            "workers": why_workers,
-        },
+        because=dict.fromkeys(("num_epochs", "betas", "weight_decay"), PAPER),
     )

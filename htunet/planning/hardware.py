@@ -1,33 +1,12 @@
-"""The memory and the cores that a training process may use, as the planner's rules see them."""
+"""The memory that a training process on a CPU may use."""
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from htunet.parallel import available_cores
-
 GIB = 1024**3
 CGROUP = Path("/sys/fs/cgroup")
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What one training process may use."""
-
-    cores: int
-    memory_gb: float
-    """Of the device that computes: a GPU's where the user names it, else what this machine has available."""
-    memory_from: str
-    """Where the figure comes from, for the plan's reasons."""
-
-
-def find_hardware(memory_gb: float | None = None) -> Hardware:
-    """The cores of this process, and ``memory_gb`` or, where it is None, the memory that this machine has available."""
-    if memory_gb is not None:
-        return Hardware(available_cores(), memory_gb, "given with --memory-gb")
-    return Hardware(available_cores(), round(available_memory_gb(), 1), "available on this machine")
 
 
 def available_memory_gb(cgroup: Path = CGROUP) -> float:

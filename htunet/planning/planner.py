@@ -1,6 +1,7 @@
-"""From the fingerprint and the hardware to plans.
+"""From the fingerprint to plans, which are a function of the data set and the options alone.
 
 ``paper`` trains as the text of the paper says, ``public`` as its public code does, ``adaptive`` as the data asks for.
+What follows the machine is chosen when a run starts.
 """
 
 import hashlib
@@ -14,8 +15,7 @@ from htunet.data.raw import DatasetInfo
 from htunet.data.splits import TEST_ONLY, split_sizes
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
-from htunet.planning.hardware import Hardware
-from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, STRETCH, Plan, comparable
+from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, OF_THE_MACHINE, STRETCH, Plan, comparable
 from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
@@ -49,8 +49,8 @@ class Planned:
 def make_plans(
     fingerprint: Fingerprint,
     info: DatasetInfo,
-    hardware: Hardware,
     *,
+    memory_gb: float = rules.MEMORY_GB,
     split_by: str = "image",
     existing: Mapping[str, Plan] | None = None,
 ) -> Planned:
@@ -59,7 +59,7 @@ def make_plans(
     Only what is a fact of the data set is set in every plan: its labels, classes, channels and how it is split.
     """
     existing = existing or {}
-    made = {name: make(fingerprint, info, hardware) for name, make in PLANNERS.items()}
+    made = {name: make(fingerprint, info, memory_gb) for name, make in PLANNERS.items()}
     made = {name: _signed(replace(plan, split_by=split_by)) for name, plan in made.items()}
     edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
     own = tuple(name for name in existing if name not in made)
@@ -84,12 +84,10 @@ def is_edited(plan: Plan) -> bool:
     return plan.because.get(CHECKSUM) != _checksum(plan)
 
 
-def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, *, side: int = rules.BASE_SIDE) -> Plan:
-    """The paper's settings, whatever the data; only what changes no result follows the hardware."""
+def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float, *, side: int = rules.BASE_SIDE) -> Plan:
+    """The paper's settings, whatever the data and the memory."""
     size = (side, side)
     why_size = f"{PAPER}: 224 x 224" if side == rules.BASE_SIDE else f"{side} x {side}, which DINOv2 was trained at"
-    parts, why_parts = rules.accumulation(rules.BATCH, size, hardware)
-    workers, why_workers = rules.workers(hardware)
     return _plan(
         "paper" if side == rules.BASE_SIDE else f"paper_{side}",
         fingerprint,
@@ -99,25 +97,19 @@ def paper_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, 
             "crop_border": (False, "the paper crops only the images that it collected itself, beforehand"),
             "input_size": (size, why_size),
             "batch_size": (rules.BATCH, PAPER),
-            "accumulation": (parts, why_parts),
-            "workers": (workers, why_workers),
             "patience": (None, "the paper trains all epochs and keeps the best one on validation"),
             "class_weights": ({}, "the paper names none for its focal loss"),
         },
     )
 
 
-def public_plan(
-    fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware, *, side: int = rules.BASE_SIDE
-) -> Plan:
+def public_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float, *, side: int = rules.BASE_SIDE) -> Plan:
     """The settings of the paper's public code, whatever the data; what that code loses or forgets is not imitated."""
     name = "public" if side == rules.BASE_SIDE else f"public_{side}"
-    plan = replace(paper_plan(fingerprint, info, hardware, side=side), name=name, channels=1)
+    plan = replace(paper_plan(fingerprint, info, memory_gb, side=side), name=name, channels=1)
     batch = rules.BATCH if side == rules.BASE_SIDE else PUBLIC_DINO_BATCH
-    parts, why_parts = rules.accumulation(batch, plan.input_size, hardware)
     decided: dict[str, tuple[Any, str]] = {
         "batch_size": (batch, PUBLIC),
-        "accumulation": (parts, why_parts),
         "resize": (BICUBIC, f"{PUBLIC}: what PIL does unasked"),
         "normalise": (False, f"{PUBLIC}: values 0 to 1"),
         "augmentation": ({"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}, f"{PUBLIC}: none of the usual ones"),
@@ -139,10 +131,10 @@ def public_plan(
     return replace(plan, because=because, **{key: value for key, (value, _) in decided.items()})
 
 
-def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardware) -> Plan:
-    """The paper's optimiser with the size, shape and batch that the data and the hardware ask for."""
+def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float) -> Plan:
+    """The paper's optimiser with the size, shape and batch that the data ask for, as far as the memory allows."""
     crop, why_crop = rules.crop_border(fingerprint)
-    size, why_size = rules.input_size(fingerprint, crop, hardware.memory_gb)
+    size, why_size = rules.input_size(fingerprint, crop, memory_gb)
     training_cases = _training_cases(fingerprint, info)
     batch, why_batch = rules.batch_size(training_cases)
     return _plan(
@@ -154,8 +146,6 @@ def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, hardware: Hardwar
             "crop_border": (crop, why_crop),
             "input_size": (size, why_size),
             "batch_size": (batch, why_batch),
-            "accumulation": rules.accumulation(batch, size, hardware),
-            "workers": rules.workers(hardware),
             "patience": rules.patience(training_cases, batch),
             "class_weights": rules.class_weights(fingerprint.classes, info.classes),
         },
@@ -167,7 +157,7 @@ def _prompts(plan: Plan, info: DatasetInfo) -> dict[str, str]:
     return {label: words for label, words in plan.prompts.items() if label in info.labels}
 
 
-Planner = Callable[[Fingerprint, DatasetInfo, Hardware], Plan]
+Planner = Callable[[Fingerprint, DatasetInfo, float], Plan]
 PLANNERS: dict[str, Planner] = {
     "paper": paper_plan,
     "adaptive": adaptive_plan,
@@ -229,4 +219,4 @@ def _with_edits_named(edited: Plan, made: Plan) -> Plan:
 
 def _differences(before: Plan, now: Plan) -> dict[str, tuple[Any, Any]]:
     old, new = _values(before), _values(now)
-    return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
+    return {key: (old[key], new[key]) for key in new if key not in OF_THE_MACHINE and old[key] != new[key]}

@@ -19,7 +19,9 @@ AUC, ACCURACY = "auc", "accuracy"
 PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
 """No double underscore: it parts the names in a run's folder."""
 LATER = {"later": True}
-"""Marks fields that plans of earlier versions lack; see ``comparable``."""
+"""Marks fields that a plan may lack, such as those of earlier versions; see ``comparable``."""
+OF_THE_MACHINE = ("accumulation", "workers")
+"""Fields that follow the machine that trains and change no result; the planner leaves them open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +41,6 @@ class Plan:
     """(height, width) of the network's input, pixels."""
     batch_size: int
     """Images in one optimiser step, over all devices."""
-    accumulation: int
-    """Parts that a device computes a batch in; the gradient equals that of the whole batch."""
-    workers: int
-    """Processes that augment images beside the training process."""
     num_epochs: int
     learning_rate: float
     betas: tuple[float, float]
@@ -89,6 +87,10 @@ class Plan:
     """Backbones whose head of classes is another than ``class_head``, with its default parameters."""
     align_corners: bool = field(default=False, metadata=LATER)
     """UNet and DINOv2's decoder up-sample with aligned corners, and that decoder ends as its authors publish it."""
+    accumulation: int | None = field(default=None, metadata=LATER)
+    """Parts that a device computes a batch in; None, as the planner writes: chosen when a run starts."""
+    workers: int | None = field(default=None, metadata=LATER)
+    """Processes that augment images beside the training process; None likewise."""
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
 
@@ -154,7 +156,7 @@ def plan_from(entry: object, where: str) -> Plan:
 
 
 def comparable(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan's JSON object without the later fields that have their defaults: equal for equal plans of all versions."""
+    """A plan's JSON object without marked fields that have their defaults: equal for equal plans of all versions."""
     later = [one for one in fields(Plan) if "later" in one.metadata]
     usual = {one.name: one.default if one.default_factory is MISSING else one.default_factory() for one in later}
     return {key: value for key, value in content.items() if key not in usual or value != usual[key]}
@@ -183,8 +185,8 @@ def check_plan(plan: Plan) -> None:
         "channels": plan.channels not in (1, 3),
         "labels": sorted(plan.labels.values()) != list(range(max(1, len(plan.labels)))),
         "batch_size": plan.batch_size < 1,
-        "accumulation": plan.accumulation < 1,
-        "workers": plan.workers < 0,
+        "accumulation": plan.accumulation is not None and plan.accumulation < 1,
+        "workers": plan.workers is not None and plan.workers < 0,
         "num_epochs": plan.num_epochs < 1,
         "learning_rate": plan.learning_rate <= 0,
         "betas": not all(0 <= beta < 1 for beta in plan.betas),

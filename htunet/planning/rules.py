@@ -6,7 +6,6 @@ Constants are the rules' own numbers; where one was measured, it says on what.
 from collections.abc import Mapping
 
 from htunet.planning.fingerprint import Fingerprint
-from htunet.planning.hardware import Hardware
 
 PATCH = 16
 """Pixels of a patch's side in the ViT-B/16 backbones; input sides are multiples of it."""
@@ -18,6 +17,8 @@ PATCHES_ACROSS_LESION = 4
 MEMORY_FIXED_GB, MEMORY_PER_IMAGE_GB = 1.3, 0.15
 """Measured with CLIP_HT, float32, 224 x 224 (196 patches) on a CPU: weights, also in the order of products, and
 libraries; and each image of a step."""
+MEMORY_GB = 24.0
+"""GiB that plans are made for unless the user names another figure, so that a plan does not depend on the machine."""
 BASE_PATCHES = (BASE_SIDE // PATCH) ** 2
 MEMORY_SHARE = 0.8
 """The rest is left for the system, the workers and the fragments between tensors."""
@@ -47,7 +48,8 @@ AUGMENTATION = {
 
 def memory_per_image_gb(input_size: tuple[int, int]) -> float:
     """GiB that one image of a training step takes: proportional to the number of patches, with fused attention."""
-    return MEMORY_PER_IMAGE_GB * (input_size[0] // PATCH) * (input_size[1] // PATCH) / BASE_PATCHES
+    height, width = (-(-side // PATCH) for side in input_size)
+    return MEMORY_PER_IMAGE_GB * height * width / BASE_PATCHES
 
 
 def images_that_fit(input_size: tuple[int, int], memory_gb: float) -> int:
@@ -101,24 +103,17 @@ def batch_size(training_cases: int) -> tuple[int, str]:
     )
 
 
-def accumulation(batch: int, size: tuple[int, int], hardware: Hardware) -> tuple[int, str]:
-    """The fewest equal parts of a batch that fit into the memory; the gradient is that of the whole batch."""
-    fit = images_that_fit(size, hardware.memory_gb)
-    parts = next(parts for parts in range(1, batch + 1) if batch % parts == 0 and batch // parts <= max(1, fit))
-    reason = (
-        f"{hardware.memory_gb:g} GB ({hardware.memory_from}): {MEMORY_SHARE:.0%} of it less {MEMORY_FIXED_GB:g} GB, at "
-        f"{memory_per_image_gb(size):.2f} GB an image, holds {fit} images of {size[0]} x {size[1]}"
-    )
-    if fit < 1:
-        reason += "; less than one: expect that memory runs out"
-    return parts, reason
+def parts(images: int, size: tuple[int, int], memory_gb: float) -> int:
+    """The fewest parts of so many images that fit into the memory one at a time; where not even one fits: single ones.
+
+    The gradient is that of all images together, unless the network has statistics over the images of a part.
+    """
+    return -(-images // max(1, images_that_fit(size, memory_gb)))
 
 
-def workers(hardware: Hardware) -> tuple[int, str]:
+def workers(cores: int) -> int:
     """Processes that augment while a GPU trains: one core stays for the training process."""
-    count = min(MAX_WORKERS, hardware.cores - 1)
-    reason = f"{hardware.cores} cores: one for the GPU's process, the others (at most {MAX_WORKERS}) prepare images"
-    return count, reason + "; training on the CPU itself uses none"
+    return min(MAX_WORKERS, cores - 1)
 
 
 def class_weights(counts: Mapping[str, int], known: Mapping[str, int]) -> tuple[dict[str, float], str]:

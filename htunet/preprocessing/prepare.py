@@ -22,9 +22,9 @@ from htunet.planning.fingerprint import (
     save_fingerprint,
     take_fingerprint,
 )
-from htunet.planning.hardware import find_hardware
 from htunet.planning.planner import DEFAULT_PLANS, PLANNERS, Planned, make_plans
 from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
+from htunet.planning.rules import MEMORY_GB
 from htunet.preprocessing.preprocess import preprocess
 
 SHOWN = 3
@@ -49,7 +49,7 @@ class PrepareRequest:
     workers: int | None = None
     """Processes; None: as many as pay off."""
     memory_gb: float | None = None
-    """Memory of the device that will train; None: what this machine has free."""
+    """Of the device that will train, GiB; None: ``rules.MEMORY_GB``, whatever this machine has."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
@@ -96,9 +96,14 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
                     "own, copy an entry of plans.json under a new name."
                 )
         settled = _split(raw, request, pictures)
-        hardware = find_hardware(request.memory_gb)
         info = raw.info if settled.splits.rule == LISTS else replace(raw.info, split_rule=settled.splits.rule)
-        planned = make_plans(fingerprint, info, hardware, split_by=settled.splits.split_by, existing=before)
+        planned = make_plans(
+            fingerprint,
+            info,
+            memory_gb=request.memory_gb or MEMORY_GB,
+            split_by=settled.splits.split_by,
+            existing=before,
+        )
         for name in chosen:
             check_plan(planned.plans[name])
         save_plans(dataset.plans_json, planned.plans)

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.errors import UsageError
-from htunet.files import read_object
 from htunet.models.build import check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import stored_text_embeddings, tokens
@@ -20,8 +18,6 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
 from htunet.planning.finetuning_plan import finetuning_plan
-from htunet.planning.hardware import GIB
-from htunet.planning.plans import Plan
 from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
 from htunet.reproducibility import generator
 from htunet.training.contrastive import ContrastiveTrainer
@@ -56,7 +52,7 @@ def finetune(
     size = (settings.input_size, settings.input_size)
     check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
-    plan = _plan(run, settings, fabric, size, restart=restart)
+    plan = finetuning_plan(run.name, batch_size=settings.batch_size, learning_rate=settings.lr, input_size=size)
     with lock_run(fabric, run):
         network, weights = build_dual_encoder(
             method, seed=settings.seed, weights=settings.weights, adapter_settings=plan.adapter_settings
@@ -117,27 +113,6 @@ def _check_method(method: str) -> None:
         raise UsageError(f"{method} reads no texts, so captions teach it nothing. Backbones that do: {able}.")
     if parsed.adapter is None:
         raise UsageError(f"{method} has no adapter, and only an adapter is fine-tuned. Name one, such as {method}_HT.")
-
-
-def _plan(
-    run: FinetuningPaths, settings: FinetuneSettings, fabric: Fabric, size: tuple[int, int], *, restart: bool
-) -> Plan:
-    """The plan; how a batch is cut into parts follows the free memory, and stays as it was when the run started."""
-    parts = settings.parts
-    if parts is None and not restart and run.settings_json.exists():
-        parts = int(read_object(run.settings_json)["plan_content"]["accumulation"])
-    memory = torch.cuda.mem_get_info(fabric.device)[0] / GIB if fabric.device.type == "cuda" else None
-    plan = finetuning_plan(
-        run.name,
-        batch_size=settings.batch_size,
-        learning_rate=settings.lr,
-        input_size=size,
-        devices=fabric.world_size,
-        parts=parts,
-        memory_gb=memory,
-    )
-    agreed: Plan = fabric.broadcast(plan)
-    return agreed
 
 
 def _texts(network: DualEncoder, weights: WeightsRecord, parts: Sequence[_Part]) -> list[Tensor]:

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
+from htunet.training.batch_norm import count_images
 from htunet.training.loader import (
     Batch,
     BatchOrder,
@@ -79,6 +80,8 @@ class Loop:
     seed: int
     num_epochs: int
     workers: int
+    parts: int = 1
+    """In which each process computes its images of a batch, one after another."""
 
     @property
     def shard(self) -> Shard:
@@ -140,8 +143,7 @@ def finished(loop: Loop, progress: Progress) -> bool:
 def train_step(loop: Loop, batch: Batch, step: int) -> float:
     """One optimiser step on this process's part of a batch; returns the mean loss over the whole batch.
 
-    The batch is computed in ``plan.accumulation`` parts; how their gradients make that of the whole batch is the
-    trainer's.
+    It is computed in ``loop.parts`` parts; how their gradients make that of the whole batch is the trainer's.
     """
     loop.network.train()
     for group in loop.optimizer.param_groups:
@@ -152,12 +154,14 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
         forward=loop.forward,
         batch=batch,
         whole=len(loop.order.batch(step)),
-        num_parts=loop.plan.accumulation,
+        num_parts=loop.parts,
         shard=loop.shard,
         seed=loop.seed,
         number=step,
     )
     part.seed_rng()
+    if loop.fabric.world_size > 1:
+        count_images(loop.network, part.has_part)
     total = loop.trainer.accumulate(part)
     if loop.plan.gradient_clip is not None:
         nn.utils.clip_grad_norm_(loop.network.trainable_parameters(), loop.plan.gradient_clip)

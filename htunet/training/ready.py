@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from htunet.models.network import Network
 from htunet.models.precision import BF16, convert_frozen_to_bf16, resolve_precision
 from htunet.planning.plans import Plan
+from htunet.training.batch_norm import share_statistics
 
 
 def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> tuple[nn.Module, Optimizer]:
@@ -18,6 +19,8 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
     if resolve_precision(precision, fabric.device.type) == BF16:
         convert_frozen_to_bf16(network)
     network.to(fabric.device)
+    if fabric.world_size > 1:
+        share_statistics(network)
     optimizer = torch.optim.AdamW(
         network.trainable_parameters(),
         lr=plan.learning_rate,

@@ -2,9 +2,7 @@
 
 import json
 import logging
-import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +21,7 @@ from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
-from htunet.training import state
+from htunet.training import machine, state
 from htunet.training.loop import Data, Events, Loop, finished, fit
 from htunet.training.ready import make_ready
 from htunet.training.record import Recorder, log_to, write_progress
@@ -34,10 +32,13 @@ from htunet.training.trainer import Trainer
 
 SAVE_SECONDS = 30.0
 """checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
-FREE_TO_CHANGE = ("weights_argument", "device", "devices", "workers", "made_by")
+FREE_TO_CHANGE = (
+    *("weights_argument", "device", "devices", "workers", "parts", "threads", "accumulation"),
+    *("made_by", "continued_with"),
+)
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
-
-SHARED_MEMORY = "/dev/shm"
+ROUNDING = ("threads", "parts", "device", "devices")
+"""Those of them that change the last bits of a result: where one of them changes, settings.json keeps both values."""
 
 log = logging.getLogger(__name__)
 
@@ -97,13 +98,26 @@ def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Compute with so many threads inside the block: products are summed in another order with another number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) -> Outcome:
     """Train, or continue, a run whose folder is locked.
 
     Raises HtunetError when the run was started with other settings; ``restart`` deletes it instead.
     """
+    before = {} if restart or not work.run.settings_json.exists() else read_object(work.run.settings_json)
     with ExitStack() as stack:
-        session = _Session(fabric, work)
+        session = _Session(fabric, work, before)
+        stack.enter_context(_threads(session.machine.threads))
         if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
             if fabric.is_global_zero:
                 clear(work.run)
@@ -118,9 +132,10 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
 class _Session:
     """What is built once for a call, and the state of the run."""
 
-    def __init__(self, fabric: Fabric, work: TrainingRun) -> None:
-        self.fabric, self.work, self.run = fabric, work, work.run
+    def __init__(self, fabric: Fabric, work: TrainingRun, before: Mapping[str, Any]) -> None:
+        self.fabric, self.work, self.run, self.before = fabric, work, work.run, before
         self.precision = resolve_precision(work.settings.precision, fabric.device.type)
+        self.machine = machine.choose(fabric, work.network, work.plan, work.settings, before)
         self.about = self._about()
         self.loop = self._make_loop()
 
@@ -130,6 +145,7 @@ class _Session:
         if self.run.finished_json.exists():
             return self._outcome(progress, "already finished")
         if self.fabric.is_global_zero:
+            self._note_changes(progress)
             write_json(self.run.settings_json, self.about)
             for line in (self._opening(), *self.work.remarks):
                 log.info("%s", line)
@@ -142,12 +158,27 @@ class _Session:
             write_json(self.run.finished_json, summary | {f"best_val_{self.loop.trainer.metric}": progress.best_metric})
         return self._outcome(progress, "finished")
 
+    def _note_changes(self, progress: Progress) -> None:
+        """Say and keep what a continued run computes with otherwise than before."""
+        then, now = self.before, self.about
+        changed = {name: [then[name], now[name]] for name in ROUNDING if then.get(name, now[name]) != now[name]}
+        notes = [*then.get("continued_with", []), *([{"epoch": progress.epoch + 1, **changed}] if changed else [])]
+        if notes:
+            self.about["continued_with"] = notes
+        if changed:
+            text = ", ".join(f"{name} {after} (before: {before})" for name, (before, after) in changed.items())
+            log.warning("Continued with %s: it ends in other bits than an undisturbed run.", text)
+
     def _opening(self) -> str:
         """What is about to be trained on what, in one line."""
         loop, data, source = self.loop, self.loop.data, self.work.weights.source
-        weights = "" if source == "none" else f", {source} weights"
+        how = [self.precision, *([f"{source} weights"] if source != "none" else [])]
+        if self.fabric.device.type == "cpu":
+            how.append(f"{self.machine.threads} thread{'s' * (self.machine.threads > 1)}")
+        if self.machine.parts > 1:
+            how.append(f"each batch in {self.machine.parts} parts, as memory allows")
         return (
-            f"Training {self.run.label} on {self.fabric.device}, {self.precision}{weights}: {len(data.train_rows)} "
+            f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
             f"training and {len(data.val_rows)} validation {self.work.unit}, {loop.order.per_epoch} steps an epoch, "
             f"{loop.num_epochs} epochs."
         )
@@ -173,7 +204,8 @@ class _Session:
                 write_progress(self.run.progress_csv, progress.history)
                 recorder.draw(progress)
         except torch.OutOfMemoryError as error:
-            raise HtunetError(memory_ran_out(self.work.plan, self.fabric.device)) from error
+            message = memory_ran_out(self.work.plan, self.machine.parts, self.fabric.device)
+            raise HtunetError(message) from error
         finally:
             if recorder:
                 recorder.close()
@@ -199,18 +231,9 @@ class _Session:
             data=self.work.data,
             seed=self.work.settings.seed,
             num_epochs=self.work.num_epochs,
-            workers=self._workers(),
+            workers=self.machine.workers,
+            parts=self.machine.parts,
         )
-
-    def _workers(self) -> int:
-        """What was asked for, else the plan's; on a CPU none: its cores are busy with the training itself."""
-        workers = 0 if self.fabric.device.type == "cpu" else self.work.plan.workers
-        if self.work.settings.workers is not None:
-            workers = self.work.settings.workers
-        if workers and sys.platform == "linux" and not os.access(SHARED_MEMORY, os.W_OK):
-            log.warning("There is no %s to share images through: no worker processes are used.", SHARED_MEMORY)
-            return 0
-        return workers
 
     def _about(self) -> dict[str, Any]:
         """settings.json: the identity of the run, and what made it."""
@@ -230,15 +253,16 @@ class _Session:
             "device": str(self.fabric.device),
             "devices": self.fabric.world_size,
             "workers": work.settings.workers,
+            "parts": self.machine.parts,
+            "threads": self.machine.threads,
             "made_by": provenance(),
         }
 
     def refuse_other_settings(self) -> None:
         """A run is continued with the settings that it was started with, or not at all."""
-        if not self.run.settings_json.exists():
+        if not self.before:
             return
-        before = read_object(self.run.settings_json)
-        if values := "; ".join(_differences(_identity(before), _identity(self.about))):
+        if values := "; ".join(_differences(_identity(self.before), _identity(self.about))):
             raise HtunetError(
                 f"The run {self.run.label} was started with other settings ({values}). "
                 "Type the same settings to continue it, or --restart to restart from scratch."
@@ -251,20 +275,21 @@ class _Session:
         return Outcome(run=self.run, metric=metric, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
 
 
-def memory_ran_out(plan: Plan, device: torch.device) -> str:
+def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
     """What a user can do about a GPU without memory: whose it is, and what would need less."""
     free, total = (size / 1e9 for size in torch.cuda.mem_get_info(device))
     own = torch.cuda.max_memory_reserved(device) / 1e9
     height, width = plan.input_size
     return (
         f"The memory of the GPU ran out in a step of {plan.batch_size} images of {height} x {width}, computed in "
-        f"{plan.accumulation} parts (plan {plan.name}). Of its {total:.1f} GB this process took {own:.1f}, others have "
-        f"{max(0.0, total - free - own):.1f} (nvidia-smi shows them). End those, or plan for less memory with "
-        "htunet_plan_and_preprocess --memory-gb: a batch is then computed in more parts."
+        f"{parts} part{'s' * (parts > 1)} (plan {plan.name}). Of its {total:.1f} GB this process took {own:.1f}, "
+        f"others have {max(0.0, total - free - own):.1f} (nvidia-smi shows them). End those, or compute a batch in "
+        f"more parts with --parts {2 * parts}. A network with BatchNorm is always computed at once: lower "
+        "batch_size in a plan of your own for it."
     )
 
 
-def _identity(about: dict[str, Any]) -> dict[str, Any]:
+def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that must be equal for a run to be continued to the same bits."""
     kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
     content = about.get("plan_content")

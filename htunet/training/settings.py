@@ -16,10 +16,16 @@ class RunSettings:
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     devices: int = setting(1, "number of devices; the batch of the plan is divided among them")
-    workers: int | None = setting(None, "processes that augment images; default: the plan's, and none on a CPU")
+    workers: int | None = setting(None, "processes that augment images; default: by the cores, and none on a CPU")
+    parts: int | None = setting(
+        None, "parts that a device computes its batch in, to save memory; default: what fits. The gradient is the same"
+    )
+    threads: int | None = setting(
+        None, "threads that a process computes with on a CPU; default: as before in a continued run, else all cores"
+    )
 
     def __post_init__(self) -> None:
-        for name in ("num_epochs", "devices"):
+        for name in ("num_epochs", "devices", "parts", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
@@ -61,15 +67,11 @@ class FinetuneSettings(RunSettings):
     batch_size: int = setting(32, "pairs that are contrasted in one step, over all devices")
     lr: float = setting(1e-4, "learning rate of the first step; it falls to almost 0 with a cosine")
     input_size: int = setting(224, "side of the square that images are stretched to, pixels; as in stage 2")
-    parts: int | None = setting(
-        None, "parts that a device computes its pairs in, to save memory; default: what fits. The gradient is the same"
-    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("batch_size", 2), ("input_size", 1), ("parts", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
+        for name, least in (("batch_size", 2), ("input_size", 1)):
+            if (value := getattr(self, name)) < least:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
         if not 0 < self.lr < 1:
             raise UsageError(f"--lr must be larger than 0 and smaller than 1, got {self.lr}.")

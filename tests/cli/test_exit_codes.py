@@ -14,7 +14,7 @@ import torch
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.files import whole_file, whole_folder
-from htunet.training import session
+from htunet.training import machine, session
 from htunet.training.run import train
 from htunet.training.session import memory_ran_out
 
@@ -128,7 +128,7 @@ def test_without_shared_memory_no_workers_are_used_and_it_is_said(
 
     if sys.platform != "linux":
         pytest.skip("elsewhere workers need no such folder")
-    monkeypatch.setattr(session, "SHARED_MEMORY", str(tmp_path / "shm"))
+    monkeypatch.setattr(machine, "SHARED_MEMORY", str(tmp_path / "shm"))
     outcome = train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, workers=2))
     assert outcome.status == "finished"
     assert "no worker processes are used" in caplog.text
@@ -141,10 +141,10 @@ def test_a_gpu_without_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3e9, 24e9))
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: 9e9)
-    text = memory_ran_out(tiny_plan(), torch.device("cuda"))
+    text = memory_ran_out(tiny_plan(), 2, torch.device("cuda"))
     assert "a step of 4 images of 32 x 32" in text
     assert "Of its 24.0 GB this process took 9.0, others have 12.0" in text
-    assert "--memory-gb" in text
+    assert "--parts 4" in text
 
     def out_of_memory(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.")

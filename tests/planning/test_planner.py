@@ -9,18 +9,18 @@ from builders.fingerprint import PRINT
 from htunet.data.raw import DatasetInfo
 from htunet.errors import HtunetError
 from htunet.files import read_json, write_json
-from htunet.planning.hardware import Hardware, available_memory_gb, find_hardware
-from htunet.planning.planner import CHECKSUM, PLANNERS, is_edited, make_plans
-from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
+from htunet.planning.hardware import available_memory_gb
+from htunet.planning.planner import CHECKSUM, PLANNERS, _signed, is_edited, make_plans
+from htunet.planning.plans import OF_THE_MACHINE, Plan, check_plan, load_plans, save_plans
 
 INFO = DatasetInfo(classes={"benign": 0, "malignant": 1})
 BUSI = replace(PRINT, num_training=647, classes={"benign": 437, "malignant": 210})
-MACHINE = Hardware(4, 24, "given with --memory-gb")
+SMALL_LESIONS = replace(BUSI, lesion_smaller_side={"median": 0.05})
 FACTS = {"name", "dataset", "channels", "labels", "classes"}
 
 
 def planned(**options: object) -> dict[str, Plan]:
-    return make_plans(BUSI, INFO, MACHINE, **options).plans  # type: ignore[arg-type]
+    return make_plans(BUSI, INFO, **options).plans  # type: ignore[arg-type]
 
 
 def test_the_plan_paper_is_the_papers() -> None:
@@ -38,10 +38,10 @@ def test_the_plan_public_is_the_public_codes() -> None:
     assert (plan.resize, plan.normalise, plan.drop_last, plan.align_corners) == ("bicubic", False, True, True)
     assert (plan.validate_every, plan.patience, plan.class_metric) == (10, 150, "accuracy")
     assert plan.outputs("cls").class_head_by_backbone["BiomedCLIP"] == "linear"
-    coloured = make_plans(BUSI, replace(INFO, channels=3), MACHINE).plans
+    coloured = make_plans(BUSI, replace(INFO, channels=3)).plans
     assert (coloured["paper"].channels, coloured["public"].channels) == (3, 1)
     edited = coloured | {"public": replace(coloured["public"], num_epochs=3)}
-    assert make_plans(BUSI, replace(INFO, channels=3), MACHINE, existing=edited).plans["public"].channels == 1
+    assert make_plans(BUSI, replace(INFO, channels=3), existing=edited).plans["public"].channels == 1
     assert (planned()["public_518"].input_size, planned()["public_518"].batch_size) == ((518, 518), 24)
 
 
@@ -68,18 +68,18 @@ def test_plans_as_written_are_not_edited(tmp_path: Path) -> None:
 def test_a_plan_of_a_version_that_lacked_a_field_is_not_edited(tmp_path: Path) -> None:
     """The checksums are those that 4fe71f3 wrote for the same data set and machine."""
     path, before = tmp_path / "plans.json", {"paper": "0cbdc518742d41dc", "adaptive": "6c75468e54105df2"}
-    save_plans(path, {name: planned()[name] for name in before})
+    save_plans(path, {name: _signed(replace(planned()[name], accumulation=1, workers=3)) for name in before})
     content = read_json(path)
     for name, checksum in before.items():
         plan = content["plans"][name]
-        for later in [one.name for one in fields(Plan) if "later" in one.metadata]:
+        for later in [one.name for one in fields(Plan) if "later" in one.metadata and one.name not in OF_THE_MACHINE]:
             del plan[later]
         assert plan["because"][CHECKSUM] == checksum
     write_json(path, content)
     read = load_plans(path)
     assert not any(is_edited(plan) for plan in read.values())
     assert read["paper"].loss == "dice_cross_entropy"
-    again = make_plans(BUSI, INFO, MACHINE, existing=read)
+    again = make_plans(BUSI, INFO, existing=read)
     assert (again.edited, again.changed) == ((), {})
     assert is_edited(replace(read["paper"], loss="tversky"))
     assert is_edited(replace(read["paper"], loss_parameters={"alpha": 0.5}))
@@ -90,20 +90,32 @@ def test_own_plans_and_edits_survive_planning_again(tmp_path: Path) -> None:
     plans["paper"] = replace(plans["paper"], num_epochs=7)
     plans["mine"] = replace(plans["adaptive"], input_size=(64, 96))
     save_plans(tmp_path / "plans.json", plans)
-    again = make_plans(BUSI, INFO, MACHINE, split_by="group", existing=load_plans(tmp_path / "plans.json"))
+    again = make_plans(BUSI, INFO, split_by="group", existing=load_plans(tmp_path / "plans.json"))
     assert (again.edited, again.own, again.changed) == (("paper",), ("mine",), {})
     assert again.plans["paper"].num_epochs == 7
     assert again.plans["paper"].because["num_epochs"] == "by hand; the rules give 200"
     assert again.plans["mine"].input_size == (64, 96)
     assert again.plans["mine"].name == "mine"
     assert {plan.split_by for plan in again.plans.values()} == {"group"}
-    assert make_plans(BUSI, INFO, MACHINE, existing=again.plans).edited == ("paper",)
+    assert make_plans(BUSI, INFO, existing=again.plans).edited == ("paper",)
 
 
-def test_an_unedited_plan_follows_the_hardware_and_the_change_is_told() -> None:
-    less = make_plans(BUSI, INFO, Hardware(4, 6, "given"), existing=planned())
-    assert less.changed["paper"] == {"accumulation": (1, 2)}
-    assert less.plans["paper"].accumulation == 2
+def test_a_plan_follows_the_memory_that_is_asked_for_and_the_change_is_told() -> None:
+    less = make_plans(SMALL_LESIONS, INFO, memory_gb=4, existing=make_plans(SMALL_LESIONS, INFO).plans)
+    assert set(less.changed) == {"adaptive"}
+    (before, now) = less.changed["adaptive"]["input_size"]
+    assert max(before) == 384 > max(now)
+
+
+def test_a_plan_holds_nothing_of_the_machine() -> None:
+    assert {(plan.accumulation, plan.workers) for plan in planned().values()} == {(None, None)}
+
+
+def test_a_plan_that_was_made_for_a_machine_is_unedited_and_is_made_again_without_a_word() -> None:
+    """As earlier versions wrote it."""
+    before = {name: _signed(replace(plan, accumulation=2, workers=3)) for name, plan in planned().items()}
+    again = make_plans(BUSI, INFO, existing=before)
+    assert (again.edited, again.changed, again.plans) == ((), {}, planned())
 
 
 @pytest.mark.parametrize(
@@ -144,8 +156,3 @@ def test_the_containers_limit_counts_and_its_cache_does_not(tmp_path: Path) -> N
     assert available_memory_gb(tmp_path) == pytest.approx(1.5)
     (tmp_path / "memory.max").write_text("max\n")
     assert available_memory_gb(tmp_path) == pytest.approx(available_memory_gb(tmp_path / "absent"), rel=0.2)
-
-
-def test_memory_that_the_user_names_is_taken() -> None:
-    assert find_hardware(24).memory_gb == 24
-    assert find_hardware().memory_gb > 0

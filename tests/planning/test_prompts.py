@@ -9,17 +9,15 @@ from builders.plan import plan_of
 
 from htunet.data.raw import DatasetInfo
 from htunet.errors import HtunetError
-from htunet.planning.hardware import Hardware
 from htunet.planning.planner import make_plans
 from htunet.planning.plans import Plan, check_plan, load_plan, save_plans
 from htunet.planning.prompts import WORDS, prompts
 
 LESION = {"background": 0, "lesion": 1}
-MACHINE = Hardware(4, 24, "given")
 
 
 def planned(dataset: str, labels: dict[str, int], existing: dict[str, Plan] | None = None) -> dict[str, Plan]:
-    return make_plans(replace(PRINT, dataset=dataset), DatasetInfo(labels=labels), MACHINE, existing=existing).plans
+    return make_plans(replace(PRINT, dataset=dataset), DatasetInfo(labels=labels), existing=existing).plans
 
 
 @pytest.mark.parametrize(

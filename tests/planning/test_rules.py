@@ -6,7 +6,6 @@ import pytest
 from builders.fingerprint import PRINT
 
 from htunet.planning import rules
-from htunet.planning.hardware import Hardware
 
 
 @pytest.mark.parametrize(
@@ -69,18 +68,17 @@ def test_batch_size(cases: int, size: int) -> None:
         pytest.param(8, 1, id="5.1 GB hold 34"),
         pytest.param(6, 2, id="3.5 GB hold 23"),
         pytest.param(2, 16, id="0.3 GB hold 2"),
-        pytest.param(1, 32, id="nothing fits: one at a time, and the reason says so"),
+        pytest.param(1, 32, id="nothing fits: one at a time"),
     ],
 )
-def test_accumulation(memory: float, parts: int) -> None:
-    found, reason = rules.accumulation(32, (224, 224), Hardware(4, memory, "given"))
-    assert found == parts
-    assert ("runs out" in reason) == (memory == 1)
+def test_parts(memory: float, parts: int) -> None:
+    assert rules.parts(32, (224, 224), memory) == parts
+    assert rules.parts(32, (8, 8), 24) == 1
 
 
 @pytest.mark.parametrize(("cores", "count"), [(1, 0), (2, 1), (8, 7), (64, 8)])
 def test_workers(cores: int, count: int) -> None:
-    assert rules.workers(Hardware(cores, 8, "given"))[0] == count
+    assert rules.workers(cores) == count
 
 
 def test_class_weights_are_inverse_to_the_sizes_and_1_on_average() -> None:

@@ -28,7 +28,7 @@ from htunet.training.validation_metrics import hard_dice
 PEAK = 0.05
 
 
-def make_loop(dataset: DatasetPaths, *, trainer: Trainer | None = None, **changes: Any) -> Loop:
+def make_loop(dataset: DatasetPaths, *, trainer: Trainer | None = None, parts: int = 1, **changes: Any) -> Loop:
     """A loop around ``Plain`` with gradient descent; ``changes`` are of the plan."""
     plan = tiny_plan(learning_rate=PEAK, **changes)
     data = PreprocessedDataset(dataset.plan_folder("tiny"))
@@ -50,6 +50,7 @@ def make_loop(dataset: DatasetPaths, *, trainer: Trainer | None = None, **change
         seed=1,
         num_epochs=plan.num_epochs,
         workers=0,
+        parts=parts,
     )
 
 
@@ -110,11 +111,11 @@ def test_a_step_goes_down_the_gradient_of_the_mean_loss(tiny: DatasetPaths) -> N
         assert torch.allclose(after, before - PEAK * before.grad, atol=1e-7)
 
 
-@pytest.mark.parametrize("accumulation", [2, 3, 4, 9])
-def test_the_number_of_parts_of_a_batch_changes_nothing(tiny: DatasetPaths, accumulation: int) -> None:
+@pytest.mark.parametrize("number", [2, 3, 4, 9])
+def test_the_number_of_parts_of_a_batch_changes_nothing(tiny: DatasetPaths, number: int) -> None:
     results = []
-    for parts in (1, accumulation):
-        loop = make_loop(tiny, accumulation=parts)
+    for parts in (1, number):
+        loop = make_loop(tiny, parts=parts)
         losses = [train_step(loop, batch, step) for step, batch in enumerate(first_batches(loop, STEPS))]
         results.append((losses, weights(loop.network)))
     assert results[0][0] == pytest.approx(results[1][0], abs=1e-6)
@@ -122,7 +123,7 @@ def test_the_number_of_parts_of_a_batch_changes_nothing(tiny: DatasetPaths, accu
 
 
 def test_parts_are_computed_one_after_the_other(tiny: DatasetPaths) -> None:
-    loop, sizes = make_loop(tiny, accumulation=3), []
+    loop, sizes = make_loop(tiny, parts=3), []
     loop.network.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
     for step, batch in enumerate(first_batches(loop, STEPS)):
         train_step(loop, batch, step)

@@ -1,0 +1,95 @@
+"""What a run takes from the machine that it starts on: none of it belongs to the run's identity.
+
+The parts of a batch and the threads change the last bits of a result, so a continued run keeps those that it has.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from htunet.models.network import Network
+from htunet.parallel import available_cores
+from htunet.planning import rules
+from htunet.planning.hardware import GIB, available_memory_gb
+from htunet.planning.plans import Plan
+from htunet.training.batch_norm import has_batch_statistics
+from htunet.training.settings import RunSettings
+
+SHARED_MEMORY = "/dev/shm"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """How a process computes."""
+
+    parts: int
+    """Parts that it computes its images of a batch in, one after another."""
+    threads: int
+    """Of a CPU."""
+    workers: int
+    """Processes that augment images beside it."""
+
+
+def choose(fabric: Fabric, network: Network, plan: Plan, settings: RunSettings, before: Mapping[str, Any]) -> Machine:
+    """What was asked for; else as in ``before``, the settings.json of a run that is continued; else what suits."""
+    parts = settings.parts or _parts_before(before) or plan.accumulation
+    images = -(-plan.batch_size // fabric.world_size)
+    fit = rules.parts(images, plan.input_size, free_memory_gb(fabric)) if parts is None else parts
+    if has_batch_statistics(network):
+        _say_uncut(fit, images, before)
+        fit = 1
+    threads = settings.threads or before.get("threads") or torch.get_num_threads()
+    agreed: Machine = fabric.broadcast(Machine(parts=min(fit, images), threads=int(threads), workers=0))
+    return Machine(parts=agreed.parts, threads=agreed.threads, workers=_workers(fabric, plan, settings))
+
+
+def free_memory_gb(fabric: Fabric) -> float:
+    """GiB that this process can take: what its GPU has free, or its part of what the machine has."""
+    if fabric.device.type == "cuda":
+        return torch.cuda.mem_get_info(fabric.device)[0] / GIB
+    return available_memory_gb() / _processes_here(fabric)
+
+
+def _parts_before(before: Mapping[str, Any]) -> int | None:
+    """Of the settings of a continued run; runs of earlier versions have it in their plan."""
+    parts = before.get("parts") or (before.get("plan_content") or {}).get("accumulation")
+    return None if parts is None else int(parts)
+
+
+def _say_uncut(parts: int, images: int, before: Mapping[str, Any]) -> None:
+    if parts == 1:
+        return
+    log.warning(
+        "Computed at once and not in %d parts: BatchNorm takes its statistics over the images of a part, so the result "
+        "would be another one. If memory runs out, divide the %d images among more --devices or lower the plan's "
+        "batch_size.%s",
+        parts,
+        images,
+        " Its earlier steps were cut; --restart makes them again." if before and "parts" not in before else "",
+    )
+
+
+def _workers(fabric: Fabric, plan: Plan, settings: RunSettings) -> int:
+    """What was asked for, else the plan's, else by the cores; on a CPU none: they are busy with the training itself."""
+    workers = settings.workers
+    if workers is None and fabric.device.type == "cpu":
+        return 0
+    if workers is None:
+        cores = max(1, available_cores() // _processes_here(fabric))
+        workers = rules.workers(cores) if plan.workers is None else plan.workers
+    if workers and sys.platform == "linux" and not os.access(SHARED_MEMORY, os.W_OK):
+        log.warning("There is no %s to share images through: no worker processes are used.", SHARED_MEMORY)
+        return 0
+    return workers
+
+
+def _processes_here(fabric: Fabric) -> int:
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or fabric.world_size)
