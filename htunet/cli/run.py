@@ -117,7 +117,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     schedule = settle_schedule(dataset, candidates, options.hours)
     print(f"Training takes about {duration(schedule.seconds)}.")
     for line in schedule.given_up:
-        print(f"What {options.hours:g} hours do not suffice for: {line}.")
+        print(f"To fit into {options.hours:g} hours: {line}.")
     run_step(*planning, "--plan", PLAN)
     for candidate in schedule.candidates:
         for fold in range(schedule.num_folds):
@@ -182,7 +182,7 @@ def _show(
     if options.input:
         print(f"$ htunet_predict -i {options.input} -o {options.output} ... -f all-folds")
     for line in schedule.given_up:
-        print(f"What {options.hours:g} hours do not suffice for: {line}.")
+        print(f"To fit into {options.hours:g} hours: {line}.")
     print(f"Training: about {duration(schedule.seconds)} on this machine.")
 
 

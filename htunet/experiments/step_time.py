@@ -82,27 +82,32 @@ def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
 
     quarter = max(1, plan.batch_size // QUARTER)
     step(quarter, 0)  # what is slow the first time only
-    seconds, size = _timed(lambda: step(quarter, 1), fabric.device), quarter
+    size = quarter
+    seconds = _median(lambda n: step(quarter, n), range(1, 1 + STEPS), fabric.device)
     if seconds * plan.batch_size / quarter < SLOW_SECONDS:
         size = plan.batch_size
-        step(size, 2)
-        seconds = statistics.median(_timed(lambda n=n: step(size, n), fabric.device) for n in range(3, 3 + STEPS))  # type: ignore[misc]
+        step(size, 1 + STEPS)
+        seconds = _median(lambda n: step(size, n), range(2 + STEPS, 2 + 2 * STEPS), fabric.device)
     network.eval()
     batch = fabric.to_device(images.as_they_are(range(size)))
     with torch.no_grad():
-        whole = _timed(lambda: forward(batch.images), fabric.device)
+        whole = _median(lambda _: forward(batch.images), range(STEPS), fabric.device)
     name = torch.cuda.get_device_name() if fabric.device.type == "cuda" else "CPU"
     return {"step": seconds * plan.batch_size / size, "image": whole / size, "device": name}
 
 
-def _timed(action: Callable[[], object], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    started = time.perf_counter()
-    action()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
+def _median(action: Callable[[int], object], numbers: Sequence[int], device: torch.device) -> float:
+    """The median time of several calls, seconds: one alone may have waited for other programs."""
+    found = []
+    for number in numbers:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        action(number)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        found.append(time.perf_counter() - started)
+    return statistics.median(found)
 
 
 def main(request: Path, found: Path) -> None:
