@@ -10,11 +10,13 @@ from dataset_conversion import CONVERTERS
 from htunet.cli.command import make_parser, one_line, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
-from htunet.errors import UsageError
+from htunet.errors import HtunetError, UsageError
+from htunet.paths import PAPER_FOLD
 
 if TYPE_CHECKING:
-    from dataset_conversion.common import ConversionReport, SourceFacts
+    from dataset_conversion.common import ConversionReport, Options, SourceFacts
 
+RELEASE = "NextGen-UIA"
 SHOWN = 20
 """Names printed of one kind; excluded.csv has them all."""
 
@@ -22,7 +24,8 @@ SHOWN = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``htunet_convert``."""
     parser = make_parser("htunet_convert", __doc__)
-    parser.add_positional("dataset", "-d", required=False, help="name such as BUSI; --list shows all")
+    names = f"name such as BUSI, or {RELEASE} for all sets of the authors' release; --list shows all"
+    parser.add_positional("dataset", "-d", required=False, help=names)
     parser.add_positional("source", "-i", required=False, type=Path, help="downloaded folder or zip")
     parser.add_argument("--list", action="store_true", help="show the data sets, their licences and what to download")
     parser.add_argument("--name", default="", help="full name of the raw folder, such as Dataset510_Mine")
@@ -44,11 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from dataset_conversion import CONVERTERS, convert
-    from dataset_conversion.common import Options
 
     if options.list:
         for name, converter in CONVERTERS.items(broken=tell):
             print("\n".join(_describe_facts(name, converter.facts)))
+        print(f"{RELEASE}: the release of the paper's authors, with their lists; it holds several of these sets")
         return
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")
@@ -56,15 +59,25 @@ def _run(options: argparse.Namespace) -> None:
         report = convert_own_images(options)
         _print(_describe(report, report.dataset.split("_", 1)[1]))
         return
+    if options.dataset == RELEASE:
+        _convert_release(options)
+        return
     if options.dataset is None:
         raise UsageError(
-            f"Name a data set ({', '.join(CONVERTERS.names())}) and its SOURCE, or use --list. "
-            "Images of your own: --images DIR --masks DIR --name MYDATA."
+            f"Name a data set ({', '.join(CONVERTERS.names())}; {RELEASE}: the authors' release) and its SOURCE, or "
+            "use --list. Images of your own: --images DIR --masks DIR --name MYDATA."
         )
     converter = CONVERTERS[options.dataset]
     if options.source is None:
         raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
-    choice = Options(
+    report = convert(options.dataset, options.source, _choice(options))
+    _print(_describe(report, options.name or options.dataset))
+
+
+def _choice(options: argparse.Namespace) -> "Options":
+    from dataset_conversion.common import Options
+
+    return Options(
         name=options.name,
         fit_masks=options.fit_masks,
         workers=options.workers,
@@ -72,8 +85,28 @@ def _run(options: argparse.Namespace) -> None:
         drop_empty_slices=options.drop_empty_slices,
         **caption_options(options),
     )
-    report = convert(options.dataset, options.source, choice)
-    _print(_describe(report, options.name or options.dataset))
+
+
+def _convert_release(options: argparse.Namespace) -> None:
+    """Every set of the authors' release, one after another; what is missing or fails does not stop the others."""
+    from dataset_conversion.nextgen_uia import convert_release
+
+    if options.source is None:
+        raise UsageError(f"Name the SOURCE of {RELEASE}: the folder or the zip with all/, segmentation/ and so on.")
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    for result in convert_release(options.source, _choice(options), lambda text: _print([f"Note: {text}."])):
+        if result.report is None:
+            _print([f"{result.name}: {'FAILED: ' if result.failed else ''}{result.reason.rstrip('.')}."])
+            failed |= {result.name: result.reason} if result.failed else {}
+            continue
+        lines = [line for line in _describe(result.report, result.name) if not line.startswith("Next: ")]
+        _print([result.name, *(f"  {line}" for line in lines)])
+        done += [result.name] * (result.report.captions is None)
+    if failed:
+        raise HtunetError(f"{len(failed)} sets could not be converted: {'; '.join(map(': '.join, failed.items()))}")
+    if done:
+        print(f"Next: htunet_plan_and_preprocess -d {' '.join(done)}, then htunet_train {done[0]} CLIP_HT {PAPER_FOLD}")
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from htunet.data.verification import ERROR, raise_for_errors, same_pictures, ver
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import exclusive
 from htunet.parallel import suitable_workers
-from htunet.paths import DatasetPaths, find_runs
+from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
 from htunet.planning.fingerprint import (
     Fingerprint,
     load_fingerprint,
@@ -125,7 +125,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
         if settled.splits.folds[0]["train"]:
             plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
             task = "" if raw.info.has_masks else " --task cls"
-            _say("next", f"htunet_train {dataset.short_name} CLIP_HT fold0{plan}{task}")
+            fold = PAPER_FOLD if PAPER_FOLD in fold_names(dataset.splits_json)[0] else "fold0"
+            _say("next", f"htunet_train {dataset.short_name} CLIP_HT {fold}{plan}{task}")
         else:
             _say("next", f"{dataset.short_name} has test cases only: predict them with a model of another data set")
     plans = {name: planned.plans[name] for name in chosen}

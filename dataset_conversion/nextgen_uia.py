@@ -1,0 +1,459 @@
+"""NextGen-UIA, the release of the paper's authors: all sets in one folder, and lists of file names that divide them.
+
+all/images/NAME.png  all/masks/NAME.png  segmentation/BUSI/{train,val,test}.txt  classification/BUSI/ the same and
+labels.csv  finetune/medpix_dataset/{images/,medpix_dataset.csv}  finetune/pmc_curd_dataset/ in the same way.
+The layout is that of https://github.com/jinggqu/NextGen-UIA (its README and its loaders).
+"""
+
+import contextlib
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+
+from dataset_conversion.busi import BUSI
+from dataset_conversion.captions.common import Reading, convert_captions
+from dataset_conversion.captions.curd import CURD
+from dataset_conversion.captions.medpix import MEDPIX, read_table
+from dataset_conversion.captions.pmc_oa import PMC_OA
+from dataset_conversion.common import (
+    Collected,
+    ConversionReport,
+    ImageWithMasks,
+    Options,
+    SourceFacts,
+    Written,
+    convert_images,
+    source_of,
+    write_case,
+    write_image_with_masks,
+)
+from dataset_conversion.ddti import DDTI
+from dataset_conversion.lymph_node import LN_EXT, LN_INT
+from dataset_conversion.prostate import PROSTATE
+from dataset_conversion.source import Layout, open_source, walk
+from dataset_conversion.tn3k import TN3K
+from htunet.data.image_io import READABLE, read_image
+from htunet.data.names import composed, listed, stem_of, unique_ids
+from htunet.data.raw import TEST, TRAIN, Case, Excluded
+from htunet.data.split_files import save_splits
+from htunet.data.split_lists import read_name_list, split_files_in
+from htunet.data.splits import SPLITS, TEST_ONLY
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_object
+from htunet.paths import PAPER_FOLD, DatasetPaths
+
+NAME = "NextGen-UIA"
+CLASSES = {"benign": 0, "malignant": 1}
+TASKS = {"segmentation": "seg", "classification": "cls"}
+LABELS = "labels.csv"
+SETS = {
+    "BUSI": (BUSI, 647),
+    "LN-INT": (LN_INT, 1273),
+    "LN-EXT": (LN_EXT, 374),
+    "DDTI": (DDTI, 637),
+    "TN3K": (TN3K, 3493),
+    "Prostate": (PROSTATE, 2910),
+}
+"""The facts of each set, and its images in the paper's Table I."""
+PMC_CURD = replace(
+    PMC_OA,
+    dataset="Dataset512_PMC-CURD",
+    title="Images of PMC-OA and CURD with their captions, as the paper's authors have joined them",
+    home="https://github.com/jinggqu/NextGen-UIA",
+    citation=f"{PMC_OA.citation} {CURD.citation}",
+    licence="as PMC-OA and CURD; ask the authors",
+    download=f"the release of {NAME}",
+    expected={},
+    published=(18170, 2034),
+)
+CAPTIONS = {"MedPix": (MEDPIX, "medpix_dataset"), "PMC-CURD": (PMC_CURD, "pmc_curd_dataset")}
+"""The facts of each caption set, and its folder below finetune/, whose table has the same name."""
+FROM_RELEASE = f"from {NAME}, the release of the paper's authors"
+PRIVATE = ("LN-INT", "LN-EXT")
+THRESHOLD = 127
+"""The public code reads masks as one bit."""
+FAINT = f"the mask has no value above {THRESHOLD}, which the public code reads as empty; every value above 0 is taken"
+
+LAYOUT = Layout(
+    looked_for="a folder with all/images/, all/masks/ and segmentation/ or classification/, or one with finetune/",
+    is_here=lambda folder: (
+        ((folder / "all" / "images").is_dir() and any((folder / task).is_dir() for task in TASKS))
+        or any((folder / "finetune" / place / f"{place}.csv").is_file() for _, place in CAPTIONS.values())
+    ),
+    member=re.compile(r"(^|/)(all/images/|(segmentation|classification)/[^/]+/|finetune/[^/]+/)"),
+)
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """What became of one set."""
+
+    name: str
+    report: ConversionReport | None = None
+    reason: str = ""
+    """Why it was not converted."""
+    failed: bool = False
+    """It is there and could not be converted."""
+
+
+def convert_release(source: Path, options: Options, tell: Callable[[str], object]) -> Iterator[SetResult]:
+    """Convert every set of the release, and import its lists as the fold ``paper``; ``tell`` gets what concerns all.
+
+    A set that is missing, or was converted from other files, is left alone and named. Raises UsageError for options
+    that a release has no use for, HtunetError where ``source`` holds no release.
+    """
+    if wrong := sorted(options.chosen() - {"workers", "fit_masks"}):
+        raise UsageError(f"--{wrong[0].replace('_', '-')} does nothing for {NAME}, which holds several data sets.")
+    with open_source(source, LAYOUT) as folder:
+        release = Release(folder)
+        for remark in release.remarks():
+            tell(remark)
+        for name in SETS:
+            yield _one(name, source, partial(_convert_set, release, name, options))
+        for name, (facts, place) in CAPTIONS.items():
+            yield _one(name, source, partial(_convert_captions, folder / "finetune" / place, facts, options))
+
+
+def _one(name: str, source: Path, convert: Callable[[], ConversionReport | str]) -> SetResult:
+    try:
+        found = convert()
+    except HtunetError as error:
+        return SetResult(name, reason=str(error), failed=True)
+    return SetResult(name, reason=found) if isinstance(found, str) else SetResult(name, replace(found, source=source))
+
+
+@dataclass
+class Release:
+    """The files of a release; nothing of an image has been read."""
+
+    folder: Path
+
+    @cached_property
+    def images(self) -> Mapping[str, list[Path]]:
+        """Every name that an image may be listed under, to the files that it fits."""
+        return _by_name(self.folder / "all" / "images")
+
+    @cached_property
+    def masks(self) -> Mapping[str, list[Path]]:
+        """The same of the masks."""
+        return _by_name(self.folder / "all" / "masks")
+
+    @cached_property
+    def sets(self) -> Mapping[str, Mapping[str, Path]]:
+        """Name of a set to its folder for each task."""
+        found: dict[str, dict[str, Path]] = defaultdict(dict)
+        for place, task in TASKS.items():
+            for child in sorted((self.folder / place).iterdir()) if (self.folder / place).is_dir() else ():
+                if child.is_dir() and not child.name.startswith("."):
+                    name = next((one for one in SETS if one.lower() == child.name.lower()), child.name)
+                    found[name][task] = child
+        return found
+
+    def lists(self, name: str) -> dict[str, dict[str, list[str]]]:
+        """Task and split to the listed names; HtunetError for a list that cannot be read."""
+        found = {}
+        for task, folder in self.sets.get(name, {}).items():
+            if files := split_files_in(folder):
+                found[task] = {split: read_name_list(files[split]) if split in files else [] for split in SPLITS}
+        return found
+
+    def remarks(self) -> Iterator[str]:
+        """What belongs to no set that is known."""
+        if unknown := sorted(set(self.sets) - set(SETS)):
+            yield f"Not converted, because no such set is in the paper: {listed(unknown)}"
+        named: set[Path] = set()
+        for name in self.sets:
+            with contextlib.suppress(HtunetError):  # a list that cannot be read is its set's problem
+                for lists in self.lists(name).values():
+                    named.update(path for names in lists.values() for one in names for path in find(self.images, one))
+        images = {path for paths in self.images.values() for path in paths}
+        if rest := sorted(path.name for path in images - named):
+            yield f"{len(rest)} of {len(images)} images are in no list and in no data set: {listed(rest)}"
+
+
+def _by_name(folder: Path) -> Mapping[str, list[Path]]:
+    found: dict[str, set[Path]] = defaultdict(set)
+    for place, _, files in walk(folder) if folder.is_dir() else ():
+        for name in files:
+            path = place / name
+            if path.suffix.lower() in READABLE and not name.startswith(".") and path.is_file():
+                for one in (source_of(folder, path), name, path.stem):
+                    found[composed(one)].add(path)
+    return {name: sorted(paths) for name, paths in found.items()}
+
+
+def find(files: Mapping[str, list[Path]], name: str) -> list[Path]:
+    """The files of a listed name: the name itself, else its last part, else that without its ending."""
+    plain = PurePosixPath(composed(name).replace("\\", "/"))
+    return next((files[one] for one in (plain.as_posix(), plain.name, plain.stem) if one in files), [])
+
+
+def _left_alone(paths: DatasetPaths, source: str, *, ours: bool) -> str:
+    """Why a raw folder is not replaced: it was made from other files."""
+    if not paths.raw.exists() or ours:
+        return ""
+    return f"{paths.raw} was made from other files and is left as it is. {source} Remove that folder to convert it."
+
+
+def _convert_set(release: Release, name: str, options: Options) -> ConversionReport | str:
+    facts, images = SETS[name]
+    lists = release.lists(name)
+    if not lists:
+        private = ", which its authors may not distribute" if name in PRIVATE else ""
+        return f"not in this release{private}"
+    paths = DatasetPaths(facts.dataset)
+    places = " or ".join(f"{folder.parent.name}/{folder.name}" for folder in release.sets[name].values())
+    take = f"Its lists can be used for it: htunet_plan_and_preprocess -d {name} --splits FOLDER, with {places}."
+    if reason := _left_alone(paths, take, ours=paths.paper_splits_json.exists()):
+        return reason
+    members = Members(release, name, lists)
+    collected = members.collect(fit_masks=options.fit_masks)
+    if not collected.jobs:
+        return f"none of the {len(members.splits)} images that its lists name is there"
+    splits = {job.case.split for job in collected.jobs}
+    rule = TEST_ONLY if splits == {TEST} else "8:1:1" if splits == {TRAIN} else facts.split_rule
+    facts = replace(
+        facts,
+        split_rule="8:2" if splits == {TRAIN, TEST} and rule not in ("8:2", "9:1") else rule,
+        classes=CLASSES if any(job.case.class_name for job in collected.jobs) else {},
+        expected={"in its lists": images},
+        has_masks=any(job.masks for job in collected.jobs),
+    )
+    return convert_images(
+        release.folder, facts, collected, write_listed, workers=options.workers, finish=members.write_folds
+    )
+
+
+@dataclass
+class Members:
+    """The images of one set, and the split of each in each task."""
+
+    release: Release
+    name: str
+    lists: Mapping[str, Mapping[str, Sequence[str]]]
+    ids: dict[str, str] = field(default_factory=dict)
+    """Listed name to the id of its case."""
+
+    @cached_property
+    def splits(self) -> Mapping[str, Mapping[str, str]]:
+        """Listed name to its split for each task; of several splits test counts before val, and val before train."""
+        found: dict[str, dict[str, str]] = defaultdict(dict)
+        for task, lists in self.lists.items():
+            for split in SPLITS:
+                for name in lists[split]:
+                    found[name][task] = split
+        return found
+
+    def collect(self, *, fit_masks: bool) -> Collected[ImageWithMasks]:
+        """The cases, and every listed name that becomes none."""
+        excluded: list[Excluded] = []
+        classes, notes = self._classes()
+        notes = [FROM_RELEASE, *self._repeated(), *notes]
+        pairs = {}
+        for name in self.splits:
+            images, masks = (find(files, name) for files in (self.release.images, self.release.masks))
+            if len(images) == 1 and len(masks) < 2:
+                pairs[name] = (images[0], tuple(masks))
+            else:
+                what = "image" if len(images) != 1 else "mask"
+                reason = f"several {what}s have this name" if images else "named in a list, and there is no such image"
+                excluded.append(Excluded(source=f"all/images/{name}", class_name=classes.get(name, ""), reason=reason))
+        with_masks = any(masks for _, masks in pairs.values())
+        for name in [name for name, (_, masks) in pairs.items() if with_masks and not masks]:
+            source = source_of(self.release.folder, pairs.pop(name)[0])
+            excluded.append(Excluded(source=source, class_name=classes.get(name, ""), reason="an image without a mask"))
+        cases = case_ids(self.name, list(pairs))
+        self.ids = {name: case for name, (case, _) in cases.items()}
+        jobs = [
+            ImageWithMasks(
+                case=Case(
+                    id=cases[name][0],
+                    split=self._split(name),
+                    class_name=classes.get(name, ""),
+                    group=cases[name][1],
+                    source=source_of(self.release.folder, image),
+                ),
+                image=image,
+                masks=masks,
+                fit_masks=fit_masks,
+                threshold=THRESHOLD,
+            )
+            for name, (image, masks) in pairs.items()
+        ]
+        return Collected(jobs=jobs, found={"in its lists": len(self.splits)}, excluded=excluded, notes=notes)
+
+    def write_folds(self, raw_folder: Path, cases: Sequence[Case]) -> list[str]:
+        """Write ``paper_splits.json``: the fold ``paper``, or one for each task where their lists differ."""
+        known = {case.id for case in cases}
+        folds: dict[str, dict[str, list[str]]] = {}
+        for task in self.lists:
+            fold: dict[str, list[str]] = {split: [] for split in SPLITS}
+            for name, split_of in self.splits.items():
+                if task in split_of and self.ids.get(name) in known:
+                    fold[split_of[task]].append(self.ids[name])
+            folds[task] = {split: sorted(ids) for split, ids in fold.items()}
+        same = len(folds) == 2 and folds["seg"] == folds["cls"]
+        wanted = {"": folds["seg"]} if same else folds if len(folds) > 1 else {"": next(iter(folds.values()))}
+        content = [{"name": PAPER_FOLD, **({"task": task} if task else {}), **fold} for task, fold in wanted.items()]
+        save_splits(raw_folder / DatasetPaths(SETS[self.name][0].dataset).paper_splits_json.name, content)
+        names = {"seg": "segmentation", "cls": "classification", "": "both tasks" if same else "all tasks"}
+        sizes = (f"{names[task]} {'/'.join(str(len(fold[s])) for s in SPLITS)}" for task, fold in wanted.items())
+        return [f"the authors' lists are the fold {PAPER_FOLD} (train/val/test): {'; '.join(sizes)}"]
+
+    def _split(self, name: str) -> str:
+        """``test`` where the data set defines its test split and no list trains on the image."""
+        if SETS[self.name][0].split_rule == "8:1:1":
+            return TRAIN
+        return TEST if set(self.splits[name].values()) == {"test"} else TRAIN
+
+    def _repeated(self) -> Iterator[str]:
+        """Names that a task lists more than once."""
+        for task, lists in self.lists.items():
+            places: dict[str, list[str]] = defaultdict(list)
+            for split in SPLITS:
+                for name in lists[split]:
+                    places[name].append(split)
+            across = {name: found for name, found in places.items() if len(set(found)) > 1}
+            again = [name for name, found in places.items() if len(found) > len(set(found))]
+            if across:
+                shown = listed([f"{name} ({' and '.join(dict.fromkeys(found))})" for name, found in across.items()])
+                yield f"{len(across)} names are in several lists of {task} and count for the last one only: {shown}"
+            if again:
+                yield f"{len(again)} names are twice in a list of {task} and count once: {listed(again)}"
+
+    def _classes(self) -> tuple[Mapping[str, str], list[str]]:
+        """Listed name to its class, and what is wrong with ``labels.csv``."""
+        folder = self.release.sets[self.name].get("cls")
+        if folder is None or not (folder / LABELS).is_file():
+            missing = [f"there is no {LABELS}, so the images have no classes"] if "cls" in self.lists else []
+            return {}, missing
+        labels = read_labels(folder / LABELS)
+        classes, notes = class_names(labels)
+        wanted = {name for name, split_of in self.splits.items() if "cls" in split_of}
+        if without := sorted(wanted - set(classes)):
+            notes.append(
+                f"{len(without)} names of the classification lists have no class in {LABELS}: {listed(without)}"
+            )
+        if others := sorted(set(labels) - set(self.splits)):
+            notes.append(f"{len(others)} names of {LABELS} are in no list: {listed(others)}")
+        return classes, notes
+
+
+def read_labels(path: Path) -> dict[str, str]:
+    """Name to label from the first two columns of a table, with or without a header; HtunetError for another file."""
+    try:
+        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise HtunetError(f"{path.parent.name}/{path.name} is not a CSV in UTF-8 ({error}). Save it as one.") from None
+    found: dict[str, str] = {}
+    for number, row in enumerate(rows):
+        if len(row) < 2:
+            raise HtunetError(f"{path.parent.name}/{path.name} has the line {','.join(row)!r}; wanted is NAME,CLASS.")
+        name, label = row[0].strip(), row[1].strip().lower()
+        if number == 0 and not Path(name).suffix and label not in (*CLASSES, "0", "1"):
+            continue
+        if found.setdefault(name, label) != label:
+            raise HtunetError(f"{path.parent.name}/{path.name} gives {name} two classes: {found[name]} and {label}.")
+    return found
+
+
+def class_names(labels: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Name to ``benign`` or ``malignant``, and notes.
+
+    Numbers are taken in the order of the public code's prompts, 0 benign and 1 malignant, unless every file name that
+    says its class says the opposite.
+    """
+    meaning = {"0": "benign", "1": "malignant"}
+    said = {
+        name: next(one for one in CLASSES if one in name.lower())
+        for name, label in labels.items()
+        if label in meaning and sum(one in name.lower() for one in CLASSES) == 1
+    }
+    notes = []
+    against = sorted(name for name, class_name in said.items() if meaning[labels[name]] != class_name)
+    if said and len(against) == len(said):
+        meaning, against = {"0": "malignant", "1": "benign"}, []
+        notes.append(f"{LABELS} says 0 for malignant and 1 for benign, as all {len(said)} names show that say a class")
+    elif any(label in meaning for label in labels.values()):
+        shown = f", as {len(said) - len(against)} file names show" if len(said) > len(against) else ""
+        notes.append(f"{LABELS}: 0 is taken for benign and 1 for malignant{shown}")
+    if against:
+        notes.append(f"{LABELS} contradicts {len(against)} file names and is followed: {listed(against)}")
+    meaning |= {one: one for one in CLASSES}
+    if strange := Counter(label for label in labels.values() if label not in meaning):
+        counts = ", ".join(f"{label!r} ({count})" for label, count in strange.most_common(5))
+        notes.append(f"{LABELS} has labels that are neither benign nor malignant, whose images get no class: {counts}")
+    return {name: meaning[label] for name, label in labels.items() if label in meaning}, notes
+
+
+IDS: Mapping[str, tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, str]]]] = {
+    "BUSI": (
+        re.compile(r"(?:busi[ _-]*)?(benign|malignant)[ _-]*\(?0*(\d{1,6})\)?", re.IGNORECASE),
+        lambda match: (f"{match[1].lower()}_{int(match[2]):04d}", ""),
+    ),
+    "DDTI": (re.compile(r"(?:ddti[ _-]*)?(\d{4})", re.IGNORECASE), lambda match: (f"image_{match[1]}", "")),
+    "TN3K": (
+        re.compile(r"(?:tn3k[ _-]*)?(trainval|test)[ _-]*(?:image[ _-]*)?(\d{4})", re.IGNORECASE),
+        lambda match: (f"{match[1].lower()}_{match[2]}", ""),
+    ),
+    "Prostate": (
+        re.compile(r"(?:.*[ _-])?(train|test)[ _-]*0*(\d{1,4})[ _-]+(?:slice[ _-]*)?0*(\d{1,4})", re.IGNORECASE),
+        lambda match: (
+            f"{match[1].lower()}_{int(match[2]):02d}_{int(match[3]):03d}",
+            f"{match[1].lower()}_{int(match[2]):02d}",
+        ),
+    ),
+}
+"""How names say the case of the original distribution, and the id and group that its own converter gives it."""
+
+
+def case_ids(data_set: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Listed name to the id of its case and its group.
+
+    The id is that of the set's own converter where every name says which case it is, else the name without its ending.
+
+    >>> case_ids("BUSI", ["benign (7).png"]), case_ids("BUSI", ["a b.png"])
+    ({'benign (7).png': ('benign_0007', '')}, {'a b.png': ('a_b', '')})
+    """
+    if data_set in IDS:
+        pattern, of = IDS[data_set]
+        matches = {name: pattern.fullmatch(stem_of(name)) for name in names}
+        found = {name: of(match) for name, match in matches.items() if match}
+        if len(found) == len(names) == len({case for case, _ in found.values()}):
+            return found
+    ordered = sorted(names)
+    ids, _ = unique_ids(ordered, [""] * len(ordered))
+    return {name: (case, "") for name, case in zip(ordered, ids, strict=True)}
+
+
+def write_listed(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
+    """Write one image with its mask as one bit, or without one where the set has none."""
+    if not job.masks:
+        try:
+            return [write_case(folder, job.case, read_image(job.image, 1)[0], None)]
+        except HtunetError as error:
+            reason = str(error).replace(f"{job.image.parent}/", "")
+            return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=reason)]
+    (written,) = write_image_with_masks(job, folder)
+    if isinstance(written, Written) and written.empty:
+        (again,) = write_image_with_masks(replace(job, threshold=0), folder)
+        if isinstance(again, Written) and not again.empty:
+            return [replace(again, remarks=(FAINT,))]
+    return [written]
+
+
+def _convert_captions(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport | str:
+    table = folder / f"{folder.name}.csv"
+    if not table.is_file():
+        return "not in this release"
+    paths = DatasetPaths(facts.dataset)
+    ours = paths.captions_json.exists() and FROM_RELEASE in read_object(paths.captions_json).get("notes", [])
+    if reason := _left_alone(paths, "", ours=ours):
+        return reason
+    reading = Reading(texts=(), notes=[FROM_RELEASE])
+    reading.texts = read_table(table, reading)
+    return convert_captions(folder, replace(facts, expected={}), reading, replace(options, fit_masks=False))
