@@ -10,10 +10,10 @@ import numpy as np
 
 from dataset_conversion.common import Written, fit_mask, misfit, write_case
 from dataset_conversion.formats.coco import CocoImage, draw
-from dataset_conversion.own_images.label_maps import LabelMap
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import UInt8
-from htunet.data.names import printable
+from htunet.data.label_maps import LabelMap
+from htunet.data.names import FRAME, printable
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
 from htunet.errors import HtunetError
 
@@ -21,8 +21,6 @@ SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 OVERLAP = "instances of different labels overlap, the later one wins"
 CROWD = "crowd regions drawn as their category"
-FRAME = "__"
-"""Between an id and the number of its frame; a cleaned id never has two."""
 
 
 @dataclass(frozen=True, kw_only=True)

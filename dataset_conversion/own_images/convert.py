@@ -12,10 +12,10 @@ from tqdm import tqdm
 from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
-from dataset_conversion.own_images.label_maps import LabelMap, given, infer, survey
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_tags
 from htunet.data.formats.dicom import patient_of
+from htunet.data.label_maps import LabelMap, given, infer, survey
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case
 from htunet.errors import HtunetError, UsageError

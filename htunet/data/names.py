@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 LONGEST_ID = 80
+FRAME = "__"
+"""Between an id and the number of its frame; a cleaned id never has two."""
 DOUBLE_ENDING = ".nii.gz"
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
 """Begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is none."""

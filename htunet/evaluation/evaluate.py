@@ -1,7 +1,7 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from htunet.data.image_io import READABLE, image_files, read_labels
+from htunet.data.image_io import read_labels
+from htunet.data.label_maps import LabelMap
+from htunet.data.names import FRAME
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
+from htunet.evaluation.mask_folders import match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
@@ -22,7 +25,6 @@ from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
 
 Labels = NDArray[np.uint8]
-LOSSY = (".jpg", ".jpeg")
 SETTINGS = ("task", "num_epochs", "trainable_parameters", "weights")
 
 
@@ -37,8 +39,8 @@ class MaskPair:
     prediction_file: str
     """As the summary names it, like ``reference_file``."""
     reference_file: str
-    prediction_labels: Labels | None = None
-    """What is in the file ``prediction``; None: it is read when the pair is scored."""
+    maps: tuple[LabelMap | None, LabelMap | None] | None = None
+    """How both files are read where they are people's masks of any format; None: masks as htunet writes them."""
 
 
 def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summary:
@@ -58,38 +60,29 @@ def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summ
 
 
 def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE) -> Summary:
-    """Score the masks of one folder against those of another; files are matched by their stem.
+    """Score the masks of one folder against those of another; files are matched by their names without endings.
 
-    Masks hold 0..K; a folder whose masks hold 0 and 255 is read as 0 and 1, and lossy JPEG masks are cut at half, and
-    the summary says so. A reference without a prediction raises HtunetError that names it.
+    Labels are inferred as ``htunet_convert`` does: 0..K, 0 and 255, one gray value or colour for each label, by alpha;
+    the summary says what was read as what. HtunetError names a reference without a prediction, and says so where the
+    folders have no label in common.
     """
     check_policy(policy)
-    found_p, found_r = _masks(predictions), _masks(references)
-    if missing := sorted(set(found_r) - set(found_p)):
-        raise HtunetError(
-            f"{len(missing)} of {len(found_r)} references in {references} have no prediction in {predictions}: "
-            f"{_some(missing)}. Predict them, or take their references out."
-        )
-    read_p, notes_p = _read_folder(found_p, sorted(found_r), "predictions")
-    read_r, notes_r = _read_folder(found_r, sorted(found_r), "references")
-    notes = [*notes_p, *notes_r]
-    if extra := sorted(set(found_p) - set(found_r)):
-        notes.append(f"predictions without a reference, not scored: {_some(extra)}")
-    labels = sorted({int(v) for mask in (*read_p.values(), *read_r.values()) for v in np.unique(mask)} - {0}) or [1]
+    found = match_folders(predictions, references)
     pairs = [
         MaskPair(
-            case=Case(id=stem),
+            case=Case(id=name),
             resolution=ORIGINAL,
-            prediction=found_p[stem],
-            reference=read_r[stem],
-            prediction_file=found_p[stem].name,
-            reference_file=found_r[stem].name,
-            prediction_labels=read_p[stem],
+            prediction=prediction,
+            reference=reference,
+            prediction_file=prediction.relative_to(predictions).as_posix(),
+            reference_file=reference.relative_to(references).as_posix(),
+            maps=found.maps,
         )
-        for stem in sorted(found_r)
+        for name, (prediction, reference) in found.pairs.items()
     ]
     identity = {"predictions": str(predictions), "references": str(references)}
-    return Summary(identity=identity, policy=policy, scores=tuple(score_pairs(pairs, labels)), notes=tuple(notes))
+    scores = tuple(score_pairs(pairs, found.labels))
+    return Summary(identity=identity, policy=policy, scores=scores, notes=tuple(found.notes))
 
 
 def run_identity(run: RunPaths) -> dict[str, Any]:
@@ -195,8 +188,25 @@ def score_pairs(pairs: Sequence[MaskPair], labels: list[int], workers: int | Non
 
 
 def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
-    prediction = read_labels(pair.prediction) if pair.prediction_labels is None else pair.prediction_labels
-    reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
+    """Every label of every frame; a file of one frame has the case's own id."""
+    if pair.maps is None:
+        reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
+        return _score_frame(labels, pair, read_labels(pair.prediction), reference)
+    assert isinstance(pair.reference, Path), "of two folders both are files"
+    predictions, references = (
+        list(read_masks(path, label_map))
+        for path, label_map in zip((pair.prediction, pair.reference), pair.maps, strict=True)
+    )
+    if len(predictions) != len(references):
+        raise HtunetError(f"{pair.prediction} has {len(predictions)} frames, its reference {len(references)}.")
+    frames = list(zip(predictions, references, strict=True))
+    ids = [f"{pair.case.id}{FRAME}{number:04d}" for number in range(1, len(frames) + 1)]
+    cases = [replace(pair.case, id=name, group=pair.case.id) for name in ids] if len(frames) > 1 else [pair.case]
+    found = (_score_frame(labels, replace(pair, case=case), *frame) for case, frame in zip(cases, frames, strict=True))
+    return [row for rows in found for row in rows]
+
+
+def _score_frame(labels: list[int], pair: MaskPair, prediction: Labels, reference: Labels) -> list[CaseScore]:
     if prediction.shape != reference.shape:
         raise HtunetError(
             f"{pair.prediction} has {prediction.shape[0]} x {prediction.shape[1]} pixels (height x width), its "
@@ -221,37 +231,6 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
         )
         for label, result in score(prediction, reference, labels).items()
     ]
-
-
-def _masks(folder: Path) -> dict[str, Path]:
-    """Stem to path of the images in a folder; raises HtunetError when it is missing, empty or ambiguous."""
-    if not folder.is_dir():
-        raise HtunetError(f"The folder {folder} is missing.")
-    found: dict[str, Path] = {}
-    for path in image_files(folder):
-        if path.stem in found:
-            raise HtunetError(f"{folder} has both {found[path.stem].name} and {path.name}. Keep one of them.")
-        found[path.stem] = path
-    if not found:
-        raise HtunetError(f"The folder {folder} holds no masks ({', '.join(READABLE)}).")
-    return found
-
-
-def _read_folder(found: Mapping[str, Path], stems: Sequence[str], what: str) -> tuple[dict[str, Labels], list[str]]:
-    """The masks as 0..K, and what was done to get there. 0/255 is decided for the folder, not file by file."""
-    masks = {stem: read_labels(found[stem]) for stem in stems}
-    lossy = [stem for stem in stems if found[stem].suffix.lower() in LOSSY]
-    masks |= {stem: np.where(masks[stem] > 127, 255, 0).astype(np.uint8) for stem in lossy}
-    notes = []
-    if lossy:
-        notes.append(f"{what}: {len(lossy)} JPEG masks cut at half of 255, because JPEG does not keep exact values")
-    values = {int(value) for mask in masks.values() for value in np.unique(mask)}
-    if 255 in values:
-        if strange := sorted(values - {0, 255}):
-            raise HtunetError(f"The {what} hold 255 and also {strange[:8]}: masks are either 0/255 or 0..K.")
-        masks = {stem: (mask // 255).astype(np.uint8) for stem, mask in masks.items()}
-        notes.append(f"{what}: values 0 and 255 read as 0 and 1")
-    return masks, notes
 
 
 def _some(names: Sequence[str]) -> str:

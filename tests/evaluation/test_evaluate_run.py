@@ -197,12 +197,6 @@ def test_references_without_prediction_are_named(tmp_path: Path) -> None:
         evaluate_folders(predictions, references)
 
 
-def test_values_that_are_neither_0_255_nor_labels_are_refused(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path / "p", {"a.png": [[0, 255, 128]]})
-    with pytest.raises(HtunetError, match=r"hold 255 and also \[128\]"):
-        evaluate_folders(folder, folder)
-
-
 def test_each_label_of_several_has_figures_of_its_own(tmp_path: Path) -> None:
     predictions = folder_of(tmp_path / "p", {"a.png": [[1, 2, 2, 0]]})
     references = folder_of(tmp_path / "r", {"a.png": [[1, 1, 2, 2]]})

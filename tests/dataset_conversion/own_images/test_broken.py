@@ -13,9 +13,9 @@ from builders.medical import us_region, write_dicom, write_nifti
 from PIL import Image
 
 from dataset_conversion.formats.coco import draw, read_coco
-from dataset_conversion.own_images.label_maps import survey
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import open_stack
+from htunet.data.label_maps import survey
 from htunet.errors import HtunetError
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (40, 50)).astype(np.uint8)

@@ -151,7 +151,7 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     lossless = not any(one.lossy for one in surveys)
     indices = values == list(range(1, len(values) + 1))
     one_each = all(len(one.counts.keys() - {0}) <= 1 for one in surveys)
-    found = values if lossless and (indices or one_each) else _clean_values(surveys)
+    found = values if lossless and (indices or one_each) else _clean_values(surveys) or values
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)
         raise UsageError(

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from dataset_conversion.common import read_mask
-from dataset_conversion.own_images.label_maps import LabelMap, Survey, given, infer, survey
 from htunet.data.formats.stacks import COLOUR, open_stack
+from htunet.data.label_maps import LabelMap, Survey, given, infer, survey
 from htunet.errors import HtunetError, UsageError
 
 RED, GREEN = COLOUR + 0xFF0000, COLOUR + 0x00FF00

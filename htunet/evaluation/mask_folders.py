@@ -1,0 +1,173 @@
+"""Two folders of masks as people have them: which files belong together, and which of their values is which label."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.data.folders import files_in
+from htunet.data.formats.stacks import is_image, open_stack
+from htunet.data.image_io import read_labels
+from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, value_text
+from htunet.data.names import composed, listed, stem_of
+from htunet.errors import HtunetError, UsageError
+from htunet.parallel import parallel_map, suitable_workers
+
+Labels = NDArray[np.uint8]
+WHAT = ("predictions", "references")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskFolders:
+    """The files of two folders that belong together, and how their values are read."""
+
+    pairs: Mapping[str, tuple[Path, Path]]
+    """Name to prediction and reference."""
+    maps: tuple[LabelMap | None, LabelMap | None]
+    """Of both; None: the values are the labels, of a palette its indices."""
+    labels: list[int]
+    notes: list[str]
+
+
+def match_folders(predictions: Path, references: Path) -> MaskFolders:
+    """Match two folders by name and infer the labels of their masks as ``htunet_convert`` does.
+
+    Raises HtunetError for a reference without a prediction, and where the folders have no label in common.
+    """
+    pairs, notes = _matched(predictions, references)
+    sides = [list(paths) for paths in zip(*pairs.values(), strict=True)]
+    surveys = [_surveys(paths) for paths in sides]
+    maps = [_inferred(part, what) for part, what in zip(surveys, WHAT, strict=True)]
+    values = [[value for value, label in one.values if label] if one else [] for one in maps]
+    together, shared = sorted({*values[0], *values[1]}), set(values[0]) & set(values[1])
+    if max(together, default=0) <= MOST_LABELS and (shared or not all(values)):
+        maps = [LabelMap(names=(), values=tuple((value, value) for value in (0, *together)))] * 2
+    elif shared or not all(values):
+        maps = [_inferred([*surveys[0], *surveys[1]], "masks")] * 2
+    elif max(together) <= MOST_LABELS or any(len(one.names) > 1 for one in maps if one):
+        together = _labels_of_palettes(sides)
+        if not together:
+            shown = [listed([value_text(value) for value in part]) for part in values]
+            raise HtunetError(
+                f"The folders have no label in common: the predictions in {predictions} hold the values {shown[0]}, "
+                f"the references in {references} {shown[1]}. Give a label the same value in both."
+            )
+        return MaskFolders(pairs=pairs, maps=(None, None), labels=together, notes=[*notes, PALETTES])
+    labels = sorted({label for one in maps if one for _, label in one.values} - {0}) or [1]
+    said = [note for part in zip(WHAT, surveys, maps, strict=True) for note in _said(*part)]
+    return MaskFolders(pairs=pairs, maps=(maps[0], maps[1]), labels=labels, notes=[*said, *notes])
+
+
+PALETTES = "values are the indices of palettes, not their colours, in which the folders have no label in common"
+
+
+def read_masks(path: Path, label_map: LabelMap | None) -> Iterator[Labels]:
+    """(H, W) labels of each frame of a file; raises HtunetError that names it."""
+    if label_map is None:
+        yield read_labels(path)
+        return
+    for levels in open_stack(path).levels():
+        yield label_map.apply(levels)[0]
+
+
+def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+    found, notes = [], []
+    for folder, what in zip((predictions, references), WHAT, strict=True):
+        paths, passed_over = _files(folder)
+        found.append(paths)
+        if passed_over:
+            notes.append(f"{what}: sub-folders are not read, because there are masks beside them: {passed_over}")
+    if any(len({stem_of(name) for name in names}) < len(names) for names in found):
+        named = found  # a/1 and b/1: the folders tell them apart
+    else:
+        named = [{stem_of(name): path for name, path in names.items()} for names in found]
+    of_prediction, rule = _by_affix(*named)
+    named[0] = {of_prediction.get(name, name): path for name, path in named[0].items()}
+    if missing := sorted(set(named[1]) - set(named[0])):
+        raise HtunetError(
+            f"{len(missing)} of {len(named[1])} references in {references} have no prediction in {predictions}: "
+            f"{listed(missing)}. Predictions are named {listed(sorted(named[0]), 3)}. Predict the others, or take "
+            "their references out."
+        )
+    if extra := sorted(set(named[0]) - set(named[1])):
+        notes.append(f"predictions without a reference, not scored: {listed(extra)}")
+    return {name: (named[0][name], named[1][name]) for name in sorted(named[1])}, [*rule, *notes]
+
+
+def _files(folder: Path) -> tuple[dict[str, Path], str]:
+    """Name without ending to path, of the folder itself; at any depth where it holds no mask. And what was not read."""
+    if not folder.is_dir():
+        raise HtunetError(f"The folder {folder} is missing.")
+    names = files_in(folder, is_image)[0]
+    top = [name for name in names if "/" not in name]
+    found: dict[str, Path] = {}
+    for name in top or names:
+        key = composed(f"{name[: name.rfind('/') + 1]}{stem_of(name)}")
+        if key in found:
+            raise HtunetError(f"{folder} has both {found[key].name} and {Path(name).name}. Keep one of them.")
+        found[key] = folder / name
+    if not found:
+        raise HtunetError(f"The folder {folder} holds no masks (PNG, JPEG, BMP, TIFF, DICOM or NIfTI).")
+    inner = sorted({name.split("/")[0] for name in names if "/" in name}) if top else []
+    return found, listed(inner) if inner else ""
+
+
+def _by_affix(predictions: Mapping[str, Path], references: Mapping[str, Path]) -> tuple[dict[str, str], list[str]]:
+    """The reference's name for each prediction's, where one text before or after makes all of one of the other."""
+    if set(references) <= set(predictions):
+        return {}, []
+    first, fitting = next(iter(references)), []
+    for name in predictions:
+        if name in first:
+            before, after = first.split(name, 1)
+            pairs = {name: f"{before}{name}{after}" for name in predictions}
+            named = "references are named as predictions"
+        elif first in name:
+            before, after = name.split(first, 1)
+            pairs = {f"{before}{name}{after}": name for name in references}
+            named = "predictions are named as references"
+        else:
+            continue
+        if set(references) <= set(pairs.values()) and set(pairs) <= set(predictions):
+            added = " and ".join(repr(text) for text in (before, after) if text)
+            fitting.append((pairs, [f"{named} with {added} added"]))
+    return fitting[0] if len(fitting) == 1 else ({}, [])
+
+
+def _surveys(paths: Sequence[Path]) -> list[Survey]:
+    found = list(parallel_map(survey, paths, workers=suitable_workers(len(paths), None)))
+    for path, one in zip(paths, found, strict=True):
+        if one is None:
+            list(open_stack(path).levels())  # says what is wrong with it
+            raise HtunetError(f"The mask {path} cannot be read. Replace it or take it out.")
+    return [one for one in found if one]
+
+
+def _inferred(surveys: Sequence[Survey], what: str) -> LabelMap | None:
+    """None: no mask has a pixel."""
+    if not any(one.counts.keys() - {0} for one in surveys):
+        return None
+    try:
+        return infer(surveys)
+    except UsageError as error:
+        text = str(error).split(" Say what")[0].replace("The masks", f"The {what}")
+        raise HtunetError(f"{text} Evaluate label maps: a pixel's value is 0 or its label's number.") from None
+
+
+def _labels_of_palettes(sides: Sequence[Sequence[Path]]) -> list[int]:
+    """The labels where palettes' indices are read and the folders share one; else none."""
+    values = [{int(v) for path in paths for v in np.unique(read_labels(path))} - {0} for paths in sides]
+    together = sorted(values[0] | values[1])
+    return together if values[0] & values[1] and max(together) <= MOST_LABELS else []
+
+
+def _said(what: str, surveys: Sequence[Survey], label_map: LabelMap | None) -> Iterator[str]:
+    if lossy := sum(one.lossy for one in surveys):
+        yield f"{what}: {lossy} JPEG masks cut at half between their values, because JPEG does not keep exact ones"
+    held = {value for one in surveys for value in one.counts}
+    read = [(value, label) for value, label in label_map.values if value in held] if label_map else []
+    if any(value != label for value, label in read):
+        texts = (" and ".join(map(one, read)) for one in (lambda pair: value_text(pair[0]), lambda pair: str(pair[1])))
+        yield f"{what}: values {' read as '.join(texts)}"

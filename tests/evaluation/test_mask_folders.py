@@ -1,0 +1,163 @@
+"""Two folders of masks as people have them: read as conversions read them, or refused with the reason."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.medical import write_nifti
+from PIL import Image
+
+from htunet.errors import HtunetError
+from htunet.evaluation.evaluate import evaluate_folders
+from htunet.evaluation.summary import ORIGINAL, Summary
+
+TRUTH = np.zeros((20, 30), np.uint8)
+TRUTH[4:12, 5:15] = 1
+FOUND = np.zeros_like(TRUTH)
+FOUND[4:12, 5:13] = 1
+DICE = 2 * 64 / (64 + 80)
+Draw = Callable[[np.ndarray], Image.Image]
+
+
+def alpha(mask: np.ndarray) -> Image.Image:
+    """White everywhere, the lesion opaque."""
+    return Image.fromarray(np.dstack([np.full((*mask.shape, 3), 255, np.uint8), mask * 255]))
+
+
+def palette(mask: np.ndarray) -> Image.Image:
+    """As VOC draws labels: 1 dark red, 2 dark green."""
+    image = Image.fromarray(mask, mode="P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    return image
+
+
+def coloured(mask: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[mask])
+
+
+DRAWN: dict[str, Draw] = {
+    "0 and 1": Image.fromarray,
+    "0 and 128": lambda mask: Image.fromarray(mask * 128),
+    "0 and 255": lambda mask: Image.fromarray(mask * 255),
+    "0 and 3000": lambda mask: Image.fromarray(mask.astype(np.uint16) * 3000),
+    "red": coloured,
+    "white on white by alpha": alpha,
+    "a bit": lambda mask: Image.fromarray(mask * 255).convert("1"),
+    "palette": palette,
+}
+
+
+def folder_of(path: Path, draw: Draw = Image.fromarray, masks: dict[str, np.ndarray] | None = None) -> Path:
+    for name, mask in (masks or {"a": TRUTH, "b": TRUTH}).items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        draw(mask).save(path / f"{name}.png")
+    return path
+
+
+def dice_of(summary: Summary) -> float | None:
+    return summary.means(ORIGINAL)["dice"].mean
+
+
+@pytest.mark.parametrize("of_reference", DRAWN)
+@pytest.mark.parametrize("of_prediction", ["0 and 1", "0 and 255", "red"])
+def test_one_lesion_is_one_lesion_however_it_is_drawn(tmp_path: Path, of_prediction: str, of_reference: str) -> None:
+    predictions = folder_of(tmp_path / "p", DRAWN[of_prediction], {"a": FOUND, "b": FOUND})
+    summary = evaluate_folders(predictions, folder_of(tmp_path / "r", DRAWN[of_reference]))
+    assert dice_of(summary) == pytest.approx(DICE)
+    assert {row.label for row in summary.scores} == {1}
+
+
+def test_bits_and_bytes_may_be_mixed_in_a_folder(tmp_path: Path) -> None:
+    references = folder_of(tmp_path / "r", DRAWN["a bit"], {"a": TRUTH})
+    folder_of(references, DRAWN["0 and 255"], {"b": TRUTH})
+    summary = evaluate_folders(folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND}), references)
+    assert dice_of(summary) == pytest.approx(DICE)
+    assert summary.notes == ("references: values 0 and 255 read as 0 and 1",)
+
+
+def test_labels_that_the_other_folder_does_not_hold_keep_their_number(tmp_path: Path) -> None:
+    """Nothing but label 2 is found: it must not pass for the first label of the references."""
+    references = folder_of(tmp_path / "r", masks={"a": TRUTH, "b": 2 * TRUTH})
+    summary = evaluate_folders(folder_of(tmp_path / "p", masks={"a": 0 * FOUND, "b": 2 * FOUND}), references)
+    assert (summary.means(ORIGINAL, 1)["dice"].mean, summary.means(ORIGINAL, 2)["dice"].mean) == (
+        0, pytest.approx(DICE),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("draw", [coloured, palette], ids=["colours", "palette"])
+def test_several_labels_in_the_same_colours_are_told_apart(tmp_path: Path, draw: Draw) -> None:
+    references = folder_of(tmp_path / "r", draw, {"a": TRUTH, "b": 2 * TRUTH})
+    summary = evaluate_folders(folder_of(tmp_path / "p", draw, {"a": FOUND, "b": 2 * FOUND}), references)
+    assert [summary.means(ORIGINAL, label)["dice"].mean for label in (1, 2)] == pytest.approx([DICE, DICE])
+
+
+def test_indices_of_a_palette_count_where_its_colours_fit_nothing(tmp_path: Path) -> None:
+    references = folder_of(tmp_path / "r", palette, {"a": TRUTH, "b": 2 * TRUTH})
+    summary = evaluate_folders(folder_of(tmp_path / "p", masks={"a": FOUND, "b": 2 * FOUND}), references)
+    assert [summary.means(ORIGINAL, label)["dice"].mean for label in (1, 2)] == pytest.approx([DICE, DICE])
+    assert "indices of palettes" in summary.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("of_prediction", "of_reference", "held"),
+    [
+        (lambda mask: mask, lambda mask: 2 * mask, r"hold the values 1, .* 2\. "),
+        (lambda mask: mask + (mask & (np.arange(30) > 8)), lambda mask: 128 * mask + 127 * (mask & (np.arange(30) > 8)),
+         r"hold the values 1, 2, .* 128, 255\. "),
+    ],
+)  # fmt: skip
+def test_folders_without_a_label_in_common_are_refused(
+    tmp_path: Path, of_prediction: Callable, of_reference: Callable, held: str
+) -> None:
+    predictions = folder_of(tmp_path / "p", masks={"a": of_prediction(FOUND)})
+    with pytest.raises(HtunetError, match=rf"no label in common: .*{held}"):
+        evaluate_folders(predictions, folder_of(tmp_path / "r", masks={"a": of_reference(TRUTH).astype(np.uint8)}))
+
+
+def test_empty_predictions_are_misses_whatever_the_references_are_drawn_as(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", masks={"a": 0 * FOUND, "b": 0 * FOUND})
+    assert dice_of(evaluate_folders(predictions, folder_of(tmp_path / "r", DRAWN["0 and 128"]))) == 0
+
+
+def test_probabilities_are_no_label_maps(tmp_path: Path) -> None:
+    shades = np.repeat(np.arange(0, 250, 5, dtype=np.uint8), 9).reshape(25, 18).repeat(3, axis=0)
+    predictions = folder_of(tmp_path / "p", masks={"a": shades})
+    with pytest.raises(HtunetError, match=r"The predictions hold \d+ different values .* Evaluate label maps"):
+        evaluate_folders(predictions, folder_of(tmp_path / "r", masks={"a": shades > 0}))
+
+
+def test_masks_lie_in_sub_folders_where_the_folder_itself_holds_none(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", masks={"x/a": FOUND, "y/b": FOUND})
+    assert dice_of(evaluate_folders(predictions, folder_of(tmp_path / "r"))) == pytest.approx(DICE)
+    twice = folder_of(tmp_path / "twice", masks={"x/a": FOUND, "y/a": TRUTH})
+    same = folder_of(tmp_path / "same", masks={"x/a": TRUTH, "y/a": TRUTH})
+    assert dice_of(evaluate_folders(twice, same)) == pytest.approx((DICE + 1) / 2)
+
+
+def test_sub_folders_beside_masks_are_named_and_not_read(tmp_path: Path) -> None:
+    """Such as the overlays that a prediction writes."""
+    predictions = folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND, "overlays/a": TRUTH})
+    summary = evaluate_folders(predictions, folder_of(tmp_path / "r"))
+    assert dice_of(summary) == pytest.approx(DICE)
+    assert summary.notes == ("predictions: sub-folders are not read, because there are masks beside them: overlays",)
+
+
+@pytest.mark.parametrize("names", [("{}_mask", "{}"), ("{}", "gt-{}"), ("pred_{}_x", "{}")])
+def test_one_word_around_all_names_of_a_folder_is_passed_over_and_said(tmp_path: Path, names: tuple[str, str]) -> None:
+    predictions, references = (
+        folder_of(tmp_path / folder, masks={name.format(case): mask for case in ("1", "10", "b")})
+        for folder, name, mask in (("p", names[0], FOUND), ("r", names[1], TRUTH))
+    )
+    summary = evaluate_folders(predictions, references)
+    assert dice_of(summary) == pytest.approx(DICE)
+    assert "added" in summary.notes[0]
+
+
+def test_slices_of_a_volume_are_cases(tmp_path: Path) -> None:
+    for folder, masks in (("p", [FOUND, TRUTH, 0 * TRUTH]), ("r", [TRUTH, TRUTH, TRUTH])):
+        (tmp_path / folder).mkdir()
+        write_nifti(tmp_path / folder / "v.nii.gz", np.stack(masks))
+    summary = evaluate_folders(tmp_path / "p", tmp_path / "r")
+    assert [(row.case, row.group) for row in summary.scores] == [(f"v__000{n}", "v") for n in (1, 2, 3)]
+    assert dice_of(summary) == pytest.approx((DICE + 1 + 0) / 3)
