@@ -119,6 +119,7 @@ setup(
         "filelock>=3.12",
         "defusedxml>=0.7.1",
         "psutil>=5.9",
+        "regex>=2024.4",
         "tqdm>=4.66",
     ],
     extras_require={

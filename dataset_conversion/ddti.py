@@ -4,7 +4,6 @@ XML form, the original: one flat folder with ``12.xml`` for a case and ``12_1.jp
 outlines of the nodules are in the XML. PNG form, 637 images: ``1_or_data/image/0000.PNG`` with ``mask/0000.PNG``.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +36,7 @@ from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE, UInt8, read_image
 from htunet.data.raw import Case, Excluded
 from htunet.errors import HtunetError
+from htunet.files import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -196,10 +196,9 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
 
 def read_case(path: Path) -> XmlCase:
     """Read one file; raises HtunetError when it is too large, no XML, or not safe to parse (entities)."""
-    if (size := path.stat().st_size) > MAX_BYTES:
-        raise HtunetError(f"{path} has {size} bytes; the XML of a case has at most {MAX_BYTES}. Take it out.")
+    content = read_bytes(path, MAX_BYTES)
     try:
-        root = fromstring(path.read_bytes())
+        root = fromstring(content)
     except DefusedXmlException as error:
         raise HtunetError(f"{path} is refused, it defines entities ({error}). Take it out.") from None
     except (ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of the latter two
@@ -226,8 +225,8 @@ def _mark(position: int, element: "Element") -> Mark:
 def _shapes(svg: str) -> Iterator[tuple[tuple[Point, ...], str]]:
     """The outline of each shape, or no outline and the reason."""
     try:
-        shapes = json.loads(svg)
-    except (ValueError, RecursionError):
+        shapes = parse_json(svg, "it")
+    except HtunetError:
         yield (), "its outline is not valid JSON"
         return
     if not isinstance(shapes, list) or not shapes:

@@ -43,7 +43,7 @@ from htunet.data.split_files import save_splits
 from htunet.data.split_lists import read_name_list, split_files_in
 from htunet.data.splits import SPLITS, TEST_ONLY
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_object
+from htunet.files import read_object, read_text
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
 NAME = "NextGen-UIA"
@@ -346,9 +346,9 @@ class Members:
 def read_labels(path: Path) -> dict[str, str]:
     """Name to label from the first two columns of a table, with or without a header; HtunetError for another file."""
     try:
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HtunetError(f"{path.parent.name}/{path.name} is not a CSV in UTF-8 ({error}). Save it as one.") from None
+        rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+    except csv.Error as error:
+        raise HtunetError(f"{path.parent.name}/{path.name} is not a CSV ({error}). Save it as one.") from None
     found: dict[str, str] = {}
     for number, row in enumerate(rows):
         if len(row) < 2:

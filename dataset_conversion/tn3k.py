@@ -29,7 +29,7 @@ from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
-from htunet.files import read_object
+from htunet.files import read_object, read_text
 
 CLASSES = {"benign": 0, "malignant": 1}
 SPLITS = {"trainval": TRAIN, "test": TEST}
@@ -154,8 +154,8 @@ def read_labels_table(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     try:
-        rows = [row for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines()) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+    except csv.Error as error:
         raise HtunetError(f"{path} is not a CSV in UTF-8 ({error}). Save it as one, or take it out.") from None
     names = list(CLASSES)
     labels = {}

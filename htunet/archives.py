@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from htunet.errors import HtunetError
+from htunet.files import open_file
 
 MAX_BYTES = 64 * 2**30
 """Unpacked; the largest of the data sets and models that htunet knows is far below it."""
@@ -38,7 +39,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     An OSError of the disk itself (full, no permission) stays what it is.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
     except HtunetError:
         raise

@@ -10,6 +10,8 @@ import codecs
 import csv
 import errno
 import hashlib
+import io
+import itertools
 import json
 import logging
 import os
@@ -17,6 +19,7 @@ import re
 import secrets
 import shutil
 import socket
+import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +37,14 @@ OWNER = re.compile(rf"{re.escape(PART)}(?:new-|old-)?([0-9a-f]{{8}})-(\d+)-(\d+)
 """The process that writes an unfinished file, in its name: machine, process id, start of the process."""
 ABANDONED_SECONDS = 24 * 3600.0
 """An unfinished file of another machine that nobody has written to for so long has no writer any more."""
+LARGEST_TEXT = 2**28
+"""Bytes of a JSON or a CSV; those of large data sets have some ten million."""
+LONGEST_LINE = 2**20
+"""Bytes of a line of JSON lines."""
+MOST_ROWS = 2_000_000
+"""Of a CSV."""
+LARGEST_NUMBER = 1e38
+"""In a JSON, as far as single precision reaches."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
@@ -207,6 +218,12 @@ def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
         lock.release()
 
 
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes; raises HtunetError as ``open_file``."""
+    with open_file(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text, whole or not at all."""
     with whole_file(path) as part:
@@ -218,16 +235,80 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Read JSON; a missing or broken file raises HtunetError with its name."""
+@contextmanager
+def open_file(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a user's file to read its bytes; everything that htunet reads goes through here.
+
+    Raises HtunetError where it is missing, a folder, or no file at all: a device or a pipe may have no end.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait for a writer
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
-    except IsADirectoryError:
-        raise HtunetError(f"{path} is a folder; a JSON file is needed.") from None
+    except ValueError as error:  # a NUL in its name
+        raise HtunetError(f"{str(path)!r} can be no file ({error}).") from None
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+        raise HtunetError(f"{path} is {what}; a file is needed.")
+    with os.fdopen(descriptor, "rb") as stream:
+        yield stream
+
+
+def check_file(path: Path) -> None:
+    """Raise HtunetError as ``open_file``, for libraries that open files by their names."""
+    with open_file(path):
+        pass
+
+
+def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """All of a file; raises HtunetError as ``open_file`` , and for more bytes than ``most`` unread."""
+    with open_file(path) as stream:
+        if os.fstat(stream.fileno()).st_size <= most and len(content := stream.read()) <= most:
+            return content
+    raise HtunetError(f"{path} is larger than {most / 2**20:g} MiB, which no file of its kind should be. Cut it down.")
+
+
+def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
+    """A text in UTF-8, or in UTF-16 with a byte order mark; raises HtunetError as ``read_bytes``."""
+    content = read_bytes(path, most)
+    try:
+        return content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HtunetError(f"The file {path} is not text in UTF-8 ({error}). Save it as such.") from None
+
+
+def parse_json(text: str | bytes, where: object) -> Any:  # noqa: ANN401
+    """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8-sig")
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_whole_number, parse_float=_number)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
-        raise HtunetError(f"The file {path} is not valid JSON ({error}). Make it again or repair it.") from None
+        raise HtunetError(f"{where} is not valid JSON ({error}). Make it again or repair it.") from None
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401
+    """Read JSON; a missing or broken file raises HtunetError with its name."""
+    return parse_json(read_bytes(path), f"The file {path}")
+
+
+def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, content) of each line that is not empty; raises HtunetError as ``parse_json``."""
+    for number, line in lines(path):
+        yield number, parse_json(line, f"{path}, line {number}")
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, line) of those that are not empty; of an overlong one only its first 1 MiB are kept."""
+    with open_file(path) as stream:
+        number, inside = 0, False
+        while line := stream.readline(LONGEST_LINE):
+            number += not inside
+            if not inside and line.strip():
+                yield number, line
+            inside = not line.endswith(b"\n")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -240,6 +321,18 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > 20 or abs(value := int(text)) >= 2**64:
+        raise ValueError(f"the number {text[:20]}... is too large")
+    return value
+
+
+def _number(text: str) -> float:
+    if abs(value := float(text)) > LARGEST_NUMBER:
+        raise ValueError(f"the number {text[:20]} is too large")
+    return value
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -292,22 +385,18 @@ def read_csv(
     ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16.
     """
     try:
-        encoding = "utf-8-sig"  # spreadsheets write a mark before the first column
-        if any_delimiter:
-            with path.open("rb") as start:
-                encoding = "utf-16" if start.read(2) in UTF16_MARKS else encoding
-        with path.open(newline="", encoding=encoding) as stream:
-            delimiter = _delimiter(stream.readline()) if any_delimiter else ","
-            stream.seek(0)
-            reader = csv.DictReader(stream, delimiter=delimiter)
-            reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
-            rows = list(reader)
-    except FileNotFoundError:
-        raise HtunetError(f"The file {path} is missing.") from None
-    except IsADirectoryError:
-        raise HtunetError(f"{path} is a folder; a CSV file is needed.") from None
-    except (UnicodeError, csv.Error) as error:
-        raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
+        stream = io.StringIO(read_text(path), newline="")
+        delimiter = _delimiter(stream.readline()) if any_delimiter else ","
+        stream.seek(0)
+        reader = csv.DictReader(stream, delimiter=delimiter)
+        reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
+        rows = list(itertools.islice(reader, MOST_ROWS + 1))
+    except csv.Error as error:
+        raise HtunetError(f"The file {path} is not a CSV ({error}). Save it as one, in UTF-8.") from None
+    if len(rows) > MOST_ROWS:
+        raise HtunetError(f"{path} has more than {MOST_ROWS} rows. Cut it into several files.")
+    if twice := [column for column in dict.fromkeys(found) if column and found.count(column) > 1]:
+        raise HtunetError(f"{path} has the columns {twice} twice. Keep one of each.")
     if missing := [column for column in columns if column not in found]:
         raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
     for number, row in enumerate(rows, start=1):

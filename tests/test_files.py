@@ -8,25 +8,39 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dataset_conversion.ddti import read_case
+from htunet.archives import unpack
+from htunet.data.formats.nifti import open_volume
+from htunet.data.image_io import open_image
+from htunet.data.measurements import read_measurement
+from htunet.data.preprocessed import open_array
 from htunet.errors import HtunetError
 from htunet.files import (
     PART,
     exclusive,
+    file_hash,
     read_csv,
     read_json,
+    read_json_lines,
     read_object,
     whole_file,
     whole_folder,
     write_csv,
     write_text,
 )
+from htunet.models.checkpoint import load
+from htunet.models.weights.formats import read_state
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]", b"[1e999]", b"[-1e39]", *(b"1" * n for n in (30, 5000))],
+)
 def test_what_is_no_strict_json_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
@@ -48,7 +62,7 @@ def test_json_that_is_no_object_is_refused_where_an_object_is_needed(tmp_path: P
         (b"", "lacks the columns"),
         (b"a,b\n1,2\n3\n", "row 2 below the header, must have 2 values"),
         (b"a,b\n1,2,3\n", "row 1 below the header, must have 2 values"),
-        (b"a,b\n\xe9,2\n", "is not a CSV in UTF-8"),
+        (b"a,b\n\xe9,2\n", "is not text in UTF-8"),
     ],
 )
 def test_a_csv_with_missing_or_surplus_values_or_of_another_encoding_is_refused(
@@ -62,9 +76,9 @@ def test_a_csv_with_missing_or_surplus_values_or_of_another_encoding_is_refused(
 
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(HtunetError, match="is a folder; a CSV file is needed"):
+    with pytest.raises(HtunetError, match="is a folder; a file is needed"):
         read_csv(tmp_path, ("a",))
-    with pytest.raises(HtunetError, match="is a folder; a JSON file is needed"):
+    with pytest.raises(HtunetError, match="is a folder; a file is needed"):
         read_json(tmp_path)
 
 
@@ -228,3 +242,32 @@ def test_texts_that_a_spreadsheet_would_compute_are_written_as_texts_and_read_ba
     rows = read_csv(path, ("name", "value"))
     assert [row["name"] for row in rows] == TEXTS
     assert {row["value"] for row in rows} == {"-1.5"}
+
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "json": read_json,
+    "csv": lambda path: read_csv(path, ()),
+    "json lines": lambda path: list(read_json_lines(path)),
+    "hash": file_hash,
+    "image": open_image,
+    "zip": lambda path: unpack(path, path.parent),
+    "array": lambda path: open_array(path, 1, 3, ""),
+    "measurement": read_measurement,
+    "checkpoint": load,
+    "weights": read_state,
+    "volume": open_volume,
+    "xml": read_case,
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_device_and_a_pipe_are_refused_unread_by_every_reader(name: str, tmp_path: Path) -> None:
+    ending = {"image": ".png", "volume": ".nii", "weights": ".safetensors"}.get(name, "")
+    endless, pipe = tmp_path / f"endless{ending}", tmp_path / f"pipe{ending}"
+    endless.symlink_to("/dev/zero")
+    os.mkfifo(pipe)
+    for path in (endless, pipe):
+        with pytest.raises(HtunetError, match=f"{path.name}.* is a device or a pipe"):
+            READERS[name](path)
+    with pytest.raises(HtunetError, match="is a folder; a file is needed"):
+        READERS[name](tmp_path)

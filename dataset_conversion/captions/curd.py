@@ -4,7 +4,6 @@ A report has several views; each is a pair with the report's text. ``labels`` ar
 not used; neither is the split, because the paper draws its own.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from dataset_conversion.common import ConversionReport, Converter, Options, Sour
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
+from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
 ORGANS = {"mammary": "Mammary", "thyroid": "Thyroid", "liver": "Liver"}
@@ -117,10 +117,7 @@ def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | Exclud
     """All reports of the files in ``folder``; malformed ones are Excluded. ``reading`` counts them by organ."""
     unknown: Counter[str] = Counter()
     for organ, path in report_files(folder).items():
-        try:
-            content = json.loads(path.read_text(encoding="utf-8-sig"))  # the files begin with a byte order mark
-        except (ValueError, RecursionError) as error:
-            raise HtunetError(f"The file {path} is not valid JSON ({error}). Download it again.") from None
+        content = read_json(path)
         splits = [split for split in SPLITS if isinstance(content, dict) and isinstance(content.get(split), list)]
         if not splits:
             raise HtunetError(f'{path} must hold {{"train": [...], "val": [...], "test": [...]}}. Download it again.')

@@ -5,7 +5,7 @@ columns ``Caption`` and ``filename``. There is no ultrasound image among them.
 """
 
 import csv
-import json
+import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -17,7 +17,7 @@ from dataset_conversion.common import ConversionReport, Converter, Options, Sour
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
-from htunet.files import read_json
+from htunet.files import lines, parse_json, read_json, read_text
 
 DESCRIPTIONS, CASES, TABLE = "Descriptions.json", "Case_topic.json", "medpix_dataset.csv"
 SPLIT_FOLDER = "splitted_dataset"
@@ -98,21 +98,20 @@ def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterat
 
 def read_table(path: Path, reading: Reading) -> Iterator[Text | Excluded]:
     """The rows of ``medpix_dataset.csv``; raises HtunetError when it is no CSV in UTF-8 with both columns."""
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = csv.DictReader(stream)
-            if not {"Caption", "filename"} <= set(rows.fieldnames or ()):
-                raise HtunetError(f"{path} lacks the columns Caption and filename; it has {rows.fieldnames or []}.")
-            for row in rows:
-                reading.found[ROWS] += 1
-                where, caption, name = f"{path.name}, line {rows.line_num}", row["Caption"], row["filename"]
-                if not name or not name.strip() or caption is None:
-                    yield excluded_text(where, "malformed row: Caption and filename must have values")
-                    continue
-                case = CASE.match(Path(name).name)
-                yield Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise HtunetError(f"The file {path} is not a CSV in UTF-8 ({error}). Save it as one.") from None
+        if not {"Caption", "filename"} <= set(rows.fieldnames or ()):
+            raise HtunetError(f"{path} lacks the columns Caption and filename; it has {rows.fieldnames or []}.")
+        for row in rows:
+            reading.found[ROWS] += 1
+            where, caption, name = f"{path.name}, line {rows.line_num}", row["Caption"], row["filename"]
+            if not name or not name.strip() or caption is None:
+                yield excluded_text(where, "malformed row: Caption and filename must have values")
+                continue
+            case = CASE.match(Path(name).name)
+            yield Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
+    except csv.Error as error:
+        raise HtunetError(f"The file {path} is not a CSV ({error}). Save it as one, in UTF-8.") from None
 
 
 def _records(path: Path) -> list[Any]:
@@ -124,12 +123,11 @@ def _records(path: Path) -> list[Any]:
 
 def _lines(files: list[Path]) -> Iterator[tuple[str, Any]]:
     for path in files:
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                try:
-                    yield f"{path.name}, line {number}", json.loads(line)
-                except (ValueError, RecursionError):
-                    yield f"{path.name}, line {number}", None
+        for number, line in lines(path):
+            try:
+                yield f"{path.name}, line {number}", parse_json(line, "it")
+            except HtunetError:
+                yield f"{path.name}, line {number}", None
 
 
 def _case_notes(folder: Path, records: list[Any]) -> list[str]:

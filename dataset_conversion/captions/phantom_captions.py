@@ -7,9 +7,8 @@ from pathlib import Path
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
-from htunet.data.captions import read_json_lines
 from htunet.errors import HtunetError
-from htunet.files import read_csv
+from htunet.files import read_csv, read_json_lines
 
 CAPTIONS, IMAGES, PATIENTS = "captions.jsonl", "Dataset_BUSI_with_GT", "patients.csv"
 

@@ -3,11 +3,9 @@
 The ultrasound images are chosen by their captions; the million others are read past, line by line.
 """
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +15,7 @@ from dataset_conversion.common import ConversionReport, Converter, Options, Sour
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
+from htunet.files import lines, parse_json
 
 FILES = (("pmc_oa.jsonl",), ("pmc_oa_beta.jsonl",), ("train.jsonl", "valid.jsonl", "test.jsonl"))
 """The forms in which the captions are distributed; where several are there, the first one is read."""
@@ -102,29 +101,19 @@ def read_texts(folder: Path, reading: Reading) -> Iterator[Text | Excluded]:
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number from 1, line) with a bar of the bytes read; of an overlong line only its first 1 MiB are kept."""
-    bar = tqdm(total=path.stat().st_size, desc=f"read {path.name}", unit="B", unit_scale=True, disable=None)
-    with path.open("rb") as stream, bar:
-        number = 0
-        while line := stream.readline(LONGEST_LINE):
-            number += 1
-            size = len(line)
-            if not line.endswith(b"\n"):
-                while rest := stream.readline(LONGEST_LINE):
-                    size += len(rest)
-                    if rest.endswith(b"\n"):
-                        break
-            bar.update(size)
-            if line.strip():
-                yield number, line
+    """(line number from 1, line) of the lines that are not empty, with a bar of the bytes read."""
+    with tqdm(total=path.stat().st_size, desc=f"read {path.name}", unit="B", unit_scale=True, disable=None) as bar:
+        for number, line in lines(path):
+            bar.update(len(line))
+            yield number, line
 
 
 def _parse(line: bytes, where: str) -> Text | Excluded:
     """The line as text; keys beyond image, caption and pmcid (alignment_type, alignment_score) are not used."""
     try:
-        content: Any = json.loads(line.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        return excluded_text(where, f"malformed line: no JSON ({error})")
+        content = parse_json(line, "it")
+    except HtunetError as error:
+        return excluded_text(where, f"malformed line: {error}")
     if not isinstance(content, dict):
         return excluded_text(where, "malformed line: no JSON object")
     image, caption = content.get("image"), content.get("caption")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_csv
+from htunet.files import lines, parse_json, read_csv
 
 PROMPT = (
     "Translate the findings of this ultrasound report from Chinese into English. Keep every finding and every number, "
@@ -122,11 +122,10 @@ def translate_all(texts: Sequence[str], translator: Translator, record: Path, mo
 def _recorded(record: Path, model: str) -> Iterator[tuple[str, str]]:
     if not record.exists():
         return
-    with record.open("rb") as stream:
-        for line in stream:
-            try:
-                content: Any = json.loads(line)
-            except ValueError:  # the last line of a killed process
-                continue
-            if isinstance(content, Mapping) and content.get("model") == model:
-                yield str(content.get("source")), str(content.get("english"))
+    for _, line in lines(record):
+        try:
+            content = parse_json(line, record)
+        except HtunetError:  # the last line of a killed process
+            continue
+        if isinstance(content, Mapping) and content.get("model") == model:
+            yield str(content.get("source")), str(content.get("english"))

@@ -16,10 +16,14 @@ from htunet.data.names import printable
 from htunet.errors import HtunetError
 from htunet.files import read_object
 
-MAX_FILE_BYTES = 2**30
 MOST_POINTS = 100_000
+MOST_CROSSINGS = 10_000_000
+"""Of a polygon's edges with an image's rows; an outline around the largest image has some ten thousand."""
+FARTHEST = 1e9
+"""Pixels; a coordinate beyond it is no place in an image nor near one."""
 RESERVED = ("background", "ignore")
-Mask = NDArray[np.bool_]
+PlacedMask = tuple[NDArray[np.bool_], int, int]
+"""A part of an image, and the row and the column where it begins."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,6 @@ class CocoFile:
 
 def read_coco(path: Path) -> CocoFile:
     """Read the file; one image's errors are stored with the image, an unusable file raises HtunetError."""
-    if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
-        raise HtunetError(f"{path} is larger than {MAX_FILE_BYTES >> 30} GiB. Cut it into several files.")
     content = read_object(path)
     for key in ("images", "annotations", "categories"):
         if not isinstance(content.get(key), list):
@@ -133,40 +135,45 @@ def draw(image: CocoImage) -> tuple[UInt8, bool]:
     labels = np.zeros(image.size, dtype=np.uint8)
     overlap = False
     for shape in image.shapes:
-        mask = _decode(shape.segmentation, image.size)
-        overlap |= bool(((labels != 0) & (labels != shape.label))[mask].any())
-        labels[mask] = shape.label
+        for mask, top, left in _decode(shape.segmentation, image.size):
+            within = labels[top : top + mask.shape[0], left : left + mask.shape[1]]
+            overlap |= bool(((within != 0) & (within != shape.label))[mask].any())
+            within[mask] = shape.label
     return labels, overlap
 
 
-def _decode(segmentation: object, size: tuple[int, int]) -> Mask:
+def _decode(segmentation: object, size: tuple[int, int]) -> list[PlacedMask]:
     if isinstance(segmentation, Mapping):
         declared = segmentation.get("size")
         if declared != list(size):
             raise HtunetError(f"its run lengths are for {_short(declared)}, the image is {list(size)} (height, width)")
         counts = segmentation.get("counts")
-        return decode_runs(run_lengths(counts) if isinstance(counts, str) else counts, size)
+        return [decode_runs(run_lengths(counts) if isinstance(counts, str) else counts, size)]
     if not isinstance(segmentation, list):
         raise HtunetError(f"its segmentation is neither polygons nor run lengths: {_short(segmentation)}")
-    mask = np.zeros(size, dtype=bool)
-    for polygon in segmentation:
-        mask |= fill_polygon(polygon, size)
-    return mask
+    return [fill_polygon(polygon, size) for polygon in segmentation]
 
 
-def decode_runs(counts: object, size: tuple[int, int]) -> Mask:
-    """(H, W) from run lengths: zeros first, then ones, and so on, down the columns.
+def decode_runs(counts: object, size: tuple[int, int]) -> PlacedMask:
+    """The columns from run lengths: zeros first, then ones, and so on, down the columns.
 
-    >>> decode_runs([1, 2, 3], (3, 2)).astype(int).tolist()
-    [[0, 0], [1, 0], [1, 0]]
+    >>> mask, top, left = decode_runs([1, 2, 3], (3, 2))
+    >>> mask.astype(int).tolist(), top, left
+    ([[0], [1], [1]], 0, 0)
     """
     height, width = size
     if not isinstance(counts, Sequence) or not all(type(run) is int and run >= 0 for run in counts):
         raise HtunetError("its run lengths are not whole numbers")
     if sum(counts) != height * width:
         raise HtunetError(f"its run lengths add up to {_short(sum(counts))}, the image has {height * width} pixels")
-    values = np.arange(len(counts)) % 2 == 1
-    return np.repeat(values, counts).reshape(width, height).T
+    ends = np.cumsum(counts)
+    ones = ends[1::2][np.asarray(counts[1::2], dtype=np.int64) > 0]
+    if not len(ones):
+        return np.zeros((0, 0), dtype=bool), 0, 0
+    left, right = int(ends[0]) // height, -(-int(ones[-1]) // height)
+    ends = np.clip(ends, left * height, right * height)
+    values = np.repeat(np.arange(len(counts)) % 2 == 1, np.diff(ends, prepend=left * height))
+    return values.reshape(right - left, height).T, 0, left
 
 
 def run_lengths(text: str) -> list[int]:
@@ -194,30 +201,40 @@ def run_lengths(text: str) -> list[int]:
     return counts
 
 
-def fill_polygon(polygon: object, size: tuple[int, int]) -> Mask:
-    """(H, W) pixels whose centre lies inside [x0, y0, x1, y1, ...]; where it crosses itself, inside is odd.
+def fill_polygon(polygon: object, size: tuple[int, int]) -> PlacedMask:
+    """Pixels whose centre lies inside [x0, y0, x1, y1, ...]; where it crosses itself, inside is odd.
 
-    >>> fill_polygon([1, 0, 3, 0, 3, 2, 1, 2], (3, 4)).astype(int).tolist()
-    [[0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]]
+    >>> mask, top, left = fill_polygon([1, 0, 3, 0, 3, 2, 1, 2], (3, 4))
+    >>> mask.astype(int).tolist(), top, left
+    ([[1, 1], [1, 1]], 0, 1)
     """
     if not isinstance(polygon, list) or not all(isinstance(value, int | float) for value in polygon):
         raise HtunetError(f"its polygon is no list of numbers: {_short(polygon)}")
     if len(polygon) % 2 or not 6 <= len(polygon) <= 2 * MOST_POINTS:
         raise HtunetError(f"its polygon has {len(polygon)} coordinates; it must have an even number, at least 6")
     x, y = np.array(polygon, dtype=np.float64).reshape(-1, 2).T
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise HtunetError("its polygon has coordinates that are no numbers")
-    height, width = size
+    if not (np.abs(x) < FARTHEST).all() or not (np.abs(y) < FARTHEST).all():
+        raise HtunetError("its polygon has coordinates that are no places in an image")
+    next_x, next_y = np.roll(x, -1), np.roll(y, -1)
     # A row's pixels change sides wherever an edge crosses the row's middle.
-    changes = np.zeros((height, width + 1), dtype=np.uint8)
-    ends = np.minimum(y, np.roll(y, -1)), np.maximum(y, np.roll(y, -1))
-    first, last = (np.clip(np.ceil(rows - 0.5), 0, height).astype(int) for rows in ends)
-    for at in np.flatnonzero(first < last):
-        rows = np.arange(first[at], last[at])
-        after = (at + 1) % len(x)
-        crossing = x[at] + (rows + 0.5 - y[at]) * ((x[after] - x[at]) / (y[after] - y[at]))
-        changes[rows, np.clip(np.ceil(crossing - 0.5), 0, width).astype(int)] ^= 1
-    return np.logical_xor.accumulate(changes[:, :width].astype(bool), axis=1)
+    first, last = (_first_pixel(rows, size[0]) for rows in (np.minimum(y, next_y), np.maximum(y, next_y)))
+    top, bottom = int(first.min()), int(last.max())
+    left, right = _first_pixel(np.array([x.min(), x.max()]), size[1]).tolist()
+    crossed = last - first
+    if crossed.sum() > MOST_CROSSINGS:
+        raise HtunetError(f"its polygon crosses {crossed.sum()} rows; an outline crosses at most {MOST_CROSSINGS}")
+    edge = np.repeat(np.arange(len(x)), crossed)
+    rows = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
+    slopes = (next_x - x)[edge] / (next_y - y)[edge]
+    columns = np.clip(_first_pixel(x[edge] + (rows + 0.5 - y[edge]) * slopes, size[1]), left, right)
+    changes = np.zeros((bottom - top, right - left + 1), dtype=np.uint8)
+    np.add.at(changes, (rows - top, columns - left), 1)
+    return np.logical_xor.accumulate((changes[:, :-1] & 1).astype(bool), axis=1), top, left
+
+
+def _first_pixel(places: NDArray[np.float64], end: int) -> NDArray[np.int64]:
+    """The first of ``end`` pixels whose centre is not before each place."""
+    return np.clip(np.ceil(places - 0.5), 0, end).astype(np.int64)
 
 
 def _short(value: object) -> str:

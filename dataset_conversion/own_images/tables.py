@@ -2,10 +2,13 @@
 
 import os
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+import regex
 
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
@@ -16,6 +19,8 @@ MISSING = {
     *("None", "NULL", "null", "unknown", "Unknown", "UNKNOWN"),
 }
 """What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
+SEARCH_SECONDS = 10.0
+"""That a regular expression of the user's may take for all images."""
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
 IMAGE = "image"
@@ -111,12 +116,7 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     if split_rule(rule):
         tags = _tags_of_table(rule, names, option, columns)
     else:
-        try:
-            pattern = re.compile(rule)
-        except re.error as error:
-            raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
-        found = {name: pattern.search(name) for name in names}
-        texts = {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
+        texts = _found_by(rule, names, option)
         tags = Tags({name: printable(tag) for name, tag in texts.items() if tag})
     if not tags.of:
         shown = f" (such as {tags.notes[-1].rsplit(': ', 1)[1]})" if tags.notes and ": " in tags.notes[-1] else ""
@@ -126,6 +126,22 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
             if count > LARGE_GROUP * len(names):
                 tags.notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
     return tags
+
+
+def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
+    """What a regular expression finds in each name; raises UsageError for one that is broken or takes too long."""
+    end = time.monotonic() + SEARCH_SECONDS
+    try:
+        pattern = regex.compile(rule)
+        found = {name: pattern.search(name, timeout=max(0.001, end - time.monotonic())) for name in names}
+    except regex.error as error:
+        raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
+    except TimeoutError:
+        raise UsageError(
+            f"{option} {rule!r} is not found within {SEARCH_SECONDS} seconds. Repeat less within what is repeated, or "
+            "give a CSV file."
+        ) from None
+    return {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
 
 
 def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> Tags:

@@ -1,6 +1,5 @@
 """The test images of a data set that was converted from a phantom, simulated again with an artefact."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dataset_conversion.phantom.scan import CAPTIONS, FOLDER, render
 from htunet.data.image_io import UInt8
 from htunet.data.raw import Case
 from htunet.errors import HtunetError
+from htunet.files import read_json_lines
 
 
 class RenderedPhantom:
@@ -26,8 +26,7 @@ class RenderedPhantom:
             )
         self.folder, self.seed = folder, seed
         self.origin: dict[str, tuple[int, int]] = {}
-        for line in path.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for _, row in read_json_lines(path):
             _, phantom_seed, index = row["id"].split("_")
             self.origin[row["image"].removeprefix(f"{FOLDER}/")] = (int(phantom_seed), int(index))
 

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _demo(options: argparse.Namespace) -> None:
     from htunet.data.split_files import load_splits
     from htunet.experiments.demo_plan import METHOD, NUM_IMAGES, PLAN, add_demo_plan
-    from htunet.files import read_json, whole_folder
+    from htunet.files import read_bytes, read_json, whole_folder
     from htunet.models.build import parse_method
     from htunet.models.weights.load import PRETRAINED, RANDOM
     from htunet.models.weights.store import find_pretrained
@@ -59,7 +59,7 @@ def _demo(options: argparse.Namespace) -> None:
     predicted = home / "predicted"  # three test images, as if they were a user's new ones
     with whole_folder(predicted / "images") as part:
         for case in load_splits(dataset.splits_json)[run.fold]["test"][:3]:
-            image = (dataset.raw / "imagesTr" / f"{case}_0000.png").read_bytes()
+            image = read_bytes(dataset.raw / "imagesTr" / f"{case}_0000.png")
             (part / f"{case}.png").write_bytes(image)
     folders = ("-i", str(predicted / "images"), "-o", str(predicted / "masks"))
     run_step("predict", *folders, "-d", DATASET, "-m", METHOD, "--overlays")

@@ -6,13 +6,13 @@ Dataset510_MedPix/  captions.json  captions.jsonl  images/ID.png  excluded.csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from htunet.data.raw import Excluded, write_excluded
 from htunet.errors import HtunetError
-from htunet.files import read_object, whole_file, write_json
+from htunet.files import read_json_lines, read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import record_from
 
@@ -115,32 +115,6 @@ def write_captions(
             stream.write(json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) + "\n")
     write_excluded(folder, excluded)
     return counted
-
-
-def read_json_lines(path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """(line number from 1, object) of each line; raises HtunetError that names the line which is no JSON object."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                yield number, _parse_line(line, f"{path}, line {number}")
-    except FileNotFoundError:
-        raise HtunetError(f"The file {path} is missing. Convert the data set again.") from None
-    except UnicodeDecodeError as error:
-        raise HtunetError(f"{path} is not UTF-8 ({error}). Make it again or repair it.") from None
-
-
-def _parse_line(line: str, where: str) -> Mapping[str, object]:
-    try:
-        content = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise HtunetError(f"{where} is not valid JSON ({error}). Correct or remove it.") from None
-    if not isinstance(content, dict):
-        raise HtunetError(f"{where} must be a JSON object {{...}}. Correct or remove it.")
-    return content
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _read_pairs(path: Path) -> Iterator[CaptionPair]:

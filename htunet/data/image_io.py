@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from htunet.errors import HtunetError, UsageError
-from htunet.files import whole_file
+from htunet.files import open_file, whole_file
 
 READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
@@ -76,10 +76,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""
     try:
         # as a stream: given a name, Pillow maps an uncompressed TIFF into memory and mixes up the sides of a turned one
-        with path.open("rb") as stream, Image.open(stream, formats=FORMATS) as image:
+        with open_file(path) as stream, Image.open(stream, formats=FORMATS) as image:
             yield image
-    except FileNotFoundError:
-        raise HtunetError(f"The image {path} is missing.") from None
     except (HtunetError, MemoryError):
         raise
     except UnidentifiedImageError:

@@ -4,7 +4,6 @@ Values are those of ``stacks.Levels``: gray values, or colours. Before anything 
 that 0/1, 0/255, one value per label, colours and lossy masks are distinguished for the data set and not file by file.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +18,7 @@ from htunet.data.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, 
 from htunet.data.image_io import UInt8
 from htunet.data.names import listed
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_json
+from htunet.files import parse_json, read_json
 
 BACKGROUND = "background"
 LESION = "lesion"
@@ -205,9 +204,9 @@ def _entries(text: str) -> dict[str, int]:
         content = read_json(Path(text))
     elif text.lstrip().startswith("{"):
         try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise UsageError(f"--labels is no valid JSON ({error}).") from None
+            content = parse_json(text, "--labels")
+        except HtunetError as error:
+            raise UsageError(str(error)) from None
     else:
         parts = [part.split("=") for part in text.split(",") if part.strip()]
         if any(len(part) != 2 for part in parts):

@@ -3,7 +3,6 @@
 One .npz file: arrays by name, and ``about``, strict JSON as text. Reading one runs no code from it.
 """
 
-import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
@@ -15,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
-from htunet.files import whole_file
+from htunet.files import open_file, parse_json, whole_file
+from htunet.records import checked_object
 
 FORMAT = 1
 ABOUT = "about"
@@ -42,11 +42,11 @@ def write_measurement(path: Path, arrays: Mapping[str, NDArray[Any]], about: Map
 def read_measurement(path: Path) -> Measurement:
     """Read the file; raises HtunetError when it is missing, broken or of another version."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with open_file(path) as stream, np.load(stream, allow_pickle=False) as content:
             arrays = {name: content[name] for name in content.files}
-        about = json.loads(str(arrays.pop(ABOUT)))
-    except FileNotFoundError:
-        raise HtunetError(f"The file {path} is missing.") from None
+        about = checked_object(parse_json(str(arrays.pop(ABOUT)), path), str(path))
+    except HtunetError:
+        raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise HtunetError(f"The file {path} cannot be read ({error}). Remove it: it is measured again.") from None
     if about.get("format") != FORMAT:
@@ -61,12 +61,3 @@ def is_measured(path: Path, about: Mapping[str, Any]) -> bool:
     except HtunetError:
         return False
     return dict(found) == json.loads(json.dumps({"format": FORMAT, **about}))
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes; raises HtunetError when it is missing."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise HtunetError(f"The file {path} is missing.") from None

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv
+from htunet.files import check_file, read_csv
 
 COLUMNS = ("id", "class", "group", "height", "width", "top", "left", "crop_height", "crop_width")
 
@@ -48,12 +48,12 @@ class PreprocessedDataset:
     @cached_property
     def images(self) -> NDArray[np.uint8]:
         """(N, C, H, W), memory-mapped."""
-        return _open(self.folder / "images.npy")
+        return open_array(self.folder / "images.npy", len(self.cases), 4, _again(self.folder))
 
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
         """(N, H, W), memory-mapped."""
-        return _open(self.folder / "masks.npy")
+        return open_array(self.folder / "masks.npy", len(self.cases), 3, _again(self.folder))
 
     @cached_property
     def class_indices(self) -> NDArray[np.int64]:
@@ -67,11 +67,19 @@ class PreprocessedDataset:
         return [self.index[case] for case in ids]
 
 
-def _open(path: Path) -> NDArray[np.uint8]:
+def open_array(path: Path, rows: int, axes: int, way_out: str) -> NDArray[np.uint8]:
+    """A memory-mapped array of gray values or labels, (``rows``, ...) with ``axes`` axes.
+
+    Raises HtunetError, which ends with ``way_out``, where the file is missing, broken or another array.
+    """
     try:
-        return np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise HtunetError(f"{path} is missing or broken ({error}). {_again(path.parent)}") from None
+        check_file(path)
+        array: NDArray[np.uint8] = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # its header is Python, and NumPy raises whatever reading broken Python does
+        raise HtunetError(f"{path} is missing or broken ({error}). {way_out}") from None
+    if array.dtype != np.uint8 or array.ndim != axes or len(array) != rows:
+        raise HtunetError(f"{path} holds {array.dtype} values of {array.shape}, not {rows} rows of bytes. {way_out}")
+    return array
 
 
 def _again(folder: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from htunet.data.raw import IMAGE_FOLDERS, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import read_json
+from htunet.files import read_json, read_text
 
 ENDINGS = (".txt", ".csv", ".tsv")
 WORDS = {
@@ -71,11 +71,7 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
 
 def read_name_list(path: Path) -> list[str]:
     """The names of a list, one a line; HtunetError where it is no text in UTF-8."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise HtunetError(f"{path} is no text in UTF-8 ({error}). Save it as one.") from None
-    return [line.strip() for line in lines if line.strip()]
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
 
 
 def split_files_in(folder: Path) -> dict[str, Path]:

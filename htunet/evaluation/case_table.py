@@ -4,17 +4,18 @@ One row per run, case, label and resolution for masks, and one per run and case 
 """
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from htunet.errors import HtunetError
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import EMPTY_PREDICTION, Kind, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT, ORIGINAL
-from htunet.files import whole_file
+from htunet.files import read_csv, safe_cell, whole_file
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
 TERCILES = (SMALL, MEDIUM, LARGE)
@@ -68,13 +69,21 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(table.columns)
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerows([safe_cell(value) for value in row] for row in zip(*columns, strict=True))
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table that ``write_table`` has written."""
-    table = pd.read_csv(path, dtype=dict.fromkeys(TEXTS, str))
-    return table.fillna(dict.fromkeys(TEXTS, ""))
+def read_table(path: Path, columns: Sequence[str] = CASE, texts: Collection[str] = TEXTS) -> pd.DataFrame:
+    """A table that ``write_table`` has written; ``texts`` are the columns that hold no numbers.
+
+    Raises HtunetError where one of ``columns`` is missing, or a number is none.
+    """
+    table = pd.DataFrame(read_csv(path, columns))
+    for name in table.columns.difference([*texts]):
+        try:
+            table[name] = pd.to_numeric(table[name].replace("", None))
+        except (ValueError, TypeError) as error:
+            raise HtunetError(f"{path}, column {name}: {error}. Delete the file to have it made again.") from None
+    return table
 
 
 def _texts(column: pd.Series) -> list[Any]:

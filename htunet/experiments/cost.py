@@ -18,7 +18,7 @@ from typing import Any
 
 from htunet.experiments.jobs import Job, JobCost, in_order
 from htunet.experiments.products import Trained
-from htunet.files import read_object, write_json
+from htunet.files import read_object, read_text, write_json
 from htunet.paths import DatasetPaths, root
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
@@ -104,7 +104,7 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
     if is_training and isinstance(job.product, Trained):
         epochs = []
         for log in sorted(job.product.run.folder.parent.glob("seed_*/training.log")):  # differ in the seed alone
-            epochs += [float(text) for text in EPOCH_TIME.findall(log.read_text(encoding="utf-8"))]
+            epochs += [float(text) for text in EPOCH_TIME.findall(read_text(log))]
         if epochs:
             epoch = statistics.median(epochs)
             return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s an epoch in an earlier run")

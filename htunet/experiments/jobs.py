@@ -8,8 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from htunet.errors import HtunetError
 from htunet.experiments.engines.engine import Call, Engine
 from htunet.experiments.products import Product
+from htunet.files import read_bytes
 from htunet.paths import ROOTS, reproduced, root
 
 RETRIES = 3
@@ -183,7 +185,7 @@ def signal_text(code: int) -> str:
 def last_error(log: Path) -> str:
     """The error that a command printed last; empty where it printed none."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+        lines = read_bytes(log).decode(errors="replace").splitlines()
+    except (HtunetError, OSError):
         return ""
     return next((line for line in reversed(lines) if ": error: " in line), "")

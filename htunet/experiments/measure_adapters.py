@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import apply_all, physical_value
-from htunet.data.measurements import file_digest, is_measured, write_measurement
+from htunet.data.measurements import is_measured, write_measurement
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.files import exclusive
+from htunet.files import exclusive, file_hash
 from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.adapters.hybrid import KERNELS, NoiseEstimator
@@ -41,7 +41,7 @@ def measure_filter(run: RunPaths) -> None:
     adapter starts with; ``blocks``, their numbers. Raises HtunetError where the checkpoint has no such filter.
     """
     path = run.measurement("filter")
-    about: dict[str, Any] = {"checkpoint": file_digest(run.checkpoint_best), "last_block": max(OUT_INDICES)}
+    about: dict[str, Any] = {"checkpoint": file_hash(run.checkpoint_best), "last_block": max(OUT_INDICES)}
     model = TrainedModel.of_run(run)
     outputs = Outputs(task="seg", num_labels=len(model.plan.labels))
     network = cast(EncoderNetwork, sketch(model.method, outputs, model.plan.adapter_settings))  # without the weights
@@ -72,8 +72,8 @@ def measure_noise(run: RunPaths) -> None:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images to add speckle to.")
     folder = run.dataset.plan_folder(run.plan)
     about: dict[str, Any] = {
-        "checkpoint": file_digest(run.checkpoint_best),
-        "arrays": file_digest(folder / "images.npy"),
+        "checkpoint": file_hash(run.checkpoint_best),
+        "arrays": file_hash(folder / "images.npy"),
         "images": ids,
         "n_images": len(ids),
         "kernels": list(KERNELS),

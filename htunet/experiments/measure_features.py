@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from htunet.data.measurements import file_digest, is_measured, write_measurement
+from htunet.data.measurements import is_measured, write_measurement
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.files import exclusive
+from htunet.files import exclusive, file_hash
 from htunet.inference.trained import TrainedModel
 from htunet.models.build import OUT_INDICES, parse_method
 from htunet.models.encoder import AdaptedEncoder
@@ -44,9 +44,9 @@ def measure_features(run: RunPaths) -> None:
     model, path = TrainedModel.of_run(run), run.measurement("features")
     chosen = _chosen_images(run)
     about: dict[str, Any] = {
-        "checkpoint": file_digest(run.checkpoint_best),
+        "checkpoint": file_hash(run.checkpoint_best),
         "images": {name: [case.id for case in cases] for name, _, cases, _ in chosen},
-        "arrays": {name: file_digest(data.folder / "images.npy") for name, data, *_ in chosen},
+        "arrays": {name: file_hash(data.folder / "images.npy") for name, data, *_ in chosen},
         "parts": {name: f"{text} ({len(cases)})" for name, _, cases, text in chosen},
         "block": LAST_BLOCK,
     }

@@ -3,7 +3,6 @@
 Each run has a table of every case (``robustness.csv``) and beside it what it was measured with (``made_of.json``).
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -22,13 +21,13 @@ from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.errors import HtunetError, UsageError
-from htunet.evaluation.case_table import PROBABILITY, write_table
+from htunet.evaluation.case_table import PROBABILITY, read_table, write_table
 from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
-from htunet.files import exclusive, read_object, write_json
+from htunet.files import exclusive, file_hash, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
@@ -192,7 +191,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
     return {
         "format": FORMAT,
         "source": source,
-        "checkpoint_sha256": hashlib.sha256(run.checkpoint_best.read_bytes()).hexdigest(),
+        "checkpoint_sha256": file_hash(run.checkpoint_best),
         "weights": read_object(run.settings_json).get("weights"),
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
@@ -203,8 +202,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
 
 def read_measured(folder: Path) -> pd.DataFrame:
     """The table in a folder that ``measure`` has filled."""
-    table = pd.read_csv(folder / TABLE, dtype=TEXTS)
-    table = table.fillna({name: "" for name in TEXTS if name in table})
+    table = read_table(folder / TABLE, ("artefact", "strength", "case"), TEXTS)
     if "empty" in table:  # tables of earlier versions have values there
         table.loc[table["empty"] == BOTH_EMPTY, [m.name for m in mask_metrics() if m.name in table]] = math.nan
     return table

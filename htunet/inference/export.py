@@ -11,7 +11,7 @@ from safetensors.torch import save as to_bytes
 from htunet.archives import pack
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, UsageError
-from htunet.files import PART, read_object, whole_file, write_json, write_text
+from htunet.files import PART, file_hash, read_object, whole_file, write_json, write_text
 from htunet.inference.export_readme import readme
 from htunet.inference.exported import BACKBONE, CHECKPOINT, FORMAT, MODEL_JSON, README, ModelCard
 from htunet.inference.to_onnx import check_packages, write_onnx
@@ -22,7 +22,6 @@ from htunet.models.catalogue import CATALOGUE
 from htunet.models.tasks import SEGMENTATION
 from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import RANDOM, WeightsRecord, image_state, locate
-from htunet.models.weights.store import file_hash
 from htunet.paths import RunPaths
 from htunet.reproducibility import provenance
 

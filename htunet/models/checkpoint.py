@@ -15,10 +15,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from htunet.errors import HtunetError
-from htunet.files import whole_file
+from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
 from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
+from htunet.records import checked_object
 from htunet.reproducibility import provenance
 
 FORMAT = 1
@@ -50,17 +51,18 @@ def read_about(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     if not path.exists():
         raise HtunetError(f"The checkpoint {path} is missing: train first, or choose another run.")
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as content:
-            about = json.loads((content.metadata() or {})[KEY])
-            found = about.get("format") if isinstance(about, dict) else None
-            if found != FORMAT:
-                raise HtunetError(
-                    f"{path} has format {found}, this version reads {FORMAT}: train again with --restart."
-                )
+            about = checked_object(parse_json((content.metadata() or {})[KEY], "its description"), "its description")
+            if (found := about.get("format")) != FORMAT:
+                raise HtunetError(f"it has format {found}, this version reads {FORMAT}")
             yield content, about
-    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
-        raise HtunetError(f"The checkpoint {path} cannot be read ({error}). Train again with --restart.") from error
+    except (SafetensorError, KeyError, OSError, HtunetError) as error:
+        raise HtunetError(
+            f"{path} cannot be read as a checkpoint ({error}). A checkpoint is a file checkpoint_*.safetensors that "
+            "htunet_train or htunet_finetune wrote. Name one, or train again with --restart if it is the run's own."
+        ) from error
 
 
 def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
-from htunet.files import read_json, write_json
+from htunet.files import file_hash, read_json, write_json
 from htunet.parallel import available_cores, parallel_map
 from htunet.records import record_from
 
@@ -262,8 +262,4 @@ def _area(hw: tuple[int, int]) -> int:
 
 
 def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except FileNotFoundError:
-        return "missing"
+    return file_hash(path) if path.exists() else "missing"

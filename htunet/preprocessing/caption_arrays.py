@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from htunet.data.captions import CaptionDataset
 from htunet.data.image_io import UInt8, opened, read_image
-from htunet.errors import HtunetError
+from htunet.data.preprocessed import open_array
 from htunet.files import read_object, whole_folder, write_json
 from htunet.parallel import parallel_map, suitable_workers
 
@@ -55,11 +55,8 @@ def prepare_captions(dataset: CaptionDataset, input_size: Size, *, workers: int 
             with whole_folder(folder) as part:
                 _write_images(dataset, input_size, part / "images.npy", workers)
                 write_json(part / MARKER, wanted)
-    path = folder / "images.npy"
-    try:
-        return PreparedCaptions(dataset, np.load(path, mmap_mode="r"))
-    except (OSError, ValueError, EOFError) as error:
-        raise HtunetError(f"{path} is missing or broken ({error}). Delete {folder} to have it made again.") from None
+    images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
+    return PreparedCaptions(dataset, images)
 
 
 def _fits(marker: Path, wanted: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import is_split_by_group, load_splits, training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError
+from htunet.files import file_hash
 from htunet.paths import RunPaths
 
 
@@ -36,7 +37,7 @@ class TrainingFold:
 
     def record(self) -> dict[str, Any]:
         """What settings.json says of the images, as part of the run's identity."""
-        marker = (self.preprocessed.folder / "preprocessed.json").read_bytes()
+        marker = file_hash(self.preprocessed.folder / "preprocessed.json")
         few_shot = None
         if self.ratio is not None:
             ids = self.chosen["train"]
@@ -46,7 +47,7 @@ class TrainingFold:
         return {
             "split_sha256": training_digest(self.whole),
             "few_shot": few_shot,
-            "data_sha256": hashlib.sha256(marker).hexdigest(),
+            "data_sha256": marker,
             **without,
         }
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from htunet.data.measurements import file_digest, is_measured, read_measurement, write_measurement
+from htunet.data.measurements import is_measured, read_measurement, write_measurement
 from htunet.errors import HtunetError
+from htunet.files import file_hash
 
 ABOUT = {"checkpoint": "ab", "levels": [0.0, 0.5], "images": ("a", "b")}
 
@@ -49,6 +50,6 @@ def test_a_file_that_holds_code_is_refused(tmp_path: Path) -> None:
 
 def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
-    assert file_digest(tmp_path / "a").startswith("ba7816bf")
+    assert file_hash(tmp_path / "a").startswith("ba7816bf")
     with pytest.raises(HtunetError, match="missing"):
-        file_digest(tmp_path / "b")
+        file_hash(tmp_path / "b")

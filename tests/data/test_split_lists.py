@@ -120,7 +120,7 @@ def test_a_source_that_is_no_list_is_refused(raw: RawDataset, tmp_path: Path) ->
         ("c.txt", "case_0000 train\ncase_0001 maybe\n", "has the line 'case_0001 maybe'"),
         ("d.csv", "case_0000,train,0\ncase_0001,val,2\n", r"folds \[0, 2\]"),
         ("e.txt", "", "names no case"),
-        ("f.txt", b"caf\xe9 train", "no text in UTF-8"),
+        ("f.txt", b"caf\xe9 train", "not text in UTF-8"),
     ):
         path = tmp_path / name
         path.write_bytes(text if isinstance(text, bytes) else text.encode())

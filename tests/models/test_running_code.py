@@ -66,3 +66,36 @@ def test_programs_are_started_by_the_modules_that_are_known_to_and_without_a_she
         assert file.startswith(START_PROGRAMS)
         assert isinstance(call, ast.Call)
         assert "shell" not in {item.arg for item in call.keywords}
+
+
+def test_files_are_read_through_one_place_that_bounds_them_and_refuses_devices() -> None:
+    """Libraries that open a file by its name get it after ``check_file``; what is left reads files of the system."""
+    readers = ("json.load", "json.loads", "pd.read_csv", "pandas.read_csv", "tomllib.load")
+    known = {
+        ("htunet/files.py", "json.loads"),
+        ("htunet/files.py", "Path(f'/proc/{pid}/stat').read_text"),
+        ("htunet/parallel.py", "Path('/sys/fs/cgroup/cpu.max').read_text"),
+        ("htunet/planning/hardware.py", "path.read_text"),
+        ("htunet/inference/run_onnx.py", "json.loads"),  # a script for programs without htunet, on its own folder
+        ("htunet/inference/run_onnx.py", "(here / 'preprocessing.json').read_text"),
+        ("htunet/inference/run_onnx.py", "path.read_bytes"),
+        ("htunet/models/weights/download.py", "part.open"),  # to write
+        ("htunet/preprocessing/preprocess.py", "(folder / name).open"),  # to synchronise
+        ("htunet/reporting/report/page.py", "(TEMPLATES / name).read_text"),
+        ("htunet/reporting/tables/paper_figures.py", "resource.read_text"),
+    }
+    found = set()
+    for file, name, node in USES:
+        if not isinstance(node, ast.Call):
+            continue
+        arguments = [ast.unparse(argument) for argument in (*node.args, *(item.value for item in node.keywords))]
+        opens = name.split(".")[-1] == "open" and name not in ("os.open", "Image.open", "archive.open", "opened.open")
+        writes = any(argument.strip("'\"") in ("w", "wb", "a", "ab", "r+b") for argument in arguments)
+        of_our_own = any(argument.startswith("json.dumps(") for argument in arguments)
+        if (
+            (opens and not writes)
+            or name.split(".")[-1] in ("read_text", "read_bytes")
+            or (name in readers and not of_our_own)
+        ):
+            found.add((file, name))
+    assert {item for item in found if item[1] not in ("read_text", "read_bytes")} == known

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, not_square, readable
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError
+from htunet.files import open_file
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -33,9 +34,9 @@ def is_dicom(path: Path) -> bool:
 
 def _head(path: Path) -> bytes:
     try:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return stream.read(MARK_AT + len(DICOM_MARK))
-    except OSError:
+    except (HtunetError, OSError):
         return b""
 
 
@@ -110,7 +111,7 @@ def _refuse_deflated(path: Path) -> None:
     if _head(path)[MARK_AT:] == DICOM_MARK:
         deflated = str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
     else:
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             deflated = DEFLATED.encode() in stream.read(2**16)
     if deflated:
         raise HtunetError(f"{path} is a deflated DICOM file, which is not read. Save it uncompressed (dcmconv +te).")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
+from htunet.files import check_file
 
 MAX_FRAMES = 100_000
 SQUARE = 0.01
@@ -49,12 +50,11 @@ def not_square(sides_mm: Sides) -> tuple[str, ...]:
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn whatever the libraries raise over a broken file into one HtunetError that names it."""
+    check_file(path)
     try:
         yield
     except (HtunetError, MemoryError):
         raise
-    except FileNotFoundError:
-        raise HtunetError(f"The image {path} is missing.") from None
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None

@@ -69,8 +69,6 @@ def write_sequence_mask(source: Path, target: Path, masks_NHW: UInt8) -> None:
 
 
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
-    if not path.is_file():
-        raise FileNotFoundError(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(READERS[path.suffix.lower()])
     reader.SetFileName(str(path))

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from htunet.data.formats.medical_file import MAX_FRAMES, SQUARE, MedicalFile, not_square, square
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.errors import HtunetError
-from htunet.files import whole_file
+from htunet.files import check_file, whole_file
 
 MAX_VOXELS = 2**31
 """A header that claims more is refused unread; a volume of the prostate has 45 slices and 59 million voxels."""
@@ -96,14 +96,13 @@ class Volume:
 
 def open_volume(path: Path) -> Volume:
     """Read the header; raises HtunetError that names the file when it is missing, broken or no gray volume."""
+    check_file(path)
     try:
         with LoggingOutputSuppressor():  # it would name odd headers without their file
             image = nib.load(path, mmap=False, keep_file_open=True)  # else each slice would unpack from the start
         if not isinstance(image, nib.Nifti1Image):
             raise ValueError(f"a {type(image).__name__}, not a NIfTI file")
         return Volume(path, image, _shape(image), _axes(image), _sides_mm(image))
-    except FileNotFoundError:
-        raise HtunetError(f"The volume {path} is missing.") from None
     except READ_ERRORS as error:
         raise unreadable(path, error) from None
 

@@ -28,6 +28,7 @@ from htunet.data.image_io import (
     upright,
 )
 from htunet.errors import HtunetError
+from htunet.files import open_file
 
 Levels = NDArray[np.int32]
 """(H, W) mask values: a gray value as it is, a colour as COLOUR + 0xRRGGBB."""
@@ -127,7 +128,7 @@ def is_image(path: Path) -> bool:
 def is_lossy(path: Path) -> bool:
     """Whether the format changes mask values when it is written."""
     if path.suffix.lower() == ".webp":
-        with path.open("rb") as stream:
+        with open_file(path) as stream:
             return b"VP8L" not in stream.read(4096)
     return path.suffix.lower() in LOSSY
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from htunet.errors import HtunetError
+from htunet.files import read_text
 from htunet.models.text.base import TextTower
 
 CONTEXT_LENGTH = 256
@@ -36,7 +37,7 @@ class WordPieces:
     def __init__(self, vocabulary: Path, context_length: int) -> None:
         from tokenizers import BertWordPieceTokenizer
 
-        words = vocabulary.read_text(encoding="utf-8").splitlines()
+        words = read_text(vocabulary).splitlines()
         if missing := [word for word in (PAD, UNKNOWN, START, END) if word not in words]:
             raise HtunetError(f"{vocabulary} is no vocabulary of BERT: it lacks {', '.join(missing)}. Fetch it again.")
         self.pieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)}, lowercase=True)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from htunet.errors import HtunetError
+from htunet.files import check_file
 from htunet.models.weights.torchscript import is_torchscript, read_torchscript
 
 HUB_FILES = (
@@ -63,6 +64,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401
+    check_file(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

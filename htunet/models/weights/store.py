@@ -1,10 +1,9 @@
 """Where weights files lie on this machine. Nothing here touches the network, and nothing reads tensors."""
 
-import hashlib
 from pathlib import Path
 
 from htunet.errors import HtunetError
-from htunet.files import read_object, write_json
+from htunet.files import file_hash, read_object, write_json
 from htunet.models.catalogue import CATALOGUE, PublishedFile
 from htunet.paths import root
 
@@ -79,12 +78,6 @@ def address(file: PublishedFile) -> str:
 def size_text(file: PublishedFile) -> str:
     """``351 MB``, or that no page states it."""
     return f"{file.size_mb} MB" if file.size_mb else "size not published"
-
-
-def file_hash(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_hash(path: Path, expected: str) -> None:

@@ -1,5 +1,6 @@
 """How the runs of the page were trained: their curves, thinned, and the pictures of classifications."""
 
+from htunet.files import read_bytes
 from htunet.reporting.report.content import ClassPicture, Training
 from htunet.reporting.report.study_results import Study
 
@@ -19,7 +20,7 @@ def collect_training(study: Study) -> list[Training]:
 def collect_class_pictures(study: Study) -> list[ClassPicture]:
     """The picture of the first run of each method that learns classes, where it is there."""
     return [
-        ClassPicture(title=run.label, png=run.classification_png.read_bytes())
+        ClassPicture(title=run.label, png=read_bytes(run.classification_png))
         for method in study.methods
         for run in list(method.shown)[:1]
         if run.classification_png.exists()

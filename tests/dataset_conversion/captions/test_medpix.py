@@ -110,7 +110,7 @@ def test_a_table_without_its_columns_or_values_is_told(home: Path) -> None:
     with pytest.raises(HtunetError, match="lacks the columns Caption and filename"):
         convert("MedPix", built.folder, Options())
     path.write_bytes(b"Caption,filename\n\xff\xfe,x.png\n")
-    with pytest.raises(HtunetError, match="is not a CSV in UTF-8"):
+    with pytest.raises(HtunetError, match="is not text in UTF-8"):
         convert("MedPix", built.folder, Options())
 
 

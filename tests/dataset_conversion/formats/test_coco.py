@@ -1,12 +1,22 @@
 """COCO masks: both run-length forms against vectors of the reference implementation, polygons also by hand."""
 
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from dataset_conversion.formats.coco import CocoImage, Shape, decode_runs, draw, fill_polygon, read_coco, run_lengths
+from dataset_conversion.formats.coco import (
+    CocoImage,
+    PlacedMask,
+    Shape,
+    decode_runs,
+    draw,
+    fill_polygon,
+    read_coco,
+    run_lengths,
+)
 from htunet.errors import HtunetError
 from htunet.files import write_json
 
@@ -29,12 +39,32 @@ def read(folder: Path, **changes: Any) -> Any:
     return read_coco(folder / "coco.json")
 
 
+def whole(placed: PlacedMask, size: tuple[int, int]) -> np.ndarray:
+    mask, top, left = placed
+    image = np.zeros(size, dtype=bool)
+    image[top : top + mask.shape[0], left : left + mask.shape[1]] = mask
+    return image
+
+
 def test_a_polygon_fills_the_pixels_whose_centres_it_holds() -> None:
-    assert fill_polygon([0, 0, 4, 0, 4, 4, 0, 4], (6, 6)).sum() == 16
-    triangle = fill_polygon([0, 0, 4, 0, 0, 4], (4, 4)).astype(int).tolist()
+    assert whole(fill_polygon([0, 0, 4, 0, 4, 4, 0, 4], (6, 6)), (6, 6)).sum() == 16
+    triangle = whole(fill_polygon([0, 0, 4, 0, 0, 4], (4, 4)), (4, 4)).astype(int).tolist()
     assert triangle == [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    assert fill_polygon([-9, -9, 99, -9, 99, 99, -9, 99], (3, 4)).all()
-    assert not fill_polygon([0.6, 0.6, 0.9, 0.6, 0.9, 0.9], (3, 4)).any()
+    assert whole(fill_polygon([-9, -9, 99, -9, 99, 99, -9, 99], (3, 4)), (3, 4)).all()
+    assert not whole(fill_polygon([0.6, 0.6, 0.9, 0.6, 0.9, 0.9], (3, 4)), (3, 4)).any()
+
+
+def test_polygons_agree_with_counting_the_edges_left_of_each_pixel() -> None:
+    rng = np.random.default_rng(2)
+    for points in range(3, 40):
+        outline = rng.uniform(-8, 28, (points, 2))
+        ours = whole(fill_polygon(outline.ravel().tolist(), (20, 24)), (20, 24))
+        for y, x in np.ndindex(20, 24):
+            left = 0
+            for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+                if (y0 <= y + 0.5) != (y1 <= y + 0.5):
+                    left += x0 + (y + 0.5 - y0) * (x1 - x0) / (y1 - y0) <= x + 0.5
+            assert ours[y, x] == left % 2
 
 
 def test_polygons_agree_with_the_reference_implementation() -> None:
@@ -44,14 +74,46 @@ def test_polygons_agree_with_the_reference_implementation() -> None:
         angles = np.sort(rng.uniform(0, 2 * np.pi, 12))
         radius = rng.uniform(15, 40, 12)
         points = np.stack([60 + radius * np.cos(angles), 50 + radius * np.sin(angles)], axis=1).ravel().tolist()
-        ours = fill_polygon(points, (100, 120))
+        ours = whole(fill_polygon(points, (100, 120)), (100, 120))
         theirs = reference.decode(reference.frPyObjects([points], 100, 120))[..., 0] > 0
         assert (ours & theirs).sum() / (ours | theirs).sum() > 0.97
 
 
+@pytest.mark.parametrize(
+    ("polygon", "reason"),
+    [
+        ([0, 0, 1e308, 0, 5, 5], "no places in an image"),
+        ([0, 0, float("nan"), 0, 5, 5], "no places in an image"),
+        ([value for _ in range(3000) for value in (0, 0, 9, 8000)], r"crosses \d+ rows"),
+    ],
+)
+def test_a_polygon_that_would_take_for_ever_or_is_nowhere_is_refused(polygon: list[float], reason: str) -> None:
+    with pytest.raises(HtunetError, match=reason):
+        fill_polygon(polygon, (8000, 8000))
+
+
+def test_many_shapes_on_the_largest_image_take_no_more_than_their_own_pixels() -> None:
+    square = [3000, 3000, 3040, 3000, 3040, 3040, 3000, 3040]
+    runs = {"size": [8000, 8000], "counts": [8000 * 4000, 100, 8000 * 4000 - 100]}
+    shapes = [Shape(1, [square]), Shape(1, runs)] * 150
+    started = time.monotonic()
+    labels, overlap = draw(CocoImage("a.png", (8000, 8000), shapes))
+    assert time.monotonic() - started < 10  # 40 seconds and more where each shape takes the whole image
+    assert (int(labels.sum()), overlap) == (40 * 40 + 100, False)
+
+
 def test_run_lengths_go_down_the_columns() -> None:
-    mask = decode_runs([4, 2, 1, 1], (4, 2))
+    mask = whole(decode_runs([4, 2, 1, 1], (4, 2)), (4, 2))
     assert mask.astype(int).tolist() == [[0, 1], [0, 1], [0, 0], [0, 1]]
+    assert whole(decode_runs([3, 0, 5], (4, 2)), (4, 2)).sum() == 0
+    assert whole(decode_runs([0, 8], (4, 2)), (4, 2)).all()
+    mask = whole(decode_runs([2, 1, 0, 0, 3, 2], (4, 2)), (4, 2))
+    assert mask.astype(int).tolist() == [
+        [0, 0],
+        [0, 0],
+        [1, 1],
+        [0, 1],
+    ]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +135,7 @@ def test_compressed_run_lengths_agree_with_the_reference_implementation() -> Non
     for size in ((1, 1), (7, 5), (200, 300)):
         mask = np.asfortranarray(rng.random(size) < rng.uniform(0, 1), dtype=np.uint8)
         encoded = reference.encode(mask)["counts"].decode("ascii")
-        assert np.array_equal(decode_runs(run_lengths(encoded), size), mask > 0)
+        assert np.array_equal(whole(decode_runs(run_lengths(encoded), size), size), mask > 0)
 
 
 @pytest.mark.parametrize("text", ["é", "oooooooooooooooo0", "P"])
@@ -128,7 +190,7 @@ def test_crowds_are_counted_and_drawn(tmp_path: Path) -> None:
         ([[1, 2, 3, 4, 5]], "5 coordinates"),
         ([["a"] * 6], "no list of numbers"),
         ([1, 2, 3, 4, 5, 6], "no list of numbers"),
-        ([[1, 2, 3, 4, 5, float("inf")]], "no numbers"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "no places"),
     ],
 )
 def test_a_broken_segmentation_is_named(segmentation: Any, message: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from dataset_conversion.own_images import tables
 from dataset_conversion.own_images.tables import read_rows, read_tags, split_rule
 from htunet.errors import HtunetError, UsageError
 
@@ -178,3 +179,9 @@ def test_the_colon_of_a_drive_is_not_that_of_a_column(tmp_path: Path, monkeypatc
     assert split_rule("(?:benign|malignant)") is None
     with pytest.raises(HtunetError, match=r"absent\.csv is missing"):
         read_tags("D:\\absent.csv:kind", SIX, option="--groups", columns=COLUMNS)
+
+
+def test_a_pattern_that_would_be_searched_for_ever_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "SEARCH_SECONDS", 0.2)
+    with pytest.raises(UsageError, match=r"is not found within 0\.2 seconds\. Repeat less"):
+        read_tags("(a|a)*$", ["a" * 60 + "b.png"] * 3, option="--groups", columns=COLUMNS)
