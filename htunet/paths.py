@@ -32,6 +32,8 @@ LONGEST_NAME = 200
 DATASET_NAME = re.compile(r"Dataset(\d{3})_([A-Za-z0-9][A-Za-z0-9_-]*)")
 PAPER_FOLD = "paper"
 """The name of the fold that has the lists of the paper's authors, where they were imported."""
+AS_PUBLISHED = "+as-published-defects"
+"""What marks the plan of a run with the defects of the paper's public code (``Plan.as_published_defects``)."""
 RATIO, ADAPTER, TRAINED_ON = "ratio_", "adapter_", "trained_on_"
 """What a run's folder says after the method, each after two underscores, in this order: few-shot, where its adapter
 started, and a training on other data."""
@@ -152,8 +154,8 @@ class DatasetPaths:
         return self.preprocessed / "few_shot" / f"fold_{fold}_seed_{seed}.json"
 
     def plan_folder(self, plan: str) -> Path:
-        """Arrays of one plan: ``images.npy``, ``masks.npy``, ``cases.csv``."""
-        return self.preprocessed / plan
+        """Arrays of one plan: ``images.npy``, ``masks.npy``, ``cases.csv``; published defects change none of them."""
+        return self.preprocessed / plan.removesuffix(AS_PUBLISHED)
 
     @property
     def results(self) -> Path:
@@ -325,6 +327,8 @@ class RunPaths(RunFolder):
         """What trains, or continues, the run, as a user types it; the rest of the settings as they were."""
         name = self.source.dataset.short_name
         parts = ["htunet_train", name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
+        plan = self.plan.removesuffix(AS_PUBLISHED)
+        parts += [f"--plan {plan}"] * (plan != "paper") + ["--as-published-defects"] * (plan != self.plan)
         parts += [f"--task {self.task}"] * (self.task != "seg") + [f"--ratio {self.ratio!r}"] * (self.ratio is not None)
         parts += ["--adapter finetuned"] * bool(self.adapter)
         return " ".join(parts)

@@ -16,6 +16,9 @@ def add_settings(parser: ArgumentParser, settings_class: type) -> None:
     """One ``--option`` per field; its name, type, default, choices and help have no other home."""
     hints = get_type_hints(settings_class)
     for field in fields(settings_class):
+        if hints[field.name] is bool:
+            parser.add_argument(f"--{field.name.replace('_', '-')}", action="store_true", help=field.metadata["help"])
+            continue
         default = "" if field.default is None else " (default: %(default)s)"
         short = [SHORT[field.name]] if field.name in SHORT else []
         parser.add_argument(

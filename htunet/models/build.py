@@ -12,6 +12,7 @@ from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.models.adaptation import adapted_encoder, adapter_names
+from htunet.models.adapters import WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, CatalogueEntry
@@ -73,6 +74,16 @@ def check_task(method: str, task: str) -> None:
         raise UsageError(
             f"{method} does {' and '.join(possible)}, not {task!r}. Methods that do: {', '.join(able)}, and every "
             "BACKBONE_ADAPTER."
+        )
+
+
+def check_published_defects(method: str) -> None:
+    """Raise UsageError for a method that the defects of the paper's public code do not change."""
+    parsed = parse_method(method)
+    if parsed.adapter not in WEIGHT_ADAPTERS and method != "DINOv2":
+        raise UsageError(
+            f"--as-published-defects would change nothing in {method}: it is for DINOv2, which then lacks its "
+            "LayerScale, and for LoRA, whose trained matrices are then not in the checkpoint."
         )
 
 

@@ -34,3 +34,5 @@ class Outputs:
     """Whether inputs get the mean and deviation of the pre-training; else they have values 0 to 1."""
     align_corners: bool = False
     """Whether UNet and DINOv2's decoder up-sample with aligned corners; see ``models.heads.unet_decoder``."""
+    as_published_defects: bool = False
+    """Whether DINOv2 loses its LayerScale, as in the public code of arXiv 2506.08849."""

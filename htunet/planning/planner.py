@@ -28,7 +28,7 @@ PAPER_SETTINGS: dict[str, Any] = {
     "augmentation": rules.AUGMENTATION,
 }
 PAPER = "arXiv 2506.08849, implementation details"
-PUBLIC = "public code of arXiv 2506.08849 (jinggqu/NextGen-UIA, commit 69dd54f)"
+PUBLIC = "the paper's public code (jinggqu/NextGen-UIA, 69dd54f)"
 PUBLIC_LORA: dict[str, Any] = {"rank_stabilised": True, "fused_qkv": True}
 PUBLIC_DINO_BATCH = 24
 

@@ -9,6 +9,7 @@ from typing import Any
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
 from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
+from htunet.paths import AS_PUBLISHED
 from htunet.planning.prompts import in_words
 from htunet.records import checked_object, record_from
 
@@ -91,6 +92,8 @@ class Plan:
     """Parts that a device computes a batch in; None, as the planner writes: chosen when a run starts."""
     workers: int | None = field(default=None, metadata=LATER)
     """Processes that augment images beside the training process; None likewise."""
+    as_published_defects: bool = field(default=False, metadata=LATER)
+    """Lose what the paper's public code loses: LoRA as a run trains it, and DINOv2's LayerScale. The name says it."""
     because: dict[str, str] = field(default_factory=dict)
     """For each decision, the rule and the numbers that led to it, in plain words."""
 
@@ -114,6 +117,7 @@ class Plan:
             class_head_by_backbone=self.class_head_by_backbone,
             normalise=self.normalise,
             align_corners=self.align_corners,
+            as_published_defects=self.as_published_defects,
         )
 
     @property
@@ -179,7 +183,8 @@ def check_task(plan: Plan, task: str) -> None:
 def check_plan(plan: Plan) -> None:
     """Raise HtunetError that names the field of a plan, perhaps written by hand, whose value has no meaning."""
     wrong = {
-        "name": not PLAN_NAME.fullmatch(plan.name),
+        "name": not PLAN_NAME.fullmatch(plan.name.removesuffix(AS_PUBLISHED)),
+        "as_published_defects": plan.as_published_defects != plan.name.endswith(AS_PUBLISHED),
         "geometry": plan.geometry not in (STRETCH, LETTERBOX),
         "input_size": min(plan.input_size) < 1,
         "channels": plan.channels not in (1, 3),
@@ -205,7 +210,8 @@ def check_plan(plan: Plan) -> None:
         raise HtunetError(
             f"The plan {plan.name!r} in plans.json has values without a meaning: {', '.join(found)}. A name is "
             f"letters, digits and single _ or -; geometry is {STRETCH} or {LETTERBOX}; resize is {BILINEAR} or "
-            f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; labels and classes are "
+            f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; as_published_defects is an option of htunet_train, not a "
+            "setting; labels and classes are "
             "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
             "betas lie in [0, 1); rates and weights are positive."
         )

@@ -230,8 +230,8 @@ def _log_plan(name: str, planned: Planned) -> None:
     for key, value in asdict(plan).items():
         if key in plan.because:
             text = _word(value) if key != "augmentation" else f"{len(value)} settings"
-            head = f"    {key:<15}{text:<21} "
-            log.info("%s", textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 41))
+            head = f"    {key:<23}{text:<21} "
+            log.info("%s", textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 49))
     for key, (old, new) in planned.changed.get(name, {}).items():
         _warn(f"{key} was {_word(old)} in the earlier plan, now {_word(new)}.")
 

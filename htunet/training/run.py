@@ -3,11 +3,13 @@
 Calling it again continues where the run was.
 """
 
+from dataclasses import replace
+
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import find_fold
-from htunet.models.build import build_network, check_input_size, check_plan_name
+from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects
 from htunet.models.finetuned import find_adapter, load_adapter
-from htunet.paths import RunPaths, find_dataset
+from htunet.paths import AS_PUBLISHED, RunPaths, find_dataset
 from htunet.planning.plans import check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.training.augmentation.augment import Augmentation
@@ -29,6 +31,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     check_plan_name(method, settings.plan)
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
+    if settings.as_published_defects:
+        check_published_defects(method)
+        plan = replace(plan, name=plan.name + AS_PUBLISHED, as_published_defects=True)
     check_task(plan, settings.task)
     fold = find_fold(paths, fold, settings.task)
     outputs = plan.outputs(settings.task)

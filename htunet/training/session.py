@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from htunet.errors import HtunetError
 from htunet.files import exclusive, read_object, write_json
@@ -138,6 +139,11 @@ class _Session:
         self.machine = machine.choose(fabric, work.network, work.plan, work.settings, before)
         self.about = self._about()
         self.loop = self._make_loop()
+        self.lost: dict[str, Tensor] = {}
+        """What the best checkpoint has in place of what was trained: with published defects, LoRA as it started."""
+        if work.plan.as_published_defects:
+            start = {name: value.clone() for name, value in work.network.trainable_state().items()}
+            self.lost = {name: value for name, value in start.items() if name.startswith("updates.")}
 
     def run_to_the_end(self) -> Outcome:
         """Continue from the last checkpoint, train, and write what a finished run has."""
@@ -309,7 +315,8 @@ class _Saver:
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""
         if best and self.session.fabric.is_global_zero:
-            tensors = {checkpoint.MODEL + k: v for k, v in self.session.work.network.trainable_state().items()}
+            trained = self.session.work.network.trainable_state() | self.session.lost
+            tensors = {checkpoint.MODEL + name: value for name, value in trained.items()}
             figures = asdict(progress.history[-1])
             checkpoint.save(self.session.run.checkpoint_best, tensors, self.about | {"figures": figures})
         if time.monotonic() - self.saved > SAVE_SECONDS:

@@ -51,6 +51,12 @@ class TrainSettings(RunSettings):
         None, "train on this fraction of the training images only (few-shot), such as 0.05; default: all of them"
     )
 
+    as_published_defects: bool = setting(
+        False,
+        "lose what the paper's public code loses: LoRA as trained (tested as the run started), DINOv2's LayerScale; "
+        "the run is marked everywhere",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.ratio is not None and not 0 < self.ratio < 1:

@@ -36,7 +36,7 @@ def test_help_lists_every_setting_with_its_default(capsys: pytest.CaptureFixture
     for field in fields(TrainSettings):
         assert f"--{field.name.replace('_', '-')} " in text
         assert field.metadata["help"] in text
-        assert field.default is None or f"(default: {field.default})" in text
+        assert field.default in (None, False) or f"(default: {field.default})" in text
 
 
 @pytest.mark.parametrize("fold", ["fold0", "0"])

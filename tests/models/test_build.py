@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from htunet.errors import HtunetError, UsageError
 from htunet.models.backbones import BACKBONES
-from htunet.models.build import build_network, check_input_size, check_plan_name, check_task, method_names, tasks_of
+from htunet.models.build import (
+    build_network,
+    check_input_size,
+    check_plan_name,
+    check_published_defects,
+    check_task,
+    method_names,
+    sketch,
+    tasks_of,
+)
 from htunet.models.heads import HEADS
 from htunet.models.network import Network
 from htunet.models.tasks import Outputs
@@ -226,3 +235,30 @@ def test_a_head_that_cannot_be_is_refused_before_weights_are_looked_for(
         check_input_size(method, (32, 32), Outputs(**changes))
     with pytest.raises(UsageError, match=message):
         built(method, **changes)
+
+
+@pytest.mark.parametrize("method", ["UNet", "CLIP", "CLIP_HT", "ResNet18"])
+def test_published_defects_are_refused_where_they_would_change_nothing(method: str) -> None:
+    for concerned in ("DINOv2", "BiomedCLIP_LoRA", "BiomedCLIP_LoRAVT"):
+        check_published_defects(concerned)
+    with pytest.raises(UsageError, match=f"would change nothing in {method}"):
+        check_published_defects(method)
+
+
+def test_the_public_codes_head_is_that_of_the_backbone() -> None:
+    heads = {"BiomedCLIP": "linear"}
+    outputs = Outputs(task="cls", class_head_by_backbone=heads, class_head_parameters={"dropout": 0.3})
+    counts = {name: sketch(name, outputs, {}).head for name in ("CLIP", "BiomedCLIP")}  # type: ignore[union-attr]
+    assert {name: type(head).__name__ for name, head in counts.items()} == {
+        "CLIP": "ClassificationHead",
+        "BiomedCLIP": "LinearHead",
+    }
+    assert sum(p.numel() for p in counts["BiomedCLIP"].parameters()) == 1026
+
+
+def test_without_normalisation_a_network_sees_values_from_0_to_1() -> None:
+    network, _ = build_network("ResNet18", Outputs(task="cls", normalise=False), seed=1, weights="random")
+    images = torch.randint(0, 256, (1, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    torch.testing.assert_close(network.normalise(images), images / 255)  # type: ignore[operator]
+    usual, _ = build_network("ResNet18", Outputs(task="cls"), seed=1, weights="random")
+    assert (usual.normalise(images) - images / 255).abs().max() > 0.5  # type: ignore[operator]

@@ -72,3 +72,24 @@ def test_every_row_of_both_tables_is_counted_here() -> None:
     rows = printed("table2_segmentation") | printed("table3_classification")
     assert set(rows) == counted
     assert all(tasks_of(row.replace(" (HT)", "_HT")) for row in rows)
+
+
+@pytest.mark.parametrize("backbone", ["BiomedCLIP", "MetaCLIP", "UniMedCLIP"])
+def test_the_linear_head_of_the_public_code_gives_the_printed_counts_of_table_3(backbone: str) -> None:
+    outputs = Outputs(task="cls", class_head_by_backbone={backbone: "linear"})
+    counts = {
+        method: sum(p.numel() for p in sketch(method, outputs, {}).trainable_parameters())
+        for method in (backbone, f"{backbone}_HT")
+    }
+    assert counts == {backbone: AGGREGATION + 1_026, f"{backbone}_HT": AGGREGATION + 1_026 + ADAPTERS}
+    assert {method: as_printed(count) for method, count in counts.items()} == {
+        method: printed("table3_classification")[method.replace("_HT", " (HT)")] for method in counts
+    }
+
+
+def test_lora_of_the_public_code_has_one_matrix_a_for_query_key_and_value_of_biomedclip() -> None:
+    counts = []
+    for settings in ({}, {"LoRA": {"fused_qkv": True}}):
+        network = sketch("BiomedCLIP_LoRA", Outputs(task="seg"), settings)
+        counts.append(sum(p.numel() for p in network.trainable_parameters()) - HEADS["seg"])
+    assert counts == [1_179_648, 884_736]

@@ -227,3 +227,17 @@ def test_training_does_not_write_into_the_file_that_the_weights_came_from(
         for parameter in network.trainable_parameters():
             parameter.add_(1.0)
     assert path.read_bytes() == before
+
+
+def test_published_defects_take_dinov2_its_layer_scale(tmp_path: Path) -> None:
+    trunk, path = dino_file(tmp_path, "pth")
+    images = pictures(2, 3, 64, 64)
+    outputs = Outputs(task="seg", as_published_defects=True)
+    network, record = build_network("DINOv2", outputs, seed=1, weights=str(path))
+    assert record == built("DINOv2", path, labels=2)[1]  # the same file, of which less is used
+    for block in trunk.blocks:
+        block.ls1 = block.ls2 = nn.Identity()
+    with torch.no_grad():
+        theirs = trunk.get_intermediate_layers(network.normalise(images), n=5, norm=True, return_prefix_tokens=True)
+        found = network.encoder(network.normalise(images))  # type: ignore[operator]
+        close(network.frozen_module().normalise(found[-1])[:, 1:], theirs[-1][0])  # type: ignore[union-attr,operator]

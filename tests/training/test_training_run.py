@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from builders.backbone import tiny_in_place_of_clip
 from builders.processes import ForkServer
 from builders.training import STEPS, TEST, run_of, tensors_in, tiny_plan, tiny_settings
 from PIL import Image
@@ -18,7 +19,7 @@ from htunet.files import PART, read_json, write_json
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.tasks import Outputs
-from htunet.paths import DatasetPaths
+from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.plans import save_plans
 from htunet.training import record, session
 from htunet.training.loader import Batch
@@ -379,3 +380,38 @@ def test_an_input_size_that_the_method_cannot_take_is_refused_before_a_run_folde
     with pytest.raises(HtunetError, match="multiples of the patch size 8"):
         train_tiny("TINY_HT")
     assert not run_of(tiny, "TINY_HT").folder.exists()
+
+
+def test_published_defects_put_lora_as_it_started_into_the_checkpoint_and_mark_the_run(tiny: DatasetPaths) -> None:
+    """Trained, and lost: the matrices that the test runs with are those of the start, the head is the trained one."""
+    replan(tiny, adapter={"LoRA": {"rank": 2, "alpha": 4}}, learning_rate=0.01)
+    with tiny_in_place_of_clip():
+        runs = [train_tiny("BiomedCLIP_LoRA", as_published_defects=lost).run for lost in (False, True)]
+        start, _ = build_network(
+            "BiomedCLIP_LoRA", Outputs(), seed=1, weights="random", adapter_settings={"LoRA": {"rank": 2, "alpha": 4}}
+        )
+    kept, lost = (tensors_in(run.checkpoint_best) for run in runs)
+    updates = {name for name in kept if name.startswith("model.updates.")}
+    assert updates
+    for name, value in start.trainable_state().items():
+        if (key := f"model.{name}") in updates:
+            assert torch.equal(lost[key], value)
+    assert any(not torch.equal(kept[name], lost[name]) for name in updates)
+    assert all(torch.equal(kept[name], lost[name]) for name in kept.keys() - updates)
+    latest = tensors_in(runs[1].checkpoint_latest)
+    assert any(not torch.equal(latest[name], lost[name]) for name in updates)  # what a continued run continues with
+    marked = runs[1]
+    assert isinstance(marked, RunPaths)
+    assert marked.plan == "tiny+as-published-defects"
+    assert set(find_runs(tiny)) == set(runs)
+    assert "plan tiny+as-published-defects" in marked.label
+    assert marked.training_command.endswith("--plan tiny --as-published-defects")
+    assert read_json(marked.settings_json)["plan_content"]["as_published_defects"] is True
+
+
+def test_published_defects_are_no_setting_of_a_plan(tiny: DatasetPaths) -> None:
+    with pytest.raises(UsageError, match="would change nothing in Plain"):
+        train_tiny("Plain", as_published_defects=True)
+    replan(tiny, as_published_defects=True)
+    with pytest.raises(HtunetError, match="as_published_defects is an option of htunet_train, not a setting"):
+        train_tiny("Plain")

@@ -24,6 +24,9 @@ from htunet.models.weights.load import RANDOM, WeightsRecord, load_weights, rand
 
 NAME = "DINOv2"
 OUT_INDICES = (7, 8, 9, 10, 11)
+LAYER_SCALES = ("ls1", "ls2")
+"""The two factors of each channel in a block, which the public code of arXiv 2506.08849 builds without, and loads
+nothing into: 24 tensors of the published file do nothing there."""
 
 
 class DinoNetwork(Network):
@@ -78,6 +81,10 @@ def _build(outputs: Outputs, source: str) -> tuple[DinoNetwork, WeightsRecord]:
     with random_weights(), torch.device("cpu" if source == RANDOM else "meta"):
         backbone = trunk()
     record = load_weights(backbone.trunk, NAME, source)
+    if outputs.as_published_defects:
+        for block in backbone.blocks:
+            for name in LAYER_SCALES:
+                setattr(block, name, nn.Identity())
     return DinoNetwork(backbone, _head(backbone.width, outputs)), record
 
 

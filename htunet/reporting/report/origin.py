@@ -6,10 +6,9 @@ from typing import Any
 
 from htunet.errors import HtunetError
 from htunet.files import read_object
-from htunet.paths import DatasetPaths
+from htunet.paths import AS_PUBLISHED, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.write import Table, word_columns, words
 
 NOT_DECISIONS = ("name", "dataset", "because")
@@ -47,7 +46,7 @@ def _reasons(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> dict[
     if plan.get("because"):
         return dict(plan["because"])
     try:
-        entry = read_object(dataset.plans_json).get("plans", {}).get(name, {})
+        entry = read_object(dataset.plans_json).get("plans", {}).get(name.removesuffix(AS_PUBLISHED), {})
     except HtunetError:
         return {}  # the plan may be gone; its decisions are in the run
     return {key: reason for key, reason in entry.get("because", {}).items() if entry.get(key) == plan.get(key)}
@@ -137,7 +136,7 @@ def collect_commands(study: Study) -> list[str]:
     commands = [f"htunet_convert {name} SOURCE" for name in dict.fromkeys([*sources, *tested])]
     for name in sources:
         own = {run: settings for run, settings in runs.items() if run.source.dataset.short_name == name}
-        plans = dict.fromkeys(run.plan for run in own)
+        plans = dict.fromkeys(run.plan.removesuffix(AS_PUBLISHED) for run in own)
         groups = {(settings.get("plan_content") or {}).get("split_by", "image") for settings in own.values()}
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
         commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}{split}")
@@ -146,7 +145,6 @@ def collect_commands(study: Study) -> list[str]:
         planned = (settings.get("plan_content") or {}).get("num_epochs")
         epochs, weights = settings.get("num_epochs"), settings.get("weights_argument", "pretrained")
         options = {
-            "--plan": run.plan if run.plan != paper.PLAN else None,
             "--num-epochs": epochs if epochs != planned else None,
             "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
             "--precision": settings.get("precision"),
