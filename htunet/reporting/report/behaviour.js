@@ -1,7 +1,6 @@
 "use strict";
 (() => {
   const AT_ONCE = 48;
-  const NAMES = { missed: "Missed", worst: "Worst", median: "Median", best: "Best" };
   const data = JSON.parse(document.getElementById("gallery-data").textContent);
   const byId = id => document.getElementById(id);
 
@@ -64,11 +63,11 @@
 
   const about = item => [item.class, item.size && item.size + " lesion"].filter(Boolean).join(" · ");
   const description = item =>
-    [`${item.dataset}, case ${item.case}, ${item.method}`, NAMES[item.group], ...item.facts, about(item)].filter(Boolean).join(", ");
+    [`${item.dataset}, case ${item.case}, ${item.method}`, data.groups[item.group], ...item.facts, about(item)].filter(Boolean).join(", ");
 
   function tile(item, place) {
     const button = element("button", { type: "button", "aria-label": "Enlarge " + description(item) },
-      stack(item, description(item)), element("span", { class: "badge " + item.group }, NAMES[item.group]));
+      stack(item, description(item)), element("span", { class: "badge " + item.group }, data.groups[item.group]));
     button.addEventListener("click", () => open(place));
     const caption = element("figcaption", {}, element("b", {}, item.case),
       element("span", { class: "facts" }, item.facts.join(" · ")),
@@ -99,7 +98,7 @@
     byId("viewer-name").textContent = item.case;
     viewer.querySelector(".stack").replaceWith(stack(item, description(item)));
     byId("viewer-facts").textContent =
-      [NAMES[item.group], ...item.facts, item.dataset, item.method, about(item)].filter(Boolean).join(" · ");
+      [data.groups[item.group], ...item.facts, item.dataset, item.method, about(item)].filter(Boolean).join(" · ");
     const legend = item.layer === null ? [] : data.legends[item.dataset] || [];
     byId("viewer-legend").replaceChildren(...legend.map(([colour, name]) => {
       const square = element("i");

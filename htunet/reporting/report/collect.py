@@ -13,6 +13,7 @@ from htunet.reporting.report.origin import (
 )
 from htunet.reporting.report.page_tables import page_tables
 from htunet.reporting.report.study_results import Study
+from htunet.reporting.tables.rows import with_explanation
 
 RANDOM_WARNING = (
     "Random weights: {which} made with random instead of pre-trained ones. The figures test the program and say "
@@ -25,13 +26,15 @@ def collect(study: Study) -> ReportContent:
     names = list(dict.fromkeys(method.short_dataset for method in study.methods))
     methods, runs = len({own["method"] for own in study.runs.values()}), len(study.runs)
     random = [f"{method.short_dataset} {method.name}" for method in study.methods if method.random]
+    few = dict.fromkeys(f"{method.short_dataset}: {with_explanation(row.few)}."
+                        for method in study.methods for row in method.rows.values() if row.few)  # fmt: skip
     which = f"{', '.join(random)} {'was' if len(random) == 1 else 'were'}"
     if len(random) == len(study.methods):
         which = "all results on this page were"
     return ReportContent(
         title=f"{names[0]}: results" if len(names) == 1 else f"Results on {len(names)} data sets",
         subtitle=f"{', '.join(names)} · {methods} method{'s' * (methods > 1)} · {runs} run{'s' * (runs > 1)}",
-        warnings=(RANDOM_WARNING.format(which=which),) if random else (),
+        warnings=(*([RANDOM_WARNING.format(which=which)] if random else []), *few),
         headlines=tuple(collect_headlines(study)),
         gallery=collect_gallery(study),
         tables=page_tables(study),

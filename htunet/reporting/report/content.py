@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 from htunet.reporting.tables.write import Table
 
-GROUPS = ("missed", "worst", "median", "best")
-"""In the order in which a reader wants to see them."""
+MISSED, ALARM, WRONG = "missed", "alarm", "wrong"
+ERRORS = {MISSED: "Missed", ALARM: "False alarm", WRONG: "Wrong class"}
+GROUPS = ERRORS | {"worst": "Worst", "median": "Median", "best": "Best"}
+"""Groups of cases and their names, in the order in which a reader wants to see them."""
 
 
 @dataclass(frozen=True, kw_only=True)

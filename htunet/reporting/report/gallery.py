@@ -42,7 +42,7 @@ def collect_gallery(study: Study) -> Gallery:
     """The cases of each method that a reader should see, with their pictures."""
     shown = list(_shown(study))
     entries = [entry for one in shown for entry in _entries(one)]
-    entries.sort(key=lambda entry: GROUPS.index(entry[0].group))
+    entries.sort(key=lambda entry: list(GROUPS).index(entry[0].group))
     problems = [study.unreadable[name] for name in dict.fromkeys(name for _, name, _ in entries)
                 if name in study.unreadable]  # fmt: skip
     side = longer_side(len({(dataset, item.case) for item, dataset, _ in entries}))
@@ -84,7 +84,8 @@ def _shown(study: Study) -> Iterator[Shown]:
             cases = mask_cases(own)
             yield Shown(method=method, task=MASKS, cases=cases, chosen=choose(cases, n))
         if method in classes:
-            cases = class_cases(own, sizes.get(method.dataset, pd.Series(dtype=object)))
+            positive = method.rows[CLASSIFICATION.name].tested.positive
+            cases = class_cases(own, sizes.get(method.dataset, pd.Series(dtype=object)), positive)
             yield Shown(method=method, task=CLASSES, cases=cases, chosen=choose(cases, n))
 
 
@@ -124,7 +125,7 @@ def _mask_facts(row: pd.Series) -> tuple[str, ...]:
 
 
 def _class_facts(row: pd.Series) -> tuple[str, ...]:
-    decided = f"decided {row['predicted']}" + (", wrong" if row["missed"] else "")
+    decided = f"decided {row['predicted']}" + (", wrong" if row["error"] else "")
     return decided, f"probability of the truth {100 * float(row['value']):.1f} %"
 
 

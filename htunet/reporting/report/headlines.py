@@ -4,10 +4,12 @@ from collections.abc import Iterator
 
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.statistics import interval_text
 from htunet.reporting.report.content import Headline
 from htunet.reporting.report.selection import CLASSES, MASKS
 from htunet.reporting.report.study_results import Estimates, MethodConfig, Study
 from htunet.reporting.tables.kinds import KINDS, SEGMENTATION, TableKind
+from htunet.reporting.tables.rows import with_explanation
 
 WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", "": ""}
 """What a card says of the weights' source."""
@@ -17,28 +19,35 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
     """One for each data set and kind of values: of its best method, pre-trained before random weights."""
     for dataset in dict.fromkeys(method.dataset for method in study.methods):
         for kind in KINDS:
-            values = {
-                method.key: (not method.random, method.rows[kind.name].values[kind.main].mean)
-                for method in study.of_kind(kind)
+            known = [
+                method for method in study.of_kind(kind)
                 if method.dataset == dataset and method.rows[kind.name].values[kind.main].mean is not None
-            }
-            if not values:
+            ]  # fmt: skip
+            if not known:
                 continue
-            best = next(one for one in study.methods if one.key == max(values, key=lambda key: values[key]))
-            metric, value, interval = METRICS[kind.main], values[best.key][1] or 0.0, ""
+            # who learnt from fewer images, or from others, is no rival
+            learnt = {one.key: (one.rows[kind.name].ratio or 1.0, one.rows[kind.name].trained_on) for one in known}
+            most = max(learnt.values(), key=lambda about: (about[0], about[1] == ""))
+            candidates = [one for one in known if learnt[one.key] == most]
+            best = max(candidates, key=lambda one: (not one.random, one.rows[kind.name].values[kind.main].mean))
+            row, metric = best.rows[kind.name], METRICS[kind.main]
+            value, low, high = row.values[kind.main].mean, None, None
             if entry := study.means.get((*best.key, kind.main)):
                 value = metric.scale * entry["mean"]
-                if entry["low"] is not None and entry["high"] is not None:
-                    low, high = (metric.scale * entry[name] for name in ("low", "high"))
-                    interval = f"{low:.1f} to {high:.1f} {metric.unit}"
+                low, high = entry["low"], entry["high"]
+            interval = interval_text(low, high, scale=metric.scale, decimals=1).strip("[]").replace(", ", " to ")
+            interval += f" {metric.unit}" * bool(interval)
+            estimate = f"{metric.label} {value:.1f} {metric.unit}"
+            if row.few:  # the interval is all that can be said
+                estimate, interval = f"{metric.label} {interval or 'not known'}", ""
             source = str((best.own.get("weights") or {}).get("source", ""))
             yield Headline(
                 dataset=best.short_dataset,
                 task=MASKS if kind is SEGMENTATION else CLASSES,
                 method=best.name,
-                estimate=f"{metric.label} {value:.1f} {metric.unit}",
+                estimate=estimate,
                 interval=interval,
-                facts=tuple(filter(None, _facts(best, kind, len(values), study.by_size))),
+                facts=tuple(filter(None, _facts(best, kind, len(candidates), study.by_size))),
                 weights="random weights" if best.random else WEIGHTS.get(source, f"weights: {source}"),
                 random=best.random,
             )
@@ -46,6 +55,8 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
 
 def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Estimates) -> Iterator[str]:
     row = method.rows[kind.name]
+    if row.few:
+        yield f"{with_explanation(row.few)}.".capitalize()
     yield f"The best of {n} methods" if n > 1 else "The only method"
     theirs = row.paper.get(kind.main)
     if theirs is not None:

@@ -7,8 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import htunet
+from htunet.evaluation.case_table import TERCILES
 from htunet.files import write_text
-from htunet.reporting.report.content import Gallery, ReportContent, Training
+from htunet.reporting.report.content import GROUPS, Gallery, ReportContent, Training
 from htunet.reporting.tables.write import TEMPLATES, templates
 
 FOOTER = "Made by htunet {version} on {date}. For research; not a medical device, and not for diagnosis."
@@ -22,7 +23,8 @@ CHOOSERS = {
     "dataset": "Data set", "task": "Task", "method": "Method", "group": "Cases", "size": "Size of lesion",
     "class": "Class",
 }  # fmt: skip
-SORTED = {"group": ("missed", "worst", "median", "best"), "size": ("small", "medium", "large")}
+SORTED = {"group": GROUPS, "size": {name: name.capitalize() for name in TERCILES}}
+"""The values that have an order of their own, and their names."""
 
 
 def write_report(path: Path, report: ReportContent) -> None:
@@ -52,10 +54,10 @@ def choosers(gallery: Gallery) -> dict[str, tuple[str, dict[str, str]]]:
     found = {}
     for name, label in CHOOSERS.items():
         values = dict.fromkeys(getattr(item, "class_name" if name == "class" else name) for item in gallery.items)
-        names = [value for value in SORTED.get(name, values) if value in values and value]
-        if len(names) > 1:
-            fixed = name in SORTED or name == "task"
-            found[name] = label, {value: value.capitalize() if fixed else value for value in names}
+        texts = SORTED.get(name, {value: value.capitalize() if name == "task" else value for value in values})
+        chosen = {value: text for value, text in texts.items() if value in values and value}
+        if len(chosen) > 1:
+            found[name] = label, chosen
     return found
 
 
@@ -65,7 +67,8 @@ def gallery_data(gallery: Gallery) -> str:
     for item in items:
         item["class"] = item.pop("class_name")
     pictures, layers = ([as_base64(one) for one in some] for some in (gallery.pictures, gallery.layers))
-    return as_json({"items": items, "pictures": pictures, "layers": layers, "legends": dict(gallery.legends)})
+    legends = dict(gallery.legends)
+    return as_json({"items": items, "pictures": pictures, "layers": layers, "legends": legends, "groups": GROUPS})
 
 
 def as_json(content: object) -> str:

@@ -1,4 +1,4 @@
-"""Which test cases to show of a method: those that it missed, its worst ones, those in the middle, its best ones."""
+"""Which test cases to show of a method: those that it missed, false alarms, its worst, middle and best ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,12 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE
 from htunet.evaluation.summary import ORIGINAL
+from htunet.reporting.report.content import ALARM, ERRORS, MISSED, WRONG
 
 MASKS, CLASSES = "masks", "classes"
 MOST_ITEMS = 1_400
 """Pictures of cases on a page, so that it stays readable by a browser and sendable by mail."""
 MOST_PER_GROUP = 6
+EMPTY_ERRORS = {frozenset([EMPTY_PREDICTION]): MISSED, frozenset([EMPTY_REFERENCE]): ALARM}
+"""By which masks of all labels are empty, those where both are left out."""
 
 
 @dataclass(frozen=True)
@@ -19,46 +23,49 @@ class Chosen:
     """Cases of one method by group, each group in the order to be shown, and how many cases there are."""
 
     groups: dict[str, tuple[str, ...]]
-    n_missed: int
+    n_errors: int
+    """Missed, false alarms, and wrong classes."""
     n_ranked: int
-    """Cases with a value that were not missed: the others cannot be the best or the worst."""
+    """The others with a value: those cannot be the best or the worst."""
     n_without: int
     """Cases without a value, which are in no group."""
 
 
 def per_group(n_arms: int) -> int:
     """How many cases of each group a page with so many methods shows."""
-    return max(1, min(MOST_PER_GROUP, MOST_ITEMS // max(1, 4 * n_arms)))
+    return max(1, min(MOST_PER_GROUP, MOST_ITEMS // max(1, 5 * n_arms)))
 
 
 def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a case, from the rows of one run or of one run a fold: means over the labels that have a value.
 
-    Indexed by case: value (Dice), second (HD95), missed (of every label), class, tercile, lesion_share. Of a case that
-    several folds test the first fold counts. A case of several labels has the size of its largest lesion.
+    Indexed by case: value (Dice), second (HD95), error (one of ``ERRORS``, of every label, or nothing), class, tercile,
+    lesion_share. Of a case that several folds test the first fold counts. A case of several labels has the size of its
+    largest lesion.
     """
     rows = rows[rows["label"].notna() & (rows["resolution"] == ORIGINAL)]
-    if rows["case"].is_unique:
-        names = {"dice": "value", "hd95": "second"}
-        return rows.set_index("case")[[*names, "missed", "lesion_share", "class", "tercile", "empty"]].rename(
-            columns=names
-        )
     rows = rows[rows["fold"] == rows.groupby("case")["fold"].transform("first")]
     found = rows.groupby("case", sort=False).agg(
-        value=("dice", "mean"), second=("hd95", "mean"), missed=("missed", "min"), lesion_share=("lesion_share", "max")
+        value=("dice", "mean"),
+        second=("hd95", "mean"),
+        error=("empty", lambda which: EMPTY_ERRORS.get(frozenset(which) - {BOTH_EMPTY}, "")),
+        lesion_share=("lesion_share", "max"),
     )
     largest = rows.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
     return found.join(largest.drop_duplicates("case").set_index("case")[["class", "tercile", "empty"]])
 
 
-def class_cases(rows: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
-    """The same of classes: value is the probability of the true class, missed a wrong decision; plus the decision.
+def class_cases(rows: pd.DataFrame, sizes: pd.Series, positive: str | None) -> pd.DataFrame:
+    """The same of classes: value is the probability of the true class, error a wrong decision; plus the decision.
 
-    ``sizes``: tercile of each case, where its lesion is known.
+    ``sizes``: tercile of each case, where its lesion is known. A case of the ``positive`` class is missed, another one
+    that is decided to be of it a false alarm.
     """
     rows = rows[rows["label"].isna()].drop_duplicates("case").set_index("case")
+    kinds = [rows["class"] == positive, rows["predicted"] == positive]
+    error = np.where(rows["correct"] == 1, "", np.select(kinds, [MISSED, ALARM], WRONG))
     found = rows[["class", "predicted"]].assign(
-        value=rows["probability_of_truth"], second=0.0, missed=1 - rows["correct"], lesion_share=np.nan, empty=""
+        value=rows["probability_of_truth"], second=0.0, error=error, lesion_share=np.nan, empty=""
     )
     return found.assign(tercile=sizes.reindex(found.index).fillna(""))
 
@@ -66,25 +73,25 @@ def class_cases(rows: pd.DataFrame, sizes: pd.Series) -> pd.DataFrame:
 def choose(cases: pd.DataFrame, n: int) -> Chosen:
     """The ``n`` of each group, from a frame as ``mask_cases`` makes it; no case is in two groups.
 
-    Missed cases come with the largest lesion first. The others are put in order by value, then distance, then name:
+    Errors come with the largest lesion first. The others are put in order by value, then distance, then name:
     the lowest are the worst, the highest the best, and those around the middle of the rest the median ones. Of at
     most 3 ``n`` cases each is in one of the three.
     """
-    missed = cases[cases["missed"] == 1]
-    missed = missed.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
-    ranked = cases[(cases["missed"] != 1) & cases["value"].notna()]
+    errors = cases[cases["error"] != ""]
+    errors = errors.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
+    ranked = cases[(cases["error"] == "") & cases["value"].notna()]
     ordered = ranked.sort_index().sort_values(["value", "second"], ascending=[True, False], kind="stable")
     worst, median, best = _thirds([str(name) for name in ordered.index], n)
     return Chosen(
         groups={
-            "missed": tuple(str(name) for name in missed.index[:n]),
+            **{kind: tuple(str(name) for name in errors.index[errors["error"] == kind][:n]) for kind in ERRORS},
             "worst": tuple(worst),
             "median": tuple(median),
             "best": tuple(reversed(best)),
         },
-        n_missed=len(missed),
+        n_errors=len(errors),
         n_ranked=len(ranked),
-        n_without=len(cases) - len(missed) - len(ranked),
+        n_without=len(cases) - len(errors) - len(ranked),
     )
 
 

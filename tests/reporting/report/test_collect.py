@@ -22,7 +22,8 @@ def contents(*found: Mapping[str, Any]) -> dict[RunPaths, Mapping[str, Any]]:
 
 
 def _run(own: Mapping[str, Any]) -> RunPaths:
-    return RunPaths(DatasetPaths(own["dataset"]), own["trainer"], own["plan"], own["method"], own["fold"], own["seed"])
+    where = (DatasetPaths(own["dataset"]), own["trainer"], own["plan"], own["method"], own["fold"], own["seed"])
+    return RunPaths(*where, own["ratio"])
 
 
 def report_of(*found: Mapping[str, Any], **options: Any) -> ReportContent:
@@ -44,23 +45,38 @@ def _home(home: object) -> None:
 
 def test_the_headline_is_the_best_pretrained_method() -> None:
     report = report_of(
-        masks("CLIP_HT", [0.6, 0.8]), masks("UNet", [0.5, 0.5]),
-        masks("CLIP", [0.99, 0.99], weights={"source": "random"}),
+        masks("CLIP_HT", [0.6, 0.8] * 10), masks("UNet", [0.5, 0.5] * 10),
+        masks("CLIP", [0.99, 0.99] * 10, weights={"source": "random"}),
+        masks("CLIP_HT", [0.95, 0.95] * 10, ratio=0.05),
     )  # fmt: skip
     (headline,) = report.headlines
     assert (headline.method, headline.estimate) == ("CLIP_HT", "Dice 70.0 %")
     assert "The best of 3 methods" in headline.facts
-    assert headline.facts[2:4] == ("2 predictions in 1 run", "Nothing found in 0 of them")
+    assert headline.facts[2:4] == ("20 predictions in 1 run", "Nothing found in 0 of them")
     assert not headline.random
 
 
+def test_few_test_cases_have_an_interval_for_a_headline_and_a_warning() -> None:
+    report = report_of(masks("CLIP_HT", [0.6, 0.8, 0.7]), masks("UNet", [0.5] * 3))
+    (headline,) = report.headlines
+    assert headline.estimate.startswith("Dice ")
+    assert " to " in headline.estimate
+    assert "70.0" not in headline.estimate
+    assert headline.facts[0].startswith("Few test cases: 3: chance decides")
+    assert report.warnings == ("BUSI: few test cases: 3: chance decides so much that these results are no headline; "
+                               "look at the interval.",)  # fmt: skip
+    alone = report_of(masks("CLIP_HT", [0.6])).headlines[0]
+    assert (alone.estimate, alone.interval) == ("Dice not known", "")
+
+
 def test_random_weights_are_warned_of() -> None:
-    (warning,) = report_of(masks("CLIP_HT", [0.6], weights={"source": "random"})).warnings
+    many = [0.6] * 20
+    (warning,) = report_of(masks("CLIP_HT", many, weights={"source": "random"})).warnings
     assert "all results on this page were made with random" in warning
-    mixed = report_of(masks("UNet", [0.6]), masks("CLIP_HT", [0.6], weights={"source": "random"})).warnings
+    mixed = report_of(masks("UNet", many), masks("CLIP_HT", many, weights={"source": "random"})).warnings
     assert "BUSI CLIP_HT" in mixed[0]
     assert "UNet" not in mixed[0]
-    assert report_of(masks("UNet", [0.6])).warnings == ()
+    assert report_of(masks("UNet", many)).warnings == ()
 
 
 def test_the_results_have_the_papers_figures_beside_them_and_the_best_is_marked() -> None:
