@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from htunet import __version__
@@ -220,6 +221,17 @@ def _give_up_output() -> None:
 def tell(text: str) -> None:
     """Print to standard error what is not a command's result, so that a file or a pipe does not get it."""
     print(text, file=sys.stderr)
+
+
+def written_text(paths: Iterable[Path]) -> str:
+    """``Written to FOLDER: means.csv, table2.csv, .md, .tex``: a line for each folder, each name once."""
+    folders: dict[Path, dict[str, list[str]]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, {}).setdefault(path.stem, []).append(path.suffix)
+    return "\n".join(
+        f"Written to {folder}: " + ", ".join(stem + ", ".join(endings) for stem, endings in names.items())
+        for folder, names in folders.items()
+    )
 
 
 def one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from htunet.cli.command import make_parser, run_command, tell
+from htunet.cli.command import make_parser, run_command, tell, written_text
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 from htunet.registry import Registry
@@ -260,20 +260,18 @@ def _report(runs: list[RunPaths], policy: str) -> None:
         if every:
             written += write_tables(root("htunet_results") / "tables", every, kind)
             written += _few_shot_results(root("htunet_results") / "tables", every, kind)
-    print("\nWritten: " + ", ".join(map(str, written)))
-    _write_study(root("htunet_results") / "tables", list(everything.values()))
+    written += _write_study(root("htunet_results") / "tables", list(everything.values()))
+    print("\n" + written_text(written))
 
 
-def _write_study(folder: Path, contents: list[dict[str, Any]]) -> None:
+def _write_study(folder: Path, contents: list[dict[str, Any]]) -> list[Path]:
     """The case table and the statistics; the paper's tables where a result is of the paper's images."""
     from htunet.reporting.summaries import zero_shot_contents
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
 
     found, paths = write_statistics(folder, contents)
-    print(f"Statistics: {', '.join(path.name for path in paths)} in {folder}")
     tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell), only_of_paper=True)
-    if tables:
-        print(f"The paper's tables: {', '.join(tables)} in {folder}; htunet_tables prints them")
+    return paths + [path for _, files in tables.values() for path in files]
 
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, written_text
 from htunet.errors import HtunetError, StoppedBySignalError, UsageError
 from htunet.files import exclusive
 from htunet.paths import find_dataset, reproduced
@@ -205,7 +205,7 @@ def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Pa
     for cells, files in written.values():
         print("\n" + paper_text(config.table, cells) + "\n")
         paths = [*files, *paths]
-    print("Written: " + ", ".join(map(str, paths)))
+    print(written_text(paths))
 
 
 if __name__ == "__main__":

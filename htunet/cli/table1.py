@@ -7,7 +7,7 @@ htunet_results/tables/table1.csv and table1.md.
 import argparse
 from collections.abc import Sequence
 
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, written_text
 from htunet.paths import root
 
 
@@ -22,7 +22,7 @@ def _print_table(_: argparse.Namespace) -> None:
 
     rows = table1_rows()
     print(as_text(sizes_table(rows, narrow=True)))
-    print("\nWritten: " + ", ".join(map(str, write_table1(root("htunet_results") / "tables", rows))))
+    print("\n" + written_text(write_table1(root("htunet_results") / "tables", rows)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ with the commands that fill it.
 import argparse
 from collections.abc import Sequence
 
-from htunet.cli.command import make_parser, run_command, tell
+from htunet.cli.command import make_parser, run_command, tell, written_text
 from htunet.paths import find_dataset, root
 
 
@@ -49,7 +49,7 @@ def _print_tables(options: argparse.Namespace) -> None:
     for name, (cells, files) in written.items():
         print(paper_text(TABLES[name], cells) + "\n")
         paths += files
-    print("Written: " + ", ".join(map(str, paths)))
+    print(written_text(paths))
 
 
 def _short_name(name: str) -> str:

@@ -100,6 +100,8 @@ class Metric:
     when_empty: float | str | None = 0.0
     """Of a mask: the value where either the prediction or the reference is empty, under the policy ``penalise``;
     ``DIAGONAL``: that of the image; None: no value. Where both are empty no metric has a value."""
+    of_class: bool = False
+    """Of a decision: whether it is the positive class's own; of more than two classes it is the mean over them."""
     millimetres: bool = False
     """Whether it depends on the pixel size, and is given in millimetres too where that is known."""
 
@@ -179,7 +181,7 @@ def label_of(name: str) -> str:
 _overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
 _distance = partial(Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, when_empty=DIAGONAL)
 _of_the_paper = partial(_distance, level=Level.PAPER, when_empty=None)
-_decision = partial(Metric, kind=Kind.DECISION, better=HIGHER)
+_decision = partial(Metric, kind=Kind.DECISION, better=HIGHER, of_class=True)
 _calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.FILE)
 
 for _metric in (
@@ -273,6 +275,7 @@ for _metric in (
         paper="acc",
         label="Accuracy",
         short="Acc",
+        of_class=False,
         definition="Fraction of the cases whose class is decided correctly.",
         of=classification.accuracy,
     ),

@@ -39,6 +39,11 @@ class Estimate:
     low: float | None
     high: float | None
 
+    def percent(self) -> str:
+        """``75.00 % [50.00, 90.00]``; ``-`` where there is no value."""
+        interval = interval_text(self.low, self.high, scale=100)
+        return "-" if self.value is None else f"{100 * self.value:.2f} % {interval}".rstrip()
+
 
 @dataclass(frozen=True)
 class Mean:

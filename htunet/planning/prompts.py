@@ -23,7 +23,7 @@ def prompts(dataset: str, labels: Mapping[str, int]) -> tuple[dict[str, str], st
     short = dataset.partition("_")[2]
     if short in WORDS and len(found) == 1:
         return {found[0]: WORDS[short]}, f"what the masks of {short} outline"
-    return {name: in_words(name) for name in found}, "the names of the labels"
+    return {name: in_words(name) for name in found}, "the names of the labels" if found else "no masks: nothing to name"
 
 
 def in_words(label: str) -> str:

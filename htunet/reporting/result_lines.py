@@ -3,8 +3,17 @@
 from collections.abc import Iterator
 
 from htunet.evaluation.class_summary import ClassSummary
-from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE, METRICS, Level, mask_metrics
-from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.metrics import (
+    BOTH_EMPTY,
+    EMPTY_PREDICTION,
+    EMPTY_REFERENCE,
+    METRICS,
+    Kind,
+    Level,
+    mask_metrics,
+    metrics_of,
+)
+from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.evaluation.summary import Summary
 
 
@@ -16,40 +25,35 @@ def mask_lines(summary: Summary) -> Iterator[str]:
             mean, scale = means[metric.name], metric.scale
             if mean.mean is None:
                 continue
-            interval = (
-                "" if mean.low is None or mean.high is None else f" [{scale * mean.low:.2f}, {scale * mean.high:.2f}]"
-            )
-            parts.append(f"{metric.label} {scale * mean.mean:.2f} {metric.unit}{interval}")
+            interval = interval_text(mean.low, mean.high, scale=scale)
+            parts.append(f"{metric.label} {scale * mean.mean:.2f} {metric.unit} {interval}".rstrip())
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
         yield from _empty_lines(summary, resolution)
-    for note in summary.notes:
-        yield f"  Note: {note}"
+    for note in (*summary.notes, few_cases(len({row.case for row in summary.scores}), {})):
+        if note:
+            yield f"  Note: {note}"
 
 
 def class_lines(summary: ClassSummary) -> Iterator[str]:
     """AUC, the figures of each decision with their intervals, and the calibration."""
-    counts = ", ".join(f"{summary.test.truth.count(name)} {name}" for name in summary.test.classes)
-    yield f"  classes: AUC {_percent(summary.auc)} · {len(summary.test.cases)} cases: {counts}"
+    by_class = {name: summary.test.truth.count(name) for name in summary.test.classes}
+    counts = ", ".join(f"{number} {name}" for name, number in by_class.items())
+    yield f"  classes: AUC {summary.auc.percent()} · {len(summary.test.cases)} cases: {counts}"
+    positive = summary.positive or "each class, their mean"
+    of_class = [m.short_label for m in metrics_of(Kind.DECISION) if m.of_class]
+    yield f"    positive class of {', '.join(of_class)}: {positive}"
     for decision in summary.decisions.values():
-        values = [f"{METRICS[name].short_label} {_percent(value)}" for name, value in decision.estimates.items()]
+        values = [f"{METRICS[name].short_label} {value.percent()}" for name, value in decision.estimates.items()]
         at = "" if decision.threshold is None else f"threshold {decision.threshold:.3f}, "
         yield f"    {at}{decision.chosen}: {' · '.join(values)}"
     before, after = summary.before.values, ""
     if summary.after is not None:
         after = f", {100 * summary.after.values['ece']:.2f} % at temperature {summary.temperature:.2f}"
     yield f"    calibration: ECE {100 * before['ece']:.2f} %{after} · Brier {before['brier']:.4f}"
-    for note in summary.notes:
-        yield f"    Note: {note}"
-
-
-def _percent(figure: Estimate) -> str:
-    if figure.value is None:
-        return "-"
-    interval = (
-        "" if figure.low is None or figure.high is None else f" [{100 * figure.low:.2f}, {100 * figure.high:.2f}]"
-    )
-    return f"{100 * figure.value:.2f} %{interval}"
+    for note in (*summary.notes, few_cases(len(summary.test.cases), by_class)):
+        if note:
+            yield f"    Note: {note}"
 
 
 def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:

@@ -43,6 +43,7 @@ def test_other_data_sets_have_the_names_of_their_labels_in_the_order_of_their_va
     plan = planned("Dataset600_Mine", labels)["paper"]
     assert plan.label_prompts == ("cyst", "solid part")
     assert prompts("Dataset503_BUSI", labels)[0] == {"solid_part": "solid part", "cyst": "cyst"}
+    assert prompts("Dataset600_Mine", {"background": 0}) == ({}, "no masks: nothing to name")
     assert plan_of(labels=labels).label_prompts == ("cyst", "solid part")  # a plan of before there were prompts
 
 

@@ -119,3 +119,23 @@ def test_the_picture_is_drawn_for_two_and_for_more_classes(tmp_path: Path, k: in
     with Image.open(tmp_path / "c.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 1000
+
+
+def test_lines_name_the_positive_class_and_warn_of_few_cases() -> None:
+    truth = ("benign", "benign", "malignant")
+    values = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]])
+    found = summarise(ClassProbabilities(classes=("benign", "malignant"), cases=tuple("abc"), truth=truth,
+                                         values_NK=values), [""] * 3)  # fmt: skip
+    text = "\n".join(class_lines(found))
+    assert "positive class of Rec, Pre, F1, Spe: malignant" in text
+    assert "Note: few test cases: 3 (2 benign, 1 malignant)" in text
+    assert "[100.00, 100.00]" not in text
+
+
+def test_what_has_no_value_is_absent_and_not_zero() -> None:
+    found = summarise(ClassProbabilities(classes=("benign", "malignant"), cases=("a", "b"), truth=("benign", "benign"),
+                                         values_NK=np.array([[0.9, 0.1], [0.2, 0.8]])), ["", ""])  # fmt: skip
+    text = "\n".join(class_lines(found))
+    assert "classes: AUC - · 2 cases" in text
+    assert "Rec -" in text
+    assert "[0.00, 0.00]" not in text

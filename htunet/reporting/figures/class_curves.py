@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
-from htunet.evaluation.statistics import Estimate, bootstrap_estimates
+from htunet.evaluation.statistics import Estimate, bootstrap_estimates, interval_text
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
@@ -57,6 +57,8 @@ class Judged:
     name: str
     method: str
     classes: tuple[str, ...]
+    positive: str
+    """Empty where there is none."""
     truth_N: NDArray[np.intp]
     groups: tuple[str, ...]
     values_SNK: Floats
@@ -64,9 +66,9 @@ class Judged:
     """Runs on other test cases (other folds), which are not in it."""
 
     @property
-    def drawn_classes(self) -> range:
-        """Those that have a curve: of two the last, of more each against all others."""
-        return range(1, 2) if len(self.classes) == 2 else range(len(self.classes))
+    def drawn_classes(self) -> Sequence[int]:
+        """Those that have a curve: the positive one, of more than two classes each against all others."""
+        return [self.classes.index(self.positive)] if self.positive else range(len(self.classes))
 
     def against_others(self, k: int) -> tuple[Floats, NDArray[np.intp]]:
         """(S, N, 2) probabilities of not being and of being of class k, and the truth as 0 and 1."""
@@ -106,6 +108,7 @@ def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> li
                 name=name,
                 method=members[0].method,
                 classes=classes,
+                positive=parts[0].get("positive") or "",
                 truth_N=np.array([classes.index(first[case]["class"]) for case in ids], dtype=np.intp),
                 groups=tuple(str(first[case]["group"] or "") for case in ids),
                 values_SNK=np.array([[[own[case][name] for name in classes] for case in ids] for own in values]),
@@ -190,8 +193,7 @@ def _add_roc(panel: Axes, one: Judged, k: int) -> None:
         return
     look = look_of(one.method)
     area = auc_of(one, k)
-    interval = "" if area.low is None else f" [{area.low:.2f}, {area.high:.2f}]"
-    label = in_lines(f"{one.name}: {area.value:.3f}{interval}", BESIDE_PANEL)
+    label = in_lines(f"{one.name}: {area.value:.3f} {interval_text(area.low, area.high)}".rstrip(), BESIDE_PANEL)
     panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
 
 

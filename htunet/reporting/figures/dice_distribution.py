@@ -19,10 +19,21 @@ from htunet.reporting.figures.base import (
     by_dataset,
     random_weights_note,
 )
-from htunet.reporting.figures.style import DOUBLE_MM, SMALL, add_note, in_lines, in_style, look_of, new_figure, paler
+from htunet.reporting.figures.style import (
+    DOUBLE_MM,
+    SMALL,
+    add_note,
+    in_lines,
+    in_style,
+    look_of,
+    new_figure,
+    note_lines,
+    paler,
+)
 from htunet.reproducibility import generator
 
-ROW_MM, MARGIN_MM = 6.4, 20.0
+ROW_MM, MARGIN_MM, NOTE_MM = 6.4, 22.0, 3.4
+"""Millimetres: a method, the title with the axis, and a line of the note."""
 BOX, SPREAD = 0.56, 0.19
 """Height of a box and of the cloud of its points, as parts of a row."""
 NAME_CHARACTERS = 26
@@ -86,8 +97,14 @@ def _missed(content: Content) -> int:
 
 
 def _draw(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:
+    several = any(len(members) > 1 for members in by_arm(runs).values())
+    notes = (
+        "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"
+        + (", averaged over seeds." if several else "."),
+        random_weights_note(runs),
+    )
     with in_style():
-        figure = new_figure(DOUBLE_MM, MARGIN_MM + ROW_MM * len(found))
+        figure = new_figure(DOUBLE_MM, MARGIN_MM + ROW_MM * len(found) + NOTE_MM * len(note_lines(DOUBLE_MM, notes)))
         axes = figure.subplots()
         for row, one in enumerate(found):
             _add_box(axes, row, one)
@@ -101,13 +118,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> 
         axes.set_title(f"{dataset}, {' or '.join(map(str, cases))} test cases", loc="left", pad=10)
         for x, text in ((1.02, "median"), (1.11, "missed")):
             axes.text(x, 1.0, text, transform=axes.transAxes, fontsize=SMALL, va="bottom", ha="left", color="0.35")
-        several = any(len(members) > 1 for members in by_arm(runs).values())
-        add_note(
-            figure,
-            "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"
-            + (", averaged over seeds." if several else "."),
-            random_weights_note(runs),
-        )
+        add_note(figure, *notes)
     return figure
 
 

@@ -25,6 +25,7 @@ from htunet.reporting.figures.base import (
     tested_as_in_the_paper,
 )
 from htunet.reporting.figures.style import (
+    CHARACTER_MM,
     DOTS_PER_INCH,
     DOUBLE_MM,
     GRAY,
@@ -44,10 +45,12 @@ from htunet.reproducibility import generator
 UInt8 = NDArray[np.uint8]
 SAMPLES, FEW_SHOT_SAMPLES = 3, 2
 """Images of each data set; the paper's figure 4 shows three."""
-LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 4
+LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 5
 """Millimetres of a picture and of the page; lines of notes."""
 GAP, EDGE, HEAD, FOOT, LINE = 0.5, 1.0, 9.0, 6.0, 3.2
 """Millimetres: between pictures, around all, for the columns' names at least, for the key, for a line of the note."""
+KEY_PATCH, KEY_LINE = 7.0, 3.6
+"""Millimetres of a colour of the key with the room around it, and of a line of the key."""
 NAME_CHARACTER = 1.6
 """Mean width of a character of a name, millimetres."""
 MEANING = {MISSED: "ground truth, missed", EXTRA: "false positive", RIGHT: "true positive"}
@@ -157,9 +160,13 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
     rows, columns = len(grid.rows), 1 + len(grid.columns)
     random = random_weights_note([run for row in grid.rows for run in row.runs if run])
     narrow = max(NARROWEST, 2 * EDGE + grid.group_mm + columns * _cell_mm(grid, MOST_NOTES))
-    notes = note_lines(narrow - 2 * EDGE, (note, random))
-    cell = _cell_mm(grid, len(notes))
-    foot = FOOT + LINE * len(notes)
+    notes, key = note_lines(narrow - 2 * EDGE, (note, random)), _key(grid)
+    entry = max(len(name) for _, name in key) * CHARACTER_MM + KEY_PATCH
+    across = max(1, min(len(key), int((narrow - 2 * EDGE) / entry)))
+    key_mm = FOOT + KEY_LINE * (-(-len(key) // across) - 1)
+    below = len(notes) + (key_mm - FOOT) / LINE
+    cell = _cell_mm(grid, below)
+    foot = FOOT + LINE * below
     head = _head_mm(grid)
     page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), head + rows * cell + foot)
     with in_style():
@@ -172,7 +179,10 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
                 box = (EDGE + grid.group_mm + column * cell, head + number * cell, cell - GAP, cell - GAP)
                 _place(figure, box, page, picture)
         _write_names(figure, grid, page, cell)
-        _write_key(figure, grid, page, foot)
+        handles = [Patch(color=_as_fractions(colour), label=name) for colour, name in key]
+        place = (0.5, (foot - key_mm / 2 - 0.5) / page[1])
+        style = {"handlelength": 1.0, "handleheight": 1.0, "borderpad": 0.0}
+        figure.legend(handles=handles, loc="center", bbox_to_anchor=place, ncols=across, **style)
         for line, text in enumerate(notes):
             y = (LINE * (len(notes) - line) - 1.2) / page[1]
             figure.text(EDGE / page[0], y, text, fontsize=SMALL, color=GRAY, va="center")
@@ -218,7 +228,8 @@ class _Pictures:
         return next(case for case in self._raw(dataset).cases if case.id == name)
 
 
-def _cell_mm(grid: MaskGrid, notes: int) -> float:
+def _cell_mm(grid: MaskGrid, notes: float) -> float:
+    """Side of a picture with room for so many lines below."""
     across = (DOUBLE_MM - 2 * EDGE - grid.group_mm) / (1 + len(grid.columns))
     down = (PAGE_MM - _head_mm(grid) - FOOT - LINE * notes) / len(grid.rows)
     return min(across, down, LARGEST_CELL)
@@ -277,14 +288,6 @@ def _groups(grid: MaskGrid) -> list[tuple[str, int, int]]:
         else:
             found.append((row.group, number, number))
     return found
-
-
-def _write_key(figure: Figure, grid: MaskGrid, page: tuple[float, float], foot: float) -> None:
-    handles = [Patch(color=_as_fractions(colour), label=name) for colour, name in _key(grid)]
-    y = (foot - FOOT / 2 - 0.5) / page[1]
-    figure.legend(
-        handles=handles, loc="center", bbox_to_anchor=(0.5, y), ncols=len(handles), handlelength=1.0, handleheight=1.0
-    )
 
 
 def _names_mm(names: Sequence[str]) -> float:

@@ -8,11 +8,12 @@ import numpy as np
 from htunet.evaluation.calibration import Bin
 from htunet.evaluation.class_summary import Calibration, ClassSummary
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD, curves
-from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.statistics import Estimate, interval_text
 from htunet.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.legend import Legend
 
 CHANCE: dict[str, Any] = {"color": "0.6", "linestyle": "--", "linewidth": 1}
 DOTS = 110
@@ -41,10 +42,11 @@ def _draw_roc(axes: "Axes", summary: ClassSummary, points: dict[str, dict[str, l
     for label, marker, figures in _operating_points(summary):
         place = (1 - figures["specificity"], figures["recall"])
         axes.plot(*place, marker, color="black", label=label, markersize=8)
-    axes.set(xlabel="1 - specificity", ylabel="recall (sensitivity)", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set(xlabel="1 - specificity", ylabel=f"recall (sensitivity){_of(summary)}")
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title(f"ROC curve, AUC {_text(summary.auc)}", fontsize=10)
     axes.set_aspect("equal")
-    axes.legend(loc="lower right", fontsize=9)
+    _add_key(axes)
 
 
 def _draw_precision_recall(axes: "Axes", summary: ClassSummary, points: dict[str, dict[str, list[float]]]) -> None:
@@ -55,23 +57,34 @@ def _draw_precision_recall(axes: "Axes", summary: ClassSummary, points: dict[str
         axes.step(curve["recall"], curve["precision"], where="post", label=name, linewidth=2, color=f"C{index}")
     for label, marker, figures in _operating_points(summary):
         axes.plot(figures["recall"], figures["precision"], marker, color="black", label=label, markersize=8)
-    axes.set(xlabel="recall", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set(xlabel=f"recall{_of(summary)}", ylabel=f"precision{_of(summary)}", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     area = summary.probabilities["average_precision"]
     axes.set_title("Precision-recall curve" + ("" if area is None else f", area {area:.3f}"), fontsize=10)
     axes.set_aspect("equal")
-    axes.legend(loc="lower left", fontsize=9)
+    _add_key(axes)
 
 
 def _operating_points(summary: ClassSummary) -> list[tuple[str, str, dict[str, float]]]:
-    """Label, marker and figures of each decision with a threshold; a figure without a value is 0."""
+    """Label, marker and figures of each decision with a threshold and with values of them all."""
     markers = {MOST_PROBABLE: "o", VALIDATION_THRESHOLD: "X"}
     found = []
     for name, decision in summary.decisions.items():
         if decision.threshold is not None:
             source = " (validation)" if name == VALIDATION_THRESHOLD else ""
-            figures = {key: figure.value or 0.0 for key, figure in decision.estimates.items()}
+            figures = {key: figure.value for key, figure in decision.estimates.items() if figure.value is not None}
+            if not {"recall", "precision", "specificity"} <= figures.keys():
+                continue
             found.append((f"threshold {decision.threshold:.3f}{source}", markers[name], figures))
     return found
+
+
+def _add_key(axes: "Axes") -> "Legend":
+    """Below the axes, where no curve is."""
+    return axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=9, frameon=False)
+
+
+def _of(summary: ClassSummary) -> str:
+    return f" of {summary.positive}" if summary.positive else ""
 
 
 def _draw_confusion(axes: "Axes", summary: ClassSummary) -> None:
@@ -108,7 +121,7 @@ def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
         axes.scatter(*_coordinates(bins), s=sizes, color=colour, alpha=0.6, label=text)
     axes.set(xlabel="highest probability", ylabel="share decided rightly", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("Reliability; larger dots hold more cases", fontsize=10)
-    legend = axes.legend(loc="lower right", fontsize=9)
+    legend = _add_key(axes)
     for handle in legend.legend_handles:
         if handle is not None and hasattr(handle, "set_sizes"):
             handle.set_sizes([40])
@@ -121,5 +134,4 @@ def _coordinates(bins: list[Bin]) -> tuple[list[float], list[float]]:
 def _text(figure: Estimate) -> str:
     if figure.value is None:
         return "not defined"
-    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.value:.3f}{interval}"
+    return f"{figure.value:.3f} {interval_text(figure.low, figure.high, decimals=3)}".rstrip()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from htunet.evaluation.statistics import Estimate, interval_text
+from htunet.evaluation.statistics import few_cases
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -67,9 +67,12 @@ def best_first(prompts: Iterable[PromptResult]) -> list[PromptResult]:
 def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[str]:
     """Accuracy and AUC beside the paper's, and what a reader must know of the towers."""
     found = {"Acc": result.decision["accuracy"], "AUC": result.auc}
-    yield " · ".join(f"{name} {_percent(figure)}" for name, figure in found.items()) + (
+    yield " · ".join(f"{name} {figure.percent()}" for name, figure in found.items()) + (
         f" · {len(result.probabilities.cases)} images ({about['part']})"
     )
+    truth = result.probabilities.truth
+    if few := few_cases(len(truth), {name: truth.count(name) for name in result.probabilities.classes}):
+        yield few
     short, without = DatasetPaths(about["dataset"]).short_name, about.get("images_without_class", 0)
     theirs = paper.classification_figures(short, about["method"], paper.ZERO_SHOT)
     same = not paper.other_images(short, {"total": len(result.probabilities.cases) + without})
@@ -85,9 +88,3 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     if about["adapter"]:
         names = ", ".join(about["adapter"]["datasets"])
         yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"
-
-
-def _percent(figure: Estimate) -> str:
-    if figure.value is None:
-        return "-"
-    return f"{100 * figure.value:.2f} % {interval_text(figure.low, figure.high, scale=100)}".rstrip()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from htunet.evaluation.case_table import adapter_of
-from htunet.evaluation.metrics import METRICS, PENALISE, Kind, Level, Metric
+from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -368,7 +368,7 @@ def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     definitions = [f"{metric.short_label}: {metric.definition}" for metric in metrics]
     if any(metric.leaves_out for metric in metrics):
         definitions.append("Left out: test cases of all runs without these distances.")
-    of_class = [one.short_label for one in metrics if one.kind is Kind.DECISION and one.name != "accuracy"]
+    of_class = [one.short_label for one in metrics if one.of_class]
     positives = {DatasetPaths(row.dataset).short_name: row.tested.positive for row in rows} if of_class else {}
     texts = [f"{positive or 'the mean over the classes'} ({dataset})" for dataset, positive in positives.items()]
     return [" ".join(definitions), *([f"{', '.join(of_class)}: of {', '.join(texts)}."] if texts else [])]

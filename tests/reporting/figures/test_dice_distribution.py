@@ -1,10 +1,11 @@
 """The Dice of the cases: averaged over seeds, then nothing but the cases themselves."""
 
+import numpy as np
 import pytest
 from builders.results import masks
 
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.figures.dice_distribution import case_dice, distributions
+from htunet.reporting.figures.dice_distribution import CaseDice, _draw, case_dice, distributions
 
 
 def run(method: str, seed: int = 1) -> RunPaths:
@@ -30,3 +31,13 @@ def test_of_several_labels_the_mean_counts_and_a_case_without_value_does_not() -
     own["2"] = own["1"] | {"Dice": 0.6}
     content["metric_per_case"][1]["htunet"]["input_size"]["1"]["Dice"] = None
     assert case_dice(content) == pytest.approx({"case_0": 0.4})
+
+
+def test_one_method_is_drawn_as_high_as_one_of_many() -> None:
+    def row_mm(n: int) -> float:
+        found = [CaseDice(f"method {i}", "UNet", np.array([50.0, 60.0, 70.0]), 0.0) for i in range(n)]
+        figure = _draw("BUSI", [], found)
+        figure.canvas.draw()
+        return figure.axes[0].get_window_extent().height / n
+
+    assert row_mm(1) > 0.8 * row_mm(8)

@@ -93,3 +93,12 @@ def test_an_empty_prediction_leaves_the_lesion_red(home: Path, tmp_path: Path) -
     coloured = np.ptp(shown.astype(int), axis=2) > 60
     assert coloured.any()
     assert (shown[coloured][:, 0] > shown[coloured][:, 1]).all()
+
+
+def test_the_key_is_inside_the_page_however_few_the_columns(results: Results) -> None:
+    run = next(run for run in results.runs if run.method == "UNet")
+    figure = draw_masks(comparison_grid(replace(results, runs=[run])))
+    figure.canvas.draw()
+    key = figure.legends[0].get_window_extent()
+    assert 0 <= key.x0 < key.x1 <= figure.bbox.x1
+    assert key.y0 >= 0
