@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from defusedxml import DefusedXmlException
-from defusedxml.ElementTree import ParseError, fromstring
 from PIL import Image, ImageDraw
 
 from dataset_conversion.common import (
@@ -31,12 +29,13 @@ from dataset_conversion.common import (
     write_case,
     write_image_with_masks,
 )
+from dataset_conversion.formats.xml_files import read_xml
 from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
 from htunet.data.image_io import READABLE, UInt8, read_image
 from htunet.data.raw import Case, Excluded
 from htunet.errors import HtunetError
-from htunet.files import parse_json, read_bytes
+from htunet.files import parse_json
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -196,13 +195,7 @@ def collect_xml(folder: Path) -> Collected[CaseFiles]:
 
 def read_case(path: Path) -> XmlCase:
     """Read one file; raises HtunetError when it is too large, no XML, or not safe to parse (entities)."""
-    content = read_bytes(path, MAX_BYTES)
-    try:
-        root = fromstring(content)
-    except DefusedXmlException as error:
-        raise HtunetError(f"{path} is refused, it defines entities ({error}). Take it out.") from None
-    except (ParseError, ValueError, LookupError) as error:  # an unknown encoding is one of the latter two
-        raise HtunetError(f"{path} is not valid XML ({error}). Download it again or take it out.") from None
+    root = read_xml(path, MAX_BYTES)
     marks = (_mark(position, element) for position, element in enumerate(root.iter("mark"), start=1))
     return XmlCase(" ".join((root.findtext(".//tirads") or "").lower().split()), tuple(marks))
 

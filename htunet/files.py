@@ -279,19 +279,23 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
         raise HtunetError(f"The file {path} is not text in UTF-8 ({error}). Save it as such.") from None
 
 
-def parse_json(text: str | bytes, where: object) -> Any:  # noqa: ANN401
-    """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures."""
+def parse_json(text: str | bytes, where: object, *, any_number: bool = False) -> Any:  # noqa: ANN401
+    """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures.
+
+    ``any_number``: NaN and infinities are read, for whoever checks each number.
+    """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        return json.loads(text, parse_constant=_refuse_constant, parse_int=_whole_number, parse_float=_number)
+        constant = float if any_number else _refuse_constant
+        return json.loads(text, parse_constant=constant, parse_int=_whole_number, parse_float=_number)
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
         raise HtunetError(f"{where} is not valid JSON ({error}). Make it again or repair it.") from None
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401
-    """Read JSON; a missing or broken file raises HtunetError with its name."""
-    return parse_json(read_bytes(path), f"The file {path}")
+def read_json(path: Path, *, any_number: bool = False) -> Any:  # noqa: ANN401
+    """Read JSON; a missing or broken file raises HtunetError with its name; ``any_number`` as ``parse_json``."""
+    return parse_json(read_bytes(path), f"The file {path}", any_number=any_number)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -311,9 +315,9 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
             inside = not line.endswith(b"\n")
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, *, any_number: bool = False) -> dict[str, Any]:
     """Read a JSON object; raises HtunetError as ``read_json``, and when the file holds anything else."""
-    content = read_json(path)
+    content = read_json(path, any_number=any_number)
     if not isinstance(content, dict):
         raise HtunetError(f"The file {path} must hold a JSON object {{...}}. Make it again or repair it.")
     return content

@@ -1,15 +1,15 @@
 """One image of a user, of any format, with its masks: what a worker process turns into cases."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from dataset_conversion.common import Written, fit_mask, misfit, write_case
-from dataset_conversion.formats.coco import CocoImage, draw
+from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import UInt8
 from htunet.data.label_maps import LabelMap
@@ -19,21 +19,22 @@ from htunet.errors import HtunetError
 
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
-OVERLAP = "instances of different labels overlap, the later one wins"
-CROWD = "crowd regions drawn as their category"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OwnImage:
-    """An image file and where its labels come from: mask files, a COCO file, or nowhere (classes alone)."""
+    """An image file and where its labels come from: mask files, annotations, or nowhere (classes alone)."""
 
     case: Case
     """``spacing_mm`` None: what the file says. A file of several frames is the group of its frames, if it has none."""
     image: Path
     masks: tuple[Path, ...] = ()
     labels: LabelMap | None = None
-    """None: the data set has no masks, or ``coco`` has them."""
-    coco: CocoImage | None = None
+    """None: the data set has no masks, or ``annotated`` has them."""
+    annotated: tuple[AnnotatedImage, ...] = ()
+    """What each reader marked."""
+    label_of: Mapping[str, int] = field(default_factory=dict)
+    """The labels of what is marked, by their names."""
     fit_masks: bool = False
     remarks: tuple[str, ...] = ()
 
@@ -60,7 +61,7 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
     remarks = (*job.remarks, *stack.remarks, *([SCALED] if stack.is_scaled else []))
     count = 0
     for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
-        if image is None or (found is None and (job.labels or job.coco)):
+        if image is None or (found is None and (job.labels or job.annotated)):
             raise HtunetError("image and mask differ in their number of frames")
         mask, more = found or (None, ())
         case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
@@ -79,9 +80,9 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
 
 def _labels(job: OwnImage, image: Stack) -> Iterator[tuple[UInt8, tuple[str, ...]]]:
     """Labels and remarks, frame by frame; nothing where the data set has no masks."""
-    if job.coco is not None:
-        labels, overlap = draw(job.coco)
-        yield labels, (*([OVERLAP] if overlap else []), *([CROWD] if job.coco.crowds else []))
+    if job.annotated:
+        size = job.annotated[0].size or next(iter(image.gray())).shape
+        yield draw_readers(job.annotated, job.label_of, size)
     elif job.labels is not None:
         stacks = [open_stack(path) for path in job.masks]
         if frames := [mask.frames for mask in stacks if mask.frames != image.frames]:

@@ -58,7 +58,7 @@ def convert_own(data: OwnData) -> ConversionReport:
         download="",
         split_rule=RULE_WITH_TEST if has_test else "8:1:1",
         classes=classes,
-        labels=findings.labels or (label_map.labels if label_map else {"background": 0}),
+        labels=label_map.labels if label_map else findings.labels,
         has_masks=data.has_masks,
     )
     collected.notes.insert(0, named)
@@ -117,7 +117,8 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             image=one.base / one.name,
             masks=one.masks,
             labels=label_map,
-            coco=one.coco,
+            annotated=one.annotated,
+            label_of=findings.labels,
             fit_masks=data.fit_masks,
             remarks=one.remarks,
         )

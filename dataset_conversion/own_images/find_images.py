@@ -1,12 +1,12 @@
-"""A user's images with the masks that belong to them: by file names, by a COCO file, or by nnU-Net's layout."""
+"""A user's images with the masks that belong to them: by file names, by annotations, or by nnU-Net's layout."""
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
-from dataset_conversion.formats.coco import read_coco
+from dataset_conversion.formats.annotations import read_annotations
+from dataset_conversion.formats.shapes import AnnotatedImage
 from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import name_finder
@@ -14,7 +14,7 @@ from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image
 from htunet.data.names import listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
@@ -23,20 +23,23 @@ TABLES = (".csv", ".json", ".txt", ".md")
 
 
 def find_images(data: OwnData) -> Findings:
-    """Look at file names (and the COCO file) alone; raises HtunetError when no image has a mask."""
+    """Look at file names (and the annotations) alone; raises HtunetError when no image has a mask."""
     findings = Findings()
     if data.nnunet:
         _find_nnunet(data.nnunet, findings)
         return findings
-    splits = ((TRAIN, data.images, data.masks, data.coco), (TEST, data.test_images, data.test_masks, data.test_coco))
-    for split, images, masks, coco in splits:
-        if images and coco:
-            _find_coco(findings, split, images, coco)
+    splits = (
+        (TRAIN, data.images, data.masks, data.annotations),
+        (TEST, data.test_images, data.test_masks, data.test_annotations),
+    )
+    for split, images, masks, annotations in splits:
+        if images and annotations:
+            _find_annotated(findings, split, images, annotations, data.annotator)
         elif images:
             _find_files(findings, split, images, masks, data.pairs)
-    if findings.labels:
+    if findings.label_names:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
-        findings.notes.append(f"labels from the COCO categories: {shown}")
+        findings.notes.append(f"labels from the annotations: {shown}")
     return findings
 
 
@@ -59,7 +62,7 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
         raise HtunetError(
             f"No mask fits an image by its name: {len(names)} images in {images} ({listed(names)})"
             f"{'' if together else f', {found}'}. A mask is named as its image, with _mask, _seg or the like added. "
-            f"{WAY_OUT}"
+            f"{WAY_OUT}{_hint_at_annotations(strays)}"
         )
     findings.notes += filter(None, [matched.said])
     for name, reason in matched.unmatched.items():
@@ -72,36 +75,58 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
             findings.leave_out(name, "an image without a mask")
 
 
-def _find_coco(findings: Findings, split: str, images: Path, path: Path) -> None:
-    content = read_coco(path)
-    if findings.labels not in (None, content.labels):
-        raise HtunetError(
-            f"{path} has the labels {content.labels}, the training split has {findings.labels}: no match."
-        )
-    findings.labels = content.labels
-    if content.unused:
-        findings.notes.append(
-            f"{path.name} has categories without an annotation, which are no labels: {listed(content.unused)}"
-        )
+def _hint_at_annotations(strays: Sequence[str]) -> str:
+    others = [name for name in strays if name.lower().endswith((".json", ".xml"))]
+    return f" Beside the images lie {listed(others)}: for annotations use --annotations." if others else ""
+
+
+def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequence[Path], annotator: str) -> None:
+    """Join what the readers of all files marked, image by image, and the labels of both splits by their names."""
+    files = [file for path in paths for file in read_annotations(path)]
+    readers = list(dict.fromkeys(file.reader for file in files))
+    if annotator and annotator not in readers:
+        raise UsageError(f"--annotator {annotator!r} marked nothing in {images}; the readers are {listed(readers)}.")
+    files = [file for file in files if annotator in ("", file.reader)]
     names, _ = files_in(images, is_image)
     find = name_finder(names)
-    entries = [(image, find(image.file_name) or find(unquote(image.file_name))) for image in content.images]
-    counts = Counter(name for _, name in entries)
-    for image, name in entries:
-        reason = image.problem or ("" if counts[name] == 1 else "several entries of the COCO file name this image")
-        if name is None or reason:
-            wanted = image.file_name.replace("\\", "/").removeprefix("./")
-            findings.leave_out(
-                wanted or "an entry without a name", image.problem or (reason if name else f"not in {images}")
-            )
+    marked: dict[str, list[tuple[str, AnnotatedImage]]] = {name: [] for name in names}
+    for file in files:
+        for image in file.images:
+            name = find(image.file_name) or find(unquote(image.file_name))
+            if name is not None:
+                marked[name].append((file.reader, image))
+            else:
+                wanted = image.file_name.replace("\\", "/").removeprefix("./")
+                findings.leave_out(wanted or "an entry without a name", image.problem or f"not in {images}")
+        if file.unused:
+            findings.notes.append(f"{file.reader} has labels that are never used and left out: {listed(file.unused)}")
+    for name, entries in marked.items():
+        reason = next((image.problem for _, image in entries if image.problem), "")
+        if len({reader for reader, _ in entries}) < len(entries):
+            reason = "several entries of the annotations name this image"
+        if not entries or reason:
+            findings.leave_out(name, reason or "not in the annotations")
         else:
-            findings.images.append(Found(split=split, base=images, name=name, coco=image))
-    for name in names:
-        if name not in counts:
-            findings.leave_out(name, "not in the COCO file")
-    if not any(counts[name] for name in names):
-        wanted = listed([image.file_name for image in content.images])
-        raise HtunetError(f"No image of {path} lies in {images}: it names {wanted}; the folder holds {listed(names)}.")
+            annotated = tuple(image for _, image in entries)
+            findings.images.append(Found(split=split, base=images, name=name, annotated=annotated))
+    if not any(marked.values()):
+        wanted = listed([image.file_name for file in files for image in file.images])
+        raise HtunetError(
+            f"No image of {', '.join(map(str, paths))} lies in {images}: it names {wanted}; the folder holds "
+            f"{listed(names)}."
+        )
+    several = [name for name, entries in marked.items() if len(entries) > 1]
+    if several:
+        findings.notes.append(
+            f"{len(several)} images were marked by several readers ({listed(readers)}): a pixel has the label that "
+            "more than half of an image's readers gave it; --annotator takes one of them"
+        )
+    new = [name for file in files for name in file.labels if name not in findings.label_names]
+    if split == TEST and new:
+        findings.notes.append(
+            f"labels of the test split alone, which nothing can learn: {listed([*dict.fromkeys(new)])}"
+        )
+    findings.label_names += dict.fromkeys(new)
 
 
 def _find_nnunet(folder: Path, findings: Findings) -> None:

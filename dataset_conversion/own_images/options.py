@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset_conversion.formats.coco import CocoImage
+from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage
 from htunet.data.names import printable
 from htunet.data.raw import Excluded
 from htunet.errors import UsageError
@@ -21,10 +21,13 @@ class OwnData:
     """A table of the columns image and mask, or two patterns; empty: the names say it."""
     nnunet: Path | None = None
     """An nnU-Net folder that cannot be used in place, instead of ``images`` and ``masks``."""
-    coco: Path | None = None
+    annotations: tuple[Path, ...] = ()
+    """Files or folders of annotations (COCO, LabelMe, VIA, CVAT), one for each reader where there are several."""
+    annotator: str = ""
+    """The reader whose annotations are taken; empty: those of all, merged by majority vote."""
     test_images: Path | None = None
     test_masks: Path | None = None
-    test_coco: Path | None = None
+    test_annotations: tuple[Path, ...] = ()
     classes: str = ""
     """A CSV (image, class) or a regular expression on the path."""
     groups: str = ""
@@ -48,24 +51,37 @@ class OwnData:
             raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0; got {self.spacing_mm:g}.")
 
     def _check_sources(self) -> None:
-        splits = (self.images, self.masks, self.coco), (self.test_images, self.test_masks, self.test_coco)
+        splits = (
+            (self.images, self.masks, self.annotations),
+            (self.test_images, self.test_masks, self.test_annotations),
+        )
         if self.nnunet:
             if any(source for split in splits for source in split):
-                raise UsageError("--nnunet names a whole data set; leave out --images, --masks, --coco and --test-...")
+                raise UsageError(
+                    "--nnunet names a whole data set; leave out --images, --masks, --annotations and --test-..."
+                )
             return
         if not self.images:
             raise UsageError("Name the folder of the images: --images DIR (or --nnunet DIR for an nnU-Net folder).")
-        for prefix, (images, masks, coco) in zip(("", "test-"), splits, strict=True):
-            if masks and coco:
-                raise UsageError(f"--{prefix}masks and --{prefix}coco are two sources of the same masks. Name one.")
-            if (masks or coco) and not images:
-                raise UsageError(f"--{prefix}masks and --{prefix}coco need --{prefix}images.")
-        if self.test_images and (bool(self.masks), bool(self.coco)) != (bool(self.test_masks), bool(self.test_coco)):
+        for prefix, (images, masks, annotations) in zip(("", "test-"), splits, strict=True):
+            if masks and annotations:
+                raise UsageError(
+                    f"--{prefix}masks and --{prefix}annotations are two sources of the same masks. Name one."
+                )
+            if (masks or annotations) and not images:
+                raise UsageError(f"--{prefix}masks and --{prefix}annotations need --{prefix}images.")
+        forms = [(bool(masks), bool(annotations)) for _, masks, annotations in splits]
+        if self.test_images and forms[0] != forms[1]:
             raise UsageError(
-                "Both splits have masks in the same form: --masks with --test-masks, --coco with --test-coco, or none."
+                "Both splits have masks in the same form: --masks with --test-masks, --annotations with "
+                "--test-annotations, or none."
             )
-        if not (self.masks or self.coco or self.classes):
-            raise UsageError("Images alone teach nothing: give --masks, --coco, or --classes for a classification.")
+        if self.annotator and not self.annotations:
+            raise UsageError("--annotator names a reader of --annotations; there are none.")
+        if not (self.masks or self.annotations or self.classes):
+            raise UsageError(
+                "Images alone teach nothing: give --masks, --annotations, or --classes for a classification."
+            )
 
     @property
     def source(self) -> Path:
@@ -77,7 +93,7 @@ class OwnData:
     @property
     def has_masks(self) -> bool:
         """Whether masks come from any of the three sources; else the images have classes only."""
-        return bool(self.masks or self.coco or self.nnunet)
+        return bool(self.masks or self.annotations or self.nnunet)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +105,8 @@ class Found:
     name: str
     """Relative to ``base``, ``/`` between folders."""
     masks: tuple[Path, ...] = ()
-    coco: CocoImage | None = None
+    annotated: tuple[AnnotatedImage, ...] = ()
+    """What each reader marked in it."""
     id: str = ""
     """Where the source names the case itself; empty: the file name says it."""
     remarks: tuple[str, ...] = ()
@@ -102,10 +119,15 @@ class Findings:
     images: list[Found] = field(default_factory=list)
     excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    labels: dict[str, int] | None = None
-    """Where the source itself defines them (COCO)."""
+    label_names: list[str] = field(default_factory=list)
+    """Where the source itself defines them (annotations), without the background."""
     values: str = ""
     """What mask values mean, where the source says it (nnU-Net); as ``--labels``."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Those of annotations, by their names."""
+        return {name: index for index, name in enumerate([BACKGROUND, *self.label_names])}
 
     def leave_out(self, name: str, reason: str) -> None:
         """Name a file that does not become a case."""

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
 FOLDERS = {
     "images": "folder of images at any depth: PNG, JPEG, BMP, TIFF, DICOM, NIfTI (frames and slices become cases)",
     "masks": "folder of their masks, named as the images with _mask, _seg, _tumor or the like added; may be the same",
-    "coco": "COCO JSON file with the masks of --images: polygons or run lengths",
     "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
     "test_images": "images of a test split of its own",
     "test_masks": "their masks",
-    "test_coco": "their COCO JSON file",
 }
+ANNOTATIONS = {
+    "annotations": (
+        "--coco",
+        "annotations of --images instead of --masks, files or folders: COCO, LabelMe, VIA (JSON, CSV), CVAT (XML); of "
+        "several readers the majority counts",
+    ),
+    "test_annotations": ("--test-coco", "those of the test split"),
+}
+"""With the names of earlier versions."""
 TEXTS = {
     "classes": (
         "CSV|REGEX",
@@ -32,7 +39,7 @@ TEXTS = {
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
 """Options of ``htunet_convert`` that only some data sets have a use for."""
-OWN = (*FOLDERS, *TEXTS, "spacing", "pairs")
+OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "spacing", "pairs")
 
 
 def add_own_options(parser: argparse.ArgumentParser) -> None:
@@ -42,8 +49,11 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
         "instead of DATASET and SOURCE; --name MYDATA names them and gets the next free number from 600",
     )
     for name, text in FOLDERS.items():
-        metavar = "FILE" if name.endswith("coco") else "DIR"
-        group.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, type=Path, help=text)
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="DIR", type=Path, help=text)
+    for name, (former, text) in ANNOTATIONS.items():
+        option = f"--{name.replace('_', '-')}"
+        group.add_argument(option, former, dest=name, nargs="+", metavar="PATH", type=Path, help=text)
+    group.add_argument("--annotator", metavar="NAME", default="", help="the reader whose --annotations are taken")
     group.add_argument(
         "--pairs",
         nargs="+",
@@ -82,5 +92,7 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
         raise UsageError(f"--pairs takes a table or two patterns, got {len(options.pairs)} words. Put each in quotes.")
     paths = {name: getattr(options, name) for name in FOLDERS}
     texts = {name: getattr(options, name) for name in TEXTS}
+    paths |= {name: tuple(getattr(options, name) or ()) for name in ANNOTATIONS}
+    texts["annotator"] = options.annotator
     shared = {"fit_masks": options.fit_masks, "workers": options.workers, "spacing_mm": options.spacing}
     return convert_own(OwnData(name=options.name, pairs=tuple(options.pairs or ()), **paths, **texts, **shared))

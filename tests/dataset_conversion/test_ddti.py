@@ -162,7 +162,7 @@ def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "1.xml"
     with path.open("wb") as stream:
         stream.truncate(MAX_BYTES + 1)
-    with pytest.raises(HtunetError, match="at most"):
+    with pytest.raises(HtunetError, match="is larger than 8 MiB"):
         read_case(path)
 
 
@@ -175,8 +175,8 @@ def test_a_file_far_too_large_is_not_read(tmp_path: Path) -> None:
         ('{"points": []}', "not a list of shapes"),
         ("7", "not a list of shapes"),
         ("[7, null]", "shape 1 has no 3 points with numbers x and y"),
-        (json.dumps([box(1, 1, 5, float("inf"))]), "shape 1 has no 3 points"),
-        (json.dumps([box(1, 1, 5, 10**400)]), "shape 1 has no 3 points"),
+        (json.dumps([box(1, 1, 5, float("inf"))]), "not valid JSON"),
+        (json.dumps([box(1, 1, 5, 10**400)]), "not valid JSON"),
         (f'[{{"points": [{{"x": {"9" * 5000}, "y": 1}}]}}]', "not valid JSON"),
     ],
 )

@@ -12,7 +12,8 @@ import pytest
 from builders.medical import us_region, write_dicom, write_nifti
 from PIL import Image
 
-from dataset_conversion.formats.coco import draw, read_coco
+from dataset_conversion.formats.coco import read_coco
+from dataset_conversion.formats.shapes import draw
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import open_stack
 from htunet.data.label_maps import survey
@@ -104,9 +105,10 @@ def test_a_changed_coco_file_is_read_or_refused(tmp_path: Path) -> None:
     for _ in range(10 * SEVERAL):
         (tmp_path / "coco.json").write_text(json.dumps(changed_content(COCO, rng)), encoding="utf-8")
         try:
-            for image in read_coco(tmp_path / "coco.json").images:
-                if not image.problem:
-                    draw(image)
+            file = read_coco(tmp_path / "coco.json")
+            for image in file.images:
+                if not image.problem and image.size:
+                    draw(image, dict.fromkeys(("background", *file.labels), 1), image.size)
         except HtunetError:
             refused += 1
     assert refused > SEVERAL

@@ -257,24 +257,24 @@ def coco_of(folder: Path, names: Sequence[str]) -> Path:
 def test_a_coco_file_gives_masks_and_labels(home: Path) -> None:
     images, _ = build_own(home, NAMES)
     names = [*(f"{name}.png" for name in NAMES[:4]), "../../etc/passwd", "/absolute/case 4.png"]
-    report, raw = convert(images, coco=coco_of(home, names))
+    report, raw = convert(images, annotations=(coco_of(home, names),))
     assert ids(raw) == ["case_0", "case_1", "case_2", "case_3", "case_4"]
     assert report.empty_masks == ("case_0",)
     assert read_labels(raw.label_path(raw.cases[1])).sum() == 256
-    assert excluded(report) == {"../../etc/passwd": f"not in {images}", "case 5.png": "not in the COCO file"}
+    assert excluded(report) == {"../../etc/passwd": f"not in {images}", "case 5.png": "not in the annotations"}
 
 
 def test_a_coco_file_of_another_size_is_left_out(home: Path) -> None:
     images, _ = build_own(home, NAMES[:3])
     Image.new("L", (10, 10)).save(images / "case 1.png")
-    report, _ = convert(images, coco=coco_of(home, [f"{name}.png" for name in NAMES[:3]]))
+    report, _ = convert(images, annotations=(coco_of(home, [f"{name}.png" for name in NAMES[:3]]),))
     assert "differ in size" in excluded(report)["case 1.png"]
 
 
 def test_a_coco_file_of_other_images_says_so(home: Path) -> None:
     images, _ = build_own(home, NAMES[:3])
     with pytest.raises(HtunetError, match=r"it names x\.png, y\.png; the folder holds case 0\.png"):
-        convert(images, coco=coco_of(home, ["x.png", "y.png"]))
+        convert(images, annotations=(coco_of(home, ["x.png", "y.png"]),))
 
 
 def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
@@ -312,11 +312,14 @@ FOLDER = Path("x")
     [
         ({}, "--images DIR"),
         ({"images": FOLDER}, "Images alone teach nothing"),
-        ({"images": FOLDER, "masks": FOLDER, "coco": FOLDER}, "two sources of the same masks"),
+        ({"images": FOLDER, "masks": FOLDER, "annotations": (FOLDER,)}, "two sources of the same masks"),
         ({"images": FOLDER, "masks": FOLDER, "test_masks": FOLDER}, "need --test-images"),
         ({"images": FOLDER, "masks": FOLDER, "test_images": FOLDER}, "masks in the same form"),
-        ({"images": FOLDER, "masks": FOLDER, "test_images": FOLDER, "test_coco": FOLDER}, "masks in the same form"),
-        ({"images": FOLDER, "coco": FOLDER, "labels": "a=1"}, "--labels says what mask values mean"),
+        (
+            {"images": FOLDER, "masks": FOLDER, "test_images": FOLDER, "test_annotations": (FOLDER,)},
+            "masks in the same form",
+        ),
+        ({"images": FOLDER, "annotations": (FOLDER,), "labels": "a=1"}, "--labels says what mask values mean"),
         ({"images": FOLDER, "masks": FOLDER, "spacing_mm": 0.0}, "--spacing is the side of a pixel"),
         ({"nnunet": FOLDER, "images": FOLDER}, "--nnunet names a whole data set"),
         ({"images": FOLDER, "masks": FOLDER, "name": "../x"}, "DatasetNNN_NAME"),

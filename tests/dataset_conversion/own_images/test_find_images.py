@@ -1,0 +1,136 @@
+"""Annotations joined with the images that they are about: by names, over both splits, and over several readers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders.own import build_own
+
+from dataset_conversion.common import ConversionReport
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.find_images import find_images
+from dataset_conversion.own_images.options import Findings, OwnData
+from htunet.data.image_io import read_labels
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError, UsageError
+from htunet.files import write_json
+from htunet.paths import DatasetPaths
+
+NAMES = tuple(f"c{index}" for index in range(4))
+
+
+def coco(path: Path, categories: dict[str, int], *marked: tuple[str, str, int]) -> Path:
+    """A file of 32 x 40 images; each of ``marked`` is an image's file name, a category and the side of its square."""
+    names = list(dict.fromkeys(name for name, _, _ in marked))
+    content = {
+        "images": [{"id": i, "file_name": name, "height": 32, "width": 40} for i, name in enumerate(names)],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": [
+            {
+                "image_id": names.index(name),
+                "category_id": categories[category],
+                "segmentation": [[4, 4, 4 + side, 4, 4 + side, 4 + side, 4, 4 + side]],
+            }
+            for name, category, side in marked
+            if side
+        ],
+    }
+    path.parent.mkdir(exist_ok=True, parents=True)
+    write_json(path, content)
+    return path
+
+
+def found(images: Path, *annotations: Path, **changes: Any) -> Findings:
+    return find_images(OwnData(name="Mine", images=images, annotations=annotations, **changes))
+
+
+def excluded(findings: Findings | ConversionReport) -> dict[str, str]:
+    return {one.source: one.reason for one in findings.excluded}
+
+
+def pixels(report: ConversionReport) -> dict[str, dict[int, int]]:
+    """Of each label, of each case."""
+    raw = read_raw(DatasetPaths(report.dataset))
+    masks = {case.id: read_labels(raw.label_path(case)) for case in raw.cases}
+    return {name: {int(v): int((mask == v).sum()) for v in np.unique(mask) if v} for name, mask in masks.items()}
+
+
+def test_labels_are_those_of_both_splits_by_their_names(home: Path) -> None:
+    """The test file lacks the rare category, has another one, and numbers them otherwise."""
+    images, _ = build_own(home / "train", NAMES)
+    test_images, _ = build_own(home / "test", NAMES[:2], seed=50)
+    train = coco(home / "a.json", {"cyst": 1, "nodule": 2}, ("c0.png", "cyst", 4), ("c1.png", "nodule", 5))
+    test = coco(home / "b.json", {"duct": 1, "cyst": 7}, ("c0.png", "cyst", 6), ("c1.png", "duct", 7))
+    files: dict[str, Any] = {"annotations": (train,), "test_images": test_images, "test_annotations": (test,)}
+    report = convert_own(OwnData(name="Mine", images=images, **files))
+    assert read_raw(DatasetPaths(report.dataset)).info.labels == {"background": 0, "cyst": 1, "nodule": 2, "duct": 3}
+    assert pixels(report) == {"c0": {1: 16}, "c1": {2: 25}, "test_c0": {1: 36}, "test_c1": {3: 49}}
+    assert any("labels of the test split alone, which nothing can learn: duct" in note for note in report.notes)
+    lacking = coco(home / "b.json", {"cyst": 1, "nodule": 2}, ("c0.png", "cyst", 6))
+    report = convert_own(OwnData(name="Mine", images=images, **files | {"test_annotations": (lacking,)}))
+    assert pixels(report)["test_c0"] == {1: 36}
+
+
+def test_a_test_split_of_other_images_is_refused(home: Path) -> None:
+    images, _ = build_own(home / "train", NAMES)
+    test_images, _ = build_own(home / "test", NAMES[:2])
+    train, test = (coco(home / f"{name}.json", {"cyst": 1}, (f"{name}.png", "cyst", 4)) for name in ("c0", "x"))
+    with pytest.raises(HtunetError, match=r"No image of .*x\.json lies in .*test"):
+        found(images, train, test_images=test_images, test_annotations=(test,))
+
+
+@pytest.mark.parametrize(
+    "name", ["images%2Fc0.png", "c0.PNG", "C:\\us\\c0.png", "/data/us/c0.jpg", "C0.png", "./c0.png", "us%5Cc0.png"]
+)
+def test_annotations_may_spell_images_as_another_machine_does(home: Path, name: str) -> None:
+    images, _ = build_own(home, NAMES)
+    findings = found(images, coco(home / "x.json", {"cyst": 1}, (name, "cyst", 4)))
+    assert [one.name for one in findings.images] == ["c0.png"]
+
+
+def test_two_entries_of_one_image_give_it_to_none(home: Path) -> None:
+    """Folders of another machine were cut off, and the second entry made a second case of the same picture."""
+    images, _ = build_own(home, NAMES)
+    entries = [("train/c0.png", "cyst", 4), ("val/c0.png", "cyst", 9), ("c1.png", "cyst", 4)]
+    findings = found(images, coco(home / "x.json", {"cyst": 1}, *entries))
+    assert [one.name for one in findings.images] == ["c1.png"]
+    assert excluded(findings)["c0.png"] == "several entries of the annotations name this image"
+    assert excluded(findings)["c2.png"] == "not in the annotations"
+
+
+def test_labelme_files_beside_the_images(home: Path) -> None:
+    images, _ = build_own(home, NAMES)
+    for number, name in enumerate(NAMES[:3]):
+        points = [[2, 2], [2 + number, 2], [2 + number, 4], [2, 4]]
+        shapes = [{"label": "cyst", "points": points, "shape_type": "polygon"}] if number else []
+        content = {"shapes": shapes, "imagePath": f"{name}.png", "imageHeight": 32, "imageWidth": 40}
+        (images / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
+    report = convert_own(OwnData(name="Mine", images=images, annotations=(images,)))
+    assert pixels(report) == {"c0": {}, "c1": {1: 2}, "c2": {1: 4}}
+    assert excluded(report) == {"c3.png": "not in the annotations"}
+    with pytest.raises(HtunetError, match=r"Beside the images lie c0\.json, .*: for annotations use --annotations"):
+        find_images(OwnData(name="Mine", images=images, masks=images))
+
+
+def test_annotations_without_a_size_are_drawn_at_that_of_the_image(home: Path) -> None:
+    images, _ = build_own(home, NAMES)
+    region = {"shape_attributes": {"name": "rect", "x": 3, "y": 2, "width": 5, "height": 4}, "region_attributes": {}}
+    content = {"k": {"filename": "c0.png", "size": 1, "regions": [region]}}
+    (home / "via.json").write_text(json.dumps(content), encoding="utf-8")
+    assert pixels(convert_own(OwnData(name="Mine", images=images, annotations=(home / "via.json",)))) == {"c0": {1: 20}}
+
+
+def test_two_readers_are_merged_or_one_is_chosen(home: Path) -> None:
+    images, _ = build_own(home, NAMES)
+    kim = coco(home / "kim.json", {"cyst": 1}, ("c0.png", "cyst", 6), ("c1.png", "cyst", 5), ("c2.png", "cyst", 0))
+    lee = coco(home / "lee.json", {"cyst": 1}, ("c0.png", "cyst", 4), ("c2.png", "cyst", 7))
+    report = convert_own(OwnData(name="Mine", images=images, annotations=(kim, lee)))
+    assert pixels(report) == {"c0": {1: 16}, "c1": {1: 25}, "c2": {}}
+    assert any(note.startswith("2 images were marked by several readers (kim, lee)") for note in report.notes)
+    assert any(note == "merged by majority vote of 2 readers: 2 cases, c0, c2" for note in report.notes)
+    report = convert_own(OwnData(name="Mine", images=images, annotations=(kim, lee), annotator="lee"))
+    assert pixels(report) == {"c0": {1: 16}, "c2": {1: 49}}
+    with pytest.raises(UsageError, match=r"--annotator 'Lee' marked nothing in .*; the readers are kim, lee"):
+        found(images, kim, lee, annotator="Lee")
