@@ -31,6 +31,8 @@ from htunet.inference.prediction import Prediction
 from htunet.paths import PAPER_FOLD, RunPaths, find_dataset, find_runs
 
 if TYPE_CHECKING:
+    from htunet.data.expected_dice import PredictedDice
+    from htunet.evaluation.predicted_dice import DiceCalibration
     from htunet.evaluation.summary import Summary
     from htunet.inference.exported import ExportedModel
     from htunet.inference.folder import FolderResult
@@ -141,12 +143,26 @@ class Model:
         save_probabilities: bool = False,
         after_each: Callable[[Prediction, Path], None] | None = None,
     ) -> "FolderResult":
-        """Write masks and ``classes.csv`` of image files into a folder; see ``htunet.inference.folder``."""
-        from htunet.inference.folder import predict_folder
+        """Write masks, ``classes.csv`` and ``quality.csv`` of image files into a folder.
 
-        return predict_folder(
-            self.predictor, images, output, save_probabilities=save_probabilities, after_each=after_each
-        )
+        ``quality.csv`` has the Dice to be expected of each mask, the lowest first, where the run is evaluated on enough
+        images; for the rest see ``htunet.inference.folder``.
+        """
+        from htunet.inference.folder import predict_folder
+        from htunet.inference.quality import write_quality
+
+        found: dict[str, PredictedDice | None] = {}
+
+        def note(prediction: Prediction, mask: Path) -> None:
+            calibrated = self._with_quality(prediction)
+            found[mask.name] = calibrated.predicted_dice
+            if after_each:
+                after_each(calibrated, mask)
+
+        result = predict_folder(self.predictor, images, output, save_probabilities=save_probabilities, after_each=note)
+        if self.dice_calibration is not None:
+            write_quality(output, found)
+        return result
 
     def evaluate(
         self,
@@ -218,8 +234,23 @@ class Model:
         found = self.describe()["figures"].get("test", {}).get("temperature")
         return None if found is None else float(found)
 
+    @cached_property
+    def dice_calibration(self) -> "DiceCalibration | None":
+        """What foretells the Dice of a mask; None of a model from elsewhere and where too few images are tested."""
+        from htunet.evaluation.predicted_dice import calibration_of
+
+        return None if self.exported or "seg" not in self.trained.task.split("+") else calibration_of(self.run)
+
+    def _with_quality(self, found: Prediction) -> Prediction:
+        from htunet.data.expected_dice import expected_dice
+
+        if found.scores_KHW is None or self.dice_calibration is None:
+            return found
+        expected = expected_dice(found.scores_KHW)
+        return found if expected is None else replace(found, predicted_dice=self.dice_calibration(expected))
+
     def _predict(self, image: "ImageLike", spacing_mm: tuple[float, float] | None) -> Prediction:
-        found = self.predictor.predict(image, spacing_mm=spacing_mm)
+        found = self._with_quality(self.predictor.predict(image, spacing_mm=spacing_mm))
         if found.network_classes is None or self.temperature is None:
             return found
         from htunet.evaluation.calibration import tempered

@@ -280,6 +280,11 @@ class RunPaths(RunFolder):
         return self.test_folder / "classes.csv"
 
     @property
+    def expected_dice_csv(self) -> Path:
+        """The Dice that the network's own probabilities foretell for each test image; see ``predicted_dice``."""
+        return self.test_folder / "expected_dice.csv"
+
+    @property
     def val_classes_csv(self) -> Path:
         """The same for the validation split, which chooses the threshold and the temperature."""
         return self.folder / "val" / "classes.csv"

@@ -48,6 +48,7 @@ def _predict(options: argparse.Namespace) -> None:
     _refuse_to_overwrite(options)
     from htunet import api
     from htunet.inference.folder import CLASSES, images_in
+    from htunet.inference.quality import QUALITY
 
     about = {"weights": options.weights, "device": options.device}
     if options.model:
@@ -86,6 +87,8 @@ def _predict(options: argparse.Namespace) -> None:
     if result.empty:
         some = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
         print(f"Nothing was found in {len(result.empty)}: {some}")
+    if result.masks and model.dice_calibration is not None:
+        print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}")
     if result.unreadable:
         raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
 

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from htunet.data.expected_dice import PredictedDice
 from htunet.data.field_of_view import Box
 from htunet.data.image_io import UInt8
 from htunet.planning.plans import STRETCH, Plan
@@ -65,6 +66,9 @@ class Prediction:
     """Fitted on the validation images (see ``htunet.evaluation.calibration``)."""
     spacing_mm: tuple[float, float] | None = None
     """Height and width of a pixel, millimetres, where the caller knows them."""
+    predicted_dice: PredictedDice | None = None
+    """The Dice to be expected of ``labels``, with its 90 % interval, all in [0, 1]; None where nothing is found, and
+    where too few images of the run were tested (see ``htunet.evaluation.predicted_dice``)."""
 
     @cached_property
     def labels(self) -> UInt8 | None:

@@ -8,12 +8,13 @@ import numpy as np
 from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
+from htunet.data.expected_dice import COLUMNS, expected_dice
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
-from htunet.files import exclusive, read_object, whole_folder
+from htunet.files import exclusive, read_object, whole_folder, write_csv
 from htunet.inference.predictor import Predictor
 from htunet.paths import RunPaths
 from htunet.preprocessing.geometry import box_of, from_input
@@ -73,6 +74,7 @@ def write_predictions(
     Where a test is on another data set's images, their true masks at the input size are written, too.
     """
     rows = []
+    expected: list[dict[str, str]] = []
     with ExitStack() as stack:
         folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
         targets = [stack.enter_context(whole_folder(folder)) for folder in folders] if predictor.segments else []
@@ -81,6 +83,8 @@ def write_predictions(
             case = image.case
             rows.append((case, classes_N))
             if scores_KHW is not None:
+                dice = expected_dice(scores_KHW)
+                expected.append({"case": case.id, "expected_dice": "" if dice is None else f"{dice:.6f}"})
                 masks = [from_input(scores_KHW, box_of(case), case.original_hw, predictor.plan)]
                 masks += [scores_KHW.argmax(axis=0).astype(np.uint8)]
                 masks += [] if image.reference_HW is None else [image.reference_HW]
@@ -88,6 +92,8 @@ def write_predictions(
                     write_png(folder / f"{case.id}.png", mask_HW)
         if predictor.classifies:
             write_class_probabilities(run.classes_csv, _probabilities(predictor, rows))
+        if predictor.segments:
+            write_csv(run.expected_dice_csv, COLUMNS, expected)
 
 
 def _images(data: PreprocessedDataset, ids: list[str]) -> Iterator[CaseInput]:
