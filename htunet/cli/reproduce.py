@@ -1,13 +1,14 @@
 """Make a table of the paper: find the runs that it needs, do those that are not done, and write the table.
 
 The same command again continues. Finished runs are not repeated, workers that were killed resume from what they saved
-last, and a job that fails does not stop the others.
+last, and a job that fails does not stop the others. Rows for which data, weights or captions are missing are left out
+and named, with the command that gets what is missing.
 """
 
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ from htunet.paths import find_dataset, reproduced
 
 if TYPE_CHECKING:
     from htunet.experiments.jobs import Job
-    from htunet.experiments.reproduction import ReproductionConfig
+    from htunet.experiments.reproduction import Obstacle, ReproductionConfig, TablePlan
     from htunet.reporting.tables.paper_layouts import PaperTable
 
 NONE = "none"
+KINDS = ("data set", "captions", "weights", "run")
+"""The order in which what is missing is printed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     only = "only these, or others than the paper's; default: the table's"
     parser.add_argument("-d", "--datasets", nargs="+", help=only)
     parser.add_argument("-m", "--methods", nargs="+", help=only)
-    parser.add_argument("--seeds", nargs="+", type=int, help="default: 1 2 3; adapters are fine-tuned with the first")
+    seeds = "default: 1 2 3; adapters are fine-tuned with the first, and with --plan public once for each"
+    parser.add_argument("--seeds", nargs="+", type=int, help=seeds)
     parser.add_argument("--num-epochs", type=int, help="of every training and fine-tuning; default: the paper's")
     parser.add_argument("-p", "--plan", help="for all methods, such as adaptive; default: the paper's for each")
     weights = ("pretrained", "random")
@@ -41,7 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "and the phantom's own captions where the phantom is the only data set"
     )
     parser.add_argument("--captions", nargs="+", metavar="DATASET", help=captions)
-    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their cost, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the jobs, their cost and what is missing, and stop"
+    )
     group = parser.add_argument_group("where to compute")
     engine = "local, ray (needs htunet[ray]) or slurm (needs htunet[slurm]); default: local"
     group.add_argument("--engine", default="local", help=engine)
@@ -67,17 +73,25 @@ def _reproduce(options: argparse.Namespace) -> None:
     config = _config(options)
     from htunet.experiments.engines import ENGINES
     from htunet.experiments.engines.engine import EngineOptions
-    from htunet.experiments.reproduction import plan_jobs
+    from htunet.experiments.reproduction import RUN, plan_table
 
     folder = reproduced(config.table.name)
     given = {name: getattr(options, name) for name in ("jobs", "gpus_per_job", "cpus_per_job", "address")}
     settings = EngineOptions(folder=folder, settings=_slurm_settings(options.slurm), **given)
     engine = ENGINES[options.engine](settings)
     _make_phantom(config)
-    jobs = plan_jobs(config)
-    _print_jobs(config.table, jobs, options.jobs or 1)
+    plan = plan_table(config)
+    jobs = plan.jobs
+    if jobs or not plan.left_out:
+        _print_jobs(config.table, jobs, options.jobs or 1)
     if options.dry_run:
+        print("\n".join(_missing_lines(config, plan)))
         return
+    if started := [obstacle.note for obstacle in plan.left_out if obstacle.kind == RUN]:
+        raise HtunetError(" ".join(started))
+    if not jobs:
+        raise HtunetError(f"Nothing can be run. {chr(10).join(_missing_lines(config, plan))}")
+    print("\n".join(_missing_lines(config, plan)), flush=True)
     with exclusive(folder, f"The reproduction of {config.table.name}"):
         from tqdm import tqdm
 
@@ -102,6 +116,8 @@ def _reproduce(options: argparse.Namespace) -> None:
                 raise KeyboardInterrupt
             raise StoppedBySignalError(stop.received or signal.SIGTERM)
         _write_table(config, jobs, folder)
+    if rows := plan.rows_left_out:
+        print(f"Left out, {len(rows)} of {plan.rows} rows: {'; '.join(rows)}. --dry-run says what they need.")
     if failed := {name: result for name, result in results.items() if result.status == "failed"}:
         never = sum(result.status == "not started" for result in results.values())
         listing = "\n".join(f"  {name}: {result.reason} ({result.log})" for name, result in failed.items())
@@ -182,6 +198,48 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
     more = f"; {duration(wall_time(jobs, costs, workers))} with {workers} at a time" if workers > 1 else ""
     rest = f", and {unknown} jobs whose time is unknown" if unknown else ""
     print(f"{len(costs)} to do, about {duration(known)} one after another{more}{rest}.", flush=True)
+
+
+def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[str]:
+    """What keeps rows from being run, each with its remedy, and what they would take."""
+    if not plan.left_out:
+        return
+    from htunet.experiments.cost import costs_of, duration
+    from htunet.experiments.reproduction import CAPTIONS, DATA, WEIGHTS
+    from htunet.reporting.tables.paper_figures import datasets
+
+    missing = sorted(plan.left_out, key=lambda one: KINDS.index(one.kind))
+    number = len(plan.rows_left_out)
+    yield f"{number} of the {plan.rows} rows of Table {config.table.number} are left out, because something is missing:"
+    for one in missing:
+        yield f"  {one.kind:<9} {one.name:<10} {_rows(len(plan.left_out[one])):>8}  {_remedy(one)}"
+    if {one.name for one in missing if one.kind == DATA} & ({*datasets("segmentation")} - {"LN-INT", "LN-EXT"}):
+        yield "All data sets but LN-INT, LN-EXT at once, with the authors' own lists: htunet_convert NextGen-UIA SOURCE"
+    if any(one.kind == CAPTIONS for one in missing):
+        yield "Adapters that start untrained need no captions: --captions none"
+    if any(one.kind == WEIGHTS for one in missing):
+        yield "htunet_weights list names the addresses; --weights random shows that everything runs, not how good it is"
+    costs = costs_of(plan.later, measure=False)
+    seconds = [cost.seconds for cost in costs.values() if cost.seconds is not None]
+    trainings = sum(job.kind == "train" for job in plan.later)
+    time = f", about {duration(sum(seconds))} by the steps measured here" if seconds else ""
+    if unknown := len(costs) - len(seconds):
+        time += f"; {unknown} jobs have an unknown time until a step of their method is measured"
+    yield f"Then the same command does the rest: {trainings} trainings of the paper's sizes{time}."
+
+
+def _rows(number: int) -> str:
+    return f"{number} row{'' if number == 1 else 's'}"
+
+
+def _remedy(obstacle: "Obstacle") -> str:
+    """How to get what is missing; for a data set also what to download."""
+    from dataset_conversion import CONVERTERS
+
+    note = obstacle.note
+    if obstacle.command and obstacle.name in CONVERTERS:
+        note = CONVERTERS[obstacle.name].facts.download
+    return f"{obstacle.command}  ({note})" if obstacle.command and note else obstacle.command or note
 
 
 def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Path) -> None:

@@ -110,11 +110,14 @@ def all_folds(dataset: DatasetPaths, task: str) -> list[int]:
 
 
 def paper_fold(dataset: DatasetPaths, task: str) -> int:
-    """The fold that stands for the paper's split: the authors' own where it was imported, else the first."""
-    named = dataset.splits_json.exists() and any(
-        name.startswith(PAPER_FOLD) for name in fold_names(dataset.splits_json)
-    )
-    return find_fold(dataset, PAPER_FOLD, task) if named else 0
+    """The fold that stands for the paper's split: the authors' own where they came with the images, else the first."""
+    path = next((path for path in (dataset.splits_json, dataset.paper_splits_json) if path.exists()), None)
+    if path is None:
+        return 0
+    load_splits(path)
+    kinds = [one.get("task") if one.get("name") == PAPER_FOLD else "" for one in read_json(path)]
+    wanted = (None, "cls" if task == "cls" else "seg")
+    return next((number for number, kind in enumerate(kinds) if kind in wanted), 0)
 
 
 def fold_names(path: Path) -> list[str]:

@@ -33,7 +33,7 @@ EPOCH_TIME = re.compile(r" epoch \d+/\d+: .* \((\d+(?:\.\d+)?) s\)$", re.MULTILI
 CACHE = "step_times.json"
 TIMES = {"step", "image", "device", "batch", "side"}
 """What is stored of a measurement."""
-SIDES = {"paper_518": 518}
+SIDES = {"paper_518": 518, "public_518": 518}
 """Input sizes of the planner's own plans that differ from the usual one."""
 
 

@@ -23,6 +23,14 @@ class Product:
         raise NotImplementedError
 
 
+class NotYet(Product):
+    """What cannot be made here, of which only the cost is of interest."""
+
+    def done(self) -> bool:
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True)
 class PreparedDataset(Product):
     """A data set that is planned, split, and preprocessed for some plans."""

@@ -1,30 +1,41 @@
-"""The jobs that a table of the paper needs: prepare, fine-tune, train, test, classify zero-shot; each of them once."""
+"""The jobs that a table of the paper needs: prepare, fine-tune, train, test, classify zero-shot; each of them once.
 
-import contextlib
+What is missing on this machine (data, weights, captions) leaves rows out, and is named.
+"""
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, paper_fold
 from htunet.data.splits import split_sizes
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
 from htunet.experiments.jobs import Job, JobCost
-from htunet.experiments.products import PreparedDataset, Tested, Trained, ZeroShotClassified
+from htunet.experiments.products import NotYet, PreparedDataset, Tested, Trained, ZeroShotClassified
 from htunet.inference.text_side import towers_name
-from htunet.models.build import check_task, paper_plan, parse_method, published_weights
+from htunet.models.build import PAPER_PLAN, PUBLIC_PLAN, check_task, paper_plan, parse_method, published_weights
+from htunet.models.catalogue import CATALOGUE
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import PRETRAINED
-from htunet.models.weights.store import find_pretrained
-from htunet.paths import TASK_OF_TRAINER, DatasetPaths, FinetuningPaths, RunPaths, find_dataset
+from htunet.models.weights.store import find_any, find_pretrained, size_text
+from htunet.paths import (
+    TASK_OF_TRAINER,
+    DatasetPaths,
+    FinetuningPaths,
+    RunPaths,
+    all_datasets,
+    find_dataset,
+    is_name_of,
+)
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import load_plans
 from htunet.planning.rules import BASE_SIDE
+from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import SEGMENTATION
-from htunet.reporting.tables.paper_figures import CAPTIONS
-from htunet.reporting.tables.paper_layouts import PaperTable
+from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import SupervisedRun, ZeroShotRun, trainings, zero_shot_runs
 
 TRAINER_OF_TASK = {task: trainer for trainer, task in TASK_OF_TRAINER.items()}
@@ -32,6 +43,11 @@ PAPER_EPOCHS, FINETUNE_EPOCHS = 200, 32
 PHANTOM = "Phantom"
 PHANTOM_CAPTIONS = ("PhantomCaptions",)
 """What adapters are fine-tuned on where only the simulated images are requested: nothing has to be downloaded."""
+JOINED_CAPTIONS = ("PMC-CURD", "MedPix")
+"""The same captions as the paper's, as its authors have released them."""
+DATA, CAPTIONS, WEIGHTS, RUN = "data set", "captions", "weights", "run"
+PUBLIC_PAIRS = 64
+"""Pairs in a batch of stage 1 in the paper's public code, which fine-tunes once for each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,26 +76,112 @@ class ReproductionConfig:
         """The caption data sets by their short names."""
         if self.captions is not None:
             return self.captions
-        return PHANTOM_CAPTIONS if self.datasets == {PHANTOM} else CAPTIONS
+        if self.datasets == {PHANTOM}:
+            return PHANTOM_CAPTIONS
+        here = {name.split("_", 1)[1] for name in all_datasets()}
+        return JOINED_CAPTIONS if "PMC-CURD" in here and not {"PMC-OA", "CURD"} & here else paper.CAPTIONS
+
+    def plan_of(self, method: str) -> str:
+        """The plan of a method's runs."""
+        usual = paper_plan(method)
+        return usual.replace(PAPER_PLAN, PUBLIC_PLAN) if self.plan == PUBLIC_PLAN else self.plan or usual
+
+    def start_seed(self, seed: int) -> int:
+        """The seed of the fine-tuning that a run with ``seed`` starts from: one for all, or each its own."""
+        return seed if self.plan == PUBLIC_PLAN else self.seeds[0]
 
 
-def plan_jobs(config: ReproductionConfig) -> list[Job]:
-    """All jobs of a table, in an order in which they can be done.
+@dataclass(frozen=True)
+class Obstacle:
+    """What keeps a row from being run."""
 
-    Raises, before anything starts, UsageError for names that do not exist and tasks that are not possible, HtunetError
-    for data sets and weights that are missing and for runs that were started with other settings.
+    kind: str
+    """``data set``, ``captions``, ``weights`` or ``run``."""
+    name: str
+    command: str = ""
+    """Gets what is missing; empty where no command does."""
+    note: str = ""
+    """What a user should know of it."""
+
+
+@dataclass
+class TablePlan:
+    """What a table needs, as far as it can be had here."""
+
+    jobs: list[Job]
+    """In an order in which they can be done."""
+    left_out: dict[Obstacle, list[str]]
+    """What is missing, to the rows that it leaves out: ``CLIP (HT) on BUSI``."""
+    later: list[Job]
+    """What the rows that are left out would take; for their cost, not to be run."""
+    rows: int
+    """All that were asked for."""
+
+    @property
+    def rows_left_out(self) -> list[str]:
+        """Each once."""
+        return list(dict.fromkeys(row for rows in self.left_out.values() for row in rows))
+
+
+def plan_table(config: ReproductionConfig) -> TablePlan:
+    """All jobs of the rows of a table that can be run, and what is missing for the others.
+
+    Raises UsageError for names that do not exist and for tasks that are not possible.
     """
     planner = _Planner(config)
+    left_out: dict[Obstacle, list[str]] = {}
+    later: list[Job] = []
+    rows = 0
     for part in config.table.parts:
         for dataset in part.datasets:
             for line in config.table.lines:
-                for training in trainings(line, dataset, part.kind, config.seeds):
+                runs = trainings(line, dataset, part.kind, config.seeds)
+                asked = zero_shot_runs(line, dataset, config.seeds)
+                rows += bool(runs or asked)
+                if found := planner.obstacles(line, part, dataset):
+                    later += _later(config, runs, asked)
+                    for obstacle in found:
+                        left_out.setdefault(obstacle, []).append(_row_name(config.table, line, part, dataset))
+                    continue
+                for training in runs:
                     planner.add_training(training)
-                for run in zero_shot_runs(line, dataset, config.seeds):
+                for run in asked:
                     planner.add_zero_shot(run)
-            if part.kind is SEGMENTATION and not read_raw(converted(dataset)).info.has_masks:
-                raise HtunetError(f"{dataset} has no masks, which this table is about. Take table3 or table6.")
-    return planner.all_jobs()
+    return TablePlan(planner.all_jobs(), left_out, later, rows)
+
+
+def _row_name(table: PaperTable, line: Line, part: Part, dataset: str) -> str:
+    task = f", {part.kind.name}" if len(table.parts) > 1 else ""
+    group = f" ({line.group})" if table.grouped else ""
+    return f"{line.name}{group} on {dataset}{task}"
+
+
+def _later(config: ReproductionConfig, runs: Sequence[SupervisedRun], asked: Sequence[ZeroShotRun]) -> list[Job]:
+    """The trainings of a row and its tests with the numbers of images of the paper's Table I."""
+    found = []
+    for run in runs:
+        sizes = paper.sizes(run.dataset)
+        if sizes is None:
+            continue
+        plan, tested = config.plan_of(run.method), paper.sizes(run.tested_on) or sizes
+        work = JobCost(method=run.method, task=run.task, plan=plan)
+        train = replace(
+            work,
+            train_images=max(1, round(sizes["train"] * (run.ratio or 1))),
+            epochs=config.num_epochs or PAPER_EPOCHS,
+            other_images=sizes["val"],
+        )
+        name = f"{run.dataset}-{run.method}-{run.task}-{run.tested_on}-{run.ratio}-seed{run.seed}"
+        if run.dataset == run.tested_on:
+            found.append(Job(name=f"train-{name}", kind="train", arguments=(), product=NotYet(), work=train))
+        test = replace(work, other_images=tested["test"])
+        found.append(Job(name=f"test-{name}", kind="test", arguments=(), product=NotYet(), work=test))
+    for one in asked:
+        images = (paper.sizes(one.dataset) or {"total": 0})["total"]
+        work = JobCost(method=one.method, task="cls", plan=config.plan_of(one.method), other_images=images)
+        name = f"zero-shot-{one.dataset}-{one.method}"
+        found.append(Job(name=name, kind="zero-shot", arguments=(), product=NotYet(), work=work))
+    return found
 
 
 def tested_runs(jobs: Sequence[Job]) -> Iterator[RunPaths]:
@@ -95,31 +197,83 @@ class _Planner:
     plans: dict[DatasetPaths, list[str]] = field(default_factory=dict)
     finetunings: dict[str, Job] = field(default_factory=dict)
     others: dict[str, Job] = field(default_factory=dict)
-    weights_found: set[str] = field(default_factory=set)
+    weights: dict[str, Obstacle | None] = field(default_factory=dict)
+
+    def obstacles(self, line: Line, part: Part, dataset: str) -> list[Obstacle]:
+        """Everything that a row lacks on this machine."""
+        config, found = self.config, list[Obstacle]()
+        runs = trainings(line, dataset, part.kind, config.seeds)
+        for name in dict.fromkeys([run.dataset for run in runs] + [dataset]):
+            if not _is_converted(name):
+                found.append(Obstacle(DATA, name, f"htunet_convert {name} SOURCE"))
+                continue
+            try:
+                info = read_raw(find_dataset(name)).info
+            except HtunetError as error:
+                found.append(Obstacle(DATA, name, note=str(error)))
+                continue
+            what = "masks" if part.kind is SEGMENTATION else "classes"
+            if not (info.has_masks if part.kind is SEGMENTATION else len(info.classes) > 1):
+                note = f"the images of {name} have no {what}, which this table is about"
+                found.append(Obstacle(DATA, name, note=note))
+        backbone = parse_method(line.method).backbone or line.method
+        if config.weights == PRETRAINED and published_weights(line.method):
+            if backbone not in self.weights:
+                self.weights[backbone] = _missing_weights(backbone)
+            found += filter(None, [self.weights[backbone]])
+        if self._is_fine_tuned(line.method):
+            found += filter(None, map(_missing_captions, config.caption_datasets))
+        if not found:
+            for product in self._started(runs):
+                try:
+                    product.check()
+                except HtunetError as error:
+                    found.append(Obstacle(RUN, product.run.label, note=str(error)))
+        return found
+
+    def _started(self, runs: Sequence[SupervisedRun]) -> Iterator[Trained]:
+        """The runs of a row, and the fine-tunings that they start from."""
+        for training in runs:
+            if start := self._start(training.method, training.seed):
+                yield Trained(start, self.config.num_epochs, self.config.weights)
+            yield Trained(self._run(training, start), self.config.num_epochs, self.config.weights)
+
+    def _run(self, training: SupervisedRun, start: FinetuningPaths | None) -> RunPaths:
+        dataset = find_dataset(training.dataset)
+        return RunPaths(
+            dataset,
+            TRAINER_OF_TASK[training.task],
+            self.config.plan_of(training.method),
+            training.method,
+            fold=paper_fold(dataset, training.task),
+            seed=training.seed,
+            ratio=training.ratio,
+            adapter=start.label_for(training.seed) if start else "",
+        )
+
+    def _is_fine_tuned(self, method: str) -> bool:
+        parsed = parse_method(method)
+        return bool(self.config.caption_datasets and parsed.adapter and parsed.backbone in TEXT_TOWERS)
+
+    def _start(self, method: str, seed: int) -> FinetuningPaths | None:
+        """The fine-tuning that the run of a method starts from, whose captions are all here."""
+        if not self._is_fine_tuned(method):
+            return None
+        names = sorted(_caption_paths(name).name for name in self.config.caption_datasets)
+        return FinetuningPaths(tuple(names), method, self.config.start_seed(seed))
 
     def add_training(self, training: SupervisedRun) -> None:
         """A run, its test, and whatever it needs."""
         config, method = self.config, training.method
         check_task(method, training.task)
-        dataset, tested = converted(training.dataset), converted(training.tested_on)
-        plan, start, needs = self._requirements(dataset, method, classes=training.task == "cls")
-        run = RunPaths(
-            dataset,
-            TRAINER_OF_TASK[training.task],
-            plan,
-            method,
-            fold=0,
-            seed=training.seed,
-            ratio=training.ratio,
-            adapter=start.label_for(training.seed) if start else "",
-        )
+        dataset, tested = find_dataset(training.dataset), find_dataset(training.tested_on)
+        plan, start, needs = self._requirements(dataset, method, training.seed)
+        run = self._run(training, start)
         options = ["--seed", str(training.seed), "--plan", plan, "--task", training.task, *self._weights_option()]
         options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
         options += ["--ratio", repr(training.ratio)] * (training.ratio is not None)
         options += ["--adapter", str(start.checkpoint_best)] if start else []
-        product = Trained(run, config.num_epochs, config.weights)
-        product.check()
-        train_images, validation, test = _split_sizes(dataset)
+        train_images, validation, test = _split_sizes(dataset, training.task)
         if training.ratio:
             train_images = max(1, round(train_images * training.ratio))
         plans = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
@@ -128,8 +282,8 @@ class _Planner:
         train = self._add(
             name=f"train-{dataset.short_name}-{_run_name(run)}",
             kind="train",
-            arguments=("train", dataset.name, method, "fold0", *options),
-            product=product,
+            arguments=("train", dataset.name, method, f"fold{run.fold}", *options),
+            product=Trained(run, config.num_epochs, config.weights),
             needs=needs,
             work=replace(cost, train_images=train_images, epochs=epochs, other_images=validation),
         )
@@ -147,11 +301,11 @@ class _Planner:
 
     def add_zero_shot(self, run: ZeroShotRun) -> None:
         """A zero-shot classification, and whatever it needs."""
-        dataset, method = converted(run.dataset), run.method
+        dataset, method = find_dataset(run.dataset), run.method
         find_prompts(dataset.short_name)
         if parse_method(method).backbone not in TEXT_TOWERS:
             raise UsageError(f"{method} has no text encoder, so it has no zero-shot row. Omit it from --methods.")
-        plan, start, needs = self._requirements(dataset, method, classes=True)
+        plan, start, needs = self._requirements(dataset, method, run.seed)
         if start is None and parse_method(method).adapter:
             raise UsageError(
                 f"The zero-shot row of {method} needs a fine-tuned adapter: name caption data sets with --captions, or "
@@ -191,16 +345,10 @@ class _Planner:
         return added
 
     def _requirements(
-        self, dataset: DatasetPaths, method: str, *, classes: bool
+        self, dataset: DatasetPaths, method: str, seed: int
     ) -> tuple[str, FinetuningPaths | None, tuple[str, ...]]:
         """The plan of a run, the fine-tuning that its adapter starts from, and the names of the jobs that it needs."""
-        name = parse_method(method).backbone or method
-        if self.config.weights == PRETRAINED and published_weights(method) and name not in self.weights_found:
-            find_pretrained(name)
-            self.weights_found.add(name)
-        if classes and len(read_raw(dataset).info.classes) < 2:
-            raise HtunetError(f"The images of {dataset.short_name} have no classes, which this table is about.")
-        plan = self.config.plan or paper_plan(method)
+        plan = self.config.plan_of(method)
         if plan not in PLANNERS and (not dataset.plans_json.exists() or plan not in load_plans(dataset.plans_json)):
             raise UsageError(
                 f"{dataset.plans_json} has no plan {plan!r}. The planner makes {', '.join(PLANNERS)}; put your own "
@@ -209,46 +357,39 @@ class _Planner:
         plans = self.plans.setdefault(dataset, [])
         if plan not in plans:
             plans.append(plan)
-        start = self._finetuning(method)
+        start = self._start(method, seed)
+        if start and _finetune_name(start) not in self.finetunings:
+            self._add_finetuning(start)
         return plan, start, (_prepare_name(dataset), *([_finetune_name(start)] if start else []))
 
-    def _finetuning(self, method: str) -> FinetuningPaths | None:
-        """The fine-tuning that a method's adapter starts from; one for all runs, with the first seed."""
-        config, parsed = self.config, parse_method(method)
-        if not config.caption_datasets or parsed.adapter is None or parsed.backbone not in TEXT_TOWERS:
-            return None
-        datasets = [_converted_captions(name) for name in config.caption_datasets]
-        start = FinetuningPaths(tuple(sorted(paths.name for paths in datasets)), method, config.seeds[0])
-        if _finetune_name(start) not in self.finetunings:
-            side = self._finetuning_side()
-            options = ["--seed", str(config.seeds[0]), "--input-size", str(side), *self._weights_option()]
-            options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
-            pairs = sum(len(read_captions(paths).pairs) for paths in datasets)
-            product = Trained(start, config.num_epochs, config.weights)
-            product.check()
-            self.finetunings[_finetune_name(start)] = Job(
-                name=_finetune_name(start),
-                kind="finetune",
-                arguments=("finetune", method, "-d", *start.datasets, *options),
-                product=product,
-                work=JobCost(
-                    method=method,
-                    task="seg",
-                    plan=config.plan or paper_plan(method),
-                    train_images=pairs * 9 // 10,
-                    epochs=config.num_epochs or FINETUNE_EPOCHS,
-                    other_images=pairs - pairs * 9 // 10,
-                    side=side,
-                ),
-            )
-        return start
+    def _add_finetuning(self, start: FinetuningPaths) -> None:
+        config, method, side = self.config, start.method, self._finetuning_side()
+        options = ["--seed", str(start.seed), "--input-size", str(side), *self._weights_option()]
+        options += ["--batch-size", str(PUBLIC_PAIRS)] * (config.plan == PUBLIC_PLAN)
+        options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
+        pairs = sum(len(read_captions(DatasetPaths(name)).pairs) for name in start.datasets)
+        self.finetunings[_finetune_name(start)] = Job(
+            name=_finetune_name(start),
+            kind="finetune",
+            arguments=("finetune", method, "-d", *start.datasets, *options),
+            product=Trained(start, config.num_epochs, config.weights),
+            work=JobCost(
+                method=method,
+                task="seg",
+                plan=config.plan_of(method),
+                train_images=pairs * 9 // 10,
+                epochs=config.num_epochs or FINETUNE_EPOCHS,
+                other_images=pairs - pairs * 9 // 10,
+                side=side,
+            ),
+        )
 
     def _finetuning_side(self) -> int:
         """Side of the images of stage 1: that of stage 2, where the user's own plan says how large they are."""
         plan = self.config.plan
         if plan is None or plan in PLANNERS:
             return BASE_SIDE
-        sizes = {load_plans(converted(name).plans_json)[plan].input_size for name in self.config.datasets}
+        sizes = {load_plans(find_dataset(name).plans_json)[plan].input_size for name in self.config.datasets}
         if len(sizes) > 1 or len(set(next(iter(sizes)))) > 1:
             raise UsageError(
                 f"The plan {plan} has other input sizes than one square: {sorted(sizes)}. Fine-tune the adapters "
@@ -260,32 +401,41 @@ class _Planner:
         return ["--weights", self.config.weights] if self.config.weights != PRETRAINED else []
 
 
-def converted(name: str) -> DatasetPaths:
-    """A converted data set; UsageError with the command that converts it otherwise."""
+def _is_converted(name: str) -> bool:
+    """Whether a data set has a raw folder; UsageError for a name that fits several."""
+    return any(is_name_of(name, full) for full in all_datasets()) and find_dataset(name).dataset_json.exists()
+
+
+def _missing_weights(backbone: str) -> Obstacle | None:
+    if find_any(backbone) is None:
+        size = size_text(CATALOGUE[backbone].files[0])
+        return Obstacle(WEIGHTS, backbone, f"htunet_weights download {backbone}", f"the pre-trained weights, {size}")
     try:
-        dataset = find_dataset(name)
-    except UsageError:
-        raise UsageError(f"{name} is not converted yet. Convert it first: htunet_convert {name} SOURCE.") from None
-    if not dataset.dataset_json.exists():
-        raise HtunetError(f"{dataset.raw} has no dataset.json. Convert {name} first: htunet_convert {name} SOURCE.")
+        find_pretrained(backbone)
+    except HtunetError as error:
+        return Obstacle(WEIGHTS, backbone, note=str(error))
+    return None
+
+
+def _caption_paths(name: str) -> DatasetPaths:
+    dataset = find_dataset(name)
+    if not dataset.captions_json.exists():
+        raise UsageError(f"{name} holds no captions.")
     return dataset
 
 
-def _converted_captions(name: str) -> DatasetPaths:
-    with contextlib.suppress(UsageError):
-        dataset = find_dataset(name)
-        if dataset.captions_json.exists():
-            return dataset
-    raise UsageError(
-        f"Adapters are fine-tuned on captions first, and {name} is not converted. Convert it: htunet_convert {name} "
-        "SOURCE; or name other caption data sets with --captions; or start with untrained adapters: --captions none."
-    )
+def _missing_captions(name: str) -> Obstacle | None:
+    try:
+        _caption_paths(name)
+    except UsageError:
+        return Obstacle(CAPTIONS, name, f"htunet_convert {name} SOURCE")
+    return None
 
 
-def _split_sizes(dataset: DatasetPaths) -> list[int]:
-    """Training, validation and test images of fold 0; before the data set is split, what its rule will give."""
-    if dataset.splits_json.exists():
-        fold = load_splits(dataset.splits_json)[0]
+def _split_sizes(dataset: DatasetPaths, task: str) -> list[int]:
+    """Training, validation and test images of the paper's fold; before the split, what its rule or lists will give."""
+    if path := next((path for path in (dataset.splits_json, dataset.paper_splits_json) if path.exists()), None):
+        fold = load_splits(path)[paper_fold(dataset, task)]
         return [len(fold[name]) for name in ("train", "val", "test")]
     raw = read_raw(dataset)
     own = sum(case.split == "test" for case in raw.cases)

@@ -13,7 +13,9 @@ from htunet.experiments import cost, step_time
 from htunet.experiments.cost import Cost, costs_of, wall_time
 from htunet.experiments.jobs import Job, in_order
 from htunet.experiments.products import Trained
-from htunet.experiments.reproduction import ReproductionConfig, plan_jobs
+from htunet.experiments.reproduction import ReproductionConfig, plan_table
+from htunet.files import write_json
+from htunet.paths import DatasetPaths
 from htunet.reporting.tables.paper_layouts import TABLES, chosen
 from htunet.training.run import train
 
@@ -36,7 +38,7 @@ def datasets(home: Path) -> None:
 
 
 def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datasets: None) -> None:
-    jobs = named(plan_jobs(config_of("table5", ["LN-INT", "LN-EXT"], ["CLIP", "CLIP_HT"])))
+    jobs = named(plan_table(config_of("table5", ["LN-INT", "LN-EXT"], ["CLIP", "CLIP_HT"])).jobs)
     assert Counter(job.kind for job in jobs.values()) == {"prepare": 1, "finetune": 1, "train": 4, "test": 8}
     assert jobs["train-LN-INT-CLIP-seg-paper-seed1"].needs == ("prepare-LN-INT",)
     second = jobs["train-LN-INT-CLIP_HT-seg-paper-from-Words-seed1-seed2"]
@@ -51,13 +53,13 @@ def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datase
 
 
 def test_adapters_may_start_anew(datasets: None) -> None:
-    jobs = plan_jobs(config_of("table5", ["LN-INT"], ["CLIP_HT"], captions=()))
+    jobs = plan_table(config_of("table5", ["LN-INT"], ["CLIP_HT"], captions=())).jobs
     assert {job.kind for job in jobs} == {"prepare", "train", "test"}
     assert not any("--adapter" in job.arguments for job in jobs)
 
 
 def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
-    jobs = plan_jobs(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,)))
+    jobs = plan_table(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,))).jobs
     trainings = [job for job in jobs if job.kind == "train"]
     assert len(trainings) == 2 * 7
     assert {job.work.task for job in trainings} == {"seg", "cls"}
@@ -66,25 +68,25 @@ def test_few_shot_tables_have_all_shares_and_both_tasks(datasets: None) -> None:
 
 
 def test_zero_shot_rows_ask_once_with_and_without_an_adapter(datasets: None) -> None:
-    jobs = named(plan_jobs(config_of("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])))
+    jobs = named(plan_table(config_of("table3", ["LN-INT"], ["CLIP", "CLIP_HT"])).jobs)
     assert jobs["zero-shot-LN-INT-CLIP"].needs == ("prepare-LN-INT",)
     assert jobs["zero-shot-LN-INT-CLIP_HT"].needs == ("prepare-LN-INT", "finetune-CLIP_HT-Words-seed1")
     assert jobs["zero-shot-LN-INT-CLIP_HT"].arguments[:3] == ("zero_shot", "Dataset501_LN-INT", "CLIP_HT")
     with pytest.raises(HtunetError, match="needs a fine-tuned adapter"):
-        plan_jobs(config_of("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
+        plan_table(config_of("table3", ["LN-INT"], ["CLIP_HT"], captions=()))
 
 
 def test_plans_are_the_papers_unless_one_is_named(datasets: None) -> None:
-    jobs = named(plan_jobs(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"])))
+    jobs = named(plan_table(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"])).jobs)
     assert jobs["prepare-LN-INT"].arguments[-2:] == ("paper", "paper_518")
-    jobs = named(plan_jobs(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="adaptive")))
+    jobs = named(plan_table(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="adaptive")).jobs)
     assert jobs["prepare-LN-INT"].arguments[-2:] == ("--plan", "adaptive")
 
 
 def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> None:
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
     same = config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=1)
-    done = {job.name: job.product.done() for job in plan_jobs(same)}
+    done = {job.name: job.product.done() for job in plan_table(same).jobs}
     assert done == {
         "prepare-Tiny": True,
         "train-Tiny-UNet-seg-tiny-seed1": True,
@@ -92,15 +94,17 @@ def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> Non
         "train-Tiny-UNet-seg-tiny-seed2": False,
         "test-Tiny-UNet-seg-tiny-seed2": False,
     }
-    with pytest.raises(HtunetError, match="started with 1 epochs, not 7"):
-        plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
+    found = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
+    ((obstacle, rows),) = found.left_out.items()
+    assert (obstacle.kind, rows, found.jobs) == ("run", ["UNet on Tiny"], [])
+    assert "started with 1 epochs, not 7" in obstacle.note
 
 
 def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build_training()
     monkeypatch.setattr(cost, "_measured", lambda specs: [{"step": 2.0, "image": 0.5, "device": "CPU"}] * len(specs))
     monkeypatch.setattr(cost, "START_SECONDS", 0.0)
-    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    jobs = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,))).jobs
     found = costs_of(jobs)
     assert "prepare-Tiny" not in found  # done
     assert found["train-Tiny-UNet-seg-tiny-seed1"].seconds == 10 * (4 * 2.0 + 4 * 0.5)  # 14 images in batches of 4
@@ -110,7 +114,7 @@ def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: 
 
 
 def test_earlier_runs_say_what_an_epoch_costs(tiny: object, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    jobs = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10)).jobs
     first = next(job.product for job in jobs if job.kind == "train")
     assert isinstance(first, Trained)
     first.run.folder.mkdir(parents=True)
@@ -124,7 +128,7 @@ def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch
     """In this process; that it has one of its own is seen in ``test_reproduce``."""
     measure = step_time.main
     monkeypatch.setattr(cost.subprocess, "run", lambda command, **_: measure(*map(Path, command[3:])))
-    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    jobs = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,))).jobs
     found = costs_of(jobs)["train-Tiny-UNet-seg-tiny-seed1"]
     assert found.seconds is not None
     assert found.seconds > cost.START_SECONDS
@@ -133,8 +137,55 @@ def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch
 
 def test_the_time_with_several_workers_follows_the_needs(home: Path) -> None:
     build_training()
-    jobs = plan_jobs(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10))
+    jobs = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=10)).jobs
     costs = {job.name: Cost(10.0 if job.kind == "train" else 1.0, "") for job in jobs if job.kind != "prepare"}
     assert wall_time(jobs, costs, 1) == 22
     assert wall_time(jobs, costs, 2) == 11
     assert wall_time(jobs, costs, 9) == 11
+
+
+def test_what_is_missing_leaves_its_rows_out_and_is_all_named(datasets: None) -> None:
+    methods = ["UNet", "CLIP", "CLIP_HT"]
+    plan = plan_table(
+        config_of("table2", ["LN-INT", "BUSI"], methods, weights="pretrained", captions=("Words", "CURD"))
+    )
+    assert {job.work.method for job in plan.jobs if job.kind == "train"} == {"UNet"}
+    found = {(one.kind, one.name): (one.command, rows) for one, rows in plan.left_out.items()}
+    both = ["CLIP on LN-INT", "CLIP (HT) on LN-INT", "CLIP on BUSI", "CLIP (HT) on BUSI"]
+    assert found == {
+        ("weights", "CLIP"): ("htunet_weights download CLIP", both),
+        ("captions", "CURD"): ("htunet_convert CURD SOURCE", ["CLIP (HT) on LN-INT", "CLIP (HT) on BUSI"]),
+        ("data set", "BUSI"): ("htunet_convert BUSI SOURCE", ["UNet on BUSI", "CLIP on BUSI", "CLIP (HT) on BUSI"]),
+    }
+    assert (plan.rows, len(plan.rows_left_out)) == (6, 5)
+    later = [job.work for job in plan.later if job.kind == "train" and job.name.startswith("train-BUSI-UNet")]
+    assert [(work.train_images, work.other_images, work.epochs) for work in later] == [(518, 65, 200)] * 2  # Table I
+
+
+def test_plan_public_fine_tunes_once_for_each_seed(datasets: None) -> None:
+    jobs = named(plan_table(config_of("table5", ["LN-INT"], ["CLIP_HT"], plan="public")).jobs)
+    assert Counter(job.kind for job in jobs.values()) == {"prepare": 1, "finetune": 2, "train": 2, "test": 2}
+    for seed in (1, 2):
+        assert (
+            f"finetune-CLIP_HT-Words-seed{seed}" in jobs[f"train-LN-INT-CLIP_HT-seg-public-from-Words-seed{seed}"].needs
+        )
+        assert "64" in jobs[f"finetune-CLIP_HT-Words-seed{seed}"].arguments
+    jobs = named(plan_table(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="public")).jobs)
+    assert jobs["prepare-LN-INT"].arguments[-2:] == ("public", "public_518")
+
+
+def test_the_authors_lists_are_the_fold_of_each_task(datasets: None) -> None:
+    ids = [f"case_{number:04d}" for number in range(20)]
+    seg = {"name": "paper", "task": "seg", "train": ids[:15], "val": ids[15:18], "test": ids[18:]}
+    cls = {"name": "paper", "task": "cls", "train": ids[4:], "val": ids[2:4], "test": ids[:2]}
+    write_json(DatasetPaths("Dataset501_LN-INT").paper_splits_json, [seg, cls])
+    jobs = plan_table(config_of("table4", ["LN-INT"], ["BiomedCLIP"], seeds=(1,))).jobs
+    runs = {(job.work.task, job.arguments[3], job.work.other_images) for job in jobs if job.kind == "train"}
+    assert runs == {("seg", "fold0", 3), ("cls", "fold1", 2)}
+
+
+def test_the_authors_joined_captions_stand_for_the_papers(home: Path) -> None:
+    config = config_of("table5", ["BUSI"], ["CLIP_HT"], captions=None)
+    assert config.caption_datasets == ("PMC-OA", "CURD", "MedPix")
+    (home / "raw" / "Dataset512_PMC-CURD").mkdir(parents=True)
+    assert config.caption_datasets == ("PMC-CURD", "MedPix")

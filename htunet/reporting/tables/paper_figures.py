@@ -66,7 +66,7 @@ def is_fine_tuned(method: str) -> bool:
 
 def is_its_start(learnt: str) -> bool:
     """Had an adapter learnt what the paper's had, such as ``CURD+MedPix+PMC-OA``?"""
-    return set(learnt.split("+")) == set(CAPTIONS)
+    return set(learnt.replace("PMC-CURD", "PMC-OA+CURD").split("+")) == set(CAPTIONS)
 
 
 @cache
@@ -117,6 +117,12 @@ def few_shot_figures(ratio: float, method: str) -> Figures:
 def datasets(task: str) -> list[str]:
     """The paper's data sets with masks (``segmentation``) or classes (``classification``)."""
     return [row["dataset"] for row in table(SIZES_TABLE) if row[task] == "yes"]
+
+
+def sizes(dataset: str) -> dict[str, int] | None:
+    """Images in ``train``, ``val``, ``test`` and in ``total`` as Table I has them; None for a set that it lacks."""
+    row = next((row for row in table(SIZES_TABLE) if row["dataset"] == dataset), None)
+    return {name: int(row[column]) for name, column in SIZES.items()} if row else None
 
 
 def other_images(dataset: str, sizes: Mapping[str, int]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from htunet.data.split_files import paper_fold
+from htunet.paths import DatasetPaths, all_datasets
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import SEGMENTATION, TableKind
 from htunet.reporting.tables.paper_layouts import Line
@@ -33,7 +35,9 @@ class SupervisedRun:
         options += "" if self.plan == paper.PLAN else f" --plan {self.plan}"
         options += "" if self.ratio is None else f" --ratio {self.ratio!r}"
         options += " --adapter finetuned" if paper.is_fine_tuned(self.method) else ""
-        return f"htunet_train {self.dataset} {self.method} fold0 --seed {self.seed}{options}"
+        named = [DatasetPaths(full) for full in all_datasets() if full.split("_", 1)[1] == self.dataset]
+        fold = paper_fold(named[0], self.task) if len(named) == 1 else 0
+        return f"htunet_train {self.dataset} {self.method} fold{fold} --seed {self.seed}{options}"
 
 
 @dataclass(frozen=True, kw_only=True)
