@@ -364,6 +364,8 @@ class FinetuningPaths(RunFolder):
     seed: int
     shuffled: bool = False
     """Whether each image has the caption of another one: a control, from which nothing can be learnt."""
+    plan: str = "paper"
+    """``paper`` or ``public``."""
 
     @property
     def name(self) -> str:
@@ -372,17 +374,21 @@ class FinetuningPaths(RunFolder):
 
     @property
     def folder(self) -> Path:
-        group = f"{self.method}{SHUFFLED}" if self.shuffled else self.method
+        plan = "" if self.plan == "paper" else f"__{self.plan}"
+        group = f"{self.method}{plan}{SHUFFLED if self.shuffled else ''}"
         return root("htunet_results") / FINETUNING / self.name / group / f"seed_{self.seed}"
 
     def label_for(self, seed: int) -> str:
         """What the folder of a run with ``seed`` says of the adapter that it starts from; another seed is said."""
-        return self.name + (f"-seed{self.seed}" if self.seed != seed else "") + ("-shuffled" if self.shuffled else "")
+        parts = {f"-{self.plan}": self.plan != "paper", f"-seed{self.seed}": self.seed != seed}
+        parts["-shuffled"] = self.shuffled
+        return self.name + "".join(part for part, said in parts.items() if said)
 
     @property
     def label(self) -> str:
+        plan = "" if self.plan == "paper" else f" (plan {self.plan})"
         shuffled = " (shuffled captions)" if self.shuffled else ""
-        return f"{self.method} on {self.name} seed{self.seed}{shuffled}"
+        return f"{self.method} on {self.name} seed{self.seed}{plan}{shuffled}"
 
 
 def all_datasets() -> list[str]:

@@ -49,7 +49,7 @@ def classify_by_prompts(
         raise HtunetError(f"The images of {dataset.name} have no classes that could be distinguished.")
     chosen = find_prompts(dataset.short_name, prompts)
     pairs = chosen.in_order(classes)
-    start = find_start(choice)
+    start = find_start(choice, plan)
     if split not in (ALL, TEST):
         raise UsageError(f"--split is {ALL} or {TEST}, got {split!r}.")
     data = PreprocessedDataset(dataset.plan_folder(plan.name), plan.classes)
@@ -73,7 +73,7 @@ def classify_by_prompts(
             f"The {len(rows)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
             "than two classes nothing can be distinguished. Take --split all, or another data set."
         )
-    encoders = load_text_side(choice, start, plan.input_size)
+    encoders = load_text_side(choice, start, plan.input_size, normalise=plan.normalise)
     result = zero_shot_result(
         encoders.images(data.images, rows),
         encoders.texts([prompt.text for _, prompt in pairs]),

@@ -16,6 +16,7 @@ from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, lo
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import ADAPTER
+from htunet.planning.plans import Plan
 
 Embeddings = NDArray[np.float32]
 
@@ -72,8 +73,8 @@ def towers_name(method: str, adapter: str, weights: str) -> str:
     return "__".join([method, *([f"{ADAPTER}{adapter}"] if adapter else []), *([RANDOM] if weights == RANDOM else [])])
 
 
-def find_start(choice: Choice) -> StartingAdapter | None:
-    """The adapter that a choice means, looked for before anything heavy starts.
+def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | None:
+    """The adapter that a choice means, looked for before anything heavy starts; it fits the plan of the images.
 
     Raises UsageError for a method without a text tower, and as ``find_adapter``: an adapter that nobody has trained
     would only disturb its backbone.
@@ -82,19 +83,32 @@ def find_start(choice: Choice) -> StartingAdapter | None:
     if parsed.backbone not in TEXT_TOWERS:
         raise UsageError(f"{choice.method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
     wanted = choice.adapter or (FINETUNED if parsed.adapter else None)
-    return find_adapter(wanted, choice.method, seed=choice.seed, weights=choice.weights) if wanted else None
+    if not wanted:
+        return None
+    normalise = plan.normalise if plan else None
+    start = find_adapter(wanted, choice.method, seed=choice.seed, weights=choice.weights, normalise=normalise)
+    if plan:
+        start.check(choice.method, normalise=plan.normalise, settings=plan.adapter)
+    return start
 
 
-def load_text_side(choice: Choice, start: StartingAdapter | None, input_size: tuple[int, int]) -> TextSide:
+def load_text_side(
+    choice: Choice, start: StartingAdapter | None, input_size: tuple[int, int], *, normalise: bool = True
+) -> TextSide:
     """Build the towers for images of ``input_size`` (height, width), and fill the adapter.
 
+    With an adapter images are normalised as they were when it was trained; else as ``normalise`` says.
     Raises HtunetError for weights that cannot be had or do not fit the adapter, UsageError for a missing device.
     """
     if choice.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
     check_input_size(choice.method, input_size, adapter_settings={"input_size": input_size})
     network, weights = build_dual_encoder(
-        choice.method, seed=choice.seed, weights=choice.weights, adapter_settings={"input_size": input_size}
+        choice.method,
+        seed=choice.seed,
+        weights=choice.weights,
+        adapter_settings={"input_size": input_size} | (dict(start.settings) if start else {}),
+        normalise=start.normalise if start else normalise,
     )
     if start:
         load_adapter(network, weights, start)

@@ -33,7 +33,7 @@ def adapted_encoder(
     layers = _layers(settings.get(LAYERS), depth)
     if adapter is None:
         return AdaptedEncoder(backbone, None, out_indices)
-    own = _own_settings(adapter, settings)
+    own = own_settings(adapter, settings)
     if adapter in WEIGHT_ADAPTERS:
         update = WEIGHT_ADAPTERS[adapter].update
         return AdaptedEncoder(
@@ -49,11 +49,11 @@ def adapt_text(blocks: Sequence[nn.Module], adapter: str | None, settings: Mappi
     """Adapt all blocks of a frozen text tower in place; None, and nothing done, where an adapter is not for texts."""
     if adapter is None or adapter not in WEIGHT_ADAPTERS or not WEIGHT_ADAPTERS[adapter].texts_too:
         return None
-    own = _own_settings(adapter, settings)
+    own = own_settings(adapter, settings)
     return WEIGHT_ADAPTERS[adapter].update(dict(enumerate(blocks)), own)
 
 
-def _own_settings(adapter: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def own_settings(adapter: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Those for all adapters, and those under the adapter's name."""
     names = adapter_names()
     for_all = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE, *names)}

@@ -112,7 +112,12 @@ class DualEncoder(Network):
 
 
 def build_dual_encoder(
-    method: str, *, seed: int, weights: str, adapter_settings: Mapping[str, Any] | None = None
+    method: str,
+    *,
+    seed: int,
+    weights: str,
+    adapter_settings: Mapping[str, Any] | None = None,
+    normalise: bool = True,
 ) -> tuple[DualEncoder, WeightsRecord]:
     """Both towers of a method: trainable parts initialised from ``seed``, frozen ones from ``weights``.
 
@@ -124,6 +129,7 @@ def build_dual_encoder(
         seed: Of the run; equal seeds give equal trainable weights.
         weights: ``pretrained``, ``random``, or the path of a file or of a folder of the hub.
         adapter_settings: What differs from the adapter's defaults.
+        normalise: Whether images get the mean and deviation of the pre-training; else they have values 0 to 1.
 
     Raises:
         UsageError: An unknown method or adapter setting, or a method that reads no texts.
@@ -137,7 +143,8 @@ def build_dual_encoder(
         settings = adapter_settings or {}
         encoder = adapted_encoder(backbone, parsed.adapter, (len(backbone.blocks) - 1,), settings)
         text.requires_grad_(False).eval()
-        return DualEncoder(encoder, text, adapt_text(text.blocks(), parsed.adapter, settings), scale), record
+        network = DualEncoder(encoder, text, adapt_text(text.blocks(), parsed.adapter, settings), scale)
+    return network if normalise else network.without_normalisation(), record
 
 
 def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, WeightsRecord]:

@@ -1,14 +1,18 @@
 """Adapters that were trained before: found by name or by path, checked, and put where a training starts."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object
 from htunet.models import checkpoint
-from htunet.models.build import parse_method
+from htunet.models.adaptation import own_settings
+from htunet.models.adapters import WEIGHT_ADAPTERS
+from htunet.models.adapters.lora import LoRAConfig
+from htunet.models.build import PAPER_PLAN, PUBLIC_PLAN, parse_method
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.weights.load import RANDOM, WeightsRecord
@@ -28,11 +32,45 @@ class StartingAdapter:
     """What the run's folder says of it, such as ``MedPix+PMC-OA``."""
     record: dict[str, Any]
     """What the run's settings.json says of it: where it was trained on what, and the hash of its tensors."""
+    normalise: bool = True
+    """Whether it was trained on images in the mean and deviation of the pre-training."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Those that it was trained with."""
+
+    def check(self, method: str, *, normalise: bool, settings: Mapping[str, Any]) -> None:
+        """Raise HtunetError where ``method`` would see other values, or scale its matrices otherwise, than before."""
+        if normalise != self.normalise:
+            raise HtunetError(
+                f"The adapter {self.path} was trained on images {_values(self.normalise)}, and the plan has them "
+                f"{_values(normalise)}. Fine-tune it with the same protocol: htunet_finetune --plan paper or public."
+            )
+        adapter = str(parse_method(method).adapter)
+        if adapter not in WEIGHT_ADAPTERS:
+            return
+        usual = asdict(LoRAConfig())
+        then, now = (
+            {
+                key: value
+                for key, value in own_settings(adapter, one).items()
+                if key != "dropout" and value != usual.get(key)
+            }
+            for one in (self.settings, settings)
+        )
+        if then != now:
+            raise HtunetError(
+                f"The adapter {self.path} was trained with {then or 'the defaults'}, and the plan has "
+                f"{now or 'the defaults'}: its matrices would have another effect. Write the same settings under "
+                "'adapter' in the plan, or fine-tune it again."
+            )
 
 
-def find_adapter(wanted: str, method: str, *, seed: int, weights: str) -> StartingAdapter:
+def find_adapter(
+    wanted: str, method: str, *, seed: int, weights: str, normalise: bool | None = None
+) -> StartingAdapter:
     """What ``--adapter`` means: ``finetuned``, the method's finished fine-tuning on captions; or a checkpoint's path.
 
+    ``normalise`` says whether the plan normalises images: with plan ``public``, which does not, a fine-tuning with that
+    plan is meant; None: of any plan.
     Of several fine-tunings that differ in their seeds alone the one with the run's ``seed`` is taken. Raises UsageError
     when the method has no adapter or there are several to choose from, HtunetError when there is none.
     """
@@ -44,12 +82,14 @@ def find_adapter(wanted: str, method: str, *, seed: int, weights: str) -> Starti
         run
         for run in finished_finetunings(method)
         if (read_object(run.settings_json)["weights"]["source"] == RANDOM) == (weights == RANDOM)
+        and normalise in (None, run.plan == PAPER_PLAN)
     ]
     if not runs:
         kind = "random" if weights == RANDOM else "pre-trained"
+        plan = f" --plan {PUBLIC_PLAN}" if normalise is False else ""
         raise HtunetError(
             f"No finished fine-tuning of {method} on {kind} weights is in {root('htunet_results') / FINETUNING}. Run "
-            f"htunet_finetune {method} -d DATASETS first, or give --adapter the path of a checkpoint."
+            f"htunet_finetune {method} -d DATASETS{plan} first, or give --adapter the path of a checkpoint."
         )
     of_seed = [run for run in runs if run.seed == seed]
     if len({run.datasets for run in runs}) == 1 and len(of_seed) == 1:
@@ -63,9 +103,10 @@ def find_adapter(wanted: str, method: str, *, seed: int, weights: str) -> Starti
 def finished_finetunings(method: str) -> list[FinetuningPaths]:
     """The finished fine-tunings of a method, in a stable order; those with shuffled captions are none."""
     runs = []
-    for path in sorted((root("htunet_results") / FINETUNING).glob(f"*/{method}/seed_*/finished.json")):
-        settings = read_object(path.with_name("settings.json"))
-        runs.append(FinetuningPaths(tuple(settings["datasets"]), method, int(path.parent.name[5:])))
+    for plan, group in ((PAPER_PLAN, method), (PUBLIC_PLAN, f"{method}__{PUBLIC_PLAN}")):
+        for path in sorted((root("htunet_results") / FINETUNING).glob(f"*/{group}/seed_*/finished.json")):
+            settings = read_object(path.with_name("settings.json"))
+            runs.append(FinetuningPaths(tuple(settings["datasets"]), method, int(path.parent.name[5:]), plan=plan))
     return runs
 
 
@@ -108,10 +149,22 @@ def _described(path: Path, seed: int) -> StartingAdapter:
         "shuffled_captions": settings.get("shuffled_captions", False),
         "sha256": digest.hexdigest(),
     }
+    plan = settings.get("plan_content") or {}
+    normalise = bool(plan.get("normalise", True))
     label = str(record["sha256"])[:8]
     if datasets is not None:  # a fine-tuning: its data sets, and its seed where it is another than the run's
         run = FinetuningPaths(
-            tuple(datasets), str(record["method"]), int(record["seed"]), bool(record["shuffled_captions"])
+            tuple(datasets),
+            str(record["method"]),
+            int(record["seed"]),
+            bool(record["shuffled_captions"]),
+            PAPER_PLAN if normalise else PUBLIC_PLAN,
         )
         label = run.label_for(seed)
-    return StartingAdapter(path=path, label=label, record=record)
+    return StartingAdapter(
+        path=path, label=label, record=record, normalise=normalise, settings=plan.get("adapter") or {}
+    )
+
+
+def _values(normalise: bool) -> str:
+    return "normalised" if normalise else "with values 0 to 1"

@@ -1,18 +1,32 @@
-"""The plan of stage 1: the paper's settings for fine-tuning an adapter on captions."""
+"""The plans of stage 1: fine-tuning an adapter on captions as the paper says, or as its public code does."""
 
-from htunet.planning.planner import PAPER, PAPER_SETTINGS
-from htunet.planning.plans import STRETCH, Plan
+from dataclasses import replace
+from typing import Any
+
+from htunet.planning.planner import PAPER, PAPER_SETTINGS, PUBLIC, PUBLIC_LORA
+from htunet.planning.plans import BICUBIC, CENTRE_CROP, STRETCH, Plan
 
 EPOCHS = 32
 NAME = "finetuning"
+BATCH, PUBLIC_BATCH = 32, 64
+ACCUMULATED = {"BiomedCLIP": 4}
+"""Blocks of pairs in a step of the public code; of the other backbones 1."""
 
 
-def finetuning_plan(dataset: str, *, batch_size: int, learning_rate: float, input_size: tuple[int, int]) -> Plan:
-    """The plan for the data sets called ``dataset``.
+def finetuning_plan(
+    dataset: str,
+    *,
+    batch_size: int | None,
+    learning_rate: float,
+    input_size: tuple[int, int],
+    public: bool,
+    backbone: str,
+) -> Plan:
+    """The plan for the data sets called ``dataset``; ``batch_size`` None: the usual one.
 
     Captions have no labels and no classes, and images are not augmented: a caption may say left.
     """
-    return Plan(
+    plan = Plan(
         name=NAME,
         dataset=dataset,
         channels=3,
@@ -21,7 +35,7 @@ def finetuning_plan(dataset: str, *, batch_size: int, learning_rate: float, inpu
         geometry=STRETCH,
         crop_border=False,
         input_size=input_size,
-        batch_size=batch_size,
+        batch_size=batch_size or BATCH,
         num_epochs=EPOCHS,
         learning_rate=learning_rate,
         betas=PAPER_SETTINGS["betas"],
@@ -31,3 +45,19 @@ def finetuning_plan(dataset: str, *, batch_size: int, learning_rate: float, inpu
         augmentation={},
         because=dict.fromkeys(("num_epochs", "betas", "weight_decay"), PAPER),
     )
+    return _as_public_code(plan, batch_size or PUBLIC_BATCH, backbone) if public else plan
+
+
+def _as_public_code(plan: Plan, pairs: int, backbone: str) -> Plan:
+    settings: dict[str, Any] = {
+        "geometry": CENTRE_CROP,
+        "resize": BICUBIC,
+        "normalise": False,
+        "batch_size": pairs * ACCUMULATED.get(backbone, 1),
+        "contrast_size": pairs,
+        "drop_last": True,
+        "gradient_clip": 1.0,
+        "patience": 10,
+        "adapter": dict.fromkeys(("LoRA", "LoRAVT"), PUBLIC_LORA | {"dropout": 0.1}),
+    }
+    return replace(plan, name=f"{NAME}_public", because=plan.because | dict.fromkeys(settings, PUBLIC), **settings)

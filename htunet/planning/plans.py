@@ -15,6 +15,8 @@ from htunet.records import checked_object, record_from
 
 FORMAT = 1
 STRETCH, LETTERBOX = "stretch", "letterbox"
+CENTRE_CROP = "centre_crop"
+"""Of stage 1 alone: the shorter side is resized to that of the input, and the middle is taken."""
 BILINEAR, BICUBIC = "bilinear", "bicubic"
 AUC, ACCURACY = "auc", "accuracy"
 PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
@@ -92,6 +94,8 @@ class Plan:
     """Parts that a device computes a batch in; None, as the planner writes: chosen when a run starts."""
     workers: int | None = field(default=None, metadata=LATER)
     """Processes that augment images beside the training process; None likewise."""
+    contrast_size: int | None = field(default=None, metadata=LATER)
+    """Of stage 1: pairs that are contrasted at a time, of which a batch has a multiple; None: all of the batch."""
     as_published_defects: bool = field(default=False, metadata=LATER)
     """Lose what the paper's public code loses: LoRA as a run trains it, and DINOv2's LayerScale. The name says it."""
     because: dict[str, str] = field(default_factory=dict)
@@ -202,6 +206,7 @@ def check_plan(plan: Plan) -> None:
         "resize": plan.resize not in (BILINEAR, BICUBIC),
         "gradient_clip": plan.gradient_clip is not None and plan.gradient_clip <= 0,
         "validate_every": plan.validate_every < 1,
+        "contrast_size": plan.contrast_size is not None,
         "class_metric": plan.class_metric not in (AUC, ACCURACY),
         "class_weights": any(weight <= 0 for weight in plan.class_weights.values())
         or (bool(plan.class_weights) and plan.class_weights.keys() != plan.classes.keys()),

@@ -1,9 +1,11 @@
 """The images of a caption data set at a network's input size, made once and stored beside the split.
 
 captions_224x224/  images.npy (N, C, H, W) uint8, in the order of captions.jsonl   prepared.json
+captions_224x224_centre_crop/  the same, of their middles
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,19 +43,25 @@ class PreparedCaptions:
         return {pair.id: row for row, pair in enumerate(self.dataset.pairs)}
 
 
-def prepare_captions(dataset: CaptionDataset, input_size: Size, *, workers: int | None = None) -> PreparedCaptions:
+def prepare_captions(
+    dataset: CaptionDataset, input_size: Size, *, centre_crop: bool = False, workers: int | None = None
+) -> PreparedCaptions:
     """The images stretched to ``input_size`` (height, width); those on disk where they fit the data set, else made.
 
+    ``centre_crop``: not stretched (bilinear), but resized (bicubic) until the shorter side fits, of which the middle is
+    taken.
     Waits where another process is making the same ones. Raises HtunetError that names an image which
     cannot be read.
     """
-    folder = dataset.paths.plan_folder(f"captions_{input_size[0]}x{input_size[1]}")
+    kind = f"captions_{input_size[0]}x{input_size[1]}{'_centre_crop' if centre_crop else ''}"
+    folder = dataset.paths.plan_folder(kind)
     wanted = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not _fits(folder / MARKER, wanted):
             with whole_folder(folder) as part:
-                _write_images(dataset, input_size, part / "images.npy", workers)
+                resized = _centre_crop if centre_crop else _stretched
+                _write_images(dataset, partial(resized, input_size), input_size, part / "images.npy", workers)
                 write_json(part / MARKER, wanted)
     images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
     return PreparedCaptions(dataset, images)
@@ -63,12 +71,18 @@ def _fits(marker: Path, wanted: dict[str, Any]) -> bool:
     return marker.exists() and read_object(marker) == wanted
 
 
-def _write_images(dataset: CaptionDataset, input_size: Size, path: Path, workers: int | None) -> None:
+def _write_images(
+    dataset: CaptionDataset,
+    resized: Callable[[Image.Image], Image.Image],
+    input_size: Size,
+    path: Path,
+    workers: int | None,
+) -> None:
     files = [dataset.image_path(pair) for pair in dataset.pairs]
     channels = 3 if any(_is_coloured(file) for file in files) else 1
     array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), channels, *input_size))
-    resize = partial(_resized, channels, input_size)
-    images = parallel_map(resize, files, workers=suitable_workers(len(files), workers))
+    read = partial(_read, channels, resized)
+    images = parallel_map(read, files, workers=suitable_workers(len(files), workers))
     bar = tqdm(images, total=len(files), desc=dataset.paths.short_name, unit="image", disable=None)
     for row, image in enumerate(bar):
         array[row] = image
@@ -81,10 +95,27 @@ def _is_coloured(path: Path) -> bool:
         return image.mode not in ("L", "1", "I", "F", "I;16")
 
 
-def _resized(channels: int, input_size: Size, path: Path) -> UInt8:
+def _read(channels: int, resized: Callable[[Image.Image], Image.Image], path: Path) -> UInt8:
+    return np.stack([np.asarray(resized(Image.fromarray(plane))) for plane in read_image(path, channels)])
+
+
+def _stretched(input_size: Size, plane: Image.Image) -> Image.Image:
     height, width = input_size
-    planes = (Image.fromarray(plane) for plane in read_image(path, channels))
-    return np.stack([np.asarray(plane.resize((width, height), Image.Resampling.BILINEAR)) for plane in planes])
+    return plane.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _centre_crop(input_size: Size, plane: Image.Image) -> Image.Image:
+    """As torchvision's Resize and CenterCrop: the longer side is rounded down, a half pixel of the margin to even."""
+    height, width = input_size
+    scale_by_width = plane.width * height <= plane.height * width
+    size = (
+        (width, plane.height * width // plane.width)
+        if scale_by_width
+        else (plane.width * height // plane.height, height)
+    )
+    enlarged = plane.resize(size, Image.Resampling.BICUBIC)
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    return enlarged.crop((left, top, left + width, top + height))
 
 
 def _digest(dataset: CaptionDataset) -> str:

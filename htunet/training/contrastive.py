@@ -6,6 +6,8 @@ the whole batch, P processes, E embedding.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -54,35 +56,56 @@ def embed(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
 class ContrastiveTrainer(Trainer):
     """Symmetric InfoNCE over the whole batch; the checkpoint with the lowest validation loss is saved.
 
-    Validation pairs are compared in blocks of ``batch_size``, as in training, so that both losses can be compared.
+    Pairs are compared in blocks of ``batch_size``; an optimiser step has ``blocks`` of them, whose mean is its loss.
+    The last step of an epoch may have fewer, and its gradient is then shorter, as in the public code of arXiv
+    2506.08849. Validation pairs are compared in such blocks, too, so that both losses can be compared.
     """
 
     task = "contrastive"
     metric = "recall_at_1"
     chosen_by_loss = True
 
-    def __init__(self, batch_size: int) -> None:
+    def __init__(self, batch_size: int, blocks: int = 1) -> None:
         self.batch_size = batch_size
+        self.blocks = blocks
 
     def accumulate(self, step: Step) -> Tensor:
-        """The gradient of the whole batch's loss, in memory for one part.
+        """The gradient of the mean of the blocks' losses, in memory for one part of a block."""
+        if step.whole <= self.batch_size:
+            return self._accumulate_block(step, 0)
+        total, processes = torch.zeros((), device=step.fabric.device), step.shard.world_size
+        for start in range(0, step.whole, self.batch_size):
+            own = slice(start // processes, (start + self.batch_size) // processes)
+            end = min(start + self.batch_size, step.whole)
+            block = replace(
+                step,
+                batch=type(step.batch)(*(values[own] for values in step.batch)),
+                whole=end - start,
+                final=end == step.whole,
+            )
+            total += self._accumulate_block(block, start)
+        return total
 
-        Every pair is compared with all of the batch, so no part has a loss of its own. Each part is embedded without a
+    def _accumulate_block(self, step: Step, number: int) -> Tensor:
+        """Add the gradient of a block's loss, in memory for one part; returns this process's share of its loss.
+
+        Every pair is compared with all of the block, so no part has a loss of its own. Each part is embedded without a
         graph; the loss is a function of all embeddings and gives the gradient with respect to each; then each part is
         embedded again with a graph, and its part of that gradient is propagated back. Dropout is drawn by the part
         alone, so that both passes see the same network. One part alone is embedded once.
         """
         at_once = step.last == 0
-        first = [self._embedded(step, index, part, graph=at_once) for index, part in enumerate(step.parts)]
+        seeded = partial(self._embedded, step, number)
+        first = [seeded(index, part, graph=at_once) for index, part in enumerate(step.parts)]
         loss, wanted = self._gradients(step, [torch.cat(both).detach() for both in zip(*first, strict=True)])
         start = 0
         for index, part in enumerate(step.parts):
             with step.exchange(index):
-                embedded = first[0] if at_once else self._embedded(step, index, part, graph=True)
+                embedded = first[0] if at_once else seeded(index, part, graph=True)
                 own = slice(start, start := start + len(part.images))
                 products = [(values * wishes[own]).sum() for values, wishes in zip(embedded, wanted, strict=True)]
-                step.backward(torch.stack(products).sum())
-        return loss / step.shard.world_size
+                step.backward(torch.stack(products).sum() / self.blocks)
+        return loss / self.blocks / step.shard.world_size
 
     def validate(self, network: nn.Module, batch: PairBatch) -> Tensor:  # type: ignore[override]
         """(B, 1 + 2 E): number of the caption, embedding of the image, embedding of the text."""
@@ -97,8 +120,8 @@ class ContrastiveTrainer(Trainer):
         return float(losses.double().mean()), recall_at_1(images_NE, texts_NE, cases_NF[:, 0])
 
     @staticmethod
-    def _embedded(step: Step, index: int, part: PairBatch, *, graph: bool) -> tuple[Tensor, Tensor]:
-        step.seed_rng("part", index)
+    def _embedded(step: Step, block: int, index: int, part: PairBatch, *, graph: bool) -> tuple[Tensor, Tensor]:
+        step.seed_rng("part", index, *(("block", str(block)) if block else ()))
         if graph:
             return embed(step.forward, part)
         with torch.no_grad(), step.fabric.autocast():  # processes may have unequal numbers of parts to go through

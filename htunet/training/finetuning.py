@@ -11,13 +11,14 @@ from torch import Tensor
 from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.errors import UsageError
-from htunet.models.build import check_input_size, parse_method
+from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import stored_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
 from htunet.planning.finetuning_plan import finetuning_plan
+from htunet.planning.plans import CENTRE_CROP
 from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
 from htunet.reproducibility import generator
 from htunet.training.contrastive import ContrastiveTrainer
@@ -48,20 +49,38 @@ def finetune(
     _check_method(method)
     read = {dataset.paths.name: dataset for dataset in map(read_captions, map(find_dataset, datasets))}
     parts = [_Part(read[name], settle_caption_split(read[name], split_by)) for name in sorted(read)]
-    run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle)
+    run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle, settings.plan)
     size = (settings.input_size, settings.input_size)
     check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
-    plan = finetuning_plan(run.name, batch_size=settings.batch_size, learning_rate=settings.lr, input_size=size)
+    plan = finetuning_plan(
+        run.name,
+        batch_size=settings.batch_size,
+        learning_rate=settings.lr,
+        input_size=size,
+        public=settings.plan == PUBLIC_PLAN,
+        backbone=str(parse_method(method).backbone),
+    )
+    pairs = plan.contrast_size or plan.batch_size
+    if pairs < plan.batch_size and pairs % fabric.world_size:
+        raise UsageError(
+            f"{pairs} pairs that are contrasted cannot be divided evenly among {fabric.world_size} devices."
+        )
     with lock_run(fabric, run):
         network, weights = build_dual_encoder(
-            method, seed=settings.seed, weights=settings.weights, adapter_settings=plan.adapter_settings
+            method,
+            seed=settings.seed,
+            weights=settings.weights,
+            adapter_settings=plan.adapter_settings,
+            normalise=plan.normalise,
         )
-        prepared = [prepare_captions(part.dataset, size) for part in parts]  # by one process; the others wait for it
+        centre = plan.geometry == CENTRE_CROP
+        # by one process; the others wait for it
+        prepared = [prepare_captions(part.dataset, size, centre_crop=centre) for part in parts]
         texts = _texts(network.to(fabric.device), weights, parts)
         work = TrainingRun(
             run=run,
-            trainer=ContrastiveTrainer(plan.batch_size),
+            trainer=ContrastiveTrainer(pairs, blocks=plan.batch_size // pairs),
             network=network,
             weights=weights,
             plan=plan,

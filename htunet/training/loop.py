@@ -91,7 +91,7 @@ class Loop:
     @property
     def order(self) -> BatchOrder:
         """Which images each step learns from."""
-        whole = self.plan.batch_size if self.plan.drop_last else 1
+        whole = (self.plan.contrast_size or self.plan.batch_size) if self.plan.drop_last else 1
         return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed, whole)
 
     @property

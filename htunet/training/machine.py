@@ -41,7 +41,7 @@ class Machine:
 def choose(fabric: Fabric, network: Network, plan: Plan, settings: RunSettings, before: Mapping[str, Any]) -> Machine:
     """What was asked for; else as in ``before``, the settings.json of a run that is continued; else what suits."""
     parts = settings.parts or _parts_before(before) or plan.accumulation
-    images = -(-plan.batch_size // fabric.world_size)
+    images = -(-(plan.contrast_size or plan.batch_size) // fabric.world_size)
     fit = rules.parts(images, plan.input_size, free_memory_gb(fabric)) if parts is None else parts
     if has_batch_statistics(network):
         _say_uncut(fit, images, before)

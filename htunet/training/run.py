@@ -43,7 +43,10 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     trainer, augmentation = TRAINERS[settings.task].from_plan(plan), Augmentation.from_plan(plan)
     start = None
     if settings.adapter:
-        start = find_adapter(settings.adapter, method, seed=settings.seed, weights=settings.weights)
+        start = find_adapter(
+            settings.adapter, method, seed=settings.seed, weights=settings.weights, normalise=plan.normalise
+        )
+        start.check(method, normalise=plan.normalise, settings=plan.adapter)
     group = (paths, type(trainer).__name__, plan.name, method)
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=start.label if start else "")
     learnt = training_fold(run, preprocessed, settings.ratio)

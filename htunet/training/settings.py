@@ -70,14 +70,19 @@ class TrainSettings(RunSettings):
 class FinetuneSettings(RunSettings):
     """What a user may choose about fine-tuning an adapter on captions."""
 
-    batch_size: int = setting(32, "pairs that are contrasted in one step, over all devices")
+    plan: str = setting(
+        "paper", "paper: as its text; public: as its public code, 64 pairs at a time", choices=("paper", "public")
+    )
+    batch_size: int | None = setting(
+        None, "pairs that are contrasted with each other, over all devices; default: 32, with plan public 64"
+    )
     lr: float = setting(1e-4, "learning rate of the first step; it falls to almost 0 with a cosine")
-    input_size: int = setting(224, "side of the square that images are stretched to, pixels; as in stage 2")
+    input_size: int = setting(224, "side of the square that images are brought to, pixels; as in stage 2")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least in (("batch_size", 2), ("input_size", 1)):
-            if (value := getattr(self, name)) < least:
+            if (value := getattr(self, name)) is not None and value < least:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
         if not 0 < self.lr < 1:
             raise UsageError(f"--lr must be larger than 0 and smaller than 1, got {self.lr}.")

@@ -30,6 +30,8 @@ class Step:
     shard: Shard
     seed: int
     number: int
+    final: bool = True
+    """False where further blocks of the same optimiser step follow."""
 
     @property
     def has_part(self) -> bool:
@@ -58,7 +60,7 @@ class Step:
         """Inside, the forward and backward pass of a part: processes exchange gradients once a step, with the last."""
         if self.shard.world_size == 1:
             return nullcontext()
-        return self.fabric.no_backward_sync(self.forward, enabled=index < self.last)  # type: ignore[arg-type]
+        return self.fabric.no_backward_sync(self.forward, enabled=index < self.last or not self.final)  # type: ignore[arg-type]
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of this process's ``loss`` to the sum over all processes."""

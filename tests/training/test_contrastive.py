@@ -143,3 +143,30 @@ def test_validation_figures_are_those_of_blocks_of_a_batch(network: DualEncoder)
     blocks = [info_nce(images[start : start + 4], texts[start : start + 4]) for start in (0, 4, 8)]
     assert loss == pytest.approx(float(torch.cat(blocks).mean()))
     assert recall == recall_at_1(images, texts, batch.captions)
+
+
+def test_a_step_of_several_blocks_has_the_mean_of_their_gradients(network: DualEncoder) -> None:
+    """As the public code accumulates: each loss is divided by the number of blocks, and of a short last step, too."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    whole = pairs(12)
+    blocks = [PairBatch(*(values[start : start + 4] for values in whole)) for start in (0, 4, 8)]
+    losses = []
+    for block in blocks:
+        loss = info_nce(*embed(network, block)).mean() / 4
+        loss.backward()
+        losses.append(float(loss.detach()))
+    expected = gradients(network)
+    loss = ContrastiveTrainer(4, blocks=4).accumulate(step_of(network, whole, 2))
+    assert float(loss) == pytest.approx(sum(losses), abs=1e-6)
+    for one, other in zip(gradients(network), expected, strict=True):
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+
+
+def test_each_block_of_a_step_has_its_own_dropout(network: DualEncoder) -> None:
+    drawn: list[float] = []
+    network.encoder.register_forward_pre_hook(lambda *_: drawn.append(torch.rand(1).item()))
+    ContrastiveTrainer(4, blocks=3).accumulate(step_of(network, pairs(12), 1))
+    assert len(set(drawn)) == 3

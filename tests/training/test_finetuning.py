@@ -1,5 +1,6 @@
 """A fine-tuning from names to a finished folder, its end after interruptions, and the training that starts from it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 from builders.contrastive import build_captions, tiny_contrastive, tiny_finetuning
-from builders.training import build_training, same_tensors, tensors_in, tiny_settings
+from builders.training import build_training, same_tensors, tensors_in, tiny_plan, tiny_settings
+from PIL import Image
 
 from htunet.data.captions import read_captions
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json
 from htunet.models import embeddings
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
-from htunet.models.finetuned import find_adapter, load_adapter
+from htunet.models.finetuned import StartingAdapter, find_adapter, load_adapter
 from htunet.paths import RunPaths, find_dataset, find_runs
-from htunet.preprocessing.caption_arrays import prepare_captions
+from htunet.planning.finetuning_plan import finetuning_plan
+from htunet.planning.plans import save_plans
+from htunet.preprocessing.caption_arrays import _centre_crop, prepare_captions
 from htunet.training import record, session
 from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.finetuning import finetune
@@ -217,3 +221,53 @@ def test_a_data_set_with_masks_is_refused() -> None:
     build_training()
     with pytest.raises(HtunetError, match="no captions"):
         finetune_tiny("Tiny")
+
+
+def test_the_public_protocol_has_its_own_folder_blocks_and_middles_of_the_images(home: Path) -> None:
+    dataset = build_captions()
+    run = finetune_tiny(method="BiomedCLIP_HT", plan="public", batch_size=5, num_epochs=2).run
+    assert run.folder == home / "results" / "finetuning" / "Words" / "BiomedCLIP_HT__public" / "seed_1"
+    plan = read_json(run.settings_json)["plan_content"]
+    assert (plan["batch_size"], plan["contrast_size"], plan["drop_last"]) == (20, 5, True)
+    assert (plan["normalise"], plan["gradient_clip"], plan["patience"]) == (False, 1.0, 10)
+    assert "36 training and 4 validation pairs, 2 steps an epoch" in run.training_log.read_text(encoding="utf-8")
+    assert (dataset.plan_folder("captions_32x32_centre_crop") / "images.npy").exists()
+    assert not dataset.plan_folder("captions_32x32").exists()
+    usual = finetuning_plan("x", batch_size=None, learning_rate=1e-4, input_size=(32, 32), public=True, backbone="CLIP")
+    assert (usual.batch_size, usual.contrast_size) == (64, 64)
+
+
+def test_a_training_starts_from_the_fine_tuning_of_its_own_protocol() -> None:
+    build_captions()
+    tiny = build_training()
+    for plan in ("paper", "public"):
+        finetune_tiny(num_epochs=1, plan=plan)
+    save_plans(tiny.plans_json, {"tiny": tiny_plan(), "raw": replace(tiny_plan(), normalise=False, name="raw")})
+    (tiny.preprocessed / "raw").symlink_to(tiny.preprocessed / "tiny")
+    labels = [
+        train("Tiny", "CLIP_HT", 0, tiny_settings(plan=plan, adapter="finetuned", num_epochs=1)).run.adapter  # type: ignore[union-attr]
+        for plan in ("tiny", "raw")
+    ]
+    assert labels == ["Words", "Words-public"]
+    public = find_adapter("finetuned", "CLIP_HT", seed=1, weights="random", normalise=False)
+    with pytest.raises(HtunetError, match="trained on images with values 0 to 1, and the plan has them normalised"):
+        train("Tiny", "CLIP_HT", 0, tiny_settings(plan="tiny", adapter=str(public.path), num_epochs=1))
+
+
+def test_lora_that_would_be_scaled_otherwise_is_refused() -> None:
+    start = StartingAdapter(path=Path("a"), label="a", record={}, settings={"LoRA": {"rank_stabilised": True}})
+    start.check("CLIP_LoRA", normalise=True, settings={"LoRA": {"rank_stabilised": True, "rank": 16, "dropout": 0.2}})
+    start.check("CLIP_HT", normalise=True, settings={})
+    with pytest.raises(HtunetError, match=r"trained with \{'rank_stabilised': True\}, and the plan has the defaults"):
+        start.check("CLIP_LoRA", normalise=True, settings={})
+
+
+def test_the_middle_of_an_image_is_that_of_torchvision(tmp_path: Path) -> None:
+    from torchvision import transforms
+
+    theirs = transforms.Compose(
+        [transforms.Resize(32, interpolation=transforms.InterpolationMode.BICUBIC), transforms.CenterCrop(32)]
+    )
+    for size in ((50, 81), (81, 50), (33, 33), (20, 47), (32, 45)):
+        image = Image.fromarray(np.random.default_rng(0).integers(0, 255, size[::-1], dtype=np.uint8))
+        np.testing.assert_array_equal(np.asarray(_centre_crop((32, 32), image)), np.asarray(theirs(image)))
