@@ -13,6 +13,7 @@ if __name__ == "__main__":
     here, output, bilinear = Path(__file__).parent, Path(sys.argv[1]), Image.Resampling.BILINEAR
     session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
     about = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
+    resample = Image.Resampling[about.get("resize", "bilinear").upper()]
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
     for path in map(Path, sys.argv[2:]):
@@ -31,7 +32,7 @@ if __name__ == "__main__":
         w = min(width, max(1, (2 * a * height + b) // (2 * b)))
         h = min(height, max(1, (2 * b * width + a) // (2 * a)))
         x, y, inputs = (width - w) // 2, (height - h) // 2, Image.new(image.mode, (width, height))
-        inputs.paste(part.resize((w, h), bilinear), (x, y))
+        inputs.paste(part.resize((w, h), resample), (x, y))
         found = session.run(about["outputs"], {"images": np.atleast_3d(inputs).transpose(2, 0, 1)[None]})
         for task, (scores,) in zip(about["outputs"], found, strict=True):
             shares = np.exp(scores - scores.max(axis=0), dtype=np.float64)

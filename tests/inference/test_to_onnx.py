@@ -81,9 +81,11 @@ def rows_of(path: Path) -> list[dict[str, str]]:
     ("method", "task", "side", "changes"),
     [
         pytest.param("UNet", "seg", 48, {"geometry": "letterbox", "crop_border": True}, id="UNet"),
-        pytest.param("UNet", "seg", 32, {"channels": 3}, id="UNet in colour"),
+        pytest.param(
+            "UNet", "seg", 32, {"channels": 3, "resize": "bicubic", "align_corners": True}, id="UNet in colour"
+        ),
         pytest.param("CLIP_HT", "seg+cls", 64, {"geometry": "letterbox"}, id="CLIP_HT"),
-        pytest.param("ResNet18", "cls", 32, {}, id="ResNet18"),
+        pytest.param("ResNet18", "cls", 32, {"resize": "bicubic", "normalise": False}, id="ResNet18"),
     ],
 )
 def test_the_runner_finds_what_htunet_finds(
