@@ -109,11 +109,12 @@ class Model:
     ) -> Any:  # noqa: ANN401
         """One image -> one ``Prediction``; a folder or several images -> an iterator over their predictions.
 
-        A file, a PIL image and an array of the same pixels give the same bits, and those of ``htunet_predict``.
+        A file, a PIL image and an array of the same pixels give the same bits, and those of ``htunet_predict``. A file
+        of several frames (a cine loop, a volume, the pages of a TIFF) counts as several images.
 
         Args:
             images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those.
-            spacing_mm: Height and width of a pixel, millimetres, where it is known: for ``Prediction.areas_mm2``.
+            spacing_mm: Height and width of a pixel, millimetres, for ``Prediction.areas_mm2``; None: what a file says.
 
         Raises:
             UsageError: A folder without images, or an array that is no image.
@@ -121,26 +122,35 @@ class Model:
         """
         from PIL.Image import Image
 
-        one = isinstance(images, Image | np.ndarray) or (isinstance(images, str | Path) and not Path(images).is_dir())
-        if one:
-            return self._predict(images, spacing_mm)  # type: ignore[arg-type]
-        return self.predict_many(images, spacing_mm=spacing_mm)  # type: ignore[arg-type]
+        from htunet.data.formats.stacks import open_stack
+
+        is_file = isinstance(images, str | Path) and not Path(images).is_dir()
+        if isinstance(images, Image | np.ndarray) or (is_file and open_stack(Path(str(images))).frames == 1):
+            return self._calibrated(self.predictor.predict(images, spacing_mm=spacing_mm))  # type: ignore[arg-type]
+        return self.predict_many([images] if is_file else images, spacing_mm=spacing_mm)  # type: ignore[list-item]
 
     def predict_many(
         self, images: "str | Path | Iterable[ImageLike]", *, spacing_mm: tuple[float, float] | None = None
     ) -> Iterator[Prediction]:
         """Predict a folder, or any number of images, one after another; raises as ``predict``."""
+        from htunet.data.formats.stacks import open_stack
         from htunet.inference.folder import images_in
 
         for image in images_in(Path(images)) if isinstance(images, str | Path) else images:
-            yield self._predict(image, spacing_mm)
+            if isinstance(image, str | Path):
+                for found in self.predictor.predict_frames(open_stack(Path(image)), spacing_mm=spacing_mm):
+                    yield self._calibrated(found)
+            else:
+                yield self._calibrated(self.predictor.predict(image, spacing_mm=spacing_mm))
 
     def predict_folder(
         self,
-        images: list[Path],
+        images: Sequence[Path],
         output: Path,
         *,
+        base: Path | None = None,
         save_probabilities: bool = False,
+        dicom_seg: bool = False,
         after_each: Callable[[Prediction, Path], None] | None = None,
     ) -> "FolderResult":
         """Write masks, ``classes.csv`` and ``quality.csv`` of image files into a folder.
@@ -155,11 +165,19 @@ class Model:
 
         def note(prediction: Prediction, mask: Path) -> None:
             calibrated = self._with_quality(prediction)
-            found[mask.name] = calibrated.predicted_dice
+            found[mask.relative_to(output).as_posix()] = calibrated.predicted_dice
             if after_each:
                 after_each(calibrated, mask)
 
-        result = predict_folder(self.predictor, images, output, save_probabilities=save_probabilities, after_each=note)
+        result = predict_folder(
+            self.predictor,
+            images,
+            output,
+            base=base,
+            save_probabilities=save_probabilities,
+            dicom_seg=dicom_seg,
+            after_each=note,
+        )
         if self.dice_calibration is not None:
             write_quality(output, found)
         return result
@@ -249,8 +267,8 @@ class Model:
         expected = expected_dice(found.scores_KHW)
         return found if expected is None else replace(found, predicted_dice=self.dice_calibration(expected))
 
-    def _predict(self, image: "ImageLike", spacing_mm: tuple[float, float] | None) -> Prediction:
-        found = self._with_quality(self.predictor.predict(image, spacing_mm=spacing_mm))
+    def _calibrated(self, found: Prediction) -> Prediction:
+        found = self._with_quality(found)
         if found.network_classes is None or self.temperature is None:
             return found
         from htunet.evaluation.calibration import tempered

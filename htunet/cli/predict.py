@@ -1,13 +1,14 @@
 """Segment or classify new images with a trained run: a folder of images in, what the run has learnt out.
 
-Masks have the images' names and sizes; classes.csv has a line for each image with the probability of each class.
+Masks have the images' names and sizes; classes.csv has a line for each image with the probability of each class. A
+NIfTI, MHA or NRRD file gives one of its kind back, of other files each page or frame has a PNG of its own.
 """
 
 import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import ALL_FOLDS, add_device, add_run_options, fold_or_all
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_predict -i FOLDER -o FOLDER -d BUSI -m CLIP_HT``."""
     parser = make_parser("htunet_predict", __doc__)
-    parser.add_argument("-i", "--input", type=Path, required=True, help="folder of PNG, JPG, BMP or TIF images, or one")
+    parser.add_argument(
+        "-i",
+        "--input",
+        type=Path,
+        required=True,
+        help="folder of images at any depth, or one file",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
     parser.add_argument("-m", "--method", help="such as CLIP_HT")
@@ -36,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     npz = ("--npz", "--save-probabilities")
     text = "also NAME.npz with the probabilities, (K, H, W) at the input size"
     parser.add_argument(*npz, dest="save_probabilities", action="store_true", help=text)
+    text = "also NAME.seg.dcm, a DICOM Segmentation object, for each DICOM file (needs the extra dicom)"
+    parser.add_argument("--dicom-seg", action="store_true", help=text)
     parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
     return run_command(parser, _predict, argv)
@@ -47,7 +56,8 @@ def _predict(options: argparse.Namespace) -> None:
     _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
     from htunet import api
-    from htunet.inference.folder import CLASSES, images_in
+    from htunet.data.names import listed
+    from htunet.inference.folder import CLASSES, images_and_others
     from htunet.inference.quality import QUALITY
 
     about = {"weights": options.weights, "device": options.device}
@@ -70,23 +80,37 @@ def _predict(options: argparse.Namespace) -> None:
             about |= {"folds": [] if folds == [ALL_FOLDS] else folds, "seed": options.seed}
             model = api.load(options.dataset, options.method, **about)
     _refuse_masks_of_a_classification(options, model.run)
-    images = images_in(options.input)
-    if options.references:
-        _refuse_missing_references(images, options.references)
-    draw = _Overlays(options.output / "overlays", options.references) if options.overlays else None
+    outside = [folder for folder in (options.output, options.references) if folder]
+    images, others = images_and_others(options.input, outside)
+    if options.dicom_seg:
+        _refuse_dicom_seg_of_nothing(images)
+    draw = _Overlays(options.output, options.references) if options.overlays else None
+    if draw and options.references:
+        draw.refuse_missing(images, options.input)
     result = model.predict_folder(
-        images, options.output, save_probabilities=options.save_probabilities, after_each=draw
+        images,
+        options.output,
+        base=options.input,
+        save_probabilities=options.save_probabilities,
+        dicom_seg=options.dicom_seg,
+        after_each=draw,
     )
     for name, reason in result.unreadable.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
-    print(f"Predicted {len(result.predicted)} of {len(images)} images with {model.name}: {options.output}")
+    for name, reason in result.without_object.items():
+        print(f"No DICOM Segmentation object of {name}: {reason}", file=sys.stderr)
+    if others:
+        print(f"Passed over {len(others)} files that are no images: {listed(others, 20)}")
+    count = f"{len(result.predicted)} of {len(images) + len(others)}"
+    frames = f" ({len(result.images)} images)" if len(result.images) > len(result.predicted) else ""
+    what = f"files{frames}" if others or frames else "images"
+    print(f"Predicted {count} {what} with {model.name}: {options.output}")
     if result.classes:
         counts = Counter(result.classes.predicted)
         listing = ", ".join(f"{counts[name]} {name}" for name in result.classes.classes)
         print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
-        some = ", ".join(result.empty[:5]) + (", ..." if len(result.empty) > 5 else "")
-        print(f"Nothing was found in {len(result.empty)}: {some}")
+        print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
     if result.masks and model.dice_calibration is not None:
         print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}")
     if result.unreadable:
@@ -125,36 +149,69 @@ def _refuse_to_overwrite(options: argparse.Namespace) -> None:
             raise UsageError(f"{folder} is read from and would be written to: choose another output folder.")
 
 
-def _refuse_missing_references(images: Sequence[Path], references: Path) -> None:
+def _refuse_dicom_seg_of_nothing(images: Sequence[Path]) -> None:
     """Before anything is predicted or written."""
-    if missing := [image.name for image in images if not (references / f"{image.stem}.png").is_file()]:
-        raise HtunetError(
-            f"{references} has no true mask for {len(missing)} of {len(images)} images: {', '.join(missing[:5])}. Each "
-            "image needs one of its name, ending in .png."
-        )
+    from htunet.data.formats.dicom import is_dicom
+    from htunet.data.formats.dicom_seg import check_package
+
+    if not any(map(is_dicom, images)):
+        raise UsageError("--dicom-seg writes an object for each DICOM file, and none of the images is one. Omit it.")
+    check_package()
 
 
 class _Overlays:
-    """Draws each prediction over its image."""
+    """Draws each prediction over its image, beside the true mask where there is a folder of them."""
 
-    def __init__(self, folder: Path, references: Path | None) -> None:
-        self.folder = folder
-        self.references = references
+    def __init__(self, output: Path, references: Path | None) -> None:
+        from htunet.data.folders import files_in
+        from htunet.data.formats.stacks import is_image
+
+        self.output = output
+        self.references = references or output
+        self.true_masks = {
+            _without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])
+        }
 
     def __call__(self, found: "Prediction", mask: Path) -> None:
         from htunet.api import overlay
         from htunet.data.image_io import write_png
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_png(self.folder / mask.name, overlay(found, self._reference(mask.name, found.steps.original_size)))
+        name = mask.relative_to(self.output)
+        reference = self._reference(name.as_posix(), found.steps.original_size)
+        write_png(self.output / "overlays" / name, overlay(found, reference))
 
-    def _reference(self, name: str, shape: tuple[int, ...]) -> "UInt8 | None":
-        if self.references is None:
+    def refuse_missing(self, images: Sequence[Path], base: Path) -> None:
+        """Before anything is predicted or written: each image has a true mask, or its first frame has one."""
+        base = base if base.is_dir() else base.parent
+        stems = {image: _without_ending(image.relative_to(base).as_posix()) for image in images}
+        if missing := [
+            image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & self.true_masks.keys()
+        ]:
+            raise HtunetError(
+                f"{self.references} has no true mask for {len(missing)} of {len(images)} images: "
+                f"{', '.join(missing[:5])}. Each image needs one of its name."
+            )
+
+    def _reference(self, mask: str, shape: tuple[int, ...]) -> "UInt8 | None":
+        """Of a frame its own mask, else that frame of the file's mask."""
+        if not self.true_masks:
             return None
-        from htunet.data.image_io import read_labels
+        from itertools import islice
 
-        path = self.references / name
-        labels = read_labels(path)
+        import numpy as np
+
+        from htunet.data.formats.stacks import open_stack
+        from htunet.data.image_io import READABLE, read_labels
+
+        stem = mask.removesuffix(".png")
+        whole, _, number = stem.rpartition("__")
+        name = self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
+        path, position = self.references / name, int(number) - 1 if name == self.true_masks.get(whole) else 0
+        stack = open_stack(path)
+        if stack.frames == 1 and name.lower().endswith(READABLE):
+            labels = read_labels(path)
+        else:
+            labels = np.clip(next(islice(stack.levels(), position, None)), 0, 255).astype(np.uint8)
         if labels.shape != shape:
             height, width = shape
             raise HtunetError(
@@ -162,6 +219,12 @@ class _Overlays:
                 "Give the mask of this image."
             )
         return labels // 255 if set(labels.ravel().tolist()) <= {0, 255} else labels
+
+
+def _without_ending(name: str) -> str:
+    from htunet.data.names import stem_of
+
+    return str(PurePosixPath(name).with_name(stem_of(name)))
 
 
 if __name__ == "__main__":

@@ -1,101 +1,224 @@
-"""Predict any images: a folder in, masks of the same names and sizes out, or a table of classes, or both."""
+"""Predict any image files: a folder in, masks of the same names and sizes out, or a table of classes, or both.
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+A file of one picture gets one PNG. Of several frames (a cine loop, the pages of a TIFF) each gets one, numbered as
+conversions do: ``NAME__0001.png``. A volume or sequence (NIfTI, MHA, NRRD) gets one file of its format, with its place
+in space.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from os.path import commonpath
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
-from htunet.data.image_io import READABLE, image_files, write_png
+from htunet.data.folders import files_in
+from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, open_stack, write_masks
+from htunet.data.image_io import UInt8, write_png
+from htunet.data.names import listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 
 CLASSES = "classes.csv"
+FRAME = "__"
+"""Between the name of a file and the number of its frame, from 1."""
+SEGMENTATION_OBJECT = ".seg.dcm"
 
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What became of a folder."""
+    """What became of image files."""
 
-    predicted: list[Path]
-    """The images that were predicted."""
-    masks: list[Path]
-    """The mask of each, where masks are learnt."""
-    unreadable: dict[str, str]
+    predicted: list[Path] = field(default_factory=list)
+    """The files that were predicted."""
+    images: list[str] = field(default_factory=list)
+    """Their pictures or frames, as ``classes.csv`` names them."""
+    masks: list[Path] = field(default_factory=list)
+    """What was written, where masks are learnt: one file an image, or one a volume."""
+    unreadable: dict[str, str] = field(default_factory=dict)
     """File name to the reason."""
-    empty: list[str]
+    without_object: dict[str, str] = field(default_factory=dict)
+    """DICOM file of which no segmentation object could be made, to the reason; its masks are there."""
+    empty: list[str] = field(default_factory=list)
     """Images in which nothing was found."""
     classes: ClassProbabilities | None = None
-    """Of each image that was predicted, where classes are learnt; cases are the file names."""
+    """Of each image, where classes are learnt."""
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The readable images of a folder or the one file itself, sorted; raises UsageError when there are none."""
+    """The readable images of a folder at any depth, or the one file; raises UsageError when there are none."""
+    return images_and_others(folder)[0]
+
+
+def images_and_others(folder: Path, without: Sequence[Path] = ()) -> tuple[list[Path], list[str]]:
+    """The image files of ``folder`` outside the trees ``without``, and the names of the other files; as ``images_in``.
+
+    Hidden files are passed over, and so is the file of values beside the header that an MHD file is.
+    """
     if folder.is_file():
-        return [folder]
+        return [folder], []
     if not folder.is_dir():
         raise UsageError(f"{folder} is neither a folder nor an image.")
-    if not (found := image_files(folder)):
-        raise UsageError(f"{folder} holds no image; read are {', '.join(READABLE)}.")
-    return found
+    trees = [tree.resolve() for tree in without if tree.resolve() != folder.resolve()]
+    names, others = (
+        [name for name in found if not any((folder / name).resolve().is_relative_to(tree) for tree in trees)]
+        for found in files_in(folder, is_image)
+    )
+    headers = {stem_of(name) for name in names if name.lower().endswith(".mhd")}
+    others = [name for name in others if not (name.lower().endswith(("raw", ".zdata")) and stem_of(name) in headers)]
+    if not names:
+        raise UsageError(
+            f"{folder} holds no image; read are {', '.join(ENDINGS)} and DICOM. It holds {listed(others)}."
+        )
+    return [folder / name for name in names], others
 
 
 def predict_folder(
     predictor: Predictor,
-    images: list[Path],
+    images: Sequence[Path],
     output: Path,
     *,
+    base: Path | None = None,
     save_probabilities: bool = False,
+    dicom_seg: bool = False,
     after_each: Callable[[Prediction, Path], None] | None = None,
 ) -> FolderResult:
-    """Write ``NAME.png`` (labels 0..K, original size) for each image, ``classes.csv`` for all, as the run has learnt.
+    """Write the masks (labels 0..K, original size) of each image file, ``classes.csv`` for all, as the run has learnt.
 
-    ``save_probabilities``: also ``NAME.npz`` with ``probabilities`` (K, H, W) float16 at the network's input size.
-    Images that cannot be read are named in the result and the others predicted; when none can be read HtunetError is
-    raised. Raises UsageError when two images would write the same mask, or ``output`` is the images' own folder.
-    ``after_each`` gets each image's prediction and where its mask is, for overlays.
+    Args:
+        predictor: What predicts.
+        images: Files of any readable format.
+        output: A folder, in which the files have the folders and names that they have below ``base``. Where two files
+            would have one name (``a.png`` and ``a.jpg``), the names keep the endings: ``a.png.png``, ``a.jpg.png``.
+        base: A folder above all images; None for the lowest one.
+        save_probabilities: Also ``NAME.npz`` with ``probabilities`` (K, H, W) float16 at the network's input size.
+        dicom_seg: Also ``NAME.seg.dcm`` for each DICOM file, a segmentation object of all its frames.
+        after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG.
+
+    Returns:
+        Also the files that cannot be read, of which nothing is written; the others are predicted.
+
+    Raises:
+        UsageError: ``output`` is the images' own folder.
+        HtunetError: None of the files can be read.
     """
-    by_target: dict[Path, Path] = {}
-    for path in images if predictor.segments else ():
-        target = output / f"{path.stem}.png"
-        if target in by_target:
-            raise UsageError(f"{by_target[target].name} and {path.name} would both write {target.name}. Rename one.")
-        if output.resolve() == path.parent.resolve():
+    if not (base and base.is_dir()):
+        base = Path(commonpath([path.parent.absolute() for path in images]))
+    files = [path.absolute().relative_to(base.absolute()).as_posix() for path in images]
+    names = _names_of(files)
+    for path, name in zip(images, names, strict=True):
+        if predictor.segments and (output / name).parent.resolve() == path.parent.resolve():
             raise UsageError(f"The mask of {path.name} would lie among the images. Choose another output folder.")
-        by_target[target] = path
     output.mkdir(parents=True, exist_ok=True)
-    result, classes = FolderResult([], [], {}, []), []
-    for path in tqdm(images, unit="image", disable=None):
+    result, classes = FolderResult(), list[list[float]]()
+    for path, shown, name in tqdm(list(zip(images, files, names, strict=True)), unit="file", disable=None):
         try:
-            found = predictor.predict(path)
+            stack, predictions = _predictions(predictor, path)
         except HtunetError as error:
-            result.unreadable[path.name] = str(error)
+            result.unreadable[shown] = str(error)
             continue
+        masks = list[UInt8]()
+        for number, found in enumerate(predictions, start=1):
+            mark = f"{FRAME}{number:04d}" if stack.frames > 1 else ""
+            result.images.append(_marked(shown, mark))
+            if found.network_classes is not None:
+                classes.append(list(found.network_classes.values()))
+            if found.labels is None:
+                continue
+            if masks_ending(path) or dicom_seg:
+                masks.append(found.labels)
+            _write_image(found, output, f"{name}{mark}", result, mask=not masks_ending(path), scores=save_probabilities)
+            if after_each:
+                after_each(found, output / f"{name}{mark}.png")
+        if masks:
+            try:
+                _write_stack(stack, output / name, np.stack(masks), predictor.plan.labels, result)
+            except HtunetError as error:
+                result.without_object[shown] = str(error)
         result.predicted.append(path)
-        if found.network_classes is not None:
-            classes.append(list(found.network_classes.values()))
-        if found.labels is None or found.scores_KHW is None:
-            continue
-        target = output / f"{path.stem}.png"
-        write_png(target, found.labels)
-        if save_probabilities:
-            with whole_file(target.with_suffix(".npz")) as part, part.open("wb") as stream:
-                np.savez_compressed(stream, probabilities=found.scores_KHW.astype(np.float16))
-        result.masks.append(target)
-        if not found.labels.any():
-            result.empty.append(path.name)
-        if after_each:
-            after_each(found, target)
     if not result.predicted:
         raise HtunetError("None of the images can be read: " + " ".join(result.unreadable.values()))
-    if not classes:
-        return result
-    names = tuple(path.name for path in result.predicted)
-    unknown = ("",) * len(names)  # nobody knows the true classes of new images
-    of_all = ClassProbabilities(classes=predictor.classes, cases=names, truth=unknown, values_NK=np.array(classes))
+    return replace(result, classes=_classes_of(predictor, result, classes, output)) if classes else result
+
+
+def _classes_of(
+    predictor: Predictor, result: FolderResult, values: list[list[float]], output: Path
+) -> ClassProbabilities:
+    """Of all images, which are written into ``classes.csv``; nobody knows the true classes of new ones."""
+    cases = tuple(map(printable, result.images))
+    of_all = ClassProbabilities(
+        classes=predictor.classes, cases=cases, truth=("",) * len(cases), values_NK=np.array(values)
+    )
     write_class_probabilities(output / CLASSES, of_all)
-    return replace(result, classes=of_all)
+    return of_all
+
+
+def _predictions(predictor: Predictor, path: Path) -> tuple[Stack, Iterable[Prediction]]:
+    """The frames of a file, predicted one by one; raises HtunetError where not all of them can be read."""
+    stack = open_stack(path)
+    if stack.frames == 1:
+        return stack, list(predictor.predict_frames(stack))
+    count = sum(1 for _ in stack.images(1))
+    if count != stack.frames:
+        raise HtunetError(f"The image {path} has {count} frames and claims {stack.frames}. Replace it or take it out.")
+    return stack, predictor.predict_frames(stack)
+
+
+def _write_image(found: Prediction, output: Path, name: str, result: FolderResult, *, mask: bool, scores: bool) -> None:
+    """What one image has files of its own for, and whether anything was found in it."""
+    assert found.labels is not None
+    assert found.scores_KHW is not None
+    if mask:
+        result.masks.append(output / f"{name}.png")
+        write_png(result.masks[-1], found.labels)
+    if scores:
+        with whole_file(output / f"{name}.npz") as part, part.open("wb") as stream:
+            np.savez_compressed(stream, probabilities=found.scores_KHW.astype(np.float16))
+    if not found.labels.any():
+        result.empty.append(result.images[-1])
+
+
+def _write_stack(stack: Stack, target: Path, masks_NHW: UInt8, labels: Mapping[str, int], result: FolderResult) -> None:
+    """The masks of all frames in one file."""
+    if ending := masks_ending(stack.path):
+        result.masks.append(target.with_name(f"{target.name}{ending}"))
+        write_masks(stack.path, result.masks[-1], masks_NHW)
+    elif stack.is_dicom:
+        from htunet.data.formats.dicom_seg import write_segmentation
+
+        write_segmentation(stack, target.with_name(f"{target.name}{SEGMENTATION_OBJECT}"), masks_NHW, labels)
+
+
+def _names_of(files: Sequence[str]) -> list[str]:
+    """What the masks of files are called, without ending: each its own name, whatever the letter case.
+
+    >>> _names_of(["a.png", "a.jpg", "b/a.png", "c.tif", "c__0001.png"])
+    ['a.png', 'a.jpg', 'b/a', 'c.tif', 'c__0001']
+    """
+    stems = [str(PurePosixPath(file).with_name(stem_of(file))) for file in files]
+    plain = [stem.lower().rsplit(FRAME, 1)[0] for stem in stems]
+    counts = Counter(stem.lower() for stem in stems) + Counter(
+        {part for part, stem in zip(plain, stems, strict=True) if part != stem.lower()}
+    )
+    wanted = [stem if counts[stem.lower()] == 1 else file for stem, file in zip(stems, files, strict=True)]
+    given, names = Counter(name.lower() for name in wanted), list[str]()
+    for name in wanted:
+        number = 2
+        while given[name.lower()] > 1:
+            given[name.lower()] -= 1
+            name, number = f"{wanted[len(names)]}_{number}", number + 1
+            given[name.lower()] += 1
+        names.append(name)
+    return names
+
+
+def _marked(file: str, mark: str) -> str:
+    """The name of a file with a mark before its ending: ``b/pages__0001.tif``."""
+    path = PurePosixPath(file)
+    stem = stem_of(path.name)
+    return str(path.with_name(f"{stem}{mark}{path.name.removeprefix(stem)}"))

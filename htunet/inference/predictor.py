@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.class_probabilities import class_order
-from htunet.data.image_io import as_channels, image_of_array, open_image
+from htunet.data.formats.stacks import Stack, open_stack
+from htunet.data.image_io import UInt8, as_channels, image_of_array
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
@@ -144,15 +145,29 @@ class Predictor:
     def predict(self, image: ImageLike, *, spacing_mm: tuple[float, float] | None = None) -> Prediction:
         """Predict one image: a file, an array or a PIL image of the same pixels give the same bits.
 
-        Raises HtunetError for a file that cannot be read, UsageError for an array that is no image.
+        Raises HtunetError for a file that cannot be read, UsageError for an array that is no image and for a file of
+        several frames (``predict_frames``).
         """
         if isinstance(image, Image.Image):
-            source, pixels = "PIL image", image
-        elif isinstance(image, np.ndarray):
-            source, pixels = "array", image_of_array(image)
-        else:
-            source, pixels = str(image), open_image(Path(image))
-        plan, image_CHW = self.plan, as_channels(pixels, self.plan.channels)
+            return self._predict(as_channels(image, self.plan.channels), "PIL image", spacing_mm)
+        if isinstance(image, np.ndarray):
+            return self._predict(as_channels(image_of_array(image), self.plan.channels), "array", spacing_mm)
+        stack = open_stack(Path(image))
+        if stack.frames != 1:
+            raise UsageError(f"{image} holds {stack.frames} frames or pages, not one image. Predict them one by one.")
+        return next(self.predict_frames(stack, spacing_mm=spacing_mm))
+
+    def predict_frames(self, stack: Stack, *, spacing_mm: tuple[float, float] | None = None) -> Iterator[Prediction]:
+        """Predict the frames of a file one after another; a pixel has the size that the file says, or ``spacing_mm``.
+
+        Raises HtunetError for a frame that cannot be read.
+        """
+        for number, image_CHW in enumerate(stack.images(self.plan.channels), start=1):
+            source = f"{stack.path}, frame {number}" if stack.frames > 1 else str(stack.path)
+            yield self._predict(image_CHW, source, spacing_mm or stack.sides_mm)
+
+    def _predict(self, image_CHW: UInt8, source: str, spacing_mm: tuple[float, float] | None) -> Prediction:
+        plan = self.plan
         box = crop_box(image_CHW, plan)
         found = self.probabilities(to_input(image_CHW, box, plan)[None])
         steps = ImageSteps(

@@ -3,16 +3,22 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import highdicom
+import nibabel
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK
 import torch
+from builders.medical import us_region, write_dicom, write_nifti
 from builders.raw import blob
 from builders.training import Plain, tiny_plan
 from PIL import Image
 
+from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import read_labels
 from htunet.errors import HtunetError, UsageError
-from htunet.inference.folder import images_in, predict_folder
+from htunet.inference.folder import images_and_others, images_in, predict_folder
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 from htunet.models.precision import FP32
@@ -133,12 +139,23 @@ def test_an_image_in_which_nothing_is_found_is_named(predictor: Predictor, sourc
     assert predict_folder(predictor, images_in(source), source.parent / "masks").empty == ["dark.png"]
 
 
-def test_two_images_that_would_write_the_same_mask_are_refused_at_once(predictor: Predictor, source: Path) -> None:
-    for name in ("a.png", "b.jpg", "b.png"):
+def test_each_image_has_a_mask_of_its_own_whatever_its_name(predictor: Predictor, source: Path) -> None:
+    names = ["a.png", "b.jpg", "b.png", "B.bmp", "left/b.png", "right/b.png", "c__0001.png", "1.2.840.10.bmp"]
+    for name in names:
+        (source / name).parent.mkdir(exist_ok=True)
         Image.fromarray(IMAGE).save(source / name)
-    with pytest.raises(UsageError, match=r"b\.jpg and b\.png would both write b\.png"):
-        predict_folder(predictor, images_in(source), source.parent / "masks")
-    assert not (source.parent / "masks").exists()
+    pages = [Image.fromarray(IMAGE), Image.fromarray(np.full_like(IMAGE, 10))]
+    pages[0].save(source / "c.tif", save_all=True, append_images=pages[1:])
+    result = predict_folder(predictor, images_in(source), source.parent / "masks")
+    found = {path.relative_to(source.parent / "masks").as_posix() for path in (source.parent / "masks").rglob("*.png")}
+    assert found == {
+        *("a.png", "b.jpg.png", "b.png.png", "B.bmp.png", "left/b.png", "right/b.png", "1.2.840.10.png"),
+        *("c.tif__0001.png", "c.tif__0002.png", "c__0001.png"),
+    }
+    assert sorted(result.masks) == sorted(source.parent / "masks" / name for name in found)
+    assert (len(result.predicted), len(result.images), result.empty) == (9, 10, ["c__0002.tif"])
+    for name in found - {"c.tif__0002.png"}:
+        assert dice(source.parent / "masks" / name) > 0.9
 
 
 @pytest.mark.parametrize("other", [".", "../images"])
@@ -172,16 +189,122 @@ def test_each_image_is_shown_with_its_labels(predictor: Predictor, source: Path)
     np.testing.assert_array_equal(found.image_CHW, IMAGE[None])
 
 
-def test_one_file_is_an_input_too_and_other_files_of_a_folder_are_passed_over(source: Path) -> None:
-    for name in ("b.png", "a.tiff", "notes.txt"):
+def test_one_file_is_an_input_too_and_other_files_of_a_folder_are_named(source: Path) -> None:
+    for name in ("b.png", "a.tiff", "notes.txt", ".hidden.png", "a/c.png", "masks/b.png", "s.mhd", "s.zraw", "t.raw"):
+        (source / name).parent.mkdir(exist_ok=True)
         (source / name).touch()
     (source / "folder.png").mkdir()
-    assert images_in(source) == [source / "a.tiff", source / "b.png"]
+    found, others = images_and_others(source, [source / "masks"])
+    assert found == [source / name for name in ("a.tiff", "b.png", "s.mhd", "a/c.png")]
+    assert others == ["notes.txt", "t.raw"]
     assert images_in(source / "b.png") == [source / "b.png"]
 
 
 def test_an_input_that_is_not_there_or_empty_is_a_usage_error(source: Path) -> None:
     with pytest.raises(UsageError, match="neither a folder nor an image"):
         images_in(source / "none")
-    with pytest.raises(UsageError, match=r"holds no image; read are \.png"):
+    (source / "notes.txt").touch()
+    with pytest.raises(UsageError, match=r"holds no image; read are \.png.* It holds notes\.txt"):
         images_in(source)
+
+
+def in_every_format(folder: Path, frames: np.ndarray) -> dict[str, list[str]]:
+    """(N, H, W) gray frames in files of every format; file to the masks that it has to give."""
+    pictures = [Image.fromarray(frame) for frame in frames]
+    pages = [f"{number:04d}" for number in range(1, len(frames) + 1)]
+    expected = {}
+    for name, options in (("pages.tif", {}), ("loop.gif", {}), ("loop2.webp", {"lossless": True})):
+        pictures[0].save(folder / name, save_all=True, append_images=pictures[1:], **options)
+        expected[name] = [f"{name.split('.')[0]}__{page}.png" for page in pages]
+    write_dicom(folder / "cine.dcm", frames, SequenceOfUltrasoundRegions=[us_region((0.01, 0.02))])
+    write_dicom(folder / "1.2.840.77", frames[0])
+    expected |= {"cine.dcm": [f"cine__{page}.png" for page in pages], "1.2.840.77": ["1.2.840.77.png"]}
+    write_nifti(folder / "v.nii.gz", frames, (0.2, 0.3, 1.5))
+    image = SimpleITK.GetImageFromArray(frames)
+    image.SetSpacing((0.2, 0.3, 1.5))
+    for name in ("s.mha", "t.nrrd", "u.mhd"):
+        SimpleITK.WriteImage(image, str(folder / name))
+    return expected | {name: [name] for name in ("v.nii.gz", "s.mha", "t.nrrd")} | {"u.mhd": ["u.mha"]}
+
+
+FRAMES = np.stack([IMAGE, IMAGE[:, ::-1], np.full_like(IMAGE, 10)])
+
+
+def test_a_stack_gives_a_stack_back_in_every_format(predictor: Predictor, source: Path) -> None:
+    expected = in_every_format(source, FRAMES)
+    output = source.parent / "masks"
+    result = predict_folder(predictor, images_in(source), output, save_probabilities=True)
+    assert sorted(path.name for path in result.predicted) == sorted(expected)
+    assert sorted(path.name for path in result.masks) == sorted(name for names in expected.values() for name in names)
+    wanted = [next(predictor.predict_frames(open_stack(path))).labels for path in [source / "1.2.840.77"]]
+    wanted += [predictor.predict(FRAMES[1]).labels, np.zeros(SIZE)]
+    for name, masks in expected.items():
+        found = [levels for mask in masks for levels in open_stack(output / mask).levels()]
+        np.testing.assert_array_equal(found, wanted[: len(found)], err_msg=name)
+        assert len(found) == (1 if name == "1.2.840.77" else 3)
+    affines = [nibabel.load(folder / "v.nii.gz").affine for folder in (source, output)]
+    np.testing.assert_array_equal(*affines)
+    assert SimpleITK.ReadImage(str(output / "s.mha")).GetSpacing() == (0.2, 0.3, 1.5)
+    assert {path.name for path in output.glob("v*.npz")} == {f"v__000{number}.npz" for number in (1, 2, 3)}
+    assert "cine__0003.dcm" in result.empty
+    assert "v__0003.nii.gz" in result.empty
+
+
+def test_a_pixel_has_the_size_that_the_file_says(predictor: Predictor, source: Path) -> None:
+    in_every_format(source, FRAMES)
+    for name, sides in {"cine.dcm": (0.2, 0.1), "v.nii.gz": (0.3, 0.2), "s.mha": (0.3, 0.2)}.items():
+        found = next(predictor.predict_frames(open_stack(source / name)))
+        assert found.spacing_mm == pytest.approx(sides)
+        assert found.labels is not None
+        assert found.areas_mm2 == {"lesion": pytest.approx(found.labels.sum() * sides[0] * sides[1])}
+
+
+def test_nothing_is_written_of_a_stack_that_breaks_off(predictor: Predictor, source: Path) -> None:
+    Image.fromarray(IMAGE).save(source / "whole.png")
+    (source.parent / "all").mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (9, *SIZE)).astype(np.uint8)
+    for name in in_every_format(source.parent / "all", noise):
+        if name not in ("u.mhd", "1.2.840.77"):
+            content = (source.parent / "all" / name).read_bytes()
+            (source / name).write_bytes(content[: len(content) * 3 // 4])
+    output = source.parent / "masks"
+    result = predict_folder(predictor, images_in(source), output)
+    assert sorted(path.name for path in output.iterdir()) == ["whole.png"]
+    assert len(result.unreadable) == 7
+
+
+@pytest.mark.parametrize("frames", [FRAMES, FRAMES[0], np.stack([FRAMES[0]] * 3, axis=-1)], ids=["cine", "one", "RGB"])
+def test_a_dicom_file_has_one_segmentation_object_of_all_its_frames(
+    predictor: Predictor, source: Path, frames: np.ndarray
+) -> None:
+    """Read back by highdicom by the instance and the frame that each mask belongs to."""
+    tags = {"SequenceOfUltrasoundRegions": [us_region((0.01, 0.02))], "PatientID": "7", "StudyTime": "14:04:38"}
+    write_dicom(source / "scan", frames, **tags)
+    Image.fromarray(IMAGE).save(source / "a.png")
+    output = source.parent / "masks"
+    result = predict_folder(predictor, images_in(source), output, dicom_seg=True)
+    assert result.without_object == {}
+    assert [path.name for path in output.glob("*.dcm")] == ["scan.seg.dcm"]
+    found = highdicom.seg.segread(output / "scan.seg.dcm")
+    image = pydicom.dcmread(source / "scan")
+    masks = [read_labels(path) for path in sorted(output.glob("scan*.png"))]
+    assert found.NumberOfFrames == len(masks)
+    if len(masks) > 1:
+        got = found.get_pixels_by_source_frame(image.SOPInstanceUID, [1, 2, 3], combine_segments=True)
+    else:
+        got = found.get_pixels_by_source_instance([image.SOPInstanceUID], combine_segments=True)
+    np.testing.assert_array_equal(got, masks)
+    np.testing.assert_array_equal(pydicom.dcmread(output / "scan.seg.dcm").pixel_array.reshape(got.shape), masks)
+    assert found.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing == [0.2, 0.1]
+    assert found.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0].ReferencedSOPClassUID == image.SOPClassUID
+    assert (found.PatientID, found.SegmentSequence[0].SegmentLabel) == ("7", "lesion")
+
+
+def test_a_dicom_file_that_nothing_can_refer_to_keeps_its_masks(predictor: Predictor, source: Path) -> None:
+    write_dicom(source / "scan.dcm", FRAMES[0])
+    dataset = pydicom.dcmread(source / "scan.dcm")
+    del dataset.SOPInstanceUID
+    dataset.save_as(source / "scan.dcm")
+    result = predict_folder(predictor, images_in(source), source.parent / "masks", dicom_seg=True)
+    assert "lacks SOPInstanceUID" in result.without_object["scan.dcm"]
+    assert [path.name for path in result.masks] == ["scan.png"]

@@ -37,6 +37,8 @@ LARGEST_LEVEL = 65_535
 LOSSY = (".jpg", ".jpeg")
 NIFTI = (".nii", ".nii.gz")
 METAIMAGE = (".mha", ".mhd", ".nrrd")
+ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
+"""Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
 SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
 
@@ -46,6 +48,7 @@ class Stack(MedicalFile):
     """One opened file. Its frames are read when they are asked for; each reading may raise HtunetError."""
 
     path: Path
+    is_dicom: bool = False
 
     def images(self, channels: int) -> Iterator[UInt8]:
         """(C, H, W) values 0..255 with ``channels`` 1 (gray) or 3 (RGB), as ``read_image`` gives them of a picture.
@@ -116,13 +119,13 @@ def open_stack(path: Path) -> Stack:
     if name.endswith(READABLE):
         return _open_picture(path)
     if is_dicom(path):
-        return Stack(path=path, **vars(open_dicom(path)))
+        return Stack(path=path, is_dicom=True, **vars(open_dicom(path)))
     raise HtunetError(f"{path} is no image that can be read: {FORMATS}.")
 
 
 def is_image(path: Path) -> bool:
     """Whether ``open_stack`` knows the format, by the ending; of a file with another ending, by DICOM's first bytes."""
-    return path.name.lower().endswith((*READABLE, *NIFTI, *METAIMAGE)) or is_dicom(path)
+    return path.name.lower().endswith(ENDINGS) or is_dicom(path)
 
 
 def is_lossy(path: Path) -> bool:
