@@ -28,6 +28,7 @@ COMMANDS = (
     "demo",
 )
 ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+DICOM = ["highdicom>=0.26"]
 TRANSLATE = ["accelerate>=1.1"]
 RAY = ["ray>=2.40"]
 SLURM = ["submitit>=1.5.2"]
@@ -40,6 +41,7 @@ TEST = [
     "pycocotools>=2.0.8",
     "statsmodels>=0.14",
     *ONNX,
+    *DICOM,
     *TRANSLATE,
     *SLURM,
 ]
@@ -126,6 +128,7 @@ setup(
         "test": TEST,
         "lint": LINT,
         "onnx": ONNX,
+        "dicom": DICOM,
         "translate": TRANSLATE,
         "ray": RAY,
         "slurm": SLURM,

@@ -18,15 +18,13 @@ from htunet.data.class_probabilities import ClassProbabilities, write_class_prob
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, open_stack, write_masks
 from htunet.data.image_io import UInt8, write_png
-from htunet.data.names import listed, printable, stem_of
+from htunet.data.names import FRAME, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.files import whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 
 CLASSES = "classes.csv"
-FRAME = "__"
-"""Between the name of a file and the number of its frame, from 1."""
 SEGMENTATION_OBJECT = ".seg.dcm"
 
 
