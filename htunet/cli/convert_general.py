@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport
 
 FOLDERS = {
-    "images": "folder of images at any depth: PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, NRRD; a case each frame",
+    "images": "folder of images at any depth: PNG, JPG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, NRRD; a frame a case",
     "masks": "folder of their masks, named as the images with _mask, _seg, _tumor or the like added; may be the same",
     "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
     "test_images": "images of a test split of its own",
