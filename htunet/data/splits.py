@@ -43,7 +43,7 @@ class Rule:
 
 RULES = {"8:1:1": Rule(8, 10, True), "8:2": Rule(8, 5, False), "9:1": Rule(9, 10, False)}
 TEST_ONLY = "test only"
-USUAL_BLOCKS = 10
+USUAL_BLOCKS, FEWEST_BLOCKS = 10, 3
 CROSS_VALIDATION = re.compile(r"([2-9]|[1-9]\d) folds")
 
 
@@ -74,8 +74,8 @@ def split_sizes(n: int, rule: str) -> tuple[int, int, int]:
     ((1019, 127, 127), (2304, 575, 0), (1937, 215, 0))
     """
     numbers = _rule(rule, n)
-    if (tested := numbers.test_blocks) > 1:
-        sizes = _block_sizes(n, numbers)
+    if CROSS_VALIDATION.fullmatch(rule):
+        tested, sizes = numbers.test_blocks, _block_sizes(n, numbers, rule)
         return sum(sizes[tested + 1 :]), sizes[tested], sum(sizes[:tested])
     train = -(-numbers.tenths * n // 10)
     rest = n - train
@@ -129,23 +129,30 @@ def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Seq
 
 
 def cross_validation(cases: Sequence[Case], folds: int, split_by: str = "image") -> str:
-    """The rule of a cross-validation with as many folds as asked for, or as many as the cases or groups can carry.
+    """The rule of a cross-validation with as many folds as asked for, or as many as the cases can carry; at least 3.
 
-    >>> cross_validation([Case(id=str(n)) for n in range(7)], 5)
-    '3 folds'
+    Where there are classes, each block is to have all of them.
+
+    >>> cross_validation([Case(id=str(n)) for n in range(4)], 5)
+    '4 folds'
     """
-    return f"{max(2, min(folds, _units(_divide(cases, split_by)[0], split_by) // 2))} folds"
+    return f"{min(folds, max(FEWEST_BLOCKS, _units(_divide(cases, split_by)[0], split_by)))} folds"
 
 
 def _units(pool: Sequence[Case], split_by: str) -> int:
-    """What is dealt out: the groups, or the cases."""
-    return len(set(_group_keys(pool))) if split_by == "group" else len(pool)
+    """What is dealt out: groups, or cases; of several classes those of the rarest, unless they are too few."""
+    keys = _group_keys(pool) if split_by == "group" else [("case", case.id) for case in pool]
+    of_class: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for key, case in zip(keys, pool, strict=True):
+        of_class[case.class_name].add(key)
+    rarest = min(map(len, of_class.values()), default=0)
+    return rarest if rarest > FEWEST_BLOCKS else len(set(keys))
 
 
 def _rule(name: str, units: int) -> Rule:
     if found := CROSS_VALIDATION.fullmatch(name):
         folds = int(found[1])
-        tested = max(2, min(-(-USUAL_BLOCKS // folds), units // folds))
+        tested = max(1, min(-(-USUAL_BLOCKS // folds), units // folds))
         return Rule(0, folds * tested, makes_test=True, test_blocks=tested)
     if name not in RULES:
         known = ", ".join([*RULES, TEST_ONLY, "5 folds"])
@@ -163,8 +170,7 @@ def _divide(cases: Sequence[Case], split_by: str) -> tuple[list[Case], list[str]
 
 
 def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, split_by: str) -> None:
-    units = _units(pool, split_by)
-    numbers = _rule(rule, units)
+    numbers = _rule(rule, _units(pool, split_by))
     if numbers.makes_test and fixed_test:
         raise HtunetError(
             f"The split rule {rule} makes the test split itself, but {len(fixed_test)} cases are in the data set's own "
@@ -175,6 +181,7 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
             f"The split rule {rule} needs a test split that the data set defines (imagesTs), and there is none. "
             "Set split_rule in dataset.json to 8:1:1."
         )
+    units = len(set(_group_keys(pool))) if split_by == "group" else len(pool)
     smallest = min(_block_sizes(len(pool), numbers, rule), default=0)
     if units < numbers.blocks or smallest == 0:
         word = "groups" if split_by == "group" else "cases"
@@ -184,9 +191,9 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
         )
 
 
-def _block_sizes(n: int, numbers: Rule, rule: str = "") -> list[int]:
+def _block_sizes(n: int, numbers: Rule, rule: str) -> list[int]:
     """Block 0 is fold 0's test split (or validation split, where the test split is given), the rest follow."""
-    if numbers.test_blocks > 1:
+    if CROSS_VALIDATION.fullmatch(rule):
         return [n // numbers.blocks + (index < n % numbers.blocks) for index in range(numbers.blocks)]
     train, val, test = split_sizes(n, rule)
     held_out = [test, val] if numbers.makes_test else [val]

@@ -83,11 +83,30 @@ def test_a_cross_validation_tests_every_case_once(n: int, split_by: str) -> None
         assert max(abs(len(fold["test"]) - n / 5) for fold in folds) < 2
 
 
-@pytest.mark.parametrize(("n", "folds"), [(100, 5), (10, 5), (9, 4), (5, 2), (4, 2)])
-def test_small_sets_get_as_many_folds_as_they_can_carry(n: int, folds: int) -> None:
-    rule = cross_validation(cases_of(n), 5)
+@pytest.mark.parametrize(
+    ("counts", "folds", "expected"),
+    [
+        ((100,), 5, (70, 10, 20)),
+        ((10,), 5, (7, 1, 2)),
+        ((9,), 5, (5, 2, 2)),
+        ((4,), 4, (2, 1, 1)),
+        ((8, 4), 4, (6, 3, 3)),
+        ((60, 3), 5, (42, 7, 14)),
+    ],
+)
+def test_small_sets_get_as_many_folds_as_they_can_carry(
+    counts: tuple[int, ...], folds: int, expected: tuple[int, int, int]
+) -> None:
+    cases = cases_of(*counts)
+    rule = cross_validation(cases, 5)
     assert rule == f"{folds} folds"
-    assert all(size for fold in make_splits(cases_of(n), rule).folds for size in sizes(fold))
+    made = make_splits(cases, rule).folds
+    assert sizes(made[0]) == expected
+    of = {case.id: case.class_name for case in cases}
+    for fold in made:
+        assert all(sizes(fold))
+        if counts == (8, 4):  # each split has both classes: else nothing could be chosen or tested
+            assert all({of[case] for case in fold[split]} == {"c0", "c1"} for split in SPLITS)
 
 
 @pytest.mark.parametrize(("n", "folds", "expected"), [(100, 2, (40, 10, 50)), (100, 3, (59, 9, 32)), (6, 2, (2, 1, 3))])
