@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "preprocessing": {"data", "models", "planning", "preprocessing"},
     "training": {"data", "models", "planning", "preprocessing", "training"},
     "inference": {"data", "models", "planning", "preprocessing", "inference"},
-    "evaluation": {"data", "evaluation"},
+    "evaluation": {"data", "planning", "evaluation"},
     "reporting": {"data", "evaluation", "reporting"},
     "experiments": {
         *("data", "models", "planning", "preprocessing", "training", "inference", "evaluation", "reporting"),

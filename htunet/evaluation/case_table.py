@@ -16,12 +16,15 @@ from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import EMPTY_PREDICTION, Kind, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT, ORIGINAL
 from htunet.files import read_csv, safe_cell, whole_file
+from htunet.planning.configuration import digest, plan_name
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
 TERCILES = (SMALL, MEDIUM, LARGE)
+CONFIGURATION = "configuration"
+"""The column that tells runs apart whose plans of one name, or whose settings, have unlike contents."""
 RUN = (
     *("dataset", "method", "task", "plan", "fold", "seed", "ratio", "trained_on", "tested_part"),
-    *("adapter", "weights", "num_epochs", "trainable_parameters", "policy"),
+    *("adapter", "weights", "num_epochs", "trainable_parameters", "policy", CONFIGURATION),
 )
 """The columns that say which run a row is of."""
 CASE = ("case", "group", "class", "label", "resolution")
@@ -29,9 +32,11 @@ MASK = ("empty", "missed", "lesion_px", "lesion_share", "tercile")
 CLASS = ("score", "probability_of_truth", "predicted", "correct", "predicted_at_threshold")
 PROBABILITY = "probability_"
 TEXTS = (
-    *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy"),
+    *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy", CONFIGURATION),
     *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
 )
+OTHER_SPLIT = "other_split"
+"""Key of a summary's own object: the short hash of a split that is no longer in use."""
 ARM = tuple(name for name in RUN if name not in ("dataset", "fold", "seed"))
 """What makes runs of one data set comparable repetitions of each other: they differ in fold and seed alone."""
 
@@ -83,6 +88,8 @@ def read_table(path: Path, columns: Sequence[str] = CASE, texts: Collection[str]
             table[name] = pd.to_numeric(table[name].replace("", None))
         except (ValueError, TypeError) as error:
             raise HtunetError(f"{path}, column {name}: {error}. Delete the file to have it made again.") from None
+    if CONFIGURATION in texts and CONFIGURATION not in table:  # of an earlier version
+        table[CONFIGURATION] = ""
     return table
 
 
@@ -113,7 +120,7 @@ def terciles(table: pd.DataFrame) -> pd.Series:
 
 def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
     """The columns ``RUN`` from a summary's own object."""
-    across = own.get("trained_on") or {}
+    across, settings = own.get("trained_on") or {}, own.get("settings") or {}
     about = {name: own.get(name) for name in RUN}
     return about | {
         "adapter": adapter_of(own),
@@ -121,7 +128,20 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
         "trained_on": across.get("dataset", ""),
         "tested_part": across.get("part", "test"),
         "policy": own.get("policy", ""),
+        "plan": plan_name(settings, str(own.get("plan", ""))) + other_split(own),
+        CONFIGURATION: digest(settings) + other_split(own),
     }
+
+
+def arm_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Equal for the summaries of runs that are repetitions of each other: nothing else is ever averaged."""
+    about = run_columns(own)
+    return own["dataset"], own.get("trainer"), *(about[name] for name in ARM)
+
+
+def other_split(own: Mapping[str, Any]) -> str:
+    """What the plan's name says of a run whose split is not the one in use, where the reader of results found out."""
+    return f", split {own[OTHER_SPLIT]}" if own.get(OTHER_SPLIT) else ""
 
 
 def adapter_of(own: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from htunet.evaluation.case_table import ARM, PROBABILITY, TERCILES
+from htunet.evaluation.case_table import ARM, CONFIGURATION, PROBABILITY, TERCILES
 from htunet.evaluation.classification import Confusion, confusion_matrix
 from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import (
@@ -84,6 +84,9 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
     names = pd.Series(arms["method"].to_numpy(), index=arms.index, dtype=object)
     for _, members in arms.groupby(alike, sort=False):
         differing = [name for name in ARM if members[name].nunique(dropna=False) > 1]
+        words = [name for name in differing if name != CONFIGURATION]
+        if words and not members[words].duplicated().any():  # which says more than a hash does
+            differing = words
         for row, values in members[differing].iterrows():
             about = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                      for name, value in values.items() if not pd.isna(value) and value != ""]  # fmt: skip

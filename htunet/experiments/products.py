@@ -1,7 +1,7 @@
 """What the jobs of a table produce, and whether it is there: a job is done when its product exists."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.paths import DatasetPaths, RunFolder, RunPaths
+from htunet.planning.configuration import plan_differences
 from htunet.planning.plans import load_plans
 from htunet.preprocessing.preprocess import check_arrays
 
@@ -74,11 +75,21 @@ class Trained(Product):
             wrong.append(f"{before.get('num_epochs')} epochs, not {self.num_epochs}")
         if not same_weights(before.get("weights") or {}, self.weights):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
+        if changes := self._plan_changes(before.get("plan_content") or {}):
+            wrong.append(changes)
         if wrong:
             raise HtunetError(
                 f"The run {self.run.label} was started with {' and '.join(wrong)}. Request the same, or "
                 f"remove the run first: {self.run.folder}"
             )
+
+    def _plan_changes(self, before: Mapping[str, Any]) -> str:
+        """What a run's plan says otherwise than the plan of its name now: ``learning_rate 0.01, not 0.0001``."""
+        if not isinstance(self.run, RunPaths) or not self.run.dataset.plans_json.exists():
+            return ""
+        plan = load_plans(self.run.dataset.plans_json).get(self.run.plan)
+        changes = plan_differences(before, asdict(plan)) if plan and before else {}
+        return "; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items())
 
 
 def same_weights(record: Mapping[str, Any], wanted: str) -> bool:

@@ -148,6 +148,7 @@ def _described(path: Path, seed: int) -> StartingAdapter:
         "num_epochs": settings.get("num_epochs"),
         "shuffled_captions": settings.get("shuffled_captions", False),
         "sha256": digest.hexdigest(),
+        "plan_content": settings.get("plan_content"),
     }
     plan = settings.get("plan_content") or {}
     normalise = bool(plan.get("normalise", True))

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from htunet.errors import HtunetError
+from htunet.evaluation.configurations import mark_splits
 from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
 from htunet.paths import RunPaths, find_runs, root
@@ -24,6 +25,7 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
             continue
         if content.get("htunet", {}).get("format") in READ_FORMATS:
             found[run] = upgraded(content)
+    mark_splits(found)
     return found
 
 

@@ -10,6 +10,7 @@ from htunet.data.split_files import find_fold
 from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import AS_PUBLISHED, RunPaths, find_dataset
+from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.training.augmentation.augment import Augmentation
@@ -76,6 +77,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
                 "method": method,
                 "task": settings.task,
                 "fold": fold,
+                "plan_edited": plan.name in PLANNERS and is_edited(plan),
                 "adapter": start.record if start else None,
                 **learnt.record(),
             },

@@ -35,7 +35,7 @@ SAVE_SECONDS = 30.0
 """checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
 FREE_TO_CHANGE = (
     *("weights_argument", "device", "devices", "workers", "parts", "threads", "accumulation"),
-    *("made_by", "continued_with"),
+    *("made_by", "continued_with", "plan_edited"),
 )
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
 ROUNDING = ("threads", "parts", "device", "devices")
@@ -298,6 +298,8 @@ def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
 def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that must be equal for a run to be continued to the same bits."""
     kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
+    if isinstance(start := about.get("adapter"), dict):  # whose hash says all
+        kept["adapter"] = {key: value for key, value in start.items() if key != "plan_content"}
     content = about.get("plan_content")
     if isinstance(content, dict):
         kept["plan_content"] = {k: value for k, value in comparable(content).items() if k not in FREE_TO_CHANGE}

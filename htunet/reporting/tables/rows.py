@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.evaluation.case_table import adapter_of
+from htunet.evaluation.case_table import adapter_of, arm_key, run_columns
+from htunet.evaluation.configurations import edited_text, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.paths import DatasetPaths
@@ -81,6 +82,8 @@ class Row:
     """How the images differ from the paper's."""
     few: str = ""
     """A warning where the test cases are few."""
+    configuration: str = ""
+    """Of all that changes results, eight characters; empty where the runs have not recorded it."""
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
 
@@ -109,18 +112,10 @@ def table_rows(
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for content in (*contents, *baselines):
         if kind.key in content["htunet"]:
-            groups.setdefault(_group_key(content["htunet"]), []).append(content["htunet"])
-    rows = [_row(members, kind) for members in groups.values()]
+            groups.setdefault(arm_key(content["htunet"]), []).append(content["htunet"])
+    unlike = unlike_configurations([members[0] for members in groups.values()])
+    rows = [_row(members, kind, mark) for members, mark in zip(groups.values(), unlike, strict=True)]
     return sorted(rows, key=_order)
-
-
-def _group_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
-    weights = own.get("weights") or {}
-    return (
-        *(own["dataset"], own.get("trainer"), own["method"], own["plan"], own.get("policy"), own.get("ratio")),
-        *((own.get("trained_on") or {}).get(name) for name in ("dataset", "part")),
-        *(own.get("num_epochs"), weights.get("source"), own.get("trainable_parameters"), adapter_of(own)),
-    )
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -131,8 +126,8 @@ def _order(row: Row) -> tuple[Any, ...]:
     return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, fraction, row.plan, row.marks
 
 
-def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
-    first = members[0]
+def _row(members: Sequence[Mapping[str, Any]], kind: TableKind, unlike: str) -> Row:
+    first, columns = members[0], run_columns(members[0])
     short = DatasetPaths(first["dataset"]).short_name
     ratio, trained_on = first.get("ratio"), _trained_on(first)
     tested = [kind.tested(own) for own in members]
@@ -146,7 +141,8 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
         kind=kind,
         dataset=first["dataset"],
         method=first["method"],
-        plan=first["plan"],
+        plan=columns["plan"],
+        configuration=columns["configuration"],
         folds=tuple(sorted({own["fold"] for own in members})),
         seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
         n_runs=len(members),
@@ -159,7 +155,7 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind) -> Row:
         trained_on=trained_on,
         other_images=other,
         few=few,
-        marks=tuple(_marks(members, other, [few, paper.footnote(first["method"]) if theirs else ""])),
+        marks=tuple(_marks(members, other, [unlike, few, paper.footnote(first["method"]) if theirs else ""])),
     )
 
 
@@ -205,6 +201,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         return [BASELINE, *ending]
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
+    plan = run_columns(first)["plan"]
     n_seeds, own_data = len({own["seed"] for own in members}), other_images == paper.OTHER
     candidates = {
         **_few_shot_marks(first),
@@ -212,7 +209,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         other_images: bool(other_images) and not own_data,
         RANDOM: first["weights"]["source"] == "random",
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
-        f"plan {first['plan']}": first["plan"] != paper.PLANS.get(first["method"], paper.PLAN),
+        f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }
     if own_data:
@@ -283,6 +280,7 @@ def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
         *("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *counts, *policy),
         *("trainable_parameters", *(f"{name}{end}" for name in kind.metrics for end in ("", "_std"))),
         *(f"paper_{column}" for column in theirs.values()),
+        "configuration",
         "marks",
     ]
     records = []

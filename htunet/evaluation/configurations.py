@@ -1,0 +1,72 @@
+"""What tables say of runs whose plans of one name, or whose settings, have unlike contents."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from htunet.data.split_files import load_splits, training_digest
+from htunet.errors import HtunetError
+from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
+from htunet.paths import RunPaths
+from htunet.planning.configuration import configuration, edits, words_of
+
+Own = Mapping[str, Any]
+"""A summary's own object."""
+
+
+def mark_splits(contents: Mapping[RunPaths, Mapping[str, Any]]) -> None:
+    """Note in a summary's own object that its split is not the one on disk; without one, where a fold had several.
+
+    Such runs were trained and tested on other images.
+    """
+    splits: dict[tuple[str, int], dict[RunPaths, str]] = {}
+    for run, content in contents.items():
+        if split := (content["htunet"].get("settings") or {}).get("split_sha256"):
+            splits.setdefault((run.source.dataset.name, run.fold), {})[run] = str(split)
+    for members in splits.values():
+        used = _split_in_use(next(iter(members)).source)
+        for run, split in members.items():
+            if split != used and (used or len(set(members.values())) > 1):
+                contents[run]["htunet"][OTHER_SPLIT] = split[:4]
+
+
+def _split_in_use(run: RunPaths) -> str:
+    """The hash of the training images of a run's fold; ``gone`` for a fold that is gone, empty without a split."""
+    try:
+        folds = load_splits(run.dataset.splits_json) if run.dataset.splits_json.exists() else None
+    except HtunetError:  # whoever needs the split is told so
+        return ""
+    if folds is None:
+        return ""
+    return training_digest(folds[run.fold]) if run.fold < len(folds) else "gone"
+
+
+def edited_text(own: Own) -> str:
+    """What an edited plan says otherwise than the planner: ``: learning_rate 0.01``; empty where that is not known."""
+    changed = edits(own.get("settings") or {})
+    return f": {words_of({name: now for name, (_, now) in changed.items()})}" if changed else ""
+
+
+def unlike_configurations(arms: Sequence[Own]) -> list[str]:
+    """For each arm, given by one of its runs, in what it differs from arms that columns do not tell it apart from.
+
+    Edits of a plan are not repeated, because the name of the plan says them.
+    """
+    columns = [run_columns(own) | {"plan": own.get("plan")} for own in arms]
+    alike = [tuple(about[name] for name in ("dataset", *ARM) if name != CONFIGURATION) for about in columns]
+    found = []
+    for own, key in zip(arms, alike, strict=True):
+        rivals = [other for other, its_key in zip(arms, alike, strict=True) if its_key == key]
+        found.append(_differences(own, rivals) if len(rivals) > 1 else "")
+    return found
+
+
+def _differences(own: Own, rivals: Sequence[Own]) -> str:
+    settings = [one.get("settings") or {} for one in rivals]
+    known = [values for values in map(configuration, settings) if values is not None]
+    mine = configuration(own.get("settings") or {})
+    if mine is None:
+        return "configuration not recorded"
+    told = {name for one in settings for name in edits(one)}
+    names = sorted({name for values in known for name in values} - told)
+    differing = {name: mine.get(name) for name in names if any(one.get(name) != mine.get(name) for one in known)}
+    return f"configuration with {words_of(differing)}" if differing else ""

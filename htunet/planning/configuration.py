@@ -1,0 +1,134 @@
+"""What makes runs repetitions of each other: equal content of plan and settings, as far as it changes results.
+
+Names do not, because a plan may be edited under its name. Whatever is not listed here with its reason counts, and so
+does a field that is added later.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+from htunet.data.raw import DatasetInfo
+from htunet.planning.planner import PLANNERS
+from htunet.planning.plans import comparable
+from htunet.planning.rules import MEMORY_GB
+
+BESIDE = "compared beside the configuration, in columns of its own"
+MACHINE = "follows the machine that trained, and changes results by rounding only"
+PLAN_APART = {
+    "name": BESIDE,
+    "dataset": BESIDE,
+    "num_epochs": "a run's own number of epochs counts, " + BESIDE,
+    "accumulation": MACHINE,
+    "workers": MACHINE,
+    "because": "the reasons of the values, in words",
+}
+"""Fields of a plan that are no part of a configuration, each with the reason."""
+SETTINGS_APART = {
+    **dict.fromkeys(("dataset", "method", "task", "trainer", "plan", "num_epochs", "trained_on"), BESIDE),
+    **dict.fromkeys(("device", "devices", "workers", "parts", "threads", "continued_with"), MACHINE),
+    "plan_content": "its fields count one by one",
+    "trainable_parameters": BESIDE,
+    "fold": "repetitions differ in it",
+    "seed": "repetitions differ in it",
+    "few_shot": "the fraction is compared beside; which images it is follows from the seed",
+    "split_sha256": "of one fold; results of another split than that in use are told apart when they are read",
+    "images_without_class": "follows from the data and the task",
+    "weights_argument": "the hash of the tensors counts",
+    "plan_edited": "follows from the plan",
+    "format": "how the file is written",
+    "made_by": "the versions, which the report shows",
+}
+"""Settings of a run, keys of settings.json, that are no part of a configuration, each with the reason."""
+ADAPTER_APART = {
+    "seed": "of the fine-tuning: one for all runs, or one for each seed",
+    "sha256": "follows from its seed",
+}
+FACTS = ("labels", "classes", "channels", "prompts", "split_by")
+"""Fields of a plan that say what the data set is, under whatever plan."""
+MOST, LONGEST = 4, 30
+"""Of what differs: values that are named, and their characters."""
+DATA_DRIVEN = ("adaptive",)
+"""The planner's plans whose content follows the data; the content of the others is known beforehand."""
+
+
+def configuration(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The values that count, nested ones as ``augmentation.mirror``; None where the settings hold no plan."""
+    plan = settings.get("plan_content")
+    if not isinstance(plan, Mapping):
+        return None
+    others = {name: value for name, value in settings.items() if name not in SETTINGS_APART}
+    others["weights"] = _without(others.get("weights"), ("file",))
+    if start := _without(others.pop("adapter", None), ADAPTER_APART):
+        others["starting_adapter"] = start | {"plan_content": _plan_values(start.get("plan_content") or {})}
+    if "parts" not in settings and (plan.get("accumulation") or 1) > 1:
+        others["accumulation"] = plan["accumulation"]  # of an earlier version, which cut batches of BatchNorm, too
+    return _plan_values(plan) | _flat(others)
+
+
+def digest(settings: Mapping[str, Any]) -> str:
+    """The configuration as eight characters; empty where it is not known."""
+    found = configuration(settings)
+    return "" if found is None else _hash(found)
+
+
+def edits(settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What a plan of one of the planner's fixed names says otherwise: field to (as planned, in the run)."""
+    name, content = settings.get("plan"), settings.get("plan_content")
+    if name not in PLANNERS or name in DATA_DRIVEN or not isinstance(content, Mapping):
+        return {}
+    facts = {key: content[key] for key in ("labels", "classes", "channels") if key in content}
+    of_dataset: Any = SimpleNamespace(dataset=content.get("dataset", ""))
+    named = PLANNERS[str(name)](of_dataset, DatasetInfo(**facts), MEMORY_GB)
+    return plan_differences(_without(asdict(named), FACTS), _without(content, FACTS))
+
+
+def plan_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """The values of two plans, as JSON objects, that differ and count: field to (then, now)."""
+    before, after = _plan_values(then), _plan_values(now)
+    both = {key: (before.get(key), after.get(key)) for key in sorted(before.keys() | after.keys())}
+    return {key: values for key, values in both.items() if values[0] != values[1]}
+
+
+def words_of(values: Mapping[str, Any]) -> str:
+    """What differs, for people.
+
+    >>> words_of({"learning_rate": 0.01, "augmentation.mirror": None})
+    'learning_rate 0.01, augmentation.mirror none'
+    """
+    texts = [f"{key} {'none' if value is None else str(value)[:LONGEST]}" for key, value in values.items()]
+    return ", ".join(texts[:MOST]) + (f" and {len(texts) - MOST} more" if len(texts) > MOST else "")
+
+
+def plan_name(settings: Mapping[str, Any], name: str) -> str:
+    """The plan's name; of one whose content is not what it was planned as ``paper, edited 3f2a``."""
+    changed = edits(settings)
+    if changed:
+        return f"{name}, edited {_hash({key: now for key, (_, now) in changed.items()})[:4]}"
+    return f"{name}, edited {digest(settings)[:4]}" if settings.get("plan_edited") else name
+
+
+def _plan_values(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return _flat(comparable(_without(json.loads(json.dumps(plan)), PLAN_APART)))
+
+
+def _without(content: object, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key not in names} if isinstance(content, Mapping) else {}
+
+
+def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Without what is empty; 1.0 is 1."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{key}.")
+        elif value is not None and value != []:
+            found[before + key] = int(value) if isinstance(value, float) and value.is_integer() else value
+    return found
+
+
+def _hash(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]

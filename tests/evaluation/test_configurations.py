@@ -1,0 +1,128 @@
+"""Runs of one name and unlike content are two arms, in every table and statistic, and the tables say what differs."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.fingerprint import PRINT
+from builders.results import masks
+
+from htunet.data.raw import DatasetInfo
+from htunet.data.split_files import load_splits, save_splits, training_digest
+from htunet.evaluation.case_table import case_table
+from htunet.evaluation.study import study
+from htunet.evaluation.summary import FORMAT
+from htunet.files import write_json
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.planning.planner import make_plans
+from htunet.reporting.report.study_results import study_of
+from htunet.reporting.summaries import evaluated_contents
+from htunet.reporting.tables.few_shot_means import few_shot_rows
+from htunet.reporting.tables.paper_layouts import TABLES
+from htunet.reporting.tables.paper_tables import fill
+from htunet.reporting.tables.rows import Row, table_rows
+
+PAPER = make_plans(PRINT, DatasetInfo()).plans["paper"]
+OWN = replace(PAPER, name="mine")
+
+
+def run(seed: int, dice: float, plan: Any = PAPER, *, ratio: float | None = None, **settings: Any) -> dict[str, Any]:
+    content = asdict(plan)
+    held = {"plan": plan.name, "plan_content": content, "precision": "bf16", "parts": 1} | settings
+    about = {"trainer": "SegmentationTrainer", "settings": held, "plan": plan.name, "seed": seed, "ratio": ratio}
+    return masks("UNet", [dice, dice], **about)
+
+
+def by_plan(rows: list[Row]) -> dict[str, tuple[int, ...]]:
+    return {row.plan: row.seeds for row in rows}
+
+
+EDITED = {
+    "batches cut": (replace(PAPER, accumulation=2), ""),
+    "learning rate": (replace(PAPER, learning_rate=0.01), "learning_rate 0.01"),
+    "no mirror": (replace(PAPER, augmentation=PAPER.augmentation | {"mirror": 0.0}), "augmentation.mirror 0"),
+}
+
+
+def test_three_plans_of_one_name_are_three_rows_and_one_cut_into_parts_is_none_of_them() -> None:
+    runs = [run(seed, 0.5 + seed / 10, plan) for seed, (plan, _) in enumerate(EDITED.values(), start=1)]
+    runs.append(run(4, 0.9))
+    rows = table_rows(runs)
+    assert len(rows) == 3
+    assert by_plan(rows)["paper"] == (1, 4)
+    others = [row for row in rows if row.plan != "paper"]
+    for row, text in ((row, EDITED["learning rate" if row.seeds == (2,) else "no mirror"][1]) for row in others):
+        assert f"plan {row.plan}: {text}" in row.marks
+    assert all(row.plan.startswith("paper, edited ") for row in others)
+    means = study(case_table(runs)).means
+    dice = means[(means["metric"] == "dice") & (means["resolution"] == "input_size")]
+    assert dict(zip(dice["arm"], dice["n_seeds"], strict=True)) == {
+        "UNet (plan paper)": 2, **{f"UNet (plan {row.plan})": 1 for row in others}
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "settings", "text"),
+    [
+        (replace(OWN, learning_rate=0.01), {}, "learning_rate 0.01"),
+        (OWN, {"precision": "fp32"}, "precision fp32"),
+        (OWN, {"data_sha256": "ab"}, "data_sha256 ab"),
+        (OWN, {"weights": {"sha256": "cd"}}, "weights.sha256 cd"),
+    ],
+)
+def test_what_has_no_name_of_its_own_is_told_apart_by_what_differs(
+    other: Any, settings: dict[str, Any], text: str
+) -> None:
+    runs = [run(1, 0.5, OWN), run(2, 0.7, OWN), run(3, 0.9, other, **settings)]
+    rows = table_rows(runs)
+    assert sorted((row.seeds, row.values["dice"].mean) for row in rows) == [((1, 2), pytest.approx(60)), ((3,), 90)]
+    (marked,) = [row for row in rows if row.seeds == (3,)]
+    assert f"configuration with {text}" in marked.marks
+    assert marked.configuration != rows[1 - rows.index(marked)].configuration
+    assert len(set(study(case_table(runs)).means["arm"])) == 2
+
+
+def test_runs_without_a_recorded_plan_are_a_group_of_their_own() -> None:
+    unknown = masks("UNet", [0.5], trainer="SegmentationTrainer", plan="mine", seed=2, settings={})
+    rows = table_rows([run(1, 0.5, OWN), unknown])
+    assert [row.seeds for row in rows] == [(1,), (2,)] or [row.seeds for row in rows] == [(2,), (1,)]
+    assert sum("configuration not recorded" in row.marks for row in rows) == 1
+    assert "configuration not recorded" not in table_rows([unknown])[0].marks
+
+
+def test_means_over_data_sets_and_paper_tables_keep_them_apart() -> None:
+    rows = table_rows([run(1, 0.5, ratio=0.05), run(2, 0.9, EDITED["learning rate"][0], ratio=0.05)])
+    assert len(few_shot_rows(rows)) == 2
+    cells = fill(TABLES["table2"], [run(1, 0.5), run(2, 0.9, EDITED["learning rate"][0])])
+    (cell,) = [one for one in cells if one.seeds and one.metric == "dice"]
+    assert (cell.seeds, cell.estimate.mean) == ((1,), pytest.approx(50))
+
+
+def test_a_page_has_a_method_for_each() -> None:
+    contents = {}
+    for seed, (plan, _) in enumerate(EDITED.values(), start=1):
+        content = run(seed, 0.5, plan)
+        place = RunPaths(DatasetPaths(content["htunet"]["dataset"]), "SegmentationTrainer", "paper", "UNet", 0, seed)
+        contents[place] = content
+    assert len(study_of(contents).methods) == 3
+
+
+def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home: Path) -> None:
+    data, contents = DatasetPaths("Dataset903_Tiny"), [run(1, 0.5), run(2, 0.7), run(3, 0.9)]
+    save_splits(data.splits_json, [{"train": ["a"], "val": ["b"], "test": ["c"]}])
+    used = training_digest(load_splits(data.splits_json)[0])
+    for seed, content in enumerate(contents, start=1):
+        place = RunPaths(data, "SegmentationTrainer", "paper", "UNet", 0, seed)
+        settings = content["htunet"]["settings"] | {"split_sha256": "0123" * 16 if seed == 3 else used}
+        write_json(place.settings_json, settings)
+        write_json(place.finished_json, {})
+        own = content["htunet"] | {"format": FORMAT, "dataset": data.name, "settings": settings}
+        write_json(place.summary_json, content | {"htunet": own})
+    found = list(evaluated_contents(print).values())
+    assert by_plan(table_rows(found)) == {"paper": (1, 2), "paper, split 0123": (3,)}
+    data.splits_json.unlink()
+    assert by_plan(table_rows(evaluated_contents(print).values())) == {
+        f"paper, split {used[:4]}": (1, 2),
+        "paper, split 0123": (3,),
+    }
