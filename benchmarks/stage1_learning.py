@@ -21,7 +21,7 @@ from typing import Any
 
 import open_clip
 
-from dataset_conversion.phantom.examinations import draw_patient, draw_view, patient_of
+from dataset_conversion.phantom.examinations import draw_acquisition, draw_patient, patient_of
 from dataset_conversion.phantom.scan import CAPTIONS, NORMAL_SHARE, write_phantom
 from dataset_conversion.phantom.sentences import caption
 from htunet.cli.convert import main as convert
@@ -156,7 +156,7 @@ def write_plainly(folder: Path, seed: int) -> None:
         index = int(content["id"].rsplit("_", 1)[1])
         number, class_name = patient_of(seed, index, NORMAL_SHARE)
         patient = draw_patient(seed, number, class_name)
-        lesions = draw_view(patient, generator(seed, "phantom image", index)).lesions
+        lesions = draw_acquisition(patient, generator(seed, "phantom image", index)).lesions
         words: Any = FirstWords()
         lines.append(json.dumps(content | {"caption": caption(list(lesions), patient.grid.width_mm, words)}) + "\n")
     write_text(folder / CAPTIONS, "".join(lines))
