@@ -6,14 +6,16 @@ written by a worker process. What is inferred is said, and what does not become 
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 
 from tqdm import tqdm
 
 from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
+from dataset_conversion.own_images.folds import OfficialFolds, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
-from dataset_conversion.own_images.tables import Tags, read_tags
+from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags
 from htunet.data.formats.dicom import patient_of
 from htunet.data.label_maps import LabelMap, given, infer, survey
 from htunet.data.names import listed, printable, unique_ids
@@ -44,6 +46,9 @@ def convert_own(data: OwnData) -> ConversionReport:
         values = data.labels or findings.values
         label_map = given(values, surveys) if values else infer(surveys)
         findings.notes.append(label_map.said)
+    folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
+    findings.images = folds.divide(findings.images)
+    findings.notes += folds.notes
     collected = collect(findings, label_map, data)
     classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
     if classes:
@@ -62,7 +67,8 @@ def convert_own(data: OwnData) -> ConversionReport:
         has_masks=data.has_masks,
     )
     collected.notes.insert(0, named)
-    return convert_images(data.source, facts, collected, write_own_image, workers=data.workers)
+    finish = partial(folds.write, DatasetPaths(dataset)) if data.folds else None
+    return convert_images(data.source, facts, collected, write_own_image, workers=data.workers, finish=finish)
 
 
 def dataset_name(name: str) -> tuple[str, str]:
@@ -100,7 +106,8 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             if name not in classes.of:
                 findings.leave_out(name, "an image without a class")
     groups, group_notes = _groups(found, data)
-    notes = [*findings.notes, *classes.notes, *group_notes]
+    spacing, spacing_notes = read_spacing(data.spacing, names) if data.spacing else ({}, [])
+    notes = [*findings.notes, *classes.notes, *group_notes, *spacing_notes]
     if renamed:
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
         notes.append(f"{len(renamed)} ids are not the file names: {shown}; cases.csv has all")
@@ -112,7 +119,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
                 class_name=classes.of.get(one.name, ""),
                 group=group,
                 source=printable(one.name),
-                spacing_mm=data.spacing_mm,
+                spacing_mm=spacing.get(one.name),
             ),
             image=one.base / one.name,
             masks=one.masks,

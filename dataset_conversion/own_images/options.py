@@ -34,8 +34,10 @@ class OwnData:
     """A CSV (image, group or patient) or a regular expression on the path."""
     labels: str = ""
     """See ``label_maps.given``; empty: inferred."""
-    spacing_mm: float | None = None
-    """Of all images; None: what the files say."""
+    spacing: str = ""
+    """Millimetres, of all images, or a CSV (image, spacing_mm); empty: what the files say."""
+    folds: str = ""
+    """A CSV (image, fold) or a regular expression on the path: official folds."""
     fit_masks: bool = False
     workers: int | None = None
 
@@ -47,8 +49,6 @@ class OwnData:
             )
         if self.pairs and not self.masks:
             raise UsageError("--pairs says which of --masks belong to which of --images; name both folders.")
-        if self.spacing_mm is not None and not 0 < self.spacing_mm < float("inf"):
-            raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0; got {self.spacing_mm:g}.")
 
     def _check_sources(self) -> None:
         splits = (

@@ -1,5 +1,6 @@
 """What tables say of images: any column of any CSV, with names of images as another machine spells them."""
 
+import math
 import os
 import re
 import time
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import regex
 
+from htunet.data.formats.medical_file import NOT_SQUARE, square
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
@@ -21,6 +23,7 @@ MISSING = {
 """What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
 SEARCH_SECONDS = 10.0
 """That a regular expression of the user's may take for all images."""
+SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing")
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
 IMAGE = "image"
@@ -126,6 +129,46 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
             if count > LARGE_GROUP * len(names):
                 tags.notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
     return tags
+
+
+def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """The side of a pixel of each image in millimetres, and notes: ``rule`` is one for all, or a table.
+
+    A value may be two numbers, of rows and of columns (``0.1 0.1``, ``0.1x0.1``, ``[0.1, 0.1]``); where they differ,
+    the pixels are not square and the size is left unknown. ``0,1`` is 0.1.
+    """
+    if split_rule(rule) is None:
+        if (sides := _sides(rule)) is None:
+            raise UsageError(f"--spacing is the side of a pixel in millimetres, above 0, or a table; got {rule!r}.")
+        tags = Tags(dict.fromkeys(names, rule))
+    else:
+        tags = read_tags(rule, names, option="--spacing", columns=SPACING_COLUMNS)
+    found, not_square = dict[str, float](), []
+    for name, text in tags.of.items():
+        if (sides := _sides(text)) is None:
+            raise HtunetError(
+                f"--spacing {rule} gives {printable(name)} the pixel size {text!r}. It is a number of millimetres "
+                "above 0, or two, of rows and of columns. Correct it."
+            )
+        if (side := square((sides[0], sides[-1]))) is None:
+            not_square.append(name)
+        else:
+            found[name] = side
+    notes = [f"pixel sizes from {min(found.values()):g} to {max(found.values()):g} mm"] if found else []
+    if not_square:
+        notes.append(f"{NOT_SQUARE}: {len(not_square)} images, {listed(not_square)}")
+    return found, [*tags.notes, *notes]
+
+
+def _sides(text: str) -> list[float] | None:
+    """One or two lengths above 0; None for anything else."""
+    if re.fullmatch(r"\s*\d+,\d+\s*", text):
+        text = text.replace(",", ".")
+    try:
+        sides = [float(part) for part in re.split(r"[\s,;x*\\\[\]()]+", text.strip().lower()) if part]
+    except ValueError:
+        return None
+    return sides if len(sides) in (1, 2) and all(0 < side < math.inf for side in sides) else None
 
 
 def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:

@@ -29,17 +29,26 @@ ANNOTATIONS = {
 TEXTS = {
     "classes": (
         "CSV|REGEX",
-        "class of each image: a table (image,class), or a pattern on its path: '(benign|malignant)'",
+        "class of each image: a table (image,class; any columns: FILE:COLUMN, FILE:IMAGES:COLUMN), or a pattern on its "
+        "path: '(benign|malignant)'",
     ),
     "groups": (
         "CSV|REGEX",
         "patient of each image: a table (image,group), or a pattern; default: what DICOM headers say",
     ),
+    "spacing": (
+        "MM|CSV",
+        "side of a pixel in millimetres, of all images, or a table (image,spacing_mm); default: what headers say",
+    ),
+    "folds": (
+        "CSV|REGEX",
+        "official folds: train, val, test or a number of each image, a table (image,fold) or a pattern",
+    ),
     "labels": ("MAP", 'what mask values mean: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file; default: inferred'),
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
 """Options of ``htunet_convert`` that only some data sets have a use for."""
-OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "spacing", "pairs")
+OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "pairs")
 
 
 def add_own_options(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +72,6 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
     )
     for name, (metavar, text) in TEXTS.items():
         group.add_argument(f"--{name}", metavar=metavar, default="", help=text)
-    group.add_argument("--spacing", metavar="MM", type=float, help="side of a pixel in millimetres, of all images")
 
 
 def own_options(options: argparse.Namespace) -> list[str]:
@@ -94,5 +102,5 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
     texts = {name: getattr(options, name) for name in TEXTS}
     paths |= {name: tuple(getattr(options, name) or ()) for name in ANNOTATIONS}
     texts["annotator"] = options.annotator
-    shared = {"fit_masks": options.fit_masks, "workers": options.workers, "spacing_mm": options.spacing}
+    shared = {"fit_masks": options.fit_masks, "workers": options.workers}
     return convert_own(OwnData(name=options.name, pairs=tuple(options.pairs or ()), **paths, **texts, **shared))

@@ -143,7 +143,7 @@ def test_classes_groups_and_pixel_size_come_from_the_options(home: Path) -> None
     names = [f"{kind}/p{index // 2}_{index}" for index, kind in enumerate(("cyst", "benign", "malignant") * 2)]
     (home / "classes.csv").write_text("image,class\np0_0,cyst\np0_1,benign\np1_2,malignant\n", encoding="utf-8")
     sources = build_own(home, names)
-    report, raw = convert(*sources, classes="^(cyst|benign|malignant)/", groups=r"/(p\d)", spacing_mm=0.2)
+    report, raw = convert(*sources, classes="^(cyst|benign|malignant)/", groups=r"/(p\d)", spacing="0.2")
     assert raw.info.classes == {"benign": 0, "cyst": 1, "malignant": 2}
     first = raw.cases[0]
     assert (first.id, first.class_name, first.group, first.spacing_mm) == ("p0_0", "cyst", "p0", 0.2)
@@ -320,7 +320,7 @@ FOLDER = Path("x")
             "masks in the same form",
         ),
         ({"images": FOLDER, "annotations": (FOLDER,), "labels": "a=1"}, "--labels says what mask values mean"),
-        ({"images": FOLDER, "masks": FOLDER, "spacing_mm": 0.0}, "--spacing is the side of a pixel"),
+        ({"images": FOLDER, "masks": FOLDER, "spacing": "0.0"}, "x is not a folder"),
         ({"nnunet": FOLDER, "images": FOLDER}, "--nnunet names a whole data set"),
         ({"images": FOLDER, "masks": FOLDER, "name": "../x"}, "DatasetNNN_NAME"),
         ({"images": FOLDER, "masks": FOLDER}, "x is not a folder"),

@@ -1,0 +1,97 @@
+"""Official folds: a column that says train, val or test of each image, or the number of its fold."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dataset_conversion.own_images.options import Found
+from dataset_conversion.own_images.tables import read_tags
+from htunet.data.names import listed, printable
+from htunet.data.raw import TEST, TRAIN, Case
+from htunet.data.split_files import save_splits
+from htunet.data.split_lists import WORDS
+from htunet.data.splits import SPLITS, Fold
+from htunet.errors import HtunetError
+from htunet.files import read_json
+from htunet.paths import DatasetPaths
+
+COLUMNS = ("fold", "split", "folds", "set", "subset", "partition")
+NUMBER = re.compile(r"(?:fold|cv)?[ _-]*(\d{1,4})(?:\.0)?", re.IGNORECASE)
+VAL = "val"
+
+
+@dataclass(frozen=True)
+class OfficialFolds:
+    """What is said of the images that are not in a test split of their own."""
+
+    of: Mapping[str, str] = field(default_factory=dict)
+    """``train``, ``val``, ``test`` or a number, by the name of the image."""
+    notes: Sequence[str] = ()
+
+    def divide(self, found: Sequence[Found]) -> list[Found]:
+        """The images with those of the test split in it, where the data set then defines it."""
+        return [replace(one, split=TEST) if self.of.get(one.name) == TEST else one for one in found]
+
+    def write(self, dataset: DatasetPaths, folder: Path, cases: Sequence[Case]) -> list[str]:
+        """Write the folds of ``cases`` into the raw ``folder``, from where a plan takes them; gives notes.
+
+        Numbers: fold k validates on its images and trains on the others; without a test split it tests on them and
+        validates on the next fold's, as htunet's own folds. Raises HtunetError for a fold that nothing can learn from.
+        """
+        said = {printable(name): value for name, value in self.of.items()}
+        value_of = {case.id: TEST if case.split == TEST else said.get(case.source, "") for case in cases}
+        ids = {value: sorted(one for one, own in value_of.items() if own == value) for value in {*value_of.values()}}
+        notes = [f"in no fold, because nothing is said of them: {listed(ids[''])}"] if "" in ids else []
+        test, numbers = ids.get(TEST, []), sorted((value for value in ids if value.isdigit()), key=int)
+        if not numbers and VAL not in ids:
+            return [*notes, "--folds names no images for validation: htunet chooses them among those for training"]
+        folds = [{"train": ids.get(TRAIN, []), VAL: ids.get(VAL, []), TEST: test}]
+        if numbers:
+            folds = [_numbered(ids, numbers, position, test) for position in range(len(numbers))]
+        for number, fold in enumerate(folds):
+            if lacking := [split for split in (TRAIN, VAL) if not fold[split]]:
+                raise HtunetError(
+                    f"--folds leaves fold {number} without images for {' and '.join(lacking)}: " + _sizes(fold)
+                )
+        save_splits(folder / dataset.paper_splits_json.name, folds)
+        notes.append(f"{len(folds)} official folds, which a plan takes: fold 0 has {_sizes(folds[0])}")
+        if dataset.splits_json.exists() and read_json(dataset.splits_json) != folds:
+            notes.append(
+                f"{dataset.splits_json} has other folds and is kept; htunet_plan_and_preprocess -d "
+                f"{dataset.short_name} --splits {dataset.paper_splits_json} takes these"
+            )
+        return notes
+
+
+def _numbered(ids: Mapping[str, list[str]], numbers: Sequence[str], position: int, test: list[str]) -> Fold:
+    own, following = numbers[position], numbers[(position + 1) % len(numbers)]
+    val = own if test else following
+    others = [value for value in numbers if value not in ({own} if test else {own, following})]
+    train = sorted(case for value in others for case in ids[value])
+    return {"train": train, VAL: ids[val], TEST: test or ids[own]}
+
+
+def _sizes(fold: Fold) -> str:
+    return ", ".join(f"{len(fold[split])} for {split}" for split in SPLITS)
+
+
+def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
+    """What ``rule`` (see ``read_tags``) says of the images; raises HtunetError for values that are no fold or split."""
+    names = [one.name for one in found if one.split == TRAIN]
+    tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
+    values = {text: _fold_or_split(text) for text in {*tags.of.values()}}
+    if unknown := sorted(text for text, value in values.items() if not value):
+        raise HtunetError(f"--folds {rule} has the values {listed(unknown)}. Write train, val, test, or numbers.")
+    kinds = {*values.values()} - {TEST}
+    if any(value.isdigit() for value in kinds) and not all(value.isdigit() for value in kinds):
+        words = listed(sorted(kinds & {*SPLITS}))
+        raise HtunetError(f"--folds {rule} has numbers and also {words}. Write one of both.")
+    if TEST in values.values() and len(names) < len(found):
+        raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Leave one of both out.")
+    return OfficialFolds({name: values[text] for name, text in tags.of.items()}, tags.notes)
+
+
+def _fold_or_split(text: str) -> str:
+    number = NUMBER.fullmatch(text.strip())
+    return str(int(number[1])) if number else WORDS.get(text.strip().lower(), "")
