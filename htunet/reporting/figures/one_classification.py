@@ -1,5 +1,6 @@
 """One picture of a classification: ROC curve, precision-recall curve, confusion matrix, reliability diagram."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,10 @@ def draw_classification(path: Path, summary: ClassSummary, title: str) -> None:
     points = curves(summary.test.values_NK, summary.test.truth_indices, summary.test.classes)
     _draw_roc(roc, summary, points["roc"])
     _draw_precision_recall(precision_recall, summary, points["precision_recall"])
-    _draw_confusion(confusion, summary)
+    decision = summary.decisions[MOST_PROBABLE]
+    draw_confusion(confusion, decision.confusion, summary.test.classes, "decided")
+    at = "" if decision.threshold is None else f" (threshold {decision.threshold})"
+    confusion.set_title(f"Most probable class{at}, accuracy {_text(decision.estimates['accuracy'])}", fontsize=10)
     _draw_reliability(calibration, summary)
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
@@ -87,22 +91,18 @@ def _of(summary: ClassSummary) -> str:
     return f" of {summary.positive}" if summary.positive else ""
 
 
-def _draw_confusion(axes: "Axes", summary: ClassSummary) -> None:
-    """Counts at the most probable class; shades are shares of the true class."""
-    decision = summary.decisions[MOST_PROBABLE]
-    counts = np.array(decision.confusion)
+def draw_confusion(axes: "Axes", confusion: Sequence[Sequence[int]], classes: Sequence[str], decided: str) -> None:
+    """Counts, rows true and columns decided classes; shades are fractions of the true class."""
+    counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
         text = f"{count}\n{100 * shares[row, column]:.0f} %"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
-    names = summary.test.classes
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axes.set(xlabel="decided", ylabel="true")
-    at = "" if decision.threshold is None else f" (threshold {decision.threshold})"
-    axes.set_title(f"Most probable class{at}, accuracy {_text(decision.estimates['accuracy'])}", fontsize=10)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
+    axes.set(xlabel=decided, ylabel="true")
 
 
 def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:

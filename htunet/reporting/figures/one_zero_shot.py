@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
+from htunet.reporting.figures.one_classification import draw_confusion
 from htunet.reporting.tables.prompt_table import best_first, summary_lines
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     canvas.suptitle("\n".join([title, *summary_lines(result, about)]), fontsize=10)
     bars, decisions = canvas.subplots(1, 2, width_ratios=(2.6, 1))
     _draw_sentences(bars, ranked)
-    _draw_decisions(decisions, result)
+    draw_confusion(decisions, result.confusion, classes, "decided by all sentences together")
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
 
@@ -60,17 +59,3 @@ def _draw_sentences(axes: "Axes", ranked: list[PromptResult]) -> None:
 def _label(one: PromptResult) -> str:
     sign = f" ({one.prompt.sign})" if one.prompt.sign else ""
     return "\n".join(textwrap.wrap(f"{one.class_name}{sign}: {one.prompt.text}", WIDTH))
-
-
-def _draw_decisions(axes: "Axes", result: ZeroShotResult) -> None:
-    """Counts of all sentences' decisions together; shades are shares of the true class."""
-    counts, names = np.array(result.confusion), result.probabilities.classes
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        text = f"{count}\n{100 * shares[row, column]:.0f} %"
-        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axes.set(xlabel="decided by all sentences together", ylabel="true")

@@ -66,31 +66,25 @@ def overlay(image: UInt8, prediction: UInt8, reference: UInt8 | None = None, *, 
         if mask.shape != image.shape[:2]:
             raise ValueError(f"The {name} has shape {mask.shape}, the image {image.shape[:2]}.")
     gray = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+    table, areas, lines = paint(prediction, truth, num_labels)
+    blend = np.round(gray * (1 - OPACITY) + table[areas] * OPACITY).astype(np.uint8)
+    result = np.where(areas[..., None] > 0, blend, gray)
+    result[lines > 0] = table[lines[lines > 0]]
+    return result
+
+
+def paint(prediction: UInt8, reference: UInt8, num_labels: int) -> tuple[UInt8, UInt8, UInt8]:
+    """Colours (K, 3), and the (H, W) number of the colour of ``overlay``'s areas and of its lines; 0: nothing there."""
     if num_labels > 1:
-        return _overlay_of_labels(gray, prediction, truth)
-    colours = np.zeros((*truth.shape, 3), dtype=np.uint8)
-    painted = (prediction > 0) | (truth > 0)
-    colours[prediction > 0] = EXTRA
-    colours[(truth > 0) & (truth != prediction)] = MISSED
-    colours[(truth > 0) & (truth == prediction)] = RIGHT
-    result = _painted(gray, colours, painted)
-    lines = contour(prediction) | contour(truth)
-    result[lines] = colours[lines]
-    return result
-
-
-def _overlay_of_labels(gray: UInt8, prediction: UInt8, truth: UInt8) -> UInt8:
-    highest = max(int(prediction.max()), int(truth.max()))
-    table = np.array([(0, 0, 0), *(label_colour(label) for label in range(1, highest + 1))], dtype=np.uint8)
-    result = _painted(gray, table[prediction], prediction > 0)
-    lines = contour(truth)
-    result[lines] = table[truth[lines]]
-    return result
-
-
-def _painted(gray: UInt8, colours: UInt8, where: NDArray[np.bool_]) -> UInt8:
-    blend = np.round(gray * (1 - OPACITY) + colours * OPACITY).astype(np.uint8)
-    return np.where(where[..., None], blend, gray)
+        highest = max(int(prediction.max()), int(reference.max()))
+        colours = [label_colour(label) for label in range(1, highest + 1)]
+        areas, lines = prediction, np.where(contour(reference), reference, 0)
+    else:
+        colours = [MISSED, EXTRA, RIGHT]
+        areas = np.where(prediction > 0, np.uint8(2), np.uint8(0))
+        areas[reference > 0] = np.where(reference == prediction, np.uint8(3), np.uint8(1))[reference > 0]
+        lines = np.where(contour(prediction) | contour(reference), areas, 0)
+    return np.array([(0, 0, 0), *colours], dtype=np.uint8), areas, lines.astype(np.uint8)
 
 
 def contour(labels: UInt8) -> NDArray[np.bool_]:

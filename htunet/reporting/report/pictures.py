@@ -12,7 +12,7 @@ from PIL import Image
 from htunet.data.image_io import read_image, read_labels
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.reporting.overlays.draw import EXTRA, MISSED, OPACITY, RIGHT, Colour, contour, label_colour
+from htunet.reporting.overlays.draw import OPACITY, paint
 
 UInt8 = NDArray[np.uint8]
 SIDES = ((150, 512), (400, 384), (900, 288))
@@ -101,31 +101,14 @@ def layer_png(prediction: UInt8, reference: UInt8, *, num_labels: int = 1) -> by
 
     ``prediction`` and ``reference`` are (H, W) label maps of the same shape.
     """
-    colours, areas, lines = _one_label(prediction, reference) if num_labels == 1 else _labels(prediction, reference)
-    indices = areas.copy()
-    indices[lines > 0] = lines[lines > 0] + len(colours)
-    picture = Image.fromarray(indices)
-    picture.putpalette([value for colour in ((0, 0, 0), *colours, *colours) for value in colour])
-    alpha = [0, *[round(255 * OPACITY)] * len(colours), *[255] * len(colours)]
+    table, areas, lines = paint(prediction, reference, num_labels)
+    colours = len(table) - 1
+    picture = Image.fromarray(np.where(lines > 0, lines + np.uint8(colours), areas))
+    picture.putpalette([*table.ravel().tolist(), *table[1:].ravel().tolist()])
+    alpha = [0, *[round(255 * OPACITY)] * colours, *[255] * colours]
     stream = io.BytesIO()
     picture.save(stream, format="PNG", transparency=bytes(alpha), compress_level=6)
     return stream.getvalue()
-
-
-def _one_label(prediction: UInt8, reference: UInt8) -> tuple[Sequence[Colour], UInt8, UInt8]:
-    """Colours, and the (H, W) number of the colour (from 1) of areas and of lines; 0: nothing."""
-    areas = np.zeros(prediction.shape, np.uint8)
-    areas[prediction > 0] = 2
-    areas[(reference > 0) & (reference != prediction)] = 1
-    areas[(reference > 0) & (reference == prediction)] = 3
-    lines = np.where(contour(prediction) | contour(reference), areas, 0).astype(np.uint8)
-    return (MISSED, EXTRA, RIGHT), areas, lines
-
-
-def _labels(prediction: UInt8, reference: UInt8) -> tuple[Sequence[Colour], UInt8, UInt8]:
-    highest = max(int(prediction.max()), int(reference.max()))
-    lines = np.where(contour(reference), reference, 0).astype(np.uint8)
-    return [label_colour(label) for label in range(1, highest + 1)], prediction, lines
 
 
 def _scaled(mask: UInt8, size: tuple[int, int]) -> UInt8:
