@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from htunet.evaluation.case_table import ARM, adapter_of, run_columns
-from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.metrics import METRICS, Metric
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -32,9 +31,7 @@ class Cell:
     metric: str
     kind: TableKind
     estimate: Spread = NOTHING
-    low: float | None = None
-    high: float | None = None
-    """The bootstrap 95 % interval over cases; of a mean over data sets there is none."""
+    """With the bootstrap 95 % interval over cases; of a mean over data sets there is none."""
     seeds: tuple[int, ...] = ()
     n_cases: int = 0
     """Test cases of one repetition."""
@@ -45,15 +42,13 @@ class Cell:
     commands: tuple[str, ...] = ()
     """What fills the cell, or completes it."""
     trained: Row | None = None
-    by_seed: Mapping[int, float] | None = None
     rank: int = 0
     """1: the best of its rows, 2: the second; 0: any other, or nothing to compare with."""
 
     @property
     def text(self) -> str:
         """The value as it is printed; of few test cases with its interval."""
-        few = self.trained is not None and bool(self.trained.few)
-        return f"{self.estimate.text()} {interval_text(self.low, self.high) if few else ''}".rstrip()
+        return self.estimate.text(with_interval=self.trained is not None and bool(self.trained.few))
 
     @property
     def footnote(self) -> str:
@@ -75,35 +70,19 @@ def fill(
     Where several kinds of runs would fit a cell (another plan, other weights, fewer epochs), the one nearest to the
     paper stands in it, and its marks say what is not as in the paper.
     """
-    arms = [*_arms(contents), *((zero_shot_row(content), [content], paper.ZERO_SHOT) for content in zero_shot)]
+    found = [content for content in contents if "task" in content["htunet"]]
+    rows = [row for kind in (SEGMENTATION, CLASSIFICATION) for row in table_rows(found, kind=kind)]
+    rows += map(zero_shot_row, zero_shot)
     intervals = {} if means is None else _intervals(means)
     cells: list[Cell] = []
     for part in table.parts:
         for line in table.lines:
-            own = [_filled(table, line, dataset, part, arms, intervals, seeds) for dataset in part.datasets]
+            own = [_filled(table, line, dataset, part, rows, intervals, seeds) for dataset in part.datasets]
             if table.average != "only":
                 cells += [cell for row in own for cell in row]
             if (table.average and len(part.datasets) > 1) or table.average == "only":
                 cells += [_average(table, part, list(column)) for column in zip(*own, strict=True)]
     return _ranked(cells)
-
-
-Arm = tuple[Row, list[Mapping[str, Any]], str]
-"""A row of the plain tables, the summaries that it is made of, and what its runs learn."""
-
-
-def _arms(contents: Iterable[Mapping[str, Any]]) -> list[Arm]:
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for content in contents:
-        own = content["htunet"]
-        if "task" in own:
-            groups.setdefault((own["dataset"], *_key(own)), []).append(content)
-    found: list[Arm] = []
-    for members in groups.values():
-        task = str(members[0]["htunet"]["task"]).replace("_", "-")
-        for kind in (SEGMENTATION, CLASSIFICATION):
-            found += [(row, members, task) for row in table_rows(members, kind=kind)]
-    return found
 
 
 def zero_shot_row(content: Mapping[str, Any]) -> Row:
@@ -132,16 +111,19 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         tested=TestCounts(n_cases=n_cases),
         policy="",
         trainable_parameters=None,
-        values={name: Spread(METRICS[name].scale * found[name]["value"], None) for name in ("accuracy", "auc")},
+        values={name: _spread(METRICS[name], found[name]) for name in ("accuracy", "auc")},
+        own={"task": paper.ZERO_SHOT},
         paper={} if other else theirs,
         other_images=other,
         marks=tuple(mark for mark, applies in marks.items() if applies and mark),
     )
 
 
-def _key(own: Mapping[str, Any]) -> tuple[Any, ...]:
-    about = run_columns(own)
-    return tuple(about[name] for name in ARM)
+def _spread(metric: Metric, found: Mapping[str, Any]) -> Spread:
+    value, low, high = (
+        None if found[name] is None else metric.scale * found[name] for name in ("value", "low", "high")
+    )
+    return Spread(value, None, low, high)
 
 
 def _intervals(means: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]:
@@ -156,71 +138,46 @@ def _filled(
     line: Line,
     dataset: str,
     part: Part,
-    arms: list[Arm],
+    rows: Sequence[Row],
     intervals: Mapping[tuple[Any, ...], tuple[float, float]],
     seeds: Sequence[int],
 ) -> list[Cell]:
     """The cells of one row and data set, one for each metric."""
-    best = min((arm for arm in arms if _fits(arm, line, dataset, part.kind)), key=_distance, default=None)
+    row = min((row for row in rows if _fits(row, line, dataset, part.kind)), key=_distance, default=None)
     cells = []
-    for metric in part.metrics:
-        cell = Cell(line=line, dataset=dataset, metric=metric, kind=part.kind,
-                    paper=_printed(table, line, dataset, metric))  # fmt: skip
-        if best:
-            cell = _with_figure(cell, best, intervals)
+    for name in part.metrics:
+        cell = Cell(line=line, dataset=dataset, metric=name, kind=part.kind, paper=_printed(table, line, dataset, name))
+        if row:
+            about, metric, found = run_columns(row.own), METRICS[name], row.values[name]
+            key = (row.dataset, *(about[column] for column in ARM), name)
+            low, high = (None if edge is None else metric.scale * edge for edge in intervals.get(key, (None, None)))
+            cell = replace(
+                cell,
+                estimate=found if line.setting == paper.ZERO_SHOT else replace(found, low=low, high=high),
+                seeds=row.seeds,
+                n_cases=row.tested.n_cases // row.n_runs,
+                n_left_out=row.tested.n_left_out if metric.leaves_out else 0,
+                paper=None if row.other_images else cell.paper,
+                marks=tuple(mark for mark in row.marks if mark not in (_fraction_mark(line), line.footnote)),
+                trained=row,
+            )
         wanted = [seed for seed in seeds if seed not in cell.seeds]
-        if line.setting == paper.ZERO_SHOT and best:
+        if line.setting == paper.ZERO_SHOT and row:
             wanted = []  # one result says all of one adapter
         cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted, seeds[0]))))
     return cells
 
 
-def _with_figure(cell: Cell, arm: Arm, intervals: Mapping[tuple[Any, ...], tuple[float, float]]) -> Cell:
-    row, members, task = arm
-    if task == paper.ZERO_SHOT:
-        found = members[0]["zero_shot"][cell.metric]
-        edges, by_seed = (found["low"], found["high"]), {}
-    else:
-        own = members[0]["htunet"]
-        edges = intervals.get((own["dataset"], *_key(own), cell.metric), (None, None))
-        by_seed = _by_seed(members, cell.kind, cell.metric)
-    low, high = (None if edge is None else METRICS[cell.metric].scale * edge for edge in edges)
-    return replace(
-        cell,
-        estimate=row.values[cell.metric],
-        low=low,
-        high=high,
-        seeds=row.seeds,
-        n_cases=row.tested.n_cases // row.n_runs,
-        n_left_out=row.tested.n_left_out if METRICS[cell.metric].leaves_out else 0,
-        paper=None if row.other_images else cell.paper,
-        marks=tuple(mark for mark in row.marks if mark not in (_fraction_mark(cell.line), cell.line.footnote)),
-        trained=row,
-        by_seed=by_seed,
-    )
-
-
-def _fits(arm: Arm, line: Line, dataset: str, kind: TableKind) -> bool:
-    row, _, task = arm
+def _fits(row: Row, line: Line, dataset: str, kind: TableKind) -> bool:
     wanted = line.setting if line.setting == paper.ZERO_SHOT else "seg" if kind is SEGMENTATION else "cls"
     source = "" if wanted == paper.ZERO_SHOT else paper.TRAINED_ON.get(dataset, "")
-    here = (row.kind, row.method, row.ratio, task, row.trained_on)
+    here = (row.kind, row.method, row.ratio, row.own["task"], row.trained_on)
     return DatasetPaths(row.dataset).short_name == dataset and here == (kind, line.method, line.ratio, wanted, source)
 
 
-def _distance(arm: Arm) -> tuple[Any, ...]:
+def _distance(row: Row) -> tuple[Any, ...]:
     """From the paper: pre-trained before random weights, then the fewest differences, the most epochs and seeds."""
-    row, members, _ = arm
-    return RANDOM in row.marks, len(row.marks), -(members[0].get("htunet", {}).get("num_epochs") or 0), -len(row.seeds)
-
-
-def _by_seed(members: Sequence[Mapping[str, Any]], kind: TableKind, metric: str) -> dict[int, float]:
-    found: dict[int, list[float]] = {}
-    for content in members:
-        value = kind.estimate(content["htunet"], metric).value
-        if value is not None:
-            found.setdefault(content["htunet"].get("seed", 0), []).append(value)
-    return {seed: statistics.fmean(values) for seed, values in found.items()}
+    return RANDOM in row.marks, len(row.marks), -(row.own.get("num_epochs") or 0), -len(row.seeds)
 
 
 def _fraction_mark(line: Line) -> str:
@@ -242,8 +199,6 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
         first,
         dataset=AVERAGE,
         estimate=_mean_over(cells) if complete else NOTHING,
-        low=None,
-        high=None,
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
         n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
         n_left_out=sum(cell.n_left_out for cell in cells) if complete else 0,
@@ -252,31 +207,27 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
         else None,
         marks=tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) if complete else (),
         commands=tuple(dict.fromkeys(command for cell in cells for command in cell.commands)),
-        by_seed=None,
     )
 
 
 def _mean_over(cells: Sequence[Cell]) -> Spread:
     """With the deviation of the seeds' means over the data sets, of the seeds that all of them have."""
-    shared = set.intersection(*(set(cell.by_seed or {}) for cell in cells))
-    by_seed = [statistics.fmean((cell.by_seed or {})[seed] for cell in cells) for seed in sorted(shared)]
+    shared = set.intersection(*(set(cell.estimate.by_seed) for cell in cells))
+    by_seed = [statistics.fmean(cell.estimate.by_seed[seed] for cell in cells) for seed in sorted(shared)]
     mean = statistics.fmean(cell.estimate.mean for cell in cells if cell.estimate.mean is not None)
     return Spread(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
 
 
 def _ranked(cells: Sequence[Cell]) -> list[Cell]:
-    """The best and the second figure of each data set, metric and group of rows, as they are printed."""
+    """The best and the second value of each data set, metric and group of rows, as they are printed."""
     rivals: dict[tuple[str, str, str], set[float]] = {}
     for cell in cells:
-        if cell.estimate.mean is not None:
-            rivals.setdefault(_rivals(cell), set()).add(round(cell.estimate.mean, 2))
+        values = rivals.setdefault((cell.line.group, cell.dataset, cell.metric), set())
+        values |= set() if cell.estimate.mean is None else {round(cell.estimate.mean, 2)}
     found = []
     for cell in cells:
-        values = sorted(rivals.get(_rivals(cell), ()), reverse=METRICS[cell.metric].higher_is_better)
-        place = values.index(round(cell.estimate.mean, 2)) + 1 if cell.estimate.mean is not None else 0
-        found.append(replace(cell, rank=place if place in (1, 2) and len(values) > 1 else 0))
+        values = rivals[cell.line.group, cell.dataset, cell.metric]
+        best = sorted(values, reverse=METRICS[cell.metric].higher_is_better)[:2] if len(values) > 1 else []
+        own = None if cell.estimate.mean is None else round(cell.estimate.mean, 2)
+        found.append(replace(cell, rank=best.index(own) + 1 if own in best else 0))
     return found
-
-
-def _rivals(cell: Cell) -> tuple[str, str, str]:
-    return cell.line.group, cell.dataset, cell.metric

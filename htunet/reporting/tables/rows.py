@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +45,15 @@ class Spread:
     low: float | None = None
     high: float | None = None
     """The ends of all runs' intervals over their cases."""
+    by_seed: Mapping[Any, float] = field(default_factory=dict)
+    """The mean of each seed."""
 
-    def text(self, decimals: int = 2, plus_minus: str = "±") -> str:
-        """``81.19 ± 0.42``; ``-`` where there is no value."""
+    def text(self, *, with_interval: bool = False) -> str:
+        """``81.19 ± 0.42``, ``81.19 ± 0.42 [75.00, 86.12]``; ``-`` where there is no value."""
         if self.mean is None:
             return "-"
-        spread = "" if self.std is None else f" {plus_minus} {self.std:.{decimals}f}"
-        return f"{self.mean:.{decimals}f}{spread}"
+        spread = "" if self.std is None else f" ± {self.std:.2f}"
+        return f"{self.mean:.2f}{spread} {interval_text(self.low, self.high) if with_interval else ''}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +86,14 @@ class Row:
     """A warning where the test cases are few."""
     configuration: str = ""
     """Of all that changes results, eight characters; empty where the runs have not recorded it."""
+    own: Mapping[str, Any]
+    """What the first run's summary says of itself."""
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
 
     def text(self, metric: str) -> str:
         """The value as it is printed; of few test cases with its interval."""
-        found = self.values[metric]
-        return f"{found.text()} {interval_text(found.low, found.high) if self.few else ''}".rstrip()
+        return self.values[metric].text(with_interval=bool(self.few))
 
     @property
     def counted(self) -> str:
@@ -155,6 +158,7 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind, unlike: str) -> 
         trained_on=trained_on,
         other_images=other,
         few=few,
+        own=first,
         marks=tuple(_marks(members, other, [unlike, few, paper.footnote(first["method"]) if theirs else ""])),
     )
 
@@ -184,12 +188,13 @@ def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) ->
     for own, estimate in zip(members, found, strict=True):
         if estimate.value is not None:
             by_seed.setdefault(own.get("seed"), []).append(estimate.value)
-    means = [statistics.fmean(values) for values in by_seed.values()]
+    means = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
     return Spread(
-        mean=statistics.fmean(means) if means else None,
-        std=statistics.stdev(means) if len(means) > 1 else None,
+        mean=statistics.fmean(means.values()) if means else None,
+        std=statistics.stdev(means.values()) if len(means) > 1 else None,
         low=min((one.low for one in found if one.low is not None), default=None),
         high=max((one.high for one in found if one.high is not None), default=None),
+        by_seed=means,
     )
 
 

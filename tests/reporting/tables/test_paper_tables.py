@@ -138,7 +138,7 @@ def test_a_classification_by_sentences_fills_its_rows() -> None:
                "zero_shot": {"n_cases": 647, "auc": figure, "accuracy": figure}}  # fmt: skip
     cells = fill(TABLES["table3"], [], zero_shot=[content])
     (found,) = (c for c in cells if c.estimate.mean is not None and c.metric == "auc")
-    assert (found.line.group, found.dataset, found.estimate.mean, found.low, found.high) == (
+    assert (found.line.group, found.dataset, found.estimate.mean, found.estimate.low, found.estimate.high) == (
         "zero-shot",
         "BUSI",
         60,
