@@ -148,9 +148,10 @@ def interval_text(low: float | None, high: float | None, *, scale: float = 1.0, 
     >>> interval_text(0.5, 0.75, scale=100), interval_text(0.0, 0.0), interval_text(None, None)
     ('[50.00, 75.00]', '', '')
     """
-    if low is None or high is None or not low < high:
+    if low is None or high is None or low != low or high != high:
         return ""
-    return f"[{scale * low:.{decimals}f}, {scale * high:.{decimals}f}]"
+    ends = [f"{scale * edge:.{decimals}f}" for edge in (low, high)]
+    return "" if ends[0] == ends[1] else f"[{ends[0]}, {ends[1]}]"
 
 
 def few_cases(n_cases: int, by_class: Mapping[str, int]) -> str:

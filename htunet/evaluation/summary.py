@@ -235,7 +235,16 @@ def upgraded(content: dict[str, Any]) -> dict[str, Any]:
     cases with an empty mask a value of these: those values become null, and the means are taken again without them.
     """
     own = content["htunet"]
-    if own.get("format") == FORMAT or "metric_per_case" not in content:
+    if own.get("format") == FORMAT:
+        return content
+    if "metric_per_case" not in content:  # what cannot be taken again is absent
+        for resolution, means in own.get("means", {}).items():
+            empty = own["empty"][resolution]
+            for metric in mask_metrics():
+                without = {name for which in empty if metric.leaves_out or which == BOTH_EMPTY for name in empty[which]}
+                if without and metric.file_key in means:
+                    n_cases = means[metric.file_key]["n_cases"]
+                    means[metric.file_key] = asdict(Mean(None, None, None, n_cases - len(without), n_cases))
         return content
     metrics, cases = mask_metrics(), [case["htunet"] for case in content["metric_per_case"]]
     for resolution, by_label in own.get("means_by_label", {}).items():

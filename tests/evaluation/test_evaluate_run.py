@@ -325,3 +325,14 @@ def test_penalties_of_before_are_taken_out_of_the_distances_of_the_papers_code()
     before = dict(found)
     upgraded(content)
     assert found == before
+
+
+def test_what_cannot_be_taken_again_without_the_cases_is_absent() -> None:
+    content = masks("UNet", [0.0, 0.5, 0.7])
+    found = content["htunet"]["means"]["input_size"]
+    found["HD95_max"] = {"mean": 120.0, "low": 1.0, "high": 300.0, "n_used": 3, "n_cases": 3}
+    del content["metric_per_case"]
+    content["htunet"]["format"] = 1
+    upgraded(content)
+    assert (found["HD95_max"]["mean"], found["HD95_max"]["n_used"]) == (None, 2)
+    assert found["HD95"]["mean"] == pytest.approx(380 / 3)

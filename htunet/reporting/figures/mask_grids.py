@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -28,11 +29,11 @@ from htunet.reporting.figures.style import (
     CHARACTER_MM,
     DOTS_PER_INCH,
     DOUBLE_MM,
-    GRAY,
     MM_PER_INCH,
     PAGE_MM,
     SMALL,
     TEXT,
+    add_note,
     in_style,
     new_figure,
     note_lines,
@@ -45,14 +46,10 @@ from htunet.reproducibility import generator
 UInt8 = NDArray[np.uint8]
 SAMPLES, FEW_SHOT_SAMPLES = 3, 2
 """Images of each data set; the paper's figure 4 shows three."""
-LARGEST_CELL, NARROWEST, MOST_NOTES = 34.0, 70.0, 5
-"""Millimetres of a picture and of the page; lines of notes."""
-GAP, EDGE, HEAD, FOOT, LINE = 0.5, 1.0, 9.0, 6.0, 3.2
-"""Millimetres: between pictures, around all, for the columns' names at least, for the key, for a line of the note."""
-KEY_PATCH, KEY_LINE = 7.0, 3.6
-"""Millimetres of a colour of the key with the room around it, and of a line of the key."""
-NAME_CHARACTER = 1.6
-"""Mean width of a character of a name, millimetres."""
+LARGEST_MM, NARROWEST_MM, GAP_MM = 34.0, 76.0, 0.25
+"""Of a picture, of the page, and around each picture."""
+GROUP_MM, MOST_AROUND_MM, LINE_MM, PATCH_MM = 7.0, 35.0, 3.6, 8.0
+"""For the names of the groups, for all that is above and below, for a line of it, and for a colour of the key."""
 MEANING = {MISSED: "ground truth, missed", EXTRA: "false positive", RIGHT: "true positive"}
 
 
@@ -74,10 +71,6 @@ class MaskGrid:
     rows: tuple[MaskRow, ...]
     bold: frozenset[str] = frozenset()
     """Columns with bold names: the paper's hybrid-tuned models."""
-    group_mm: float = 6.0
-    """Room for the names of the groups."""
-    upright: bool = True
-    """Whether these are written from bottom to top."""
 
 
 def figure4(results: Results) -> list[Drawing]:
@@ -144,7 +137,7 @@ def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
         cases = sampled_cases(dataset, everything, FEW_SHOT_SAMPLES, results.draw_seed)
         rows = tuple(MaskRow(arm, case, runs) for case in cases for arm, runs in shown.items())
         columns = tuple("100 %" if step is None else percent(step) for step in steps)
-        grids[dataset] = MaskGrid(columns=columns, rows=rows, group_mm=_names_mm(list(shown)), upright=False)
+        grids[dataset] = MaskGrid(columns=columns, rows=rows)
     return grids
 
 
@@ -157,35 +150,40 @@ def sampled_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], n: int, seed:
 
 def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
     """The figure: the input image first, then an overlay a column, all pictures square as the network sees them."""
-    rows, columns = len(grid.rows), 1 + len(grid.columns)
-    random = random_weights_note([run for row in grid.rows for run in row.runs if run])
-    narrow = max(NARROWEST, 2 * EDGE + grid.group_mm + columns * _cell_mm(grid, MOST_NOTES))
-    notes, key = note_lines(narrow - 2 * EDGE, (note, random)), _key(grid)
-    entry = max(len(name) for _, name in key) * CHARACTER_MM + KEY_PATCH
-    across = max(1, min(len(key), int((narrow - 2 * EDGE) / entry)))
-    key_mm = FOOT + KEY_LINE * (-(-len(key) // across) - 1)
-    below = len(notes) + (key_mm - FOOT) / LINE
-    cell = _cell_mm(grid, below)
-    foot = FOOT + LINE * below
-    head = _head_mm(grid)
-    page = (max(NARROWEST, 2 * EDGE + grid.group_mm + columns * cell), head + rows * cell + foot)
+    rows, columns, key = len(grid.rows), 1 + len(grid.columns), _key(grid)
+    side = min((DOUBLE_MM - GROUP_MM) / columns, (PAGE_MM - MOST_AROUND_MM) / rows, LARGEST_MM)
+    width = max(NARROWEST_MM, GROUP_MM + columns * side)
+    entry = max(len(name) for _, name in key) * CHARACTER_MM + PATCH_MM
+    across = max(1, min(len(key), int(width / entry)))
+    notes = (note, random_weights_note([run for row in grid.rows for run in row.runs if run]))
+    heads = max(1 + _in_lines(name).count("\n") for name in grid.columns)
+    lines = heads - (-len(key) // across) + len(note_lines(width, notes))
+    pads = dict.fromkeys(("w_pad", "h_pad"), GAP_MM / MM_PER_INCH)
     with in_style():
-        figure = new_figure(*page)
-        figure.set_layout_engine("none")
-        pictures = _Pictures(round(cell / MM_PER_INCH * DOTS_PER_INCH))
-        for number, row in enumerate(grid.rows):
-            image = pictures.image(row)
-            for column, picture in enumerate([image, *(pictures.overlay(row, run) for run in row.runs)]):
-                box = (EDGE + grid.group_mm + column * cell, head + number * cell, cell - GAP, cell - GAP)
-                _place(figure, box, page, picture)
-        _write_names(figure, grid, page, cell)
-        handles = [Patch(color=_as_fractions(colour), label=name) for colour, name in key]
-        place = (0.5, (foot - key_mm / 2 - 0.5) / page[1])
-        style = {"handlelength": 1.0, "handleheight": 1.0, "borderpad": 0.0}
-        figure.legend(handles=handles, loc="center", bbox_to_anchor=place, ncols=across, **style)
-        for line, text in enumerate(notes):
-            y = (LINE * (len(notes) - line) - 1.2) / page[1]
-            figure.text(EDGE / page[0], y, text, fontsize=SMALL, color=GRAY, va="center")
+        figure = new_figure(width, rows * (side + GAP_MM) + LINE_MM * (lines + 2))
+        figure.set_layout_engine("compressed", wspace=0, hspace=0, **pads)
+        panels = figure.subplots(rows, columns, squeeze=False)
+        pictures = _Pictures(round(side / MM_PER_INCH * DOTS_PER_INCH))
+        for line, row in zip(panels, grid.rows, strict=True):
+            shown = [pictures.image(row), *(pictures.overlay(row, run) for run in row.runs)]
+            for panel, picture in zip(line, shown, strict=True):
+                panel.set(xticks=[], yticks=[])
+                panel.spines[:].set_visible(False)
+                if picture is None:
+                    panel.set(facecolor="0.93", box_aspect=1, xlim=(0, 1), ylim=(0, 1))
+                    panel.text(0.5, 0.5, "-", ha="center", va="center", color="0.6")
+                else:
+                    panel.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        size = SMALL if side < 24 else TEXT
+        for panel, name in zip(panels[0], ("Input", *grid.columns), strict=True):
+            panel.set_title(_in_lines(name), fontsize=size, fontweight="bold" if name in grid.bold else "normal")
+        for name, members in groupby(zip(panels[:, 0], grid.rows, strict=True), key=lambda pair: pair[1].group):
+            first = [panel for panel, _ in members]
+            first[(len(first) - 1) // 2].set_ylabel(_in_lines(name))
+        handles = [Patch(color=f"#{red:02x}{green:02x}{blue:02x}", label=name) for (red, green, blue), name in key]
+        style = {"handlelength": 1.0, "handleheight": 1.0}
+        figure.legend(handles=handles, loc="outside lower center", ncols=across, **style)
+        add_note(figure, *notes)
     return figure
 
 
@@ -228,81 +226,9 @@ class _Pictures:
         return next(case for case in self._raw(dataset).cases if case.id == name)
 
 
-def _cell_mm(grid: MaskGrid, notes: float) -> float:
-    """Side of a picture with room for so many lines below."""
-    across = (DOUBLE_MM - 2 * EDGE - grid.group_mm) / (1 + len(grid.columns))
-    down = (PAGE_MM - _head_mm(grid) - FOOT - LINE * notes) / len(grid.rows)
-    return min(across, down, LARGEST_CELL)
-
-
-def _place(figure: Figure, box: tuple[float, ...], page: tuple[float, float], picture: UInt8 | None) -> None:
-    """A picture at (left, top, width, height) in millimetres; a gray square where there is none."""
-    left, top, width, height = box
-    axes = figure.add_axes((left / page[0], 1 - (top + height) / page[1], width / page[0], height / page[1]))
-    axes.set_axis_off()
-    if picture is None:
-        axes.fill_between([0, 1], 0, 1, color="0.93", linewidth=0)
-        axes.set(xlim=(0, 1), ylim=(0, 1))
-        axes.text(0.5, 0.5, "-", ha="center", va="center", color="0.6")
-        return
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, aspect="auto", interpolation="none")
-
-
-def _write_names(figure: Figure, grid: MaskGrid, page: tuple[float, float], cell: float) -> None:
-    """The columns' names above, those of the groups of rows at the left."""
-    start, head = EDGE + grid.group_mm, _head_mm(grid)
-    narrow = cell < 24
-    for column, name in enumerate(("Input", *grid.columns)):
-        x = (start + (column + 0.5) * cell - GAP / 2) / page[0]
-        text = _in_lines(name)
-        weight = "bold" if name in grid.bold else "normal"
-        y = 1 - (head - 1.8) / page[1]
-        size = SMALL if narrow else TEXT
-        figure.text(x, y, text, ha="center", va="baseline", fontsize=size, fontweight=weight, linespacing=1.05)
-    for name, first, last in _groups(grid):
-        y = 1 - (head + (first + last + 1) / 2 * cell) / page[1]
-        text = name if grid.upright else _in_lines(name)
-        figure.text(
-            (EDGE + (grid.group_mm - 2.5 if grid.upright else 0)) / page[0],
-            y,
-            text,
-            rotation=90 if grid.upright else 0,
-            ha="center" if grid.upright else "left",
-            va="center",
-            fontsize=TEXT,
-        )
-
-
-def _head_mm(grid: MaskGrid) -> float:
-    """Room for the columns' names."""
-    lines = max(1 + _in_lines(name).count("\n") for name in ("Input", *grid.columns))
-    return max(HEAD, 2.0 + LINE * lines)
-
-
-def _groups(grid: MaskGrid) -> list[tuple[str, int, int]]:
-    """Name, first and last row of each stretch of rows with one name."""
-    found: list[tuple[str, int, int]] = []
-    for number, row in enumerate(grid.rows):
-        if found and found[-1][0] == row.group:
-            found[-1] = (row.group, found[-1][1], number)
-        else:
-            found.append((row.group, number, number))
-    return found
-
-
-def _names_mm(names: Sequence[str]) -> float:
-    """Room for names in lines of their own parts."""
-    return 3.0 + NAME_CHARACTER * max(len(line) for name in names for line in _in_lines(name).split("\n"))
-
-
 def _in_lines(name: str) -> str:
     """``BiomedCLIP (HT), adapter of MedPix+CURD`` in four lines."""
     return name.replace(" (", "\n(").replace(", ", ",\n").replace("+", "+\n")
-
-
-def _as_fractions(colour: Colour) -> tuple[float, float, float]:
-    red, green, blue = colour
-    return red / 255, green / 255, blue / 255
 
 
 def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:

@@ -79,7 +79,9 @@ def _shown(study: Study) -> Iterator[Shown]:
     known = table.loc[table["tercile"] != "", ["dataset", "case", "tercile"]].drop_duplicates(["dataset", "case"])
     sizes = {str(name): split.set_index("case")["tercile"] for name, split in known.groupby("dataset")}
     for method in study.methods:
-        own = rows[*method.key, next(iter(method.runs)).seed]
+        own = rows.get((*method.key, next(iter(method.runs)).seed))
+        if own is None:  # the summary has no cases
+            continue
         if method in masks:
             cases = mask_cases(own)
             yield Shown(method=method, task=MASKS, cases=cases, chosen=choose(cases, n))

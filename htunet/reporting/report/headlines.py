@@ -31,13 +31,10 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             candidates = [one for one in known if learnt[one.key] == most]
             best = max(candidates, key=lambda one: (not one.random, one.rows[kind.name].values[kind.main].mean))
             row, metric = best.rows[kind.name], METRICS[kind.main]
-            value, low, high = row.values[kind.main].mean, None, None
-            if entry := study.means.get((*best.key, kind.main)):
-                value = metric.scale * entry["mean"]
-                low, high = entry["low"], entry["high"]
-            interval = interval_text(low, high, scale=metric.scale, decimals=1).strip("[]").replace(", ", " to ")
+            found = row.values[kind.main]
+            interval = interval_text(found.low, found.high, decimals=1).strip("[]").replace(", ", " to ")
             interval += f" {metric.unit}" * bool(interval)
-            estimate = f"{metric.label} {value:.1f} {metric.unit}"
+            estimate = f"{metric.label} {found.mean:.1f} {metric.unit}"
             if row.few:  # the interval is all that can be said
                 estimate, interval = f"{metric.label} {interval or 'not known'}", ""
             source = str((best.own.get("weights") or {}).get("source", ""))

@@ -11,23 +11,26 @@ from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, SEGMENTATION, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, TableKind
 from htunet.reporting.tables.paper_tables import zero_shot_row
-from htunet.reporting.tables.rows import parameters_text, printed_metrics, row_notes
+from htunet.reporting.tables.rows import (
+    counted,
+    parameters_text,
+    printed_metrics,
+    row_notes,
+    value_cells,
+    value_columns,
+)
 from htunet.reporting.tables.write import (
     Column,
     Table,
     TableCell,
-    metric_column,
     number_columns,
     word_columns,
     words,
 )
 
 Entry = Mapping[str, Any]
-OVERVIEW = mask_metrics((Level.OVERVIEW,), millimetres=False)
-BY_CLASS = [*OVERVIEW, *metrics_of(Kind.CASE, levels=(Level.OVERVIEW,))]
-COMPARED = [*(metric.name for metric in OVERVIEW), CLASSIFICATION.by_case]
 DICE = METRICS["dice"]
 MOST_COMPARISONS = 300
 """Rows of the table of comparisons; a browser sorts them at once."""
@@ -42,6 +45,10 @@ def page_tables(study: Study) -> tuple[Table, ...]:
     return tuple(table for table in (*tables, _zero_shot(study)) if table.rows)
 
 
+def _overview() -> list[Metric]:
+    return mask_metrics((Level.OVERVIEW,), millimetres=False)
+
+
 def number(value: float | None, text: str = "{:,}") -> TableCell:
     """A cell with a plain number in the format ``text``."""
     if value is None or math.isnan(value):
@@ -49,44 +56,37 @@ def number(value: float | None, text: str = "{:,}") -> TableCell:
     return TableCell(text=text.format(value), value=float(value))
 
 
-def _estimate(entry: Entry | None, metric: Metric, name: str = "mean") -> TableCell:
+def _estimate(entry: Entry | None, metric: Metric) -> TableCell:
     """``81.19 ± 0.42`` and its interval below it; a dash where there is nothing."""
-    if not entry or entry[name] is None:
+    if not entry or entry["mean"] is None:
         return NOTHING
-    value, std = metric.scale * entry[name], entry.get("std")
+    value, std = metric.scale * entry["mean"], entry.get("std")
     spread = "" if std is None else f" ± {metric.scale * std:.2f}"
     interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
     return TableCell(text=f"{value:.2f}{spread}", below=interval, value=value)
 
 
 def _results(study: Study, kind: TableKind) -> Table:
-    methods = study.of_kind(kind)
-    printed = printed_metrics([method.rows[kind.name] for method in methods], kind)
+    members = [method.rows[kind.name] for method in study.of_kind(kind)]
+    printed = printed_metrics(members, kind)
     left_out = any(metric.leaves_out for metric, _ in printed)
-    metrics = [column for metric, beside in printed
-               for column in (metric_column(metric), *number_columns(*["paper"] * beside))]  # fmt: skip
-    counted = "Missed" if kind is SEGMENTATION else "Cases"
-    counts = number_columns(counted, *["Left out"] * left_out, "Seeds", "Trained")
-    columns = (*word_columns("Data set", "Method"), *metrics, *counts, *word_columns("Notes"))
+    counts = number_columns(counted(kind), *["Left out"] * left_out, "Seeds", "Trained")
+    columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
     rows = []
-    for method in methods:
-        row = method.rows[kind.name]
-        cells = [words(method.short_dataset), words(method.name, strong=True)]
-        for metric, beside in printed:
-            entry, own = study.means.get((*method.key, metric.name)), row.values[metric.name]
-            plain = NOTHING if own.mean is None else TableCell(text=row.text(metric.name), value=own.mean)
-            cells.append(_estimate(entry, metric) if entry else plain)
-            cells += [number(row.paper.get(metric.name), "{:.2f}")] * beside
-        n_cases, n_missed = row.tested.n_cases, row.tested.n_missed
-        cells.append(number(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")))
-        cells += [number(row.tested.n_left_out / n_cases, f"{row.tested.n_left_out} / {n_cases}")] * left_out
-        seeds = ", ".join(map(str, row.seeds)) or NO_VALUE
-        cells += [
-            TableCell(text=seeds, value=len(row.seeds)),
-            number(row.trainable_parameters, parameters_text(row)),
-            words("; ".join(row.marks)),
-        ]
-        rows.append(tuple(cells))
+    for method, row in zip(study.of_kind(kind), members, strict=True):
+        n_cases, n_missed, n_left_out = row.tested.n_cases, row.tested.n_missed, row.tested.n_left_out
+        rows.append(
+            (
+                words(method.short_dataset),
+                words(method.name, strong=True),
+                *value_cells(row, printed, missing=NO_VALUE, below=True),
+                number(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")),
+                *[number(n_left_out / n_cases, f"{n_left_out} / {n_cases}")] * left_out,
+                TableCell(text=", ".join(map(str, row.seeds)) or NO_VALUE, value=len(row.seeds)),
+                number(row.trainable_parameters, parameters_text(row)),
+                words("; ".join(row.marks)),
+            )
+        )
     return Table(
         id=kind.name,
         title=f"{kind.name.capitalize()}: all test cases",
@@ -95,7 +95,7 @@ def _results(study: Study, kind: TableKind) -> Table:
         notes=(
             "Bold: the best method of each data set. "
             "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known).",
-            *row_notes([method.rows[kind.name] for method in methods], kind),
+            *row_notes(members, kind),
         ),
     )
 
@@ -160,7 +160,8 @@ def _missed(entry: Entry | None) -> TableCell:
 
 def _by_class(study: Study) -> Table:
     known = study.by_class
-    shown = [metric for metric in BY_CLASS if any(key[-1] == metric.name for key in known)]
+    overview = [*_overview(), *metrics_of(Kind.CASE, levels=(Level.OVERVIEW,))]
+    shown = [metric for metric in overview if any(key[-1] == metric.name for key in known)]
     place = {method.key: number for number, method in enumerate(study.methods)}
     strata = sorted({key[:4] for key in known if key[3]}, key=lambda key: (place.get(key[:3], len(place)), key[3]))
     rows = []
@@ -190,7 +191,8 @@ def _by_class(study: Study) -> Table:
 def _comparisons(study: Study) -> Table:
     frame, rows, more = study.comparisons, [], ""
     if not frame.empty:
-        shown = frame[frame["resolution"].isin([INPUT, ""]) & frame["metric"].isin(COMPARED)]
+        compared = [*(metric.name for metric in _overview()), CLASSIFICATION.by_case]
+        shown = frame[frame["resolution"].isin([INPUT, ""]) & frame["metric"].isin(compared)]
         if len(shown) > MOST_COMPARISONS:
             more = f" {len(shown) - MOST_COMPARISONS:,} pairs with larger p are in tables/comparisons.csv."
         # the clearest differences of each data set first, so that each data set is shown
@@ -247,9 +249,7 @@ def _zero_shot(study: Study) -> Table:
     for content, row in zip(study.zero_shot, found_rows, strict=True):
         found = content["zero_shot"]
         cells = [words(DatasetPaths(row.dataset).short_name), words(row.method, strong=True)]
-        for metric in metrics:
-            cells.append(_estimate(found[metric.name], metric, "value"))
-            cells += [number(row.paper.get(metric.name), "{:.2f}")] * beside
+        cells += value_cells(row, [(metric, beside) for metric in metrics], missing=NO_VALUE, below=True)
         best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
         cells += [
             number(found["n_cases"]),

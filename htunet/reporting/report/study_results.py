@@ -1,7 +1,7 @@
 """Everything that a page is made from: the methods of a study with their runs, the case table and its statistics."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -9,6 +9,7 @@ import pandas as pd
 from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, case_table, run_columns
+from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.study import arm_names, study
 from htunet.evaluation.summary import INPUT
 from htunet.files import read_csv
@@ -16,7 +17,7 @@ from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.content import ChartCurve
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import KINDS, TableKind
-from htunet.reporting.tables.rows import RANDOM, Row, table_rows
+from htunet.reporting.tables.rows import RANDOM, Row, Spread, table_rows
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
@@ -84,7 +85,6 @@ class Study:
     """Data sets by number, methods in the paper's order, then ours by name."""
     cases: pd.DataFrame
     """The case table."""
-    means: Estimates
     by_size: Estimates
     """Also by label and tercile."""
     by_class: Estimates
@@ -133,19 +133,17 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
         keys = columns[list(ARM)].astype(str).itertuples(index=False)
         for run, name, key in zip(runs, arm_names(columns), keys, strict=True):
             members.setdefault((run.dataset.name, name, *key), {})[run] = contents[run]
-    methods = [
-        MethodConfig(
-            dataset=dataset,
-            name=name,
-            runs=found,
-            rows={kind.name: row for kind in KINDS for row in table_rows(found.values(), kind=kind)},
-        )
-        for (dataset, name, *_), found in members.items()
-    ]
+    statistics = study(cases)
+    means = _estimates(statistics.means)
+    methods = []
+    for (full_name, name, *_), found in members.items():
+        rows = {kind.name: row for kind in KINDS for row in table_rows(found.values(), kind=kind)}
+        method = MethodConfig(dataset=full_name, name=name, runs=found, rows=rows)
+        rows |= {kind: _over_cases(row, method.key, means) for kind, row in rows.items()}
+        methods.append(method)
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = {name: number for number, name in enumerate(known)}
     methods.sort(key=lambda one: (one.dataset, place.get(one.own["method"], len(known)), one.name, one.own["task"]))
-    statistics = study(cases)
     raw, unreadable, progress, notes = {}, {}, {}, []
     for run in dict.fromkeys(run.source for run in runs):
         try:
@@ -161,7 +159,6 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     return Study(
         methods=tuple(methods),
         cases=cases,
-        means=_estimates(statistics.means),
         by_size=_estimates(statistics.by_size, "label", "tercile"),
         by_class=_estimates(statistics.by_class, "class"),
         comparisons=statistics.comparisons,
@@ -171,6 +168,18 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
         notes=tuple(notes),
         **about,
     )
+
+
+def _over_cases(row: Row, key: tuple[str, ...], means: Estimates) -> Row:
+    """The row with the intervals of the statistics, which are over the cases of all its runs."""
+    values = dict(row.values)
+    for name in values.keys() & {found[-1] for found in means if found[:-1] == key}:
+        entry, scale = means[*key, name], METRICS[name].scale
+        mean, std, low, high = (
+            None if entry[column] is None else scale * entry[column] for column in ("mean", "std", "low", "high")
+        )
+        values[name] = Spread(mean, std, low, high)
+    return replace(row, values=values)
 
 
 def _estimates(frame: pd.DataFrame, *strata: str) -> Estimates:

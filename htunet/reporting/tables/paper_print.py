@@ -43,7 +43,8 @@ COLUMNS = (
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
     "Mean over seeds ± standard deviation over them, at the network's input size, and the value of "
-    f"{paper.PAPER} in brackets. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet."
+    f"{paper.PAPER} in brackets. {{best}}, of each data set, metric and group of rows. "
+    f"{MISSING}: no run yet, or no value."
 )
 
 

@@ -14,7 +14,9 @@ from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, TableKind, TestCounts
 from htunet.reporting.tables.write import (
+    Column,
     Table,
+    TableCell,
     as_csv,
     as_latex,
     as_markdown,
@@ -90,10 +92,6 @@ class Row:
     """What the first run's summary says of itself."""
     marks: tuple[str, ...]
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
-
-    def text(self, metric: str) -> str:
-        """The value as it is printed; of few test cases with its interval."""
-        return self.values[metric].text(with_interval=bool(self.few))
 
     @property
     def counted(self) -> str:
@@ -189,8 +187,12 @@ def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) ->
         if estimate.value is not None:
             by_seed.setdefault(own.get("seed"), []).append(estimate.value)
     means = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
+    if name in METRICS and METRICS[name].leaves_out and any(one.value is None for one in found):
+        means = {}  # no mean of some runs alone, as if the others had none to leave out
+    if not means:
+        return Spread(None, None)
     return Spread(
-        mean=statistics.fmean(means.values()) if means else None,
+        mean=statistics.fmean(means.values()),
         std=statistics.stdev(means.values()) if len(means) > 1 else None,
         low=min((one.low for one in found if one.low is not None), default=None),
         high=max((one.high for one in found if one.high is not None), default=None),
@@ -324,30 +326,48 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
         members = [row for row in rows if row.dataset == dataset]
         metrics = printed_metrics(members, kind)
         left_out = any(metric.leaves_out for metric, _ in metrics)
-        columns = [*word_columns("Method"), *number_columns("Trained")]
-        for metric, beside in metrics:
-            columns += [metric_column(metric), *number_columns(*["paper"] * beside)]
-        counted = "Missed" if kind is SEGMENTATION else "Cases"
-        columns += word_columns("Seeds", counted, *["Left out"] * left_out, "Notes")
+        counts = word_columns("Seeds", counted(kind), *["Left out"] * left_out, "Notes")
         body = []
         for row in members:
-            texts = [name_of(row), parameters_text(row)]
-            for metric, beside in metrics:
-                theirs = f"{row.paper[metric.name]:.2f}" if metric.name in row.paper else "-"
-                texts += [row.text(metric.name), *[theirs] * beside]
-            texts += [", ".join(map(str, row.seeds)) or "-", row.counted]
-            texts += [f"{row.tested.n_left_out}/{row.tested.n_cases}"] * left_out
-            body.append(tuple(map(words, [*texts, (", " if narrow else "; ").join(names[mark] for mark in row.marks)])))
+            seeds = ", ".join(map(str, row.seeds)) or "-"
+            texts = [seeds, row.counted, *[f"{row.tested.n_left_out}/{row.tested.n_cases}"] * left_out]
+            texts.append((", " if narrow else "; ").join(names[mark] for mark in row.marks))
+            cells = [words(name_of(row)), words(parameters_text(row)), *value_cells(row, metrics), *map(words, texts)]
+            body.append(tuple(cells))
         tables.append(
             Table(
                 title=dataset,
                 caption=f"{kind.name.capitalize()}, {dataset}.",
-                columns=tuple(columns),
+                columns=(*word_columns("Method"), *number_columns("Trained"), *value_columns(metrics), *counts),
                 rows=tuple(body),
                 notes=(*legend, *row_notes(members, kind)),
             )
         )
     return tables
+
+
+def counted(kind: TableKind) -> str:
+    """Heading of the column of ``Row.counted``."""
+    return "Missed" if kind is SEGMENTATION else "Cases"
+
+
+def value_columns(metrics: Sequence[tuple[Metric, bool]]) -> list[Column]:
+    """The columns of ``printed_metrics``, and of the paper's figures."""
+    return [column for one, beside in metrics for column in (metric_column(one), *number_columns(*["paper"] * beside))]
+
+
+def value_cells(
+    row: Row, metrics: Sequence[tuple[Metric, bool]], *, missing: str = "-", below: bool = False
+) -> list[TableCell]:
+    """The cells of ``value_columns``; ``below``: the interval stands in small letters, else only that of few cases."""
+    cells = []
+    for metric, beside in metrics:
+        found, theirs = row.values[metric.name], row.paper.get(metric.name)
+        text = missing if found.mean is None else found.text(with_interval=bool(row.few) and not below)
+        interval = interval_text(found.low, found.high) if below else ""
+        cells.append(TableCell(text=text, value=found.mean, below=interval))
+        cells += [TableCell(text=missing if theirs is None else f"{theirs:.2f}", value=theirs)] * beside
+    return cells
 
 
 def name_of(row: Row) -> str:
