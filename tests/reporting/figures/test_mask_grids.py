@@ -63,8 +63,8 @@ def pixels_of(run: RunPaths, tmp_path: Path) -> list[np.ndarray]:
     found = []
     for axes in figure.axes:
         box = axes.get_position()
-        rows = slice(round((1 - box.y1) * height) + 3, round((1 - box.y0) * height) - 3)
-        found.append(page[rows, round(box.x0 * width) + 3 : round(box.x1 * width) - 3])
+        rows = slice(round((1 - box.y1) * height) + 12, round((1 - box.y0) * height) - 12)
+        found.append(page[rows, round(box.x0 * width) + 12 : round(box.x1 * width) - 12])
     return found
 
 
