@@ -8,7 +8,7 @@ import pandas as pd
 
 from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
-from htunet.evaluation.case_table import ARM, case_table, run_columns
+from htunet.evaluation.case_table import arm_key, case_table, run_columns
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.study import arm_names, study
 from htunet.evaluation.summary import INPUT
@@ -127,19 +127,19 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     """The study of these summaries; ``about``: the other fields of ``Study``."""
     cases = case_table(contents.values())
     runs = sorted(contents, key=lambda run: (run.dataset.name, run.seed, run.fold))
-    members: dict[tuple[str, ...], dict[RunPaths, Content]] = {}
-    if runs:
-        columns = pd.DataFrame([run_columns(contents[run]["htunet"]) for run in runs])
-        keys = columns[list(ARM)].astype(str).itertuples(index=False)
-        for run, name, key in zip(runs, arm_names(columns), keys, strict=True):
-            members.setdefault((run.dataset.name, name, *key), {})[run] = contents[run]
     statistics = study(cases)
     means = _estimates(statistics.means)
+    rows = {kind.name: {arm_key(row.own): row for row in table_rows(contents.values(), kind=kind)} for kind in KINDS}
+    members: dict[tuple[Any, ...], dict[RunPaths, Content]] = {}
+    for run in runs:
+        members.setdefault(arm_key(contents[run]["htunet"]), {})[run] = contents[run]
+    columns = pd.DataFrame([run_columns(next(iter(found.values()))["htunet"]) for found in members.values()])
+    names = arm_names(columns) if runs else ()
     methods = []
-    for (full_name, name, *_), found in members.items():
-        rows = {kind.name: row for kind in KINDS for row in table_rows(found.values(), kind=kind)}
-        method = MethodConfig(dataset=full_name, name=name, runs=found, rows=rows)
-        rows |= {kind: _over_cases(row, method.key, means) for kind, row in rows.items()}
+    for (key, found), name in zip(members.items(), names, strict=True):
+        own_rows = {kind: of_kind[key] for kind, of_kind in rows.items() if key in of_kind}
+        method = MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows)
+        own_rows |= {kind: _over_cases(row, method.key, means) for kind, row in own_rows.items()}
         methods.append(method)
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     place = {name: number for number, name in enumerate(known)}
