@@ -130,6 +130,11 @@ class DatasetPaths:
         return self.preprocessed / "text_embeddings"
 
     @property
+    def warnings_json(self) -> Path:
+        """What planning warned of."""
+        return self.preprocessed / "warnings.json"
+
+    @property
     def fingerprint_json(self) -> Path:
         """What the planner looks at: sizes, intensities, lesions, classes, groups."""
         return self.preprocessed / "dataset_fingerprint.json"

@@ -14,11 +14,13 @@ from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_sta
 from htunet.data.image_io import UInt8
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, printable
+from htunet.data.outlines import filled
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
 from htunet.errors import HtunetError
 
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
+FILLED = "outlines filled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class OwnImage:
     label_of: Mapping[str, int] = field(default_factory=dict)
     """The labels of what is marked, by their names."""
     fit_masks: bool = False
+    fill_outlines: bool = False
     remarks: tuple[str, ...] = ()
 
 
@@ -102,7 +105,10 @@ def _joined(job: OwnImage, label_map: LabelMap, levels: tuple[Levels, ...]) -> t
             found, moved = label_map.apply(one)
         except HtunetError as error:
             raise HtunetError(f"{path.name} {error}") from None
-        labels = np.where(found > 0, found, labels)
+        whole = filled(found) if job.fill_outlines else found
+        if not np.array_equal(whole, found):
+            remarks.append(FILLED)
+        labels = np.where(whole > 0, whole, labels)
         if moved:
             remarks.append(SNAPPED if is_lossy(path) else BLURRED)
     return labels, tuple(dict.fromkeys(remarks))

@@ -127,6 +127,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             annotated=one.annotated,
             label_of=findings.labels,
             fit_masks=data.fit_masks,
+            fill_outlines=data.fill_outlines,
             remarks=one.remarks,
         )
         for one, case_id, group in zip(found, ids, groups, strict=True)

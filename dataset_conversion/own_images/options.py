@@ -39,6 +39,8 @@ class OwnData:
     folds: str = ""
     """A CSV (image, fold) or a regular expression on the path: official folds."""
     fit_masks: bool = False
+    fill_outlines: bool = False
+    """Masks show the outline alone: what it encloses belongs to it."""
     workers: int | None = None
 
     def __post_init__(self) -> None:
@@ -49,6 +51,8 @@ class OwnData:
             )
         if self.pairs and not self.masks:
             raise UsageError("--pairs says which of --masks belong to which of --images; name both folders.")
+        if self.fill_outlines and not (self.masks or self.nnunet):
+            raise UsageError("--fill-outlines is for masks in files: give --masks or --nnunet.")
 
     def _check_sources(self) -> None:
         splits = (

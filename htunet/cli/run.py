@@ -82,7 +82,10 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
     for name in OWN:
         value = getattr(options, name)
         if value not in (None, ""):
-            words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, list) else [value])]
+            words += [
+                f"--{name.replace('_', '-')}",
+                *map(str, value if isinstance(value, list) else [value] * (value is not True)),
+            ]
     return words
 
 

@@ -11,12 +11,16 @@ from tqdm import tqdm
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
+from htunet.data.names import listed
+from htunet.data.outlines import is_outline
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map
 
 ERROR, WARNING = "error", "warning"
 DUPLICATES = ("exact_duplicates", "near_duplicates")
+MOST, NEARLY_ALL = 0.5, 0.8
+"""Of the masks that mark something."""
 FOLDERS = (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())
 
 
@@ -49,6 +53,7 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
         *_unlisted_files(raw),
         *(problem for result in checked for problem in result.problems),
         *_duplicate_problems(raw, [result.signature for result in checked]),
+        *_mask_problems(raw, [result.mask for result in checked]),
     ]
     return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
 
@@ -80,6 +85,20 @@ class _Checked:
     problems: tuple[Problem, ...]
     signature: Signature | None
     """None when the image could not be read."""
+    mask: "_Mask | None" = None
+    """None when there is no mask that could be read."""
+
+
+@dataclass(frozen=True)
+class _Mask:
+    """What one mask looks like."""
+
+    held: frozenset[int]
+    """Its labels, background excluded."""
+    surrounding: int | None
+    """The label that covers most of the image and most of its edge, as background does."""
+    is_outline: bool
+    """Whether what it encloses is larger than what it marks."""
 
 
 def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
@@ -100,7 +119,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
         text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
         problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
     if label is not None:
-        found = np.unique(label)
+        found = np.flatnonzero(np.bincount(label.ravel()))
         if unexpected := [int(value) for value in found if value not in allowed]:
             shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
             text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
@@ -108,7 +127,57 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
         if not found.any():
             text = f"{label_name} is empty: it marks nothing but background."
             problems.append(Problem("empty_mask", WARNING, (label_name,), text))
-    return _Checked(tuple(problems), None if image is None else signature_of(image))
+    return _Checked(
+        tuple(problems), None if image is None else signature_of(image), None if label is None else _mask(label)
+    )
+
+
+def _mask(label_HW: UInt8) -> _Mask:
+    counts = np.bincount(label_HW.ravel(), minlength=2)
+    largest = int(counts[1:].argmax()) + 1
+    edge = np.concatenate([label_HW[0], label_HW[-1], label_HW[:, 0], label_HW[:, -1]])
+    surrounds = counts[largest] > label_HW.size / 2 and (edge == largest).mean() > 1 / 2
+    held = frozenset(np.flatnonzero(counts[1:] > 0) + 1)
+    return _Mask(held, largest if surrounds else None, bool(held) and is_outline(label_HW > 0))
+
+
+def _mask_problems(raw: RawDataset, masks: Sequence[_Mask | None]) -> Iterator[Problem]:
+    """What no mask shows alone: labels that never occur, background drawn as a label, outlines in place of areas."""
+    known = [(case, mask) for case, mask in zip(raw.cases, masks, strict=True) if mask is not None]
+    marked = [(case, mask) for case, mask in known if mask.held]
+    names = {value: name for name, value in raw.info.labels.items() if isinstance(value, int)}  # regions are lists
+    if known and not marked:
+        text = f"All {len(known)} masks are empty: there is nothing to segment. Check that these are the masks."
+        yield Problem("all_masks_empty", WARNING, (), text)
+        return
+
+    def problem(kind: str, cases: Sequence[Case], text: str) -> Problem:
+        files = tuple(str(raw.label_path(case).relative_to(raw.paths.raw)) for case in cases)
+        return Problem(kind, WARNING, files, f"{text} Such as: {listed([case.id for case in cases])}.")
+
+    held = {value for _, mask in marked for value in mask.held}
+    for value in sorted(set(names) - {0} - held) if marked else ():
+        text = (
+            f"No mask holds the label {value} ({names[value]}) of dataset.json: nothing of it can be learnt or scored."
+        )
+        yield Problem("label_never_occurs", WARNING, (), f"{text} Take it out of dataset.json, or correct the masks.")
+    for value in sorted(names):
+        having = [case for case, mask in marked if mask.surrounding == value]
+        if len(having) > MOST * len(marked):
+            text = (
+                f"The label {value} ({names[value]}) covers most of the image and its edge in {len(having)} of "
+                f"{len(marked)} masks"
+            )
+            if len(names) == 2:
+                text += ": the masks seem to be inverted. Convert them with the values exchanged: --labels "
+                yield problem("inverted_masks", having, f"{text}'background=255,lesion=0'.")
+            else:
+                text += ", as background does. Convert again and say which value it has: --labels 'background=...'."
+                yield problem("background_as_label", having, text)
+    outlines = [case for case, mask in marked if mask.is_outline]
+    if len(outlines) > NEARLY_ALL * len(marked):
+        text = f"{len(outlines)} of {len(marked)} masks are closed outlines: only the drawn line counts as lesion, not "
+        yield problem("outlines", outlines, f"{text}what it encloses. htunet_convert --fill-outlines fills them.")
 
 
 def _size(array: UInt8) -> str:

@@ -1,14 +1,14 @@
 """What planning needs to know of a data set, in ``dataset_fingerprint.json``: nnU-Net's keys where they fit, and ours.
 
-Taken from the cases of split ``train``, so that no rule ever sees a test split that the data set defines; from all
-cases where it has no others. One pass over the files, in worker processes, without keeping any image.
+Taken from cases that are tested by no fold, so that no rule ever sees a test image: see ``planning_cases``. One pass
+over the files, in worker processes, without keeping any image.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tqdm import tqdm
 from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.raw import TRAIN, Case, RawDataset
+from htunet.data.splits import Fold
 from htunet.errors import HtunetError
 from htunet.files import file_hash, read_json, write_json
 from htunet.parallel import available_cores, parallel_map
@@ -73,6 +74,12 @@ class Fingerprint:
     """Part of the area outside the insonified field: ``median``, ``max``; ``cases_wide``: more than 5 %."""
     cases_losing_lesion: int
     """Cases of which the crop to the insonified field would cut off lesion pixels."""
+    losing_lesion: list[str] = field(default_factory=list)
+    """Their ids."""
+    measured_on: str = ""
+    """Which cases were measured, in words; empty in files of earlier versions: all of split ``train``."""
+    cases_sha256: str = ""
+    """Of the ids of these cases."""
 
 
 def raw_content_hash(raw: RawDataset) -> str:
@@ -89,9 +96,35 @@ def raw_content_hash(raw: RawDataset) -> str:
     return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest()
 
 
-def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, progress: str | None = None) -> Fingerprint:
-    """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none."""
-    cases = [case for case in raw.cases if case.split == TRAIN] or list(raw.cases)
+def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
+    """The ids that planning may look at, sorted, and which they are in words.
+
+    Where the folds share a test split, all other cases; where they test each other's training cases, the training
+    split of fold 0. A data set for tests alone is measured as it is.
+    """
+    seen, tested = ({case for fold in folds for split in splits for case in fold[split]}
+                    for splits in (("train", "val"), ("test",)))  # fmt: skip
+    if seen and seen.isdisjoint(tested):
+        return sorted(seen), f"the {len(seen)} cases that no fold tests"
+    if train := folds[0]["train"]:
+        return sorted(train), f"the {len(train)} training cases of fold 0; other folds test some of them"
+    return sorted(tested), f"all {len(tested)} cases, which are for tests alone"
+
+
+def take_fingerprint(
+    raw: RawDataset,
+    raw_sha256: str,
+    measured: tuple[Sequence[str], str] | None = None,
+    *,
+    workers: int = 1,
+    progress: str | None = None,
+) -> Fingerprint:
+    """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none.
+
+    ``measured`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none.
+    """
+    ids, words = measured or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
+    cases = [case for case in raw.cases if case.id in set(ids)] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
     masks = raw.info.has_masks
@@ -112,9 +145,17 @@ def take_fingerprint(raw: RawDataset, raw_sha256: str, *, workers: int = 1, prog
         groups=_groups(cases),
         spacings=[[NO_SPACING, *[case.spacing_mm or NO_SPACING] * 2] for case in cases],
         spacing_mm=_spread(case.spacing_mm for case in cases if case.spacing_mm is not None),
+        losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.lesion_lost],
+        measured_on=words,
+        cases_sha256=ids_digest(ids),
         **_of_images(seen),
         **_of_lesions(seen if masks else []),
     )
+
+
+def ids_digest(ids: Iterable[str]) -> str:
+    """SHA-256 of a set of ids."""
+    return hashlib.sha256(repr(sorted(ids)).encode()).hexdigest()
 
 
 def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:

@@ -5,6 +5,7 @@ Constants are the rules' own numbers; where one was measured, it says on what.
 
 from collections.abc import Mapping
 
+from htunet.data.names import listed
 from htunet.planning.fingerprint import Fingerprint
 
 PATCH = 16
@@ -25,8 +26,8 @@ MEMORY_SHARE = 0.8
 
 BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 32, 8, 8
 MAX_WORKERS = 8
-COMMON_BORDER, MAY_LOSE_LESION = 0.25, 0.01
-"""Crop when a quarter of the images have a wide border and at most one in a hundred would lose lesion pixels."""
+COMMON_BORDER = 0.25
+"""Crop when a quarter of the images have a wide border and none would lose lesion pixels."""
 UNBALANCED = 1.5
 
 AUGMENTATION = {
@@ -65,9 +66,10 @@ def crop_border(fingerprint: Fingerprint) -> tuple[bool, str]:
     found = f"{wide} of {cases} images have a border of more than 5 % of their area"
     if wide < COMMON_BORDER * cases:
         return False, f"{found}: too few to crop all (a quarter)"
-    if losing > MAY_LOSE_LESION * cases:
-        return False, f"{found}, but the crop would cut lesion pixels off in {losing} images (allowed: 1 in 100)"
-    return True, f"{found}, and the crop cuts lesion pixels off in {losing}"
+    if losing:
+        names = listed(fingerprint.losing_lesion) if fingerprint.losing_lesion else "cases.csv of a plan names them"
+        return False, f"{found}, but the crop would cut lesion pixels off in {losing} of them: {names}"
+    return True, f"{found}, and the crop cuts lesion pixels off in none"
 
 
 def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tuple[tuple[int, int], str]:

@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
+from htunet.data.class_checks import missing_in_folds
+from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
 from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import exclusive
+from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
 from htunet.planning.fingerprint import (
     Fingerprint,
+    ids_digest,
     load_fingerprint,
+    planning_cases,
     raw_content_hash,
     save_fingerprint,
     take_fingerprint,
@@ -25,7 +31,7 @@ from htunet.planning.fingerprint import (
 from htunet.planning.planner import DEFAULT_PLANS, PLANNERS, Planned, make_plans
 from htunet.planning.plans import Plan, check_plan, load_plans, save_plans
 from htunet.planning.rules import MEMORY_GB
-from htunet.preprocessing.preprocess import preprocess
+from htunet.preprocessing.preprocess import Preprocessed, preprocess
 
 SHOWN = 3
 """Leaking groups and warnings of one kind that are named; the rest is counted."""
@@ -85,7 +91,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     """
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"):
         raw = _read(dataset)
-        fingerprint, pictures = _fingerprint(raw, request.workers)
+        content, warnings = raw_content_hash(raw), dict[str, list[str]]()
+        pictures = _verified(raw, content, request.workers, warnings)
         before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
         chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
@@ -95,7 +102,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
                     f"No plan is called {name!r}; known: {', '.join(known)}.{did_you_mean(name, known)} To make your "
                     "own, copy an entry of plans.json under a new name."
                 )
-        settled = _split(raw, request, pictures)
+        settled = _split(raw, request, pictures, warnings)
+        fingerprint = _fingerprint(raw, content, settled.splits, request.workers)
         info = raw.info if settled.splits.rule == LISTS else replace(raw.info, split_rule=settled.splits.rule)
         planned = make_plans(
             fingerprint,
@@ -109,19 +117,19 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
         save_plans(dataset.plans_json, planned.plans)
         _say("plans", f"{dataset.plans_json} ({', '.join(planned.plans)})")
         for name in chosen:
-            _log_plan(name, planned)
+            _log_plan(name, planned, warnings)
         log.info("")
         folders = {}
         for name in chosen:
             workers, bar = suitable_workers(len(raw.cases), request.workers), f"preprocess {name}"
-            made = preprocess(raw, planned.plans[name], fingerprint.raw_sha256, workers=workers, progress=bar)
+            made = preprocess(raw, planned.plans[name], content, workers=workers, progress=bar)
             folders[name] = made.folder
             _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
-            if made.losing:
-                _warn(
-                    f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
-                    f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them."
-                )
+            _warn_of_lost_labels(made, planned.plans[name], warnings.setdefault(name, []))
+        _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
+        write_json(dataset.warnings_json, {"format": 1, "raw_sha256": content, "warnings": warnings})
+        if said := sum(map(len, warnings.values())):
+            _say("warnings", f"{dataset.warnings_json} ({said})")
         if settled.splits.folds[0]["train"]:
             plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
             task = "" if raw.info.has_masks else " --task cls"
@@ -135,7 +143,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
 
 def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
     """Verify a raw data set and write nothing; raises HtunetError when it has errors."""
-    _verify(_read(dataset), request.workers)
+    _verify(_read(dataset), request.workers, [])
 
 
 def _read(paths: DatasetPaths) -> RawDataset:
@@ -147,13 +155,14 @@ def _read(paths: DatasetPaths) -> RawDataset:
     return raw
 
 
-def _verify(raw: RawDataset, workers: int | None) -> list[list[str]]:
-    """Log what is wrong; returns the ids of the cases that show the same picture."""
+def _verify(raw: RawDataset, workers: int | None, into: list[str]) -> list[list[str]]:
+    """Log what is wrong; returns the ids of the cases that show the same picture. All warnings go ``into`` a list."""
     problems = verify(raw, workers=suitable_workers(len(raw.cases), workers), progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {_count(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
         messages = [problem.message for problem in warnings if problem.kind == kind]
+        into += messages
         for message in messages[:SHOWN]:
             _warn(message)
         if len(messages) > SHOWN:
@@ -162,26 +171,88 @@ def _verify(raw: RawDataset, workers: int | None) -> list[list[str]]:
     return same_pictures(raw, problems)
 
 
-def _fingerprint(raw: RawDataset, workers: int | None) -> tuple[Fingerprint, list[list[str]]]:
-    """The fingerprint of the data set, and same pictures; verified and measured again only when a file has changed."""
-    path, pictures = raw.paths.fingerprint_json, list[list[str]]()
-    content = raw_content_hash(raw)
+def _verified(raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]]) -> list[list[str]]:
+    """The same pictures; verified again only when a file has changed, else what was warned of is repeated."""
+    found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
+    into = warnings["data"] = []
+    if found is None or found.raw_sha256 != content:
+        return _verify(raw, workers, into)
+    _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
+    before = read_object(path) if path.exists() else {}
+    if before.get("raw_sha256") == content:
+        into += before["warnings"]["data"]
+        for text in into[:SHOWN]:
+            _warn(text)
+        if len(into) > SHOWN:
+            _warn(f"... and {len(into) - SHOWN} more: see {path}.")
+    return []
+
+
+def _fingerprint(raw: RawDataset, content: str, splits: Splits, workers: int | None) -> Fingerprint:
+    """The fingerprint of the cases that may be planned on, measured again only when a file or the split has changed."""
+    path, measured = raw.paths.fingerprint_json, planning_cases(splits.folds)
     found = load_fingerprint(path)
-    if found is not None and found.raw_sha256 == content:
-        _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
-    else:
-        pictures = _verify(raw, workers)
-        found = take_fingerprint(
-            raw, content, workers=suitable_workers(len(raw.cases), workers), progress="fingerprint"
-        )
+    if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(measured[0])):
+        processes = suitable_workers(len(measured[0]), workers)
+        found = take_fingerprint(raw, content, measured, workers=processes, progress="fingerprint")
         save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
-    cases = len(found.shapes_after_crop)
-    _say("fingerprint", f"{path} ({cases} cases, {sizes}, {found.empty_masks} without a lesion)")
-    return found, pictures
+    on = found.measured_on or f"all {len(found.shapes_after_crop)} cases of split train, by an earlier version"
+    _say("fingerprint", f"{path} ({on}: {sizes}, {found.empty_masks} without a lesion)")
+    return found
 
 
-def _split(raw: RawDataset, request: PrepareRequest, pictures: list[list[str]]) -> SettledSplits:
+def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> None:
+    """Of what the arrays of a plan lack, although the masks have it."""
+    if made.losing:
+        _warn(
+            f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
+            f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them.",
+            into,
+        )
+    if made.vanished:
+        height, width = plan.input_size
+        names = [f"{case} ({', '.join(labels)})" for case, labels in made.vanished.items()]
+        _warn(
+            f"no pixel is left of a label at {height} x {width} pixels in {len(names)} of {made.cases} cases: "
+            f"{_some(names)}. They are trained on as if it were not there, and at this size a network that finds "
+            "nothing is not blamed for it; at the original size it is missed. A larger input_size in a plan of your "
+            "own keeps them; cases.csv of the plan names all.",
+            into,
+        )
+
+
+def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path, into: list[str]) -> None:
+    """Of labels and classes that a split of some folds lacks altogether."""
+    held: dict[str, dict[str, set[str]]] = {"class": {case.id: {case.class_name} for case in raw.cases}}
+    if raw.info.has_masks:
+        arrays = PreprocessedDataset(folder)
+        counts = {
+            case.id: np.bincount(arrays.masks[row].ravel(), minlength=256) for row, case in enumerate(arrays.cases)
+        }
+        held["label"] = {
+            case: {name for name, value in raw.info.labels.items() if value and found[value]}
+            for case, found in counts.items()
+        }
+    for kind, names in (("class", list(raw.info.classes)), ("label", list(raw.info.labels))):
+        for name, missing in missing_in_folds(splits.folds, held.get(kind, {}), names).items():
+            having = sum(name in of_case for of_case in held[kind].values())
+            where = "; ".join(
+                f"{split} of {len(folds)} of {len(splits.folds)} folds ({_some(list(map(str, folds)))})"
+                for split, folds in missing.items()
+            )
+            _warn(
+                f"the {kind} {name} is in {having} of {len(raw.cases)} images, and in none of the {where}: there it "
+                "cannot be learnt (train), help to choose the epoch (val) or be scored (test). Add images of it, take "
+                "fewer folds (--num-folds), or leave it out.",
+                into,
+            )
+
+
+def _split(
+    raw: RawDataset, request: PrepareRequest, pictures: list[list[str]], warnings: dict[str, list[str]]
+) -> SettledSplits:
+    into = warnings["split"] = list[str]()
     settled = settle_splits(raw, request.split_by, request.splits, request.num_folds)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
@@ -195,25 +266,28 @@ def _split(raw: RawDataset, request: PrepareRequest, pictures: list[list[str]]) 
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
         _warn(
             f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
-            f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them."
+            f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
+            into,
         )
     if splits.excluded:
-        _warn(f"{_count(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.")
+        _warn(f"{_count(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
     leaks = find_leaks(raw.cases, splits.folds[0])
     if leaks:
         _warn(
             f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
-            f"its test results are too good. --split-by group keeps groups together."
+            f"its test results are too good. --split-by group keeps groups together.",
+            into,
         )
     for leak in leaks[:SHOWN]:
-        _warn(f"  {leak.group}: {_places(leak)}")
+        _warn(f"  {leak.group}: {_places(leak)}", into)
     leaking = {leak.group for leak in leaks}
     group_of = {case.id: case.group for case in raw.cases}
     torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in leaking]
     if torn:
-        _warn(f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common.")
+        text = f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common."
+        _warn(text, into)
     for leak in torn[:SHOWN]:
-        _warn(f"  {_places(leak)}")
+        _warn(f"  {_places(leak)}", into)
     return settled
 
 
@@ -221,7 +295,7 @@ def _places(leak: Leak) -> str:
     return "; ".join(f"{split}: {_some(ids)}" for split, ids in leak.members.items())
 
 
-def _log_plan(name: str, planned: Planned) -> None:
+def _log_plan(name: str, planned: Planned, warnings: dict[str, list[str]]) -> None:
     """Each decision of a plan with its reason, and what has changed since the plan before."""
     origin = " (edited by hand, kept)" if name in planned.edited else ""
     log.info("%s", f"\n  Plan {name}{' (your own)' if name in planned.own else origin}")
@@ -233,14 +307,17 @@ def _log_plan(name: str, planned: Planned) -> None:
             head = f"    {key:<23}{text:<21} "
             log.info("%s", textwrap.fill(plan.because[key], width, initial_indent=head, subsequent_indent=" " * 49))
     for key, (old, new) in planned.changed.get(name, {}).items():
-        _warn(f"{key} was {_word(old)} in the earlier plan, now {_word(new)}.")
+        _warn(f"{key} was {_word(old)} in the earlier plan, now {_word(new)}.", warnings.setdefault(name, []))
 
 
 def _say(what: str, text: str) -> None:
     log.info("  %-12s %s", what, text)
 
 
-def _warn(text: str) -> None:
+def _warn(text: str, into: list[str] | None = None) -> None:
+    """Say it on the terminal, and keep it for warnings.json."""
+    if into is not None:
+        into.append(text.strip())
     log.warning("    warning: %s", text)
 
 

@@ -28,7 +28,7 @@ from htunet.preprocessing.geometry import mask_to_input, to_input
 
 FORMAT = 1
 IMAGES, MASKS, CASES, DONE = "images.npy", "masks.npy", "cases.csv", "preprocessed.json"
-LOST = "lesion_pixels_lost"
+LOST, VANISHED = "lesion_pixels_lost", "labels_without_pixels"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Preprocessed:
     """True: nothing had changed."""
     losing: dict[str, int]
     """Id to the number of lesion pixels (original size) that the crop removes, where there are any."""
+    vanished: dict[str, list[str]]
+    """Id to the names of its labels of which no pixel is left, where there are any; not known of older arrays."""
 
 
 def preprocess(
@@ -61,11 +63,13 @@ def preprocess(
     if isinstance(found, dict) and {key: found.get(key) for key in mark} == mark:
         files = {name: folder / name for name in least}
         if all(file.exists() and file.stat().st_size >= least[name] for name, file in files.items()):
-            return Preprocessed(folder, len(cases), True, found[LOST])
+            return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
     with whole_folder(folder) as part:
-        losing = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
-        write_json(part / DONE, mark | {LOST: losing})
-    return Preprocessed(folder, len(cases), False, losing)
+        rows = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
+        losing = {row["id"]: row[LOST] for row in rows if row[LOST]}
+        vanished = {row["id"]: row[VANISHED].split("; ") for row in rows if row[VANISHED]}
+        write_json(part / DONE, mark | {LOST: losing} | ({VANISHED: vanished} if vanished else {}))
+    return Preprocessed(folder, len(cases), False, losing, vanished)
 
 
 def arrays_hash(plan: Plan) -> str:
@@ -95,7 +99,8 @@ class _CaseToWrite:
 
 def _write_arrays(
     folder: Path, raw: RawDataset, plan: Plan, cases: list[Case], *, workers: int, progress: str | None
-) -> dict[str, int]:
+) -> list[dict[str, Any]]:
+    """Write the three files; returns the rows of ``cases.csv``."""
     height, width = plan.input_size
     image_shape = (len(cases), plan.channels, height, width)
     offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))
@@ -110,8 +115,8 @@ def _write_arrays(
     for name in (IMAGES, MASKS):  # else a power cut after the renaming could leave zeros under a valid mark
         with (folder / name).open("rb") as written:
             os.fsync(written.fileno())
-    write_csv(folder / CASES, (*COLUMNS, LOST), rows)
-    return {row["id"]: row[LOST] for row in rows if row[LOST]}
+    write_csv(folder / CASES, (*COLUMNS, LOST, VANISHED), rows)
+    return rows
 
 
 def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:
@@ -122,7 +127,9 @@ def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[i
         raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
     box = crop_box(image_CHW, plan)
     _write_row(folder / IMAGES, offsets[0], job.row, to_input(image_CHW, box, plan))
-    _write_row(folder / MASKS, offsets[1], job.row, mask_to_input(mask_HW, box, plan))
+    input_HW = mask_to_input(mask_HW, box, plan)
+    _write_row(folder / MASKS, offsets[1], job.row, input_HW)
+    gone = (np.bincount(mask_HW.ravel(), minlength=256) > 0) & (np.bincount(input_HW.ravel(), minlength=256) == 0)
     height, width = mask_HW.shape
     return {
         "id": job.case.id,
@@ -135,6 +142,7 @@ def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[i
         "crop_height": box.height,
         "crop_width": box.width,
         LOST: lesion_pixels_lost(mask_HW, box),
+        VANISHED: "; ".join(name for name, value in plan.labels.items() if value and gone[value]),
     }
 
 

@@ -3,17 +3,20 @@
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders.raw import build_raw
 
 from htunet.cli.plan_and_preprocess import main
+from htunet.data.image_io import read_labels, write_png
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.raw import read_raw, write_raw_index
+from htunet.data.raw import RawDataset, read_raw, write_raw_index
 from htunet.data.split_files import load_splits, save_splits
-from htunet.files import exclusive, read_json
+from htunet.files import exclusive, read_csv, read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.plans import load_plan, load_plans, save_plans
 
@@ -217,3 +220,97 @@ def test_the_whole_command_needs_no_torch(tiny: DatasetPaths) -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def change(raw: RawDataset, ids: Sequence[str]) -> None:
+    """A lesion of a few pixels in a wide black border: all that a rule could react to."""
+    for case in raw.cases:
+        if case.id in ids:
+            image, mask = np.zeros((60, 200), np.uint8), np.zeros((60, 200), np.uint8)
+            image[10:50, 10:60], mask[20:24, 20:26] = 120, 1
+            write_png(raw.image_path(case), image)
+            write_png(raw.label_path(case), mask)
+
+
+@pytest.mark.parametrize("test", [0, 6], ids=["folds test in turn", "a test split of its own"])
+def test_plans_never_see_a_test_image(home: Path, test: int) -> None:
+    dataset = build_raw(30, test=test, rule="8:2" if test else "8:1:1")
+    assert run("--plan", "adaptive") == 0
+    before, fold = dataset.plans_json.read_bytes(), load_splits(dataset.splits_json)[0]
+    change(read_raw(dataset), fold["test"])
+    assert run("--plan", "adaptive") == 0
+    assert dataset.plans_json.read_bytes() == before
+    change(read_raw(dataset), fold["train"])
+    assert run("--plan", "adaptive") == 0
+    assert dataset.plans_json.read_bytes() != before
+
+
+def test_another_split_is_planned_on_its_own_training_cases(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--plan", "adaptive") == 0
+    assert "the 24 training cases of fold 0; other folds test some of them" in capsys.readouterr().out
+    first = read_json(tiny.fingerprint_json)
+    save_splits(tiny.splits_json, [{"train": [f"case_{i:04d}" for i in range(20)], "val": ["case_0020"], "test": []}])
+    assert run("--plan", "adaptive") == 0
+    assert "the 21 cases that no fold tests" in capsys.readouterr().out
+    again = read_json(tiny.fingerprint_json)
+    assert (first["raw_sha256"], len(again["shapes_after_crop"])) == (again["raw_sha256"], 21)
+
+
+def test_a_fingerprint_of_an_earlier_version_stays_as_long_as_the_files_do(tiny: DatasetPaths, capsys: Output) -> None:
+    assert run("--plan", "adaptive") == 0
+    before = read_json(tiny.fingerprint_json)
+    older = {name: value for name, value in before.items() if name not in ("measured_on", "cases_sha256")}
+    write_json(tiny.fingerprint_json, older)
+    plans = tiny.plans_json.read_bytes()
+    assert run("--plan", "adaptive") == 0
+    assert "cases of split train, by an earlier version" in capsys.readouterr().out
+    assert read_json(tiny.fingerprint_json) == older
+    assert tiny.plans_json.read_bytes() == plans
+
+
+def test_lesions_without_a_pixel_at_the_input_size_are_named(home: Path, capsys: Output) -> None:
+    """Of 1 x 1 pixels in 700 x 900, where 224 x 224 has about every third row and every fourth column."""
+    dataset = build_raw(12, sizes=[(700, 900)])
+    raw, lost = read_raw(dataset), []
+    for number, case in enumerate(raw.cases[:6]):
+        mask = np.zeros((700, 900), np.uint8)
+        mask[100 + number, 200 + 2 * number] = 1
+        write_png(raw.label_path(case), mask)
+        rows, columns = (np.floor((np.arange(224) + 0.5) * side / 224).astype(int) for side in (700, 900))
+        if not mask[np.ix_(rows, columns)].any():
+            lost.append(case.id)
+    assert len(lost) > 3
+    for _ in range(2):  # said again when nothing has changed
+        assert run("--plan", "paper") == 0
+        out = capsys.readouterr().out
+        assert f"no pixel is left of a label at 224 x 224 pixels in {len(lost)} of 12 cases: {lost[0]} (lesion)" in out
+        kept = read_json(dataset.warnings_json)["warnings"]["paper"]
+        assert f"in {len(lost)} of 12 cases" in kept[0]
+    rows = read_csv(dataset.plan_folder("paper") / "cases.csv", ["id", "labels_without_pixels"])
+    assert [row["id"] for row in rows if row["labels_without_pixels"]] == lost
+
+
+def test_folds_without_a_class_or_a_label_are_named(home: Path, capsys: Output) -> None:
+    dataset = build_raw(20)
+    raw = read_raw(dataset)
+    cases = [replace(case, class_name="malignant" if case.id in ("case_0004", "case_0014") else "benign")
+             for case in raw.cases]  # fmt: skip
+    write_raw_index(dataset.raw, dataset.name, raw.info, cases, [])
+    for case in raw.cases[2:]:
+        write_png(raw.label_path(case), np.zeros_like(read_labels(raw.label_path(case))))
+    assert run("--plan", "paper") == 0
+    out = capsys.readouterr().out
+    assert "the class malignant is in 2 of 20 images, and in none of the val of 8 of 10 folds" in out
+    assert "test of 8 of 10 folds" in out
+    assert "the label lesion is in 2 of 20 images, and in none of the" in out
+    assert len(read_json(dataset.warnings_json)["warnings"]["split"]) == 2
+
+
+def test_warnings_of_the_data_are_repeated_and_kept(tiny: DatasetPaths, capsys: Output) -> None:
+    raw = read_raw(tiny)
+    for case in raw.cases:
+        write_png(raw.label_path(case), 1 - read_labels(raw.label_path(case)))
+    for _ in range(2):
+        assert run("--plan", "paper") == 0
+        assert "the masks seem to be inverted" in capsys.readouterr().out
+        assert "inverted" in read_json(tiny.warnings_json)["warnings"]["data"][0]

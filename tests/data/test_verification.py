@@ -209,3 +209,54 @@ def test_processes_and_one_process_agree(raw_folder: Path) -> None:
     (raw_folder / "labelsTr" / "b.png").unlink()
     raw = read_raw(PATHS)
     assert verify(raw, workers=2) == verify(raw, workers=1)
+
+
+def kinds_of(masks: list[np.ndarray], **labels: int) -> dict[str, str]:
+    """Problems of a folder of these masks and labels: kind to message; without same pictures."""
+    cases = [Case(id=f"m{number}") for number in range(len(masks))]
+    for number, (case, mask) in enumerate(zip(cases, masks, strict=True)):
+        write_files(case, number)
+        write_png(PATHS.raw / "labelsTr" / f"{case.id}.png", mask.astype(np.uint8))
+    info = DatasetInfo(labels={"background": 0} | (labels or {"lesion": 1}))
+    write_raw_index(PATHS.raw, "Check", info, cases, [])
+    return {problem.kind: problem.message for problem in check() if problem.kind != "near_duplicates"}
+
+
+def disc(radius: float, inner: float = 0, value: int = 1) -> np.ndarray:
+    rows, columns = np.ogrid[:40, :50]
+    distance = np.hypot(rows - 20, columns - 25)
+    return value * ((distance <= radius) & (distance >= inner)).astype(np.uint8)
+
+
+def test_inverted_masks_are_named_with_the_way_out(home: Path) -> None:
+    found = kinds_of([1 - disc(8), 1 - disc(5), 1 - disc(9), disc(9)])
+    assert "covers most of the image and its edge in 3 of 4 masks" in found["inverted_masks"]
+    assert "--labels 'background=255,lesion=0'. Such as: m0, m1, m2." in found["inverted_masks"]
+    assert "inverted_masks" not in kinds_of([disc(19), disc(18), disc(19), disc(19)])  # large, but not at the edge
+    assert "inverted_masks" not in kinds_of([1 - disc(8), disc(5), disc(9), disc(9)])  # one of four
+
+
+def test_background_drawn_as_a_label_is_named(home: Path) -> None:
+    found = kinds_of([1 + disc(8), 1 + disc(5)], _background_=1, lesion=2)
+    assert set(found) == {"background_as_label"}
+    assert "The label 1 (_background_) covers most" in found["background_as_label"]
+
+
+def test_masks_that_are_closed_outlines_are_named(home: Path) -> None:
+    found = kinds_of([disc(15, 14), disc(12, 10.5), np.zeros((40, 50)), disc(9, 8)])
+    assert "3 of 3 masks are closed outlines" in found["outlines"]
+    assert "--fill-outlines" in found["outlines"]
+    assert "outlines" not in kinds_of([disc(15, 14), disc(12)])
+
+
+def test_a_label_that_no_mask_holds_is_named_once(home: Path) -> None:
+    found = kinds_of([disc(8), np.zeros((40, 50)), disc(5, value=3)], cyst=1, nodule=2, vessel=3)
+    assert "No mask holds the label 2 (nodule)" in found.pop("label_never_occurs")
+    assert set(found) == {"empty_mask"}
+
+
+def test_when_all_masks_are_empty_one_warning_says_so(home: Path) -> None:
+    nothing = np.zeros((40, 50), np.uint8)
+    found = kinds_of([nothing, nothing])
+    assert "All 2 masks are empty" in found["all_masks_empty"]
+    assert "label_never_occurs" not in found
