@@ -137,7 +137,7 @@ def _mask(label_HW: UInt8) -> _Mask:
     largest = int(counts[1:].argmax()) + 1
     edge = np.concatenate([label_HW[0], label_HW[-1], label_HW[:, 0], label_HW[:, -1]])
     surrounds = counts[largest] > label_HW.size / 2 and (edge == largest).mean() > 1 / 2
-    held = frozenset(np.flatnonzero(counts[1:] > 0) + 1)
+    held = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
     return _Mask(held, largest if surrounds else None, bool(held) and is_outline(label_HW > 0))
 
 
