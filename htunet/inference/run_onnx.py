@@ -9,6 +9,25 @@ from PIL import Image, ImageOps
 
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 
+
+def read(path: Path, channels: int) -> Image.Image:
+    """One upright picture of 8 bits."""
+    image = Image.open(__import__("io").BytesIO(path.read_bytes()), formats=FORMATS)
+    if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:
+        raise ValueError("it holds several pages or frames")
+    image = ImageOps.exif_transpose(image)
+    if image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range, unless its values fit 8 bits
+        values = np.asarray(image, np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError("it holds values that are no numbers")
+        low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
+        image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
+    elif image.has_transparency_data:  # transparent pixels are black
+        alpha = image.convert("RGBA").getchannel("A").point(lambda value: 255 * (value > 0))
+        image = Image.composite(image.convert("RGBA").convert("RGB"), Image.new("RGB", image.size), alpha)
+    return image.convert("L" if channels == 1 else "RGB")
+
+
 if __name__ == "__main__":
     here, output, bilinear = Path(__file__).parent, Path(sys.argv[1]), Image.Resampling.BILINEAR
     session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
@@ -16,16 +35,15 @@ if __name__ == "__main__":
     resample = Image.Resampling[about.get("resize", "bilinear").upper()]
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
-    for path in map(Path, sys.argv[2:]):
-        image = ImageOps.exif_transpose(Image.open(__import__("io").BytesIO(path.read_bytes()), formats=FORMATS))
-        if image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range, unless its values fit 8 bits
-            values = np.asarray(image, np.float64)
-            low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
-            image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
-        elif image.has_transparency_data:  # transparent pixels are black
-            alpha = image.convert("RGBA").getchannel("A").point(lambda value: 255 * (value > 0))
-            image = Image.composite(image.convert("RGBA").convert("RGB"), Image.new("RGB", image.size), alpha)
-        image = image.convert("L" if about["channels"] == 1 else "RGB")
+    paths, left_out = [Path(name) for name in sys.argv[2:]], []
+    for path in paths:
+        try:
+            image = read(path, about["channels"])
+        except Exception as error:
+            left_out.append(f"Left out {path} ({error}): read are {', '.join(FORMATS)}; htunet_predict reads more.")
+            continue
+        alone = sum(other.stem == path.stem for other in paths) == 1
+        name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask
         box = __import__("onnx_crop").field_box(image) if about["crop_border"] else (0, 0, *image.size)
         part, (height, width) = image.crop(box), about["input_size"]
         a, b = part.size if about["geometry"] == "letterbox" else (width, height)  # whose aspect ratio is kept
@@ -44,4 +62,5 @@ if __name__ == "__main__":
                 maps = [Image.fromarray(share).crop((x, y, x + w, y + h)) for share in np.float32(shares)]
                 maps = [share.resize(part.size, bilinear) for share in maps]
                 sides = (box[1], image.height - box[3]), (box[0], image.width - box[2])
-                Image.fromarray(np.uint8(np.pad(np.argmax(maps, axis=0), sides))).save(output / f"{path.stem}.png")
+                Image.fromarray(np.uint8(np.pad(np.argmax(maps, axis=0), sides))).save(output / f"{name}.png")
+    sys.exit("\n".join(left_out) or 0)

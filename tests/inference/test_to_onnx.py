@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders.backbone import register_tiny, tiny_in_place_of_clip
+from builders.medical import write_dicom
 from builders.training import build_training, tiny_settings
 from PIL import Image
 
@@ -24,7 +25,7 @@ from htunet.paths import DatasetPaths
 from htunet.training import record
 from htunet.training.run import train
 
-LONGEST_RUNNER = 50
+LONGEST_RUNNER = 70
 """Lines, so that anybody can read it before using it."""
 
 
@@ -62,13 +63,21 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run_alone(folder: Path, output: Path, images: Path) -> None:
-    """The runner in a process that cannot import htunet or torch."""
+def run_alone(folder: Path, output: Path, images: Path, *, left_out: int = 0) -> str:
+    """The runner in a process that cannot import htunet or torch; what it says where it leaves files out."""
     (folder / "sitecustomize.py").write_text("import sys\nsys.modules['htunet'] = sys.modules['torch'] = None\n")
-    words = [sys.executable, str(folder / "run_onnx.py"), str(output), *map(str, sorted(images.iterdir()))]
+    words = [
+        sys.executable,
+        str(folder / "run_onnx.py"),
+        str(output),
+        *map(str, sorted(path for path in images.rglob("*") if path.is_file())),
+    ]
     environment = os.environ | {"PYTHONPATH": str(folder)}
     result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, len(result.stderr.splitlines())) == ((1, left_out) if left_out else (0, 0)), (
+        result.stderr
+    )
+    return result.stderr
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -107,6 +116,29 @@ def test_the_runner_finds_what_htunet_finds(
         for want, got in zip(rows_of(ours / "classes.csv"), rows_of(theirs / "classes.csv"), strict=True):
             assert (want["case"], want["predicted"]) == (got["case"], got["predicted"])
             assert float(got["probability_malignant"]) == pytest.approx(float(want["probability_malignant"]), abs=1e-4)
+
+
+def test_the_runner_names_what_it_does_not_read_and_gives_each_picture_a_mask(home: Path, tmp_path: Path) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model"), "--onnx"]) == 0
+    gray = np.random.default_rng(0).integers(0, 255, (48, 40)).astype(np.uint8)
+    new = tmp_path / "new"
+    for folder in (new, new / "left", new / "right"):
+        folder.mkdir()
+    for name in ("a.png", "a.bmp", "left/b.png", "right/b.png", "c.jpg"):
+        Image.fromarray(gray).save(new / name)
+    for name in ("pages.tif", "loop.gif", "loop.webp"):
+        Image.fromarray(gray).save(new / name, save_all=True, append_images=[Image.fromarray(gray[::-1])])
+    Image.fromarray(np.where(gray > 250, np.nan, gray).astype(np.float32)).save(new / "nan.tif")
+    write_dicom(new / "scan.dcm", gray)
+    said = run_alone(home / "model", home / "theirs", new, left_out=5)
+    for name in ("pages.tif", "loop.gif", "loop.webp", "nan.tif", "scan.dcm"):
+        assert f"Left out {new / name} (" in said
+    masks = sorted(path.name for path in (home / "theirs").iterdir())
+    assert len(masks) == 5
+    assert "c.png" in masks
+    assert sum(name.endswith(("a.png.png", "a.bmp.png", "left_b.png.png", "right_b.png.png")) for name in masks) == 4
 
 
 def test_the_export_says_how_to_use_it(home: Path, tiny: DatasetPaths) -> None:

@@ -1,5 +1,6 @@
 """DICOM files: what their headers say, and their frames one after another. Patients' names are never read."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ CENTIMETRES, TISSUE = 3, 1
 """DICOM PS3.3, C.8.5.5: Physical Units X Direction, and Region Spatial Format 2D."""
 INVERTED = "MONOCHROME1 inverted, so that high values are bright"
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
+warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")  # they quote odd values, patients' names among them
 
 
 def is_dicom(path: Path) -> bool:
