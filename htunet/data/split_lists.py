@@ -56,6 +56,12 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
         ids = _ids(place, fold, ids_of, raw)
         if not any(ids.values()):
             raise HtunetError(f"{place} names no case. It is {FORMS}.")
+        if bool(ids["train"]) != bool(ids["val"]):
+            there, absent = ("train", "val") if ids["train"] else ("val", "train")
+            raise HtunetError(
+                f"{place} has {len(ids[there])} cases for {there} and none for {absent}: the best epoch is chosen by "
+                "val. Name cases for both, or for test alone."
+            )
         if keep_groups and (leaks := find_leaks(raw.cases, ids)):
             shown = "; ".join(
                 f"{leak.group}: " + ", ".join(f"{split} {' '.join(cases[:2])}" for split, cases in leak.members.items())
@@ -88,8 +94,21 @@ def _folder(folder: Path) -> dict[str, Any]:
     files = split_files_in(folder)
     if missing := [split for split in ("train", "val") if split not in files]:
         raise HtunetError(f"{folder} lacks {' and '.join(f'{split}.txt' for split in missing)}. It is {FORMS}.")
-    lists = {split: read_name_list(path) for split, path in files.items()}
-    return {split: [row.strip('"') for row in names if row.lower() not in COLUMNS] for split, names in lists.items()}
+    return {split: _column(path) for split, path in files.items()}
+
+
+def _column(path: Path) -> list[str]:
+    """The names of a list; of a table the first column, or the one that its first line calls a name."""
+    lines = read_name_list(path)
+    if path.suffix.lower() == ".txt":
+        return lines
+    rows = [
+        [cell.strip() for cell in row]
+        for row in csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
+    ]
+    header = [COLUMNS.get(cell.lower(), "") for cell in rows[0]] if rows else []
+    position = header.index("name") if "name" in header else 0
+    return [row[position] for row in (rows[1:] if "name" in header else rows) if len(row) > position]
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
@@ -112,10 +131,7 @@ def _table(path: Path) -> list[dict[str, Any]]:
     """A name, a split and perhaps a fold in each line; the columns may be named in the first line."""
     lines = read_name_list(path)
     delimiter = next((one for one in "\t;," if lines and all(one in line for line in lines)), None)
-    try:
-        rows = list(csv.reader(lines, delimiter=delimiter)) if delimiter else [line.rsplit(None, 1) for line in lines]
-    except csv.Error as error:
-        raise HtunetError(f"{path} cannot be read as a table ({error}). It is {FORMS}.") from None
+    rows = _rows(path, lines, delimiter) if delimiter else [line.rsplit(None, 1) for line in lines]
     columns = ["name", "split", "fold"]
     if rows and {"name", "split"} <= (header := {COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]}):
         columns = [COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]]
@@ -132,6 +148,13 @@ def _table(path: Path) -> list[dict[str, Any]]:
     if sorted(folds) != list(range(len(folds))):
         raise HtunetError(f"{path} has the folds {sorted(folds)}; they are numbered from 0 without a gap. Correct it.")
     return [dict(folds[number]) for number in sorted(folds)]
+
+
+def _rows(path: Path, lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    try:
+        return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error as error:
+        raise HtunetError(f"{path} cannot be read as a table ({error}). It is {FORMS}.") from None
 
 
 def _names_of(raw: RawDataset) -> Mapping[str, set[str]]:

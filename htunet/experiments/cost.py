@@ -37,6 +37,10 @@ SIDES = {"paper_518": 518, "public_518": 518}
 """Input sizes of the planner's own plans that differ from the usual one."""
 
 
+Spec = dict[str, Any]
+"""What is measured: method, task and plan, as plain values."""
+
+
 @dataclass(frozen=True)
 class Cost:
     """Seconds that a job takes, and what the estimate is based on."""
@@ -64,9 +68,14 @@ def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
         if job.work.method
     }
     times = _step_times(list(needed.values()), measure=measure)
-    return {
-        job.name: _cost(job, times.get(_key(needed[job.name])) if job.name in needed else None) for job in open_jobs
-    }
+    found = {name: times.get(_key(spec)) or _of_another_plan(spec, times.values()) for name, spec in needed.items()}
+    return {job.name: _cost(job, found.get(job.name)) for job in open_jobs}
+
+
+def _of_another_plan(spec: Spec, known: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """What was measured for the method at this input size with the plan of other data; None where nothing was."""
+    about = {"method": spec["method"], "task": spec["task"], "side": max(spec["plan"]["input_size"])}
+    return next((times for times in known if about.items() <= times.items()), None)
 
 
 def wall_time(jobs: Sequence[Job], costs: Mapping[str, Cost], workers: int) -> float:
@@ -119,10 +128,6 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
         return Cost(START_SECONDS + work.epochs * (steps * times["step"] + forward_only), because)
     score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
     return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s an image, {place}")
-
-
-Spec = dict[str, Any]
-"""What is measured: method, task and plan, as plain values."""
 
 
 def plan_content(work: JobCost) -> dict[str, Any]:

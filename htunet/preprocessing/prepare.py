@@ -269,6 +269,8 @@ def _split(
             f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
             into,
         )
+    if splits.folds[0]["train"] and not splits.folds[0]["test"]:
+        _warn("fold 0 has no test cases: what is trained on it cannot be tested.")
     if splits.excluded:
         _warn(f"{_count(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
     leaks = find_leaks(raw.cases, splits.folds[0])

@@ -132,6 +132,23 @@ def test_a_source_that_is_no_list_is_refused(raw: RawDataset, tmp_path: Path) ->
         read_split_lists(tmp_path / "half", raw, keep_groups=True)
 
 
+def test_lists_of_a_folder_may_be_tables_with_the_name_in_any_column(raw: RawDataset, tmp_path: Path) -> None:
+    for split, names in FOLD.items():
+        rows = "".join(f"60,{name}.png,benign\n" for name in names)
+        (tmp_path / f"{split}.csv").write_text(f"age,image,class\n{rows}")
+    assert read_split_lists(tmp_path, raw, keep_groups=True) == [FOLD]
+
+
+def test_training_needs_a_validation_and_a_test_alone_is_enough(raw: RawDataset, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    for words, message in (("train", "10 cases for train and none for val"), ("val", "none for train")):
+        path.write_text("".join(f"{one},{words}\n" for one in IDS))
+        with pytest.raises(HtunetError, match=message):
+            read_split_lists(path, raw, keep_groups=True)
+    path.write_text("".join(f"{one},test\n" for one in IDS))
+    assert read_split_lists(path, raw, keep_groups=True) == [{"train": [], "val": [], "test": IDS}]
+
+
 def test_the_data_sets_own_test_split_is_never_trained_on(home: Path, tmp_path: Path) -> None:
     raw = read_raw(build_raw(8, test=2, rule="8:2"))
     assert read_split_lists(as_json(tmp_path, IDS), raw, keep_groups=True) == [FOLD]

@@ -189,3 +189,17 @@ def test_the_authors_joined_captions_stand_for_the_papers(home: Path) -> None:
     assert config.caption_datasets == ("PMC-OA", "CURD", "MedPix")
     (home / "raw" / "Dataset512_PMC-CURD").mkdir(parents=True)
     assert config.caption_datasets == ("PMC-CURD", "MedPix")
+
+
+def test_a_step_of_a_method_says_what_it_takes_on_data_that_are_missing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_training()
+    monkeypatch.setattr(cost, "_measured", lambda specs: [{"step": 2.0, "image": 0.5, "device": "CPU"}] * len(specs))
+    monkeypatch.setattr(cost, "START_SECONDS", 0.0)
+    monkeypatch.setattr(cost, "BASE_SIDE", 32)  # that of the plan tiny, with batches of 4
+    plan = plan_table(config_of("table2", ["Tiny", "BUSI"], ["UNet"], plan="tiny", num_epochs=10, seeds=(1,)))
+    assert costs_of(plan.later, measure=False)["train-BUSI-UNet-seg-BUSI-None-seed1"].seconds is None
+    costs_of(plan.jobs)
+    later = costs_of(plan.later, measure=False)["train-BUSI-UNet-seg-BUSI-None-seed1"]
+    assert later.seconds == 10 * (130 * 2.0 + 65 * 0.5)  # 518 images for training and 65 for validation
