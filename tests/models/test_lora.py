@@ -300,6 +300,13 @@ def test_one_matrix_for_query_key_and_value_where_the_block_has_one_layer() -> N
         assert (found[-1] - adapted_encoder(plain, None, OUT_INDICES, {})(images)[-1]).abs().max() > 1e-3
 
 
+def test_the_attention_of_clip_keeps_a_matrix_each_for_query_key_and_value() -> None:
+    """As in the public code, which takes OpenAI's attention apart."""
+    updates = lora(tiny_clip(), fused_qkv=True).updates
+    assert updates is not None
+    assert [sorted(update) for update in updates] == [sorted(LAYERS)] * len(updates)
+
+
 def test_settings_under_the_name_of_an_adapter_are_for_it_alone() -> None:
     named = {"LoRA": {"rank": 2}}
     assert len(lora(tiny_timm(), **named).updates[0]["q"]["A"].weight) == 2  # type: ignore[index]

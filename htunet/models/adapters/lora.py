@@ -44,7 +44,7 @@ class LoRAConfig:
     rank_stabilised: bool = False
     """Scale by alpha / sqrt(rank) in place of alpha / rank."""
     fused_qkv: bool = False
-    """One A for query, key and value where the block computes them with one layer, as those of timm do."""
+    """One A for query, key and value where the block is one of timm, which computes them with one layer."""
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -121,7 +121,8 @@ class LowRankUpdates(WeightUpdates):
 
 def _layout(block: nn.Module, *, fused_qkv: bool) -> dict[str, str]:
     """Make the layers of a block's attention modules of their own and return the path of each within the block."""
-    if fused_qkv and isinstance(dict(block.named_modules()).get(FUSED["qkv"]), nn.Linear):
+    layers = dict(block.named_modules())
+    if fused_qkv and all(isinstance(layers.get(path), nn.Linear) for path in FUSED.values()):
         return FUSED
     for path, attention in list(_modules_of(block, nn.MultiheadAttention)):
         block.set_submodule(path, SelfAttention(attention))
