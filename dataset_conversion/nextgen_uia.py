@@ -34,8 +34,9 @@ from dataset_conversion.common import (
 from dataset_conversion.ddti import DDTI
 from dataset_conversion.lymph_node import LN_EXT, LN_INT
 from dataset_conversion.prostate import PROSTATE
-from dataset_conversion.source import Layout, open_source, walk
+from dataset_conversion.source import Layout, open_source
 from dataset_conversion.tn3k import TN3K
+from htunet.data.folders import walk
 from htunet.data.image_io import READABLE, read_image
 from htunet.data.names import composed, listed, stem_of, unique_ids
 from htunet.data.raw import TEST, TRAIN, Case, Excluded

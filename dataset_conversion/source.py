@@ -1,6 +1,5 @@
 """Where a data set lies in what the user downloaded: a folder at some depth, a zip, a zip in a folder."""
 
-import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from htunet.archives import open_zip, unpack
-from htunet.data.folders import JUNK_FOLDER
+from htunet.data.folders import walk
 from htunet.data.names import listed
 from htunet.errors import HtunetError, UsageError
 
@@ -49,12 +48,12 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
     places = [source]
     for _ in range(NESTED_ZIPS + 1):
         folders = [place for place in places if place.is_dir()]
-        found = []
+        found: list[Path] = []
         for place in folders:
             for folder, children, _ in walk(place):
                 if layout.is_here(folder):
                     children.clear()
-                    found.append(folder)
+                    found += [folder] if folder.resolve() not in [one.resolve() for one in found] else []
         if len(found) > 1:
             raise HtunetError(
                 f"{source} holds the data set {len(found)} times: {listed([*map(str, found)])}. Name one of them."
@@ -70,13 +69,6 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
                 unpack(path, places[-1])
     hint = f" These zips cannot be read, download them again: {listed([*map(str, broken)])}." if broken else ""
     raise HtunetError(f"{source} does not hold the data set. Looked for: {layout.looked_for}.{hint}")
-
-
-def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As os.walk, in a stable order, without hidden folders and macOS's shadow folder."""
-    for name, folders, files in os.walk(folder):
-        folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
-        yield Path(name), folders, sorted(files)
 
 
 def zips_in(folder: Path) -> list[Path]:

@@ -14,9 +14,10 @@ import numpy as np
 from PIL import Image, ImageChops
 from tqdm import tqdm
 
-from dataset_conversion.source import walk, zips_in
+from dataset_conversion.source import zips_in
 from htunet.archives import BROKEN, OF_NAMES, open_zip
 from htunet.data.captions import CaptionPair
+from htunet.data.folders import walk
 from htunet.data.image_io import as_gray, image_size, open_image, write_png
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError

@@ -24,6 +24,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DATASET_NAME, DatasetPaths, all_datasets
 
+CLASS_COLUMNS = ("class", "label", "classes", "diagnosis")
+GROUP_COLUMNS = ("group", "patient", "patient_id", "patientid", "subject", "subject_id")
 FIRST_NUMBER, LAST_NUMBER = 600, 999
 """Of data sets that users bring."""
 
@@ -101,7 +103,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
     )
     classes = Tags()
     if data.classes:
-        classes = read_tags(data.classes, names, option="--classes", columns=("class", "label"))
+        classes = read_tags(data.classes, names, option="--classes", columns=CLASS_COLUMNS)
         for name in names:
             if name not in classes.of:
                 findings.leave_out(name, "an image without a class")
@@ -144,7 +146,7 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
     """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish."""
     if data.groups:
         names = [one.name for one in found]
-        tags = read_tags(data.groups, names, option="--groups", columns=("group", "patient"))
+        tags = read_tags(data.groups, names, option="--groups", columns=GROUP_COLUMNS)
         if without := [name for name in names if name not in tags.of]:
             tags.notes.append(f"{len(without)} images have no group and count as one each: {listed(without)}")
         return [tags.of.get(name, "") for name in names], tags.notes

@@ -37,6 +37,8 @@ def find_images(data: OwnData) -> Findings:
             _find_annotated(findings, split, images, annotations, data.annotator)
         elif images:
             _find_files(findings, split, images, masks, data.pairs)
+    if unused := [name for name in dict.fromkeys(findings.unused) if name not in findings.labels]:
+        findings.notes.append(f"labels that no shape has are left out: {listed(unused)}")
     if findings.label_names:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
         findings.notes.append(f"labels from the annotations: {shown}")
@@ -98,8 +100,6 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
             else:
                 wanted = image.file_name.replace("\\", "/").removeprefix("./")
                 findings.leave_out(wanted or "an entry without a name", image.problem or f"not in {images}")
-        if file.unused:
-            findings.notes.append(f"{file.reader} has labels that are never used and left out: {listed(file.unused)}")
     for name, entries in marked.items():
         reason = next((image.problem for _, image in entries if image.problem), "")
         if len({reader for reader, _ in entries}) < len(entries):
@@ -127,6 +127,7 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
             f"labels of the test split alone, which nothing can learn: {listed([*dict.fromkeys(new)])}"
         )
     findings.label_names += dict.fromkeys(new)
+    findings.unused += [name for file in files for name in file.unused]
 
 
 def _find_nnunet(folder: Path, findings: Findings) -> None:

@@ -257,8 +257,9 @@ def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
         for image_text, images in sides[0]:
             for mask_text, found in sides[1]:
                 if images.keys() == found.keys():
-                    way = tuple((name, found[core]) for core, name in images.items())
-                    ways.setdefault(frozenset(way), (image_text, mask_text))
+                    way = frozenset((name, found[core]) for core, name in images.items())
+                    texts = (image_text, mask_text)
+                    ways[way] = max(ways.get(way, texts), texts, key=lambda two: len("".join(map("".join, two))))
         if ways:
             break
     if len(ways) > 1:

@@ -125,6 +125,8 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     label_names: list[str] = field(default_factory=list)
     """Where the source itself defines them (annotations), without the background."""
+    unused: list[str] = field(default_factory=list)
+    """Labels that a file of annotations defines and does not use."""
     values: str = ""
     """What mask values mean, where the source says it (nnU-Net); as ``--labels``."""
 

@@ -191,13 +191,18 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
     rows, notes = read_rows(rule, names, option, columns)
     path, _ = split_rule(rule) or (Path(rule), "")
     tags, unknown, missing = dict[str, str](), [], 0
+    values = {row.value for row in rows}
+    one_of = {f"{value}.0": value for value in values if value.isdecimal()}  # some programs write 1 as 1.0
     for row in rows:
         missing += row.value in MISSING and row.value != ""
         tag = "" if row.value in MISSING else row.value
         if row.name is None:
             unknown.append(row.text)
-        elif tags.setdefault(row.name, tag) != tag:
+        elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
+    spelled = Counter(value.lower() for value in {*tags.values()})
+    if alike := sorted(value for value in {*tags.values()} if spelled[value.lower()] > 1):
+        notes.append(f"{path.name} has values that differ in letter case alone and count as different: {listed(alike)}")
     if missing:
         notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
     if unknown:

@@ -1,7 +1,7 @@
 """The files of a folder at any depth, as people leave them: hidden files and linked folders among them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from htunet.errors import UsageError
@@ -21,15 +21,22 @@ def files_in(
         raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
     chosen, others = list[str](), list[str]()
     left = without.resolve() if without else None
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        real = here.resolve()
-        in_a_circle = real in [parent.resolve() for parent in here.parents]
-        if in_a_circle or (real == left and here != folder):
+    for here, folders, names in walk(folder):
+        if here != folder and here.resolve() == left:
             folders.clear()
             continue
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != JUNK_FOLDER)
-        for name in sorted(name for name in names if not name.startswith(".")):
+        for name in (name for name in names if not name.startswith(".")):
             path = here / name
             (chosen if path.is_file() and wanted(path) else others).append(path.relative_to(folder).as_posix())
     return chosen, others
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As os.walk, in a stable order, through linked folders but in no circle, without hidden folders and macOS's."""
+    for name, folders, files in os.walk(folder, followlinks=True):
+        here = Path(name)
+        if here.resolve() in [parent.resolve() for parent in here.parents]:
+            folders.clear()
+            continue
+        folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
+        yield here, folders, sorted(files)

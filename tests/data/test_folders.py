@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from htunet.data.folders import files_in
+from htunet.data.folders import files_in, walk
 from htunet.errors import UsageError
 
 
@@ -38,3 +38,13 @@ def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
     monkeypatch.chdir(tmp_path)
     for without in (Path("masks"), tmp_path / "masks"):
         assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
+
+
+def test_a_walk_goes_through_links_and_never_in_a_circle(tmp_path: Path) -> None:
+    for place in ("a/b", "c", ".hidden", "__MACOSX"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "a" / "c").symlink_to(tmp_path / "c")
+    (tmp_path / "c" / "a").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "b" / "gone").symlink_to(tmp_path / "nowhere")
+    found = {place.relative_to(tmp_path).as_posix(): files for place, _, files in walk(tmp_path)}
+    assert found == {".": [], "a": [], "a/b": ["gone"], "a/c": [], "c": [], "c/a": [], "c/a/b": ["gone"]}

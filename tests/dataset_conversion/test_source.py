@@ -99,6 +99,15 @@ def test_two_data_sets_in_one_source_are_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_a_linked_data_set_is_found_once(tmp_path: Path) -> None:
+    put(tmp_path / "store" / "Dataset" / "wanted.txt")
+    (tmp_path / "mine").mkdir()
+    for name in ("Dataset", "again"):
+        (tmp_path / "mine" / name).symlink_to(tmp_path / "store" / "Dataset")
+    with open_source(tmp_path / "mine", LAYOUT) as folder:
+        assert folder == tmp_path / "mine" / "Dataset"
+
+
 def test_a_missing_source_and_a_file_that_is_no_zip_are_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"), open_source(tmp_path / "nowhere", LAYOUT):
         pass

@@ -95,6 +95,8 @@ def test_masks_are_found_by_the_rule_that_the_names_follow(image: str, mask: str
     found = match_files(images, masks)
     assert (found.masks_of, found.unmatched) == (expected, {})
     assert match_files(sorted([*images, *masks]), None).masks_of == expected or "label" not in mask
+    if image.startswith("bus_"):
+        assert "bus_{id}-l with mask_{id}-l, 11 of 11 images" in found.said
     if "mask" not in mask and "seg" not in mask and "label" not in mask:
         assert "inferred from the names" in found.said
         assert f"11 of 11 images ({images[0]} with {expected[images[0]][0]}" in found.said

@@ -118,6 +118,15 @@ def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     assert tags == {"case_000.png": "none", "case_001.png": "cyst"}
 
 
+def test_numbers_with_a_fraction_of_nought_are_the_same_and_letter_case_is_said(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    values = ["1", "1.0", "2.0", "Benign", "benign", "3.5"]
+    table.write_text("image,group\n" + "".join(f"{a},{b}\n" for a, b in zip(SIX, values, strict=True)))
+    found, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    assert [*found.values()] == ["1", "1", "2.0", "Benign", "benign", "3.5"]
+    assert notes == ["t.csv has values that differ in letter case alone and count as different: Benign, benign"]
+
+
 def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
     names = [f"{number:02d}.png" for number in range(20)]
     table = tmp_path / "groups.csv"
