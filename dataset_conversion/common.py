@@ -18,7 +18,7 @@ from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import UInt8, open_image, read_image, write_png
 from htunet.data.names import listed
-from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, write_raw_index
+from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv
 from htunet.parallel import parallel_map, suitable_workers
@@ -46,6 +46,8 @@ class SourceFacts:
     expected: Mapping[str, int] = field(default_factory=dict)
     """How many of each kind the whole distribution holds, keyed as ``Collected.found``; empty: any number."""
     classes: Mapping[str, int] = field(default_factory=dict)
+    positive: str = ""
+    """See ``htunet.data.raw.DatasetInfo.positive``."""
     published: tuple[int, int] | None = None
     """(train, val) of the paper's Table I, for a data set of captions."""
     labels: Mapping[str, int] = field(default_factory=lambda: {"background": 0, "lesion": 1})
@@ -220,6 +222,7 @@ def convert_images(
         cases = with_groups([one.case for one in written], pairs)
         info = DatasetInfo(
             classes=dict(facts.classes),
+            positive=facts.positive,
             labels=dict(facts.labels),
             has_masks=facts.has_masks,
             split_rule=facts.split_rule,
@@ -227,6 +230,7 @@ def convert_images(
             licence=facts.licence,
             description=facts.title,
         )
+        info = replace(info, positive=positive_class(info))
         write_raw_index(folder, paths.short_name, info, cases, excluded)
         for name in sorted({name for one in written for name in one.tables}):
             rows = [one.tables[name] for one in written if name in one.tables]

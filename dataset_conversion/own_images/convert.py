@@ -19,7 +19,7 @@ from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags
 from htunet.data.formats.dicom import patient_of
 from htunet.data.label_maps import LabelMap, given, infer, survey
 from htunet.data.names import listed, printable, unique_ids
-from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case
+from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.errors import HtunetError, UsageError
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DATASET_NAME, DatasetPaths, all_datasets
@@ -53,8 +53,13 @@ def convert_own(data: OwnData) -> ConversionReport:
     findings.notes += folds.notes
     collected = collect(findings, label_map, data)
     classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
+    if data.positive and (data.positive not in classes or len(classes) != 2):
+        known = ", ".join(classes) or "none"
+        raise UsageError(f"--positive {data.positive} must be one of two classes; the classes are {known}.")
     if classes:
         collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()))
+    if chosen := positive_class(DatasetInfo(classes=classes, positive=data.positive)):
+        collected.notes.append(f"{chosen} is the positive class, of which recall, precision and F1 are (--positive)")
     has_test = any(one.split == TEST for one in findings.images)
     facts = SourceFacts(
         dataset=dataset,
@@ -65,6 +70,7 @@ def convert_own(data: OwnData) -> ConversionReport:
         download="",
         split_rule=RULE_WITH_TEST if has_test else "8:1:1",
         classes=classes,
+        positive=data.positive,
         labels=label_map.labels if label_map else findings.labels,
         has_masks=data.has_masks,
     )

@@ -39,6 +39,8 @@ class OwnData:
     folds: str = ""
     """A CSV (image, fold) or a regular expression on the path: official folds."""
     fit_masks: bool = False
+    positive: str = ""
+    """Of two classes the one that recall, precision and F1 are of; empty: see ``positive_class``."""
     fill_outlines: bool = False
     """Masks show the outline alone: what it encloses belongs to it."""
     workers: int | None = None

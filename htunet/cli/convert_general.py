@@ -48,7 +48,8 @@ TEXTS = {
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
 """Options of ``htunet_convert`` that only some data sets have a use for."""
-OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "pairs", "fill_outlines")
+POSITIVE = "of two classes the one that recall, precision and F1 are of (default: not benign, normal or the like)"
+OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "pairs", "positive", "fill_outlines")
 
 
 def add_own_options(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +73,7 @@ def add_own_options(parser: argparse.ArgumentParser) -> None:
     )
     for name, (metavar, text) in TEXTS.items():
         group.add_argument(f"--{name}", metavar=metavar, default="", help=text)
+    group.add_argument("--positive", metavar="CLASS", default="", help=POSITIVE)
     outlines = "masks show outlines alone: what they enclose belongs to them"
     group.add_argument("--fill-outlines", action="store_true", default=None, help=outlines)
 
@@ -103,7 +105,7 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
     paths = {name: getattr(options, name) for name in FOLDERS}
     texts = {name: getattr(options, name) for name in TEXTS}
     paths |= {name: tuple(getattr(options, name) or ()) for name in ANNOTATIONS}
-    texts["annotator"] = options.annotator
+    texts |= {"annotator": options.annotator, "positive": options.positive}
     shared = {"fit_masks": options.fit_masks, "workers": options.workers}
     shared["fill_outlines"] = bool(options.fill_outlines)
     return convert_own(OwnData(name=options.name, pairs=tuple(options.pairs or ()), **paths, **texts, **shared))

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from htunet.reporting.tables.rows import Row
 
 
+POSITIVE = "of two classes the one that recall, precision and F1 are of (default: the data set's)"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_evaluate``; returns the exit code."""
     parser = make_parser("htunet_evaluate", __doc__)
@@ -42,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         choices=("penalise", "exclude"),
         help="what an empty mask costs: the image diagonal (default), or left out as the paper's public code does",
     )
+    parser.add_argument("--positive", metavar="CLASS", default="", help=POSITIVE)
     parser.add_argument("--force", action="store_true", help="predict and evaluate again what is already done")
     parser.add_argument("--prediction-folder", type=Path, help="score this folder of masks instead of runs")
     parser.add_argument("--reference-folder", type=Path, help="the true masks, matched by file name without ending")
@@ -80,7 +84,7 @@ def _evaluate_runs(options: argparse.Namespace) -> None:
             failed[run] = str(error) if isinstance(error, HtunetError) else f"{type(error).__name__}: {error}"
             print(f"Failed: {run.label}: {failed[run]}", file=sys.stderr)
     if done:
-        _report(done, options.policy)
+        _report(done, options.policy, options.positive)
     elif stale and not failed:
         raise HtunetError(_all_stale(stale[0]))
     if failed:
@@ -208,7 +212,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
 
         print(f"Predicting the test split: {run.label}", file=sys.stderr)
         predict_test(run)
-    found = bring_up_to_date(run, options.policy, force=options.force)
+    found = bring_up_to_date(run, options.policy, force=options.force, positive=options.positive)
     if found.before:
         print(f"Already evaluated: {run.label}", file=sys.stderr)
         return True
@@ -240,7 +244,7 @@ def _tell_of_shared_images(run: RunPaths) -> None:
         print(f"  None of the test images is a training image of {own}.")
 
 
-def _report(runs: list[RunPaths], policy: str) -> None:
+def _report(runs: list[RunPaths], policy: str, positive: str) -> None:
     """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
     from htunet.reporting.summaries import evaluated_contents
     from htunet.reporting.tables.kinds import KINDS
@@ -248,7 +252,7 @@ def _report(runs: list[RunPaths], policy: str) -> None:
     from htunet.reporting.tables.write import as_text
 
     everything = evaluated_contents(tell)
-    baselines = _baselines(list(everything), policy)
+    baselines = _baselines(list(everything), policy, positive)
     splits = dict.fromkeys(map(_test_split, runs))
     written = []
     for kind in KINDS:
@@ -293,7 +297,7 @@ def _test_split(run: RunPaths) -> TestSplit:
     return run.dataset, run.plan, run.fold
 
 
-def _baselines(runs: list[RunPaths], policy: str) -> dict[TestSplit, list[dict[str, Any]]]:
+def _baselines(runs: list[RunPaths], policy: str, positive: str) -> dict[TestSplit, list[dict[str, Any]]]:
     """The trivial baselines on the test splits of these runs; none, said, where they cannot be made."""
     from htunet.evaluation.baselines import class_baseline, trivial_baselines
     from htunet.evaluation.summary import summary_content
@@ -309,7 +313,7 @@ def _baselines(runs: list[RunPaths], policy: str) -> dict[TestSplit, list[dict[s
             if "seg" in learnt:
                 contents += [summary_content(s) for s in trivial_baselines(dataset, plan, fold, policy).values()]
             if "cls" in learnt:
-                contents.append(class_baseline(dataset, plan, fold))
+                contents.append(class_baseline(dataset, plan, fold, positive))
         except HtunetError as error:
             print(f"No trivial baselines for {dataset.short_name}, plan {plan}, fold {fold}: {error}", file=sys.stderr)
     return found

@@ -6,7 +6,7 @@ in the order of its index, ``predicted``.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +26,18 @@ class ClassProbabilities:
     """What a classification says of some images. Dimension key: N cases, K classes."""
 
     classes: tuple[str, ...]
-    """In the order of their indices; of two, the last one is the positive one."""
+    """In the order of their indices."""
     cases: tuple[str, ...]
     truth: tuple[str, ...]
     """The true class of each case; empty where it is not known."""
     values_NK: NDArray[np.float64]
     """Probabilities, each row adding up to 1."""
+
+    def with_last(self, name: str) -> "ClassProbabilities":
+        """The same with this one of two classes as the last one; as it is where there is no such class."""
+        if len(self.classes) != 2 or name != self.classes[0]:
+            return self
+        return replace(self, classes=self.classes[::-1], values_NK=self.values_NK[:, ::-1])
 
     @property
     def predicted(self) -> list[str]:

@@ -7,7 +7,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,9 @@ class DatasetInfo:
     channels: int = 1
     labels: dict[str, int] = field(default_factory=lambda: {"background": 0, "lesion": 1})
     classes: dict[str, int] = field(default_factory=dict)
-    """Class name to index for classification; empty where images have no class. The last one is the positive class."""
+    """Class name to index for classification; empty where images have no class."""
+    positive: str = ""
+    """Of two classes the one that recall, precision and F1 are of; empty: see ``positive_class``."""
     split_rule: str = "8:1:1"
     """How the paper splits the cases of split ``train``: ``8:1:1``, ``8:2``, ``9:1``, or ``test only``."""
     reference: str = ""
@@ -101,6 +103,25 @@ class RawDataset:
         """Where the case's mask is; nowhere (no file) in a data set without masks."""
         folder = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return self.paths.raw / folder / f"{case.id}{self.file_ending}"
+
+
+NEGATIVE = (("normal", "negative", "healthy", "control", "none", "no", "absent", "0"), ("benign",))
+"""Names of classes without a finding, and of findings that are no disease to be found where another one is."""
+
+
+def positive_class(info: DatasetInfo) -> str:
+    """Of two classes the one that recall, precision and F1 are of; empty for another number of classes.
+
+    The one that dataset.json names; else the other one where one has a name of ``NEGATIVE``; else the last one.
+    """
+    classes = sorted(info.classes, key=info.classes.__getitem__)
+    if len(classes) != 2:
+        return ""
+    for names in NEGATIVE:
+        negative = [name.casefold() in names for name in classes]
+        if not info.positive and sum(negative) == 1:
+            return classes[negative.index(False)]
+    return info.positive or classes[-1]
 
 
 def read_raw(paths: DatasetPaths) -> RawDataset:
@@ -168,6 +189,7 @@ def read_excluded(paths: DatasetPaths) -> list[Excluded]:
 def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
     if info.channels not in (1, 3):
         raise HtunetError(f"{path}: channels must be 1 (gray) or 3 (RGB), got {info.channels}. Correct it.")
+    check_positive(info.positive, info.classes, f"{path}, positive")
     least = 2 if info.has_masks else 1
     if sorted(info.labels.values()) != list(range(max(least, len(info.labels)))):
         raise HtunetError(
@@ -175,6 +197,13 @@ def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
             "Correct it, and the masks with it."
         )
     return info
+
+
+def check_positive(name: str, classes: Collection[str], where: str) -> None:
+    """Raise HtunetError that names ``where`` the positive class comes from, unless it is one of two, or empty."""
+    if name and (name not in classes or len(classes) != 2):
+        known = ", ".join(classes) or "none"
+        raise HtunetError(f"{where}: {name!r} must be one of two classes; the classes are {known}. Correct it.")
 
 
 def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:

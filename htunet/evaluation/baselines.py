@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from htunet.data.class_probabilities import ClassProbabilities, class_order
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.raw import read_raw
+from htunet.data.raw import positive_class, read_raw
 from htunet.evaluation.class_summary import class_content, summarise
 from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.metrics import PENALISE, check_policy, score_mask
@@ -44,7 +44,7 @@ def trivial_baselines(dataset: DatasetPaths, plan: str, fold: int, policy: str =
     }
 
 
-def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any]:
+def class_baseline(dataset: DatasetPaths, plan: str, fold: int, positive: str = "") -> dict[str, Any]:
     """The content of a summary.json where each test case has the training classes' fractions as probabilities.
 
     So each is decided to be of the most common class, and the AUC is one half.
@@ -60,8 +60,11 @@ def class_baseline(dataset: DatasetPaths, plan: str, fold: int) -> dict[str, Any
         truth=tuple(case.class_name for case in test),
         values_NK=np.tile(fractions, (len(test), 1)),
     )
+    summary = summarise(
+        found, [case.group for case in test], positive=positive if positive in classes else positive_class(raw.info)
+    )
     about = {"dataset": dataset.name, "plan": plan, "fold": fold, "method": MOST_COMMON_CLASS}
-    return {"htunet": about | {"classification": class_content(summarise(found, [case.group for case in test]))}}
+    return {"htunet": about | {"classification": class_content(summary)}}
 
 
 def mean_mask(masks: Masks, rows: list[int], label: int) -> NDArray[np.bool_]:

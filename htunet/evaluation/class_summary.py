@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from htunet.data.class_probabilities import ClassProbabilities, class_order, read_class_probabilities
-from htunet.data.raw import read_raw
+from htunet.data.raw import check_positive, positive_class, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.calibration import Bin, fit_temperature, reliability, tempered
 from htunet.evaluation.classification import (
@@ -29,7 +29,8 @@ from htunet.evaluation.metrics import Kind, metrics_of
 from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
 from htunet.paths import DatasetPaths, RunPaths
 
-FORMAT = 1
+FORMAT = 2
+BY_OPTION, BY_DATA_SET = "--positive", "dataset.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,9 @@ class ClassSummary:
     """All that is known of one classification of a test split."""
 
     test: ClassProbabilities
+    """Of two classes the last one is the positive one."""
+    positive_from: str = ""
+    """Who named the positive class: ``BY_OPTION`` or ``BY_DATA_SET``."""
     groups: tuple[str, ...]
     """Of each test case; empty where there is none."""
     validation_cases: int
@@ -92,11 +96,14 @@ class ClassSummary:
         return self.test.classes[1] if len(self.test.classes) == 2 else None
 
 
-def evaluate_classes(run: RunPaths) -> ClassSummary:
+def evaluate_classes(run: RunPaths, positive: str = "") -> ClassSummary:
     """Evaluate ``test/classes.csv`` of a run with the threshold and the temperature of ``val/classes.csv``.
 
-    True classes and groups are those of the raw folder. Raises HtunetError when a file, a case or a class is missing.
+    True classes and groups are those of the raw folder, as is the ``positive`` class unless it is given. Raises
+    HtunetError when a file, a case or a class is missing.
     """
+    info = read_raw(run.dataset).info
+    check_positive(positive, info.classes, BY_OPTION)
     source = run.source.dataset
     splits = {
         "test": (run.classes_csv, run.dataset, test_cases(run)),
@@ -112,7 +119,8 @@ def evaluate_classes(run: RunPaths) -> ClassSummary:
             )
         known[split] = with_known_classes(found, dataset, in_order=dataset == source)
     test = known["test"]
-    return summarise(test[0], test[1], known["val"][0])
+    found = summarise(test[0], test[1], known["val"][0], positive=positive or positive_class(info))
+    return replace(found, positive_from=BY_OPTION if positive else BY_DATA_SET)
 
 
 def with_known_classes(
@@ -135,14 +143,18 @@ def with_known_classes(
     return replace(found, truth=tuple(case.class_name for case in cases)), [case.group for case in cases]
 
 
-def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabilities | None = None) -> ClassSummary:
+def summarise(
+    test: ClassProbabilities, groups: Sequence[str], val: ClassProbabilities | None = None, *, positive: str = ""
+) -> ClassSummary:
     """All metrics of some test cases; without validation cases there is neither a threshold of them nor a temperature.
+
+    ``positive`` names the positive one of two classes; empty: the last one.
 
     Cases without a class are excluded, and a note says how many. Raises HtunetError for a case whose true class is none
     of the classes, and when no test case has one.
     """
     total = len(test.cases)
-    test, groups = _with_class(test, groups)
+    test, groups = _with_class(test.with_last(positive), groups)
     if not test.cases:
         raise HtunetError(f"None of the {total} test cases has a class: there is nothing to score. See cases.csv.")
     truth_N = test.truth_indices
@@ -156,7 +168,7 @@ def summarise(test: ClassProbabilities, groups: Sequence[str], val: ClassProbabi
     if total > len(test.cases):
         notes.append(f"{total - len(test.cases)} of {total} test cases have no class and are not scored")
     if val is not None:
-        val, _ = _with_class(val, [""] * len(val.cases))
+        val, _ = _with_class(val.with_last(positive), [""] * len(val.cases))
         val_truth = val.truth_indices
         if threshold is not None and len(set(val_truth.tolist())) == 2:
             chosen, youden = choose_threshold(val.values_NK[:, 1], val_truth)
@@ -227,6 +239,7 @@ def class_content(summary: ClassSummary) -> dict[str, Any]:
         "format": FORMAT,
         "classes": list(test.classes),
         "positive": summary.positive,
+        "positive_from": summary.positive_from or None,
         "averaging": "the positive class" if summary.positive else "macro: mean over the classes that have cases",
         "n_cases": len(test.cases),
         "cases_by_class": {name: test.truth.count(name) for name in test.classes},

@@ -2,9 +2,10 @@
 
 So a bootstrap resample is one row of weights, and thousands of them cost one matrix product.
 
-Two classes: the last one is the positive one (malignant), and recall, precision, F1 and specificity are its own. More
-than two: each of these is the mean over the classes (macro), each class against all others. A class without cases has
-no values and is excluded from a mean. Dimension key: N cases, K classes, R resamples, T different scores.
+Two classes: the last one is the positive one (``class_summary`` puts it there), and recall, precision, F1 and
+specificity are its own. More than two: each of these is the mean over the classes (macro), each class against all
+others. A class without cases has no values and is excluded from a mean.
+Dimension key: N cases, K classes, R resamples, T different scores.
 """
 
 from collections.abc import Sequence

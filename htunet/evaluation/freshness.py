@@ -4,6 +4,7 @@ from pathlib import Path
 
 import htunet
 from htunet.data.class_probabilities import read_class_probabilities
+from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
@@ -39,8 +40,11 @@ def needs_prediction(run: RunPaths) -> bool:
     return weights.exists() and min(map(_time, paths)) < _time(weights)
 
 
-def is_evaluated(run: RunPaths, policy: str) -> bool:
-    """True when summary.json is newer than the predictions and was made with this policy and this version."""
+def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
+    """True when summary.json is newer than the predictions and was made with this policy and this version.
+
+    And with this ``positive`` class; empty: as somebody chose it then, or as the data set names it.
+    """
     paths = _predictions(run)
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
@@ -49,7 +53,12 @@ def is_evaluated(run: RunPaths, policy: str) -> bool:
     wanted = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
     if {name: own.get(name) for name in wanted} != wanted:
         return False
-    if "cls" in tasks and own.get("classification", {}).get("format") != class_summary.FORMAT:
+    classes = own.get("classification", {})
+    if "cls" in tasks and classes.get("format") != class_summary.FORMAT:
+        return False
+    by_data_set = classes.get("positive_from") == class_summary.BY_DATA_SET
+    wanted_class = positive or (positive_class(read_raw(run.dataset).info) if by_data_set else "")
+    if wanted_class and classes.get("positive") != wanted_class:
         return False
     same_version = own.get("evaluated_with", {}).get("htunet") == htunet.__version__
     return same_version and _time(run.summary_json) >= max(map(_time, paths))

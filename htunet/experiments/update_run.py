@@ -27,18 +27,19 @@ class Evaluated:
         return self.masks is None and self.classes is None
 
 
-def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False) -> Evaluated:
+def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positive: str = "") -> Evaluated:
     """Evaluate a predicted run and draw its pictures, unless that was done with this policy and this version.
 
+    ``positive``: the class that recall, precision and F1 are of; empty: as the data set names it.
     Writes ``test/summary.json`` last: its presence says that all of it is done.
     """
-    if not force and is_evaluated(run, policy) and all(path.exists() for path in pictures_of(run)):
+    if not force and is_evaluated(run, policy, positive) and all(path.exists() for path in pictures_of(run)):
         return Evaluated()
     masks = classes = None
     also = {}
     with exclusive(run.test_folder, f"The evaluation of {run.label}"):
         if "cls" in run.task.split("+"):
-            classes = evaluate_classes(run)
+            classes = evaluate_classes(run, positive)
             draw_classification(run.classification_png, classes, run.label)
             also = {"classification": class_content(classes)}
         if "seg" in run.task.split("+"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from builders.class_run import TEST, VAL, build_class_dataset, build_class_run, predict_classes, probabilities
 
-from htunet.data.class_probabilities import ClassProbabilities
+from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
+from htunet.data.raw import DatasetInfo, positive_class, read_raw, write_raw_index
 from htunet.errors import HtunetError
 from htunet.evaluation.class_summary import (
     MOST_PROBABLE,
@@ -17,7 +18,9 @@ from htunet.evaluation.class_summary import (
     evaluate_classes,
     summarise,
 )
+from htunet.experiments.update_run import bring_up_to_date
 from htunet.files import read_json, write_json
+from htunet.paths import DatasetPaths, RunPaths
 
 
 def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
@@ -138,3 +141,90 @@ def test_one_class_alone_has_no_auc_and_says_so(home: Path) -> None:
     assert found.auc.value is None
     assert found.notes == ("no test case of malignant: there is no AUC",)
     json.dumps(class_content(found), allow_nan=False)
+
+
+def renamed(dataset: DatasetPaths, **names: str) -> DatasetPaths:
+    """The data set with other names for its classes, and what else is said of them."""
+    raw = read_raw(dataset)
+    cases = [replace(case, class_name=names[case.class_name]) for case in raw.cases]
+    classes = {names[name]: index for name, index in raw.info.classes.items()}
+    write_raw_index(dataset.raw, dataset.name, replace(raw.info, classes=classes), cases, [])
+    return dataset
+
+
+@pytest.mark.parametrize("last", ["normal", "benign", "Healthy"])
+def test_the_positive_class_is_the_disease_whatever_the_order(home: Path, last: str) -> None:
+    """Malignant comes first: 0.2, 0.6, 0.7, 0.9 are probabilities of normal, of which cases 7 and 9 are."""
+    dataset = renamed(build_class_dataset(), benign="malignant", malignant=last)
+    run = build_class_run(dataset)
+    predict(run, dataset, ("malignant", last))
+    found = evaluate_classes(run)
+    half = found.decisions[MOST_PROBABLE]
+    # of the malignant cases 6 (0.8) and 8 (0.3) one is found, and nothing else is taken for one
+    assert (found.positive, found.positive_from, found.test.classes) == (
+        "malignant",
+        "dataset.json",
+        (last, "malignant"),
+    )
+    assert {name: value.value for name, value in half.estimates.items()} == pytest.approx(
+        {"accuracy": 0.75, "recall": 0.5, "precision": 1.0, "f1": 2 / 3, "specificity": 1.0}
+    )
+    content = class_content(found)
+    assert (content["positive"], list(content["curves"]["roc"])) == ("malignant", ["malignant"])
+    other = evaluate_classes(run, positive=last)
+    assert (other.positive, other.decisions[MOST_PROBABLE].estimates["recall"].value) == (last, 1.0)
+    assert other.auc.value == found.auc.value == 0.75
+
+
+def predict(run: RunPaths, dataset: DatasetPaths, classes: tuple[str, str]) -> None:
+    for path, values in ((run.classes_csv, TEST), (run.val_classes_csv, VAL)):
+        write_class_probabilities(path, probabilities(dataset, values, classes))
+
+
+def test_dataset_json_names_the_positive_class(home: Path) -> None:
+    dataset = build_class_dataset()
+    content = read_json(dataset.dataset_json)
+    content["htunet"]["positive"] = "benign"
+    write_json(dataset.dataset_json, content)
+    assert evaluate_classes(build_class_run(dataset)).positive == "benign"
+    content["htunet"]["positive"] = "malign"
+    write_json(dataset.dataset_json, content)
+    with pytest.raises(
+        HtunetError, match=r"dataset\.json, positive: 'malign' must be one of two classes; .* benign, mal"
+    ):
+        read_raw(dataset)
+
+
+def test_an_unknown_positive_class_is_refused(home: Path) -> None:
+    with pytest.raises(
+        HtunetError, match="--positive: 'malign' must be one of two classes; the classes are benign, mal"
+    ):
+        evaluate_classes(build_class_run(build_class_dataset()), positive="malign")
+
+
+@pytest.mark.parametrize(
+    ("classes", "named", "positive"),
+    [
+        (("benign", "malignant"), "", "malignant"),
+        (("malignant", "normal"), "", "malignant"),
+        (("benign", "normal"), "", "benign"),
+        (("cyst", "nodule"), "", "nodule"),
+        (("cyst", "nodule"), "cyst", "cyst"),
+        (("malignant", "normal"), "normal", "normal"),
+        (("benign", "malignant", "normal"), "", ""),
+        ((), "", ""),
+    ],
+)
+def test_who_is_positive(classes: tuple[str, ...], named: str, positive: str) -> None:
+    info = DatasetInfo(classes={name: index for index, name in enumerate(classes)}, positive=named)
+    assert positive_class(info) == positive
+
+
+def test_another_positive_class_is_evaluated_again_and_kept(home: Path) -> None:
+    run = build_class_run(build_class_dataset())
+    assert bring_up_to_date(run, "penalise").classes is not None
+    assert bring_up_to_date(run, "penalise").before
+    assert bring_up_to_date(run, "penalise", positive="benign").classes is not None
+    assert bring_up_to_date(run, "penalise").before
+    own = read_json(run.summary_json)["htunet"]["classification"]
+    assert (own["positive"], own["positive_from"]) == ("benign", "--positive")
