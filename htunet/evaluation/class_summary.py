@@ -119,8 +119,8 @@ def evaluate_classes(run: RunPaths, positive: str = "") -> ClassSummary:
             )
         known[split] = with_known_classes(found, dataset, in_order=dataset == source)
     test = known["test"]
-    found = summarise(test[0], test[1], known["val"][0], positive=positive or positive_class(info))
-    return replace(found, positive_from=BY_OPTION if positive else BY_DATA_SET)
+    summary = summarise(test[0], test[1], known["val"][0], positive=positive or positive_class(info))
+    return replace(summary, positive_from=BY_OPTION if positive else BY_DATA_SET)
 
 
 def with_known_classes(
