@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from htunet.reporting.report.render import write_report
 from numpy.typing import NDArray
 
 from htunet.data.image_io import write_png
@@ -29,10 +28,11 @@ from htunet.evaluation.metrics import LabelScore
 from htunet.evaluation.overlap import Counts
 from htunet.evaluation.study import study
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary, summary_content
-from htunet.files import write_csv, write_json
+from htunet.files import write_csv, write_json, write_text
 from htunet.paths import ROOTS, DatasetPaths, RunPaths
 from htunet.reporting.report.collect import collect
-from htunet.reporting.report.origin import Terms
+from htunet.reporting.report.page import render
+from htunet.reporting.report.study_results import Terms, study_of
 from htunet.reporting.summaries import evaluated_contents
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.study_files import write_paper_tables
@@ -175,13 +175,9 @@ def measure(folder: Path) -> tuple[dict[str, float], Path]:
     found = timed("statistics", lambda: study(table), times)
     timed("the paper's tables", lambda: write_paper_tables(folder, list(contents.values()), found), times)
     terms = {"CLIP": Terms("MIT", "made up")}
-    report = timed(
-        "report: collect",
-        lambda: collect(contents, terms=terms, command="htunet_report", statistics=(table, found)),
-        times,
-    )
+    report = timed("report: collect", lambda: collect(study_of(contents, terms=terms)), times)
     page = folder / "report.html"
-    timed("report: write", lambda: write_report(page, report), times)
+    timed("report: write", lambda: write_text(page, render(report)), times)
     return times, page
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError
+from htunet.files import write_text
 from htunet.paths import DatasetPaths, find_dataset, root
 
 NAME = "report.html"
@@ -42,14 +43,15 @@ def _write_report(options: argparse.Namespace) -> None:
         raise UsageError(f"--cases must be at least 1, got {options.cases}.")
     from htunet.models.catalogue import CATALOGUE
     from htunet.reporting.report.collect import collect
-    from htunet.reporting.report.page import write_report
+    from htunet.reporting.report.page import render
     from htunet.reporting.report.study_results import Terms, study_of
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
 
     datasets = [find_dataset(name) for name in options.datasets]
-    everything = evaluated_contents(tell)
     names = [dataset.name for dataset in datasets]
-    contents = {run: found for run, found in everything.items() if not names or run.dataset.name in names}
+    contents = {
+        run: content for run, content in evaluated_contents(tell).items() if not names or run.dataset.name in names
+    }
     if not contents:
         which = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
         raise HtunetError(f"No run on {which} is evaluated. Evaluate what is trained first: htunet_evaluate")
@@ -64,7 +66,7 @@ def _write_report(options: argparse.Namespace) -> None:
         zero_shot=[found for found in zero_shot_contents(tell) if not names or found["dataset"] in names],
     )
     report = collect(study)
-    write_report(path, report)
+    write_text(path, render(report))
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
 
 

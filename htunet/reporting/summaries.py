@@ -14,7 +14,7 @@ Content = dict[str, Any]
 
 def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
     """The summaries of all finished runs that this version can read; of a broken one ``tell`` is told."""
-    found = {}
+    contents = {}
     for run in find_runs():
         if not (run.finished_json.exists() and run.summary_json.exists()):
             continue
@@ -24,9 +24,9 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
             tell(f"Not in the tables: {run.label}: {error}")
             continue
         if content.get("htunet", {}).get("format") in READ_FORMATS:
-            found[run] = upgraded(content)
-    mark_splits(found)
-    return found
+            contents[run] = upgraded(content)
+    mark_splits(contents)
+    return contents
 
 
 def zero_shot_contents(tell: Callable[[str], None]) -> list[Content]:

@@ -3,7 +3,7 @@
 Dimension key: L blocks, R channels, H rows of frequencies, F columns of them, V levels of speckle, S scales.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,10 +12,10 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from htunet.data.measurements import Measurement, read_measurement
+from htunet.data.measurements import Measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figures.base import Drawing, NotYetError, Results, arm_name, random_weights_note
-from htunet.reporting.figures.probed import PROBED, probed_runs
+from htunet.reporting.figures.base import Drawing, Results, arm_name, random_weights_note
+from htunet.reporting.figures.probed import probed_drawings
 from htunet.reporting.figures.style import (
     CLASS_COLOURS,
     DOUBLE_MM,
@@ -25,6 +25,7 @@ from htunet.reporting.figures.style import (
     in_lines,
     in_style,
     new_figure,
+    panel_grid,
 )
 
 Floats = NDArray[np.float64]
@@ -37,24 +38,12 @@ BLOCKS_ACROSS = 5
 
 def frequency_filter(results: Results) -> list[Drawing]:
     """The adapter's frequency filter: its response in each block, as it began and as it was learnt."""
-    return _drawings(results, "filter", _draw_filter)
+    return probed_drawings(results, "filter", _draw_filter)
 
 
 def noise_estimator(results: Results) -> list[Drawing]:
     """The noise estimator's weights of the kernels 3, 5 and 7 as the speckle of the test images grows."""
-    return _drawings(results, "noise", _draw_noise)
-
-
-def _drawings(results: Results, what: str, draw: Callable[[RunPaths, Measurement], Figure]) -> list[Drawing]:
-    drawings = []
-    for run in probed_runs(results, what):
-        path = run.measurement(what)
-        if path.exists():
-            name = f"{what}_{run.dataset.short_name}_{run.method}"
-            drawings.append(Drawing(name, draw(run, read_measurement(path))))
-    if not drawings:
-        raise NotYetError(PROBED[what].missing)
-    return drawings
+    return probed_drawings(results, "noise", _draw_noise)
 
 
 def radial_response(theta_LRHF: Floats, rows: int, columns: int) -> tuple[Floats, Floats]:
@@ -170,14 +159,12 @@ def _draw_noise(run: RunPaths, found: Measurement) -> Figure:
     lines = -(-len(blocks) // across)
     with in_style():
         figure = new_figure(DOUBLE_MM, 26 + 36 * lines)
-        panels = figure.subplots(lines, across, sharex=True, sharey=True, squeeze=False)
+        panels = panel_grid(figure, len(blocks), across, shared=True)
         for panel, number, mean_VS, std_VS in zip(
             panels.ravel(), blocks, mean_VLS.transpose(1, 0, 2), std_VLS.transpose(1, 0, 2), strict=False
         ):
             _add_weights(panel, levels_V, mean_VS, std_VS, kernels)
             panel.set_title(f"Block {number}", fontsize=SMALL, loc="left")
-        for panel in panels.ravel()[len(blocks) :]:
-            panel.set_axis_off()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(kernels) + 1)
         for panel in panels[:, 0]:

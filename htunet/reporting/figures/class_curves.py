@@ -36,6 +36,7 @@ from htunet.reporting.figures.style import (
     in_style,
     look_of,
     new_figure,
+    panel_grid,
 )
 
 Floats = NDArray[np.float64]
@@ -203,21 +204,14 @@ def _draw_reliability(dataset: str, found: Sequence[Judged], runs: Sequence[RunP
     low = 1 / len(found[0].classes)
     with in_style():
         figure = new_figure(max(SINGLE_MM, DOUBLE_MM * columns / PANELS), lines * PANEL_MM + 14)
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        panels = panel_grid(figure, len(found), columns, shared=True)
         for panel, one in zip(panels.ravel(), found, strict=False):
             _add_reliability(panel, one, low)
-        for panel in panels.ravel()[len(found) :]:
-            panel.set_axis_off()
         for panel in panels[:, 0]:
             panel.set_ylabel("Share decided rightly")
-        for column in range(columns):
-            shown = [
-                panel
-                for number, panel in enumerate(panels.ravel())
-                if number < len(found) and number % columns == column
-            ]
-            shown[-1].set_xlabel("Highest probability")
-            shown[-1].tick_params(labelbottom=True)
+        for lowest in panels.ravel()[: len(found)][-columns:]:
+            lowest.set_xlabel("Highest probability")
+            lowest.tick_params(labelbottom=True)
         figure.suptitle(f"{dataset}, {len(found[0].truth_N)} test cases", x=0.01, ha="left")
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(

@@ -15,10 +15,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
-from htunet.data.measurements import Measurement, read_measurement
+from htunet.data.measurements import Measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figures.base import Drawing, NotYetError, Results, arm_name, random_weights_note
-from htunet.reporting.figures.probed import PROBED, probed_runs
+from htunet.reporting.figures.base import Drawing, Results, arm_name, random_weights_note
+from htunet.reporting.figures.probed import probed_drawings
 from htunet.reporting.figures.style import (
     CLASS_COLOURS,
     DOUBLE_MM,
@@ -61,16 +61,7 @@ class Separation:
 
 def features(results: Results) -> list[Drawing]:
     """PCA and t-SNE of image features before and after the adapter, coloured by class and by data set."""
-    drawings = []
-    for run in probed_runs(results, "features"):
-        path = run.measurement("features")
-        if path.exists():
-            found = read_measurement(path)
-            name = f"features_{run.dataset.short_name}_{run.method}"
-            drawings.append(Drawing(name, _draw(run, found, results.draw_seed)))
-    if not drawings:
-        raise NotYetError(PROBED["features"].missing)
-    return drawings
+    return probed_drawings(results, "features", lambda run, found: _draw(run, found, results.draw_seed))
 
 
 def separation(features_ND: Floats, groups: Sequence[str]) -> Separation:

@@ -19,6 +19,7 @@ from htunet.reporting.figures.style import (
     look_of,
     method_name,
     new_figure,
+    panel_grid,
 )
 from htunet.reporting.tables.kinds import KINDS, TableKind
 from htunet.reporting.tables.paper_figures import few_shot_figures
@@ -72,14 +73,11 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure
     if not datasets:
         return None
     columns = min(COLUMNS, len(datasets))
-    lines = -(-len(datasets) // columns)
     with in_style():
-        figure = new_figure(SINGLE_MM * columns, PANEL_MM * lines)
-        panels = figure.subplots(lines, columns, squeeze=False).ravel()
+        figure = new_figure(SINGLE_MM * columns, PANEL_MM * -(-len(datasets) // columns))
+        panels = panel_grid(figure, len(datasets), columns).ravel()
         for panel, dataset in zip(panels, datasets, strict=False):
             _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
-        for panel in panels[len(datasets) :]:
-            panel.set_axis_off()
         add_note(figure, *notes)
     return figure
 

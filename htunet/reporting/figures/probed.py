@@ -1,10 +1,13 @@
 """Figures that need a look into trained networks: which runs are looked into, and what to do where there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
+
+from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
-from htunet.reporting.figures.base import Results, by_dataset, one_run
+from htunet.reporting.figures.base import Drawing, NotYetError, Results, by_dataset, one_run
 from htunet.reporting.figures.style import place_of
 from htunet.reporting.tables import paper_figures as paper
 
@@ -56,6 +59,18 @@ def probed_runs(results: Results, figure: str) -> list[RunPaths]:
             run = one_run(usual, results.seed) or one_run(members, results.seed)
             chosen += [run] if run else []
     return chosen
+
+
+def probed_drawings(results: Results, what: str, draw: Callable[[RunPaths, Measurement], Figure]) -> list[Drawing]:
+    """A drawing of each run that ``what`` was measured of; NotYetError where there is none."""
+    drawings = [
+        Drawing(f"{what}_{run.dataset.short_name}_{run.method}", draw(run, read_measurement(run.measurement(what))))
+        for run in probed_runs(results, what)
+        if run.measurement(what).exists()
+    ]
+    if not drawings:
+        raise NotYetError(PROBED[what].missing)
+    return drawings
 
 
 def _methods(results: Results, known: Sequence[str], figure: str) -> list[str]:

@@ -11,9 +11,11 @@ from textwrap import wrap
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from htunet.files import whole_file
 from htunet.reporting.tables.paper_figures import METHODS
@@ -149,6 +151,14 @@ def new_figure(width_mm: float, height_mm: float) -> Figure:
     figure = Figure(figsize=(width_mm / MM_PER_INCH, height_mm / MM_PER_INCH), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def panel_grid(figure: Figure, n: int, columns: int, *, shared: bool = False) -> NDArray[Any]:
+    """(lines, columns) of panels for ``n`` drawings; ``shared``: with one scale; those that are over are empty."""
+    panels = figure.subplots(-(-n // columns), columns, squeeze=False, sharex=shared, sharey=shared)
+    for panel in panels.ravel()[n:]:
+        panel.set_axis_off()
+    return np.asarray(panels)
 
 
 def add_note(figure: Figure, *sentences: str) -> None:

@@ -4,11 +4,9 @@ import base64
 import json
 import time
 from dataclasses import asdict
-from pathlib import Path
 
 import htunet
 from htunet.evaluation.case_table import TERCILES
-from htunet.files import write_text
 from htunet.reporting.report.content import GROUPS, Gallery, ReportContent, Training
 from htunet.reporting.tables.write import TEMPLATES, templates
 
@@ -25,11 +23,6 @@ CHOOSERS = {
 }  # fmt: skip
 SORTED = {"group": GROUPS, "size": {name: name.capitalize() for name in TERCILES}}
 """The values that have an order of their own, and their names."""
-
-
-def write_report(path: Path, report: ReportContent) -> None:
-    """Write the page, whole or not at all."""
-    write_text(path, render(report))
 
 
 def render(report: ReportContent) -> str:

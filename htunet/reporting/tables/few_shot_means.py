@@ -38,7 +38,7 @@ def _average(rows: Sequence[Row]) -> Row:
         folds=tuple(sorted({fold for row in rows for fold in row.folds})),
         n_runs=sum(row.n_runs for row in rows),
         tested=total([row.tested for row in rows]),
-        values={name: _mean_spread([row.values[name] for row in rows]) for name in first.kind.metrics},
+        values={name: _mean_spread([row.values[name] for row in rows]) for name in first.kind.metrics()},
         marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),
         paper=paper.few_shot_figures(first.ratio, first.method) if same else {},
     )

@@ -37,8 +37,8 @@ class TableKind:
     """Of its files, and in its caption."""
     key: str
     """What a summary's own object has when it holds values of this kind."""
-    all_metrics: Callable[[], list[str]]
-    """What ``metrics`` calls: the list of metrics may grow after this module is imported."""
+    metrics: Callable[[], list[str]]
+    """All metrics, as the CSV names them; called, because the list may grow after this module is imported."""
     columns: Callable[[Collection[Level]], list[Metric]]
     """The metrics of these levels, in the order of their columns."""
     estimate: Callable[[Own, str], Estimate]
@@ -53,11 +53,6 @@ class TableKind:
     """The test cases of a summary."""
     note: str
     """How to read a table of this kind."""
-
-    @property
-    def metrics(self) -> list[str]:
-        """All metrics, as the CSV names them."""
-        return self.all_metrics()
 
 
 def _segmentation_estimate(own: Own, name: str) -> Estimate:
@@ -120,7 +115,7 @@ def _classification_metrics() -> list[str]:
 SEGMENTATION = TableKind(
     name="segmentation",
     key="means",
-    all_metrics=lambda: [metric.name for metric in mask_metrics(millimetres=False)],
+    metrics=lambda: [metric.name for metric in mask_metrics(millimetres=False)],
     columns=lambda levels: mask_metrics(levels, millimetres=False),
     estimate=_segmentation_estimate,
     paper=paper.segmentation_figures,
@@ -133,7 +128,7 @@ SEGMENTATION = TableKind(
 CLASSIFICATION = TableKind(
     name="classification",
     key="classification",
-    all_metrics=_classification_metrics,
+    metrics=_classification_metrics,
     columns=lambda levels: metrics_of(Kind.DECISION, levels=levels) + metrics_of(Kind.RANKING, levels=levels),
     estimate=_classification_estimate,
     paper=paper.classification_figures,

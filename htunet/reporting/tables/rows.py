@@ -150,7 +150,7 @@ def _row(members: Sequence[Mapping[str, Any]], kind: TableKind, unlike: str) -> 
         tested=total(tested),
         policy=first.get("policy", ""),
         trainable_parameters=first.get("trainable_parameters"),
-        values={name: _spread(members, name, kind) for name in kind.metrics},
+        values={name: _spread(members, name, kind) for name in kind.metrics()},
         paper=theirs,
         ratio=ratio,
         trained_on=trained_on,
@@ -285,7 +285,7 @@ def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
               for name in METRICS if any(name in row.paper for row in rows)}  # fmt: skip
     names = [
         *("dataset", "method", "plan", "ratio", "trained_on", "folds", "seeds", "n_runs", "n_cases", *counts, *policy),
-        *("trainable_parameters", *(f"{name}{end}" for name in kind.metrics for end in ("", "_std"))),
+        *("trainable_parameters", *(f"{name}{end}" for name in kind.metrics() for end in ("", "_std"))),
         *(f"paper_{column}" for column in theirs.values()),
         "configuration",
         "marks",
