@@ -1,7 +1,6 @@
 """Where a data set lies in what the user downloaded: a folder at some depth, a zip, a zip in a folder."""
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,8 @@ from htunet.archives import open_zip, unpack
 from htunet.data.folders import walk
 from htunet.data.names import listed
 from htunet.errors import HtunetError, UsageError
+from htunet.files import scratch_folder
+from htunet.paths import root
 
 NESTED_ZIPS = 2
 
@@ -65,7 +66,7 @@ def _locate(source: Path, layout: Layout, stack: ExitStack) -> Path:
         places = []
         for path in zips:
             if path not in broken and _may_hold(path, layout):
-                places.append(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_"))))
+                places.append(stack.enter_context(scratch_folder(root("htunet_raw"))))
                 unpack(path, places[-1])
     hint = f" These zips cannot be read, download them again: {listed([*map(str, broken)])}." if broken else ""
     raise HtunetError(f"{source} does not hold the data set. Looked for: {layout.looked_for}.{hint}")

@@ -29,6 +29,7 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.prediction import Prediction
 from htunet.paths import PAPER_FOLD, RunPaths, find_dataset, find_runs
+from htunet.schemas import SUMMARY
 
 if TYPE_CHECKING:
     from htunet.data.expected_dice import PredictedDice
@@ -230,7 +231,7 @@ class Model:
         if force or needs_prediction(self.run):
             predict_test(self.run, device=self.device)
         bring_up_to_date(self.run, policy, force=force)
-        return read_object(self.run.summary_json)
+        return read_object(self.run.summary_json, SUMMARY)
 
     def describe(self) -> dict[str, Any]:
         """What the model is: method, task, plan with its labels and classes, weights, ratio of the training images.

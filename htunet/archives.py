@@ -97,7 +97,7 @@ def _check_size(path: Path, folder: Path, total: int, max_bytes: int) -> None:
     if total > free:
         raise HtunetError(
             f"The zip {path} needs {_gb(total)} in {folder.parent}, where {_gb(free)} are free. "
-            "Point TMPDIR at a larger disk, or unpack it yourself and name the folder."
+            "Free space, point the htunet_* variables at a larger disk, or unpack it yourself and name the folder."
         )
 
 
@@ -106,8 +106,14 @@ def _gb(size: int) -> str:
 
 
 def pack(folder: Path, path: Path, name: str) -> None:
-    """Write a folder's files into a zip, in a folder called ``name``; not compressed, as weights do not shrink."""
+    """Write a folder's files into a zip, in a folder called ``name``; equal files make equal bytes.
+
+    They are not compressed, as weights do not shrink, and have no time of their own.
+    """
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file():
-                archive.write(file, f"{name}/{file.relative_to(folder).as_posix()}")
+                member = zipfile.ZipInfo(f"{name}/{file.relative_to(folder).as_posix()}")
+                member.external_attr, member.file_size = (stat.S_IFREG | 0o644) << 16, file.stat().st_size
+                with file.open("rb") as content, archive.open(member, "w") as packed:
+                    shutil.copyfileobj(content, packed)

@@ -14,6 +14,7 @@ import io
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -23,13 +24,14 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, SoftFileLock, Timeout
 
 from htunet.errors import HtunetError
+from htunet.records import JsonObject, Schema, check_schema
 
 PART = ".part-"
 NEW_FOLDER, OLD_FOLDER = f"{PART}new-", f"{PART}old-"
@@ -106,6 +108,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
         _name_target(error, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder within ``folder`` for what is needed inside the block alone.
+
+    What a killed process leaves there is removed as the rest of its unfinished files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(folder)
+    part = folder / _part_name(NEW_FOLDER, "scratch")
+    part.mkdir(mode=0o700)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _name_target(error: BaseException, path: Path) -> None:
@@ -279,23 +297,29 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
         raise HtunetError(f"The file {path} is not text in UTF-8 ({error}). Save it as such.") from None
 
 
-def parse_json(text: str | bytes, where: object, *, any_number: bool = False) -> Any:  # noqa: ANN401
+def parse_json(text: str | bytes, where: object, *, any_number: bool = False, file: Path | None = None) -> Any:  # noqa: ANN401
     """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures.
 
-    ``any_number``: NaN and infinities are read, for whoever checks each number.
+    ``any_number``: NaN and infinities are read, for whoever checks each number. Objects of a ``file`` raise HtunetError
+    with its name when a missing key is asked for.
     """
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        constant = float if any_number else _refuse_constant
-        return json.loads(text, parse_constant=constant, parse_int=_whole_number, parse_float=_number)
+        return json.loads(
+            text,
+            parse_constant=float if any_number else _refuse_constant,
+            parse_int=_whole_number,
+            parse_float=_number,
+            object_hook=partial(JsonObject.of, str(file)) if file else None,
+        )
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
         raise HtunetError(f"{where} is not valid JSON ({error}). Make it again or repair it.") from None
 
 
 def read_json(path: Path, *, any_number: bool = False) -> Any:  # noqa: ANN401
     """Read JSON; a missing or broken file raises HtunetError with its name; ``any_number`` as ``parse_json``."""
-    return parse_json(read_bytes(path), f"The file {path}", any_number=any_number)
+    return parse_json(read_bytes(path), f"The file {path}", any_number=any_number, file=path)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -315,11 +339,13 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
             inside = not line.endswith(b"\n")
 
 
-def read_object(path: Path, *, any_number: bool = False) -> dict[str, Any]:
-    """Read a JSON object; raises HtunetError as ``read_json``, and when the file holds anything else."""
+def read_object(path: Path, schema: Schema = None, *, any_number: bool = False) -> dict[str, Any]:
+    """Read a JSON object; raises HtunetError as ``read_json``, and for anything else than ``schema``."""
     content = read_json(path, any_number=any_number)
     if not isinstance(content, dict):
         raise HtunetError(f"The file {path} must hold a JSON object {{...}}. Make it again or repair it.")
+    if schema is not None:
+        check_schema(content, schema, str(path))
     return content
 
 
@@ -412,3 +438,23 @@ def read_csv(
 def _delimiter(header: str) -> str:
     """Comma, semicolon or tab: what cuts the header into most columns."""
     return max(",;\t", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
+
+
+def read_numbers(path: Path, key: str, columns: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Of each column of a CSV its numbers by the whole numbers in ``key``; raises HtunetError as ``read_csv``.
+
+    Empty cells are left out, and so are NaN and infinities, which a training may write that diverges.
+    """
+    found: dict[str, dict[int, float]] = {column: {} for column in columns}
+    for row in read_csv(path, (key, *columns)):
+        try:
+            at = int(row[key])
+            values = {column: float(row[column]) for column in columns if row[column]}
+        except ValueError as error:
+            raise HtunetError(
+                f"{path} holds text where numbers belong ({error}). Make it again or repair it."
+            ) from None
+        for column, value in values.items():
+            if math.isfinite(value):
+                found[column][at] = value
+    return found

@@ -6,6 +6,7 @@ Data flow: raw -> preprocessed (fingerprint, plans, splits, arrays) -> results (
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,15 @@ def root(variable: str) -> Path:
     """Folder named by an environment variable, else its place in ``htunet_data/`` of the working directory."""
     value = os.environ.get(variable)
     return Path(value) if value else Path.cwd() / DEFAULT_HOME / ROOTS[variable]
+
+
+def checked_text(name: str, what: str, where: object) -> str:
+    """The name of a class or a label from a file; raises HtunetError for one without a text that can be shown."""
+    if not name.strip() or any(not char.isprintable() and ord(char) < 0xA0 for char in name):
+        raise HtunetError(f"{where}: {what} {name[:100]!r} is empty or has a control character. Correct it.")
+    if len(name.encode(errors="surrogateescape")) > LONGEST_NAME:
+        raise HtunetError(f"{where}: {what} {name[:100]!r}... has more than {LONGEST_NAME} bytes. Shorten it.")
+    return name
 
 
 def checked_name(name: str, what: str, where: object) -> str:
@@ -430,8 +440,11 @@ def find_runs(dataset: DatasetPaths | None = None) -> Iterator[RunPaths]:
     pattern = "*__*__*/fold_*/seed_*/settings.json"
     for path in sorted(base.glob(f"{dataset.name if dataset else 'Dataset*'}/{pattern}")):
         seed, fold, group, name = (path.parents[i].name for i in range(4))
-        trainer, plan, method, more = _group_parts(group)
-        yield RunPaths(DatasetPaths(name), trainer, plan, method, int(fold[5:]), int(seed[5:]), **more)
+        with suppress(ValueError):  # a folder that somebody else called so, such as seed_1_backup
+            trainer, plan, method, more = _group_parts(group)
+            run = RunPaths(DatasetPaths(name), trainer, plan, method, int(fold[5:]), int(seed[5:]), **more)
+            if run.settings_json == path:
+                yield run
 
 
 def _group_parts(group: str) -> tuple[str, str, str, dict[str, Any]]:

@@ -3,11 +3,17 @@
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from htunet.errors import HtunetError, did_you_mean
+from htunet.paths import checked_name
 
 T = TypeVar("T")
+Schema = Any
+"""What JSON may hold: a plain type; None; ``NAME``; [schema] for a list; {"key": schema, "perhaps?": schema} for an
+object that may hold other keys, too; {type: schema} for one with any keys; (schema, schema) for any of them."""
+NAME = object()
+"""A text after which files may be named."""
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
 
 
@@ -27,6 +33,68 @@ def record_from(record_class: type[T], content: object, where: str) -> T:
         raise HtunetError(f"{where}: the keys {missing} are missing. Add them, or make the file again.")
     hints = get_type_hints(record_class)
     return record_class(**{key: _converted(value, hints[key], f"{where}: {key}") for key, value in entry.items()})
+
+
+class JsonObject(dict[str, Any]):
+    """An object of a JSON file. A key that is asked for and is not there raises HtunetError with the file's name."""
+
+    __slots__ = ("where",)
+    where: str
+
+    @classmethod
+    def of(cls, where: str, content: dict[str, Any]) -> "JsonObject":
+        """The object, from the file ``where``."""
+        found = cls(content)
+        found.where = where
+        return found
+
+    def __missing__(self, key: str) -> NoReturn:
+        where = getattr(self, "where", "A JSON object")
+        raise HtunetError(f"{where} lacks {key!r}. It is damaged or of another version: make it again.")
+
+
+def check_schema(content: object, schema: Schema, where: str) -> None:
+    """Raise HtunetError that begins with ``where`` and names the key unless ``content`` has the schema.
+
+    >>> check_schema({"epochs": 3, "more": []}, {"epochs": int, "best?": (float, None)}, "finished.json")
+    """
+    if isinstance(schema, tuple):
+        schema = next((one for one in schema if _is_of_kind(content, one)), schema)
+    if not _is_of_kind(content, schema):
+        raise HtunetError(
+            f"{where} must be {_schema_words(schema)}, got {_short(content)}. Correct it or make it again."
+        )
+    if schema is NAME:
+        checked_name(str(content), "the name", where)
+    elif isinstance(schema, list) and isinstance(content, list):
+        for number, item in enumerate(content):
+            check_schema(item, schema[0], f"{where}, {number}")
+    elif isinstance(schema, dict) and isinstance(content, Mapping):
+        for key, inner in schema.items():
+            if not isinstance(key, str):
+                for name, value in content.items():
+                    check_schema(name, key, where)
+                    check_schema(value, inner, f"{where}.{name[:100]}")
+            elif (name := key.removesuffix("?")) in content:
+                check_schema(content[name], inner, f"{where}.{name}")
+            elif name == key:
+                raise HtunetError(f"{where} lacks {key!r}. It is damaged or of another version: make it again.")
+
+
+def _is_of_kind(content: object, schema: Schema) -> bool:
+    if schema is None or isinstance(schema, tuple):
+        return schema is None and content is None
+    if isinstance(schema, dict | list):
+        return isinstance(content, type(schema))
+    return _is_plain(content, str if schema is NAME else schema)
+
+
+def _schema_words(schema: Schema) -> str:
+    if isinstance(schema, tuple):
+        return " or ".join(map(_schema_words, schema))
+    if isinstance(schema, dict | list):
+        return "an object {...}" if isinstance(schema, dict) else "a list"
+    return WORDS[types.NoneType if schema is None else str if schema is NAME else schema]
 
 
 def checked_object(content: object, where: str) -> dict[str, Any]:

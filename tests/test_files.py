@@ -28,6 +28,7 @@ from htunet.files import (
     read_json,
     read_json_lines,
     read_object,
+    scratch_folder,
     whole_file,
     whole_folder,
     write_csv,
@@ -271,3 +272,15 @@ def test_a_device_and_a_pipe_are_refused_unread_by_every_reader(name: str, tmp_p
             READERS[name](path)
     with pytest.raises(HtunetError, match="is a folder; a file is needed"):
         READERS[name](tmp_path)
+
+
+def test_scratch_is_removed_after_use_and_after_a_kill(tmp_path: Path) -> None:
+    with scratch_folder(tmp_path) as scratch:
+        write_text(scratch / "a", "text")
+        assert scratch.parent == tmp_path
+    assert not list(tmp_path.iterdir())
+    code = f"import os, pathlib, htunet.files as f; f.scratch_folder(pathlib.Path({str(tmp_path)!r})).__enter__()"
+    subprocess.run([sys.executable, "-c", f"{code}; os._exit(9)"], check=False)
+    assert len(list(tmp_path.iterdir())) == 1
+    with scratch_folder(tmp_path) as scratch:
+        assert list(tmp_path.iterdir()) == [scratch]

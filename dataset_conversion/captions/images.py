@@ -2,7 +2,6 @@
 
 import shutil
 import stat
-import tempfile
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator, Set
@@ -21,6 +20,8 @@ from htunet.data.folders import walk
 from htunet.data.image_io import as_gray, image_size, open_image, write_png
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
+from htunet.files import scratch_folder
+from htunet.paths import root
 
 SHORTER_SIDE = 512
 """Pixels that an image's shorter side keeps at most: over twice the 224 of the networks' input, so that nothing they
@@ -86,7 +87,7 @@ def find_images(folder: Path, wanted: Set[str]) -> Iterator[FoundImages]:
     with ExitStack() as stack:
         missing = wanted - found.names()
         if missing and (archives := zips_in(folder)):
-            target = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="htunet_convert_")))
+            target = stack.enter_context(scratch_folder(root("htunet_raw")))
             for archive in archives:
                 _add_members(found, archive, archive.relative_to(folder).as_posix(), missing, target)
         yield found
@@ -100,9 +101,10 @@ def _add_members(found: FoundImages, archive: Path, source: str, wanted: Set[str
         if size > free:
             raise HtunetError(
                 f"The wanted images of {archive} need {size / 1e9:.1f} GB in {target.parent}, where {free / 1e9:.1f} "
-                "GB are free. Point TMPDIR at a larger disk, or unpack the zip yourself and name the folder."
+                "GB are free. Point htunet_raw at a larger disk, or unpack the zip yourself and name the folder."
             )
-        folder = Path(tempfile.mkdtemp(dir=target))
+        folder = target / str(len([*target.iterdir()]))
+        folder.mkdir()
         for number, member in enumerate(tqdm(members, desc=f"unpack {archive.name}", unit="file", disable=None)):
             name = base_name(member.filename)
             path = folder / f"{number}{Path(name).suffix.lower()}"

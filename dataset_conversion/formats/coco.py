@@ -73,7 +73,8 @@ def _names(path: Path, categories: list[Any], used: set[str]) -> dict[str, str]:
         names[key] = f"category_{key}" if not name or name.lower() == IGNORE else name
     if unknown := sorted(used - names.keys()):
         raise HtunetError(f"{path} has annotations of the categories {unknown[:5]}, which it does not list.")
-    order = sorted(names, key=lambda key: (not key.isdecimal(), int(key) if key.isdecimal() else 0, key))
+    numbers = {key: int(key) for key in names if key.isascii() and key.isdigit() and len(key) < 20}
+    order = sorted(names, key=lambda key: (key not in numbers, numbers.get(key, 0), key))
     return {key: names[key] for key in order}
 
 

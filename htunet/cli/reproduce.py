@@ -250,12 +250,13 @@ def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Pa
     from htunet.reporting.summaries import evaluated_contents
     from htunet.reporting.tables.paper_print import paper_text
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
+    from htunet.schemas import ZERO_SHOT
 
     runs = set(tested_runs(jobs))
     contents = [content for run, content in evaluated_contents(lambda _: None).items() if run in runs]
     products = [job.product for job in jobs if job.product.done()]
     folders = [product.folder for product in products if isinstance(product, ZeroShotClassified)]
-    zero_shot = [read_object(path / "summary.json") for path in folders]
+    zero_shot = [read_object(path / "summary.json", ZERO_SHOT) for path in folders]
     found, paths = write_statistics(folder, contents)
     written = write_paper_tables(
         folder, contents, found, zero_shot=zero_shot, tables=[config.table], seeds=config.seeds

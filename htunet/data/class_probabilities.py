@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
 from htunet.files import read_csv, write_csv
+from htunet.paths import checked_name, checked_text
 
 PREFIX = "probability_"
 COLUMNS = ("case", "class", "predicted")
@@ -84,7 +85,7 @@ def read_class_probabilities(path: Path) -> ClassProbabilities:
     columns = [name for name in rows[0] if name.startswith(PREFIX)]
     if len(columns) < 2:
         raise HtunetError(f"{path} has {len(columns)} columns {PREFIX}NAME; a classification has at least two classes.")
-    cases = tuple(row["case"] for row in rows)
+    cases = tuple(checked_name(row["case"], "the case", path) for row in rows)
     if twice := sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []:
         raise HtunetError(f"{path} has more than one line for {', '.join(twice[:5])}. Leave one.")
     values = []
@@ -98,7 +99,7 @@ def read_class_probabilities(path: Path) -> ClassProbabilities:
             found = ", ".join(texts)
             raise HtunetError(f"{path}, {row['case']}: probabilities lie in 0..1 and add up to 1; got {found}.")
     return ClassProbabilities(
-        classes=tuple(name.removeprefix(PREFIX) for name in columns),
+        classes=tuple(checked_text(name.removeprefix(PREFIX), "the class", path) for name in columns),
         cases=cases,
         truth=tuple(row["class"] for row in rows),
         values_NK=np.array(values),

@@ -107,7 +107,7 @@ def few_shot_subset(
 
 def _read(path: Path, fold: Fold, *, by_group: bool) -> Units | None:
     """The order of a file; None where it was made for another split. Raises HtunetError where it cannot be read."""
-    content = read_object(path)
+    content = read_object(path, {"order?": [[str]]})
     made_for = (content.get("format"), content.get("split_by"), content.get("split_sha256"))
     if made_for != (FORMAT, "group" if by_group else "image", training_digest(fold)):
         return None

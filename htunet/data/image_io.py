@@ -25,6 +25,9 @@ REDUCED = 254
 MAX_PIXELS = 64_000_000
 """An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
 
+MOST_LABELS = 255
+"""Of a mask, without the background: a pixel is a byte."""
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR = {1: 0, 3: 2}
 """Channels -> PNG's number of the colour type."""

@@ -55,6 +55,14 @@ class PreprocessedDataset:
         """(N, H, W), memory-mapped."""
         return open_array(self.folder / "masks.npy", len(self.cases), 3, _again(self.folder))
 
+    def check_masks(self, num_labels: int) -> None:
+        """Raise HtunetError where a mask holds a value that is no label: a loss would be wrong, or end in CUDA."""
+        if len(self.masks) and (largest := int(self.masks.max())) >= num_labels:
+            raise HtunetError(
+                f"{self.folder / 'masks.npy'} holds the value {largest}; there are {num_labels} labels. "
+                + _again(self.folder)
+            )
+
     @cached_property
     def class_indices(self) -> NDArray[np.int64]:
         """(N,), -1 for a case with none of ``classes``."""

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from htunet.data.image_io import MOST_LABELS
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_object, write_csv, write_json
-from htunet.paths import DatasetPaths, checked_name
+from htunet.paths import DatasetPaths, checked_name, checked_text
 from htunet.records import checked_object, record_from
 
 FORMAT = 1
@@ -187,6 +188,9 @@ def read_excluded(paths: DatasetPaths) -> list[Excluded]:
 
 
 def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
+    for what, names in (("the label", info.labels), ("the class", info.classes)):
+        for name in names:
+            checked_text(name, what, path)
     if info.channels not in (1, 3):
         raise HtunetError(f"{path}: channels must be 1 (gray) or 3 (RGB), got {info.channels}. Correct it.")
     check_positive(info.positive, info.classes, f"{path}, positive")
@@ -196,6 +200,8 @@ def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
             f"{path}: labels must be numbered 0 (background), 1, 2, ... at least two; got {info.labels}. "
             "Correct it, and the masks with it."
         )
+    if len(info.labels) > MOST_LABELS + 1:
+        raise HtunetError(f"{path} has {len(info.labels)} labels; a mask holds at most {MOST_LABELS} and background.")
     return info
 
 

@@ -14,6 +14,7 @@ from htunet.data.splits import CROSS_VALIDATION, SEED, SPLITS, Fold, Splits, cro
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_json, read_object, write_json
 from htunet.paths import PAPER_FOLD, DatasetPaths, checked_name
+from htunet.schemas import SPLITS_MADE
 
 FORMAT = 1
 RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "excluded")
@@ -202,7 +203,7 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     """How the split was made; None where it was not made here."""
     if not path.exists():
         return None
-    record = {FORMER_KEYS.get(key, key): value for key, value in read_object(path).items()}
+    record = {FORMER_KEYS.get(key, key): value for key, value in read_object(path, SPLITS_MADE).items()}
     if missing := [key for key in RECORD if key not in record]:
         raise HtunetError(f"{path} lacks {missing}. Delete it to keep the split as your own, or both to have it made.")
     return record

@@ -23,9 +23,10 @@ from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
+from htunet.schemas import FINISHED, SETTINGS
 
 Labels = NDArray[np.uint8]
-SETTINGS = ("task", "num_epochs", "trainable_parameters", "weights")
+RECORDED = ("task", "num_epochs", "trainable_parameters", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +88,10 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
 
 def run_identity(run: RunPaths) -> dict[str, Any]:
     """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
-    settings = read_object(run.settings_json)
-    if missing := [name for name in SETTINGS if name not in settings]:
+    settings = read_object(run.settings_json, SETTINGS)
+    if missing := [name for name in RECORDED if name not in settings]:
         raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
-    finished = read_object(run.finished_json) if run.finished_json.exists() else {}
+    finished = read_object(run.finished_json, FINISHED) if run.finished_json.exists() else {}
     splits = run.source.dataset.splits_json
     folds = load_splits(splits)[run.fold : run.fold + 1] if splits.exists() else []
     sizes = {split: len(cases) for fold in folds for split, cases in fold.items()}
@@ -103,7 +104,7 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         "seed": run.seed,
         "ratio": run.ratio,
         "trained_on": settings.get("trained_on"),
-        **{name: settings[name] for name in SETTINGS},
+        **{name: settings[name] for name in RECORDED},
         "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
         "settings": settings,
@@ -127,7 +128,7 @@ def test_cases(run: RunPaths) -> list[str]:
     """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
     if run.trained_on is None:
         return split_cases(run.dataset, run.fold, "test")
-    cases = read_object(run.settings_json).get("trained_on", {}).get("cases", [])
+    cases = (read_object(run.settings_json, SETTINGS).get("trained_on") or {}).get("cases", [])
     return [checked_name(str(case), "the id", run.settings_json) for case in cases]
 
 

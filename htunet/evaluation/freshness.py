@@ -12,13 +12,14 @@ from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
+from htunet.schemas import SETTINGS, SUMMARY
 
 
 def trained_on_other_images(run: RunPaths) -> bool:
     """True when the split was changed since the training: the test split may now hold images that the run has seen."""
     if run.trained_on is not None:  # no image of this data set was trained on
         return False
-    then = read_object(run.settings_json).get("split_sha256")
+    then = read_object(run.settings_json, SETTINGS).get("split_sha256")
     folds = load_splits(run.dataset.splits_json)
     return then is not None and (run.fold >= len(folds) or training_digest(folds[run.fold]) != then)
 
@@ -48,7 +49,7 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     paths = _predictions(run)
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
-    own = read_object(run.summary_json).get("htunet", {})
+    own = read_object(run.summary_json, SUMMARY).get("htunet", {})
     tasks = run.task.split("+")
     wanted = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
     if {name: own.get(name) for name in wanted} != wanted:

@@ -13,6 +13,7 @@ from htunet.evaluation.freshness import needs_prediction
 from htunet.files import read_object
 from htunet.inference.across import cases_of, check_fits, predict_across
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.schemas import SETTINGS
 
 
 def run_on(run: RunPaths, tested: DatasetPaths) -> RunPaths:
@@ -37,7 +38,7 @@ def predict_if_needed(run: RunPaths, split: str | None, *, force: bool = False) 
 
     ``split`` None: the split that was predicted before.
     """
-    split = split or read_object(run.settings_json)["trained_on"]["part"]
+    split = split or read_object(run.settings_json, SETTINGS)["trained_on"]["part"]
     assert split is not None
     if not force and _is_of(run, split) and not needs_prediction(run):
         return False
@@ -64,7 +65,7 @@ def images_in_both(
 
 def shared_of(run: RunPaths) -> Mapping[str, list[str]] | None:
     """What ``images_in_both`` found when the run was predicted."""
-    found: dict[str, Any] = read_object(run.settings_json)["trained_on"]
+    found: dict[str, Any] = read_object(run.settings_json, SETTINGS)["trained_on"]
     return found.get("shared_images")
 
 
@@ -72,6 +73,6 @@ def _is_of(run: RunPaths, split: str) -> bool:
     """Whether the predictions are those of this split as the data set is now."""
     if not run.finished_json.exists():
         return False
-    record = read_object(run.settings_json).get("trained_on", {})
+    record = read_object(run.settings_json, SETTINGS).get("trained_on") or {}
     wanted = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
     return (record.get("part"), record.get("cases")) == (split, wanted)

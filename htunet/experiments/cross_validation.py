@@ -22,6 +22,7 @@ from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_pretrained
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
+from htunet.schemas import SUMMARY
 
 METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
 """Compared where the user names none; those with published weights only where these are on the machine."""
@@ -155,7 +156,7 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> dict[str, ModelChoice]:
     """The method for each task, by the tested folds; also written as ``choice.json`` beside the schedule."""
-    table = case_table([read_object(run_of(dataset, candidate, fold).summary_json)
+    table = case_table([read_object(run_of(dataset, candidate, fold).summary_json, SUMMARY)
                         for candidate in schedule.candidates for fold in range(schedule.num_folds)])  # fmt: skip
     found = {}
     for task in dict.fromkeys(candidate.task for candidate in schedule.candidates):

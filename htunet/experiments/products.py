@@ -14,6 +14,7 @@ from htunet.paths import DatasetPaths, RunFolder, RunPaths
 from htunet.planning.configuration import plan_differences
 from htunet.planning.plans import load_plans
 from htunet.preprocessing.preprocess import check_arrays
+from htunet.schemas import SETTINGS, ZERO_SHOT
 
 
 class Product:
@@ -69,7 +70,7 @@ class Trained(Product):
         """Raise HtunetError where the run was started with other settings than now: the training would refuse it."""
         if not self.run.settings_json.exists():
             return
-        before = read_object(self.run.settings_json)
+        before = read_object(self.run.settings_json, SETTINGS)
         wrong = []
         if self.num_epochs not in (None, before.get("num_epochs")):
             wrong.append(f"{before.get('num_epochs')} epochs, not {self.num_epochs}")
@@ -126,7 +127,7 @@ class ZeroShotClassified(Product):
         path = self.folder / "summary.json"
         if not path.exists():
             return False
-        content = read_object(path)
+        content = read_object(path, ZERO_SHOT)
         if content.get("plan") != self.plan or not same_weights(content.get("weights") or {}, self.weights):
             return False
         if self.adapter is None:

@@ -32,6 +32,7 @@ from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
 from htunet.preprocessing.preprocess import check_arrays
+from htunet.schemas import SETTINGS
 
 FORMAT = 1
 TABLE, MADE_OF = "robustness.csv", "made_of.json"
@@ -192,7 +193,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
         "format": FORMAT,
         "source": source,
         "checkpoint_sha256": file_hash(run.checkpoint_best),
-        "weights": read_object(run.settings_json).get("weights"),
+        "weights": read_object(run.settings_json, SETTINGS).get("weights"),
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
         "artefacts": json.loads(json.dumps(artefacts)),  # tuples as the lists that are read back

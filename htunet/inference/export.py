@@ -1,7 +1,6 @@
 """Write a trained run as one folder or zip that predicts elsewhere, without its data set."""
 
 import shutil
-import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from safetensors.torch import save as to_bytes
 from htunet.archives import pack
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, UsageError
-from htunet.files import PART, file_hash, read_object, whole_file, write_json, write_text
+from htunet.files import file_hash, read_object, scratch_folder, whole_file, whole_folder, write_json, write_text
 from htunet.inference.export_readme import readme
 from htunet.inference.exported import BACKBONE, CHECKPOINT, FORMAT, MODEL_JSON, README, ModelCard
 from htunet.inference.to_onnx import check_packages, write_onnx
@@ -24,6 +23,7 @@ from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import RANDOM, WeightsRecord, image_state, locate
 from htunet.paths import RunPaths
 from htunet.reproducibility import provenance
+from htunet.schemas import SUMMARY
 
 PAPER = "Qu et al. 2025, arXiv:2506.08849"
 NOT_KNOWN = "not known: the raw folder of the data set was not there"
@@ -36,24 +36,24 @@ def export_run(
 
     Args:
         run: Has a best checkpoint.
-        target: Must not exist.
+        target: Must not exist, unless it is this very model, as after a call that was killed at its end.
         with_backbone: Also the frozen weights, as they were published, the image tower alone.
         onnx: Also the merged network for programs without htunet.
         weights: The frozen weights, where they have moved since the training.
 
     Raises:
-        UsageError: ``target`` exists, or there are no frozen weights to go with the model.
+        UsageError: ``target`` exists and is something else, or there are no frozen weights to go with the model.
         HtunetError: The licence does not let the frozen weights be passed on, they cannot be had or are others than
             those of the training, or a package for ONNX is missing.
     """
-    if target.exists():
-        raise UsageError(f"{target} exists already. Name another file or folder, or remove it.")
+    exists = UsageError(f"{target} exists already, and is not this model. Name another file or folder, or remove it.")
+    if target.exists() and not (target.is_file() if target.suffix == ".zip" else (target / MODEL_JSON).is_file()):
+        raise exists
     trained = TrainedModel.of_run(run, weights)
     record = WeightsRecord(**checkpoint.read_about(run.checkpoint_best)["weights"])
     _check_options(trained, record, with_backbone=with_backbone, onnx=onnx)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=PART, dir=target.parent) as temporary:
-        folder = Path(temporary) / "model"
+    with scratch_folder(target.parent) as temporary:
+        folder = temporary / "model"
         folder.mkdir()
         shutil.copyfile(run.checkpoint_best, folder / CHECKPOINT)
         if with_backbone:
@@ -68,10 +68,19 @@ def export_run(
         card = replace(card, files=_hashes(folder))
         write_json(folder / MODEL_JSON, asdict(card))
         if target.suffix == ".zip":
-            with whole_file(target) as part:
-                pack(folder, part, card.name)
-        else:
-            folder.rename(target)
+            packed = temporary / "model.zip"
+            pack(folder, packed, card.name)
+            if not target.exists():
+                with whole_file(target) as part:
+                    packed.replace(part)
+            elif file_hash(target) != file_hash(packed):
+                raise exists
+        elif not target.exists():
+            with whole_folder(target) as part:
+                for path in folder.iterdir():
+                    path.replace(part / path.name)
+        elif _hashes(target) != _hashes(folder):
+            raise exists
     return card
 
 
@@ -147,14 +156,14 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    return {path.name: file_hash(path) for path in sorted(folder.iterdir())}
+    return {path.name: file_hash(path) for path in sorted(folder.iterdir()) if path.is_file()}
 
 
 def _test_metrics(run: RunPaths) -> dict[str, Any]:
     """Means and intervals of the test split, where the run has been evaluated since its best epoch; else nothing."""
     if not run.summary_json.exists() or run.summary_json.stat().st_mtime < run.checkpoint_best.stat().st_mtime:
         return {}
-    own = read_object(run.summary_json).get("htunet", {})
+    own = read_object(run.summary_json, SUMMARY).get("htunet", {})
     classes = own.get("classification", {})
     found = {"masks": own.get("means")}
     found |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions", "temperature")}

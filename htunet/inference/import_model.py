@@ -1,13 +1,12 @@
 """Import a model that somebody exported: checked, copied whole or not at all, and nothing in it is run."""
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from htunet.archives import unpack
 from htunet.errors import HtunetError, UsageError
-from htunet.files import exclusive, whole_folder
+from htunet.files import exclusive, file_hash, scratch_folder, whole_folder
 from htunet.inference.exported import MODEL_JSON, NAME, PREDICTS_WITH, README, ExportedModel, open_model
 from htunet.models import checkpoint
 from htunet.paths import imported_models
@@ -38,8 +37,8 @@ def import_model(source: Path, name: str | None = None) -> ImportedModel:
         raise UsageError(f"{source} does not exist. Name the folder or the zip that htunet_export wrote.")
     if source.is_dir():
         return _copy(source, name)
-    with tempfile.TemporaryDirectory(prefix="htunet_import_") as temporary:
-        return _copy(unpack_model(source, Path(temporary)), name)
+    with scratch_folder(imported_models()) as folder:
+        return _copy(unpack_model(source, folder), name)
 
 
 def unpack_model(archive: Path, folder: Path) -> Path:
@@ -63,12 +62,15 @@ def _copy(folder: Path, wanted: str | None) -> ImportedModel:
         raise UsageError(f"A model's name is letters, digits and . _ -, and does not begin with . _ -; got {name!r}.")
     target = imported_models() / name
     with exclusive(imported_models(), "The folder of imported models"):
-        if target.exists():
-            raise UsageError(f"A model is called {name} already: {target}. Choose another one with --name.")
-        with whole_folder(target) as part:
-            taken = [file for file in DATA if (folder / file).is_file()]
-            for file in taken:
-                shutil.copyfile(folder / file, part / file)
-            open_model(part).trained(weights="random")  # all of it is checked before it gets its name
+        taken = [file for file in DATA if (folder / file).is_file()]
+        if not target.exists():
+            with whole_folder(target) as part:
+                for file in taken:
+                    shutil.copyfile(folder / file, part / file)
+                open_model(part).trained(weights="random")  # all of it is checked before it gets its name
+        elif not all(
+            (target / file).is_file() and file_hash(target / file) == file_hash(folder / file) for file in taken
+        ):
+            raise UsageError(f"Another model is called {name} already: {target}. Choose another name with --name.")
     left = sorted(path.name for path in folder.iterdir() if path.name not in taken)
     return ImportedModel(open_model(target), left)

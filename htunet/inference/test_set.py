@@ -19,6 +19,7 @@ from htunet.inference.predictor import Predictor
 from htunet.paths import RunPaths
 from htunet.preprocessing.geometry import box_of, from_input
 from htunet.preprocessing.preprocess import check_arrays
+from htunet.schemas import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _probabilities(predictor: Predictor, rows: Iterable[tuple[CaseGeometry, obje
 def _same_fold(run: RunPaths) -> Fold:
     """The run's fold; raises HtunetError where it is not the one that the run was trained on."""
     folds = load_splits(run.dataset.splits_json)
-    then = read_object(run.settings_json).get("split_sha256")
+    then = read_object(run.settings_json, SETTINGS).get("split_sha256")
     if run.fold >= len(folds) or then not in (None, training_digest(folds[run.fold])):
         raise HtunetError(
             f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "

@@ -10,6 +10,7 @@ from htunet.models.network import Network
 from htunet.models.weights.load import RANDOM
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
+from htunet.schemas import SETTINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class TrainedModel:
 
         Raises HtunetError when the run's settings are missing or broken.
         """
-        settings = read_object(run.settings_json)
+        settings = read_object(run.settings_json, SETTINGS)
         return cls(
             method=run.method,
             task=settings["task"],

@@ -17,6 +17,7 @@ from htunet.models.dual_encoder import DualEncoder
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import FINETUNING, FinetuningPaths, root
+from htunet.schemas import SETTINGS
 
 FINETUNED = "finetuned"
 PARTS = ("adapters.", "updates.")
@@ -81,7 +82,7 @@ def find_adapter(
     runs = [
         run
         for run in finished_finetunings(method)
-        if (read_object(run.settings_json)["weights"]["source"] == RANDOM) == (weights == RANDOM)
+        if (read_object(run.settings_json, SETTINGS)["weights"]["source"] == RANDOM) == (weights == RANDOM)
         and normalise in (None, run.plan == PAPER_PLAN)
     ]
     if not runs:
@@ -105,7 +106,7 @@ def finished_finetunings(method: str) -> list[FinetuningPaths]:
     runs = []
     for plan, group in ((PAPER_PLAN, method), (PUBLIC_PLAN, f"{method}__{PUBLIC_PLAN}")):
         for path in sorted((root("htunet_results") / FINETUNING).glob(f"*/{group}/seed_*/finished.json")):
-            settings = read_object(path.with_name("settings.json"))
+            settings = read_object(path.with_name("settings.json"), SETTINGS)
             runs.append(FinetuningPaths(tuple(settings["datasets"]), method, int(path.parent.name[5:]), plan=plan))
     return runs
 

@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
 from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
@@ -19,6 +20,7 @@ CENTRE_CROP = "centre_crop"
 """Of stage 1 alone: the shorter side is resized to that of the input, and the middle is taken."""
 BILINEAR, BICUBIC = "bilinear", "bicubic"
 AUC, ACCURACY = "auc", "accuracy"
+MOST_WORKERS = 512
 PLAN_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]|_(?!_))*")
 """No double underscore: it parts the names in a run's folder."""
 LATER = {"later": True}
@@ -190,12 +192,12 @@ def check_plan(plan: Plan) -> None:
         "name": not PLAN_NAME.fullmatch(plan.name.removesuffix(AS_PUBLISHED)),
         "as_published_defects": plan.as_published_defects != plan.name.endswith(AS_PUBLISHED),
         "geometry": plan.geometry not in (STRETCH, LETTERBOX),
-        "input_size": min(plan.input_size) < 1,
+        "input_size": min(plan.input_size) < 1 or plan.input_size[0] * plan.input_size[1] > MAX_PIXELS,
         "channels": plan.channels not in (1, 3),
         "labels": sorted(plan.labels.values()) != list(range(max(1, len(plan.labels)))),
         "batch_size": plan.batch_size < 1,
         "accumulation": plan.accumulation is not None and plan.accumulation < 1,
-        "workers": plan.workers is not None and plan.workers < 0,
+        "workers": plan.workers is not None and not 0 <= plan.workers <= MOST_WORKERS,
         "num_epochs": plan.num_epochs < 1,
         "learning_rate": plan.learning_rate <= 0,
         "betas": not all(0 <= beta < 1 for beta in plan.betas),

@@ -8,6 +8,7 @@ from htunet.evaluation.configurations import mark_splits
 from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
 from htunet.paths import RunPaths, find_runs, root
+from htunet.schemas import SUMMARY, ZERO_SHOT
 
 Content = dict[str, Any]
 
@@ -19,7 +20,7 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
         if not (run.finished_json.exists() and run.summary_json.exists()):
             continue
         try:
-            content = read_object(run.summary_json)
+            content = read_object(run.summary_json, SUMMARY)
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
             continue
@@ -34,7 +35,7 @@ def zero_shot_contents(tell: Callable[[str], None]) -> list[Content]:
     found = []
     for path in sorted(root("htunet_results").glob("Dataset*/zero_shot/*/*/summary.json")):
         try:
-            content = read_object(path)
+            content = read_object(path, ZERO_SHOT)
         except HtunetError as error:
             tell(f"Not in the tables: {error}")
             continue

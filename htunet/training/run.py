@@ -41,6 +41,8 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     check_input_size(method, plan.input_size, outputs, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
     check_arrays(preprocessed.folder, plan)
+    if "seg" in settings.task.split("+"):
+        preprocessed.check_masks(len(plan.labels))
     trainer, augmentation = TRAINERS[settings.task].from_plan(plan), Augmentation.from_plan(plan)
     start = None
     if settings.adapter:

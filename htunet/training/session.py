@@ -22,6 +22,7 @@ from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
+from htunet.schemas import SETTINGS
 from htunet.training import machine, state
 from htunet.training.loop import Data, Events, Loop, finished, fit
 from htunet.training.ready import make_ready
@@ -115,7 +116,7 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
 
     Raises HtunetError when the run was started with other settings; ``restart`` deletes it instead.
     """
-    before = {} if restart or not work.run.settings_json.exists() else read_object(work.run.settings_json)
+    before = {} if restart or not work.run.settings_json.exists() else read_object(work.run.settings_json, SETTINGS)
     with ExitStack() as stack:
         session = _Session(fabric, work, before)
         stack.enter_context(_threads(session.machine.threads))

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from htunet.cli.export import main as export
 from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
+from htunet.files import PART
 from htunet.models import checkpoint
 from htunet.models.catalogue import CATALOGUE
 from htunet.paths import ROOTS
@@ -159,8 +160,29 @@ def test_what_is_there_is_never_overwritten(home: Path, capsys: pytest.CaptureFi
     assert "exists already" in capsys.readouterr().err
     assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model.zip")]) == 0
     assert import_model([str(home / "model.zip")]) == 0
-    assert import_model([str(home / "model.zip")]) == 2
-    assert "Choose another one with --name" in capsys.readouterr().err
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=2), restart=True)
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "model.zip")]) == 2
+    assert export(["Tiny", "UNet", "fold0", "-o", str(home / "new.zip")]) == 0
+    assert import_model([str(home / "new.zip")]) == 2
+    assert "Choose another name with --name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model", "model.zip"])
+def test_the_same_export_and_import_again_find_their_work_done(home: Path, name: str) -> None:
+    build_training()
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    words = ["Tiny", "UNet", "fold0", "-o", str(home / name)]
+    assert export(words) == 0
+    files = [path for path in (home / name, *(home / name).glob("*")) if path.is_file()]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    assert export(words) == 0
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files} == before
+    assert export([*words[:-1], str(home / f"again-{name}")]) == 0
+    for path in files:
+        assert Path(str(path).replace(f"/{name}", f"/again-{name}", 1)).read_bytes() == path.read_bytes()
+    assert import_model([str(home / name)]) == 0
+    assert import_model([str(home / name)]) == 0
+    assert not list(home.rglob(f"{PART}*"))
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures.style import method_name, place_of
 from htunet.reporting.tables import paper_figures as paper
+from htunet.schemas import SETTINGS
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
@@ -126,7 +127,7 @@ def random_weights_note(runs: Sequence[RunPaths]) -> str:
 
 
 def _weights(run: RunPaths) -> str:
-    return str((read_object(run.settings_json).get("weights") or {}).get("source"))
+    return str((read_object(run.settings_json, SETTINGS).get("weights") or {}).get("source"))
 
 
 def seeds_text(runs: Sequence[RunPaths]) -> str:

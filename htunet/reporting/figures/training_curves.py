@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
 from htunet.evaluation.metrics import label_of
-from htunet.files import read_csv, read_object
+from htunet.files import read_csv, read_numbers, read_object
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Drawing,
@@ -23,6 +23,7 @@ from htunet.reporting.figures.base import (
     random_weights_note,
 )
 from htunet.reporting.figures.style import DOUBLE_MM, add_note, in_style, look_of, new_figure
+from htunet.schemas import FINISHED
 
 COLUMNS = ("train_loss", "val_loss", "val_metric")
 PANEL_MM, LEGEND_ROW_MM = 52.0, 4.0
@@ -55,8 +56,7 @@ def training_curves(results: Results) -> list[Drawing]:
 
 def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
     """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have it for."""
-    read = [read_csv(path, ("epoch", column)) for path in paths]
-    found = [{int(row["epoch"]): float(row[column]) for row in rows if row[column]} for rows in read]
+    found = [read_numbers(path, "epoch", [column])[column] for path in paths]
     shared = sorted(set.intersection(*map(set, found)))
     if not shared:
         raise HtunetError(f"{paths[0]} holds no epoch. Train the run again with --restart.")
@@ -106,7 +106,11 @@ def _widen(panel: Axes) -> None:
 
 def _metric(run: RunPaths) -> str:
     """The validation metric, as the end of the training names it: ``Dice``, ``AUC``."""
-    found = [name.removeprefix("best_val_") for name in read_object(run.finished_json) if name.startswith("best_val_")]
+    found = [
+        name.removeprefix("best_val_")
+        for name in read_object(run.finished_json, FINISHED)
+        if name.startswith("best_val_")
+    ]
     return label_of(found[0]) if found else "metric"
 
 

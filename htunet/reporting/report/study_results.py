@@ -12,7 +12,7 @@ from htunet.evaluation.case_table import arm_key, case_table, run_columns
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.study import arm_names, study
 from htunet.evaluation.summary import INPUT
-from htunet.files import read_csv
+from htunet.files import read_numbers
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.content import ChartCurve
 from htunet.reporting.tables import paper_figures as paper
@@ -195,15 +195,10 @@ def _estimates(frame: pd.DataFrame, *strata: str) -> Estimates:
 
 
 def _curves(run: RunPaths) -> Iterator[ChartCurve]:
-    rows = read_csv(run.progress_csv, ("epoch", *COLUMNS))
+    found = read_numbers(run.progress_csv, "epoch", [*COLUMNS])
     for column, name in COLUMNS.items():
-        try:
-            points = [(int(row["epoch"]) + 1, float(row[column])) for row in rows if row[column]]
-        except ValueError as error:
-            raise HtunetError(
-                f"{run.progress_csv} holds text where numbers belong ({error}). Train the run again with --restart."
-            ) from None
-        yield ChartCurve(name=name, points=tuple(_thinned([point for point in points if point[1] == point[1]])))
+        points = [(epoch + 1, value) for epoch, value in found[column].items()]
+        yield ChartCurve(name=name, points=tuple(_thinned(points)))
 
 
 def _thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

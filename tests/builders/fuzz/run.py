@@ -162,7 +162,7 @@ def convert_one(home: Home, number: int, name: str) -> Outcome:
     earlier, outside = tree(home.raw), tree(home.base, home.raw)
     _forget_peak()
     started = time.monotonic()
-    with _captured() as (out, err), _no_longer_than(LONGEST_SECONDS):
+    with _captured() as (out, err), no_longer_than(LONGEST_SECONDS):
         try:
             outcome.code = main(command)
         except SystemExit as leave:
@@ -239,7 +239,7 @@ def _captured() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
 
 
 @contextlib.contextmanager
-def _no_longer_than(seconds: int) -> Iterator[None]:
+def no_longer_than(seconds: int) -> Iterator[None]:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise Hang(f"no end after {seconds} seconds")
 

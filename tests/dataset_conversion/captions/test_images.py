@@ -85,7 +85,7 @@ def test_a_broken_member_is_unreadable_and_a_broken_zip_an_error(tmp_path: Path)
 def test_a_zip_that_claims_more_than_the_disk_has_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     member_zip(tmp_path / "images.zip", **{"one.png": b"12345"})
     monkeypatch.setattr("shutil.disk_usage", lambda folder: type("usage", (), {"free": 4}))
-    with pytest.raises(HtunetError, match="Point TMPDIR at a larger disk"), find_images(tmp_path, {"one.png"}):
+    with pytest.raises(HtunetError, match="Point htunet_raw at a larger disk"), find_images(tmp_path, {"one.png"}):
         pass
 
 
