@@ -47,6 +47,8 @@ MOST_ROWS = 2_000_000
 """Of a CSV."""
 LARGEST_NUMBER = 1e38
 """In a JSON, as far as single precision reaches."""
+HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
+"""Of JSON: what stands for half of a character, to be followed by the other half."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
@@ -306,15 +308,18 @@ def parse_json(text: str | bytes, where: object, *, any_number: bool = False, fi
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
-        return json.loads(
+        content = json.loads(
             text,
             parse_constant=float if any_number else _refuse_constant,
             parse_int=_whole_number,
             parse_float=_number,
             object_hook=partial(JsonObject.of, str(file)) if file else None,
         )
+        if HALF_CHARACTER.search(text):
+            json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be written or shown
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
         raise HtunetError(f"{where} is not valid JSON ({error}). Make it again or repair it.") from None
+    return content
 
 
 def read_json(path: Path, *, any_number: bool = False) -> Any:  # noqa: ANN401
@@ -448,7 +453,7 @@ def read_numbers(path: Path, key: str, columns: Sequence[str]) -> dict[str, dict
     found: dict[str, dict[int, float]] = {column: {} for column in columns}
     for row in read_csv(path, (key, *columns)):
         try:
-            at = int(row[key])
+            at = _whole_number(row[key])
             values = {column: float(row[column]) for column in columns if row[column]}
         except ValueError as error:
             raise HtunetError(

@@ -19,6 +19,7 @@ SETTINGS: Schema = {
     "few_shot?": ({"ratio?": float, "training_images?": int}, None),
     "plan_content?": {"accumulation?": int, "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
     "shuffled_captions?": bool,
+    **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }
 FINISHED: Schema = {"epochs?": int, "best_epoch?": int}
 

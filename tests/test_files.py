@@ -40,7 +40,17 @@ from htunet.models.weights.formats import read_state
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe\x00", b'{"a": NaN}', b"[Infinity]", b"[1e999]", b"[-1e39]", *(b"1" * n for n in (30, 5000))],
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b'{"a": NaN}',
+        b"[Infinity]",
+        b"[1e999]",
+        b"[-1e39]",
+        b'["\\ud800"]',
+        *(b"1" * n for n in (30, 5000)),
+    ],
 )
 def test_what_is_no_strict_json_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a.json"
@@ -279,7 +289,9 @@ def test_scratch_is_removed_after_use_and_after_a_kill(tmp_path: Path) -> None:
         write_text(scratch / "a", "text")
         assert scratch.parent == tmp_path
     assert not list(tmp_path.iterdir())
-    code = f"import os, pathlib, htunet.files as f; f.scratch_folder(pathlib.Path({str(tmp_path)!r})).__enter__()"
+    code = (
+        f"import os, pathlib, htunet.files as f; c = f.scratch_folder(pathlib.Path({str(tmp_path)!r})); c.__enter__()"
+    )
     subprocess.run([sys.executable, "-c", f"{code}; os._exit(9)"], check=False)
     assert len(list(tmp_path.iterdir())) == 1
     with scratch_folder(tmp_path) as scratch:

@@ -10,6 +10,7 @@ from dataset_conversion.formats.labelme import read_labelme
 from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, AnnotationFile
 from dataset_conversion.formats.via import CSV_COLUMNS, read_via
 from htunet.data.folders import files_in
+from htunet.data.image_io import MOST_LABELS
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError
 from htunet.files import lines, read_json
@@ -42,6 +43,10 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
     for folder, images in labelme.items():
         labels = {shape.label for image in images for shape in image.shapes} - {BACKGROUND}
         files.append(AnnotationFile(folder.name, tuple(sorted(labels)), tuple(images)))
+    if many := next((file for file in files if len(file.labels) > MOST_LABELS), None):
+        raise HtunetError(
+            f"{path}, of {many.reader}, has {len(many.labels)} labels; a mask holds at most {MOST_LABELS}."
+        )
     if not files:
         raise HtunetError(f"{path} holds no annotations that are read: {KNOWN}; found {listed(unknown)}.")
     return files

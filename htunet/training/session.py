@@ -39,8 +39,8 @@ FREE_TO_CHANGE = (
     *("made_by", "continued_with", "plan_edited"),
 )
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
-ROUNDING = ("threads", "parts", "device", "devices")
-"""Those of them that change the last bits of a result: where one of them changes, settings.json keeps both values."""
+ROUNDING = ("threads", "parts", "device", "devices", "torch", "numpy")
+"""Settings and versions that change the last bits of a result: where one changes, settings.json keeps both values."""
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class _Session:
 
     def _note_changes(self, progress: Progress) -> None:
         """Say and keep what a continued run computes with otherwise than before."""
-        then, now = self.before, self.about
+        then, now = ({**about, **about.get("made_by", {})} for about in (self.before, self.about))
         changed = {name: [then[name], now[name]] for name in ROUNDING if then.get(name, now[name]) != now[name]}
         notes = [*then.get("continued_with", []), *([{"epoch": progress.epoch + 1, **changed}] if changed else [])]
         if notes:

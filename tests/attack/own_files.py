@@ -114,15 +114,17 @@ class Found:
         return f"{self.number} {self.command} {self.file} ({self.done}): {'; '.join(self.problems)}"
 
 
-def prepare(base: Path) -> list[tuple[str, tuple[str, ...]]]:
-    """Unpack the world, import all commands, and give each file with the commands that read it."""
+def unpack_world(base: Path) -> None:
+    """The files in ``sound``, and in ``victim`` what nothing may touch."""
     with zipfile.ZipFile(ARCHIVE) as archive:
         archive.extractall(base / "sound")
     shutil.rmtree(base / "sound" / "expected")
     (base / "victim").mkdir()
     (base / "victim" / "photo.png").write_bytes(b"photo")
-    for module in MODULES:
-        importlib.import_module(module)
+
+
+def make_tiny() -> None:
+    """For the rest of this process: the tiny methods, no pictures, short statistics, no waiting for the disk."""
     from htunet.training import record
 
     record.draw_progress = lambda *_: None
@@ -131,6 +133,14 @@ def prepare(base: Path) -> list[tuple[str, tuple[str, ...]]]:
     stack.enter_context(tiny_contrastive())
     for function in (statistics.bootstrap_means, statistics.bootstrap_estimates, comparisons.paired_tests):
         function.__kwdefaults__["resamples"] = 50  # the numbers are not what is tested
+
+
+def prepare(base: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Unpack the world, import all commands, and give each file with the commands that read it."""
+    unpack_world(base)
+    for module in MODULES:
+        importlib.import_module(module)
+    make_tiny()
     known: dict[str, tuple[str, ...]] = {}
     for pattern, commands in READ_BY.items():
         for path in sorted((base / "sound").glob(pattern)):
@@ -189,7 +199,7 @@ def _be_the_command(base: Path, words: tuple[str, ...]) -> None:
         os.chdir(home)
         for number, name in ((1, "output"), (2, "errors")):
             os.dup2(os.open(base / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        signal.alarm(3 * SECONDS)
+        signal.alarm(20 * SECONDS)  # others may use the machine, too
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS + 5, SECONDS + 10))
         resource.setrlimit(resource.RLIMIT_AS, (8 * 2**30, 8 * 2**30))
         code = 70

@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +122,12 @@ def _environment(changed: Mapping[str, str]) -> dict[str, str]:
 class ForkServer:
     """The process that has loaded everything, and forks when asked; it ends with this one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: Sequence[str] = ()) -> None:
         self._socket, theirs = socket.socketpair()
         environment = _environment({"OPENBLAS_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MPLBACKEND": "Agg"})
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "builders.processes", str(theirs.fileno())],
+                [sys.executable, "-m", "builders.processes", str(theirs.fileno()), *more],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
@@ -181,9 +181,9 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return found
 
 
-def serve(connection: socket.socket) -> None:
-    """Fork for each request until the other side has gone."""
-    for module in LOADED:
+def serve(connection: socket.socket, more: Sequence[str] = ()) -> None:
+    """Import ``LOADED`` and ``more``, then fork for each request until the other side has gone."""
+    for module in (*LOADED, *more):
         importlib.import_module(module)
     assert len(os.listdir("/proc/self/task")) == 1, "a process with threads must not be forked"
     at_work: dict[int, int] = {}
@@ -379,4 +379,4 @@ def hold_a_folder() -> int:
 
 
 if __name__ == "__main__":
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    serve(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

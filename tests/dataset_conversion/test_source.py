@@ -1,7 +1,6 @@
 import errno
 import re
 import stat
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where zips are unpacked to."""
     folder = tmp_path / "temporary"
     folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("htunet_raw", str(folder))
     return folder
 
 

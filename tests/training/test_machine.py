@@ -69,12 +69,15 @@ def test_a_continued_run_says_what_it_computes_with_otherwise_and_keeps_both(
         assert train("Tiny", "Plain", 0, tiny_settings(threads=1, parts=2)).status == "stopped"
     assert "each batch in 2 parts" in run.training_log.read_text(encoding="utf-8")
     assert [read_json(run.settings_json)[name] for name in ("threads", "parts")] == [1, 2]
+    about = read_json(run.settings_json)
+    installed, about["made_by"]["torch"] = about["made_by"]["torch"], "1.13.0"
+    write_json(run.settings_json, about)
     threads = torch.get_num_threads()
     assert train("Tiny", "Plain", 0, tiny_settings(threads=2)).status == "finished"
     assert torch.get_num_threads() == threads
     found = read_json(run.settings_json)
     assert (found["threads"], found["parts"]) == (2, 2)
-    assert found["continued_with"] == [{"epoch": 2, "threads": [1, 2]}]
+    assert found["continued_with"] == [{"epoch": 2, "threads": [1, 2], "torch": ["1.13.0", installed]}]
     assert "Continued with threads 2 (before: 1)" in caplog.text
 
 
