@@ -1,13 +1,16 @@
 """What a hand-edited JSON object may hold, and how a wrong key or value is named."""
 
+import pickle
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.records import record_from
+from htunet.files import read_json, write_json
+from htunet.records import NAME, check_schema, record_from
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,3 +74,29 @@ def test_missing_keys_are_named() -> None:
 def test_anything_but_an_object_is_refused(content: object) -> None:
     with pytest.raises(HtunetError, match=r"r\.json must be a JSON object"):
         record_from(Recipe, content, "r.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "f.json lacks 'seed'"),
+        ({"seed": True}, "f.json.seed must be a whole number, got True"),
+        ({"seed": 1, "means": []}, "f.json.means must be an object"),
+        ({"seed": 1, "means": {"Dice": "x"}}, "f.json.means.Dice must be a number or null, got 'x'"),
+        ({"seed": 1, "method": "../x"}, r"f.json.method: the name '\.\./x' has a slash"),
+        ({"seed": 1, "cases": [{"case": 3}]}, "f.json.cases, 0.case must be a text, got 3"),
+    ],
+)
+def test_what_does_not_fit_its_schema_is_named_with_its_place(content: object, message: str) -> None:
+    schema = {"seed": int, "means?": {str: (float, None)}, "method?": NAME, "cases?": [{"case": str}]}
+    check_schema({"seed": 1, "means": {"Dice": None}, "method": "UNet", "more": object()}, schema, "f.json")
+    with pytest.raises(HtunetError, match=message):
+        check_schema(content, schema, "f.json")
+
+
+def test_a_key_that_a_file_lacks_is_named_with_the_file_also_in_another_process(tmp_path: Path) -> None:
+    write_json(tmp_path / "f.json", {"weights": {"file": None}})
+    found = pickle.loads(pickle.dumps(read_json(tmp_path / "f.json")))
+    assert (found, found["weights"].get("source")) == ({"weights": {"file": None}}, None)
+    with pytest.raises(HtunetError, match=r"f\.json lacks 'source'"):
+        found["weights"]["source"]
