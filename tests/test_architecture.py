@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOUNDATION = {"archives", "errors", "files", "paths", "registry", "settings", "records", "reproducibility", "parallel"}
+FOUNDATION = {
+    *("archives", "errors", "files", "paths", "registry", "settings", "records", "schemas"),
+    *("reproducibility", "parallel"),
+}
 MAY_IMPORT = {
     "data": {"data"},
     "models": {"models"},
