@@ -46,8 +46,6 @@ PHANTOM_CAPTIONS = ("PhantomCaptions",)
 JOINED_CAPTIONS = ("PMC-CURD", "MedPix")
 """The same captions as the paper's, as its authors have released them."""
 DATA, CAPTIONS, WEIGHTS, RUN = "data set", "captions", "weights", "run"
-PUBLIC_PAIRS = 64
-"""Pairs in a batch of stage 1 in the paper's public code, which fine-tunes once for each seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ class ReproductionConfig:
         return usual.replace(PAPER_PLAN, PUBLIC_PLAN) if self.plan == PUBLIC_PLAN else self.plan or usual
 
     def start_seed(self, seed: int) -> int:
-        """The seed of the fine-tuning that a run with ``seed`` starts from: one for all, or each its own."""
+        """The seed of the fine-tuning that a run with ``seed`` starts from: one for all; in plan ``public`` its own."""
         return seed if self.plan == PUBLIC_PLAN else self.seeds[0]
 
 
@@ -260,7 +258,8 @@ class _Planner:
         if not self._is_fine_tuned(method):
             return None
         names = sorted(_caption_paths(name).name for name in self.config.caption_datasets)
-        return FinetuningPaths(tuple(names), method, self.config.start_seed(seed))
+        plan = PUBLIC_PLAN if self.config.plan == PUBLIC_PLAN else PAPER_PLAN
+        return FinetuningPaths(tuple(names), method, self.config.start_seed(seed), plan=plan)
 
     def add_training(self, training: SupervisedRun) -> None:
         """A run, its test, and whatever it needs."""
@@ -365,7 +364,7 @@ class _Planner:
     def _add_finetuning(self, start: FinetuningPaths) -> None:
         config, method, side = self.config, start.method, self._finetuning_side()
         options = ["--seed", str(start.seed), "--input-size", str(side), *self._weights_option()]
-        options += ["--batch-size", str(PUBLIC_PAIRS)] * (config.plan == PUBLIC_PLAN)
+        options += ["--plan", PUBLIC_PLAN] * (start.plan == PUBLIC_PLAN)
         options += ["--num-epochs", str(config.num_epochs)] * (config.num_epochs is not None)
         pairs = sum(len(read_captions(DatasetPaths(name)).pairs) for name in start.datasets)
         self.finetunings[_finetune_name(start)] = Job(

@@ -167,9 +167,10 @@ def test_plan_public_fine_tunes_once_for_each_seed(datasets: None) -> None:
     assert Counter(job.kind for job in jobs.values()) == {"prepare": 1, "finetune": 2, "train": 2, "test": 2}
     for seed in (1, 2):
         assert (
-            f"finetune-CLIP_HT-Words-seed{seed}" in jobs[f"train-LN-INT-CLIP_HT-seg-public-from-Words-seed{seed}"].needs
+            f"finetune-CLIP_HT-Words-seed{seed}"
+            in jobs[f"train-LN-INT-CLIP_HT-seg-public-from-Words-public-seed{seed}"].needs
         )
-        assert "64" in jobs[f"finetune-CLIP_HT-Words-seed{seed}"].arguments
+        assert jobs[f"finetune-CLIP_HT-Words-seed{seed}"].arguments[-2:] == ("--plan", "public")
     jobs = named(plan_table(config_of("table2", ["LN-INT"], ["UNet", "DINOv2"], plan="public")).jobs)
     assert jobs["prepare-LN-INT"].arguments[-2:] == ("public", "public_518")
 
