@@ -13,7 +13,7 @@ from dataset_conversion.own_images.tables import name_finder
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image
 from htunet.data.names import listed
-from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, nnunet_labels
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object
 
@@ -141,11 +141,10 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
         return
     unlabelled = []
     for split, images in IMAGE_FOLDERS.items():
-        for image in sorted((folder / images).glob(f"[!.]*_0000{ending}")):
-            case = image.name.removesuffix(f"_0000{ending}")
-            label = folder / LABEL_FOLDERS[split] / f"{case}{ending}"
+        for image, case in ending_with(folder / images, f"_0000{ending}"):
+            label = in_any_case(folder / LABEL_FOLDERS[split] / f"{case}{ending}")
             name = f"{images}/{image.name}"
-            remarks = (ONE_CHANNEL,) if image.with_name(f"{case}_0001{ending}").exists() else ()
+            remarks = (ONE_CHANNEL,) if in_any_case(image.with_name(f"{case}_0001{ending}")).exists() else ()
             if label.exists():
                 findings.images.append(
                     Found(split=split, base=folder, name=name, masks=(label,), id=case, remarks=remarks)

@@ -98,12 +98,12 @@ class RawDataset:
     def image_path(self, case: Case) -> Path:
         """Where the case's image is: ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
         folder = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]
-        return self.paths.raw / folder / f"{case.id}_0000{self.file_ending}"
+        return in_any_case(self.paths.raw / folder / f"{case.id}_0000{self.file_ending}")
 
     def label_path(self, case: Case) -> Path:
         """Where the case's mask is; nowhere (no file) in a data set without masks."""
         folder = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
-        return self.paths.raw / folder / f"{case.id}{self.file_ending}"
+        return in_any_case(self.paths.raw / folder / f"{case.id}{self.file_ending}")
 
 
 NEGATIVE = (("normal", "negative", "healthy", "control", "none", "no", "absent", "0"), ("benign",))
@@ -220,9 +220,8 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     if paths.cases_csv.exists():
         cases = _parse_cases(paths.cases_csv)
     for split, name in IMAGE_FOLDERS.items() if not paths.cases_csv.exists() else ():
-        for path in sorted((paths.raw / name).glob(f"[!.]*_0000{ending}")):  # not macOS's shadows, ._ID_0000.png
-            case_id = path.name.removesuffix(f"_0000{ending}")
-            if split == TEST and not (paths.raw / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
+        for path, case_id in ending_with(paths.raw / name, f"_0000{ending}"):
+            if split == TEST and not in_any_case(paths.raw / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
                 unlabelled.append(path)
             else:
                 cases.append(Case(id=case_id, split=split, source=f"{name}/{path.name}"))
@@ -239,6 +238,18 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     return RawDataset(
         paths, _checked_info(info, paths.dataset_json), tuple(cases), ending, tuple(unlabelled), tuple(notes)
     )
+
+
+def ending_with(folder: Path, ending: str) -> list[tuple[Path, str]]:
+    """The files of a folder that end so in any letter case, hidden ones apart, with what stands before; sorted."""
+    found = [path for path in folder.glob("[!.]*") if path.name.lower().endswith(ending.lower())]
+    return [(path, path.name[: -len(ending)]) for path in sorted(found)]
+
+
+def in_any_case(path: Path) -> Path:
+    """``path``, or the file beside it whose ending differs in the letter case: cameras and Windows write .PNG."""
+    others = (path.with_suffix(change(path.suffix)) for change in (str.upper, str.lower))
+    return path if path.exists() else next((other for other in others if other.exists()), path)
 
 
 def nnunet_labels(content: dict[str, Any], path: Path) -> dict[str, int]:
@@ -266,11 +277,11 @@ def _refuse_unreadable_nnunet(paths: DatasetPaths, content: dict[str, Any], endi
     found = ""
     if "dataset" in content:
         found = "names its files one by one in 'dataset'"
-    elif ending not in ENDINGS:
+    elif ending.lower() not in ENDINGS:
         found = f"has files that end in {ending!r} ({', '.join(ENDINGS)} are read in place)"
     elif channels not in (1, 3):
         found = f"has {channels} channels (1 and RGB are read in place)"
-    elif any((paths.raw / "imagesTr").glob(f"*_0001{ending}")):
+    elif any(ending_with(paths.raw / "imagesTr", f"_0001{ending}")):
         found = "has a file for each channel (one gray or RGB file for each image is read in place)"
     if found:
         raise HtunetError(

@@ -223,7 +223,7 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
             if path in listed or path.name.startswith("."):
                 continue
             name = f"{folder}/{path.name}"
-            what = "belongs to no case" if path.name.endswith(ending) else f"does not read ID{ending}"
+            what = "belongs to no case" if path.name.lower().endswith(ending.lower()) else f"does not read ID{ending}"
             table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
             way_out = "Add a line for it" if table else "Add its image"
             text = f"{name} {what}{table}. {way_out}, or take the file out."

@@ -53,6 +53,28 @@ def test_its_files_are_found_by_their_names(home: Path, ending: str, channels: i
     assert [problem for problem in verify(raw) if problem.severity == "error"] == []
 
 
+@pytest.mark.parametrize("said", [".png", ".PNG"])
+def test_endings_match_in_any_letter_case(home: Path, said: str) -> None:
+    folder = build_nnunet(file_ending=said, test_labels=1)
+    for name in ("imagesTr/a_0000", "labelsTr/case (1)", "imagesTs/x_0000", "labelsTs/x"):
+        (folder / f"{name}.png").rename(folder / f"{name}.PNG")
+    raw = read_raw(PATHS)
+    assert (ids(raw, "train"), ids(raw, "test")) == (["a", "case (1)"], ["x"])
+    assert [problem for problem in verify(raw) if problem.severity == ERROR] == []
+    for case in raw.cases:
+        assert raw.image_path(case).exists()
+        assert raw.label_path(case).exists()
+
+
+def test_a_file_of_several_pages_is_no_case(home: Path) -> None:
+    """nnU-Net would take it for a volume; its first page alone would be trained on in silence."""
+    folder = build_nnunet(".tif")
+    page = Image.fromarray(np.zeros((20, 30), np.uint8))
+    page.save(folder / "imagesTr" / "a_0000.tif", save_all=True, append_images=[page])
+    (problem,) = (problem for problem in verify(read_raw(PATHS)) if problem.severity == ERROR)
+    assert "holds 2 pages or frames" in problem.message
+
+
 def test_a_labelled_test_split_is_the_test_split(home: Path) -> None:
     build_nnunet(test_labels=1)
     raw = read_raw(PATHS)
