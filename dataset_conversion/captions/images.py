@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image, ImageChops
+from PIL import Image
 from tqdm import tqdm
 
 from dataset_conversion.source import zips_in
 from htunet.archives import BROKEN, OF_NAMES, open_zip
 from htunet.data.captions import CaptionPair
 from htunet.data.folders import walk
-from htunet.data.image_io import as_gray, image_size, open_image, write_png
+from htunet.data.image_io import as_gray, image_size, open_image, pixels_of, write_png
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
 from htunet.files import scratch_folder
@@ -156,7 +156,7 @@ def _excluded(job: PairJob, reason: str) -> Excluded:
 
 def reduced(image: Image.Image) -> Image.Image:
     """8-bit gray (L) or RGB, its shorter side at most 512 pixels."""
-    plain = Image.fromarray(as_gray(image)) if is_gray(image) else image.convert("RGB")
+    plain = Image.fromarray(as_gray(image) if is_gray(image) else pixels_of(image))
     scale = SHORTER_SIDE / min(plain.size)
     if scale >= 1:
         return plain
@@ -166,8 +166,5 @@ def reduced(image: Image.Image) -> Image.Image:
 
 def is_gray(image: Image.Image) -> bool:
     """Does the image show no colour, however it is stored?"""
-    if image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16"):
-        return True
-    red, green, blue = image.convert("RGB").split()
-    differences = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
-    return all(int(np.asarray(one).max()) <= GRAY_TOLERANCE for one in differences)
+    pixels = pixels_of(image)
+    return pixels.ndim == 2 or int(np.abs(np.diff(pixels.astype(np.int16), axis=2)).max()) <= GRAY_TOLERANCE

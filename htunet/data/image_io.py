@@ -68,12 +68,6 @@ def image_size(path: Path) -> tuple[int, int]:
         return image.height, image.width
 
 
-def image_files(folder: Path) -> list[Path]:
-    """The files of a folder that are images by their ending, sorted; hidden ones (macOS's shadows) are passed over."""
-    found = (path for path in folder.iterdir() if path.suffix.lower() in READABLE and not path.name.startswith("."))
-    return sorted(path for path in found if path.is_file())
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""

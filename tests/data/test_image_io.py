@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataset_conversion.common import read_mask
 from htunet.data.formats.stacks import open_stack
-from htunet.data.image_io import encode_png, image_files, read_image, read_labels, write_png
+from htunet.data.image_io import encode_png, read_image, read_labels, write_png
 from htunet.errors import HtunetError
 
 SHAPES = [(1, 1), (3, 1), (1, 5), (5, 7), (61, 40), (1, 1, 3), (5, 7, 3), (40, 61, 3)]
@@ -88,13 +88,6 @@ def test_a_turned_camera_gives_the_picture_that_viewers_show(tmp_path: Path, ori
         assert pixels.shape == UPRIGHT[orientation].shape
         assert np.abs(pixels.astype(int) - UPRIGHT[orientation]).max() <= (3 if ending == "jpg" else 0)
     assert np.array_equal(read_mask(path, 127) > 0, UPRIGHT[orientation] > 127)
-
-
-def test_the_images_of_a_folder_are_its_files_with_an_images_ending_that_are_not_hidden(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "._a.JPG", ".hidden.png", "Thumbs.db", "notes.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in image_files(tmp_path)] == ["a.JPG", "b.png"]
 
 
 def wide_within_8_bits(path: Path) -> None:
