@@ -66,12 +66,16 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     """Give each mask to the one image that its name fits; a mask that fits several images belongs to none.
 
     Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
-    such words.
+    such words. Images that differ in the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a
+    mask of its whole name: ``x.jpg``, or ``x.jpg.png``.
     """
+    by_whole_name = {key: mask for mask in masks for key in (composed(mask), _whole(mask))}
     tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(4)]
     for image in images:
         for table, key in zip(tables, _keys(image), strict=True):
             table[key].append(image)
+        whole = composed(str(PurePosixPath(image).parent)), composed(PurePosixPath(image).name)
+        tables[0][whole] = list(dict.fromkeys([*tables[0][whole], image]))
     found: dict[str, list[str]] = {image: [] for image in images}
     unmatched = {}
     for mask in masks:
@@ -81,6 +85,8 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
             # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
             folder, plain = _keys(mask)[1]
             candidates = candidates + tables[1].get((folder, plain + number[0].lower()), [])
+        if len(candidates) > 1 and all(composed(image) in by_whole_name for image in candidates):
+            candidates = [image for image in candidates if composed(image) in (composed(mask), _whole(mask))]
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
         elif candidates:
@@ -88,6 +94,11 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
         else:
             unmatched[mask] = NO_IMAGE
     return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
+
+
+def _whole(mask: str) -> str:
+    """What is left of ``a/x.jpg.png``: ``a/x.jpg``."""
+    return composed(str(PurePosixPath(mask).with_name(stem_of(mask))))
 
 
 def _keys(name: str) -> tuple[tuple[str, str], ...]:

@@ -49,6 +49,18 @@ def test_what_fits_several_images_or_none_is_named() -> None:
     assert not any(found.masks_of.values())
 
 
+@pytest.mark.parametrize("masks", [["x.jpg", "x.png"], ["x.jpg.png", "x.png.png"], ["x.jpg.png", "x.png"]])
+def test_images_that_differ_in_the_ending_alone_have_masks_of_their_whole_names(masks: list[str]) -> None:
+    found = match_masks(["a/x.jpg", "a/x.png", "b.jpg"], [f"a/{mask}" for mask in masks] + ["b.png"])
+    assert found.masks_of == {"a/x.jpg": (f"a/{masks[0]}",), "a/x.png": (f"a/{masks[1]}",), "b.jpg": ("b.png",)}
+
+
+def test_one_mask_of_two_images_that_differ_in_the_ending_stays_in_doubt() -> None:
+    found = match_masks(["x.jpg", "x.png"], ["x.png"])
+    assert not any(found.masks_of.values())
+    assert "fits several images" in found.unmatched["x.png"]
+
+
 @pytest.mark.parametrize(("name", "marked"), [("x_mask.png", True), ("gt-x.png", True), ("unmasked.png", False)])
 def test_a_name_says_whether_it_is_a_mask(name: str, marked: bool) -> None:
     assert is_marked(name) is marked
