@@ -17,7 +17,7 @@ SETTINGS: Schema = {
     **{"precision?": str, "weights_argument?": str, "split_sha256?": TEXT, "data_sha256?": TEXT},
     **{"weights?": WEIGHTS, "adapter?": ADAPTER, "trained_on?": TRAINED_ON, "made_by?": VERSIONS},
     "few_shot?": ({"ratio?": float, "training_images?": int}, None),
-    "plan_content?": {"accumulation?": int, "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
+    "plan_content?": {"accumulation?": (int, None), "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
     "shuffled_captions?": bool,
     **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }
