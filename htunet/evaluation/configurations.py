@@ -6,8 +6,9 @@ from typing import Any
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
+from htunet.files import read_object
 from htunet.paths import RunPaths
-from htunet.planning.configuration import configuration, edits, words_of
+from htunet.planning.configuration import configuration, digest, edits, plan_name, words_of
 
 Own = Mapping[str, Any]
 """A summary's own object."""
@@ -38,6 +39,12 @@ def _split_in_use(run: RunPaths) -> str:
     if folds is None:
         return ""
     return training_digest(folds[run.fold]) if run.fold < len(folds) else "gone"
+
+
+def recorded(run: RunPaths) -> tuple[str, str]:
+    """The plan of a run as tables name it, and what else its settings say, equal for repetitions of one arm."""
+    settings = read_object(run.settings_json) if run.settings_json.exists() else {}
+    return plan_name(settings, run.plan), f"{digest(settings)[:4]}, {settings.get('num_epochs')} epochs"
 
 
 def edited_text(own: Own) -> str:

@@ -16,6 +16,7 @@ from htunet.evaluation.summary import FORMAT
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.planner import make_plans
+from htunet.reporting.figures.base import by_arm
 from htunet.reporting.report.study_results import study_of
 from htunet.reporting.summaries import evaluated_contents
 from htunet.reporting.tables.few_shot_means import few_shot_rows
@@ -126,3 +127,24 @@ def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home
         f"paper, split {used[:4]}": (1, 2),
         "paper, split 0123": (3,),
     }
+
+
+def test_figures_draw_one_line_for_each(home: Path) -> None:
+    places = []
+    for seed, plan in (
+        (1, OWN),
+        (2, OWN),
+        (3, replace(OWN, learning_rate=0.01)),
+        (4, PAPER),
+        (5, EDITED["no mirror"][0]),
+    ):
+        place = RunPaths(DatasetPaths("Dataset903_Tiny"), "SegmentationTrainer", plan.name, "UNet", 0, seed)
+        write_json(place.settings_json, run(seed, 0.5, plan)["htunet"]["settings"] | {"num_epochs": 200})
+        places.append(place)
+    arms = by_arm(places)
+    assert sorted([place.seed for place in members] for members in arms.values()) == [[1, 2], [3], [4], [5]]
+    assert sum(name.startswith("UNet, plan paper, edited ") for name in arms) == 1
+    assert by_arm(places[:2]).keys() == {"UNet, plan mine"}
+    of_other_data = RunPaths(DatasetPaths("Dataset904_Other"), "SegmentationTrainer", "mine", "UNet", 0, 1)
+    write_json(of_other_data.settings_json, run(1, 0.5, replace(OWN, learning_rate=0.5))["htunet"]["settings"])
+    assert by_arm([*places[:2], of_other_data]).keys() == {"UNet, plan mine"}

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from htunet.errors import HtunetError
+from htunet.evaluation.configurations import recorded
 from htunet.files import read_object
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures.style import method_name, place_of
@@ -85,18 +86,27 @@ def by_dataset(runs: Sequence[RunPaths]) -> dict[DatasetPaths, list[RunPaths]]:
 
 
 def by_arm(runs: Sequence[RunPaths]) -> dict[str, list[RunPaths]]:
-    """The runs of each name that ``arm_name`` gives, by seed and fold; the paper's methods first, in its order."""
-    groups: dict[str, list[RunPaths]] = {}
+    """The runs of each name that ``arm_name`` gives, by seed and fold; the paper's methods first, in its order.
+
+    Where runs of one name and data set have unlike settings, the hash of these and the epochs are part of the name.
+    """
+    named: dict[str, list[RunPaths]] = {}
     for run in sorted(runs, key=lambda run: (place_of(run.method), arm_name(run), run.seed, run.fold)):
-        groups.setdefault(arm_name(run), []).append(run)
+        named.setdefault(arm_name(run), []).append(run)
+    groups: dict[str, list[RunPaths]] = {}
+    for name, members in named.items():
+        several = len({(run.dataset, recorded(run)[1]) for run in members}) > len({run.dataset for run in members})
+        for run in members:
+            groups.setdefault(f"{name} ({recorded(run)[1]})" if several else name, []).append(run)
     return groups
 
 
 def arm_name(run: RunPaths) -> str:
     """The method as the paper writes it, and what the run differs in: ``CLIP (HT)``, ``CLIP (HT), plan adaptive``."""
     parts = [method_name(run.method)]
-    if run.plan != paper.PLANS.get(run.method, paper.PLAN):
-        parts.append(f"plan {run.plan}")
+    plan = recorded(run)[0]
+    if plan != paper.PLANS.get(run.method, paper.PLAN):
+        parts.append(f"plan {plan}")
     if run.task.count("+"):
         parts.append(run.task)
     if run.adapter:
