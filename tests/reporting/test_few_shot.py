@@ -103,3 +103,11 @@ def test_shares_with_unequal_epochs_are_one_line_where_each_share_has_one_number
     assert list(_lines(table_rows(few))) == ["BiomedCLIP_HT"]
     again = content(0.6, 0.05)
     assert len(_lines(table_rows([*few, again]))) == 2
+
+
+def test_a_footnote_on_the_papers_figures_parts_no_line() -> None:
+    few, whole = content(0.6, 0.05), content(0.8, None)
+    for found in (few, whole):
+        found["htunet"]["method"] = "BiomedCLIP_LoRA"
+    ((name, members),) = _lines(table_rows([few, whole])).items()
+    assert (name, [row.ratio for row in members]) == ("BiomedCLIP_LoRA", [0.05, None])

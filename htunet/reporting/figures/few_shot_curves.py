@@ -22,7 +22,7 @@ from htunet.reporting.figures.style import (
     panel_grid,
 )
 from htunet.reporting.tables.kinds import KINDS, TableKind
-from htunet.reporting.tables.paper_figures import few_shot_figures
+from htunet.reporting.tables.paper_figures import few_shot_figures, footnote
 from htunet.reporting.tables.rows import Row, percent, table_rows
 
 PANEL_MM = 66.0
@@ -118,7 +118,7 @@ def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """
     few = [row for row in rows if row.ratio is not None]
     one_each = len({(_key(row), row.ratio) for row in few}) == len(few)
-    ignored = ("epochs",) if one_each else ()
+    ignored = ("epochs", "epoch") if one_each else ()
     keys = dict.fromkeys(_key(row, ignored) for row in few)
     several = {method for method, *_ in keys if sum(key[0] == method for key in keys) > 1}
     lines = {}
@@ -129,7 +129,8 @@ def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return lines
 
 
-def _key(row: Row, ignored: tuple[str, ...] = ("epochs",)) -> tuple[str, str, tuple[str, ...]]:
+def _key(row: Row, ignored: tuple[str, ...] = ("epochs", "epoch")) -> tuple[str, str, tuple[str, ...]]:
     """What separates lines: method, plan, and all marks but the fraction, the number of seeds and ``ignored`` ones."""
     endings = ("of the training images", "seeds", *ignored)
-    return row.method, row.plan, tuple(mark for mark in row.marks if not mark.endswith(endings))
+    marks = (mark for mark in row.marks if not mark.endswith(endings) and mark != footnote(row.method))
+    return row.method, row.plan, tuple(marks)

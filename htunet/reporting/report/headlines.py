@@ -64,7 +64,7 @@ def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Estimates) -> I
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
     labels = sorted({key[3] for key in sizes if key[:3] == method.key})
-    if kind is SEGMENTATION and labels:  # of several labels the first one
+    if kind is SEGMENTATION and labels and not row.few:  # of several labels the first one
         known = {name: sizes.get((*method.key, labels[0], name, kind.main)) for name in TERCILES}
         parts = [f"{name} {100 * entry['mean']:.1f} %" for name, entry in known.items() if entry]
         label = f" of label {labels[0]:g}" if len(labels) > 1 else ""

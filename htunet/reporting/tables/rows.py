@@ -220,7 +220,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         f"folds {', '.join(map(str, folds))}": folds != [0],
     }
     if own_data:
-        candidates[f"{_span(epochs)} epochs"] = epochs != {paper.EPOCHS}
+        candidates[f"{_span(epochs)} epoch{'s' * (epochs != {1})}"] = epochs != {paper.EPOCHS}
     else:
         candidates |= {
             f"{_span(epochs)} of the paper's {paper.EPOCHS} epochs": min(epochs) < paper.EPOCHS,
