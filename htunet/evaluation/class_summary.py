@@ -25,8 +25,8 @@ from htunet.evaluation.classification import (
     decide,
 )
 from htunet.evaluation.evaluate import split_cases, test_cases
-from htunet.evaluation.metrics import Kind, metrics_of
-from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates
+from htunet.evaluation.metrics import METRICS, Kind, metrics_of
+from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates, few_cases
 from htunet.paths import DatasetPaths, RunPaths
 
 FORMAT = 2
@@ -179,11 +179,17 @@ def summarise(
             notes.append("no temperature: the validation cases have no best one (all rightly classified, or by chance)")
         else:
             after = calibration(tempered(test.values_NK, temperature), truth_N)
+    by_class = {name: test.truth.count(name) for name in test.classes}
+    rankings, few = ranking_estimates(test.values_NK, truth_N, groups), few_cases(len(test.cases), by_class)
+    for name, found in rankings.items():
+        if few and found.value is not None and found.low == found.high:  # no resample differs: nothing is known
+            rankings[name] = Estimate(None, None, None)
+            notes.append(f"no {METRICS[name].label}, {few}: chance alone gives the same order")
     return ClassSummary(
         test=test,
         groups=tuple(groups),
         validation_cases=len(val.cases) if val else 0,
-        rankings=ranking_estimates(test.values_NK, truth_N, groups),
+        rankings=rankings,
         probabilities={m.name: m.of(test.values_NK, truth_N) for m in metrics_of(Kind.PROBABILITY)},
         decisions=decisions,
         before=calibration(test.values_NK, truth_N),

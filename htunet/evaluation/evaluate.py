@@ -1,6 +1,6 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -53,11 +53,23 @@ def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summ
     """
     check_policy(policy)
     labels = sorted(set(raw.info.labels.values()) - {0})
-    return Summary(
-        identity=run_identity(run) | {"labels": raw.info.labels},
-        policy=policy,
-        scores=tuple(score_pairs(run_pairs(run, raw), labels)),
-    )
+    scores = tuple(score_pairs(run_pairs(run, raw), labels))
+    summary = Summary(identity=run_identity(run) | {"labels": raw.info.labels}, policy=policy, scores=scores)
+    return replace(summary, notes=tuple(_vanished(summary)))
+
+
+def _vanished(summary: Summary) -> Iterator[str]:
+    """One note of the labels that a reference has at the original size and no longer at the network's input size."""
+    held = {
+        name: {(row.case, row.label) for row in summary.at(name) if row.score.counts.n_ref}
+        for name in (INPUT, ORIGINAL)
+    }
+    if gone := sorted(held[ORIGINAL] - held[INPUT]):
+        names = [f"{case} ({summary.label_name(label)})" for case, label in gone]
+        yield (
+            f"{len(gone)} label(s) of references have no pixel at the input size and count as not there; at the "
+            f"original size they do count: {_some(names)}"
+        )
 
 
 def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE) -> Summary:

@@ -228,3 +228,18 @@ def test_another_positive_class_is_evaluated_again_and_kept(home: Path) -> None:
     assert bring_up_to_date(run, "penalise").before
     own = read_json(run.summary_json)["htunet"]["classification"]
     assert (own["positive"], own["positive_from"]) == ("benign", "--positive")
+
+
+@pytest.mark.parametrize("wrong", [0.9, 0.1])
+def test_the_auc_of_a_handful_that_no_resample_changes_is_absent_with_the_reason(wrong: float) -> None:
+    """Four cases, all in order or none: 100 % [100, 100] or 0 % [0, 0] would be an illusion."""
+    few = ClassProbabilities(
+        classes=("benign", "malignant"), cases=tuple("abcd"), truth=("benign", "benign", "benign", "malignant"),
+        values_NK=np.array([[1 - value, value] for value in (0.5, 0.4, 0.3, wrong)]),
+    )  # fmt: skip
+    found = summarise(few, [""] * 4)
+    assert class_content(found)["auc"] == {"value": None, "low": None, "high": None}
+    assert found.notes[0].startswith("no AUC, few test cases: 4 (3 benign, 1 malignant)")
+    many = replace(few, cases=tuple(map(str, range(40))), truth=("benign", "malignant") * 20,
+                   values_NK=np.array([[0.8, 0.2], [0.3, 0.7]] * 20))  # fmt: skip
+    assert (summarise(many, [""] * 40).auc.value, summarise(many, [""] * 40).auc.low) == (1, 1)

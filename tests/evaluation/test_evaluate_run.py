@@ -10,7 +10,7 @@ import pytest
 from builders.results import masks
 from builders.run import SIZE, build_dataset, build_run, make_older, predict
 
-from htunet.data.image_io import write_png
+from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.baselines import ALL_BACKGROUND, MEAN_MASK, mean_mask, trivial_baselines
@@ -94,6 +94,22 @@ def test_two_empty_masks_have_no_dice_and_are_counted(run: RunPaths) -> None:
     assert own["empty"][ORIGINAL]["both"] == ["case_0006"]
     assert own["without_label"][ORIGINAL] == {"1": {"references_without": 1, "false_alarms": 0}}
     assert (own["means"][ORIGINAL]["Dice"]["n_used"], own["means"][ORIGINAL]["Dice"]["n_cases"]) == (3, 4)
+
+
+def test_a_lesion_that_vanishes_at_the_input_size_is_missed_at_the_original_size_and_said(run: RunPaths) -> None:
+    arrays = np.load(run.dataset.plan_folder("paper") / "masks.npy")
+    row = [row["id"] for row in read_csv(run.dataset.plan_folder("paper") / "cases.csv", ["id"])].index("case_0006")
+    arrays[row] = 0
+    np.save(run.dataset.plan_folder("paper") / "masks.npy", arrays)
+    for folder in (run.predictions, run.predictions_at_input):
+        write_png(folder / "case_0006.png", np.zeros_like(read_labels(folder / "case_0006.png")))
+    summary = evaluated(run)
+    assert [summary.empty(size)[which] for size, which in ((INPUT, "both"), (ORIGINAL, "prediction"))] == [
+        ["case_0006"], ["case_0006"],
+    ]  # fmt: skip
+    assert (summary.means(INPUT)["dice"].n_used, summary.means(ORIGINAL)["dice"].n_used) == (3, 4)
+    assert "1 label(s) of references have no pixel at the input size" in summary.notes[0]
+    assert "case_0006 (lesion)" in summary.notes[0]
 
 
 @pytest.mark.parametrize("name", ["dice", "iou", "hd95", "asd"])
