@@ -30,6 +30,15 @@ class StoppedBySignalError(Exception):
         self.exit_code = 128 + number
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "epoch"), counted(2, "epoch")
+    ('1 epoch', '2 epochs')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that ends an error message: ``" Did you mean 'BUSI'?"``, or nothing when no name is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -53,7 +53,7 @@ def test_a_path_an_array_and_a_pil_image_give_the_bits_of_the_command(trained: D
         for form in (path, str(path), Image.open(path), np.asarray(Image.open(path))):
             found = model.predict(form)
             np.testing.assert_array_equal(found.labels, expected)
-            np.testing.assert_array_equal(found.scores_KHW.astype(np.float16), scores)
+            np.testing.assert_array_equal(found.probabilities.astype(np.float16), scores)
     found = list(model.predict(images))
     assert [one.steps.source for one in found] == [str(path) for path in sorted(images.iterdir())]
     np.testing.assert_array_equal(found[0].labels, read_labels(masks / "gray.png"))

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     add_device(parser)
     npz = ("--npz", "--save-probabilities")
-    text = "also NAME.npz with the probabilities, (K, H, W) at the input size"
+    text = "also NAME.npz with the probabilities, (K, H, W) in the size of the image"
     parser.add_argument(*npz, dest="save_probabilities", action="store_true", help=text)
     text = "also NAME.seg.dcm, a DICOM Segmentation object, for each DICOM file (needs the extra dicom)"
     parser.add_argument("--dicom-seg", action="store_true", help=text)

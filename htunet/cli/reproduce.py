@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, written_text
-from htunet.errors import HtunetError, StoppedBySignalError, UsageError
+from htunet.errors import HtunetError, StoppedBySignalError, UsageError, counted
 from htunet.files import exclusive
 from htunet.paths import find_dataset, reproduced
 
@@ -212,7 +212,7 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
     number = len(plan.rows_left_out)
     yield f"{number} of the {plan.rows} rows of Table {config.table.number} are left out, because something is missing:"
     for one in missing:
-        yield f"  {one.kind:<9} {one.name:<10} {_rows(len(plan.left_out[one])):>8}  {_remedy(one)}"
+        yield f"  {one.kind:<9} {one.name:<10} {counted(len(plan.left_out[one]), 'row'):>8}  {_remedy(one)}"
     if {one.name for one in missing if one.kind == DATA} & ({*datasets("segmentation")} - {"LN-INT", "LN-EXT"}):
         yield "All data sets but LN-INT, LN-EXT at once, with the authors' own lists: htunet_convert NextGen-UIA SOURCE"
     if any(one.kind == CAPTIONS for one in missing):
@@ -226,10 +226,6 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
     if unknown := len(costs) - len(seconds):
         time += f"; {unknown} jobs have an unknown time until a step of their method is measured"
     yield f"Then the same command does the rest: {trainings} trainings of the paper's sizes{time}."
-
-
-def _rows(number: int) -> str:
-    return f"{number} row{'' if number == 1 else 's'}"
 
 
 def _remedy(obstacle: "Obstacle") -> str:

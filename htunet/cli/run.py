@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, run_step
 from htunet.cli.convert_general import OWN, add_own_options, own_options
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_name_of, root
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _show(
     for candidate in schedule.candidates:
         seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
         print(f"$ htunet_{shlex.join(_training(dataset, candidate, 0))}   and {schedule.num_folds - 1} more folds: "
-              f"{schedule.num_epochs} epochs, {duration(seconds)} each")  # fmt: skip
+              f"{counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each")  # fmt: skip
     print(f"$ htunet_evaluate {dataset.name} --plan run")
     print(f"$ htunet_report {dataset.name}")
     if options.input:

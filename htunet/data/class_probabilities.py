@@ -1,11 +1,11 @@
 """``classes.csv``: the probabilities of each image's classes, as a prediction writes and an evaluation reads them.
 
-One line an image: ``case``, ``class`` (the true one; empty where nobody knows it), ``probability_NAME`` for each class
-in the order of its index, ``predicted``.
+One line an image: ``case``, ``class`` (the true one; of new images, of which nobody knows it, there is no such column),
+``probability_NAME`` for each class in the order of its index, ``predicted``.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from htunet.files import read_csv, write_csv
 from htunet.paths import checked_name, checked_text
 
 PREFIX = "probability_"
-COLUMNS = ("case", "class", "predicted")
-TOLERANCE = 1e-6
+COLUMNS = ("case", "predicted")
+TOLERANCE = 1e-5
 """How far the probabilities of an image may add up to something else than 1."""
 
 
@@ -64,17 +64,19 @@ def class_order(classes: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def write_class_probabilities(path: Path, found: ClassProbabilities) -> None:
-    """Write the file, whole or not at all; probabilities in full precision."""
-    columns = [f"{PREFIX}{name}" for name in found.classes]
+    """Write the file, whole or not at all; probabilities in full precision, those of new images with six digits."""
+    known, columns = any(found.truth), [f"{PREFIX}{name}" for name in found.classes]
+    text: Callable[[float], str] = repr if known else "{:.6g}".format
     rows = zip(found.cases, found.truth, found.values_NK.tolist(), found.predicted, strict=True)
     write_csv(
         path,
-        ["case", "class", *columns, "predicted"],
+        ["case", *["class"] * known, *columns, "predicted"],
         (
-            {"case": case, "class": truth, **dict(zip(columns, map(repr, values), strict=True)), "predicted": predicted}
+            {"case": case, **({"class": truth} if known else {}), **dict(zip(columns, map(text, values), strict=True)),
+             "predicted": predicted}
             for case, truth, values, predicted in rows
         ),
-    )
+    )  # fmt: skip
 
 
 def read_class_probabilities(path: Path) -> ClassProbabilities:
@@ -101,6 +103,6 @@ def read_class_probabilities(path: Path) -> ClassProbabilities:
     return ClassProbabilities(
         classes=tuple(checked_text(name.removeprefix(PREFIX), "the class", path) for name in columns),
         cases=cases,
-        truth=tuple(row["class"] for row in rows),
+        truth=tuple(row.get("class", "") for row in rows),
         values_NK=np.array(values),
     )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
 from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
@@ -73,7 +73,7 @@ class Trained(Product):
         before = read_object(self.run.settings_json, SETTINGS)
         wrong = []
         if self.num_epochs not in (None, before.get("num_epochs")):
-            wrong.append(f"{before.get('num_epochs')} epochs, not {self.num_epochs}")
+            wrong.append(f"{counted(int(before.get('num_epochs', 0)), 'epoch')}, not {self.num_epochs}")
         if not same_weights(before.get("weights") or {}, self.weights):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
         if changes := self._plan_changes(before.get("plan_content") or {}):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from htunet.errors import counted
 from htunet.planning.plans import Plan
 from htunet.planning.rules import PATCH, SMALLEST_SIDE
 
@@ -81,7 +82,7 @@ def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training
     if folds < num_folds:
         given_up.append(f"{folds} of {num_folds} folds are trained: not every image is tested")
     if epochs < plan.num_epochs:
-        given_up.append(f"{epochs} epochs in place of {plan.num_epochs}")
+        given_up.append(f"{counted(epochs, 'epoch')} in place of {plan.num_epochs}")
     return Schedule(
         candidates=tuple(chosen),
         num_folds=folds,

@@ -94,7 +94,7 @@ def predict_folder(
         output: A folder, in which the files have the folders and names that they have below ``base``. Where two files
             would have one name (``a.png`` and ``a.jpg``), the names keep the endings: ``a.png.png``, ``a.jpg.png``.
         base: A folder above all images; None for the lowest one.
-        save_probabilities: Also ``NAME.npz`` with ``probabilities`` (K, H, W) float16 at the network's input size.
+        save_probabilities: Also ``NAME.npz`` with ``probabilities`` (K, H, W) float16 in the size of the image.
         dicom_seg: Also ``NAME.seg.dcm`` for each DICOM file, a segmentation object of all its frames.
         after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG.
 
@@ -170,13 +170,13 @@ def _predictions(predictor: Predictor, path: Path) -> tuple[Stack, Iterable[Pred
 def _write_image(found: Prediction, output: Path, name: str, result: FolderResult, *, mask: bool, scores: bool) -> None:
     """What one image has files of its own for, and whether anything was found in it."""
     assert found.labels is not None
-    assert found.scores_KHW is not None
     if mask:
         result.masks.append(output / f"{name}.png")
         write_png(result.masks[-1], found.labels)
     if scores:
+        assert found.probabilities is not None
         with whole_file(output / f"{name}.npz") as part, part.open("wb") as stream:
-            np.savez_compressed(stream, probabilities=found.scores_KHW.astype(np.float16))
+            np.savez_compressed(stream, probabilities=found.probabilities.astype(np.float16))
     if not found.labels.any():
         result.empty.append(result.images[-1])
 

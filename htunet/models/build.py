@@ -50,8 +50,12 @@ def method_names() -> list[str]:
 def parse_method(name: str) -> Method:
     """Take a name apart; an unknown one raises UsageError with the known ones and the nearest."""
     if name not in method_names():
-        known = ", ".join(method_names())
-        raise UsageError(f"No method is called {name!r}; known: {known}." + did_you_mean(name, method_names()))
+        hint = did_you_mean(name, method_names())
+        kinds = (("networks", STANDALONE.names()), ("encoders", BACKBONES.names()), ("adapters", adapter_names()))
+        known = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in kinds)
+        raise UsageError(
+            f"No method is called {name!r}.{hint} A method is a network, an encoder, or ENCODER_ADAPTER. Known {known}."
+        )
     if name in STANDALONE:
         return Method(name, None, None)
     backbone = max((one for one in BACKBONES if name == one or name.startswith(f"{one}_")), key=len)

@@ -15,7 +15,7 @@ from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
 from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
-from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean
 from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
@@ -159,7 +159,7 @@ def _verify(raw: RawDataset, workers: int | None, into: list[str]) -> list[list[
     """Log what is wrong; returns the ids of the cases that show the same picture. All warnings go ``into`` a list."""
     problems = verify(raw, workers=suitable_workers(len(raw.cases), workers), progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
-    _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {_count(len(warnings), 'warning')}")
+    _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
         messages = [problem.message for problem in warnings if problem.kind == kind]
         into += messages
@@ -256,7 +256,7 @@ def _split(
     settled = settle_splits(raw, request.split_by, request.splits, request.num_folds)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
-    folds = _count(len(splits.folds), "fold")
+    folds = counted(len(splits.folds), "fold")
     rule = "lists" if splits.rule == LISTS else f"{splits.rule} by {splits.split_by}"
     names = fold_names(raw.paths.splits_json)
     named = f" ({', '.join(filter(None, names))})" if any(names) else ""
@@ -266,17 +266,17 @@ def _split(
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
         _warn(
             f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
-            f"{_count(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
+            f"{counted(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
             into,
         )
     if splits.folds[0]["train"] and not splits.folds[0]["test"]:
         _warn("fold 0 has no test cases: what is trained on it cannot be tested.")
     if splits.excluded:
-        _warn(f"{_count(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
+        _warn(f"{counted(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
     leaks = find_leaks(raw.cases, splits.folds[0])
     if leaks:
         _warn(
-            f"{_count(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
+            f"{counted(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
             f"its test results are too good. --split-by group keeps groups together.",
             into,
         )
@@ -286,7 +286,7 @@ def _split(
     group_of = {case.id: case.group for case in raw.cases}
     torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in leaking]
     if torn:
-        text = f"{_count(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common."
+        text = f"{counted(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common."
         _warn(text, into)
     for leak in torn[:SHOWN]:
         _warn(f"  {_places(leak)}", into)
@@ -333,10 +333,6 @@ def _word(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "equal"
     return str(value)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
@@ -181,13 +181,13 @@ class _Session:
         loop, data, source = self.loop, self.loop.data, self.work.weights.source
         how = [self.precision, *([f"{source} weights"] if source != "none" else [])]
         if self.fabric.device.type == "cpu":
-            how.append(f"{self.machine.threads} thread{'s' * (self.machine.threads > 1)}")
+            how.append(counted(self.machine.threads, "thread"))
         if self.machine.parts > 1:
             how.append(f"each batch in {self.machine.parts} parts, as memory allows")
         return (
             f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
-            f"training and {len(data.val_rows)} validation {self.work.unit}, {loop.order.per_epoch} steps an epoch, "
-            f"{loop.num_epochs} epochs."
+            f"training and {len(data.val_rows)} validation {self.work.unit}, "
+            f"{counted(loop.order.per_epoch, 'step')} an epoch, {counted(loop.num_epochs, 'epoch')}."
         )
 
     def _train(self, progress: Progress, stop: StopSignals) -> None:

@@ -88,7 +88,7 @@ def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths
 def test_probabilities_are_written_on_request(trained: DatasetPaths, images: Path) -> None:
     assert predict(images, "-m", "Plain", "--save-probabilities") == 0
     with np.load(images.parent / "masks" / "one.npz") as content:
-        assert content["probabilities"].shape == (2, 32, 32)
+        assert content["probabilities"].shape == (2, *SIZE)
 
 
 @pytest.mark.parametrize("place", ["", "overlays"])

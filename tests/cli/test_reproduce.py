@@ -228,7 +228,7 @@ def test_a_run_that_was_begun_otherwise_is_not_taken_for_the_wanted_one(
 
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
     assert main([*TABLE, "--seeds", "1", "--num-epochs", "3"]) == 1
-    assert "started with 1 epochs, not 3" in capsys.readouterr().err
+    assert "started with 1 epoch, not 3" in capsys.readouterr().err
 
 
 def test_a_data_set_without_masks_has_no_place_in_a_table_of_masks(

@@ -33,6 +33,20 @@ def test_what_is_written_is_read_again_to_the_bit(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.values_NK, FOUND.values_NK)
 
 
+def test_new_images_have_no_column_of_true_classes_and_short_numbers(tmp_path: Path) -> None:
+    path, values = tmp_path / "classes.csv", np.array([[2 / 3, 1 / 3], [1 - 1.23456789e-7, 1.23456789e-7]])
+    new = ClassProbabilities(classes=("benign", "malignant"), cases=("a", "b"), truth=("", ""), values_NK=values)
+    write_class_probabilities(path, new)
+    assert path.read_text().splitlines() == [
+        "case,probability_benign,probability_malignant,predicted",
+        "a,0.666667,0.333333,benign",
+        "b,1,1.23457e-07,benign",
+    ]
+    found = read_class_probabilities(path)
+    assert found.truth == ("", "")
+    np.testing.assert_allclose(found.values_NK, values, rtol=1e-5)
+
+
 def test_of_equal_probabilities_the_first_class_is_predicted() -> None:
     assert FOUND.predicted == ["malignant", "benign", "benign"]
 

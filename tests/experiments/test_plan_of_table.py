@@ -97,7 +97,7 @@ def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> Non
     found = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
     ((obstacle, rows),) = found.left_out.items()
     assert (obstacle.kind, rows, found.jobs) == ("run", ["UNet on Tiny"], [])
-    assert "started with 1 epochs, not 7" in obstacle.note
+    assert "started with 1 epoch, not 7" in obstacle.note
 
 
 def test_a_training_costs_its_steps_and_its_validation(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

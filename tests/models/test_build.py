@@ -90,7 +90,7 @@ def test_settings_of_the_plan_reach_every_adapter() -> None:
 
 
 def test_a_method_or_a_setting_that_is_not_known_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"No method is called 'CLIP_XT'.*Did you mean 'CLIP_HT'"):
+    with pytest.raises(UsageError, match=r"No method is called 'CLIP_XT'\. Did you mean 'CLIP_HT'\?.*encoders: .*CLIP"):
         built("CLIP_XT")
     with pytest.raises(UsageError, match="bottleneck"):
         built("CLIP_HT", adapter_settings={"bottelneck": 8})
