@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from builders.training import tiny_plan
 
+from htunet.errors import counted
 from htunet.experiments.time_budget import Candidate, fit, plan_of, scaled
 
 PLAN = replace(tiny_plan(), input_size=(384, 256), batch_size=10, num_epochs=200, learning_rate=1e-4)
@@ -38,7 +39,7 @@ def test_the_time_is_used_in_the_order_that_costs_least(
     assert ("CLIP_HT (seg) is not tried" in words) == (len(methods) == 1)
     assert ("192 x 128 pixels" in words) == (scale == 0.5)
     assert ("of 5 folds" in words) == (folds < 5)
-    assert (f"{epochs} epochs in place of 200" in words) == (epochs < 200)
+    assert (f"{counted(epochs, 'epoch')} in place of 200" in words) == (epochs < 200)
 
 
 def test_a_method_of_each_task_stays() -> None:
