@@ -111,10 +111,12 @@ def number(value: object) -> float:
 
 def rectangle(x: float, y: float, width: float, height: float, turned: float = 0.0) -> list[list[float]]:
     """The polygon of a box with the corner (x, y), turned clockwise around its middle by ``turned`` radians."""
-    across = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2]
+    if not math.isfinite(turned):
+        return [[math.nan] * 6]
     cos, sin = math.cos(turned), math.sin(turned)
-    corners = across @ np.array([[cos, sin], [-sin, cos]]) + [x + width / 2, y + height / 2]
-    return [corners.ravel().tolist()]
+    corners = [(right * width / 2, down * height / 2) for right, down in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    points = [(right * cos - down * sin, right * sin + down * cos) for right, down in corners]
+    return [[place for right, down in points for place in (x + width / 2 + right, y + height / 2 + down)]]
 
 
 def draw_readers(

@@ -2,8 +2,10 @@
 
 import json
 import random
+import re
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from builders.medical import us_region, write_dicom, write_nifti
 from PIL import Image
 
-from dataset_conversion.formats.coco import read_coco
+from dataset_conversion.formats.annotations import read_annotations
 from dataset_conversion.formats.shapes import draw
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import open_stack
@@ -77,7 +79,7 @@ def changed_content(content: Any, rng: random.Random) -> Any:
             places += [(one, key) for key, _ in items]
             waiting += [value for _, value in items]
         holder, key = rng.choice(places)
-        holder[key] = rng.choice(JUNK)
+        holder[key] = deepcopy(rng.choice(JUNK))
     return content
 
 
@@ -100,15 +102,58 @@ def test_a_changed_file_is_read_or_refused(tmp_path: Path, name: str) -> None:
     assert all(name in message for message in refused)
 
 
-def test_a_changed_coco_file_is_read_or_refused(tmp_path: Path) -> None:
-    rng, refused = random.Random(1), 0
-    for _ in range(10 * SEVERAL):
-        (tmp_path / "coco.json").write_text(json.dumps(changed_content(COCO, rng)), encoding="utf-8")
-        try:
-            file = read_coco(tmp_path / "coco.json")
-            for image in file.images:
-                if not image.problem and image.size:
-                    draw(image, dict.fromkeys(("background", *file.labels), 1), image.size)
-        except HtunetError:
-            refused += 1
-    assert refused > SEVERAL
+POLYGON = {"label": "cyst", "points": [[1, 1], [4, 1], [4, 4]], "shape_type": "polygon"}
+CIRCLE = {"label": "duct", "points": [[2, 2], [4, 4]], "shape_type": "circle"}
+LABELME = {"shapes": [POLYGON, CIRCLE], "imagePath": "x.png", "imageHeight": 6, "imageWidth": 8}
+ELLIPSE = {"name": "ellipse", "cx": 4, "cy": 3, "rx": 2, "ry": 1, "theta": 0.3}
+OUTLINE = {"name": "polygon", "all_points_x": [1, 4, 4], "all_points_y": [1, 1, 4]}
+VIA = {
+    "_via_img_metadata": {
+        "k": {
+            "filename": "x.png",
+            "regions": [
+                {"shape_attributes": shape, "region_attributes": {"label": "cyst", "reader": "Kim"}}
+                for shape in (ELLIPSE, OUTLINE)
+            ],
+        }
+    },
+    "_via_attributes": {"region": {"label": {"options": {"1": "cyst"}}}},
+}
+
+
+@pytest.mark.parametrize("kind", [COCO, LABELME, VIA], ids=["COCO", "LabelMe", "VIA"])
+def test_changed_annotations_are_read_or_refused(tmp_path: Path, kind: dict[str, Any]) -> None:
+    rng = random.Random(1)
+    refused = sum(
+        not drawn_or_refused(tmp_path / "x.json", json.dumps(changed_content(kind, rng))) for _ in range(10 * SEVERAL)
+    )
+    assert SEVERAL / 4 < refused < 10 * SEVERAL
+
+
+def test_changed_xml_is_read_or_refused(tmp_path: Path) -> None:
+    text = (
+        '<annotations><image name="x.png" width="8" height="6">'
+        '<polygon label="cyst" points="1.0,2.0;5.0,2.0;5.0,5.0" z_order="0"/>'
+        '<box label="cyst" xtl="1" ytl="2" xbr="4" ybr="3" rotation="90.0"/><ellipse cx="4" cy="3" rx="2" ry="1"/>'
+        '<mask label="cyst" rle="1, 2, 1, 2" left="1" top="2" width="3" height="2"/></image></annotations>'
+    )
+    rng, values = random.Random(1), ["", "nan", "inf", "-1", "1e300", "x", "1,2", "1;2", "9" * 400, "1,2;3", "0"]
+    refused = 0
+    for _ in range(5 * SEVERAL):
+        place = rng.choice([*re.finditer(r'"([^"]*)"', text)])
+        changed = text[: place.start(1)] + rng.choice(values) + text[place.end(1) :]
+        refused += not drawn_or_refused(tmp_path / "x.xml", changed)
+    assert 0 < refused < 5 * SEVERAL
+
+
+def drawn_or_refused(path: Path, text: str) -> bool:
+    path.write_text(text, encoding="utf-8")
+    try:
+        files = read_annotations(path)
+        for file in files:
+            labels = dict.fromkeys(("background", *file.labels), 1)
+            for image in (image for image in file.images if not image.problem):
+                draw(image, labels, image.size or (6, 8))
+    except HtunetError:
+        return False
+    return True
