@@ -67,8 +67,10 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
 
     Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
     such words. Images that differ in the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a
-    mask of its whole name: ``x.jpg``, or ``x.jpg.png``.
+    mask of its whole name: ``x.jpg``, or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of
+    another folder.
     """
+    folders = {_keys(image)[0][0] for image in images} - {"."}
     by_whole_name = {key: mask for mask in masks for key in (composed(mask), _whole(mask))}
     tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(4)]
     for image in images:
@@ -79,8 +81,8 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     found: dict[str, list[str]] = {image: [] for image in images}
     unmatched = {}
     for mask in masks:
-        fitting = (table[key] for table, key in zip(tables, _keys(mask), strict=True) if key in table)
-        candidates = next(fitting, [])
+        keys = _keys(mask)[: 2 if _keys(mask)[0][0] in folders else None]
+        candidates = next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), [])
         if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
             # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
             folder, plain = _keys(mask)[1]

@@ -35,6 +35,12 @@ def test_the_same_name_in_two_folders_is_told_apart_by_the_folder() -> None:
     assert found.masks_of == {"benign/1.png": ("benign/1.png",), "malignant/1.png": ("malignant/1_mask.png",)}
 
 
+def test_a_mask_of_another_class_is_not_taken_because_its_name_is_unique() -> None:
+    found = match_masks(["benign/1.png", "malignant/2.png"], ["malignant/1_mask.png", "elsewhere/2_mask.png"])
+    assert found.masks_of == {"benign/1.png": (), "malignant/2.png": ("elsewhere/2_mask.png",)}
+    assert found.unmatched == {"malignant/1_mask.png": "a mask without an image"}
+
+
 def test_several_masks_of_one_image_are_kept_in_their_order() -> None:
     found = match_masks(["a.png"], ["a_mask.png", "a_mask_1.png", "a_mask_2.png"])
     assert found.masks_of["a.png"] == ("a_mask.png", "a_mask_1.png", "a_mask_2.png")
