@@ -3,6 +3,7 @@
 Looks at the image alone, never at a mask, so that a new image is cropped exactly as a training image is.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,14 @@ class Box:
     def area(self) -> int:
         """Number of pixels inside."""
         return self.height * self.width
+
+
+def grown(box: Box, margin: float, hw: tuple[int, int]) -> Box:
+    """The box with ``margin``, a fraction of the longer side of the image (height, width), more on each side."""
+    pixels = math.ceil(margin * max(hw))
+    top, left = max(0, box.top - pixels), max(0, box.left - pixels)
+    bottom, right = min(hw[0], box.top + box.height + pixels), min(hw[1], box.left + box.width + pixels)
+    return Box(top, left, bottom - top, right - left)
 
 
 def whole(hw: tuple[int, int]) -> Box:

@@ -1,5 +1,6 @@
 """The insonified field for run_onnx.py, with numpy and pillow alone: the same box as ``htunet.data.field_of_view``."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -11,8 +12,11 @@ BLACK, CELLS, FILLED, OVERLAY, LEAST = 3, 192, 0.2, 0.05, 0.2
 largest area, the smallest part of the image that is taken for a field."""
 
 
-def field_box(image: Any) -> tuple[int, int, int, int]:  # noqa: ANN401
-    """(left, top, right, bottom) of the large connected areas that are not black; all of it where none is clear."""
+def field_box(image: Any, margin: float = 0.0) -> tuple[int, int, int, int]:  # noqa: ANN401
+    """(left, top, right, bottom) of the large connected areas that are not black; all of it where none is clear.
+
+    ``margin``, a fraction of the longer side, is added on each side.
+    """
     gray = np.atleast_3d(image).max(axis=2)
     height, width = gray.shape
     cell = max(1, -(-max(height, width) // CELLS))
@@ -27,8 +31,10 @@ def field_box(image: Any) -> tuple[int, int, int, int]:  # noqa: ANN401
     field = (sizes >= OVERLAY * sizes.max())[np.minimum(areas, len(sizes) - 1)] & opened
     top, bottom = _extent(field.any(axis=1), cell, height)
     left, right = _extent(field.any(axis=0), cell, width)
-    large = (bottom - top) * (right - left) >= LEAST * height * width
-    return (left, top, right, bottom) if large else (0, 0, width, height)
+    if (bottom - top) * (right - left) < LEAST * height * width:
+        return 0, 0, width, height
+    more = math.ceil(margin * max(height, width))
+    return max(0, left - more), max(0, top - more), min(width, right + more), min(height, bottom + more)
 
 
 def _of_neighbours(choose: Any, grid: Any) -> Any:  # noqa: ANN401

@@ -102,7 +102,7 @@ class Predictor:
         place = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
         model = models[0]
         for other in models[1:]:
-            for field in ("channels", "labels", "classes", "geometry", "crop_border", "input_size"):
+            for field in ("channels", "labels", "classes", "geometry", "crop_border", "crop_margin", "input_size"):
                 if getattr(other.plan, field) != getattr(model.plan, field) or other.task != model.task:
                     raise UsageError(
                         f"{other.checkpoint.parent} and {model.checkpoint.parent} cannot predict together: their "

@@ -90,11 +90,12 @@ def describe(plan: Plan, outputs: list[str]) -> dict[str, Any]:
         "geometry": plan.geometry,
         "resize": plan.resize,
         "crop_border": plan.crop_border,
+        "crop_margin": plan.crop_margin,
         "labels": plan.labels,
         "classes": list(class_order(plan.classes)) if "cls" in outputs else [],
         "steps": [
             f"read the image as {colours}, 0..255; values of more than 8 bits are scaled from the image's own range",
-            "crop_border: cut the insonified field out (onnx_crop.py); else take all of the image",
+            "crop_border: cut the insonified field out, with crop_margin (onnx_crop.py); else take all of the image",
             f"geometry stretch: resize to {height} x {width} (height x width), {plan.resize}, smoothed where it "
             "shrinks, as Pillow does; letterbox: keep the aspect ratio, and centre on black",
             "normalise nothing: the mean and the standard deviation are in the model",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from tqdm import tqdm
 
-from htunet.data.field_of_view import insonified_field
+from htunet.data.field_of_view import Box, insonified_field
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.data.splits import Fold
@@ -76,6 +76,8 @@ class Fingerprint:
     """Cases of which the crop to the insonified field would cut off lesion pixels."""
     losing_lesion: list[str] = field(default_factory=list)
     """Their ids."""
+    margin_for_lesions: float | None = None
+    """How much more the crop has to keep on each side to cut off none, a fraction of the longer side; None: unknown."""
     measured_on: str = ""
     """Which cases were measured, in words; empty in files of earlier versions: all of split ``train``."""
     cases_sha256: str = ""
@@ -145,6 +147,7 @@ def take_fingerprint(
         groups=_groups(cases),
         spacings=[[NO_SPACING, *[case.spacing_mm or NO_SPACING] * 2] for case in cases],
         spacing_mm=_spread(case.spacing_mm for case in cases if case.spacing_mm is not None),
+        margin_for_lesions=max(one.overshoot for one in seen),
         losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.lesion_lost],
         measured_on=words,
         cases_sha256=ids_digest(ids),
@@ -196,6 +199,8 @@ class _Measured:
     """Height and width of the box around the largest lesion."""
     lesions: int
     lesion_lost: bool
+    overshoot: float
+    """How far the lesions reach out of the field, as a fraction of the image's longer side."""
 
 
 def _measure(job: _CaseToMeasure) -> _Measured:
@@ -220,7 +225,17 @@ def _measure(job: _CaseToMeasure) -> _Measured:
         lesion_sides=sides,
         lesions=int(count),
         lesion_lost=bool(lesion.sum() > lesion[box.rows, box.columns].sum()),
+        overshoot=_overshoot(lesion, box),
     )
+
+
+def _overshoot(lesion_HW: NDArray[np.bool_], box: Box) -> float:
+    beyond = [0]
+    for axis, first, length in ((1, box.top, box.height), (0, box.left, box.width)):
+        marked = np.flatnonzero(lesion_HW.any(axis=axis))
+        if len(marked):
+            beyond += [first - int(marked[0]), int(marked[-1]) + 1 - first - length]
+    return max(beyond) / max(lesion_HW.shape)
 
 
 def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def public_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float, *
 
 def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float) -> Plan:
     """The paper's optimiser with the size, shape and batch that the data ask for, as far as the memory allows."""
-    crop, why_crop = rules.crop_border(fingerprint)
+    crop, margin, why_crop = rules.crop_border(fingerprint)
     size, why_size = rules.input_size(fingerprint, crop, memory_gb)
     training_cases = _training_cases(fingerprint, info)
     batch, why_batch = rules.batch_size(training_cases)
@@ -144,6 +144,7 @@ def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float)
         {
             "geometry": (LETTERBOX, "lesions keep their shape, which is a clinical sign"),
             "crop_border": (crop, why_crop),
+            **({"crop_margin": (margin, "of the longer side, see crop_border")} if margin else {}),
             "input_size": (size, why_size),
             "batch_size": (batch, why_batch),
             "patience": rules.patience(training_cases, batch),

@@ -42,6 +42,8 @@ class Plan:
     """``stretch`` (the aspect ratio changes, as in the paper) or ``letterbox`` (it does not; padded with zeros)."""
     crop_border: bool
     """Crop the black border and overlays outside the insonified field before resizing."""
+    crop_margin: float = field(default=0.0, metadata=LATER)
+    """How much more is kept on each side, as a fraction of the image's longer side."""
     input_size: tuple[int, int]
     """(height, width) of the network's input, pixels."""
     batch_size: int
@@ -194,6 +196,7 @@ def check_plan(plan: Plan) -> None:
         "geometry": plan.geometry not in (STRETCH, LETTERBOX),
         "input_size": min(plan.input_size) < 1 or plan.input_size[0] * plan.input_size[1] > MAX_PIXELS,
         "channels": plan.channels not in (1, 3),
+        "crop_margin": not 0 <= plan.crop_margin <= 1,
         "labels": sorted(plan.labels.values()) != list(range(max(1, len(plan.labels)))),
         "batch_size": plan.batch_size < 1,
         "accumulation": plan.accumulation is not None and plan.accumulation < 1,

@@ -3,6 +3,7 @@
 Constants are the rules' own numbers; where one was measured, it says on what.
 """
 
+import math
 from collections.abc import Mapping
 
 from htunet.data.names import listed
@@ -27,8 +28,8 @@ MEMORY_SHARE = 0.8
 
 BATCH, SMALLEST_BATCH, STEPS_PER_EPOCH = 32, 8, 8
 MAX_WORKERS = 8
-COMMON_BORDER = 0.25
-"""Crop when a quarter of the images have a wide border and none would lose lesion pixels."""
+COMMON_BORDER, WIDEST_MARGIN = 0.25, 0.05
+"""Crop when a quarter of the images have a wide border, with as much margin as their lesions need and at most this."""
 UNBALANCED = 1.5
 
 AUGMENTATION = {
@@ -60,17 +61,26 @@ def images_that_fit(input_size: tuple[int, int], memory_gb: float) -> int:
     return max(0, int(room / memory_per_image_gb(input_size)))
 
 
-def crop_border(fingerprint: Fingerprint) -> tuple[bool, str]:
-    """Crop the black border where it is common and the crop is safe."""
+def crop_border(fingerprint: Fingerprint) -> tuple[bool, float, str]:
+    """Crop the black border where it is common, with the margin that keeps every lesion, unless that is wide."""
     cases = len(fingerprint.shapes_after_crop)
     wide, losing = int(fingerprint.border["cases_wide"]), fingerprint.cases_losing_lesion
     found = f"{wide} of {cases} images have a border of more than 5 % of their area"
     if wide < COMMON_BORDER * cases:
-        return False, f"{found}: too few to crop all (a quarter)"
-    if losing:
-        names = listed(fingerprint.losing_lesion) if fingerprint.losing_lesion else "cases.csv of a plan names them"
-        return False, f"{found}, but the crop would cut lesion pixels off in {losing} of them: {names}"
-    return True, f"{found}, and the crop cuts lesion pixels off in none"
+        return False, 0.0, f"{found}: too few to crop all (a quarter)"
+    if not losing:
+        return True, 0.0, f"{found}, and the crop cuts lesion pixels off in none"
+    names = listed(fingerprint.losing_lesion) if fingerprint.losing_lesion else "cases.csv of a plan names them"
+    found += f", but the crop would cut lesion pixels off in {losing} of them ({names})"
+    needed = fingerprint.margin_for_lesions
+    if needed is None or needed > WIDEST_MARGIN:
+        return False, 0.0, found
+    margin = math.ceil(1000 * needed) / 1000
+    return (
+        True,
+        margin,
+        f"{found}: it keeps {margin:.1%} of the longer side more on each side, so that it cuts off none",
+    )
 
 
 def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tuple[tuple[int, int], str]:

@@ -1,14 +1,16 @@
 """What a plan uses of an image. Decided from the image alone, so that a new image is cropped as a training image is."""
 
-from htunet.data.field_of_view import Box, insonified_field, whole
+from htunet.data.field_of_view import Box, grown, insonified_field, whole
 from htunet.data.image_io import UInt8
 from htunet.planning.plans import Plan
 
 
 def crop_box(image_CHW: UInt8, plan: Plan) -> Box:
-    """The insonified field of an image (C, H, W) where the plan crops the border, else all of it."""
+    """The insonified field of an image (C, H, W) with the plan's margin where it crops the border, else all of it."""
     height, width = image_CHW.shape[1:]
-    return insonified_field(image_CHW) if plan.crop_border else whole((height, width))
+    if not plan.crop_border:
+        return whole((height, width))
+    return grown(insonified_field(image_CHW), plan.crop_margin, (height, width))
 
 
 def lesion_pixels_lost(mask_HW: UInt8, box: Box) -> int:

@@ -76,6 +76,7 @@ def arrays_hash(plan: Plan) -> str:
     """SHA-256 of what the arrays depend on; other fields, such as the number of epochs, may change freely."""
     content: tuple[Any, ...] = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
     content += () if plan.resize == BILINEAR else (plan.resize,)
+    content += (("crop_margin", plan.crop_margin),) if plan.crop_border and plan.crop_margin else ()
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 

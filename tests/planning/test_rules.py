@@ -51,8 +51,8 @@ def test_the_cropped_field_gives_the_shape_when_it_is_cropped() -> None:
 )
 def test_the_border_is_cropped_where_common_and_safe(wide: int, losing: int, crop: bool) -> None:
     border = {"median": 0.0, "max": 0.5, "cases_wide": wide}
-    found, reason = rules.crop_border(replace(PRINT, border=border, cases_losing_lesion=losing))
-    assert found is crop
+    found, margin, reason = rules.crop_border(replace(PRINT, border=border, cases_losing_lesion=losing))
+    assert (found, margin) == (crop, 0)
     assert f"{wide} of 100 images" in reason
 
 
@@ -94,3 +94,12 @@ def test_class_weights_are_inverse_to_the_sizes_and_1_on_average() -> None:
 @pytest.mark.parametrize(("cases", "epochs"), [(518, 50), (1019, 31), (3200, 20)])
 def test_patience(cases: int, epochs: int) -> None:
     assert rules.patience(cases, 32)[0] == epochs
+
+
+@pytest.mark.parametrize(("needed", "crop", "margin"), [(0.0071, True, 0.008), (0.05, True, 0.05), (0.051, False, 0)])
+def test_the_crop_keeps_as_much_margin_as_the_lesions_need(needed: float, crop: bool, margin: float) -> None:
+    border = {"median": 0.0, "max": 0.5, "cases_wide": 100}
+    changed = replace(PRINT, border=border, cases_losing_lesion=2, losing_lesion=["a", "b"], margin_for_lesions=needed)
+    *found, reason = rules.crop_border(changed)
+    assert found == [crop, margin]
+    assert "would cut lesion pixels off in 2 of them (a, b)" in reason
