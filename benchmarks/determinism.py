@@ -4,8 +4,9 @@
 
 Random weights, images of the phantom at 64 x 64 (DINOv2: 70 x 70), on a CPU. Each column is compared with a run of
 one thread in one process. Two processes compute without dropout, which each draws for itself; ``other order``, where
-the second starts before the first, is compared with two processes that start as usual. Weights are those after the last
-step; after a slash the statistics of batch normalisation.
+the second starts before the first, is compared with two processes that start as usual. Cells are the largest
+differences of the weights after the last step, where there is batch normalisation of its statistics, and of the
+validation losses.
 """
 
 import argparse
@@ -15,20 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
+from htunet.files import read_csv
 from htunet.planning.plans import load_plans, save_plans
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 RESULTS = "htunet_results"
-PLAN, BATCH, IMAGES = "bits", 4, 12
+PLAN, BATCH, IMAGES = "bits", 16, 40
+"""Of the images 32 train: two steps an epoch."""
 METHODS = {"UNet": "seg", "ResNet18": "cls", "CLIP_HT": "seg", "DINOv2": "seg"}
 BASE: dict[str, Any] = {"threads": 1, "workers": 0, "devices": 1}
 RUNS: dict[str, dict[str, Any]] = {
@@ -71,35 +70,40 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )
         print(f"| method | precision | {' | '.join(COMPARED)} |\n|{'---|' * (len(COMPARED) + 2)}")
-        for method in options.methods:
-            for precision in ("fp32", "bf16"):
+        for precision in ("fp32", "bf16"):
+            for method in options.methods:
                 print(f"| {method} | {precision} | {' | '.join(differences(home, method, precision, options.steps))} |")
                 sys.stdout.flush()
 
 
 def differences(home: Path, method: str, precision: str, steps: int) -> list[str]:
     """The largest difference of each comparison, as text."""
-    from safetensors.torch import load_file
-
-    found: dict[str, dict[str, Tensor]] = {}
+    found: dict[str, Path] = {}
     for name, changes in RUNS.items():
         results = home / "results" / precision / name.replace(" ", "_").replace(",", "")
         spec = BASE | {"method": method, "precision": precision, "steps": steps, "results": str(results)} | changes
-        if not (paths := list(results.glob(f"*/*__{method}/*/*/checkpoint_latest.safetensors"))):
+        if not (done := list(results.glob(f"*/*__{method}/*/*/finished.json"))):
             start(spec)
-            paths = list(results.glob(f"*/*__{method}/*/*/checkpoint_latest.safetensors"))
-        found[name] = {key: value for key, value in load_file(paths[0]).items() if key.startswith("model.")}
+            done = list(results.glob(f"*/*__{method}/*/*/finished.json"))
+        found[name] = done[0].parent
     return [largest(found[name], found[other]) for name, other in COMPARED.items()]
 
 
-def largest(one: "Mapping[str, Tensor]", two: "Mapping[str, Tensor]") -> str:
-    """The largest difference of the weights, and of the statistics where there are some; ``0`` is bit for bit."""
-    kinds: dict[bool, float] = {}
-    for key, values in one.items():
-        of_statistics = "running_" in key
-        difference = float((values.double() - two[key].double()).abs().max())
-        kinds[of_statistics] = max(kinds.get(of_statistics, 0.0), difference)
-    return " / ".join(f"{kinds[kind]:.0e}" if kinds[kind] else "0" for kind in sorted(kinds))
+def largest(one: Path, two: Path) -> str:
+    """The largest difference of a weight, of a statistic, and of an epoch's validation loss; ``0`` is bit for bit."""
+    from safetensors.torch import load_file
+
+    first, second = (load_file(folder / "checkpoint_latest.safetensors") for folder in (one, two))
+    kinds: dict[str, float] = {"weights": 0.0}
+    for key, values in first.items():
+        if key.startswith("model."):
+            kind = "statistics" if "running_" in key else "weights"
+            kinds[kind] = max(kinds.get(kind, 0.0), float((values.double() - second[key].double()).abs().max()))
+    losses = (
+        [float(row["val_loss"]) for row in read_csv(folder / "progress.csv", ["val_loss"])] for folder in (one, two)
+    )
+    kinds["loss"] = max(abs(a - b) for a, b in zip(*losses, strict=True))
+    return " / ".join(f"{kinds[kind]:.0e}" if kinds[kind] else "0" for kind in kinds)
 
 
 def start(spec: dict[str, Any]) -> None:

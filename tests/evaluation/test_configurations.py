@@ -17,6 +17,7 @@ from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.planner import make_plans
 from htunet.reporting.figures.base import by_arm
+from htunet.reporting.report.origin import collect_plans
 from htunet.reporting.report.study_results import study_of
 from htunet.reporting.summaries import evaluated_contents
 from htunet.reporting.tables.few_shot_means import few_shot_rows
@@ -106,7 +107,11 @@ def test_a_page_has_a_method_for_each() -> None:
         content = run(seed, 0.5, plan)
         place = RunPaths(DatasetPaths(content["htunet"]["dataset"]), "SegmentationTrainer", "paper", "UNet", 0, seed)
         contents[place] = content
-    assert len(study_of(contents).methods) == 3
+    found = study_of(contents)
+    assert len(found.methods) == 3
+    tables = collect_plans(found)
+    assert [table.title for table in tables] == [f"BUSI, plan paper, content {number} of 3" for number in (1, 2, 3)]
+    assert len({table.id for table in tables}) == 3
 
 
 def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home: Path) -> None:

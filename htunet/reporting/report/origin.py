@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htunet.errors import HtunetError
+from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
 
-NOT_DECISIONS = ("name", "dataset", "because")
+NOT_DECISIONS = ("name", "dataset", "because", "accumulation", "workers")
 SOURCES = {
     "pretrained": "pre-trained, as published",
     "none": "none: the network is trained from scratch",
@@ -20,22 +21,28 @@ SOURCES = {
 
 
 def collect_plans(study: Study) -> list[Table]:
-    """For each data set and plan its decisions and their reasons, as the runs were trained."""
-    plans: dict[tuple[DatasetPaths, str], Mapping[str, Any]] = {}
+    """For each data set, plan and content of it the decisions and their reasons, as the runs were trained."""
+    plans: dict[tuple[DatasetPaths, str], list[Mapping[str, Any]]] = {}
     for run, settings in study.settings.items():
         if isinstance(plan := settings.get("plan_content"), Mapping):
-            plans.setdefault((run.source.dataset, run.plan), plan)
-    return [_plan_table(dataset, name, plan) for (dataset, name), plan in plans.items()]
+            known = plans.setdefault((run.source.dataset, run.plan), [])
+            if all(plan_differences(plan, other) for other in known):
+                known.append(plan)
+    return [
+        _plan_table(dataset, name, plan, f", content {number} of {len(known)}" if len(known) > 1 else "")
+        for (dataset, name), known in plans.items()
+        for number, plan in enumerate(known, start=1)
+    ]
 
 
-def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> Table:
+def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any], which: str) -> Table:
     reasons = _reasons(dataset, name, plan)
     decisions = [key for key in plan if key not in NOT_DECISIONS]
     rows = [(words(key.replace("_", " "), strong=True), words(value_text(plan[key])), words(reasons.get(key, "")))
             for key in decisions]  # fmt: skip
     return Table(
-        id=f"plan-{dataset.name}-{name}",
-        title=f"{dataset.short_name}, plan {name}",
+        id=f"plan-{dataset.name}-{name}{which}".replace(", ", "-").replace(" ", "-"),
+        title=f"{dataset.short_name}, plan {name}{which}",
         columns=word_columns("Decision", "Value", "Reason"),
         rows=tuple(rows),
     )
