@@ -85,6 +85,8 @@ def _image(entry: object, number: int) -> tuple[str, AnnotatedImage]:
     image = AnnotatedImage(name if isinstance(name, str) else "")
     if not image.file_name:
         image.problem = "its file_name is missing"
+    elif sides == [None, None]:
+        return _key(entry.get("id")) or f"entry {number}", image  # as large as the image itself
     elif (size := pixel_size(*sides)) is None:
         image.problem = f"its size is no size that is read: {short(sides[1])} x {short(sides[0])}"
     else:

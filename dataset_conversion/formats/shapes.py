@@ -180,7 +180,8 @@ def _filled(outline: object, size: tuple[int, int]) -> list[PlacedMask | None]:
         return [_placed(outline, size)]
     if not isinstance(outline, list):
         raise HtunetError(f"its segmentation is neither polygons nor run lengths: {short(outline)}")
-    return [fill_polygon(polygon, size) for polygon in outline]
+    flat = bool(outline) and all(isinstance(value, int | float) for value in outline)  # one polygon without its list
+    return [fill_polygon(polygon, size) for polygon in ([outline] if flat else outline)]
 
 
 def decode_runs(counts: object, size: tuple[int, int]) -> PlacedMask:

@@ -238,9 +238,9 @@ def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
 
 
 def _unique_keys(names: Sequence[str]) -> dict[str, str]:
-    """Path, file name and stem, composed, where no other image has the same, to the path."""
+    """Path, file name, stem and nnU-Net's id, composed, where no other image has the same, to the path."""
     keys: dict[str, str] = {}
-    for way in (stem_of, lambda name: PurePosixPath(name).name):
+    for way in (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name):
         key_of = {name: composed(way(name)) for name in names}
         counts = Counter(key_of.values())
         keys |= {key: name for name, key in key_of.items() if counts[key] == 1}

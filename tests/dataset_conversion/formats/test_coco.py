@@ -100,6 +100,12 @@ def test_ids_and_sizes_with_a_fraction_of_nought_are_whole(tmp_path: Path) -> No
     assert int(draw(found.images[0], {"cyst": 1}, (6, 8))[0].sum()) == 9
 
 
+def test_an_image_without_a_size_is_as_large_as_it_is(tmp_path: Path) -> None:
+    image = read(tmp_path, images=[{"id": 1, "file_name": "a.png"}]).images[0]
+    assert (image.size, image.problem) == (None, "")
+    assert draw(image, LABELS, (6, 8))[0].sum() == 8 + 2 * 15
+
+
 def test_a_mark_before_the_first_character_and_nan_are_read(tmp_path: Path) -> None:
     """NaN is no JSON; the one image with such a coordinate is left out, and not the whole file."""
     write_json(tmp_path / "coco.json", content())

@@ -163,7 +163,7 @@ def test_several_polygons_of_one_instance_are_joined() -> None:
         ([[1, 2, 3]], "3 coordinates"),
         ([[1, 2, 3, 4, 5]], "5 coordinates"),
         ([["a"] * 6], "no list of numbers"),
-        ([1, 2, 3, 4, 5, 6], "no list of numbers"),
+        ([1, 2, 3, [4], 5, 6], "no list of numbers"),
         ([[1, 2, 3, 4, 5, float("inf")]], "no places"),
     ],
 )
@@ -183,6 +183,10 @@ def test_parts_without_an_area_are_left_out_and_said(part: list[float]) -> None:
     assert drawn((6, 8), Shape("a", [part]), Shape("a", [SQUARE]))[1] == {NO_AREA}
     with pytest.raises(HtunetError, match="none of its shapes has an area"):
         drawn((6, 8), Shape("a", [part]))
+
+
+def test_a_polygon_may_lack_the_list_around_it() -> None:
+    assert drawn((6, 8), Shape("a", SQUARE))[0].sum() == 9
 
 
 def test_a_polygon_that_crosses_itself_has_an_area_although_its_halves_cancel() -> None:

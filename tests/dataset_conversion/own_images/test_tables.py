@@ -111,6 +111,14 @@ def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) ->
     assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
 
 
+def test_a_table_names_cases_of_nnunet_by_their_ids(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,group\np1,a\np2_0000,b\nx,c\n", encoding="utf-8")
+    names = ["imagesTr/p1_0000.nii.gz", "imagesTr/p2_0000.nii.gz", "x.png", "x_0000.png"]
+    found, _ = said(str(table), names, option="--groups", columns=("group",))
+    assert found == {names[0]: "a", names[1]: "b", "x.png": "c"}
+
+
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     table = tmp_path / "classes.csv"
     table.write_text("image,class\ncase_000.png,none\ncase_001.png,cyst\n", encoding="utf-8")
