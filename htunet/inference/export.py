@@ -122,7 +122,7 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
     entry, weights = published_weights(trained.method), WeightsRecord(**about["weights"])
     short, seg = run.dataset.short_name, run.task == SEGMENTATION
     name = [short, run.method, f"fold{run.fold}", f"seed{run.seed}"]
-    name += [run.plan] * (run.plan != paper_plan(run.method))
+    name += [run.plan.replace("+", "-")] * (run.plan != paper_plan(run.method))
     name += [f"ratio{run.ratio!r}"] * (run.ratio is not None) + [run.task.replace("+", "-")] * (not seg)
     licence = reference = NOT_KNOWN
     if run.dataset.dataset_json.exists():

@@ -16,11 +16,14 @@ from PIL import Image
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError, UsageError
 from htunet.files import PART, read_json, write_json
+from htunet.inference import exported
+from htunet.inference.export import card_of_run
+from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.build import build_network
 from htunet.models.tasks import Outputs
 from htunet.paths import DatasetPaths, RunPaths, find_runs
-from htunet.planning.plans import save_plans
+from htunet.planning.plans import check_plan, plan_from, save_plans
 from htunet.training import record, session
 from htunet.training.loader import Batch
 from htunet.training.run import Outcome, train
@@ -407,6 +410,11 @@ def test_published_defects_put_lora_as_it_started_into_the_checkpoint_and_mark_t
     assert "plan tiny+as-published-defects" in marked.label
     assert marked.training_command.endswith("--plan tiny --as-published-defects")
     assert read_json(marked.settings_json)["plan_content"]["as_published_defects"] is True
+    with tiny_in_place_of_clip():
+        card = card_of_run(marked, TrainedModel.of_run(marked))
+    assert exported.NAME.fullmatch(card.name)
+    assert card.name.endswith("tiny-as-published-defects")
+    check_plan(plan_from(card.plan, "model.json"))
 
 
 def test_published_defects_are_no_setting_of_a_plan(tiny: DatasetPaths) -> None:
