@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -18,6 +19,8 @@ from htunet.errors import HtunetError
 T = TypeVar("T")
 R = TypeVar("R")
 
+_kept: list[dict[int, ProcessPoolExecutor]] = []
+"""Idle pools by their size, for each ``kept_workers`` that is open."""
 IN_PROCESS_BELOW = 200
 """Starting worker processes takes longer than they save for fewer images than this."""
 
@@ -53,17 +56,38 @@ def parallel_map(
     if workers <= 1 or len(items) <= 1:
         yield from map(call, pairs)
         return
-    context = multiprocessing.get_context("spawn")  # a fork would copy locks in use and threads
-    pool = ProcessPoolExecutor(min(workers, len(items)), mp_context=context, initializer=_start_worker)
+    kept = _kept[-1] if _kept else {}
+    pool = kept.pop(workers, None) or _start_pool(workers if _kept else min(workers, len(items)))
+    done = False
     try:
         yield from pool.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
+        done = True
     except BrokenProcessPool:
         raise HtunetError(
             "A worker process ended before its work was done: most likely memory ran out. Use fewer processes "
             "(--workers 1). In a script of your own, begin the work below: if __name__ == '__main__':"
         ) from None
     finally:
-        pool.shutdown(cancel_futures=True)
+        if done and _kept:
+            kept[workers] = pool
+        else:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def kept_workers() -> Iterator[None]:
+    """Let the calls of ``parallel_map`` within use the same processes, of which each takes half a second to start."""
+    _kept.append({})
+    try:
+        yield
+    finally:
+        for pool in _kept.pop().values():
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_pool(workers: int) -> ProcessPoolExecutor:
+    context = multiprocessing.get_context("spawn")  # a fork would copy locks in use and threads
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
 
 
 def _named_call(function: Callable[[T], R], pair: tuple[T, str]) -> R:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.parallel import IN_PROCESS_BELOW, available_cores, parallel_map, suitable_workers
+from htunet.parallel import IN_PROCESS_BELOW, available_cores, kept_workers, parallel_map, suitable_workers
 
 
 def square(number: int) -> int:
@@ -82,3 +82,17 @@ def test_few_items_start_no_process_unless_asked() -> None:
     assert suitable_workers(IN_PROCESS_BELOW) == min(available_cores(), 16)
     assert suitable_workers(5, 3) == 3
     assert suitable_workers(500, 0) == 1
+
+
+def test_calls_within_kept_workers_share_processes_that_end_with_it() -> None:
+    with kept_workers():
+        first = set(parallel_map(process_of, range(60), workers=2))
+        second = set(parallel_map(process_of, range(60), workers=2))
+        with pytest.raises(HtunetError):
+            list(parallel_map(refuse_3, range(6), workers=2))
+        third = set(parallel_map(process_of, range(60), workers=2))
+    assert len(first | second) <= 2
+    assert not (first | second) & third
+    for process in third:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)

@@ -153,7 +153,7 @@ def read_image(path: Path, channels: int) -> UInt8:
 def as_channels(image: Image.Image, channels: int) -> UInt8:
     """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
     pixels = pixels_of(image)
-    if pixels.ndim == 2:
+    if pixels.ndim == 2 and pixels.dtype != np.uint8:
         if not np.isfinite(pixels).all():
             raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
         pixels = scaled_to_8_bits(pixels, *gray_range(float(pixels.min()), float(pixels.max())))

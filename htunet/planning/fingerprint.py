@@ -210,12 +210,14 @@ def _measure(job: _CaseToMeasure) -> _Measured:
         raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
     box = insonified_field(image_CHW)
     lesion = mask_HW > 0
-    areas, count = ndimage.label(lesion, EIGHT_NEIGHBOURS)
+    rows, columns = (np.flatnonzero(lesion.any(axis=axis)) for axis in (1, 0))
+    marked = lesion[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else lesion[:0]
+    areas, count = ndimage.label(marked, EIGHT_NEIGHBOURS)
     sides = (0, 0)
     if count:
         largest = int(np.bincount(areas.ravel())[1:].argmax())
-        rows, columns = ndimage.find_objects(areas)[largest]
-        sides = (rows.stop - rows.start, columns.stop - columns.start)
+        height, width = ndimage.find_objects(areas)[largest]
+        sides = (height.stop - height.start, width.stop - width.start)
     return _Measured(
         hw=mask_HW.shape,
         field_hw=(box.height, box.width),

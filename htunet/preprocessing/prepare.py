@@ -17,7 +17,7 @@ from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean
 from htunet.files import exclusive, read_object, write_json
-from htunet.parallel import suitable_workers
+from htunet.parallel import kept_workers, suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
 from htunet.planning.fingerprint import (
     Fingerprint,
@@ -89,7 +89,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     What is done, and what a user should know, goes to the log. Raises UsageError for a plan or a value that does not
     exist, HtunetError for a raw folder that is missing or has errors, and when another process prepares the data set.
     """
-    with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"):
+    with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         raw = _read(dataset)
         content, warnings = raw_content_hash(raw), dict[str, list[str]]()
         pictures = _verified(raw, content, request.workers, warnings)
