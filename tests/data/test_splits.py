@@ -207,3 +207,8 @@ def test_a_picture_in_two_splits_is_found_and_one_in_one_split_or_in_none_is_not
     fold = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     (torn,) = find_torn_pictures([["d", "b", "a"], ["a", "b"], ["c", "unknown"]], fold)
     assert (torn.group, torn.members) == ("a", {"train": ["a", "b"], "test": ["d"]})
+
+
+def test_too_few_cases_show_how_a_split_is_written_by_hand() -> None:
+    with pytest.raises(HtunetError, match=r'by hand, a list of folds: \[\{"train": \["ID", \.\.\.\], "val": \["ID"\]'):
+        make_splits(cases_of(3), "8:1:1")
