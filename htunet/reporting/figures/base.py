@@ -71,6 +71,26 @@ class Results:
 FigureMaker = Callable[[Results], list[Drawing]]
 
 
+def evaluated_drawings(
+    results: Results, key: str, name: str, draw: Callable[[str, Sequence[RunPaths], Mapping[RunPaths, Content]], Figure]
+) -> list[Drawing]:
+    """A drawing of each data set with evaluated runs that have ``key``, from its name, its runs and all summaries.
+
+    NotYetError where there is none.
+    """
+    found = results.evaluated(key)
+    if not found:
+        learns, task = ("classes", " --task cls") if key == "classification" else ("masks", "")
+        raise NotYetError(
+            f"no run that learns {learns} is evaluated. Provide one: htunet_train BUSI CLIP_HT fold0{task}, then "
+            "htunet_evaluate."
+        )
+    return [
+        Drawing(f"{name}_{dataset.short_name}", draw(dataset.short_name, runs, found))
+        for dataset, runs in by_dataset(list(found)).items()
+    ]
+
+
 def tested_as_in_the_paper(run: RunPaths) -> bool:
     """On the own test split; or on LN-EXT with the model of LN-INT."""
     trained_on = None if run.trained_on is None else run.source.dataset.short_name

@@ -20,10 +20,9 @@ from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
     Drawing,
-    NotYetError,
     Results,
     by_arm,
-    by_dataset,
+    evaluated_drawings,
     random_weights_note,
 )
 from htunet.reporting.figures.style import (
@@ -45,10 +44,6 @@ BESIDE_PANEL = 44
 """Characters of a line of the key at the right of a panel."""
 PANELS = 4
 """Reliability diagrams side by side."""
-MISSING = (
-    "no run that learns classes is evaluated. Provide one: htunet_train BUSI CLIP_HT fold0 --task cls, then "
-    "htunet_evaluate."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +74,12 @@ class Judged:
 
 def roc(results: Results) -> list[Drawing]:
     """ROC curves of all methods with their AUC and its 95 % interval, for each data set with classes."""
-    found = _evaluated(results)
-    return [
-        Drawing(f"roc_{dataset.short_name}", _draw_roc(dataset.short_name, judged(runs, found), runs))
-        for dataset, runs in by_dataset(list(found)).items()
-    ]
+    return evaluated_drawings(results, "classification", "roc", _draw_roc)
 
 
 def reliability_diagrams(results: Results) -> list[Drawing]:
     """Confidence against the share that is right, with the expected calibration error of every method."""
-    found = _evaluated(results)
-    return [
-        Drawing(f"reliability_{dataset.short_name}", _draw_reliability(dataset.short_name, judged(runs, found), runs))
-        for dataset, runs in by_dataset(list(found)).items()
-    ]
+    return evaluated_drawings(results, "classification", "reliability", _draw_reliability)
 
 
 def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[Judged]:
@@ -159,14 +146,8 @@ def auc_of(one: Judged, k: int) -> Estimate:
     return figures["auc"]
 
 
-def _evaluated(results: Results) -> dict[RunPaths, Content]:
-    found = results.evaluated("classification")
-    if not found:
-        raise NotYetError(MISSING)
-    return found
-
-
-def _draw_roc(dataset: str, found: Sequence[Judged], runs: Sequence[RunPaths]) -> Canvas:
+def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
+    found = judged(runs, contents)
     drawn = list(found[0].drawn_classes)
     with in_style():
         figure = new_figure(ROC_MM, len(drawn) * SINGLE_MM)
@@ -198,7 +179,8 @@ def _add_roc(panel: Axes, one: Judged, k: int) -> None:
     panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
 
 
-def _draw_reliability(dataset: str, found: Sequence[Judged], runs: Sequence[RunPaths]) -> Canvas:
+def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Canvas:
+    found = judged(runs, contents)
     columns = min(PANELS, len(found))
     lines = -(-len(found) // columns)
     low = 1 / len(found[0].classes)

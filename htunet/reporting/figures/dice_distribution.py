@@ -13,10 +13,9 @@ from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
     Drawing,
-    NotYetError,
     Results,
     by_arm,
-    by_dataset,
+    evaluated_drawings,
     random_weights_note,
 )
 from htunet.reporting.figures.style import (
@@ -58,13 +57,7 @@ class CaseDice:
 
 def dice_distribution(results: Results) -> list[Drawing]:
     """The Dice of every test case by method, the median marked, for each data set."""
-    found = results.evaluated("means")
-    if not found:
-        raise NotYetError("no run that learns masks is evaluated. Provide one: htunet_evaluate.")
-    return [
-        Drawing(f"dice_distribution_{dataset.short_name}", _draw(dataset.short_name, runs, distributions(runs, found)))
-        for dataset, runs in by_dataset(list(found)).items()
-    ]
+    return evaluated_drawings(results, "means", "dice_distribution", _draw)
 
 
 def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[CaseDice]:
@@ -96,7 +89,12 @@ def _missed(content: Content) -> int:
     return len({name.split(" (label ")[0] for name in content["htunet"]["empty"][INPUT]["prediction"]})
 
 
-def _draw(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:
+def _draw(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Figure:
+    return draw_distributions(dataset, runs, distributions(runs, contents))
+
+
+def draw_distributions(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:
+    """A row a method."""
     several = any(len(members) > 1 for members in by_arm(runs).values())
     notes = (
         "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"

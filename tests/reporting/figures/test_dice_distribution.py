@@ -5,7 +5,7 @@ import pytest
 from builders.results import masks
 
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.figures.dice_distribution import CaseDice, _draw, case_dice, distributions
+from htunet.reporting.figures.dice_distribution import CaseDice, case_dice, distributions, draw_distributions
 
 
 def run(method: str, seed: int = 1) -> RunPaths:
@@ -36,7 +36,7 @@ def test_of_several_labels_the_mean_counts_and_a_case_without_value_does_not() -
 def test_one_method_is_drawn_as_high_as_one_of_many() -> None:
     def row_mm(n: int) -> float:
         found = [CaseDice(f"method {i}", "UNet", np.array([50.0, 60.0, 70.0]), 0.0) for i in range(n)]
-        figure = _draw("BUSI", [], found)
+        figure = draw_distributions("BUSI", [], found)
         figure.canvas.draw()
         return figure.axes[0].get_window_extent().height / n
 
