@@ -158,9 +158,3 @@ def random_weights_note(runs: Sequence[RunPaths]) -> str:
 
 def _weights(run: RunPaths) -> str:
     return str((read_object(run.settings_json, SETTINGS).get("weights") or {}).get("source"))
-
-
-def seeds_text(runs: Sequence[RunPaths]) -> str:
-    """``3 seeds``; ``1 seed``."""
-    number = len({run.seed for run in runs})
-    return f"{number} seed{'s' * (number > 1)}"

@@ -34,8 +34,6 @@ Floats = NDArray[np.float64]
 STATES = {"before": "without adapter", "after": "with adapter"}
 NEIGHBOURS = 5
 PERPLEXITY = 30.0
-FEWEST = 5
-"""Images below which there is nothing to arrange."""
 MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")
 
 
