@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ class TrainingFold:
     ratio: float | None
     without_class: dict[str, int]
     """Images of each split that a task with classes leaves out."""
+    val_without_label: bool = False
+    """Whether masks are learnt and no validation mask has a labelled pixel."""
 
     def rows(self, split: str) -> list[int]:
         """Array rows of the chosen ``train`` or ``val`` split."""
@@ -54,7 +57,10 @@ class TrainingFold:
     def remarks(self) -> list[str]:
         """What a user should know of the images, a line each."""
         named = [f"{count} of the {split} split" for split, count in self.without_class.items() if count]
-        return [f"Left out, because they have no class: {', '.join(named)}."] if named else []
+        remarks = [f"Left out, because they have no class: {', '.join(named)}."] if named else []
+        if self.val_without_label:
+            remarks.append("No validation mask has a labelled pixel: the validation loss alone chooses the epoch.")
+        return remarks
 
 
 def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float | None) -> TrainingFold:
@@ -77,9 +83,11 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
             usable=chosen["train"],
         )
         chosen = {**chosen, "train": subset}
+    val_without_label = False
     if "seg" in run.task.split("+"):
         _check_masks(preprocessed, chosen)
-    return TrainingFold(preprocessed, whole, chosen, ratio, without_class)
+        val_without_label = not _any_labelled(preprocessed, chosen["val"])
+    return TrainingFold(preprocessed, whole, chosen, ratio, without_class, val_without_label)
 
 
 def _read_split(path: Path, fold: int) -> Fold:
@@ -103,7 +111,11 @@ def _with_classes(preprocessed: PreprocessedDataset, whole: Fold) -> Fold:
 
 
 def _check_masks(preprocessed: PreprocessedDataset, fold: Fold) -> None:
-    if not any(preprocessed.masks[row].any() for row in preprocessed.rows(fold["train"])):
+    if not _any_labelled(preprocessed, fold["train"]):
         raise HtunetError(
             f"None of the {len(fold['train'])} training masks has a labelled pixel: there is nothing to segment."
         )
+
+
+def _any_labelled(preprocessed: PreprocessedDataset, cases: Sequence[str]) -> bool:
+    return any(preprocessed.masks[row].any() for row in preprocessed.rows(list(cases)))

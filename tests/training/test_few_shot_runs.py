@@ -9,10 +9,11 @@ from builders.training import VAL, run_of, tiny_settings
 
 from htunet.cli.predict import main as predict
 from htunet.cli.train import main
+from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json
-from htunet.paths import DatasetPaths, find_runs
+from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.training import record
 from htunet.training.fold import training_fold
 from htunet.training.run import train
@@ -115,3 +116,14 @@ def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
     assert few.label in capsys.readouterr().out
     assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1"
     assert few.training_command == "htunet_train Tiny Plain fold0 --seed 1 --ratio 0.5"
+
+
+def test_when_no_validation_mask_has_a_label_the_loss_chooses_and_the_run_says_so(tiny: DatasetPaths) -> None:
+    data = PreprocessedDataset(tiny.plan_folder("tiny"))
+    run = RunPaths(tiny, "SegmentationTrainer", "tiny", "Plain", 0, 1)
+    assert training_fold(run, data, None).remarks() == []
+    masks = np.load(tiny.plan_folder("tiny") / "masks.npy")
+    masks[data.rows(load_splits(tiny.splits_json)[0]["val"])] = 0
+    np.save(tiny.plan_folder("tiny") / "masks.npy", masks)
+    data = PreprocessedDataset(tiny.plan_folder("tiny"))
+    assert "the validation loss alone chooses the epoch" in training_fold(run, data, None).remarks()[0]
