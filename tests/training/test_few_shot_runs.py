@@ -114,8 +114,8 @@ def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
     assert "The runs of Tiny are few-shot, of 0.5: choose one with --ratio." in capsys.readouterr().err
     assert predict([*arguments, "-o", str(tmp_path / "b"), "--ratio", "0.5"]) == 0
     assert few.label in capsys.readouterr().out
-    assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1"
-    assert few.training_command == "htunet_train Tiny Plain fold0 --seed 1 --ratio 0.5"
+    assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny"
+    assert few.training_command == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny --ratio 0.5"
 
 
 def test_when_no_validation_mask_has_a_label_the_loss_chooses_and_the_run_says_so(tiny: DatasetPaths) -> None:
