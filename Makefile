@@ -5,18 +5,20 @@
 PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 KEY := $(shell { $(PYTHON) -c 'import sys; print(sys.version)'; cat setup.py; echo '$(CURDIR)'; } 2>/dev/null | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(KEY)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test bench attack lint clean
 
 help:
 	@echo "make demo    the whole way on synthetic ultrasound images: convert, plan, train, predict, evaluate"
 	@echo "make test    the tests"
 	@echo "make bench   the benchmarks: speed and memory, each beside its alternative"
+	@echo "make attack  damaged files, kills and missing resources for MINUTES=10; again goes on where it stopped"
 	@echo "make lint    ruff, ruff format --check and mypy"
 	@echo "make clean   remove what builds and tests leave behind; .venv, data and results stay"
 
@@ -28,6 +30,9 @@ test: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+attack: $(READY)
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m attack --minutes $(MINUTES) --resources $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/python -m ruff check

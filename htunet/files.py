@@ -238,6 +238,12 @@ def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
         lock.release()
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether this process may write into a folder, or make it."""
+    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return os.access(place, os.W_OK)
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes; raises HtunetError as ``open_file``."""
     with open_file(path) as stream:

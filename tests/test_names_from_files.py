@@ -12,10 +12,14 @@ from htunet.cli.evaluate import main as evaluate
 from htunet.cli.export import main as export
 from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
+from htunet.data.class_probabilities import read_class_probabilities
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
+from htunet.files import write_csv
 from htunet.paths import checked_name, root
+from htunet.records import check_schema
+from htunet.schemas import SUMMARY
 from htunet.training.run import train
 
 HOSTILE = [
@@ -124,3 +128,32 @@ def test_a_model_that_is_refused_is_not_installed_and_one_that_broke_later_stops
     arguments = ["-i", str(images), "-o", str(home / "masks"), "-d", "Tiny", "-m", "UNet", "--device", "cpu"]
     assert predict(arguments) == 0
     assert "Passed over an imported model" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "\x1b[31m", "a\nb", "x" * 201], ids=repr)
+@pytest.mark.parametrize("key", ["labels", "classes"])
+def test_labels_and_classes_of_dataset_json_are_texts_that_can_be_shown(key: str, name: str, home: Path) -> None:
+    paths = build_raw(3)
+    content = json.loads(paths.dataset_json.read_text(encoding="utf-8"))
+    content["htunet"][key] = {"background": 0, name: 1}
+    paths.dataset_json.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"dataset\.json: the (label|class) "):
+        read_raw(paths)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+def test_cases_and_classes_of_probabilities_are_checked(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    columns = ["case", "class", "probability_a", "probability_b", "predicted"]
+    write_csv(path, columns, [dict(zip(columns, (name, "a", 0.5, 0.5, "a"), strict=True))])
+    with pytest.raises(HtunetError, match=r"classes\.csv: the case .*files are named after it"):
+        read_class_probabilities(path)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=repr)
+@pytest.mark.parametrize("key", ["dataset", "method", "plan"])
+def test_names_of_a_summary_are_checked(key: str, name: str) -> None:
+    own = {"dataset": "Dataset903_Tiny", "method": "UNet", "plan": "tiny", "task": "seg", "fold": 0, "seed": 1}
+    check_schema({"htunet": own}, SUMMARY, "summary.json")
+    with pytest.raises(HtunetError, match=rf"summary\.json\.htunet\.{key}: the name .*files are named after it"):
+        check_schema({"htunet": own | {key: name}}, SUMMARY, "summary.json")

@@ -208,6 +208,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, ImportError) and ("failed to map" in text or "annot allocate memory" in text))
         or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
     )
 

@@ -7,9 +7,17 @@ with the commands that fill it.
 
 import argparse
 from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
+from htunet.files import is_writable
 from htunet.paths import find_dataset, root
+
+if TYPE_CHECKING:
+    from htunet.reporting.tables.paper_layouts import PaperTable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,15 +35,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_tables(options: argparse.Namespace) -> None:
+    from htunet.reporting.tables.paper_layouts import TABLES, find_table
+
+    tables = [find_table(name) for name in options.tables or TABLES]
+    datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
+    with ExitStack() as stack:
+        folder = root("htunet_results") / "tables"
+        if read_only := not is_writable(folder):  # the results of somebody else
+            folder = Path(stack.enter_context(TemporaryDirectory()))
+        paths = _print_into(folder, tables, datasets, options)
+    print("Nothing was written: the results are read-only." if read_only else written_text(paths))
+
+
+def _print_into(
+    folder: Path, tables: "Sequence[PaperTable]", datasets: Sequence[str] | None, options: argparse.Namespace
+) -> list[Path]:
+    """Print the tables and write all files; returns their paths."""
     from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
-    from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
+    from htunet.reporting.tables.paper_layouts import TABLES, chosen
     from htunet.reporting.tables.paper_print import paper_text
     from htunet.reporting.tables.paper_tables import SEEDS
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
 
-    tables = [find_table(name) for name in options.tables or TABLES]
-    datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
-    folder = root("htunet_results") / "tables"
     contents = list(evaluated_contents(tell).values())
     found, paths = write_statistics(folder, contents)
     written = write_paper_tables(
@@ -49,7 +70,7 @@ def _print_tables(options: argparse.Namespace) -> None:
     for name, (cells, files) in written.items():
         print(paper_text(TABLES[name], cells) + "\n")
         paths += files
-    print(written_text(paths))
+    return paths
 
 
 def _short_name(name: str) -> str:

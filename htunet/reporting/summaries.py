@@ -21,11 +21,10 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
             continue
         try:
             content = read_object(run.summary_json, SUMMARY)
+            if content["htunet"].get("format") in READ_FORMATS:
+                contents[run] = upgraded(content)
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
-            continue
-        if content.get("htunet", {}).get("format") in READ_FORMATS:
-            contents[run] = upgraded(content)
     mark_splits(contents)
     return contents
 

@@ -7,28 +7,41 @@ every file with those that it writes undisturbed. A round is made from its numbe
 import os
 import random
 import shutil
+import sys
 import time
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 
 from builders.busi import build_busi
 from builders.processes import ForkServer, Process
+from builders.training import prepare_command
 
-from attack.own_files import COMMANDS, Found, unpack_world
+from attack.own_files import COMMANDS, MODULES, Found, make_tiny, unpack_world
 from htunet.files import PART
 from htunet.paths import ROOTS
 
 MAY_DIFFER = ("training.log", ".lock", "events.out.tfevents", "report.html")
 """Parts of names: what was said and when, locks, times of TensorBoard; the report names the minute that it was made."""
 KILLED = {
-    **{name: COMMANDS[name] for name in ("tables", "paper", "evaluate", "classes", "predict", "model", "robustness")},
-    **{name: COMMANDS[name] for name in ("plan", "resume", "finetune", "import", "import zip", "export", "report")},
-    "convert": ("convert", "BUSI", "download", "--workers", "1"),
+    "export": COMMANDS["export"],
     "convert zip": ("convert", "BUSI", "download.zip", "--workers", "1"),
     "export folder": (*COMMANDS["export"][:-1], "out"),
-    "train": (*COMMANDS["resume"][:-1], "7"),
+    "convert": ("convert", "BUSI", "download", "--workers", "1"),
+    **{name: COMMANDS[name] for name in ("import", "import zip", "predict", "model", "resume", "plan")},
     "plan anew": ("plan_and_preprocess", "-d", "Old", "--plan", "adaptive", "--workers", "1"),
+    "train": (*COMMANDS["resume"][:-1], "7"),
+    **{name: COMMANDS[name] for name in ("finetune", "tables", "evaluate", "classes", "paper", "report", "robustness")},
 }
+"""In the order in which they are taken."""
+MORE = (
+    *(*MODULES, "htunet.cli.convert", "attack.kills", "pandas", "matplotlib.pyplot", "htunet.evaluation.evaluate"),
+    *("htunet.reporting.report.page", "htunet.reporting.report.collect", "htunet.reporting.tables.paper_tables"),
+    *("htunet.reporting.figures.few_shot_curves", "htunet.experiments.update_run"),
+    *("htunet.experiments.robustness_study", "htunet.inference.export", "htunet.inference.import_model"),
+    "htunet.inference.folder",
+)
+"""What the process that forks has loaded, so that a kill costs the command alone."""
 
 
 @dataclass
@@ -53,7 +66,7 @@ class Killer:
     def attack(self, number: int) -> tuple[Found, int]:
         """One round, and how often the command was killed in it."""
         rng = random.Random(f"kill {number}")
-        name = sorted(KILLED)[number % len(KILLED)]
+        name = list(KILLED)[number % len(KILLED)]
         if name not in self.expected:
             self._undisturbed(name)
         home, killed, done = self._home(), 0, []
@@ -115,13 +128,10 @@ def _contents(home: Path) -> dict[str, bytes]:
 
 def command() -> int:
     """One of ``KILLED`` with the tiny methods; a ``target`` of ``builders.processes``."""
-    import sys
-    from importlib import import_module
-
-    from builders.training import prepare_command
-
-    from attack.own_files import make_tiny
-
     prepare_command()
     make_tiny()
-    return import_module(f"htunet.cli.{sys.argv[1]}").main(sys.argv[2:])
+    return int(import_module(f"htunet.cli.{sys.argv[1]}").main(sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    sys.exit(command())

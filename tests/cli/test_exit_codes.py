@@ -48,6 +48,7 @@ OutOfMemory = type("OutOfMemoryError", (RuntimeError,), {})
         MemoryError("Unable to allocate 8 GiB for an array"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
         OutOfMemory("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ImportError("libtorch_cuda.so: failed to map segment from shared object"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"),
     ],
     ids=repr,
