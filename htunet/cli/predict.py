@@ -18,6 +18,7 @@ from htunet.paths import RunPaths
 
 if TYPE_CHECKING:
     from htunet.data.image_io import UInt8
+    from htunet.inference.folder import FolderResult
     from htunet.inference.prediction import Prediction
 
 
@@ -95,15 +96,12 @@ def _predict(options: argparse.Namespace) -> None:
         dicom_seg=options.dicom_seg,
         after_each=draw,
     )
-    for name, reason in result.unreadable.items():
-        print(f"Left out {name}: {reason}", file=sys.stderr)
-    for name, reason in result.without_object.items():
-        print(f"No DICOM Segmentation object of {name}: {reason}", file=sys.stderr)
+    _say_what_is_left_out(result)
     if others:
         print(f"Passed over {len(others)} files that are no images: {listed(others, 20)}")
     count = f"{len(result.predicted)} of {len(images) + len(others)}"
     frames = f" ({len(result.images)} images)" if len(result.images) > len(result.predicted) else ""
-    what = f"files{frames}" if others or frames else "images"
+    what = f"files{frames}" if others or frames or result.no_pictures else "images"
     print(f"Predicted {count} {what} with {model.name}: {options.output}")
     if result.classes:
         counts = Counter(result.classes.predicted)
@@ -115,6 +113,15 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}")
     if result.unreadable:
         raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
+
+
+def _say_what_is_left_out(result: "FolderResult") -> None:
+    for name, reason in result.unreadable.items():
+        print(f"Left out {name}: {reason}", file=sys.stderr)
+    for name, reason in result.no_pictures.items():
+        print(f"Passed over {name}: {reason}")
+    for name, reason in result.without_object.items():
+        print(f"No DICOM Segmentation object of {name}: {reason}", file=sys.stderr)
 
 
 def _refuse_unclear_model(options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
 from htunet.data.folders import files_in
+from htunet.data.formats.medical_file import NoPictureError
 from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, open_stack, write_masks
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.names import FRAME, listed, printable, stem_of
@@ -40,6 +41,8 @@ class FolderResult:
     """What was written, where masks are learnt: one file an image, or one a volume."""
     unreadable: dict[str, str] = field(default_factory=dict)
     """File name to the reason."""
+    no_pictures: dict[str, str] = field(default_factory=dict)
+    """The same of DICOM reports, directories and the like, which are whole and hold no image."""
     without_object: dict[str, str] = field(default_factory=dict)
     """DICOM file of which no segmentation object could be made, to the reason; its masks are there."""
     empty: list[str] = field(default_factory=list)
@@ -118,7 +121,7 @@ def predict_folder(
         try:
             stack, predictions = _predictions(predictor, path)
         except HtunetError as error:
-            result.unreadable[shown] = str(error)
+            (result.no_pictures if isinstance(error, NoPictureError) else result.unreadable)[shown] = str(error)
             continue
         masks = list[UInt8]()
         for number, found in enumerate(predictions, start=1):
@@ -140,7 +143,9 @@ def predict_folder(
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
     if not result.predicted:
-        raise HtunetError("None of the images can be read: " + " ".join(result.unreadable.values()))
+        raise HtunetError(
+            "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())
+        )
     return replace(result, classes=_classes_of(predictor, result, classes, output)) if classes else result
 
 

@@ -302,6 +302,16 @@ def test_a_dicom_file_has_one_segmentation_object_of_all_its_frames(
     assert (found.PatientID, found.SegmentSequence[0].SegmentLabel) == ("7", "lesion")
 
 
+def test_reports_and_segmentation_objects_of_a_study_are_passed_over(predictor: Predictor, source: Path) -> None:
+    write_dicom(source / "scan", IMAGE)
+    write_dicom(source / "report", IMAGE, Rows=None, PixelData=None, Modality="SR")
+    write_dicom(source / "seg.dcm", IMAGE, Modality="SEG")
+    result = predict_folder(predictor, images_in(source), source.parent / "masks")
+    assert (result.images, sorted(result.no_pictures), result.unreadable) == (["scan"], ["report", "seg.dcm"], {})
+    with pytest.raises(HtunetError, match="no pixels"):
+        predict_folder(predictor, [source / "report"], source.parent / "masks")
+
+
 def test_a_dicom_file_that_nothing_can_refer_to_keeps_its_masks(predictor: Predictor, source: Path) -> None:
     write_dicom(source / "scan.dcm", FRAMES[0])
     dataset = pydicom.dcmread(source / "scan.dcm")

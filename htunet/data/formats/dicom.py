@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, not_square, readable
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, NoPictureError, Sides, not_square, readable
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError
 from htunet.files import open_file
@@ -56,13 +56,13 @@ def open_dicom(path: Path) -> MedicalFile:
     with readable(path):
         header = _header(path)
         if header.get("Modality") == "SEG":
-            raise HtunetError(f"{path} is a DICOM segmentation object. Export it as NIfTI or PNG masks.")
+            raise NoPictureError(f"{path} is a DICOM segmentation object. Export it as NIfTI or PNG masks.")
         rows, columns = int(header.get("Rows", 0)), int(header.get("Columns", 0))
         if _head(path)[MARK_AT:] != DICOM_MARK and not (rows and columns):
             raise HtunetError(f"{path} has no DICM mark and no image that can be read without it. Replace it.")
         frames = int(header.get("NumberOfFrames", 1) or 1)
         if rows < 1 or columns < 1:
-            raise HtunetError(f"{path} has no pixels (no Rows or Columns): it is a report or another object.")
+            raise NoPictureError(f"{path} has no pixels (no Rows or Columns): it is a report or another object.")
         if rows * columns > MAX_PIXELS or not 1 <= frames <= MAX_FRAMES:
             raise HtunetError(
                 f"{path} claims {frames} frames of {columns} x {rows} pixels; at most {MAX_FRAMES} frames "

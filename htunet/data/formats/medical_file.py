@@ -20,6 +20,10 @@ Sides = tuple[float, float] | None
 """Height and width of a pixel, millimetres; None where they are not known."""
 
 
+class NoPictureError(HtunetError):
+    """A whole file of a format that may hold images and does not: a report, a directory, a segmentation object."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MedicalFile:
     """What a header says, and how to read the frames: (H, W) of any number type, or (H, W, 3) uint8."""
