@@ -101,13 +101,16 @@ def raw_content_hash(raw: RawDataset) -> str:
 def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
     """The ids that planning may look at, sorted, and which they are in words.
 
-    Where the folds share a test split, all other cases; where they test each other's training cases, the training
-    split of fold 0. A data set for tests alone is measured as it is.
+    Where the folds share a test split, all other cases; where they test each other's training cases, those of the
+    training split of fold 0 that no fold tests, and in a cross-validation, which tests all, that split. A data set for
+    tests alone is measured as it is.
     """
     seen, tested = ({case for fold in folds for split in splits for case in fold[split]}
                     for splits in (("train", "val"), ("test",)))  # fmt: skip
     if seen and seen.isdisjoint(tested):
         return sorted(seen), f"the {len(seen)} cases that no fold tests"
+    if untested := {*folds[0]["train"]} - tested:
+        return sorted(untested), f"the {len(untested)} training cases of fold 0 that no fold tests"
     if train := folds[0]["train"]:
         return sorted(train), f"the {len(train)} training cases of fold 0; other folds test some of them"
     return sorted(tested), f"all {len(tested)} cases, which are for tests alone"

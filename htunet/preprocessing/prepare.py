@@ -269,27 +269,30 @@ def _split(
             f"{counted(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
             into,
         )
-    if splits.folds[0]["train"] and not splits.folds[0]["test"]:
-        _warn("fold 0 has no test cases: what is trained on it cannot be tested.")
     if splits.excluded:
         _warn(f"{counted(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
-    leaks = find_leaks(raw.cases, splits.folds[0])
-    if leaks:
-        _warn(
-            f"{counted(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold 0, so that "
-            f"its test results are too good. --split-by group keeps groups together.",
-            into,
-        )
-    for leak in leaks[:SHOWN]:
-        _warn(f"  {leak.group}: {_places(leak)}", into)
-    leaking = {leak.group for leak in leaks}
     group_of = {case.id: case.group for case in raw.cases}
-    torn = [leak for leak in find_torn_pictures(pictures, splits.folds[0]) if group_of[leak.group] not in leaking]
-    if torn:
-        text = f"{counted(len(torn), 'picture')} in more than one split of fold 0, whose cases have no group in common."
-        _warn(text, into)
-    for leak in torn[:SHOWN]:
-        _warn(f"  {_places(leak)}", into)
+    for number, fold in enumerate(splits.folds):
+        if number and not (names[number] and names[number] != names[0]):  # the folds of a cross-validation are alike
+            continue
+        if fold["train"] and not fold["test"]:
+            _warn(f"fold {number} has no test cases: what is trained on it cannot be tested.", into)
+        leaks = find_leaks(raw.cases, fold)
+        if leaks:
+            _warn(
+                f"{counted(len(leaks), 'group')} (same patient, case or picture) in more than one split of fold "
+                f"{number}, so that its test results are too good. --split-by group keeps groups together.",
+                into,
+            )
+        for leak in leaks[:SHOWN]:
+            _warn(f"  {leak.group}: {_places(leak)}", into)
+        leaking = {leak.group for leak in leaks}
+        torn = [leak for leak in find_torn_pictures(pictures, fold) if group_of[leak.group] not in leaking]
+        if torn:
+            text = f"{counted(len(torn), 'picture')} in more than one split of fold {number}"
+            _warn(f"{text}, whose cases have no group in common.", into)
+        for leak in torn[:SHOWN]:
+            _warn(f"  {_places(leak)}", into)
     return settled
 
 

@@ -18,6 +18,8 @@ from htunet.data.image_io import read_labels
 from htunet.data.raw import read_excluded, read_raw
 from htunet.data.split_files import find_fold, load_splits
 from htunet.paths import DatasetPaths, all_datasets
+from htunet.planning.fingerprint import planning_cases
+from htunet.reporting.tables.table1 import current_sizes
 
 Output = pytest.CaptureFixture[str]
 BUSI_PATHS, DDTI_PATHS = DatasetPaths("Dataset503_BUSI"), DatasetPaths("Dataset504_DDTI")
@@ -68,6 +70,26 @@ def test_planning_uses_the_lists_and_names_the_fold(release: Path, capsys: Outpu
     assert "(lists, 2 folds (paper (seg), paper (cls)), fold 0 train/val/test 6/2/2; new)" in out
     assert out.rstrip().endswith("htunet_train BUSI CLIP_HT paper")
     assert [find_fold(BUSI_PATHS, "paper", task) for task in ("seg", "cls")] == [0, 1]
+
+
+def test_planning_looks_at_no_image_that_the_lists_of_either_task_test(release: Path) -> None:
+    convert(release)
+    plan(["-d", "BUSI", "-p", "paper"])
+    measured, words = planning_cases(load_splits(BUSI_PATHS.splits_json))
+    assert (measured, words) == (IDS[3:6], "the 3 training cases of fold 0 that no fold tests")
+
+
+def test_leaks_of_the_lists_for_each_task_are_warned_of(release: Path, capsys: Output) -> None:
+    images = release / "all" / "images"
+    (images / BUSI[9]).write_bytes((images / BUSI[1]).read_bytes())
+    (images / BUSI[8]).write_bytes((images / BUSI[0]).read_bytes())  # both pairs leak in the lists of both tasks
+    convert(release)
+    capsys.readouterr()
+    plan(["-d", "BUSI", "-p", "paper"])
+    out = capsys.readouterr().out
+    assert "2 groups (same patient, case or picture) in more than one split of fold 0" in out
+    assert "2 groups (same patient, case or picture) in more than one split of fold 1" in out
+    assert current_sizes(BUSI_PATHS)[2] == "the authors' own lists for masks; those for classes differ"
 
 
 def test_a_zip_gives_the_same_files(release: Path, home: Path) -> None:

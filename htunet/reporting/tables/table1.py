@@ -8,11 +8,11 @@ from typing import NamedTuple
 from htunet.data.caption_splits import load_caption_split, make_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.raw import read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import fold_names, load_splits
 from htunet.data.splits import SPLITS, make_splits
 from htunet.errors import HtunetError
 from htunet.files import read_object
-from htunet.paths import DatasetPaths, all_datasets
+from htunet.paths import PAPER_FOLD, DatasetPaths, all_datasets
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.write import (
     Table,
@@ -154,7 +154,10 @@ def _caption_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
 
 def _image_sizes(paths: DatasetPaths) -> tuple[Sizes, str, str]:
     if paths.splits_json.exists():
-        fold, origin, remark = load_splits(paths.splits_json)[0], SPLIT, "a split of your own"
+        names, origin = fold_names(paths.splits_json), SPLIT
+        fold, remark = load_splits(paths.splits_json)[0], "a split of your own"
+        if names[0].startswith(PAPER_FOLD):
+            remark = f"the authors' own lists{' for masks; those for classes differ' if len(names) > 1 else ''}"
         if paths.splits_made_json.exists():
             remark = _way(str(read_object(paths.splits_made_json).get("split_by")))
     else:
