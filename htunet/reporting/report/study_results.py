@@ -174,6 +174,8 @@ def _over_cases(row: Row, key: tuple[str, ...], means: Estimates) -> Row:
     """The row with the intervals of the statistics, which are over the cases of all its runs."""
     values = dict(row.values)
     for name in values.keys() & {found[-1] for found in means if found[:-1] == key}:
+        if values[name].mean is None:  # a summary that gives none has its reason
+            continue
         entry, scale = means[*key, name], METRICS[name].scale
         mean, std, low, high = (
             None if entry[column] is None else scale * entry[column] for column in ("mean", "std", "low", "high")

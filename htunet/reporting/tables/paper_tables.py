@@ -153,7 +153,9 @@ def _filled(
             low, high = (None if edge is None else metric.scale * edge for edge in intervals.get(key, (None, None)))
             cell = replace(
                 cell,
-                estimate=found if line.setting == paper.ZERO_SHOT else replace(found, low=low, high=high),
+                estimate=found
+                if line.setting == paper.ZERO_SHOT or found.mean is None
+                else replace(found, low=low, high=high),
                 seeds=row.seeds,
                 n_cases=row.tested.n_cases // row.n_runs,
                 n_left_out=row.tested.n_left_out if metric.leaves_out else 0,
