@@ -314,7 +314,7 @@ class _Planner:
         options = ["--seed", str(run.seed), "--plan", plan, *self._weights_option()]
         options += ["--adapter", str(start.checkpoint_best)] if start else []
         images = len(read_raw(dataset).cases)
-        folder = dataset.text_side("zero_shot", towers_name(method, label, weights), "all")
+        folder = dataset.text_side("zero_shot", towers_name(method, label, weights, plan), "all")
         self._add(
             name=f"zero-shot-{dataset.short_name}-{method}",
             kind="zero-shot",

@@ -85,7 +85,7 @@ def classify_by_prompts(
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
     about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
     about["images_without_class"] = len(all_rows) - len(rows)
-    folder = dataset.text_side("zero_shot", encoders.name, split)
+    folder = dataset.text_side("zero_shot", encoders.name(plan.name), split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
     write_text(folder / "prompts.md", markdown(result, about, chosen.sources))
@@ -125,7 +125,7 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
         "image_to_text": retrieval(images_NE, texts_NE, texts),
         "text_to_image": retrieval(texts_NE, images_NE, texts),
     }
-    folder = dataset.text_side("retrieval", encoders.name, split)
+    folder = dataset.text_side("retrieval", encoders.name(), split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from htunet.errors import UsageError
-from htunet.models.build import check_input_size, parse_method
+from htunet.models.build import PAPER_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import embed_images, embed_texts
 from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
@@ -49,10 +49,9 @@ class TextSide:
         """What similarities in [-1, 1] are multiplied by before a softmax, as the towers were trained."""
         return float(self.network.logit_scale)
 
-    @property
-    def name(self) -> str:
+    def name(self, plan: str = PAPER_PLAN) -> str:
         """For a folder, see ``towers_name``."""
-        return towers_name(self.method, self.start.label if self.start else "", self.weights.source)
+        return towers_name(self.method, self.start.label if self.start else "", self.weights.source, plan)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -68,9 +67,10 @@ class TextSide:
         return embed_texts(self.network, texts)
 
 
-def towers_name(method: str, adapter: str, weights: str) -> str:
-    """The method, where its adapter started (empty: it has none), and whether the frozen weights are random."""
-    return "__".join([method, *([f"{ADAPTER}{adapter}"] if adapter else []), *([RANDOM] if weights == RANDOM else [])])
+def towers_name(method: str, adapter: str, weights: str, plan: str = PAPER_PLAN) -> str:
+    """The method, where its adapter started (empty: it has none), random frozen weights, and another plan of images."""
+    more = {f"{ADAPTER}{adapter}": adapter, RANDOM: weights == RANDOM, f"plan_{plan}": plan != PAPER_PLAN}
+    return "__".join([method, *(text for text, said in more.items() if said)])
 
 
 def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | None:

@@ -48,7 +48,7 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
     dataset: DatasetPaths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert zero_shot([*TINY, *BREAST]) == 0
-    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     output = capsys.readouterr().out
     assert "random weights: the figures test the program" in output
     assert str(folder / "prompts.md") in output
@@ -71,7 +71,7 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
 
 def test_the_test_split_is_that_of_fold_0(dataset: DatasetPaths) -> None:
     assert zero_shot([*TINY, *BREAST, "--split", "test"]) == 0
-    rows = read_csv(dataset.results / "zero_shot" / "CLIP__random" / "test" / "classes.csv", ["case"])
+    rows = read_csv(dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "test" / "classes.csv", ["case"])
     assert [row["case"] for row in rows] == load_splits(dataset.splits_json)[0]["test"]
 
 
@@ -81,7 +81,7 @@ def test_images_without_a_class_are_left_out_and_said(
     change_classes(dataset, {"case_0003": "", "case_0008": ""})
     assert zero_shot([*TINY, *BREAST]) == 0
     assert "2 images have no class and are left out" in capsys.readouterr().out
-    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     summary = read_json(folder / "summary.json")
     assert (summary["images_without_class"], summary["zero_shot"]["n_cases"]) == (2, 22)
     assert "case_0003" not in (folder / "classes.csv").read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
     sentences = {"benign": ["smooth"], "malignant": ["rough"], "normal": ["nothing"]}
     write_json(tmp_path / "three.json", {"format": 1, "classes": sentences})
     assert zero_shot([*TINY, "--prompts", str(tmp_path / "three.json")]) == 0
-    folder = dataset.results / "zero_shot" / "CLIP__random" / "all"
+    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     assert [entry["auc"] is None for entry in read_json(folder / "summary.json")["zero_shot"]["prompts"]] == [
         *(False, False, True)
     ]
@@ -150,7 +150,8 @@ def test_a_method_with_an_adapter_asks_for_a_fine_tuning_and_takes_it(
     finetune("CLIP_HT", ["Words"], tiny_finetuning(num_epochs=1))
     assert zero_shot(command) == 0
     assert "adapter fine-tuned on Dataset907_Words (seed 1)" in capsys.readouterr().out
-    summary = read_json(dataset.results / "zero_shot" / "CLIP_HT__adapter_Words__random" / "all" / "summary.json")
+    towers = "CLIP_HT__adapter_Words__random__plan_tiny"
+    summary = read_json(dataset.results / "zero_shot" / towers / "all" / "summary.json")
     assert summary["adapter"]["datasets"] == ["Dataset907_Words"]
     assert len(summary["adapter"]["sha256"]) == 64
 
