@@ -111,8 +111,10 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
     if result.masks and model.dice_calibration is not None:
         print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}")
-    if result.unreadable:
-        raise HtunetError(f"{len(result.unreadable)} of {len(images)} images could not be read; they are named above.")
+    if result.unreadable or result.without_object:
+        lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
+        lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
+        raise HtunetError(f"{lost}; they are named above.")
 
 
 def _say_what_is_left_out(result: "FolderResult") -> None:

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
+from builders.medical import write_dicom, write_nifti
 from builders.raw import blob
 from builders.training import build_training, tiny_plan, tiny_settings
 from PIL import Image
@@ -64,6 +66,46 @@ def test_one_image_that_cannot_be_read_ends_in_1_with_the_others_predicted(
     assert "Left out broken.png: " in errors
     assert "1 of 3 images could not be read" in errors.splitlines()[-1]
     assert len(list((images.parent / "masks").iterdir())) == 2
+
+
+def test_a_folder_of_everything_is_counted_and_named(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray = np.random.default_rng(0).integers(0, 255, SIZE).astype(np.uint8)
+    (images / "deep" / "er").mkdir(parents=True)
+    Image.fromarray(gray).save(images / "deep" / "er" / "one.png")
+    Image.fromarray(gray).save(images / "p.tif", save_all=True, append_images=[Image.fromarray(gray)])
+    write_dicom(images / "scan.dcm", gray)
+    without_uid = pydicom.dcmread(images / "scan.dcm")
+    del without_uid.SOPInstanceUID
+    without_uid.save_as(images / "no_uid.dcm")
+    for name in ("notes.txt", "Thumbs.db", "._one.png"):
+        (images / name).write_text("junk")
+    (images / "linked").symlink_to(images / "deep")
+    assert predict(images, "-m", "Plain", "--dicom-seg", "--overlays") == 1
+    output, errors = capsys.readouterr()
+    assert "Passed over 2 files that are no images: Thumbs.db, notes.txt" in output
+    assert "Predicted 7 of 9 files (8 images)" in output
+    assert "No DICOM Segmentation object of no_uid.dcm: " in errors
+    assert "1 files have no DICOM Segmentation object" in errors.splitlines()[-1]
+    masks = images.parent / "masks"
+    names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.png")}
+    wanted = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid"]
+    assert names == {f"{place}{name}.png" for name in wanted for place in ("", "overlays/")}
+
+
+def test_the_true_masks_of_a_stack_may_be_a_stack(trained: DatasetPaths, images: Path) -> None:
+    gray = np.random.default_rng(0).integers(0, 255, (2, *SIZE)).astype(np.uint8)
+    truth, references = np.stack([blob(SIZE), blob(SIZE, (0.3, 0.3))]), images.parent / "true"
+    stacks = images.parent / "stacks"
+    for folder in (references, stacks):
+        folder.mkdir()
+    write_nifti(stacks / "v.nii.gz", gray)
+    write_nifti(references / "v.nii.gz", truth.astype(np.uint8))
+    assert predict(stacks, "-m", "Plain", "--overlays", "--references", str(references)) == 0
+    for number, marked in enumerate(truth.astype(bool), start=1):
+        picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / f"v__000{number}.png"))
+        assert (picture[marked] != gray[number - 1][marked][:, None]).any(axis=1).mean() > 0.9
 
 
 def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths, images: Path) -> None:
