@@ -183,8 +183,8 @@ def summarise(
     rankings, few = ranking_estimates(test.values_NK, truth_N, groups), few_cases(len(test.cases), by_class)
     for name, found in rankings.items():
         if few and found.value is not None and found.low == found.high:  # no resample differs: nothing is known
-            rankings[name] = Estimate(None, None, None)
-            notes.append(f"no {METRICS[name].label}, {few}: chance alone gives the same order")
+            rankings[name] = Estimate(found.value, None, None)
+            notes.append(f"no {METRICS[name].label} and no interval, {few}: chance alone gives the same order")
     return ClassSummary(
         test=test,
         groups=tuple(groups),

@@ -39,7 +39,8 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
     """AUC, the figures of each decision with their intervals, and the calibration."""
     by_class = {name: summary.test.truth.count(name) for name in summary.test.classes}
     counts = ", ".join(f"{number} {name}" for name, number in by_class.items())
-    yield f"  classes: AUC {summary.auc.percent()} · {len(summary.test.cases)} cases: {counts}"
+    auc = "-" if any(note.startswith("no AUC") for note in summary.notes) else summary.auc.percent()
+    yield f"  classes: AUC {auc} · {len(summary.test.cases)} cases: {counts}"
     positive = summary.positive or "each class, their mean"
     of_class = [m.short_label for m in metrics_of(Kind.DECISION) if m.of_class]
     yield f"    positive class of {', '.join(of_class)}: {positive}"

@@ -21,6 +21,7 @@ from htunet.evaluation.class_summary import (
 from htunet.experiments.update_run import bring_up_to_date
 from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.reporting.result_lines import class_lines
 
 
 def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
@@ -238,8 +239,10 @@ def test_the_auc_of_a_handful_that_no_resample_changes_is_absent_with_the_reason
         values_NK=np.array([[1 - value, value] for value in (0.5, 0.4, 0.3, wrong)]),
     )  # fmt: skip
     found = summarise(few, [""] * 4)
-    assert class_content(found)["auc"] == {"value": None, "low": None, "high": None}
-    assert found.notes[0].startswith("no AUC, few test cases: 4 (3 benign, 1 malignant)")
+    auc = class_content(found)["auc"]
+    assert (auc["value"], auc["low"], auc["high"]) == (float(wrong > 0.5), None, None)
+    assert found.notes[0].startswith("no AUC and no interval, few test cases: 4 (3 benign, 1 malignant)")
+    assert "classes: AUC - · 4 cases: 3 benign, 1 malignant" in "\n".join(class_lines(found))
     many = replace(few, cases=tuple(map(str, range(40))), truth=("benign", "malignant") * 20,
                    values_NK=np.array([[0.8, 0.2], [0.3, 0.7]] * 20))  # fmt: skip
     assert (summarise(many, [""] * 40).auc.value, summarise(many, [""] * 40).auc.low) == (1, 1)
