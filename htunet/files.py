@@ -333,10 +333,13 @@ def read_json(path: Path, *, any_number: bool = False) -> Any:  # noqa: ANN401
     return parse_json(read_bytes(path), f"The file {path}", any_number=any_number, file=path)
 
 
-def read_json_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """(line number from 1, content) of each line that is not empty; raises HtunetError as ``parse_json``."""
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of each line that is not empty; raises HtunetError as ``read_object``."""
     for number, line in lines(path):
-        yield number, parse_json(line, f"{path}, line {number}")
+        content = parse_json(line, f"{path}, line {number}", file=path)
+        if not isinstance(content, dict):
+            raise HtunetError(f"{path}, line {number} must be a JSON object {{...}}. Correct or remove it.")
+        yield number, content
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -67,6 +67,12 @@ def test_json_that_is_no_object_is_refused_where_an_object_is_needed(tmp_path: P
         read_object(path)
 
 
+def test_a_line_that_is_no_object_is_named_by_its_number(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n\n[1]\n', encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"a\.jsonl, line 3 must be a JSON object"):
+        list(read_json_lines(tmp_path / "a.jsonl"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -27,8 +27,11 @@ class RenderedPhantom:
         self.folder, self.seed = folder, seed
         self.origin: dict[str, tuple[int, int]] = {}
         for _, row in read_json_lines(path):
-            _, phantom_seed, index = row["id"].split("_")
-            self.origin[row["image"].removeprefix(f"{FOLDER}/")] = (int(phantom_seed), int(index))
+            try:
+                _, phantom_seed, index = str(row["id"]).split("_")
+                self.origin[str(row["image"]).removeprefix(f"{FOLDER}/")] = (int(phantom_seed), int(index))
+            except ValueError:
+                raise HtunetError(f"{path} has the id {row['id']!r}; an id of a phantom has two numbers.") from None
 
     def __call__(self, case: Case, image_CHW: UInt8, artefact: str, strengths: Sequence[float]) -> list[UInt8]:
         """Raises HtunetError for an image that is not of this phantom, UsageError for an unknown artefact."""
