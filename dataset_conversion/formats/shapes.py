@@ -282,7 +282,7 @@ def fill_ellipse(ellipse: Ellipse, size: tuple[int, int]) -> PlacedMask | None:
 
     >>> mask, top, left = fill_ellipse(Ellipse(2, 2, (1.5, 1.5)), (4, 4))
     >>> int(mask.sum()), top, left
-    (4, 1, 1)
+    (4, 0, 0)
     """
     values = (ellipse.x, ellipse.y, *ellipse.radii, ellipse.angle)
     if not all(abs(value) < FARTHEST for value in values) or min(ellipse.radii) < 0:

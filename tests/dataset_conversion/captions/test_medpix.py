@@ -61,20 +61,30 @@ def test_malformed_records_are_named_by_their_entry(home: Path) -> None:
     records[1]["Description"] = None
     records[2]["Description"]["Caption"] = None
     records[3]["image"] = ["a"]
-    records[4]["U_id"] = {"a": "\ud800"}
-    records[5]["U_id"] = "\ud800"
-    records[6]["image"] = "\ud800"
+    records[4]["U_id"] = {"a": "b"}
+    records[6]["image"] = "lost"
     path.write_text(json.dumps(records), encoding="utf-8")
     notes = convert("MedPix", built.folder, Options()).notes
-    assert any("or none, for 4 images: " in note and "\\ud800" in note for note in notes)
+    assert any("or none, for 3 images: " in note for note in notes)
     assert {one.source: one.reason.split(":")[0] for one in read_excluded(MEDPIX)} == {
         "Descriptions.json, entry 0": "malformed record",
         "Descriptions.json, entry 1": "malformed record",
         "Descriptions.json, entry 2: MPX1000_synpic40002": "no caption",
         "Descriptions.json, entry 3": "malformed record",
-        "Descriptions.json, entry 6: \\ud800.png": "no image file",
+        "Descriptions.json, entry 6: lost.png": "no image file",
     }
-    assert [pair.group for pair in read_captions(MEDPIX).pairs[:2]] == ["", "\\ud800"]
+    assert read_captions(MEDPIX).pairs[0].group == ""
+
+
+def test_half_a_character_is_refused_with_the_files_name(home: Path) -> None:
+    built = build_medpix(home / "download", quirks=False)
+    path = built.folder / "Descriptions.json"
+    records = json.loads(path.read_text(encoding="utf-8"))
+    records[5]["U_id"] = "\ud800"
+    path.write_text(json.dumps(records), encoding="utf-8")
+    with pytest.raises(HtunetError, match=r"Descriptions\.json is not valid JSON .*surrogates"):
+        convert("MedPix", built.folder, Options())
+    assert not MEDPIX.raw.exists()
 
 
 @pytest.mark.parametrize("content", ["{", '{"a": 1}', "[" * 100_000, "[]", ""])
