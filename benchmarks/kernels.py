@@ -14,14 +14,12 @@ from unittest.mock import patch
 
 from benchmarks.training_step import Stepper
 from htunet.models.backbones import clip
-from htunet.models.kernels import attention, mlp
-from htunet.models.kernels.mlp import QuickGeluMLP
+from htunet.models.kernels import attention
 from htunet.models.precision import has_bf16
 from htunet.training.host_memory import keep_freed_memory
 
 ATTENTION = patch.object(clip, "attend", attention.reference)
-MLP = patch.object(QuickGeluMLP, "forward", mlp.reference)
-VARIANTS = {"htunet": (), "attention plain": (ATTENTION,), "MLP plain": (MLP,), "both plain": (ATTENTION, MLP)}
+VARIANTS = {"htunet": (), "attention plain": (ATTENTION,)}
 
 
 def seconds(stepper: Stepper, variant: str) -> float:

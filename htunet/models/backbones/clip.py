@@ -19,7 +19,6 @@ from torch.nn import functional as F
 from htunet.models.backbones.base import Backbone, InputStatistics
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.kernels.attention import attend
-from htunet.models.kernels.mlp import QuickGeluMLP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +107,14 @@ def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *
             state[prefix + ours] = state.pop(prefix + published)
 
 
+class QuickGELU(nn.Module):
+    """``x * sigmoid(1.702 x)`` (Hendrycks and Gimpel 2016, arXiv:1606.08415), which CLIP was trained with."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The same shape."""
+        return values * torch.sigmoid(1.702 * values)
+
+
 class Block(nn.Module):
     """Attention and an MLP, each with a normalisation before it and a residual sum after it."""
 
@@ -117,9 +124,9 @@ class Block(nn.Module):
         self.ln_1 = LayerNorm(width)
         self.attn = SelfAttention(nn.MultiheadAttention(width, width // 64, batch_first=True))
         self.ln_2 = LayerNorm(width)
-        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": nn.GELU(), "c_proj": nn.Linear(4 * width, width)}
-        mlp = nn.Sequential(OrderedDict(layers))
-        self.mlp = QuickGeluMLP(mlp) if sizes.quick_gelu else mlp
+        activation = QuickGELU() if sizes.quick_gelu else nn.GELU()
+        layers = {"c_fc": nn.Linear(width, 4 * width), "gelu": activation, "c_proj": nn.Linear(4 * width, width)}
+        self.mlp = nn.Sequential(OrderedDict(layers))
 
     def forward(self, tokens_BTD: Tensor) -> Tensor:
         """(B, T, D) -> the same shape."""

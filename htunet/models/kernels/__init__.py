@@ -1,4 +1,4 @@
-"""The two operations that are written for speed, each beside the plain one that it equals: see kernels.md.
+"""The operation that is written for speed, with the plain one that it equals beside it: see kernels.md.
 
-The page is ``documentation/explanation/kernels.md``; it holds the measurements by which these two were chosen.
+The page is ``documentation/explanation/kernels.md``; it holds the measurements by which it was chosen.
 """
