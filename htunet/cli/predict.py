@@ -110,7 +110,8 @@ def _predict(options: argparse.Namespace) -> None:
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
     if result.masks and model.dice_calibration is not None:
-        print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}")
+        low = "; learnt from single folds, too low for several together" if model.others else ""
+        print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}{low}")
     if result.unreadable or result.without_object:
         lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
         lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"

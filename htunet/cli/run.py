@@ -65,7 +65,8 @@ def _run(options: argparse.Namespace) -> None:
         run_step(*step)
         dataset = find_dataset(options.name)
     elif given:
-        print(f"{dataset.short_name} is converted already: {dataset.raw}")
+        print(f"{dataset.short_name} is converted already, in {dataset.raw}: the images named now are not read again. "
+              "Other images need another --name.")  # fmt: skip
     _cross_validate(dataset, options)
 
 

@@ -152,7 +152,8 @@ def _units(pool: Sequence[Case], split_by: str) -> int:
 def _rule(name: str, units: int) -> Rule:
     if found := CROSS_VALIDATION.fullmatch(name):
         folds = int(found[1])
-        tested = max(1, min(-(-USUAL_BLOCKS // folds), units // folds))
+        least = -(-FEWEST_BLOCKS // folds)  # a block each for training, validation and test
+        tested = max(least, min(-(-USUAL_BLOCKS // folds), units // folds))
         return Rule(0, folds * tested, makes_test=True, test_blocks=tested)
     if name not in RULES:
         known = ", ".join([*RULES, TEST_ONLY, "5 folds"])

@@ -114,6 +114,11 @@ def test_few_folds_validate_with_few_cases(n: int, folds: int, expected: tuple[i
     assert sorted(sizes(make_splits(cases_of(n), f"{folds} folds").folds[-1])) == sorted(expected)
 
 
+def test_two_folds_of_three_cases_would_leave_nothing_to_train_on() -> None:
+    with pytest.raises(HtunetError, match="4 blocks"):
+        make_splits(cases_of(3), "2 folds")
+
+
 def test_the_next_block_validates() -> None:
     folds = make_splits(cases_of(50), "8:1:1").folds
     assert [fold["val"] for fold in folds] == [folds[(k + 1) % 10]["test"] for k in range(10)]
