@@ -23,7 +23,6 @@ import open_clip
 
 from dataset_conversion.phantom.examinations import draw_acquisition, draw_patient, patient_of
 from dataset_conversion.phantom.scan import CAPTIONS, NORMAL_SHARE, write_phantom
-from dataset_conversion.phantom.sentences import caption
 from htunet.cli.convert import main as convert
 from htunet.cli.plan_and_preprocess import main as plan_and_preprocess
 from htunet.experiments.zero_shot_retrieval import ALL, Retrieved, classify_by_prompts, retrieve
@@ -37,6 +36,7 @@ from htunet.models.text.clip import ClipText
 from htunet.paths import ROOTS, find_dataset
 from htunet.planning.plans import load_plans, save_plans
 from htunet.reproducibility import generator
+from htunet.simulation.sentences import caption
 from htunet.training.finetuning import finetune
 from htunet.training.settings import FinetuneSettings
 

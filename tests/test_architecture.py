@@ -18,22 +18,26 @@ FOUNDATION = {
 }
 MAY_IMPORT = {
     "data": {"data"},
+    "simulation": {"simulation"},
     "models": {"models"},
     "planning": {"data", "models", "planning"},
     "preprocessing": {"data", "models", "planning", "preprocessing"},
-    "training": {"data", "models", "planning", "preprocessing", "training"},
+    "training": {"data", "simulation", "models", "planning", "preprocessing", "training"},
     "inference": {"data", "models", "planning", "preprocessing", "inference"},
     "evaluation": {"data", "planning", "evaluation"},
     "reporting": {"data", "evaluation", "reporting"},
     "experiments": {
-        *("data", "models", "planning", "preprocessing", "training", "inference", "evaluation", "reporting"),
-        "experiments",
+        *("data", "simulation", "models", "planning", "preprocessing", "training", "inference", "evaluation"),
+        *("reporting", "experiments"),
     },
-    "dataset_conversion": {"data", "dataset_conversion"},
+    "dataset_conversion": {"data", "simulation", "dataset_conversion"},
 }
 MAY_IMPORT["api"] = {*MAY_IMPORT["experiments"], "api"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT["api"], "dataset_conversion", "cli"}
-WITHOUT_TORCH = ("data", "planning", "preprocessing", "evaluation", "reporting", "dataset_conversion", "cli")
+WITHOUT_TORCH = (
+    *("data", "simulation", "planning", "preprocessing", "evaluation", "reporting"),
+    *("dataset_conversion", "cli"),
+)
 HEAVY = {"torch", "open_clip", "pandas", "scipy", "matplotlib", "sklearn", "numpy", "PIL"}
 LONGEST_FILE, LONGEST_FUNCTION, MOST_PARAMETERS = 600, 100, 8
 SHARED_NAMES = {
@@ -42,7 +46,7 @@ SHARED_NAMES = {
     "classification": "a task: its losses, its head and its evaluation",
     "segmentation": "a task: its losses and its head",
     "clip": "a model: its image encoder and its text encoder",
-    "settings": "the base of all settings, and those of training",
+    "settings": "the base of all settings, and those of training and of the simulation",
 }
 """Modules whose name more than one package has, and why; commands may also be called as what they run."""
 

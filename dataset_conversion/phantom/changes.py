@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset_conversion.phantom.physics import BeamGrid, Float, Receiver, Tissue, Transducer, envelope, spread
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.artefacts.alter import physical_value
 from htunet.data.artefacts.builtin import Reverberation, Shadow
 from htunet.registry import Registry
 from htunet.reproducibility import generator
+from htunet.simulation.physics import BeamGrid, Float, Receiver, Tissue, Transducer, envelope, spread
 
 LINE_MM = 0.1
 """Standard deviation of a reverberation's line before the pulse widens it."""

@@ -4,11 +4,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset_conversion.phantom.display import Screen
-from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, draw_lesion, seen_again
-from dataset_conversion.phantom.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Geometry, Receiver, Transducer
-from dataset_conversion.phantom.tissue import Anatomy, draw_anatomy
 from htunet.reproducibility import generator
+from htunet.simulation.display import Screen
+from htunet.simulation.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, draw_lesion, seen_again
+from htunet.simulation.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Geometry, Receiver, Transducer
+from htunet.simulation.tissue import Anatomy, draw_anatomy
 
 VISITS = (4, 3, 2, 1, 1, 1)
 """Images per patient; every block of sum(VISITS) images holds one patient of each entry, in an order of its own."""

@@ -17,19 +17,19 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from dataset_conversion.phantom.artefacts import shade_all
 from dataset_conversion.phantom.changes import Change, Scan
-from dataset_conversion.phantom.display import annotate, scan_convert, to_gray
-from dataset_conversion.phantom.distractors import add_distractors
 from dataset_conversion.phantom.examinations import Patient, draw_acquisition, draw_patient, patient_of
-from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
-from dataset_conversion.phantom.physics import Float, log_compress, loudest_db
-from dataset_conversion.phantom.sentences import caption
-from dataset_conversion.phantom.tissue import build_tissue
 from htunet.errors import UsageError
 from htunet.files import whole_folder, write_csv, write_text
 from htunet.parallel import parallel_map
 from htunet.reproducibility import generator
+from htunet.simulation.artefacts import shade_all
+from htunet.simulation.display import annotate, scan_convert, to_gray
+from htunet.simulation.distractors import add_distractors
+from htunet.simulation.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
+from htunet.simulation.physics import Float, log_compress, loudest_db
+from htunet.simulation.sentences import caption
+from htunet.simulation.tissue import build_tissue
 
 UInt8 = NDArray[np.uint8]
 FOLDER = "Dataset_BUSI_with_GT"

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dataset_conversion.phantom.physics import (
+from htunet.simulation.physics import (
     CURVED,
     LINEAR,
     TRAPEZOID,

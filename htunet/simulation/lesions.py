@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from dataset_conversion.phantom.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
 
 BENIGN, MALIGNANT, NORMAL = "benign", "malignant", "normal"
 CYST, HYPOECHOIC, ISOECHOIC, HETEROGENEOUS = "anechoic", "hypoechoic", "isoechoic", "heterogeneous"

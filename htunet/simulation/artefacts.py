@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dataset_conversion.phantom.physics import BeamGrid, Tissue, smooth_noise
+from htunet.simulation.physics import BeamGrid, Tissue, smooth_noise
 
 EDGE_SHADOW = "edge shadow"
 LIGAMENT_SHADOW = "ligament shadow"

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dataset_conversion.phantom.lesions import Lesion
-from dataset_conversion.phantom.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.lesions import Lesion
+from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
 
 
 @dataclass(frozen=True, kw_only=True)

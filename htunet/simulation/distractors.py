@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from dataset_conversion.phantom.lesions import Lesion, Outline
-from dataset_conversion.phantom.physics import BeamGrid, Tissue, smooth_noise, soft_step
-from dataset_conversion.phantom.tissue import Anatomy
+from htunet.simulation.lesions import Lesion, Outline
+from htunet.simulation.physics import BeamGrid, Tissue, smooth_noise, soft_step
+from htunet.simulation.tissue import Anatomy
 
 FAT_LOBULE, VESSEL, RIB = "fat lobule", "vessel", "rib"
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import map_coordinates
 
-from dataset_conversion.phantom.lesions import Lesion
-from dataset_conversion.phantom.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Float
+from htunet.simulation.lesions import Lesion
+from htunet.simulation.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Float
 
 UInt8 = NDArray[np.uint8]
 SIDES = ("LT", "RT", "L", "R")
@@ -52,7 +52,7 @@ def scan_convert(maps: list[Float], grid: BeamGrid, screen: Screen, outside: lis
     columns = (np.arange(width - left - right, dtype=np.float32) + np.float32(0.5)) / np.float32(screen.pixels_per_mm)
     columns -= np.float32(screen.field_mm(grid)[1] / 2)
     pictures = []
-    inside, sampled = _sample(maps, grid, columns, rows)
+    inside, sampled = sample(maps, grid, columns, rows)
     for field, beyond in zip(sampled, outside, strict=True):
         picture = np.full((height, width), beyond, dtype=np.float32)
         picture[top : height - bottom, left : width - right] = np.where(inside, field, np.float32(beyond))
@@ -60,8 +60,11 @@ def scan_convert(maps: list[Float], grid: BeamGrid, screen: Screen, outside: lis
     return pictures
 
 
-def _sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> tuple[NDArray[np.bool_], list[Float]]:
-    """(inside the field, sampled maps), all on rows x columns (mm)."""
+def sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> tuple[NDArray[np.bool_], list[Float]]:
+    """(inside the field, maps (Z, X) at each position), all of shape (rows, columns) of the positions in mm.
+
+    Lateral positions count from the middle of the field, depths from the face; between samples linear.
+    """
     if grid.geometry == LINEAR:  # rows and columns separate: two small interpolations in place of one large one
         sample, beam = grid.indices(columns, np.zeros_like(columns))[1], grid.indices(rows * 0, rows)[0]
         sampled = [_take_linear(_take_linear(one, beam, axis=0), sample, axis=1) for one in maps]

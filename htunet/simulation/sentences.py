@@ -5,7 +5,7 @@ A sentence mentions only what the image shows; which signs are mentioned, in whi
 
 import numpy as np
 
-from dataset_conversion.phantom.lesions import (
+from htunet.simulation.lesions import (
     BENIGN,
     CYST,
     ENHANCEMENT,

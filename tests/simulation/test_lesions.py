@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dataset_conversion.phantom.lesions import BENIGN, MALIGNANT, Lesion, Outline, draw_lesion, insert, seen_again
-from dataset_conversion.phantom.physics import LINEAR, BeamGrid, Tissue, accumulated_loss
-from dataset_conversion.phantom.sentences import MARGINS, NORMAL_SENTENCES, POSTERIOR, TALL, WIDE, caption
+from htunet.simulation.lesions import BENIGN, MALIGNANT, Lesion, Outline, draw_lesion, insert, seen_again
+from htunet.simulation.physics import LINEAR, BeamGrid, Tissue, accumulated_loss
+from htunet.simulation.sentences import MARGINS, NORMAL_SENTENCES, POSTERIOR, TALL, WIDE, caption
 
 GRID = BeamGrid(geometry=LINEAR, depth_mm=30, width_mm=40)
 
