@@ -71,8 +71,8 @@ def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, 
 
 
 def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """AdamW keeps its step counter on the CPU, its moments beside the parameter and laid out as it is.
+    """The fused AdamW keeps its step counter and its moments beside the parameter, the moments laid out as it is.
 
-    The fused optimiser walks through memory: moments in another order would belong to other weights.
+    It walks through memory: moments in another order would belong to other weights.
     """
-    return value if key == "step" else torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+    return value.to(parameter.device) if key == "step" else torch.empty_like(parameter, dtype=value.dtype).copy_(value)
