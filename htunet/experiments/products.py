@@ -9,12 +9,16 @@ from htunet.errors import HtunetError, counted
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
 from htunet.evaluation.metrics import PENALISE
 from htunet.files import read_object
+from htunet.models.build import PUBLIC_PLAN, parse_method
 from htunet.models.weights.load import PRETRAINED, RANDOM
-from htunet.paths import DatasetPaths, RunFolder, RunPaths
+from htunet.paths import DatasetPaths, FinetuningPaths, RunFolder, RunPaths
 from htunet.planning.configuration import plan_differences
-from htunet.planning.plans import load_plans
+from htunet.planning.finetuning_plan import finetuning_plan
+from htunet.planning.plans import Plan, load_plans
+from htunet.planning.rules import BASE_SIDE
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.schemas import SETTINGS, ZERO_SHOT
+from htunet.training.settings import FinetuneSettings
 
 
 class Product:
@@ -61,6 +65,8 @@ class Trained(Product):
     num_epochs: int | None
     """None: as many as the plan says."""
     weights: str
+    side: int = BASE_SIDE
+    """Of the images of a fine-tuning on captions, pixels; a training has it in its plan."""
 
     def done(self) -> bool:
         """Whether the run is finished."""
@@ -86,11 +92,27 @@ class Trained(Product):
 
     def _plan_changes(self, before: Mapping[str, Any]) -> str:
         """What a run's plan says otherwise than the plan of its name now: ``learning_rate 0.01, not 0.0001``."""
-        if not isinstance(self.run, RunPaths) or not self.run.dataset.plans_json.exists():
-            return ""
-        plan = load_plans(self.run.dataset.plans_json).get(self.run.plan)
+        plan = _plan_now(self.run, self.side)
         changes = plan_differences(before, asdict(plan)) if plan and before else {}
         return "; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items())
+
+
+def _plan_now(run: RunFolder, side: int) -> Plan | None:
+    """The plan that a run of this name would be started with; None where there is none."""
+    if isinstance(run, RunPaths):
+        plans = run.dataset.plans_json
+        return load_plans(plans).get(run.plan) if plans.exists() else None
+    if not isinstance(run, FinetuningPaths):
+        return None
+    usual = FinetuneSettings(plan=run.plan)
+    return finetuning_plan(
+        run.name,
+        batch_size=usual.batch_size,
+        learning_rate=usual.lr,
+        input_size=(side, side),
+        public=run.plan == PUBLIC_PLAN,
+        backbone=str(parse_method(run.method).backbone),
+    )
 
 
 def same_weights(record: Mapping[str, Any], wanted: str) -> bool:

@@ -233,7 +233,7 @@ class _Planner:
         """The runs of a row, and the fine-tunings that they start from."""
         for training in runs:
             if start := self._start(training.method, training.seed):
-                yield Trained(start, self.config.num_epochs, self.config.weights)
+                yield Trained(start, self.config.num_epochs, self.config.weights, self._finetuning_side())
             yield Trained(self._run(training, start), self.config.num_epochs, self.config.weights)
 
     def _run(self, training: SupervisedRun, start: FinetuningPaths | None) -> RunPaths:
@@ -371,7 +371,7 @@ class _Planner:
             name=_finetune_name(start),
             kind="finetune",
             arguments=("finetune", method, "-d", *start.datasets, *options),
-            product=Trained(start, config.num_epochs, config.weights),
+            product=Trained(start, config.num_epochs, config.weights, side),
             work=JobCost(
                 method=method,
                 task="seg",

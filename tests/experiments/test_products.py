@@ -9,7 +9,8 @@ from builders.training import tiny_plan
 from htunet.errors import HtunetError
 from htunet.experiments.products import Trained
 from htunet.files import write_json
-from htunet.paths import DatasetPaths, RunPaths
+from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
+from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.plans import Plan, save_plans
 
 NOW = tiny_plan()
@@ -33,3 +34,24 @@ def test_what_changes_no_result_is_no_other_plan(home: Path) -> None:
     product = started(home, replace(NOW, accumulation=3, workers=5, because={"patience": "why"}))
     product.check()
     assert product.done()
+
+
+@pytest.mark.parametrize("plan", ["paper", "public"])
+def test_a_fine_tuning_with_options_of_its_own_is_no_start_of_the_papers_rows(home: Path, plan: str) -> None:
+    run = FinetuningPaths(("Dataset912_MedPix",), "BiomedCLIP_HT", 1, False, plan)
+    usual = finetuning_plan(
+        run.name,
+        batch_size=None,
+        learning_rate=1e-4,
+        input_size=(224, 224),
+        public=plan == "public",
+        backbone="BiomedCLIP",
+    )
+    settings = {"num_epochs": 32, "weights": {"source": "pretrained"}}
+
+    write_json(run.settings_json, settings | {"plan_content": asdict(usual)})
+    Trained(run, None, "pretrained").check()
+
+    write_json(run.settings_json, settings | {"plan_content": asdict(replace(usual, learning_rate=0.01))})
+    with pytest.raises(HtunetError, match=r"started with learning_rate 0\.01, not 0\.0001.*remove the run first"):
+        Trained(run, None, "pretrained").check()
