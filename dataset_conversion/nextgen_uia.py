@@ -298,11 +298,11 @@ class Members:
                     fold[split_of[task]].append(self.ids[name])
             folds[task] = {split: sorted(ids) for split, ids in fold.items()}
         same = len(folds) == 2 and folds["seg"] == folds["cls"]
-        wanted = {"": folds["seg"]} if same else folds if len(folds) > 1 else {"": next(iter(folds.values()))}
-        content = [{"name": PAPER_FOLD, **({"task": task} if task else {}), **fold} for task, fold in wanted.items()]
+        by_task = {"": folds["seg"]} if same else folds if len(folds) > 1 else {"": next(iter(folds.values()))}
+        content = [{"name": PAPER_FOLD, **({"task": task} if task else {}), **fold} for task, fold in by_task.items()]
         save_splits(raw_folder / DatasetPaths(SETS[self.name][0].dataset).paper_splits_json.name, content)
         names = {"seg": "segmentation", "cls": "classification", "": "both tasks" if same else "all tasks"}
-        sizes = (f"{names[task]} {'/'.join(str(len(fold[s])) for s in SPLITS)}" for task, fold in wanted.items())
+        sizes = (f"{names[task]} {'/'.join(str(len(fold[s])) for s in SPLITS)}" for task, fold in by_task.items())
         return [f"the authors' lists are the fold {PAPER_FOLD} (train/val/test): {'; '.join(sizes)}"]
 
     def _split(self, name: str) -> str:
@@ -334,8 +334,8 @@ class Members:
             return {}, missing
         labels = read_labels(folder / LABELS)
         classes, notes = class_names(labels)
-        wanted = {name for name, split_of in self.splits.items() if "cls" in split_of}
-        if without := sorted(wanted - set(classes)):
+        classified = {name for name, split_of in self.splits.items() if "cls" in split_of}
+        if without := sorted(classified - set(classes)):
             notes.append(
                 f"{len(without)} names of the classification lists have no class in {LABELS}: {listed(without)}"
             )
@@ -353,7 +353,7 @@ def read_labels(path: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, row in enumerate(rows):
         if len(row) < 2:
-            raise HtunetError(f"{path.parent.name}/{path.name} has the line {','.join(row)!r}; wanted is NAME,CLASS.")
+            raise HtunetError(f"{path.parent.name}/{path.name} has the line {','.join(row)!r}; expected is NAME,CLASS.")
         name, label = row[0].strip(), row[1].strip().lower()
         if number == 0 and not Path(name).suffix and label not in (*CLASSES, "0", "1"):
             continue
@@ -369,18 +369,18 @@ def class_names(labels: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
     says its class says the opposite.
     """
     meaning = {"0": "benign", "1": "malignant"}
-    said = {
+    named = {
         name: next(one for one in CLASSES if one in name.lower())
         for name, label in labels.items()
         if label in meaning and sum(one in name.lower() for one in CLASSES) == 1
     }
     notes = []
-    against = sorted(name for name, class_name in said.items() if meaning[labels[name]] != class_name)
-    if said and len(against) == len(said):
+    against = sorted(name for name, class_name in named.items() if meaning[labels[name]] != class_name)
+    if named and len(against) == len(named):
         meaning, against = {"0": "malignant", "1": "benign"}, []
-        notes.append(f"{LABELS} says 0 for malignant and 1 for benign, as all {len(said)} names show that say a class")
+        notes.append(f"{LABELS} says 0 for malignant and 1 for benign, as all {len(named)} names show that say a class")
     elif any(label in meaning for label in labels.values()):
-        shown = f", as {len(said) - len(against)} file names show" if len(said) > len(against) else ""
+        shown = f", as {len(named) - len(against)} file names show" if len(named) > len(against) else ""
         notes.append(f"{LABELS}: 0 is taken for benign and 1 for malignant{shown}")
     if against:
         notes.append(f"{LABELS} contradicts {len(against)} file names and is followed: {listed(against)}")

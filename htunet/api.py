@@ -255,7 +255,7 @@ class Model:
 
     @cached_property
     def dice_calibration(self) -> "DiceCalibration | None":
-        """What foretells the Dice of a mask; None of a model from elsewhere and where too few images are tested."""
+        """What predicts the Dice of a mask; None of a model from elsewhere and where too few images are tested."""
         from htunet.evaluation.predicted_dice import calibration_of
 
         return None if self.exported or "seg" not in self.trained.task.split("+") else calibration_of(self.run)
@@ -348,9 +348,9 @@ def load(
     named = {"fold": numbers.pop(0)} if numbers[:1] == [PAPER_FOLD] else {}
     if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):
         raise UsageError(f'Name a model by its folder, its zip or as "DATASET METHOD fold0 seed1"; got {what!r}.')
-    wanted = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
-    wanted |= named | dict(zip(("seed",) if named else ("fold", "seed"), map(int, numbers), strict=False))
-    run, folder = find_trained(names[0], wanted, also_imported=True)
+    requested = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
+    requested |= named | dict(zip(("seed",) if named else ("fold", "seed"), map(int, numbers), strict=False))
+    run, folder = find_trained(names[0], requested, also_imported=True)
     return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
 
 

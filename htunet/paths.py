@@ -296,7 +296,7 @@ class RunPaths(RunFolder):
 
     @property
     def expected_dice_csv(self) -> Path:
-        """The Dice that the network's own probabilities foretell for each test image; see ``predicted_dice``."""
+        """The Dice that the network's own probabilities predict for each test image; see ``predicted_dice``."""
         return self.test_folder / "expected_dice.csv"
 
     @property
@@ -397,7 +397,7 @@ class FinetuningPaths(RunFolder):
         """What the folder of a run with ``seed`` says of the adapter that it starts from; another seed is said."""
         parts = {f"-{self.plan}": self.plan != "paper", f"-seed{self.seed}": self.seed != seed}
         parts["-shuffled"] = self.shuffled
-        return self.name + "".join(part for part, said in parts.items() if said)
+        return self.name + "".join(part for part, named in parts.items() if named)
 
     @property
     def label(self) -> str:

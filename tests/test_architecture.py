@@ -161,9 +161,9 @@ def test_stages_without_a_network_never_import_torch() -> None:
 
 
 def test_importing_a_stage_without_a_network_does_not_load_torch() -> None:
-    wanted = [name for name in MODULES if layer_of(name) in (*WITHOUT_TORCH, "foundation")]
+    light = [name for name in MODULES if layer_of(name) in (*WITHOUT_TORCH, "foundation")]
     check = "sys.exit('torch was loaded' if 'torch' in sys.modules else 0)"
-    command = [sys.executable, "-c", "\n".join(["import sys", *(f"import {name}" for name in wanted), check])]
+    command = [sys.executable, "-c", "\n".join(["import sys", *(f"import {name}" for name in light), check])]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
 

@@ -130,11 +130,11 @@ def test_the_network_sees_these_pixels(file: tuple[Path, list[np.ndarray]], chan
     path, expected = file
     plan = tiny_plan(channels=channels)
     predictor = Predictor(Bright(2), plan, device=torch.device("cpu"), precision=FP32)
-    wanted = [in_channels(frame, channels) for frame in expected]
+    pixels = [in_channels(frame, channels) for frame in expected]
     found = list(predictor.predict_frames(open_stack(path)))
-    np.testing.assert_array_equal([one.image_CHW for one in found], wanted)
+    np.testing.assert_array_equal([one.image_CHW for one in found], pixels)
     if len(expected) == 1:
-        np.testing.assert_array_equal(predictor.predict(path).image_CHW, wanted[0])
+        np.testing.assert_array_equal(predictor.predict(path).image_CHW, pixels[0])
         np.testing.assert_array_equal(predictor.predict(expected[0]).labels, found[0].labels)
 
 
@@ -144,9 +144,9 @@ def test_folders_in_place_and_the_exported_runner_see_these_pixels(
 ) -> None:
     path, expected = file
     if is_picture(path, expected):
-        wanted = in_channels(expected[0], channels)
-        np.testing.assert_array_equal(read_image(path, channels), wanted)
-        np.testing.assert_array_equal(np.atleast_3d(run_onnx.read(path, channels)).transpose(2, 0, 1), wanted)
+        pixels = in_channels(expected[0], channels)
+        np.testing.assert_array_equal(read_image(path, channels), pixels)
+        np.testing.assert_array_equal(np.atleast_3d(run_onnx.read(path, channels)).transpose(2, 0, 1), pixels)
     else:
         with pytest.raises(Exception, match=r"cannot identify|several pages or frames"):
             run_onnx.read(path, channels)

@@ -1,7 +1,9 @@
 """The project speaks of itself alone: nothing of one machine or one conversation stands in a tracked file."""
 
+import io
 import re
 import subprocess
+import tokenize
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,15 @@ FOREIGN = {
     "a folder outside the project": "share[d]/",
 }
 LARGEST_TEXT = 100_000
+PLAIN = {
+    "wanted": "requested or expected",
+    "left_out": "excluded",
+    **dict.fromkeys(("foretold", "foretell", "foretells"), "predicted"),
+    **dict.fromkeys(("said", "told"), "reported"),
+    **dict.fromkeys(("wish", "wishes"), "request or config"),
+    **dict.fromkeys(("taps", "draw_by", "carry_out", "take_in", "taken_in", "telling"), "the field's own term"),
+}
+"""Words that no name in the code has, and what is meant."""
 
 
 def tracked_files() -> list[Path]:
@@ -65,3 +76,27 @@ def test_the_search_finds_what_it_is_for(what: str, parts: list[str], glue: str)
 
 def test_texts_are_of_a_readable_size() -> None:
     assert not [name for name, text in tracked_texts().items() if len(text) > LARGEST_TEXT]
+
+
+def odd_names(source: str) -> list[str]:
+    """The names in Python code with a word of ``PLAIN`` between underscores; sentences that name a test are none."""
+    words = re.compile(rf"(?:^|_)(?:{'|'.join(PLAIN)})(?:_|$)")
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    names = (token.string for token in tokens if token.type == tokenize.NAME)
+    return [name for name in names if not name.startswith("test_") and words.search(name.lower())]
+
+
+def test_names_use_the_terms_of_the_field() -> None:
+    odd = {name: odd_names(text) for name, text in tracked_texts().items() if name.endswith(".py")}
+    assert not {name: found for name, found in odd.items() if found}
+
+
+def test_texts_use_the_terms_of_the_field() -> None:
+    words = re.compile(r"(?i)\b(?:wanted|foret(?:old|ell)\w*)\b")
+    texts = {name: text for name, text in tracked_texts().items() if name != "tests/test_words.py"}
+    assert not {name: found for name, text in texts.items() if (found := words.findall(text))}
+
+
+def test_an_odd_name_is_found_wherever_it_stands() -> None:
+    source = "def f(wanted, *, n_left_out=0):\n    self.said, want = wanted, 'told'\n"
+    assert odd_names(source) == ["wanted", "n_left_out", "said", "wanted"]

@@ -33,7 +33,7 @@ class Text:
     where: str
     """Its place in the download: ``pmc_oa.jsonl, line 12``."""
     id: str
-    """Wanted name of the pair; made fit for a file name, and unique."""
+    """Requested name of the pair; made fit for a file name, and unique."""
     group: str = ""
     folder: str = ""
     """Where several images have this name, the one below a folder called so."""
@@ -130,7 +130,7 @@ def _sift(texts: Iterable[Text | Excluded]) -> tuple[list[Text], list[Excluded]]
         caption = clean_caption(text.caption)
         key = (text.folder, text.image, caption)
         if is_too_short(caption):
-            reason = f"caption too short: {len(caption)} characters, wanted are {SHORTEST} with a letter: {caption!r}"
+            reason = f"caption too short: {len(caption)} of at least {SHORTEST} characters with a letter: {caption!r}"
             excluded.append(_leave(text, reason))
         elif key in seen:
             excluded.append(_leave(text, "the same image and caption again"))
@@ -160,12 +160,12 @@ def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[li
     return jobs, excluded
 
 
-def unique_id(wanted: str, taken: dict[str, int]) -> str:
-    """``wanted`` with nothing but letters, digits, ``_`` and ``-``, numbered where it is taken; noted in ``taken``.
+def unique_id(requested: str, taken: dict[str, int]) -> str:
+    """``requested`` with nothing but letters, digits, ``_`` and ``-``, numbered where it is taken; noted in ``taken``.
 
     Names that differ in case alone count as one: some file systems do not distinguish them.
     """
-    plain = NOT_IN_IDS.sub("_", wanted)[:LONGEST_ID].strip("_") or "image"
+    plain = NOT_IN_IDS.sub("_", requested)[:LONGEST_ID].strip("_") or "image"
     candidate = plain
     while candidate.lower() in taken:
         taken[plain.lower()] += 1

@@ -42,7 +42,7 @@ class FoundImage:
 
 
 class FoundImages:
-    """Where each wanted name was found."""
+    """Where each requested name was found."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, list[FoundImage]] = defaultdict(list)
@@ -73,19 +73,19 @@ def base_name(name: str) -> str:
 
 
 @contextmanager
-def find_images(folder: Path, wanted: Set[str]) -> Iterator[FoundImages]:
-    """Find files called ``wanted`` (base names) below ``folder``, and in its zips where no folder has them.
+def find_images(folder: Path, requested: Set[str]) -> Iterator[FoundImages]:
+    """Find files called ``requested`` (base names) below ``folder``, and in its zips where no folder has them.
 
-    Of a zip only the wanted files are unpacked, under names of our own, and they vanish afterwards. Raises HtunetError
+    Of a zip only these files are unpacked, under names of our own, and they vanish afterwards. Raises HtunetError
     for a broken zip that may hold them, and when the disk is too small.
     """
     found = FoundImages()
     for place, _, files in walk(folder):
-        for name in wanted & set(files):
+        for name in requested & set(files):
             path = place / name
             found.add(name, FoundImage(path.relative_to(folder).as_posix(), path))
     with ExitStack() as stack:
-        missing = wanted - found.names()
+        missing = requested - found.names()
         if missing and (archives := zips_in(folder)):
             target = stack.enter_context(scratch_folder(root("htunet_raw")))
             for archive in archives:
@@ -93,14 +93,14 @@ def find_images(folder: Path, wanted: Set[str]) -> Iterator[FoundImages]:
         yield found
 
 
-def _add_members(found: FoundImages, archive: Path, source: str, wanted: Set[str], target: Path) -> None:
-    """Unpack the wanted files of a zip; a broken member becomes an empty file, which nobody can read as an image."""
+def _add_members(found: FoundImages, archive: Path, source: str, requested: Set[str], target: Path) -> None:
+    """Unpack the requested files of a zip; a broken member becomes an empty file, which nobody can read as an image."""
     with open_zip(archive) as opened:
-        members = [one for one in opened.infolist() if base_name(one.filename) in wanted and _is_plain(one)]
+        members = [one for one in opened.infolist() if base_name(one.filename) in requested and _is_plain(one)]
         size, free = sum(one.file_size for one in members), shutil.disk_usage(target).free
         if size > free:
             raise HtunetError(
-                f"The wanted images of {archive} need {size / 1e9:.1f} GB in {target.parent}, where {free / 1e9:.1f} "
+                f"The images of {archive} need {size / 1e9:.1f} GB in {target.parent}, where {free / 1e9:.1f} "
                 "GB are free. Point htunet_raw at a larger disk, or unpack the zip yourself and name the folder."
             )
         folder = target / str(len([*target.iterdir()]))
@@ -142,7 +142,7 @@ def write_pair(job: PairJob, folder: Path) -> CaptionPair | Excluded:
     try:
         shorter = min(image_size(job.path))
         if shorter < job.min_side:
-            return _excluded(job, f"image too small: its shorter side has {shorter} pixels, wanted are {job.min_side}")
+            return _excluded(job, f"image too small: its shorter side has {shorter} pixels, not {job.min_side}")
         image = reduced(open_image(job.path))
     except HtunetError as error:
         return _excluded(job, f"image cannot be read: {str(error).replace(f'{job.path}', job.pair.source)}")

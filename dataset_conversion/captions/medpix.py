@@ -85,7 +85,7 @@ def read_records(records: Iterable[tuple[str, Any]], reading: Reading) -> Iterat
     for where, record in records:
         description = record.get("Description") if isinstance(record, dict) else None
         if not isinstance(description, dict) or not isinstance(record.get("image"), str) or not record["image"]:
-            yield excluded_text(where, "malformed record: an object with image and Description is wanted")
+            yield excluded_text(where, "malformed record: an object with image and Description is expected")
             continue
         reading.found[printable(str(record.get("Type") or "no type"))] += 1
         image, caption, case = record["image"], description.get("Caption"), record.get("U_id")

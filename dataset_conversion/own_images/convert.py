@@ -47,7 +47,7 @@ def convert_own(data: OwnData) -> ConversionReport:
             raise HtunetError(f"None of the {len(masks)} masks can be read, such as {masks[0]}.")
         values = data.labels or findings.values
         label_map = given(values, surveys) if values else infer(surveys)
-        findings.notes.append(label_map.said)
+        findings.notes.append(label_map.note)
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)
     findings.notes += folds.notes

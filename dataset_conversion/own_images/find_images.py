@@ -66,7 +66,7 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
             f"{'' if together else f', {found}'}. A mask is named as its image, with _mask, _seg or the like added. "
             f"{WAY_OUT}{_hint_at_annotations(strays)}"
         )
-    findings.notes += filter(None, [matched.said])
+    findings.notes += filter(None, [matched.note])
     for name, reason in matched.unmatched.items():
         findings.leave_out(name, reason)
     for name, chosen in matched.masks_of.items():
@@ -98,8 +98,8 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
             if name is not None:
                 marked[name].append((file.reader, image))
             else:
-                wanted = image.file_name.replace("\\", "/").removeprefix("./")
-                findings.leave_out(wanted or "an entry without a name", image.problem or f"not in {images}")
+                requested = image.file_name.replace("\\", "/").removeprefix("./")
+                findings.leave_out(requested or "an entry without a name", image.problem or f"not in {images}")
     for name, entries in marked.items():
         reason = next((image.problem for _, image in entries if image.problem), "")
         if len({reader for reader, _ in entries}) < len(entries):
@@ -110,9 +110,9 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
             annotated = tuple(image for _, image in entries)
             findings.images.append(Found(split=split, base=images, name=name, annotated=annotated))
     if not any(marked.values()):
-        wanted = listed([image.file_name for file in files for image in file.images])
+        requested = listed([image.file_name for file in files for image in file.images])
         raise HtunetError(
-            f"No image of {', '.join(map(str, paths))} lies in {images}: it names {wanted}; the folder holds "
+            f"No image of {', '.join(map(str, paths))} lies in {images}: it names {requested}; the folder holds "
             f"{listed(names)}."
         )
     several = [name for name, entries in marked.items() if len(entries) > 1]

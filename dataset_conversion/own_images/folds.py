@@ -39,8 +39,8 @@ class OfficialFolds:
         Numbers: fold k validates on its images and trains on the others; without a test split it tests on them and
         validates on the next fold's, as htunet's own folds. Raises HtunetError for a fold that nothing can learn from.
         """
-        said = {printable(name): value for name, value in self.of.items()}
-        value_of = {case.id: TEST if case.split == TEST else said.get(case.source, "") for case in cases}
+        by_source = {printable(name): value for name, value in self.of.items()}
+        value_of = {case.id: TEST if case.split == TEST else by_source.get(case.source, "") for case in cases}
         ids = {value: sorted(one for one, own in value_of.items() if own == value) for value in {*value_of.values()}}
         notes = [f"in no fold, because nothing is said of them: {listed(ids[''])}"] if "" in ids else []
         test, numbers = ids.get(TEST, []), sorted((value for value in ids if value.isdigit()), key=int)

@@ -29,7 +29,7 @@ class Matched:
     masks_of: dict[str, tuple[str, ...]]
     """In the order of the images; empty where an image has none."""
     unmatched: dict[str, str] = field(default_factory=dict)
-    said: str = ""
+    note: str = ""
     """How they were matched, where the names alone do not say it."""
 
 
@@ -182,18 +182,18 @@ def _texts(pattern: str, name: str) -> dict[str, str] | None:
     character, up to the first place at which the text behind them occurs; ``*`` may differ between image and mask.
     """
     text = composed(name if "/" in pattern else PurePosixPath(name).name)
-    wanted = composed(pattern)
-    if stem_of(wanted) == PurePosixPath(wanted).name:
+    requested = composed(pattern)
+    if stem_of(requested) == PurePosixPath(requested).name:
         text = text.removesuffix(PurePosixPath(text).name) + stem_of(text)
     found: dict[str, str] = {}
     at, literal = 0, 0
-    marks = list(PLACEHOLDER.finditer(wanted))
+    marks = list(PLACEHOLDER.finditer(requested))
     for number, mark in enumerate(marks):
-        before = wanted[literal : mark.start()]
+        before = requested[literal : mark.start()]
         if not text.startswith(before, at):
             return None
         at, literal = at + len(before), mark.end()
-        after = wanted[literal : marks[number + 1].start() if number + 1 < len(marks) else None]
+        after = requested[literal : marks[number + 1].start() if number + 1 < len(marks) else None]
         last = number + 1 == len(marks)
         end = len(text) - len(after) if last else text.find(after, at + 1)
         if end <= at or not text.startswith(after, end):
@@ -252,7 +252,7 @@ def _added(names: Sequence[str], masks: Sequence[str]) -> Matched:
     (before, after), masks_of = ways[0]
     unmatched = {} if masks is names else {mask: NO_IMAGE for mask in masks if mask not in taken}
     matched = Matched({name: tuple(masks_of.get(name, ())) for name in others}, unmatched)
-    matched.said = _said(matched, ("", ""), (before, after))
+    matched.note = _note(matched, ("", ""), (before, after))
     return matched
 
 
@@ -280,7 +280,7 @@ def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
     for pairs, texts in ways.items():
         mask_of = dict(pairs)
         matched = Matched({name: (mask_of[name],) for name in names})
-        matched.said = _said(matched, *texts)
+        matched.note = _note(matched, *texts)
     return matched
 
 
@@ -300,7 +300,7 @@ def _cores(stems: Mapping[str, str], read: Callable[[str], str]) -> Iterator[tup
             yield (start, end), cores
 
 
-def _said(matched: Matched, image: tuple[str, str], mask: tuple[str, str]) -> str:
+def _note(matched: Matched, image: tuple[str, str], mask: tuple[str, str]) -> str:
     pairs = [(name, masks[0]) for name, masks in matched.masks_of.items() if masks]
     rule = " with ".join(f"{before}{{id}}{after}" for before, after in (image, mask))
     return (

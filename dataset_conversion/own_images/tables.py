@@ -66,18 +66,18 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     Without ``KEY`` the images stand in the column ``image``, else in the one that names most of them, each once;
     without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
     """
-    path, wanted = split_rule(rule) or (Path(rule), "")
+    path, requested = split_rule(rule) or (Path(rule), "")
     rows = [
         {str(key).strip().lower(): value for key, value in row.items()}
         for row in read_csv(path, (), any_delimiter=True)
     ]
     found = list(rows[0]) if rows else [IMAGE, *columns]
     find = name_finder(names)
-    key, column = _columns(wanted.strip().lower(), found)
+    key, column = _columns(requested.strip().lower(), found)
     column = column or next((name for name in columns if name in found), "")
     way_out = f"name it, as in {option} {path.name}:COLUMN or {path.name}:IMAGES:COLUMN"
     if column not in found:
-        raise HtunetError(f"{path} lacks a column {wanted or ' or '.join(columns)}; it has {found}: {way_out}.")
+        raise HtunetError(f"{path} lacks a column {requested or ' or '.join(columns)}; it has {found}: {way_out}.")
     if key and key not in found:
         raise HtunetError(f"{path} lacks a column {key}; it has {found}: {way_out}.")
     notes = [] if key or IMAGE in found else [f"{path.name} names images in its column"]
@@ -93,11 +93,11 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     return [ImageRow(row[key], find(row[key]), printable(row[column].strip())) for row in rows], notes
 
 
-def _columns(wanted: str, found: Sequence[str]) -> tuple[str, str]:
+def _columns(requested: str, found: Sequence[str]) -> tuple[str, str]:
     """The columns of the images and of the values that the user named, both in lower case; empty where not named."""
-    if wanted in found or ":" not in wanted:
-        return "", wanted
-    ways = [(wanted[: at.start()], wanted[at.end() :]) for at in re.finditer(":", wanted)]
+    if requested in found or ":" not in requested:
+        return "", requested
+    ways = [(requested[: at.start()], requested[at.end() :]) for at in re.finditer(":", requested)]
     return next((way for way in ways if {*way} <= {*found}), ways[0])
 
 

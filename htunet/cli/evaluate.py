@@ -116,8 +116,8 @@ def _evaluate_one(options: argparse.Namespace) -> None:
 
     if options.method or options.trained_on:
         raise UsageError("--run names the run already: leave out METHOD and --trained-on.")
-    wanted = options.run.resolve()
-    runs = [run for run in find_runs() if run.folder.resolve() == wanted and run.trained_on is None]
+    requested = options.run.resolve()
+    runs = [run for run in find_runs() if run.folder.resolve() == requested and run.trained_on is None]
     if not runs or not runs[0].finished_json.exists():
         raise HtunetError(f"{options.run} is the folder of no finished run. Train it first, or see htunet_evaluate.")
     run = runs[0]
@@ -134,12 +134,12 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
     dataset = find_dataset(options.dataset) if options.dataset else None
     runs = list(find_runs(dataset))
     for name in ("method", "plan", "task"):
-        wanted, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
-        if wanted and known and wanted not in known:
+        requested, known = getattr(options, name), sorted({getattr(run, name) for run in runs})
+        if requested and known and requested not in known:
             raise UsageError(
-                f"No run has the {name} {wanted!r}; there are {', '.join(known)}." + did_you_mean(wanted, known)
+                f"No run has the {name} {requested!r}; there are {', '.join(known)}." + did_you_mean(requested, known)
             )
-        runs = [run for run in runs if not wanted or getattr(run, name) == wanted]
+        runs = [run for run in runs if not requested or getattr(run, name) == requested]
     finished = [run for run in runs if run.finished_json.exists()]
     unfinished = [run for run in runs if not run.finished_json.exists()]
     chosen = [run for run in finished if run.trainer in TASK_OF_TRAINER]

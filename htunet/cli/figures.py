@@ -42,16 +42,16 @@ def _draw(options: argparse.Namespace) -> None:
     made = make_figures(names, find_results(datasets, options.methods, options.seed, tell), tell)
     for name, paths in made.written.items():
         print(f"{name}: " + ", ".join(str(path) for path in paths if path.suffix == ".png") + " and .pdf")
-    for name, reason in made.left_out.items():
+    for name, reason in made.excluded.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
-    _complain(options.names, made.left_out, made.failed, bool(made.written))
+    _complain(options.names, made.excluded, made.failed, bool(made.written))
 
 
-def _complain(requested: Sequence[str], left_out: dict[str, str], failed: dict[str, str], written: bool) -> None:
+def _complain(requested: Sequence[str], excluded: dict[str, str], failed: dict[str, str], written: bool) -> None:
     """Raise HtunetError where a figure failed, a requested one is missing, or there is none at all."""
     if failed:
         raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in failed.items()))
-    if missing := [name for name in requested if name in left_out]:
+    if missing := [name for name in requested if name in excluded]:
         raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
     if not written:
         raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")

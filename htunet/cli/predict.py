@@ -96,7 +96,7 @@ def _predict(options: argparse.Namespace) -> None:
         dicom_seg=options.dicom_seg,
         after_each=draw,
     )
-    _say_what_is_left_out(result)
+    _name_excluded(result)
     if others:
         print(f"Passed over {len(others)} files that are no images: {listed(others, 20)}")
     count = f"{len(result.predicted)} of {len(images) + len(others)}"
@@ -118,7 +118,7 @@ def _predict(options: argparse.Namespace) -> None:
         raise HtunetError(f"{lost}; they are named above.")
 
 
-def _say_what_is_left_out(result: "FolderResult") -> None:
+def _name_excluded(result: "FolderResult") -> None:
     for name, reason in result.unreadable.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
     for name, reason in result.no_pictures.items():

@@ -82,12 +82,12 @@ def _reproduce(options: argparse.Namespace) -> None:
     _make_phantom(config)
     plan = plan_table(config)
     jobs = plan.jobs
-    if jobs or not plan.left_out:
+    if jobs or not plan.excluded:
         _print_jobs(config.table, jobs, options.jobs or 1)
     if options.dry_run:
         print("\n".join(_missing_lines(config, plan)))
         return
-    if started := [obstacle.note for obstacle in plan.left_out if obstacle.kind == RUN]:
+    if started := [obstacle.note for obstacle in plan.excluded if obstacle.kind == RUN]:
         raise HtunetError(" ".join(started))
     if not jobs:
         raise HtunetError(f"Nothing can be run. {chr(10).join(_missing_lines(config, plan))}")
@@ -116,7 +116,7 @@ def _reproduce(options: argparse.Namespace) -> None:
                 raise KeyboardInterrupt
             raise StoppedBySignalError(stop.received or signal.SIGTERM)
         _write_table(config, jobs, folder)
-    if rows := plan.rows_left_out:
+    if rows := plan.rows_excluded:
         print(f"Left out, {len(rows)} of {plan.rows} rows: {'; '.join(rows)}. --dry-run says what they need.")
     if failed := {name: result for name, result in results.items() if result.status == "failed"}:
         never = sum(result.status == "not started" for result in results.values())
@@ -202,17 +202,17 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
 
 def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[str]:
     """What keeps rows from being run, each with its remedy, and what they would take."""
-    if not plan.left_out:
+    if not plan.excluded:
         return
     from htunet.experiments.cost import costs_of, duration
     from htunet.experiments.reproduction import CAPTIONS, DATA, WEIGHTS
     from htunet.reporting.tables.paper_figures import datasets
 
-    missing = sorted(plan.left_out, key=lambda one: KINDS.index(one.kind))
-    number = len(plan.rows_left_out)
+    missing = sorted(plan.excluded, key=lambda one: KINDS.index(one.kind))
+    number = len(plan.rows_excluded)
     yield f"{number} of the {plan.rows} rows of Table {config.table.number} are left out, because something is missing:"
     for one in missing:
-        yield f"  {one.kind:<9} {one.name:<10} {counted(len(plan.left_out[one]), 'row'):>8}  {_remedy(one)}"
+        yield f"  {one.kind:<9} {one.name:<10} {counted(len(plan.excluded[one]), 'row'):>8}  {_remedy(one)}"
     if {one.name for one in missing if one.kind == DATA} & ({*datasets("segmentation")} - {"LN-INT", "LN-EXT"}):
         yield "All data sets but LN-INT, LN-EXT at once, with the authors' own lists: htunet_convert NextGen-UIA SOURCE"
     if any(one.kind == CAPTIONS for one in missing):

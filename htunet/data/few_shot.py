@@ -60,11 +60,11 @@ def take(units: Units, ratio: float, class_of: Mapping[str, str]) -> list[str]:
     Raises UsageError for a ratio that leaves no image.
     """
     total = sum(map(len, units))
-    wanted = _nearest(ratio, total)
+    requested = _nearest(ratio, total)
     missing = {class_of[case] for unit in units for case in unit}
     taken: list[str] = []
     for unit in units:
-        if len(taken) >= wanted and not missing:
+        if len(taken) >= requested and not missing:
             break
         taken += unit
         missing -= {class_of[case] for case in unit}

@@ -10,9 +10,9 @@ JUNK_FOLDER = "__MACOSX"
 
 
 def files_in(
-    folder: Path, wanted: Callable[[Path], bool], *, without: Path | None = None
+    folder: Path, accept: Callable[[Path], bool], *, without: Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """The names of the files of a folder at any depth that are ``wanted``, and of the others; ``/`` between folders.
+    """The names of the files of a folder at any depth that ``accept`` takes, and of the others; ``/`` between folders.
 
     Hidden files and folders, and the tree ``without``, are passed over; linked folders are followed. Raises UsageError
     when there is no such folder.
@@ -27,7 +27,7 @@ def files_in(
             continue
         for name in (name for name in names if not name.startswith(".")):
             path = here / name
-            (chosen if path.is_file() and wanted(path) else others).append(path.relative_to(folder).as_posix())
+            (chosen if path.is_file() and accept(path) else others).append(path.relative_to(folder).as_posix())
     return chosen, others
 
 

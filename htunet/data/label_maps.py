@@ -55,7 +55,7 @@ class LabelMap:
     """(value, label) pairs, background included."""
     refused: frozenset[int] = frozenset()
     """Values that are neither a label nor the blurred edge of one; a mask that holds one is not read."""
-    said: str = ""
+    note: str = ""
     """One line for the user: what was found and what it became."""
 
     @property
@@ -241,4 +241,4 @@ def _made(
     names: tuple[str, ...], pairs: Sequence[tuple[int, int]], how: str, refused: frozenset[int] = frozenset()
 ) -> LabelMap:
     shown = ", ".join(f"{value_text(value)} = {[BACKGROUND, *names][label]} ({label})" for value, label in pairs)
-    return LabelMap(names=names, values=tuple(pairs), refused=refused, said=f"labels {how}: {shown}")
+    return LabelMap(names=names, values=tuple(pairs), refused=refused, note=f"labels {how}: {shown}")

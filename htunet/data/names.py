@@ -72,14 +72,14 @@ def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str]
     """
     short = [cleaned(stem_of(name)) for name in names]
     counts = Counter(plain.lower() for plain in short)
-    wanted = [
+    choices = [
         cleaned("_".join([prefix, *PurePosixPath(name).parts[:-1], stem_of(name)]))
         if counts[plain.lower()] > 1
         else plain
         for name, prefix, plain in zip(names, prefixes, short, strict=True)
     ]
-    reserved, given, ids = {choice.lower() for choice in wanted}, set[str](), []
-    for choice in wanted:
+    reserved, given, ids = {choice.lower() for choice in choices}, set[str](), []
+    for choice in choices:
         final, number = choice, 1
         while final.lower() in given or (number > 1 and final.lower() in reserved):
             number += 1

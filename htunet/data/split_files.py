@@ -117,8 +117,8 @@ def paper_fold(dataset: DatasetPaths, task: str) -> int:
         return 0
     load_splits(path)
     kinds = [one.get("task") if one.get("name") == PAPER_FOLD else "" for one in read_json(path)]
-    wanted = (None, "cls" if task == "cls" else "seg")
-    return next((number for number, kind in enumerate(kinds) if kind in wanted), 0)
+    usable = (None, "cls" if task == "cls" else "seg")
+    return next((number for number, kind in enumerate(kinds) if kind in usable), 0)
 
 
 def fold_names(path: Path) -> list[str]:
@@ -169,9 +169,9 @@ def settle_splits(
     if record is None:
         option = "--split-by" if split_by else "--num-folds"
         return _replace(raw, rule, split_by or "image", f"it was not made here, and {option} asks for a new one")
-    wanted = split_by or record["split_by"]
-    if reason := _why_outdated(raw, record, rule, wanted):
-        return _take_published(raw, published, reason) if published else _replace(raw, rule, wanted, reason)
+    requested = split_by or record["split_by"]
+    if reason := _why_outdated(raw, record, rule, requested):
+        return _take_published(raw, published, reason) if published else _replace(raw, rule, requested, reason)
     folds = load_splits(paths.splits_json)
     edited = _digest(folds) != record["folds_sha256"]
     if edited:

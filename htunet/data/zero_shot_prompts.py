@@ -60,28 +60,28 @@ class PromptSet:
         return [(name, prompt) for name in classes for prompt in self.classes[name]]
 
 
-def find_prompts(dataset: str, wanted: str | None = None) -> PromptSet:
-    """The prompts for a data set's short name; ``wanted`` names one of our sets or the user's file instead.
+def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
+    """The prompts for a data set's short name; ``chosen`` names one of our sets or the user's file instead.
 
     Raises UsageError when there are none for the data set, HtunetError for a file that is missing or broken.
     """
     sets = own_prompts()
-    if wanted is None:
+    if chosen is None:
         if found := [prompts for prompts, datasets in sets.values() if dataset in datasets]:
             return found[0]
         raise UsageError(
             f"There are no prompts for {dataset}. Choose a set with --prompts ({', '.join(sets)}), or give a file of "
             "your own: documentation/how_to/zero_shot.md shows one."
         )
-    if wanted in sets:
-        return sets[wanted][0]
-    path = Path(wanted)
+    if chosen in sets:
+        return sets[chosen][0]
+    path = Path(chosen)
     if not path.exists():
         known = ", ".join(sets)
-        raise UsageError(f"--prompts {wanted} is no file and none of our sets: {known}.{did_you_mean(wanted, sets)}")
+        raise UsageError(f"--prompts {chosen} is no file and none of our sets: {known}.{did_you_mean(chosen, sets)}")
     content = _checked_format(read_object(path), path)
     sources = {str(key): str(value) for key, value in checked_object(content.get("sources", {}), str(path)).items()}
-    return PromptSet(name=wanted, classes=_classes(content.get("classes"), str(path)), sources=sources)
+    return PromptSet(name=chosen, classes=_classes(content.get("classes"), str(path)), sources=sources)
 
 
 @cache

@@ -73,8 +73,8 @@ def _differences(own: Own, rivals: Sequence[Own]) -> str:
     mine = configuration(own.get("settings") or {})
     if mine is None:
         return "configuration not recorded"
-    told = {name for one in settings for name in edits(one)}
-    names = sorted({name for values in known for name in values} - told)
+    edited = {name for one in settings for name in edits(one)}
+    names = sorted({name for values in known for name in values} - edited)
     differing = {name: mine.get(name) for name in names if any(one.get(name) != mine.get(name) for one in known)}
     return f"configuration with {words_of(differing)}" if differing else ""
 

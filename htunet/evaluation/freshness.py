@@ -51,15 +51,15 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
         return False
     own = read_object(run.summary_json, SUMMARY).get("htunet", {})
     tasks = run.task.split("+")
-    wanted = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
-    if {name: own.get(name) for name in wanted} != wanted:
+    expected = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
+    if {name: own.get(name) for name in expected} != expected:
         return False
     classes = own.get("classification", {})
     if "cls" in tasks and classes.get("format") != class_summary.FORMAT:
         return False
     by_data_set = classes.get("positive_from") == class_summary.BY_DATA_SET
-    wanted_class = positive or (positive_class(read_raw(run.dataset).info) if by_data_set else "")
-    if wanted_class and classes.get("positive") != wanted_class:
+    expected_class = positive or (positive_class(read_raw(run.dataset).info) if by_data_set else "")
+    if expected_class and classes.get("positive") != expected_class:
         return False
     same_version = own.get("evaluated_with", {}).get("htunet") == htunet.__version__
     return same_version and _time(run.summary_json) >= max(map(_time, paths))

@@ -56,8 +56,8 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
             )
         return MaskFolders(pairs=pairs, maps=(None, None), labels=together, notes=[*notes, PALETTES])
     labels = sorted({label for one in maps if one for _, label in one.values} - {0}) or [1]
-    said = [note for part in zip(WHAT, surveys, maps, strict=True) for note in _said(*part)]
-    return MaskFolders(pairs=pairs, maps=(maps[0], maps[1]), labels=labels, notes=[*said, *notes])
+    labels_notes = [note for part in zip(WHAT, surveys, maps, strict=True) for note in _notes_on(*part)]
+    return MaskFolders(pairs=pairs, maps=(maps[0], maps[1]), labels=labels, notes=[*labels_notes, *notes])
 
 
 PALETTES = "values are the indices of palettes, not their colours, in which the folders have no label in common"
@@ -163,7 +163,7 @@ def _labels_of_palettes(sides: Sequence[Sequence[Path]]) -> list[int]:
     return together if values[0] & values[1] and max(together) <= MOST_LABELS else []
 
 
-def _said(what: str, surveys: Sequence[Survey], label_map: LabelMap | None) -> Iterator[str]:
+def _notes_on(what: str, surveys: Sequence[Survey], label_map: LabelMap | None) -> Iterator[str]:
     if lossy := sum(one.lossy for one in surveys):
         yield f"{what}: {lossy} JPEG masks cut at half between their values, because JPEG does not keep exact ones"
     held = {value for one in surveys for value in one.counts}

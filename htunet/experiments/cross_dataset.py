@@ -74,5 +74,5 @@ def _is_of(run: RunPaths, split: str) -> bool:
     if not run.finished_json.exists():
         return False
     record = read_object(run.settings_json, SETTINGS).get("trained_on") or {}
-    wanted = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
-    return (record.get("part"), record.get("cases")) == (split, wanted)
+    expected = [case.id for case in cases_of(read_raw(run.dataset), split, run.task)]
+    return (record.get("part"), record.get("cases")) == (split, expected)

@@ -20,7 +20,7 @@ class Made:
     """The outcome of each figure, by its name."""
 
     written: dict[str, list[Path]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    excluded: dict[str, str] = field(default_factory=dict)
     """There is nothing to draw it from: what is missing, and the command that provides it."""
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -42,7 +42,7 @@ def make_figures(names: Sequence[str], results: Results, tell: Tell) -> Made:
                 path for drawing in drawings for path in save_figure(drawing.figure, figures_folder(), drawing.name)
             ]
         except NotYetError as error:
-            made.left_out[name] = str(error)
+            made.excluded[name] = str(error)
         except HtunetError as error:
             made.failed[name] = str(error)
     return made

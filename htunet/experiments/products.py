@@ -115,9 +115,9 @@ def _plan_now(run: RunFolder, side: int) -> Plan | None:
     )
 
 
-def same_weights(record: Mapping[str, Any], wanted: str) -> bool:
+def same_weights(record: Mapping[str, Any], source: str) -> bool:
     """Whether frozen weights, as a run records them, are of the requested kind; files are not compared."""
-    return record.get("source") in (wanted, "none", None) or wanted not in (RANDOM, PRETRAINED)
+    return record.get("source") in (source, "none", None) or source not in (RANDOM, PRETRAINED)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class TablePlan:
 
     jobs: list[Job]
     """In an order in which they can be done."""
-    left_out: dict[Obstacle, list[str]]
+    excluded: dict[Obstacle, list[str]]
     """What is missing, to the rows that it leaves out: ``CLIP (HT) on BUSI``."""
     later: list[Job]
     """What the rows that are left out would take; for their cost, not to be run."""
@@ -116,9 +116,9 @@ class TablePlan:
     """All that were asked for."""
 
     @property
-    def rows_left_out(self) -> list[str]:
+    def rows_excluded(self) -> list[str]:
         """Each once."""
-        return list(dict.fromkeys(row for rows in self.left_out.values() for row in rows))
+        return list(dict.fromkeys(row for rows in self.excluded.values() for row in rows))
 
 
 def plan_table(config: ReproductionConfig) -> TablePlan:
@@ -127,7 +127,7 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
     Raises UsageError for names that do not exist and for tasks that are not possible.
     """
     planner = _Planner(config)
-    left_out: dict[Obstacle, list[str]] = {}
+    excluded: dict[Obstacle, list[str]] = {}
     later: list[Job] = []
     rows = 0
     for part in config.table.parts:
@@ -139,13 +139,13 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
                 if found := planner.obstacles(line, part, dataset):
                     later += _later(config, runs, asked)
                     for obstacle in found:
-                        left_out.setdefault(obstacle, []).append(_row_name(config.table, line, part, dataset))
+                        excluded.setdefault(obstacle, []).append(_row_name(config.table, line, part, dataset))
                     continue
                 for training in runs:
                     planner.add_training(training)
                 for run in asked:
                     planner.add_zero_shot(run)
-    return TablePlan(planner.all_jobs(), left_out, later, rows)
+    return TablePlan(planner.all_jobs(), excluded, later, rows)
 
 
 def _row_name(table: PaperTable, line: Line, part: Part, dataset: str) -> str:

@@ -33,13 +33,13 @@ def cases_of(raw: RawDataset, split: str, task: str = "seg") -> list[Case]:
     if own := [case for case in cases if case.split == TEST]:
         return own
     path, fold = raw.paths.splits_json, paper_fold(raw.paths, task)
-    wanted = set(load_splits(path)[fold]["test"]) if path.exists() else set()
-    if not wanted:
+    tested = set(load_splits(path)[fold]["test"]) if path.exists() else set()
+    if not tested:
         raise HtunetError(
             f"{raw.paths.name} has no test split yet. Take --split all, or make one: htunet_plan_and_preprocess -d "
             f"{raw.paths.short_name}."
         )
-    return [case for case in cases if case.id in wanted]
+    return [case for case in cases if case.id in tested]
 
 
 def check_fits(run: RunPaths, raw: RawDataset) -> None:

@@ -12,14 +12,14 @@ Found = tuple[RunPaths, Path | None]
 """A run, and the folder of the model from elsewhere that it came with."""
 
 
-def find_trained(dataset: str, wanted: Mapping[str, object], *, also_imported: bool = False) -> Found:
-    """The trained run of a data set with the values of ``DISTINGUISH`` that ``wanted`` holds.
+def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported: bool = False) -> Found:
+    """The trained run of a data set with the values of ``DISTINGUISH`` that ``requested`` holds.
 
     What is None or missing may be anything, but the fold is then 0, and the run one of all training images. Of several
     seeds the smallest is taken. With ``also_imported`` models from elsewhere count too; an own run outranks them.
     Raises UsageError that says what there is, HtunetError where nothing is trained.
     """
-    values = {name: wanted.get(name) for name in DISTINGUISH} | {"fold": wanted.get("fold") or 0}
+    values = {name: requested.get(name) for name in DISTINGUISH} | {"fold": requested.get("fold") or 0}
     imported: list[Found] = []
     if also_imported and imported_models().is_dir():
         from htunet.inference.exported import all_imported  # imports torch

@@ -208,13 +208,13 @@ def _names_of(files: Sequence[str]) -> list[str]:
     counts = Counter(stem.lower() for stem in stems) + Counter(
         {part for part, stem in zip(plain, stems, strict=True) if part != stem.lower()}
     )
-    wanted = [stem if counts[stem.lower()] == 1 else file for stem, file in zip(stems, files, strict=True)]
-    given, names = Counter(name.lower() for name in wanted), list[str]()
-    for name in wanted:
+    choices = [stem if counts[stem.lower()] == 1 else file for stem, file in zip(stems, files, strict=True)]
+    given, names = Counter(name.lower() for name in choices), list[str]()
+    for name in choices:
         number = 2
         while given[name.lower()] > 1:
             given[name.lower()] -= 1
-            name, number = f"{wanted[len(names)]}_{number}", number + 1
+            name, number = f"{choices[len(names)]}_{number}", number + 1
             given[name.lower()] += 1
         names.append(name)
     return names

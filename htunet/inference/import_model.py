@@ -53,11 +53,11 @@ def unpack_model(archive: Path, folder: Path) -> Path:
     return found[0]
 
 
-def _copy(folder: Path, wanted: str | None) -> ImportedModel:
+def _copy(folder: Path, requested: str | None) -> ImportedModel:
     model = open_model(folder)
     checkpoint.load(folder / PREDICTS_WITH[0])
     model.trained(weights="random")  # refuses a plan that is broken
-    name = wanted or model.card.name
+    name = requested or model.card.name
     if not NAME.fullmatch(name):
         raise UsageError(f"A model's name is letters, digits and . _ -, and does not begin with . _ -; got {name!r}.")
     target = imported_models() / name

@@ -35,12 +35,12 @@ if __name__ == "__main__":
     resample = Image.Resampling[about.get("resize", "bilinear").upper()]
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
-    paths, left_out = [Path(name) for name in sys.argv[2:]], []
+    paths, excluded = [Path(name) for name in sys.argv[2:]], []
     for path in paths:
         try:
             image = read(path, about["channels"])
         except Exception as error:
-            left_out.append(f"Left out {path} ({error}): read are {', '.join(FORMATS)}; htunet_predict reads more.")
+            excluded.append(f"Left out {path} ({error}): read are {', '.join(FORMATS)}; htunet_predict reads more.")
             continue
         alone = sum(other.stem == path.stem for other in paths) == 1
         name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask
@@ -67,4 +67,4 @@ if __name__ == "__main__":
                 maps = [share.resize(part.size, bilinear) for share in maps]
                 sides = (box[1], image.height - box[3]), (box[0], image.width - box[2])
                 Image.fromarray(np.uint8(np.pad(np.argmax(maps, axis=0), sides))).save(output / f"{name}.png")
-    sys.exit("\n".join(left_out) or 0)
+    sys.exit("\n".join(excluded) or 0)

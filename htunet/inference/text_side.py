@@ -70,7 +70,7 @@ class TextSide:
 def towers_name(method: str, adapter: str, weights: str, plan: str = PAPER_PLAN) -> str:
     """The method, where its adapter started (empty: it has none), random frozen weights, and another plan of images."""
     more = {f"{ADAPTER}{adapter}": adapter, RANDOM: weights == RANDOM, f"plan_{plan}": plan != PAPER_PLAN}
-    return "__".join([method, *(text for text, said in more.items() if said)])
+    return "__".join([method, *(text for text, named in more.items() if named)])
 
 
 def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | None:
@@ -82,11 +82,11 @@ def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | No
     parsed = parse_method(choice.method)
     if parsed.backbone not in TEXT_TOWERS:
         raise UsageError(f"{choice.method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
-    wanted = choice.adapter or (FINETUNED if parsed.adapter else None)
-    if not wanted:
+    requested = choice.adapter or (FINETUNED if parsed.adapter else None)
+    if not requested:
         return None
     normalise = plan.normalise if plan else None
-    start = find_adapter(wanted, choice.method, seed=choice.seed, weights=choice.weights, normalise=normalise)
+    start = find_adapter(requested, choice.method, seed=choice.seed, weights=choice.weights, normalise=normalise)
     if plan:
         start.check(choice.method, normalise=plan.normalise, settings=plan.adapter)
     return start

@@ -128,8 +128,8 @@ def _compare(scores: _Scores, path: Path, shape: torch.Size) -> None:
     for number in range(CHECKED):
         images = generator(number, "images that compare ONNX with PyTorch").integers(0, 256, shape, dtype=np.uint8)
         with torch.inference_mode():
-            wanted = [values.numpy() for values in scores(torch.from_numpy(images))]
-        for name, want, got in zip(scores.outputs, wanted, session.run(None, {"images": images}), strict=True):
+            expected = [values.numpy() for values in scores(torch.from_numpy(images))]
+        for name, want, got in zip(scores.outputs, expected, session.run(None, {"images": images}), strict=True):
             largest = float(np.abs(want - got).max())
             if not largest <= TOLERANCE * max(1.0, float(np.abs(want).max())):
                 raise HtunetError(

@@ -63,11 +63,11 @@ def own_settings(adapter: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     return for_all | dict(own)
 
 
-def _layers(wanted: object, depth: int) -> list[int]:
-    if wanted is None:
+def _layers(layers: object, depth: int) -> list[int]:
+    if layers is None:
         return list(range(depth))
-    if not isinstance(wanted, list | tuple) or not wanted or not all(type(number) is int for number in wanted):
-        raise UsageError(f"The adapter's setting {LAYERS!r} must be a list of block numbers, got {wanted!r}.")
-    if len(set(wanted)) < len(wanted) or not set(wanted) <= set(range(depth)):
-        raise UsageError(f"The adapter's setting {LAYERS!r} must name blocks 0..{depth - 1} once each, got {wanted!r}.")
-    return sorted(wanted)
+    if not isinstance(layers, list | tuple) or not layers or not all(type(number) is int for number in layers):
+        raise UsageError(f"The adapter's setting {LAYERS!r} must be a list of block numbers, got {layers!r}.")
+    if len(set(layers)) < len(layers) or not set(layers) <= set(range(depth)):
+        raise UsageError(f"The adapter's setting {LAYERS!r} must name blocks 0..{depth - 1} once each, got {layers!r}.")
+    return sorted(layers)

@@ -109,12 +109,12 @@ def paper_plan(method: str) -> str:
 
 def check_plan_name(method: str, plan: str) -> None:
     """Raise UsageError when ``plan`` is that of nearly all methods, and the paper trains this one with another."""
-    wanted = paper_plan(method)
-    if plan in (PAPER_PLAN, PUBLIC_PLAN) and wanted != PAPER_PLAN:
-        wanted = wanted.replace(PAPER_PLAN, plan)
+    requested = paper_plan(method)
+    if plan in (PAPER_PLAN, PUBLIC_PLAN) and requested != PAPER_PLAN:
+        requested = requested.replace(PAPER_PLAN, plan)
         raise UsageError(
-            f"The paper trains {method} with the plan {wanted}, not with {plan}. Preprocess it with "
-            f"htunet_plan_and_preprocess --plan {wanted}, and choose it: --plan {wanted}."
+            f"The paper trains {method} with the plan {requested}, not with {plan}. Preprocess it with "
+            f"htunet_plan_and_preprocess --plan {requested}, and choose it: --plan {requested}."
         )
 
 

@@ -66,7 +66,7 @@ class StartingAdapter:
 
 
 def find_adapter(
-    wanted: str, method: str, *, seed: int, weights: str, normalise: bool | None = None
+    requested: str, method: str, *, seed: int, weights: str, normalise: bool | None = None
 ) -> StartingAdapter:
     """What ``--adapter`` means: ``finetuned``, the method's finished fine-tuning on captions; or a checkpoint's path.
 
@@ -76,9 +76,9 @@ def find_adapter(
     when the method has no adapter or there are several to choose from, HtunetError when there is none.
     """
     if parse_method(method).adapter is None:
-        raise UsageError(f"{method} has no adapter that --adapter {wanted} could fill. Name one, such as CLIP_HT.")
-    if wanted != FINETUNED:
-        return _described(Path(wanted), seed)
+        raise UsageError(f"{method} has no adapter that --adapter {requested} could fill. Name one, such as CLIP_HT.")
+    if requested != FINETUNED:
+        return _described(Path(requested), seed)
     runs = [
         run
         for run in finished_finetunings(method)

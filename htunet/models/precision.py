@@ -26,13 +26,13 @@ def has_bf16(device_type: str) -> bool:
     return False
 
 
-def resolve_precision(wanted: str, device_type: str) -> str:
+def resolve_precision(requested: str, device_type: str) -> str:
     """``auto`` becomes ``bf16`` where the device has it, else ``fp32``; anything else raises UsageError."""
-    if wanted not in (AUTO, BF16, FP32):
-        raise UsageError(f"--precision takes auto, bf16 or fp32, got {wanted!r}.")
-    if wanted == AUTO:
+    if requested not in (AUTO, BF16, FP32):
+        raise UsageError(f"--precision takes auto, bf16 or fp32, got {requested!r}.")
+    if requested == AUTO:
         return BF16 if has_bf16(device_type) else FP32
-    return wanted
+    return requested
 
 
 def convert_frozen_to_bf16(network: Network) -> None:

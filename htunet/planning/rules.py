@@ -87,9 +87,9 @@ def input_size(fingerprint: Fingerprint, cropped: bool, memory_gb: float) -> tup
     """(height, width): the median image's shape, large enough for its lesions, small enough for the memory."""
     spread = fingerprint.aspect_ratio_after_crop if cropped else fingerprint.aspect_ratio
     ratio = spread["median"]
-    wanted, lesions = _wanted_longer_side(fingerprint.lesion_smaller_side)
+    lesion_side, lesions = _needed_longer_side(fingerprint.lesion_smaller_side)
     base = BASE_SIDE * max(ratio, 1 / ratio)  # the shorter side then has 224
-    longer = min(LARGEST_SIDE, max(wanted, base))
+    longer = min(LARGEST_SIDE, max(lesion_side, base))
     size = _shape(longer, ratio)
     reason = (
         f"median height / width {ratio:.2f}; {lesions}; shorter side from {BASE_SIDE}, longer side to {LARGEST_SIDE}"
@@ -150,16 +150,16 @@ def patience(training_cases: int, batch: int) -> tuple[int, str]:
     return epochs, f"about 1000 steps at {counted(steps, 'step')} an epoch, within 20 to 50 epochs"
 
 
-def _wanted_longer_side(smaller_side: Mapping[str, float] | None) -> tuple[float, str]:
+def _needed_longer_side(smaller_side: Mapping[str, float] | None) -> tuple[float, str]:
     if smaller_side is None:
         return BASE_SIDE, "no lesion to measure"
     part = smaller_side["median"]
-    wanted = PATCHES_ACROSS_LESION * PATCH / part
+    lesion_side = PATCHES_ACROSS_LESION * PATCH / part
     text = (
         f"the median lesion's smaller side is {part:.0%} of the longer image side, and {PATCHES_ACROSS_LESION} patches "
-        f"of {PATCH} across it ask for {wanted:.0f} pixels"
+        f"of {PATCH} across it ask for {lesion_side:.0f} pixels"
     )
-    return wanted, text
+    return lesion_side, text
 
 
 def _shape(longer: float, ratio: float) -> tuple[int, int]:

@@ -55,20 +55,20 @@ def prepare_captions(
     """
     kind = f"captions_{input_size[0]}x{input_size[1]}{'_centre_crop' if centre_crop else ''}"
     folder = dataset.paths.plan_folder(kind)
-    wanted = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
+    expected = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not _fits(folder / MARKER, wanted):
+        if not _fits(folder / MARKER, expected):
             with whole_folder(folder) as part:
                 resized = _centre_crop if centre_crop else _stretched
                 _write_images(dataset, partial(resized, input_size), input_size, part / "images.npy", workers)
-                write_json(part / MARKER, wanted)
+                write_json(part / MARKER, expected)
     images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
     return PreparedCaptions(dataset, images)
 
 
-def _fits(marker: Path, wanted: dict[str, Any]) -> bool:
-    return marker.exists() and read_object(marker) == wanted
+def _fits(marker: Path, expected: dict[str, Any]) -> bool:
+    return marker.exists() and read_object(marker) == expected
 
 
 def _write_images(

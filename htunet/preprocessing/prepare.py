@@ -128,8 +128,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
             _warn_of_lost_labels(made, planned.plans[name], warnings.setdefault(name, []))
         _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
         write_json(dataset.warnings_json, {"format": 1, "raw_sha256": content, "warnings": warnings})
-        if said := sum(map(len, warnings.values())):
-            _say("warnings", f"{dataset.warnings_json} ({said})")
+        if n_warnings := sum(map(len, warnings.values())):
+            _say("warnings", f"{dataset.warnings_json} ({n_warnings})")
         if settled.splits.folds[0]["train"]:
             plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
             task = "" if raw.info.has_masks else " --task cls"

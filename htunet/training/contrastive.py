@@ -97,13 +97,13 @@ class ContrastiveTrainer(Trainer):
         at_once = step.last == 0
         seeded = partial(self._embedded, step, number)
         first = [seeded(index, part, graph=at_once) for index, part in enumerate(step.parts)]
-        loss, wanted = self._gradients(step, [torch.cat(both).detach() for both in zip(*first, strict=True)])
+        loss, upstream = self._gradients(step, [torch.cat(both).detach() for both in zip(*first, strict=True)])
         start = 0
         for index, part in enumerate(step.parts):
             with step.exchange(index):
                 embedded = first[0] if at_once else seeded(index, part, graph=True)
                 own = slice(start, start := start + len(part.images))
-                products = [(values * wishes[own]).sum() for values, wishes in zip(embedded, wanted, strict=True)]
+                products = [(values * grad[own]).sum() for values, grad in zip(embedded, upstream, strict=True)]
                 step.backward(torch.stack(products).sum() / self.blocks)
         return loss / self.blocks / step.shard.world_size
 

@@ -116,8 +116,8 @@ def main() -> int:
         stored = json.loads(path.read_text(encoding="utf-8"))
         done.update(stored.pop("next"))
         counts |= {kind: Counter(stored.get(kind, {})) for kind in KINDS}
-    wanted = {kind: getattr(options, kind.split()[0]) for kind in KINDS}
-    kinds = [kind for kind in KINDS if options.minutes or wanted[kind]]
+    expected = {kind: getattr(options, kind.split()[0]) for kind in KINDS}
+    kinds = [kind for kind in KINDS if options.minutes or expected[kind]]
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     end, problems = time.monotonic() + 60 * options.minutes, 0
@@ -128,7 +128,7 @@ def main() -> int:
         problems += bool(wrong)
     with tempfile.TemporaryDirectory(prefix="htunet_attack_") as base:
         made = attacks(Path(base), kinds)
-        left = Counter(wanted)
+        left = Counter(expected)
         while kinds := [kind for kind in kinds if options.minutes or left[kind] > 0]:
             for kind in kinds:
                 for _ in range(TOGETHER[kind] if options.minutes else min(left[kind], TOGETHER[kind])):

@@ -176,8 +176,8 @@ def run(base: Path, found: Found) -> None:
     _, status, used = os.wait4(pid, 0)
     found.code, found.seconds = os.waitstatus_to_exitcode(status), time.monotonic() - started
     found.megabytes = used.ru_maxrss // 1024
-    printed, said = ((base / name).read_text(encoding="utf-8", errors="replace") for name in ("output", "errors"))
-    found.problems = spoken_problems(found.code, printed, said)
+    printed, stderr = ((base / name).read_text(encoding="utf-8", errors="replace") for name in ("output", "errors"))
+    found.problems = spoken_problems(found.code, printed, stderr)
     outside: Tree = tree(base, home)
     found.problems += [
         f"changed outside: {path}" for path in changed(before, outside) if not path.endswith(("output", "errors"))

@@ -54,13 +54,13 @@ def test_three_labels_and_three_classes_go_through_the_whole_pipeline(
     assert train.main(["Mine", "UNet", "fold0", "--plan", "tiny", "--num-epochs", "2", "--device", "cpu"]) == 0
     capsys.readouterr()
     assert evaluate.main([]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     (run,) = find_runs(PATHS)
-    check_evaluation(run, said)
+    check_evaluation(run, output)
     check_prediction(home, run)
 
 
-def check_evaluation(run: RunPaths, said: str) -> None:
+def check_evaluation(run: RunPaths, output: str) -> None:
     """The summary, the table, the pictures and what was printed."""
     own = read_json(run.summary_json)["htunet"]
     by_label = own["means_by_label"]["original_size"]
@@ -68,7 +68,7 @@ def check_evaluation(run: RunPaths, said: str) -> None:
     over_labels = np.mean([by_label[label]["Dice"]["mean"] for label in by_label])
     assert own["means"]["original_size"]["Dice"]["mean"] == pytest.approx(over_labels)
     for name in ("nodule", "duct", "cyst"):
-        assert f"    {name}: Dice" in said
+        assert f"    {name}: Dice" in output
     table = run.dataset.results.parent / "tables" / "segmentation.csv"
     rows = [row for row in csv.DictReader(table.open(encoding="utf-8")) if row["method"] == "UNet"]
     assert [(row["dataset"], row["n_cases"]) for row in rows] == [(PATHS.name, "3")]
@@ -101,9 +101,9 @@ def test_images_with_classes_alone_are_planned_and_never_segmented(
     images, _ = build_own(home / "mine", [f"{KINDS[index % 3]}/{index}" for index in range(30)])
     assert convert.main(["--images", str(images), "--classes", f"^({'|'.join(KINDS)})/", "--name", "Mine"]) == 0
     assert plan_and_preprocess.main(["-d", "Mine", "--plan", "paper"]) == 0
-    said = capsys.readouterr().out
-    assert "30 cases, 0 warnings" in said
-    assert "htunet_train Mine CLIP_HT fold0 --task cls" in said
+    output = capsys.readouterr().out
+    assert "30 cases, 0 warnings" in output
+    assert "htunet_train Mine CLIP_HT fold0 --task cls" in output
     assert train.main(["Mine", "UNet", "fold0", "--device", "cpu"]) == 1
     assert "no masks: nothing can be segmented. Train it with --task cls" in capsys.readouterr().err
 

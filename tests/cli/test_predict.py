@@ -90,8 +90,8 @@ def test_a_folder_of_everything_is_counted_and_named(
     assert "1 files have no DICOM Segmentation object" in errors.splitlines()[-1]
     masks = images.parent / "masks"
     names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.png")}
-    wanted = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid"]
-    assert names == {f"{place}{name}.png" for name in wanted for place in ("", "overlays/")}
+    expected = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid"]
+    assert names == {f"{place}{name}.png" for name in expected for place in ("", "overlays/")}
 
 
 def test_the_true_masks_of_a_stack_may_be_a_stack(trained: DatasetPaths, images: Path) -> None:

@@ -116,9 +116,9 @@ def test_drivers_and_workers_may_be_killed_and_the_table_is_the_same(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    home, told, expected = undisturbed
+    home, printed, expected = undisturbed
     assert b"UNet,Tiny,dice" in expected
-    assert "4 to do" in told
+    assert "4 to do" in printed
     begin_anew(home, monkeypatch, "disturbed")
     for _ in range(2):
         driver = start(fork_server, *LONG)

@@ -82,7 +82,7 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {f"patient{n // 2}_{n}" for n in range(12)}
     assert read_labels(tmp_path / "out" / "patient0_0.png").shape == (40, 50)
     assert "with Mine UNet folds 0,1 seed1 (plan run)" in output
-    for run in runs:  # what foretells the Dice is there for every test image
+    for run in runs:  # what predicts the Dice is there for every test image
         rows = read_csv(run.expected_dice_csv, ["case", "expected_dice"])
         assert {row["case"] for row in rows} == set(folds[run.fold]["test"])
     assert not (tmp_path / "out" / "quality.csv").exists()  # 12 tested images are too few to calibrate it

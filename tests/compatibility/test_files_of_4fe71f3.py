@@ -61,9 +61,9 @@ def assert_same_values(old_text: str, new_text: str, name: str) -> None:
     assert len(before) == len(now), name
     for number, (a, b) in enumerate(zip(before, now, strict=True)):
         for column, value in a.items():
-            left_out = b.get("n_left_out", "0") != "0" and column.startswith(("hd95_max", "asd_directed"))
+            excluded = b.get("n_excluded", "0") != "0" and column.startswith(("hd95_max", "asd_directed"))
             no_auc = column == "auc" and not b[column] and "few test cases" in b["marks"]
-            if no_auc or column == "marks" or (column.startswith("paper_") and not value) or left_out:
+            if no_auc or column == "marks" or (column.startswith("paper_") and not value) or excluded:
                 continue
             where = f"{name}, row {number}, {column}"
             assert column in b, where
@@ -135,9 +135,9 @@ def test_an_interrupted_run_is_resumed_to_the_end_that_it_would_have_had(old: Pa
     assert train(["Old", "Plain", "fold0", *TRAIN, "--seed", "3"]) == 0
     expected = old / "expected" / "uninterrupted"
     found = rows_of((old / PLAIN / "seed_3" / "progress.csv").read_text(encoding="utf-8"))
-    wanted = rows_of((expected / "progress.csv").read_text(encoding="utf-8"))
-    assert len(found) == len(wanted) == 6
-    for a, b in zip(wanted, found, strict=True):
+    rows_before = rows_of((expected / "progress.csv").read_text(encoding="utf-8"))
+    assert len(found) == len(rows_before) == 6
+    for a, b in zip(rows_before, found, strict=True):
         for column in ("train_loss", "val_loss"):
             assert float(b[column]) == pytest.approx(float(a[column]), rel=1e-4)
 

@@ -20,13 +20,13 @@ def screen(field: Box, hw: tuple[int, int] = (500, 640)) -> np.ndarray:
     return image
 
 
-def assert_near(found: Box, wanted: Box) -> None:
+def assert_near(found: Box, expected: Box) -> None:
     """Never inside the field, and at most two cells outside it."""
     outside = (
-        wanted.top - found.top,
-        wanted.left - found.left,
-        found.top + found.height - wanted.top - wanted.height,
-        found.left + found.width - wanted.left - wanted.width,
+        expected.top - found.top,
+        expected.left - found.left,
+        found.top + found.height - expected.top - expected.height,
+        found.left + found.width - expected.left - expected.width,
     )
     assert all(0 <= gap <= 2 * CELL for gap in outside), outside
 

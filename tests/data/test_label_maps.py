@@ -38,7 +38,7 @@ def surveys_of(folder: Path, *pictures: np.ndarray, ending: str = ".png", **opti
 def test_one_value_is_the_lesion(tmp_path: Path, value: int) -> None:
     found = infer(surveys_of(tmp_path, square(value), square()))
     assert found.labels == {"background": 0, "lesion": 1}
-    assert found.said == f"labels inferred: 0 = background (0), {value} = lesion (1)"
+    assert found.note == f"labels inferred: 0 = background (0), {value} = lesion (1)"
 
 
 def test_masks_of_0_1_and_of_0_255_in_one_set_are_the_same_lesion(tmp_path: Path) -> None:

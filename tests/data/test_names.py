@@ -8,11 +8,11 @@ from htunet.data.names import LONGEST_ID, cleaned, printable, unique_ids
 
 
 @pytest.mark.parametrize(
-    ("name", "wanted"),
+    ("name", "expected"),
     [("benign (3)", "benign_3"), ("a..b", "a_b"), ("  x  ", "x"), ("Ärztin", "Arztin"), ("a__b", "a_b"), ("-x-", "x")],
 )
-def test_what_can_be_spelled_is_spelled(name: str, wanted: str) -> None:
-    assert cleaned(name) == wanted
+def test_what_can_be_spelled_is_spelled(name: str, expected: str) -> None:
+    assert cleaned(name) == expected
 
 
 @pytest.mark.parametrize("name", ["乳腺 1", "..", "", "\n", "x" * 300, "a\udcff", "患者/甲"])

@@ -53,9 +53,9 @@ def test_its_files_are_found_by_their_names(home: Path, ending: str, channels: i
     assert [problem for problem in verify(raw) if problem.severity == "error"] == []
 
 
-@pytest.mark.parametrize("said", [".png", ".PNG"])
-def test_endings_match_in_any_letter_case(home: Path, said: str) -> None:
-    folder = build_nnunet(file_ending=said, test_labels=1)
+@pytest.mark.parametrize("declared", [".png", ".PNG"])
+def test_endings_match_in_any_letter_case(home: Path, declared: str) -> None:
+    folder = build_nnunet(file_ending=declared, test_labels=1)
     for name in ("imagesTr/a_0000", "labelsTr/case (1)", "imagesTs/x_0000", "labelsTs/x"):
         (folder / f"{name}.png").rename(folder / f"{name}.PNG")
     raw = read_raw(PATHS)

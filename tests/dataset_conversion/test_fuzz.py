@@ -108,7 +108,7 @@ def test_a_failure_that_changes_the_raw_folder_or_anything_else_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("code", "printed", "said"),
+    ("code", "printed", "errors"),
     [
         (1, "", "htunet_convert: error: unexpected KeyError: 'x'. This is a bug; --debug shows where it happened."),
         (1, "", "Traceback (most recent call last)"),
@@ -117,6 +117,6 @@ def test_a_failure_that_changes_the_raw_folder_or_anything_else_is_seen(
         (0, "wrote \x1b[31m", ""),
     ],
 )
-def test_words_that_no_user_should_see_are_seen(code: int, printed: str, said: str) -> None:
-    assert run.spoken_problems(code, printed, said)
+def test_words_that_no_user_should_see_are_seen(code: int, printed: str, errors: str) -> None:
+    assert run.spoken_problems(code, printed, errors)
     assert not run.spoken_problems(1, "found 3 images\n", "htunet_convert: error: The zip is refused.\n")

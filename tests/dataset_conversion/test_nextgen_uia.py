@@ -188,9 +188,9 @@ def test_what_is_no_release_is_refused(release: Path, home: Path, capsys: Output
 
 def test_names_fit_files_with_their_folder_without_their_ending_and_no_others(release: Path) -> None:
     images = Release(release).images
-    wanted = release / "all" / "images" / "benign (1).png"
+    expected = release / "all" / "images" / "benign (1).png"
     for name in ("benign (1).png", "benign (1)", "images/benign (1).png", r"images\benign (1).jpg"):
-        assert find(images, name) == [wanted]
+        assert find(images, name) == [expected]
     assert find(images, "benign (11).png") == []
 
 

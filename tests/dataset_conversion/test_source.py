@@ -11,9 +11,9 @@ from htunet.archives import open_zip, unpack
 from htunet.errors import HtunetError, UsageError
 
 LAYOUT = Layout(
-    looked_for="a folder with wanted.txt",
-    is_here=lambda folder: (folder / "wanted.txt").exists(),
-    member=re.compile("wanted"),
+    looked_for="a folder with sought.txt",
+    is_here=lambda folder: (folder / "sought.txt").exists(),
+    member=re.compile("sought"),
 )
 
 
@@ -41,7 +41,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_folder_is_found_at_any_depth(tmp_path: Path) -> None:
-    put(tmp_path / "in" / "one" / "two" / "wanted.txt")
+    put(tmp_path / "in" / "one" / "two" / "sought.txt")
     with open_source(tmp_path / "in", LAYOUT) as folder:
         assert folder == tmp_path / "in" / "one" / "two"
     with open_source(tmp_path / "in" / "one" / "two", LAYOUT) as folder:
@@ -50,56 +50,56 @@ def test_the_folder_is_found_at_any_depth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("as_folder", [False, True])
 def test_a_zip_is_unpacked_and_removed_afterwards(tmp_path: Path, temporary: Path, as_folder: bool) -> None:
-    path = make_zip(tmp_path / "in" / "set.zip", {"deep/er/wanted.txt": "content"})
+    path = make_zip(tmp_path / "in" / "set.zip", {"deep/er/sought.txt": "content"})
     with open_source(path.parent if as_folder else path, LAYOUT) as folder:
-        assert (folder / "wanted.txt").read_text() == "content"
+        assert (folder / "sought.txt").read_text() == "content"
         assert temporary in folder.parents
     assert list(temporary.iterdir()) == []
 
 
 def test_a_zip_in_a_zip_is_unpacked(tmp_path: Path, temporary: Path) -> None:
-    inner = make_zip(tmp_path / "inner.zip", {"wanted.txt": "content"})
+    inner = make_zip(tmp_path / "inner.zip", {"sought.txt": "content"})
     outer = make_zip(tmp_path / "in" / "outer.zip", {"part/inner.zip": inner.read_bytes()})
     with open_source(outer, LAYOUT) as folder:
-        assert (folder / "wanted.txt").read_text() == "content"
+        assert (folder / "sought.txt").read_text() == "content"
     assert list(temporary.iterdir()) == []
 
 
 def test_an_error_while_converting_removes_what_was_unpacked(tmp_path: Path, temporary: Path) -> None:
-    path = make_zip(tmp_path / "set.zip", {"wanted.txt": "content"})
+    path = make_zip(tmp_path / "set.zip", {"sought.txt": "content"})
     with pytest.raises(RuntimeError), open_source(path, LAYOUT):
         raise RuntimeError("stop")
     assert list(temporary.iterdir()) == []
 
 
 def test_the_folder_beside_its_zip_is_taken_and_foreign_zips_are_not_unpacked(tmp_path: Path, temporary: Path) -> None:
-    put(tmp_path / "in" / "set" / "wanted.txt")
-    make_zip(tmp_path / "in" / "set.zip", {"wanted.txt": ""})
+    put(tmp_path / "in" / "set" / "sought.txt")
+    make_zip(tmp_path / "in" / "set.zip", {"sought.txt": ""})
     with open_source(tmp_path / "in", LAYOUT) as folder:
         assert folder == tmp_path / "in" / "set"
         assert list(temporary.iterdir()) == []
     make_zip(tmp_path / "other" / "photos.zip", {"photo.png": ""})
-    make_zip(tmp_path / "other" / "set.zip", {"wanted.txt": ""})
+    make_zip(tmp_path / "other" / "set.zip", {"sought.txt": ""})
     with open_source(tmp_path / "other", LAYOUT):
         assert len(list(temporary.iterdir())) == 1
 
 
 def test_the_shadow_folder_of_macos_is_no_data_set(tmp_path: Path) -> None:
-    put(tmp_path / "in" / "__MACOSX" / "wanted.txt")
-    put(tmp_path / "in" / "real" / "wanted.txt")
+    put(tmp_path / "in" / "__MACOSX" / "sought.txt")
+    put(tmp_path / "in" / "real" / "sought.txt")
     with open_source(tmp_path / "in", LAYOUT) as folder:
         assert folder.name == "real"
 
 
 def test_two_data_sets_in_one_source_are_refused(tmp_path: Path) -> None:
-    put(tmp_path / "one" / "wanted.txt")
-    put(tmp_path / "two" / "wanted.txt")
+    put(tmp_path / "one" / "sought.txt")
+    put(tmp_path / "two" / "sought.txt")
     with pytest.raises(HtunetError, match="2 times"), open_source(tmp_path, LAYOUT):
         pass
 
 
 def test_a_linked_data_set_is_found_once(tmp_path: Path) -> None:
-    put(tmp_path / "store" / "Dataset" / "wanted.txt")
+    put(tmp_path / "store" / "Dataset" / "sought.txt")
     (tmp_path / "mine").mkdir()
     for name in ("Dataset", "again"):
         (tmp_path / "mine" / name).symlink_to(tmp_path / "store" / "Dataset")
@@ -117,14 +117,14 @@ def test_a_missing_source_and_a_file_that_is_no_zip_are_wrong_usage(tmp_path: Pa
 
 def test_a_source_without_the_data_set_says_what_was_looked_for_and_which_zip_is_broken(tmp_path: Path) -> None:
     put(tmp_path / "cut_off.zip")
-    words = r"Looked for: a folder with wanted\.txt\..*cut_off\.zip"
+    words = r"Looked for: a folder with sought\.txt\..*cut_off\.zip"
     with pytest.raises(HtunetError, match=words), open_source(tmp_path, LAYOUT):
         pass
 
 
 @pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/abs/out.txt", "C:/out.txt", "..\\out.txt"])
 def test_names_outside_the_folder_are_refused(tmp_path: Path, name: str) -> None:
-    path = make_zip(tmp_path / "evil.zip", {"wanted.txt": "first", name: "bad"})
+    path = make_zip(tmp_path / "evil.zip", {"sought.txt": "first", name: "bad"})
     target = tmp_path / "deep" / "target"
     target.mkdir(parents=True)
     with pytest.raises(HtunetError, match="outside the folder"):
@@ -181,7 +181,7 @@ def test_a_password_and_a_damaged_zip_are_named(tmp_path: Path) -> None:
         unpack(locked, tmp_path)
 
 
-@pytest.mark.parametrize("names", [("",), ("wanted.txt", "wanted.txt/below"), ("x" * 300,), (".",)])
+@pytest.mark.parametrize("names", [("",), ("sought.txt", "sought.txt/below"), ("x" * 300,), (".",)])
 def test_names_that_no_folder_can_hold_are_an_error_of_the_zip(tmp_path: Path, names: tuple[str, ...]) -> None:
     path = tmp_path / "odd.zip"
     with zipfile.ZipFile(path, "w") as archive:
@@ -194,7 +194,7 @@ def test_names_that_no_folder_can_hold_are_an_error_of_the_zip(tmp_path: Path, n
 
 def test_a_zip_with_a_broken_table_of_contents_is_broken(tmp_path: Path) -> None:
     """It ends like a zip, which is all that ``zipfile.is_zipfile`` looks at."""
-    path = make_zip(tmp_path / "in" / "set.zip", {"wanted.txt": "content"})
+    path = make_zip(tmp_path / "in" / "set.zip", {"sought.txt": "content"})
     content = path.read_bytes()
     path.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x03"))
     assert zipfile.is_zipfile(path)

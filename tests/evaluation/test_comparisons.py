@@ -24,8 +24,8 @@ def test_p_is_scipys_without_ties(n: int) -> None:
     differences = np.random.default_rng(n).normal(0.2, 1, (n, 4))
     found = signed_ranks(differences)
     method = "exact" if n <= 50 else "approx"
-    wanted = [wilcoxon(column, method=method, correction=False).pvalue for column in differences.T]
-    assert found.p == pytest.approx(wanted, rel=1e-10)
+    expected = [wilcoxon(column, method=method, correction=False).pvalue for column in differences.T]
+    assert found.p == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_rank_sum_in_the_middle_has_a_p_of_1() -> None:
@@ -35,10 +35,10 @@ def test_a_rank_sum_in_the_middle_has_a_p_of_1() -> None:
 @pytest.mark.parametrize("n", [12, 64])
 def test_p_is_scipys_with_ties_and_zeros(n: int) -> None:
     differences = np.random.default_rng(0).integers(-4, 6, (n, 5)).astype(float)
-    wanted = [
+    expected = [
         wilcoxon(column, method="approx", correction=False, zero_method="wilcox").pvalue for column in differences.T
     ]
-    assert signed_ranks(differences).p == pytest.approx(wanted, rel=1e-10)
+    assert signed_ranks(differences).p == pytest.approx(expected, rel=1e-10)
 
 
 def test_a_pair_without_a_value_takes_no_part() -> None:

@@ -46,5 +46,5 @@ def test_the_interval_is_scipys_at_the_widened_level() -> None:
     values = np.random.default_rng(4).beta(9, 1.6, 60)
     (found,) = bootstrap_means(values[:, None])
     level = 2 * ndtr(stdtrit(59, 0.975) * np.sqrt(60 / 59)) - 1
-    wanted = bootstrap((values,), np.mean, n_resamples=10_000, confidence_level=level, method="BCa", rng=5)
-    assert (found.low, found.high) == pytest.approx(tuple(wanted.confidence_interval), abs=0.002)
+    expected = bootstrap((values,), np.mean, n_resamples=10_000, confidence_level=level, method="BCa", rng=5)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval), abs=0.002)

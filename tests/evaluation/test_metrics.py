@@ -106,8 +106,8 @@ def summary(method: str = "UNet", shift: int = 0, policy: str = PENALISE) -> Sum
     return Summary(identity=about, policy=policy, scores=tuple(scores))
 
 
-def only(table: pd.DataFrame, **wanted: object) -> pd.Series:
-    for name, value in wanted.items():
+def only(table: pd.DataFrame, **values: object) -> pd.Series:
+    for name, value in values.items():
         table = table[table[name] == value]
     assert len(table) == 1, table
     return table.iloc[0]

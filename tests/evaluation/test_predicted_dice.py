@@ -1,4 +1,4 @@
-"""A mask's Dice foretold without the true mask, and how far that can be believed."""
+"""A mask's Dice predicted without the true mask, and how far that can be believed."""
 
 import numpy as np
 import pytest

@@ -36,8 +36,8 @@ def test_few_groups_widen_the_interval_and_a_bias_moves_it(
     draws: int, value: float, below: float, above: float
 ) -> None:
     # t of 9 degrees of freedom is 2.262, times sqrt(10 / 9) 2.385
-    drawn, left_out = np.linspace(-1, 1, draws)[:, None], np.linspace(-1, 1, 10)[:, None]
-    low, high = intervals(drawn, np.array([value]), left_out)
+    drawn, excluded = np.linspace(-1, 1, draws)[:, None], np.linspace(-1, 1, 10)[:, None]
+    low, high = intervals(drawn, np.array([value]), excluded)
     assert (low[0], high[0]) == pytest.approx((2 * below - 1, 2 * above - 1), abs=1e-4)
 
 

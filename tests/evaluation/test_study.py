@@ -16,9 +16,9 @@ from htunet.evaluation.study import study
 NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def only(table: pd.DataFrame, **wanted: object) -> pd.Series:
+def only(table: pd.DataFrame, **expected: object) -> pd.Series:
     rows = table
-    for name, value in wanted.items():
+    for name, value in expected.items():
         rows = rows[rows[name] == value]
     assert len(rows) == 1, rows
     return rows.iloc[0]
@@ -96,10 +96,10 @@ def test_methods_are_compared_on_the_same_cases_as_scipy_does() -> None:
     found = study(case_table(contents)).comparisons
     dice = found[(found["metric"] == "dice") & (found["resolution"] == "input_size")]
     row = only(dice, a="UNet", b="CLIP_HT")
-    wanted = wilcoxon(others["UNet"] - others["CLIP_HT"], method="approx", correction=False).pvalue
-    assert row["p"] == pytest.approx(wanted)
+    expected = wilcoxon(others["UNet"] - others["CLIP_HT"], method="approx", correction=False).pvalue
+    assert row["p"] == pytest.approx(expected)
     assert (len(dice), row["n_tests"], row["favours"]) == (3, 3, "CLIP_HT")
-    assert row["p_holm"] == pytest.approx(min(1, wanted * (3 - dice["p"].rank()[row.name] + 1)))
+    assert row["p_holm"] == pytest.approx(min(1, expected * (3 - dice["p"].rank()[row.name] + 1)))
     assert row["low"] < row["mean_difference"] < row["high"] < 0
     assert only(found, a="UNet", b="CLIP_HT", metric="hd95", resolution="input_size")["favours"] == "CLIP_HT"
 

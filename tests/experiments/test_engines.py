@@ -205,8 +205,8 @@ def test_slurm_is_asked_for_what_the_user_said(slurm: Path) -> None:
     engine._open()
     text = engine.executor._executor._make_submission_file_text("command", "id")
     asked = {line.removeprefix("#SBATCH --") for line in text.splitlines() if line.startswith("#SBATCH --")}
-    wanted = {"partition=gpu", "time=480", "gpus-per-node=2", "mem=32G", "cpus-per-task=8", "reservation=night"}
-    assert wanted <= asked
+    expected = {"partition=gpu", "time=480", "gpus-per-node=2", "mem=32G", "cpus-per-task=8", "reservation=night"}
+    assert expected <= asked
     assert any(line.startswith("signal=USR2@") for line in asked)
     assert engine.executor._executor.parameters["array_parallelism"] == 7
     assert engine.executor._executor.max_num_timeout == slurm_engine.TIMEOUTS

@@ -9,9 +9,9 @@ from htunet.experiments.jobs import RETRIES, Job, Result, in_order, run_jobs
 
 
 def run(jobs: list[Job], engine: PretendEngine, folder: Path, **more: object) -> tuple[dict[str, Result], list[str]]:
-    told: list[str] = []
-    results = run_jobs(jobs, engine, folder / "logs", tell=lambda j, what: told.append(f"{j.name} {what}"), **more)  # type: ignore[arg-type]
-    return results, told
+    reported: list[str] = []
+    results = run_jobs(jobs, engine, folder / "logs", tell=lambda j, what: reported.append(f"{j.name} {what}"), **more)  # type: ignore[arg-type]
+    return results, reported
 
 
 def statuses(results: dict[str, Result]) -> dict[str, str]:
@@ -48,9 +48,9 @@ def test_what_is_there_is_not_made_again(tmp_path: Path) -> None:
 def test_a_killed_worker_begins_again_and_not_for_ever(tmp_path: Path) -> None:
     codes = iter([-9, -11])
     twice = PretendEngine(tmp_path, lambda name: next(codes, None) or succeeds(tmp_path, name))
-    results, told = run([job(tmp_path, "a")], twice, tmp_path)
+    results, reported = run([job(tmp_path, "a")], twice, tmp_path)
     assert (results["a"].status, results["a"].attempts) == ("done", 3)
-    assert told[1] == "a ended by signal 9; it starts again"
+    assert reported[1] == "a ended by signal 9; it starts again"
     always = PretendEngine(tmp_path, lambda _: -9)
     results, _ = run([job(tmp_path, "b")], always, tmp_path)
     assert (results["b"].status, results["b"].attempts, results["b"].reason) == ("failed", 1 + RETRIES, "signal 9")

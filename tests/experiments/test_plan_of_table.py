@@ -95,7 +95,7 @@ def test_finished_runs_are_done_and_other_settings_are_told(tiny: object) -> Non
         "test-Tiny-UNet-seg-tiny-seed2": False,
     }
     found = plan_table(config_of("table2", ["Tiny"], ["UNet"], plan="tiny", num_epochs=7))
-    ((obstacle, rows),) = found.left_out.items()
+    ((obstacle, rows),) = found.excluded.items()
     assert (obstacle.kind, rows, found.jobs) == ("run", ["UNet on Tiny"], [])
     assert "started with 1 epoch, not 7" in obstacle.note
 
@@ -150,14 +150,14 @@ def test_what_is_missing_leaves_its_rows_out_and_is_all_named(datasets: None) ->
         config_of("table2", ["LN-INT", "BUSI"], methods, weights="pretrained", captions=("Words", "CURD"))
     )
     assert {job.work.method for job in plan.jobs if job.kind == "train"} == {"UNet"}
-    found = {(one.kind, one.name): (one.command, rows) for one, rows in plan.left_out.items()}
+    found = {(one.kind, one.name): (one.command, rows) for one, rows in plan.excluded.items()}
     both = ["CLIP on LN-INT", "CLIP (HT) on LN-INT", "CLIP on BUSI", "CLIP (HT) on BUSI"]
     assert found == {
         ("weights", "CLIP"): ("htunet_weights download CLIP", both),
         ("captions", "CURD"): ("htunet_convert CURD SOURCE", ["CLIP (HT) on LN-INT", "CLIP (HT) on BUSI"]),
         ("data set", "BUSI"): ("htunet_convert BUSI SOURCE", ["UNet on BUSI", "CLIP on BUSI", "CLIP (HT) on BUSI"]),
     }
-    assert (plan.rows, len(plan.rows_left_out)) == (6, 5)
+    assert (plan.rows, len(plan.rows_excluded)) == (6, 5)
     later = [job.work for job in plan.later if job.kind == "train" and job.name.startswith("train-BUSI-UNet")]
     assert [(work.train_images, work.other_images, work.epochs) for work in later] == [(518, 65, 200)] * 2  # Table I
 

@@ -238,11 +238,11 @@ def test_a_stack_gives_a_stack_back_in_every_format(predictor: Predictor, source
     result = predict_folder(predictor, images_in(source), output, save_probabilities=True)
     assert sorted(path.name for path in result.predicted) == sorted(expected)
     assert sorted(path.name for path in result.masks) == sorted(name for names in expected.values() for name in names)
-    wanted = [next(predictor.predict_frames(open_stack(path))).labels for path in [source / "1.2.840.77"]]
-    wanted += [predictor.predict(FRAMES[1]).labels, np.zeros(SIZE)]
+    labels = [next(predictor.predict_frames(open_stack(path))).labels for path in [source / "1.2.840.77"]]
+    labels += [predictor.predict(FRAMES[1]).labels, np.zeros(SIZE)]
     for name, masks in expected.items():
         found = [levels for mask in masks for levels in open_stack(output / mask).levels()]
-        np.testing.assert_array_equal(found, wanted[: len(found)], err_msg=name)
+        np.testing.assert_array_equal(found, labels[: len(found)], err_msg=name)
         assert len(found) == (1 if name == "1.2.840.77" else 3)
     affines = [nibabel.load(folder / "v.nii.gz").affine for folder in (source, output)]
     np.testing.assert_array_equal(*affines)

@@ -44,10 +44,10 @@ def by_hand(run: RunPaths, ids: list[str]) -> np.ndarray:
 
 def test_both_folders_hold_exactly_the_test_cases(run: RunPaths) -> None:
     predict_test(run, progress=False)
-    wanted = [f"{case}.png" for case in load_splits(run.dataset.splits_json)[0]["test"]]
-    assert len(wanted) == TEST
+    tested = [f"{case}.png" for case in load_splits(run.dataset.splits_json)[0]["test"]]
+    assert len(tested) == TEST
     for folder in (run.predictions, run.predictions_at_input):
-        assert sorted(path.name for path in folder.iterdir()) == sorted(wanted)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(tested)
     assert not list(run.folder.rglob(f"{PART}*"))
 
 

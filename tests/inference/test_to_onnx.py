@@ -63,7 +63,7 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run_alone(folder: Path, output: Path, images: Path, *, left_out: int = 0) -> str:
+def run_alone(folder: Path, output: Path, images: Path, *, excluded: int = 0) -> str:
     """The runner in a process that cannot import htunet or torch; what it says where it leaves files out."""
     (folder / "sitecustomize.py").write_text("import sys\nsys.modules['htunet'] = sys.modules['torch'] = None\n")
     words = [
@@ -74,7 +74,7 @@ def run_alone(folder: Path, output: Path, images: Path, *, left_out: int = 0) ->
     ]
     environment = os.environ | {"PYTHONPATH": str(folder)}
     result = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert (result.returncode, len(result.stderr.splitlines())) == ((1, left_out) if left_out else (0, 0)), (
+    assert (result.returncode, len(result.stderr.splitlines())) == ((1, excluded) if excluded else (0, 0)), (
         result.stderr
     )
     return result.stderr
@@ -108,9 +108,9 @@ def test_the_runner_finds_what_htunet_finds(
     run_alone(home / "model", theirs, images)
     if "seg" in task:
         for path in sorted(ours.glob("*.png")):
-            wanted, found = read_labels(path), read_labels(theirs / path.name)
-            assert wanted.shape == found.shape
-            assert (wanted != found).mean() < 0.002  # nothing but ties
+            expected, found = read_labels(path), read_labels(theirs / path.name)
+            assert expected.shape == found.shape
+            assert (expected != found).mean() < 0.002  # nothing but ties
         assert len(list(ours.glob("*.png"))) == len(list(theirs.glob("*.png"))) == len(list(images.iterdir())) == 12
     if "cls" in task:
         for want, got in zip(rows_of(ours / "classes.csv"), rows_of(theirs / "classes.csv"), strict=True):
@@ -132,9 +132,9 @@ def test_the_runner_names_what_it_does_not_read_and_gives_each_picture_a_mask(ho
         Image.fromarray(gray).save(new / name, save_all=True, append_images=[Image.fromarray(gray[::-1])])
     Image.fromarray(np.where(gray > 250, np.nan, gray).astype(np.float32)).save(new / "nan.tif")
     write_dicom(new / "scan.dcm", gray)
-    said = run_alone(home / "model", home / "theirs", new, left_out=5)
+    errors = run_alone(home / "model", home / "theirs", new, excluded=5)
     for name in ("pages.tif", "loop.gif", "loop.webp", "nan.tif", "scan.dcm"):
-        assert f"Left out {new / name} (" in said
+        assert f"Left out {new / name} (" in errors
     masks = sorted(path.name for path in (home / "theirs").iterdir())
     assert len(masks) == 5
     assert "c.png" in masks
@@ -188,7 +188,7 @@ def test_the_runner_crops_to_the_same_box() -> None:
         if number % 3 == 0:
             image[source.random(image.shape) < source.random()] = 0
         box = insonified_field(image[None])
-        wanted = (box.left, box.top, box.left + box.width, box.top + box.height)
-        assert field_box(Image.fromarray(image)) == wanted
-        cropped += wanted != (0, 0, width, height)
+        expected = (box.left, box.top, box.left + box.width, box.top + box.height)
+        assert field_box(Image.fromarray(image)) == expected
+        cropped += expected != (0, 0, width, height)
     assert cropped > 50

@@ -85,10 +85,10 @@ def test_what_trains_in_the_text_tower_is_filled_too(tmp_path: Path) -> None:
             "CLIP_HT", seed=1, weights="random", adapter_settings={"input_size": (32, 32)}
         )
     network.text_updates = WeightUpdates([nn.Linear(2, 2)])
-    wanted = {name: torch.full_like(value, 0.5) for name, value in network.trainable_state().items()}
+    expected = {name: torch.full_like(value, 0.5) for name, value in network.trainable_state().items()}
     path = tmp_path / "a.safetensors"
-    tensors = {f"model.{name}": value for name, value in wanted.items()}
+    tensors = {f"model.{name}": value for name, value in expected.items()}
     checkpoint.save(path, tensors, checkpoint.describe("CLIP_HT", weights, {"dataset": "Dataset903_Tiny"}))
     load_adapter(network, weights, find_adapter(str(path), "CLIP_HT", seed=1, weights="random"))
-    assert "text_updates.0.weight" in wanted
-    assert all(torch.equal(value, wanted[name]) for name, value in network.trainable_state().items())
+    assert "text_updates.0.weight" in expected
+    assert all(torch.equal(value, expected[name]) for name, value in network.trainable_state().items())

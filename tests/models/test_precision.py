@@ -14,17 +14,17 @@ def test_auto_takes_what_the_device_has(monkeypatch: pytest.MonkeyPatch, able: b
     assert resolve_precision("auto", "cpu") == expected
 
 
-@pytest.mark.parametrize("wanted", ["bf16", "fp32"])
+@pytest.mark.parametrize("requested", ["bf16", "fp32"])
 @pytest.mark.parametrize("able", [True, False])
-def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, wanted: str) -> None:
+def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, requested: str) -> None:
     monkeypatch.setattr(precision, "has_bf16", lambda device: able)
-    assert resolve_precision(wanted, "cpu") == wanted
+    assert resolve_precision(requested, "cpu") == requested
 
 
-@pytest.mark.parametrize("wanted", ["fp16", "BF16", ""])
-def test_another_word_is_refused_with_the_known_ones(wanted: str) -> None:
+@pytest.mark.parametrize("requested", ["fp16", "BF16", ""])
+def test_another_word_is_refused_with_the_known_ones(requested: str) -> None:
     with pytest.raises(UsageError, match="auto, bf16 or fp32"):
-        resolve_precision(wanted, "cpu")
+        resolve_precision(requested, "cpu")
 
 
 def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:
@@ -33,7 +33,7 @@ def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:
 
 
 def test_every_precision_has_a_word_for_the_trainer() -> None:
-    assert set(FABRIC_PRECISION) == {resolve_precision(wanted, "cpu") for wanted in ("bf16", "fp32")}
+    assert set(FABRIC_PRECISION) == {resolve_precision(requested, "cpu") for requested in ("bf16", "fp32")}
 
 
 def test_a_torch_without_the_private_question_about_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,9 +35,9 @@ class Everything(nn.Module):
         return self.layers(x) * self.plain.sum() + constant + self.tied.sum() + self.number + self.mean.sum()
 
 
-def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
-    assert list(found) == list(wanted)
-    for name, value in wanted.items():
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
         assert found[name].dtype == value.dtype, name
         assert torch.equal(found[name], value), name
 

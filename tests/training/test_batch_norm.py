@@ -22,11 +22,11 @@ def test_two_processes_have_the_gradient_and_the_statistics_of_one(tmp_path: Pat
             network = unet().train()
             loss = SegmentationTrainer().loss(network, batch_of(count)).mean()
             loss.backward()
-            wanted = found_in(network, loss)
-            assert found.keys() == wanted.keys()
-            for name, value in wanted.items():
+            reference = found_in(network, loss)
+            assert found.keys() == reference.keys()
+            for name, value in reference.items():
                 torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-5, msg=lambda text, n=name: n + text)
-            assert max(float(v.abs().max()) for name, v in wanted.items() if "gradient" in name) > 1e-2
+            assert max(float(v.abs().max()) for name, v in reference.items() if "gradient" in name) > 1e-2
 
 
 def test_names_and_evaluation_stay_as_they_are() -> None:

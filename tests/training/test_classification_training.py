@@ -116,11 +116,11 @@ def test_both_tasks_have_the_sum_of_their_losses_and_the_mean_of_their_figures()
     trainer = SegmentationClassificationTrainer(class_loss=partial(focal, weights=[0.5, 1.5]))
     expected = dice_cross_entropy(labels, batch.masks) + focal(classes, batch.classes, [0.5, 1.5])
     torch.testing.assert_close(trainer.loss(Constant(classes, labels), batch), expected)
-    told = trainer.validate(Constant(classes, labels), batch)
-    loss, figure = trainer.figures(told)
+    statistics = trainer.validate(Constant(classes, labels), batch)
+    loss, figure = trainer.figures(statistics)
     assert loss == pytest.approx(expected.mean().item(), abs=1e-6)
-    auc = ClassificationTrainer().figures(torch.cat([told[:, :1], told[:, 2:]], dim=1))[1]
-    assert figure == pytest.approx((told[:, 1].mean().item() + auc) / 2)
+    auc = ClassificationTrainer().figures(torch.cat([statistics[:, :1], statistics[:, 2:]], dim=1))[1]
+    assert figure == pytest.approx((statistics[:, 1].mean().item() + auc) / 2)
 
 
 def test_the_plans_class_weights_come_in_the_order_of_the_indices() -> None:

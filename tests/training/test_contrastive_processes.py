@@ -39,10 +39,10 @@ def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path: Path, fork
     assert code == 0, errors
     for rank in (0, 1):
         for (count, _), found in zip(CASES, torch.load(tmp_path / f"found.{rank}"), strict=True):
-            wanted = expected(count)
-            for one, other in zip(found[: len(wanted)], wanted, strict=True):
+            reference = expected(count)
+            for one, other in zip(found[: len(reference)], reference, strict=True):
                 torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
-            assert count == 1 or max(float(value.abs().max()) for value in wanted[1:]) > 1e-2
+            assert count == 1 or max(float(value.abs().max()) for value in reference[1:]) > 1e-2
 
 
 def run_of_words() -> FinetuningPaths:

@@ -156,8 +156,8 @@ def test_a_training_starts_from_the_adapter_and_says_so(monkeypatch: pytest.Monk
     assert run.adapter == "Words"
     assert run.folder.parents[1].name == "SegmentationTrainer__tiny__CLIP_HT__adapter_Words"
     assert run in list(find_runs())
-    said = read_json(run.settings_json)["adapter"]
-    assert (said["datasets"], said["seed"], len(said["sha256"])) == (["Dataset907_Words"], 1, 64)
+    recorded = read_json(run.settings_json)["adapter"]
+    assert (recorded["datasets"], recorded["seed"], len(recorded["sha256"])) == (["Dataset907_Words"], 1, 64)
     anew = train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1)).run
     assert anew.folder != run.folder
     by_path = tiny_settings(adapter=str(tuned.checkpoint_best), num_epochs=1)

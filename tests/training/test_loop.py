@@ -172,16 +172,16 @@ def test_an_epochs_line_holds_the_mean_of_its_losses(tiny: DatasetPaths) -> None
 
 
 def test_the_best_epoch_is_the_first_with_the_highest_figure_where_losses_are_equal(tiny: DatasetPaths) -> None:
-    trainer, told, progress = Scripted([0.2, 0.5, 0.5, 0.4]), [], Progress()
-    fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: told.append(best)))
-    assert told == [True, True, False, False]
+    trainer, improved, progress = Scripted([0.2, 0.5, 0.5, 0.4]), [], Progress()
+    fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: improved.append(best)))
+    assert improved == [True, True, False, False]
     assert (progress.best_epoch, progress.best_metric) == (1, 0.5)
 
 
 def test_of_equal_figures_the_one_with_the_lowest_loss_is_kept(tiny: DatasetPaths) -> None:
-    trainer, told, progress = Scripted([1.0, 1.0, 1.0, 0.9], [0.5, 0.3, 0.4, 0.1]), [], Progress()
-    fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: told.append(best)))
-    assert told == [True, True, False, False]
+    trainer, improved, progress = Scripted([1.0, 1.0, 1.0, 0.9], [0.5, 0.3, 0.4, 0.1]), [], Progress()
+    fit(make_loop(tiny, trainer=trainer), progress, events(after_epoch=lambda _, best: improved.append(best)))
+    assert improved == [True, True, False, False]
     assert (progress.best_epoch, progress.best_metric) == (1, 1.0)
 
 

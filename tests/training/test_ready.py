@@ -49,7 +49,7 @@ def test_a_step_is_timed_in_the_precision_that_the_training_will_have(
     tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     converted: list[Network] = []
-    monkeypatch.setattr(ready, "resolve_precision", lambda wanted, kind: BF16)
+    monkeypatch.setattr(ready, "resolve_precision", lambda requested, kind: BF16)
     monkeypatch.setattr(ready, "convert_frozen_to_bf16", converted.append)
     found = step_time.measure("TINY_HT", "seg", tiny_plan())
     assert len(converted) == 1

@@ -126,8 +126,8 @@ def test_the_best_checkpoint_is_that_of_the_best_validation_dice(
     assert outcome.best_metric == pytest.approx(0.7)
     best = tensors_in(outcome.run.checkpoint_best)
     for name, value in best.items():
-        wanted = next(kept for key, kept in seen[1].items() if key.endswith(name.removeprefix("model.")))
-        assert torch.equal(value, wanted)
+        stored = next(kept for key, kept in seen[1].items() if key.endswith(name.removeprefix("model.")))
+        assert torch.equal(value, stored)
     assert checkpoint.load(outcome.run.checkpoint_best)[1]["figures"]["epoch"] == 1
 
 

@@ -107,18 +107,18 @@ class SlurmEngine(Engine):
         """As submitit names them; what it does not know goes to sbatch as it is."""
         from submitit.slurm.slurm import SlurmExecutor
 
-        wanted = {OF_NODES.get(key, key): value for key, value in settings.items()}
+        slurm_settings = {OF_NODES.get(key, key): value for key, value in settings.items()}
         if self.options.cpus_per_job is not None:
-            wanted["cpus_per_task"] = str(self.options.cpus_per_job)
+            slurm_settings["cpus_per_task"] = str(self.options.cpus_per_job)
         if self.options.gpus_per_job is not None:
-            wanted["gpus_per_node"] = _whole(self.options.gpus_per_job)
+            slurm_settings["gpus_per_node"] = _whole(self.options.gpus_per_job)
         if self.options.jobs is not None:
-            wanted["array_parallelism"] = str(self.options.jobs)
-        timeout = minutes(wanted.pop(TIME)) if TIME in wanted else DEFAULT_MINUTES
+            slurm_settings["array_parallelism"] = str(self.options.jobs)
+        timeout = minutes(slurm_settings.pop(TIME)) if TIME in slurm_settings else DEFAULT_MINUTES
         found: dict[str, Any] = {"timeout_min": timeout, "name": "htunet"}
         others: dict[str, str] = {}
         known = SlurmExecutor._valid_parameters()
-        for key, value in wanted.items():
+        for key, value in slurm_settings.items():
             typed = int(value) if value.isdigit() else value
             if key in known:
                 found[f"slurm_{key}"] = typed

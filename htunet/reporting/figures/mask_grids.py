@@ -76,7 +76,7 @@ class MaskGrid:
 def figure4(results: Results) -> list[Drawing]:
     """The paper's figure 4: three test images of each data set in rows, methods in columns."""
     grid = comparison_grid(results)
-    return [Drawing("figure4", draw_masks(grid, _left_out(results, grid)))]
+    return [Drawing("figure4", draw_masks(grid, _excluded(results, grid)))]
 
 
 def figure5(results: Results) -> list[Drawing]:
@@ -249,7 +249,7 @@ def _predicted(runs: Sequence[RunPaths]) -> list[RunPaths]:
     return [run for run in learning if all((run.predictions / f"{case}.png").exists() for case in test_cases(run))]
 
 
-def _left_out(results: Results, grid: MaskGrid) -> str:
+def _excluded(results: Results, grid: MaskGrid) -> str:
     """Which predicted methods have no column."""
     arms = by_arm([run for run in _predicted(results.runs) if run.ratio is None and tested_as_in_the_paper(run)])
     missing = [arm for arm in arms if arm not in grid.columns]

@@ -52,8 +52,8 @@ def probed_runs(results: Results, figure: str) -> list[RunPaths]:
     probe = PROBED[figure]
     chosen = []
     for runs in by_dataset([run for run in results.runs if _may_be_probed(run) and probe.fits(run.method)]).values():
-        wanted = _methods(results, [run.method for run in runs], figure)
-        for method in wanted:
+        drawn = _methods(results, [run.method for run in runs], figure)
+        for method in drawn:
             members = [run for run in runs if run.method == method]
             usual = [run for run in members if run.task == "seg" and run.plan == paper.PLANS.get(method, paper.PLAN)]
             run = one_run(usual, results.seed) or one_run(members, results.seed)

@@ -84,8 +84,8 @@
   }
 
   function filterCases() {
-    const wanted = filters.map(name => [name, byId("filter-" + name)?.value || ""]).filter(([, value]) => value);
-    shown = data.items.filter(item => wanted.every(([name, value]) => item[name] === value));
+    const chosen = filters.map(name => [name, byId("filter-" + name)?.value || ""]).filter(([, value]) => value);
+    shown = data.items.filter(item => chosen.every(([name, value]) => item[name] === value));
     visible = AT_ONCE;
     draw();
   }

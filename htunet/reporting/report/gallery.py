@@ -143,7 +143,7 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
             predictions.setdefault((dataset, item.case), []).extend([prediction] if prediction else [])
         elif dataset in raw:
             problems.append(f"{raw[dataset].paths.raw} has no case {item.case}.")
-    wanted = [
+    requests = [
         PictureRequest(
             image=raw[key[0]].image_path(case),
             label=raw[key[0]].label_path(case),
@@ -154,7 +154,7 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
         )
         for key, case in known.items()
     ]
-    return dict(zip(known, draw_all(wanted), strict=True)), problems
+    return dict(zip(known, draw_all(requests), strict=True)), problems
 
 
 def _legend(raw: RawDataset | None) -> tuple[tuple[str, str], ...]:

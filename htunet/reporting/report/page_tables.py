@@ -69,19 +69,19 @@ def _estimate(entry: Entry | None, metric: Metric) -> TableCell:
 def _results(study: Study, kind: TableKind) -> Table:
     members = [method.rows[kind.name] for method in study.of_kind(kind)]
     printed = printed_metrics(members, kind)
-    left_out = any(metric.leaves_out for metric, _ in printed)
-    counts = number_columns(counted(kind), *["Left out"] * left_out, "Seeds", "Trained")
+    excluded = any(metric.leaves_out for metric, _ in printed)
+    counts = number_columns(counted(kind), *["Left out"] * excluded, "Seeds", "Trained")
     columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
     rows = []
     for method, row in zip(study.of_kind(kind), members, strict=True):
-        n_cases, n_missed, n_left_out = row.tested.n_cases, row.tested.n_missed, row.tested.n_left_out
+        n_cases, n_missed, n_excluded = row.tested.n_cases, row.tested.n_missed, row.tested.n_excluded
         rows.append(
             (
                 words(method.short_dataset),
                 words(method.name, strong=True),
                 *value_cells(row, printed, missing=NO_VALUE, below=True),
                 number(n_cases if n_missed is None else n_missed / n_cases, row.counted.replace("/", " / ")),
-                *[number(n_left_out / n_cases, f"{n_left_out} / {n_cases}")] * left_out,
+                *[number(n_excluded / n_cases, f"{n_excluded} / {n_cases}")] * excluded,
                 TableCell(text=", ".join(map(str, row.seeds)) or NO_VALUE, value=len(row.seeds)),
                 number(row.trainable_parameters, parameters_text(row)),
                 words("; ".join(row.marks)),

@@ -20,7 +20,7 @@ SIDES = ((150, 512), (400, 384), (900, 288))
 SMALLEST_SIDE = 224
 QUALITY = 80
 REDUCING_GAP = 2.0
-"""Large images are first shrunk by whole numbers, to twice the size that is wanted: much faster, and looks the same."""
+"""Large images are first shrunk by whole numbers, to twice the size that is shown: much faster, and looks the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def longer_side(n_images: int) -> int:
 
 
 def draw_all(request: Sequence[PictureRequest], workers: int | None = None) -> list[Drawn]:
-    """All pictures in the order of ``wanted``; ``workers`` None: processes where there are many, else none."""
+    """All pictures in the order of ``request``; ``workers`` None: processes where there are many, else none."""
     count = suitable_workers(len(request), workers)
     return list(parallel_map(draw, request, workers=count, name=lambda one: str(one.image)))
 

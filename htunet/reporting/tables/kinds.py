@@ -22,7 +22,7 @@ class TestCounts:
     n_cases: int
     n_missed: int | None = None
     """With an empty prediction; None where there is no such thing."""
-    n_left_out: int = 0
+    n_excluded: int = 0
     """Without the distances of the paper's public code, because a mask is empty."""
     by_class: Mapping[str, int] = field(default_factory=dict)
     positive: str = ""
@@ -73,7 +73,7 @@ def _masks_tested(own: Own) -> TestCounts:
         n_cases=n_cases,
         # of several labels each is named: "case (label 2)"
         n_missed=len({name.split(" (label ")[0] for name in empty["prediction"]}),
-        n_left_out=max(n_cases - int(mean.get("n_used", n_cases)) for mean in of_paper),
+        n_excluded=max(n_cases - int(mean.get("n_used", n_cases)) for mean in of_paper),
     )
 
 

@@ -83,9 +83,9 @@ def table_names() -> list[str]:
     return sorted(item.name[:-4] for item in files("results_template").iterdir() if item.name.endswith(".csv"))
 
 
-def printed(name: str, **wanted: str | None) -> Figures:
+def printed(name: str, **requested: str | None) -> Figures:
     """The figures of the one row of a table that has these values where it has such columns."""
-    rows = (row for row in table(name) if all(row.get(key, value) == value for key, value in wanted.items()))
+    rows = (row for row in table(name) if all(row.get(key, value) == value for key, value in requested.items()))
     row = next(rows, {})
     return {metric: float(row[column]) for metric in METRICS if (column := METRICS[metric].paper) in row}
 

@@ -34,11 +34,11 @@ MISSING = "\u2013"
 """A dash as long as a value, where there is none."""
 SIDE_BY_SIDE, MOST_COLUMNS = 3, 14
 """Data sets beside each other, as the paper has them, and columns of metrics: where these are more, fewer data sets."""
-LEFT_OUT = "Left out"
+EXCLUDED = "Left out"
 SHOWN_COMMANDS = 10
 COLUMNS = (
     *("table", "group", "name", "method", "dataset", "metric", "value", "std", "low", "high", "seeds", "n_cases"),
-    *("n_left_out", "paper", "rank", "trainable_parameters", "marks", "commands"),
+    *("n_excluded", "paper", "rank", "trainable_parameters", "marks", "commands"),
 )
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
@@ -78,7 +78,7 @@ def paper_data(table: PaperTable, cells: Sequence[Cell]) -> Table:
                 "high": c.estimate.high,
                 "seeds": " ".join(map(str, c.seeds)),
                 "n_cases": c.n_cases or "",
-                "n_left_out": c.n_left_out if METRICS[c.metric].leaves_out and c.n_cases else "",
+                "n_excluded": c.n_excluded if METRICS[c.metric].leaves_out and c.n_cases else "",
                 "paper": c.paper,
                 "rank": c.rank or "",
                 "trainable_parameters": c.trained.trainable_parameters if c.trained else None,
@@ -108,7 +108,7 @@ def printed_parts(
         for _, metrics in columns_of[dataset]:
             cell = at[line, dataset, metrics[0]]
             if len(metrics) > 1:  # the count belongs to several metrics
-                yield words(str(cell.n_left_out) if cell.n_cases else MISSING)
+                yield words(str(cell.n_excluded) if cell.n_cases else MISSING)
                 continue
             yield TableCell(
                 text=MISSING if cell.estimate.mean is None else cell.text,
@@ -158,13 +158,13 @@ def _columns(table: PaperTable, cells: Sequence[Cell]) -> list[tuple[Column, lis
     """The columns of a data set, and the metrics of each; the cases left out are counted behind those that do so."""
     columns: list[tuple[Column, list[str]]] = []
     by_metric = {cell.metric: cell for cell in cells}
-    left_out = [name for name in by_metric if METRICS[name].leaves_out]
+    excluded = [name for name in by_metric if METRICS[name].leaves_out]
     for name, cell in by_metric.items():
         average = len(table.parts) > 1 and cell.dataset == AVERAGE
         group = f"{cell.kind.name.capitalize()} {cell.dataset.lower()}" if average else cell.dataset
         columns.append((metric_column(METRICS[name], group), [name]))
-        if left_out and name == left_out[-1]:
-            columns.append((Column(label=LEFT_OUT, numeric=True, group=group), left_out))
+        if excluded and name == excluded[-1]:
+            columns.append((Column(label=EXCLUDED, numeric=True, group=group), excluded))
     return columns
 
 

@@ -35,7 +35,7 @@ class Cell:
     seeds: tuple[int, ...] = ()
     n_cases: int = 0
     """Test cases of one repetition."""
-    n_left_out: int = 0
+    n_excluded: int = 0
     """Test cases, over all repetitions, that have no value of this metric because a mask is empty."""
     paper: float | None = None
     marks: tuple[str, ...] = ()
@@ -158,23 +158,23 @@ def _filled(
                 else replace(found, low=low, high=high),
                 seeds=row.seeds,
                 n_cases=row.tested.n_cases // row.n_runs,
-                n_left_out=row.tested.n_left_out if metric.leaves_out else 0,
+                n_excluded=row.tested.n_excluded if metric.leaves_out else 0,
                 paper=None if row.other_images else cell.paper,
                 marks=tuple(mark for mark in row.marks if mark not in (_fraction_mark(line), line.footnote)),
                 trained=row,
             )
-        wanted = [seed for seed in seeds if seed not in cell.seeds]
+        requested = [seed for seed in seeds if seed not in cell.seeds]
         if line.setting == paper.ZERO_SHOT and row:
-            wanted = []  # one result says all of one adapter
-        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, wanted, seeds[0]))))
+            requested = []  # one result says all of one adapter
+        cells.append(replace(cell, commands=tuple(commands(line, dataset, part.kind, requested, seeds[0]))))
     return cells
 
 
 def _fits(row: Row, line: Line, dataset: str, kind: TableKind) -> bool:
-    wanted = line.setting if line.setting == paper.ZERO_SHOT else "seg" if kind is SEGMENTATION else "cls"
-    source = "" if wanted == paper.ZERO_SHOT else paper.TRAINED_ON.get(dataset, "")
+    setting = line.setting if line.setting == paper.ZERO_SHOT else "seg" if kind is SEGMENTATION else "cls"
+    source = "" if setting == paper.ZERO_SHOT else paper.TRAINED_ON.get(dataset, "")
     here = (row.kind, row.method, row.ratio, row.own["task"], row.trained_on)
-    return DatasetPaths(row.dataset).short_name == dataset and here == (kind, line.method, line.ratio, wanted, source)
+    return DatasetPaths(row.dataset).short_name == dataset and here == (kind, line.method, line.ratio, setting, source)
 
 
 def _distance(row: Row) -> tuple[Any, ...]:
@@ -187,8 +187,8 @@ def _fraction_mark(line: Line) -> str:
 
 
 def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float | None:
-    wanted = {"method": line.name, "dataset": dataset, "setting": line.setting, "ratio": line.group}
-    return paper.printed(table.source, **wanted).get(metric)
+    requested = {"method": line.name, "dataset": dataset, "setting": line.setting, "ratio": line.group}
+    return paper.printed(table.source, **requested).get(metric)
 
 
 def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
@@ -203,7 +203,7 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
         estimate=_mean_over(cells) if complete else NOTHING,
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
         n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
-        n_left_out=sum(cell.n_left_out for cell in cells) if complete else 0,
+        n_excluded=sum(cell.n_excluded for cell in cells) if complete else 0,
         paper=_printed(table, first.line, AVERAGE, first.metric)
         if set(part.datasets) == known and not others
         else None,

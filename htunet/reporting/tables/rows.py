@@ -167,7 +167,7 @@ def total(parts: Sequence[TestCounts]) -> TestCounts:
     return TestCounts(
         n_cases=sum(one.n_cases for one in parts),
         n_missed=sum(missed) if missed else None,
-        n_left_out=sum(one.n_left_out for one in parts),
+        n_excluded=sum(one.n_excluded for one in parts),
         by_class={name: sum(one.by_class[name] for one in parts) for name in parts[0].by_class},
         positive=parts[0].positive,
     )
@@ -279,7 +279,7 @@ def parameters_text(row: Row) -> str:
 
 def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
     """For CSV: one line a row, every value in full precision with its standard deviation, and the paper's."""
-    counts = ("n_missed", "n_left_out") if kind is SEGMENTATION else ("positive",)
+    counts = ("n_missed", "n_excluded") if kind is SEGMENTATION else ("positive",)
     policy = ("policy",) if kind is SEGMENTATION else ()
     theirs = {name: METRICS[name].paper if METRICS[name].leaves_out else name
               for name in METRICS if any(name in row.paper for row in rows)}  # fmt: skip
@@ -325,12 +325,12 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
     for dataset in dict.fromkeys(row.dataset for row in rows):
         members = [row for row in rows if row.dataset == dataset]
         metrics = printed_metrics(members, kind)
-        left_out = any(metric.leaves_out for metric, _ in metrics)
-        counts = word_columns("Seeds", counted(kind), *["Left out"] * left_out, "Notes")
+        excluded = any(metric.leaves_out for metric, _ in metrics)
+        counts = word_columns("Seeds", counted(kind), *["Left out"] * excluded, "Notes")
         body = []
         for row in members:
             seeds = ", ".join(map(str, row.seeds)) or "-"
-            texts = [seeds, row.counted, *[f"{row.tested.n_left_out}/{row.tested.n_cases}"] * left_out]
+            texts = [seeds, row.counted, *[f"{row.tested.n_excluded}/{row.tested.n_cases}"] * excluded]
             texts.append((", " if narrow else "; ").join(names[mark] for mark in row.marks))
             cells = [words(name_of(row)), words(parameters_text(row)), *value_cells(row, metrics), *map(words, texts)]
             body.append(tuple(cells))

@@ -170,22 +170,22 @@ def convert_one(home: Home, number: int, name: str) -> Outcome:
         except BaseException as error:  # what a user would see as a traceback
             outcome.problems.append(f"raised {type(error).__name__}: {error}")
     outcome.seconds, outcome.peak_mb = time.monotonic() - started, _peak_mb()
-    printed, said = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
-    outcome.message = said.strip()[-300:]
-    outcome.problems += spoken_problems(outcome.code, printed, said)
+    printed, errors = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
+    outcome.message = errors.strip()[-300:]
+    outcome.problems += spoken_problems(outcome.code, printed, errors)
     outcome.problems += [f"changed outside: {path}" for path in changed(outside, tree(home.base, home.raw))]
     outcome.problems += raw_problems(home, dataset_of(SUBJECTS[name]), outcome.code, earlier)
     return outcome
 
 
-def spoken_problems(code: int, printed: str, said: str) -> list[str]:
+def spoken_problems(code: int, printed: str, errors: str) -> list[str]:
     """What is wrong with the exit code and the words."""
     problems = [] if code in (0, 1, 2) else [f"exit code {code}"]
-    if "This is a bug" in said or "Traceback" in said or PLACELESS.search(said):
-        problems.append(f"not an error of ours: {said[-300:]}")
-    if code and "error: " not in said:
-        problems.append(f"exit code {code} without a reason: {said[-300:]}")
-    if found := CONTROL.search(printed + said):
+    if "This is a bug" in errors or "Traceback" in errors or PLACELESS.search(errors):
+        problems.append(f"not an error of ours: {errors[-300:]}")
+    if code and "error: " not in errors:
+        problems.append(f"exit code {code} without a reason: {errors[-300:]}")
+    if found := CONTROL.search(printed + errors):
         problems.append(f"prints the control character {found[0]!r}")
     return problems
 
@@ -213,11 +213,11 @@ def half_written(dataset: DatasetPaths) -> list[str]:
     try:
         if dataset.captions_json.exists():
             captions = read_captions(dataset)
-            wanted = {captions.image_path(pair) for pair in captions.pairs}
+            expected = {captions.image_path(pair) for pair in captions.pairs}
             tables = [dataset.captions_json, dataset.captions_jsonl, dataset.excluded_csv]
         else:
             raw = read_raw(dataset)
-            wanted = {place(case) for case in raw.cases for place in (raw.image_path, raw.label_path)}
+            expected = {place(case) for case in raw.cases for place in (raw.image_path, raw.label_path)}
             tables = [dataset.dataset_json, dataset.cases_csv, dataset.excluded_csv]
             for case in raw.cases:
                 image, labels = read_image(raw.image_path(case), 1)[0], read_labels(raw.label_path(case))
@@ -226,8 +226,8 @@ def half_written(dataset: DatasetPaths) -> list[str]:
     except Exception as error:
         return [f"the raw folder cannot be read: {type(error).__name__}: {error}"]
     images = {path for path in dataset.raw.glob("*/*.png") if path.is_file() and not path.is_symlink()}
-    problems = [f"missing: {path}" for path in (*sorted(wanted - images), *tables) if not path.is_file()]
-    return problems + [f"not listed: {path}" for path in sorted(images - wanted)]
+    problems = [f"missing: {path}" for path in (*sorted(expected - images), *tables) if not path.is_file()]
+    return problems + [f"not listed: {path}" for path in sorted(images - expected)]
 
 
 @contextlib.contextmanager

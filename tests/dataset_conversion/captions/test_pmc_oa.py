@@ -79,7 +79,7 @@ def test_an_unpacked_folder_gives_the_same_as_the_zip(home: Path) -> None:
 
 def test_low_resolution_is_below_the_networks_input_unless_asked_otherwise(home: Path) -> None:
     built = build_pmc_oa(home / "download", ultrasound=4, others=0, quirks=False, min_side=223)
-    with pytest.raises(HtunetError, match=r"Not one pair .*image too small: .* 223 pixels, wanted are 224"):
+    with pytest.raises(HtunetError, match=r"Not one pair .*image too small: .* 223 pixels, not 224"):
         convert("PMC-OA", built.folder, Options())
     assert not PMC_OA.raw.exists()
     assert convert("PMC-OA", built.folder, Options(min_side=223)).converted == {"en": 4}
@@ -185,7 +185,7 @@ def test_a_split_by_article_keeps_an_articles_figures_together(home: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("wanted", "expected"),
+    ("requested", "expected"),
     [
         ("a b/c.d", "a_b_c_d"),
         ("\u4e2d\u6587", "image"),
@@ -194,8 +194,8 @@ def test_a_split_by_article_keeps_an_articles_figures_together(home: Path) -> No
         ("new\nline", "new_line"),
     ],
 )
-def test_ids_are_fit_for_file_names(wanted: str, expected: str) -> None:
-    assert unique_id(wanted, {}) == expected
+def test_ids_are_fit_for_file_names(requested: str, expected: str) -> None:
+    assert unique_id(requested, {}) == expected
 
 
 def test_ids_are_unique_whatever_their_case() -> None:

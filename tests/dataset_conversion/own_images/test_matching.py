@@ -114,10 +114,10 @@ def test_masks_are_found_by_the_rule_that_the_names_follow(image: str, mask: str
     assert (found.masks_of, found.unmatched) == (expected, {})
     assert match_files(sorted([*images, *masks]), None).masks_of == expected or "label" not in mask
     if image.startswith("bus_"):
-        assert "bus_{id}-l with mask_{id}-l, 11 of 11 images" in found.said
+        assert "bus_{id}-l with mask_{id}-l, 11 of 11 images" in found.note
     if "mask" not in mask and "seg" not in mask and "label" not in mask:
-        assert "inferred from the names" in found.said
-        assert f"11 of 11 images ({images[0]} with {expected[images[0]][0]}" in found.said
+        assert "inferred from the names" in found.note
+        assert f"11 of 11 images ({images[0]} with {expected[images[0]][0]}" in found.note
 
 
 def test_added_words_are_found_in_one_folder_too() -> None:
@@ -210,8 +210,8 @@ def test_a_table_says_which_belong_together(tmp_path: Path) -> None:
     )
     found = match_files(["one.png", "two.png", "three.png"], ["x.png", "y.png", "z.png"], [str(table)])
     assert found.masks_of == {"one.png": ("x.png", "z.png"), "two.png": ("y.png",), "three.png": ()}
-    assert "1 rows of" in found.said
-    assert "three.png with none.png" in found.said
+    assert "1 rows of" in found.note
+    assert "three.png with none.png" in found.note
     table.write_text("us,roi\none.png,x.png\ntwo.png,x.png\n", encoding="utf-8")
     with pytest.raises(HtunetError, match=r"gives the mask x.png to one.png and to two.png"):
         match_files(["one.png", "two.png"], ["x.png"], [f"{table}:us:roi"])

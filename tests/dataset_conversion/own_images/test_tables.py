@@ -10,7 +10,7 @@ from dataset_conversion.own_images.tables import read_rows, read_tags, split_rul
 from htunet.errors import HtunetError, UsageError
 
 
-def said(rule: str, names: list[str], **keywords: Any) -> tuple[dict[str, str], list[str]]:
+def read(rule: str, names: list[str], **keywords: Any) -> tuple[dict[str, str], list[str]]:
     tags = read_tags(rule, names, **keywords)
     return tags.of, tags.notes
 
@@ -31,7 +31,7 @@ def test_a_pattern_gives_its_group_or_its_whole_match() -> None:
 def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark(tmp_path: Path) -> None:
     table = tmp_path / "classes.csv"
     table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
-    found, notes = said(str(table), NAMES, option="--classes", columns=("class", "label"))
+    found, notes = read(str(table), NAMES, option="--classes", columns=("class", "label"))
     assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
     assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
 
@@ -63,7 +63,7 @@ def test_composed_and_decomposed_names_are_the_same_name(tmp_path: Path) -> None
     assert composed != decomposed
     table = tmp_path / "groups.csv"
     table.write_text(f"image,group\n{composed},p1\n", encoding="utf-8")
-    tags, notes = said(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
+    tags, notes = read(str(table), [f"{decomposed}.png"], option="--groups", columns=("group",))
     assert (tags, notes) == ({f"{decomposed}.png": "p1"}, [])
 
 
@@ -86,7 +86,7 @@ def test_a_table_may_spell_images_as_another_machine_does(tmp_path: Path, spelli
     table = tmp_path / "groups.csv"
     rows = [f"{spelling.format(f'{number:03d}')},p{number // 2}" for number in range(6)]
     table.write_text("Image,Group\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    tags, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    tags, notes = read(str(table), SIX, option="--groups", columns=("group",))
     assert tags == {name: f"p{number // 2}" for number, name in enumerate(SIX)}
     assert notes == []
 
@@ -94,7 +94,7 @@ def test_a_table_may_spell_images_as_another_machine_does(tmp_path: Path, spelli
 def test_two_images_that_differ_in_letter_case_alone_are_not_mixed_up(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("image,group\na.png,small\nA.png,large\n", encoding="utf-8")
-    tags, _ = said(str(table), ["a.png", "A.png"], option="--groups", columns=("group",))
+    tags, _ = read(str(table), ["a.png", "A.png"], option="--groups", columns=("group",))
     assert tags == {"a.png": "small", "A.png": "large"}
 
 
@@ -106,7 +106,7 @@ def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) ->
     """A group column exported with ``nan`` made one patient of all unknown ones."""
     table = tmp_path / "groups.csv"
     table.write_text(f"image,group\ncase_000.png,p1\ncase_001.png,{word}\ncase_002.png,{word}\n", encoding="utf-8")
-    tags, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    tags, notes = read(str(table), SIX, option="--groups", columns=("group",))
     assert tags == {"case_000.png": "p1"}
     assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
 
@@ -115,14 +115,14 @@ def test_a_table_names_cases_of_nnunet_by_their_ids(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("image,group\np1,a\np2_0000,b\nx,c\n", encoding="utf-8")
     names = ["imagesTr/p1_0000.nii.gz", "imagesTr/p2_0000.nii.gz", "x.png", "x_0000.png"]
-    found, _ = said(str(table), names, option="--groups", columns=("group",))
+    found, _ = read(str(table), names, option="--groups", columns=("group",))
     assert found == {names[0]: "a", names[1]: "b", "x.png": "c"}
 
 
 def test_a_class_may_be_called_none(tmp_path: Path) -> None:
     table = tmp_path / "classes.csv"
     table.write_text("image,class\ncase_000.png,none\ncase_001.png,cyst\n", encoding="utf-8")
-    tags, _ = said(str(table), SIX, option="--classes", columns=("class",))
+    tags, _ = read(str(table), SIX, option="--classes", columns=("class",))
     assert tags == {"case_000.png": "none", "case_001.png": "cyst"}
 
 
@@ -130,7 +130,7 @@ def test_numbers_with_a_fraction_of_nought_are_the_same_and_letter_case_is_said(
     table = tmp_path / "t.csv"
     values = ["1", "1.0", "2.0", "Benign", "benign", "3.5"]
     table.write_text("image,group\n" + "".join(f"{a},{b}\n" for a, b in zip(SIX, values, strict=True)))
-    found, notes = said(str(table), SIX, option="--groups", columns=("group",))
+    found, notes = read(str(table), SIX, option="--groups", columns=("group",))
     assert [*found.values()] == ["1", "1", "2.0", "Benign", "benign", "3.5"]
     assert notes == ["t.csv has values that differ in letter case alone and count as different: Benign, benign"]
 
@@ -140,7 +140,7 @@ def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     groups = ["clinic"] * 5 + [f"p{number}" for number in range(15)]
     table.write_text("image,group\n" + "".join(f"{name},{group}\n" for name, group in zip(names, groups, strict=True)))
-    _, notes = said(str(table), names, option="--groups", columns=("group",))
+    _, notes = read(str(table), names, option="--groups", columns=("group",))
     assert notes == ["the group 'clinic' has 5 of 20 images: check that it is one patient"]
 
 
@@ -162,8 +162,8 @@ def test_any_column_of_a_table_that_a_spreadsheet_saved(tmp_path: Path, delimite
     table.write_text("\n".join(delimiter.join(row) for row in rows) + "\n", encoding=encoding)
     expected = {name: f"p{number // 2}" for number, name in enumerate(SIX)}
     for rule in (f"{table}:Patient: code", f"{table}:file name:patient: code"):
-        assert said(rule, SIX, option="--groups", columns=COLUMNS)[0] == expected
-    _, notes = said(f"{table}:Patient: code", SIX, option="--groups", columns=COLUMNS)
+        assert read(rule, SIX, option="--groups", columns=COLUMNS)[0] == expected
+    _, notes = read(f"{table}:Patient: code", SIX, option="--groups", columns=COLUMNS)
     assert notes == ["t.csv names images in its column 'file name', and 'patient: code' is taken"]
     with pytest.raises(
         HtunetError, match=r"lacks a column group or patient; it has \['nr', 'file name', .*t\.csv:COLUMN"
@@ -175,7 +175,7 @@ def test_the_column_of_the_images_is_the_one_that_names_each_once(tmp_path: Path
     """A patient's number may read as the name of an image; a column in which it comes twice is no key."""
     table = tmp_path / "t.csv"
     table.write_text("patient,scan\n1,2.png\n1,1.png\n2,3.png\n", encoding="utf-8")
-    found, _ = said(str(table), ["1.png", "2.png", "3.png"], option="--groups", columns=COLUMNS)
+    found, _ = read(str(table), ["1.png", "2.png", "3.png"], option="--groups", columns=COLUMNS)
     assert found == {"2.png": "1", "1.png": "1", "3.png": "2"}
     table.write_text("patient,scan\n1,x\n1,y\n", encoding="utf-8")
     with pytest.raises(HtunetError, match=r"no column of it names an image .*scan: 'x'; images are named as 1\.png"):
@@ -189,9 +189,9 @@ def test_the_colon_of_a_drive_is_not_that_of_a_column(tmp_path: Path, monkeypatc
     name = "C:\\data\\t.csv"
     Path(name).write_text("image,group,kind\ncase_000.png,p1,a\n", encoding="utf-8")
     assert split_rule(name) == (Path(name), "")
-    assert said(name, SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "p1"}
-    assert said(f"{name}:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
-    assert said(f"{name}:image:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
+    assert read(name, SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "p1"}
+    assert read(f"{name}:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
+    assert read(f"{name}:image:kind", SIX, option="--groups", columns=COLUMNS)[0] == {"case_000.png": "a"}
     assert split_rule("D:\\absent.csv:kind") == (Path("D:\\absent.csv"), "kind")
     assert split_rule("(?:benign|malignant)") is None
     with pytest.raises(HtunetError, match=r"absent\.csv is missing"):

@@ -33,9 +33,9 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        wanted = self.headers.get("Range")
-        self.server.asked.append(wanted)
-        start = int(wanted[6:-1]) if wanted and self.server.knows_ranges else 0
+        requested = self.headers.get("Range")
+        self.server.asked.append(requested)
+        start = int(requested[6:-1]) if requested and self.server.knows_ranges else 0
         if self.path != "/weights.pt":
             self.send_error(404)
             return

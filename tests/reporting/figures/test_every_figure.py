@@ -27,7 +27,7 @@ def results(home: Path, monkeypatch: pytest.MonkeyPatch) -> Results:
 @pytest.mark.parametrize("name", FIGURES.names())
 def test_a_figure_is_written_as_png_and_pdf(results: Results, home: Path, name: str) -> None:
     made = make_figures([name], results, print)
-    assert (made.left_out, made.failed) == ({}, {})
+    assert (made.excluded, made.failed) == ({}, {})
     paths = made.written[name]
     assert {path.suffix for path in paths} == {".png", ".pdf"}
     for path in paths:

@@ -42,7 +42,7 @@ def test_nothing_predicted_and_nothing_true_is_a_clear_layer() -> None:
     assert not layer[..., 3].any()
 
 
-def wanted(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
+def request(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
     """The first image of a raw folder with these predictions."""
     raw = read_raw(paths)
     image, label = raw.image_path(raw.cases[0]), raw.label_path(raw.cases[0])
@@ -52,7 +52,7 @@ def wanted(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
 
 
 def test_an_image_and_its_layers_are_scaled_alike(home: Path) -> None:
-    found = draw(wanted(build_raw(4, sizes=[(100, 200)])))
+    found = draw(request(build_raw(4, sizes=[(100, 200)])))
     assert found.problems == ()
     for data in (found.picture, *found.layers):
         assert data is not None
@@ -61,10 +61,10 @@ def test_an_image_and_its_layers_are_scaled_alike(home: Path) -> None:
 
 def test_what_is_not_there_is_told_and_stops_nothing(home: Path) -> None:
     paths = build_raw(2)
-    own = wanted(paths)
+    own = request(paths)
     none, wrong = paths.raw / "none.png", paths.raw / "wrong.png"
     write_png(wrong, np.zeros((3, 3), np.uint8))
-    found = draw(wanted(paths, none, own.label, wrong))
+    found = draw(request(paths, none, own.label, wrong))
     assert found.picture is not None
     assert [layer is None for layer in found.layers] == [True, False, True]
     assert "none.png" in found.problems[0]
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_told_and_stops_nothing(home: Path) -> None:
 
 
 def test_processes_draw_the_same(home: Path) -> None:
-    own = wanted(build_raw(2))
+    own = request(build_raw(2))
     assert draw_all([own, own], workers=2) == draw_all([own, own], workers=1)
 
 

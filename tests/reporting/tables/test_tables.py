@@ -70,8 +70,8 @@ def test_runs_whose_adapters_started_elsewhere_have_rows_of_their_own_that_say_s
     started = [None, tuned, tuned | {"shuffled_captions": True}]
     rows = table_rows([content(settings={"adapter": adapter}) for adapter in started])
     assert [row.n_runs for row in rows] == [1, 1, 1]
-    said = {mark for row in rows for mark in row.marks if "adapter" in mark}
-    assert said == {
+    shown = {mark for row in rows for mark in row.marks if "adapter" in mark}
+    assert shown == {
         "adapter not fine-tuned on captions",
         "adapter from PMC-OA+MedPix",
         "adapter from PMC-OA+MedPix (shuffled captions)",
@@ -80,10 +80,10 @@ def test_runs_whose_adapters_started_elsewhere_have_rows_of_their_own_that_say_s
 
 def test_only_what_the_paper_fine_tunes_is_said_to_lack_it() -> None:
     anew = {"settings": {"adapter": None}}
-    said = {
+    shown = {
         row.method: row.marks for row in table_rows([content(name, **anew) for name in ("CLIP", "UNet", "DINOv2_HT")])
     }
-    assert not any("captions" in mark for marks in said.values() for mark in marks)
+    assert not any("captions" in mark for marks in shown.values() for mark in marks)
     everything = {"adapter": {"datasets": FINE_TUNED["datasets"][::-1]}}
     assert not any("adapter" in mark for mark in only(content(settings=everything)).marks)
 
@@ -205,11 +205,11 @@ def test_own_data_are_not_measured_by_the_paper() -> None:
 
 def test_rows_that_the_public_codes_defects_explain_carry_a_footnote() -> None:
     methods = ("BiomedCLIP_LoRA", "DINOv2", "UniMedCLIP_HT", "UniMedCLIP", "CLIP_HT")
-    said = {method: only(content(method)).marks[-1] for method in methods}
-    assert said["BiomedCLIP_LoRA"].endswith("does not save what LoRA learns and tests without it")
-    assert said["DINOv2"].endswith("drops DINOv2's LayerScale")
-    assert said["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text tower")
-    assert not any("paper's figures" in said[method] for method in ("UniMedCLIP", "CLIP_HT"))
+    shown = {method: only(content(method)).marks[-1] for method in methods}
+    assert shown["BiomedCLIP_LoRA"].endswith("does not save what LoRA learns and tests without it")
+    assert shown["DINOv2"].endswith("drops DINOv2's LayerScale")
+    assert shown["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text tower")
+    assert not any("paper's figures" in shown[method] for method in ("UniMedCLIP", "CLIP_HT"))
     assert not any("paper's figures" in mark for mark in only(content("DINOv2", n_cases=30)).marks)
 
 
