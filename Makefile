@@ -1,11 +1,14 @@
 # Each target sets up .venv by itself, once for every change of setup.py, of the Python version or of this folder's place.
 # Another interpreter: make test PYTHON=python3.12. Arguments for a target: make test ARGS="-k metrics".
+# The build of PyTorch for CPUs alone, a fifth of the download: make demo TORCH=cpu (or cu126 and so on; for a new .venv).
 # The tests run in two processes, each with one thread; more: make test WORKERS=8, one alone: make test WORKERS=0.
 
 PYTHON ?= python3
 ARGS ?=
 WORKERS ?= 2
+TORCH ?=
 MINUTES ?= 10
+INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 VENV := .venv
 BIN := $(VENV)/bin
 KEY := $(shell { $(PYTHON) -c 'import sys; print(sys.version)'; cat setup.py; echo '$(CURDIR)'; } 2>/dev/null | cksum | cut -d ' ' -f 1)
@@ -53,7 +56,7 @@ $(READY):
 	@rm -f $(VENV)/.ready-*
 	@[ "$$($(BIN)/python --version 2>/dev/null)" = "$$($(PYTHON) --version)" ] && $(BIN)/python -m pip --version \
 	  >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off -e '.[test,lint]' \
+	@$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off -e '.[test,lint]' $(INDEX) \
 	  >$(VENV)/install.log 2>&1 || { tail -n 15 $(VENV)/install.log >&2; \
 	  echo "The installation failed; $(VENV)/install.log has all of it. The next make tries again." >&2; exit 1; }
 	@touch $@

@@ -55,7 +55,7 @@ class Model:
         run: Which run it is; of a model from elsewhere by its name alone.
         exported: The folder of a model from elsewhere, as read.
         weights: The frozen weights, where they have moved since the training.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         unpacked: The temporary folder of a zip, which lives as long as the model.
         others: The runs of the other folds, whose probabilities are averaged with those of ``run``.
     """
@@ -302,7 +302,7 @@ def load(
         ratio: Of a few-shot run; None for a run of all training images.
         adapter: Where the adapter started; needed only where there are several.
         weights: The frozen weights, where they have moved since the training.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         folds: In place of a fold: an ensemble of the runs of these folds, whose probabilities are averaged; empty: of
             all folds of the data set's split.
         seed: Of the runs of ``folds``; None: the smallest of each.

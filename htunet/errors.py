@@ -39,6 +39,18 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    >>> duration(42), duration(600), duration(9000), duration(3e6)
+    ('42 s', '10.0 min', '2.5 h', '34.7 days')
+    """
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.{0 if unit == 1 else 1}f} {name}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that ends an error message: ``" Did you mean 'BUSI'?"``, or nothing when no name is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import field
 from typing import Any
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Where to compute; ``auto`` is a CUDA device where there is one, else the CPU."""
+
 
 def setting(default: Any, help_text: str, *, choices: Sequence[str] | None = None) -> Any:  # noqa: ANN401
     """One field of a settings dataclass: its default, the line that ``--help`` prints, and the allowed words."""

@@ -46,6 +46,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def keep_latest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Finished runs keep their last state inside the test, so that all of it can be compared."""
+    from htunet.training import session
+
+    monkeypatch.setattr(session, "remove_latest", lambda _: None)
+
+
+@pytest.fixture
 def tiny(home: Path, monkeypatch: pytest.MonkeyPatch) -> DatasetPaths:
     """The data set of ``builders.training``; its tiny methods are known while the test runs."""
     from builders.training import build_training, register_tiny_methods

@@ -75,6 +75,16 @@ def test_an_installation_that_failed_is_repeated(checkout: Path) -> None:
     assert make_test(checkout)[1] == 1
 
 
+def test_the_small_build_of_torch_is_taken_from_its_own_index(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu"
+    make_test(checkout)
+    assert index not in (checkout / "asked.txt").read_text()
+    shutil.rmtree(checkout / ".venv")
+    monkeypatch.setenv("TORCH", "cpu")
+    assert make_test(checkout)[1] == 1
+    assert index in (checkout / "asked.txt").read_text()
+
+
 def test_an_old_python_is_refused_with_the_way_out(checkout: Path) -> None:
     result, installs = make_test(checkout, version="3.10.1")
     assert result.returncode != 0

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
 from htunet.paths import PAPER_FOLD
+from htunet.settings import DEVICES
 
 ALL_FOLDS = "all-folds"
 SHORT = {"plan": "-p"}
@@ -48,7 +49,7 @@ def add_run_options(parser: ArgumentParser) -> None:
 
 def add_device(parser: ArgumentParser) -> None:
     """Where to compute."""
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: auto")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="default: auto, which takes cuda or cpu")
 
 
 def fold_number(text: str) -> int | str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, written_text
-from htunet.errors import HtunetError, StoppedBySignalError, UsageError, counted
+from htunet.errors import HtunetError, StoppedBySignalError, UsageError, counted, duration
 from htunet.files import exclusive
 from htunet.paths import find_dataset, reproduced
 
@@ -180,7 +180,7 @@ def _make_phantom(config: "ReproductionConfig") -> None:
 
 def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> None:
     """Every job as a command with its estimated time, what the estimates are based on, and their sum."""
-    from htunet.experiments.cost import costs_of, duration, wall_time
+    from htunet.experiments.cost import costs_of, wall_time
 
     print(f"Table {table.number}: {table.title}. {len(jobs)} jobs.", flush=True)
     costs = costs_of(jobs)
@@ -204,7 +204,7 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
     """What keeps rows from being run, each with its remedy, and what they would take."""
     if not plan.excluded:
         return
-    from htunet.experiments.cost import costs_of, duration
+    from htunet.experiments.cost import costs_of
     from htunet.experiments.reproduction import CAPTIONS, DATA, WEIGHTS
     from htunet.reporting.tables.paper_figures import datasets
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, run_step
 from htunet.cli.convert_general import OWN, add_own_options, own_options
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.errors import HtunetError, UsageError, counted, duration
 from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_name_of, root
 
 if TYPE_CHECKING:
@@ -92,7 +92,6 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
 
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.raw import TEST, read_raw
-    from htunet.experiments.cost import duration
     from htunet.experiments.cross_validation import (
         candidates_for,
         choose,
@@ -163,7 +162,6 @@ def _show(
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
     from htunet.data.splits import split_sizes
-    from htunet.experiments.cost import duration
     from htunet.experiments.cross_validation import adaptive_of, measured, sizes_of
     from htunet.experiments.time_budget import fit
 

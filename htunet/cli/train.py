@@ -86,15 +86,16 @@ def is_finished(outcome: "Outcome") -> bool:
 
 @contextmanager
 def training_log() -> Iterator[None]:
-    """Inside the block, the library's log is on the terminal; its epochs only where no bar can be drawn."""
+    """Inside the block, the library's log is on the terminal; where there is a bar, above it."""
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
     handler, logger = logging.StreamHandler(sys.stdout), logging.getLogger("htunet")
-    if sys.stderr.isatty():
-        handler.addFilter(lambda record: not record.getMessage().startswith("epoch "))
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:
-        yield
+        with logging_redirect_tqdm([logger]):
+            yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)

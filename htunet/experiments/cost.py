@@ -29,7 +29,7 @@ SCORE_SECONDS = 0.1
 """Of the distances and pictures of one test image, on the same machine."""
 PREPARE_SECONDS = 0.05
 """Of reading, checking, resizing one image."""
-EPOCH_TIME = re.compile(r" epoch \d+/\d+: .* \((\d+(?:\.\d+)?) s\)$", re.MULTILINE)
+EPOCH_TIME = re.compile(r" epoch \d+/\d+: .* \((\d+(?:\.\d+)?) s\)(?:, [\d.]+ \w+ left)?$", re.MULTILINE)
 CACHE = "step_times.json"
 TIMES = {"step", "image", "device", "batch", "side"}
 """What is stored of a measurement."""
@@ -92,18 +92,6 @@ def wall_time(jobs: Sequence[Job], costs: Mapping[str, Cost], workers: int) -> f
         ends[job.name] = start + (cost.seconds or 0.0)
         heapq.heappush(free, ends[job.name])
     return max(ends.values(), default=0.0)
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it.
-
-    >>> duration(42), duration(600), duration(9000), duration(3e6)
-    ('42 s', '10.0 min', '2.5 h', '34.7 days')
-    """
-    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
-        if seconds < limit:
-            return f"{seconds / unit:.{0 if unit == 1 else 1}f} {name}"
-    return f"{seconds / 86400:.1f} days"
 
 
 def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:

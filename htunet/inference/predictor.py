@@ -21,7 +21,7 @@ from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
 from htunet.models.network import Network
-from htunet.models.precision import BF16, convert_frozen_to_bf16, resolve_precision
+from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
@@ -89,17 +89,12 @@ class Predictor:
 
     @classmethod
     def from_trained(cls, *models: TrainedModel, device: str = "auto") -> "Predictor":
-        """The network of a trained model on a device, ``auto``, ``cpu`` or ``cuda``; raises as ``from_run``.
+        """The network of a trained model on a device of ``DEVICES``; raises as ``from_run``.
 
         Several models are an ensemble; UsageError where their inputs, labels, classes or tasks differ. The precision is
         that of the training where the device has it, so that test metrics are those of the validation.
         """
-        cuda = torch.cuda.is_available()
-        if device == "cuda" and not cuda:
-            raise UsageError(
-                "--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch."
-            )
-        place = torch.device(("cuda" if cuda else "cpu") if device == "auto" else device)
+        place = torch.device(find_device(device))
         model = models[0]
         for other in models[1:]:
             for field in ("channels", "labels", "classes", "geometry", "crop_border", "crop_margin", "input_size"):
@@ -125,7 +120,7 @@ class Predictor:
             if SEGMENTATION in scores:
                 labels_BKHW.append(scores[SEGMENTATION].float().softmax(dim=1))
             if CLASSIFICATION in scores:  # in double precision: near 1 single precision would make images equal
-                classes_BN.append(scores[CLASSIFICATION].double().softmax(dim=1))
+                classes_BN.append(scores[CLASSIFICATION].cpu().double().softmax(dim=1))
         return Probabilities(labels_BKHW=_mean(labels_BKHW), classes_BN=_mean(classes_BN))
 
     def each(

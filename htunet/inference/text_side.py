@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from htunet.errors import UsageError
@@ -13,6 +12,7 @@ from htunet.models.build import PAPER_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import embed_images, embed_texts
 from htunet.models.finetuned import FINETUNED, StartingAdapter, find_adapter, load_adapter
+from htunet.models.precision import find_device
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import ADAPTER
@@ -100,8 +100,7 @@ def load_text_side(
     With an adapter images are normalised as they were when it was trained; else as ``normalise`` says.
     Raises HtunetError for weights that cannot be had or do not fit the adapter, UsageError for a missing device.
     """
-    if choice.device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
+    device = find_device(choice.device)
     check_input_size(choice.method, input_size, adapter_settings={"input_size": input_size})
     network, weights = build_dual_encoder(
         choice.method,
@@ -113,5 +112,4 @@ def load_text_side(
     if start:
         load_adapter(network, weights, start)
     network.merge_for_inference()
-    kind = "cuda" if choice.device != "cpu" and torch.cuda.is_available() else "cpu"
-    return TextSide(choice.method, network.to(kind).eval(), weights, start)
+    return TextSide(choice.method, network.to(device).eval(), weights, start)

@@ -1,4 +1,4 @@
-"""bf16 where the machine has it. Frozen weights are stored in the precision in which they are multiplied.
+"""The device, and bf16 where it has it. Frozen weights are stored in the precision in which they are multiplied.
 
 Autocast converts fp32 weights to bf16 again in each step. For weights that never change, converting once gives the same
 products and saves the time and half of the memory.
@@ -9,9 +9,24 @@ from torch import nn
 
 from htunet.errors import UsageError
 from htunet.models.network import Network
+from htunet.settings import DEVICES
 
 AUTO, BF16, FP32 = "auto", "bf16", "fp32"
 FABRIC_PRECISION = {BF16: "bf16-mixed", FP32: "32-true"}
+
+
+def find_device(device: str) -> str:
+    """``cpu``, ``cuda`` or ``mps`` for a name of ``DEVICES``; UsageError for a device that is not there."""
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        return "cuda" if has_cuda else "cpu"
+    if device not in DEVICES:
+        raise UsageError(f"--device takes {', '.join(DEVICES)}, got {device!r}.")
+    if device == "cuda" and not has_cuda:
+        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("--device mps: this torch finds no Apple GPU (Metal). Take --device cpu.")
+    return device
 
 
 def has_bf16(device_type: str) -> bool:

@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
 from htunet.errors import UsageError
-from htunet.models.precision import FABRIC_PRECISION, resolve_precision
+from htunet.models.precision import FABRIC_PRECISION, find_device, resolve_precision
 from htunet.training.host_memory import keep_freed_memory
 
 TIMEOUT = timedelta(minutes=10)
@@ -62,16 +62,16 @@ def places(devices: int) -> Places:
 def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
     """Start the other processes, where there are several, and meet them.
 
-    ``device`` is auto, cpu or cuda; ``precision`` auto, bf16 or fp32. Raises UsageError for devices that are not there.
+    ``device`` is one of ``DEVICES``; ``precision`` auto, bf16 or fp32. Raises UsageError for a device that is absent.
     A process whose starter has died ends itself, and one that the others wait for in vain ends the run.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it lower
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device is visible. Take --device cpu, or check the driver and torch.")
-    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    kind = find_device(device)
     place = places(devices)
     if kind == "cuda" and place.per_machine > torch.cuda.device_count():
         raise UsageError(f"--devices {place.per_machine}: this machine has {torch.cuda.device_count()}.")
+    if kind == "mps" and place != Places(1, 1):
+        raise UsageError("--device mps: one process computes on an Apple GPU. Leave --devices out.")
     numbers = FABRIC_PRECISION[resolve_precision(precision, kind)]
     if place == Places(1, 1):
         fabric = Fabric(accelerator=kind, devices=1, precision=numbers)  # type: ignore[arg-type]

@@ -177,7 +177,10 @@ def validate(loop: Loop) -> tuple[float, float]:
     rows = loop.data.val_rows
     batches = fixed_batches(loop.data.images, rows, loop.plan.batch_size, loop.shard)
     own_NF = torch.cat([loop.trainer.validate(loop.forward, loop.fabric.to_device(batch)) for batch in batches])
-    return loop.trainer.figures(_gathered(loop, own_NF)[: len(rows)])
+    found_NF = _gathered(loop, own_NF)[: len(rows)]
+    if found_NF.device.type == "mps":  # which has no float64
+        found_NF = found_NF.cpu()
+    return loop.trainer.figures(found_NF)
 
 
 def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:

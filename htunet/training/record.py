@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from htunet.errors import duration
 from htunet.files import whole_file, write_csv
 from htunet.paths import RunFolder
 from htunet.training.state import EpochMetrics, Progress
@@ -62,7 +63,8 @@ class Recorder:
         self.num_epochs = num_epochs
         self.metric = metric
         self.bar = tqdm(total=total_steps, initial=done_steps, unit="step", disable=None, file=sys.stderr)
-        self.epoch_started = time.perf_counter()
+        self.started = self.epoch_started = time.perf_counter()
+        self.epochs_timed = 0
         self.picture_drawn = 0.0
 
     def after_step(self, progress: Progress, loss: float) -> None:
@@ -78,10 +80,14 @@ class Recorder:
         seconds = time.perf_counter() - self.epoch_started
         self.epoch_started = time.perf_counter()
         mark = ", best so far" if best else ""
+        self.epochs_timed += 1
+        each = (time.perf_counter() - self.started) / self.epochs_timed
+        left = self.num_epochs - progress.epoch
+        more = f", {duration(each * left)} left" if left else ""
         text = f"epoch {row.epoch + 1}/{self.num_epochs}: loss {row.train_loss:.4f}"
         if row.val_loss is not None:
             text += f", validation loss {row.val_loss:.4f}, {self.metric} {row.val_metric:.4f}"
-        log.info("%s%s (%.1f s)", text, mark, seconds)
+        log.info("%s%s (%.1f s)%s", text, mark, seconds, more)
         write_progress(self.run.progress_csv, progress.history)
         _add_curves(self.board, row)
         self.board.add_scalar("seconds", seconds, row.epoch)

@@ -22,7 +22,7 @@ from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
-from htunet.schemas import SETTINGS
+from htunet.schemas import FINISHED, SETTINGS
 from htunet.training import machine, state
 from htunet.training.loop import Data, Events, Loop, finished, fit
 from htunet.training.ready import make_ready
@@ -148,9 +148,14 @@ class _Session:
 
     def run_to_the_end(self) -> Outcome:
         """Continue from the last checkpoint, train, and write what a finished run has."""
-        progress = self._restore()
+        metric = f"best_val_{self.loop.trainer.metric}"
         if self.run.finished_json.exists():
+            found = read_object(self.run.finished_json, FINISHED | {metric: float, "best_epoch": int})
+            if self.fabric.is_global_zero:
+                remove_latest(self.run)  # of an earlier version, or a kill came before it
+            progress = Progress(best_epoch=found["best_epoch"] - 1, best_metric=found[metric])
             return self._outcome(progress, "already finished")
+        progress = self._restore()
         if self.fabric.is_global_zero:
             self._note_changes(progress)
             write_json(self.run.settings_json, self.about)
@@ -162,7 +167,8 @@ class _Session:
             return self._outcome(progress, "stopped", stop.received)
         if self.fabric.is_global_zero:
             summary = {"epochs": progress.epoch, "best_epoch": progress.best_epoch + 1}
-            write_json(self.run.finished_json, summary | {f"best_val_{self.loop.trainer.metric}": progress.best_metric})
+            write_json(self.run.finished_json, summary | {metric: progress.best_metric})
+            remove_latest(self.run)
         return self._outcome(progress, "finished")
 
     def _note_changes(self, progress: Progress) -> None:
@@ -221,7 +227,7 @@ class _Session:
         if not self.run.checkpoint_latest.exists():
             return Progress()
         progress, _ = state.load(self.run.checkpoint_latest, self.work.network, self.loop.optimizer)
-        if self.fabric.is_global_zero and not self.run.finished_json.exists():
+        if self.fabric.is_global_zero:
             log.info("Continuing %s at epoch %d.", self.run.label, progress.epoch + 1)
         return progress
 
@@ -345,6 +351,11 @@ def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Even
             recorder.after_step(progress, loss)
 
     return Events(after_step=after_step, after_epoch=after_epoch, stop_requested=stop.requested)
+
+
+def remove_latest(run: RunFolder) -> None:
+    """Remove the state to continue from, once finished.json is there: most of a run's size, and nothing needs it."""
+    run.checkpoint_latest.unlink(missing_ok=True)
 
 
 def clear(run: RunFolder) -> None:

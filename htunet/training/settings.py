@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from htunet.errors import UsageError
-from htunet.settings import setting
+from htunet.settings import DEVICES, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,7 +14,7 @@ class RunSettings:
     num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
     weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
-    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    device: str = setting("auto", "where to compute; auto takes cuda or cpu", choices=DEVICES)
     devices: int = setting(1, "number of devices; the batch of the plan is divided among them")
     workers: int | None = setting(None, "processes that augment images; default: by the cores, and none on a CPU")
     parts: int | None = setting(

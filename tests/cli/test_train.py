@@ -120,7 +120,7 @@ def test_a_device_outside_the_choices_is_refused(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit) as end:
         main(["Tiny", "Plain", "0", "--device", "tpu"])
     assert end.value.code == 2
-    assert "'auto', 'cpu', 'cuda'" in capsys.readouterr().err
+    assert "'auto', 'cpu', 'cuda', 'mps'" in capsys.readouterr().err
 
 
 def test_missing_arrays_exit_with_1_and_the_next_command(

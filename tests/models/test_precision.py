@@ -5,7 +5,7 @@ import torch
 
 from htunet.errors import UsageError
 from htunet.models import precision
-from htunet.models.precision import FABRIC_PRECISION, has_bf16, resolve_precision
+from htunet.models.precision import FABRIC_PRECISION, find_device, has_bf16, resolve_precision
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
@@ -25,6 +25,19 @@ def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, requested: 
 def test_another_word_is_refused_with_the_known_ones(requested: str) -> None:
     with pytest.raises(UsageError, match="auto, bf16 or fp32"):
         resolve_precision(requested, "cpu")
+
+
+def test_the_device_is_the_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert [find_device(name) for name in ("auto", "cpu", "mps")] == ["cpu", "cpu", "mps"]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UsageError, match=r"--device mps: this torch finds no Apple GPU .* --device cpu"):
+        find_device("mps")
+    with pytest.raises(UsageError, match="--device takes auto, cpu, cuda, mps, got 'gpu'"):
+        find_device("gpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [find_device(name) for name in ("auto", "cuda", "cpu")] == ["cuda", "cuda", "cpu"]
 
 
 def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:

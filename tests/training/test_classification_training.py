@@ -68,6 +68,7 @@ def test_classes_that_can_be_seen_are_learnt(dataset: DatasetPaths, task: str) -
 
 
 @pytest.mark.parametrize("task", CLASS_TASKS)
+@pytest.mark.usefixtures("keep_latest")
 def test_a_run_that_is_stopped_and_continued_ends_in_the_same_bits(
     dataset: DatasetPaths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, task: str
 ) -> None:

@@ -14,8 +14,8 @@ EPOCHS = 3
 
 
 @pytest.fixture(autouse=True)
-def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take longer than these runs."""
+def without_pictures(monkeypatch: pytest.MonkeyPatch, keep_latest: None) -> None:
+    """Pictures take longer than these runs. The last state is compared, too."""
     monkeypatch.setattr(record, "draw_progress", lambda *_: None)
 
 

@@ -74,6 +74,7 @@ def test_the_lowest_validation_loss_is_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert outcome.best_epoch == 1 + int(np.argmin(losses))
 
 
+@pytest.mark.usefixtures("keep_latest")
 @pytest.mark.parametrize("method", ["CLIP_HT", "CLIP_Mona"])
 def test_a_run_that_is_stopped_in_between_ends_in_the_same_bits(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     build_captions()

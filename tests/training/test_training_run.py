@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError, UsageError
+from htunet.experiments.cost import EPOCH_TIME
 from htunet.files import PART, read_json, write_json
 from htunet.inference import exported
 from htunet.inference.export import card_of_run
@@ -54,14 +56,18 @@ def test_a_finished_run_has_all_its_files(tiny: DatasetPaths, monkeypatch: pytes
     assert folder == run_of(tiny, "Plain").folder
     names = {path.name for path in folder.iterdir()} - {".lock"}
     files = ("settings.json", "finished.json", "progress.csv", "progress.png", "training.log")
-    assert names == {*files, "checkpoint_best.safetensors", "checkpoint_latest.safetensors", "tensorboard"}
+    assert names == {*files, "checkpoint_best.safetensors", "tensorboard"}
     with Image.open(outcome.run.progress_png) as picture:
         assert picture.format == "PNG"
         assert picture.width > 400
     assert [path.name.startswith("events.out") for path in (folder / "tensorboard").iterdir()] == [True]
-    assert "epoch 2/2" in outcome.run.training_log.read_text(encoding="utf-8")
+    log = outcome.run.training_log.read_text(encoding="utf-8")
+    assert re.search(r"epoch 1/2: .*\(\d+\.\d s\), \d+ s left\n", log)
+    assert re.search(r"epoch 2/2: .*\(\d+\.\d s\)\n", log)
+    assert [float(seconds) >= 0 for seconds in EPOCH_TIME.findall(log)] == [True, True]
 
 
+@pytest.mark.usefixtures("keep_latest")
 def test_progress_csv_has_a_line_for_each_epoch_in_full_precision(tiny: DatasetPaths) -> None:
     outcome = train_tiny()
     header, *lines = outcome.run.progress_csv.read_text(encoding="utf-8").splitlines()
@@ -97,6 +103,7 @@ def test_settings_json_says_what_the_run_is_and_what_made_it(tiny: DatasetPaths)
     assert {"htunet", "commit", "python", "torch", "numpy", "batchgenerators"} <= set(about["made_by"])
 
 
+@pytest.mark.usefixtures("keep_latest")
 def test_both_checkpoints_carry_weights_record_settings_and_versions(tiny: DatasetPaths) -> None:
     outcome = train_tiny("TINY_HT")
     for path in (outcome.run.checkpoint_best, outcome.run.checkpoint_latest):
@@ -133,12 +140,33 @@ def test_the_best_checkpoint_is_that_of_the_best_validation_dice(
 
 def test_a_finished_run_stays_as_it_is(tiny: DatasetPaths) -> None:
     first = train_tiny()
-    before = first.run.checkpoint_latest.stat().st_mtime_ns
+    before = {path: path.stat().st_mtime_ns for path in first.run.folder.iterdir()}
     again = train_tiny()
     assert again.status == "already finished"
     assert (again.best_metric, again.best_epoch) == (first.best_metric, first.best_epoch)
-    assert first.run.checkpoint_latest.stat().st_mtime_ns == before
+    assert {path: path.stat().st_mtime_ns for path in first.run.folder.iterdir() if path in before} == before
     assert "Continuing" not in first.run.training_log.read_text(encoding="utf-8")
+
+
+def test_a_kill_before_the_last_state_is_removed_costs_nothing(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """finished.json is written first; the next call removes the state, which it does not even read."""
+
+    def killed(_: RunPaths) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "remove_latest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_tiny()
+    run = run_of(tiny, "Plain")
+    assert run.finished_json.exists()
+    run.checkpoint_latest.write_bytes(b"half of it")
+    again = train_tiny()
+    expected = {"epochs": 2, "best_epoch": again.best_epoch, "best_val_dice": again.best_metric}
+    assert (again.status, read_json(run.finished_json)) == ("already finished", expected)
+    assert not run.checkpoint_latest.exists()
 
 
 def test_restart_begins_anew_and_leaves_nothing_of_before(tiny: DatasetPaths) -> None:
@@ -385,6 +413,7 @@ def test_an_input_size_that_the_method_cannot_take_is_refused_before_a_run_folde
     assert not run_of(tiny, "TINY_HT").folder.exists()
 
 
+@pytest.mark.usefixtures("keep_latest")
 def test_published_defects_put_lora_as_it_started_into_the_checkpoint_and_mark_the_run(tiny: DatasetPaths) -> None:
     """Trained, and lost: the matrices that the test runs with are those of the start, the head is the trained one."""
     replan(tiny, adapter={"LoRA": {"rank": 2, "alpha": 4}}, learning_rate=0.01)
