@@ -3,7 +3,7 @@
 Everything else (a bug, a broken invariant) raises Python's own exceptions and is shown with its traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -28,6 +28,16 @@ class StoppedBySignalError(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by signal {number}")
         self.exit_code = 128 + number
+
+
+def some(names: Sequence[object], number: int = 5) -> str:
+    """The first of many names for a message.
+
+    >>> some("abcdefg"), some([1, 2])
+    ('a, b, c, d, e and 2 more', '1, 2')
+    """
+    more = f" and {len(names) - number} more" if len(names) > number else ""
+    return ", ".join(map(str, names[:number])) + more
 
 
 def counted(number: int, noun: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
-from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, did_you_mean, some
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 from htunet.registry import Registry
 
@@ -180,10 +180,8 @@ def _all_stale(run: RunPaths) -> str:
 def _no_runs(options: argparse.Namespace, finished: list[RunPaths], unfinished: list[RunPaths]) -> str:
     where = root("htunet_results")
     if unfinished:
-        listing = "; ".join(run.label for run in unfinished[:5])
-        run = unfinished[0]
-        more = f" and {len(unfinished) - 5} more" if len(unfinished) > 5 else ""
-        return f"No run in {where} is finished. Begun: {listing}{more}. Continue one with: {run.training_command}"
+        listing = some([run.label for run in unfinished])
+        return f"No run in {where} is finished. Started: {listing}. Continue one with: {unfinished[0].training_command}"
     if finished:
         return (
             f"None of the {len(finished)} finished runs in {where} learns masks or classes; only those are evaluated."
@@ -237,9 +235,8 @@ def _tell_of_shared_images(run: RunPaths) -> None:
     if shared is None:
         print(f"  Not compared with the training images of {own}: its raw folder is not there.")
     elif shared:
-        some = ", ".join(f"{case} = {', '.join(ids)}" for case, ids in list(shared.items())[:5])
-        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-        print(f"  LEAK: {len(shared)} test images are also training images of {own}: {some}{more}")
+        pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
+        print(f"  LEAK: {len(shared)} test images are also training images of {own}: {pairs}")
     else:
         print(f"  None of the test images is a training image of {own}.")
 

@@ -44,16 +44,11 @@ def _draw(options: argparse.Namespace) -> None:
         print(f"{name}: " + ", ".join(str(path) for path in paths if path.suffix == ".png") + " and .pdf")
     for name, reason in made.excluded.items():
         print(f"Left out {name}: {reason}", file=sys.stderr)
-    _complain(options.names, made.excluded, made.failed, bool(made.written))
-
-
-def _complain(requested: Sequence[str], excluded: dict[str, str], failed: dict[str, str], written: bool) -> None:
-    """Raise HtunetError where a figure failed, a requested one is missing, or there is none at all."""
-    if failed:
-        raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in failed.items()))
-    if missing := [name for name in requested if name in excluded]:
+    if made.failed:
+        raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in made.failed.items()))
+    if missing := [name for name in options.names if name in made.excluded]:
         raise HtunetError(f"There is nothing to draw yet for {', '.join(missing)}; see above for what provides it.")
-    if not written:
+    if not made.written:
         raise HtunetError("There are no results to draw yet. Train and evaluate first: htunet_train BUSI CLIP_HT fold0")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError
 from htunet.files import write_text
-from htunet.paths import DatasetPaths, find_dataset, root
+from htunet.paths import find_dataset, root
 
 NAME = "report.html"
 
@@ -55,7 +55,7 @@ def _write_report(options: argparse.Namespace) -> None:
     if not contents:
         which = ", ".join(dataset.short_name for dataset in datasets) or "any data set"
         raise HtunetError(f"No run on {which} is evaluated. Evaluate what is trained first: htunet_evaluate")
-    path = options.output or _default_path(datasets)
+    path = options.output or ((datasets[0].results if len(datasets) == 1 else root("htunet_results")) / NAME)
     if path.is_dir():
         raise UsageError(f"-o names the file to write, {path} is a folder. Write {path / NAME}.")
     study = study_of(
@@ -68,10 +68,6 @@ def _write_report(options: argparse.Namespace) -> None:
     report = collect(study)
     write_text(path, render(report))
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
-
-
-def _default_path(datasets: Sequence[DatasetPaths]) -> Path:
-    return (datasets[0].results if len(datasets) == 1 else root("htunet_results")) / NAME
 
 
 def _command(options: argparse.Namespace) -> str:

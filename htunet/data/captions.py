@@ -92,7 +92,14 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
     pairs = tuple(_read_pairs(paths.captions_jsonl))
     if not pairs:
         raise HtunetError(f"{paths.captions_jsonl} holds no pair. Convert the data set again.")
-    _check_images(paths, pairs)
+    folder = paths.raw / IMAGES
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    missing = [pair.image for pair in pairs if pair.image.rsplit("/", 1)[1] not in there]
+    if missing:
+        raise HtunetError(
+            f"{paths.raw} lacks the image of {len(missing)} pairs: {', '.join(missing[:5])}. Convert the data set "
+            "again, or remove their lines from captions.jsonl."
+        )
     return CaptionDataset(paths, info, pairs)
 
 
@@ -133,14 +140,3 @@ def _read_pairs(path: Path) -> Iterator[CaptionPair]:
             raise HtunetError(f"{where}: the id {pair.id!r} is in line {seen[pair.id]} too. Remove one of them.")
         seen[pair.id] = number
         yield pair
-
-
-def _check_images(paths: DatasetPaths, pairs: Sequence[CaptionPair]) -> None:
-    folder = paths.raw / IMAGES
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    missing = [pair.image for pair in pairs if pair.image.rsplit("/", 1)[1] not in there]
-    if missing:
-        raise HtunetError(
-            f"{paths.raw} lacks the image of {len(missing)} pairs: {', '.join(missing[:5])}. Convert the data set "
-            "again, or remove their lines from captions.jsonl."
-        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from htunet.data.raw import IMAGE_FOLDERS, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
-from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, did_you_mean, some
 from htunet.files import read_json, read_text
 
 ENDINGS = (".txt", ".csv", ".tsv")
@@ -184,12 +184,12 @@ def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]],
                 (several if ids else unknown).append(name)
     if unknown:
         raise HtunetError(
-            f"{place} names {len(unknown)} cases that are not in {raw.paths.raw}: {_some(unknown)}."
+            f"{place} names {len(unknown)} cases that are not in {raw.paths.raw}: {some(unknown)}."
             f"{did_you_mean(unknown[0], ids_of)} Take the ids or the source files of {raw.paths.cases_csv.name}."
         )
     if several:
         raise HtunetError(
-            f"{place}: {len(several)} names fit more than one case: {_some(several)}. Take the ids of "
+            f"{place}: {len(several)} names fit more than one case: {some(several)}. Take the ids of "
             f"{raw.paths.cases_csv}, or the files with their folders as in its column source."
         )
     places = Counter(case for split in SPLITS for case in found[split])
@@ -201,10 +201,6 @@ def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]],
     if strayed := sorted(given & {*found["train"], *found["val"]}):
         raise HtunetError(
             f"{place} trains on {len(strayed)} cases of the test split that the data set defines "
-            f"({IMAGE_FOLDERS['test']}): {_some(strayed)}. Correct it."
+            f"({IMAGE_FOLDERS['test']}): {some(strayed)}. Correct it."
         )
     return {split: sorted(cases) for split, cases in found.items()}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -16,7 +16,7 @@ from htunet.data.names import FRAME
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, some
 from htunet.evaluation.mask_folders import match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
@@ -68,7 +68,7 @@ def _vanished(summary: Summary) -> Iterator[str]:
         names = [f"{case} ({summary.label_name(label)})" for case, label in gone]
         yield (
             f"{len(gone)} label(s) of references have no pixel at the input size and count as not there; at the "
-            f"original size they do count: {_some(names)}"
+            f"original size they do count: {some(names)}"
         )
 
 
@@ -152,12 +152,12 @@ def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:
     """
     ids, known = test_cases(run), {case.id: case for case in raw.cases}
     if unknown := [case for case in ids if case not in known]:
-        raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {_some(unknown)}. Plan the data set again.")
+        raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {some(unknown)}. Plan the data set again.")
     for folder in (run.predictions, run.predictions_at_input):
         if missing := [case for case in ids if not (folder / f"{case}.png").exists()]:
             raise HtunetError(
                 f"{len(missing)} of {len(ids)} test predictions of {run.label} are missing in {folder}: "
-                f"{_some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
+                f"{some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
             )
     at_input: list[Path | Labels]
     if run.trained_on is not None:
@@ -244,7 +244,3 @@ def _score_frame(labels: list[int], pair: MaskPair, prediction: Labels, referenc
         )
         for label, result in score(prediction, reference, labels).items()
     ]
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from htunet.data.raw import DatasetInfo
+from htunet.errors import some
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import comparable
 from htunet.planning.rules import MEMORY_GB
@@ -100,7 +101,7 @@ def words_of(values: Mapping[str, Any]) -> str:
     'learning_rate 0.01, augmentation.mirror none'
     """
     texts = [f"{key} {'none' if value is None else str(value)[:LONGEST]}" for key, value in values.items()]
-    return ", ".join(texts[:MOST]) + (f" and {len(texts) - MOST} more" if len(texts) > MOST else "")
+    return some(texts, MOST)
 
 
 def plan_name(settings: Mapping[str, Any], name: str) -> str:

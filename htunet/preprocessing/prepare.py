@@ -15,7 +15,7 @@ from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
 from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
-from htunet.errors import HtunetError, UsageError, counted, did_you_mean
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import kept_workers, suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
@@ -207,7 +207,7 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
     if made.losing:
         _warn(
             f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
-            f"{_some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them.",
+            f"{some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them.",
             into,
         )
     if made.vanished:
@@ -215,7 +215,7 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
         names = [f"{case} ({', '.join(labels)})" for case, labels in made.vanished.items()]
         _warn(
             f"no pixel is left of a label at {height} x {width} pixels in {len(names)} of {made.cases} cases: "
-            f"{_some(names)}. They are trained on as if it were not there, and at this size a network that finds "
+            f"{some(names)}. They are trained on as if it were not there, and at this size a network that finds "
             "nothing is not blamed for it; at the original size it is missed. A larger input_size in a plan of your "
             "own keeps them; cases.csv of the plan names all.",
             into,
@@ -238,7 +238,7 @@ def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path,
         for name, missing in missing_in_folds(splits.folds, held.get(kind, {}), names).items():
             having = sum(name in of_case for of_case in held[kind].values())
             where = "; ".join(
-                f"{split} of {len(folds)} of {len(splits.folds)} folds ({_some(list(map(str, folds)))})"
+                f"{split} of {len(folds)} of {len(splits.folds)} folds ({some(folds)})"
                 for split, folds in missing.items()
             )
             _warn(
@@ -270,7 +270,7 @@ def _split(
             into,
         )
     if splits.excluded:
-        _warn(f"{counted(len(splits.excluded), 'case')} in none of the splits: {_some(splits.excluded)}.", into)
+        _warn(f"{counted(len(splits.excluded), 'case')} in none of the splits: {some(splits.excluded)}.", into)
     group_of = {case.id: case.group for case in raw.cases}
     for number, fold in enumerate(splits.folds):
         if number and not (names[number] and names[number] != names[0]):  # the folds of a cross-validation are alike
@@ -297,7 +297,7 @@ def _split(
 
 
 def _places(leak: Leak) -> str:
-    return "; ".join(f"{split}: {_some(ids)}" for split, ids in leak.members.items())
+    return "; ".join(f"{split}: {some(ids)}" for split, ids in leak.members.items())
 
 
 def _log_plan(name: str, planned: Planned, warnings: dict[str, list[str]]) -> None:
@@ -336,8 +336,3 @@ def _word(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} {item}" for key, item in value.items()) or "equal"
     return str(value)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more

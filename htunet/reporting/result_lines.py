@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from htunet.data.names import listed
 from htunet.evaluation.class_summary import ClassSummary
 from htunet.evaluation.metrics import (
     BOTH_EMPTY,
@@ -75,11 +76,10 @@ def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
     unit = "cases" if len({row.label for row in summary.scores}) == 1 else "labels of cases"
     for which, names in summary.empty(resolution).items():
         if names:
-            some = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
             text = {
                 EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {n_cases} {unit} ({summary.policy})",
                 EMPTY_REFERENCE: f"false alarms where the reference is empty: {len(names)} of {n_cases} {unit} "
                 f"({summary.policy})",
                 BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {n_cases} {unit}, in no mean",
             }
-            yield f"    {text[which]}: {some}"
+            yield f"    {text[which]}: {listed(names)}"

@@ -85,7 +85,10 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
         chosen = {**chosen, "train": subset}
     val_without_label = False
     if "seg" in run.task.split("+"):
-        _check_masks(preprocessed, chosen)
+        if not _any_labelled(preprocessed, chosen["train"]):
+            raise HtunetError(
+                f"None of the {len(chosen['train'])} training masks has a labelled pixel: there is nothing to segment."
+            )
         val_without_label = not _any_labelled(preprocessed, chosen["val"])
     return TrainingFold(preprocessed, whole, chosen, ratio, without_class, val_without_label)
 
@@ -108,13 +111,6 @@ def _with_classes(preprocessed: PreprocessedDataset, whole: Fold) -> Fold:
     fold = with_classes(whole, class_of)
     check_classes(fold, class_of, class_order(preprocessed.classes))
     return fold
-
-
-def _check_masks(preprocessed: PreprocessedDataset, fold: Fold) -> None:
-    if not _any_labelled(preprocessed, fold["train"]):
-        raise HtunetError(
-            f"None of the {len(fold['train'])} training masks has a labelled pixel: there is nothing to segment."
-        )
 
 
 def _any_labelled(preprocessed: PreprocessedDataset, cases: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ continued from any saved step ends in the same bits as one that was never stoppe
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -121,7 +121,9 @@ def fit(loop: Loop, progress: Progress, events: Events) -> Waiting:
     waiting = Waiting()
     while not finished(loop, progress) and not _any_process(loop, events.stop_requested()):
         step = progress.step(per_epoch)
-        batch = _next(arriving, waiting)
+        started = time.perf_counter()
+        batch = next(arriving)
+        waiting.data += time.perf_counter() - started
         loss = train_step(loop, batch, step)
         _require_finite(loss, "loss", progress)
         progress.losses.append(loss)
@@ -256,10 +258,3 @@ def _any_process(loop: Loop, flag: bool) -> bool:
     if loop.fabric.world_size == 1:
         return flag
     return bool(_sum_over_processes(loop, torch.tensor(float(flag), device=loop.fabric.device)) > 0)
-
-
-def _next(arriving: Iterator[Batch], waiting: Waiting) -> Batch:
-    started = time.perf_counter()
-    batch = next(arriving)
-    waiting.data += time.perf_counter() - started
-    return batch

@@ -59,7 +59,17 @@ def _fetch_any(name: str, files: tuple[PublishedFile, ...]) -> Path:
             if file.url:
                 fetch(file.url, target, file.sha256)
             elif file.repository:
-                _fetch_from_hub(file, target)
+                # the hub's own client continues broken downloads; it names the hash of every large file
+                from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+
+                address_of_file = hf_hub_url(file.repository, file.name)
+                promised = get_hf_file_metadata(address_of_file, timeout=TIMEOUT_SECONDS).etag or ""
+                hf_hub_download(file.repository, file.name, local_dir=target.parent)
+                try:
+                    check_hash(target, file.sha256 or (promised if SHA256.fullmatch(promised) else ""))
+                except HtunetError:
+                    target.unlink()
+                    raise
             else:
                 continue
         except Exception as error:  # each library raises its own kinds of network errors
@@ -76,20 +86,6 @@ def _fetch_any(name: str, files: tuple[PublishedFile, ...]) -> Path:
 def offline() -> bool:
     """Whether HF_HUB_OFFLINE is set, in the words for yes that the hub's own client knows."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-def _fetch_from_hub(file: PublishedFile, target: Path) -> None:
-    """Through the hub's own client, which continues broken downloads. It names the hash of every large file."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
-
-    address_of_file = hf_hub_url(file.repository, file.name)
-    promised = get_hf_file_metadata(address_of_file, timeout=TIMEOUT_SECONDS).etag or ""
-    hf_hub_download(file.repository, file.name, local_dir=target.parent)
-    try:
-        check_hash(target, file.sha256 or (promised if SHA256.fullmatch(promised) else ""))
-    except HtunetError:
-        target.unlink()
-        raise
 
 
 def fetch(url: str, target: Path, sha256: str) -> None:

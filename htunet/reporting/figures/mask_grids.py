@@ -12,6 +12,7 @@ from PIL import Image
 
 from htunet.data.image_io import read_image, read_labels
 from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.errors import some
 from htunet.evaluation.evaluate import test_cases
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures.base import (
@@ -255,5 +256,4 @@ def _excluded(results: Results, grid: MaskGrid) -> str:
     missing = [arm for arm in arms if arm not in grid.columns]
     if not missing:
         return ""
-    some = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
-    return f"Not shown, because not in the paper's figure: {some}; --methods names others."
+    return f"Not shown, because not in the paper's figure: {some(missing, 4)}; --methods names others."

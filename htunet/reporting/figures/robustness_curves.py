@@ -101,7 +101,10 @@ def _draw_figure(
     rows = -(-len(artefacts) // columns)
     canvas = new_figure(DOUBLE_MM * columns / COLUMNS if columns > 1 else DOUBLE_MM / 2, ROW_MM * rows + 12)
     panels = canvas.subfigures(rows, columns, squeeze=False).ravel()
-    limits = _limits(curves)
+    figures = [point.estimate for found in curves.values() for one in found for point in one.points]
+    edges = [edge for one in figures for edge in (one.low, one.value, one.high) if edge is not None]
+    # the same for all panels, so that artefacts can be compared
+    limits = max(0.0, min(edges, default=0.0) - 0.03), min(1.0, max(edges, default=1.0) + 0.03)
     for place, artefact in zip(panels, artefacts, strict=False):
         members = {method: one for method, found in curves.items() for one in found if one.artefact == artefact}
         _draw_panel(place, members, pictures.get(artefact, ()), limits)
@@ -111,13 +114,6 @@ def _draw_figure(
     band = f"Mean of {n_cases} test images and 95 % bootstrap interval. Strength 0: unchanged."
     add_note(canvas, f"{notes[0]}. {band}", notes[1])
     return save_figure(canvas, folder, f"robustness_{figure}")
-
-
-def _limits(curves: Mapping[str, Sequence[RobustnessCurve]]) -> tuple[float, float]:
-    """The same for all panels, so that artefacts can be compared."""
-    figures = [point.estimate for found in curves.values() for one in found for point in one.points]
-    edges = [edge for one in figures for edge in (one.low, one.value, one.high) if edge is not None]
-    return max(0.0, min(edges, default=0.0) - 0.03), min(1.0, max(edges, default=1.0) + 0.03)
 
 
 def _draw_panel(

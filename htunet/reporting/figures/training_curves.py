@@ -79,7 +79,10 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
             panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
             panel.grid(axis="y")
             if column != "val_metric":
-                _widen(panel)
+                # logarithmic where one method's losses would press those of the others flat
+                values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.lines])
+                if values.min() > 0 and values.max() > WIDE * values.min():
+                    panel.set_yscale("log")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), LEGEND_COLUMNS), title=dataset)
         several = any(len(members) > 1 for members in arms.values())
@@ -95,13 +98,6 @@ def _add_curve(panel: Axes, curve: TrainingCurve, method: str, name: str) -> Non
     if curve.std_E is not None:
         low, high = np.maximum(curve.mean_E - curve.std_E, 0), curve.mean_E + curve.std_E
         panel.fill_between(curve.epochs_E, low, high, color=look.colour, alpha=0.15, linewidth=0)
-
-
-def _widen(panel: Axes) -> None:
-    """A logarithmic axis where one method's losses would press those of the others flat."""
-    values = np.concatenate([np.asarray(line.get_ydata(), dtype=float) for line in panel.lines])
-    if values.min() > 0 and values.max() > WIDE * values.min():
-        panel.set_yscale("log")
 
 
 def _metric(run: RunPaths) -> str:

@@ -107,7 +107,7 @@ def with_strip(picture: UInt8, *texts: str, legend: Sequence[tuple[Colour, str]]
     size.
     """
     width = picture.shape[1]
-    font = _font(_font_size(width))
+    font = _font(int(min(LARGEST_FONT, max(SMALLEST_FONT, width / 28))))
     line = round(font.size * 1.5)
     margin = line // 4
     words: list[Word] = [(None, _shortened(text, font, width - 2 * margin)) for text in texts]
@@ -150,10 +150,6 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
         if half <= 1:
             break
     return kept
-
-
-def _font_size(width: int) -> int:
-    return int(min(LARGEST_FONT, max(SMALLEST_FONT, width / 28)))
 
 
 @cache
