@@ -1,7 +1,9 @@
 """DICOM files: what their headers say, and their frames one after another. Patients' names are never read."""
 
 import warnings
+import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 DICOM_MARK, MARK_AT = b"DICM", 128
 ENDINGS = (".dcm", ".dicom", ".ima")
-DEFLATED = "1.2.840.10008.1.2.1.99"
+DEFLATED, PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
+"""Transfer syntaxes: explicit values, little-endian, with and without the compression of zip files."""
+MAX_INFLATED = 2**30
+"""Bytes of a deflated file, which is unpacked as a whole, whatever its headers say."""
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Of a file without a preamble: the number of the first tag's group, 0002 or 0008, little-endian."""
 CENTIMETRES, TISSUE = 3, 1
@@ -54,7 +59,7 @@ def open_dicom(path: Path) -> MedicalFile:
     Raises HtunetError for a broken file, one without pixels, a segmentation object, or one that is too large.
     """
     with readable(path):
-        header = _header(path)
+        header = read_header(path)
         if header.get("Modality") == "SEG":
             raise NoPictureError(f"{path} is a DICOM segmentation object. Export it as NIfTI or PNG masks.")
         rows, columns = int(header.get("Rows", 0)), int(header.get("Columns", 0))
@@ -80,7 +85,7 @@ def open_dicom(path: Path) -> MedicalFile:
         remarks=(
             *remarks,
             *not_square(sides),
-            *(["MONOCHROME1 inverted, so that high values are bright"] if inverted else []),
+            *([INVERTED] if inverted else []),
         ),
     )
 
@@ -91,7 +96,7 @@ def patient_of(path: Path) -> str:
         return ""
     try:
         with readable(path):
-            header = _header(path)
+            header = read_header(path)
             known = [str(header.get(tag, "") or "").strip() for tag in PATIENT_TAGS]
     except HtunetError:
         return ""  # whoever reads its pixels names it
@@ -99,33 +104,46 @@ def patient_of(path: Path) -> str:
     return f"{issuer}\n{patient}" if patient else study
 
 
-def _header(path: Path) -> "Dataset":
+def read_header(path: Path) -> "Dataset":
+    """Everything but the pixels; raises HtunetError as ``inflated``, and whatever pydicom raises over a broken file."""
     from pydicom import dcmread
 
-    _refuse_deflated(path)
-    return dcmread(path, stop_before_pixels=True, force=True)
+    return dcmread(inflated(path), stop_before_pixels=True, force=True)
 
 
-def _refuse_deflated(path: Path) -> None:
-    """It would be unpacked as a whole, whatever its size."""
-    from pydicom.filereader import read_file_meta_info
+def inflated(path: Path) -> Path | BytesIO:
+    """What pydicom is to read: the file, or the content of a deflated one; raises HtunetError for one too large."""
+    from pydicom.filereader import read_dataset
 
-    if _head(path)[MARK_AT:] == DICOM_MARK:
-        deflated = str(read_file_meta_info(path).get("TransferSyntaxUID", "")) == DEFLATED
-    else:
-        with open_file(path) as stream:
-            deflated = DEFLATED.encode() in stream.read(2**16)
-    if deflated:
-        raise HtunetError(f"{path} is a deflated DICOM file, which is not read. Save it uncompressed (dcmconv +te).")
+    with open_file(path) as stream:
+        if DEFLATED not in stream.read(2**16):
+            return path
+        start = MARK_AT + len(DICOM_MARK) if _head(path)[MARK_AT:] == DICOM_MARK else 0
+        stream.seek(start)
+        information = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+        if str(information.get("TransferSyntaxUID", "")).encode() != DEFLATED:
+            return path
+        end = stream.tell()
+        stream.seek(start)
+        head = stream.read(end - start).replace(DEFLATED, PLAIN.ljust(len(DEFLATED), b"\0"))
+        unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+        content = unpacking.decompress(stream.read(), MAX_INFLATED)
+    if not unpacking.eof:
+        problem = "is cut off" if not unpacking.unconsumed_tail else f"unpacks to more than {MAX_INFLATED >> 30} GiB"
+        raise HtunetError(f"{path} is a deflated DICOM file that {problem}. Save it uncompressed (dcmconv +te).")
+    return BytesIO(bytes(MARK_AT) + DICOM_MARK + head + content)
 
 
 def _dicom_frames(path: Path) -> Iterator[NDArray[np.generic]]:
     from pydicom.pixels import apply_color_lut, iter_pixels
 
     with readable(path):
-        header = _header(path)
+        header = read_header(path)
         palette = str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
-        for frame in iter_pixels(path if _head(path)[MARK_AT:] == DICOM_MARK else _without_mark(path)):
+        source: Any = inflated(path)
+        if source is path and _head(path)[MARK_AT:] != DICOM_MARK:
+            source = _without_mark(path)
+        for frame in iter_pixels(source):
             pixels = apply_color_lut(frame, header) if palette else frame
             if palette and pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from htunet import __version__
+from htunet.data.formats.dicom import read_header
 from htunet.data.formats.stacks import Stack
 from htunet.data.image_io import UInt8
 from htunet.errors import HtunetError
@@ -44,10 +45,9 @@ def write_segmentation(stack: Stack, target: Path, masks_NHW: UInt8, labels: Map
 
     Raises HtunetError where the image lacks what ties an object to it.
     """
-    from pydicom import dcmread
     from pydicom.uid import UltrasoundImageStorage, generate_uid
 
-    source: Any = dcmread(stack.path, stop_before_pixels=True, force=True)
+    source: Any = read_header(stack.path)
     if missing := [name for name in ("SOPClassUID", "SOPInstanceUID") if not source.get(name)]:
         raise HtunetError(f"{stack.path} lacks {' and '.join(missing)}, which an object of it must refer to.")
     for name in MAY_BE_EMPTY:

@@ -1,6 +1,7 @@
 """Every format as frames of gray values or mask values, and files that claim too much or are broken."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -10,6 +11,7 @@ import SimpleITK
 from builders.medical import compress_dicom, us_region, write_dicom, write_nifti
 from PIL import Image
 
+from htunet.data.formats import dicom
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import COLOUR, METAIMAGE, is_image, is_lossy, masks_ending, open_stack, write_masks
 from htunet.data.image_io import read_image
@@ -185,7 +187,11 @@ def test_a_file_that_is_cut_off_is_named_and_never_a_traceback(tmp_path: Path, e
 
 
 @pytest.mark.parametrize(
-    "syntax", ["JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless", "RLELossless"]
+    "syntax",
+    [
+        *("JPEGLosslessProcess14_1", "JPEGLosslessProcess14", "JPEGLSLossless", "RLELossless", "JPEG2000Lossless"),
+        *("DeflatedExplicitVRLittleEndian", "ExplicitVRBigEndian", "ImplicitVRLittleEndian"),
+    ],
 )
 @pytest.mark.parametrize("kind", ["gray", "colour", "12 bits"])
 def test_lossless_dicom_gives_the_very_pixels(tmp_path: Path, syntax: str, kind: str) -> None:
@@ -206,6 +212,39 @@ def test_dicom_without_a_preamble_is_read(tmp_path: Path, name: str, names_its_s
     path.write_bytes(content if names_its_syntax else content[content.index(b"\x08\0\x16\0") :])
     assert is_image(path)
     assert np.array_equal(frames(path), TWO)
+
+
+def deflate(path: Path, content: bytes) -> None:
+    """A deflated DICOM file of ``content``, which follows the group 0002."""
+    syntax = b"1.2.840.10008.1.2.1.99"
+    element = b"\x02\0\x10\0UI" + len(syntax).to_bytes(2, "little") + syntax
+    packing = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path.write_bytes(bytes(128) + b"DICM" + element + packing.compress(content) + packing.flush())
+
+
+def test_a_deflated_dicom_file_says_what_others_say(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "plain.dcm", RAMP, PixelSpacing=[0.2, 0.2], PatientID="A7")
+    content = (tmp_path / "plain.dcm").read_bytes()
+    deflate(tmp_path / "scan.dcm", content[content.index(b"\x08\0\x16\0") :])
+    whole = (tmp_path / "scan.dcm").read_bytes()
+    (tmp_path / "no_preamble.dcm").write_bytes(whole[132:])
+    for name in ("scan.dcm", "no_preamble.dcm"):
+        stack = open_stack(tmp_path / name)
+        assert np.array_equal(frames(tmp_path / name), [RAMP])
+        assert stack.spacing_mm == 0.2
+        assert patient_of(tmp_path / name) == "\nA7"
+
+
+def test_a_deflated_dicom_file_that_is_cut_off_or_unpacks_to_too_much_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deflate(tmp_path / "scan.dcm", bytes(100_000))
+    (tmp_path / "cut.dcm").write_bytes((tmp_path / "scan.dcm").read_bytes()[:-10])
+    with pytest.raises(HtunetError, match=r"cut\.dcm is a deflated DICOM file that is cut off"):
+        open_stack(tmp_path / "cut.dcm")
+    monkeypatch.setattr(dicom, "MAX_INFLATED", 1000)
+    with pytest.raises(HtunetError, match=r"scan\.dcm is a deflated DICOM file that unpacks to more"):
+        open_stack(tmp_path / "scan.dcm")
 
 
 @pytest.mark.parametrize("content", [b"", b"no image at all" * 50, b"\x08\0\x05\0CS\x04\0" + b"x" * 200])
