@@ -1,9 +1,11 @@
-"""Every format through every door: conversion, folders used in place, prediction, captions and the exported runner.
+"""Every format through every door: conversion, folders used in place, prediction, evaluation, captions, the runner.
 
-The pixels of each file are known beforehand; a door that reads other ones shows a model what it was not trained on.
+The pixels of each file are known beforehand; a door that reads other ones shows a model what it was not trained on, or
+scores it against what nobody drew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import nibabel
@@ -18,8 +20,12 @@ from PIL import Image
 from dataset_conversion.captions.images import reduced
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from htunet.data.formats.stacks import open_stack
-from htunet.data.image_io import in_channels, open_image, read_image
+from htunet.data.image_io import in_channels, open_image, read_image, read_labels, write_png
+from htunet.data.label_maps import infer, survey
+from htunet.data.names import stem_of
 from htunet.data.raw import Case
+from htunet.evaluation.evaluate import evaluate_folders
+from htunet.evaluation.overlap import count
 from htunet.inference import run_onnx
 from htunet.inference.predictor import Predictor
 from htunet.models.precision import FP32
@@ -39,79 +45,135 @@ class Bright(Plain):
         return torch.cat([-bright, bright], dim=1)
 
 
-Writer = Callable[[Path], object]
+Writer = Callable[[Path, np.ndarray], object]
 
 
-def hidden(path: Path) -> None:
+def picture(path: Path, pixels: np.ndarray, **options: object) -> None:
+    Image.fromarray(pixels).save(path, **options)
+
+
+def hidden(path: Path, pixels: np.ndarray) -> None:
     """White where the picture is transparent, as programs that crop leave it."""
-    alpha = np.where(GRAY < 100, 255, 0).astype(np.uint8)
-    white = np.where(alpha > 0, GRAY, 255).astype(np.uint8)
-    Image.fromarray(np.dstack([white, white, white, alpha])).save(path)
+    white = np.where(pixels > 0, pixels, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([white, white, white, np.where(pixels > 0, 255, 0).astype(np.uint8)])).save(path)
 
 
-def turned(path: Path) -> None:
+def turned(path: Path, pixels: np.ndarray) -> None:
     exif = Image.Exif()
     exif[274] = 6
-    Image.fromarray(np.rot90(GRAY)).save(path, exif=exif)
+    Image.fromarray(np.rot90(pixels)).save(path, exif=exif)
 
 
-def frames(path: Path, **options: object) -> None:
-    first, second = map(Image.fromarray, TWO)
+def frames(path: Path, pixels: np.ndarray, **options: object) -> None:
+    first, second = map(Image.fromarray, pixels)
     first.save(path, save_all=True, append_images=[second], **options)
 
 
-def lossless_dicom(path: Path) -> None:
-    write_dicom(path.with_name("plain"), TWO)
-    compress_dicom(path.with_name("plain"), path, "JPEGLosslessProcess14_1")
+def dicom_as(syntax: str) -> Writer:
+    def write(path: Path, pixels: np.ndarray) -> None:
+        write_dicom(path.with_name("plain"), pixels)
+        compress_dicom(path.with_name("plain"), path, syntax)
+        path.with_name("plain").unlink()
+
+    return write
 
 
-def without_preamble(path: Path) -> None:
-    write_dicom(path.with_name("plain"), TWO)
-    path.write_bytes(path.with_name("plain").read_bytes()[132:])
+def without_preamble(path: Path, pixels: np.ndarray) -> None:
+    write_dicom(path, pixels)
+    path.write_bytes(path.read_bytes()[132:])
 
 
-FILES: dict[str, tuple[Writer, np.ndarray]] = {
-    "gray.png": (lambda path: Image.fromarray(GRAY).save(path), GRAY),
-    "gray.BMP": (lambda path: Image.fromarray(GRAY).save(path), GRAY),
-    "gray.tiff": (lambda path: Image.fromarray(GRAY).save(path), GRAY),
-    "gray.gif": (lambda path: Image.fromarray(GRAY).save(path), GRAY),
-    "gray.webp": (lambda path: Image.fromarray(GRAY).save(path, lossless=True), GRAY),
-    "gray_as_rgb.png": (lambda path: Image.fromarray(np.dstack([GRAY] * 3)).save(path), GRAY),
-    "colours.png": (lambda path: Image.fromarray(COLOURS).save(path), COLOURS),
-    "colours.webp": (lambda path: Image.fromarray(COLOURS).save(path, lossless=True), COLOURS),
-    "palette.png": (lambda path: Image.fromarray(COLOURS // 128 * 128).quantize(8).save(path), COLOURS // 128 * 128),
-    "within_8_bits.png": (lambda path: Image.fromarray(GRAY.astype(np.uint16)).save(path), GRAY),
-    "wide.tif": (lambda path: Image.fromarray(WIDE).save(path), np.round(GRAY * (255 / 191)).astype(np.uint8)),
-    "floats.tif": (lambda path: Image.fromarray(GRAY / np.float32(191)).save(path), np.round(GRAY * (255 / 191))),
-    "hidden.png": (hidden, np.where(GRAY < 100, GRAY, 0).astype(np.uint8)),
-    "turned.png": (turned, GRAY),
-    "turned.tif": (turned, GRAY),
-    "pages.tif": (frames, TWO),
-    "loop.gif": (frames, TWO),
-    "loop.webp": (lambda path: frames(path, lossless=True), TWO),
-    "one.dcm": (lambda path: write_dicom(path, GRAY), GRAY),
-    "1.2.840.10": (lambda path: write_dicom(path, GRAY), GRAY),
-    "mono1.dcm": (lambda path: write_dicom(path, 255 - GRAY, PhotometricInterpretation="MONOCHROME1"), GRAY),
-    "colours.dcm": (lambda path: write_dicom(path, COLOURS), COLOURS),
-    "cine": (lossless_dicom, TWO),
-    "no_preamble.dcm": (without_preamble, TWO),
-    "volume.nii.gz": (lambda path: nibabel.save(nibabel.Nifti1Image(TWO.T, np.eye(4)), path), TWO),
-    "slice.nii": (lambda path: nibabel.save(nibabel.Nifti1Image(GRAY.T, np.eye(4)), path), GRAY),
-    "sequence.mha": (lambda path: SimpleITK.WriteImage(SimpleITK.GetImageFromArray(TWO), str(path)), TWO),
-    "colours.nrrd": (
-        lambda path: SimpleITK.WriteImage(SimpleITK.GetImageFromArray(COLOURS, isVector=True), str(path)),
-        COLOURS,
+def nifti(path: Path, pixels: np.ndarray) -> None:
+    nibabel.save(nibabel.Nifti1Image(pixels.T, np.eye(4)), path)
+
+
+def metaimage(path: Path, pixels: np.ndarray) -> None:
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels, isVector=pixels.shape[-1] == 3), str(path))
+
+
+ONE: dict[str, Writer] = {
+    **dict.fromkeys(("gray.png", "gray.BMP", "gray.tiff", "gray.gif"), picture),
+    "gray.webp": partial(picture, lossless=True),
+    "gray_as_rgb.png": lambda path, pixels: picture(path, np.dstack([pixels] * 3)),
+    "within_8_bits.png": lambda path, pixels: picture(path, pixels.astype(np.uint16)),
+    "turned.png": turned,
+    "turned.tif": turned,
+    "one.dcm": write_dicom,
+    "1.2.840.10": write_dicom,
+    "deflated.dcm": dicom_as("DeflatedExplicitVRLittleEndian"),
+    "big_endian.dcm": dicom_as("ExplicitVRBigEndian"),
+    "slice.nii": nifti,
+}
+"""Of gray values 0..255, (H, W), which come back as they are."""
+SEVERAL: dict[str, Writer] = {
+    "pages.tif": frames,
+    "loop.gif": frames,
+    "loop.webp": partial(frames, lossless=True),
+    "cine": dicom_as("JPEGLosslessProcess14_1"),
+    "rle.dcm": dicom_as("RLELossless"),
+    "j2k.dcm": dicom_as("JPEG2000Lossless"),
+    "no_preamble.dcm": without_preamble,
+    "volume.nii.gz": nifti,
+    "sequence.mha": metaimage,
+}
+"""The same of (2, H, W)."""
+FILES: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
+    **{name: (write, GRAY, GRAY) for name, write in ONE.items()},
+    **{name: (write, TWO, TWO) for name, write in SEVERAL.items()},
+    "colours.png": (picture, COLOURS, COLOURS),
+    "colours.webp": (partial(picture, lossless=True), COLOURS, COLOURS),
+    "palette.png": (
+        lambda path, pixels: Image.fromarray(pixels).quantize(8).save(path),
+        COLOURS // 128 * 128,
+        COLOURS // 128 * 128,
     ),
+    "wide.tif": (picture, WIDE, np.round(GRAY * (255 / 191))),
+    "floats.tif": (picture, GRAY / np.float32(191), np.round(GRAY * (255 / 191))),
+    "hidden.png": (hidden, np.where(GRAY < 100, GRAY, 0).astype(np.uint8), np.where(GRAY < 100, GRAY, 0)),
+    "mono1.dcm": (partial(write_dicom, PhotometricInterpretation="MONOCHROME1"), 255 - GRAY, GRAY),
+    "colours.dcm": (write_dicom, COLOURS, COLOURS),
+    "colours.nrrd": (metaimage, COLOURS, COLOURS),
+}
+"""How it is written, what is given, and what is to be read."""
+
+LABELS = np.zeros((12, 16), np.uint8)
+LABELS[2:7, 3:6], LABELS[8:11, 9:15] = 1, 2
+TWO_LABELS = np.stack([LABELS, LABELS[::-1]])
+MASKS: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
+    **{name: (write, LABELS, LABELS) for name, write in ONE.items()},
+    **{
+        name: (write, np.stack([LABELS, LABELS[::-1]]), np.stack([LABELS, LABELS[::-1]]))
+        for name, write in SEVERAL.items()
+    },
+    "values.png": (picture, LABELS * 100, LABELS),
+    "colours.png": (picture, np.array([[0, 0, 0], [0, 0, 255], [255, 0, 0]], np.uint8)[LABELS], LABELS),
+    "wide.tif": (picture, LABELS.astype(np.uint16) * 1000, LABELS),
+    "floats.tif": (picture, LABELS.astype(np.float32), LABELS),
+    "hidden.png": (hidden, LABELS // 2 * 255, LABELS // 2),
+    "a_bit.png": (lambda path, pixels: picture(path, pixels > 0), LABELS, LABELS > 0),
+    "colours.dcm": (write_dicom, np.array([[0, 0, 0], [0, 0, 255], [255, 0, 0]], np.uint8)[LABELS], LABELS),
 }
 
 
 @pytest.fixture(params=FILES)
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
     """A file, and what each of its frames shows: (H, W) gray or (H, W, 3)."""
-    write, expected = FILES[request.param]
-    write(tmp_path / request.param)
+    return written(request.param, FILES, tmp_path)
+
+
+@pytest.fixture(params=MASKS)
+def mask(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, list[np.ndarray]]:
+    """A file, and the labels of each of its frames, (H, W)."""
+    return written(request.param, MASKS, tmp_path)
+
+
+def written(
+    name: str, files: Mapping[str, tuple[Writer, np.ndarray, np.ndarray]], folder: Path
+) -> tuple[Path, list[np.ndarray]]:
+    write, given, expected = files[name]
+    write(folder / name, given)
     expected = expected.astype(np.uint8)
-    return tmp_path / request.param, list(expected) if expected.shape[:1] == (2,) else [expected]
+    return folder / name, list(expected) if len(expected) == 2 else [expected]
 
 
 def is_picture(path: Path, expected: list[np.ndarray]) -> bool:
@@ -156,3 +218,50 @@ def test_images_with_captions_have_these_pixels(file: tuple[Path, list[np.ndarra
     path, expected = file
     if is_picture(path, expected):
         np.testing.assert_array_equal(np.asarray(reduced(open_image(path))), expected[0])
+
+
+def frames_of(mask: tuple[Path, list[np.ndarray]], folder: Path) -> Path:
+    """The labels of each frame as htunet writes predictions."""
+    path, expected = mask
+    for number, labels in enumerate(expected, start=1):
+        name = f"{stem_of(path.name)}__{number:04d}.png" if len(expected) > 1 else f"{stem_of(path.name)}.png"
+        write_png(folder / name, labels)
+    return folder
+
+
+def test_evaluations_of_two_folders_read_these_labels(mask: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+    path, expected = mask
+    (tmp_path / "r").mkdir()
+    path.rename(tmp_path / "r" / path.name)
+    moved = [np.roll(labels, 1, axis=1) for labels in expected]
+    write, given, _ = MASKS[path.name]
+    predictions = frames_of((path, moved), tmp_path / "p")
+    if len(np.unique(expected)) > 2 and given.max() > 2:  # neither the labels nor one of them: both as they are drawn
+        (predictions / f"{stem_of(path.name)}.png").unlink()
+        write(predictions / path.name, np.roll(given, 1, axis=1))
+    found = evaluate_folders(predictions, tmp_path / "r")
+    turned_round = evaluate_folders(tmp_path / "r", predictions)
+    for number, (labels, prediction) in enumerate(zip(expected, moved, strict=True)):
+        for label in sorted({*labels.ravel().tolist()} - {0}):
+            true = count(prediction == label, labels == label)
+            rows = [row for row in found.scores if row.label == label]
+            back = [row for row in turned_round.scores if row.label == label]
+            assert rows[number].score.counts == true
+            assert (back[number].score.counts.fp, back[number].score.counts.fn) == (true.fn, true.fp)
+
+
+def test_conversions_read_these_labels(mask: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+    path, expected = mask
+    frames(tmp_path / "image.tif", TWO) if len(expected) > 1 else picture(tmp_path / "image.tif", GRAY)
+    known = survey(path)
+    assert known is not None
+    job = OwnImage(case=Case(id="x"), image=tmp_path / "image.tif", masks=(path,), labels=infer([known]))
+    found = [one.case.id for one in write_own_image(job, tmp_path / "raw")]
+    labels = [read_labels(tmp_path / "raw" / "labelsTr" / f"{case}.png") for case in found]
+    np.testing.assert_array_equal(labels, expected)
+
+
+def test_folders_in_place_read_these_labels(mask: tuple[Path, list[np.ndarray]]) -> None:
+    path, expected = mask
+    if is_picture(path, expected) and path.name in ONE:
+        np.testing.assert_array_equal(read_labels(path), expected[0])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError, some
-from htunet.evaluation.mask_folders import match_folders, read_masks
+from htunet.evaluation.mask_folders import Files, match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import read_object
@@ -35,8 +35,9 @@ class MaskPair:
 
     case: Case
     resolution: str
-    prediction: Path
-    reference: Path | Labels
+    prediction: Files
+    """One file, or one for each frame of the reference; the reference likewise."""
+    reference: Files | Labels
     prediction_file: str
     """As the summary names it, like ``reference_file``."""
     reference_file: str
@@ -87,8 +88,8 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
             resolution=ORIGINAL,
             prediction=prediction,
             reference=reference,
-            prediction_file=prediction.relative_to(predictions).as_posix(),
-            reference_file=reference.relative_to(references).as_posix(),
+            prediction_file=prediction[0].relative_to(predictions).as_posix(),
+            reference_file=reference[0].relative_to(references).as_posix(),
             maps=found.maps,
         )
         for name, (prediction, reference) in found.pairs.items()
@@ -159,9 +160,9 @@ def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:
                 f"{len(missing)} of {len(ids)} test predictions of {run.label} are missing in {folder}: "
                 f"{some(missing)}. Predict them with htunet_evaluate {run.dataset.short_name} {run.method} --force."
             )
-    at_input: list[Path | Labels]
+    at_input: list[Files | Labels]
     if run.trained_on is not None:
-        at_input = [run.references_at_input / f"{case}.png" for case in ids]
+        at_input = [(run.references_at_input / f"{case}.png",) for case in ids]
     else:
         arrays = PreprocessedDataset(run.dataset.plan_folder(run.plan))
         at_input = [arrays.masks[row].copy() for row in arrays.rows(ids)]
@@ -170,14 +171,14 @@ def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:
         label = raw.label_path(known[case])
         for resolution, folder, reference in (
             (INPUT, run.predictions_at_input, reference_at_input),
-            (ORIGINAL, run.predictions, label),
+            (ORIGINAL, run.predictions, (label,)),
         ):
             prediction = folder / f"{case}.png"
             pairs.append(
                 MaskPair(
                     case=known[case],
                     resolution=resolution,
-                    prediction=prediction,
+                    prediction=(prediction,),
                     reference=reference,
                     prediction_file=prediction.relative_to(run.test_folder).as_posix(),
                     reference_file=label.relative_to(run.dataset.raw.parent).as_posix(),
@@ -195,40 +196,51 @@ def score_pairs(pairs: Sequence[MaskPair], labels: list[int], workers: int | Non
         partial(_score_pair, labels),
         pairs,
         workers=suitable_workers(len(pairs), workers),
-        name=lambda pair: str(pair.prediction),
+        name=lambda pair: str(pair.prediction[0]),
     )
     return [row for rows in tqdm(results, total=len(pairs), desc="scoring", unit="mask", disable=None) for row in rows]
 
 
 def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     """Every label of every frame; a file of one frame has the case's own id."""
+    if isinstance(pair.reference, np.ndarray):
+        return _score_frame(labels, pair, read_labels(pair.prediction[0]), pair.reference)
     if pair.maps is None:
-        reference = read_labels(pair.reference) if isinstance(pair.reference, Path) else pair.reference
-        return _score_frame(labels, pair, read_labels(pair.prediction), reference)
-    assert isinstance(pair.reference, Path), "of two folders both are files"
-    predictions, references = (
-        list(read_masks(path, label_map))
-        for path, label_map in zip((pair.prediction, pair.reference), pair.maps, strict=True)
-    )
+        return _score_frame(labels, pair, read_labels(pair.prediction[0]), read_labels(pair.reference[0]))
+    predictions = list(read_masks(pair.prediction, pair.maps[0]))
+    references = list(read_masks(pair.reference, pair.maps[1]))
     if len(predictions) != len(references):
-        raise HtunetError(f"{pair.prediction} has {len(predictions)} frames, its reference {len(references)}.")
-    frames = list(zip(predictions, references, strict=True))
-    ids = [f"{pair.case.id}{FRAME}{number:04d}" for number in range(1, len(frames) + 1)]
-    cases = [replace(pair.case, id=name, group=pair.case.id) for name in ids] if len(frames) > 1 else [pair.case]
-    found = (_score_frame(labels, replace(pair, case=case), *frame) for case, frame in zip(cases, frames, strict=True))
-    return [row for rows in found for row in rows]
+        raise HtunetError(f"{pair.prediction[0]} has {len(predictions)} frames, its reference {len(references)}.")
+    rows = list[CaseScore]()
+    for number, (found, true) in enumerate(zip(predictions, references, strict=True), start=1):
+        frame = replace(
+            pair,
+            prediction=(found[0],),
+            prediction_file=_beside(pair.prediction_file, found[0]),
+            reference_file=_beside(pair.reference_file, true[0]),
+        )
+        if len(references) > 1:
+            case = replace(pair.case, id=f"{pair.case.id}{FRAME}{number:04d}", group=pair.case.id)
+            frame = replace(frame, case=case)
+        rows += _score_frame(labels, frame, found[1], true[1])
+    return rows
+
+
+def _beside(name: str, path: Path) -> str:
+    """The name of another file in the folder of the file ``name``."""
+    return str(PurePosixPath(name).with_name(path.name))
 
 
 def _score_frame(labels: list[int], pair: MaskPair, prediction: Labels, reference: Labels) -> list[CaseScore]:
     if prediction.shape != reference.shape:
         raise HtunetError(
-            f"{pair.prediction} has {prediction.shape[0]} x {prediction.shape[1]} pixels (height x width), its "
+            f"{pair.prediction[0]} has {prediction.shape[0]} x {prediction.shape[1]} pixels (height x width), its "
             f"reference {reference.shape[0]} x {reference.shape[1]}. Predict it again at the reference's size."
         )
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if strange := sorted(set(np.unique(mask).tolist()) - {0, *labels}):
             raise HtunetError(
-                f"The {name} of {pair.prediction} has the values {strange[:8]}; known labels: {[0, *labels]}."
+                f"The {name} of {pair.prediction[0]} has the values {strange[:8]}; known labels: {[0, *labels]}."
             )
     return [
         CaseScore(

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image, open_stack
-from htunet.data.image_io import read_labels
+from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, value_text
-from htunet.data.names import composed, listed, stem_of
+from htunet.data.names import FRAME, composed, listed, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.parallel import parallel_map, suitable_workers
 
 Labels = NDArray[np.uint8]
+Files = tuple[Path, ...]
 WHAT = ("predictions", "references")
 
 
@@ -23,8 +24,8 @@ WHAT = ("predictions", "references")
 class MaskFolders:
     """The files of two folders that belong together, and how their values are read."""
 
-    pairs: Mapping[str, tuple[Path, Path]]
-    """Name to prediction and reference."""
+    pairs: Mapping[str, tuple[Files, Files]]
+    """Name to prediction and reference: one file each, or one for each frame of the other's."""
     maps: tuple[LabelMap | None, LabelMap | None]
     """Of both; None: the values are the labels, of a palette its indices."""
     labels: list[int]
@@ -37,7 +38,7 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
     Raises HtunetError for a reference without a prediction, and where the folders have no label in common.
     """
     pairs, notes = _matched(predictions, references)
-    sides = [list(paths) for paths in zip(*pairs.values(), strict=True)]
+    sides = [[path for pair in pairs.values() for path in pair[side]] for side in (0, 1)]
     surveys = [_surveys(paths) for paths in sides]
     maps = [_inferred(part, what) for part, what in zip(surveys, WHAT, strict=True)]
     values = [[value for value, label in one.values if label] if one else [] for one in maps]
@@ -63,37 +64,63 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
 PALETTES = "values are the indices of palettes, not their colours, in which the folders have no label in common"
 
 
-def read_masks(path: Path, label_map: LabelMap | None) -> Iterator[Labels]:
-    """(H, W) labels of each frame of a file; raises HtunetError that names it."""
-    if label_map is None:
-        yield read_labels(path)
-        return
-    for levels in open_stack(path).levels():
-        yield label_map.apply(levels)[0]
+def read_masks(files: Files, label_map: LabelMap | None) -> Iterator[tuple[Path, Labels]]:
+    """The file and the (H, W) labels of each frame, one after another; raises HtunetError that names a file."""
+    for path in files:
+        if label_map is None:
+            yield path, read_labels(path)
+            continue
+        for levels in open_stack(path).levels():
+            yield path, label_map.apply(levels)[0]
 
 
-def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Path, Path]], list[str]]:
+def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
     found, notes = [], []
     for folder, what in zip((predictions, references), WHAT, strict=True):
         paths, passed_over = _files(folder)
         found.append(paths)
         if passed_over:
             notes.append(f"{what}: sub-folders are not read, because there are masks beside them: {passed_over}")
-    if any(len({stem_of(name) for name in names}) < len(names) for names in found):
-        named = found  # a/1 and b/1: the folders tell them apart
-    else:
-        named = [{stem_of(name): path for name, path in names.items()} for names in found]
-    of_prediction, rule = _by_affix(*named)
-    named[0] = {of_prediction.get(name, name): path for name, path in named[0].items()}
-    if missing := sorted(set(named[1]) - set(named[0])):
+    if not any(len({stem_of(name) for name in names}) < len(names) for names in found):  # else a/1 and b/1
+        found = [{stem_of(name): path for name, path in names.items()} for names in found]
+    plain = [dict[str, Files]({name: (path,) for name, path in names.items()}) for names in found]
+    joined = [_joined_frames(*names) for names in (found, found[::-1])]
+    ways = [(_with_names(*named), named[1]) for named in (plain, joined)]
+    (named, rule), of_references = next((way for way in ways if set(way[1]) <= set(way[0][0])), ways[0])
+    if missing := sorted(set(of_references) - set(named)):
         raise HtunetError(
-            f"{len(missing)} of {len(named[1])} references in {references} have no prediction in {predictions}: "
-            f"{listed(missing)}. Predictions are named {listed(sorted(named[0]), 3)}. Predict the others, or take "
+            f"{len(missing)} of {len(of_references)} references in {references} have no prediction in {predictions}: "
+            f"{listed(missing)}. Predictions are named {listed(sorted(named), 3)}. Predict the others, or take "
             "their references out."
         )
-    if extra := sorted(set(named[0]) - set(named[1])):
+    if extra := sorted(set(named) - set(of_references)):
         notes.append(f"predictions without a reference, not scored: {listed(extra)}")
-    return {name: (named[0][name], named[1][name]) for name in sorted(named[1])}, [*rule, *notes]
+    return {name: (named[name], of_references[name]) for name in sorted(of_references)}, [*rule, *notes]
+
+
+def _joined_frames(names: Mapping[str, Path], others: Mapping[str, Path]) -> dict[str, Files]:
+    """Files that are the frames 1, 2, ... of one, ``p__0001``, under its name, unless the other folder has frames."""
+    frames: dict[str, dict[int, str]] = {}
+    for name in names:
+        whole, mark, number = name.rpartition(FRAME)
+        if mark and number.isdecimal() and name not in others:
+            frames.setdefault(whole, {})[int(number)] = name
+    complete = {
+        name: numbered
+        for name, numbered in frames.items()
+        if name not in names and sorted(numbered) == list(range(1, len(numbered) + 1))
+    }
+    of_frames = {name for numbered in complete.values() for name in numbered.values()}
+    alone: dict[str, Files] = {name: (path,) for name, path in names.items() if name not in of_frames}
+    return alone | {name: tuple(names[numbered[n]] for n in sorted(numbered)) for name, numbered in complete.items()}
+
+
+def _with_names(
+    predictions: Mapping[str, Files], references: Mapping[str, Files]
+) -> tuple[dict[str, Files], list[str]]:
+    """The predictions under the names of their references, and how that came about where they differ."""
+    of_prediction, rule = _by_affix(predictions, references)
+    return {of_prediction.get(name, name): files for name, files in predictions.items()}, rule
 
 
 def _files(folder: Path) -> tuple[dict[str, Path], str]:
@@ -114,7 +141,7 @@ def _files(folder: Path) -> tuple[dict[str, Path], str]:
     return found, listed(inner) if inner else ""
 
 
-def _by_affix(predictions: Mapping[str, Path], references: Mapping[str, Path]) -> tuple[dict[str, str], list[str]]:
+def _by_affix(predictions: Mapping[str, Files], references: Mapping[str, Files]) -> tuple[dict[str, str], list[str]]:
     """The reference's name for each prediction's, where one text before or after makes all of one of the other."""
     if set(references) <= set(predictions):
         return {}, []
@@ -158,6 +185,8 @@ def _inferred(surveys: Sequence[Survey], what: str) -> LabelMap | None:
 
 def _labels_of_palettes(sides: Sequence[Sequence[Path]]) -> list[int]:
     """The labels where palettes' indices are read and the folders share one; else none."""
+    if not all(path.name.lower().endswith(READABLE) for paths in sides for path in paths):
+        return []
     values = [{int(v) for path in paths for v in np.unique(read_labels(path))} - {0} for paths in sides]
     together = sorted(values[0] | values[1])
     return together if values[0] & values[1] and max(together) <= MOST_LABELS else []

@@ -226,7 +226,7 @@ def test_distances_come_out_in_millimetres_where_the_file_states_the_pixel_size(
         prediction = built.folder.parent / f"{case_id}.png"
         write_png(prediction, np.roll(label, 3, axis=0))
         files = {"prediction_file": prediction.name, "reference_file": "label"}
-        pairs.append(MaskPair(case=case, resolution=ORIGINAL, prediction=prediction, reference=label, **files))
+        pairs.append(MaskPair(case=case, resolution=ORIGINAL, prediction=(prediction,), reference=label, **files))
     known, unknown = (one.values(PENALISE) for one in score_pairs(pairs, [1]))
     assert known["hd95"] == 3.0
     assert known["hd95_mm"] == pytest.approx(3.0 * SPACING[0])

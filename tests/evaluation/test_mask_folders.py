@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders.medical import write_nifti
+from builders.medical import write_dicom, write_nifti
 from PIL import Image
 
 from htunet.errors import HtunetError
@@ -115,6 +115,15 @@ def test_folders_without_a_label_in_common_are_refused(
         evaluate_folders(predictions, folder_of(tmp_path / "r", masks={"a": of_reference(TRUTH).astype(np.uint8)}))
 
 
+def test_colours_of_dicom_files_are_refused_as_those_of_pictures_are(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", masks={"a": FOUND + 2 * np.roll(FOUND, 15, axis=1)})
+    (tmp_path / "r").mkdir()
+    colours = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0]], np.uint8)[TRUTH + 2 * np.roll(TRUTH, 15, axis=1)]
+    write_dicom(tmp_path / "r" / "a.dcm", colours)
+    with pytest.raises(HtunetError, match="no label in common"):
+        evaluate_folders(predictions, tmp_path / "r")
+
+
 def test_empty_predictions_are_misses_whatever_the_references_are_drawn_as(tmp_path: Path) -> None:
     predictions = folder_of(tmp_path / "p", masks={"a": 0 * FOUND, "b": 0 * FOUND})
     assert dice_of(evaluate_folders(predictions, folder_of(tmp_path / "r", DRAWN["0 and 128"]))) == 0
@@ -161,3 +170,40 @@ def test_slices_of_a_volume_are_cases(tmp_path: Path) -> None:
     summary = evaluate_folders(tmp_path / "p", tmp_path / "r")
     assert [(row.case, row.group) for row in summary.scores] == [(f"v__000{n}", "v") for n in (1, 2, 3)]
     assert dice_of(summary) == pytest.approx((DICE + 1 + 0) / 3)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".dcm", "", ".nii.gz"])
+@pytest.mark.parametrize("named", ["{}", "{}_mask"])
+def test_numbered_masks_are_the_frames_of_one_file(tmp_path: Path, ending: str, named: str) -> None:
+    """As ``htunet_predict`` names what it finds in the pages of a TIFF or the frames of a cine loop."""
+    masks = [FOUND, TRUTH, 0 * TRUTH]
+    numbered = {f"p__000{n}": mask for n, mask in enumerate(masks, start=1)}
+    frames = folder_of(tmp_path / "frames", masks={**numbered, "other": FOUND})
+    whole = folder_of(tmp_path / "whole", masks={named.format("other"): TRUTH}) / f"{named.format('p')}{ending}"
+    if ending == ".tif":
+        pages = [Image.fromarray(TRUTH)] * 3
+        pages[0].save(whole, save_all=True, append_images=pages[1:])
+    elif ending == ".nii.gz":
+        write_nifti(whole, np.stack([TRUTH] * 3))
+    else:
+        write_dicom(whole, np.stack([TRUTH] * 3))
+    case = named.format("p")
+    for predictions, references in ((frames, whole.parent), (whole.parent, frames)):
+        rows = [row for row in evaluate_folders(predictions, references).scores if row.group]
+        assert [(row.case, row.group) for row in rows] == [(f"{case}__000{n}", case) for n in (1, 2, 3)] or (
+            references == frames and {row.group for row in rows} == {"p"}
+        )
+        assert [round(row.score.values("exclude")["dice"], 6) for row in rows[:2]] == [round(DICE, 6), 1]
+        assert rows[2].score.empty == ("prediction" if references != frames else "reference")
+        files = [row.prediction_file if references != frames else row.reference_file for row in rows]
+        assert files == [f"p__000{n}.png" for n in (1, 2, 3)]
+
+
+def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", masks={f"p__000{n}": FOUND for n in (1, 3, 4)})
+    (tmp_path / "r").mkdir()
+    write_nifti(tmp_path / "r" / "p.nii", np.stack([TRUTH] * 3))
+    with pytest.raises(
+        HtunetError, match=r"1 of 1 references .* have no prediction .*: p\."
+    ):
+        evaluate_folders(predictions, tmp_path / "r")
