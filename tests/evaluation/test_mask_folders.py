@@ -203,7 +203,5 @@ def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path)
     predictions = folder_of(tmp_path / "p", masks={f"p__000{n}": FOUND for n in (1, 3, 4)})
     (tmp_path / "r").mkdir()
     write_nifti(tmp_path / "r" / "p.nii", np.stack([TRUTH] * 3))
-    with pytest.raises(
-        HtunetError, match=r"1 of 1 references .* have no prediction .*: p\."
-    ):
+    with pytest.raises(HtunetError, match=r"1 of 1 references .* have no prediction .*: p\."):
         evaluate_folders(predictions, tmp_path / "r")
