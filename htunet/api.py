@@ -32,13 +32,13 @@ from htunet.paths import PAPER_FOLD, RunPaths, find_dataset, find_runs
 from htunet.schemas import SUMMARY
 
 if TYPE_CHECKING:
-    from htunet.data.expected_dice import PredictedDice
     from htunet.evaluation.predicted_dice import DiceCalibration
     from htunet.evaluation.summary import Summary
     from htunet.inference.exported import ExportedModel
     from htunet.inference.folder import FolderResult
     from htunet.inference.predictor import ImageLike, Predictor
     from htunet.inference.trained import TrainedModel
+    from htunet.inference.unlike_images import Familiar
     from htunet.preprocessing.prepare import Prepared, PrepareRequest
     from htunet.training.session import Outcome
     from htunet.training.settings import TrainSettings
@@ -57,7 +57,9 @@ class Model:
         weights: The frozen weights, where they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         unpacked: The temporary folder of a zip, which lives as long as the model.
-        others: The runs of the other folds, whose probabilities are averaged with those of ``run``.
+        others: The runs of other folds, seeds or methods, whose probabilities are averaged with those of ``run``.
+        tta: Test-time augmentation, see ``htunet.inference.views``: six views of each image, whose probabilities are
+            averaged.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Model:
         device: str = "auto",
         unpacked: "tempfile.TemporaryDirectory[str] | None" = None,
         others: Sequence[RunPaths] = (),
+        tta: bool = False,
     ) -> None:
         self.run = run
         self.exported = exported
@@ -76,6 +79,7 @@ class Model:
         self._weights = weights
         self._unpacked = unpacked
         self.others = tuple(others)
+        self.tta = tta
 
     def __repr__(self) -> str:
         return f"<htunet model: {self.name}>"
@@ -83,8 +87,14 @@ class Model:
     @property
     def name(self) -> str:
         """How messages name the model: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
-        numbers = ",".join(str(run.fold) for run in (self.run, *self.others))
-        return self.run.label.replace(f" fold{self.run.fold} ", f" folds {numbers} ") if self.others else self.run.label
+        members, label = (self.run, *self.others), self.run.label
+        for name in ("method", "fold", "seed"):
+            values = list(dict.fromkeys(str(getattr(run, name)) for run in members))
+            if len(values) > 1:
+                before = f" {self.run.method} " if name == "method" else f" {name}{values[0]} "
+                label = label.replace(before, f" {'+'.join(values)} " if name == "method" else
+                                      f" {name}s {','.join(values)} ", 1)  # fmt: skip
+        return label
 
     @cached_property
     def trained(self) -> "TrainedModel":
@@ -100,7 +110,7 @@ class Model:
         from htunet.inference.trained import TrainedModel
 
         others = [TrainedModel.of_run(run, self._weights) for run in self.others]
-        return Predictor.from_trained(self.trained, *others, device=self.device)
+        return Predictor.from_trained(self.trained, *others, device=self.device, augment=self.tta)
 
     def predict(
         self,
@@ -156,19 +166,19 @@ class Model:
     ) -> "FolderResult":
         """Write masks, ``classes.csv`` and ``quality.csv`` of image files into a folder.
 
-        ``quality.csv`` has the Dice to be expected of each mask, the lowest first, where the run is evaluated on enough
-        images; for the rest see ``htunet.inference.folder``.
+        ``quality.csv`` has the Dice to be expected of each mask, and which images are unlike the training images, as
+        far as the run is evaluated on enough images; for the rest see ``htunet.inference.folder``.
         """
         from htunet.inference.folder import predict_folder
-        from htunet.inference.quality import write_quality
+        from htunet.inference.quality import Quality
 
-        found: dict[str, PredictedDice | None] = {}
+        quality = Quality()
 
         def note(prediction: Prediction, mask: Path) -> None:
-            calibrated = self._with_quality(prediction)
-            found[mask.relative_to(output).as_posix()] = calibrated.predicted_dice
+            known = self._with_quality(prediction)
+            quality.add(mask.relative_to(output).as_posix(), known)
             if after_each:
-                after_each(calibrated, mask)
+                after_each(known, mask)
 
         result = predict_folder(
             self.predictor,
@@ -179,9 +189,9 @@ class Model:
             dicom_seg=dicom_seg,
             after_each=note,
         )
-        if self.dice_calibration is not None:
-            write_quality(output, found)
-        return result
+        if self.dice_calibrations or self.familiar:
+            quality.write(output)
+        return replace(result, unlike=quality.unlike)
 
     def evaluate(
         self,
@@ -254,19 +264,35 @@ class Model:
         return None if found is None else float(found)
 
     @cached_property
-    def dice_calibration(self) -> "DiceCalibration | None":
-        """What predicts the Dice of a mask; None of a model from elsewhere and where too few images are tested."""
+    def dice_calibrations(self) -> "tuple[DiceCalibration, ...]":
+        """What predicts the Dice of a mask, for each member; empty where one has too few tested images."""
         from htunet.evaluation.predicted_dice import calibration_of
 
-        return None if self.exported or "seg" not in self.trained.task.split("+") else calibration_of(self.run)
+        if self.exported or "seg" not in self.trained.task.split("+"):
+            return ()
+        of_methods = {run.method: calibration_of(run) for run in (self.run, *self.others)}
+        found = [of_methods[run.method] for run in (self.run, *self.others)]
+        return tuple(one for one in found if one is not None) if None not in found else ()
+
+    @cached_property
+    def familiar(self) -> "tuple[Familiar, ...]":
+        """What the members have learnt from, by which unlike images are found; none before they are evaluated."""
+        from htunet.inference.unlike_images import familiar_of
+
+        found = [] if self.exported else [familiar_of(run) for run in (self.run, *self.others)]
+        return tuple(one for one in found if one is not None) if None not in found else ()
 
     def _with_quality(self, found: Prediction) -> Prediction:
-        from htunet.data.expected_dice import expected_dice
+        from htunet.evaluation.predicted_dice import predicted_dice
+        from htunet.inference.unlike_images import distance_from
+        from htunet.preprocessing.geometry import to_input
 
-        if found.scores_KHW is None or self.dice_calibration is None:
-            return found
-        expected = expected_dice(found.scores_KHW)
-        return found if expected is None else replace(found, predicted_dice=self.dice_calibration(expected))
+        if self.dice_calibrations and found.labels is not None and found.labels.any():
+            found = replace(found, predicted_dice=predicted_dice(self.dice_calibrations, found.expected_dice))
+        if self.familiar:
+            input_CHW = to_input(found.image_CHW, found.steps.crop, found.plan)
+            found = replace(found, distance=distance_from(self.familiar, input_CHW))
+        return found
 
     def _calibrated(self, found: Prediction) -> Prediction:
         found = self._with_quality(found)
@@ -288,7 +314,8 @@ def load(
     weights: str | None = None,
     device: str = "auto",
     folds: Sequence[int] | None = None,
-    seed: int | None = None,
+    seed: int | Sequence[int] | None = None,
+    tta: bool = False,
 ) -> Model:
     """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
@@ -304,8 +331,9 @@ def load(
         weights: The frozen weights, where they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         folds: In place of a fold: an ensemble of the runs of these folds, whose probabilities are averaged; empty: of
-            all folds of the data set's split.
-        seed: Of the runs of ``folds``; None: the smallest of each.
+            all folds of the data set's split. There may be several methods: ``load("BUSI UNet CLIP_HT", folds=[0])``.
+        seed: Of the runs of ``folds``, or several, which predict together; None: the smallest of each.
+        tta: Test-time augmentation: the mean over six views of each image.
 
     Raises:
         UsageError: No such run, or several; it says what there is.
@@ -317,25 +345,29 @@ def load(
 
     if folds is not None:
         names = " ".join(map(str, what)).split()
-        if len(names) != 2:
+        if len(names) < 2:
             raise UsageError(f'With folds name a model as "DATASET METHOD"; got {what!r}.')
         chosen = folds or all_folds(find_dataset(names[0]), task or "seg")
-        about = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter, "seed": seed}
-        first, *others = [find_trained(names[0], about | {"fold": fold})[0] for fold in dict.fromkeys(chosen)]
-        return Model(first, weights=weights, device=device, others=others)
+        about: dict[str, object] = {"task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
+        seeds = [seed] if seed is None or isinstance(seed, int) else seed
+        keys = (
+            {"method": method, "fold": fold, "seed": one} for method in names[1:] for one in seeds for fold in chosen
+        )
+        first, *others = dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)
+        return Model(first, weights=weights, device=device, others=others, tta=tta)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model
 
             unpacked = tempfile.TemporaryDirectory(prefix="htunet_")
             model = open_model(unpack_model(place, Path(unpacked.name)))
-            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked)
+            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked, tta=tta)
         if (place / "model.json").is_file():
             model = open_model(place)
-            return Model(model.run, model, weights=weights, device=device)
+            return Model(model.run, model, weights=weights, device=device, tta=tta)
         for run in find_runs():
             if run.folder.resolve() == place.resolve():
-                return Model(run, weights=weights, device=device)
+                return Model(run, weights=weights, device=device, tta=tta)
         raise UsageError(
             f"{place} is neither the folder of a run in htunet_results nor that of an exported model. A run's folder "
             "is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."
@@ -343,7 +375,7 @@ def load(
     names = " ".join(map(str, what)).split()
     if len(names) == 1:
         model = find_model(names[0])
-        return Model(model.run, model, weights=weights, device=device)
+        return Model(model.run, model, weights=weights, device=device, tta=tta)
     numbers = [text.removeprefix("fold").removeprefix("seed") for text in names[2:]]
     named = {"fold": numbers.pop(0)} if numbers[:1] == [PAPER_FOLD] else {}
     if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):
@@ -351,7 +383,7 @@ def load(
     requested = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
     requested |= named | dict(zip(("seed",) if named else ("fold", "seed"), map(int, numbers), strict=False))
     run, folder = find_trained(names[0], requested, also_imported=True)
-    return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
+    return Model(run, open_model(folder) if folder else None, weights=weights, device=device, tta=tta)
 
 
 def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) -> "Prepared":  # noqa: ANN401

@@ -296,8 +296,13 @@ class RunPaths(RunFolder):
 
     @property
     def expected_dice_csv(self) -> Path:
-        """The Dice that the network's own probabilities predict for each test image; see ``predicted_dice``."""
+        """The Dice that the network expects of each test image by its own probabilities; see ``predicted_dice``."""
         return self.test_folder / "expected_dice.csv"
+
+    @property
+    def familiar_json(self) -> Path:
+        """Statistics of the images that the run has learnt from; see ``inference.unlike_images``."""
+        return self.test_folder / "familiar.json"
 
     @property
     def val_classes_csv(self) -> Path:

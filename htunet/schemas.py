@@ -21,6 +21,10 @@ SETTINGS: Schema = {
     "shuffled_captions?": bool,
     **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }
+FAMILIAR: Schema = {
+    **{"mean_S": [float], "scale_S": [float], "axes_AS": [[float]], "variances_A": [float], "rest": float},
+    "held_out_N": [float],
+}
 FINISHED: Schema = {"epochs?": int, "best_epoch?": int}
 
 ESTIMATE: Schema = ({"mean?": NUMBER, "value?": NUMBER, "low?": NUMBER, "high?": NUMBER, "n_used?": int}, None)

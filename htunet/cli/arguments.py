@@ -37,14 +37,18 @@ def settings_from(settings_class: type, options: Namespace) -> Any:  # noqa: ANN
     return settings_class(**{field.name: getattr(options, field.name) for field in fields(settings_class)})
 
 
-def add_run_options(parser: ArgumentParser) -> None:
-    """The options that distinguish trained runs of one data set and method."""
+def add_run_options(parser: ArgumentParser, *, several_seeds: bool = False) -> None:
+    """The options that distinguish trained runs of one data set and method; of several seeds they predict together."""
     parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
     parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
     ratio = "few-shot run on this fraction of the training images; default: a run on all of them"
     parser.add_argument("--ratio", type=float, help=ratio)
     parser.add_argument("--adapter", help="what the adapter started from; needed only where there are several")
-    parser.add_argument("--seed", type=int, help="seed of the run; default: the smallest there is")
+    seed = "seed of the run; default: the smallest there is"
+    if several_seeds:
+        parser.add_argument("--seed", type=int, nargs="+", help=f"{seed}; several predict together")
+    else:
+        parser.add_argument("--seed", type=int, help=seed)
 
 
 def add_device(parser: ArgumentParser) -> None:

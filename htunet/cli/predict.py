@@ -9,14 +9,16 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import ALL_FOLDS, add_device, add_run_options, fold_or_all
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.paths import RunPaths
 
 if TYPE_CHECKING:
+    from htunet.api import Model
     from htunet.data.image_io import UInt8
     from htunet.inference.folder import FolderResult
     from htunet.inference.prediction import Prediction
@@ -34,10 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
-    parser.add_argument("-m", "--method", help="such as CLIP_HT")
+    parser.add_argument("-m", "--method", nargs="+", help="such as CLIP_HT; several predict together, as folds do")
     folds = "fold of the run (default: 0); several, or all-folds, predict together: the mean of their probabilities"
     parser.add_argument("-f", "--fold", nargs="+", type=fold_or_all, help=folds)
-    add_run_options(parser)
+    add_run_options(parser, several_seeds=True)
+    parser.add_argument(
+        "--tta", action="store_true", help="test-time augmentation: the mean over six views of an image"
+    )
     parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     add_device(parser)
@@ -47,6 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     text = "also NAME.seg.dcm, a DICOM Segmentation object, for each DICOM file (needs the extra dicom)"
     parser.add_argument("--dicom-seg", action="store_true", help=text)
     parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
+    text = (
+        "also OUTPUT/uncertainty/NAME_entropy.png and, of several folds or views, NAME_variance.png: white is uncertain"
+    )
+    parser.add_argument("--uncertainty", action="store_true", help=text)
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
     return run_command(parser, _predict, argv)
 
@@ -56,45 +65,34 @@ def _predict(options: argparse.Namespace) -> None:
         raise UsageError("--references are drawn in the overlays: add --overlays.")
     _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
-    from htunet import api
     from htunet.data.names import listed
     from htunet.inference.folder import CLASSES, images_and_others
     from htunet.inference.quality import QUALITY
 
-    about = {"weights": options.weights, "device": options.device}
-    if options.model:
-        if Path(options.model).is_file():
-            raise UsageError(
-                f"{options.model} is a file. Import it first: htunet_import {options.model}; then --model takes its "
-                "name."
-            )
-        model = api.load(options.model, **about)
-    else:
-        about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
-        folds = options.fold or [0]
-        if len(folds) == 1 and folds != [ALL_FOLDS]:
-            seed = [] if options.seed is None else [options.seed]
-            model = api.load(options.dataset, options.method, folds[0], *seed, **about)
-        elif ALL_FOLDS in folds and len(folds) > 1:
-            raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
-        else:
-            about |= {"folds": [] if folds == [ALL_FOLDS] else folds, "seed": options.seed}
-            model = api.load(options.dataset, options.method, **about)
+    model = _load(options)
     _refuse_masks_of_a_classification(options, model.run)
     outside = [folder for folder in (options.output, options.references) if folder]
     images, others = images_and_others(options.input, outside)
     if options.dicom_seg:
         _refuse_dicom_seg_of_nothing(images)
-    draw = _Overlays(options.output, options.references) if options.overlays else None
-    if draw and options.references:
-        draw.refuse_missing(images, options.input)
+    overlays = _Overlays(options.output, options.references) if options.overlays else None
+    if overlays and options.references:
+        overlays.refuse_missing(images, options.input)
+
+    def draw(found: "Prediction", mask: Path) -> None:
+        if overlays:
+            overlays(found, mask)
+        if options.uncertainty:
+            _write_uncertainty(found, options.output / "uncertainty" / mask.relative_to(options.output))
+
+    predictor, begun = model.predictor, perf_counter()
     result = model.predict_folder(
         images,
         options.output,
         base=options.input,
         save_probabilities=options.save_probabilities,
         dicom_seg=options.dicom_seg,
-        after_each=draw,
+        after_each=draw if overlays or options.uncertainty else None,
     )
     _name_excluded(result)
     if others:
@@ -109,13 +107,55 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
-    if result.masks and model.dice_calibration is not None:
-        low = "; learnt from single folds, too low for several together" if model.others else ""
-        print(f"What to look at first, and the Dice to be expected: {options.output / QUALITY}{low}")
+    if (passes := len(predictor.networks) * len(predictor.views)) > 1:
+        seconds = (perf_counter() - begun) / len(result.images)
+        how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
+        print(f"{how}: {passes} passes and {seconds:.2g} s an image")
+    if result.unlike:
+        print(f"{len(result.unlike)} of {len(result.images)} are unlike the training images; do not rely on what is "
+              f"predicted of them: {listed(result.unlike)}")  # fmt: skip
+    if model.dice_calibrations or model.familiar:
+        print(f"What to look at first{', and the Dice to be expected' * bool(model.dice_calibrations)}: "
+              f"{options.output / QUALITY}")  # fmt: skip
     if result.unreadable or result.without_object:
         lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
         lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
         raise HtunetError(f"{lost}; they are named above.")
+
+
+def _load(options: argparse.Namespace) -> "Model":
+    """The model of --model, or the run or runs that are named."""
+    from htunet import api
+
+    about = {"weights": options.weights, "device": options.device, "tta": options.tta}
+    if options.model:
+        if Path(options.model).is_file():
+            raise UsageError(
+                f"{options.model} is a file. Import it first: htunet_import {options.model}; then --model takes its "
+                "name."
+            )
+        return api.load(options.model, **about)
+    about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
+    folds, methods, seeds = options.fold or [0], options.method, options.seed or []
+    if len(folds) == len(methods) == 1 and len(seeds) <= 1 and folds != [ALL_FOLDS]:
+        return api.load(options.dataset, *methods, folds[0], *seeds, **about)
+    if ALL_FOLDS in folds and len(folds) > 1:
+        raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
+    about |= {"folds": [] if folds == [ALL_FOLDS] else folds, "seed": seeds or None}
+    return api.load(options.dataset, *methods, **about)
+
+
+def _write_uncertainty(found: "Prediction", target: Path) -> None:
+    """Gray images in the size of the image, 0..255: entropy 0..1, variance 0..0.25."""
+    import numpy as np
+
+    from htunet.data.image_io import write_png
+
+    assert found.entropy is not None
+    assert found.variance is not None
+    write_png(target.with_name(f"{target.stem}_entropy.png"), np.round(255 * found.entropy).astype(np.uint8))
+    if found.variance.any():
+        write_png(target.with_name(f"{target.stem}_variance.png"), np.round(1020 * found.variance).astype(np.uint8))
 
 
 def _name_excluded(result: "FolderResult") -> None:
@@ -142,7 +182,7 @@ def _refuse_unclear_model(options: argparse.Namespace) -> None:
 
 def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths) -> None:
     """Options that are about masks, for a run that makes none."""
-    for name in ("overlays", "save_probabilities"):
+    for name in ("overlays", "save_probabilities", "uncertainty"):
         if getattr(options, name) and "seg" not in run.task.split("+"):
             raise UsageError(
                 f"--{name.replace('_', '-')} is about masks, and {run.label} makes none. Omit it: the probabilities of "

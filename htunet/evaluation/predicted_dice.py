@@ -2,12 +2,19 @@
 
 The expected Dice of a mask, if each pixel were a lesion with its probability and independently of the others, orders
 images well but is too high: networks are too sure of themselves. The tested folds of a cross-validation say what Dice
-such masks really had; an isotonic regression on them is the prediction, and the residuals of images that had no part
-in the fit give its interval.
+such masks really had; an isotonic regression on them is the prediction. Its interval is a conformal one: residuals of
+images that had no part in the fit, in units of their usual size where masks are expected to be that good, and the order
+statistics that hold 90 % of new images whatever the distribution (Lei et al. 2018, arXiv:1604.04173; the folds of the
+regression as in Barber et al. 2021, arXiv:1905.02928).
+
+Several networks together are surer of less: their mean probabilities are softer, and what calibrates one of them does
+not calibrate the mean. Each member is therefore calibrated alone, and the mean of their predictions is that of all.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,43 +24,79 @@ from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths, find_runs
 
 FEWEST_CASES = 20
-"""Fewer tested images calibrate nothing."""
+"""Fewer tested images calibrate nothing, and hold no 90 % interval: its edges would be beyond all residuals."""
 PARTS = 10
 LEVEL = 0.9
+SMALLEST_SPREAD = 0.05
+"""Of the Dice; a few residuals that happen to be small promise nothing narrower."""
 
 
 @dataclass(frozen=True)
 class DiceCalibration:
-    """From the expected to the real Dice."""
+    """From the expected to the real Dice of one network."""
 
     expected_N: NDArray[np.float64]
-    """Of the tested images, rising."""
+    """Of the tested images, rising; the next three are theirs."""
+    dice_N: NDArray[np.float64]
     fitted_N: NDArray[np.float64]
+    spread_N: NDArray[np.float64]
+    """The usual size of a residual; falling."""
     low: float
     high: float
-    """The interval around a prediction: quantiles of the residuals, real less predicted."""
+    """The interval around a prediction in units of the spread: quantiles of the residuals, real less predicted."""
 
     def __call__(self, expected: float) -> PredictedDice:
-        """The Dice to be expected, with its 90 % interval; all in [0, 1]."""
-        value = float(np.interp(expected, self.expected_N, self.fitted_N))
-        low, high = np.clip([value + self.low, value + self.high], 0.0, 1.0).tolist()
-        return PredictedDice(value, low, high)
+        """Of a mask of this network alone."""
+        found = predicted_dice([self], [expected])
+        assert found is not None  # as there is a mask
+        return found
+
+
+def predicted_dice(calibrations: Sequence[DiceCalibration], expected: Sequence[float | None]) -> PredictedDice | None:
+    """The Dice to be expected of the mask of several networks together.
+
+    Args:
+        calibrations: Of each network.
+        expected: The expected Dice of the mask that each would give alone; None where it finds nothing, which counts as
+            a Dice of 0.
+
+    Returns:
+        None where none of them finds anything.
+    """
+    found = [(calibration, value) for calibration, value in zip(calibrations, expected, strict=True)
+             if value is not None]  # fmt: skip
+    if not found:
+        return None
+    value = sum(float(np.interp(e, c.expected_N, c.fitted_N)) for c, e in found) / len(expected)
+    spreads = [float(np.interp(e, c.expected_N, c.spread_N)) for c, e in found]
+    low, high = (
+        value + float(np.mean([spread * getattr(c, edge) for spread, (c, _) in zip(spreads, found, strict=True)]))
+        for edge in ("low", "high")
+    )
+    low, high = np.clip([low, high], 0.0, 1.0).tolist()
+    return PredictedDice(value, low, high, min(len(c.dice_N) for c in calibrations))
 
 
 def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]) -> DiceCalibration | None:
     """Fit on tested images; None where fewer than 20 have both values (NaN: none)."""
     known = ~(np.isnan(expected_N) | np.isnan(dice_N))
     expected, dice = expected_N[known], dice_N[known]
-    if len(expected) < FEWEST_CASES:
+    n = len(expected)
+    if n < FEWEST_CASES:
         return None
     order = np.lexsort((dice, expected))
     expected, dice = expected[order], dice[order]
-    residuals = np.empty(len(dice))
+    residuals, scaled, part_of = np.empty(n), np.empty(n), np.arange(n) % PARTS
     for part in range(PARTS):  # every tenth image is predicted by a fit on the others
-        own = np.arange(len(dice)) % PARTS == part
-        residuals[own] = dice[own] - np.interp(expected[own], expected[~own], _fit(dice[~own]))
-    low, high = np.quantile(residuals, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return DiceCalibration(expected, _fit(dice), float(low), float(high))
+        own = part_of == part
+        residuals[own] = dice[own] - np.interp(expected[own], expected[~own], _isotonic(dice[~own]))
+    for part in range(PARTS):
+        own = part_of == part
+        scaled[own] = residuals[own] / np.interp(expected[own], expected[~own], _spread(residuals[~own]))
+    rank = min(n, ceil((n + 1) * (1 + LEVEL) / 2))  # of n + 1 equally probable places that of the new image is below
+    ordered = np.sort(scaled)
+    low, high = float(ordered[n - rank]), float(ordered[rank - 1])
+    return DiceCalibration(expected, dice, _isotonic(dice), _spread(residuals), low, high)
 
 
 def calibration_of(run: RunPaths) -> DiceCalibration | None:
@@ -77,7 +120,11 @@ def calibration_of(run: RunPaths) -> DiceCalibration | None:
     return fit_calibration(np.array(expected), np.array(dice))
 
 
-def _fit(dice_N: NDArray[np.float64]) -> NDArray[np.float64]:
+def _spread(residuals_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.maximum(_isotonic(np.abs(residuals_N), rising=False), SMALLEST_SPREAD)
+
+
+def _isotonic(values_N: NDArray[np.float64], *, rising: bool = True) -> NDArray[np.float64]:
     from scipy.optimize import isotonic_regression  # takes a moment, and only here
 
-    return np.asarray(isotonic_regression(dice_N).x)
+    return np.asarray(isotonic_regression(values_N, increasing=rising).x)

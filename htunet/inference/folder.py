@@ -47,6 +47,8 @@ class FolderResult:
     """DICOM file of which no segmentation object could be made, to the reason; its masks are there."""
     empty: list[str] = field(default_factory=list)
     """Images in which nothing was found."""
+    unlike: list[str] = field(default_factory=list)
+    """Masks, or images without one, of images that are unlike the training images, where that is known."""
     classes: ClassProbabilities | None = None
     """Of each image, where classes are learnt."""
 
@@ -99,7 +101,8 @@ def predict_folder(
         base: A folder above all images; None for the lowest one.
         save_probabilities: Also ``NAME.npz`` with ``probabilities`` (K, H, W) float16 in the size of the image.
         dicom_seg: Also ``NAME.seg.dcm`` for each DICOM file, a segmentation object of all its frames.
-        after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG.
+        after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG; without a mask
+            that of the image in the output.
 
     Returns:
         Also the files that cannot be read, of which nothing is written; the others are predicted.
@@ -130,6 +133,8 @@ def predict_folder(
             if found.network_classes is not None:
                 classes.append(list(found.network_classes.values()))
             if found.labels is None:
+                if after_each:
+                    after_each(found, output / result.images[-1])
                 continue
             if masks_ending(path) or dicom_seg:
                 masks.append(found.labels)

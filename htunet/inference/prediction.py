@@ -69,6 +69,17 @@ class Prediction:
     predicted_dice: PredictedDice | None = None
     """The Dice to be expected of ``labels``, with its 90 % interval, all in [0, 1]; None where nothing is found, and
     where too few images of the run were tested (see ``htunet.evaluation.predicted_dice``)."""
+    expected_dice: tuple[float | None, ...] = ()
+    """What ``predicted_dice`` is made of: that of each network's own mask, by its own probabilities, not calibrated."""
+    distance: float | None = None
+    """How unlike the training images the image is: 1 is what 95 % of images like them stay below; None: not known."""
+    variance_at_input: NDArray[np.float32] | None = None
+    """(H, W) at the network's input size, see ``variance``."""
+
+    @property
+    def unlike(self) -> bool | None:
+        """Whether the image is unlike the training images, so that nothing said of it can be relied on."""
+        return None if self.distance is None else self.distance > 1
 
     @cached_property
     def labels(self) -> UInt8 | None:
@@ -83,6 +94,25 @@ class Prediction:
         if self.scores_KHW is None:
             return None
         return scores_from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
+
+    @cached_property
+    def entropy(self) -> NDArray[np.float32] | None:
+        """(H, W) 0..1 in the size of the image: 1 where all labels are equally probable, 0 where one is certain."""
+        if self.probabilities is None:
+            return None
+        values = np.clip(self.probabilities, 1e-12, 1.0)
+        return (-(values * np.log(values)).sum(axis=0) / np.log(len(values))).astype(np.float32)
+
+    @cached_property
+    def variance(self) -> NDArray[np.float32] | None:
+        """(H, W) 0..0.25 in the size of the image: of the foreground's probability, between the networks and views.
+
+        0 where one network predicts without test-time augmentation.
+        """
+        if self.variance_at_input is None:
+            return None
+        maps_KHW = np.stack([np.zeros_like(self.variance_at_input), self.variance_at_input])  # outside the crop: 0
+        return scores_from_input(maps_KHW, self.steps.crop, self.steps.original_size, self.plan)[1]
 
     @property
     def classes(self) -> Mapping[str, float] | None:

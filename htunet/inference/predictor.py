@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.class_probabilities import class_order
+from htunet.data.expected_dice import expected_dice
 from htunet.data.formats.stacks import Stack, open_stack
 from htunet.data.image_io import UInt8, as_channels, image_of_array
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
+from htunet.inference.views import AUGMENTED, PLAIN
 from htunet.models.network import Network
 from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
@@ -41,6 +43,10 @@ class Probabilities:
     """Of the labels of each pixel, background first."""
     classes_BN: NDArray[np.float64] | None
     """Of the classes of each image, in the order of their indices."""
+    members_MBKHW: NDArray[np.float32] | None = None
+    """What ``labels_BKHW`` is the mean of, without test-time augmentation: a map of each network."""
+    variance_BHW: NDArray[np.float32] | None = None
+    """Of the foreground's probability, between all networks and views; 0..0.25."""
 
 
 class Predictor:
@@ -52,6 +58,7 @@ class Predictor:
         device: Where to compute.
         precision: ``bf16`` or ``fp32``.
         task: ``seg``, ``cls`` or ``seg+cls``.
+        augment: Whether each image is predicted in several ``views``, whose probabilities are averaged.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Predictor:
         device: torch.device,
         precision: str,
         task: str = SEGMENTATION,
+        augment: bool = False,
     ) -> None:
         self.networks = [network] if isinstance(network, Network) else list(network)
         for member in self.networks:
@@ -72,6 +80,7 @@ class Predictor:
         self.plan = plan
         self.device = device
         self.precision = precision
+        self.views = AUGMENTED if augment else PLAIN
         self.segments = SEGMENTATION in task.split("+")
         self.classifies = CLASSIFICATION in task.split("+")
         self.classes = class_order(plan.classes)
@@ -88,7 +97,7 @@ class Predictor:
         return cls.from_trained(TrainedModel.of_run(run, weights), device=device)
 
     @classmethod
-    def from_trained(cls, *models: TrainedModel, device: str = "auto") -> "Predictor":
+    def from_trained(cls, *models: TrainedModel, device: str = "auto", augment: bool = False) -> "Predictor":
         """The network of a trained model on a device of ``DEVICES``; raises as ``from_run``.
 
         Several models are an ensemble; UsageError where their inputs, labels, classes or tasks differ. The precision is
@@ -104,24 +113,37 @@ class Predictor:
                         f"{field if other.task == model.task else 'task'} differs. Train all folds with one plan."
                     )
         precision = resolve_precision("auto", place.type) if model.precision == BF16 else model.precision
-        return cls([each.network() for each in models], model.plan, device=place, precision=precision, task=model.task)
+        networks = [each.network() for each in models]
+        return cls(networks, model.plan, device=place, precision=precision, task=model.task, augment=augment)
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
         """What the network says of (B, C, H, W) inputs 0..255, H and W as in the plan."""
         images = torch.from_numpy(np.ascontiguousarray(images_BCHW)).to(self.device)
-        labels_BKHW: list[torch.Tensor] = []
+        members_BKHW: list[torch.Tensor] = []
+        maps_BKHW: list[tuple[torch.Tensor, torch.Tensor]] = []
         classes_BN: list[torch.Tensor] = []
         for network in self.networks:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
-                scores = network(images)
-            if not isinstance(scores, dict):
-                scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}
-            if SEGMENTATION in scores:
-                labels_BKHW.append(scores[SEGMENTATION].float().softmax(dim=1))
-            if CLASSIFICATION in scores:  # in double precision: near 1 single precision would make images equal
-                classes_BN.append(scores[CLASSIFICATION].cpu().double().softmax(dim=1))
-        return Probabilities(labels_BKHW=_mean(labels_BKHW), classes_BN=_mean(classes_BN))
+            for view in self.views:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
+                    scores = network(view.of(images))
+                if not isinstance(scores, dict):
+                    scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}
+                if SEGMENTATION in scores:
+                    maps_BKHW.append(view.back(scores[SEGMENTATION].float().softmax(dim=1)))
+                    members_BKHW += [maps_BKHW[-1][0]] * (view == self.views[0])
+                if CLASSIFICATION in scores:  # in double precision: near 1 single precision would make images equal
+                    classes_BN.append(scores[CLASSIFICATION].cpu().double().softmax(dim=1))
+        classes = _mean(classes_BN).cpu().numpy() if classes_BN else None
+        if not maps_BKHW:
+            return Probabilities(labels_BKHW=None, classes_BN=classes)
+        mean_BKHW, variance_BHW = _mean_and_variance(maps_BKHW)
+        return Probabilities(
+            labels_BKHW=mean_BKHW.cpu().numpy(),
+            classes_BN=classes,
+            members_MBKHW=torch.stack(members_BKHW).cpu().numpy(),
+            variance_BHW=variance_BHW.cpu().numpy(),
+        )
 
     def each(
         self, inputs: Iterable[tuple[Key, NDArray[np.uint8]]]
@@ -177,18 +199,29 @@ class Predictor:
         classes = None
         if found.classes_BN is not None:
             classes = dict(zip(self.classes, found.classes_BN[0].tolist(), strict=True))
+        labels, members, variance = found.labels_BKHW, found.members_MBKHW, found.variance_BHW
         return Prediction(
             image_CHW=image_CHW,
             steps=steps,
             plan=plan,
-            scores_KHW=None if found.labels_BKHW is None else found.labels_BKHW[0],
+            scores_KHW=None if labels is None else labels[0],
+            expected_dice=() if members is None else tuple(expected_dice(maps[0]) for maps in members),
+            variance_at_input=None if variance is None else variance[0],
             network_classes=classes,
             spacing_mm=spacing_mm,
         )
 
 
-def _mean(probabilities: Sequence[torch.Tensor]) -> Any:  # noqa: ANN401
-    """The mean over the members of an ensemble, as an array; None where none says anything."""
-    if not probabilities:
-        return None
-    return (probabilities[0] if len(probabilities) == 1 else torch.stack(list(probabilities)).mean(dim=0)).cpu().numpy()
+def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:
+    """One is left as it is, to the bit."""
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(dim=0)
+
+
+def _mean_and_variance(maps: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of (B, K, H, W) probabilities, and (B, H, W) that of the foreground's; each counts where its view shows it."""
+    if len(maps) == 1:
+        return maps[0][0], torch.zeros_like(maps[0][0][:, 0])
+    values, seen = (torch.stack([part.expand_as(maps[0][0]) for part in parts]) for parts in zip(*maps, strict=True))
+    mean = (values * seen).sum(dim=0) / seen.sum(dim=0)
+    spread = (seen[:, :, 0] * (values[:, :, 0] - mean[:, 0]) ** 2).sum(dim=0) / seen[:, :, 0].sum(dim=0)
+    return mean, spread

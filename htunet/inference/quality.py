@@ -1,23 +1,35 @@
 """Which predictions to look at first: ``quality.csv`` beside the masks."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from htunet.data.expected_dice import PredictedDice
 from htunet.files import write_csv
+from htunet.inference.prediction import Prediction
 
 QUALITY = "quality.csv"
-COLUMNS = ("mask", "predicted_dice", "low", "high")
+COLUMNS = ("mask", "predicted_dice", "low", "high", "distance", "unlike")
 
 
-def write_quality(folder: Path, found: Mapping[str, PredictedDice | None]) -> None:
-    """A row for each mask, by its name: the Dice to be expected with its 90 % interval; what needs a look comes first.
+class Quality:
+    """What ``quality.csv`` will say; it is told of one prediction after another."""
 
-    Masks in which nothing is found have no such value: they come before all others.
-    """
-    rows = []
-    for mask, estimate in sorted(found.items(), key=lambda entry: -1.0 if entry[1] is None else entry[1].value):
-        values = ("", "", "") if estimate is None else (f"{value:.3f}" for value in
-                                                        (estimate.value, estimate.low, estimate.high))  # fmt: skip
-        rows.append(dict(zip(COLUMNS, (mask, *values), strict=True)))
-    write_csv(folder / QUALITY, COLUMNS, rows)
+    def __init__(self) -> None:
+        self._rows: list[tuple[tuple[bool, bool, float, float], dict[str, str]]] = []
+        self.unlike: list[str] = []
+        """Names of the images that are unlike the training images."""
+
+    def add(self, name: str, found: Prediction) -> None:
+        """The prediction of one image, with the Dice to be expected and the distance as far as they are known."""
+        dice, distance = found.predicted_dice, found.distance
+        row = dict.fromkeys(COLUMNS, "") | {"mask": name}
+        if dice is not None:
+            row |= {"predicted_dice": f"{dice.value:.3f}", "low": f"{dice.low:.3f}", "high": f"{dice.high:.3f}"}
+        if distance is not None:
+            row |= {"distance": f"{distance:.2f}", "unlike": "yes" if found.unlike else "no"}
+        if found.unlike:
+            self.unlike.append(name)
+        empty = found.labels is not None and not found.labels.any()
+        self._rows.append(((not empty, not found.unlike, dice.value if dice else 0.0, -(distance or 0.0)), row))
+
+    def write(self, folder: Path) -> None:
+        """What needs a look comes first: nothing found, then unlike images, then the lowest Dice to be expected."""
+        write_csv(folder / QUALITY, COLUMNS, [row for _, row in sorted(self._rows, key=lambda entry: entry[0])])

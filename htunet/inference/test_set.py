@@ -14,8 +14,9 @@ from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
 from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
-from htunet.files import exclusive, read_object, whole_folder, write_csv
+from htunet.files import exclusive, read_object, whole_folder, write_csv, write_json
 from htunet.inference.predictor import Predictor
+from htunet.inference.unlike_images import learn_familiar, some_of
 from htunet.paths import RunPaths
 from htunet.preprocessing.geometry import box_of, from_input
 from htunet.preprocessing.preprocess import check_arrays
@@ -48,13 +49,19 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
     check_arrays(data.folder, predictor.plan)
-    ids = _same_fold(run)["test"]
+    fold = _same_fold(run)
+    ids = fold["test"]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
     with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
         write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
+        training, held_out = (
+            (data.images[row] for row in data.rows(some_of(cases))) for cases in (fold["train"], fold["val"] + ids)
+        )
+        if familiar := learn_familiar(training, held_out):
+            write_json(run.familiar_json, familiar.content())
 
 
 def predict_validation(

@@ -237,3 +237,25 @@ def test_an_input_that_is_not_there_exits_with_2(
 ) -> None:
     assert predict(images / "none", "-m", "Plain") == 2
     assert "neither a folder nor an image" in capsys.readouterr().err
+
+
+def test_views_and_seeds_together_with_pictures_of_their_uncertainty(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1, seed=2))
+    capsys.readouterr()
+    assert predict(images, "-m", "Plain", "--seed", "1", "2", "--tta", "--uncertainty") == 0
+    output = capsys.readouterr().out
+    assert "with Tiny Plain fold0 seeds 1,2 (plan tiny)" in output
+    assert "2 networks x 6 views: 12 passes and " in output
+    pictures = sorted((images.parent / "masks" / "uncertainty").iterdir())
+    names = [f"{image}_{what}.png" for image in ("one", "two") for what in ("entropy", "variance")]
+    assert [path.name for path in pictures] == names
+    assert {Image.open(path).size for path in pictures} == {SIZE[::-1]}
+    assert all(np.asarray(Image.open(path)).any() for path in pictures if "entropy" in path.name)
+
+
+def test_one_network_has_an_entropy_and_no_variance(trained: DatasetPaths, images: Path) -> None:
+    assert predict(images, "-m", "Plain", "--uncertainty") == 0
+    pictures = sorted(path.name for path in (images.parent / "masks" / "uncertainty").iterdir())
+    assert pictures == ["one_entropy.png", "two_entropy.png"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from htunet.data.expected_dice import expected_dice
-from htunet.evaluation.predicted_dice import fit_calibration
+from htunet.evaluation.predicted_dice import DiceCalibration, fit_calibration, predicted_dice
 
 
 def test_the_expected_dice_is_worked_out_by_hand() -> None:
@@ -47,3 +47,70 @@ def test_few_images_calibrate_nothing_and_missing_values_do_not_count() -> None:
     assert fit_calibration(expected, dice) is not None
     dice[3] = np.nan
     assert fit_calibration(expected, dice) is None
+
+
+def test_several_networks_are_calibrated_one_by_one_and_averaged() -> None:
+    points = np.array([0.5, 1.0])
+    steep = DiceCalibration(points, points, np.array([0.2, 0.8]), np.array([0.2, 0.1]), -1.0, 0.5)
+    flat = DiceCalibration(points, points, np.array([0.4, 0.6]), np.array([0.1, 0.1]), -2.0, 1.0)
+    found = predicted_dice([steep, flat], [0.75, 1.0])
+    assert found is not None
+    assert found.value == pytest.approx((0.5 + 0.6) / 2)
+    assert found.low == pytest.approx(0.55 - (0.15 * 1 + 0.1 * 2) / 2)
+    assert found.high == pytest.approx(0.55 + (0.15 * 0.5 + 0.1 * 1) / 2)
+    missed = predicted_dice([steep, flat], [None, 1.0])  # a network that finds nothing has a Dice of 0
+    assert missed is not None
+    assert missed.value == pytest.approx(0.3)
+    assert missed.low == pytest.approx(0.1)
+    assert predicted_dice([steep, flat], [None, None]) is None
+
+
+def test_an_ensemble_is_not_thought_worse_because_it_is_less_sure() -> None:
+    """Five networks, each too sure of itself in its own way; their mean is softer, and a little better than each."""
+    rng = np.random.default_rng(2)
+    biases, covered = [], []
+    for _ in range(20):
+        quality = rng.uniform(0.3, 0.9, 200)
+        own = np.clip(quality[:, None] + rng.normal(0, 0.08, (200, 5)), 0, 1)  # the Dice of each network
+        expected = 0.75 + 0.25 * own + rng.normal(0, 0.03, (200, 5))
+        together = np.clip(own.mean(axis=1) + 0.02 + rng.normal(0, 0.04, 200), 0, 1)
+        calibration = fit_calibration(expected[:60, 0], own[:60, 0])
+        assert calibration is not None
+        for values, real in zip(expected[60:], together[60:], strict=True):
+            found = predicted_dice([calibration] * 5, values.tolist())
+            assert found is not None
+            biases.append(found.value - real)
+            covered.append(found.low <= real <= found.high)
+    assert np.mean(biases) == pytest.approx(-0.02, abs=0.015)
+    assert np.mean(covered) >= 0.9
+
+
+def test_the_interval_is_narrow_where_masks_are_good_and_holds_there_too() -> None:
+    rng = np.random.default_rng(3)
+    covered: dict[bool, list[bool]] = {True: [], False: []}
+    widths: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(30):
+        expected = rng.uniform(0.5, 1, 160)
+        dice = np.clip(expected - 0.1 + (1.05 - expected) * rng.normal(0, 0.4, 160), 0, 1)
+        calibration = fit_calibration(expected[:80], dice[:80])
+        assert calibration is not None
+        for value, real in zip(expected[80:], dice[80:], strict=True):
+            found = calibration(value)
+            covered[value > 0.75].append(found.low <= real <= found.high)
+            widths[value > 0.75].append(found.high - found.low)
+    assert np.mean(widths[True]) < 0.7 * np.mean(widths[False])
+    assert min(np.mean(covered[True]), np.mean(covered[False])) > 0.87
+
+
+def test_twenty_images_hold_nine_of_ten_new_ones() -> None:
+    """The quantiles of so few residuals themselves would hold fewer."""
+    rng = np.random.default_rng(4)
+    covered = []
+    for _ in range(200):
+        expected = rng.uniform(0.5, 1, 30)
+        dice = expected - 0.3 + rng.normal(0, 0.05, 30)
+        calibration = fit_calibration(expected[:20], dice[:20])
+        assert calibration is not None
+        covered += [calibration(value).low <= real <= calibration(value).high
+                    for value, real in zip(expected[20:], dice[20:], strict=True)]  # fmt: skip
+    assert np.mean(covered) >= 0.9

@@ -1,0 +1,38 @@
+"""quality.csv: what needs a look comes first."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders.training import Plain, tiny_plan
+
+from htunet.data.expected_dice import PredictedDice
+from htunet.files import read_csv
+from htunet.inference.predictor import Predictor
+from htunet.inference.quality import Quality
+
+
+def test_empty_masks_then_unlike_images_then_the_lowest_dice(tmp_path: Path) -> None:
+    plan = tiny_plan()
+    predictor = Predictor(Plain(2), plan, device=torch.device("cpu"), precision="fp32")
+    scores = np.zeros((2, *plan.input_size), np.float32)
+    scores[1], some = 0.9, predictor.predict(np.zeros((40, 50), np.uint8))
+    some = replace(some, scores_KHW=np.stack([1 - scores[1], scores[1]]))
+    quality = Quality()
+    quality.add("good.png", replace(some, predicted_dice=PredictedDice(0.9, 0.8, 1.0), distance=0.5))
+    quality.add("poor.png", replace(some, predicted_dice=PredictedDice(0.4, 0.1, 0.6125), distance=1.0))
+    quality.add("other.png", replace(some, predicted_dice=PredictedDice(0.95, 0.9, 1.0), distance=2.344))
+    quality.add("none.png", replace(some, scores_KHW=np.stack([scores[1], 1 - scores[1]]), distance=None))
+    quality.write(tmp_path)
+    rows = read_csv(tmp_path / "quality.csv", ("mask", "predicted_dice", "low", "high", "distance", "unlike"))
+    assert [tuple(row.values()) for row in rows] == [
+        ("none.png", "", "", "", "", ""),
+        ("other.png", "0.950", "0.900", "1.000", "2.34", "yes"),
+        ("poor.png", "0.400", "0.100", "0.613", "1.00", "no"),
+        ("good.png", "0.900", "0.800", "1.000", "0.50", "no"),
+    ]
+    assert quality.unlike == ["other.png"]
+    assert some.entropy is not None
+    assert some.entropy == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)) / np.log(2), abs=1e-5)
