@@ -58,8 +58,6 @@ class Model:
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         unpacked: The temporary folder of a zip, which lives as long as the model.
         others: The runs of other folds, seeds or methods, whose probabilities are averaged with those of ``run``.
-        tta: Test-time augmentation, see ``htunet.inference.views``: six views of each image, whose probabilities are
-            averaged.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class Model:
         device: str = "auto",
         unpacked: "tempfile.TemporaryDirectory[str] | None" = None,
         others: Sequence[RunPaths] = (),
-        tta: bool = False,
     ) -> None:
         self.run = run
         self.exported = exported
@@ -79,7 +76,7 @@ class Model:
         self._weights = weights
         self._unpacked = unpacked
         self.others = tuple(others)
-        self.tta = tta
+        self._tta = False
 
     def __repr__(self) -> str:
         return f"<htunet model: {self.name}>"
@@ -95,6 +92,16 @@ class Model:
                 label = label.replace(before, f" {'+'.join(values)} " if name == "method" else
                                       f" {name}s {','.join(values)} ", 1)  # fmt: skip
         return label
+
+    @property
+    def tta(self) -> bool:
+        """Test-time augmentation, off until it is set: the mean over six views of an image (``inference.views``)."""
+        return self._tta
+
+    @tta.setter
+    def tta(self, value: bool) -> None:
+        self._tta = value
+        self.__dict__.pop("predictor", None)
 
     @cached_property
     def trained(self) -> "TrainedModel":
@@ -315,7 +322,6 @@ def load(
     device: str = "auto",
     folds: Sequence[int] | None = None,
     seed: int | Sequence[int] | None = None,
-    tta: bool = False,
 ) -> Model:
     """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
@@ -333,7 +339,6 @@ def load(
         folds: In place of a fold: an ensemble of the runs of these folds, whose probabilities are averaged; empty: of
             all folds of the data set's split. There may be several methods: ``load("BUSI UNet CLIP_HT", folds=[0])``.
         seed: Of the runs of ``folds``, or several, which predict together; None: the smallest of each.
-        tta: Test-time augmentation: the mean over six views of each image.
 
     Raises:
         UsageError: No such run, or several; it says what there is.
@@ -354,20 +359,20 @@ def load(
             {"method": method, "fold": fold, "seed": one} for method in names[1:] for one in seeds for fold in chosen
         )
         first, *others = dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)
-        return Model(first, weights=weights, device=device, others=others, tta=tta)
+        return Model(first, weights=weights, device=device, others=others)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model
 
             unpacked = tempfile.TemporaryDirectory(prefix="htunet_")
             model = open_model(unpack_model(place, Path(unpacked.name)))
-            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked, tta=tta)
+            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked)
         if (place / "model.json").is_file():
             model = open_model(place)
-            return Model(model.run, model, weights=weights, device=device, tta=tta)
+            return Model(model.run, model, weights=weights, device=device)
         for run in find_runs():
             if run.folder.resolve() == place.resolve():
-                return Model(run, weights=weights, device=device, tta=tta)
+                return Model(run, weights=weights, device=device)
         raise UsageError(
             f"{place} is neither the folder of a run in htunet_results nor that of an exported model. A run's folder "
             "is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."
@@ -375,7 +380,7 @@ def load(
     names = " ".join(map(str, what)).split()
     if len(names) == 1:
         model = find_model(names[0])
-        return Model(model.run, model, weights=weights, device=device, tta=tta)
+        return Model(model.run, model, weights=weights, device=device)
     numbers = [text.removeprefix("fold").removeprefix("seed") for text in names[2:]]
     named = {"fold": numbers.pop(0)} if numbers[:1] == [PAPER_FOLD] else {}
     if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):
@@ -383,7 +388,7 @@ def load(
     requested = {"method": names[1], "task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
     requested |= named | dict(zip(("seed",) if named else ("fold", "seed"), map(int, numbers), strict=False))
     run, folder = find_trained(names[0], requested, also_imported=True)
-    return Model(run, open_model(folder) if folder else None, weights=weights, device=device, tta=tta)
+    return Model(run, open_model(folder) if folder else None, weights=weights, device=device)
 
 
 def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) -> "Prepared":  # noqa: ANN401

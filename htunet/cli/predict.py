@@ -70,6 +70,7 @@ def _predict(options: argparse.Namespace) -> None:
     from htunet.inference.quality import QUALITY
 
     model = _load(options)
+    model.tta = options.tta
     _refuse_masks_of_a_classification(options, model.run)
     outside = [folder for folder in (options.output, options.references) if folder]
     images, others = images_and_others(options.input, outside)
@@ -127,7 +128,7 @@ def _load(options: argparse.Namespace) -> "Model":
     """The model of --model, or the run or runs that are named."""
     from htunet import api
 
-    about = {"weights": options.weights, "device": options.device, "tta": options.tta}
+    about = {"weights": options.weights, "device": options.device}
     if options.model:
         if Path(options.model).is_file():
             raise UsageError(
