@@ -52,7 +52,7 @@ def scan_convert(maps: list[Float], grid: BeamGrid, screen: Screen, outside: lis
     columns = (np.arange(width - left - right, dtype=np.float32) + np.float32(0.5)) / np.float32(screen.pixels_per_mm)
     columns -= np.float32(screen.field_mm(grid)[1] / 2)
     pictures = []
-    inside, sampled = sample(maps, grid, columns, rows)
+    inside, sampled = _sample(maps, grid, columns, rows)
     for field, beyond in zip(sampled, outside, strict=True):
         picture = np.full((height, width), beyond, dtype=np.float32)
         picture[top : height - bottom, left : width - right] = np.where(inside, field, np.float32(beyond))
@@ -60,7 +60,7 @@ def scan_convert(maps: list[Float], grid: BeamGrid, screen: Screen, outside: lis
     return pictures
 
 
-def sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> tuple[NDArray[np.bool_], list[Float]]:
+def _sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> tuple[NDArray[np.bool_], list[Float]]:
     """(inside the field, maps (Z, X) at each position), all of shape (rows, columns) of the positions in mm.
 
     Lateral positions count from the middle of the field, depths from the face; between samples linear.

@@ -39,6 +39,8 @@ PATTERNS = {
     HYPOECHOIC: ("hypoechoic", "darker than the gland", "homogeneously hypoechoic"),
     ISOECHOIC: ("nearly isoechoic", "isoechoic", "hardly darker than its surroundings"),
     HETEROGENEOUS: ("heterogeneous", "of mixed echogenicity", "unevenly hypoechoic"),
+    "hyperechoic": ("hyperechoic", "brighter than its surroundings", "echogenic"),
+    "cystic and solid": ("partly cystic", "cystic and solid", "of mixed cystic and solid composition"),
 }
 POSTERIOR = {
     ENHANCEMENT: ("posterior enhancement", "brighter echoes behind it", "increased through transmission"),
@@ -64,14 +66,24 @@ NORMAL_SENTENCES = (
     "Ultrasound of the breast shows a normal layered pattern and no mass.",
     "Unremarkable gland and fat lobules, no area of shadowing that hides a mass.",
 )
+OTHER_NORMAL_SENTENCES = (
+    "{organ} ultrasound without a focal lesion.",
+    "Ultrasound of the {lower} shows a normal pattern and no lesion.",
+    "No suspicious finding in this section of the {lower}.",
+    "Unremarkable {lower}.",
+)
+"""For the organs other than the breast."""
 OPENINGS = ("Breast ultrasound shows", "The image shows", "There is", "Ultrasound demonstrates", "This scan depicts")
 
 
-def caption(lesions: list[Lesion], width_mm: float, rng: np.random.Generator) -> str:
+def caption(lesions: list[Lesion], width_mm: float, rng: np.random.Generator, organ: str = "breast") -> str:
     """One to three sentences; ``width_mm`` is the width of the shown field, for the words left, central and right."""
+    lower = organ.replace("_", " ")
     if not lesions:
-        return _pick(NORMAL_SENTENCES, rng)
+        normal = NORMAL_SENTENCES if organ == "breast" else OTHER_NORMAL_SENTENCES
+        return _pick(normal, rng).format(organ=lower.capitalize(), lower=lower)
     sentences = [_describe(lesion, width_mm, rng, again=number > 0) for number, lesion in enumerate(lesions)]
+    sentences[0] = sentences[0].replace("Breast", lower.capitalize())
     sentences.append(_pick(IMPRESSIONS[lesions[0].class_name], rng))
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -79,7 +91,7 @@ def caption(lesions: list[Lesion], width_mm: float, rng: np.random.Generator) ->
 def _describe(lesion: Lesion, width_mm: float, rng: np.random.Generator, *, again: bool) -> str:
     opening = "A second lesion is seen," if again else _pick(OPENINGS, rng)
     adjectives = [_pick(PATTERNS[lesion.pattern], rng), _pick(SHAPES[lesion.shape], rng)]
-    plain = [word for word in adjectives if not word.startswith(("of ", "darker", "hardly"))]
+    plain = [word for word in adjectives if not word.startswith(("of ", "darker", "hardly", "brighter"))]
     after = [word for word in adjectives if word not in plain]
     noun = _pick(("mass", "lesion", "nodule", "focal lesion"), rng)
     front = ", ".join(plain)

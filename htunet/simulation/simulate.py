@@ -1,37 +1,25 @@
 """One simulated image with its truth, as a function of (settings, seed, index) and of nothing else."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import map_coordinates
 
 from htunet.errors import HtunetError
 from htunet.reproducibility import generator
-from htunet.simulation.artefacts import REVERBERATION, shade_all
-from htunet.simulation.display import sample, to_gray
-from htunet.simulation.distractors import add_distractors
-from htunet.simulation.lesions import BENIGN, MALIGNANT, Lesion, draw_lesion, insert
-from htunet.simulation.physics import (
-    LINEAR,
-    BeamGrid,
-    Float,
-    Receiver,
-    Transducer,
-    accumulated_loss,
-    envelope,
-    log_compress,
-)
+from htunet.simulation.display import to_gray
+from htunet.simulation.lesions import Lesion
+from htunet.simulation.organs import SCENES
+from htunet.simulation.physics import Float, accumulated_loss
+from htunet.simulation.scanner import draw_grid, draw_receiver, draw_transducer, scan
+from htunet.simulation.scene import LABEL, Scene
+from htunet.simulation.screen import Panel, annotated, developed, draw_panels, draw_window, stored
 from htunet.simulation.sentences import caption
 from htunet.simulation.settings import SimulationSettings
-from htunet.simulation.tissue import build_tissue, draw_anatomy
 
 UInt8 = NDArray[np.uint8]
 NO_LESION = "none"
-TISSUES = (
-    "outside", "skin", "fat", "gland", "muscle", "bone", "vessel", "lesion", "thyroid", "air", "lymph node",
-    "prostate", "other",
-)  # fmt: skip
-"""The classes of the map ``tissue``; the position is the label."""
 SIGNS = {
     "shape": ("oval", "round", "lobulated", "irregular"),
     "orientation": ("parallel", "not parallel"),
@@ -42,6 +30,12 @@ SIGNS = {
     "halo": ("none", "present"),
 }
 """The signs of a lesion after BI-RADS, and the values that each may have."""
+SHADOW_DB = 8.0
+"""Loss from which on a pixel counts as shadowed."""
+LESION_LABELS = (LABEL["lesion"], LABEL["lymph node"])
+"""The tissues that count as a lesion."""
+FEWEST_PIXELS = 12
+"""Less of a lesion than that in the picture is no lesion: nobody could see it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +57,20 @@ class SimulatedImage:
     organ: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class PanelView:
+    """One panel's pixels."""
+
+    gray: Float
+    lesion: NDArray[np.bool_]
+    tissue: UInt8
+    shadow: NDArray[np.bool_]
+    reverberation: NDArray[np.bool_]
+    depth: Float
+    lesions: list[Lesion]
+    width_mm: float
+
+
 def simulate(settings: SimulationSettings, seed: int, index: int) -> SimulatedImage:
     """Image ``index`` of the stream ``seed``: any image can be made at any time, in any order, by any process.
 
@@ -71,57 +79,35 @@ def simulate(settings: SimulationSettings, seed: int, index: int) -> SimulatedIm
     if index < 0:
         raise HtunetError(f"The index of a simulated image must be at least 0, got {index}.")
     rng = generator(seed, "simulated image", index)
-    grid = _draw_field(rng)
-    lesions = _draw_lesions(settings, grid, rng)
-    anatomy = draw_anatomy(rng, grid.depth_mm)
-    tissue = build_tissue(anatomy, grid, lesions, rng)
-    artefacts = add_distractors(tissue, grid, anatomy, lesions, rng)
-    distances = [insert(lesion, tissue, grid, rng) for lesion in lesions]
-    spans = [(item.outline.lateral_mm, item.outline.half_extent_mm[0]) for item in lesions]
-    artefacts += shade_all(tissue, grid, rng, [(lateral - half, lateral + half) for lateral, half in spans])
-    transducer = Transducer(
-        frequency_mhz=rng.uniform(max(6.0, settings.frequency_mhz[0]), settings.frequency_mhz[1]),
-        f_number=rng.uniform(2.0, 3.6),
-        focus_mm=rng.uniform(0.3, 0.7) * grid.depth_mm,
-    )
-    receiver = Receiver(
-        looks=int(rng.integers(1, 4)),
-        noise_db=rng.uniform(-50, -38),
-        noise_rise_db_per_mm=rng.uniform(0.05, 0.35),
-        dynamic_range_db=rng.uniform(*settings.dynamic_range_db),
-        gain_db=rng.uniform(*settings.gain_db),
-        gamma=rng.uniform(1.0, 1.85),
-        speckle_reduction=rng.uniform(0.0, 0.95),
-    )
-    gray = log_compress(envelope(rng, tissue, grid, transducer, receiver), receiver)
-    shadow = (accumulated_loss(tissue.loss_db_per_mm, grid) > 8).astype(np.float32)
-    columns = _middles(settings.width, grid.width_mm) - np.float32(grid.width_mm / 2)
-    rows = _middles(settings.height, grid.depth_mm)
-    depth: Float = np.broadcast_to(grid.sample_depth[:, None], grid.shape).astype(np.float32)
-    inside, (picture, dark, deep, *far) = sample([gray, shadow, depth, *distances], grid, columns, rows)
-    lesion = np.zeros(inside.shape, dtype=bool)
-    for distance in far:
-        lesion |= inside & (distance < 0)
-    reverberation = inside & (deep < 9) & (REVERBERATION in artefacts)
+    weights = np.array(list(settings.organs.values()))
+    organ = str(rng.choice(list(settings.organs), p=weights / weights.sum()))
+    panels = draw_panels(settings, organ, rng)
+    shown = [_show(settings, organ, panel, rng) for panel in panels]
+    size = (settings.height, settings.width)
+    picture = np.full(size, rng.uniform(0, 0.12) if rng.random() < 0.1 else 0.0, dtype=np.float32)
+    lesion = np.zeros(size, dtype=np.uint8)
+    dense: dict[str, NDArray] = {
+        "tissue": np.zeros(size, dtype=np.uint8),
+        "shadow": np.zeros(size, dtype=np.bool_),
+        "reverberation": np.zeros(size, dtype=np.bool_),
+        "depth": np.zeros(size, dtype=np.float16),
+    }
+    for panel, one in zip(panels, shown, strict=True):
+        picture[panel.place] = np.where(one.tissue > 0, one.gray, picture[panel.place])
+        lesion[panel.place] = one.lesion
+        for name, values in dense.items():
+            values[panel.place] = getattr(one, name)
+    lesions = [item for one in shown for item in one.lesions]
+    image = annotated(to_gray(picture), panels, lesion, settings, rng)
     return SimulatedImage(
-        image=to_gray(np.where(inside, picture, 0)),
-        lesion=lesion.astype(np.uint8),
-        dense={
-            "tissue": np.where(lesion, TISSUES.index("lesion"), inside * TISSUES.index("gland")).astype(np.uint8),
-            "shadow": inside & (dark > 0.5),
-            "reverberation": reverberation,
-            "depth": np.where(inside, deep, 0).astype(np.float16),
-        },
+        image=stored(image, settings, rng),
+        lesion=lesion,
+        dense=dense,
         lesion_class=lesions[0].class_name if lesions else NO_LESION,
         signs=signs_of(lesions[0]) if lesions else {},
-        caption=caption(lesions, grid.width_mm, rng),
-        organ="breast",
+        caption=caption(lesions, shown[0].width_mm, rng, organ),
+        organ=organ,
     )
-
-
-def _middles(count: int, length: float) -> Float:
-    """(count,) middles of equal parts of 0..length."""
-    return (np.arange(count, dtype=np.float32) + np.float32(0.5)) * np.float32(length / count)
 
 
 def signs_of(lesion: Lesion) -> dict[str, str]:
@@ -137,22 +123,52 @@ def signs_of(lesion: Lesion) -> dict[str, str]:
     }
 
 
-def _draw_field(rng: np.random.Generator) -> BeamGrid:
-    depth = rng.uniform(22, 50)
-    return BeamGrid(
-        geometry=LINEAR, depth_mm=depth, width_mm=rng.uniform(0.8, 1.5) * depth, num_samples=288, num_beams=224
+def _show(settings: SimulationSettings, organ: str, panel: Panel, rng: np.random.Generator) -> PanelView:
+    """Scan a scene of the organ and look at it through the panel."""
+    grid = draw_grid(settings, organ, rng, (panel.height, panel.width))
+    scene = SCENES[organ](settings, grid, rng)
+    gray = scan(settings, scene, draw_transducer(settings, grid, rng), draw_receiver(settings, grid, rng))
+    middles = [(one.outline.lateral_mm, one.outline.depth_mm) for one in scene.lesions]
+    left, right, top, bottom = draw_window(settings, grid, middles, rng)
+    columns = left + _middles(panel.width, right - left)
+    rows = top + _middles(panel.height, bottom - top)
+    lateral, depth = np.meshgrid(columns, rows)
+    sample, beam = grid.indices(lateral.astype(np.float32), depth.astype(np.float32))
+    face = np.abs(beam - np.float32((grid.shape[1] - 1) / 2)) * np.float32(grid.beam_mm)
+    inside = (face <= grid.width_mm / 2) & (sample > -0.5) & (sample < grid.num_samples - 0.5)
+    nearest = (np.clip(np.rint(sample), 0, grid.shape[0] - 1).astype(np.intp),
+               np.clip(np.rint(beam), 0, grid.shape[1] - 1).astype(np.intp))  # fmt: skip
+    places = np.stack([sample, beam])
+    picture = map_coordinates(gray, places, order=1, mode="nearest")
+    lesions, lesion = _lesions_shown(scene, places, inside)
+    shadow = accumulated_loss(scene.tissue.loss_db_per_mm, grid) > SHADOW_DB
+    tissue = np.where(inside, scene.labels[nearest], 0)
+    scene_lesion = np.isin(tissue, LESION_LABELS)
+    tissue[lesion & ~scene_lesion] = LABEL["lesion"]
+    tissue[scene_lesion & ~lesion] = LABEL["other"]
+    return PanelView(
+        gray=developed(picture, settings, rng),
+        lesion=lesion,
+        tissue=tissue,
+        shadow=inside & shadow[nearest],
+        reverberation=inside & scene.reverberating[nearest],
+        depth=np.where(inside, (sample + np.float32(0.5)) * np.float32(grid.sample_mm), 0),
+        lesions=lesions,
+        width_mm=right - left,
     )
 
 
-def _draw_lesions(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generator) -> list[Lesion]:
-    if rng.random() < settings.no_lesion:
-        return []
-    class_name = MALIGNANT if rng.random() < settings.malignant else BENIGN
-    area = np.exp(rng.uniform(*np.log(settings.area))) * grid.depth_mm * grid.width_mm
-    lesion = draw_lesion(rng, class_name, float(area))
-    half_width, half_height = lesion.outline.half_extent_mm
-    side = max(grid.width_mm / 2 - half_width, 0.0)
-    lateral = float(np.clip(rng.uniform(-0.4, 0.4) * grid.width_mm, -side, side))
-    top = 1.5 + half_height
-    depth = float(np.clip(rng.uniform(0.1, 0.7) * grid.depth_mm, top, max(top, grid.depth_mm - half_height - 1)))
-    return [replace(lesion, outline=replace(lesion.outline, lateral_mm=lateral, depth_mm=depth))]
+def _lesions_shown(scene: Scene, places: Float, inside: NDArray[np.bool_]) -> tuple[list[Lesion], NDArray[np.bool_]]:
+    """The lesions of which the panel shows enough, and where they are."""
+    lesions, together = [], np.zeros(inside.shape, dtype=bool)
+    for lesion, distance in zip(scene.lesions, scene.distances, strict=True):
+        here = inside & (map_coordinates(distance, places, order=1, mode="nearest") < 0)
+        if here.sum() >= FEWEST_PIXELS:
+            lesions.append(lesion)
+            together |= here
+    return lesions, together
+
+
+def _middles(count: int, length: float) -> Float:
+    """(count,) middles of equal parts of 0..length."""
+    return (np.arange(count, dtype=np.float32) + np.float32(0.5)) * np.float32(length / count)

@@ -48,6 +48,13 @@ def draw_anatomy(rng: np.random.Generator, depth_mm: float) -> Anatomy:
 
 def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator) -> Tissue:
     """Layered tissue without the lesions, but already bent around benign and drawn towards malignant ones."""
+    return layered_tissue(anatomy, grid, lesions, rng)[0]
+
+
+def layered_tissue(
+    anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator
+) -> tuple[Tissue, list[Float]]:
+    """``build_tissue``, and how much of each point is skin, fat, gland, deep fat, muscle, and what lies below."""
     depth = _tissue_depth(anatomy, grid, lesions, rng)
     weights = _layer_weights(anatomy, grid, depth, rng)
     skin, fat, gland, deep_fat, muscle, deep = weights
@@ -70,7 +77,8 @@ def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: n
     sheets *= np.clip(1 + 0.5 * patches, 0.1, 2)
     echo += 9 * sheets
     zero = np.zeros(grid.shape, dtype=np.float32)
-    return Tissue(echo_db=echo.astype(np.float32), mirror=(0.45 * sheets).astype(np.float32), loss_db_per_mm=zero)
+    mirror = (0.45 * sheets).astype(np.float32)
+    return Tissue(echo_db=echo.astype(np.float32), mirror=mirror, loss_db_per_mm=zero), weights
 
 
 def _tissue_depth(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator) -> Float:

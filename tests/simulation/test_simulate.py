@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
 from htunet.errors import HtunetError
-from htunet.simulation.settings import SimulationSettings
-from htunet.simulation.simulate import NO_LESION, SIGNS, TISSUES, SimulatedImage, simulate
+from htunet.simulation.scene import TISSUES
+from htunet.simulation.settings import GROUPS, SimulationSettings
+from htunet.simulation.simulate import LESION_LABELS, NO_LESION, SIGNS, SimulatedImage, simulate
 
 SETTINGS = SimulationSettings()
 
@@ -37,7 +39,7 @@ def test_the_maps_have_the_settings_size_and_their_types(images: list[SimulatedI
 
 def test_the_lesion_is_where_the_maps_say(images: list[SimulatedImage]) -> None:
     for one in images:
-        assert ((one.dense["tissue"] == TISSUES.index("lesion")) == (one.lesion > 0)).all()
+        assert (np.isin(one.dense["tissue"], LESION_LABELS) == (one.lesion > 0)).all()
         assert (one.lesion.any(), bool(one.signs)) == (one.lesion_class != NO_LESION,) * 2
         assert all(value in SIGNS[sign] for sign, value in one.signs.items())
         assert set(one.signs) in ({*SIGNS}, set())
@@ -48,7 +50,7 @@ def test_settings_survive_json_and_name_what_is_impossible() -> None:
     other = SimulationSettings(area=(0.02, 0.1), height=96)
     assert SimulationSettings.from_json(other.to_json()) == other
     assert other.sha256 != SETTINGS.sha256 == SimulationSettings().sha256
-    with pytest.raises(HtunetError, match=r"area must lie in 0.001..0.8"):
+    with pytest.raises(HtunetError, match=r"area must lie in 0.0005..0.9"):
         SimulationSettings(area=(0.2, 0.1))
     with pytest.raises(HtunetError, match=r"no_lesion must lie in 0..1 .* got 1.5"):
         SimulationSettings(no_lesion=1.5)
@@ -64,6 +66,59 @@ def test_without_a_group_its_ranges_are_points() -> None:
     narrow = SETTINGS.without("machine")
     assert narrow.frequency_mhz == (10.5, 10.5)
     assert narrow.area == SETTINGS.area
-    assert SETTINGS.without("organs").thyroid == 0
+    organs = SETTINGS.without("organs").organs
+    assert {name for name, weight in organs.items() if weight} == {"breast"}
+    assert SETTINGS.without("screen").text == SETTINGS.without("artefacts").rib == 0
     with pytest.raises(HtunetError, match=r"no group of ranges 'machines'. Did you mean"):
         SETTINGS.without("machines")
+
+
+@pytest.mark.parametrize("organ", SETTINGS.organs)
+def test_each_organ_can_be_had_alone(organ: str) -> None:
+    only = SimulationSettings(**{name: float(name == organ) for name in SETTINGS.organs})
+    made = [simulate(only, 0, index) for index in range(6)]
+    assert {one.organ for one in made} == {organ}
+    assert any(one.lesion.any() for one in made) == (organ != "vessel")
+    own = {"breast": "gland", "lymph_node": "lymph node"}.get(organ, organ)
+    assert any((one.dense["tissue"] == TISSUES.index(own)).any() for one in made)
+    if organ in ("lymph_node", "prostate", "muscle"):
+        assert all("Breast" not in one.caption for one in made)
+
+
+def test_no_group_of_ranges_is_needed_for_an_image() -> None:
+    for group in GROUPS:
+        assert simulate(SETTINGS.without(group), 2, 3).image.std() > 0
+
+
+def test_without_lesions_nothing_is_marked() -> None:
+    none = SimulationSettings(no_lesion=1.0)
+    for index in range(4):
+        one = simulate(none, 0, index)
+        assert (one.lesion.any(), one.lesion_class, one.signs) == (False, NO_LESION, {})
+        assert not np.isin(one.dense["tissue"], LESION_LABELS).any()
+
+
+def test_a_cyst_is_darker_than_what_is_around_it() -> None:
+    cysts = SimulationSettings(
+        no_lesion=0, malignant=0, anechoic=1, isoechoic=0, hyperechoic=0, mixed=0, several=0, calipers=0, text=0,
+        area=(0.08, 0.1), thyroid=0, lymph_node=0, prostate=0, muscle=0, vessel=0, flat=0, gain_db=(-3, 0),
+    )  # fmt: skip
+    for index in range(6):
+        one = simulate(cysts, 1, index)
+        inside = one.lesion > 0
+        around = binary_dilation(inside, iterations=10) & ~binary_dilation(inside, iterations=2)
+        around &= (one.dense["tissue"] > 0) & ~one.dense["shadow"]
+        assert one.signs["echo pattern"] == "anechoic"
+        assert np.median(one.image[inside]) < np.median(one.image[around]) - 15
+
+
+def test_outside_the_field_all_maps_are_zero() -> None:
+    curved = SimulationSettings(curved=1.0, cropped=0.0, bordered=0.0, split=0.0, text=0.0)
+    one = simulate(curved, 0, 0)
+    outside = one.dense["tissue"] == 0
+    assert outside[-1, 0]
+    assert outside[-1, -1]
+    assert not outside[:, outside.shape[1] // 2].any()
+    assert all(not values[outside].any() for values in one.dense.values())
+    depth = one.dense["depth"][:, 112].astype(float)
+    assert (np.diff(depth) > 0).all()
