@@ -58,41 +58,60 @@ class MadeUpImages(TrainingSamples):
         return self.collate([(self.image, self.mask, row % 2) for row in rows])
 
 
-def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
-    """Seconds of a step of a whole batch (``step``), and of the forward pass of one image (``image``); the device.
+class Trial:
+    """A method as it trains, on made-up images. Weights are random: they change no time."""
 
-    Weights are random: they change no time. With a GPU the images are made by other processes meanwhile, so that they
-    are left out there.
-    """
-    fabric = make_fabric(device="auto", devices=1, precision=AUTO)
-    outputs = replace(plan.outputs(task), num_classes=max(2, len(plan.classes)))
-    network, _ = build_network(method, outputs, seed=1, weights=RANDOM, adapter_settings=plan.adapter_settings)
-    forward, optimizer = make_ready(network, plan, fabric, AUTO)
-    images = MadeUpImages(plan)
-    trainer = TRAINERS[task].from_plan(plan)
+    def __init__(
+        self, method: str, task: str, plan: Plan, *, precision: str = AUTO, device: str = "auto", compiled: bool = False
+    ) -> None:
+        self.fabric = make_fabric(device=device, devices=1, precision=precision)
+        self.plan, self.images = plan, MadeUpImages(plan)
+        outputs = replace(plan.outputs(task), num_classes=max(2, len(plan.classes)))
+        settings = plan.adapter_settings
+        self.network, _ = build_network(method, outputs, seed=1, weights=RANDOM, adapter_settings=settings)
+        if compiled:
+            self.network.compile()
+        self.forward, self.optimizer = make_ready(self.network, plan, self.fabric, precision)
+        self.trainer = TRAINERS[task].from_plan(plan)
 
-    def step(size: int, number: int) -> None:
-        data = Data(train_rows=list(range(size)), val_rows=[], images=images)
-        loop = Loop(fabric=fabric, trainer=trainer, network=network, forward=forward, optimizer=optimizer,
-                    plan=plan, data=data, seed=1, num_epochs=10 * STEPS, workers=0)  # fmt: skip
-        rows = range(size)
-        on_gpu = fabric.device.type == "cuda"
+    def loop(self, size: int, *, val_size: int = 0, num_epochs: int = 10 * STEPS, workers: int = 0) -> Loop:
+        """The training of so many images."""
+        data = Data(train_rows=list(range(size)), val_rows=list(range(val_size)), images=self.images)
+        return Loop(fabric=self.fabric, trainer=self.trainer, network=self.network, forward=self.forward,
+                    optimizer=self.optimizer, plan=self.plan, data=data, seed=1, num_epochs=num_epochs,
+                    workers=workers)  # fmt: skip
+
+    def step(self, size: int, number: int) -> float:
+        """Train one step of one batch; its loss.
+
+        With a GPU the images are augmented by other processes meanwhile, so that this is left out there.
+        """
+        rows, images = range(size), self.images
+        on_gpu = self.fabric.device.type == "cuda"
         batch = images.as_they_are(rows) if on_gpu else images.collate([images[number, row] for row in rows])
-        train_step(loop, batch, number)
+        return train_step(self.loop(size), batch, number)
 
+    @torch.no_grad()
+    def predict(self, size: int) -> None:
+        """The forward pass alone."""
+        self.network.eval()
+        self.forward(self.fabric.to_device(self.images.as_they_are(range(size))).images)
+
+
+def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:
+    """Seconds of a step of a whole batch (``step``), and of the forward pass of one image (``image``); the device."""
+    trial = Trial(method, task, plan)
+    device = trial.fabric.device
     quarter = max(1, plan.batch_size // QUARTER)
-    step(quarter, 0)  # what is slow the first time only
+    trial.step(quarter, 0)  # what is slow the first time only
     size = quarter
-    seconds = _median(lambda n: step(quarter, n), range(1, 1 + STEPS), fabric.device)
+    seconds = _median(lambda n: trial.step(quarter, n), range(1, 1 + STEPS), device)
     if seconds * plan.batch_size / quarter < SLOW_SECONDS:
         size = plan.batch_size
-        step(size, 1 + STEPS)
-        seconds = _median(lambda n: step(size, n), range(2 + STEPS, 2 + 2 * STEPS), fabric.device)
-    network.eval()
-    batch = fabric.to_device(images.as_they_are(range(size)))
-    with torch.no_grad():
-        whole = _median(lambda _: forward(batch.images), range(STEPS), fabric.device)
-    name = torch.cuda.get_device_name() if fabric.device.type == "cuda" else "CPU"
+        trial.step(size, 1 + STEPS)
+        seconds = _median(lambda n: trial.step(size, n), range(2 + STEPS, 2 + 2 * STEPS), device)
+    whole = _median(lambda _: trial.predict(size), range(STEPS), device)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
     return {"step": seconds * plan.batch_size / size, "image": whole / size, "device": name}
 
 

@@ -13,6 +13,7 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.trained import TrainedModel
 from htunet.models.build import has_frozen_part
+from htunet.models.precision import FABRIC_PRECISION
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
 from htunet.paths import DATASET_NAME, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
@@ -153,7 +154,7 @@ def read_model(folder: Path) -> ExportedModel:
     wrong = {
         "name": not NAME.fullmatch(card.name),
         "task": card.task not in TASK_OF_TRAINER.values(),
-        "precision": card.precision not in ("bf16", "fp32"),
+        "precision": card.precision not in FABRIC_PRECISION,
         "dataset": not DATASET_NAME.fullmatch(card.dataset),
         "fold": card.fold < 0,
         "seed": card.seed < 0,

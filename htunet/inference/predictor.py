@@ -23,7 +23,7 @@ from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel
 from htunet.inference.views import AUGMENTED, PLAIN
 from htunet.models.network import Network
-from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, resolve_precision
+from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, fp32_products, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
@@ -56,7 +56,7 @@ class Predictor:
         network: One, or the members of an ensemble, all trained with the same plan.
         plan: See above.
         device: Where to compute.
-        precision: ``bf16`` or ``fp32``.
+        precision: ``bf16``, ``tf32`` or ``fp32``.
         task: ``seg``, ``cls`` or ``seg+cls``.
         augment: Whether each image is predicted in several ``views``, whose probabilities are averaged.
     """
@@ -112,7 +112,7 @@ class Predictor:
                         f"{other.checkpoint.parent} and {model.checkpoint.parent} cannot predict together: their "
                         f"{field if other.task == model.task else 'task'} differs. Train all folds with one plan."
                     )
-        precision = resolve_precision("auto", place.type) if model.precision == BF16 else model.precision
+        precision = resolve_precision("auto" if model.precision == BF16 else model.precision, place.type)
         networks = [each.network() for each in models]
         return cls(networks, model.plan, device=place, precision=precision, task=model.task, augment=augment)
 
@@ -125,7 +125,8 @@ class Predictor:
         classes_BN: list[torch.Tensor] = []
         for network in self.networks:
             for view in self.views:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
+                bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16)
+                with fp32_products(self.precision), bf16:
                     scores = network(view.of(images))
                 if not isinstance(scores, dict):
                     scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}

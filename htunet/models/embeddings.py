@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
-from htunet.models.precision import BF16
+from htunet.models.precision import BF16, fp32_products
 
 BATCH = 64
 
@@ -30,7 +30,7 @@ def embed_images(
     device, found = network.logit_scale.device, []
     for start in tqdm(range(0, len(rows), BATCH), desc="images", unit="batch", disable=None):
         batch = torch.from_numpy(np.ascontiguousarray(images_NCHW[list(rows[start : start + BATCH])]))
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
+        with fp32_products(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
             found.append(network.encode_image(batch.to(device)).cpu())
     return torch.cat(found).numpy()
 

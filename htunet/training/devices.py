@@ -62,7 +62,8 @@ def places(devices: int) -> Places:
 def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
     """Start the other processes, where there are several, and meet them.
 
-    ``device`` is one of ``DEVICES``; ``precision`` auto, bf16 or fp32. Raises UsageError for a device that is absent.
+    ``device`` is one of ``DEVICES``; ``precision`` auto, bf16, tf32 or fp32. Raises UsageError for a device that is
+    absent.
     A process whose starter has died ends itself, and one that the others wait for in vain ends the run.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it lower

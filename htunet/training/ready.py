@@ -14,7 +14,7 @@ from htunet.training.batch_norm import share_statistics
 def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> tuple[nn.Module, Optimizer]:
     """The network as Fabric wraps it, and AdamW as the plan says; the network itself is changed in place.
 
-    ``precision`` is auto, bf16 or fp32, as for ``make_fabric``.
+    ``precision`` is auto, bf16, tf32 or fp32, as for ``make_fabric``.
     """
     if resolve_precision(precision, fabric.device.type) == BF16:
         convert_frozen_to_bf16(network)

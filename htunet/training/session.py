@@ -17,7 +17,7 @@ from htunet.errors import HtunetError, counted
 from htunet.files import exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
-from htunet.models.precision import resolve_precision
+from htunet.models.precision import fp32_products, resolve_precision
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
 from htunet.planning.plans import Plan, comparable
@@ -120,6 +120,7 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
     with ExitStack() as stack:
         session = _Session(fabric, work, before)
         stack.enter_context(_threads(session.machine.threads))
+        stack.enter_context(fp32_products(session.precision))
         if restart:  # only now: whatever can be wrong has been found, and the earlier run was not touched
             if fabric.is_global_zero:
                 clear(work.run)

@@ -13,7 +13,11 @@ class RunSettings:
     seed: int = setting(1, "seeds the trainable weights, the order of the images, the augmentation and the dropout")
     num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
     weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
-    precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
+    precision: str = setting(
+        "auto",
+        "auto: bf16 where the machine has it; tf32: fp32 whose products a GPU computes from rounded factors",
+        choices=("auto", "bf16", "tf32", "fp32"),
+    )
     device: str = setting("auto", "where to compute; auto takes cuda or cpu", choices=DEVICES)
     devices: int = setting(1, "number of devices; the batch of the plan is divided among them")
     workers: int | None = setting(None, "processes that augment images; default: by the cores, and none on a CPU")

@@ -5,7 +5,7 @@ import torch
 
 from htunet.errors import UsageError
 from htunet.models import precision
-from htunet.models.precision import FABRIC_PRECISION, find_device, has_bf16, resolve_precision
+from htunet.models.precision import FABRIC_PRECISION, find_device, fp32_products, has_bf16, resolve_precision
 
 
 @pytest.mark.parametrize(("able", "expected"), [(True, "bf16"), (False, "fp32")])
@@ -23,7 +23,7 @@ def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, requested: 
 
 @pytest.mark.parametrize("requested", ["fp16", "BF16", ""])
 def test_another_word_is_refused_with_the_known_ones(requested: str) -> None:
-    with pytest.raises(UsageError, match="auto, bf16 or fp32"):
+    with pytest.raises(UsageError, match="auto, bf16, tf32 or fp32"):
         resolve_precision(requested, "cpu")
 
 
@@ -46,7 +46,20 @@ def test_an_unknown_device_has_no_bf16_and_the_cpu_answers() -> None:
 
 
 def test_every_precision_has_a_word_for_the_trainer() -> None:
-    assert set(FABRIC_PRECISION) == {resolve_precision(requested, "cpu") for requested in ("bf16", "fp32")}
+    assert set(FABRIC_PRECISION) == {resolve_precision(requested, "cuda") for requested in ("bf16", "tf32", "fp32")}
+
+
+def test_tf32_is_fp32_where_there_is_no_gpu() -> None:
+    assert resolve_precision("tf32", "cpu") == "fp32"
+
+
+@pytest.mark.parametrize(("name", "rounded"), [("bf16", False), ("tf32", True), ("fp32", False)])
+def test_a_gpu_rounds_factors_of_all_fp32_products_or_of_none(name: str, rounded: bool) -> None:
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [switch.allow_tf32 for switch in switches]
+    with fp32_products(name):
+        assert [switch.allow_tf32 for switch in switches] == [rounded, rounded]
+    assert [switch.allow_tf32 for switch in switches] == before  # the user's own computations go on as they were
 
 
 def test_a_torch_without_the_private_question_about_bf16_trains_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
