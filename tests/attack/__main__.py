@@ -16,22 +16,24 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 from builders.fuzz import run as converters
 from builders.fuzz.subjects import SUBJECTS
 from builders.processes import ForkServer
 
-from attack import own_files, readers, resources
+from attack import formats, own_files, readers, resources
 from attack.kills import MORE, Killer
-from attack.own_files import Found
+from attack.pool import Found, forked
 from htunet.paths import ROOTS
 
-KINDS = ("readers", "own files", "converters", "kills")
-TOGETHER = {"readers": 100, "own files": 5, "converters": 20, "kills": 1}
-"""How many inputs of a kind follow each other, so that each kind gets its share of the time."""
-Attack = Callable[[int], tuple[Found, int]]
+TURNS = {"formats": 20, "readers": 15, "own files": 10, "converters": 10, "kills": 45}
+"""The kinds of attacks, and the seconds of each before it is the next one's turn."""
+MEMORY = Path("/dev/shm")
+"""Where files lie in memory: the disk is not what is tested."""
+Attack = Callable[[int, int | None, float | None], Iterator[Found]]
+"""Given the first number, how many or how many seconds: what became of each input."""
 
 
 @contextmanager
@@ -46,57 +48,73 @@ def environment(home: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
+def one_by_one(attack: Callable[[int], Found], first: int, most: int | None, seconds: float | None) -> Iterator[Found]:
+    """For an attack that starts processes itself; at least one input."""
+    end = None if seconds is None else time.monotonic() + seconds
+    number = first
+    while (most is None or number < first + most) and (end is None or time.monotonic() < end or number == first):
+        yield attack(number)
+        number += 1
+
+
 def attacks(base: Path, kinds: list[str]) -> dict[str, Attack]:
-    """What attacks with a number, and gives what it found and how often it counts."""
+    """Prepare the kinds, each in a folder of its own."""
     made: dict[str, Attack] = {}
     if "kills" in kinds:
         (base / "kills" / "processes").mkdir(parents=True)
         os.chdir(base)
         killer = Killer(base / "kills", ForkServer(base / "kills" / "processes", MORE))
         killer.build()
-        made["kills"] = killer.attack
+        made["kills"] = partial(one_by_one, killer.attack)
+    os.fsync = lambda _: None  # the disk is not what is tested
+    if "formats" in kinds:
+        formats.build(base / "formats")
+        made["formats"] = in_process(base / "formats", partial(formats.attack, base / "formats"), ("now", "out"))
     if "readers" in kinds or "own files" in kinds:
         world = base / "world"
         world.mkdir()
         files = own_files.prepare(world)
-        made["own files"] = lambda number: (own_files.attack(world, files, number), 1)
-        home = base / "read"
+        made["own files"] = partial(one_by_one, partial(own_files.attack, world, files))
+        home = base / "read" / "home"
         shutil.copytree(world / "sound", home)
         with environment(home):
             chosen = readers.pairs(home)
-
-        def read(number: int) -> tuple[Found, int]:
-            with environment(home):
-                return readers.attack(world / "sound", home, chosen, number), 1
-
-        made["readers"] = read
+        made["readers"] = in_process(
+            home.parent, partial(readers.attack, world / "sound", home, chosen), ("home",), home
+        )
     if "converters" in kinds:
-        made["converters"] = converter_attack(base / "converters")
+        place = converters.Home(base / "converters")
+        with environment(place.base):
+            place.base.mkdir()
+            place.prepare()
+            converters.build_forms(place, list(SUBJECTS))
+            tempfile.tempdir = None
+        allowed = ("raw", "download", "download.zip", "inner.zip", "temporary", "sentinel/x")
+        made["converters"] = in_process(place.base, partial(convert, place), allowed, place.base)
+    os.chdir(base)
     return made
 
 
-def converter_attack(base: Path) -> Attack:
-    """Damaged downloads, as ``builders.fuzz``."""
+def in_process(
+    base: Path, attack: Callable[[int], Found], allowed: tuple[str, ...], home: Path | None = None
+) -> Attack:
+    """Many inputs in one process, which may write into folders of ``base`` alone; ``home`` has htunet's folders."""
+
+    def run(first: int, most: int | None, seconds: float | None) -> Iterator[Found]:
+        places = [base / name for name in allowed]
+        with environment(home) if home else environment(base / "none"):
+            yield from forked(attack, first, allowed=places, secret=base / "secret", most=most, seconds=seconds)
+
+    return run
+
+
+def convert(home: converters.Home, number: int) -> Found:
+    """One damaged download."""
     names = list(SUBJECTS)
-    home = converters.Home(base)
-    state = SimpleNamespace(ready=False)
-
-    def attack(number: int) -> tuple[Found, int]:
-        with environment(base):
-            before = tempfile.tempdir
-            if not state.ready:
-                base.mkdir()
-                home.prepare()
-                converters.build_forms(home, names)
-                state.ready = True
-            tempfile.tempdir = str(home.temporary)
-            one = converters.convert_one(home, number, names[number % len(names)])
-            tempfile.tempdir = before
-        os.chdir(base.parent)
-        found = Found(number, one.subject, one.subject, one.done, one.code, one.seconds, one.peak_mb, one.problems)
-        return found, 1
-
-    return attack
+    tempfile.tempdir = str(home.temporary)
+    os.chdir(home.temporary)
+    one = converters.convert_one(home, number, names[number % len(names)])
+    return Found(number, one.subject, one.subject, one.done, one.code, problems=one.problems)
 
 
 def main() -> int:
@@ -104,50 +122,66 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=Path.cwd() / "attack_results")
     parser.add_argument("--minutes", type=float, default=0.0, help="attack for so long, all kinds in turn")
     parser.add_argument("--resources", action="store_true", help="also full disks, no /dev/shm and little memory")
-    for kind in KINDS:
+    for kind in TURNS:
         parser.add_argument(f"--{kind.split()[0]}", type=int, default=0, help=f"so many inputs of the kind {kind}")
     options = parser.parse_args()
     folder = options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "counts.json"
-    counts = {kind: Counter[str]() for kind in KINDS}
-    done = Counter[str]()
-    if path.exists():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        done.update(stored.pop("next"))
-        counts |= {kind: Counter(stored.get(kind, {})) for kind in KINDS}
-    expected = {kind: getattr(options, kind.split()[0]) for kind in KINDS}
-    kinds = [kind for kind in KINDS if options.minutes or expected[kind]]
+    requested = {kind: getattr(options, kind.split()[0]) for kind in TURNS}
+    kinds = [kind for kind in TURNS if options.minutes or requested[kind]]
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
-    end, problems = time.monotonic() + 60 * options.minutes, 0
+    end, record = time.monotonic() + 60 * options.minutes, Record(folder)
     if options.resources and not resources.works():
         sys.stdout.write("Without a resource: left out, this user may not mount in a namespace (unshare -rm).\n")
     for name, wrong in resources.attack() if options.resources and resources.works() else ():
         sys.stdout.write(f"{name}: {'; '.join(wrong) or 'as it should be'}\n")
-        problems += bool(wrong)
-    with tempfile.TemporaryDirectory(prefix="htunet_attack_") as base:
+        record.problems += bool(wrong)
+    place = MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2**30 else None
+    with tempfile.TemporaryDirectory(prefix="htunet_attack_", dir=place) as base:
         made = attacks(Path(base), kinds)
-        left = Counter(expected)
-        while kinds := [kind for kind in kinds if options.minutes or left[kind] > 0]:
+        while kinds:
             for kind in kinds:
-                for _ in range(TOGETHER[kind] if options.minutes else min(left[kind], TOGETHER[kind])):
-                    found, number = made[kind](done[kind])
-                    done[kind] += 1
-                    left[kind] -= 1
-                    counts[kind][found.command if kind != "readers" else Path(found.file).name] += number
-                    if found.problems:
-                        problems += 1
-                        sys.stdout.write(f"{kind}: {found}\n")
-                        with (folder / "found.txt").open("a", encoding="utf-8") as stream:
-                            stream.write(f"{kind}: {found}\n")
-                path.write_text(json.dumps({"next": done, **counts}, indent=1), encoding="utf-8")
-            if options.minutes and time.monotonic() > end:
+                turn = (None, TURNS[kind]) if options.minutes else (requested[kind], None)
+                for found in made[kind](record.next[kind], *turn):
+                    record.add(kind, found)
+                record.save()
+            if not options.minutes or time.monotonic() > end:
                 break
         os.chdir(folder)
-    totals = ", ".join(f"{kind}: {sum(counts[kind].values())}" for kind in KINDS)
-    sys.stdout.write(f"{totals}; found now: {problems}\n")
-    return 1 if problems else 0
+    totals = ", ".join(f"{kind}: {sum(record.counts[kind].values())}" for kind in TURNS)
+    sys.stdout.write(f"{totals}; found now: {record.problems}\n")
+    return 1 if record.problems else 0
+
+
+class Record:
+    """What was done until now, in ``counts.json``, and what was found, in ``found.txt``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.problems = folder, 0
+        path = folder / "counts.json"
+        stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self.next = Counter[str](stored.pop("next", {}))
+        """The number of the next input of each kind."""
+        self.refused = Counter[str](stored.pop("refused", {}))
+        self.counts = {kind: Counter[str](stored.get(kind, {})) for kind in TURNS}
+
+    def add(self, kind: str, found: Found) -> None:
+        """Count one input, and say what is wrong with it."""
+        self.next[kind] = found.number + 1
+        self.counts[kind][found.command if kind != "readers" else Path(found.file).name] += found.count
+        self.refused[kind] += found.code != 0
+        if found.problems:
+            self.problems += 1
+            sys.stdout.write(f"{kind}: {found}\n")
+            sys.stdout.flush()
+            with (self.folder / "found.txt").open("a", encoding="utf-8", errors="backslashreplace") as stream:
+                stream.write(f"{kind}: {found}\n")
+
+    def save(self) -> None:
+        """Write the counts."""
+        content = {"next": self.next, "refused": self.refused, **self.counts}
+        (self.folder / "counts.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import sys
 import time
 import traceback
 import zipfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from builders.contrastive import tiny_contrastive
@@ -23,12 +22,12 @@ from builders.fuzz.run import Tree, changed, spoken_problems, tree
 from builders.training import register_tiny_methods
 
 from attack.damage import damage
+from attack.pool import MEGABYTES, SECONDS, Found
 from htunet.evaluation import comparisons, statistics
 from htunet.files import PART
 from htunet.paths import ROOTS
 
 ARCHIVE = Path(__file__).parents[1] / "compatibility" / "files_of_4fe71f3.zip"
-SECONDS, MEGABYTES = 20, 2048
 TINY = ("--plan", "tiny", "--device", "cpu")
 SMALL = ("--input-size", "32", "--batch-size", "8", "--weights", "random", "--device", "cpu", "--precision", "fp32")
 TRAIN = (*TINY, "--precision", "fp32", "--workers", "0", "--weights", "random")
@@ -95,23 +94,6 @@ READ_BY = {
 }
 stack = contextlib.ExitStack()
 MODULES = sorted({f"htunet.cli.{words[0]}" for words in COMMANDS.values()})
-
-
-@dataclass
-class Found:
-    """What became of one input."""
-
-    number: int
-    file: str
-    command: str
-    done: str
-    code: int = 0
-    seconds: float = 0.0
-    megabytes: int = 0
-    problems: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return f"{self.number} {self.command} {self.file} ({self.done}): {'; '.join(self.problems)}"
 
 
 def unpack_world(base: Path) -> None:

@@ -86,7 +86,7 @@ class Process:
             if time.monotonic() > until:
                 self.kill()
                 raise AssertionError(f"it does not end: {self.output}{self.errors}")
-            time.sleep(0.01)
+            time.sleep(0.002)
         return code, self.output, self.errors
 
     def signal_all(self, number: int) -> None:

@@ -1,16 +1,18 @@
 """DICOM files: what their headers say, and their frames one after another. Patients' names are never read."""
 
+import io
+import os
 import warnings
 import zlib
 from collections.abc import Iterator
-from io import BytesIO
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, NoPictureError, Sides, not_square, readable
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, NoPictureError, Sides, in_a_process, not_square, readable
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError
 from htunet.files import open_file
@@ -22,7 +24,7 @@ DICOM_MARK, MARK_AT = b"DICM", 128
 ENDINGS = (".dcm", ".dicom", ".ima")
 DEFLATED, PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 """Transfer syntaxes: explicit values, little-endian, with and without the compression of zip files."""
-MAX_INFLATED = 2**30
+MAX_INFLATED = 2**29
 """Bytes of a deflated file, which is unpacked as a whole, whatever its headers say."""
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Of a file without a preamble: the number of the first tag's group, 0002 or 0008, little-endian."""
@@ -104,46 +106,76 @@ def patient_of(path: Path) -> str:
     return f"{issuer}\n{patient}" if patient else study
 
 
+class _Stream(io.BufferedReader):
+    """A file that is asked for no more bytes than it has: a broken header may claim values of 4 GiB."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As a file's; a short file gives what it has."""
+        if size is None or size < 0:
+            return super().read()
+        return super().read(max(0, min(size, os.fstat(self.fileno()).st_size - self.tell())))
+
+
 def read_header(path: Path) -> "Dataset":
-    """Everything but the pixels; raises HtunetError as ``inflated``, and whatever pydicom raises over a broken file."""
+    """Everything but the pixels; raises HtunetError as ``_opened``, and whatever pydicom raises over a broken file."""
     from pydicom import dcmread
 
-    return dcmread(inflated(path), stop_before_pixels=True, force=True)
+    with _opened(path) as source:
+        return dcmread(source, stop_before_pixels=True, force=True)
 
 
-def inflated(path: Path) -> Path | BytesIO:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     """What pydicom is to read: the file, or the content of a deflated one; raises HtunetError for one too large."""
+    with open_file(path) as stream, _Stream(stream.raw) as source:
+        content = _inflated(path, source)
+        source.seek(0)
+        yield io.BytesIO(content) if content else source
+
+
+def _inflated(path: Path, stream: _Stream) -> bytes:
+    """The content of a deflated file; empty for another one."""
     from pydicom.filereader import read_dataset
 
-    with open_file(path) as stream:
-        if DEFLATED not in stream.read(2**16):
-            return path
-        start = MARK_AT + len(DICOM_MARK) if _head(path)[MARK_AT:] == DICOM_MARK else 0
-        stream.seek(start)
-        information = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-        if str(information.get("TransferSyntaxUID", "")).encode() != DEFLATED:
-            return path
-        end = stream.tell()
-        stream.seek(start)
-        head = stream.read(end - start).replace(DEFLATED, PLAIN.ljust(len(DEFLATED), b"\0"))
-        unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
-        content = unpacking.decompress(stream.read(), MAX_INFLATED)
+    start = MARK_AT + len(DICOM_MARK) if _head(path)[MARK_AT:] == DICOM_MARK else 0
+    stream.seek(start)
+    if not start and DEFLATED not in stream.read(2**16):
+        return b""
+    stream.seek(start)
+    information = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    if str(information.get("TransferSyntaxUID", "")).encode() != DEFLATED:
+        return b""
+    end = stream.tell()
+    stream.seek(start)
+    head = stream.read(end - start).replace(DEFLATED, PLAIN.ljust(len(DEFLATED), b"\0"))
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = unpacking.decompress(stream.read(), MAX_INFLATED)
     if not unpacking.eof:
-        problem = "is cut off" if not unpacking.unconsumed_tail else f"unpacks to more than {MAX_INFLATED >> 30} GiB"
+        problem = "is cut off" if not unpacking.unconsumed_tail else f"unpacks to more than {MAX_INFLATED >> 20} MiB"
         raise HtunetError(f"{path} is a deflated DICOM file that {problem}. Save it uncompressed (dcmconv +te).")
-    return BytesIO(bytes(MARK_AT) + DICOM_MARK + head + content)
+    return bytes(MARK_AT) + DICOM_MARK + head + content
 
 
 def _dicom_frames(path: Path) -> Iterator[NDArray[np.generic]]:
+    with readable(path):
+        yield from in_a_process(lambda: _decoded(path)) if _is_compressed(path) else _decoded(path)
+
+
+def _is_compressed(path: Path) -> bool:
+    """Whether another library has to decode the pixels."""
+    syntax = read_header(path).file_meta.get("TransferSyntaxUID")
+    return syntax is not None and not (syntax.is_private or not syntax.is_transfer_syntax) and syntax.is_compressed
+
+
+def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
     from pydicom.pixels import apply_color_lut, iter_pixels
 
-    with readable(path):
-        header = read_header(path)
-        palette = str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
-        source: Any = inflated(path)
-        if source is path and _head(path)[MARK_AT:] != DICOM_MARK:
-            source = _without_mark(path)
-        for frame in iter_pixels(source):
+    header = read_header(path)
+    palette = str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
+    with _opened(path) as source:
+        is_marked = source.read(MARK_AT + len(DICOM_MARK))[MARK_AT:] == DICOM_MARK
+        source.seek(0)
+        for frame in iter_pixels(source if is_marked else _without_mark(source)):
             pixels = apply_color_lut(frame, header) if palette else frame
             if palette and pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)
@@ -152,12 +184,12 @@ def _dicom_frames(path: Path) -> Iterator[NDArray[np.generic]]:
             yield pixels
 
 
-def _without_mark(path: Path) -> "Dataset":
+def _without_mark(source: Any) -> "Dataset":  # noqa: ANN401
     """All of a file without a preamble; without a transfer syntax it is the one that could be parsed."""
     from pydicom import dcmread
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-    dataset: Any = dcmread(path, force=True)
+    dataset: Any = dcmread(source, force=True)
     if "TransferSyntaxUID" not in dataset.file_meta:
         implicit, little = dataset.original_encoding
         explicit = ExplicitVRLittleEndian if little else ExplicitVRBigEndian

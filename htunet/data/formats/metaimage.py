@@ -1,7 +1,9 @@
 """MHA, MHD and NRRD files: pictures, volumes, and the sequences of ultrasound research systems; and masks of them."""
 
+import os
+import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import SimpleITK
@@ -9,12 +11,20 @@ from numpy.typing import NDArray
 
 from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, not_square, readable
 from htunet.data.image_io import MAX_PIXELS, UInt8
+from htunet.data.names import printable
 from htunet.errors import HtunetError
-from htunet.files import whole_file
+from htunet.files import check_file, open_file, whole_file
 
 READERS = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO"}
 MAX_BYTES = 2 * 2**30
 """Of one file, unpacked; it is read as a whole."""
+LINE_BYTES = 2**20
+"""Of a header that are looked at together."""
+DATA_FILE = {
+    **dict.fromkeys((".mha", ".mhd"), re.compile(rb"ElementDataFile(?:[ \t]*[=:](?P<name>.*)$)?", re.MULTILINE)),
+    ".nrrd": re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE),
+}
+"""The line of a header that says where the pixels are."""
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
 """How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
 
@@ -68,7 +78,29 @@ def write_sequence_mask(source: Path, target: Path, masks_NHW: UInt8) -> None:
         written.replace(part)
 
 
+def _check_data_file(path: Path) -> None:
+    """Raise HtunetError unless the pixels are in the file itself, or in one other file of its folder.
+
+    The formats allow any path, lists and patterns: a file from elsewhere could have others read in its place.
+    """
+    nrrd, found = path.suffix.lower() == ".nrrd", None
+    with open_file(path) as stream:
+        while not found and (line := stream.readline(LINE_BYTES)) and not (nrrd and not line.strip()):
+            found = DATA_FILE[path.suffix.lower()].search(line.replace(b"\r", b"\n"))
+    name = os.fsdecode((found["name"] or b"").strip()) if found else ""
+    if (nrrd and not found) or name.upper() == "LOCAL":
+        return
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if not parts or parts[0] == "/" or ".." in parts or "%" in name or name.upper().startswith("LIST"):
+        raise HtunetError(
+            f"The pixels of {path} are in {printable(name)!r}; read are those in the file itself or in one file beside "
+            "it. Save it as one file, MHA or NRRD."
+        )
+    check_file(path.parent / name)
+
+
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
+    _check_data_file(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(READERS[path.suffix.lower()])
     reader.SetFileName(str(path))

@@ -56,7 +56,7 @@ class Stack(MedicalFile):
         Colours become gray by luminance; what does not fit 8 bits is scaled over all frames.
         """
         low, high = self._range
-        for frame in self.read():
+        for frame in self._checked_frames():
             pixels = scaled_to_8_bits(frame, low, high) if frame.ndim == 2 else np.asarray(frame, np.uint8)
             image_CHW = in_channels(pixels, channels)
             yield 255 - image_CHW if self.inverted else image_CHW
@@ -72,8 +72,21 @@ class Stack(MedicalFile):
 
     def levels(self) -> Iterator[Levels]:
         """(H, W) mask values; raises HtunetError for negative ones, fractions, and above 65535."""
-        for frame in self.read():
+        for frame in self._checked_frames():
             yield _colour_levels(frame) if frame.ndim == 3 else self._gray_levels(frame)
+
+    def _checked_frames(self) -> Iterator[NDArray[np.generic]]:
+        """The frames that were promised; raises HtunetError for more or fewer, as a broken header makes them."""
+        number = 0
+        for number, frame in enumerate(self.read(), start=1):
+            if number > self.frames:
+                break
+            yield frame
+        if number != self.frames:
+            found = f"only {number}" if number < self.frames else "more"
+            raise HtunetError(
+                f"{self.path} has {found} frames, its header says {self.frames}. Replace it or take it out."
+            )
 
     @property
     def is_scaled(self) -> bool:
@@ -86,7 +99,7 @@ class Stack(MedicalFile):
         if self.eight_bits:
             return 0.0, 255.0
         low, high = 0.0, 0.0
-        for number, frame in enumerate(self.read()):
+        for number, frame in enumerate(self._checked_frames()):
             if not np.isfinite(frame).all():
                 raise HtunetError(f"The image {self.path} holds values that are no numbers. Repair it or take it out.")
             least, most = float(frame.min()), float(frame.max())

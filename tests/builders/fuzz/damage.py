@@ -271,6 +271,30 @@ def _odd_dicom(path: Path, _folder: Path, _sentinel: Path, rng: random.Random) -
     path.write_bytes(content)
 
 
+def _odd_header(path: Path, _folder: Path, sentinel: Path, rng: random.Random) -> None:
+    """Another value in a line of a header of text, of the line that names the file of the pixels in most cases."""
+    content = path.read_bytes()
+    lines = list(re.finditer(rb"(?m)^([\w ]{3,40}?)[ \t]*([:=])[ \t]*(.*)$", content[:4096]))
+    named = [match for match in lines if b"file" in match[1].lower()]
+    if not lines:
+        return
+    line = rng.choice(named if named and rng.random() < 0.5 else lines)
+    places = (
+        f"../{sentinel.name}/secret.raw",
+        f"{sentinel}/secret.raw",
+        "LIST",
+        "%03d.raw 1 2 1",
+        "/dev/zero",
+        ".",
+        "x",
+    )
+    value = rng.choice(
+        (*places, "LOCAL", "-1", "0", "9" * 20, "3 3 3", "2147483647 2147483647", "nan", "short", "gzip")
+    )
+    changed = line[1] + b" " * (line[2] == b"=") + line[2] + b" " + value.encode()
+    path.write_bytes(content[: line.start()] + changed + content[line.end() :])
+
+
 BY_FORMAT = (
     *((r"\.(png|jpe?g)$", how) for how in (_huge_header, _text_bomb, _other_kind)),
     (r"\.jpe?g$", _wide_jpeg),
@@ -279,5 +303,6 @@ BY_FORMAT = (
     (r"\.csv$", _odd_table),
     *((r"\.nii(\.gz)?$", how) for how in (_odd_volume, _odd_volume, _odd_volume, _volume_bomb)),
     (r"\.dcm$", _odd_dicom),
+    (r"\.(mha|mhd|nrrd)$", _odd_header),
 )
 """A file of the pattern may be damaged so."""
