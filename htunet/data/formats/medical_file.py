@@ -1,9 +1,13 @@
 """What the header of an image file says, and how its frames are read; shared by the readers beside it."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import Pipe
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +20,7 @@ SQUARE = 0.01
 """Pixels whose sides differ by at most this fraction are square; scanners round them."""
 NOT_SQUARE = "pixels are not square, so the pixel size is left unknown"
 
+T = TypeVar("T")
 Sides = tuple[float, float] | None
 """Height and width of a pixel, millimetres; None where they are not known."""
 
@@ -62,3 +67,40 @@ def readable(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None
+
+
+def in_a_process(read: Callable[[], Iterator[T]]) -> Iterator[T]:
+    """What ``read`` yields in a forked process, where the system has such: GDCM and ITK end theirs over some damage.
+
+    Raises what ``read`` raises, HtunetError as it is and anything else as ValueError, which it also raises where the
+    process ended.
+    """
+    if not hasattr(os, "fork"):
+        yield from read()
+        return
+    receiver, sender = Pipe(duplex=False)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what a library says as it ends
+            for item in read():
+                sender.send((item, None))
+            sender.send((None, StopIteration()))
+        except Exception as error:
+            known = isinstance(error, HtunetError | MemoryError)  # of others not all can be sent
+            sender.send((None, error if known else ValueError(str(error))))
+        finally:
+            os._exit(0)
+    sender.close()
+    try:
+        while not isinstance((received := receiver.recv())[1], StopIteration):
+            item, raised = received
+            if raised:
+                raise raised
+            yield item
+    except EOFError:
+        raise ValueError("the library that decodes it fails over its damage") from None
+    finally:
+        receiver.close()
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

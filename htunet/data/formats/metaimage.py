@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, not_square, readable
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, in_a_process, not_square, readable
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.data.names import printable
 from htunet.errors import HtunetError
@@ -37,12 +37,11 @@ def open_metaimage(path: Path) -> MedicalFile:
     Raises HtunetError for a broken file, more axes, other values, and a header that claims too much.
     """
     with readable(path):
-        reader = _reader(path)
-        size, components = reader.GetSize(), reader.GetNumberOfComponents()
+        _check_data_file(path)
+        size, components, kind, sides = next(in_a_process(lambda: iter([_header(path)])))
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
             raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
-        kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
         if "complex" in kind or components not in (1, 3) or (components == 3 and "8-bit unsigned" not in kind):
             raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and 8-bit RGB.")
         frames, pixels = further[0], size[0] * size[1]
@@ -51,7 +50,6 @@ def open_metaimage(path: Path) -> MedicalFile:
                 f"{path} claims {' x '.join(map(str, size))} values; at most {MAX_PIXELS} a frame and "
                 f"{MAX_BYTES >> 30} GiB in all are read. Cut it into smaller ones."
             )
-        sides = _sides_mm(reader)
     return MedicalFile(
         frames=frames,
         read=lambda: _frames(path, frames),
@@ -100,7 +98,6 @@ def _check_data_file(path: Path) -> None:
 
 
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
-    _check_data_file(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetImageIO(READERS[path.suffix.lower()])
     reader.SetFileName(str(path))
@@ -108,12 +105,24 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
     return reader
 
 
+def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides]:
+    """Axes, components, kind of values, and the sides of a pixel."""
+    reader = _reader(path)
+    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
+    return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader)
+
+
 def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
     with readable(path):
-        values = SimpleITK.GetArrayFromImage(_reader(path).Execute())
-        colour = values.shape[-1:] if values.ndim > 2 and _reader(path).GetNumberOfComponents() == 3 else ()
-        height, width = values.shape[: -len(colour) or None][-2:]
-        yield from values.reshape((frames, height, width, *colour))
+        _check_data_file(path)
+
+        def read() -> Iterator[NDArray[np.generic]]:
+            values = SimpleITK.GetArrayFromImage(_reader(path).Execute())
+            colour = values.shape[-1:] if values.ndim > 2 and _reader(path).GetNumberOfComponents() == 3 else ()
+            height, width = values.shape[: -len(colour) or None][-2:]
+            yield from values.reshape((frames, height, width, *colour))
+
+        yield from in_a_process(read)
 
 
 def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:

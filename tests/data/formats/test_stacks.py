@@ -1,6 +1,7 @@
 """Every format as frames of gray values or mask values, and files that claim too much or are broken."""
 
 import gzip
+import resource
 import zlib
 from pathlib import Path
 
@@ -355,3 +356,57 @@ def test_a_sequence_that_is_broken_or_too_large_is_named(tmp_path: Path) -> None
             (tmp_path / name).write_bytes(changed)
         with pytest.raises(HtunetError, match=words):
             list(open_stack(tmp_path / name).gray())
+
+
+@pytest.mark.parametrize("ending", [".mhd", ".nrrd"])
+def test_a_header_leads_to_no_file_of_another_folder(tmp_path: Path, ending: str) -> None:
+    """An entry may be a path, a list or a pattern, in the formats themselves."""
+    inside, secret = tmp_path / "in", tmp_path / "secret.raw"
+    (inside / "sub").mkdir(parents=True)
+    secret.write_bytes(bytes([77] * 40))
+    for place in (inside / "own.raw", inside / "sub" / "own.raw"):
+        place.write_bytes(RAMP.tobytes())
+    head = "NRRD0004\ntype: uint8\ndimension: 2\nsizes: 8 5\nencoding: raw\n{}data file: {}\n\n"
+    if ending == ".mhd":
+        head = "ObjectType = Image\nNDims = 2\nDimSize = 8 5\nElementType = MET_UCHAR\n{}ElementDataFile = {}\n"
+    path = inside / f"a{ending}"
+    for name in ("own.raw", "sub/own.raw"):
+        path.write_text(head.format("", name))
+        assert np.array_equal(frames(path), [RAMP])
+    for name in ("../secret.raw", str(secret), "LIST\nown.raw", "%03d.raw 1 1 1", "sub/../../secret.raw", "."):
+        path.write_text(head.format("", name))
+        with pytest.raises(HtunetError, match=r"in one file beside it|is a folder"):
+            frames(path)
+    path.write_text(head.format("", "none.raw"))
+    with pytest.raises(HtunetError, match=r"none.raw is missing"):
+        frames(path)
+    path.write_text(head.format("Comment = x\rElementDataFile = ../secret.raw\r\n", "own.raw"), newline="")
+    if ending == ".nrrd":
+        path.write_text(head.format("content: x\rdata file: ../secret.raw\n", "own.raw"), newline="")
+    with pytest.raises(HtunetError, match=r"secret.raw'; read are those in the file itself"):
+        frames(path)
+
+
+@pytest.mark.parametrize(("rows", "found"), [(5, "more"), (15, "cannot be read")])
+def test_pixels_that_are_not_as_many_as_the_header_says_are_an_error(tmp_path: Path, rows: int, found: str) -> None:
+    path = tmp_path / "a.dcm"
+    write_dicom(path, np.concatenate([RAMP, RAMP]), Rows=rows)
+    path.write_bytes(path.read_bytes()[132:])  # without the preamble, where nothing else compares them
+    with pytest.raises(HtunetError, match=found):
+        frames(path)
+
+
+def test_a_value_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.dcm"
+    write_dicom(path, RAMP, PatientID="7")
+    content = path.read_bytes()
+    at = content.index(b"\x10\0\x20\0LO")
+    path.write_bytes(content[:at] + b"\x10\0\x20\0OB\0\0" + (2**32 - 2).to_bytes(4, "little") + content[at + 8 :])
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, limit[1]))
+        with pytest.raises(HtunetError, match="has no pixels"):
+            frames(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)

@@ -1,0 +1,52 @@
+"""A library that ends its process over a damaged file ends a forked one, and what it read comes whole."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from htunet.data.formats.medical_file import in_a_process
+from htunet.errors import HtunetError
+
+
+def test_what_a_forked_process_reads_comes_whole_and_in_order() -> None:
+    here = os.getpid()
+    frames = list(in_a_process(lambda: ((os.getpid(), np.full((3, 300_000), number)) for number in range(3))))
+    assert all(pid != here for pid, _ in frames)
+    assert [frame.shape for _, frame in frames] == [(3, 300_000)] * 3
+    assert [int(frame.sum()) for _, frame in frames] == [0, 900_000, 1_800_000]
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_process_that_ends_is_an_error_after_what_it_gave(number: int) -> None:
+    def read() -> Iterator[int]:
+        yield 1
+        os.kill(os.getpid(), number)
+        yield 2
+
+    found = in_a_process(read)
+    assert next(found) == 1
+    with pytest.raises(ValueError, match="fails over its damage"):
+        next(found)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"), [(HtunetError("x is broken."), HtunetError), (KeyError("tag"), ValueError)]
+)
+def test_what_is_raised_there_is_raised_here(raised: Exception, expected: type[Exception]) -> None:
+    def read() -> Iterator[int]:
+        raise raised
+        yield 1
+
+    with pytest.raises(expected, match=str(raised.args[0])):
+        list(in_a_process(read))
+
+
+def test_nothing_is_left_running_where_only_the_first_is_asked_for() -> None:
+    found = in_a_process(lambda: iter([os.getpid(), 0]))
+    pid = next(found)
+    found.close()  # type: ignore[attr-defined]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
