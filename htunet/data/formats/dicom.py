@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, NoPictureError, Sides, in_a_process, not_square, readable
+from htunet.data.formats.medical_file import (
+    MAX_FRAMES,
+    MedicalFile,
+    NoPictureError,
+    Sides,
+    in_a_process,
+    not_square,
+    readable,
+)
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError
 from htunet.files import open_file
