@@ -10,6 +10,7 @@ COMMANDS = (
     "convert",
     "run",
     "plan_and_preprocess",
+    "pretrain",
     "finetune",
     "train",
     "predict",

@@ -6,7 +6,8 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
 
 from htunet.cli.arguments import ALL_FOLDS, add_settings, fold_or_all, settings_from
 from htunet.cli.command import make_parser, run_command
@@ -76,12 +77,17 @@ def is_finished(outcome: "Outcome") -> bool:
     script (``htunet_train ... && htunet_evaluate``) must not start.
     """
     if outcome.status == "stopped":
-        if outcome.rank == 0:
-            print(f"Stopped and saved. The same command continues: {outcome.run.folder}")
-        if outcome.signal == signal.SIGINT:
-            raise KeyboardInterrupt
-        raise StoppedBySignalError(outcome.signal or signal.SIGTERM)  # None: another process of the run got it
+        stopped(outcome.run.folder if outcome.rank == 0 else None, outcome.signal)
     return outcome.rank == 0
+
+
+def stopped(folder: Path | None, received: int | None) -> NoReturn:
+    """Say where a stopped training goes on, and end as the signal asks; None: another process of the run got it."""
+    if folder:
+        print(f"Stopped and saved. The same command continues: {folder}")
+    if received == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise StoppedBySignalError(received or signal.SIGTERM)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Methods are written BACKBONE or BACKBONE_ADAPTER (``CLIP``, ``CLIP_HT``), or nam
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,11 +23,14 @@ from htunet.models.heads.both import BothHeads
 from htunet.models.network import EncoderNetwork, Network
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import CLASSIFICATION, CONVOLUTION, HIDDEN_LAYER, SEGMENTATION, TASKS, Outputs
-from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone, random_weights
+from htunet.models.weights.formats import read_state
+from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone, locate, random_weights
+from htunet.models.weights.store import PHANTOM_CLIP, PRETRAINABLE
 from htunet.reproducibility import derived_seed
 
 OUT_INDICES = (3, 6, 9)
-FEATURES = 512
+DECODER = "decoder."
+"""What begins the names of the aggregation and the head of masks in a file of PhantomCLIP."""
 USUAL_HEADS = (CONVOLUTION, HIDDEN_LAYER)
 PAPER_PLAN, PUBLIC_PLAN = "paper", "public"
 """The plans of nearly all methods: by the paper's text, and by its public code."""
@@ -149,7 +153,7 @@ def build_network(
     parsed, initial = parse_method(method), derived_seed(seed, "initial weights")
     if parsed.backbone is None:
         entry = STANDALONE[method]
-        if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights:
+        if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights and method not in PRETRAINABLE:
             raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Leave it out.")
         with random_weights(initial):
             network, record = entry.build(outputs, weights)
@@ -157,6 +161,8 @@ def build_network(
         backbone, record = build_backbone(parsed.backbone, weights)
         with random_weights(initial):
             network = _assemble(backbone, parsed, outputs, adapter_settings or {})
+        if parsed.backbone == PHANTOM_CLIP and weights != RANDOM:
+            _start_decoder(network, locate(parsed.backbone, weights))
     return network if outputs.normalise else network.without_normalisation(), record
 
 
@@ -196,10 +202,27 @@ def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Networ
         return _assemble(BACKBONES[parsed.backbone](), parsed, outputs, settings)
 
 
-def _assemble(backbone: Backbone, method: Method, outputs: Outputs, settings: Mapping[str, Any]) -> Network:
+def _assemble(
+    backbone: Backbone, method: Method, outputs: Outputs, settings: Mapping[str, Any]
+) -> EncoderNetwork:
     encoder = adapted_encoder(backbone, method.adapter, OUT_INDICES, settings)
-    aggregation = FeatureAggregation(len(OUT_INDICES), backbone.width, FEATURES)
-    return EncoderNetwork(encoder, aggregation, _head(outputs, str(method.backbone)))
+    aggregation = FeatureAggregation(len(OUT_INDICES), backbone.width, backbone.features)
+    return EncoderNetwork(encoder, aggregation, _head(outputs, str(method.backbone), backbone.features))
+
+
+def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
+    """Fill the aggregation, and the head of masks where it is of as many labels, from a file that has them."""
+    state = {
+        key.removeprefix(DECODER): value
+        for key, value in (read_state(path) if path else {}).items()
+        if key.startswith(DECODER)
+    }
+    head = network.head.segmentation if isinstance(network.head, BothHeads) else network.head
+    parts = {"aggregation.": network.aggregation, "head.": head}
+    for prefix, module in parts.items():
+        own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if {key: value.shape for key, value in own.items()} == {k: v.shape for k, v in module.state_dict().items()}:
+            module.load_state_dict(own)
 
 
 def _check_heads(method: str, outputs: Outputs) -> None:
@@ -212,13 +235,13 @@ def _check_heads(method: str, outputs: Outputs) -> None:
         )
 
 
-def _head(outputs: Outputs, backbone: str) -> nn.Module:
+def _head(outputs: Outputs, backbone: str, features: int) -> nn.Module:
     heads: dict[str, nn.Module] = {}
     if SEGMENTATION in outputs.task:
-        heads["segmentation"] = HEADS.build(outputs.head, outputs.head_parameters, FEATURES, outputs.num_labels)
+        heads["segmentation"] = HEADS.build(outputs.head, outputs.head_parameters, features, outputs.num_labels)
     if CLASSIFICATION in outputs.task:
         name, parameters = outputs.class_head, outputs.class_head_parameters
         if backbone in outputs.class_head_by_backbone:
             name, parameters = outputs.class_head_by_backbone[backbone], {}
-        heads["classification"] = CLASS_HEADS.build(name, parameters, FEATURES, outputs.num_classes)
+        heads["classification"] = CLASS_HEADS.build(name, parameters, features, outputs.num_classes)
     return BothHeads(**heads) if len(heads) == 2 else next(iter(heads.values()))

@@ -18,7 +18,7 @@ from htunet.errors import HtunetError
 from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
+from htunet.models.weights.load import NONE, PHANTOM, RANDOM, WeightsRecord
 from htunet.records import checked_object
 from htunet.reproducibility import provenance
 
@@ -79,6 +79,8 @@ def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -
 def licence_of(method: str, weights: WeightsRecord) -> str:
     """The terms of the weights that a training started from, which what became of them has to keep."""
     entry = published_weights(method)
+    if weights.source == PHANTOM:
+        return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"
     if entry is None or weights.source in (RANDOM, NONE):
         return "trained from random weights: no published weights are in it"
     given = f"trained from {weights.file}, a file that the user chose; of the published ones: "

@@ -149,7 +149,7 @@ def training_batches(
         num_workers=workers,
         pin_memory=pin_memory,
         collate_fn=images.collate,
-        worker_init_fn=_leave_signals_to_the_run,
+        worker_init_fn=leave_signals_to_the_run,
         prefetch_factor=3 if workers else None,
     )
     return iter(loader)
@@ -167,7 +167,7 @@ def fixed_batches(images: TrainingSamples, rows: Sequence[int], batch_size: int,
         yield images.as_they_are(own[start : start + batch_size])
 
 
-def _leave_signals_to_the_run(_: int) -> None:
+def leave_signals_to_the_run(_: int) -> None:
     """A batch system signals all processes at once; a worker that died of it would end the run before it has saved.
 
     A worker still ends with the process that reads from it, and when that one ends it.

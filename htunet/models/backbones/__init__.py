@@ -16,6 +16,7 @@ BACKBONES: "Registry[Callable[[], Backbone]]" = Registry(
         "BiomedCLIP": "htunet.models.backbones.timm_vit:biomedclip",
         "CLIP": f"{_CLIP}:clip",
         "MetaCLIP": f"{_CLIP}:metaclip",
+        "PhantomCLIP": "htunet.models.backbones.phantom:PhantomVision",
         "UniMedCLIP": f"{_CLIP}:unimedclip",
     },
     group="htunet.backbones",

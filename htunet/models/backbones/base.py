@@ -14,6 +14,8 @@ class Backbone(nn.Module):
     width: int
     patch_size: int
     statistics: InputStatistics
+    features: int = 512
+    """Width of the features that a network sums the levels in."""
     blocks: nn.ModuleList | nn.Sequential
 
     def embed(self, images_BCHW: Tensor) -> Tensor:

@@ -35,8 +35,9 @@ class VisionSizes:
 
 
 VIT_B_16 = VisionSizes(image_size=224, patch_size=16, width=768, layers=12, embedding=512, quick_gelu=True)
-SIZES = {"ViT-B-16-quickgelu": VIT_B_16}
-"""By open_clip's name of the architecture."""
+PHANTOM_16 = VisionSizes(image_size=224, patch_size=16, width=192, layers=10, embedding=128, quick_gelu=False)
+SIZES = {"ViT-B-16-quickgelu": VIT_B_16, "Phantom-16": PHANTOM_16}
+"""By open_clip's name of the architecture, and ours."""
 
 
 def sizes_of(architecture: str) -> VisionSizes:

@@ -15,7 +15,7 @@ from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import CLASSIFICATION, Outputs
 from htunet.models.weights.formats import read_state
-from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of
+from htunet.models.weights.load import WeightsRecord, image_state, load_strictly, locate, record_of, train_copies
 
 NAME = "ResNet18"
 COUNTER = "num_batches_tracked"
@@ -62,8 +62,7 @@ def _build(outputs: Outputs, source: str) -> tuple[ResNet18, WeightsRecord]:
     state = image_state(read_state(path), CATALOGUE[NAME], str)
     counters = {key: value for key, value in network.body.state_dict().items() if key.endswith(COUNTER)}
     load_strictly(network.body, counters | state, path)
-    for tensor in (*network.body.parameters(), *network.body.buffers()):  # loaded ones lie in the file: these change
-        tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
+    train_copies(network.body)
     return network, record_of(source, path, network.body)
 
 

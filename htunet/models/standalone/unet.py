@@ -16,8 +16,21 @@ from htunet.models.backbones.base import InputStatistics
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
-from htunet.models.weights.load import NONE, WeightsRecord
+from htunet.models.weights.formats import read_state
+from htunet.models.weights.load import (
+    NONE,
+    PRETRAINED,
+    RANDOM,
+    WeightsRecord,
+    load_strictly,
+    locate,
+    record_of,
+    train_copies,
+)
 
+NAME = "UNet"
+MODEL = "model."
+"""What begins the names of its tensors in a checkpoint."""
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 STATISTICS = InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -93,8 +106,20 @@ def _sketch(outputs: Outputs) -> UNet:
     return UNet(outputs.num_labels, align_corners=outputs.align_corners)
 
 
-def _build(outputs: Outputs, _: str) -> tuple[UNet, WeightsRecord]:
-    return _sketch(outputs), WeightsRecord(source=NONE)
+def _build(outputs: Outputs, source: str) -> tuple[UNet, WeightsRecord]:
+    """From scratch but for ``phantom`` and the path of a file; with other labels the last layer starts from scratch."""
+    network = _sketch(outputs)
+    if source in (PRETRAINED, RANDOM):
+        return network, WeightsRecord(source=NONE)
+    path = locate(NAME, source)
+    assert path is not None  # only random weights have none
+    state = {key.removeprefix(MODEL): value for key, value in read_state(path).items()}
+    for key, value in network.classify.state_dict(prefix="classify.").items():
+        if key in state and state[key].shape != value.shape:
+            state[key] = value
+    load_strictly(network, state, path)
+    train_copies(network.to(memory_format=torch.channels_last))
+    return network, record_of(source, path, network)
 
 
 UNET = Standalone(

@@ -15,6 +15,7 @@ TEXT_TOWERS: "Registry[Callable[[Path | None], TextTower]]" = Registry(
         "BiomedCLIP": "htunet.models.text.bert:biomedclip",
         "CLIP": "htunet.models.text.clip:clip",
         "MetaCLIP": "htunet.models.text.clip:metaclip",
+        "PhantomCLIP": "htunet.models.text.phantom:PhantomText",
         "UniMedCLIP": "htunet.models.text.bert:unimedclip",
     },
     group="htunet.text_towers",

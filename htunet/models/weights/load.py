@@ -14,9 +14,9 @@ from htunet.models.backbones import BACKBONES
 from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
 from htunet.models.weights.formats import read_state, weights_file
-from htunet.models.weights.store import find_pretrained
+from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, find_pretrained
 
-PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
+PRETRAINED, RANDOM, PHANTOM, NONE = "pretrained", "random", "phantom", "none"
 RANDOM_WEIGHTS_SEED = 0
 """Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
 
@@ -26,7 +26,8 @@ class WeightsRecord:
     """Which frozen weights a run used; stored in its settings, checkpoints and tables."""
 
     source: str
-    """``pretrained``, ``random``, ``file`` (a path that the user gave), or ``none`` (nothing is frozen)."""
+    """``pretrained``, ``random``, ``phantom`` (pre-trained on simulation), ``file`` (a path that the user gave), or
+    ``none`` (nothing is frozen)."""
     file: str | None = None
     sha256: str | None = None
     """Hash of the loaded tensors, equal whatever file format they came in."""
@@ -76,6 +77,8 @@ def locate(name: str, source: str) -> Path | None:
     """
     if source == RANDOM:
         return None
+    if source == PHANTOM or (source == PRETRAINED and name == PHANTOM_CLIP):
+        return find_phantom(name)
     if source == PRETRAINED and name not in CATALOGUE:
         raise UsageError(
             f"No published weights of {name} are known; there are some of {', '.join(CATALOGUE)}. Name a file of yours "
@@ -94,7 +97,9 @@ def random_weights(seed: int | None = None) -> Iterator[None]:
 
 def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecord:
     """What was loaded from where."""
-    kind = source if source in (PRETRAINED, RANDOM) else "file"
+    kind = source if source in (PRETRAINED, RANDOM, PHANTOM) else "file"
+    if kind == PRETRAINED and path is not None and path.name == CHECKPOINT:  # of a model with no other weights
+        kind = PHANTOM
     return WeightsRecord(source=kind, file=path.name if path else None, sha256=tensor_hash(module))
 
 
@@ -144,6 +149,15 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], path: Path) -> No
         parts = [f"{len(keys)} {kind}: {', '.join(keys[:4])}" for kind, keys in problems.items() if keys]
         raise HtunetError(f"{path} does not fit this model. Tensors {'; '.join(parts)}.")
     module.load_state_dict({key: state.pop(key).to(dtype) for key, (_, dtype) in own.items()}, assign=True)
+
+
+def train_copies(module: nn.Module) -> None:
+    """Copy what was loaded into memory, in the order that each tensor has there: it lies in the file, and will change.
+
+    The tensors keep the format of the module's own, such as channels last.
+    """
+    for tensor in (*module.parameters(), *module.buffers()):
+        tensor.data = tensor.data.clone(memory_format=torch.preserve_format)
 
 
 def tensor_hash(module: nn.Module) -> str:

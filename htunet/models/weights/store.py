@@ -2,11 +2,17 @@
 
 from pathlib import Path
 
-from htunet.errors import HtunetError
+import htunet
+from htunet.errors import HtunetError, UsageError
 from htunet.files import file_hash, read_object, write_json
 from htunet.models.catalogue import CATALOGUE, PublishedFile
 from htunet.paths import root
 
+SHIPPED = Path(htunet.__file__).parent / "pretrained"
+"""The weights that are part of htunet, pre-trained on simulated images: a folder for each model."""
+CHECKPOINT = "checkpoint.safetensors"
+PHANTOM_CLIP = "PhantomCLIP"
+PRETRAINABLE = ("UNet", PHANTOM_CLIP, "ResNet18")
 HASHES = "hashes.json"
 """sha256 by file name, as found when a file was fetched: what ``verify`` goes by where nobody published a hash."""
 
@@ -31,6 +37,22 @@ def find_pretrained(name: str) -> Path:
     raise HtunetError(_how_to_get(name, CATALOGUE[name].files[0], "pre-trained weights"))
 
 
+def find_phantom(name: str) -> Path:
+    """The file with a model's weights that were pre-trained on simulated images: shipped, else in its weights folder.
+
+    Raises UsageError for a model that has none and HtunetError for one whose weights have to be made first.
+    """
+    for folder in (SHIPPED / name, folder_of(name)):
+        if (folder / CHECKPOINT).is_file():
+            return folder / CHECKPOINT
+    if name not in PRETRAINABLE:
+        raise UsageError(f"No weights of {name} are pre-trained on simulation; there are of {', '.join(PRETRAINABLE)}.")
+    raise HtunetError(
+        f"The weights of {name} that are pre-trained on simulation are not on this machine. Make them once with: "
+        f"htunet_pretrain {name} --out {folder_of(name)}. To try things out: --weights random."
+    )
+
+
 def find_any(name: str) -> Path | None:
     """The first of a model's files that is on this machine, unchecked; None where there is none."""
     return next(filter(None, (find_file(name, file) for file in (*CATALOGUE[name].files, *IMPORTED))), None)
@@ -48,9 +70,9 @@ def find_vocabulary(name: str) -> Path | None:
 
 def find_file(name: str, file: PublishedFile) -> Path | None:
     """One published file of a model: in its weights folder, else in the cache of the hub, else None."""
-    path = folder_of(name) / file.name
-    if path.is_file():
-        return path
+    for path in (folder_of(name) / file.name, SHIPPED / name / file.name):
+        if path.is_file():
+            return path
     if not file.repository:
         return None
     from huggingface_hub import try_to_load_from_cache

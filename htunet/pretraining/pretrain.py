@@ -1,0 +1,327 @@
+"""The pre-training: networks learn side by side from one stream of simulated images. Calling it again continues it."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.files import exclusive, file_hash, read_object, whole_file, write_csv, write_json
+from htunet.models import checkpoint
+from htunet.models.precision import BF16, resolve_precision
+from htunet.models.weights.load import NONE, WeightsRecord, random_weights
+from htunet.models.weights.store import CHECKPOINT
+from htunet.parallel import available_cores
+from htunet.paths import root
+from htunet.pretraining.learners import LEARNERS, Learner
+from htunet.pretraining.settings import IMAGES, PretrainSettings
+from htunet.pretraining.stream import AHEAD, Pool, SimulatedImages
+from htunet.pretraining.variation import as_they_are, varied
+from htunet.reproducibility import derived_seed, generator, provenance
+from htunet.simulation.settings import SimulationSettings
+from htunet.training.devices import make_fabric
+from htunet.training.signals import stop_signals
+
+RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.pt"
+WARM_UP, FILLED = 0.03, 0.85
+"""Of the training: the share in which the learning rate rises, and after which no new images come."""
+BATCH = 32
+"""Images of a step that the learning rates are for."""
+SAVE_SECONDS, REPORT_SECONDS = 120.0, 20.0
+MANY = 1_000_000
+"""Images that no time is enough for."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class _Advance:
+    """How far a pre-training has come."""
+
+    step: int = 0
+    images: int = 0
+    """Made so far, those held out among them."""
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretrained:
+    """What became of a pre-training: the folder of each network, and None where it was stopped before its end."""
+
+    folders: Mapping[str, Path]
+    status: str
+    """``finished``, ``already finished`` or ``stopped``."""
+    signal: int | None = None
+
+
+def pretrain(
+    names: Sequence[str], settings: PretrainSettings, *, out: Path | None = None, restart: bool = False
+) -> Pretrained:
+    """Train networks on simulated images and write the weights of each into ``out/NAME``; by default where they are
+    found by ``--weights phantom``.
+
+    Raises UsageError for names that are none, HtunetError when another process trains there, or when what is there was
+    made with other settings; ``restart`` replaces it.
+    """
+    started = time.monotonic()
+    for name in names:
+        if name not in LEARNERS:
+            raise UsageError(
+                f"{name!r} cannot be pre-trained; known: {', '.join(LEARNERS)}." + did_you_mean(name, LEARNERS)
+            )
+    names = list(dict.fromkeys(names))
+    out = root("htunet_weights") if out is None else out
+    session = _Session(names, settings, out, started)
+    with ExitStack() as stack:
+        for folder in session.folders.values():
+            stack.enter_context(exclusive(folder, f"The pre-training in {folder}"))
+        if not restart and session.is_finished():
+            return Pretrained(folders=session.folders, status="already finished")
+        return session.run(continued=not restart)
+
+
+class _Session:
+    """One call."""
+
+    def __init__(self, names: Sequence[str], settings: PretrainSettings, out: Path, started: float) -> None:
+        self.settings, self.started = settings, started
+        self.folders = {name: out / name for name in names}
+        simulation = SimulationSettings(height=settings.size, width=settings.size)
+        self.simulation = simulation.without(settings.without) if settings.without else simulation
+        self.identity = {
+            "networks": list(names),
+            "seed": settings.seed,
+            "images": settings.images,
+            "passes": settings.passes,
+            "hours": settings.hours,
+            "batch_size": settings.batch_size,
+            "pool": settings.pool,
+            "validation": settings.validation,
+            "simulation": self.simulation.to_json(),
+            "simulation_sha256": self.simulation.sha256,
+        }
+        self.state = self.folders[names[0]] / STATE
+        self.last = settings.validation + (settings.images or (IMAGES if settings.hours is None else MANY))
+
+    def is_finished(self) -> bool:
+        """Whether all is there already; HtunetError where it was made with other settings."""
+        found = [folder / RECIPE for folder in self.folders.values() if (folder / RECIPE).is_file()]
+        for path in found:
+            before = read_object(path).get("identity")
+            if before != self.identity:
+                raise HtunetError(
+                    f"{path.parent} holds weights that were made with other settings (recipe.json has them). Name "
+                    "another folder with --out, or replace them with --restart."
+                )
+        return len(found) == len(self.folders)
+
+    def run(self, *, continued: bool) -> Pretrained:
+        advance, before = self._before() if continued else (_Advance(), {})
+        first = max(advance.images, self.settings.validation)
+        pool = Pool(
+            SimulatedImages(self.simulation, self.settings.seed),
+            held_out=self.settings.validation,
+            first=first,
+            last=self.last,
+            window=self.settings.pool,
+            workers=self.settings.workers or _workers(self.settings.device),
+        )
+        try:
+            training = _Training(self, pool, advance, before)
+            with stop_signals() as stop:
+                training.train(stop.requested)
+                if training.progress() < 1:
+                    training.save(self.state)
+                    return Pretrained(folders=self.folders, status="stopped", signal=stop.received)
+                self._write(training)
+        finally:
+            pool.close()
+        self.state.unlink(missing_ok=True)
+        return Pretrained(folders=self.folders, status="finished")
+
+    def _before(self) -> tuple[_Advance, dict[str, Any]]:
+        if not self.state.is_file():
+            return _Advance(), {}
+        found = torch.load(self.state, map_location="cpu", weights_only=True)
+        if found["identity"] != self.identity:
+            raise HtunetError(
+                f"{self.state} is of a pre-training with other settings. Type the same ones to continue it, name "
+                "another folder with --out, or restart from scratch with --restart."
+            )
+        log.info("Continuing at step %d.", found["advance"]["step"])
+        return _Advance(**found["advance"]), found
+
+    def _write(self, training: "_Training") -> None:
+        """The weights in half precision, how they were made, and what they reach on the images held out."""
+        for learner in training.learners:
+            folder = self.folders[learner.name]
+            tensors = {
+                name: value.half() if value.is_floating_point() else value for name, value in learner.published().items()
+            }
+            recipe = {
+                "identity": self.identity,
+                "network": learner.name,
+                "input": "gray values 0 to 1 in three equal channels, stretched to the size of the images",
+                "images": training.advance.images - self.settings.validation,
+                "images_seen": training.advance.step * self.settings.batch_size,
+                "steps": training.advance.step,
+                "seconds": round(training.advance.seconds, 1),
+                "device": training.device_name,
+                "precision": training.precision,
+                "figures_of_simulated_images": training.figures(learner),
+                "made_by": provenance(),
+            }
+            about = checkpoint.describe(learner.name, WeightsRecord(source=NONE), {"recipe": recipe})
+            checkpoint.save(folder / CHECKPOINT, tensors, about)
+            write_json(folder / RECIPE, recipe | {"sha256": file_hash(folder / CHECKPOINT)})
+            columns = list(dict.fromkeys(key for row in training.advance.history for key in row))
+            write_csv(folder / HISTORY, columns, training.advance.history)
+
+
+class _Training:
+    """The loop."""
+
+    def __init__(self, session: _Session, pool: Pool, advance: _Advance, before: Mapping[str, Any]) -> None:
+        settings = session.settings
+        self.session, self.settings, self.pool, self.advance = session, settings, pool, advance
+        self.device = make_fabric(device=settings.device, devices=1, precision=settings.precision).device
+        self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
+        self.precision = resolve_precision(settings.precision, self.device.type)
+        if settings.hours is not None and self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+        self.learners: list[Learner] = []
+        for name in session.folders:
+            with random_weights(derived_seed(settings.seed, "initial weights")):
+                self.learners.append(LEARNERS[name]().to(self.device, memory_format=torch.channels_last))
+        self.optimizers = [_optimizer(learner) for learner in self.learners]
+        for part, states in (("learners", self.learners), ("optimizers", self.optimizers)):
+            for one, state in zip(states, before.get(part, []), strict=False):
+                one.load_state_dict(state)
+        pool.start(self.device, (settings.size, settings.size), at_once=settings.hours is not None)
+        self.begun = time.monotonic()
+        self.seconds_before = advance.seconds
+        self.lost = self.begun - session.started
+
+    def progress(self) -> float:
+        """0 to 1: by the steps, or by the time that there is."""
+        if self.settings.hours is None:
+            return self.advance.step / self.settings.steps
+        return self.advance.seconds / (3600 * self.settings.hours - self.lost)
+
+    def train(self, stop_requested: Callable[[], bool]) -> None:
+        """From where it is to the end, or to a request to stop."""
+        saved = reported = time.monotonic()
+        while self.progress() < 1 and not stop_requested():
+            losses = self._step()
+            now = time.monotonic()
+            self.advance.seconds = self.seconds_before + now - self.begun
+            if now - reported > REPORT_SECONDS or self.progress() >= 1:
+                reported = now
+                self._report(losses)
+            if now - saved > SAVE_SECONDS:
+                saved = now
+                self.save(self.session.state)
+
+    def _step(self) -> dict[str, torch.Tensor]:
+        number = self.advance.step
+        last = self._images_for(number)
+        rows = generator(self.settings.seed, "batch", number).integers(
+            max(self.settings.validation, last - self.settings.pool), last, self.settings.batch_size
+        )
+        self.advance.images = last
+        lesson = varied(self.pool.draw(rows), derived_seed(self.settings.seed, "variation", number))
+        torch.manual_seed(derived_seed(self.settings.seed, "dropout", number))
+        rate = _rate(self.progress()) * math.sqrt(self.settings.batch_size / BATCH)
+        found = {}
+        for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
+            learner.train()
+            for group in optimizer.param_groups:
+                group["lr"] = learner.learning_rate * rate
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
+                losses = learner.losses(lesson)
+            total = torch.stack([*losses.values()]).sum()
+            optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
+            optimizer.step()
+            found |= {f"{learner.name}_{name}": value.detach() for name, value in losses.items()}
+        self.advance.step += 1
+        return found
+
+    def _images_for(self, step: int) -> int:
+        """How many images there are at a step, those held out among them; waits for them."""
+        held_out, last = self.settings.validation, self.session.last
+        least = held_out + min(last - held_out, max(2 * self.settings.batch_size, AHEAD))
+        if self.settings.hours is None:
+            share = min(1.0, step / (FILLED * self.settings.steps))
+            needed = max(least, held_out + math.ceil(share * (last - held_out)))
+            self.pool.wait(needed)
+            return needed
+        self.pool.wait(least)
+        return max(least, self.pool.count)
+
+    def _report(self, losses: Mapping[str, torch.Tensor]) -> None:
+        row = {"step": self.advance.step, "images": self.advance.images, "seconds": round(self.advance.seconds, 1)}
+        values: dict[str, float] = row | {name: round(float(value), 5) for name, value in losses.items()}
+        if not all(map(math.isfinite, values.values())):
+            raise HtunetError(f"The losses are no numbers any more in step {self.advance.step}: {values}.")
+        self.advance.history.append(values)
+        text = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in row)
+        log.info(
+            "%3.0f %%  step %d, %d images, %.0f s: %s",
+            100 * self.progress(), self.advance.step, self.advance.images, self.advance.seconds, text,
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def figures(self, learner: Learner) -> dict[str, float]:
+        """Means over the images held out."""
+        learner.eval()
+        found: dict[str, list[float]] = {}
+        planes, numbers = self.pool.held_out.planes, self.pool.held_out.numbers
+        for start in range(0, len(planes), self.settings.batch_size):
+            part = slice(start, start + self.settings.batch_size)
+            lesson = as_they_are(type(self.pool.held_out)(planes[part], numbers[part]))
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16):
+                for name, values in learner.figures(lesson).items():
+                    found.setdefault(name, []).extend(values.float().tolist())
+        means = {name: float(np.nanmean(values)) for name, values in found.items() if not np.isnan(values).all()}
+        return {name: round(value, 4) for name, value in means.items()}
+
+    def save(self, path: Path) -> None:
+        """All that continues the training."""
+        content = {
+            "identity": self.session.identity,
+            "advance": asdict(self.advance),
+            "learners": [learner.state_dict() for learner in self.learners],
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+        with whole_file(path) as part:
+            torch.save(content, part)
+
+
+def _workers(device: str) -> int:
+    """Processes that simulate: beside a GPU on all cores but two, beside a training on a CPU on a quarter of them."""
+    cores = available_cores()
+    return max(1, cores - 2 if device != "cpu" and torch.cuda.is_available() else cores // 4)
+
+
+def _optimizer(learner: Learner) -> torch.optim.AdamW:
+    """AdamW, which lets biases and normalisations grow as they will."""
+    many = [value for value in learner.parameters() if value.ndim > 1]
+    few = [value for value in learner.parameters() if value.ndim <= 1]
+    groups = [{"params": many}, {"params": few, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=learner.learning_rate, weight_decay=learner.weight_decay, fused=True)
+
+
+def _rate(progress: float) -> float:
+    """Of the largest learning rate: a short rise, then a cosine to almost 0."""
+    return min(1.0, (progress + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

@@ -1,0 +1,162 @@
+"""Simulated images as a stream: made by worker processes, in the order of their index, into a pool of the latest ones.
+
+Dimension key: N images in the pool, P planes, H W pixels, L numbers.
+"""
+
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from htunet.errors import HtunetError
+from htunet.models.text.phantom import CONTEXT, word_numbers
+from htunet.simulation.settings import SimulationSettings
+from htunet.simulation.simulate import SIGNS, SimulatedImage, simulate
+from htunet.training.loader import leave_signals_to_the_run
+
+CLASSES = ("benign", "malignant", "none")
+ORGANS = ("breast", "thyroid", "lymph node", "prostate", "muscle", "vessel")
+IMAGE, LESION, TISSUE, SHADOW, REVERBERATION, DEPTH = range(6)
+PLANES = 6
+CLASS, ORGAN, FIRST_SIGN = 0, 1, 2
+FIRST_WORD = FIRST_SIGN + len(SIGNS)
+NUMBERS = FIRST_WORD + CONTEXT
+"""Of an image: its class, organ and signs, -1 where it has none, and the words of its caption, 0 behind the end."""
+AHEAD = 256
+"""Images that may come before they are needed."""
+
+
+def planes_of(found: SimulatedImage) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(P, H, W) uint8: gray values, lesion, tissue, shadow, reverberation (0 and 1), depth in mm; and (L,) numbers."""
+    dense = found.dense
+    planes = [found.image, found.lesion, dense["tissue"], dense["shadow"], dense["reverberation"]]
+    planes.append(np.clip(dense["depth"], 0, 255))
+    numbers = np.zeros(NUMBERS, dtype=np.int64)
+    numbers[CLASS] = CLASSES.index(found.lesion_class)
+    numbers[ORGAN] = ORGANS.index(found.organ) if found.organ in ORGANS else -1
+    for place, (sign, values) in enumerate(SIGNS.items(), start=FIRST_SIGN):
+        numbers[place] = values.index(found.signs[sign]) if sign in found.signs else -1
+    words = word_numbers(found.caption)
+    numbers[FIRST_WORD : FIRST_WORD + len(words)] = words
+    return np.stack(planes).astype(np.uint8), numbers
+
+
+class SimulatedImages(Dataset[Any]):
+    """The image of an index."""
+
+    def __init__(self, settings: SimulationSettings, seed: int) -> None:
+        self.settings = settings
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """See ``planes_of``."""
+        return planes_of(simulate(self.settings, self.seed, index))
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images with all that is known of each."""
+
+    planes: Tensor
+    """(B, P, H, W) uint8."""
+    numbers: Tensor
+    """(B, L) int64."""
+
+
+class Pool:
+    """The latest images of a stream, and the first ones of it, which are held out for validation.
+
+    A thread takes them from the worker processes. It waits before it replaces an image that may still be used: step by
+    step ``draw`` says how many are needed, unless they come as fast as they can (``at_once``).
+
+    Args:
+        source: Makes them.
+        held_out: Images at the beginning of the stream, which are never drawn.
+        first: Index of the first one that is not there yet; a continued training makes those before it again that it
+            may still draw.
+        last: Index at which the stream ends.
+        window: How many of the latest images are drawn from.
+        workers: Processes that make them.
+    """
+
+    def __init__(
+        self, source: SimulatedImages, *, held_out: int, first: int, last: int, window: int, workers: int
+    ) -> None:
+        self.window, self.capacity = window, window + AHEAD
+        self._order = [*range(held_out), *range(max(held_out, first - window), last)]
+        loader: DataLoader[Any] = DataLoader(
+            source,
+            batch_size=None,
+            sampler=self._order,
+            num_workers=workers,
+            prefetch_factor=8,
+            worker_init_fn=leave_signals_to_the_run,
+        )
+        self._arriving = iter(loader)
+        self._held_out = held_out
+        self._changed = threading.Condition()
+        self._needed = 0
+        self._error: BaseException | None = None
+        self.count = 0
+        """Index of the next image to arrive."""
+
+    def start(self, device: torch.device, size: tuple[int, int], *, at_once: bool) -> None:
+        """Begin to fill the pool, on ``device``; ``at_once``: whatever is drawn."""
+        kept = min(self.capacity, len(self._order))
+        self.planes = torch.zeros((kept, PLANES, *size), dtype=torch.uint8, device=device)
+        self.numbers = torch.zeros((kept, NUMBERS), dtype=torch.int64, device=device)
+        self.held_out = Images(
+            torch.zeros((self._held_out, PLANES, *size), dtype=torch.uint8, device=device),
+            torch.zeros((self._held_out, NUMBERS), dtype=torch.int64, device=device),
+        )
+        self._needed = sys.maxsize if at_once else 0
+        threading.Thread(target=self._fill, daemon=True).start()
+
+    def draw(self, indices: NDArray[np.int64]) -> Images:
+        """The images of these indices, which have arrived."""
+        slots = torch.from_numpy(indices % len(self.planes)).to(self.planes.device)
+        return Images(self.planes[slots], self.numbers[slots])
+
+    def wait(self, count: int) -> None:
+        """Until ``count`` images are there; an error of a worker process is raised here."""
+        with self._changed:
+            self._needed = max(self._needed, count)
+            self._changed.notify_all()
+            while self.count < count and self._error is None:
+                self._changed.wait()
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Take no more images."""
+        with self._changed:
+            self._error = HtunetError("The pool of simulated images is closed.")
+            self._changed.notify_all()
+
+    def _fill(self) -> None:
+        try:
+            for index, (planes, numbers) in zip(self._order, self._arriving, strict=True):
+                if index < self._held_out:
+                    target, slot = self.held_out, index
+                else:
+                    target, slot = Images(self.planes, self.numbers), index % len(self.planes)
+                with self._changed:
+                    while index >= self._needed + AHEAD and self._error is None:
+                        self._changed.wait()
+                    if self._error is not None:
+                        return
+                target.planes[slot] = planes.to(target.planes.device)
+                target.numbers[slot] = numbers.to(target.planes.device)
+                with self._changed:
+                    self.count = index + 1
+                    self._changed.notify_all()
+        except BaseException as error:  # it belongs to the thread that draws
+            with self._changed:
+                self._error = error
+                self._changed.notify_all()
