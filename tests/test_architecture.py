@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "planning": {"data", "models", "planning"},
     "preprocessing": {"data", "models", "planning", "preprocessing"},
     "training": {"data", "simulation", "models", "planning", "preprocessing", "training"},
+    "pretraining": {"models", "training", "simulation", "pretraining"},
     "inference": {"data", "models", "planning", "preprocessing", "inference"},
     "evaluation": {"data", "planning", "evaluation"},
     "reporting": {"data", "evaluation", "reporting"},
@@ -33,7 +34,7 @@ MAY_IMPORT = {
     "dataset_conversion": {"data", "simulation", "dataset_conversion"},
 }
 MAY_IMPORT["api"] = {*MAY_IMPORT["experiments"], "api"}
-MAY_IMPORT["cli"] = {*MAY_IMPORT["api"], "dataset_conversion", "cli"}
+MAY_IMPORT["cli"] = {*MAY_IMPORT["api"], "pretraining", "dataset_conversion", "cli"}
 WITHOUT_TORCH = (
     *("data", "simulation", "planning", "preprocessing", "evaluation", "reporting"),
     *("dataset_conversion", "cli"),
@@ -46,6 +47,7 @@ SHARED_NAMES = {
     "classification": "a task: its losses, its head and its evaluation",
     "segmentation": "a task: its losses and its head",
     "clip": "a model: its image encoder and its text encoder",
+    "phantom": "the same of our own model",
     "settings": "the base of all settings, and those of training and of the simulation",
 }
 """Modules whose name more than one package has, and why; commands may also be called as what they run."""

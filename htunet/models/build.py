@@ -202,9 +202,7 @@ def sketch(method: str, outputs: Outputs, settings: Mapping[str, Any]) -> Networ
         return _assemble(BACKBONES[parsed.backbone](), parsed, outputs, settings)
 
 
-def _assemble(
-    backbone: Backbone, method: Method, outputs: Outputs, settings: Mapping[str, Any]
-) -> EncoderNetwork:
+def _assemble(backbone: Backbone, method: Method, outputs: Outputs, settings: Mapping[str, Any]) -> EncoderNetwork:
     encoder = adapted_encoder(backbone, method.adapter, OUT_INDICES, settings)
     aggregation = FeatureAggregation(len(OUT_INDICES), backbone.width, backbone.features)
     return EncoderNetwork(encoder, aggregation, _head(outputs, str(method.backbone), backbone.features))

@@ -94,7 +94,10 @@ class ResNetLearner(Learner):
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
         """Cross-entropy of the class and of the organ."""
         classes_BN, organs_BN = self.network(lesson.images).split([len(CLASSES), len(ORGANS)], dim=1)
-        return {"class": known_cross_entropy(classes_BN, lesson.classes), "organ": known_cross_entropy(organs_BN, lesson.organs)}
+        return {
+            "class": known_cross_entropy(classes_BN, lesson.classes),
+            "organ": known_cross_entropy(organs_BN, lesson.organs),
+        }
 
     def figures(self, lesson: Lesson) -> dict[str, Tensor]:
         """Whether the class is right."""
@@ -211,7 +214,7 @@ def contrast(similar_BB: Tensor, equal_BB: Tensor) -> Tensor:
     """Cross-entropy of images to texts and back; equal captions are right for each other's images."""
     target_BB = equal_BB.float() / equal_BB.sum(dim=1, keepdim=True)  # symmetric: equal ones have equal counts
     both = similar_BB.log_softmax(dim=1), similar_BB.T.log_softmax(dim=1)
-    return -sum((target_BB * one).sum(dim=1).mean() for one in both) / 2
+    return -torch.stack([(target_BB * one).sum(dim=1).mean() for one in both]).mean()
 
 
 def lesion_figures(scores_BKHW: Tensor, lesson: Lesson) -> dict[str, Tensor]:

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import exclusive, file_hash, read_object, whole_file, write_csv, write_json
+from htunet.files import exclusive, file_hash, read_object, write_csv, write_json
 from htunet.models import checkpoint
+from htunet.models.checkpoint import MODEL
 from htunet.models.precision import BF16, resolve_precision
 from htunet.models.weights.load import NONE, WeightsRecord, random_weights
 from htunet.models.weights.store import CHECKPOINT
@@ -29,8 +30,9 @@ from htunet.reproducibility import derived_seed, generator, provenance
 from htunet.simulation.settings import SimulationSettings
 from htunet.training.devices import make_fabric
 from htunet.training.signals import stop_signals
+from htunet.training.state import OPTIMIZER
 
-RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.pt"
+RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.safetensors"
 WARM_UP, FILLED = 0.03, 0.85
 """Of the training: the share in which the learning rate rises, and after which no new images come."""
 BATCH = 32
@@ -66,9 +68,9 @@ class Pretrained:
 def pretrain(
     names: Sequence[str], settings: PretrainSettings, *, out: Path | None = None, restart: bool = False
 ) -> Pretrained:
-    """Train networks on simulated images and write the weights of each into ``out/NAME``; by default where they are
-    found by ``--weights phantom``.
+    """Train networks on simulated images and write the weights of each into ``out/NAME``.
 
+    ``out`` is by default the weights folder, where ``--weights phantom`` looks for what is not shipped.
     Raises UsageError for names that are none, HtunetError when another process trains there, or when what is there was
     made with other settings; ``restart`` replaces it.
     """
@@ -80,16 +82,16 @@ def pretrain(
             )
     names = list(dict.fromkeys(names))
     out = root("htunet_weights") if out is None else out
-    session = _Session(names, settings, out, started)
+    work = _Work(names, settings, out, started)
     with ExitStack() as stack:
-        for folder in session.folders.values():
+        for folder in work.folders.values():
             stack.enter_context(exclusive(folder, f"The pre-training in {folder}"))
-        if not restart and session.is_finished():
-            return Pretrained(folders=session.folders, status="already finished")
-        return session.run(continued=not restart)
+        if not restart and work.is_finished():
+            return Pretrained(folders=work.folders, status="already finished")
+        return work.run(continued=not restart)
 
 
-class _Session:
+class _Work:
     """One call."""
 
     def __init__(self, names: Sequence[str], settings: PretrainSettings, out: Path, started: float) -> None:
@@ -148,24 +150,25 @@ class _Session:
         self.state.unlink(missing_ok=True)
         return Pretrained(folders=self.folders, status="finished")
 
-    def _before(self) -> tuple[_Advance, dict[str, Any]]:
+    def _before(self) -> tuple[_Advance, dict[str, torch.Tensor]]:
         if not self.state.is_file():
             return _Advance(), {}
-        found = torch.load(self.state, map_location="cpu", weights_only=True)
+        tensors, found = checkpoint.load(self.state)
         if found["identity"] != self.identity:
             raise HtunetError(
                 f"{self.state} is of a pre-training with other settings. Type the same ones to continue it, name "
                 "another folder with --out, or restart from scratch with --restart."
             )
         log.info("Continuing at step %d.", found["advance"]["step"])
-        return _Advance(**found["advance"]), found
+        return _Advance(**found["advance"]), tensors
 
     def _write(self, training: "_Training") -> None:
         """The weights in half precision, how they were made, and what they reach on the images held out."""
         for learner in training.learners:
             folder = self.folders[learner.name]
             tensors = {
-                name: value.half() if value.is_floating_point() else value for name, value in learner.published().items()
+                name: value.half() if value.is_floating_point() else value
+                for name, value in learner.published().items()
             }
             recipe = {
                 "identity": self.identity,
@@ -190,26 +193,25 @@ class _Session:
 class _Training:
     """The loop."""
 
-    def __init__(self, session: _Session, pool: Pool, advance: _Advance, before: Mapping[str, Any]) -> None:
-        settings = session.settings
-        self.session, self.settings, self.pool, self.advance = session, settings, pool, advance
+    def __init__(self, work: "_Work", pool: Pool, advance: _Advance, before: Mapping[str, torch.Tensor]) -> None:
+        settings = work.settings
+        self.work, self.settings, self.pool, self.advance = work, settings, pool, advance
         self.device = make_fabric(device=settings.device, devices=1, precision=settings.precision).device
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         self.precision = resolve_precision(settings.precision, self.device.type)
         if settings.hours is not None and self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         self.learners: list[Learner] = []
-        for name in session.folders:
+        for name in work.folders:
             with random_weights(derived_seed(settings.seed, "initial weights")):
-                self.learners.append(LEARNERS[name]().to(self.device, memory_format=torch.channels_last))
+                self.learners.append(LEARNERS[name]().to(memory_format=torch.channels_last).to(self.device))
         self.optimizers = [_optimizer(learner) for learner in self.learners]
-        for part, states in (("learners", self.learners), ("optimizers", self.optimizers)):
-            for one, state in zip(states, before.get(part, []), strict=False):
-                one.load_state_dict(state)
+        for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
+            _restore(learner, optimizer, before)
         pool.start(self.device, (settings.size, settings.size), at_once=settings.hours is not None)
         self.begun = time.monotonic()
         self.seconds_before = advance.seconds
-        self.lost = self.begun - session.started
+        self.lost = self.begun - work.started
 
     def progress(self) -> float:
         """0 to 1: by the steps, or by the time that there is."""
@@ -229,7 +231,7 @@ class _Training:
                 self._report(losses)
             if now - saved > SAVE_SECONDS:
                 saved = now
-                self.save(self.session.state)
+                self.save(self.work.state)
 
     def _step(self) -> dict[str, torch.Tensor]:
         number = self.advance.step
@@ -241,7 +243,7 @@ class _Training:
         lesson = varied(self.pool.draw(rows), derived_seed(self.settings.seed, "variation", number))
         torch.manual_seed(derived_seed(self.settings.seed, "dropout", number))
         rate = _rate(self.progress()) * math.sqrt(self.settings.batch_size / BATCH)
-        found = {}
+        found: dict[str, torch.Tensor] = {}
         for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
             learner.train()
             for group in optimizer.param_groups:
@@ -259,7 +261,7 @@ class _Training:
 
     def _images_for(self, step: int) -> int:
         """How many images there are at a step, those held out among them; waits for them."""
-        held_out, last = self.settings.validation, self.session.last
+        held_out, last = self.settings.validation, self.work.last
         least = held_out + min(last - held_out, max(2 * self.settings.batch_size, AHEAD))
         if self.settings.hours is None:
             share = min(1.0, step / (FILLED * self.settings.steps))
@@ -298,14 +300,27 @@ class _Training:
 
     def save(self, path: Path) -> None:
         """All that continues the training."""
-        content = {
-            "identity": self.session.identity,
-            "advance": asdict(self.advance),
-            "learners": [learner.state_dict() for learner in self.learners],
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-        }
-        with whole_file(path) as part:
-            torch.save(content, part)
+        tensors = dict[str, torch.Tensor]()
+        for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
+            tensors |= {f"{learner.name}.{MODEL}{key}": value for key, value in learner.state_dict().items()}
+            for index, parameter in enumerate(learner.parameters()):
+                for key, value in optimizer.state.get(parameter, {}).items():
+                    tensors[f"{learner.name}.{OPTIMIZER}{index}.{key}"] = value
+        checkpoint.save(path, tensors, {"identity": self.work.identity, "advance": asdict(self.advance)})
+
+
+def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fill both from what ``save`` has written; no tensors: as they are."""
+    if not tensors:
+        return
+    start = f"{learner.name}.{MODEL}"
+    learner.load_state_dict({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
+    for index, parameter in enumerate(learner.parameters()):
+        start = f"{learner.name}.{OPTIMIZER}{index}."
+        for key, value in tensors.items():
+            if key.startswith(start):  # beside the parameter and laid out as it is; the counter of steps is a number
+                like = torch.empty_like(parameter) if value.ndim else torch.empty((), device=parameter.device)
+                optimizer.state[parameter][key.removeprefix(start)] = like.copy_(value)
 
 
 def _workers(device: str) -> int:
@@ -318,7 +333,7 @@ def _optimizer(learner: Learner) -> torch.optim.AdamW:
     """AdamW, which lets biases and normalisations grow as they will."""
     many = [value for value in learner.parameters() if value.ndim > 1]
     few = [value for value in learner.parameters() if value.ndim <= 1]
-    groups = [{"params": many}, {"params": few, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": many}, {"params": few, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=learner.learning_rate, weight_decay=learner.weight_decay, fused=True)
 
 

@@ -27,7 +27,9 @@ class PretrainSettings:
     pool: int = setting(8192, "images that are kept in memory to be used again, the latest ones")
     validation: int = setting(128, "images that are never trained on, to measure by")
     without: str | None = setting(None, "leave out the randomisation of one group of ranges of the simulator")
-    workers: int | None = setting(None, "processes that simulate; default: all cores but two, beside a training on a CPU a quarter")
+    workers: int | None = setting(
+        None, "processes that simulate; default: all cores but two, beside a training on a CPU a quarter"
+    )
     device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
     precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
 
@@ -43,7 +45,9 @@ class PretrainSettings:
             if value < low or (isinstance(value, float) and value == low):
                 raise UsageError(f"--{field.name.replace('_', '-')} must be at least {low}, got {value}.")
         if self.hours is not None and self.passes is not None:
-            raise UsageError("--hours ends the training by time, --passes by the use of the images: choose one of them.")
+            raise UsageError(
+                "--hours ends the training by time, --passes by the use of the images: choose one of them."
+            )
 
     @property
     def steps(self) -> int:

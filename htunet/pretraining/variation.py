@@ -91,4 +91,3 @@ def pooled(values_BHW: Tensor, patch: int) -> Tensor:
     step = max(1, patch // 4)
     places = values_BHW[:, step // 2 :: step, step // 2 :: step].float()
     return F.avg_pool2d(places[:, None], patch // step)[:, 0]
-

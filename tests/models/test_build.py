@@ -25,6 +25,7 @@ from htunet.models.build import (
 )
 from htunet.models.heads import HEADS
 from htunet.models.network import Network
+from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import Outputs
 from htunet.models.weights.load import NONE, WeightsRecord
 
@@ -115,9 +116,12 @@ def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: s
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_a_weights_file_for_a_method_without_frozen_weights_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"UNet has no published weights.*some\.pt"):
+def test_a_weights_file_for_a_method_that_begins_without_any_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(HtunetError, match=r"weights file some\.pt is missing"):
         built("UNet", weights="some.pt")
+    monkeypatch.setitem(STANDALONE._entries, "Own", STANDALONE["UNet"])
+    with pytest.raises(UsageError, match=r"Own has no published weights.*some\.pt"):
+        built("Own", weights="some.pt")
 
 
 def test_a_task_that_a_method_cannot_do_names_the_methods_that_can() -> None:

@@ -53,7 +53,7 @@ def test_the_tower_of_real_size_equals_open_clips(clip_ht: EncoderNetwork) -> No
     assert_levels_equal(backbone, their_tower("ViT-B-16-quickgelu"), pictures(1, 3, 224, 224))
 
 
-@pytest.mark.parametrize("architecture", SIZES)
+@pytest.mark.parametrize("architecture", ["ViT-B-16-quickgelu"])
 def test_the_sizes_are_those_that_open_clip_knows(architecture: str) -> None:
     config = get_model_config(architecture)
     vision = config["vision_cfg"]

@@ -26,4 +26,4 @@ class PhantomVision(ClipVision):
         layers: list[nn.Module] = []
         for before, after in pairwise((*STEM, self.width)):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.GELU()]
-        self.vit.conv1 = nn.Sequential(*layers[:-1])
+        self.vit.set_submodule("conv1", nn.Sequential(*layers[:-1]))
