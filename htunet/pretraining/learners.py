@@ -23,7 +23,8 @@ from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.models.text.phantom import PhantomText
 from htunet.pretraining.stream import CLASSES, DEPTH, ORGANS, REVERBERATION, SHADOW, TISSUE
 from htunet.pretraining.variation import Lesson, pooled
-from htunet.simulation.simulate import SIGNS, TISSUES
+from htunet.simulation.scene import TISSUES
+from htunet.simulation.simulate import SIGNS
 from htunet.training.losses.segmentation import dice_cross_entropy
 
 DEEPEST_MM = 100.0

@@ -21,7 +21,7 @@ from htunet.simulation.simulate import SIGNS, SimulatedImage, simulate
 from htunet.training.loader import leave_signals_to_the_run
 
 CLASSES = ("benign", "malignant", "none")
-ORGANS = ("breast", "thyroid", "lymph node", "prostate", "muscle", "vessel")
+ORGANS = tuple(SimulationSettings().organs)
 IMAGE, LESION, TISSUE, SHADOW, REVERBERATION, DEPTH = range(6)
 PLANES = 6
 CLASS, ORGAN, FIRST_SIGN = 0, 1, 2
