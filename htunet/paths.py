@@ -75,6 +75,10 @@ def unset_roots() -> list[str]:
     return [variable for variable in ROOTS if not os.environ.get(variable)]
 
 
+FIRST_OWN = 600
+"""Number of the first data set that is a user's own."""
+
+
 @dataclass(frozen=True)
 class DatasetPaths:
     """Where the files of one data set are. ``name`` is the full name, such as ``Dataset503_BUSI``."""
@@ -91,6 +95,11 @@ class DatasetPaths:
         return self.name.split("_", 1)[1]
 
     @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own: its number is one that no published data set has."""
+        return int(self.name.partition("_")[0].removeprefix("Dataset")) >= FIRST_OWN
+
+    @property
     def raw(self) -> Path:
         """The converted data set, in nnU-Net's layout."""
         return root("htunet_raw") / self.name
@@ -104,6 +113,11 @@ class DatasetPaths:
     def cases_csv(self) -> Path:
         """A row for each case: split, class, group, the file that it was made from, millimetres a pixel where known."""
         return self.raw / "cases.csv"
+
+    @property
+    def conversion_json(self) -> Path:
+        """The command that converted it, as typed; see ``reproducibility.record_command``."""
+        return self.preprocessed / "conversion.json"
 
     @property
     def excluded_csv(self) -> Path:
@@ -158,6 +172,16 @@ class DatasetPaths:
     def splits_json(self) -> Path:
         """The folds, as nnU-Net writes them, with a test split each."""
         return self.preprocessed / "splits_final.json"
+
+    @property
+    def planning_json(self) -> Path:
+        """The commands that planned it, as typed."""
+        return self.preprocessed / "planning.json"
+
+    @property
+    def run_json(self) -> Path:
+        """The commands of ``htunet_run`` that chose a method on it, as typed."""
+        return self.results / "run" / "commands.json"
 
     @property
     def splits_made_json(self) -> Path:

@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import htunet
+from htunet.errors import HtunetError
+from htunet.files import read_object, write_json
 
 
 def derived_seed(*key: int | str) -> int:
@@ -48,6 +50,21 @@ def seeded(*key: int | str) -> Iterator[None]:
     finally:
         np.random.set_state(numpy_state)
         random.setstate(python_state)
+
+
+def record_command(path: Path, command: str) -> None:
+    """Add a command as the user typed it to those that ``path`` lists; one that is repeated is the last one."""
+    before = [one for one in recorded_commands(path) if one != command]
+    write_json(path, {"commands": [*before, command]})
+
+
+def recorded_commands(path: Path) -> list[str]:
+    """What ``record_command`` has written; nothing where the file is missing or damaged."""
+    try:
+        found = read_object(path).get("commands") if path.exists() else []
+    except HtunetError:
+        return []
+    return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
 
 
 def provenance() -> dict[str, str]:

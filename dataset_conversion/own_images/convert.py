@@ -22,11 +22,11 @@ from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.errors import HtunetError, UsageError
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.paths import DATASET_NAME, DatasetPaths, all_datasets
+from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets
 
 CLASS_COLUMNS = ("class", "label", "classes", "diagnosis")
 GROUP_COLUMNS = ("group", "patient", "patient_id", "patientid", "subject", "subject_id")
-FIRST_NUMBER, LAST_NUMBER = 600, 999
+LAST_NUMBER = 999
 """Of data sets that users bring."""
 
 
@@ -86,17 +86,15 @@ def dataset_name(name: str) -> tuple[str, str]:
     """
     if name.lower().startswith("dataset") and DATASET_NAME.fullmatch(name):
         return name, f"the raw folder is {name}"
-    DatasetPaths(f"Dataset{FIRST_NUMBER}_{name}")  # refuses what cannot be a name
+    DatasetPaths(f"Dataset{FIRST_OWN}_{name}")  # refuses what cannot be a name
     known = all_datasets()
-    own = [full for full in known if full.split("_", 1)[1] == name and int(full[7:10]) >= FIRST_NUMBER]
+    own = [full for full in known if full.split("_", 1)[1] == name and int(full[7:10]) >= FIRST_OWN]
     if own:
         return own[0], f"{name} is {own[0]} already"
     taken = {int(full[7:10]) for full in known}
-    free = next((number for number in range(FIRST_NUMBER, LAST_NUMBER + 1) if number not in taken), None)
+    free = next((number for number in range(FIRST_OWN, LAST_NUMBER + 1) if number not in taken), None)
     if free is None:
-        raise UsageError(
-            f"All numbers from {FIRST_NUMBER} to {LAST_NUMBER} are taken. Give a full name, DatasetNNN_NAME."
-        )
+        raise UsageError(f"All numbers from {FIRST_OWN} to {LAST_NUMBER} are taken. Give a full name, DatasetNNN_NAME.")
     return f"Dataset{free}_{name}", f"{name} gets the next free number: Dataset{free}_{name}"
 
 

@@ -161,6 +161,7 @@ def run_command(
     ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
     options = parser.parse_args(argv)
+    options.typed = shlex.join([parser.prog, *(sys.argv[1:] if argv is None else argv)])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the name of a file may be text in no encoding
             stream.reconfigure(errors="backslashreplace")

@@ -11,7 +11,7 @@ from htunet.cli.command import make_parser, one_line, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import HtunetError, UsageError
-from htunet.paths import PAPER_FOLD
+from htunet.paths import PAPER_FOLD, DatasetPaths
 
 if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport, Options, SourceFacts
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from dataset_conversion import CONVERTERS, convert
+    from htunet.reproducibility import record_command
 
     if options.list:
         for name, converter in CONVERTERS.items(broken=tell):
@@ -57,6 +58,7 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")
     if own_options(options):
         report = convert_own_images(options)
+        record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
         _print(_describe(report, report.dataset.split("_", 1)[1]))
         return
     if options.dataset == RELEASE:
@@ -71,6 +73,8 @@ def _run(options: argparse.Namespace) -> None:
     if options.source is None:
         raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
     report = convert(options.dataset, options.source, _choice(options))
+    if report.captions is None:
+        record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
     _print(_describe(report, options.name or options.dataset))
 
 

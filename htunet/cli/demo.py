@@ -63,12 +63,12 @@ def _demo(options: argparse.Namespace) -> None:
             (part / f"{case}.png").write_bytes(image)
     folders = ("-i", str(predicted / "images"), "-o", str(predicted / "masks"))
     run_step("predict", *folders, "-d", DATASET, "-m", METHOD, "--overlays")
+    run_step("report", DATASET)
     dice = read_json(run.summary_json)["foreground_mean"]["Dice"]
     minutes = (time.perf_counter() - started) / 60
     print(f"\nDone in {minutes:.1f} minutes. Mean test Dice {dice:.3f} at the original size, {weights} weights.")
-    print(f"Look at:  {run.test_folder / 'contact_sheet.png'}")
-    print(f"          {run.progress_png}")
     print("Your own images: see documentation/start/your_own_images.md")
+    print(f"Look at:  {dataset.results / 'report.html'}")
 
 
 def make_phantom(folder: Path, images: int) -> None:

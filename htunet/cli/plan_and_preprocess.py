@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> None:
     from htunet import api
     from htunet.preprocessing.prepare import PrepareRequest, verify_raw
+    from htunet.reproducibility import record_command
 
     if options.splits and len(options.datasets) > 1:
         raise UsageError(f"--splits is the split of one data set; --datasets names {len(options.datasets)}.")
@@ -48,6 +49,7 @@ def _run(options: argparse.Namespace) -> None:
                 verify_raw(dataset, request)
             else:
                 api.plan(dataset.name, request)
+                record_command(dataset.planning_json, options.typed)
 
 
 if __name__ == "__main__":

@@ -67,6 +67,10 @@ def _run(options: argparse.Namespace) -> None:
     elif given:
         print(f"{dataset.short_name} is converted already, in {dataset.raw}: the images named now are not read again. "
               "Other images need another --name.")  # fmt: skip
+    if not options.dry_run:
+        from htunet.reproducibility import record_command
+
+        record_command(dataset.run_json, options.typed)
     _cross_validate(dataset, options)
 
 

@@ -87,9 +87,9 @@ def paint(prediction: UInt8, reference: UInt8, num_labels: int) -> tuple[UInt8, 
     return np.array([(0, 0, 0), *colours], dtype=np.uint8), areas, lines.astype(np.uint8)
 
 
-def contour(labels: UInt8) -> NDArray[np.bool_]:
-    """(H, W) the inner rim of every label's area, as wide as suits the size of the image."""
-    width = max(1, round(min(labels.shape) / PIXELS_PER_LINE_WIDTH))
+def contour(labels: UInt8, width: int | None = None) -> NDArray[np.bool_]:
+    """(H, W) the inner rim of every label's area, ``width`` pixels or as wide as suits the size of the image."""
+    width = width or max(1, round(min(labels.shape) / PIXELS_PER_LINE_WIDTH))
     rim = np.zeros(labels.shape, dtype=bool)
     for label in np.unique(labels[labels > 0]):
         rest = labels == label

@@ -44,6 +44,13 @@
   }
   for (const id of ["rows-dataset", "rows-text"]) byId(id)?.addEventListener("input", filterRows);
 
+  // On a narrow page each row is a list of its cells with their headings.
+  for (const table of document.querySelectorAll("table")) {
+    const headings = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
+    for (const row of table.tBodies[0].rows) for (const cell of row.cells) cell.dataset.label = headings[cell.cellIndex];
+    table.classList.add("labelled");
+  }
+
   // Gallery: only the tiles that are looked at are in the page.
   const grid = byId("grid"), more = byId("show-more"), count = byId("shown-count");
   const filters = ["task", "dataset", "method", "class", "size", "group"];
@@ -56,12 +63,14 @@
       return made;
     }
     made.append(element("img", { src: "data:image/jpeg;base64," + data.pictures[item.picture], alt }));
-    if (item.layer !== null)
-      made.append(element("img", { class: "layer", src: "data:image/png;base64," + data.layers[item.layer], alt: "" }));
+    if (item.layer === null) return made;
+    const layers = { fill: data.layers[item.layer], reference: data.references[item.picture], prediction: data.outlines[item.layer] };
+    for (const [name, content] of Object.entries(layers))
+      if (content) made.append(element("img", { class: "layer " + name, src: "data:image/png;base64," + content, alt: "" }));
     return made;
   }
 
-  const about = item => [item.class, item.size && item.size + " lesion"].filter(Boolean).join(" · ");
+  const about = item => [item.class, item.size && item.size + " lesion", item.lesion].filter(Boolean).join(" · ");
   const description = item =>
     [`${item.dataset}, case ${item.case}, ${item.method}`, data.groups[item.group], ...item.facts, about(item)].filter(Boolean).join(", ");
 
@@ -123,25 +132,29 @@
   }
   const step = by => { if (shown[place + by]) open(place + by); };
 
-  function setOverlay(on) {
-    document.body.classList.toggle("without-overlay", !on);
-    for (const id of ["viewer-overlay", "filter-overlay"]) if (byId(id)) byId(id).checked = on;
+  const boxes = name => document.querySelectorAll(`[data-layer=${name}]`);
+  const keys = { r: "reference", p: "prediction", f: "fill" };
+  function setLayer(name, on) {
+    document.body.classList.toggle("without-" + name, !on);
+    for (const box of boxes(name)) box.checked = on;
   }
 
   if (grid) {
     for (const name of filters) byId("filter-" + name)?.addEventListener("input", filterCases);
     more.addEventListener("click", () => { visible += AT_ONCE; draw(); });
-    byId("filter-overlay")?.addEventListener("input", event => setOverlay(event.target.checked));
-    byId("viewer-overlay").addEventListener("input", event => setOverlay(event.target.checked));
+    for (const name of Object.values(keys)) {
+      setLayer(name, name !== "fill");
+      for (const box of boxes(name)) box.addEventListener("input", event => setLayer(name, event.target.checked));
+    }
     byId("viewer-previous").addEventListener("click", () => step(-1));
     byId("viewer-next").addEventListener("click", () => step(1));
     byId("viewer-close").addEventListener("click", () => viewer.close());
     viewer.addEventListener("click", event => { if (event.target === viewer) viewer.close(); });
     document.addEventListener("keydown", event => {  // not the viewer's: a button that is disabled loses the focus
-      if (!viewer.open) return;
-      if (event.key === "ArrowLeft") step(-1);
-      else if (event.key === "ArrowRight") step(1);
-      else if (event.key === "o") setOverlay(!byId("viewer-overlay").checked);
+      if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input[type=search], select")) return;
+      if (Object.hasOwn(keys, event.key)) setLayer(keys[event.key], !boxes(keys[event.key])[0]?.checked);
+      else if (viewer.open && event.key === "ArrowLeft") step(-1);
+      else if (viewer.open && event.key === "ArrowRight") step(1);
       else return;
       event.preventDefault();
     });

@@ -42,6 +42,8 @@ class GalleryItem:
     group: str
     """One of ``GROUPS``."""
     facts: tuple[str, ...]
+    lesion: str = ""
+    """Its size in the reference, over all labels; empty where there is none."""
     picture: int | None = None
     """Place among the gallery's pictures; None where the image is not at hand."""
     layer: int | None = None
@@ -56,9 +58,13 @@ class Gallery:
     pictures: tuple[bytes, ...]
     """JPEG."""
     layers: tuple[bytes, ...]
-    """PNG with transparency, to lie over a picture of the same shape."""
+    """PNG with transparency, to lie over a picture of the same shape: the filled areas of a prediction."""
     legends: Mapping[str, tuple[tuple[str, str], ...]]
     """For each data set, colours (``#ff0000``) and what they mean."""
+    outlines: tuple[bytes, ...] = ()
+    """The outline of the prediction for each of ``layers``."""
+    references: tuple[bytes, ...] = ()
+    """The outline of the true mask for each of ``pictures``; empty where there is none."""
     notes: tuple[str, ...] = ()
 
 

@@ -10,15 +10,20 @@ import pandas as pd
 from htunet.data.raw import Case, RawDataset
 from htunet.evaluation.study import arm_names
 from htunet.paths import RunPaths
-from htunet.reporting.overlays.draw import legend_of
+from htunet.reporting.overlays.draw import label_colour
 from htunet.reporting.report.content import GROUPS, Gallery, GalleryItem
-from htunet.reporting.report.pictures import Drawn, PictureRequest, draw_all, longer_side
+from htunet.reporting.report.pictures import BOTH, PREDICTION, REFERENCE, Drawn, PictureRequest, draw_all, longer_side
 from htunet.reporting.report.selection import CLASSES, MASKS, Chosen, choose, class_cases, mask_cases, per_group
 from htunet.reporting.report.study_results import MethodConfig, Study
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 
 MOST_PROBLEMS = 5
 """That are told one by one."""
+KEY = (
+    (REFERENCE, "outline of the reference; filled: missed"),
+    (PREDICTION, "outline of the prediction; filled: found where nothing is"),
+    (BOTH, "filled: in both"),
+)
 EMPTY = {"prediction": "nothing found", "reference": "no lesion there", "both": "rightly nothing found"}
 Entry = tuple[GalleryItem, str, Path | None]
 """A case without its pictures, the full name of its data set, and the predicted mask."""
@@ -62,7 +67,9 @@ def collect_gallery(study: Study) -> Gallery:
     return Gallery(
         items=tuple(items),
         pictures=tuple(drawn[key].picture or b"" for key in places),
-        layers=tuple(layers),
+        layers=tuple(layer.fill for layer in layers),
+        outlines=tuple(layer.prediction for layer in layers),
+        references=tuple(drawn[key].reference or b"" for key in places),
         legends={
             one.method.short_dataset: _legend(study.raw.get(one.method.dataset)) for one in shown if one.task == MASKS
         },
@@ -94,9 +101,12 @@ def _shown(study: Study) -> Iterator[Shown]:
 def _entries(shown: Shown) -> Iterator[Entry]:
     method = shown.method
     runs: dict[str, RunPaths] = {}
+    sides: dict[str, float] = {}
     for run, content in method.shown.items() if shown.task == MASKS else ():
         for case in content["metric_per_case"]:
             runs.setdefault(case["htunet"]["case"], run)  # of the first fold that tests the case
+            if case["htunet"].get("spacing_mm"):
+                sides[case["htunet"]["case"]] = float(case["htunet"]["spacing_mm"])
     for group, names in shown.chosen.groups.items():
         for name in names:
             row = shown.cases.loc[name]
@@ -108,22 +118,35 @@ def _entries(shown: Shown) -> Iterator[Entry]:
                 class_name=str(row["class"] or ""),
                 size=str(row["tercile"]),
                 group=group,
-                facts=_mask_facts(row) if runs else _class_facts(row),
+                facts=_mask_facts(row, sides.get(name)) if runs else _class_facts(row),
+                lesion=lesion_text(row["lesion_px"], row["lesion_share"], sides.get(name)) if runs else "",
             )
             yield item, method.dataset, runs[name].predictions / f"{name}.png" if runs else None
 
 
-def _mask_facts(row: pd.Series) -> tuple[str, ...]:
+def _mask_facts(row: pd.Series, side_mm: float | None) -> tuple[str, ...]:
+    """Dice and distance, in millimetres where the side of a pixel is known."""
     dice, hd95 = float(row["value"]), float(row["second"])
-    return tuple(
-        text
-        for text in (
-            "no Dice" if math.isnan(dice) else f"Dice {100 * dice:.1f} %",
-            "no HD95" if math.isnan(hd95) else f"HD95 {hd95:.1f} px",
-            EMPTY.get(str(row["empty"]), ""),
-        )
-        if text
+    distance = f"{hd95:.1f} px" if side_mm is None else f"{hd95 * side_mm:.1f} mm"
+    texts = (
+        "no Dice" if math.isnan(dice) else f"Dice {100 * dice:.1f} %",
+        "no HD95" if math.isnan(hd95) else f"HD95 {distance}",
+        EMPTY.get(str(row["empty"]), ""),
     )
+    return tuple(filter(None, texts))
+
+
+def lesion_text(pixels: float, fraction: float, side_mm: float | None) -> str:
+    """How large the lesion of a reference is, whose pixels have a side of ``side_mm`` where that is known.
+
+    >>> lesion_text(1000, 0.05, None), lesion_text(1000, 0.05, 0.1), lesion_text(0, 0, 0.1)
+    ('5.0 % of the image', '3.6 mm across, 10 mm\u00b2', '')
+    """
+    if not pixels > 0:
+        return ""
+    if side_mm is None:
+        return f"{100 * fraction:.1f} % of the image"
+    return f"{2 * math.sqrt(pixels / math.pi) * side_mm:.1f} mm across, {pixels * side_mm**2:.0f} mm\u00b2"
 
 
 def _class_facts(row: pd.Series) -> tuple[str, ...]:
@@ -158,9 +181,10 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
 
 
 def _legend(raw: RawDataset | None) -> tuple[tuple[str, str], ...]:
-    """Colours and what they mean."""
-    labels = sorted(raw.info.labels, key=raw.info.labels.__getitem__)[1:] if raw else ["lesion"]
-    return tuple((f"#{r:02x}{g:02x}{b:02x}", name) for (r, g, b), name in legend_of(labels))
+    """Colours and what they mean; of several labels the outline of the reference is dashed."""
+    labels = sorted(raw.info.labels, key=raw.info.labels.__getitem__)[1:] if raw else []
+    several = [(label_colour(index), name) for index, name in enumerate(labels, start=1)]
+    return tuple((f"#{r:02x}{g:02x}{b:02x}", name) for (r, g, b), name in (several if len(labels) > 1 else KEY))
 
 
 def _notes(shown: Sequence[Shown], side: int) -> list[str]:
@@ -171,7 +195,7 @@ def _notes(shown: Sequence[Shown], side: int) -> list[str]:
         f"{sum(sizes):,} of {cases:,} test cases over all methods: of each method at most {max(sizes, default=0)} in "
         "each group, so that the page stays small. Pictures, Dice and HD95 are those of each method's first seed, at "
         f"the images' own size; pictures are at most {side} pixels wide or high. All cases are in tables/cases.csv, "
-        "all overlays in each run's test folder."
+        "all overlays in each run's test folder. A lesion that is 10 mm across has the area of a circle of 10 mm."
     ]
     if without:
         notes.append(f"{without:,} cases have no value and are in no group (both masks empty).")

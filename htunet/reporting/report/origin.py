@@ -11,6 +11,7 @@ from htunet.paths import AS_PUBLISHED, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
+from htunet.reproducibility import recorded_commands
 
 NOT_DECISIONS = ("name", "dataset", "because", "accumulation", "workers")
 SOURCES = {
@@ -135,18 +136,35 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
     ]
 
 
+def _conversion(dataset: DatasetPaths) -> list[str]:
+    """As it was typed, where that is recorded."""
+    name = dataset.short_name
+    if dataset.is_own:
+        guess = (
+            f"# How {name} was converted is not recorded: htunet_convert --images IMAGES --masks MASKS --name {name}"
+        )
+    else:
+        guess = f"htunet_convert {name} SOURCE"
+    return recorded_commands(dataset.conversion_json) or [guess]
+
+
 def collect_commands(study: Study) -> list[str]:
-    """What a user types to repeat the page."""
+    """What a user types to repeat the page: as recorded where it is, else what follows from the runs."""
     runs = study.settings
-    sources = list(dict.fromkeys(run.source.dataset.short_name for run in runs))
-    tested = list(dict.fromkeys(run.dataset.short_name for run in runs))
-    commands = [f"htunet_convert {name} SOURCE" for name in dict.fromkeys([*sources, *tested])]
-    for name in sources:
-        own = {run: settings for run, settings in runs.items() if run.source.dataset.short_name == name}
+    sources = list(dict.fromkeys(run.source.dataset for run in runs))
+    datasets = dict.fromkeys([*sources, *(run.dataset for run in runs)])
+    commands = [one for dataset in sources for one in recorded_commands(dataset.run_json)]
+    commands += ["# The steps of htunet_run, each of which it does itself:"] * bool(commands)
+    commands += [one for dataset in datasets for one in _conversion(dataset)]
+    for dataset in sources:
+        if planned_by := recorded_commands(dataset.planning_json):
+            commands += planned_by
+            continue
+        own = {run: settings for run, settings in runs.items() if run.source.dataset == dataset}
         plans = dict.fromkeys(run.plan.removesuffix(AS_PUBLISHED) for run in own)
         groups = {(settings.get("plan_content") or {}).get("split_by", "image") for settings in own.values()}
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
-        commands.append(f"htunet_plan_and_preprocess -d {name} --plan {' '.join(plans)}{split}")
+        commands.append(f"htunet_plan_and_preprocess -d {dataset.short_name} --plan {' '.join(plans)}{split}")
     for run, settings in runs.items():
         # as the run was started: everything that is not the default
         planned = (settings.get("plan_content") or {}).get("num_epochs")

@@ -59,9 +59,9 @@ def gallery_data(gallery: Gallery) -> str:
     items = [asdict(item) for item in gallery.items]
     for item in items:
         item["class"] = item.pop("class_name")
-    pictures, layers = ([as_base64(one) for one in some] for some in (gallery.pictures, gallery.layers))
-    legends = dict(gallery.legends)
-    return as_json({"items": items, "pictures": pictures, "layers": layers, "legends": legends, "groups": GROUPS})
+    images = {name: [as_base64(one) for one in getattr(gallery, name)]
+              for name in ("pictures", "layers", "outlines", "references")}  # fmt: skip
+    return as_json({"items": items, **images, "legends": dict(gallery.legends), "groups": GROUPS})
 
 
 def as_json(content: object) -> str:

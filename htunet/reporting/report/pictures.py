@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,19 @@ from PIL import Image
 from htunet.data.image_io import read_image, read_labels
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.reporting.overlays.draw import OPACITY, paint
+from htunet.reporting.overlays.draw import OPACITY, Colour, contour, label_colour, paint
 
 UInt8 = NDArray[np.uint8]
 SIDES = ((150, 512), (400, 384), (900, 288))
 """Up to so many images on a page, the longer side of each in pixels."""
 SMALLEST_SIDE = 224
 QUALITY = 80
+REFERENCE: Colour = (213, 94, 0)
+PREDICTION: Colour = (86, 180, 233)
+BOTH: Colour = (240, 228, 66)
+"""Which colour-blind readers tell apart: Okabe and Ito, Color Universal Design, 2008. Overlays have the paper's."""
+PIXELS_PER_LINE_WIDTH, THINNEST, DASH = 180, 2, 4
+"""Outlines are wider than in overlays, because pictures are also shown small; and the length of a dash, pixels."""
 REDUCING_GAP = 2.0
 """Large images are first shrunk by whole numbers, to twice the size that is shown: much faster, and looks the same."""
 
@@ -38,13 +44,25 @@ class PictureRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Layers:
+    """What lies over the picture of one prediction: PNG with transparency."""
+
+    fill: bytes
+    """Areas: missed, extra and right, or the predicted labels."""
+    prediction: bytes
+    """The outline of the predicted mask."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Drawn:
     """What became of it."""
 
     picture: bytes | None = None
     """JPEG; None where the image cannot be read."""
-    layers: tuple[bytes | None, ...] = ()
-    """PNG of each prediction; None where it or the true mask cannot be read."""
+    reference: bytes | None = None
+    """PNG with the outline of the true mask; None where it cannot be read, or is not needed."""
+    layers: tuple[Layers | None, ...] = ()
+    """Of each prediction; None where it or the true mask cannot be read."""
     problems: tuple[str, ...] = ()
 
 
@@ -69,19 +87,16 @@ def draw(request: PictureRequest) -> Drawn:
     picture.thumbnail((request.side, request.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=QUALITY)
-    layers, problems = _layers(request, picture.size)
-    return Drawn(picture=stream.getvalue(), layers=tuple(layers), problems=tuple(problems))
-
-
-def _layers(request: PictureRequest, size: tuple[int, int]) -> tuple[list[bytes | None], list[str]]:
-    nothing: list[bytes | None] = [None] * len(request.predictions)
+    drawn = Drawn(picture=stream.getvalue(), layers=(None,) * len(request.predictions))
     if not request.predictions:
-        return nothing, []
+        return drawn
     try:
         true = read_labels(request.label)
     except HtunetError as error:
-        return nothing, [str(error)]
-    layers: list[bytes | None] = []
+        return replace(drawn, problems=(str(error),))
+    size, several = picture.size, request.num_labels > 1
+    reference = outline_png(_scaled(true, size), several=several, colour=REFERENCE, dashed=several)
+    layers: list[Layers | None] = []
     problems = []
     for path in request.predictions:
         layer = None
@@ -89,23 +104,33 @@ def _layers(request: PictureRequest, size: tuple[int, int]) -> tuple[list[bytes 
             predicted = read_labels(path)
             if predicted.shape != true.shape:
                 raise HtunetError(f"{path} has the shape {predicted.shape}, its mask {true.shape}. Predict it again.")
-            layer = layer_png(_scaled(predicted, size), _scaled(true, size), num_labels=request.num_labels)
+            found = _scaled(predicted, size)
+            table, areas, _ = paint(found, _scaled(true, size), request.num_labels)
+            table = table if several else np.array([(0, 0, 0), REFERENCE, PREDICTION, BOTH], dtype=np.uint8)
+            outline = outline_png(found, several=several, colour=PREDICTION)
+            layer = Layers(fill=layer_png(table, areas, OPACITY), prediction=outline)
         except HtunetError as error:
             problems.append(str(error))
         layers.append(layer)
-    return layers, problems
+    return replace(drawn, reference=reference, layers=tuple(layers), problems=tuple(problems))
 
 
-def layer_png(prediction: UInt8, reference: UInt8, *, num_labels: int = 1) -> bytes:
-    """What ``overlays.overlay`` paints, as a PNG with transparency that lies over an image of the same shape.
+def outline_png(labels: UInt8, *, several: bool, colour: Colour, dashed: bool = False) -> bytes:
+    """The outlines of a label map (H, W): in ``colour``, or where there are several labels each in its own one."""
+    width = max(THINNEST, round(min(labels.shape) / PIXELS_PER_LINE_WIDTH))
+    lines = np.where(contour(labels, width), labels, 0).astype(np.uint8)
+    if dashed:
+        rows_H1, columns_1W = np.ogrid[: labels.shape[0], : labels.shape[1]]
+        lines[(rows_H1 + columns_1W) // DASH % 2 == 0] = 0
+    colours = [label_colour(label) if several else colour for label in range(1, int(labels.max()) + 1)]
+    return layer_png(np.array([(0, 0, 0), *colours], dtype=np.uint8), lines, 1.0)
 
-    ``prediction`` and ``reference`` are (H, W) label maps of the same shape.
-    """
-    table, areas, lines = paint(prediction, reference, num_labels)
-    colours = len(table) - 1
-    picture = Image.fromarray(np.where(lines > 0, lines + np.uint8(colours), areas))
-    picture.putpalette([*table.ravel().tolist(), *table[1:].ravel().tolist()])
-    alpha = [0, *[round(255 * OPACITY)] * colours, *[255] * colours]
+
+def layer_png(colours_K3: UInt8, numbers_HW: UInt8, opacity: float) -> bytes:
+    """The colours of these numbers as a PNG that is clear where they are 0."""
+    picture = Image.fromarray(numbers_HW)
+    picture.putpalette(colours_K3.ravel().tolist())
+    alpha = [0, *[round(255 * opacity)] * (len(colours_K3) - 1)]
     stream = io.BytesIO()
     picture.save(stream, format="PNG", transparency=bytes(alpha), compress_level=6)
     return stream.getvalue()

@@ -50,6 +50,7 @@ def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
         second=("hd95", "mean"),
         error=("empty", lambda which: EMPTY_ERRORS.get(frozenset(which) - {BOTH_EMPTY}, "")),
         lesion_share=("lesion_share", "max"),
+        lesion_px=("lesion_px", "sum"),
     )
     largest = rows.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
     return found.join(largest.drop_duplicates("case").set_index("case")[["class", "tercile", "empty"]])

@@ -182,6 +182,43 @@ def test_the_commands_repeat_the_runs_as_they_were() -> None:
     )
 
 
+def test_own_data_is_repeated_as_it_was_typed() -> None:
+    from htunet.reproducibility import record_command
+
+    own = DatasetPaths("Dataset612_Mine")
+    content = masks("UNet", [0.5])
+    content["htunet"]["dataset"] = own.name
+    (guess, *_) = report_of(content).commands
+    assert guess.startswith("# How Mine was converted is not recorded: htunet_convert --images IMAGES")
+    for path, command in (
+        (own.conversion_json, "htunet_convert --images 'my images' --masks m --name Mine"),
+        (own.planning_json, "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan adaptive"),
+        (own.planning_json, "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan run"),
+        (own.planning_json, "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan adaptive"),
+        (own.run_json, "htunet_run -d Mine --hours 1"),
+    ):
+        record_command(path, command)
+    assert report_of(content).commands[:5] == (
+        "htunet_run -d Mine --hours 1",
+        "# The steps of htunet_run, each of which it does itself:",
+        "htunet_convert --images 'my images' --masks m --name Mine",
+        "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan run",
+        "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan adaptive",
+    )
+    own.conversion_json.write_text("[1]")
+    assert "not recorded" in report_of(content).commands[2]
+
+
+def test_millimetres_are_shown_where_the_size_of_a_pixel_is_known() -> None:
+    content = masks("UNet", [0.5, 0.6])
+    content["metric_per_case"][0]["htunet"]["spacing_mm"] = 0.1
+    items = {item.case: item for item in report_of(content).gallery.items}
+    assert items["case_0"].facts[1].endswith(" mm")
+    assert "mm across" in items["case_0"].lesion
+    assert items["case_1"].facts[1].endswith(" px")
+    assert items["case_1"].lesion.endswith("% of the image")
+
+
 def test_weights_have_hash_licence_and_methods() -> None:
     about = {"source": "pretrained", "file": "ViT-B-16.pt", "sha256": "abc"}
     report = report_of(masks("CLIP_HT", [0.5], weights=about), masks("CLIP", [0.5], weights=about))

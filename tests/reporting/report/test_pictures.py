@@ -10,8 +10,16 @@ from PIL import Image
 from htunet.data.image_io import write_png
 from htunet.data.raw import read_raw
 from htunet.paths import DatasetPaths
-from htunet.reporting.overlays.draw import overlay
-from htunet.reporting.report.pictures import PictureRequest, draw, draw_all, layer_png, longer_side
+from htunet.reporting.overlays.draw import label_colour, overlay, paint
+from htunet.reporting.report.pictures import (
+    REFERENCE,
+    PictureRequest,
+    draw,
+    draw_all,
+    layer_png,
+    longer_side,
+    outline_png,
+)
 
 
 def blended(gray: np.ndarray, layer: bytes) -> np.ndarray:
@@ -22,7 +30,7 @@ def blended(gray: np.ndarray, layer: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("num_labels", [1, 2])
-def test_a_layer_over_an_image_is_the_overlay(num_labels: int) -> None:
+def test_filled_areas_over_an_image_are_those_of_the_overlay(num_labels: int) -> None:
     random = np.random.default_rng(0)
     gray = random.integers(0, 256, (60, 80), dtype=np.uint8)
     prediction, reference = np.zeros((2, 60, 80), np.uint8)
@@ -31,15 +39,28 @@ def test_a_layer_over_an_image_is_the_overlay(num_labels: int) -> None:
     if num_labels == 2:
         prediction[45:55, 5:20] = reference[44:52, 60:75] = 2
     expected = overlay(gray, prediction, reference, num_labels=num_labels).astype(int)
-    found = blended(gray, layer_png(prediction, reference, num_labels=num_labels))
-    assert np.abs(found - expected).max() <= 2  # half of 255 is no whole number
+    table, areas, lines = paint(prediction, reference, num_labels)
+    found = blended(gray, layer_png(table, areas, 0.5))
+    assert np.abs(found - expected)[lines == 0].max() <= 2  # half of 255 is no whole number
+    assert (areas > 0).any()
 
 
-def test_nothing_predicted_and_nothing_true_is_a_clear_layer() -> None:
-    nothing = np.zeros((20, 30), np.uint8)
-    layer = np.asarray(Image.open(io.BytesIO(layer_png(nothing, nothing))).convert("RGBA"))
-    assert layer.shape == (20, 30, 4)
-    assert not layer[..., 3].any()
+def test_an_outline_is_the_rim_of_each_area_in_its_colour() -> None:
+    labels = np.zeros((60, 80), np.uint8)
+    labels[10:30, 10:40], labels[40:50, 50:70] = 1, 2
+    clear = np.asarray(
+        Image.open(io.BytesIO(outline_png(np.zeros_like(labels), several=False, colour=REFERENCE))).convert("RGBA")
+    )
+    assert not clear[..., 3].any()
+    one = np.asarray(Image.open(io.BytesIO(outline_png(labels, several=False, colour=REFERENCE))).convert("RGBA"))
+    assert tuple(one[11, 25]) == tuple(one[41, 60]) == (*REFERENCE, 255)
+    assert [one[y, x, 3] for y, x in ((20, 25), (12, 25), (9, 25))] == [0, 0, 0]  # two pixels wide, inside the area
+    own = np.asarray(Image.open(io.BytesIO(outline_png(labels, several=True, colour=REFERENCE))).convert("RGBA"))
+    assert (tuple(own[10, 25, :3]), tuple(own[40, 60, :3])) == (label_colour(1), label_colour(2))
+    dashed = np.asarray(
+        Image.open(io.BytesIO(outline_png(labels, several=True, colour=REFERENCE, dashed=True))).convert("RGBA")
+    )
+    assert 0.3 < (dashed[..., 3] > 0).sum() / (own[..., 3] > 0).sum() < 0.7
 
 
 def request(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
@@ -54,7 +75,8 @@ def request(paths: DatasetPaths, *predictions: Path) -> PictureRequest:
 def test_an_image_and_its_layers_are_scaled_alike(home: Path) -> None:
     found = draw(request(build_raw(4, sizes=[(100, 200)])))
     assert found.problems == ()
-    for data in (found.picture, *found.layers):
+    assert found.layers[0] is not None
+    for data in (found.picture, found.reference, found.layers[0].fill, found.layers[0].prediction):
         assert data is not None
         assert Image.open(io.BytesIO(data)).size == (50, 25)
 
