@@ -137,6 +137,12 @@ class Model:
         Raises:
             UsageError: A folder without images, or an array that is no image.
             HtunetError: An image cannot be read, or the model's weights cannot be had.
+
+        Example::
+
+            found = model.predict("image.png")
+            lesion = found.labels == 1  # (height, width) of the image
+            sure = found.probabilities[1]  # of the lesion, pixel by pixel
         """
         from PIL.Image import Image
 
@@ -150,7 +156,12 @@ class Model:
     def predict_many(
         self, images: "str | Path | Iterable[ImageLike]", *, spacing_mm: tuple[float, float] | None = None
     ) -> Iterator[Prediction]:
-        """Predict a folder, or any number of images, one after another; raises as ``predict``."""
+        """Predict a folder, or any number of images, one after another; raises as ``predict``.
+
+        Example::
+
+            areas = [int((found.labels > 0).sum()) for found in model.predict_many("images")]
+        """
         from htunet.data.formats.stacks import open_stack
         from htunet.inference.folder import images_in
 
@@ -175,6 +186,11 @@ class Model:
 
         ``quality.csv`` has the Dice to be expected of each mask, and which images are unlike the training images, as
         far as the run is evaluated on enough images; for the rest see ``htunet.inference.folder``.
+
+        Example::
+
+            result = model.predict_folder([Path("image.png")], Path("masks"))
+            assert not result.unreadable
         """
         from htunet.inference.folder import predict_folder
         from htunet.inference.quality import Quality
@@ -222,6 +238,11 @@ class Model:
         Raises:
             UsageError: Only one of the two folders, or a model from elsewhere without them.
             HtunetError: A file cannot be read, the training is not finished, or the split has changed since.
+
+        Example::
+
+            dice = model.evaluate()["foreground_mean"]["Dice"]
+            dice_of_others = model.evaluate("images", "masks")["foreground_mean"]["Dice"]
         """
         from htunet.evaluation.evaluate import evaluate_folders
         from htunet.evaluation.freshness import needs_prediction
@@ -255,6 +276,11 @@ class Model:
 
         The same as in the ``model.json`` of an exported model: licences and citations, versions, and under ``figures``
         the metrics of the best epoch on the validation images and, once evaluated, of the test images.
+
+        Example::
+
+            about = model.describe()
+            print(about["method"], about["plan"]["input_size"], about["figures"])
         """
         from htunet.inference.export import card_of_run
 
@@ -343,6 +369,10 @@ def load(
     Raises:
         UsageError: No such run, or several; it says what there is.
         HtunetError: The folder or zip holds no model, or a broken one.
+
+    Example::
+
+        model = htunet.load("BUSI", "UNet", 0, device="cpu")  # or "BUSI UNet fold0", or a run's folder
     """
     from htunet.data.split_files import all_folds
     from htunet.inference.exported import find_model, open_model
@@ -403,6 +433,11 @@ def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) 
     Raises:
         UsageError: A data set, a plan or a setting that does not exist.
         HtunetError: The raw folder is missing or has errors, or another process prepares the data set.
+
+    Example::
+
+        prepared = htunet.plan("BUSI")
+        print(prepared.plans["paper"].input_size, len(prepared.splits.folds))
     """
     from htunet.preprocessing.prepare import PrepareRequest, prepare
 
@@ -433,6 +468,11 @@ def train(
     Raises:
         UsageError: A name, a fold or a setting that does not exist.
         HtunetError: Files are missing, another process holds the run, or it was started with other settings.
+
+    Example::
+
+        outcome = htunet.train("BUSI", "UNet", fold=0, num_epochs=1)
+        print(outcome.status, outcome.metric, outcome.best_metric)
     """
     from htunet.training.run import train
     from htunet.training.settings import TrainSettings
@@ -446,6 +486,11 @@ def evaluate_folders(predictions: str | Path, references: str | Path, *, policy:
     ``summary.means("original_size")["dice"].mean`` is the mean Dice over the cases, in [0, 1];
     ``htunet.evaluation.summary.write_summary`` writes it. Raises HtunetError for a reference without a prediction,
     masks that cannot be read, and masks of another size.
+
+    Example::
+
+        summary = htunet.evaluate_folders("masks", "masks")
+        assert summary.means("original_size")["dice"].mean == 1  # they are the same
     """
     from htunet.evaluation.evaluate import evaluate_folders
 
@@ -456,6 +501,10 @@ def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) 
     """The image (H, W, 3) with the predicted labels drawn over it and, where given, beside the true ones (H, W).
 
     Raises UsageError for a prediction without labels and for a reference of another size.
+
+    Example::
+
+        picture = htunet.overlay(model.predict("image.png"))
     """
     from htunet.reporting.overlays.draw import overlay
 

@@ -1,6 +1,10 @@
 """htunet from Python: the same bits as the commands, whatever form an image has; and what it says of a model."""
 
+import inspect
+import re
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +168,30 @@ def test_a_folder_that_is_no_model_and_an_image_that_is_none_are_refused(trained
         model.predict(images / "none.png")
     with pytest.raises(UsageError, match="No setting is called 'epochs'"):
         htunet.train("Tiny", "Plain", epochs=3)
+
+
+def test_the_examples_of_the_api_run_one_after_the_other(
+    tiny: DatasetPaths, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The docstrings speak of BUSI and UNet; here these are a tiny data set and a tiny network."""
+    monkeypatch.chdir(images.parent)
+    images.rename("images")
+    Image.open("images/gray.png").save("image.png")
+    model = [getattr(htunet.Model, name) for name in ("describe", "predict", "predict_many", "predict_folder")]
+    namespace: dict[str, Any] = {"htunet": htunet, "Path": Path}
+    in_order = (htunet.plan, htunet.train, htunet.load, *model, htunet.overlay, htunet.evaluate_folders)
+    for function in (*in_order, htunet.Model.evaluate):
+        if function is htunet.evaluate_folders:  # the true masks, in place of those that the network has predicted
+            Path("masks/image.png").unlink()
+            for path in Path("images").iterdir():
+                write_png(Path("masks") / path.name, np.eye(*SIZE, dtype=np.uint8))
+        example = re.search(r"Example::\n\n(.+)", inspect.getdoc(function) or "", re.DOTALL)
+        assert example, f"{function.__name__} has no example"
+        exec(dedent(example[1]).replace("BUSI", "Tiny").replace("UNet", "Plain"), namespace)
+    assert 0 <= namespace["dice_of_others"] <= 1
+    public = [value for name, value in vars(htunet.Model).items() if inspect.isfunction(value) and name[0] != "_"]
+    functions = [value for name in htunet.__all__ if inspect.isfunction(value := getattr(htunet, name))]
+    assert {*public, *functions} == {*in_order, htunet.Model.evaluate}
 
 
 def test_gray_values_of_any_type_are_read_as_files_of_that_type_are(trained: DatasetPaths, images: Path) -> None:
