@@ -64,11 +64,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         raise UsageError("--output is for --prediction-folder and --reference-folder; runs have folders of their own.")
     if options.run:
         _evaluate_one(options)
-    else:
-        _evaluate_runs(options)
-
-
-def _evaluate_runs(options: argparse.Namespace) -> None:
+        return
     if options.split and not options.trained_on:
         raise UsageError("--split belongs to --trained-on; runs are scored on the test split of their own data set.")
     runs = _runs_on_other_data(options) if options.trained_on else _finished_runs(options)

@@ -114,8 +114,41 @@ def table_rows(
     for content in (*contents, *baselines):
         if kind.key in content["htunet"]:
             groups.setdefault(arm_key(content["htunet"]), []).append(content["htunet"])
+    rows = []
     unlike = unlike_configurations([members[0] for members in groups.values()])
-    rows = [_row(members, kind, mark) for members, mark in zip(groups.values(), unlike, strict=True)]
+    for members, mark in zip(groups.values(), unlike, strict=True):
+        first, columns = members[0], run_columns(members[0])
+        short = DatasetPaths(first["dataset"]).short_name
+        ratio, trained_on = first.get("ratio"), _trained_on(first)
+        tested = [kind.tested(own) for own in members]
+        sizes = [own.get("split_sizes") or {"test": one.n_cases} for own, one in zip(members, tested, strict=True)]
+        other = next(filter(None, (paper.other_images(short, of) for of in sizes)), "")
+        comparable = ratio is None and not other and trained_on == paper.TRAINED_ON.get(short, "")
+        theirs = kind.paper(short, first["method"]) if comparable else {}
+        once = total([one for own, one in zip(members, tested, strict=True) if own.get("seed") == first.get("seed")])
+        few = few_cases(once.n_cases, once.by_class)
+        row = Row(
+            kind=kind,
+            dataset=first["dataset"],
+            method=first["method"],
+            plan=columns["plan"],
+            configuration=columns["configuration"],
+            folds=tuple(sorted({own["fold"] for own in members})),
+            seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
+            n_runs=len(members),
+            tested=total(tested),
+            policy=first.get("policy", ""),
+            trainable_parameters=first.get("trainable_parameters"),
+            values={name: _spread(members, name, kind) for name in kind.metrics()},
+            paper=theirs,
+            ratio=ratio,
+            trained_on=trained_on,
+            other_images=other,
+            few=few,
+            own=first,
+            marks=tuple(_marks(members, other, [mark, few, paper.footnote(first["method"]) if theirs else ""])),
+        )
+        rows.append(row)
     return sorted(rows, key=_order)
 
 
@@ -125,40 +158,6 @@ def _order(row: Row) -> tuple[Any, ...]:
     place = known.index(row.method) if row.method in known else len(known)
     fraction = 1.0 if row.ratio is None else row.ratio
     return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, fraction, row.plan, row.marks
-
-
-def _row(members: Sequence[Mapping[str, Any]], kind: TableKind, unlike: str) -> Row:
-    first, columns = members[0], run_columns(members[0])
-    short = DatasetPaths(first["dataset"]).short_name
-    ratio, trained_on = first.get("ratio"), _trained_on(first)
-    tested = [kind.tested(own) for own in members]
-    sizes = [own.get("split_sizes") or {"test": one.n_cases} for own, one in zip(members, tested, strict=True)]
-    other = next(filter(None, (paper.other_images(short, of) for of in sizes)), "")
-    comparable = ratio is None and not other and trained_on == paper.TRAINED_ON.get(short, "")
-    theirs = kind.paper(short, first["method"]) if comparable else {}
-    once = total([one for own, one in zip(members, tested, strict=True) if own.get("seed") == first.get("seed")])
-    few = few_cases(once.n_cases, once.by_class)
-    return Row(
-        kind=kind,
-        dataset=first["dataset"],
-        method=first["method"],
-        plan=columns["plan"],
-        configuration=columns["configuration"],
-        folds=tuple(sorted({own["fold"] for own in members})),
-        seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
-        n_runs=len(members),
-        tested=total(tested),
-        policy=first.get("policy", ""),
-        trainable_parameters=first.get("trainable_parameters"),
-        values={name: _spread(members, name, kind) for name in kind.metrics()},
-        paper=theirs,
-        ratio=ratio,
-        trained_on=trained_on,
-        other_images=other,
-        few=few,
-        own=first,
-        marks=tuple(_marks(members, other, [unlike, few, paper.footnote(first["method"]) if theirs else ""])),
-    )
 
 
 def total(parts: Sequence[TestCounts]) -> TestCounts:
@@ -181,21 +180,21 @@ def _trained_on(own: Mapping[str, Any]) -> str:
 
 def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> Spread:
     """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
-    found = [kind.estimate(own, name) for own in members]
+    estimates = [kind.estimate(own, name) for own in members]
     by_seed: dict[Any, list[float]] = {}
-    for own, estimate in zip(members, found, strict=True):
+    for own, estimate in zip(members, estimates, strict=True):
         if estimate.value is not None:
             by_seed.setdefault(own.get("seed"), []).append(estimate.value)
     means = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
-    if name in METRICS and METRICS[name].leaves_out and any(one.value is None for one in found):
+    if name in METRICS and METRICS[name].leaves_out and any(one.value is None for one in estimates):
         means = {}  # no mean of some runs alone, as if the others had none to leave out
     if not means:
         return Spread(None, None)
     return Spread(
         mean=statistics.fmean(means.values()),
         std=statistics.stdev(means.values()) if len(means) > 1 else None,
-        low=min((one.low for one in found if one.low is not None), default=None),
-        high=max((one.high for one in found if one.high is not None), default=None),
+        low=min((one.low for one in estimates if one.low is not None), default=None),
+        high=max((one.high for one in estimates if one.high is not None), default=None),
         by_seed=means,
     )
 
