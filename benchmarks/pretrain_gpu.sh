@@ -15,6 +15,6 @@ cores=$(nproc)
 workers=${WORKERS:-$((cores > 3 ? cores - 2 : 1))}
 export PYTHONPATH=$PWD OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 HF_HUB_OFFLINE=1
 hours=$(awk "BEGIN { print ($seconds - 12) / 3600 }")
-"${PYTHON:-python3}" -m htunet.cli.pretrain UNet PhantomCLIP --hours "$hours" --batch-size 128 --pool 40000 \
+"${PYTHON:-python3}" -m htunet.cli.pretrain UNet PhantomCLIP --hours "$hours" --batch-size 128 --pool 60000 \
   --workers "$workers" --out "$output" --debug "$@" 2>&1 | tee "$output/pretrain.log"
 ls -l "$output"/*

@@ -5,6 +5,7 @@ Dimension key: N images in the pool, P planes, H W pixels, L numbers.
 
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +29,15 @@ CLASS, ORGAN, FIRST_SIGN = 0, 1, 2
 FIRST_WORD = FIRST_SIGN + len(SIGNS)
 NUMBERS = FIRST_WORD + CONTEXT
 """Of an image: its class, organ and signs, -1 where it has none, and the words of its caption, 0 behind the end."""
-AHEAD = 256
-"""Images that may come before they are needed."""
+AHEAD, CHUNK = 256, 8
+"""Images that may come before they are needed, and that come at a time."""
 
 
-def planes_of(found: SimulatedImage) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+Sample = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Planes and numbers."""
+
+
+def planes_of(found: SimulatedImage) -> Sample:
     """(P, H, W) uint8: gray values, lesion, tissue, shadow, reverberation (0 and 1), depth in mm; and (L,) numbers."""
     dense = found.dense
     planes = [found.image, found.lesion, dense["tissue"], dense["shadow"], dense["reverberation"]]
@@ -47,6 +52,12 @@ def planes_of(found: SimulatedImage) -> tuple[NDArray[np.uint8], NDArray[np.int6
     return np.stack(planes).astype(np.uint8), numbers
 
 
+def stacked(samples: Sequence[Sample]) -> Sample:
+    """Of several images, as arrays: tensors would go through shared memory, which some machines have little of."""
+    planes, numbers = zip(*samples, strict=True)
+    return np.stack(planes), np.stack(numbers)
+
+
 class SimulatedImages(Dataset[Any]):
     """The image of an index."""
 
@@ -54,7 +65,7 @@ class SimulatedImages(Dataset[Any]):
         self.settings = settings
         self.seed = seed
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    def __getitem__(self, index: int) -> Sample:
         """See ``planes_of``."""
         return planes_of(simulate(self.settings, self.seed, index))
 
@@ -92,10 +103,11 @@ class Pool:
         self._order = [*range(held_out), *range(max(held_out, first - window), last)]
         loader: DataLoader[Any] = DataLoader(
             source,
-            batch_size=None,
+            batch_size=CHUNK,
             sampler=self._order,
             num_workers=workers,
-            prefetch_factor=8,
+            prefetch_factor=4,
+            collate_fn=stacked,
             worker_init_fn=leave_signals_to_the_run,
         )
         self._arriving = iter(loader)
@@ -141,22 +153,29 @@ class Pool:
 
     def _fill(self) -> None:
         try:
-            for index, (planes, numbers) in zip(self._order, self._arriving, strict=True):
-                if index < self._held_out:
-                    target, slot = self.held_out, index
-                else:
-                    target, slot = Images(self.planes, self.numbers), index % len(self.planes)
+            for start, (planes, numbers) in zip(range(0, len(self._order), CHUNK), self._arriving, strict=True):
+                indices = self._order[start : start + CHUNK]
                 with self._changed:
-                    while index >= self._needed + AHEAD and self._error is None:
+                    while indices[-1] >= self._needed + AHEAD and self._error is None:
                         self._changed.wait()
                     if self._error is not None:
                         return
-                target.planes[slot] = planes.to(target.planes.device)
-                target.numbers[slot] = numbers.to(target.planes.device)
+                self._put(indices, Images(*(torch.from_numpy(one).to(self.planes.device) for one in (planes, numbers))))
                 with self._changed:
-                    self.count = index + 1
+                    self.count = indices[-1] + 1
                     self._changed.notify_all()
         except BaseException as error:  # it belongs to the thread that draws
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
+
+    def _put(self, indices: Sequence[int], found: Images) -> None:
+        first = sum(index < self._held_out for index in indices)
+        for target, rows, own in (
+            (self.held_out, range(first), indices[:first]),
+            (self, range(first, len(indices)), [index % len(self.planes) for index in indices[first:]]),
+        ):
+            if own:
+                slots = torch.tensor(own, device=self.planes.device)
+                target.planes[slots] = found.planes[rows.start : rows.stop]
+                target.numbers[slots] = found.numbers[rows.start : rows.stop]
