@@ -18,7 +18,7 @@ from htunet.simulation.lesions import (
     insert,
 )
 from htunet.simulation.physics import BeamGrid, Float
-from htunet.simulation.scene import LABEL, Scene
+from htunet.simulation.scene import LABEL, Scene, log_uniform
 from htunet.simulation.settings import SimulationSettings
 
 HYPERECHOIC, CYSTIC_AND_SOLID = "hyperechoic", "cystic and solid"
@@ -36,11 +36,6 @@ class Nodule:
     hilum: bool = False
     """A bright middle, as lymph nodes have."""
     tissue: str = "lesion"
-
-
-def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
-    """A number whose logarithm is uniform."""
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generator, field_mm2: float) -> Nodule:
@@ -62,6 +57,8 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
         posterior = NO_POSTERIOR
     strength = {ENHANCEMENT: rng.uniform(*settings.enhancement_db), SHADOW: -rng.uniform(*settings.shadowing_db)}
     thyroid = organ == "thyroid"
+    if thyroid and pattern != CYST:
+        contrast *= 0.65
     lesion = replace(
         lesion,
         pattern=pattern,
@@ -150,7 +147,9 @@ def insert_nodule(nodule: Nodule, scene: Scene) -> Float:
         within = (distance < -0.08 * small) & (distance > -9 * small)
         if within.any():
             limit = np.quantile(field[within], 1 - nodule.cystic_share)
-            fluid = np.clip((field - limit) * np.float32(6), 0, 1) * np.clip(-distance / np.float32(0.3), 0, 1)
+            fluid = np.clip((field - limit) * np.float32(rng.uniform(1.5, 6)), 0, 1) * np.clip(
+                -distance / np.float32(0.3), 0, 1
+            )
             scene.tissue.echo_db -= np.float32(rng.uniform(10, 28)) * fluid
     if nodule.dark_rim_db:
         width = np.float32(rng.uniform(0.25, 0.8))

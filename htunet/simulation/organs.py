@@ -7,9 +7,9 @@ import numpy as np
 
 from htunet.simulation.distractors import add_fat_lobule, add_vessel
 from htunet.simulation.lesions import Lesion, Outline
-from htunet.simulation.nodules import Nodule, draw_nodule, insert_nodule, log_uniform, moved, placed
+from htunet.simulation.nodules import Nodule, draw_nodule, insert_nodule, moved, placed
 from htunet.simulation.physics import BeamGrid
-from htunet.simulation.scene import LABEL, Layer, Scene
+from htunet.simulation.scene import LABEL, Layer, Scene, log_uniform
 from htunet.simulation.settings import SimulationSettings
 from htunet.simulation.tissue import Anatomy, draw_anatomy, layered_tissue
 
@@ -57,6 +57,10 @@ def breast(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generato
     scene.tissue, weights = layered_tissue(anatomy, grid, lesions, rng)
     names = ("skin", "fat", "gland", "fat", "muscle", "other")
     scene.labels[:] = np.array([LABEL[name] for name in names], dtype=np.uint8)[np.argmax(weights, axis=0)]
+    _, fat, gland, deep_fat, pectoral, _ = weights
+    share = np.float32(rng.uniform(0, 0.7))
+    scene.streaks(gland + pectoral + share * (fat + deep_fat), rng.uniform(*settings.streaks),
+                  rng.uniform(*settings.blotches_db))  # fmt: skip
     for _ in range(round(rng.uniform(*settings.look_alikes))):
         half = log_uniform(rng, 1.5, 9.0)
         lobule = _ellipse(rng, grid, (0.1, 0.8), half, half * rng.uniform(0.25, 0.6))
@@ -118,6 +122,7 @@ def thyroid(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generat
     scene = Scene.empty(grid, rng)
     skin, fat = rng.uniform(0.8, 2.0), rng.uniform(0.5, 5.0)
     strap = rng.uniform(1.5, 7.0)
+    fat, strap = (part * min(1.0, 0.3 * grid.depth_mm / (fat + strap)) for part in (fat, strap))
     top = skin + fat + strap
     fibres = rng.uniform(0.1, 0.6)
     muscle = rng.uniform(*settings.muscle_db)
@@ -131,6 +136,8 @@ def thyroid(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generat
         ),
         rng.uniform(*settings.waviness_mm), float(rng.normal(0, 0.05)), rng.uniform(*settings.septa),
     )  # fmt: skip
+    scene.streaks((scene.depth > skin).astype(np.float32), 0.7 * rng.uniform(*settings.streaks),
+                  0.5 * rng.uniform(*settings.blotches_db))  # fmt: skip
     level = rng.uniform(*settings.thyroid_db)
     along = rng.random() < 0.4
     side = 1 if rng.random() < 0.5 else -1
@@ -177,7 +184,7 @@ def _nodules_within(
         lateral = lobe.lateral_mm + rng.uniform(-1, 1) * max(lobe.half_width_mm - width, 1.0)
         depth = lobe.depth_mm + rng.uniform(-1, 1) * max(lobe.half_height_mm - height, 1.0)
         side = max(grid.width_mm / 2 - 0.7 * width, 0.0)
-        low, high = top + height, max(top + height, grid.depth_mm - 0.6 * height)
+        low, high = top + height, max(top + height, grid.depth_mm - 0.9 * height)
         here = moved(nodule, np.clip(lateral, -side, side), np.clip(depth, low, high))
         if is_free(here.lesion.outline, [one.lesion for one in kept]):
             kept.append(here)
@@ -258,6 +265,8 @@ def _soft_tissue(settings: SimulationSettings, scene: Scene, layers: int) -> flo
                   fibres=rng.uniform(0.3, 1.3), clouds_db=rng.uniform(0.8, 2.5), fascia=rng.uniform(0.5, 1.3))
         )  # fmt: skip
     scene.layers(sheets, rng.uniform(*settings.waviness_mm), float(rng.normal(0, 0.08)), rng.uniform(*settings.septa))
+    deeper = (scene.depth > skin).astype(np.float32)
+    scene.streaks(deeper, 0.7 * rng.uniform(*settings.streaks), 0.6 * rng.uniform(*settings.blotches_db))
     return skin + fat
 
 

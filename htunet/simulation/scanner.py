@@ -1,9 +1,10 @@
 """The machine at random: its transducer and field, what it misses of the tissue's loss, and what disturbs its beams."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from htunet.simulation.artefacts import ligament_shadow, near_field, poor_contact, reverberation
-from htunet.simulation.nodules import log_uniform
 from htunet.simulation.physics import (
     CURVED,
     LINEAR,
@@ -14,11 +15,16 @@ from htunet.simulation.physics import (
     Receiver,
     Transducer,
     envelope,
+    level_db,
     log_compress,
+    loudest_db,
     smooth_noise,
 )
-from htunet.simulation.scene import Scene
+from htunet.simulation.scene import Scene, log_uniform
 from htunet.simulation.settings import SimulationSettings
+
+MOST_LOSS_AT_LESION_DB = 12.0
+"""Nobody measures a lesion where the picture is black."""
 
 
 def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator, size: tuple[int, int]) -> BeamGrid:
@@ -29,8 +35,11 @@ def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator
         geometry = CURVED
     elif draw < settings.curved + settings.trapezoid:
         geometry = TRAPEZOID
+    shallowest, deepest = settings.depth_mm
+    if organ == "thyroid":  # behind the muscles of the neck
+        shallowest = min(max(shallowest, 26.0), deepest)
     deep = geometry == CURVED and organ in ("prostate", "muscle", "vessel")
-    depth = log_uniform(rng, *(settings.curved_depth_mm if deep else settings.depth_mm))
+    depth = log_uniform(rng, *(settings.curved_depth_mm if deep else (shallowest, deepest)))
     width = depth * rng.uniform(0.75, 1.6) if geometry == LINEAR else depth * rng.uniform(0.6, 1.0)
     return BeamGrid(
         geometry=geometry,
@@ -44,9 +53,9 @@ def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator
 
 
 def draw_transducer(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generator) -> Transducer:
-    """The deeper the field, the lower the frequency: sound of 10 MHz reaches some 60 mm."""
+    """The deeper the field, the lower the frequency: sound of 12 MHz reaches some 60 mm."""
     low, high = settings.frequency_mhz
-    usual = 600 / grid.depth_mm * np.exp(rng.normal(0, 0.35))
+    usual = 720 / grid.depth_mm * np.exp(rng.normal(0, 0.35))
     return Transducer(
         frequency_mhz=float(np.clip(usual, low, high)),
         f_number=rng.uniform(*settings.f_number),
@@ -61,7 +70,7 @@ def draw_receiver(settings: SimulationSettings, grid: BeamGrid, rng: np.random.G
         noise_db=rng.uniform(*settings.noise_db),
         noise_rise_db_per_mm=rng.uniform(2, 16) / grid.depth_mm,
         dynamic_range_db=rng.uniform(*settings.dynamic_range_db),
-        gain_db=rng.uniform(*settings.gain_db),
+        gain_db=0.0,  # set to the brightness in scan
         gamma=log_uniform(rng, *settings.gamma),
         speckle_reduction=rng.uniform(*settings.speckle_reduction),
     )
@@ -71,7 +80,21 @@ def scan(settings: SimulationSettings, scene: Scene, transducer: Transducer, rec
     """(Z, X) gray values 0..1 of the scene, which afterwards holds the losses and reverberation of the scan."""
     _disturb(settings, scene)
     detected = envelope(scene.rng, scene.tissue, scene.grid, transducer, receiver)
-    return log_compress(detected, receiver)
+    return log_compress(detected, _with_gain(receiver, detected, scene.rng.uniform(*settings.brightness)))
+
+
+def _with_gain(receiver: Receiver, detected: Float, brightness: float) -> Receiver:
+    """The receiver with the gain that gives about that mean gray value, found by halving."""
+    level = level_db(detected[::3, ::3])
+    low, high = float(level.min()), float(level.max()) + receiver.dynamic_range_db
+    for _ in range(10):
+        top = (low + high) / 2
+        share = np.clip((level - np.float32(top)) / np.float32(receiver.dynamic_range_db) + 1, 0, 1)
+        if float((share ** np.float32(receiver.gamma)).mean()) > brightness:
+            low = top
+        else:
+            high = top
+    return replace(receiver, gain_db=float(loudest_db(detected)) - top)
 
 
 def _disturb(settings: SimulationSettings, scene: Scene) -> None:
@@ -80,6 +103,9 @@ def _disturb(settings: SimulationSettings, scene: Scene) -> None:
     near_field(tissue, grid, rng)
     share = grid.sample_depth / np.float32(grid.depth_mm)
     fall = np.float32(rng.uniform(*settings.tgc_db)) * share ** np.float32(rng.uniform(0.7, 2.5))
+    deepest = max((one.outline.depth_mm for one in scene.lesions), default=0.0)
+    there = float(np.interp(deepest, grid.sample_depth, fall))
+    fall *= min(1.0, MOST_LOSS_AT_LESION_DB / max(there, 1.0))
     knots = np.interp(share, np.linspace(0, 1, 7), rng.normal(0, 1.5, 7)).astype(np.float32)
     beams = smooth_noise(rng, grid, 0.8, grid.depth_mm)[0] * np.float32(0.35)
     tissue.echo_db += (knots - fall)[:, None] + beams

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 
 from htunet.simulation.lesions import Lesion, Outline
 from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.tissue import follower
 
 TISSUES = (
     *("outside", "skin", "fat", "gland", "muscle", "bone", "vessel", "lesion"),
@@ -19,6 +21,11 @@ TISSUES = (
 )
 """The classes of the tissue map; the position is the label."""
 LABEL = {name: label for label, name in enumerate(TISSUES)}
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A number whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +100,23 @@ class Scene:
             self.labels[weight > 0.5] = LABEL[layer.tissue]
             below = below * (1 - above)
 
+    def streaks(self, weight: Float, strength: float, blotches_db: float) -> None:
+        """Fibres that swing and lean on their own, bright and dark, and soft dark blotches, by ``weight``."""
+        rng = self.rng
+        swing = self.noise(rng.uniform(5, 12), rng.uniform(5, 12)) * np.float32(rng.uniform(0.5, 5))
+        leaning = self.depth + swing + np.float32(rng.normal(0, 0.2)) * self.lateral
+        follow = follower(leaning.astype(np.float32), self.grid)
+        length, thickness = rng.uniform(2, 6), rng.uniform(0.2, 0.6)
+        lines = follow(self.noise(length, thickness))
+        shown = np.clip(0.6 + 0.8 * self.noise(3.0, 2.5), 0, 2) * np.float32(strength)
+        bright, dark = np.clip(lines - 0.7, 0, 1.5), np.clip(-lines - 0.8, 0, 1.3)
+        grain = rng.uniform(1.5, 5)
+        spots = follow(self.noise(1.3 * grain, 0.7 * grain))
+        level = np.float32(8) * shown * bright - np.float32(6) * shown * dark
+        level -= np.float32(blotches_db) * (np.clip(spots - 0.4, 0, 1.6) - np.float32(0.25) * self.noise(11.0, 8.0))
+        self.tissue.echo_db += weight * level
+        self.tissue.mirror += weight * np.float32(0.3) * shown * bright
+
     def fill(
         self, distance: Float, tissue: str, level_db: float, texture: Float | float = 0.0, blur: float = 0.3
     ) -> None:
@@ -128,10 +152,11 @@ class Scene:
         behind = np.maximum.accumulate(inside, axis=0)
         self.interface(distance, self.rng.uniform(1.0, 2.5), 0.3)
         self.labels[inside] = LABEL[tissue]
-        below = np.cumsum(behind, axis=0, dtype=np.float32) * np.float32(self.grid.sample_mm)
+        soft_behind = gaussian_filter1d(behind.astype(np.float32), self.rng.uniform(1, 3.5), axis=1)
+        below = np.cumsum(soft_behind, axis=0, dtype=np.float32) * np.float32(self.grid.sample_mm)
         soft = np.clip(below / np.float32(0.8), 0, 1)
-        self.tissue.loss_db_per_mm += soft * np.float32(self.rng.uniform(1.0, 4.0)) * (below < 10)
-        self.tissue.echo_db -= soft * np.float32(self.rng.uniform(4, 14))
+        self.tissue.loss_db_per_mm += soft * np.float32(log_uniform(self.rng, 0.3, 3.5)) * (below < 10)
+        self.tissue.echo_db -= soft * np.float32(self.rng.uniform(2, 14))
         if not repeats_mm:
             return
         self.reverberating |= behind & (below < 6 * repeats_mm)

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, label
 
 from htunet.simulation.display import PLACES, SIDES
 from htunet.simulation.physics import CURVED, LINEAR, BeamGrid, Float
@@ -94,7 +94,7 @@ def annotated(
     if rng.random() < settings.text + (0.4 if bordered and settings.text else 0):
         _letters(draw, panels, picture.shape, bordered, rng)
     if lesion.any() and rng.random() < settings.calipers:
-        rows, columns = np.nonzero(lesion)
+        rows, columns = np.nonzero(label(lesion)[0] == 1)
         _measure(draw, (columns.min(), rows.mean()), (columns.max(), rows.mean()), rng)
         _measure(draw, (columns.mean(), rows.min()), (columns.mean(), rows.max()), rng)
     elif rng.random() < settings.false_calipers:
@@ -159,7 +159,7 @@ def developed(gray: Float, settings: SimulationSettings, rng: np.random.Generato
     if rng.random() < 0.5:
         gray = gray + np.float32(sharp) * (gray - gaussian_filter(gray, 1.5))
     if blur > 0.3:
-        gray = gaussian_filter(gray, (blur, blur * rng.uniform(0.7, 1.6)))
+        gray = gaussian_filter(gray, (blur * rng.uniform(0.4, 1.0), blur * rng.uniform(0.8, 1.8)))
     return np.clip(gray, 0, 1)
 
 

@@ -58,7 +58,7 @@ def layered_tissue(
     depth = _tissue_depth(anatomy, grid, lesions, rng)
     weights = _layer_weights(anatomy, grid, depth, rng)
     skin, fat, gland, deep_fat, muscle, deep = weights
-    follow = _follower(depth, grid)
+    follow = follower(depth, grid)
     fibres = follow(smooth_noise(rng, grid, 1.6, 0.2))
     long_fibres = follow(smooth_noise(rng, grid, 5.0, 0.22))
     clouds = follow(smooth_noise(rng, grid, 3.0, 1.3))
@@ -99,7 +99,7 @@ def _tissue_depth(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: 
     return bent.astype(np.float32)
 
 
-def _follower(depth: Float, grid: BeamGrid) -> Callable[[Float], Float]:
+def follower(depth: Float, grid: BeamGrid) -> Callable[[Float], Float]:
     """Turns a texture of flat tissue into that of the bent one: sampled at each point's tissue depth, linearly."""
     position = np.clip(depth / np.float32(grid.sample_mm) - np.float32(0.5), 0, grid.num_samples - 1.001)
     above = position.astype(np.int32)

@@ -101,7 +101,7 @@ def test_without_lesions_nothing_is_marked() -> None:
 def test_a_cyst_is_darker_than_what_is_around_it() -> None:
     cysts = SimulationSettings(
         no_lesion=0, malignant=0, anechoic=1, isoechoic=0, hyperechoic=0, mixed=0, several=0, calipers=0, text=0,
-        area=(0.08, 0.1), thyroid=0, lymph_node=0, prostate=0, muscle=0, vessel=0, flat=0, gain_db=(-3, 0),
+        area=(0.08, 0.1), thyroid=0, lymph_node=0, prostate=0, muscle=0, vessel=0, flat=0, brightness=(0.4, 0.5),
     )  # fmt: skip
     for index in range(6):
         one = simulate(cysts, 1, index)
