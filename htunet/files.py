@@ -302,7 +302,13 @@ def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
     try:
         return content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise HtunetError(f"The file {path} is not text in UTF-8 ({error}). Save it as such.") from None
+        is_zip = content.startswith(b"PK\3\4")
+        reason = (
+            "a workbook or an archive, not text. Save the table as CSV (UTF-8)"
+            if is_zip
+            else (f"not text in UTF-8 ({error}). Save it as such")
+        )
+        raise HtunetError(f"The file {path} is {reason}.") from None
 
 
 def parse_json(text: str | bytes, where: object, *, any_number: bool = False, file: Path | None = None) -> Any:  # noqa: ANN401
@@ -324,7 +330,8 @@ def parse_json(text: str | bytes, where: object, *, any_number: bool = False, fi
         if HALF_CHARACTER.search(text):
             json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be written or shown
     except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a NaN, or nested without end
-        raise HtunetError(f"{where} is not valid JSON ({error}). Make it again or repair it.") from None
+        way_out = "Save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "Make it again or repair it"
+        raise HtunetError(f"{where} is not valid JSON ({error}). {way_out}.") from None
     return content
 
 

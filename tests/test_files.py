@@ -80,6 +80,7 @@ def test_a_line_that_is_no_object_is_named_by_its_number(tmp_path: Path) -> None
         (b"a,b\n1,2\n3\n", "row 2 below the header, must have 2 values"),
         (b"a,b\n1,2,3\n", "row 1 below the header, must have 2 values"),
         (b"a,b\n\xe9,2\n", "is not text in UTF-8"),
+        (b"PK\3\4\x14\0\xe9\0", r"is a workbook or an archive, not text\. Save the table as CSV"),
     ],
 )
 def test_a_csv_with_missing_or_surplus_values_or_of_another_encoding_is_refused(

@@ -55,6 +55,8 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     for name in strays:
         if not name.lower().endswith(TABLES):
             findings.leave_out(name, "not an image that can be read")
+    if not names:
+        raise HtunetError(f"{images} holds no image that can be read; it holds {listed(strays)}.")
     if masks is None:
         findings.images += [Found(split=split, base=images, name=name) for name in names]
         return

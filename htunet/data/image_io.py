@@ -102,6 +102,12 @@ def upright(image: Image.Image) -> Image.Image:
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
+def is_turned(image: Image.Image) -> bool:
+    """Whether ``upright`` will turn an opened image; of a PNG only where its header says so, to leave it undecoded."""
+    known = image.format != "PNG" or "exif" in image.info
+    return known and image.getexif().get(ORIENTATION, 1) != 1
+
+
 def is_wide(image: Image.Image) -> bool:
     """More than 8 bits a pixel and channel."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16")

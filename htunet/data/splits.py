@@ -188,8 +188,8 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
         word = "groups" if split_by == "group" else "cases"
         raise HtunetError(
             f"The split rule {rule} deals the cases into {numbers.blocks} blocks and none may be empty; "
-            f"{units} {word} ({len(pool)} cases) are too few. Add cases, or write splits_final.json by "
-            'hand, a list of folds: [{"train": ["ID", ...], "val": ["ID"], "test": ["ID"]}].'
+            f"{units} {word} ({len(pool)} cases) are too few. Add cases, take few folds (--num-folds), or write "
+            'splits_final.json by hand, a list of folds: [{"train": ["ID", ...], "val": ["ID"], "test": ["ID"]}].'
         )
 
 

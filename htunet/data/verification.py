@@ -226,9 +226,11 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
             what = "belongs to no case" if path.name.lower().endswith(ending.lower()) else f"does not read ID{ending}"
             table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
             way_out = "Add a line for it" if table else "Add its image"
-            text = f"{name} {what}{table}. {way_out}, or take the file out."
-            severity = ERROR if path.suffix.lower() in READABLE else WARNING  # Thumbs.db and the like are harmless
-            yield Problem("file_without_case", severity, (name,), text)
+            if path.suffix.lower() in READABLE:
+                text = f"{name} {what}{table}. {way_out}, or take the file out."
+                yield Problem("file_without_case", ERROR, (name,), text)
+            else:  # Thumbs.db and the like
+                yield Problem("file_without_case", WARNING, (name,), f"{name} {what} and is passed over.")
 
 
 def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None]) -> Iterator[Problem]:

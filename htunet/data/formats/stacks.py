@@ -20,6 +20,7 @@ from htunet.data.image_io import (
     UInt8,
     gray_range,
     in_channels,
+    is_turned,
     is_wide,
     opened,
     pages_of,
@@ -40,6 +41,7 @@ METAIMAGE = (".mha", ".mhd", ".nrrd")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
+TURNED = "turned upright, as the file's own orientation says"
 SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
 
 
@@ -167,10 +169,10 @@ def write_masks(source: Path, target: Path, masks_NHW: UInt8) -> None:
 
 def _open_picture(path: Path) -> Stack:
     with opened(path) as image:
-        pages, wide = pages_of(image), is_wide(image)
+        pages, wide, remarks = pages_of(image), is_wide(image), (TURNED,) * is_turned(image)
     if len(pages) > MAX_FRAMES:
         raise HtunetError(f"{path} claims {len(pages)} pages; at most {MAX_FRAMES} are read.")
-    return Stack(path=path, frames=len(pages), read=lambda: _pages(path, pages), eight_bits=not wide)
+    return Stack(path=path, frames=len(pages), read=lambda: _pages(path, pages), eight_bits=not wide, remarks=remarks)
 
 
 def _pages(path: Path, pages: list[int]) -> Iterator[NDArray[np.generic]]:

@@ -7,6 +7,7 @@ from htunet.reporting.report.headlines import collect_headlines
 from htunet.reporting.report.origin import (
     collect_commands,
     collect_datasets,
+    collect_planning_warnings,
     collect_plans,
     collect_versions,
     collect_weights,
@@ -28,6 +29,7 @@ def collect(study: Study) -> ReportContent:
     random = [f"{method.short_dataset} {method.name}" for method in study.methods if method.random]
     few = dict.fromkeys(f"{method.short_dataset}: {with_explanation(row.few)}."
                         for method in study.methods for row in method.rows.values() if row.few)  # fmt: skip
+    warned = tuple(collect_planning_warnings(study))
     which = f"{', '.join(random)} {'was' if len(random) == 1 else 'were'}"
     if len(random) == len(study.methods):
         which = "all results on this page were"
@@ -41,9 +43,10 @@ def collect(study: Study) -> ReportContent:
         training=tuple(collect_training(study)),
         class_pictures=tuple(collect_class_pictures(study)),
         plans=tuple(collect_plans(study)),
+        planning_warnings=warned,
         datasets=tuple(collect_datasets(study)),
         weights=tuple(collect_weights(study)),
         versions=tuple(collect_versions(study)),
         commands=tuple(collect_commands(study)),
-        notes=study.notes,
+        notes=(*study.notes, *(f"Planning had {found.title}: see the plans below." for found in warned)),
     )

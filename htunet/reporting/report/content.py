@@ -115,6 +115,8 @@ class ReportContent:
     training: tuple[Training, ...] = ()
     class_pictures: tuple[ClassPicture, ...] = ()
     plans: tuple[Table, ...] = ()
+    planning_warnings: tuple[DatasetFacts, ...] = ()
+    """What planning warned of, for each data set and plan; the names are numbers."""
     datasets: tuple[DatasetFacts, ...] = ()
     weights: tuple[DatasetFacts, ...] = ()
     versions: tuple[DatasetFacts, ...] = ()

@@ -1,13 +1,14 @@
 """Where the results of the page come from: plans and their reasons, data sets, weights, versions, commands."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
+from htunet.planning.plans import planning_warnings
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
@@ -34,6 +35,14 @@ def collect_plans(study: Study) -> list[Table]:
         for (dataset, name), known in plans.items()
         for number, plan in enumerate(known, start=1)
     ]
+
+
+def collect_planning_warnings(study: Study) -> Iterator[DatasetFacts]:
+    """For each data set and plan what planning warned of, where there is anything."""
+    for dataset, plan in dict.fromkeys((run.source.dataset, run.plan) for run in study.runs):
+        if found := planning_warnings(dataset, plan):
+            title = f"{counted(len(found), 'warning')} of {dataset.short_name}, plan {plan}"
+            yield DatasetFacts(title=title, rows=tuple((str(n), text) for n, text in enumerate(found, start=1)))
 
 
 def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any], which: str) -> Table:

@@ -218,6 +218,31 @@ def test_patients_of_dicom_files_are_numbered_and_never_named(home: Path) -> Non
     assert "SECRET" not in repr(report)
 
 
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif"])
+def test_pictures_that_are_turned_by_a_tag_are_counted(home: Path, ending: str) -> None:
+    images, masks = home / "images", home / "masks"
+    images.mkdir(), masks.mkdir()
+    exif = Image.Exif()
+    for index in range(3):
+        image, mask = labelled(1, index)
+        exif[274] = 6 if index else 1
+        Image.fromarray(np.rot90(image) if index else image).save(images / f"{index}{ending}", exif=exif)
+        Image.fromarray(mask * 255).save(masks / f"{index}.png")
+    report, _ = convert(images, masks)
+    assert note(report, "turned upright") == "turned upright, as the file's own orientation says: 2 cases, 1, 2"
+
+
+def test_a_folder_without_an_image_says_what_it_holds(home: Path) -> None:
+    _, masks = build_own(home, NAMES)
+    empty = home / "empty"
+    empty.mkdir()
+    (empty / "benign").write_text("../images")  # a link that a copy made a text of
+    (empty / "gone").symlink_to(home / "nowhere")
+    for taken in (masks, None):
+        with pytest.raises(HtunetError, match=r"empty holds no image that can be read; it holds benign, gone\."):
+            convert(empty, taken, **({} if taken else {"classes": "(b)"}))
+
+
 def test_hostile_names_become_safe_ids_and_lines(home: Path) -> None:
     names = ["乳腺 1", "乳腺 2", "new\nline", "semi;colon,", "x..y", "-rf", "a" * 200]
     report, raw = convert(*build_own(home, names))

@@ -7,9 +7,11 @@ import pytest
 from builders.results import DATASET, classes, masks
 from builders.run import build_dataset
 
+from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.collect import collect
 from htunet.reporting.report.content import ReportContent
+from htunet.reporting.report.page import render
 from htunet.reporting.report.study_results import Terms, study_of
 from htunet.reporting.tables.write import Table
 
@@ -154,8 +156,6 @@ def test_no_more_cases_than_asked_for() -> None:
 
 
 def test_the_plan_is_shown_with_the_reasons_that_still_hold() -> None:
-    from htunet.files import write_json
-
     plan = {"name": "paper", "input_size": [224, 224], "patience": None, "because": {}}
     entry = plan | {"patience": 5, "because": {"input_size": "the paper has it", "patience": "small data"}}
     write_json(DatasetPaths(DATASET).plans_json, {"format": 1, "plans": {"paper": entry}})
@@ -163,6 +163,20 @@ def test_the_plan_is_shown_with_the_reasons_that_still_hold() -> None:
     assert [texts(table, row) for row in (0, 1)] == [
         ["input size", "224 x 224", "the paper has it"], ["patience", "none", ""]
     ]  # fmt: skip
+
+
+def test_what_planning_warned_of_is_on_the_page_for_each_plan_that_was_used() -> None:
+    warnings = {"data": ["two masks are empty"], "split": ["a group leaks"], "paper": ["a label is lost"], "own": ["x"]}
+    write_json(DatasetPaths(DATASET).warnings_json, {"format": 1, "warnings": warnings})
+    report = report_of(masks("CLIP_HT", [0.5]), masks("UNet", [0.5]))
+    (found,) = report.planning_warnings
+    assert found.title == "3 warnings of BUSI, plan paper"
+    assert [text for _, text in found.rows] == ["two masks are empty", "a group leaks", "a label is lost"]
+    assert "Planning had 3 warnings of BUSI, plan paper: see the plans below." in report.notes
+    page = render(report)
+    assert all(f"<li>{text}</li>" in page for _, text in found.rows)
+    DatasetPaths(DATASET).warnings_json.write_text("{")
+    assert report_of(masks("CLIP_HT", [0.5])).planning_warnings == ()
 
 
 def test_the_commands_repeat_the_runs_as_they_were() -> None:

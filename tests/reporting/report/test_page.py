@@ -49,6 +49,7 @@ def report_of(text: str = "text", *, curves: tuple[ChartCurve, ...] = ()) -> Rep
         training=(Training(title=text, curves=curves, note=text),),
         class_pictures=(ClassPicture(title=text, png=b"png"),),
         plans=(table_of(text),),
+        planning_warnings=(facts,),
         datasets=(facts,),
         weights=(facts,),
         versions=(facts,),
