@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import find_fold
+from htunet.errors import counted
 from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects
 from htunet.models.finetuned import find_adapter, load_adapter
-from htunet.paths import AS_PUBLISHED, RunPaths, find_dataset
+from htunet.paths import AS_PUBLISHED, DatasetPaths, RunPaths, find_dataset
 from htunet.planning.planner import PLANNERS, is_edited
-from htunet.planning.plans import check_task, load_plan
+from htunet.planning.plans import check_task, load_plan, planning_warnings
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
@@ -73,7 +74,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             plan=plan,
             data=Data(train_rows=learnt.rows("train"), val_rows=learnt.rows("val"), images=images),
             settings=settings,
-            remarks=learnt.remarks(),
+            remarks=[*learnt.remarks(), *_planned_with_warnings(paths, plan.name)],
             about={
                 "dataset": run.dataset.name,
                 "method": method,
@@ -85,6 +86,13 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             },
         )
         return run_training(fabric, work, restart=restart)
+
+
+def _planned_with_warnings(dataset: DatasetPaths, plan: str) -> list[str]:
+    found = planning_warnings(dataset, plan)
+    return (
+        [f"Planning had {counted(len(found), 'warning')} of this data: see {dataset.warnings_json}."] if found else []
+    )
 
 
 __all__ = ["Outcome", "train"]

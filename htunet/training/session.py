@@ -20,7 +20,7 @@ from htunet.models.network import Network
 from htunet.models.precision import fp32_products, resolve_precision
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder
-from htunet.planning.plans import Plan, comparable, planning_warnings
+from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
 from htunet.schemas import FINISHED, SETTINGS
 from htunet.training import machine, state
@@ -191,13 +191,10 @@ class _Session:
             how.append(counted(self.machine.threads, "thread"))
         if self.machine.parts > 1:
             how.append(f"each batch in {self.machine.parts} parts, as memory allows")
-        dataset = self.run.dataset
-        number = len(planning_warnings(dataset, self.run.plan))
-        warned = f" Planning had {counted(number, 'warning')}: see {dataset.warnings_json}." if number else ""
         return (
             f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
             f"training and {len(data.val_rows)} validation {self.work.unit}, "
-            f"{counted(loop.order.per_epoch, 'step')} an epoch, {counted(loop.num_epochs, 'epoch')}.{warned}"
+            f"{counted(loop.order.per_epoch, 'step')} an epoch, {counted(loop.num_epochs, 'epoch')}."
         )
 
     def _train(self, progress: Progress, stop: StopSignals) -> None:
