@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
-from htunet.files import check_file, read_csv
+from htunet.files import check_file, read_csv, read_object
+from htunet.paths import AS_PUBLISHED, DatasetPaths
+from htunet.records import checked_object
 
 COLUMNS = ("id", "class", "group", "height", "width", "top", "left", "crop_height", "crop_width")
 
@@ -109,3 +111,12 @@ def _geometry(row: dict[str, str], path: Path) -> CaseGeometry:
         left=number["left"],
         crop_hw=(number["crop_height"], number["crop_width"]),
     )
+
+
+def planning_warnings(dataset: DatasetPaths, plan: str) -> list[str]:
+    """What planning warned of: of the data, the split and this plan; nothing where warnings.json cannot be read."""
+    try:
+        found = checked_object(read_object(dataset.warnings_json).get("warnings"), str(dataset.warnings_json))
+    except HtunetError:  # planned by an earlier version, or not here
+        return []
+    return [str(text) for kind in ("data", "split", plan.removesuffix(AS_PUBLISHED)) for text in found.get(kind, [])]

@@ -10,7 +10,7 @@ from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
 from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
-from htunet.paths import AS_PUBLISHED, DatasetPaths
+from htunet.paths import AS_PUBLISHED
 from htunet.planning.prompts import in_words
 from htunet.records import checked_object, record_from
 
@@ -160,15 +160,6 @@ def load_plan(path: Path, name: str) -> Plan:
         raise UsageError(f"{path} has no plan {name!r}; it has {', '.join(plans)}." + did_you_mean(name, plans))
     check_plan(plans[name])
     return plans[name]
-
-
-def planning_warnings(dataset: DatasetPaths, plan: str) -> list[str]:
-    """What planning warned of: of the data, the split and this plan; nothing where warnings.json cannot be read."""
-    try:
-        found = checked_object(read_object(dataset.warnings_json).get("warnings"), str(dataset.warnings_json))
-    except HtunetError:  # planned by an earlier version, or not here
-        return []
-    return [str(text) for kind in ("data", "split", plan.removesuffix(AS_PUBLISHED)) for text in found.get(kind, [])]
 
 
 def plan_from(entry: object, where: str) -> Plan:

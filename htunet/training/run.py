@@ -5,14 +5,14 @@ Calling it again continues where the run was.
 
 from dataclasses import replace
 
-from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
 from htunet.errors import counted
 from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.paths import AS_PUBLISHED, DatasetPaths, RunPaths, find_dataset
 from htunet.planning.planner import PLANNERS, is_edited
-from htunet.planning.plans import check_task, load_plan, planning_warnings
+from htunet.planning.plans import check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric

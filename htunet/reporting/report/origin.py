@@ -4,11 +4,11 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from htunet.data.preprocessed import planning_warnings
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
-from htunet.planning.plans import planning_warnings
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
