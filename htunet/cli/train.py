@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from htunet.cli.arguments import ALL_FOLDS, add_settings, fold_or_all, settings_from
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import log_on_terminal, make_parser, run_command
 from htunet.errors import StoppedBySignalError
 from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES
@@ -95,16 +95,8 @@ def training_log() -> Iterator[None]:
     """Inside the block, the library's log is on the terminal; where there is a bar, above it."""
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    handler, logger = logging.StreamHandler(sys.stdout), logging.getLogger("htunet")
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    logger.addHandler(handler)
-    try:
-        with logging_redirect_tqdm([logger]):
-            yield
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
+    with log_on_terminal("htunet"), logging_redirect_tqdm([logging.getLogger("htunet")]):
+        yield
 
 
 if __name__ == "__main__":  # as torchrun -m htunet.cli.train starts it
