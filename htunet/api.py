@@ -116,8 +116,11 @@ class Model:
         from htunet.inference.predictor import Predictor
         from htunet.inference.trained import TrainedModel
 
-        others = [TrainedModel.of_run(run, self._weights) for run in self.others]
-        return Predictor.from_trained(self.trained, *others, device=self.device, augment=self.tta)
+        if self.exported:
+            members = self.exported.members(self._weights)
+        else:
+            members = [self.trained, *(TrainedModel.of_run(run, self._weights) for run in self.others)]
+        return Predictor.from_trained(*members, device=self.device, augment=self.tta)
 
     def predict(
         self,
@@ -299,21 +302,39 @@ class Model:
     @cached_property
     def dice_calibrations(self) -> "tuple[DiceCalibration, ...]":
         """What predicts the Dice of a mask, for each member; empty where one has too few tested images."""
-        from htunet.evaluation.predicted_dice import calibration_of
+        from htunet.evaluation.predicted_dice import calibration_of, fit_calibration
 
-        if self.exported or "seg" not in self.trained.task.split("+"):
+        members = (self.run, *self.others)
+        if "seg" not in self.trained.task.split("+"):
             return ()
-        of_methods = {run.method: calibration_of(run) for run in (self.run, *self.others)}
-        found = [of_methods[run.method] for run in (self.run, *self.others)]
+        if self.exported:
+            stored = self.exported.card.quality.get("methods", {})
+            of_methods = {method: fit_calibration(np.array(values["expected"]), np.array(values["dice"]))
+                          for method, values in stored.items()}  # fmt: skip
+        else:
+            of_methods = {run.method: calibration_of(run) for run in members}
+        found = [of_methods.get(run.method) for run in members]
         return tuple(one for one in found if one is not None) if None not in found else ()
 
     @cached_property
     def familiar(self) -> "tuple[Familiar, ...]":
         """What the members have learnt from, by which unlike images are found; none before they are evaluated."""
-        from htunet.inference.unlike_images import familiar_of
+        from htunet.inference.unlike_images import Familiar, familiar_of
 
-        found = [] if self.exported else [familiar_of(run) for run in (self.run, *self.others)]
+        if self.exported:
+            where, stored = str(self.exported.folder), self.exported.card.quality.get("familiar", [])
+            return tuple(Familiar.of_content(content, where) for content in stored)
+        found = [familiar_of(run) for run in (self.run, *self.others)]
         return tuple(one for one in found if one is not None) if None not in found else ()
+
+    @property
+    def quality(self) -> dict[str, Any]:
+        """What an export takes along of the two above; see ``ModelCard.quality``."""
+        of_members = zip((self.run, *self.others), self.dice_calibrations, strict=bool(self.dice_calibrations))
+        methods = {run.method: {"expected": one.expected_N.tolist(), "dice": one.dice_N.tolist()}
+                   for run, one in of_members}  # fmt: skip
+        familiar = [one.content() for one in self.familiar]
+        return {name: value for name, value in (("methods", methods), ("familiar", familiar)) if value}
 
     def _with_quality(self, found: Prediction) -> Prediction:
         from htunet.evaluation.predicted_dice import predicted_dice
@@ -346,7 +367,7 @@ def load(
     adapter: str | None = None,
     weights: str | None = None,
     device: str = "auto",
-    folds: Sequence[int] | None = None,
+    folds: Sequence[int | str] | None = None,
     seed: int | Sequence[int] | None = None,
 ) -> Model:
     """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
@@ -396,10 +417,10 @@ def load(
 
             unpacked = tempfile.TemporaryDirectory(prefix="htunet_")
             model = open_model(unpack_model(place, Path(unpacked.name)))
-            return Model(model.run, model, weights=weights, device=device, unpacked=unpacked)
+            return Model(model.run, model, others=model.others, weights=weights, device=device, unpacked=unpacked)
         if (place / "model.json").is_file():
             model = open_model(place)
-            return Model(model.run, model, weights=weights, device=device)
+            return Model(model.run, model, others=model.others, weights=weights, device=device)
         for run in find_runs():
             if run.folder.resolve() == place.resolve():
                 return Model(run, weights=weights, device=device)
@@ -410,7 +431,7 @@ def load(
     names = " ".join(map(str, what)).split()
     if len(names) == 1:
         model = find_model(names[0])
-        return Model(model.run, model, weights=weights, device=device)
+        return Model(model.run, model, others=model.others, weights=weights, device=device)
     numbers = [text.removeprefix("fold").removeprefix("seed") for text in names[2:]]
     named = {"fold": numbers.pop(0)} if numbers[:1] == [PAPER_FOLD] else {}
     if not 2 <= len(names) <= 4 or not all(text.isascii() and text.isdigit() for text in numbers):

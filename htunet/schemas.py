@@ -25,6 +25,8 @@ FAMILIAR: Schema = {
     **{"mean_S": [float], "scale_S": [float], "axes_AS": [[float]], "variances_A": [float], "rest": float},
     "held_out_N": [float],
 }
+QUALITY: Schema = {"methods?": {str: {"expected": [float], "dice": [float]}}, "familiar?": [FAMILIAR]}
+MEMBERS: Schema = [{"method": NAME, "fold": int, "seed": int, "weights": WEIGHTS, "checkpoint": NAME}]
 FINISHED: Schema = {"epochs?": int, "best_epoch?": int}
 
 ESTIMATE: Schema = ({"mean?": NUMBER, "value?": NUMBER, "low?": NUMBER, "high?": NUMBER, "n_used?": int}, None)

@@ -2,9 +2,11 @@
 
 import types
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
+from htunet.errors import UsageError
 from htunet.paths import PAPER_FOLD
 from htunet.settings import DEVICES
 
@@ -69,6 +71,13 @@ def fold_number(text: str) -> int | str:
 def fold_or_all(text: str) -> int | str:
     """As ``fold_number``, or ``all-folds``."""
     return ALL_FOLDS if text in (ALL_FOLDS, "all_folds") else fold_number(text)
+
+
+def chosen_folds(folds: Sequence[int | str]) -> list[int | str]:
+    """What ``--fold`` with several values means for ``api.load``: empty for all; UsageError for numbers and all."""
+    if ALL_FOLDS in folds and len(folds) > 1:
+        raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
+    return [] if ALL_FOLDS in folds else list(folds)
 
 
 def _plain_type(hint: Any) -> Any:  # noqa: ANN401

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.arguments import add_run_options, fold_number
+from htunet.cli.arguments import add_run_options, chosen_folds, fold_or_all
 from htunet.cli.command import make_parser, run_command
 
 
@@ -17,11 +17,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional(
         "fold",
         "-f",
-        type=fold_number,
-        help="fold0, or its name: paper, the authors' own lists",
+        nargs="+",
+        type=fold_or_all,
+        help="fold0, or its name: paper; several, or all-folds, become one model: the mean of their probabilities",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
-    add_run_options(parser)
+    add_run_options(parser, several_seeds=True)
     parser.add_argument("--with-backbone", action="store_true", help="also the frozen weights, if their licence allows")
     parser.add_argument("--onnx", action="store_true", help="also model.onnx and a runner that needs no htunet")
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
@@ -29,17 +30,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from htunet import api
     from htunet.inference.export import export_run
     from htunet.inference.find_model import find_trained
 
-    run, _ = find_trained(options.dataset, vars(options))
-
+    folds, seeds = chosen_folds(options.fold), options.seed or []
+    about = {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
+    if len(folds) == 1 and len(seeds) <= 1:
+        one = about | {"method": options.method, "fold": folds[0], "seed": seeds[0] if seeds else None}
+        model = api.Model(find_trained(options.dataset, one)[0])
+    else:
+        model = api.load(options.dataset, options.method, folds=folds, seed=seeds or None, **about)
     card = export_run(
-        run, options.output, with_backbone=options.with_backbone, onnx=options.onnx, weights=options.weights
+        model.run,
+        options.output,
+        others=model.others,
+        with_backbone=options.with_backbone,
+        onnx=options.onnx,
+        weights=options.weights,
+        quality=model.quality,
     )
-    print(f"Exported {run.label} as {card.name}: {options.output}")
-    if not run.finished_json.exists():
-        print("The training is not finished: this is its best epoch so far.")
+    print(f"Exported {model.name} as {card.name}: {options.output}")
+    for run in (model.run, *model.others):
+        if not run.finished_json.exists():
+            print(f"The training of {run.label} is not finished: this is its best epoch so far.")
     print(f"Licence of the weights: {card.licences['weights']}")
     print(f"Licence of the data: {card.licences['data']}")
     print(f"Elsewhere: htunet_import {options.output.name}, then htunet_predict -i IMAGES -o OUT --model {card.name}")

@@ -17,12 +17,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _import(options: argparse.Namespace) -> None:
+    from htunet.errors import counted
     from htunet.inference.exported import needed_weights
     from htunet.inference.import_model import import_model
 
     taken = import_model(options.source, options.name)
     card = taken.model.card
-    print(f"Imported {taken.model.run.label}: {taken.model.folder}")
+    others = f" and {counted(len(card.members), 'more network')}" if card.members else ""
+    print(f"Imported {taken.model.run.label}{others}: {taken.model.folder}")
     if taken.left:
         print(f"Left where they are, as htunet does not need them: {', '.join(taken.left)}")
     for what, licence in card.licences.items():

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from htunet.cli.arguments import ALL_FOLDS, add_device, add_run_options, fold_or_all
+from htunet.cli.arguments import add_device, add_run_options, chosen_folds, fold_or_all
 from htunet.cli.command import make_parser, run_command
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.paths import RunPaths
@@ -137,13 +137,10 @@ def _load(options: argparse.Namespace) -> "Model":
             )
         return api.load(options.model, **about)
     about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
-    folds, methods, seeds = options.fold or [0], options.method, options.seed or []
-    if len(folds) == len(methods) == 1 and len(seeds) <= 1 and folds != [ALL_FOLDS]:
+    folds, methods, seeds = chosen_folds(options.fold or [0]), options.method, options.seed or []
+    if len(folds) == len(methods) == 1 and len(seeds) <= 1:
         return api.load(options.dataset, *methods, folds[0], *seeds, **about)
-    if ALL_FOLDS in folds and len(folds) > 1:
-        raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
-    about |= {"folds": [] if folds == [ALL_FOLDS] else folds, "seed": seeds or None}
-    return api.load(options.dataset, *methods, **about)
+    return api.load(options.dataset, *methods, **about, folds=folds, seed=seeds or None)
 
 
 def _write_uncertainty(found: "Prediction", target: Path) -> None:

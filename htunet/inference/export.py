@@ -1,6 +1,7 @@
 """Write a trained run as one folder or zip that predicts elsewhere, without its data set."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from htunet.files import file_hash, read_object, scratch_folder, whole_file, who
 from htunet.inference.export_readme import readme
 from htunet.inference.exported import BACKBONE, CHECKPOINT, FORMAT, MODEL_JSON, README, ModelCard
 from htunet.inference.to_onnx import check_packages, write_onnx
-from htunet.inference.trained import TrainedModel
+from htunet.inference.trained import TrainedModel, check_together
 from htunet.models import checkpoint
 from htunet.models.build import has_frozen_part, paper_plan, parse_method, published_weights
 from htunet.models.catalogue import CATALOGUE
@@ -30,16 +31,25 @@ NOT_KNOWN = "not known: the raw folder of the data set was not there"
 
 
 def export_run(
-    run: RunPaths, target: Path, *, with_backbone: bool = False, onnx: bool = False, weights: str | None = None
+    run: RunPaths,
+    target: Path,
+    *,
+    others: Sequence[RunPaths] = (),
+    with_backbone: bool = False,
+    onnx: bool = False,
+    weights: str | None = None,
+    quality: Mapping[str, Any] | None = None,
 ) -> ModelCard:
     """Write the best checkpoint of a run with all that predicting needs into ``target``, a folder or a ``.zip``.
 
     Args:
         run: Has a best checkpoint.
+        others: The other members of an ensemble, trained with the same plan.
         target: Must not exist, unless it is this very model, as after a call that was killed at its end.
         with_backbone: Also the frozen weights, as they were published, the image tower alone.
         onnx: Also the merged network for programs without htunet.
         weights: The frozen weights, where they have moved since the training.
+        quality: See ``ModelCard``.
 
     Raises:
         UsageError: ``target`` exists and is something else, or there are no frozen weights to go with the model.
@@ -49,21 +59,31 @@ def export_run(
     exists = UsageError(f"{target} exists already, and is not this model. Name another file or folder, or remove it.")
     if target.exists() and not (target.is_file() if target.suffix == ".zip" else (target / MODEL_JSON).is_file()):
         raise exists
-    trained = TrainedModel.of_run(run, weights)
-    record = WeightsRecord(**checkpoint.read_about(run.checkpoint_best)["weights"])
-    _check_options(trained, record, with_backbone=with_backbone, onnx=onnx)
+    runs = [run, *others]
+    members = [TrainedModel.of_run(one, weights) for one in runs]
+    check_together(members)
+    for one, trained in zip(runs, members, strict=True):
+        record = WeightsRecord(**checkpoint.read_about(one.checkpoint_best)["weights"])
+        _check_options(trained, record, with_backbone=with_backbone, onnx=onnx)
     with scratch_folder(target.parent) as temporary:
         folder = temporary / "model"
         folder.mkdir()
-        shutil.copyfile(run.checkpoint_best, folder / CHECKPOINT)
+        names = [CHECKPOINT, *(f"checkpoint_{number}.safetensors" for number in range(2, len(runs) + 1))]
+        for one, name in zip(runs, names, strict=True):
+            shutil.copyfile(one.checkpoint_best, folder / name)
         if with_backbone:
-            _write_backbone(trained, folder / BACKBONE)
-            trained = replace(trained, weights=str(folder / BACKBONE))
+            _write_backbone(members[0], folder / BACKBONE)
+            members = [replace(trained, weights=str(folder / BACKBONE)) for trained in members]
         if with_backbone or onnx:
-            network = trained.network()  # which also proves that these are the weights of the training
+            networks = [trained.network() for trained in members]  # which proves that these are the training's weights
         if onnx:
-            write_onnx(network, trained.plan, trained.task, folder)
-        card = card_of_run(run, trained, folder)
+            write_onnx(networks, members[0].plan, members[0].task, folder)
+        card = replace(card_of_run(run, members[0], folder), quality=dict(quality or {}))
+        if others:
+            of_members = [{"method": one.method, "fold": one.fold, "seed": one.seed, "checkpoint": name,
+                           "weights": checkpoint.read_about(one.checkpoint_best)["weights"]}
+                          for one, name in zip(others, names[1:], strict=True)]  # fmt: skip
+            card = replace(card, members=of_members, name=_name_of(runs))
         write_text(folder / README, readme(card))
         card = replace(card, files=_hashes(folder))
         write_json(folder / MODEL_JSON, asdict(card))
@@ -120,10 +140,6 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
     """
     about = checkpoint.read_about(run.checkpoint_best)
     entry, weights = published_weights(trained.method), WeightsRecord(**about["weights"])
-    short, seg = run.dataset.short_name, run.task == SEGMENTATION
-    name = [short, run.method, f"fold{run.fold}", f"seed{run.seed}"]
-    name += [run.plan.replace("+", "-")] * (run.plan != paper_plan(run.method))
-    name += [f"ratio{run.ratio!r}"] * (run.ratio is not None) + [run.task.replace("+", "-")] * (not seg)
     licence = reference = NOT_KNOWN
     if run.dataset.dataset_json.exists():
         info = read_raw(run.dataset).info
@@ -134,7 +150,7 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
         validation["epoch"] += 1  # counted from 1
     return ModelCard(
         format=FORMAT,
-        name="_".join(name),
+        name=_name_of([run]),
         dataset=run.dataset.name,
         method=run.method,
         task=run.task,
@@ -153,6 +169,18 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
         exported_by=provenance(),
         files=_hashes(folder) if folder else {},
     )
+
+
+def _name_of(runs: Sequence[RunPaths]) -> str:
+    """``BUSI_CLIP_HT_fold0_seed1``; of several ``BUSI_CLIP_HT_folds0-1-2_seed1``."""
+    run = runs[0]
+    methods, folds, seeds = ("-".join(dict.fromkeys(str(getattr(one, key)) for one in runs))
+                             for key in ("method", "fold", "seed"))  # fmt: skip
+    name = [run.dataset.short_name, methods]
+    name += [f"{key}{'s' * ('-' in values)}{values}" for key, values in (("fold", folds), ("seed", seeds))]
+    name += [run.plan.replace("+", "-")] * (run.plan != paper_plan(run.method))
+    name += [f"ratio{run.ratio!r}"] * (run.ratio is not None)
+    return "_".join(name + [run.task.replace("+", "-")] * (run.task != SEGMENTATION))
 
 
 def _hashes(folder: Path) -> dict[str, str]:

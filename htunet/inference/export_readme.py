@@ -11,8 +11,8 @@ def readme(card: ModelCard) -> str:
     """Markdown; ``card.files`` says what the export holds."""
     sections = [
         f"# {card.name}",
-        f"{card.method} for the task `{card.task}`, trained with htunet on {card.dataset} (fold {card.fold}, seed "
-        f"{card.seed}, plan `{card.plan['name']}`). {_gives(card)}",
+        f"{card.method} for the task `{card.task}`, trained with htunet on {card.dataset} ({_runs(card)}, plan "
+        f"`{card.plan['name']}`). {_gives(card)}",
         "## With htunet",
         f"```bash\nhtunet_import FOLDER_OR_ZIP\nhtunet_predict -i IMAGES -o OUT --model {card.name}\n```",
         _frozen(card),
@@ -26,6 +26,13 @@ def readme(card: ModelCard) -> str:
         "For research. It is no medical device and must not decide about patients.",
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
+
+
+def _runs(card: ModelCard) -> str:
+    """``fold 0, seed 1``; of an ensemble every one of its networks."""
+    own = f"fold {card.fold}, seed {card.seed}"
+    others = [f"{member['method']}, fold {member['fold']}, seed {member['seed']}" for member in card.members]
+    return f"the mean of {len(others) + 1} networks: {'; '.join([own, *others])}" if others else own
 
 
 def _gives(card: ModelCard) -> str:

@@ -5,7 +5,7 @@ model.json names every other file with its hash. Reading one runs no code from i
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,14 @@ from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
 from htunet.paths import DATASET_NAME, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
-from htunet.records import record_from
+from htunet.records import check_schema, record_from
+from htunet.schemas import MEMBERS, QUALITY
 
 FORMAT = 1
 MODEL_JSON = "model.json"
 CHECKPOINT = "checkpoint.safetensors"
 BACKBONE = "backbone.safetensors"
 README = "README.md"
-PREDICTS_WITH = (CHECKPOINT, BACKBONE)
-"""What htunet predicts with; anything else in the folder is for people and for other programs."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 log = logging.getLogger(__name__)
@@ -63,6 +62,17 @@ class ModelCard:
     exported_by: dict[str, Any]
     files: dict[str, str]
     """SHA-256 of each other file."""
+    members: list[dict[str, Any]] = field(default_factory=list)
+    """The other networks of an ensemble, whose probabilities are averaged with those of the first: method, fold, seed,
+    weights as above, and checkpoint, the name of a file. ``figures`` are those of the first alone."""
+    quality: dict[str, Any] = field(default_factory=dict)
+    """What ``predicted_dice`` and ``unlike_images`` need: under ``methods`` the expected and the true Dice of tested
+    images, under ``familiar`` what each network has learnt from."""
+
+    @property
+    def predicts_with(self) -> list[str]:
+        """The files that htunet predicts with; any other is for people and for other programs."""
+        return [CHECKPOINT, *(str(member["checkpoint"]) for member in self.members), BACKBONE]
 
 
 @dataclass(frozen=True)
@@ -81,6 +91,20 @@ class ExportedModel:
         run = RunPaths(DatasetPaths(card.dataset), trainer, plan, card.method, card.fold, card.seed)
         return replace(run, ratio=card.ratio, adapter=card.adapter)
 
+    @property
+    def others(self) -> list[RunPaths]:
+        """The runs of the other members of an ensemble."""
+        return [replace(self.run, **{key: member[key] for key in ("method", "fold", "seed")})
+                for member in self.card.members]  # fmt: skip
+
+    def members(self, weights: str | None = None) -> list[TrainedModel]:
+        """All networks that predict together, as ``trained``; one unless the model is an ensemble."""
+        first = self.trained(weights)
+        others = [replace(first, method=member["method"], seed=member["seed"],
+                          weights=weights or self._frozen_weights(member["method"], member["weights"]),
+                          checkpoint=self.folder / member["checkpoint"]) for member in self.card.members]  # fmt: skip
+        return [first, *others]
+
     def trained(self, weights: str | None = None) -> TrainedModel:
         """What predicts; ``weights`` names the frozen ones, None takes those in the folder or the published ones.
 
@@ -96,13 +120,13 @@ class ExportedModel:
             plan=plan,
             seed=card.seed,
             precision=card.precision,
-            weights=weights or self._frozen_weights(),
+            weights=weights or self._frozen_weights(card.method, card.weights),
             checkpoint=self.folder / CHECKPOINT,
         )
 
-    def _frozen_weights(self) -> str:
-        record = record_from(WeightsRecord, self.card.weights, f"{self.folder / MODEL_JSON}, weights")
-        if not has_frozen_part(self.card.method):
+    def _frozen_weights(self, method: str, weights: dict[str, Any]) -> str:
+        record = record_from(WeightsRecord, weights, f"{self.folder / MODEL_JSON}, weights")
+        if not has_frozen_part(method):
             return RANDOM
         if BACKBONE in self.card.files:
             return str(self.folder / BACKBONE)
@@ -130,7 +154,7 @@ def open_model(folder: Path) -> ExportedModel:
     Raises HtunetError when the folder holds no model, one of another format, or a file that is missing or changed.
     """
     model = read_model(folder)
-    for name in PREDICTS_WITH:
+    for name in model.card.predicts_with:
         if name in model.card.files:
             if not (folder / name).is_file():
                 raise HtunetError(f"The model {folder} lacks its {name}. Export or import it again.")
@@ -149,6 +173,10 @@ def read_model(folder: Path) -> ExportedModel:
     card = record_from(ModelCard, content, str(path))
     check_plan(plan_from(card.plan, f"{path}, plan"))
     record_from(WeightsRecord, card.weights, f"{path}, weights")
+    check_schema(card.members, MEMBERS, f"{path}, members")
+    check_schema(card.quality, QUALITY, f"{path}, quality")
+    for member in card.members:
+        record_from(WeightsRecord, member["weights"], f"{path}, members, weights")
     for what, name in (("the method", card.method), ("the adapter", card.adapter or "none")):
         checked_name(name, what, path)
     wrong = {
@@ -159,7 +187,9 @@ def read_model(folder: Path) -> ExportedModel:
         "fold": card.fold < 0,
         "seed": card.seed < 0,
         "ratio": card.ratio is not None and not 0 < card.ratio < 1,
-        "files": CHECKPOINT not in card.files or not all(NAME.fullmatch(name) for name in card.files),
+        "members": any(min(member["fold"], member["seed"]) < 0 for member in card.members),
+        "files": not {*card.predicts_with} - {BACKBONE} <= card.files.keys()
+        or not all(NAME.fullmatch(name) for name in card.files),
     }
     if named := [f"{key} {getattr(card, key)!r}"[:100] for key, is_wrong in wrong.items() if is_wrong]:
         raise HtunetError(f"{path} has values without a meaning: {', '.join(named)}. Export the model again.")

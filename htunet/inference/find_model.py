@@ -24,7 +24,8 @@ def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported
     if also_imported and imported_models().is_dir():
         from htunet.inference.exported import all_imported  # imports torch
 
-        imported = [(model.run, model.folder) for model in all_imported() if is_name_of(dataset, model.card.dataset)]
+        imported = [(model.run, model.folder) for model in all_imported()
+                    if is_name_of(dataset, model.card.dataset) and not model.card.members]  # fmt: skip
     try:
         paths = find_dataset(dataset)
     except UsageError:

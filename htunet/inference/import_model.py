@@ -7,14 +7,12 @@ from pathlib import Path
 from htunet.archives import unpack
 from htunet.errors import HtunetError, UsageError
 from htunet.files import exclusive, file_hash, scratch_folder, whole_folder
-from htunet.inference.exported import MODEL_JSON, NAME, PREDICTS_WITH, README, ExportedModel, open_model
+from htunet.inference.exported import MODEL_JSON, NAME, README, ExportedModel, open_model
 from htunet.models import checkpoint
 from htunet.paths import imported_models
 
 LARGEST = 16 * 2**30
 """Bytes; ten times the largest network that htunet knows."""
-DATA = (MODEL_JSON, README, *PREDICTS_WITH)
-"""What is taken; programs and their files are left where they are."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +53,15 @@ def unpack_model(archive: Path, folder: Path) -> Path:
 
 def _copy(folder: Path, requested: str | None) -> ImportedModel:
     model = open_model(folder)
-    checkpoint.load(folder / PREDICTS_WITH[0])
-    model.trained(weights="random")  # refuses a plan that is broken
+    for member in model.members(weights="random"):  # refuses a plan that is broken
+        checkpoint.load(member.checkpoint)
     name = requested or model.card.name
     if not NAME.fullmatch(name):
         raise UsageError(f"A model's name is letters, digits and . _ -, and does not begin with . _ -; got {name!r}.")
     target = imported_models() / name
     with exclusive(imported_models(), "The folder of imported models"):
-        taken = [file for file in DATA if (folder / file).is_file()]
+        data = (MODEL_JSON, README, *model.card.predicts_with)  # programs and their files are left where they are
+        taken = [file for file in data if (folder / file).is_file()]
         if not target.exists():
             with whole_folder(target) as part:
                 for file in taken:

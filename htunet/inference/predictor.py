@@ -20,7 +20,7 @@ from htunet.data.formats.stacks import Stack, open_stack
 from htunet.data.image_io import UInt8, as_channels, image_of_array
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
-from htunet.inference.trained import TrainedModel
+from htunet.inference.trained import TrainedModel, check_together
 from htunet.inference.views import AUGMENTED, PLAIN
 from htunet.models.network import Network
 from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, fp32_products, resolve_precision
@@ -105,13 +105,7 @@ class Predictor:
         """
         place = torch.device(find_device(device))
         model = models[0]
-        for other in models[1:]:
-            for field in ("channels", "labels", "classes", "geometry", "crop_border", "crop_margin", "input_size"):
-                if getattr(other.plan, field) != getattr(model.plan, field) or other.task != model.task:
-                    raise UsageError(
-                        f"{other.checkpoint.parent} and {model.checkpoint.parent} cannot predict together: their "
-                        f"{field if other.task == model.task else 'task'} differs. Train all folds with one plan."
-                    )
+        check_together(models)
         precision = resolve_precision("auto" if model.precision == BF16 else model.precision, place.type)
         networks = [each.network() for each in models]
         return cls(networks, model.plan, device=place, precision=precision, task=model.task, augment=augment)

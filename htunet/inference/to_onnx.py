@@ -6,7 +6,7 @@ Dimension key: C channels, H W pixels.
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -30,6 +30,10 @@ OPSET = 20
 TOLERANCE = 1e-4
 """Largest difference of a score from PyTorch's, in parts of the largest score where that is above 1."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
+LARGEST = 2**31 - 2**24
+"""Bytes of all tensors; a protocol buffer holds less than 2 GiB."""
+SMALLEST = 1e-30
+"""Probability, so that its logarithm is a number."""
 CHECKED = 3
 """Random images on which the two are compared."""
 
@@ -45,16 +49,25 @@ def check_packages() -> None:
             ) from error
 
 
-def write_onnx(network: Network, plan: Plan, task: str, folder: Path) -> list[str]:
+def write_onnx(networks: Sequence[Network], plan: Plan, task: str, folder: Path) -> list[str]:
     """Write model.onnx, preprocessing.json and the runner into ``folder``; returns the names of the files.
 
-    The network must be on the CPU; it is merged here. One image a run: (1, C, H, W) of uint8 in, scores out.
-    Raises HtunetError when a package is missing, or when onnxruntime's scores differ from PyTorch's.
+    The networks must be on the CPU; they are merged here. One image a run: (1, C, H, W) of uint8 in, scores out; of
+    several networks the logarithms of their mean probabilities, whose softmax they are.
+    Raises HtunetError when a package is missing, where the networks are too large for one file, or when onnxruntime's
+    scores differ from PyTorch's.
     """
     check_packages()
-    network.merge_for_inference()
+    for network in networks:
+        network.merge_for_inference()
+    size = sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
+    if size > LARGEST:
+        raise HtunetError(
+            f"The {len(networks)} networks have {size / 2**30:.1f} GB; an ONNX file holds less than 2 GB. Export fewer "
+            "of them together, or without --onnx."
+        )
     outputs = task.split("+")
-    scores = _Scores(network, outputs)
+    scores = _Scores(networks, outputs)
     example = torch.zeros(1, plan.channels, *plan.input_size, dtype=torch.uint8)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -109,16 +122,20 @@ def describe(plan: Plan, outputs: list[str]) -> dict[str, Any]:
 
 
 class _Scores(nn.Module):
-    """A network's scores as a tuple, in the order of the outputs."""
+    """The scores as a tuple, in the order of the outputs: of one network its own."""
 
-    def __init__(self, network: Network, outputs: list[str]) -> None:
+    def __init__(self, networks: Sequence[Network], outputs: list[str]) -> None:
         super().__init__()
-        self.network = network
+        self.networks = nn.ModuleList(networks)
         self.outputs = outputs
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = self.network(images)
-        return tuple(found[name] for name in self.outputs) if isinstance(found, dict) else (found,)
+        found = [network(images) for network in self.networks]
+        of_outputs = [[one[name] if isinstance(one, dict) else one for one in found] for name in self.outputs]
+        if len(found) == 1:
+            return tuple(scores for (scores,) in of_outputs)
+        return tuple(torch.stack([scores.softmax(dim=1) for scores in each]).mean(dim=0).clamp_min(SMALLEST).log()
+                     for each in of_outputs)  # fmt: skip
 
 
 def _compare(scores: _Scores, path: Path, shape: torch.Size) -> None:

@@ -1,8 +1,10 @@
 """A trained model: what it takes to predict, wherever it lies, and its network."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from htunet.errors import UsageError
 from htunet.files import read_object
 from htunet.models import checkpoint
 from htunet.models.build import build_network, has_frozen_part
@@ -58,3 +60,19 @@ class TrainedModel:
         )
         checkpoint.restore(network, record, self.checkpoint)
         return network
+
+
+def check_together(models: Sequence[TrainedModel]) -> None:
+    """Raise UsageError where inputs, labels, classes or tasks of the members of an ensemble differ."""
+    first = models[0]
+    fields = ("channels", "labels", "classes", "geometry", "resize", "crop_border", "crop_margin", "input_size")
+    for other in models[1:]:
+        if other.task != first.task:
+            different = ["task"]
+        else:
+            different = [name for name in fields if getattr(other.plan, name) != getattr(first.plan, name)]
+        if different:
+            raise UsageError(
+                f"{other.checkpoint.parent} and {first.checkpoint.parent} cannot predict together: their "
+                f"{different[0]} differs. Train all folds with one plan."
+            )

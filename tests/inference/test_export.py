@@ -16,10 +16,13 @@ from builders.training import build_training, run_of, tiny_settings
 from PIL import Image
 from safetensors.torch import load_file
 
+from htunet.api import load
 from htunet.cli.export import main as export
 from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
-from htunet.files import PART
+from htunet.errors import UsageError
+from htunet.files import PART, write_csv, write_json
+from htunet.inference.unlike_images import learn_familiar
 from htunet.models import checkpoint
 from htunet.models.catalogue import CATALOGUE
 from htunet.paths import ROOTS
@@ -86,6 +89,43 @@ def test_a_model_predicts_the_same_bits_where_there_is_nothing_else(
     assert "Next: htunet_predict -i IMAGES -o OUT --model mine" in capsys.readouterr().out
     assert masks_of(images, "by name", "--model", "mine", "--save-probabilities") == before
     assert masks_of(images, "by data set", "-d", "Tiny", "-m", "UNet", "--save-probabilities") == before
+
+
+def test_an_ensemble_is_one_model_and_knows_what_to_expect_of_its_masks(
+    home: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = build_training()
+    expected = [f"{value:.3f}" for value in np.linspace(0.5, 1, 20)]
+    inputs = np.random.default_rng(0).integers(0, 255, (40, 1, 64, 64), dtype=np.uint8)
+    familiar = learn_familiar(inputs[:20], inputs[20:])
+    assert familiar is not None
+    for seed in (1, 2):
+        train("Tiny", "UNet", 0, tiny_settings(num_epochs=1, seed=seed))
+        run = run_of(paths, "UNet", seed=seed)  # what an evaluation on 20 images by each would leave
+        of_case = [{"case": f"case_{n}", "expected_dice": value} for n, value in enumerate(expected)]
+        write_csv(run.expected_dice_csv, ("case", "expected_dice"), of_case)
+        scores = [{"case": row["case"], "resolution": "original_size", "dice": row["expected_dice"]} for row in of_case]
+        write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), scores)
+        write_json(run.summary_json, {"htunet": {"dataset": run.dataset.name, "method": "UNet", "plan": "tiny",
+                                                 "task": "seg", "fold": 0, "seed": seed}})
+        write_json(run.familiar_json, familiar.content())
+    words = ("-d", "Tiny", "-m", "UNet", "--save-probabilities")
+    before, one = (masks_of(images, name, *words, *more) for name, more in (("two", ("--seed", "1", "2")), ("one", ())))
+    assert one["one.npz"] != before["one.npz"]
+    assert b",yes" in before["quality.csv"] or b",no" in before["quality.csv"]
+    assert export(["Tiny", "UNet", "fold0", "--seed", "1", "2", "-o", str(home / "model.zip")]) == 0
+    assert "Exported Tiny UNet fold0 seeds 1,2 (plan tiny) as Tiny_UNet_fold0_seeds1-2_tiny" in capsys.readouterr().out
+    elsewhere(home / "elsewhere", monkeypatch)
+    assert import_model([str(home / "model.zip")]) == 0
+    folder = home / "elsewhere" / "results" / "models" / "Tiny_UNet_fold0_seeds1-2_tiny"
+    assert masks_of(images, "after", "--model", folder.name, "--save-probabilities") == before
+    assert "the mean of 2 networks: fold 0, seed 1; UNet, fold 0, seed 2" in (folder / "README.md").read_text()
+    assert [one(0.75).value for one in load(folder).dice_calibrations] == [pytest.approx(0.75, abs=1e-3)] * 2
+    with pytest.raises(UsageError, match="No data set is called"):  # it is no fold 0 of seed 1
+        load("Tiny UNet fold0")
+    (folder / "checkpoint_2.safetensors").unlink()
+    assert predict(["-i", str(images), "-o", str(home / "out"), "--model", folder.name]) == 1
+    assert "lacks its checkpoint_2.safetensors" in capsys.readouterr().err
 
 
 def test_a_model_says_what_it_is(home: Path) -> None:

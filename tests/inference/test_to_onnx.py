@@ -87,24 +87,27 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.usefixtures("_tiny_clip")
 @pytest.mark.parametrize(
-    ("method", "task", "side", "changes"),
+    ("method", "task", "side", "changes", "seeds"),
     [
-        pytest.param("UNet", "seg", 48, {"geometry": "letterbox", "crop_border": True}, id="UNet"),
+        pytest.param("UNet", "seg", 48, {"geometry": "letterbox", "crop_border": True}, [1], id="UNet"),
         pytest.param(
-            "UNet", "seg", 32, {"channels": 3, "resize": "bicubic", "align_corners": True}, id="UNet in colour"
+            "UNet", "seg", 32, {"channels": 3, "resize": "bicubic", "align_corners": True}, [1], id="UNet in colour"
         ),
-        pytest.param("CLIP_HT", "seg+cls", 64, {"geometry": "letterbox"}, id="CLIP_HT"),
-        pytest.param("ResNet18", "cls", 32, {"resize": "bicubic", "normalise": False}, id="ResNet18"),
+        pytest.param("CLIP_HT", "seg+cls", 64, {"geometry": "letterbox"}, [1, 2], id="CLIP_HT"),
+        pytest.param("ResNet18", "cls", 32, {"resize": "bicubic", "normalise": False}, [1], id="ResNet18"),
     ],
 )
 def test_the_runner_finds_what_htunet_finds(
-    home: Path, images: Path, method: str, task: str, side: int, changes: dict[str, object]
+    home: Path, images: Path, method: str, task: str, side: int, changes: dict[str, object], seeds: list[int]
 ) -> None:
     build_training(input_size=(side, side + 16), **changes)
-    train("Tiny", method, 0, tiny_settings(num_epochs=1, task=task))
-    assert export(["Tiny", method, "fold0", "-o", str(home / "model"), "--onnx"]) == 0
+    for seed in seeds:
+        train("Tiny", method, 0, tiny_settings(num_epochs=1, task=task, seed=seed))
+    of_seeds = ["--seed", *map(str, seeds)]
+    assert export(["Tiny", method, "fold0", *of_seeds, "-o", str(home / "model"), "--onnx"]) == 0
     ours, theirs = home / "ours", home / "theirs"
-    assert predict(["-i", str(images), "-o", str(ours), "-d", "Tiny", "-m", method, "--device", "cpu"]) == 0
+    words = ["-d", "Tiny", "-m", method, *of_seeds, "--device", "cpu"]
+    assert predict(["-i", str(images), "-o", str(ours), *words]) == 0
     run_alone(home / "model", theirs, images)
     if "seg" in task:
         for path in sorted(ours.glob("*.png")):
