@@ -106,8 +106,19 @@ def test_an_ensemble_is_one_model_and_knows_what_to_expect_of_its_masks(
         write_csv(run.expected_dice_csv, ("case", "expected_dice"), of_case)
         scores = [{"case": row["case"], "resolution": "original_size", "dice": row["expected_dice"]} for row in of_case]
         write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), scores)
-        write_json(run.summary_json, {"htunet": {"dataset": run.dataset.name, "method": "UNet", "plan": "tiny",
-                                                 "task": "seg", "fold": 0, "seed": seed}})
+        write_json(
+            run.summary_json,
+            {
+                "htunet": {
+                    "dataset": run.dataset.name,
+                    "method": "UNet",
+                    "plan": "tiny",
+                    "task": "seg",
+                    "fold": 0,
+                    "seed": seed,
+                }
+            },
+        )
         write_json(run.familiar_json, familiar.content())
     words = ("-d", "Tiny", "-m", "UNet", "--save-probabilities")
     before, one = (masks_of(images, name, *words, *more) for name, more in (("two", ("--seed", "1", "2")), ("one", ())))
