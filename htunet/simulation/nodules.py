@@ -42,6 +42,8 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
     """A lesion around (0, 0); ``field_mm2`` is the area of the field, of which it takes a share."""
     class_name = "malignant" if rng.random() < settings.malignant else BENIGN
     area = log_uniform(rng, *settings.area) * field_mm2
+    if organ == "thyroid":  # whose pictures are cut closer
+        area = min(1.4 * area, settings.area[1] * field_mm2)
     if area > 0.08 * field_mm2 and rng.random() < 0.4:  # large ones are rarer than their range says
         area *= rng.uniform(0.2, 0.7)
     lesion = draw_lesion(rng, class_name, area)

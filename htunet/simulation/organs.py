@@ -8,7 +8,7 @@ import numpy as np
 from htunet.simulation.distractors import add_fat_lobule, add_vessel
 from htunet.simulation.lesions import Lesion, Outline
 from htunet.simulation.nodules import Nodule, draw_nodule, insert_nodule, moved, placed
-from htunet.simulation.physics import BeamGrid
+from htunet.simulation.physics import BeamGrid, soft_step
 from htunet.simulation.scene import LABEL, Layer, Scene, log_uniform
 from htunet.simulation.settings import SimulationSettings
 from htunet.simulation.tissue import Anatomy, draw_anatomy, layered_tissue
@@ -162,7 +162,14 @@ def thyroid(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generat
     texture = np.float32(rng.uniform(*settings.texture_db) * 0.5) * (
         scene.noise(0.7, 0.4) + np.float32(0.7) * scene.noise(3.0, 2.0)
     )
+    if rng.random() < settings.diffuse:
+        grain = rng.uniform(1.0, 3.5)
+        texture -= np.float32(rng.uniform(1, 6)) * np.clip(scene.noise(1.4 * grain, grain) - 0.2, -0.5, 1.5)
     scene.fill(gland, "thyroid", level, texture, rng.uniform(0.3, 1.2))
+    for _ in range(int(rng.choice([0, 1, 3], p=[0.6, 0.25, 0.15]))):  # vessels and colloid in the gland
+        spot = _ellipse(rng, grid, (0.2, 0.7), rng.uniform(0.5, 2.0), rng.uniform(0.3, 0.8))
+        dark = soft_step(np.maximum(spot.distance(scene.lateral, scene.depth), gland), 0.15)
+        scene.tissue.echo_db -= np.float32(rng.uniform(6, 22)) * dark
     scene.interface(gland, rng.uniform(0.2, 1.2), 0.25)
     _behind_the_lobe(scene, lobe, along)
     if not along:

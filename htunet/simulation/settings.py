@@ -46,6 +46,8 @@ class SimulationSettings:
     waviness_mm: Range = _drawn((0.1, 1.3), TISSUE, "how far layers swing", 0, 10)
     streaks: Range = _drawn((0.0, 1.8), TISSUE, "strength of leaning fibres; 1 is usual", 0, 5)
     blotches_db: Range = _drawn((0.0, 8.0), TISSUE, "depth of soft dark patches that are no lesions", 0, 30)
+    warp: Range = _drawn((0.0, 0.018), TISSUE, "how far all shapes are bent, as a share of the field", 0, 0.2)
+    diffuse: float = _drawn(0.3, TISSUE, "share of thyroids that are uneven all through")
     fatty: float = _drawn(0.3, TISSUE, "share of breasts that are nearly all fat")
 
     no_lesion: float = _drawn(0.12, LESIONS, "share of images without a lesion")

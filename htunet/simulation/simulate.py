@@ -1,6 +1,6 @@
 """One simulated image with its truth, as a function of (settings, seed, index) and of nothing else."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from htunet.reproducibility import generator
 from htunet.simulation.display import to_gray
 from htunet.simulation.lesions import Lesion
 from htunet.simulation.organs import SCENES
-from htunet.simulation.physics import Float, accumulated_loss
+from htunet.simulation.physics import BeamGrid, Float, accumulated_loss, smooth_noise
 from htunet.simulation.scanner import draw_grid, draw_receiver, draw_transducer, scan
 from htunet.simulation.scene import LABEL, Scene
 from htunet.simulation.screen import Panel, annotated, developed, draw_panels, draw_window, stored
@@ -136,6 +136,8 @@ def _show(settings: SimulationSettings, organ: str, panel: Panel, rng: np.random
     sample, beam = grid.indices(lateral.astype(np.float32), depth.astype(np.float32))
     face = np.abs(beam - np.float32((grid.shape[1] - 1) / 2)) * np.float32(grid.beam_mm)
     inside = (face <= grid.width_mm / 2) & (sample > -0.5) & (sample < grid.num_samples - 0.5)
+    from_face = np.where(inside, (sample + np.float32(0.5)) * np.float32(grid.sample_mm), 0)
+    sample, beam = _warped(sample, beam, grid, rng.uniform(*settings.warp), rng)
     nearest = (np.clip(np.rint(sample), 0, grid.shape[0] - 1).astype(np.intp),
                np.clip(np.rint(beam), 0, grid.shape[1] - 1).astype(np.intp))  # fmt: skip
     places = np.stack([sample, beam])
@@ -152,10 +154,21 @@ def _show(settings: SimulationSettings, organ: str, panel: Panel, rng: np.random
         tissue=tissue,
         shadow=inside & shadow[nearest],
         reverberation=inside & scene.reverberating[nearest],
-        depth=np.where(inside, (sample + np.float32(0.5)) * np.float32(grid.sample_mm), 0),
+        depth=from_face,
         lesions=lesions,
         width_mm=right - left,
     )
+
+
+def _warped(
+    sample: Float, beam: Float, grid: BeamGrid, strength: float, rng: np.random.Generator
+) -> tuple[Float, Float]:
+    """Coordinates on the beam grid, moved smoothly by about that share of the field: no ellipse stays one."""
+    flat = replace(grid, num_samples=sample.shape[0], num_beams=sample.shape[1], pad=0)
+    grain = rng.uniform(0.08, 0.25)
+    moves = [smooth_noise(rng, flat, grain * grid.width_mm, grain * grid.depth_mm) for _ in range(2)]
+    down, across = (np.float32(strength * grid.shape[axis]) * move for axis, move in enumerate(moves))
+    return np.clip(sample + down, 0, grid.shape[0] - 1), np.clip(beam + across, 0, grid.shape[1] - 1)
 
 
 def _lesions_shown(scene: Scene, places: Float, inside: NDArray[np.bool_]) -> tuple[list[Lesion], NDArray[np.bool_]]:
