@@ -1,6 +1,9 @@
 """One training step of CLIP_HT segmentation against a literal transcription of the equations.
 
-    python -m benchmarks.training_step [--batch 8] [--rounds 5] [--device cpu|cuda] [--compile]
+    python -m benchmarks.training_step [--method CLIP_HT] [--batch 8] [--rounds 5] [--device cpu|cuda] [--compile]
+
+UNet and ResNet18 are compared with the loop that a PyTorch user would write: the same layers in PyTorch's usual memory
+layout, nn.Dropout, AdamW as it is by default.
 
 Each version is a process of its own, set up as its training would be: htunet's keeps the memory that it frees. They
 take turns, step by step, so that the machine's mood meets all of them; quoted are medians and the ratio to the literal
@@ -22,12 +25,15 @@ from torch import Tensor, nn
 from benchmarks.literal import LiteralNetwork
 from htunet.models.build import build_network
 from htunet.models.precision import convert_frozen_to_bf16, has_bf16
-from htunet.models.tasks import Outputs
+from htunet.models.tasks import CLASSIFICATION, SEGMENTATION, Outputs
 from htunet.training.host_memory import keep_freed_memory
+from htunet.training.losses.classification import focal
 from htunet.training.losses.segmentation import dice_cross_entropy
 
-LITERAL = "literal fp32"
-VARIANTS = (LITERAL, "htunet fp32", "htunet bf16")
+PLAIN = "plain fp32"
+"""For CLIP_HT the literal transcription."""
+VARIANTS = (PLAIN, "htunet fp32", "htunet bf16")
+METHODS = ("CLIP_HT", "UNet", "ResNet18")
 SIDE, LABELS = 224, 2
 TOLERANCE = 1e-5
 
@@ -35,16 +41,24 @@ TOLERANCE = 1e-5
 class Stepper:
     """One variant: its network, its optimiser, and one step on a fixed batch."""
 
-    def __init__(self, variant: str, batch: int, device: str, *, compiled: bool = False) -> None:
+    def __init__(
+        self, variant: str, batch: int, device: str, *, method: str = METHODS[0], compiled: bool = False
+    ) -> None:
         self.bf16 = variant.endswith("bf16")
         self.device = device
-        network, _ = build_network("CLIP_HT", Outputs(num_labels=LABELS), seed=1, weights="random")
+        task = CLASSIFICATION if method == "ResNet18" else SEGMENTATION
+        outputs = Outputs(task=task, num_labels=LABELS, num_classes=LABELS)
+        network, _ = build_network(method, outputs, seed=1, weights="random")
         parameters: list[nn.Parameter]
-        if variant == LITERAL:
+        if variant == PLAIN and method != METHODS[0]:
+            plain = as_users_write_it(network).to(device).train()
+            self.forward: Callable[[Tensor], Tensor] = plain
+            parameters = list(plain.parameters())
+        elif variant == PLAIN:
             literal = LiteralNetwork.from_network(network).to(device).train()
             literal.clip.eval()
             normalise = network.normalise.to(device)
-            self.forward: Callable[[Tensor], Tensor] = lambda images: literal(normalise(images))
+            self.forward = lambda images: literal(normalise(images))
             parameters = [p for p in literal.parameters() if p.requires_grad]
         else:
             if self.bf16:
@@ -52,22 +66,34 @@ class Stepper:
             network.to(device).train()
             self.forward = torch.compile(network) if compiled else network
             parameters = network.trainable_parameters()
-        self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=variant != LITERAL)
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=None if variant == PLAIN else True)
         generator = torch.Generator().manual_seed(0)
         self.images = torch.randint(0, 256, (batch, 1, SIDE, SIDE), dtype=torch.uint8, generator=generator).to(device)
-        self.masks = torch.randint(0, LABELS, (batch, SIDE, SIDE), generator=generator).to(device)
+        shape = (batch, SIDE, SIDE) if task == SEGMENTATION else (batch,)
+        self.truth = torch.randint(0, LABELS, shape, generator=generator).to(device)
+        self.loss = dice_cross_entropy if task == SEGMENTATION else focal
 
     def step(self) -> float:
-        """Seconds of one step."""
-        started = time.perf_counter()
+        """Seconds of one step: on a CPU with one thread processor time, which other programs hardly change."""
+        clock = time.process_time if self.device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
+        started = clock()
         with torch.autocast(self.device, torch.bfloat16) if self.bf16 else nullcontext():
             scores = self.forward(self.images)
-        dice_cross_entropy(scores.float(), self.masks).mean().backward()
+        self.loss(scores.float(), self.truth).mean().backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.device == "cuda":
             torch.cuda.synchronize()
-        return time.perf_counter() - started
+        return clock() - started
+
+
+def as_users_write_it(network: nn.Module) -> nn.Module:
+    """The same layers in PyTorch's usual memory layout, with its own dropout."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.Dropout):
+                setattr(module, name, nn.Dropout(child.p))
+    return network.to(memory_format=torch.contiguous_format)
 
 
 def largest_difference() -> float:
@@ -82,10 +108,12 @@ def largest_difference() -> float:
         return float((network.eval()(images) - literal(network.normalise(images))).abs().max())
 
 
-def compare(batch: int, rounds: int, device: str, *, compiled: bool) -> None:
-    """Print images a second, the ratio to the literal version, and the peak memory."""
+def compare(method: str, batch: int, rounds: int, device: str, *, compiled: bool) -> None:
+    """Print images a second, the ratio to the plain version, and the peak memory."""
     workers = {
-        name: _Worker(name, batch, device, compiled) for name in VARIANTS if "bf16" not in name or has_bf16(device)
+        name: _Worker(name, batch, device, method, compiled)
+        for name in VARIANTS
+        if "bf16" not in name or has_bf16(device)
     }
     for worker in workers.values():
         worker.step()  # the first one allocates
@@ -94,23 +122,26 @@ def compare(batch: int, rounds: int, device: str, *, compiled: bool) -> None:
         for name, worker in workers.items():
             times[name].append(worker.step())
     memory = {name: worker.end() for name, worker in workers.items()}
-    print(f"batch {batch}, {device}, {rounds} rounds in turn; largest difference in fp32 {largest_difference():.1e}")
+    same = f"; largest difference in fp32 {largest_difference():.1e}" if method == METHODS[0] else ""
+    print(f"{method}, batch {batch}, {device}, {torch.get_num_threads()} threads, {rounds} rounds in turn{same}")
     print(f"{'version':14} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")
     for name, seconds in times.items():
-        ratios = [a / b for a, b in zip(times[LITERAL], seconds, strict=True)]
+        ratios = [a / b for a, b in zip(times[PLAIN], seconds, strict=True)]
         spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
         speed, ratio = batch / statistics.median(seconds), statistics.median(ratios)
-        share = memory[name] / memory[LITERAL]
+        share = memory[name] / memory[PLAIN]
         print(f"{name:14} {speed:9.2f} {ratio:7.2f} {spread:>13} {memory[name]:8.2f} {share:6.2f}")
 
 
 class _Worker:
     """A process that makes a step when it is told to."""
 
-    def __init__(self, variant: str, batch: int, device: str, compiled: bool) -> None:
+    def __init__(self, variant: str, batch: int, device: str, method: str, compiled: bool) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would begin with this process's memory
         self.orders, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, variant, batch, device, compiled), daemon=True)
+        self.process = context.Process(
+            target=_serve, args=(theirs, variant, batch, device, method, compiled), daemon=True
+        )
         self.process.start()
         theirs.close()  # so that its end is noticed here
 
@@ -127,10 +158,10 @@ class _Worker:
         return peak
 
 
-def _serve(orders: Connection, variant: str, batch: int, device: str, compiled: bool) -> None:
-    if device == "cpu" and variant != LITERAL:
+def _serve(orders: Connection, variant: str, batch: int, device: str, method: str, compiled: bool) -> None:
+    if device == "cpu" and variant != PLAIN:
         keep_freed_memory()
-    stepper = Stepper(variant, batch, device, compiled=compiled)
+    stepper = Stepper(variant, batch, device, method=method, compiled=compiled)
     while orders.recv():
         orders.send(stepper.step())
     orders.send(_peak_gb(device))
@@ -146,12 +177,13 @@ def _peak_gb(device: str) -> float:
 def main() -> None:
     """Parse and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--method", default=METHODS[0], choices=METHODS)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--compile", action="store_true", help="torch.compile for htunet's versions")
     options = parser.parse_args()
-    compare(options.batch, options.rounds, options.device, compiled=options.compile)
+    compare(options.method, options.batch, options.rounds, options.device, compiled=options.compile)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from htunet.models.backbones.base import InputStatistics
+from htunet.models.kernels.dropout import Dropout
 from htunet.models.network import Network, Normalisation
 from htunet.models.standalone.base import Standalone
 from htunet.models.tasks import SEGMENTATION, Outputs
@@ -42,7 +43,7 @@ def double_convolution(before: int, after: int, dropout: float = 0.0) -> nn.Sequ
         nn.Conv2d(before, after, 3, padding=1),
         nn.BatchNorm2d(after),
         nn.LeakyReLU(inplace=True),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         nn.Conv2d(after, after, 3, padding=1),
         nn.BatchNorm2d(after),
         nn.LeakyReLU(inplace=True),
