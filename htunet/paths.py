@@ -79,6 +79,16 @@ FIRST_OWN = 600
 """Number of the first data set that is a user's own."""
 
 
+class PathBelow:
+    """A file or a folder below another one: ``PathBelow("raw", "cases.csv")`` is ``self.raw / "cases.csv"``."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def __get__(self, paths: Any, owner: type | None = None) -> Path:  # noqa: ANN401
+        return Path(getattr(paths, self.folder), self.name)
+
+
 @dataclass(frozen=True)
 class DatasetPaths:
     """Where the files of one data set are. ``name`` is the full name, such as ``Dataset503_BUSI``."""
@@ -104,89 +114,43 @@ class DatasetPaths:
         """The converted data set, in nnU-Net's layout."""
         return root("htunet_raw") / self.name
 
-    @property
-    def dataset_json(self) -> Path:
-        """What the data set says of itself: nnU-Net's fields, and classes, licence and so on."""
-        return self.raw / "dataset.json"
-
-    @property
-    def cases_csv(self) -> Path:
-        """A row for each case: split, class, group, the file that it was made from, millimetres a pixel where known."""
-        return self.raw / "cases.csv"
-
-    @property
-    def conversion_json(self) -> Path:
-        """The command that converted it, as typed; see ``reproducibility.record_command``."""
-        return self.preprocessed / "conversion.json"
-
-    @property
-    def excluded_csv(self) -> Path:
-        """What of the download did not become a case, and why."""
-        return self.raw / "excluded.csv"
-
-    @property
-    def paper_splits_json(self) -> Path:
-        """The lists of the paper's authors as folds, where the images came with them; the first split is theirs."""
-        return self.raw / "paper_splits.json"
-
-    @property
-    def captions_json(self) -> Path:
-        """What a data set of captions says of itself; one of images with masks has ``dataset.json`` instead."""
-        return self.raw / "captions.json"
-
-    @property
-    def captions_jsonl(self) -> Path:
-        """A line for each pair of an image and its caption."""
-        return self.raw / "captions.jsonl"
+    dataset_json = PathBelow("raw", "dataset.json")
+    """What the data set says of itself: nnU-Net's fields, and classes, licence and so on."""
+    cases_csv = PathBelow("raw", "cases.csv")
+    """A row for each case: split, class, group, the file that it was made from, millimetres a pixel where known."""
+    conversion_json = PathBelow("preprocessed", "conversion.json")
+    """The command that converted it, as typed; see ``reproducibility.record_command``."""
+    excluded_csv = PathBelow("raw", "excluded.csv")
+    """What of the download did not become a case, and why."""
+    paper_splits_json = PathBelow("raw", "paper_splits.json")
+    """The lists of the paper's authors as folds, where the images came with them; the first split is theirs."""
+    captions_json = PathBelow("raw", "captions.json")
+    """What a data set of captions says of itself; one of images with masks has ``dataset.json`` instead."""
+    captions_jsonl = PathBelow("raw", "captions.jsonl")
+    """A line for each pair of an image and its caption."""
 
     @property
     def preprocessed(self) -> Path:
         return root("htunet_preprocessed") / self.name
 
-    @property
-    def caption_split_json(self) -> Path:
-        """Which pairs of a caption data set are for fine-tuning, and which watch it."""
-        return self.preprocessed / "caption_split.json"
-
-    @property
-    def text_embeddings(self) -> Path:
-        """Captions as frozen text towers embed them, a file for each tower."""
-        return self.preprocessed / "text_embeddings"
-
-    @property
-    def warnings_json(self) -> Path:
-        """What planning warned of."""
-        return self.preprocessed / "warnings.json"
-
-    @property
-    def fingerprint_json(self) -> Path:
-        """What the planner looks at: sizes, intensities, lesions, classes, groups."""
-        return self.preprocessed / "dataset_fingerprint.json"
-
-    @property
-    def plans_json(self) -> Path:
-        """All plans of the data set by their names, each decision with its reason."""
-        return self.preprocessed / "plans.json"
-
-    @property
-    def splits_json(self) -> Path:
-        """The folds, as nnU-Net writes them, with a test split each."""
-        return self.preprocessed / "splits_final.json"
-
-    @property
-    def planning_json(self) -> Path:
-        """The commands that planned it, as typed."""
-        return self.preprocessed / "planning.json"
-
-    @property
-    def run_json(self) -> Path:
-        """The commands of ``htunet_run`` that chose a method on it, as typed."""
-        return self.results / "run" / "commands.json"
-
-    @property
-    def splits_made_json(self) -> Path:
-        """How ``splits_final.json`` was made, to tell it from one that the user wrote."""
-        return self.preprocessed / "splits_made.json"
+    caption_split_json = PathBelow("preprocessed", "caption_split.json")
+    """Which pairs of a caption data set are for fine-tuning, and which watch it."""
+    text_embeddings = PathBelow("preprocessed", "text_embeddings")
+    """Captions as frozen text towers embed them, a file for each tower."""
+    warnings_json = PathBelow("preprocessed", "warnings.json")
+    """What planning warned of."""
+    fingerprint_json = PathBelow("preprocessed", "dataset_fingerprint.json")
+    """What the planner looks at: sizes, intensities, lesions, classes, groups."""
+    plans_json = PathBelow("preprocessed", "plans.json")
+    """All plans of the data set by their names, each decision with its reason."""
+    splits_json = PathBelow("preprocessed", "splits_final.json")
+    """The folds, as nnU-Net writes them, with a test split each."""
+    planning_json = PathBelow("preprocessed", "planning.json")
+    """The commands that planned it, as typed."""
+    run_json = PathBelow("results", "run/commands.json")
+    """The commands of ``htunet_run`` that chose a method on it, as typed."""
+    splits_made_json = PathBelow("preprocessed", "splits_made.json")
+    """How ``splits_final.json`` was made, to tell it from one that the user wrote."""
 
     def few_shot_json(self, fold: int, seed: int) -> Path:
         """The order in which the training images of a fold are taken when only some of them are."""
@@ -223,39 +187,19 @@ class RunFolder:
         """How messages name the run."""
         raise NotImplementedError
 
-    @property
-    def settings_json(self) -> Path:
-        """What the run was started with: the settings, the plan, the weights and their hash, the versions."""
-        return self.folder / "settings.json"
-
-    @property
-    def finished_json(self) -> Path:
-        """Written last; a run without it is not finished."""
-        return self.folder / "finished.json"
-
-    @property
-    def checkpoint_best(self) -> Path:
-        """Trained weights of the epoch with the best validation, without the frozen ones."""
-        return self.folder / "checkpoint_best.safetensors"
-
-    @property
-    def checkpoint_latest(self) -> Path:
-        """Trained weights, optimiser and progress, from which the run continues."""
-        return self.folder / "checkpoint_latest.safetensors"
-
-    @property
-    def progress_csv(self) -> Path:
-        """A row for each epoch: learning rate, losses, validation."""
-        return self.folder / "progress.csv"
-
-    @property
-    def progress_png(self) -> Path:
-        return self.folder / "progress.png"
-
-    @property
-    def training_log(self) -> Path:
-        """What the run has said, of all its continuations."""
-        return self.folder / "training.log"
+    settings_json = PathBelow("folder", "settings.json")
+    """What the run was started with: the settings, the plan, the weights and their hash, the versions."""
+    finished_json = PathBelow("folder", "finished.json")
+    """Written last; a run without it is not finished."""
+    checkpoint_best = PathBelow("folder", "checkpoint_best.safetensors")
+    """Trained weights of the epoch with the best validation, without the frozen ones."""
+    checkpoint_latest = PathBelow("folder", "checkpoint_latest.safetensors")
+    """Trained weights, optimiser and progress, from which the run continues."""
+    progress_csv = PathBelow("folder", "progress.csv")
+    """A row for each epoch: learning rate, losses, validation."""
+    progress_png = PathBelow("folder", "progress.png")
+    training_log = PathBelow("folder", "training.log")
+    """What the run has said, of all its continuations."""
 
 
 @dataclass(frozen=True)
@@ -294,54 +238,25 @@ class RunPaths(RunFolder):
             return self
         return replace(self, dataset=DatasetPaths(self.trained_on), trained_on=None)
 
-    @property
-    def test_folder(self) -> Path:
-        return self.folder / "test"
-
-    @property
-    def predictions(self) -> Path:
-        """Predicted masks of the test split in the original sizes, ``CASE.png``, values 0..K."""
-        return self.test_folder / "predictions"
-
-    @property
-    def predictions_at_input(self) -> Path:
-        """The same masks at the network's input size, on which the paper's figures are defined."""
-        return self.test_folder / "predictions_at_input_size"
-
-    @property
-    def references_at_input(self) -> Path:
-        """The true masks at that size, of another data set's images; those of the run's own are in the arrays."""
-        return self.test_folder / "references_at_input_size"
-
-    @property
-    def classes_csv(self) -> Path:
-        """Probabilities of the classes for the test split, where classes are learnt."""
-        return self.test_folder / "classes.csv"
-
-    @property
-    def expected_dice_csv(self) -> Path:
-        """The Dice that the network expects of each test image by its own probabilities; see ``predicted_dice``."""
-        return self.test_folder / "expected_dice.csv"
-
-    @property
-    def familiar_json(self) -> Path:
-        """Statistics of the images that the run has learnt from; see ``inference.unlike_images``."""
-        return self.test_folder / "familiar.json"
-
-    @property
-    def val_classes_csv(self) -> Path:
-        """The same for the validation split, which chooses the threshold and the temperature."""
-        return self.folder / "val" / "classes.csv"
-
-    @property
-    def classification_png(self) -> Path:
-        """The curves, the confusion matrix and the reliability diagram."""
-        return self.test_folder / "classification.png"
-
-    @property
-    def summary_json(self) -> Path:
-        """All figures of the test split, as nnU-Net's and ours; written last."""
-        return self.test_folder / "summary.json"
+    test_folder = PathBelow("folder", "test")
+    predictions = PathBelow("test_folder", "predictions")
+    """Predicted masks of the test split in the original sizes, ``CASE.png``, values 0..K."""
+    predictions_at_input = PathBelow("test_folder", "predictions_at_input_size")
+    """The same masks at the network's input size, on which the paper's figures are defined."""
+    references_at_input = PathBelow("test_folder", "references_at_input_size")
+    """The true masks at that size, of another data set's images; those of the run's own are in the arrays."""
+    classes_csv = PathBelow("test_folder", "classes.csv")
+    """Probabilities of the classes for the test split, where classes are learnt."""
+    expected_dice_csv = PathBelow("test_folder", "expected_dice.csv")
+    """The Dice that the network expects of each test image by its own probabilities; see ``predicted_dice``."""
+    familiar_json = PathBelow("test_folder", "familiar.json")
+    """Statistics of the images that the run has learnt from; see ``inference.unlike_images``."""
+    val_classes_csv = PathBelow("folder", "val/classes.csv")
+    """The same for the validation split, which chooses the threshold and the temperature."""
+    classification_png = PathBelow("test_folder", "classification.png")
+    """The curves, the confusion matrix and the reliability diagram."""
+    summary_json = PathBelow("test_folder", "summary.json")
+    """All figures of the test split, as nnU-Net's and ours; written last."""
 
     def measurement(self, what: str) -> Path:
         """Arrays that were measured with the trained network, from which figures are drawn: ``features`` and so on."""
@@ -351,10 +266,8 @@ class RunPaths(RunFolder):
         """How the run does on test images with artefacts, ``altered``, or ``rendered`` again."""
         return self.folder / "robustness" / source
 
-    @property
-    def overlays(self) -> Path:
-        """A picture for each test image: prediction and truth on the image."""
-        return self.test_folder / "overlays"
+    overlays = PathBelow("test_folder", "overlays")
+    """A picture for each test image: prediction and truth on the image."""
 
     @property
     def task(self) -> str:
