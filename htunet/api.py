@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
 from htunet.inference.prediction import Prediction
-from htunet.paths import PAPER_FOLD, RunPaths, find_dataset, find_runs
+from htunet.paths import PAPER_FOLD, PHANTOM, RunPaths, find_dataset, find_runs
 from htunet.schemas import SUMMARY
 
 if TYPE_CHECKING:
@@ -373,7 +373,8 @@ def load(
     """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
     ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; without a fold it is 0,
-    without a seed the smallest that there is. An imported model may be named by its name alone.
+    without a seed the smallest that there is. An imported model may be named by its name alone; ``phantom`` is the one
+    that comes with htunet.
 
     Args:
         what: One of the above.
@@ -411,6 +412,11 @@ def load(
         )
         first, *others = dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)
         return Model(first, weights=weights, device=device, others=others)
+    if what == (PHANTOM,):
+        from htunet.inference.phantom_model import phantom_model
+
+        model = phantom_model()
+        return Model(model.run, model, device=device)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model

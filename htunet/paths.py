@@ -35,6 +35,8 @@ PAPER_FOLD = "paper"
 """The name of the fold that has the lists of the paper's authors, where they were imported."""
 AS_PUBLISHED = "+as-published-defects"
 """What marks the plan of a run with the defects of the paper's public code (``Plan.as_published_defects``)."""
+PHANTOM = "phantom"
+"""Weights pre-trained on simulated images, and the run or model that starts from them."""
 RATIO, ADAPTER, TRAINED_ON = "ratio_", "adapter_", "trained_on_"
 """What a run's folder says after the method, each after two underscores, in this order: few-shot, where its adapter
 started, and a training on other data."""
@@ -221,7 +223,8 @@ class RunPaths(RunFolder):
     trained_on: str | None = None
     """Full name of the data set that the run was trained on, where it is not ``dataset``."""
     adapter: str = ""
-    """Where the adapter started (see ``models.finetuned``); empty: from scratch."""
+    """Where the adapter started (see ``models.finetuned``); empty: from scratch. Of a network without an adapter
+    ``phantom``, where it started from weights pre-trained on simulation."""
 
     @property
     def folder(self) -> Path:
@@ -281,6 +284,7 @@ class RunPaths(RunFolder):
         ratio = "" if self.ratio is None else f", ratio {self.ratio!r}"
         other = "" if self.trained_on is None else f", trained on {self.source.dataset.short_name}"
         adapter = f", adapter of {self.adapter}" if self.adapter else ""
+        adapter = ", pre-trained on simulation" if self.adapter == PHANTOM else adapter
         about = f"plan {self.plan}{task}{ratio}{adapter}{other}"
         return f"{self.dataset.short_name} {self.method} fold{self.fold} seed{self.seed} ({about})"
 
@@ -292,7 +296,7 @@ class RunPaths(RunFolder):
         plan = self.plan.removesuffix(AS_PUBLISHED)
         parts += [f"--plan {plan}"] * (plan != "paper") + ["--as-published-defects"] * (plan != self.plan)
         parts += [f"--task {self.task}"] * (self.task != "seg") + [f"--ratio {self.ratio!r}"] * (self.ratio is not None)
-        parts += ["--adapter finetuned"] * bool(self.adapter)
+        parts += [f"--weights {PHANTOM}" if self.adapter == PHANTOM else "--adapter finetuned"] * bool(self.adapter)
         return " ".join(parts)
 
 

@@ -13,9 +13,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_device, add_run_options, chosen_folds, fold_or_all
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.paths import RunPaths
+from htunet.paths import PHANTOM, RunPaths
 
 if TYPE_CHECKING:
     from htunet.api import Model
@@ -43,7 +43,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--tta", action="store_true", help="test-time augmentation: the mean over six views of an image"
     )
-    parser.add_argument("--model", help="in place of a run: folder of htunet_export, or name of an imported model")
+    of_model = (
+        "in place of a run: folder of htunet_export, name of an imported model, or phantom: the lesions of any image, "
+        "learnt from simulated images alone"
+    )
+    parser.add_argument("--model", help=of_model)
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     add_device(parser)
     npz = ("--npz", "--save-probabilities")
@@ -135,6 +139,10 @@ def _load(options: argparse.Namespace) -> "Model":
                 f"{options.model} is a file. Import it first: htunet_import {options.model}; then --model takes its "
                 "name."
             )
+        if options.model == PHANTOM:
+            from htunet.inference.phantom_model import WARNING
+
+            tell(WARNING)
         return api.load(options.model, **about)
     about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
     folds, methods, seeds = chosen_folds(options.fold or [0]), options.method, options.seed or []

@@ -18,7 +18,8 @@ from htunet.errors import HtunetError
 from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights.load import NONE, PHANTOM, RANDOM, WeightsRecord
+from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
+from htunet.paths import PHANTOM
 from htunet.records import checked_object
 from htunet.reproducibility import provenance
 

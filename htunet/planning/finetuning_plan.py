@@ -13,6 +13,22 @@ ACCUMULATED = {"BiomedCLIP": 4}
 """Blocks of pairs in a step of the public code; of the other backbones 1."""
 
 
+PHANTOM_RATE, PHANTOM_WARM_UP = 1e-4, 5
+"""For weights pre-trained on simulation: the largest learning rate, and epochs until it is reached."""
+FOR_PHANTOM = ("learning_rate", "warm_up_epochs")
+"""What ``from_phantom`` decides."""
+
+
+def from_phantom(plan: Plan) -> Plan:
+    """A plan of stage 2 for weights that were pre-trained on simulation, with the reason of each change."""
+    rate, warm_up = min(plan.learning_rate, PHANTOM_RATE), min(PHANTOM_WARM_UP, plan.num_epochs // 10)
+    because = {
+        "learning_rate": f"at most {PHANTOM_RATE:g}: larger steps lose what was learnt from simulated images",
+        "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike",
+    }
+    return replace(plan, learning_rate=rate, warm_up_epochs=warm_up, because=plan.because | because)
+
+
 def finetuning_plan(
     dataset: str,
     *,

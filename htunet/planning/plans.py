@@ -90,6 +90,8 @@ class Plan:
     """Validate the epochs after the first whose number, from 0, is a multiple of this, and the last one; 1: each."""
     class_metric: str = field(default=AUC, metadata=LATER)
     """Validation metric that chooses a classification's checkpoint: ``auc`` or ``accuracy``."""
+    warm_up_epochs: int = field(default=0, metadata=LATER)
+    """Epochs in which the learning rate rises to its largest value."""
     class_head_by_backbone: dict[str, str] = field(default_factory=dict, metadata=LATER)
     """Backbones whose head of classes is another than ``class_head``, with its default parameters."""
     align_corners: bool = field(default=False, metadata=LATER)
@@ -211,6 +213,7 @@ def check_plan(plan: Plan) -> None:
         "resize": plan.resize not in (BILINEAR, BICUBIC),
         "gradient_clip": plan.gradient_clip is not None and plan.gradient_clip <= 0,
         "validate_every": plan.validate_every < 1,
+        "warm_up_epochs": plan.warm_up_epochs < 0,
         "contrast_size": plan.contrast_size is not None,
         "class_metric": plan.class_metric not in (AUC, ACCURACY),
         "class_weights": any(weight <= 0 for weight in plan.class_weights.values())

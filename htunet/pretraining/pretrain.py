@@ -1,5 +1,6 @@
 """The pre-training: networks learn side by side from one stream of simulated images. Calling it again continues it."""
 
+import json
 import logging
 import math
 import time
@@ -99,7 +100,7 @@ class _Work:
         self.folders = {name: out / name for name in names}
         simulation = SimulationSettings(height=settings.size, width=settings.size)
         self.simulation = simulation.without(settings.without) if settings.without else simulation
-        self.identity = {
+        identity = {
             "networks": list(names),
             "seed": settings.seed,
             "images": settings.images,
@@ -111,6 +112,7 @@ class _Work:
             "simulation": self.simulation.to_json(),
             "simulation_sha256": self.simulation.sha256,
         }
+        self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it is when it is read again
         self.state = self.folders[names[0]] / STATE
         self.last = settings.validation + (settings.images or (IMAGES if settings.hours is None else MANY))
 
@@ -166,10 +168,6 @@ class _Work:
         """The weights in half precision, how they were made, and what they reach on the images held out."""
         for learner in training.learners:
             folder = self.folders[learner.name]
-            tensors = {
-                name: value.half() if value.is_floating_point() else value
-                for name, value in learner.published().items()
-            }
             recipe = {
                 "identity": self.identity,
                 "network": learner.name,
@@ -183,9 +181,7 @@ class _Work:
                 "figures_of_simulated_images": training.figures(learner),
                 "made_by": provenance(),
             }
-            about = checkpoint.describe(learner.name, WeightsRecord(source=NONE), {"recipe": recipe})
-            checkpoint.save(folder / CHECKPOINT, tensors, about)
-            write_json(folder / RECIPE, recipe | {"sha256": file_hash(folder / CHECKPOINT)})
+            write_weights(learner, folder, recipe)
             columns = list(dict.fromkeys(key for row in training.advance.history for key in row))
             write_csv(folder / HISTORY, columns, training.advance.history)
 
@@ -307,6 +303,16 @@ class _Training:
                 for key, value in optimizer.state.get(parameter, {}).items():
                     tensors[f"{learner.name}.{OPTIMIZER}{index}.{key}"] = value
         checkpoint.save(path, tensors, {"identity": self.work.identity, "advance": asdict(self.advance)})
+
+
+def write_weights(learner: Learner, folder: Path, recipe: Mapping[str, Any]) -> Path:
+    """The weights in half precision, with the recipe in the file and beside it; returns the file."""
+    path, tensors = folder / CHECKPOINT, learner.published()
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    about = checkpoint.describe(learner.name, WeightsRecord(source=NONE), {"recipe": dict(recipe)})
+    checkpoint.save(path, halves, about)
+    write_json(folder / RECIPE, {**recipe, "sha256": file_hash(path)})
+    return path
 
 
 def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -99,14 +99,19 @@ class Loop:
         """Of all epochs together; what the learning rate's cosine ends at."""
         return self.num_epochs * self.order.per_epoch
 
+    def learning_rate(self, step: int) -> float:
+        """Of a step, as the plan says."""
+        warm_up = self.plan.warm_up_epochs * self.order.per_epoch
+        return learning_rate(self.plan.learning_rate, step, self.total_steps, warm_up)
 
-def learning_rate(peak: float, step: int, total_steps: int) -> float:
-    """Cosine annealing per step from ``peak`` to almost 0.
+
+def learning_rate(peak: float, step: int, total_steps: int, warm_up: int = 0) -> float:
+    """Cosine annealing per step from ``peak`` to almost 0, less in the first ``warm_up`` steps.
 
     >>> learning_rate(1.0, 0, 10), round(learning_rate(1.0, 5, 10), 12)
     (1.0, 0.5)
     """
-    return peak * 0.5 * (1 + math.cos(math.pi * step / total_steps))
+    return peak * min(1.0, (step + 1) / max(1, warm_up)) * 0.5 * (1 + math.cos(math.pi * step / total_steps))
 
 
 def fit(loop: Loop, progress: Progress, events: Events) -> Waiting:
@@ -149,7 +154,7 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
     """
     loop.network.train()
     for group in loop.optimizer.param_groups:
-        group["lr"] = learning_rate(loop.plan.learning_rate, step, loop.total_steps)
+        group["lr"] = loop.learning_rate(step)
     part = Step(
         fabric=loop.fabric,
         network=loop.network,
@@ -193,7 +198,7 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
         _require_finite(val_loss, "validation loss", progress)
     figures = EpochMetrics(
         epoch=progress.epoch,
-        learning_rate=learning_rate(loop.plan.learning_rate, step, loop.total_steps),
+        learning_rate=loop.learning_rate(step),
         train_loss=sum(progress.losses) / len(progress.losses),
         val_loss=val_loss,
         val_metric=val_metric,

@@ -8,9 +8,12 @@ from dataclasses import replace
 from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
 from htunet.errors import counted
-from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects
+from htunet.models.build import build_network, check_input_size, check_plan_name, check_published_defects, parse_method
 from htunet.models.finetuned import find_adapter, load_adapter
-from htunet.paths import AS_PUBLISHED, DatasetPaths, RunPaths, find_dataset
+from htunet.models.weights.load import RANDOM
+from htunet.models.weights.store import PHANTOM_CLIP
+from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths, RunPaths, find_dataset
+from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan
 from htunet.preprocessing.preprocess import check_arrays
@@ -51,8 +54,14 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             settings.adapter, method, seed=settings.seed, weights=settings.weights, normalise=plan.normalise
         )
         start.check(method, normalise=plan.normalise, settings=plan.adapter)
+    remarks, label = [], start.label if start else ""
+    backbone = parse_method(method).backbone
+    if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
+        plan = from_phantom(plan)
+        remarks = [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
+        label = label or PHANTOM * (backbone is None)
     group = (paths, type(trainer).__name__, plan.name, method)
-    run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=start.label if start else "")
+    run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=label)
     learnt = training_fold(run, preprocessed, settings.ratio)
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
     with lock_run(fabric, run):
@@ -74,7 +83,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             plan=plan,
             data=Data(train_rows=learnt.rows("train"), val_rows=learnt.rows("val"), images=images),
             settings=settings,
-            remarks=[*learnt.remarks(), *_planned_with_warnings(paths, plan.name)],
+            remarks=[*learnt.remarks(), *_planned_with_warnings(paths, plan.name), *remarks],
             about={
                 "dataset": run.dataset.name,
                 "method": method,

@@ -12,7 +12,10 @@ class RunSettings:
 
     seed: int = setting(1, "seeds the trainable weights, the order of the images, the augmentation and the dropout")
     num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
-    weights: str = setting("pretrained", "frozen weights: pretrained, random, or the path of a file")
+    weights: str = setting(
+        "pretrained",
+        "first or frozen weights: pretrained, phantom (on simulated images), random, or the path of a file",
+    )
     precision: str = setting(
         "auto",
         "auto: bf16 where the machine has it; tf32: fp32 whose products a GPU computes from rounded factors",

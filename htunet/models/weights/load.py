@@ -15,8 +15,9 @@ from htunet.models.backbones.base import Backbone
 from htunet.models.catalogue import CATALOGUE, LOGIT_SCALE, CatalogueEntry
 from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.store import CHECKPOINT, PHANTOM_CLIP, find_phantom, find_pretrained
+from htunet.paths import PHANTOM
 
-PRETRAINED, RANDOM, PHANTOM, NONE = "pretrained", "random", "phantom", "none"
+PRETRAINED, RANDOM, NONE = "pretrained", "random", "none"
 RANDOM_WEIGHTS_SEED = 0
 """Random frozen weights are the same in every run, so that a checkpoint finds the backbone that it was trained on."""
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from htunet.errors import HtunetError
 from htunet.evaluation.configurations import recorded
 from htunet.files import read_object
-from htunet.paths import DatasetPaths, RunPaths
+from htunet.paths import PHANTOM, DatasetPaths, RunPaths
 from htunet.reporting.figures.style import method_name, place_of
 from htunet.reporting.tables import paper_figures as paper
 from htunet.schemas import SETTINGS
@@ -137,6 +137,8 @@ def arm_name(run: RunPaths) -> str:
 def _start(adapter: str) -> str:
     """What an adapter had learnt; the seed that it learnt with makes no other arm, as in the tables."""
     learnt = SEED.sub("", adapter)
+    if learnt == PHANTOM:
+        return "pre-trained on simulation"
     return "fine-tuned" if paper.is_its_start(learnt) else f"adapter of {learnt}"
 
 

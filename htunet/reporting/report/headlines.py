@@ -9,9 +9,9 @@ from htunet.reporting.report.content import Headline
 from htunet.reporting.report.selection import CLASSES, MASKS
 from htunet.reporting.report.study_results import Estimates, MethodConfig, Study
 from htunet.reporting.tables.kinds import KINDS, SEGMENTATION, TableKind
-from htunet.reporting.tables.rows import with_explanation
+from htunet.reporting.tables.rows import SIMULATION, with_explanation
 
-WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", "": ""}
+WEIGHTS = {"pretrained": "pre-trained weights", "none": "trained from scratch", "phantom": SIMULATION, "": ""}
 """What a card says of the weights' source."""
 
 

@@ -18,6 +18,7 @@ NOT_DECISIONS = ("name", "dataset", "because", "accumulation", "workers")
 SOURCES = {
     "pretrained": "pre-trained, as published",
     "none": "none: the network is trained from scratch",
+    "phantom": "pre-trained on simulation, without an image of any patient",
     "random": "RANDOM: the figures test the program and say nothing about the method",
 }
 

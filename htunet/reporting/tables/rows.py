@@ -28,7 +28,7 @@ from htunet.reporting.tables.write import (
     write_files,
 )
 
-RANDOM = "random weights"
+RANDOM, SIMULATION = "random weights", "pre-trained on simulation"
 BASELINE = "trivial baseline"
 EXPLANATIONS = {
     RANDOM: "the figures test the program and say nothing about the method",
@@ -214,6 +214,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **_across_marks(first),
         other_images: bool(other_images) and not own_data,
         RANDOM: first["weights"]["source"] == "random",
+        SIMULATION: first["weights"]["source"] == "phantom",
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],

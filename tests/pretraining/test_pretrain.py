@@ -1,0 +1,91 @@
+"""Whole pre-trainings: repeated, stopped and continued, ended by time, and never mixed up with others."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from builders.pretraining import tiny_settings
+
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_object
+from htunet.models import checkpoint
+from htunet.pretraining import pretrain as module
+from htunet.pretraining.pretrain import pretrain
+from htunet.training.signals import StopSignals
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder / "checkpoint.safetensors")[0]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    assert not [key for key in first if not torch.equal(first[key], second[key])]
+
+
+class StopAfter(StopSignals):
+    """Asks to stop before the step of a number."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def requested(self) -> bool:
+        self.steps -= 1
+        return self.steps < 0
+
+
+def test_the_same_command_gives_the_same_weights_and_a_stopped_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["UNet", "PhantomCLIP"]
+    whole = pretrain(names, tiny_settings(), out=tmp_path / "whole")
+    assert whole.status == "finished"
+    with monkeypatch.context() as patch:
+        stops: Any = lambda: _Within(StopAfter(2))  # noqa: E731
+        patch.setattr(module, "stop_signals", stops)
+        assert pretrain(names, tiny_settings(), out=tmp_path / "cut").status == "stopped"
+        assert not (tmp_path / "cut" / "UNet" / "checkpoint.safetensors").exists()
+    assert pretrain(names, tiny_settings(workers=2), out=tmp_path / "cut").status == "finished"
+    for name in names:
+        assert_same(tmp_path / "whole" / name, tmp_path / "cut" / name)
+        assert not list((tmp_path / "cut").rglob("state*"))
+    recipe = read_object(tmp_path / "whole" / "UNet" / "recipe.json")
+    assert (recipe["images"], recipe["images_seen"], recipe["steps"]) == (12, 24, 6)
+    assert recipe["identity"]["simulation"]["height"] == 32
+    assert {value.dtype for value in tensors(tmp_path / "whole" / "UNet").values()} == {torch.float16, torch.int64}
+    assert pretrain(names, tiny_settings(), out=tmp_path / "whole").status == "already finished"
+    with pytest.raises(HtunetError, match=r"made with other settings.*--restart"):
+        pretrain(names, tiny_settings(seed=2), out=tmp_path / "whole")
+
+
+class _Within:
+    def __init__(self, stop: StopSignals) -> None:
+        self.stop = stop
+
+    def __enter__(self) -> StopSignals:
+        return self.stop
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_time_ends_a_training_with_an_annealed_learning_rate(tmp_path: Path) -> None:
+    settings = tiny_settings(hours=3 / 3600, passes=None, images=None)
+    assert pretrain(["UNet"], settings, out=tmp_path).status == "finished"
+    recipe = read_object(tmp_path / "UNet" / "recipe.json")
+    assert recipe["steps"] >= 1
+    assert recipe["seconds"] < 15
+    assert module._rate(0.0) < 0.05
+    assert module._rate(1.0) == 0
+    assert module._rate(0.03) == pytest.approx(1, abs=0.01)
+
+
+def test_names_and_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"'Unet' cannot be pre-trained; known: UNet, PhantomCLIP, ResNet18.*UNet"):
+        pretrain(["Unet"], tiny_settings(), out=tmp_path)
+    with pytest.raises(UsageError, match=r"--hours ends the training by time"):
+        tiny_settings(hours=1.0)
+    with pytest.raises(UsageError, match=r"--batch-size must be at least 2, got 1"):
+        tiny_settings(batch_size=1)
