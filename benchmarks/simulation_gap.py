@@ -6,6 +6,7 @@ For each statistic: quantiles of the real and of the simulated images, and the s
 the 2.5th and the 97.5th percentile of the simulated ones (``covered``; about 95 % where both agree). At the end the
 area under the ROC curve of a logistic regression that tells real from simulated by these statistics, cross-validated:
 0.5 where it cannot, 1 where it always can. Only images of the training split of fold 0 are opened.
+``--sheet FILE`` writes simulated images of all organs instead, their lesions outlined.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, label
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
@@ -39,8 +41,7 @@ def training_images(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 def simulated_images(organ: str, count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """The first ``count`` images of the organ that have a lesion."""
-    weights = {name: float(name == organ) for name in ("breast", "thyroid")}
-    settings = SimulationSettings(**weights, no_lesion=0.0)
+    settings = SimulationSettings(**{name: float(name == organ) for name in SimulationSettings().organs}, no_lesion=0.0)
     made = [simulate(settings, seed, index) for index in range(count)]
     return np.stack([one.image for one in made]), np.stack([one.lesion for one in made])
 
@@ -115,14 +116,31 @@ def table(real: list[dict[str, float]], made: list[dict[str, float]]) -> list[st
     return [*lines, f"Told apart by logistic regression: AUC {area:.3f}"]
 
 
+def write_sheet(file: Path, rows: int = 5, columns: int = 8, side: int = 112) -> None:
+    """One picture of ``rows`` times ``columns`` simulated images in 32 gray values; lesions are outlined in white."""
+    tiles = []
+    for index in range(rows * columns):
+        made = simulate(SimulationSettings(), 0, index)
+        inside = np.asarray(Image.fromarray(made.lesion * np.uint8(255)).resize((side, side))) > 127
+        tile = np.array(Image.fromarray(made.image).resize((side, side)))
+        tile[binary_dilation(inside) & ~inside] = 255
+        tiles.append(tile // 8 * 8)
+    sheet = np.concatenate([np.concatenate(tiles[row * columns : (row + 1) * columns], 1) for row in range(rows)])
+    Image.fromarray(sheet).quantize(32).save(file, optimize=True)
+
+
 def main() -> None:
     """Print one table for each folder."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("folders", nargs="+", type=Path, help="preprocessed folders of plans")
+    parser.add_argument("folders", nargs="*", type=Path, help="preprocessed folders of plans")
     parser.add_argument("--organ", default="breast", help="which simulated images to compare with")
     parser.add_argument("--images", type=int, default=400, help="how many images of each kind at most")
     parser.add_argument("--seed", type=int, default=1, help="seed of the simulated images")
+    parser.add_argument("--sheet", type=Path, help="write a sheet of simulated images to this PNG, and stop")
     arguments = parser.parse_args()
+    if arguments.sheet:
+        write_sheet(arguments.sheet)
+        return
     made = simulated_images(arguments.organ, arguments.images, arguments.seed)
     simulated = [statistics(*pair) for pair in zip(*made, strict=True) if pair[1].any()]
     for folder in arguments.folders:

@@ -49,7 +49,7 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
     lesion = draw_lesion(rng, class_name, area)
     pattern = _draw_pattern(settings, class_name, rng)
     contrast = {
-        CYST: rng.uniform(16, 38),
+        CYST: rng.uniform(16, 44),
         HYPERECHOIC: -rng.uniform(3, 10),
         ISOECHOIC: rng.uniform(*settings.isoechoic_db),
         CYSTIC_AND_SOLID: rng.uniform(-1.0, 0.6 * settings.contrast_db[1]),
@@ -76,8 +76,8 @@ def draw_nodule(settings: SimulationSettings, organ: str, rng: np.random.Generat
     )
     if rng.random() < settings.flat and lesion.margin != "spiculated":
         lesion = _reshaped(lesion, rng.uniform(0.2, 0.42))
-    if rng.random() < 0.5 and thyroid:
-        lesion = _reshaped(lesion, rng.uniform(0.45, 1.2))
+    elif rng.random() < (0.5 if thyroid else 0.35):
+        lesion = _reshaped(lesion, rng.uniform(0.45, 1.2 if thyroid else 0.9))
     dark_rim = thyroid and pattern != CYST and rng.random() < settings.dark_halo
     return Nodule(
         lesion=lesion,
@@ -131,10 +131,11 @@ def placed(
     """Anywhere in the field below ``top_mm``, or right at it; now and then an edge of the field cuts it."""
     half_width, half_height = nodule.lesion.outline.half_extent_mm
     side = max(grid.width_mm / 2 - half_width * rng.choice([1.0, 1.0, 0.6]), 0.0)
-    lateral = np.clip(rng.normal(0, 0.2) * grid.width_mm, -side, side)
+    share = rng.normal(0, 0.14) if rng.random() < 0.75 else rng.uniform(-0.45, 0.45)
+    lateral = np.clip(share * grid.width_mm, -side, side)
     top = top_mm + half_height
     bottom = max(top, grid.depth_mm - half_height * rng.choice([1.1, 1.1, 0.5]))
-    depth = top + rng.uniform(-0.2, 1.0) if rng.random() < settings.superficial else rng.beta(1.6, 2.6) * grid.depth_mm
+    depth = top + rng.uniform(-0.2, 1.0) if rng.random() < settings.superficial else rng.beta(1.7, 3.0) * grid.depth_mm
     return moved(nodule, lateral, np.clip(depth, top, bottom))
 
 

@@ -296,10 +296,10 @@ def lymph_node(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Gene
     scene = Scene.empty(grid, rng)
     _soft_tissue(settings, scene, int(rng.integers(1, 3)))
     nodules = _apart(draw_nodules(settings, "lymph_node", grid, rng), grid, settings, rng, 1.5)
-    if rng.random() < 0.4:
-        vessel = _ellipse(rng, grid, (0.3, 0.8), rng.uniform(2, 5), rng.uniform(1.5, 4))
-        if is_free(vessel, [one.lesion for one in nodules], 0.5):
-            scene.vessel(vessel, rng.uniform(0.3, 1.2))
+    if rng.random() < 0.3:
+        tube = _ellipse(rng, grid, (0.3, 0.8), rng.uniform(15, 60), rng.uniform(0.8, 2.5))
+        if is_free(tube, [one.lesion for one in nodules], 0.5):
+            scene.vessel(tube, rng.uniform(0.3, 1.2))
     for nodule in nodules:
         lesion = nodule.lesion
         benign = lesion.class_name == "benign"
@@ -336,15 +336,24 @@ def prostate(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Genera
 
 
 def vessel(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generator) -> Scene:
-    """Arteries and veins in muscle, cut across or along: dark, sharp, and no lesion."""
+    """Arteries and veins in muscle, mostly cut along; across, two beside each other, or they would look like cysts."""
     scene = Scene.empty(grid, rng)
     _soft_tissue(settings, scene, int(rng.integers(1, 4)))
-    along = rng.random() < 0.4
-    for _ in range(1 if along else int(rng.integers(1, 4))):
-        half = log_uniform(rng, 1.5, 7.0)
-        width = rng.uniform(30, 90) if along else half * rng.uniform(0.9, 1.8)
-        tube = _ellipse(rng, grid, (0.25, 0.75), width, half)
-        scene.vessel(replace(tube, tilt=0.5 * tube.tilt), rng.uniform(0.3, 1.6))
+    tube = _ellipse(rng, grid, (0.35, 0.75), rng.uniform(30, 90), log_uniform(rng, 1.0, 4.5))
+    if rng.random() < 0.75:
+        scene.vessel(replace(tube, tilt=0.5 * tube.tilt), rng.uniform(0.4, 1.6))
+        return scene
+    artery = replace(tube, half_width_mm=tube.half_height_mm, lateral_mm=0.6 * tube.lateral_mm)
+    flat = rng.uniform(0.4, 0.8)
+    side = 1 if rng.random() < 0.5 else -1
+    vein = replace(
+        artery,
+        lateral_mm=artery.lateral_mm + side * 2.1 * artery.half_width_mm,
+        half_width_mm=artery.half_width_mm * 1.2,
+        half_height_mm=artery.half_height_mm * flat,
+    )
+    scene.vessel(artery, rng.uniform(1.0, 2.0))
+    scene.vessel(vein, rng.uniform(0.3, 1.0))
     return scene
 
 

@@ -121,7 +121,7 @@ def _letters(
         for number in range(int(rng.integers(3, 14))):
             text = str(rng.choice(PARAMETERS))
             draw.text((right + 3, 3 + 8 * number), text, fill=int(rng.integers(120, 256)), font=font)
-    if rng.random() < 0.4:  # a gray wedge
+    if rng.random() < (0.5 if bordered else 0.1):  # a gray wedge
         column = int(rng.integers(0, max(width - 8, 1)))
         if bordered:
             column = min(right + int(rng.integers(0, 20)), width - 5)
