@@ -26,6 +26,7 @@ COMMANDS = (
     "weights",
     "export",
     "import_",
+    "review",
     "demo",
 )
 ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
@@ -113,6 +114,7 @@ setup(
         "pandas>=2.2",
         "Jinja2>=3.1",
         "matplotlib>=3.8",
+        "contourpy>=1.2",
         "scikit-learn>=1.4",
         "pillow>=10.3",
         "isal>=1.6",

@@ -18,7 +18,8 @@ SETTINGS: Schema = {
     **{"weights?": WEIGHTS, "adapter?": ADAPTER, "trained_on?": TRAINED_ON, "made_by?": VERSIONS},
     "few_shot?": ({"ratio?": float, "training_images?": int}, None),
     "plan_content?": {"accumulation?": (int, None), "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
-    "shuffled_captions?": bool,
+    **{"shuffled_captions?": bool, "start_from?": TEXT},
+    "start_checkpoint?": {"dataset?": TEXT, "fold?": (int, None), "sha256?": str},
     **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }
 FAMILIAR: Schema = {

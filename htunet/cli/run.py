@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folds = f"of the cross-validation (default: the split that there is, else {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
     parser.add_argument("--weights", help="frozen weights: pretrained, random or a file (default: pretrained)")
+    corrections = "folder of htunet_review with corrected cases: train the chosen method on with them"
+    parser.add_argument("--corrections", type=Path, metavar="FOLDER", help=corrections)
     parser.add_argument("--dry-run", action="store_true", help="print the steps and their times, and do nothing")
     return run_command(parser, _run, argv)
 
@@ -53,9 +56,14 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError("-i and -o belong together: the new images, and where their predictions go.")
     if not 0 < options.hours < 10_000:
         raise UsageError(f"--hours must be above 0, got {options.hours:g}.")
+    if options.corrections and not options.dataset:
+        raise UsageError("--corrections needs the data set that they correct: -d MINE.")
     for variable in ROOTS:  # as the steps say where files go otherwise, each of them
         os.environ[variable] = str(root(variable))
     dataset = _dataset(options)
+    if options.corrections and dataset:
+        _learn_corrections(dataset, options)
+        return
     if dataset is None:
         step = ("convert", "--name", options.name, *_own_arguments(options))
         if options.dry_run:
@@ -153,6 +161,60 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     print(f"Look at:  {dataset.results / 'report.html'}")
     for of_run in () if options.input else words.values():
         print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}")
+
+
+def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> None:
+    """Train the chosen method on, from its last models, with the corrected cases; test it as before."""
+    from dataset_conversion.review_folder import read_review
+    from htunet.data.raw import read_raw
+    from htunet.evaluation.metrics import METRICS
+    from htunet.evaluation.summary import ORIGINAL
+    from htunet.experiments.corrections import corrected_case, corrected_dataset, describe
+    from htunet.experiments.review import runs_to_review
+    from htunet.files import read_object
+    from htunet.reproducibility import record_command
+    from htunet.schemas import SETTINGS, SUMMARY
+
+    method = options.methods[0] if options.methods else None
+    runs = runs_to_review(dataset, method, None)
+    first = runs[0]
+    found = read_review(options.corrections, read_raw(dataset).info.labels)
+    cases = [corrected_case(one.name, one.image, one.labels, one.form, one.facts) for one in found]
+    forms = ", ".join(f"{sum(one.form == form for one in found)} as {form}" for form in dict.fromkeys(
+        one.form for one in found))  # fmt: skip
+    print(f"{counted(len(found), 'corrected case')} in {options.corrections}: {forms}", flush=True)
+    if options.dry_run:
+        return
+    target = corrected_dataset(dataset, cases, first.plan)
+    record_command(target.conversion_json, options.typed)
+    for line in describe(target):
+        print(line)
+    run_step("plan_and_preprocess", "-d", target.name, "--plan", first.plan)
+    after = [replace(run, dataset=target) for run in runs]
+    for run, new in zip(runs, after, strict=True):
+        weights = str(read_object(run.settings_json, SETTINGS).get("weights_argument", "pretrained"))
+        options_of_run = ("--plan", run.plan, "--task", run.task, "--seed", str(run.seed), "--weights", weights)
+        start = ("--start-from", str(run.checkpoint_best))
+        run_step("train", target.name, run.method, f"fold{run.fold}", *options_of_run, *start)
+        if not new.finished_json.exists():
+            raise HtunetError("the training was stopped. The same command continues it.")
+    run_step("evaluate", target.name, first.method, "--plan", first.plan)
+    run_step("report", target.name)
+    means = []
+    for some in (runs, after):
+        of = [
+            read_object(run.summary_json, SUMMARY)["htunet"]["means"][ORIGINAL][METRICS["dice"].file_key]
+            for run in some
+        ]
+        total = sum(mean["n_used"] for mean in of)
+        means.append(100 * sum((mean["mean"] or 0.0) * mean["n_used"] for mean in of) / max(1, total))
+    print(
+        f"\nOn the same test images, with the masks that they had: Dice {means[0]:.1f} % before, {means[1]:.1f} % now."
+    )
+    print(f"Look at:  {target.results / 'report.html'}")
+    folds = map(str, (run.fold for run in after))
+    words = ["-d", target.short_name, "-m", first.method, "-p", first.plan, "--task", first.task, "-f", *folds]
+    print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(words)}")
 
 
 def _training(dataset: DatasetPaths, candidate: "Candidate", fold: int) -> list[str]:

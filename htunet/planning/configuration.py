@@ -37,6 +37,7 @@ SETTINGS_APART = {
     "seed": "repetitions differ in it",
     "few_shot": "the fraction is compared beside; which images it is follows from the seed",
     "split_sha256": "of one fold; results of another split than that in use are told apart when they are read",
+    "start_checkpoint": "of one fold; the data set that it was trained on counts",
     "images_without_class": "follows from the data and the task",
     "weights_argument": "the hash of the tensors counts",
     "plan_edited": "follows from the plan",

@@ -4,6 +4,7 @@ Calling it again continues where the run was.
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from htunet.data.preprocessed import PreprocessedDataset, planning_warnings
 from htunet.data.split_files import find_fold
@@ -24,6 +25,7 @@ from htunet.training.loader import TrainingImages
 from htunet.training.loop import Data
 from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import TrainSettings
+from htunet.training.start import load_start, refuse_seen_images
 from htunet.training.trainer import TRAINERS
 
 
@@ -74,6 +76,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         )
         if start:
             load_adapter(network, weights, start)
+        before = load_start(network, weights, Path(settings.start_from), method) if settings.start_from else None
+        if before:
+            refuse_seen_images(before, learnt.whole, fold)
         images = TrainingImages(preprocessed, augmentation, settings.seed)
         work = TrainingRun(
             run=run,
@@ -91,6 +96,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
                 "fold": fold,
                 "plan_edited": plan.name in PLANNERS and is_edited(plan),
                 "adapter": start.record if start else None,
+                **({"start_from": before.get("dataset"), "start_checkpoint": before} if before else {}),
                 **learnt.record(),
             },
         )

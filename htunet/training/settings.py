@@ -57,7 +57,10 @@ class TrainSettings(RunSettings):
     ratio: float | None = setting(
         None, "train on this fraction of the training images only (few-shot), such as 0.05; default: all of them"
     )
-
+    start_from: str | None = setting(
+        None,
+        "begin with the trained weights of this checkpoint_best.safetensors of the same method; default: untrained",
+    )
     as_published_defects: bool = setting(
         False,
         "lose what the paper's public code loses: LoRA as trained (tested as the run started), DINOv2's LayerScale; "
@@ -71,6 +74,8 @@ class TrainSettings(RunSettings):
                 f"--ratio is a fraction of the training images, larger than 0 and smaller than 1; got {self.ratio}. "
                 "Omit it to train on all of them."
             )
+        if self.start_from and self.adapter:
+            raise UsageError("--start-from holds an adapter as it was trained: leave --adapter out.")
 
 
 @dataclass(frozen=True, kw_only=True)

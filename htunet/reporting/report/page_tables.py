@@ -193,6 +193,7 @@ def _comparisons(study: Study) -> Table:
     if not frame.empty:
         compared = [*(metric.name for metric in _overview()), CLASSIFICATION.by_case]
         shown = frame[frame["resolution"].isin([INPUT, ""]) & frame["metric"].isin(compared)]
+        shown = shown[shown["mean_difference"].notna()]  # else no case is tested by both
         if len(shown) > MOST_COMPARISONS:
             more = f" {len(shown) - MOST_COMPARISONS:,} pairs with larger p are in tables/comparisons.csv."
         # the clearest differences of each data set first, so that each data set is shown
@@ -201,7 +202,7 @@ def _comparisons(study: Study) -> Table:
         for entry in shown.to_dict("records"):
             metric, p = METRICS[entry["metric"]], entry["p_holm"]
             interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
-            difference = None if math.isnan(entry["mean_difference"]) else metric.scale * entry["mean_difference"]
+            difference = metric.scale * entry["mean_difference"]
             rows.append(
                 (
                     words(DatasetPaths(str(entry["dataset"])).short_name),

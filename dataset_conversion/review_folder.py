@@ -1,0 +1,182 @@
+"""Cases for a person to correct, in the formats of the tools that people have, and what came back corrected.
+
+``images/NAME.png`` with LabelMe's ``images/NAME.json`` beside it, ``coco.json`` of all images, ``masks/NAME.png``, and
+``review.csv``. Each form holds the same prediction, polygons within a pixel; whoever corrects one of them has corrected
+the case.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dataset_conversion.common import read_mask
+from dataset_conversion.formats.annotations import read_annotations
+from dataset_conversion.formats.coco import read_coco
+from dataset_conversion.formats.polygons import fill_polygons, polygons_of
+from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, draw
+from htunet.data.image_io import UInt8, image_size, read_labels, write_png
+from htunet.data.names import listed
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_csv, read_object, whole_folder, write_csv, write_json
+from htunet.paths import checked_name
+
+REVIEW = "review.csv"
+COLUMNS = (
+    *("name", "case", "source", "group", "class", "spacing_mm", "why", "dice", "predicted_dice", "accept"),
+    *("mask_sha256", "polygons_sha256"),
+)
+"""The last two tell what was corrected: the labels as they were written."""
+YES = ("yes", "y", "1", "true", "x", "ok")
+LABELME, COCO, MASK = "LabelMe", "COCO", "mask"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewItem:
+    """A case to look at."""
+
+    name: str
+    """Of its files."""
+    pixels: UInt8
+    """(H, W) or (H, W, 3)."""
+    labels: UInt8
+    """(H, W) as predicted."""
+    facts: Mapping[str, str]
+    """The columns ``case`` to ``predicted_dice`` of ``review.csv``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A case that somebody has corrected, or accepted as it was predicted."""
+
+    name: str
+    image: Path
+    labels: UInt8
+    """(H, W)"""
+    facts: Mapping[str, str]
+    """Its row of ``review.csv``."""
+    form: str
+    """What was corrected: ``LabelMe``, ``COCO`` or ``mask``; ``accepted`` where nothing was."""
+
+
+def write_review(folder: Path, items: Sequence[ReviewItem], labels: Mapping[str, int]) -> None:
+    """Write all forms of the items, whole or not at all; UsageError where ``folder`` holds something already."""
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} holds files already, perhaps somebody's corrections. Choose another folder.")
+    names = {value: name for name, value in labels.items() if value}
+    categories = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(names.items())]
+    coco: dict[str, list[object]] = {"images": [], "annotations": [], "categories": [*categories]}
+    rows = []
+    with whole_folder(folder) as part:
+        for number, item in enumerate(items, start=1):
+            height, width = item.labels.shape
+            file_name = f"{item.name}.png"
+            write_png(part / "images" / file_name, item.pixels)
+            write_png(part / "masks" / file_name, _shown(item.labels, len(names)))
+            shapes, drawn = list[object](), np.zeros_like(item.labels)
+            for value, name in sorted(names.items()):
+                polygons = polygons_of(item.labels == value)
+                drawn[fill_polygons(polygons, (height, width))] = value
+                for polygon in polygons:
+                    shapes.append({"label": name, "points": polygon, "group_id": None, "description": "",
+                                   "shape_type": "polygon", "flags": {}})  # fmt: skip
+                    points = np.array(polygon)
+                    low, high = points.min(axis=0), points.max(axis=0)
+                    coco["annotations"].append(
+                        {"id": len(coco["annotations"]) + 1, "image_id": number, "category_id": value, "iscrowd": 0,
+                         "segmentation": [points.ravel().tolist()], "bbox": [*low.tolist(), *(high - low).tolist()],
+                         "area": _area(points)}
+                    )  # fmt: skip
+            write_json(part / "images" / f"{item.name}.json", {
+                "version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": file_name, "imageData": None,
+                "imageHeight": height, "imageWidth": width,
+            })  # fmt: skip
+            coco["images"].append({"id": number, "file_name": file_name, "height": height, "width": width})
+            digests = {"mask_sha256": _digest(item.labels), "polygons_sha256": _digest(drawn)}
+            rows.append(dict(item.facts) | {"name": item.name, "accept": "", **digests})
+        write_json(part / "coco.json", coco)
+        write_csv(part / REVIEW, COLUMNS, [{column: row.get(column, "") for column in COLUMNS} for row in rows])
+
+
+def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
+    """What of a folder of ``write_review`` was corrected or accepted, by the names of the labels.
+
+    A case whose forms were corrected differently, a label that the data set does not have, and a mask of another size
+    raise HtunetError with the case's name; so does a folder without any correction.
+    """
+    if not (folder / REVIEW).is_file():
+        raise UsageError(f"{folder} has no {REVIEW}: name a folder that htunet_review has written.")
+    coco = _read_coco(folder / "coco.json")
+    found = []
+    for row in read_csv(folder / REVIEW, COLUMNS):
+        name = checked_name(row["name"], "the name", folder / REVIEW)
+        image = folder / "images" / f"{name}.png"
+        forms = _forms(folder, image, coco, labels)
+        before = {form: row["mask_sha256" if form == MASK else "polygons_sha256"] for form in forms}
+        corrected = {form: mask for form, mask in forms.items() if _digest(mask) != before[form]}
+        if len({_digest(mask) for mask in corrected.values()}) > 1:
+            raise HtunetError(
+                f"{name} was corrected in two ways, as {' and as '.join(corrected)}: undo one of them in {folder}."
+            )
+        accepted = row["accept"].strip().lower() in YES
+        if corrected or (accepted and forms):
+            form, mask = next(iter((corrected or forms).items()))
+            form = form if corrected else "accepted"
+            found.append(Correction(name=name, image=image, labels=mask, facts=row, form=form))
+    if not found:
+        raise HtunetError(
+            f"Nothing in {folder} was corrected. Correct masks/, coco.json or the LabelMe files, or write yes into the "
+            f"column accept of {REVIEW} where a prediction is right as it is."
+        )
+    return found
+
+
+def _forms(
+    folder: Path, image: Path, coco: Mapping[str, AnnotatedImage], labels: Mapping[str, int]
+) -> dict[str, UInt8]:
+    """The mask of an image in each form that is there."""
+    height, width = image_size(image)
+    found: dict[str, UInt8] = {}
+    several, path = len(labels) > 2, folder / "masks" / image.name
+    if path.exists():
+        found[MASK] = read_labels(path) if several else read_mask(path, 127)
+        if found[MASK].shape != (height, width):
+            raise HtunetError(f"{path} is not as large as its image: draw it at {width} x {height} pixels.")
+        if strange := sorted(set(np.unique(found[MASK]).tolist()) - set(labels.values())):
+            raise HtunetError(f"{path} has the values {strange[:5]}; the labels are {dict(labels)}.")
+    marked = {COCO: coco[image.name]} if image.name in coco else {}
+    if (path := image.with_suffix(".json")).exists():
+        marked[LABELME] = read_annotations(path)[0].images[0]
+    for form, annotated in marked.items():
+        strange = sorted({shape.label for shape in annotated.shapes} - {*labels, BACKGROUND})
+        if annotated.problem or strange:
+            unknown = f"it has the labels {listed(strange)}; the data set has {', '.join(labels)}"
+            raise HtunetError(f"{image.stem}, {form}: {annotated.problem or unknown}.")
+        try:
+            found[form], _ = draw(annotated, {BACKGROUND: 0, **labels}, (height, width))
+        except HtunetError as error:
+            raise HtunetError(f"{image.stem}, {form}: {error}.") from None
+    return found
+
+
+def _read_coco(path: Path) -> dict[str, AnnotatedImage]:
+    """By the name of the image without folders, as tools write them; nothing where no image has an annotation."""
+    if not path.exists() or not read_object(path, any_number=True).get("annotations"):
+        return {}
+    return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in read_coco(path).images}
+
+
+def _shown(labels: UInt8, count: int) -> UInt8:
+    """One label is white, to be seen in any program."""
+    return labels * np.uint8(255) if count == 1 else labels
+
+
+def _digest(labels: UInt8) -> str:
+    return hashlib.sha256(repr(labels.shape).encode() + np.ascontiguousarray(labels).tobytes()).hexdigest()
+
+
+def _area(points: np.ndarray) -> float:
+    x, y = points.T
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2

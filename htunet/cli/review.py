@@ -1,0 +1,61 @@
+"""Write the cases that are worth correcting, with the predicted outlines, for the tools that people have.
+
+Of the tested images the worst and the most uncertain; of new images (-i) those in which nothing was found, those unlike
+the training images, and the uncertain ones. LabelMe opens FOLDER/images, other tools read FOLDER/coco.json or
+FOLDER/masks. Correct one of the three; htunet_run -d DATASET --corrections FOLDER learns from what was corrected.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from htunet.cli.arguments import add_device
+from htunet.cli.command import make_parser, run_command
+from htunet.errors import HtunetError, UsageError, counted
+from htunet.paths import find_dataset
+
+NUMBER = 20
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """``htunet_review -d MINE -o FOLDER``."""
+    parser = make_parser("htunet_review", __doc__)
+    parser.add_argument("-d", "--dataset", required=True, help="data set that the model was trained on, such as MINE")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="new folder for the cases")
+    parser.add_argument("-i", "--input", type=Path, help="new images, in place of the data set's tested ones")
+    parser.add_argument("-n", "--number", type=int, default=NUMBER, help="of cases (default: %(default)s)")
+    parser.add_argument("-m", "--method", help="default: the one that htunet_run chose, or the only one")
+    parser.add_argument("-p", "--plan", help="needed only where there are several")
+    add_device(parser)
+    return run_command(parser, _review, argv)
+
+
+def _review(options: argparse.Namespace) -> None:
+    if options.number < 1:
+        raise UsageError(f"--number must be at least 1, got {options.number}.")
+    from dataset_conversion.review_folder import ReviewItem, write_review
+    from htunet import api
+    from htunet.data.raw import read_raw
+    from htunet.experiments.review import new_cases, runs_to_review, tested_cases
+
+    dataset = find_dataset(options.dataset)
+    runs = runs_to_review(dataset, options.method, options.plan)
+    if options.input:
+        folds = sorted({run.fold for run in runs})
+        about = {"task": runs[0].task, "plan": runs[0].plan, "device": options.device, "seed": runs[0].seed}
+        model = api.load(dataset.name, runs[0].method, folds=folds, **about)
+        cases = new_cases(model.predict, options.input, options.number)
+    else:
+        cases = list(tested_cases(dataset, runs, options.number))
+    if not cases:
+        raise HtunetError(f"{options.input or dataset.short_name} has no case to correct.")
+    write_review(options.output, [ReviewItem(**vars(case)) for case in cases], read_raw(dataset).info.labels)
+    print(f"{counted(len(cases), 'case')} to look at, the most useful first, in {options.output / 'review.csv'}")
+    print(f"Correct {options.output / 'images'} with LabelMe, or coco.json or masks/ with another tool. Where a "
+          "prediction is right, write yes into the column accept.")  # fmt: skip
+    print(f"Then:  htunet_run -d {dataset.short_name} --corrections {options.output}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Which cases a person should look at and correct first: of the tested ones the worst, of all the most uncertain."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+
+from htunet.data.formats.stacks import open_stack
+from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.names import unique_ids
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.predicted_dice import calibration_of
+from htunet.evaluation.summary import ORIGINAL
+from htunet.experiments.time_budget import PLAN
+from htunet.files import read_csv, read_object
+from htunet.inference.folder import images_in
+from htunet.inference.prediction import Prediction
+from htunet.paths import DatasetPaths, RunPaths, find_runs
+
+MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewCase:
+    """A case to correct."""
+
+    name: str
+    pixels: UInt8
+    """(H, W) or (H, W, 3)."""
+    labels: UInt8
+    """(H, W) as predicted."""
+    facts: dict[str, str]
+    """``case`` (of a data set's), ``source``, ``group``, ``class``, ``spacing_mm``, ``why``, ``dice`` and
+    ``predicted_dice`` in [0, 1], as text."""
+
+
+def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) -> list[RunPaths]:
+    """The evaluated folds of one method that learns masks: that of ``htunet_run``, else the only one.
+
+    Raises HtunetError where there is none, UsageError where there are several.
+    """
+    choice = dataset.results / "run" / "choice.json"
+    if method is None and plan in (None, PLAN) and choice.exists():
+        method, plan = read_object(choice).get("seg", {}).get("method"), PLAN
+    runs = [run for run in find_runs(dataset) if "seg" in run.task.split("+") and run.summary_json.exists()
+            and run.trained_on is None and run.ratio is None and method in (None, run.method)
+            and plan in (None, run.plan)]  # fmt: skip
+    if not runs:
+        raise HtunetError(f"No run on {dataset.short_name} that learns masks is evaluated. Run htunet_run or "
+                          "htunet_evaluate first.")  # fmt: skip
+    kinds = {f"-m {run.method} -p {run.plan}" for run in runs}
+    if len(kinds) > 1:
+        raise UsageError(f"{dataset.short_name} has several methods: {', '.join(sorted(kinds))}. Name one.")
+    seed = min(run.seed for run in runs)
+    return [run for run in runs if run.seed == seed]
+
+
+def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -> Iterator[ReviewCase]:
+    """Of the tested images in turn the worst and the most uncertain, each as the fold that tests it predicts it."""
+    raw = read_raw(dataset)
+    known = {case.id: case for case in raw.cases}
+    of: dict[str, tuple[RunPaths, float, float]] = {}
+    for run in runs:
+        calibration = calibration_of(run)
+        values: dict[str, list[float]] = {}
+        for row in read_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice")):
+            if row["resolution"] == ORIGINAL and row["dice"]:
+                values.setdefault(row["case"], []).append(float(row["dice"]))
+        expected = {}
+        if run.expected_dice_csv.exists():
+            for row in read_csv(run.expected_dice_csv, ("case", "expected_dice")):
+                value = float(row["expected_dice"] or "nan")
+                expected[row["case"]] = calibration(value).value if calibration and value == value else value
+        for name, found in values.items():
+            of.setdefault(name, (run, float(np.mean(found)), expected.get(name, np.nan)))
+    worst = sorted(of, key=lambda name: of[name][1])
+    uncertain = sorted((name for name in of if of[name][2] == of[name][2]), key=lambda name: of[name][2])
+    order = dict.fromkeys(one for pair in zip_longest(worst, uncertain) for one in pair if one in known)
+    for name in [*order][:number]:
+        run, dice, predicted = of[name]
+        case = known[name]
+        labels = read_labels(run.predictions / f"{name}.png")
+        why = MISSED if not labels.any() and dice == 0 else f"Dice {dice:.2f}"
+        facts = {"case": name, "source": case.source, "group": case.group, "class": case.class_name, "why": why,
+                 "spacing_mm": "" if case.spacing_mm is None else repr(case.spacing_mm), "dice": f"{dice:.3f}",
+                 "predicted_dice": "" if predicted != predicted else f"{predicted:.3f}"}  # fmt: skip
+        pixels = _shown(read_image(raw.image_path(case), raw.info.channels))
+        yield ReviewCase(name=name, pixels=pixels, labels=labels, facts=facts)
+
+
+def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) -> list[ReviewCase]:
+    """Of new images those in which nothing is found, then those unlike the training images, then the uncertain ones.
+
+    Files of several frames are passed over.
+    """
+    paths = [path for path in images_in(folder) if open_stack(path).frames == 1]
+    names = unique_ids([path.name for path in paths], [""] * len(paths))[0]
+    found = []
+    for path, name in zip(paths, names, strict=True):
+        one = predict(path)
+        dice = one.predicted_dice
+        if one.labels is None:
+            raise UsageError("The model makes no masks: there is nothing to correct.")
+        why = UNLIKE if one.unlike else "" if dice is None else f"predicted Dice {dice.value:.2f}"
+        why = why if one.labels.any() else NOTHING
+        facts = {"source": path.name, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}"}
+        if one.spacing_mm is not None and one.spacing_mm[0] == one.spacing_mm[1]:
+            facts["spacing_mm"] = repr(one.spacing_mm[0])
+        rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
+        found.append((rank, ReviewCase(name=name, pixels=_shown(one.image_CHW), labels=one.labels, facts=facts)))
+    return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]]
+
+
+def _shown(image_CHW: UInt8) -> UInt8:
+    return image_CHW[0] if len(image_CHW) == 1 else np.ascontiguousarray(image_CHW.transpose(1, 2, 0))

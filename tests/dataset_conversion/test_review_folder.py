@@ -1,0 +1,134 @@
+"""Cases go out for correction in three forms, and what was corrected in one of them comes back."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
+from dataset_conversion.review_folder import COLUMNS, REVIEW, ReviewItem, read_review, write_review
+from htunet.data.image_io import read_labels
+from htunet.data.raw import read_raw
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_csv, write_csv
+from htunet.paths import DatasetPaths
+
+ONE, TWO = {"background": 0, "lesion": 1}, {"background": 0, "cyst": 1, "mass": 2}
+FACTS = {"case": "a", "source": "a.png", "group": "p1", "class": "", "spacing_mm": "", "why": "missed", "dice": "0.000"}
+
+
+def items(labels: dict[str, int]) -> list[ReviewItem]:
+    rng, found = np.random.default_rng(0), []
+    for number, name in enumerate(("a", "b", "empty")):
+        mask = np.zeros((40, 60), np.uint8)
+        if name != "empty":
+            mask[10 : 20 + number, 15:40] = 1
+            mask[12:14, 20:22] = 0  # a hole
+        if name == "b" and len(labels) > 2:
+            mask[25:35, 5:12] = 2
+        found.append(ReviewItem(name=name, pixels=rng.integers(0, 256, mask.shape, dtype=np.uint8), labels=mask,
+                                facts=FACTS | {"case": name}))  # fmt: skip
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_review(tmp_path / "review", items(ONE), ONE)
+    return tmp_path / "review"
+
+
+def edit(path: Path, change: object) -> None:
+    content = json.loads(path.read_text())
+    change(content)  # type: ignore[operator]
+    path.write_text(json.dumps(content))
+
+
+def shift(content: dict) -> None:
+    for shape in content["shapes"]:
+        shape["points"] = [[x + 3, y] for x, y in shape["points"]]
+
+
+@pytest.mark.parametrize("labels", [ONE, TWO])
+def test_what_nobody_corrected_is_no_correction_and_what_is_accepted_is_the_prediction(
+    tmp_path: Path, labels: dict[str, int]
+) -> None:
+    folder = tmp_path / "review"
+    write_review(folder, items(labels), labels)
+    with pytest.raises(HtunetError, match=r"Nothing in .* was corrected"):
+        read_review(folder, labels)
+    rows = read_csv(folder / REVIEW, COLUMNS)
+    write_csv(folder / REVIEW, COLUMNS, [row | {"accept": "Yes" if row["name"] == "b" else ""} for row in rows])
+    (found,) = read_review(folder, labels)
+    assert (found.name, found.form) == ("b", "accepted")
+    assert np.array_equal(found.labels, items(labels)[1].labels)
+
+
+@pytest.mark.parametrize("labels", [ONE, TWO])
+def test_the_forms_are_read_by_the_converter_as_the_prediction(
+    home: Path, tmp_path: Path, labels: dict[str, int]
+) -> None:
+    folder = tmp_path / "review"
+    write_review(folder, items(labels), labels)
+    for name, annotations in (("Coco", folder / "coco.json"), ("Labelme", folder / "images")):
+        report = convert_own(OwnData(name=name, images=folder / "images", annotations=(annotations,)))
+        raw = read_raw(DatasetPaths(report.dataset))
+        assert raw.info.labels == labels
+        for item in items(labels)[:2]:
+            case = next(case for case in raw.cases if case.id == item.name)
+            assert np.array_equal(read_labels(raw.label_path(case)), item.labels)
+
+
+def test_a_corrected_labelme_file_comes_back(folder: Path) -> None:
+    edit(folder / "images" / "a.json", shift)
+    (found,) = read_review(folder, ONE)
+    assert (found.name, found.form, found.facts["group"]) == ("a", "LabelMe", "p1")
+    assert np.array_equal(found.labels[:, 3:], items(ONE)[0].labels[:, :-3])
+
+
+def test_a_corrected_mask_comes_back_as_programs_save_it(folder: Path) -> None:
+    mask = np.asarray(Image.open(folder / "masks" / "empty.png").convert("RGB")).copy()
+    mask[5:10, 5:10] = 255
+    Image.fromarray(mask).save(folder / "masks" / "empty.png")
+    (found,) = read_review(folder, ONE)
+    assert (found.name, found.form, int(found.labels.sum()), int(found.labels.max())) == ("empty", "mask", 25, 1)
+
+
+def test_a_corrected_coco_file_comes_back(folder: Path) -> None:
+    def remove(content: dict) -> None:
+        content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 2]
+        content["images"][1]["file_name"] = "some/place/b.png"
+
+    edit(folder / "coco.json", remove)
+    (found,) = read_review(folder, ONE)
+    assert (found.name, found.form, int(found.labels.sum())) == ("b", "COCO", 0)
+
+
+def test_equal_corrections_in_two_forms_are_one_and_unlike_ones_are_refused(folder: Path) -> None:
+    edit(folder / "images" / "a.json", shift)
+    (found,) = read_review(folder, ONE)
+    Image.fromarray(255 * found.labels).save(folder / "masks" / "a.png")
+    assert len(read_review(folder, ONE)) == 1
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
+    with pytest.raises(HtunetError, match="a was corrected in two ways, as mask and as LabelMe"):
+        read_review(folder, ONE)
+
+
+def test_what_cannot_be_meant_is_one_error_with_the_case(folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(folder / "masks" / "a.png")
+    with pytest.raises(HtunetError, match=r"masks/a.png is not as large as its image: draw it at 60 x 40"):
+        read_review(folder, ONE)
+    (folder / "masks" / "a.png").unlink()
+    edit(folder / "images" / "b.json", lambda content: content["shapes"][0].update(label="cyst"))
+    with pytest.raises(HtunetError, match="b, LabelMe: it has the labels cyst; the data set has background, lesion"):
+        read_review(folder, ONE)
+    rows = read_csv(folder / REVIEW, COLUMNS)
+    write_csv(folder / REVIEW, COLUMNS, [row | {"name": f"../{row['name']}"} for row in rows])
+    with pytest.raises(HtunetError, match="has a slash"):
+        read_review(folder, ONE)
+    with pytest.raises(UsageError, match=r"has no review\.csv"):
+        read_review(tmp_path, ONE)
+    with pytest.raises(UsageError, match="holds files already"):
+        write_review(folder, items(ONE), ONE)
