@@ -26,6 +26,7 @@ from dataset_conversion.common import (
     write_case,
 )
 from dataset_conversion.source import Layout
+from htunet.data.formats.medical_file import Spacing
 from htunet.data.formats.nifti import Turn, Volume, open_volume, unreadable, upright
 from htunet.data.image_io import UInt8
 from htunet.data.raw import TEST, TRAIN, Case, Excluded
@@ -175,12 +176,12 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | Excluded]:
         return [Excluded(source=job.source, class_name="", reason=reason)]
     field_of_view = images.max(axis=0) > 0
     found = {
-        NO_SPACING: scan.pixel_mm is None,
+        NO_SPACING: scan.sides_mm is None,
         AXES_DIFFER: scan.axes != annotation.axes,
         NARROW_TOP: narrow_at_the_top(field_of_view),
     }
     remarks = tuple(remark for remark, applies in found.items() if applies)
-    facts = VolumeFacts(scan.axes, turn, scan.pixel_mm, remarks, field_of_view)
+    facts = VolumeFacts(scan.axes, turn, scan.spacing_mm(turn), remarks, field_of_view)
     numbered = zip(range(scan.slices), images, masks, strict=True)
     return [_write_slice(job, folder, one, facts) for one in numbered]
 
@@ -191,7 +192,7 @@ class VolumeFacts:
 
     axes: str
     turn: Turn
-    pixel_mm: float | None
+    spacing_mm: Spacing | None
     remarks: tuple[str, ...]
     field: NDArray[np.bool_]
     """(H, W) True where any slice shows something."""
@@ -210,7 +211,7 @@ def _write_slice(
         split=job.split,
         group=job.patient,
         source=source,
-        spacing_mm=facts.pixel_mm,
+        spacing_mm=facts.spacing_mm,
     )
     row = {
         "id": case.id,

@@ -56,7 +56,7 @@ MASK_CASE: Schema = {
     "prediction_file?": str,
     "reference_file?": str,
     "htunet": {
-        **{"case": NAME, "class": TEXT, "group": TEXT, "spacing_mm?": NUMBER},
+        **{"case": NAME, "class": TEXT, "group": TEXT, "spacing_mm?": (float, [float], None)},
         **{"input_size?": LABEL_VALUES, "original_size?": LABEL_VALUES},
     },
 }

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import regex
 
-from htunet.data.formats.medical_file import NOT_SQUARE, square
+from htunet.data.formats.medical_file import NOT_SQUARE, Spacing, not_square, pixel_spacing
 from htunet.data.names import composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv
@@ -131,11 +131,11 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     return tags
 
 
-def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], list[str]]:
     """The side of a pixel of each image in millimetres, and notes: ``rule`` is one for all, or a table.
 
     A value may be two numbers, of rows and of columns (``0.1 0.1``, ``0.1x0.1``, ``[0.1, 0.1]``); where they differ,
-    the pixels are not square and the size is left unknown. ``0,1`` is 0.1.
+    both are stored. ``0,1`` is 0.1.
     """
     if split_rule(rule) is None:
         if (sides := _sides(rule)) is None:
@@ -143,20 +143,20 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, float], lis
         tags = Tags(dict.fromkeys(names, rule))
     else:
         tags = read_tags(rule, names, option="--spacing", columns=SPACING_COLUMNS)
-    found, not_square = dict[str, float](), []
+    found, oblong, known = dict[str, Spacing](), [], list[float]()
     for name, text in tags.of.items():
         if (sides := _sides(text)) is None:
             raise HtunetError(
                 f"--spacing {rule} gives {printable(name)} the pixel size {text!r}. It is a number of millimetres "
                 "above 0, or two, of rows and of columns. Correct it."
             )
-        if (side := square((sides[0], sides[-1]))) is None:
-            not_square.append(name)
-        else:
-            found[name] = side
-    notes = [f"pixel sizes from {min(found.values()):g} to {max(found.values()):g} mm"] if found else []
-    if not_square:
-        notes.append(f"{NOT_SQUARE}: {len(not_square)} images, {listed(not_square)}")
+        both = (sides[0], sides[-1])
+        found[name] = pixel_spacing(both) or both
+        known += sides
+        oblong += [name] if not_square(both) else []
+    notes = [f"pixel sizes from {min(known):g} to {max(known):g} mm"] if known else []
+    if oblong:
+        notes.append(f"{NOT_SQUARE}: {len(oblong)} images, {listed(oblong)}")
     return found, [*tags.notes, *notes]
 
 

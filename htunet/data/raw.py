@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from htunet.data.formats.medical_file import Spacing
 from htunet.data.image_io import MOST_LABELS
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_object, write_csv, write_json
@@ -45,8 +46,8 @@ class Case:
     """What must stay on one side of a split (patient, case, cluster of duplicates); empty: the image alone."""
     source: str = ""
     """The file that the image came from, relative to the folder that was converted."""
-    spacing_mm: float | None = None
-    """Pixel size in millimetres (square pixels); None where it is not known."""
+    spacing_mm: Spacing | None = None
+    """Side of a pixel in millimetres, or height and width of one that is not square; None where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +166,8 @@ def write_raw_index(
     write_json(folder / "dataset.json", content)
     rows = []
     for case in sorted(cases, key=lambda case: case.id):
-        spacing = "" if case.spacing_mm is None else repr(case.spacing_mm)
+        sides = case.spacing_mm if isinstance(case.spacing_mm, tuple) else (case.spacing_mm,)
+        spacing = " ".join(repr(side) for side in sides if side is not None)
         row = (case.id, case.split, case.class_name, case.group, case.source, spacing)
         rows.append(dict(zip(CASE_COLUMNS, row, strict=True)))
     write_csv(folder / "cases.csv", CASE_COLUMNS, rows)
@@ -303,14 +305,16 @@ def _parse_cases(path: Path) -> list[Case]:
     ]
 
 
-def _spacing(row: dict[str, str], path: Path) -> float | None:
+def _spacing(row: dict[str, str], path: Path) -> Spacing | None:
+    """One number, or two: height and width."""
     text = row["spacing_mm"]
     try:
-        value = float(text) if text else 1.0
+        sides = tuple(map(float, text.split()))
     except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
+        sides = (math.nan,)
+    if len(sides) > 2 or not all(0 < side < math.inf for side in sides):
         raise HtunetError(
-            f"{path}, {row['id']}: spacing_mm must be empty or a number above 0, got {text!r}. Correct it."
+            f"{path}, {row['id']}: spacing_mm must be empty or a number above 0 (or two: height and width), got "
+            f"{text!r}. Correct it."
         )
-    return value if text else None
+    return (sides[0], sides[1]) if len(sides) == 2 else next(iter(sides), None)

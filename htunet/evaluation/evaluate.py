@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME
@@ -211,16 +212,18 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     references = list(read_masks(pair.reference, pair.maps[1]))
     if len(predictions) != len(references):
         raise HtunetError(f"{pair.prediction[0]} has {len(predictions)} frames, its reference {len(references)}.")
+    spacing = open_stack(pair.reference[0]).spacing_mm
     rows = list[CaseScore]()
     for number, (found, true) in enumerate(zip(predictions, references, strict=True), start=1):
         frame = replace(
             pair,
+            case=replace(pair.case, spacing_mm=spacing),
             prediction=(found[0],),
             prediction_file=_beside(pair.prediction_file, found[0]),
             reference_file=_beside(pair.reference_file, true[0]),
         )
         if len(references) > 1:
-            case = replace(pair.case, id=f"{pair.case.id}{FRAME}{number:04d}", group=pair.case.id)
+            case = replace(frame.case, id=f"{pair.case.id}{FRAME}{number:04d}", group=pair.case.id)
             frame = replace(frame, case=case)
         rows += _score_frame(labels, frame, found[1], true[1])
     return rows
@@ -242,6 +245,9 @@ def _score_frame(labels: list[int], pair: MaskPair, prediction: Labels, referenc
             raise HtunetError(
                 f"The {name} of {pair.prediction[0]} has the values {strange[:8]}; known labels: {[0, *labels]}."
             )
+    spacing = pair.case.spacing_mm
+    oblong = pair.resolution == ORIGINAL and isinstance(spacing, tuple)
+    in_mm = score(prediction, reference, labels, spacing) if oblong and isinstance(spacing, tuple) else {}
     return [
         CaseScore(
             case=pair.case.id,
@@ -250,7 +256,8 @@ def _score_frame(labels: list[int], pair: MaskPair, prediction: Labels, referenc
             score=result,
             class_name=pair.case.class_name,
             group=pair.case.group,
-            spacing_mm=pair.case.spacing_mm,
+            spacing_mm=spacing,
+            score_mm=in_mm.get(label),
             prediction_file=pair.prediction_file,
             reference_file=pair.reference_file,
         )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from htunet.errors import UsageError
 from htunet.evaluation import calibration, classification
-from htunet.evaluation.distances import percentile95, surface_distances
+from htunet.evaluation.distances import UNIT, percentile95, surface_distances
 from htunet.evaluation.overlap import Counts, count
 from htunet.registry import Registry
 
@@ -397,19 +397,24 @@ def check_policy(policy: str) -> None:
         raise UsageError(f"The policy for empty masks is one of {', '.join(POLICIES)}; got {policy!r}.")
 
 
-def score(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], labels: list[int]) -> dict[int, LabelScore]:
+def score(
+    prediction: NDArray[np.uint8], reference: NDArray[np.uint8], labels: list[int], spacing: tuple[float, float] = UNIT
+) -> dict[int, LabelScore]:
     """Score each label of (H, W) label maps on its own; a pixel of another label counts as background.
 
-    Raises ValueError for shapes that differ.
+    ``spacing`` is the height and width of a pixel; distances are in its unit. Raises ValueError for shapes that differ.
     """
-    return {label: score_mask(prediction == label, reference == label) for label in labels}
+    return {label: score_mask(prediction == label, reference == label, spacing) for label in labels}
 
 
-def score_mask(prediction: NDArray[np.bool_], reference: NDArray[np.bool_]) -> LabelScore:
-    """Score one binary (H, W) mask; raises ValueError for shapes that differ."""
+def score_mask(
+    prediction: NDArray[np.bool_], reference: NDArray[np.bool_], spacing: tuple[float, float] = UNIT
+) -> LabelScore:
+    """Score one binary (H, W) mask, as ``score``; raises ValueError for shapes that differ."""
     counts = count(prediction, reference)
     measured = {}
     if counts.n_pred and counts.n_ref:
-        distances = surface_distances(prediction, reference)
+        distances = surface_distances(prediction, reference, spacing)
         measured = {metric.name: float(metric.of(distances)) for metric in metrics_of(Kind.DISTANCE)}
-    return LabelScore(counts=counts, diagonal=math.hypot(*prediction.shape), distances=measured)
+    height, width = (side * length for side, length in zip(spacing, prediction.shape, strict=True))
+    return LabelScore(counts=counts, diagonal=math.hypot(height, width), distances=measured)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from htunet.data.formats.medical_file import Spacing
 from htunet.evaluation.metrics import (
     BOTH_EMPTY,
     EMPTY_PREDICTION,
@@ -49,15 +50,18 @@ class CaseScore:
     score: LabelScore
     class_name: str = ""
     group: str = ""
-    spacing_mm: float | None = None
+    spacing_mm: Spacing | None = None
+    score_mm: LabelScore | None = None
+    """With distances in millimetres, where pixels are not square; else they are those of ``score`` times the side."""
     prediction_file: str = ""
     reference_file: str = ""
 
     def values(self, policy: str) -> dict[str, float]:
         """The metrics of a mask under a policy, in millimetres too; NaN where there is no value."""
         pixels = self.score.values(policy)
-        known = self.spacing_mm if self.resolution == ORIGINAL and self.spacing_mm is not None else math.nan
-        twins = {METRICS[name].in_millimetres.name: value * known for name, value in pixels.items()
+        side = self.spacing_mm if self.resolution == ORIGINAL and isinstance(self.spacing_mm, int | float) else math.nan
+        measured = self.score_mm.values(policy) if self.score_mm and self.resolution == ORIGINAL else {}
+        twins = {METRICS[name].in_millimetres.name: measured.get(name, value * side) for name, value in pixels.items()
                  if METRICS[name].millimetres}  # fmt: skip
         return pixels | twins
 

@@ -70,6 +70,7 @@ class Fingerprint:
     groups: Numbers
     """``count``, ``largest`` (cases), ``cases_without``."""
     spacing_mm: Numbers | None
+    """The sides of pixels; of one that is not square the mean of both."""
     border: Numbers
     """Part of the area outside the insonified field: ``median``, ``max``; ``cases_wide``: more than 5 %."""
     cases_losing_lesion: int
@@ -148,8 +149,8 @@ def take_fingerprint(
         num_test=len(raw.cases) - num_training,
         classes=dict(sorted(Counter(case.class_name for case in cases if case.class_name).items())),
         groups=_groups(cases),
-        spacings=[[NO_SPACING, *[case.spacing_mm or NO_SPACING] * 2] for case in cases],
-        spacing_mm=_spread(case.spacing_mm for case in cases if case.spacing_mm is not None),
+        spacings=[[NO_SPACING, *_sides(case)] for case in cases],
+        spacing_mm=_spread(sum(_sides(case)) / 2 for case in cases if case.spacing_mm is not None),
         margin_for_lesions=max(one.overshoot for one in seen),
         losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.lesion_lost],
         measured_on=words,
@@ -157,6 +158,12 @@ def take_fingerprint(
         **_of_images(seen),
         **_of_lesions(seen if masks else []),
     )
+
+
+def _sides(case: Case) -> tuple[float, float]:
+    """Height and width of a pixel, millimetres."""
+    spacing = case.spacing_mm or NO_SPACING
+    return spacing if isinstance(spacing, tuple) else (spacing, spacing)
 
 
 def ids_digest(ids: Iterable[str]) -> str:

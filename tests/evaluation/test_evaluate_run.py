@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from builders.results import masks
 from builders.run import SIZE, build_dataset, build_run, make_older, predict
+from scipy.ndimage import binary_erosion
 
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
@@ -139,6 +141,29 @@ def test_millimetres_follow_the_pixel_size_and_say_how_many_cases_have_one(run: 
     assert scores["case_0007"]["hd95_mm"] == 0.25 * scores["case_0007"]["hd95"]
     assert (summary.means(ORIGINAL)["hd95_mm"].n_used, summary.means(ORIGINAL)["hd95"].n_used) == (2, 4)
     assert summary.means(INPUT)["hd95_mm"].mean is None  # stretched pixels have no one size
+
+
+def test_millimetres_of_pixels_that_are_not_square_are_measured_with_both_sides(run: RunPaths) -> None:
+    rows = read_csv(run.dataset.cases_csv, ["id"])
+    sides = {"case_0006": (0.5, 0.1), "case_0007": (0.1, 0.5)}
+    for row in rows:
+        row["spacing_mm"] = " ".join(map(str, sides.get(row["id"], ())))
+    write_csv(run.dataset.cases_csv, list(rows[0]), rows)
+    summary = evaluated(run)
+    scores = {row.case: row.values("penalise") for row in summary.at(ORIGINAL)}
+    raw = read_raw(run.dataset)
+    for case, (height, width) in sides.items():
+        prediction = read_labels(run.predictions / f"{case}.png") > 0
+        reference = read_labels(next(raw.label_path(one) for one in raw.cases if one.id == case)) > 0
+        lines = [
+            [(y * height, x * width) for y, x in np.argwhere(mask & ~binary_erosion(mask))]
+            for mask in (prediction, reference)
+        ]  # fmt: skip
+        away = [min(math.dist(a, b) for b in other) for own, other in (lines, lines[::-1]) for a in own]
+        assert scores[case]["asd_mm"] == pytest.approx(np.mean(away))
+        assert scores[case]["hd95_mm"] == pytest.approx(np.percentile(away, 95))
+    content = summary_content(summary)
+    assert [one["htunet"]["spacing_mm"] for one in content["metric_per_case"]][:2] == [(0.5, 0.1), (0.1, 0.5)]
 
 
 def test_the_csv_has_one_row_per_case_and_resolution(run: RunPaths) -> None:

@@ -199,6 +199,19 @@ def test_numbered_masks_are_the_frames_of_one_file(tmp_path: Path, ending: str, 
         assert files == [f"p__000{n}.png" for n in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(("sides", "across"), [((0.5, 0.5), 1.0), ((2.0, 0.5), 1.0), ((0.5, 2.0), 4.0)])
+def test_millimetres_are_those_of_the_references_files(
+    tmp_path: Path, sides: tuple[float, float], across: float
+) -> None:
+    """The mask found lacks two columns at one side, so that its outline there is two pixels away."""
+    for folder, mask in (("p", FOUND), ("r", TRUTH)):
+        (tmp_path / folder).mkdir()
+        write_dicom(tmp_path / folder / "a.dcm", mask, PixelSpacing=list(sides))
+    (row,) = evaluate_folders(tmp_path / "p", tmp_path / "r").scores
+    values = row.values("penalise")
+    assert (values["hd95"], values["hd95_mm"]) == (2.0, pytest.approx(across))
+
+
 def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path) -> None:
     predictions = folder_of(tmp_path / "p", masks={f"p__000{n}": FOUND for n in (1, 3, 4)})
     (tmp_path / "r").mkdir()

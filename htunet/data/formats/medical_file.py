@@ -18,11 +18,15 @@ from htunet.files import check_file
 MAX_FRAMES = 100_000
 SQUARE = 0.01
 """Pixels whose sides differ by at most this fraction are square; scanners round them."""
-NOT_SQUARE = "pixels are not square, so the pixel size is left unknown"
+NOT_SQUARE = "pixels are not square: millimetres are measured with their height and their width"
 
 T = TypeVar("T")
 Sides = tuple[float, float] | None
 """Height and width of a pixel, millimetres; None where they are not known."""
+
+
+Spacing = float | tuple[float, float]
+"""Of a pixel, millimetres: its side, or its height and width where it is not square."""
 
 
 class NoPictureError(HtunetError):
@@ -43,11 +47,13 @@ class MedicalFile:
     remarks: tuple[str, ...] = ()
 
 
-def square(sides_mm: Sides) -> float | None:
-    """The side of a square pixel, millimetres; None where it is not square or not known."""
-    if sides_mm is None or not_square(sides_mm):
+def pixel_spacing(sides_mm: Sides) -> Spacing | None:
+    """The side of a square pixel, else its height and width, millimetres; None where they are not known."""
+    if sides_mm is None:
         return None
-    return round(sum(sides_mm) / 2, 6)
+    if not not_square(sides_mm):
+        return round(sum(sides_mm) / 2, 6)
+    return round(sides_mm[0], 6), round(sides_mm[1], 6)
 
 
 def not_square(sides_mm: Sides) -> tuple[str, ...]:

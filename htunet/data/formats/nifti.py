@@ -19,7 +19,7 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, SQUARE, MedicalFile, not_square, square
+from htunet.data.formats.medical_file import MAX_FRAMES, SQUARE, MedicalFile, Spacing, not_square, pixel_spacing
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.errors import HtunetError
 from htunet.files import check_file, whole_file
@@ -75,10 +75,10 @@ class Volume:
         """Number of slices."""
         return self.shape[2]
 
-    @property
-    def pixel_mm(self) -> float | None:
-        """Side of the square pixels of a slice; None where the header does not say it."""
-        return square(self.sides_mm)
+    def spacing_mm(self, turn: "Turn") -> Spacing | None:
+        """Of a pixel of the slices as they are turned; None where the header does not say it."""
+        sides = self.sides_mm
+        return pixel_spacing(sides and (sides[turn.row_axis], sides[1 - turn.row_axis]))
 
     def planes(self, turn: Turn) -> Iterator[NDArray[Any]]:
         """The slices in the order of the file, turned; holds one at a time. Raises HtunetError for a broken file."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.data.formats.dicom import is_dicom, open_dicom
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, square
+from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Spacing, pixel_spacing
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,
@@ -68,9 +68,9 @@ class Stack(MedicalFile):
         return (image_CHW[0] for image_CHW in self.images(1))
 
     @property
-    def spacing_mm(self) -> float | None:
-        """Side of a square pixel; None where it is not known or not square."""
-        return square(self.sides_mm)
+    def spacing_mm(self) -> Spacing | None:
+        """Of a pixel; None where it is not known."""
+        return pixel_spacing(self.sides_mm)
 
     def levels(self) -> Iterator[Levels]:
         """(H, W) mask values; raises HtunetError for negative ones, fractions, and above 65535."""

@@ -101,12 +101,12 @@ def _shown(study: Study) -> Iterator[Shown]:
 def _entries(shown: Shown) -> Iterator[Entry]:
     method = shown.method
     runs: dict[str, RunPaths] = {}
-    sides: dict[str, float] = {}
+    spacings: dict[str, float | list[float]] = {}
     for run, content in method.shown.items() if shown.task == MASKS else ():
         for case in content["metric_per_case"]:
             runs.setdefault(case["htunet"]["case"], run)  # of the first fold that tests the case
             if case["htunet"].get("spacing_mm"):
-                sides[case["htunet"]["case"]] = float(case["htunet"]["spacing_mm"])
+                spacings[case["htunet"]["case"]] = case["htunet"]["spacing_mm"]
     for group, names in shown.chosen.groups.items():
         for name in names:
             row = shown.cases.loc[name]
@@ -118,16 +118,16 @@ def _entries(shown: Shown) -> Iterator[Entry]:
                 class_name=str(row["class"] or ""),
                 size=str(row["tercile"]),
                 group=group,
-                facts=_mask_facts(row, sides.get(name)) if runs else _class_facts(row),
-                lesion=lesion_text(row["lesion_px"], row["lesion_share"], sides.get(name)) if runs else "",
+                facts=_mask_facts(row, spacings.get(name)) if runs else _class_facts(row),
+                lesion=lesion_text(row["lesion_px"], row["lesion_share"], spacings.get(name)) if runs else "",
             )
             yield item, method.dataset, runs[name].predictions / f"{name}.png" if runs else None
 
 
-def _mask_facts(row: pd.Series, side_mm: float | None) -> tuple[str, ...]:
-    """Dice and distance, in millimetres where the side of a pixel is known."""
+def _mask_facts(row: pd.Series, spacing_mm: float | list[float] | None) -> tuple[str, ...]:
+    """Dice and distance, in millimetres where the side of a square pixel is known."""
     dice, hd95 = float(row["value"]), float(row["second"])
-    distance = f"{hd95:.1f} px" if side_mm is None else f"{hd95 * side_mm:.1f} mm"
+    distance = f"{hd95 * spacing_mm:.1f} mm" if isinstance(spacing_mm, int | float) else f"{hd95:.1f} px"
     texts = (
         "no Dice" if math.isnan(dice) else f"Dice {100 * dice:.1f} %",
         "no HD95" if math.isnan(hd95) else f"HD95 {distance}",
@@ -136,17 +136,18 @@ def _mask_facts(row: pd.Series, side_mm: float | None) -> tuple[str, ...]:
     return tuple(filter(None, texts))
 
 
-def lesion_text(pixels: float, fraction: float, side_mm: float | None) -> str:
-    """How large the lesion of a reference is, whose pixels have a side of ``side_mm`` where that is known.
+def lesion_text(pixels: float, fraction: float, spacing_mm: float | list[float] | None) -> str:
+    """How large the lesion of a reference is, whose pixels have a side, or a height and width, where that is known.
 
     >>> lesion_text(1000, 0.05, None), lesion_text(1000, 0.05, 0.1), lesion_text(0, 0, 0.1)
     ('5.0 % of the image', '3.6 mm across, 10 mm\u00b2', '')
     """
     if not pixels > 0:
         return ""
-    if side_mm is None:
+    if spacing_mm is None:
         return f"{100 * fraction:.1f} % of the image"
-    return f"{2 * math.sqrt(pixels / math.pi) * side_mm:.1f} mm across, {pixels * side_mm**2:.0f} mm\u00b2"
+    area = pixels * (math.prod(spacing_mm) if isinstance(spacing_mm, list) else spacing_mm**2)
+    return f"{2 * math.sqrt(area / math.pi):.1f} mm across, {area:.0f} mm\u00b2"
 
 
 def _class_facts(row: pd.Series) -> tuple[str, ...]:

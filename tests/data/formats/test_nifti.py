@@ -8,7 +8,7 @@ import pytest
 import SimpleITK
 from builders.prostate import affine_for, as_stored, save, upright_volume
 
-from htunet.data.formats.nifti import open_volume, upright
+from htunet.data.formats.nifti import AS_STORED, open_volume, upright
 from htunet.errors import HtunetError
 
 IN_PLANE = ("LPS", "RAS", "LAS", "RPS", "RAI", "PLS", "ARS", "ALI", "PRS")
@@ -63,16 +63,18 @@ def test_a_header_that_states_no_orientation_reverses_the_rows_alone(tmp_path: P
         ((0.0403, 0.0401, 1.0), "unknown", 0.0402),
         ((1.0, 1.0, 1.0), "mm", None),
         ((1.0, 1.0, 2.5), "unknown", None),
-        ((0.05, 0.07, 1.0), "mm", None),
+        ((0.05, 0.07, 1.0), "mm", (0.07, 0.05)),
     ],
 )
 def test_the_pixel_size_is_in_millimetres_or_not_known(
-    tmp_path: Path, spacing: tuple[float, float, float], unit: str, found: float | None
+    tmp_path: Path, spacing: tuple[float, float, float], unit: str, found: float | tuple[float, float] | None
 ) -> None:
     image = nib.Nifti1Image(np.zeros((4, 5, 2), np.uint8), affine_for("RAS", spacing))
     image.header.set_xyzt_units(unit)
     nib.save(image, tmp_path / "v.nii")
-    assert open_volume(tmp_path / "v.nii").pixel_mm == (None if found is None else pytest.approx(found, rel=1e-5))
+    assert open_volume(tmp_path / "v.nii").spacing_mm(AS_STORED) == (found and pytest.approx(found, rel=1e-5))
+    if isinstance(found, tuple):
+        assert open_volume(tmp_path / "v.nii").spacing_mm(upright("ARS")) == pytest.approx(found[::-1], rel=1e-5)
 
 
 def test_a_pixel_size_that_the_affine_contradicts_is_not_known(tmp_path: Path) -> None:
@@ -81,7 +83,7 @@ def test_a_pixel_size_that_the_affine_contradicts_is_not_known(tmp_path: Path) -
     nib.save(image, tmp_path / "v.nii")
     image = nib.load(tmp_path / "v.nii")
     assert [float(side) for side in image.header.get_zooms()[:2]] == pytest.approx([0.05, 0.05])
-    assert open_volume(tmp_path / "v.nii").pixel_mm is None
+    assert open_volume(tmp_path / "v.nii").spacing_mm(AS_STORED) is None
 
 
 def test_further_axes_of_length_one_are_dropped(tmp_path: Path, volume: np.ndarray) -> None:

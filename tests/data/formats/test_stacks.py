@@ -94,14 +94,15 @@ def test_monochrome1_is_inverted_and_colours_become_luminance(tmp_path: Path) ->
 
 
 def test_the_pixel_size_comes_from_the_header_in_millimetres(tmp_path: Path) -> None:
-    def spacing(**tags: object) -> float | None:
+    def spacing(**tags: object) -> float | tuple[float, float] | None:
         write_dicom(tmp_path / "x.dcm", RAMP, **tags)
         return open_stack(tmp_path / "x.dcm").spacing_mm
 
     assert spacing() is None
     assert spacing(PixelSpacing=[0.2, 0.2]) == 0.2
-    assert spacing(PixelSpacing=[0.2, 0.3]) is None
+    assert spacing(PixelSpacing=[0.2, 0.3]) == (0.2, 0.3)  # of rows, of columns
     assert spacing(SequenceOfUltrasoundRegions=[us_region((0.01, 0.01))], PixelSpacing=[0.2, 0.2]) == 0.1
+    assert spacing(SequenceOfUltrasoundRegions=[us_region((0.01, 0.02))]) == (0.2, 0.1)  # y before x
     doppler_beside_tissue = [us_region((0.5, 0.5), tissue=False), us_region((0.02, 0.02))]
     assert spacing(SequenceOfUltrasoundRegions=doppler_beside_tissue) == 0.2
     assert spacing(SequenceOfUltrasoundRegions=[us_region((0.01, 0.01)), us_region((0.03, 0.03))]) is None
@@ -331,7 +332,7 @@ def test_masks_of_a_sequence_have_its_place_in_space(tmp_path: Path, shape: tupl
     stack = open_stack(tmp_path / f"a{ending}")
     assert np.array_equal(list(stack.read()), values.reshape((-1, 5, 8, *[3] * colour)))
     assert stack.sides_mm == pytest.approx((0.3, 0.2))
-    assert stack.spacing_mm is None
+    assert stack.spacing_mm == (0.3, 0.2)
     masks = np.random.default_rng(1).integers(0, 3, (stack.frames, 5, 8)).astype(np.uint8)
     target = tmp_path / f"m{masks_ending(tmp_path / f'a{ending}')}"
     assert target.suffix == (".nrrd" if ending == ".nrrd" else ".mha")

@@ -13,6 +13,7 @@ from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import save_splits, settle_splits
 from htunet.errors import HtunetError, UsageError
 from htunet.paths import DatasetPaths
+from htunet.planning.fingerprint import take_fingerprint
 
 NAMES = tuple(f"c{index}" for index in range(6))
 CASES = list(NAMES)
@@ -93,9 +94,12 @@ def test_folds_that_cannot_be_meant_leave_no_half_data_set(home: Path, values: l
 def test_a_table_gives_each_image_its_pixel_size(home: Path) -> None:
     values = ["0.1", "0,12", "0.1 0.1", "[0.2, 0.2]", "0.1x0.3", "nan"]
     report, raw = convert(home, values, "spacing_mm")
-    assert [case.spacing_mm for case in raw.cases] == [0.1, 0.12, 0.1, 0.2, None, None]
-    assert "pixel sizes from 0.1 to 0.2 mm" in report.notes
-    assert "pixels are not square, so the pixel size is left unknown: 1 images, c4.png" in report.notes
+    assert [case.spacing_mm for case in raw.cases] == [0.1, 0.12, 0.1, 0.2, (0.1, 0.3), None]
+    assert "pixel sizes from 0.1 to 0.3 mm" in report.notes
+    assert any("not square" in note and note.endswith(": 1 images, c4.png") for note in report.notes)
+    assert "c4,train,,,c4.png,0.1 0.3" in raw.paths.cases_csv.read_text(encoding="utf-8")
+    found = take_fingerprint(raw, "")
+    assert (found.spacings[4], found.spacing_mm) == ([999, 0.1, 0.3], {"min": 0.1, "median": 0.12, "max": 0.2})
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "inf", "x", "0.1 0.1 0.1", "1e999"])
