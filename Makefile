@@ -35,7 +35,7 @@ bench: $(READY)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 attack: $(READY)
-	@OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m attack --minutes $(MINUTES) --resources $(ARGS)
+	@OMP_NUM_THREADS=1 PYTHONPATH="$(CURDIR)/tests:$(CURDIR)" $(BIN)/python -m attack --minutes $(MINUTES) --resources $(ARGS)
 
 lint: $(READY)
 	@$(BIN)/python -m ruff check

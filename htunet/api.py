@@ -16,7 +16,9 @@ should be. Nothing is printed; what a command would print is logged by the logge
 
 import json
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import read_object
+from htunet.files import is_writable, read_object, scratch_folder
 from htunet.inference.prediction import Prediction
-from htunet.paths import PAPER_FOLD, PHANTOM, RunPaths, find_dataset, find_runs
+from htunet.paths import PAPER_FOLD, PHANTOM, RunPaths, find_dataset, find_runs, imported_models
 from htunet.schemas import SUMMARY
 
 if TYPE_CHECKING:
@@ -56,7 +58,6 @@ class Model:
         exported: The folder of a model from elsewhere, as read.
         weights: The frozen weights, where they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
-        unpacked: The temporary folder of a zip, which lives as long as the model.
         others: The runs of other folds, seeds or methods, whose probabilities are averaged with those of ``run``.
     """
 
@@ -67,14 +68,12 @@ class Model:
         *,
         weights: str | None = None,
         device: str = "auto",
-        unpacked: "tempfile.TemporaryDirectory[str] | None" = None,
         others: Sequence[RunPaths] = (),
     ) -> None:
         self.run = run
         self.exported = exported
         self.device = device
         self._weights = weights
-        self._unpacked = unpacked
         self.others = tuple(others)
         self._tta = False
 
@@ -257,11 +256,11 @@ class Model:
         if (images is None) != (masks is None):
             raise UsageError("Give both folders, images and masks, or none of them for the test split of the run.")
         if images is not None and masks is not None:
-            with tempfile.TemporaryDirectory(prefix="htunet_") as folder:
-                result = self.predict_folder(images_in(Path(images)), Path(folder))
+            with scratch_folder(Path(tempfile.gettempdir())) as folder:
+                result = self.predict_folder(images_in(Path(images)), folder)
                 if result.unreadable:
                     raise HtunetError(" ".join(result.unreadable.values()))
-                return summary_content(evaluate_folders(Path(folder), Path(masks), policy))
+                return summary_content(evaluate_folders(folder, Path(masks), policy))
         if self.exported:
             raise UsageError(
                 f"{self.name} comes from elsewhere, without its test split: give a folder of images and one of masks."
@@ -421,9 +420,12 @@ def load(
         if place.is_file():
             from htunet.inference.import_model import unpack_model
 
-            unpacked = tempfile.TemporaryDirectory(prefix="htunet_")
-            model = open_model(unpack_model(place, Path(unpacked.name)))
-            return Model(model.run, model, others=model.others, weights=weights, device=device, unpacked=unpacked)
+            with ExitStack() as stack:  # beside the zip, else where imported models lie: not in memory or a small /tmp
+                home = place.parent if is_writable(place.parent) else imported_models()
+                model = open_model(unpack_model(place, stack.enter_context(scratch_folder(home))))
+                loaded = Model(model.run, model, others=model.others, weights=weights, device=device)
+                weakref.finalize(loaded, stack.pop_all().close)
+            return loaded
         if (place / "model.json").is_file():
             model = open_model(place)
             return Model(model.run, model, others=model.others, weights=weights, device=device)

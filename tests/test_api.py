@@ -1,7 +1,9 @@
 """htunet from Python: the same bits as the commands, whatever form an image has; and what it says of a model."""
 
+import gc
 import inspect
 import re
+import tempfile
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -12,11 +14,13 @@ from builders.training import run_of, tiny_settings
 from PIL import Image
 
 import htunet
+from htunet import api
 from htunet.cli.export import main as export
 from htunet.cli.predict import main as predict
 from htunet.data.image_io import read_labels, write_png
 from htunet.errors import HtunetError, UsageError
-from htunet.paths import DatasetPaths
+from htunet.files import PART
+from htunet.paths import DatasetPaths, imported_models
 from htunet.training import record
 
 SIZE = (48, 40)
@@ -104,6 +108,24 @@ def test_a_run_its_folder_and_its_export_predict_the_same(trained: DatasetPaths,
     assert about[0]["plan"]["labels"] == {"background": 0, "lesion": 1}
     with pytest.raises(UsageError, match="without its test split"):
         exported.evaluate()
+
+
+def test_a_zip_is_unpacked_beside_it_for_as_long_as_its_model_lives(
+    trained: DatasetPaths, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where its folder is read-only, beside the imported models; never in the folder for temporary files."""
+    place = images.parent / "zips" / "model.zip"
+    place.parent.mkdir()
+    assert export(["Tiny", "Plain", "fold0", "-o", str(place)]) == 0
+    monkeypatch.setattr(tempfile, "tempdir", str(images.parent / "none"))
+    for writable, home in ((True, place.parent), (False, imported_models())):
+        monkeypatch.setattr(api, "is_writable", lambda _, writable=writable: writable)
+        model = htunet.load(place, device="cpu")
+        assert [path.name.startswith(PART) for path in home.iterdir() if path != place] == [True]
+        assert model.predict(images / "gray.png").labels.ndim == 2
+        del model
+        gc.collect()
+        assert [path for path in home.iterdir() if path != place] == []
 
 
 def test_the_test_split_is_evaluated_as_by_the_command_and_two_folders_as_their_predictions(

@@ -9,11 +9,11 @@ import argparse
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
-from htunet.files import is_writable
+from htunet.files import is_writable, scratch_folder
 from htunet.paths import find_dataset, root
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _print_tables(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
         folder = root("htunet_results") / "tables"
         if read_only := not is_writable(folder):  # the results of somebody else
-            folder = Path(stack.enter_context(TemporaryDirectory()))
+            folder = stack.enter_context(scratch_folder(Path(gettempdir())))
         paths = _print_into(folder, tables, datasets, options)
     print("Nothing was written: the results are read-only." if read_only else written_text(paths))
 

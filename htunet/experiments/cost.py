@@ -18,7 +18,7 @@ from typing import Any
 
 from htunet.experiments.jobs import Job, JobCost, in_order
 from htunet.experiments.products import Trained
-from htunet.files import read_object, read_text, write_json
+from htunet.files import read_object, read_text, scratch_folder, write_json
 from htunet.paths import DatasetPaths, root
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
@@ -158,8 +158,8 @@ def _step_times(specs: Sequence[Spec], *, measure: bool) -> dict[str, dict[str, 
 
 
 def _measured(specs: Sequence[Spec]) -> list[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:
-        request, found = Path(folder, "request.json"), Path(folder, "found.json")
+    with scratch_folder(Path(tempfile.gettempdir())) as folder:
+        request, found = folder / "request.json", folder / "found.json"
         write_json(request, {"requests": list(specs)})
         command = [sys.executable, "-m", "htunet.experiments.step_time", str(request), str(found)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +21,7 @@ from htunet.models import checkpoint
 from htunet.models.network import Network
 from htunet.models.precision import fp32_products, resolve_precision
 from htunet.models.weights.load import WeightsRecord
-from htunet.paths import RunFolder
+from htunet.paths import RunFolder, root
 from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
 from htunet.schemas import FINISHED, SETTINGS
@@ -87,17 +89,31 @@ class TrainingRun:
 
 @contextmanager
 def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
-    """Lock the run's folder inside the block; HtunetError on every process where the first one cannot."""
+    """Lock the run's folder inside the block; HtunetError on every process where the first one cannot.
+
+    A folder in which the block has failed before it wrote anything is removed.
+    """
     problem = ""
     with ExitStack() as stack:
         if fabric.is_global_zero:
             try:
                 stack.enter_context(exclusive(run.folder, f"The run {run.label}"))
+                stack.push(partial(_remove_if_empty, run.folder))
             except HtunetError as error:
                 problem = str(error)
         if problem := fabric.broadcast(problem):
             raise HtunetError(problem)
         yield
+
+
+def _remove_if_empty(folder: Path, error: type[BaseException] | None, *_: object) -> None:
+    """On an error: remove a folder that holds nothing but its lock, and those above it that hold nothing then."""
+    if error and [path.name for path in folder.iterdir()] == [".lock"]:
+        (folder / ".lock").unlink()
+        for place in (folder, *folder.parents):
+            if place == root("htunet_results") or any(place.iterdir()):
+                break
+            place.rmdir()
 
 
 @contextmanager
@@ -306,6 +322,9 @@ def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
 def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that must be equal for a run to be continued to the same bits."""
     kept = {key: value for key, value in about.items() if key not in FREE_TO_CHANGE}
+    weights = about.get("weights")
+    if isinstance(weights, dict) and weights.get("sha256"):  # wherever they lie, in whatever format
+        kept["weights"] = {key: value for key, value in weights.items() if key not in ("source", "file")}
     if isinstance(start := about.get("adapter"), dict):  # whose hash says all
         kept["adapter"] = {key: value for key, value in start.items() if key != "plan_content"}
     content = about.get("plan_content")
@@ -320,7 +339,8 @@ class _Saver:
     def __init__(self, session: _Session) -> None:
         self.session = session
         self.saved = time.monotonic()
-        self.about = checkpoint.describe(session.about["method"], session.work.weights, _identity(session.about))
+        identity = _identity(session.about) | {"weights": session.about["weights"]}
+        self.about = checkpoint.describe(session.about["method"], session.work.weights, identity)
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
         """The best weights at once; the state to continue from when the last one is old."""

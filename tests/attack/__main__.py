@@ -69,7 +69,8 @@ def attacks(base: Path, kinds: list[str]) -> dict[str, Attack]:
     os.fsync = lambda _: None  # the disk is not what is tested
     if "formats" in kinds:
         formats.build(base / "formats")
-        made["formats"] = in_process(base / "formats", partial(formats.attack, base / "formats"), ("now", "out"))
+        attack = partial(formats.attack, base / "formats")
+        made["formats"] = in_process(base / "formats", attack, ("now", "out"), again=partial(attack, as_users=True))
     if "readers" in kinds or "own files" in kinds:
         world = base / "world"
         world.mkdir()
@@ -96,14 +97,19 @@ def attacks(base: Path, kinds: list[str]) -> dict[str, Attack]:
 
 
 def in_process(
-    base: Path, attack: Callable[[int], Found], allowed: tuple[str, ...], home: Path | None = None
+    base: Path,
+    attack: Callable[[int], Found],
+    allowed: tuple[str, ...],
+    home: Path | None = None,
+    again: Callable[[int], Found] | None = None,
 ) -> Attack:
     """Many inputs in one process, which may write into folders of ``base`` alone; ``home`` has htunet's folders."""
 
     def run(first: int, most: int | None, seconds: float | None) -> Iterator[Found]:
         places = [base / name for name in allowed]
-        with environment(home) if home else environment(base / "none"):
-            yield from forked(attack, first, allowed=places, secret=base / "secret", most=most, seconds=seconds)
+        limits = {"allowed": places, "secret": base / "secret", "most": most, "seconds": seconds}
+        with environment(home or base / "none"):
+            yield from forked(attack, first, again=again, **limits)  # type: ignore[arg-type]
 
     return run
 

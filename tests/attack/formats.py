@@ -31,8 +31,8 @@ from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import match_files
 from dataset_conversion.own_images.tables import name_finder, read_spacing, read_tags
 from htunet.archives import unpack
-from htunet.data.formats import stacks
-from htunet.data.formats.dicom import patient_of
+from htunet.data.formats import dicom, metaimage, stacks
+from htunet.data.formats.medical_file import in_a_process
 from htunet.data.image_io import image_size, read_image, read_labels
 from htunet.data.split_lists import read_name_list
 from htunet.data.zero_shot_prompts import find_prompts
@@ -78,7 +78,7 @@ def _image(path: Path, out: Path) -> Iterator[Callable[[], object]]:
     if path.name.lower().endswith(stacks.READABLE):
         yield from (partial(read_image, path, 3), partial(read_labels, path), partial(image_size, path))
     if stacks.is_dicom(path):
-        yield partial(patient_of, path)
+        yield partial(dicom.patient_of, path)
     yield partial(_stack, path, out)
 
 
@@ -342,8 +342,13 @@ def build(base: Path) -> None:
         assert several or not read.code, name
 
 
-def attack(base: Path, number: int) -> Found:
-    """Damage one format's files, in most cases once, and read them."""
+def attack(base: Path, number: int, *, as_users: bool = False) -> Found:
+    """Damage one format's files, in most cases once, and read them.
+
+    ``as_users``: with the processes that htunet starts for libraries that may end theirs; else all in this one.
+    """
+    for module in (dicom, metaimage):
+        module.in_a_process = in_a_process if as_users else lambda read: read()
     rng = random.Random(f"format {number}")
     name = list(FORMATS)[number % len(FORMATS)]
     folder = base / "now"

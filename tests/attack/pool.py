@@ -58,7 +58,7 @@ class Watch:
     """What this process does outside ``allowed``, and what it reads in ``secret``."""
 
     def __init__(self, allowed: list[Path], secret: Path) -> None:
-        self.allowed = tuple(f"{place}{os.sep}" for place in (*allowed, "/dev/null", "/dev/tty", "/proc/self"))
+        self.allowed = tuple(f"{place}{os.sep}" for place in (*allowed, "/dev/null", "/dev/tty", "/proc"))
         self.secret = f"{secret}{os.sep}"
         self.seen: list[str] = []
         sys.addaudithook(self._hear)
@@ -92,8 +92,17 @@ def forked(
     secret: Path,
     most: int | None = None,
     seconds: float | None = None,
+    again: Callable[[int], Found] | None = None,
 ) -> Iterator[Found]:
-    """What became of the inputs from ``first`` on: ``most`` of them, or so many as go into ``seconds``."""
+    """What became of the inputs from ``first`` on: ``most`` of them, or so many as go into ``seconds``.
+
+    An input that ends its process is taken by ``again``, where there is one.
+    """
+    ending: set[int] = set()
+
+    def take(number: int) -> Found:
+        return again(number) if again and number in ending else attack(number)
+
     end = time.monotonic() + seconds if seconds is not None else None
     number, last = first, first + most if most is not None else None
     while (last is None or number < last) and (end is None or time.monotonic() < end):
@@ -101,7 +110,7 @@ def forked(
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _take(attack, number, last, end, Watch(allowed, secret), writing)
+            _take(take, number, last, end, Watch(allowed, secret), writing)
         os.close(writing)
         reported, state = number, b""
         while True:
@@ -117,7 +126,10 @@ def forked(
             os.kill(pid, signal.SIGKILL)
         _, status = os.waitpid(pid, 0)
         os.close(reading)
-        if not os.WIFEXITED(status) or os.WEXITSTATUS(status):
+        died = not os.WIFEXITED(status) or os.WEXITSTATUS(status)
+        if died and again and number not in ending:
+            ending.add(number)
+        elif died:
             code = os.waitstatus_to_exitcode(status)
             yield Found(number, "", "", "", code, problems=[f"the process ended with {code}, or did not end"])
             number += 1

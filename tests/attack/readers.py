@@ -159,6 +159,10 @@ READERS: dict[str, tuple[Reader, ...]] = {
 }
 
 
+SLOW, SLOW_SHARE = (_tables, _report, _progress), 0.02
+"""Readers that take a second, and how many of the inputs are for them: whole commands take them, too."""
+
+
 def pairs(home: Path) -> list[tuple[Path, Reader]]:
     """Each file with a function that reads it."""
     return [
@@ -173,7 +177,8 @@ def pairs(home: Path) -> list[tuple[Path, Reader]]:
 def attack(sound: Path, home: Path, chosen: list[tuple[Path, Reader]], number: int) -> Found:
     """Damage one file in place, read it, and put the sound one back."""
     rng = random.Random(f"reader {number}")
-    path, reader = rng.choice(chosen)
+    slow = rng.random() < SLOW_SHARE
+    path, reader = rng.choice([pair for pair in chosen if (pair[1] in SLOW) == slow])
     name = str(path.relative_to(home))
     found = Found(number, name, getattr(reader, "__name__", ""), damage(path, rng))
     try:

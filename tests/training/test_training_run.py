@@ -11,8 +11,9 @@ import pytest
 import torch
 from builders.backbone import tiny_in_place_of_clip
 from builders.processes import ForkServer
-from builders.training import STEPS, TEST, run_of, tensors_in, tiny_plan, tiny_settings
+from builders.training import STEPS, TEST, TinyBackbone, run_of, tensors_in, tiny_plan, tiny_settings
 from PIL import Image
+from safetensors.torch import save_file
 
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError, UsageError
@@ -452,3 +453,34 @@ def test_published_defects_are_no_setting_of_a_plan(tiny: DatasetPaths) -> None:
     replan(tiny, as_published_defects=True)
     with pytest.raises(HtunetError, match="as_published_defects is an option of htunet_train, not a setting"):
         train_tiny("Plain")
+
+
+def test_a_training_that_is_refused_before_it_writes_leaves_no_folder(tiny: DatasetPaths, tmp_path: Path) -> None:
+    """Nor those above it; what another run has written there stays."""
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"no weights")
+    with pytest.raises(HtunetError, match="cannot be read as weights"):
+        train_tiny("TINY_HT", weights=str(broken))
+    assert not tiny.results.exists()
+    run = train_tiny().run
+    with pytest.raises(HtunetError, match="cannot be read as weights"):
+        train_tiny("TINY_HT", weights=str(broken))
+    assert [path.name for path in tiny.results.iterdir()] == [run.folder.parents[1].name]
+    with pytest.raises(HtunetError, match="other settings"):
+        train_tiny(num_epochs=3)
+    assert run.finished_json.exists()
+
+
+def test_equal_frozen_weights_continue_a_run_under_another_name(tiny: DatasetPaths, tmp_path: Path) -> None:
+    """The tensors count: another file name or format, not another value."""
+    state = TinyBackbone().state_dict()
+    save_file(state, tmp_path / "one.safetensors")
+    torch.save(state, tmp_path / "other.pt")
+    first = train_tiny("TINY_HT", weights=str(tmp_path / "one.safetensors"))
+    assert first.status == "finished"
+    assert train_tiny("TINY_HT", weights=str(tmp_path / "other.pt")).status == "already finished"
+    about = checkpoint.read_about(first.run.checkpoint_best)
+    assert about["settings"]["weights"]["file"] == "one.safetensors"
+    save_file({key: value + 1 for key, value in state.items()}, tmp_path / "one.safetensors")
+    with pytest.raises(HtunetError, match=r"sha256: "):
+        train_tiny("TINY_HT", weights=str(tmp_path / "one.safetensors"))
