@@ -66,15 +66,13 @@ def dice_of(folder: Path, true: Path) -> dict[str, float]:
     return found
 
 
-def run_one(
-    raw: RawDataset, folder: Path, number: int, options: argparse.Namespace, weights: Path
-) -> dict[str, object]:
+def run_one(raw: RawDataset, folder: Path, number: int, options: argparse.Namespace) -> dict[str, object]:
     """One draw in a folder of its own."""
     drawn, others = draw(raw, number, options.images)
     write_folder(raw, drawn, folder)
     write_folder(raw, others[: options.most_others], folder / "others")
     homes = {variable: str(folder / "htunet_data" / name) for variable, name in ROOTS.items()} | {
-        "htunet_weights": str(weights)
+        "htunet_weights": str(root("htunet_weights"))
     }
     command = [sys.executable, "-m", "htunet.cli.run", "--images", str(folder / "images"), "--masks",
                str(folder / "masks"), "--groups", str(folder / "groups.csv"), "--name", NAME,
@@ -125,11 +123,13 @@ def main() -> None:
     parser.add_argument("--hours", type=float, default=1.0, help="of a draw")
     parser.add_argument("--methods", nargs="+", default=["UNet"])
     options = parser.parse_args()
-    raw, results, weights = read_raw(find_dataset(options.dataset)), [], root("htunet_weights")
+    home = {variable: str(root(variable)) for variable in ROOTS}
+    raw, results = read_raw(find_dataset(options.dataset)), []
     for number in range(1, options.draws + 1):
         path = options.output.resolve() / f"draw_{number}" / RESULT
         if not path.exists():
-            write_json(path, run_one(raw, path.parent, number, options, weights))
+            write_json(path, run_one(raw, path.parent, number, options))
+            os.environ.update(home)
         results.append(read_json(path))
         print(json.dumps(results[-1]), flush=True)
     print("\n| draw | reported [95 %] | true, folds together | true, fold 0 | predicted | true | held | flagged |")

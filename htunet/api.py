@@ -75,7 +75,8 @@ class Model:
         self.device = device
         self._weights = weights
         self.others = tuple(others)
-        self._tta = False
+        self.tta = False
+        """Test-time augmentation: the mean over six views of an image (``inference.views``)."""
 
     def __repr__(self) -> str:
         return f"<htunet model: {self.name}>"
@@ -92,16 +93,6 @@ class Model:
                                       f" {name}s {','.join(values)} ", 1)  # fmt: skip
         return label
 
-    @property
-    def tta(self) -> bool:
-        """Test-time augmentation, off until it is set: the mean over six views of an image (``inference.views``)."""
-        return self._tta
-
-    @tta.setter
-    def tta(self, value: bool) -> None:
-        self._tta = value
-        self.__dict__.pop("predictor", None)
-
     @cached_property
     def trained(self) -> "TrainedModel":
         """Method, plan and the places of the weights; HtunetError where the run's settings are missing or broken."""
@@ -109,9 +100,30 @@ class Model:
 
         return self.exported.trained(self._weights) if self.exported else TrainedModel.of_run(self.run, self._weights)
 
-    @cached_property
+    @property
     def predictor(self) -> "Predictor":
         """The network, or those of all folds, on its device; HtunetError where its weights cannot be had."""
+        found = self._predictor
+        found.augment(self.tta)
+        found.postprocessing = self.postprocessing
+        return found
+
+    @cached_property
+    def postprocessing(self) -> dict[str, Any]:
+        """What is done to masks after the network, where ``htunet_run`` found that it gains; ``{}`` switches it off."""
+        if self.exported:
+            return dict(self.exported.card.quality.get("postprocessing", {}))
+        from htunet.schemas import CHOICE
+
+        path, runs = self.run.dataset.results / "run" / "choice.json", (self.run, *self.others)
+        chosen = read_object(path, CHOICE).get("seg", {}) if path.exists() else {}
+        ours = ("run", chosen.get("method"), "seg", None, "")
+        if any((run.plan, run.method, run.task, run.ratio, run.adapter) != ours for run in runs):
+            return {}
+        return dict(chosen.get("postprocessing", {}).get("steps", {}))
+
+    @cached_property
+    def _predictor(self) -> "Predictor":
         from htunet.inference.predictor import Predictor
         from htunet.inference.trained import TrainedModel
 
@@ -119,7 +131,7 @@ class Model:
             members = self.exported.members(self._weights)
         else:
             members = [self.trained, *(TrainedModel.of_run(run, self._weights) for run in self.others)]
-        return Predictor.from_trained(*members, device=self.device, augment=self.tta)
+        return Predictor.from_trained(*members, device=self.device)
 
     def predict(
         self,
@@ -328,12 +340,13 @@ class Model:
 
     @property
     def quality(self) -> dict[str, Any]:
-        """What an export takes along of the two above; see ``ModelCard.quality``."""
+        """What an export takes along of the two above and of ``postprocessing``; see ``ModelCard.quality``."""
         of_members = zip((self.run, *self.others), self.dice_calibrations, strict=bool(self.dice_calibrations))
         methods = {run.method: {"expected": one.expected_N.tolist(), "dice": one.dice_N.tolist()}
                    for run, one in of_members}  # fmt: skip
         familiar = [one.content() for one in self.familiar]
-        return {name: value for name, value in (("methods", methods), ("familiar", familiar)) if value}
+        found = {"methods": methods, "familiar": familiar, "postprocessing": self.postprocessing}
+        return {name: value for name, value in found.items() if value}
 
     def _with_quality(self, found: Prediction) -> Prediction:
         from htunet.evaluation.predicted_dice import predicted_dice

@@ -26,7 +26,12 @@ FAMILIAR: Schema = {
     **{"mean_S": [float], "scale_S": [float], "axes_AS": [[float]], "variances_A": [float], "rest": float},
     "held_out_N": [float],
 }
-QUALITY: Schema = {"methods?": {str: {"expected": [float], "dice": [float]}}, "familiar?": [FAMILIAR]}
+POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, "fill_holes?": bool}
+CHOICE: Schema = {"seg?": {"method": NAME, "postprocessing?": {"steps": POSTPROCESSING}}}
+QUALITY: Schema = {
+    "methods?": {str: {"expected": [float], "dice": [float]}},
+    **{"familiar?": [FAMILIAR], "postprocessing?": POSTPROCESSING},
+}
 MEMBERS: Schema = [{"method": NAME, "fold": int, "seed": int, "weights": WEIGHTS, "checkpoint": NAME}]
 FINISHED: Schema = {"epochs?": int, "best_epoch?": int}
 

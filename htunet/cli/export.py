@@ -25,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_run_options(parser, several_seeds=True)
     parser.add_argument("--with-backbone", action="store_true", help="also the frozen weights, if their licence allows")
     parser.add_argument("--onnx", action="store_true", help="also model.onnx and a runner that needs no htunet")
+    text = "without the post-processing that htunet_run found to gain"
+    parser.add_argument("--no-postprocessing", action="store_true", help=text)
     parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
     return run_command(parser, _export, argv)
 
@@ -41,6 +43,8 @@ def _export(options: argparse.Namespace) -> None:
         model = api.Model(find_trained(options.dataset, one)[0])
     else:
         model = api.load(options.dataset, options.method, folds=folds, seed=seeds or None, **about)
+    if options.no_postprocessing:
+        model.postprocessing = {}
     card = export_run(
         model.run,
         options.output,

@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--uncertainty", action="store_true", help=text)
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
+    text = "masks as the network gives them, where htunet_run found that post-processing gains"
+    parser.add_argument("--no-postprocessing", action="store_true", help=text)
     return run_command(parser, _predict, argv)
 
 
@@ -75,6 +77,8 @@ def _predict(options: argparse.Namespace) -> None:
 
     model = _load(options)
     model.tta = options.tta
+    if options.no_postprocessing:
+        model.postprocessing = {}
     _refuse_masks_of_a_classification(options, model.run)
     outside = [folder for folder in (options.output, options.references) if folder]
     images, others = images_and_others(options.input, outside)

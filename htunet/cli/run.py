@@ -103,6 +103,7 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
 
 
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
+    from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
     from htunet.experiments.cross_validation import (
         candidates_for,
@@ -140,7 +141,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
             if not run_of(dataset, candidate, fold).finished_json.exists():
                 raise HtunetError("the training was stopped. The same command continues it.")
     run_step("evaluate", dataset.name, "--plan", PLAN)
-    chosen = choose(dataset, schedule)
+    chosen, after = choose(dataset, schedule)
     run_step("report", dataset.name)
     words = {
         task: ["-d", dataset.short_name, "-m", choice.method, "-p", PLAN, "--task", task, "-f",
@@ -156,6 +157,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         what, metric = WORDS[task]
         print(f"For {what}: {choice.method}, {choice.reason}. On images like these expect {metric} "
               f"{_percent(choice.expected)}.")  # fmt: skip
+        if task == "seg" and after and after.steps:
+            print(f"Masks are post-processed, which gains on the tested folds: {in_words(after.steps)}. With it expect "
+                  f"{metric} {_percent(after.expected)}; --no-postprocessing switches it off.")  # fmt: skip
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from htunet.evaluation.statistics import Mean, bootstrap_means, group_sums
 
@@ -71,16 +72,21 @@ def choose_model(scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelCh
     )
 
 
+def paired_difference(differences_N: NDArray[np.float64], groups: Sequence[str]) -> tuple[float, float]:
+    """The mean over the cases that have a value, and its standard error between groups of cases; 0 and 0 of none."""
+    sums, counts = group_sums(differences_N[:, None], groups)
+    if not counts.any():
+        return 0.0, 0.0
+    mean, n_groups = float(sums.sum() / counts.sum()), len(sums)
+    spread = sums[:, 0] - counts[:, 0] * mean
+    return mean, float(np.sqrt((spread**2).sum() * n_groups / max(1, n_groups - 1)) / counts.sum())
+
+
 def _one_standard_error(losses: pd.DataFrame, groups: list[str], simplest_first: Sequence[str]) -> tuple[str, str]:
     """The method, and why; the error is that of the paired differences between groups of cases."""
     best = str(losses.mean().idxmin())
     for name in simplest_first:
-        differences = (losses[name] - losses[best]).to_numpy()[:, None]
-        sums, counts = group_sums(differences, groups)
-        mean = float(sums.sum() / counts.sum())
-        spread = sums[:, 0] - counts[:, 0] * mean
-        n_groups = len(sums)
-        error = float(np.sqrt((spread**2).sum() * n_groups / max(1, n_groups - 1)) / counts.sum())
+        mean, error = paired_difference((losses[name] - losses[best]).to_numpy(), groups)
         if name == best:
             return name, "the only one" if len(simplest_first) == 1 else "no simpler one comes within a standard error"
         if mean <= error:

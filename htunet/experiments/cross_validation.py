@@ -10,7 +10,9 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import case_table
+from htunet.evaluation.evaluate import test_cases
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model
+from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, plan_content
 from htunet.experiments.jobs import Job, JobCost
@@ -154,8 +156,8 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
     return schedule
 
 
-def choose(dataset: DatasetPaths, schedule: Schedule) -> dict[str, ModelChoice]:
-    """The method for each task, by the tested folds; also written as ``choice.json`` beside the schedule."""
+def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:
+    """The method for each task, by the tested folds, and what gains after it; ``choice.json`` beside the schedule."""
     table = case_table([read_object(run_of(dataset, candidate, fold).summary_json, SUMMARY)
                         for candidate in schedule.candidates for fold in range(schedule.num_folds)])  # fmt: skip
     found = {}
@@ -163,8 +165,22 @@ def choose(dataset: DatasetPaths, schedule: Schedule) -> dict[str, ModelChoice]:
         methods = [candidate.method for candidate in schedule.candidates if candidate.task == task]
         rows = table[(table["task"] == task) & table["method"].isin(methods)]
         found[task] = choose_model(_scores(rows, task), methods)
-    write_json(dataset.results / "run" / "choice.json", {task: asdict(choice) for task, choice in found.items()})
-    return found
+    content: dict[str, dict[str, object]] = {task: asdict(choice) for task, choice in found.items()}
+    after = _postprocessing(dataset, found["seg"].method, schedule.num_folds) if "seg" in found else None
+    if after:
+        content["seg"]["postprocessing"] = asdict(after)
+    write_json(dataset.results / "run" / "choice.json", content)
+    return found, after
+
+
+def _postprocessing(dataset: DatasetPaths, method: str, num_folds: int) -> PostprocessingChoice:
+    """On the tested images of all folds of a method."""
+    raw = read_raw(dataset)
+    cases = {case.id: case for case in raw.cases}
+    runs = [run_of(dataset, Candidate(method=method, task="seg"), fold) for fold in range(num_folds)]
+    tested = [(run, cases[name]) for run in runs for name in test_cases(run)]
+    files = ((run.predictions / f"{case.id}.png", raw.label_path(case)) for run, case in tested)
+    return choose_postprocessing(files, [case.group for _, case in tested], [run.fold for run, _ in tested])
 
 
 def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:

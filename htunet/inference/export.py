@@ -77,7 +77,7 @@ def export_run(
         if with_backbone or onnx:
             networks = [trained.network() for trained in members]  # which proves that these are the training's weights
         if onnx:
-            write_onnx(networks, members[0].plan, members[0].task, folder)
+            write_onnx(networks, members[0].plan, members[0].task, folder, (quality or {}).get("postprocessing"))
         card = replace(card_of_run(run, members[0], folder), quality=dict(quality or {}))
         if others:
             of_members = [{"method": one.method, "fold": one.fold, "seed": one.seed, "checkpoint": name,

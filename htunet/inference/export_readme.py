@@ -61,7 +61,8 @@ def _onnx(card: ModelCard) -> list[str]:
         return []
     return [
         "## Without htunet",
-        "```bash\npip install numpy pillow onnxruntime\npython run_onnx.py OUT IMAGE...\n```",
+        f"```bash\npip install numpy pillow onnxruntime{' scipy' * ('postprocessing.py' in card.files)}\n"
+        "python run_onnx.py OUT IMAGE...\n```",
         "`preprocessing.json` describes what goes into `model.onnx` and how to turn its scores into masks and classes.",
     ]
 

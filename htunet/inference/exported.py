@@ -67,7 +67,7 @@ class ModelCard:
     weights as above, and checkpoint, the name of a file. ``figures`` are those of the first alone."""
     quality: dict[str, Any] = field(default_factory=dict)
     """What ``predicted_dice`` and ``unlike_images`` need: under ``methods`` the expected and the true Dice of tested
-    images, under ``familiar`` what each network has learnt from."""
+    images, under ``familiar`` what each network has learnt from; and ``postprocessing``, see ``Prediction``."""
 
     @property
     def predicts_with(self) -> list[str]:

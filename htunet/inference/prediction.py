@@ -4,8 +4,9 @@ Dimension key: C channels, K labels, H W pixels of the image.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from htunet.data.expected_dice import PredictedDice
 from htunet.data.field_of_view import Box
 from htunet.data.image_io import UInt8
+from htunet.data.postprocessing import postprocess
 from htunet.planning.plans import STRETCH, Plan
 from htunet.preprocessing.geometry import from_input, scores_from_input
 
@@ -73,6 +75,8 @@ class Prediction:
     """What ``predicted_dice`` is made of: that of each network's own mask, by its own probabilities, not calibrated."""
     distance: float | None = None
     """How unlike the training images the image is: 1 is what 95 % of images like them stay below; None: not known."""
+    postprocessing: Mapping[str, Any] = field(default_factory=dict)
+    """What is done to ``labels`` after the network, arguments of ``data.postprocessing``; empty: nothing."""
     variance_at_input: NDArray[np.float32] | None = None
     """(H, W) at the network's input size, see ``variance``."""
 
@@ -86,11 +90,12 @@ class Prediction:
         """(H, W) 0..K-1, in the size of the image; 0 is the background, the others are ``plan.labels``."""
         if self.scores_KHW is None:
             return None
-        return from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
+        labels_HW = from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
+        return postprocess(labels_HW, **self.postprocessing) if self.postprocessing else labels_HW
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32] | None:
-        """(K, H, W) in the size of the image, background first; ``labels`` are where they are highest."""
+        """(K, H, W) in the size of the image, background first; before post-processing ``labels`` are the highest."""
         if self.scores_KHW is None:
             return None
         return scores_from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)

@@ -3,11 +3,11 @@
 Dimension key: B batch, C channels, K labels, N classes, H W pixels of the network's input.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from htunet.data.image_io import UInt8, as_channels, image_of_array
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel, check_together
-from htunet.inference.views import AUGMENTED, PLAIN
+from htunet.inference.views import AUGMENTED, PLAIN, View
 from htunet.models.network import Network
 from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, fp32_products, resolve_precision
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
@@ -58,7 +58,6 @@ class Predictor:
         device: Where to compute.
         precision: ``bf16``, ``tf32`` or ``fp32``.
         task: ``seg``, ``cls`` or ``seg+cls``.
-        augment: Whether each image is predicted in several ``views``, whose probabilities are averaged.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Predictor:
         device: torch.device,
         precision: str,
         task: str = SEGMENTATION,
-        augment: bool = False,
     ) -> None:
         self.networks = [network] if isinstance(network, Network) else list(network)
         for member in self.networks:
@@ -80,7 +78,9 @@ class Predictor:
         self.plan = plan
         self.device = device
         self.precision = precision
-        self.views = AUGMENTED if augment else PLAIN
+        self.views: tuple[View, ...] = PLAIN
+        self.postprocessing: Mapping[str, Any] = {}
+        """See ``Prediction``."""
         self.segments = SEGMENTATION in task.split("+")
         self.classifies = CLASSIFICATION in task.split("+")
         self.classes = class_order(plan.classes)
@@ -97,7 +97,7 @@ class Predictor:
         return cls.from_trained(TrainedModel.of_run(run, weights), device=device)
 
     @classmethod
-    def from_trained(cls, *models: TrainedModel, device: str = "auto", augment: bool = False) -> "Predictor":
+    def from_trained(cls, *models: TrainedModel, device: str = "auto") -> "Predictor":
         """The network of a trained model on a device of ``DEVICES``; raises as ``from_run``.
 
         Several models are an ensemble; UsageError where their inputs, labels, classes or tasks differ. The precision is
@@ -108,7 +108,11 @@ class Predictor:
         check_together(models)
         precision = resolve_precision("auto" if model.precision == BF16 else model.precision, place.type)
         networks = [each.network() for each in models]
-        return cls(networks, model.plan, device=place, precision=precision, task=model.task, augment=augment)
+        return cls(networks, model.plan, device=place, precision=precision, task=model.task)
+
+    def augment(self, augmented: bool) -> None:
+        """Whether each image is predicted in several ``views`` from now on, whose probabilities are averaged."""
+        self.views = AUGMENTED if augmented else PLAIN
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
@@ -202,6 +206,7 @@ class Predictor:
             scores_KHW=None if labels is None else labels[0],
             expected_dice=() if members is None else tuple(expected_dice(maps[0]) for maps in members),
             variance_at_input=None if variance is None else variance[0],
+            postprocessing=self.postprocessing,
             network_classes=classes,
             spacing_mm=spacing_mm,
         )

@@ -44,11 +44,8 @@ if __name__ == "__main__":
             continue
         alone = sum(other.stem == path.stem for other in paths) == 1
         name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask
-        box = (
-            __import__("onnx_crop").field_box(image, about.get("crop_margin", 0.0))
-            if about["crop_border"]
-            else (0, 0, *image.size)
-        )
+        crop, box = about["crop_border"], (0, 0, *image.size)
+        box = __import__("onnx_crop").field_box(image, about.get("crop_margin", 0.0)) if crop else box
         part, (height, width) = image.crop(box), about["input_size"]
         a, b = part.size if about["geometry"] == "letterbox" else (width, height)  # whose aspect ratio is kept
         w = min(width, max(1, (2 * a * height + b) // (2 * b)))
@@ -66,5 +63,8 @@ if __name__ == "__main__":
                 maps = [Image.fromarray(share).crop((x, y, x + w, y + h)) for share in np.float32(shares)]
                 maps = [share.resize(part.size, bilinear) for share in maps]
                 sides = (box[1], image.height - box[3]), (box[0], image.width - box[2])
-                Image.fromarray(np.uint8(np.pad(np.argmax(maps, axis=0), sides))).save(output / f"{name}.png")
+                labels = np.uint8(np.pad(np.argmax(maps, axis=0), sides))
+                if steps := about.get("postprocessing"):  # with scipy
+                    labels = __import__("postprocessing").postprocess(labels, **steps)
+                Image.fromarray(labels).save(output / f"{name}.png")
     sys.exit("\n".join(excluded) or 0)

@@ -6,7 +6,7 @@ Dimension key: C channels, H W pixels.
 import logging
 import shutil
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from htunet.data import postprocessing as postprocessing_module
 from htunet.data.class_probabilities import class_order
 from htunet.errors import HtunetError
 from htunet.files import write_json
@@ -49,11 +50,18 @@ def check_packages() -> None:
             ) from error
 
 
-def write_onnx(networks: Sequence[Network], plan: Plan, task: str, folder: Path) -> list[str]:
+def write_onnx(
+    networks: Sequence[Network],
+    plan: Plan,
+    task: str,
+    folder: Path,
+    postprocessing: Mapping[str, Any] | None = None,
+) -> list[str]:
     """Write model.onnx, preprocessing.json and the runner into ``folder``; returns the names of the files.
 
     The networks must be on the CPU; they are merged here. One image a run: (1, C, H, W) of uint8 in, scores out; of
-    several networks the logarithms of their mean probabilities, whose softmax they are.
+    several networks the logarithms of their mean probabilities, whose softmax they are. ``postprocessing`` is for the
+    runner (see ``Prediction``), which then needs scipy.
     Raises HtunetError when a package is missing, where the networks are too large for one file, or when onnxruntime's
     scores differ from PyTorch's.
     """
@@ -82,8 +90,9 @@ def write_onnx(networks: Sequence[Network], plan: Plan, task: str, folder: Path)
         assert program is not None
         program.save(folder / MODEL, external_data=False)
     _compare(scores, folder / MODEL, example.shape)
-    write_json(folder / DESCRIPTION, describe(plan, outputs))
-    scripts = [run_onnx, onnx_crop] if plan.crop_border else [run_onnx]
+    steps = {"postprocessing": dict(postprocessing)} if postprocessing else {}
+    write_json(folder / DESCRIPTION, describe(plan, outputs) | steps)
+    scripts = [run_onnx, *([onnx_crop] * plan.crop_border), *([postprocessing_module] * bool(steps))]
     names = [Path(str(script.__file__)).name for script in scripts]
     for script, name in zip(scripts, names, strict=True):
         shutil.copyfile(str(script.__file__), folder / name)

@@ -8,13 +8,15 @@ import pytest
 from builders.raw import blob, speckled
 from PIL import Image
 
+from htunet.api import load
+from htunet.cli.export import main as export
 from htunet.cli.run import main
 from htunet.data.image_io import read_labels
 from htunet.data.split_files import load_splits
 from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.experiments.jobs import Job
-from htunet.files import read_csv, read_json
+from htunet.files import read_csv, read_json, write_json
 from htunet.paths import find_dataset, find_runs
 from htunet.planning.plans import load_plans
 
@@ -86,6 +88,19 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
         rows = read_csv(run.expected_dice_csv, ["case", "expected_dice"])
         assert {row["case"] for row in rows} == set(folds[run.fold]["test"])
     assert not (tmp_path / "out" / "quality.csv").exists()  # 12 tested images are too few to calibrate it
+
+    assert choice["postprocessing"]["steps"] == {}
+    content = read_json(dataset.results / "run" / "choice.json")
+    content["seg"]["postprocessing"]["steps"] = steps = {"largest_component": True, "smallest_share": 0.25}
+    write_json(dataset.results / "run" / "choice.json", content)
+    model = load("Mine UNet", folds=[0, 1])
+    assert model.postprocessing == model.predictor.predict(np.zeros((40, 50), np.uint8)).postprocessing == steps
+    words = ("Mine", "UNet", "all-folds", "-o")
+    assert (
+        export([*words, str(tmp_path / "with")]) == export([*words, str(tmp_path / "no"), "--no-postprocessing"]) == 0
+    )
+    assert [load(tmp_path / name).postprocessing for name in ("with", "no")] == [steps, {}]
+    assert capsys.readouterr().out.count("Exported Mine UNet folds 0,1 seed1 (plan run) as ") == 2
 
     before = {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
     assert main([*own, "--hours", NEVER_ENOUGH]) == 0

@@ -10,17 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from builders.backbone import register_tiny, tiny_in_place_of_clip
 from builders.medical import write_dicom
-from builders.training import build_training, tiny_settings
+from builders.training import build_training, run_of, tiny_settings
 from PIL import Image
 
 from htunet.cli.export import main as export
 from htunet.cli.predict import main as predict
 from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import read_labels
+from htunet.data.postprocessing import postprocess
 from htunet.inference import run_onnx, to_onnx
+from htunet.inference.export import export_run
 from htunet.inference.onnx_crop import field_box
+from htunet.inference.trained import TrainedModel
+from htunet.models import checkpoint
 from htunet.paths import DatasetPaths
 from htunet.training import record
 from htunet.training.run import train
@@ -119,6 +124,32 @@ def test_the_runner_finds_what_htunet_finds(
         for want, got in zip(rows_of(ours / "classes.csv"), rows_of(theirs / "classes.csv"), strict=True):
             assert (want["case"], want["predicted"]) == (got["case"], got["predicted"])
             assert float(got["probability_malignant"]) == pytest.approx(float(want["probability_malignant"]), abs=1e-4)
+
+
+def test_the_runner_and_htunet_post_process_alike(home: Path, images: Path) -> None:
+    paths = build_training(input_size=(48, 64))
+    train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
+    run = run_of(paths)
+    speckle = torch.from_numpy(np.random.default_rng(0).integers(0, 255, (1, 1, 48, 64), dtype=np.uint8))
+    with torch.inference_mode():
+        background, lesion = TrainedModel.of_run(run).network().eval()(speckle)[0]
+    tensors, about = checkpoint.load(run.checkpoint_best)
+    tensors["classify.bias"][0] += (lesion - background).median()  # so that it finds something nearly everywhere
+    checkpoint.save(run.checkpoint_best, tensors, about)
+    steps = {"smallest_share": 0.002, "largest_component": True, "fill_holes": True}
+    export_run(run, home / "model", onnx=True, quality={"postprocessing": steps})
+    ours, raw, theirs = home / "ours", home / "raw", home / "theirs"
+    words = ["-i", str(images), "--model", str(home / "model"), "--device", "cpu"]
+    assert predict([*words, "-o", str(ours)]) == predict([*words, "-o", str(raw), "--no-postprocessing"]) == 0
+    run_alone(home / "model", theirs, images)
+    different = 0
+    for path in sorted(ours.glob("*.png")):
+        expected, found = read_labels(path), read_labels(theirs / path.name)
+        assert (expected != found).mean() < 0.02  # ties may join or part components, seldom
+        assert (postprocess(read_labels(raw / path.name), **steps) == expected).all()
+        different += int((expected != read_labels(raw / path.name)).any())
+    assert different > 0
+    assert "onnxruntime scipy" in (home / "model" / "README.md").read_text()
 
 
 def test_the_runner_names_what_it_does_not_read_and_gives_each_picture_a_mask(home: Path, tmp_path: Path) -> None:

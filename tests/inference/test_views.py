@@ -38,7 +38,7 @@ def test_depth_stays_and_left_and_right_change() -> None:
 
 def test_a_mirrored_image_has_the_mirrored_mask() -> None:
     plan = tiny_plan()
-    predictor = Predictor(Plain(2), plan, device=torch.device("cpu"), precision="fp32", augment=True)
+    predictor = Predictor(Plain(2), plan, device=torch.device("cpu"), precision="fp32")
     predictor.views = (View(), View(mirror=True))
     image = np.random.default_rng(0).integers(0, 255, (1, plan.channels, *plan.input_size), dtype=np.uint8)
     one, other = (predictor.probabilities(np.ascontiguousarray(i)).labels_BKHW for i in (image, image[..., ::-1]))
@@ -50,7 +50,7 @@ def test_a_mirrored_image_has_the_mirrored_mask() -> None:
 def test_mean_and_variance_are_those_of_all_views_and_networks() -> None:
     plan = tiny_plan()
     torch.manual_seed(0)
-    predictor = Predictor([Plain(2), Plain(2)], plan, device=torch.device("cpu"), precision="fp32", augment=True)
+    predictor = Predictor([Plain(2), Plain(2)], plan, device=torch.device("cpu"), precision="fp32")
     predictor.views = (View(), View(gain=0.85), View(mirror=True))
     image = np.random.default_rng(1).integers(0, 255, (1, plan.channels, *plan.input_size), dtype=np.uint8)
     found = predictor.probabilities(image)

@@ -1,0 +1,107 @@
+"""Which post-processing of masks to use: what gains on the tested folds of a cross-validation, and nothing else.
+
+Steps are added one by one, the one with the largest gain first, as long as the gain is more than one standard error of
+the paired differences between groups of cases (nnU-Net keeps any gain). What is to be expected afterwards is estimated
+as for methods: each fold is judged with the steps that the other folds choose.
+
+Dimension key: N cases, S sets of steps, H W pixels.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from htunet.data.image_io import read_labels
+from htunet.data.postprocessing import EIGHT_NEIGHBOURS, STEPS, postprocess
+from htunet.evaluation.model_choice import paired_difference
+from htunet.evaluation.statistics import Mean, bootstrap_means
+
+SMALLEST_GAIN = 0.001
+"""Of the mean Dice; less is not worth a step that may harm a kind of lesion that no fold has."""
+Floats = NDArray[np.float64]
+SETS = list(product((False, True), repeat=len(STEPS)))
+"""Which of the steps are done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostprocessingChoice:
+    """The chosen steps, and the Dice at the original size without and with them."""
+
+    steps: dict[str, Any]
+    """Arguments of ``postprocess``; empty: nothing gains."""
+    before: Mean
+    expected: Mean
+    """Each case with the steps that the other folds choose."""
+
+
+def choose_postprocessing(
+    files: Iterable[tuple[Path, Path]], groups: Sequence[str], folds: Sequence[int]
+) -> PostprocessingChoice:
+    """Choose on masks of the original size.
+
+    Args:
+        files: Prediction and reference of each tested case of all folds.
+        groups: Of each case; empty: the case alone.
+        folds: That tested each of them.
+    """
+    masks = [(read_labels(prediction), read_labels(reference)) for prediction, reference in files]
+    smallest = _half_the_smallest(masks)
+    arguments = [_arguments(one, smallest) for one in SETS]
+    dice_NS = np.array([[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in masks])
+    of_fold = np.asarray(folds)
+    chosen = _chosen(dice_NS, groups)
+    judged_N = dice_NS[:, chosen].copy()
+    for fold in sorted(set(folds)):
+        others = of_fold != fold
+        if others.any():
+            kept = [group for group, other in zip(groups, others, strict=True) if other]
+            judged_N[~others] = dice_NS[~others, _chosen(dice_NS[others], kept)]
+    before, expected = bootstrap_means(np.column_stack([dice_NS[:, 0], judged_N]), groups)
+    return PostprocessingChoice(steps=arguments[chosen], before=before, expected=expected)
+
+
+def _arguments(done: tuple[bool, ...], smallest: float) -> dict[str, Any]:
+    values = {"smallest_share": smallest, "largest_component": True, "fill_holes": True}
+    return {name: values[name] for name, is_done in zip(STEPS, done, strict=True) if is_done}
+
+
+def _chosen(dice_NS: Floats, groups: Sequence[str]) -> int:
+    """The position in SETS."""
+    best = (False,) * len(STEPS)
+    while True:
+        gains = {}
+        for step in range(len(STEPS)):
+            more = tuple(done or position == step for position, done in enumerate(best))
+            if more != best:
+                mean, error = paired_difference(dice_NS[:, SETS.index(more)] - dice_NS[:, SETS.index(best)], groups)
+                if mean > max(error, SMALLEST_GAIN):
+                    gains[more] = mean
+        if not gains:
+            return SETS.index(best)
+        best = max(gains, key=gains.__getitem__)
+
+
+def _dice(found_HW: NDArray[np.uint8], true_HW: NDArray[np.uint8]) -> float:
+    """The mean over the labels that either mask has; NaN where neither has any."""
+    values = []
+    for label in np.union1d(np.unique(found_HW), np.unique(true_HW)).tolist():
+        if label:
+            one_HW, other_HW = found_HW == label, true_HW == label
+            values.append(2 * (one_HW & other_HW).sum() / (one_HW.sum() + other_HW.sum()))
+    return float(np.mean(values)) if values else float("nan")
+
+
+def _half_the_smallest(masks: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
+    """Half of the smallest true component, as a share of its image; 0 where there is none."""
+    from scipy import ndimage
+
+    shares = []
+    for _, true_HW in masks:
+        areas_HW, _ = ndimage.label(true_HW > 0, EIGHT_NEIGHBOURS)
+        shares += (np.bincount(areas_HW.ravel())[1:] / true_HW.size).tolist()
+    return 0.5 * min(shares, default=0.0)
