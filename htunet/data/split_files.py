@@ -13,8 +13,8 @@ from htunet.data.split_lists import read_split_lists
 from htunet.data.splits import CROSS_VALIDATION, SEED, SPLITS, Fold, Splits, cross_validation, make_splits
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_json, read_object, write_json
-from htunet.paths import PAPER_FOLD, DatasetPaths, checked_name
-from htunet.schemas import SPLITS_MADE
+from htunet.paths import PAPER_FOLD, DatasetPaths, RunPaths, checked_name
+from htunet.schemas import SETTINGS, SPLITS_MADE
 
 FORMAT = 1
 RECORD = ("format", "rule", "split_by", "cases_sha256", "folds_sha256", "excluded")
@@ -45,6 +45,11 @@ def save_splits(path: Path, folds: Sequence[Mapping[str, Any]]) -> None:
 
 def load_splits(path: Path) -> list[Fold]:
     """Read the folds; raises HtunetError when the file is no such list or an id is in two splits of a fold."""
+    return [{split: list(fold.get(split, [])) for split in SPLITS} for fold in _checked_folds(path)]
+
+
+def _checked_folds(path: Path) -> list[dict[str, Any]]:
+    """The folds as the file has them, some with a ``name`` and the ``task`` that they are for."""
     content = read_json(path)
     if not isinstance(content, list) or not content or not all(isinstance(fold, dict) for fold in content):
         raise HtunetError(f"{path} is not a list of folds. Delete it and run htunet_plan_and_preprocess again.")
@@ -57,12 +62,15 @@ def load_splits(path: Path) -> list[Fold]:
                 )
             for case in cases:
                 checked_name(case, "the id", f"{path}, fold {number}")
-    folds = [{split: list(fold.get(split, [])) for split in SPLITS} for fold in content]
-    for number, fold in enumerate(folds):
-        seen = Counter(case for split in SPLITS for case in fold[split])
+        seen = Counter(case for split in SPLITS for case in fold.get(split, []))
         if twice := sorted(case for case, count in seen.items() if count > 1):
             raise HtunetError(f"{path}, fold {number}: {twice[:5]} are in two places. Leave each case in one split.")
-    return folds
+    return content
+
+
+def _kind(task: str) -> str:
+    """The task whose lists count: both tasks together learn from the images of ``seg``."""
+    return "cls" if task == "cls" else "seg"
 
 
 def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
@@ -72,13 +80,12 @@ def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
     for; both tasks together learn from the images of ``seg``. Raises UsageError where there is no such fold, and for a
     position whose fold is for the other task, where that one has a fold of its own.
     """
-    path, kind = dataset.splits_json, "cls" if task == "cls" else "seg"
+    path, kind = dataset.splits_json, _kind(task)
     if not path.exists():
         if isinstance(fold, int):
             return fold
         raise UsageError(f"{path} is missing, so there is no fold {fold!r}: htunet_plan_and_preprocess makes it.")
-    load_splits(path)
-    folds = [(str(one.get("name", "")), one.get("task")) for one in read_json(path)]
+    folds = [(str(one.get("name", "")), one.get("task")) for one in _checked_folds(path)]
     if isinstance(fold, int):
         name, own = folds[fold] if 0 <= fold < len(folds) else ("", None)
         if own not in (None, kind) and (name, kind) in folds:
@@ -105,9 +112,8 @@ def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
 
 def all_folds(dataset: DatasetPaths, task: str) -> list[int]:
     """The positions of the folds that a task can learn from; HtunetError where the data set is not split yet."""
-    load_splits(dataset.splits_json)
-    kind = "cls" if task == "cls" else "seg"
-    return [number for number, one in enumerate(read_json(dataset.splits_json)) if one.get("task") in (None, kind)]
+    folds = enumerate(_checked_folds(dataset.splits_json))
+    return [number for number, one in folds if one.get("task") in (None, _kind(task))]
 
 
 def paper_fold(dataset: DatasetPaths, task: str) -> int:
@@ -115,16 +121,24 @@ def paper_fold(dataset: DatasetPaths, task: str) -> int:
     path = next((path for path in (dataset.splits_json, dataset.paper_splits_json) if path.exists()), None)
     if path is None:
         return 0
-    load_splits(path)
-    kinds = [one.get("task") if one.get("name") == PAPER_FOLD else "" for one in read_json(path)]
-    usable = (None, "cls" if task == "cls" else "seg")
-    return next((number for number, kind in enumerate(kinds) if kind in usable), 0)
+    named = [
+        (number, one.get("task")) for number, one in enumerate(_checked_folds(path)) if one.get("name") == PAPER_FOLD
+    ]
+    return next((number for number, own in named if own in (None, _kind(task))), 0)
 
 
 def fold_names(path: Path) -> list[str]:
     """How each fold is called: ``paper``, ``paper (cls)``; empty where it has no name."""
     parts = [(str(one.get("name", "")), str(one.get("task", ""))) for one in read_json(path)]
     return [f"{name} ({task})" if name and task else name for name, task in parts]
+
+
+def fold_of(run: RunPaths) -> Fold | None:
+    """The fold that a run was trained on; None where the split has changed since."""
+    then, folds = read_object(run.settings_json, SETTINGS).get("split_sha256"), load_splits(run.dataset.splits_json)
+    if run.fold >= len(folds) or then not in (None, training_digest(folds[run.fold])):
+        return None
+    return folds[run.fold]
 
 
 def training_digest(fold: Fold) -> str:

@@ -5,23 +5,19 @@ from pathlib import Path
 import htunet
 from htunet.data.class_probabilities import read_class_probabilities
 from htunet.data.raw import positive_class, read_raw
-from htunet.data.split_files import load_splits, training_digest
+from htunet.data.split_files import fold_of
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
 from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
-from htunet.schemas import SETTINGS, SUMMARY
+from htunet.schemas import SUMMARY
 
 
 def trained_on_other_images(run: RunPaths) -> bool:
     """True when the split was changed since the training: the test split may now hold images that the run has seen."""
-    if run.trained_on is not None:  # no image of this data set was trained on
-        return False
-    then = read_object(run.settings_json, SETTINGS).get("split_sha256")
-    folds = load_splits(run.dataset.splits_json)
-    return then is not None and (run.fold >= len(folds) or training_digest(folds[run.fold]) != then)
+    return run.trained_on is None and fold_of(run) is None  # else no image of this data set was trained on
 
 
 def needs_prediction(run: RunPaths) -> bool:

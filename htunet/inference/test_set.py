@@ -11,16 +11,15 @@ from htunet.data.class_probabilities import ClassProbabilities, write_class_prob
 from htunet.data.expected_dice import COLUMNS, expected_dice
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
-from htunet.data.split_files import load_splits, training_digest
+from htunet.data.split_files import fold_of
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
-from htunet.files import exclusive, read_object, whole_folder, write_csv, write_json
+from htunet.files import exclusive, whole_folder, write_csv, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.unlike_images import learn_familiar, some_of
 from htunet.paths import RunPaths
 from htunet.preprocessing.geometry import box_of, from_input
 from htunet.preprocessing.preprocess import check_arrays
-from htunet.schemas import SETTINGS
 
 
 @dataclass(frozen=True)
@@ -120,11 +119,9 @@ def _probabilities(predictor: Predictor, rows: Iterable[tuple[CaseGeometry, obje
 
 def _same_fold(run: RunPaths) -> Fold:
     """The run's fold; raises HtunetError where it is not the one that the run was trained on."""
-    folds = load_splits(run.dataset.splits_json)
-    then = read_object(run.settings_json, SETTINGS).get("split_sha256")
-    if run.fold >= len(folds) or then not in (None, training_digest(folds[run.fold])):
+    if (fold := fold_of(run)) is None:
         raise HtunetError(
             f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
             "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
         )
-    return folds[run.fold]
+    return fold
