@@ -1,0 +1,208 @@
+"""What weights pre-trained on simulation do on real images: without any real image, and as a start for few of them.
+
+    python -m benchmarks.phantom_transfer zero WEIGHTS PREPROCESSED [PREPROCESSED ...] [--normals FOLDER] --out OUT
+    python -m benchmarks.phantom_transfer few DATASET --arms UNet UNet:phantom PhantomCLIP_HT --out OUT [...]
+
+``zero``: WEIGHTS holds a folder for each network of ``htunet_pretrain``; PREPROCESSED are folders of a plan, such as
+htunet_preprocessed/Dataset503_BUSI/paper, whose images are all measured, as none has been learnt from. Each network and
+data set gets a CSV with a row for each image; what is there is not measured again. ``few``: runs of a planned data set,
+which ``htunet_train`` continues where they were; an arm is a method, with ``:phantom`` or ``:random`` for its weights.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional as F
+
+from htunet import api
+from htunet.data.few_shot import RATIOS
+from htunet.data.image_io import read_image
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.evaluation.classification import auc
+from htunet.evaluation.metrics import PENALISE, score_mask
+from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means
+from htunet.files import write_csv, write_json
+from htunet.models.weights.formats import read_state
+from htunet.pretraining.learners import LEARNERS, Learner, PhantomLearner
+from htunet.pretraining.stream import CLASSES
+
+SENTENCES = {
+    "benign": ("Benign appearance.", "Features of a benign mass.", "The findings suggest a benign lesion."),
+    "malignant": (
+        "Malignant appearance; biopsy is advised.",
+        "Features of a malignant mass.",
+        "The findings are suspicious for malignancy.",
+    ),
+}
+BATCH = 16
+COLUMNS = ("case", "class", "dice", "hd95", "missed", "found_pixels", "malignant_by_class", "malignant_by_sentence")
+
+
+def learner_of(name: str, path: Path) -> Learner:
+    """A network of the pre-training, filled from its weights file."""
+    learner, state = LEARNERS[name](), read_state(path)
+    with torch.no_grad():
+        for key, value in learner.published().items():  # the tensors themselves, so that filling them fills it
+            value.copy_(state[key])
+        if isinstance(learner, PhantomLearner):
+            learner.logit_scale.copy_(state["logit_scale"])
+    return learner.eval()
+
+
+@torch.inference_mode()
+def said(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.bool_], float, float]]:
+    """Of (N, 1 or 3, H, W) images: the mask, and the probability of malignancy by the class head and by sentences."""
+    sentences = None
+    if isinstance(learner, PhantomLearner):
+        of_each = [learner.text(learner.text.tokenize(texts)) for texts in SENTENCES.values()]
+        sentences = F.normalize(torch.stack([F.normalize(rows, dim=1).mean(dim=0) for rows in of_each]), dim=1)
+    for start in range(0, len(images), BATCH):
+        batch = torch.tensor(images[start : start + BATCH, :1]).float()
+        none = torch.full((len(batch),), torch.nan)
+        by_class, by_sentence = none, none
+        masks = torch.zeros((len(batch), *batch.shape[2:]), dtype=torch.bool)
+        if isinstance(learner, PhantomLearner):
+            features, whole, embedded = learner.seen(batch)
+            masks = learner.head(features, (batch.shape[-2], batch.shape[-1])).argmax(dim=1) > 0
+            by_class = _malignant(learner.kinds["class"](whole))
+            by_sentence = (learner.logit_scale.exp() * embedded @ sentences.T).softmax(dim=1)[:, 1]
+        elif learner.name == "UNet":
+            masks = learner.network(batch).argmax(dim=1) > 0
+        else:
+            by_class = _malignant(learner.network(batch)[:, : len(CLASSES)])
+        yield from zip(masks.numpy(), by_class.tolist(), by_sentence.tolist(), strict=True)
+
+
+def _malignant(scores: torch.Tensor) -> torch.Tensor:
+    benign, malignant = CLASSES.index("benign"), CLASSES.index("malignant")
+    return scores[:, [benign, malignant]].softmax(dim=1)[:, 1]
+
+
+def zero(options: argparse.Namespace) -> None:
+    """Measure each network on each data set, and write the summary."""
+    summary = {}
+    for name, folder in itertools.product(LEARNERS, options.preprocessed):
+        weights = options.weights / name / "checkpoint.safetensors"
+        if not weights.is_file():
+            continue
+        data = PreprocessedDataset(folder)
+        target = options.out / f"{name}_{folder.parent.name}.csv"
+        if not target.is_file():
+            answers = said(learner_of(name, weights), data.images[: options.limit])
+            rows = [
+                _row(case.id, case.class_name, answer, mask > 0)
+                for case, mask, answer in zip(data.cases, data.masks, answers, strict=False)
+            ]
+            write_csv(target, COLUMNS, rows)
+        summary[f"{name} {folder.parent.name}"] = _summary(target)
+    for name in LEARNERS if options.normals else ():
+        weights = options.weights / name / "checkpoint.safetensors"
+        if weights.is_file() and name != "ResNet18":
+            side = options.side
+            paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
+            images = np.stack([_resized(read_image(path, 1)[0], side) for path in paths])[:, None]
+            found = [bool(mask.any()) for mask, _, _ in said(learner_of(name, weights), images)]
+            summary[f"{name} without a lesion"] = {"images": len(found), "nothing_found": found.count(False)}
+    write_json(options.out / "zero.json", summary)
+    print(json.dumps(summary, indent=1))
+
+
+def _resized(image: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _row(
+    case: str, class_name: str, answer: tuple[NDArray[np.bool_], float, float], reference: NDArray[np.bool_]
+) -> dict[str, object]:
+    mask, by_class, by_sentence = answer
+    score = score_mask(mask, reference)
+    values = score.values(PENALISE)
+    return {
+        "case": case,
+        "class": class_name,
+        "dice": values["dice"],
+        "hd95": values["hd95"],
+        "missed": int(not (mask & reference).any()),
+        "found_pixels": int(mask.sum()),
+        "malignant_by_class": by_class,
+        "malignant_by_sentence": by_sentence,
+    }
+
+
+def _summary(path: Path) -> dict[str, object]:
+    """Means with 95 % intervals over the images; distances in pixels of the input, the diagonal where nothing is."""
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    values = np.array([[float(row["dice"]), float(row["hd95"])] for row in rows])
+    dice, hd95 = bootstrap_means(values)
+    found: dict[str, object] = {
+        "images": len(rows),
+        "dice": [dice.mean, dice.low, dice.high],
+        "median_dice": float(np.median(values[:, 0])),
+        "hd95": [hd95.mean, hd95.low, hd95.high],
+        "missed": sum(int(row["missed"]) for row in rows),
+    }
+    truth = np.array([int(row["class"] == "malignant") for row in rows])
+    for column in COLUMNS[-2:]:
+        scores = np.array([float(row[column] or "nan") for row in rows])
+        if len(set(truth.tolist())) == 2 and not np.isnan(scores).any():
+            pairs = np.stack([1 - scores, scores], axis=1)[None]
+            found |= {
+                f"auc_{column}": [one.value, one.low, one.high]
+                for one in bootstrap_estimates(lambda w, p=pairs: {"auc": auc(p, truth, w)}, len(rows)).values()
+            }
+    return found
+
+
+def few(options: argparse.Namespace) -> None:
+    """Train and test every arm, ratio and seed; a table of test Dice."""
+    rows = []
+    for seed, ratio, arm in itertools.product(options.seeds, options.ratios, options.arms):
+        method, _, weights = arm.partition(":")
+        changes = {"num_epochs": options.epochs, "plan": options.plan, "seed": seed, "device": options.device}
+        changes |= {"ratio": None if ratio == 1 else ratio, "weights": weights or "pretrained"}
+        outcome = api.train(options.dataset, method, 0, **changes)
+        means = api.load(outcome.run.folder, device=options.device).evaluate()["htunet"]["means"]
+        rows.append({"arm": arm, "ratio": ratio, "seed": seed, "means": json.dumps(means)})
+        write_csv(options.out / f"few_{options.dataset}.csv", ("arm", "ratio", "seed", "means"), rows)
+        print(arm, ratio, seed, json.dumps(means)[:300], flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    actions = parser.add_subparsers(required=True)
+    one = actions.add_parser("zero")
+    one.add_argument("weights", type=Path)
+    one.add_argument("preprocessed", type=Path, nargs="+")
+    one.add_argument("--normals", type=Path)
+    one.add_argument("--side", type=int, default=224)
+    one.add_argument("--limit", type=int, help="measure the first images only, to try it out")
+    one.set_defaults(act=zero)
+    two = actions.add_parser("few")
+    two.add_argument("dataset")
+    two.add_argument("--arms", nargs="+", default=["UNet", "UNet:phantom", "PhantomCLIP", "PhantomCLIP_HT"])
+    two.add_argument("--ratios", type=float, nargs="+", default=[*RATIOS, 1.0])
+    two.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    two.add_argument("--plan", default="paper")
+    two.add_argument("--epochs", type=int)
+    two.add_argument("--device", default="auto")
+    two.set_defaults(act=few)
+    for action in (one, two):
+        action.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.act(options)
+
+
+if __name__ == "__main__":
+    main()
