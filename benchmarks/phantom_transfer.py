@@ -57,7 +57,7 @@ def learner_of(name: str, path: Path) -> Learner:
 
 
 @torch.inference_mode()
-def said(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.bool_], float, float]]:
+def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.bool_], float, float]]:
     """Of (N, 1 or 3, H, W) images: the mask, and the probability of malignancy by the class head and by sentences."""
     sentences = None
     if isinstance(learner, PhantomLearner):
@@ -95,7 +95,7 @@ def zero(options: argparse.Namespace) -> None:
         data = PreprocessedDataset(folder)
         target = options.out / f"{name}_{folder.parent.name}.csv"
         if not target.is_file():
-            answers = said(learner_of(name, weights), data.images[: options.limit])
+            answers = answers_of(learner_of(name, weights), data.images[: options.limit])
             rows = [
                 _row(case.id, case.class_name, answer, mask > 0)
                 for case, mask, answer in zip(data.cases, data.masks, answers, strict=False)
@@ -108,7 +108,7 @@ def zero(options: argparse.Namespace) -> None:
             side = options.side
             paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
             images = np.stack([_resized(read_image(path, 1)[0], side) for path in paths])[:, None]
-            found = [bool(mask.any()) for mask, _, _ in said(learner_of(name, weights), images)]
+            found = [bool(mask.any()) for mask, _, _ in answers_of(learner_of(name, weights), images)]
             summary[f"{name} without a lesion"] = {"images": len(found), "nothing_found": found.count(False)}
     write_json(options.out / "zero.json", summary)
     print(json.dumps(summary, indent=1))
