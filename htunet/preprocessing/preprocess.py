@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from htunet.data.image_io import read_image, read_labels
+from htunet.data.image_io import label_counts, read_image, read_labels
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.raw import Case, RawDataset
 from htunet.errors import HtunetError
@@ -130,7 +130,7 @@ def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[i
     _write_row(folder / IMAGES, offsets[0], job.row, to_input(image_CHW, box, plan))
     input_HW = mask_to_input(mask_HW, box, plan)
     _write_row(folder / MASKS, offsets[1], job.row, input_HW)
-    gone = (np.bincount(mask_HW.ravel(), minlength=256) > 0) & (np.bincount(input_HW.ravel(), minlength=256) == 0)
+    gone = (label_counts(mask_HW) > 0) & (label_counts(input_HW) == 0)
     height, width = mask_HW.shape
     return {
         "id": job.case.id,
