@@ -1,6 +1,6 @@
 """What changes the bits of a training: threads, workers, processes, resuming; the largest difference of a weight.
 
-    python -m benchmarks.determinism [--steps 6] [--methods UNet ...] [--folder DIR]
+    python -m benchmarks.determinism [--steps 6] [--methods UNet ...] [--precisions bf16] [--folder DIR]
 
 Random weights, images of the phantom at 64 x 64 (DINOv2: 70 x 70), on a CPU. Each column is compared with a run of
 one thread in one process. Two processes compute without dropout, which each draws for itself; ``other order``, where
@@ -50,6 +50,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -70,7 +71,7 @@ def main() -> None:
             stdout=subprocess.DEVNULL,
         )
         print(f"| method | precision | {' | '.join(COMPARED)} |\n|{'---|' * (len(COMPARED) + 2)}")
-        for precision in ("fp32", "bf16"):
+        for precision in options.precisions:
             for method in options.methods:
                 print(f"| {method} | {precision} | {' | '.join(differences(home, method, precision, options.steps))} |")
                 sys.stdout.flush()

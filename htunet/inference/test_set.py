@@ -55,12 +55,13 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
     with exclusive(run.test_folder, f"The test split of {run.label}"):
         if predictor.classifies:
             write_class_probabilities(run.val_classes_csv, predict_validation(run, predictor, data, progress=progress))
-        write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
         training, held_out = (
             (data.images[row] for row in data.rows(some_of(cases))) for cases in (fold["train"], fold["val"] + ids)
         )
         if familiar := learn_familiar(training, held_out):
             write_json(run.familiar_json, familiar.content())
+        # last: where the predictions are, a killed process has nothing else to write
+        write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
 
 
 def predict_validation(

@@ -172,3 +172,22 @@ def test_arrays_that_were_made_anew_with_another_plan_are_refused(run: RunPaths)
     write_json(mark, read_json(mark) | {"plan_sha256": "0" * 64})
     with pytest.raises(HtunetError, match="was made with another input_size"):
         predict_test(run, progress=False)
+
+
+def test_a_process_that_ends_before_its_predictions_are_whole_has_nothing_else_to_write(
+    run: RunPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there once they are is never written later: the next call sees the predictions and does nothing."""
+
+    def ended(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(test_set, "write_predictions", ended)
+        with pytest.raises(KeyboardInterrupt):
+            predict_test(run, progress=False)
+    before = {path.name for path in run.test_folder.iterdir()}
+    predict_test(run, progress=False)
+    predicted = {run.predictions.name, run.predictions_at_input.name, run.expected_dice_csv.name}
+    assert {path.name for path in run.test_folder.iterdir()} - before == predicted
+    assert run.familiar_json.name in before
