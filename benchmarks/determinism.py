@@ -149,6 +149,7 @@ def train_once(spec: dict[str, Any]) -> None:
         **{name: spec[name] for name in BASE},
     )
     with ExitStack() as patches:
+        patches.enter_context(patch.object(session, "remove_latest", lambda _: None))  # it has the last step's weights
         if not spec.get("dropout", True):
             patches.enter_context(patch.object(torch.nn.functional, "dropout", lambda values, *_, **__: values))
         if spec.get("stop"):
