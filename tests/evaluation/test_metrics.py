@@ -37,9 +37,9 @@ from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary, summa
 from htunet.files import read_csv
 from htunet.reporting.result_lines import class_lines, mask_lines
 
-PIXEL_RECALL = Metric(
-    name="pixel_recall",
-    label="Pixel recall",
+FOUND_PIXELS = Metric(
+    name="found_pixels",
+    label="Found pixels",
     kind=Kind.OVERLAP,
     better="higher",
     definition="TP / (TP + FN).",
@@ -80,7 +80,7 @@ OF_CLASSES = (
 @pytest.fixture
 def added() -> Iterator[None]:
     """Metrics that an installed package, say, brings along."""
-    new = (PIXEL_RECALL, LONGEST, *OF_CLASSES)
+    new = (FOUND_PIXELS, LONGEST, *OF_CLASSES)
     for metric in new:
         METRICS.add(metric.name, metric)
     yield
@@ -133,10 +133,12 @@ def test_every_metric_is_on_the_page_with_its_direction(name: str) -> None:
 def test_the_names_and_keys_in_files_are_those_of_earlier_versions() -> None:
     names = ["dice", "iou", "hd95", "asd", "hd95_max", "asd_directed", "hd95_mm", "asd_mm"]
     keys = ["Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed", "HD95_mm", "ASD_mm"]
-    assert [(metric.name, metric.file_key) for metric in mask_metrics()] == list(zip(names, keys, strict=True))
+    found = [(metric.name, metric.file_key) for metric in mask_metrics()]
+    assert [one for one in found if one[0] in names] == list(zip(names, keys, strict=True))
     decisions = ["accuracy", "recall", "precision", "f1", "specificity"]
-    assert [metric.name for metric in metrics_of(Kind.DECISION)] == decisions
-    assert [metric.file_key for metric in metrics_of(Kind.CALIBRATION)] == ["ece", "brier", "nll"]
+    assert [metric.name for metric in metrics_of(Kind.DECISION) if metric.name in decisions] == decisions
+    calibrations = [metric.file_key for metric in metrics_of(Kind.CALIBRATION)]
+    assert [key for key in calibrations if key in ("ece", "brier", "nll")] == ["ece", "brier", "nll"]
 
 
 def test_a_twin_in_millimetres_differs_in_name_and_unit_alone() -> None:
@@ -160,25 +162,25 @@ def test_trainers_choose_by_metrics_of_the_list() -> None:
 @pytest.mark.usefixtures("added")
 def test_a_new_metric_of_masks_is_in_every_output(tmp_path: Path) -> None:
     values = score_mask(square(1, 1), square(1, 1, 4)).values(PENALISE)
-    assert (values["pixel_recall"], values["longest"]) == (0.5, 2.0)
+    assert (values["found_pixels"], values["longest"]) == (0.5, 2.0)
 
     write_summary(summary(), tmp_path)
-    row = read_csv(tmp_path / "per_case.csv", ("pixel_recall", "longest", "longest_mm"))[2]
-    assert (row["case"], row["resolution"], float(row["pixel_recall"])) == ("b", "input_size", 0.0)
+    row = read_csv(tmp_path / "per_case.csv", ("found_pixels", "longest", "longest_mm"))[2]
+    assert (row["case"], row["resolution"], float(row["found_pixels"])) == ("b", "input_size", 0.0)
     content = json.loads((tmp_path / "summary.json").read_text())
     case = content["metric_per_case"][0]["htunet"]
     assert case["original_size"]["1"]["Hausdorff_mm"] == 1.0
-    assert content["htunet"]["means"]["input_size"]["Pixel recall"]["mean"] == 0.25
+    assert content["htunet"]["means"]["input_size"]["Found pixels"]["mean"] == 0.25
     assert content["htunet"]["means_by_label"]["input_size"]["1"]["Hausdorff"]["mean"] == (2 + 10) / 2
-    assert "Pixel recall 25.00 %" in next(iter(mask_lines(summary())))
+    assert "Found pixels 25.00 %" in next(iter(mask_lines(summary())))
 
     table = case_table([content, summary_content(summary("CLIP", shift=1))])
     write_table(tmp_path / "cases.csv", table)
-    assert only(read_table(tmp_path / "cases.csv"), method="UNet", case="a", resolution=INPUT)["pixel_recall"] == 0.5
+    assert only(read_table(tmp_path / "cases.csv"), method="UNet", case="a", resolution=INPUT)["found_pixels"] == 0.5
     found = study(table)
-    assert only(found.means, arm="CLIP", metric="pixel_recall", resolution=INPUT)["mean"] == 0.125
+    assert only(found.means, arm="CLIP", metric="found_pixels", resolution=INPUT)["mean"] == 0.125
     assert only(found.by_size, arm="UNet", metric="longest", resolution=INPUT, tercile="small")["mean"] == 10
-    assert only(found.comparisons, metric="pixel_recall", resolution=INPUT)["mean_difference"] == 0.125
+    assert only(found.comparisons, metric="found_pixels", resolution=INPUT)["mean_difference"] == 0.125
 
 
 @pytest.mark.usefixtures("added")
@@ -190,7 +192,7 @@ def test_a_new_metric_of_masks_has_a_value_for_empty_ones() -> None:
         (EXCLUDE, [(0, np.nan), (np.nan, np.nan), (np.nan, np.nan)]),
     ):
         found = [score.values(policy) for score in (missed, alarm, nothing)]
-        np.testing.assert_array_equal([(one["pixel_recall"], one["longest"]) for one in found], expected)
+        np.testing.assert_array_equal([(one["found_pixels"], one["longest"]) for one in found], expected)
 
 
 def probabilities() -> ClassProbabilities:
@@ -232,11 +234,11 @@ def test_results_from_before_have_no_value_of_a_new_metric(tmp_path: Path) -> No
     truth = {"a": "benign", "b": "malignant"}
     old = [masks("UNet", [0.8, 0.5]), masks("CLIP", [0.7, 0.6]), classes("ResNet18", {"a": 0.2, "b": 0.9}, truth)]
     table = case_table(old)
-    assert table["pixel_recall"].isna().all()
+    assert table["found_pixels"].isna().all()
     means = study(table).means
     assert {"dice", "auc"} <= set(means["metric"])
-    assert not {"pixel_recall", "longest"} & set(means["metric"])
-    write_table(tmp_path / "cases.csv", table.drop(columns=["pixel_recall", "longest", "longest_mm", "sure"]))
+    assert not {"found_pixels", "longest"} & set(means["metric"])
+    write_table(tmp_path / "cases.csv", table.drop(columns=["found_pixels", "longest", "longest_mm", "sure"]))
     again = study(read_table(tmp_path / "cases.csv"))
     assert again.means["mean"].tolist() == means.query("metric != 'sure'")["mean"].tolist()
     assert set(again.comparisons.dropna(subset="p")["metric"]) == {"dice", "iou", "hd95", "asd"}

@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from builders.metrics import without_new_metrics
 from builders.small_study import PAPER_TABLES, ZERO_SHOT, by_run, contents
 
 from htunet.evaluation import statistics
@@ -37,6 +38,7 @@ OF_PAPER = {"hd95": "hd95_max", "asd": "asd_directed"}
 def _no_number_is_small() -> Iterator[None]:
     """Its few cases stand for many."""
     with pytest.MonkeyPatch.context() as patch:
+        without_new_metrics(patch)
         patch.setattr(statistics, "FEW_CASES", 0)
         patch.setattr(statistics, "FEW_OF_A_CLASS", 0)
         yield
