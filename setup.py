@@ -136,6 +136,8 @@ setup(
         "ray": RAY,
         "slurm": SLURM,
         "browser": BROWSER,
+        "wandb": ["wandb>=0.17"],
+        "mlflow": ["mlflow-skinny>=2.14"],
         "all": [*TEST, *LINT, *RAY, *BROWSER],
     },
     entry_points={"console_scripts": [f"htunet_{name.rstrip('_')}=htunet.cli.{name}:main" for name in COMMANDS]},

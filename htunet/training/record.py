@@ -3,12 +3,12 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -16,10 +16,8 @@ from tqdm import tqdm
 from htunet.errors import duration
 from htunet.files import whole_file, write_csv
 from htunet.paths import RunFolder
+from htunet.training.loggers import RunLogger, open_logger
 from htunet.training.state import EpochMetrics, Progress
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 PICTURE_SECONDS = 20.0
 """A picture takes a third of a second: it is drawn again at most this often, and at the end."""
@@ -57,7 +55,10 @@ class Recorder:
         num_epochs: int,
         history: Sequence[EpochMetrics],
         metric: str,
+        logger: str = "tensorboard",
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
+        self.logger, self.settings = logger, settings or {}
         self.run = run
         self.history = tuple(history)
         self.num_epochs = num_epochs
@@ -89,20 +90,17 @@ class Recorder:
             text += f", validation loss {row.val_loss:.4f}, {self.metric} {row.val_metric:.4f}"
         log.info("%s%s (%.1f s)%s", text, mark, seconds, more)
         write_progress(self.run.progress_csv, progress.history)
-        _add_curves(self.board, row)
-        self.board.add_scalar("seconds", seconds, row.epoch)
+        self.curves.add(_values(row) | {"seconds": seconds}, row.epoch)
         if time.monotonic() - self.picture_drawn > PICTURE_SECONDS:
             self.draw(progress)
 
     @cached_property
-    def board(self) -> "SummaryWriter":
-        """TensorBoard's curves, with those of the epochs before: a killed process has not written all of them."""
-        from torch.utils.tensorboard import SummaryWriter
-
-        board = SummaryWriter(str(self.run.folder / "tensorboard"), purge_step=0)
-        for row in self.history:
-            _add_curves(board, row)
-        return board
+    def curves(self) -> RunLogger:
+        """The logger; TensorBoard's gets the epochs before, too: a killed process has not written all of them."""
+        found = open_logger(self.logger, self.run, self.settings)
+        for row in self.history if self.logger == "tensorboard" else ():
+            found.add(_values(row), row.epoch)
+        return found
 
     def draw(self, progress: Progress) -> None:
         """Draw progress.png."""
@@ -110,16 +108,14 @@ class Recorder:
         self.picture_drawn = time.monotonic()
 
     def close(self) -> None:
-        """Flush TensorBoard, take the bar away."""
-        if "board" in vars(self):
-            self.board.close()
+        """Close the logger, take the bar away."""
+        if "curves" in vars(self):
+            self.curves.close()
         self.bar.close()
 
 
-def _add_curves(board: "SummaryWriter", row: EpochMetrics) -> None:
-    for name, value in asdict(row).items():
-        if value is not None:
-            board.add_scalar(name, value, row.epoch)
+def _values(row: EpochMetrics) -> dict[str, float]:
+    return {name: value for name, value in asdict(row).items() if value is not None}
 
 
 def write_progress(path: Path, history: Sequence[EpochMetrics]) -> None:

@@ -224,7 +224,11 @@ class _Session:
                 num_epochs=self.loop.num_epochs,
                 history=progress.history,
                 metric=self.loop.trainer.metric,
+                logger=self.work.settings.logger,
+                settings=self.about,
             )
+            if self.work.settings.logger != "tensorboard":  # before anything is trained: its server may not answer
+                _ = recorder.curves
         saver = _Saver(self)
         try:
             waiting = fit(self.loop, progress, _events(recorder, saver, stop))

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from htunet.errors import UsageError
 from htunet.settings import DEVICES, setting
+from htunet.training.loggers import LOGGERS, check_logger
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +31,10 @@ class RunSettings:
     threads: int | None = setting(
         None, "threads that a process computes with on a CPU; default: as before in a continued run, else all cores"
     )
+    logger: str = setting("tensorboard", "where curves are written beside progress.csv", choices=LOGGERS)
 
     def __post_init__(self) -> None:
+        check_logger(self.logger)
         for name in ("num_epochs", "devices", "parts", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
