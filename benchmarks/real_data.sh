@@ -10,7 +10,7 @@
 # The seeds 1 to 3 of UNet come first, then ResNet18 from random weights (the paper's starts from ImageNet), then plan
 # paper on splits that keep patients and duplicates together.
 set -euo pipefail
-[ $# -ge 3 ] || { sed -n 2,12p "$0"; exit 2; }
+[ $# -ge 3 ] || { sed -n 2,11p "$0"; exit 2; }
 busi=$1 ddti=$2 folder=$(mkdir -p "$3" && cd "$3" && pwd)
 shift 3
 export htunet_raw=$folder/raw htunet_preprocessed=$folder/preprocessed htunet_results=$folder/results

@@ -108,8 +108,10 @@ def largest_difference() -> float:
         return float((network.eval()(images) - literal(network.normalise(images))).abs().max())
 
 
-def compare(method: str, batch: int, rounds: int, device: str, *, compiled: bool) -> None:
-    """Print images a second, the ratio to the plain version, and the peak memory."""
+def turns(
+    method: str, batch: int, rounds: int, device: str = "cpu", *, compiled: bool = False
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """Of each version, the seconds of its step in each round, and the peak memory in GB."""
     workers = {
         name: _Worker(name, batch, device, method, compiled)
         for name in VARIANTS
@@ -121,7 +123,12 @@ def compare(method: str, batch: int, rounds: int, device: str, *, compiled: bool
     for _ in range(rounds):
         for name, worker in workers.items():
             times[name].append(worker.step())
-    memory = {name: worker.end() for name, worker in workers.items()}
+    return times, {name: worker.end() for name, worker in workers.items()}
+
+
+def compare(method: str, batch: int, rounds: int, device: str, *, compiled: bool) -> None:
+    """Print images a second, the ratio to the plain version, and the peak memory."""
+    times, memory = turns(method, batch, rounds, device, compiled=compiled)
     same = f"; largest difference in fp32 {largest_difference():.1e}" if method == METHODS[0] else ""
     print(f"{method}, batch {batch}, {device}, {torch.get_num_threads()} threads, {rounds} rounds in turn{same}")
     print(f"{'version':14} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,9 +103,15 @@ class BatchOrder:
     def batch(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, row) keys of the whole batch of one step, over all devices."""
         epoch, position = divmod(step, self.per_epoch)
-        order = generator(self.seed, "order", epoch).permutation(len(self.rows))[: self._used]
+        order = _permutation(self.seed, epoch, len(self.rows))[: self._used]
         chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
         return [(epoch, self.rows[index]) for index in chosen]
+
+
+@lru_cache(maxsize=2)
+def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Of an epoch's rows: made once, because of a million it takes longer than a step on a GPU."""
+    return generator(seed, "order", epoch).permutation(count)
 
 
 @dataclass(frozen=True)

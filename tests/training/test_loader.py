@@ -11,6 +11,7 @@ import torch
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
+from htunet.training import loader
 from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
 from htunet.training.loader import (
     Batch,
@@ -173,3 +174,13 @@ def test_a_last_batch_that_is_too_small_is_dropped_unless_it_is_the_only_one() -
     assert (few.per_epoch, len(few.batch(0))) == (1, 3)
     blocks = BatchOrder(list(range(11)), 8, seed=1, whole=2)  # of 8 and 2 rows
     assert [len(blocks.batch(step)) for step in range(2)] == [8, 2]
+
+
+def test_the_rows_of_an_epoch_are_permuted_once_and_not_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = loader.generator
+    monkeypatch.setattr(loader, "generator", lambda *key: made.append(key[-1]) or real(*key))
+    order = BatchOrder(list(range(12)), 4, seed=77)
+    steps = [order.batch(step) for step in (0, 1, 3, 2, 4, 5)]  # workers are asked for the next epoch's ahead
+    assert made == [0, 1]
+    assert sorted(row for batch in steps[:2] + steps[3:4] for _, row in batch) == list(range(12))
