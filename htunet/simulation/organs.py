@@ -237,7 +237,7 @@ def _great_vessels(scene: Scene, reach: list[Outline], side: int) -> None:
 
 
 def _behind_the_lobe(scene: Scene, lobe: Outline, along: bool) -> None:
-    """The deep muscle of the neck, the oesophagus, the front of a vertebra."""
+    """The deep muscle of the neck, the front of a vertebra."""
     rng = scene.rng
     floor = lobe.depth_mm + lobe.half_height_mm
     if rng.random() < 0.7:
