@@ -108,6 +108,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.experiments.cross_validation import (
         candidates_for,
         choose,
+        folds_of,
         learnable_tasks,
         run_of,
         settle_schedule,
@@ -136,7 +137,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         print(f"To fit into {options.hours:g} hours: {line}.")
     run_step(*planning, "--plan", PLAN)
     for candidate in schedule.candidates:
-        for fold in range(schedule.num_folds):
+        for fold in folds_of(dataset, candidate.task, schedule):
             run_step(*_training(dataset, candidate, fold))
             if not run_of(dataset, candidate, fold).finished_json.exists():
                 raise HtunetError("the training was stopped. The same command continues it.")
@@ -145,7 +146,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     run_step("report", dataset.name)
     words = {
         task: ["-d", dataset.short_name, "-m", choice.method, "-p", PLAN, "--task", task, "-f",
-               *map(str, range(schedule.num_folds))]
+               *map(str, folds_of(dataset, task, schedule))]
         for task, choice in chosen.items()
     }  # fmt: skip
     if options.input:
@@ -232,7 +233,7 @@ def _show(
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
     from htunet.data.splits import split_sizes
-    from htunet.experiments.cross_validation import adaptive_of, measured, sizes_of
+    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of
     from htunet.experiments.time_budget import fit
 
     if dataset.splits_json.exists():
@@ -246,8 +247,9 @@ def _show(
     schedule = fit(times, adaptive, num_folds=num_folds, training_images=training, hours=options.hours)
     print(f"$ htunet_{shlex.join([*planning, '--plan', 'adaptive'])}")
     for candidate in schedule.candidates:
+        first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0
         seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
-        print(f"$ htunet_{shlex.join(_training(dataset, candidate, 0))}   and {schedule.num_folds - 1} more folds: "
+        print(f"$ htunet_{shlex.join(_training(dataset, candidate, first))}   and {schedule.num_folds - 1} more folds: "
               f"{counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each")  # fmt: skip
     print(f"$ htunet_evaluate {dataset.name} --plan run")
     print(f"$ htunet_report {dataset.name}")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from htunet.data.raw import read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import all_folds, load_splits
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.evaluate import test_cases
@@ -116,10 +116,16 @@ def adaptive_of(dataset: DatasetPaths | None) -> Plan:
     return plan_from(plan_content(JobCost(plan="adaptive")), "the usual plan")
 
 
+def folds_of(dataset: DatasetPaths, task: str, schedule: Schedule) -> list[int]:
+    """The positions of the folds that are trained for a task, whose lists may differ from those of another."""
+    return all_folds(dataset, task)[: schedule.num_folds]
+
+
 def sizes_of(dataset: DatasetPaths) -> tuple[int, int, int]:
-    """Folds, and training and validation images of the largest one."""
+    """Folds of the task that has most, and training and validation images of the largest one."""
     folds = load_splits(dataset.splits_json)
-    return len(folds), max(len(fold["train"]) for fold in folds), max(len(fold["val"]) for fold in folds)
+    num_folds = max(len(all_folds(dataset, task)) for task in METHODS)
+    return num_folds, max(len(fold["train"]) for fold in folds), max(len(fold["val"]) for fold in folds)
 
 
 def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hours: float) -> Schedule:
@@ -158,26 +164,29 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:
     """The method for each task, by the tested folds, and what gains after it; ``choice.json`` beside the schedule."""
-    table = case_table([read_object(run_of(dataset, candidate, fold).summary_json, SUMMARY)
-                        for candidate in schedule.candidates for fold in range(schedule.num_folds)])  # fmt: skip
+    runs = [run_of(dataset, candidate, fold) for candidate in schedule.candidates
+            for fold in folds_of(dataset, candidate.task, schedule)]  # fmt: skip
+    table = case_table([read_object(run.summary_json, SUMMARY) for run in runs])
     found = {}
     for task in dict.fromkeys(candidate.task for candidate in schedule.candidates):
         methods = [candidate.method for candidate in schedule.candidates if candidate.task == task]
         rows = table[(table["task"] == task) & table["method"].isin(methods)]
         found[task] = choose_model(_scores(rows, task), methods)
     content: dict[str, dict[str, object]] = {task: asdict(choice) for task, choice in found.items()}
-    after = _postprocessing(dataset, found["seg"].method, schedule.num_folds) if "seg" in found else None
+    after = (
+        _postprocessing(dataset, found["seg"].method, folds_of(dataset, "seg", schedule)) if "seg" in found else None
+    )
     if after:
         content["seg"]["postprocessing"] = asdict(after)
     write_json(dataset.results / "run" / "choice.json", content)
     return found, after
 
 
-def _postprocessing(dataset: DatasetPaths, method: str, num_folds: int) -> PostprocessingChoice:
+def _postprocessing(dataset: DatasetPaths, method: str, folds: Sequence[int]) -> PostprocessingChoice:
     """On the tested images of all folds of a method."""
     raw = read_raw(dataset)
     cases = {case.id: case for case in raw.cases}
-    runs = [run_of(dataset, Candidate(method=method, task="seg"), fold) for fold in range(num_folds)]
+    runs = [run_of(dataset, Candidate(method=method, task="seg"), fold) for fold in folds]
     tested = [(run, cases[name]) for run in runs for name in test_cases(run)]
     files = ((run.predictions / f"{case.id}.png", raw.label_path(case)) for run, case in tested)
     return choose_postprocessing(files, [case.group for _, case in tested], [run.fold for run, _ in tested])

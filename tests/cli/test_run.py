@@ -9,12 +9,14 @@ from builders.raw import blob, speckled
 from PIL import Image
 
 from htunet.api import load
+from htunet.cli.convert import main as convert
 from htunet.cli.export import main as export
 from htunet.cli.run import main
 from htunet.data.image_io import read_labels
-from htunet.data.split_files import load_splits
+from htunet.data.split_files import load_splits, save_splits
 from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
+from htunet.experiments.cross_validation import sizes_of
 from htunet.experiments.jobs import Job
 from htunet.files import read_csv, read_json, write_json
 from htunet.paths import find_dataset, find_runs
@@ -118,6 +120,23 @@ def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: 
     output = capsys.readouterr().out
     assert output.startswith("$ htunet_convert --name Mine --images ")
     assert not list(tmp_path.rglob("dataset.json"))
+
+
+def test_tasks_with_lists_of_their_own_are_trained_on_their_own_folds(
+    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert([*own[:6], "--classes", r"patient(\d)", "--name", "Mine"]) == 0
+    dataset = find_dataset("Mine")
+    ids = [f"patient{n // 2}_{n}" for n in range(12)]
+    for_masks = {"name": "paper", "task": "seg", "train": ids[:6], "val": ids[6:9], "test": ids[9:]}
+    for_classes = {"name": "paper", "task": "cls", "train": ids[3:], "val": ids[:2], "test": ids[2:3]}
+    save_splits(dataset.splits_json, [for_masks, for_classes])
+    assert sizes_of(dataset)[0] == 1
+    capsys.readouterr()
+    assert main(["-d", "Mine", "--dry-run", "--methods", "UNet", "ResNet18", "--weights", "random"]) == 0
+    output = capsys.readouterr().out
+    assert "UNet fold0 --plan run --task seg" in output
+    assert "ResNet18 fold1 --plan run --task cls" in output
 
 
 @pytest.mark.parametrize(
