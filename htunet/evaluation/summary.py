@@ -137,6 +137,18 @@ class Summary:
         alarms = found.count(EMPTY_REFERENCE)
         return {"references_without": alarms + found.count(BOTH_EMPTY), "false_alarms": alarms}
 
+    def detection(self, resolution: str) -> dict[str, Mean]:
+        """How often anything is found in cases whose reference has a label, and nothing in the others.
+
+        ``sensitivity`` and ``specificity`` with their 95 % intervals; no case of a kind: no value.
+        """
+        rows = {row.case: row for row in self.at(resolution)}
+        empty = self.empty_cases(resolution)
+        values = [[which != EMPTY_PREDICTION, math.nan] if which in (None, EMPTY_PREDICTION) else
+                  [math.nan, which == BOTH_EMPTY] for which in map(empty.get, rows)]  # fmt: skip
+        means = bootstrap_means(np.array(values, dtype=np.float64).reshape(-1, 2), [row.group for row in rows.values()])
+        return dict(zip(("sensitivity", "specificity"), means, strict=True))
+
     def empty_cases(self, resolution: str) -> dict[str, str]:
         """Case to which of its masks is empty of every label: ``prediction``, ``reference`` or ``both``."""
         sizes: dict[str, list[int]] = {}
@@ -213,6 +225,10 @@ def summary_content(summary: Summary) -> dict[str, Any]:
             "empty": {name: summary.empty(name) for name in summary.resolutions},
             "without_label": {
                 name: {str(label): summary.without_label(name, label) for label in labels}
+                for name in summary.resolutions
+            },
+            "detection": {
+                name: {what: asdict(found) for what, found in summary.detection(name).items()}
                 for name in summary.resolutions
             },
             "means": {name: means(name) for name in summary.resolutions},

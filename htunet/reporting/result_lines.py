@@ -83,3 +83,11 @@ def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
                 BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {n_cases} {unit}, in no mean",
             }
             yield f"    {text[which]}: {listed(names)}"
+    found, nothing = summary.detection(resolution).values()
+    if found.mean is not None and nothing.mean is not None:
+        parts = [
+            f"{name} {100 * one.mean:.1f} % {interval_text(one.low, one.high, scale=100)} of {one.n_used} {which}"
+            for name, one, which in (("sensitivity", found, "with a label"), ("specificity", nothing, "without"))
+            if one.mean is not None
+        ]
+        yield f"    anything found: {', '.join(parts)}"

@@ -7,6 +7,8 @@ import pytest
 
 from htunet.errors import UsageError
 from htunet.evaluation.metrics import EXCLUDE, PENALISE, score, score_mask
+from htunet.evaluation.summary import ORIGINAL, CaseScore, Summary, summary_content
+from htunet.reporting.result_lines import mask_lines
 
 NONE = math.nan
 EMPTY = np.zeros((6, 8), dtype=bool)
@@ -61,3 +63,30 @@ def test_each_label_is_scored_on_its_own() -> None:
 def test_an_unknown_policy_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="penalise, exclude; got 'forgive'"):
         score_mask(SQUARE, SQUARE).values("forgive")
+
+
+def test_anything_found_is_counted_over_images_whatever_the_label() -> None:
+    """Four images with a lesion, one of them missed and one found under another label; three normal ones."""
+    other = np.roll(SQUARE, 2, axis=1)
+    masks = {
+        "found": (1 * SQUARE, 1 * SQUARE),
+        "other label": (2 * other, 1 * SQUARE),
+        "missed": (0 * SQUARE, 1 * SQUARE),
+        "found, too": (1 * SQUARE, 2 * SQUARE),
+        "normal": (0 * SQUARE, 0 * SQUARE),
+        "also normal": (0 * SQUARE, 0 * SQUARE),
+        "false alarm": (2 * SQUARE, 0 * SQUARE),
+    }
+    scores = [
+        CaseScore(case=name, label=label, resolution=ORIGINAL, score=result)
+        for name, (found, true) in masks.items()
+        for label, result in score(found.astype(np.uint8), true.astype(np.uint8), [1, 2]).items()
+    ]
+    summary = Summary(identity={"labels": {"background": 0, "a": 1, "b": 2}}, policy=PENALISE, scores=tuple(scores))
+    found = summary.detection(ORIGINAL)
+    assert (found["sensitivity"].mean, found["sensitivity"].n_used) == (0.75, 4)
+    assert (found["specificity"].mean, found["specificity"].n_used) == (pytest.approx(2 / 3), 3)
+    assert summary_content(summary)["htunet"]["detection"][ORIGINAL]["sensitivity"]["mean"] == 0.75
+    line = next(line for line in mask_lines(summary) if "anything found" in line)
+    assert line.startswith("    anything found: sensitivity 75.0 % [")
+    assert line.endswith(" of 3 without")
