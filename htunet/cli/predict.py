@@ -20,6 +20,7 @@ from htunet.paths import PHANTOM, RunPaths
 if TYPE_CHECKING:
     from htunet.api import Model
     from htunet.data.image_io import UInt8
+    from htunet.data.label_maps import LabelMap
     from htunet.inference.folder import FolderResult
     from htunet.inference.prediction import Prediction
 
@@ -86,7 +87,7 @@ def _predict(options: argparse.Namespace) -> None:
         _refuse_dicom_seg_of_nothing(images)
     overlays = _Overlays(options.output, options.references) if options.overlays else None
     if overlays and options.references:
-        overlays.refuse_missing(images, options.input)
+        overlays.check(images, options.input, len(model.predictor.plan.labels) - 1)
 
     def draw(found: "Prediction", mask: Path) -> None:
         if overlays:
@@ -231,6 +232,7 @@ class _Overlays:
         self.true_masks = {
             _without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])
         }
+        self.label_map: LabelMap | None = None
 
     def __call__(self, found: "Prediction", mask: Path) -> None:
         from htunet.api import overlay
@@ -240,8 +242,14 @@ class _Overlays:
         reference = self._reference(name.as_posix(), found.steps.original_size)
         write_png(self.output / "overlays" / name, overlay(found, reference))
 
-    def refuse_missing(self, images: Sequence[Path], base: Path) -> None:
-        """Before anything is predicted or written: each image has a true mask, or its first frame has one."""
+    def check(self, images: Sequence[Path], base: Path, most: int) -> None:
+        """Before anything is predicted or written: each image has a true mask, whose labels are found in 0..``most``.
+
+        Of a file of several frames the first one at least has a mask.
+        """
+        from htunet.data.names import FRAME
+        from htunet.evaluation.mask_folders import reference_map
+
         base = base if base.is_dir() else base.parent
         stems = {image: _without_ending(image.relative_to(base).as_posix()) for image in images}
         if missing := [
@@ -251,6 +259,9 @@ class _Overlays:
                 f"{self.references} has no true mask for {len(missing)} of {len(images)} images: "
                 f"{', '.join(missing[:5])}. Each image needs one of its name."
             )
+        known = {*stems.values()}
+        used = [name for stem, name in self.true_masks.items() if {stem, stem.rpartition(FRAME)[0]} & known]
+        self.label_map = reference_map([self.references / name for name in used], most)
 
     def _reference(self, mask: str, shape: tuple[int, ...]) -> "UInt8 | None":
         """Of a frame its own mask, else that frame of the file's mask."""
@@ -258,27 +269,22 @@ class _Overlays:
             return None
         from itertools import islice
 
-        import numpy as np
-
-        from htunet.data.formats.stacks import open_stack
-        from htunet.data.image_io import READABLE, read_labels
+        from htunet.evaluation.mask_folders import read_masks
 
         stem = mask.removesuffix(".png")
         whole, _, number = stem.rpartition("__")
         name = self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
         path, position = self.references / name, int(number) - 1 if name == self.true_masks.get(whole) else 0
-        stack = open_stack(path)
-        if stack.frames == 1 and name.lower().endswith(READABLE):
-            labels = read_labels(path)
-        else:
-            labels = np.clip(next(islice(stack.levels(), position, None)), 0, 255).astype(np.uint8)
+        _, labels = next(islice(read_masks((path,), self.label_map), position, None), (path, None))
+        if labels is None:
+            raise HtunetError(f"The true mask {path} has no frame {position + 1}. Give the mask of this image.")
         if labels.shape != shape:
             height, width = shape
             raise HtunetError(
                 f"The true mask {path} has {labels.shape[0]} x {labels.shape[1]} pixels, the image {height} x {width}. "
                 "Give the mask of this image."
             )
-        return labels // 255 if set(labels.ravel().tolist()) <= {0, 255} else labels
+        return labels
 
 
 def _without_ending(name: str) -> str:

@@ -74,6 +74,26 @@ def read_masks(files: Files, label_map: LabelMap | None) -> Iterator[tuple[Path,
             yield path, label_map.apply(levels)[0]
 
 
+def reference_map(paths: Sequence[Path], most: int) -> LabelMap | None:
+    """How ``read_masks`` reads true masks of a model whose labels are 0..``most``.
+
+    Values that are such labels stay as they are (None: of a palette its indices); others are inferred as conversions
+    do. Raises HtunetError for a mask that cannot be read, and for more labels than the model has.
+    """
+    surveys = _surveys(paths)
+    pictures = all(path.name.lower().endswith(READABLE) and open_stack(path).frames == 1 for path in paths)
+    if pictures and max(int(read_labels(path).max()) for path in paths) <= most:
+        return None
+    values = sorted({value for one in surveys for value in one.counts} | {0})
+    if values[-1] <= most:
+        return LabelMap(names=(), values=tuple((value, value) for value in values))
+    found = _inferred(surveys, WHAT[1])
+    if found and len(found.names) > most:
+        shown = listed([value_text(value) for value, label in found.values if label])
+        raise HtunetError(f"The references hold {len(found.names)} labels ({shown}), the model has {most}.")
+    return found
+
+
 def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
     found, notes = [], []
     for folder, what in zip((predictions, references), WHAT, strict=True):

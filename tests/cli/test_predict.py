@@ -108,12 +108,24 @@ def test_the_true_masks_of_a_stack_may_be_a_stack(trained: DatasetPaths, images:
         assert (picture[marked] != gray[number - 1][marked][:, None]).any(axis=1).mean() > 0.9
 
 
-def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths, images: Path) -> None:
+DRAWN = {
+    "0 and 1": Image.fromarray,
+    "0 and 128": lambda mask: Image.fromarray(mask * np.uint8(128)),
+    "0 and 255": lambda mask: Image.fromarray(mask * np.uint8(255)),
+    "a bit": lambda mask: Image.fromarray(mask > 0),
+    "red": lambda mask: Image.fromarray(mask[..., None] * np.array([255, 0, 0], np.uint8)),
+    "by alpha": lambda mask: Image.fromarray(np.dstack([np.full((*SIZE, 3), 255, np.uint8), mask * np.uint8(255)])),
+    "wide": lambda mask: Image.fromarray(mask.astype(np.uint16) * 65_535),
+}
+
+
+@pytest.mark.parametrize("drawn", DRAWN)
+def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths, images: Path, drawn: str) -> None:
     (images / "two.jpg").unlink()
     references = images.parent / "true"
     references.mkdir()
     reference = blob(SIZE)
-    Image.fromarray(reference * np.uint8(255)).save(references / "one.png")
+    DRAWN[drawn](reference).save(references / "one.png")
     assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 0
     predicted = read_labels(images.parent / "masks" / "one.png")
     picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / "one.png"))
@@ -125,6 +137,18 @@ def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths
         half = np.round(gray[area][:, None] * 0.5 + np.array(colour) * 0.5).astype(np.uint8)
         assert ((picture[area] == half).all(axis=1) | (picture[area] == colour).all(axis=1)).all()
     assert any(area.any() for area in areas.values())
+
+
+def test_references_with_more_labels_than_the_model_or_fewer_frames_are_refused(
+    trained: DatasetPaths, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "two.jpg").unlink()
+    references = images.parent / "true"
+    references.mkdir()
+    Image.fromarray(blob(SIZE) * np.uint8(100) + blob(SIZE, (0.3, 0.3)) * np.uint8(50)).save(references / "one.png")
+    assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 1
+    assert "labels (50, 100), the model has 1." in capsys.readouterr().err.replace(", 150", "")
+    assert not (images.parent / "masks").exists()
 
 
 def test_probabilities_are_written_on_request(trained: DatasetPaths, images: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,14 @@ import pytest
 from builders.raw import build_raw
 from PIL import Image
 
+from htunet.data.image_io import write_png
 from htunet.data.raw import RawDataset, read_raw
+from htunet.data.verification import verify, verify_and_measure
 from htunet.errors import HtunetError
 from htunet.planning.fingerprint import (
     Fingerprint,
     load_fingerprint,
+    measure,
     raw_content_hash,
     save_fingerprint,
     take_fingerprint,
@@ -40,6 +44,20 @@ def counted(home: Path) -> Fingerprint:
     half[lesion > 0] = 10
     write(raw, 2, half, lesion)
     return take_fingerprint(raw, "abc")
+
+
+def test_what_was_measured_while_images_were_verified_is_not_read_again(
+    home: Path,
+) -> None:
+    dataset = build_raw(12)
+    raw = read_raw(dataset)
+    alone = take_fingerprint(raw, "")
+    problems, known = verify_and_measure(raw, measure, workers=2)
+    assert problems == verify(raw)
+    shutil.rmtree(dataset.raw / "imagesTr")
+    assert take_fingerprint(raw, "", None, known) == alone
+    write_png(raw.image_path(raw.cases[3]), np.full((5, 7), 9, np.uint8))  # unlike its mask; the others are gone
+    assert verify_and_measure(raw, measure)[1] == {}
 
 
 def test_what_can_be_counted(counted: Fingerprint) -> None:
