@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -90,7 +91,7 @@ def attacks(base: Path, kinds: list[str]) -> dict[str, Attack]:
             place.prepare()
             converters.build_forms(place, list(SUBJECTS))
             tempfile.tempdir = None
-        allowed = ("raw", "download", "download.zip", "inner.zip", "temporary", "sentinel/x")
+        allowed = ("raw", "preprocessed", "download", "download.zip", "inner.zip", "temporary", "sentinel/x")
         made["converters"] = in_process(place.base, partial(convert, place), allowed, place.base)
     os.chdir(base)
     return made
@@ -135,6 +136,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     requested = {kind: getattr(options, kind.split()[0]) for kind in TURNS}
     kinds = [kind for kind in TURNS if options.minutes or requested[kind]]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left behind
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     end, record = time.monotonic() + 60 * options.minutes, Record(folder)

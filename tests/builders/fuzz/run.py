@@ -134,7 +134,7 @@ def dataset_of(subject: Subject) -> DatasetPaths:
 def make_input(home: Home, number: int, name: str) -> tuple[list[str], str]:
     """The command over a damaged copy of the form ``name``, and how it was damaged."""
     rng = random.Random(f"damaged download {number}")
-    for old in (home.download, home.raw):
+    for old in (home.download, home.raw, home.base / "preprocessed"):
         shutil.rmtree(old, ignore_errors=True)
     (home.base / "download.zip").unlink(missing_ok=True)
     shutil.copytree(home.base / "forms" / name, home.download, symlinks=True)
@@ -173,6 +173,9 @@ def convert_one(home: Home, number: int, name: str) -> Outcome:
     printed, errors = (stream.buffer.getvalue().decode("utf-8") for stream in (out, err))  # type: ignore[attr-defined]
     outcome.message = errors.strip()[-300:]
     outcome.problems += spoken_problems(outcome.code, printed, errors)
+    recorded = dataset_of(SUBJECTS[name]).conversion_json  # the command, beside the plans to come
+    if outcome.code == 0 and recorded.exists():
+        shutil.rmtree(recorded.parents[1])
     outcome.problems += [f"changed outside: {path}" for path in changed(outside, tree(home.base, home.raw))]
     outcome.problems += raw_problems(home, dataset_of(SUBJECTS[name]), outcome.code, earlier)
     return outcome
