@@ -91,6 +91,9 @@ setup(
         "htunet": [
             "py.typed",
             "data/*.json",
+            "pretrained/*.md",
+            "pretrained/*/*.json",
+            "pretrained/*/*.safetensors",
             "reporting/report/*.html",
             "reporting/report/*.css",
             "reporting/report/*.js",

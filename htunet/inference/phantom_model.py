@@ -45,7 +45,7 @@ def phantom_model() -> ExportedModel:
         precision="fp32",
         weights={"source": NONE},
         backbone={},
-        licences={"weights": about["licence"], "data": "none: all images are simulated"},
+        licences={"weights": "Apache-2.0, as all of htunet", "data": "none: all images are simulated"},
         citations={"method": "htunet, htunet_pretrain UNet"},
         figures={"validation": recipe["figures_of_simulated_images"], "test": {}},
         trained_by=recipe["made_by"],

@@ -1,0 +1,60 @@
+"""The model that comes with htunet: masks of any images, and a plain warning."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builders.pretraining import drawn_weights
+
+from htunet import api
+from htunet.cli.predict import main
+from htunet.data.image_io import read_labels, write_png
+from htunet.inference.phantom_model import WARNING
+from htunet.models.weights import store
+from htunet.pretraining.learners import UNetLearner
+from htunet.pretraining.stream import NUMBERS
+from htunet.pretraining.variation import Lesson
+
+
+@pytest.fixture
+def images(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two images, and weights of an untrained network in place of those that are shipped."""
+    monkeypatch.setattr(store, "SHIPPED", home / "none")
+    drawn_weights("UNet", home / "weights" / "UNet")
+    rng = np.random.default_rng(1)
+    for name in ("a", "b"):
+        write_png(home / "images" / f"{name}.png", rng.integers(0, 255, (40, 50), dtype=np.uint8))
+    return home / "images"
+
+
+def test_masks_have_the_names_and_sizes_of_the_images(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = images.parent / "out"
+    assert main(["--model", "phantom", "-i", str(images), "-o", str(output), "--device", "cpu"]) == 0
+    assert WARNING in capsys.readouterr().err
+    for name in ("a", "b"):
+        mask = read_labels(output / f"{name}.png")
+        assert mask.shape == (40, 50)
+        assert set(mask.ravel().tolist()) <= {0, 1}
+
+
+@torch.inference_mode()
+def test_it_is_the_network_of_the_pretraining(images: Path) -> None:
+    model = api.load("phantom", device="cpu")
+    learner = UNetLearner().eval()
+    learner.network.load_state_dict(model.predictor.networks[0].state_dict())
+    picture = np.random.default_rng(2).integers(0, 255, (32, 32), dtype=np.uint8)
+    found = model.predict(picture)
+    lesson = Lesson(torch.tensor(picture)[None, None].float(), torch.zeros(1), torch.zeros(1, NUMBERS))
+    expected = learner.network(lesson.images).softmax(dim=1)[0].numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    assert model.describe()["method"] == "UNet"
+    assert model.describe()["licences"]["weights"].startswith("Apache-2.0")
+
+
+def test_without_its_weights_it_says_how_to_make_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "SHIPPED", home / "none")
+    with pytest.raises(
+        Exception, match=r"UNet that are pre-trained on simulation are not on this machine.*htunet_pretrain UNet"
+    ):
+        api.load("phantom")

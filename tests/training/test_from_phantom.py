@@ -1,0 +1,47 @@
+"""Training that starts from weights pre-trained on simulation: apart from others, and with a gentle start."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from builders.pretraining import drawn_weights
+from builders.training import tiny_plan
+
+from htunet import api
+from htunet.files import read_object
+from htunet.models import checkpoint
+from htunet.models.weights import store
+from htunet.paths import DatasetPaths
+from htunet.planning.finetuning_plan import from_phantom
+from htunet.training.loop import learning_rate
+from htunet.training.settings import TrainSettings
+
+
+def test_the_start_is_gentle_and_has_its_reasons() -> None:
+    plan = from_phantom(tiny_plan(learning_rate=1e-2, num_epochs=40))
+    assert (plan.learning_rate, plan.warm_up_epochs) == (1e-4, 4)
+    assert {"learning_rate", "warm_up_epochs"} <= plan.because.keys()
+    assert from_phantom(tiny_plan(learning_rate=1e-5, num_epochs=200)).learning_rate == 1e-5
+    assert [learning_rate(1.0, step, 10**6, warm_up=4) for step in range(5)] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+
+
+def test_a_unet_from_simulation_is_a_run_of_its_own(
+    tiny: DatasetPaths, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SHIPPED", home / "none")
+    drawn_weights("UNet", home / "weights" / "UNet")
+    changes = {"plan": "tiny", "num_epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0}
+    scratch = api.train("Tiny", "UNet", 0, TrainSettings(**changes))  # type: ignore[arg-type]
+    outcome = api.train("Tiny", "UNet", 0, TrainSettings(**changes, weights="phantom"))  # type: ignore[arg-type]
+    assert scratch.run.folder != outcome.run.folder
+    assert "pre-trained on simulation" in outcome.run.label
+    assert outcome.run.training_command.endswith("--weights phantom")
+    settings = read_object(outcome.run.settings_json)
+    assert settings["weights"]["source"] == "phantom"
+    assert settings["weights"]["sha256"]
+    assert settings["plan_content"]["learning_rate"] <= 1e-4
+    assert "simulated images: Apache-2.0" in checkpoint.read_about(outcome.run.checkpoint_best)["licence"]
+    first, second = (checkpoint.load(one.run.checkpoint_best)[0]["model.down.0.0.weight"] for one in (scratch, outcome))
+    start = checkpoint.load(home / "weights" / "UNet" / "checkpoint.safetensors")[0]["model.down.0.0.weight"].float()
+    assert (second - start).abs().max() < 1e-2 < (first - start).abs().max()
+    assert isinstance(first, torch.Tensor)
