@@ -17,7 +17,7 @@ should be. Nothing is printed; what a command would print is logged by the logge
 import json
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -195,6 +195,7 @@ class Model:
         save_probabilities: bool = False,
         dicom_seg: bool = False,
         after_each: Callable[[Prediction, Path], None] | None = None,
+        done: Collection[str] = (),
     ) -> "FolderResult":
         """Write masks, ``classes.csv`` and ``quality.csv`` of image files into a folder.
 
@@ -225,6 +226,7 @@ class Model:
             save_probabilities=save_probabilities,
             dicom_seg=dicom_seg,
             after_each=note,
+            done=done,
         )
         if self.dice_calibrations or self.familiar:
             quality.write(output)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from htunet.data.image_io import UInt8
     from htunet.data.label_maps import LabelMap
     from htunet.inference.folder import FolderResult
+    from htunet.inference.growing_folder import GrowingFolder
     from htunet.inference.prediction import Prediction
 
 
@@ -62,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--uncertainty", action="store_true", help=text)
     parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
+    text = "a folder that grows: predict only what is new since the last call with --continue into the same output"
+    parser.add_argument("--continue", dest="resume", action="store_true", help=text)
     text = "masks as the network gives them, where htunet_run found that post-processing gains"
     parser.add_argument("--no-postprocessing", action="store_true", help=text)
     return run_command(parser, _predict, argv)
@@ -74,7 +77,6 @@ def _predict(options: argparse.Namespace) -> None:
     _refuse_to_overwrite(options)
     from htunet.data.names import listed
     from htunet.inference.folder import CLASSES, images_and_others
-    from htunet.inference.quality import QUALITY
 
     model = _load(options)
     model.tta = options.tta
@@ -95,7 +97,12 @@ def _predict(options: argparse.Namespace) -> None:
         if options.uncertainty:
             _write_uncertainty(found, options.output / "uncertainty" / mask.relative_to(options.output))
 
-    predictor, begun = model.predictor, perf_counter()
+    growing = _growing(options, model, images) if options.resume else None
+    done = growing.done if growing else set()
+    if len(done) == len(images):
+        print(f"Nothing new: {counted(len(done), 'image')} predicted before, in {options.output}")
+        return
+    _, begun = model.predictor, perf_counter()  # loaded before the time is taken
     result = model.predict_folder(
         images,
         options.output,
@@ -103,8 +110,13 @@ def _predict(options: argparse.Namespace) -> None:
         save_probabilities=options.save_probabilities,
         dicom_seg=options.dicom_seg,
         after_each=draw if overlays or options.uncertainty else None,
+        done=done,
     )
+    if growing:
+        growing.finish([_name_below(path, options.input) for path in result.predicted])
     _name_excluded(result)
+    if done:
+        print(f"Predicted before: {counted(len(done), 'image')}")
     if others:
         print(f"Passed over {len(others)} files that are no images: {listed(others, 20)}")
     count = f"{len(result.predicted)} of {len(images) + len(others)}"
@@ -117,20 +129,44 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
-    if (passes := len(predictor.networks) * len(predictor.views)) > 1:
-        seconds = (perf_counter() - begun) / len(result.images)
+    _print_quality(model, result, perf_counter() - begun, options.output)
+    if result.unreadable or result.without_object:
+        lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
+        lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
+        raise HtunetError(f"{lost}; they are named above.")
+
+
+def _print_quality(model: "Model", result: "FolderResult", seconds: float, output: Path) -> None:
+    """What several networks cost, and what to look at first."""
+    from htunet.data.names import listed
+    from htunet.inference.quality import QUALITY
+
+    predictor = model.predictor
+    if (passes := len(predictor.networks) * len(predictor.views)) > 1 and result.images:
         how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
-        print(f"{how}: {passes} passes and {seconds:.2g} s an image")
+        print(f"{how}: {passes} passes and {seconds / len(result.images):.2g} s an image")
     if result.unlike:
         print(f"{len(result.unlike)} of {len(result.images)} are unlike the training images; do not rely on what is "
               f"predicted of them: {listed(result.unlike)}")  # fmt: skip
     if model.dice_calibrations or model.familiar:
         print(f"What to look at first{', and the Dice to be expected' * bool(model.dice_calibrations)}: "
-              f"{options.output / QUALITY}")  # fmt: skip
-    if result.unreadable or result.without_object:
-        lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
-        lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
-        raise HtunetError(f"{lost}; they are named above.")
+              f"{output / QUALITY}")  # fmt: skip
+
+
+def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]) -> "GrowingFolder":
+    """What --continue finds in the output: done with the same weights and options, or refused."""
+    from htunet.files import file_hash
+    from htunet.inference.growing_folder import GrowingFolder
+
+    runs = [run.checkpoint_best for run in (model.run, *model.others)]
+    names = ("tta", "no_postprocessing", "save_probabilities", "dicom_seg", "overlays", "uncertainty")
+    request = {"model": model.name, "weights": [file_hash(path) for path in runs if path.exists()]}
+    return GrowingFolder(options.output, request | {name: getattr(options, name) for name in names},
+                         {_name_below(path, options.input): path for path in images})  # fmt: skip
+
+
+def _name_below(path: Path, base: Path) -> str:
+    return path.absolute().relative_to((base if base.is_dir() else base.parent).absolute()).as_posix()
 
 
 def _load(options: argparse.Namespace) -> "Model":

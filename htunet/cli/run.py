@@ -216,6 +216,8 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     print(
         f"\nOn the same test images, with the masks that they had: Dice {means[0]:.1f} % before, {means[1]:.1f} % now."
     )
+    if means[1] < means[0]:
+        print(f"That is less: the corrections have not helped. The models of {dataset.short_name} are as they were.")
     print(f"Look at:  {target.results / 'report.html'}")
     folds = map(str, (run.fold for run in after))
     words = ["-d", target.short_name, "-m", first.method, "-p", first.plan, "--task", first.task, "-f", *folds]

@@ -6,7 +6,7 @@ in space.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
@@ -90,6 +90,7 @@ def predict_folder(
     save_probabilities: bool = False,
     dicom_seg: bool = False,
     after_each: Callable[[Prediction, Path], None] | None = None,
+    done: Collection[str] = (),
 ) -> FolderResult:
     """Write the masks (labels 0..K, original size) of each image file, ``classes.csv`` for all, as the run has learnt.
 
@@ -103,6 +104,7 @@ def predict_folder(
         dicom_seg: Also ``NAME.seg.dcm`` for each DICOM file, a segmentation object of all its frames.
         after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG; without a mask
             that of the image in the output.
+        done: Files, as named below ``base``, that an earlier call has predicted; they are passed over.
 
     Returns:
         Also the files that cannot be read, of which nothing is written; the others are predicted.
@@ -115,12 +117,13 @@ def predict_folder(
         base = Path(commonpath([path.parent.absolute() for path in images]))
     files = [path.absolute().relative_to(base.absolute()).as_posix() for path in images]
     names = _names_of(files)
-    for path, name in zip(images, names, strict=True):
-        if predictor.segments and (output / name).parent.resolve() == path.parent.resolve():
-            raise UsageError(f"The mask of {path.name} would lie among the images. Choose another output folder.")
+    if predictor.segments:
+        _refuse_among_images(images, [output / name for name in names])
     output.mkdir(parents=True, exist_ok=True)
     result, classes = FolderResult(), list[list[float]]()
     for path, shown, name in tqdm(list(zip(images, files, names, strict=True)), unit="file", disable=None):
+        if shown in done:
+            continue
         try:
             stack, predictions = _predictions(predictor, path)
         except HtunetError as error:
@@ -147,7 +150,7 @@ def predict_folder(
             except HtunetError as error:
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
-    if not result.predicted:
+    if not result.predicted and not done:
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())
         )
@@ -200,6 +203,12 @@ def _write_stack(stack: Stack, target: Path, masks_NHW: UInt8, labels: Mapping[s
         from htunet.data.formats.dicom_seg import write_segmentation
 
         write_segmentation(stack, target.with_name(f"{target.name}{SEGMENTATION_OBJECT}"), masks_NHW, labels)
+
+
+def _refuse_among_images(images: Sequence[Path], masks: Sequence[Path]) -> None:
+    for path, mask in zip(images, masks, strict=True):
+        if mask.parent.resolve() == path.parent.resolve():
+            raise UsageError(f"The mask of {path.name} would lie among the images. Choose another output folder.")
 
 
 def _names_of(files: Sequence[str]) -> list[str]:

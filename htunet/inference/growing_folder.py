@@ -1,0 +1,70 @@
+"""Predict a folder that grows: the same command again does only what is new, with the same model."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_csv, read_object, write_csv, write_json
+from htunet.inference.folder import CLASSES
+from htunet.inference.quality import QUALITY
+
+RECORD = "predicted.json"
+"""In the output: with what was predicted, and size and time of each file that was."""
+Rows = list[dict[str, str]]
+
+
+class GrowingFolder:
+    """What an output folder holds already."""
+
+    def __init__(self, output: Path, request: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+        """``request``: model and options, as JSON; ``files``: the images by the names that ``predict_folder`` has.
+
+        Raises HtunetError where the folder was written with another request, UsageError where it was written without
+        a record, so that nobody knows with what.
+        """
+        self.path, self.request = output / RECORD, dict(request)
+        self.sizes = {name: _state(path) for name, path in files.items()}
+        before = read_object(self.path) if self.path.exists() else {}
+        if not before and output.is_dir() and any(output.iterdir()):
+            raise UsageError(f"{output} holds files that were not written with --continue. Choose another folder.")
+        if before and before.get("request") != self.request:
+            found = before.get("request")
+            then = found if isinstance(found, dict) else {}
+            names = [name for name in self.request if then.get(name) != self.request[name]]
+            raise HtunetError(
+                f"{output} was predicted with another {', '.join(names) or 'model'}. Choose another folder, so that "
+                "its masks are all of one kind."
+            )
+        found = before.get("files")
+        self.before: dict[str, Any] = found if isinstance(found, dict) else {}
+        self.done = {name for name, state in self.sizes.items() if self.before.get(name) == state}
+        """The images that are predicted, and have not changed since."""
+        self.tables = {name: read_csv(output / name, ()) for name in (CLASSES, QUALITY) if (output / name).exists()}
+
+    def finish(self, predicted: Sequence[str]) -> None:
+        """Add the rows of before to the tables, and record what is done now."""
+        for name, rows in self.tables.items():
+            path = self.path.with_name(name)
+            new = read_csv(path, ()) if path.exists() else []
+            if not (new or rows):
+                continue
+            columns = list((new or rows)[0])
+            fresh = {row[columns[0]] for row in new}
+            merged = [row for row in rows if row[columns[0]] not in fresh] + new
+            if name == QUALITY:
+                merged.sort(key=_urgency)
+            write_csv(path, columns, merged)
+        states = {name: self.sizes[name] for name in self.sizes if name in self.done or name in predicted}
+        write_json(self.path, {"request": self.request, "files": self.before | states})
+
+
+def _urgency(row: Mapping[str, str]) -> tuple[bool, bool, float, float]:
+    """As ``quality.csv`` is in order: nothing found, unlike images, the lowest Dice to be expected."""
+    dice, distance = row.get("predicted_dice", ""), row.get("distance", "")
+    return dice != "", row.get("unlike") != "yes", float(dice or 0), -float(distance or 0)
+
+
+def _state(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns]

@@ -1,0 +1,110 @@
+"""A folder that grows: each image is predicted once, and tables hold all of them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.classes import build_visible_classes
+from builders.training import tiny_settings
+from PIL import Image
+
+from htunet.cli.predict import main
+from htunet.errors import HtunetError, UsageError
+from htunet.files import read_csv, write_csv
+from htunet.inference.growing_folder import GrowingFolder
+from htunet.paths import DatasetPaths
+from htunet.training import record
+from htunet.training.run import train
+
+
+@pytest.fixture(autouse=True)
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "draw_progress", lambda *_: None)
+
+
+def add(folder: Path, name: str, seed: int = 0) -> None:
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (48, 40)).astype(np.uint8)).save(folder / name)
+
+
+def test_only_what_is_new_or_changed_is_predicted(
+    tiny: DatasetPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    images, output = tmp_path / "new", tmp_path / "masks"
+    words = ["-i", str(images), "-o", str(output), "-d", "Tiny", "-m", "Plain", "--device", "cpu", "--continue"]
+    add(images, "a.png")
+    (images / "half.png").write_bytes(b"not all of it is there yet")
+    assert main(words) == 1
+    before = (output / "a.png").stat().st_mtime_ns
+    add(images, "half.png", 1)
+    add(images, "b.png", 2)
+    capsys.readouterr()
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "Predicted before: 1 image\n" in shown
+    assert "Predicted 2 of 3 images" in shown
+    assert (output / "a.png").stat().st_mtime_ns == before
+    assert {path.name for path in output.glob("*.png")} == {"a.png", "b.png", "half.png"}
+    assert main(words) == 0
+    assert "Nothing new: 3 images predicted before" in capsys.readouterr().out
+    add(images, "a.png", 5)
+    assert main(words) == 0
+    assert "Predicted 1 of 3 images" in capsys.readouterr().out
+    assert (output / "a.png").stat().st_mtime_ns != before
+
+    add(images, "c.png")
+    assert main([*words, "--npz"]) == 1
+    assert "was predicted with another save_probabilities" in capsys.readouterr().err
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=2), restart=True)
+    assert main(words) == 1
+    assert "was predicted with another weights" in capsys.readouterr().err
+    shutil.rmtree(output)
+    add(output, "of_somebody.png")
+    assert main(words) == 2
+    assert "holds files that were not written with --continue" in capsys.readouterr().err
+
+
+def test_classes_of_all_images_are_in_one_table(tiny: DatasetPaths, tmp_path: Path) -> None:
+    shutil.rmtree(tiny.raw)
+    shutil.rmtree(tiny.preprocessed)
+    build_visible_classes()
+    train("Tiny", "PlainClasses", 0, tiny_settings(num_epochs=1, task="cls"))
+    images, output = tmp_path / "new", tmp_path / "out"
+    words = ["-i", str(images), "-o", str(output), "-d", "Tiny", "-m", "PlainClasses", "--device", "cpu", "--continue"]
+    tables = []
+    for number, name in enumerate(("a.png", "b.png")):
+        add(images, name, number)
+        assert main(words) == 0
+        tables.append(read_csv(output / "classes.csv", ()))
+    assert [len(table) for table in tables] == [1, 2]
+    assert tables[1][0] == tables[0][0]
+
+
+def test_the_table_of_qualities_keeps_its_order(tmp_path: Path) -> None:
+    image, output = tmp_path / "new.png", tmp_path / "out"
+    image.write_bytes(b"x")
+    columns = ("mask", "predicted_dice", "low", "high", "distance", "unlike")
+    empty = dict.fromkeys(columns, "")
+
+    def row(mask: str, dice: str, unlike: str) -> dict[str, str]:
+        return empty | {"mask": mask, "predicted_dice": dice, "distance": "0.50", "unlike": unlike}
+
+    request = {"model": "m"}
+    output.mkdir()
+    GrowingFolder(output, request, {}).finish([])
+    write_csv(
+        output / "quality.csv", columns, [row("none", "", "no"), row("odd", "0.900", "yes"), row("x", "0.5", "no")]
+    )
+    growing = GrowingFolder(output, request, {"new.png": image})
+    write_csv(output / "quality.csv", columns, [row("new", "0.300", "no")])
+    growing.finish(["new.png"])
+    assert [one["mask"] for one in read_csv(output / "quality.csv", columns)] == ["none", "odd", "new", "x"]
+    assert GrowingFolder(output, request, {"new.png": image}).done == {"new.png"}
+    with pytest.raises(HtunetError, match="was predicted with another model"):
+        GrowingFolder(output, {"model": "other"}, {})
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / "file").write_text("x")
+    with pytest.raises(UsageError, match="not written with --continue"):
+        GrowingFolder(tmp_path / "strange", request, {})
