@@ -63,16 +63,16 @@ def main() -> None:
     kind = "processor time of one thread" if threads == 1 else f"wall-clock time, {threads} threads"
     for name in options.sections:
         print(f"\n{name}", flush=True)
-        rows = []
+        machine = f"{processor()}, torch {torch.__version__}, {kind}, {options.rounds} rounds."
+        title = f"{name[0].upper()}{name[1:].replace('-', ' ')}"
+        rows: list[dict[str, Any]] = []
+        found[name] = {"title": title, "machine": machine, "rows": rows}
         for row in SECTIONS[name](options.rounds):
             rows.append(asdict(row))
             print("  ".join(cells(rows[-1])), flush=True)
-        machine = f"{processor()}, torch {torch.__version__}, {kind}, {options.rounds} rounds."
-        title = f"{name[0].upper()}{name[1:].replace('-', ' ')}"
-        found[name] = {"title": title, "machine": machine, "rows": rows}
-        if options.write:
-            RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-            PAGE.write_text(page(found))
+            if options.write:  # after each row: a run that is cut short keeps what it has
+                RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+                PAGE.write_text(page(found))
 
 
 def processor() -> str:

@@ -166,6 +166,9 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as base:
         roots = {name: f"{base}/{name}" for name in ("htunet_raw", "htunet_preprocessed", "htunet_results")}
         source = write_images(Path(base, "source"), images)
+        (source / "malignant").mkdir()
+        for path in (source / "benign").glob("*[02468])*"):
+            path.rename(source / "malignant" / path.name.replace("benign", "malignant"))
         started = time.process_time()
         for path in source.rglob("*.png"):
             Image.open(path).load()
