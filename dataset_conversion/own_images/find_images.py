@@ -47,6 +47,8 @@ def find_images(data: OwnData) -> Findings:
 
 def _find_files(findings: Findings, split: str, images: Path, masks: Path | None, pairs: Sequence[str]) -> None:
     names, strays = files_in(images, is_image, without=masks)
+    if not names:
+        raise HtunetError(f"{images} holds no image that can be read; it holds {listed(strays)}.")
     together = masks is not None and masks.resolve() == images.resolve()
     mask_names: list[str] = []
     if masks is not None and not together:
@@ -55,8 +57,6 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     for name in strays:
         if not name.lower().endswith(TABLES):
             findings.leave_out(name, "not an image that can be read")
-    if not names:
-        raise HtunetError(f"{images} holds no image that can be read; it holds {listed(strays)}.")
     if masks is None:
         findings.images += [Found(split=split, base=images, name=name) for name in names]
         return
