@@ -41,7 +41,7 @@ SENTENCES = {
         "The findings are suspicious for malignancy.",
     ),
 }
-BATCH = 16
+BATCH, BOTH = 16, ("UNet", "PhantomCLIP")
 COLUMNS = ("case", "class", "dice", "hd95", "missed", "found_pixels", "malignant_by_class", "malignant_by_sentence")
 
 
@@ -57,8 +57,8 @@ def learner_of(name: str, path: Path) -> Learner:
 
 
 @torch.inference_mode()
-def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.bool_], float, float]]:
-    """Of (N, 1 or 3, H, W) images: the mask, and the probability of malignancy by the class head and by sentences."""
+def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float32], float, float]]:
+    """Of (N, 1 or 3, H, W) images: each pixel's probability of a lesion, and the probability of malignancy by the class head and by sentences."""
     sentences = None
     if isinstance(learner, PhantomLearner):
         of_each = [learner.text(learner.text.tokenize(texts)) for texts in SENTENCES.values()]
@@ -67,17 +67,17 @@ def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[ND
         batch = torch.tensor(images[start : start + BATCH, :1]).float()
         none = torch.full((len(batch),), torch.nan)
         by_class, by_sentence = none, none
-        masks = torch.zeros((len(batch), *batch.shape[2:]), dtype=torch.bool)
+        lesion = torch.zeros((len(batch), *batch.shape[2:]))
         if isinstance(learner, PhantomLearner):
             features, whole, embedded = learner.seen(batch)
-            masks = learner.head(features, (batch.shape[-2], batch.shape[-1])).argmax(dim=1) > 0
+            lesion = learner.head(features, (batch.shape[-2], batch.shape[-1])).softmax(dim=1)[:, 1]
             by_class = _malignant(learner.kinds["class"](whole))
             by_sentence = (learner.logit_scale.exp() * embedded @ sentences.T).softmax(dim=1)[:, 1]
         elif learner.name == "UNet":
-            masks = learner.network(batch).argmax(dim=1) > 0
+            lesion = learner.network(batch).softmax(dim=1)[:, 1]
         else:
             by_class = _malignant(learner.network(batch)[:, : len(CLASSES)])
-        yield from zip(masks.numpy(), by_class.tolist(), by_sentence.tolist(), strict=True)
+        yield from zip(lesion.numpy(), by_class.tolist(), by_sentence.tolist(), strict=True)
 
 
 def _malignant(scores: torch.Tensor) -> torch.Tensor:
@@ -85,31 +85,42 @@ def _malignant(scores: torch.Tensor) -> torch.Tensor:
     return scores[:, [benign, malignant]].softmax(dim=1)[:, 1]
 
 
+def predicted(
+    name: str, weights: Path, images: NDArray[np.uint8]
+) -> Iterator[tuple[NDArray[np.bool_], float, float]] | None:
+    """Masks and probabilities of malignancy by a network, or by the mean of both; None where its file is not there."""
+    names = [BOTH[0], BOTH[1]] if name == "+".join(BOTH) else [name]
+    paths = [weights / one / "checkpoint.safetensors" for one in names]
+    if not all(path.is_file() for path in paths):
+        return None
+    answers = [answers_of(learner_of(one, path), images) for one, path in zip(names, paths, strict=True)]
+    return ((np.mean([lesion for lesion, _, _ in each], axis=0) > 0.5, *each[-1][1:]) for each in zip(*answers))
+
+
 def zero(options: argparse.Namespace) -> None:
     """Measure each network on each data set, and write the summary."""
     summary = {}
-    for name, folder in itertools.product(LEARNERS, options.preprocessed):
-        weights = options.weights / name / "checkpoint.safetensors"
-        if not weights.is_file():
-            continue
+    names = [*LEARNERS, "+".join(BOTH)]
+    for name, folder in itertools.product(names, options.preprocessed):
         data = PreprocessedDataset(folder)
         target = options.out / f"{name}_{folder.parent.name}.csv"
         if not target.is_file():
-            answers = answers_of(learner_of(name, weights), data.images[: options.limit])
+            answers = predicted(name, options.weights, data.images[: options.limit])
+            if answers is None:
+                continue
             rows = [
                 _row(case.id, case.class_name, answer, mask > 0)
                 for case, mask, answer in zip(data.cases, data.masks, answers, strict=False)
             ]
             write_csv(target, COLUMNS, rows)
         summary[f"{name} {folder.parent.name}"] = _summary(target)
-    for name in LEARNERS if options.normals else ():
-        weights = options.weights / name / "checkpoint.safetensors"
-        if weights.is_file() and name != "ResNet18":
-            side = options.side
-            paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
-            images = np.stack([_resized(read_image(path, 1)[0], side) for path in paths])[:, None]
-            found = [bool(mask.any()) for mask, _, _ in answers_of(learner_of(name, weights), images)]
-            summary[f"{name} without a lesion"] = {"images": len(found), "nothing_found": found.count(False)}
+    if options.normals:
+        paths = sorted(path for path in options.normals.glob("*.png") if "_mask" not in path.name)
+        images = np.stack([_resized(read_image(path, 1)[0], options.side) for path in paths])[:, None]
+        for name in names:
+            if name != "ResNet18" and (answers := predicted(name, options.weights, images)):
+                found = [bool(mask.any()) for mask, _, _ in answers]
+                summary[f"{name} without a lesion"] = {"images": len(found), "nothing_found": found.count(False)}
     write_json(options.out / "zero.json", summary)
     print(json.dumps(summary, indent=1))
 
