@@ -58,7 +58,7 @@ def learner_of(name: str, path: Path) -> Learner:
 
 @torch.inference_mode()
 def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float32], float, float]]:
-    """Of (N, 1 or 3, H, W) images: each pixel's probability of a lesion, and the probability of malignancy by the class head and by sentences."""
+    """Of (N, 1 or 3, H, W) images: each pixel's probability of a lesion, that of malignancy by class head and sentences."""
     sentences = None
     if isinstance(learner, PhantomLearner):
         of_each = [learner.text(learner.text.tokenize(texts)) for texts in SENTENCES.values()]
@@ -94,7 +94,9 @@ def predicted(
     if not all(path.is_file() for path in paths):
         return None
     answers = [answers_of(learner_of(one, path), images) for one, path in zip(names, paths, strict=True)]
-    return ((np.mean([lesion for lesion, _, _ in each], axis=0) > 0.5, *each[-1][1:]) for each in zip(*answers))
+    return (
+        (np.mean([lesion for lesion, _, _ in each], axis=0) > 0.5, *each[-1][1:]) for each in zip(*answers, strict=True)
+    )
 
 
 def zero(options: argparse.Namespace) -> None:
