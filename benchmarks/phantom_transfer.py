@@ -58,7 +58,7 @@ def learner_of(name: str, path: Path) -> Learner:
 
 @torch.inference_mode()
 def answers_of(learner: Learner, images: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.float32], float, float]]:
-    """Of (N, 1 or 3, H, W) images: the lesion's probability in each pixel, malignancy by class head and by sentences."""
+    """Of (N, 1 or 3, H, W) images: the lesion's probability per pixel, malignancy by class head and by sentences."""
     sentences = None
     if isinstance(learner, PhantomLearner):
         of_each = [learner.text(learner.text.tokenize(texts)) for texts in SENTENCES.values()]
