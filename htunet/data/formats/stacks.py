@@ -188,6 +188,12 @@ def _pages(path: Path, pages: list[int]) -> Iterator[NDArray[np.generic]]:
 
 
 def _colour_levels(frame: NDArray[np.generic]) -> Levels:
-    red, green, blue = (frame[..., channel].astype(np.int32) for channel in range(3))
-    packed = COLOUR + (red << 16) + (green << 8) + blue
-    return np.where((red == green) & (green == blue), red, packed)
+    """In place: a picture of 64 million pixels would take gigabytes otherwise."""
+    whole = frame if frame.dtype in (np.uint8, np.uint16) else frame.astype(np.int32)
+    red, green, blue = (whole[..., channel] for channel in range(3))
+    levels: Levels = np.left_shift(red, 16, dtype=np.int32)
+    levels |= np.left_shift(green, 8, dtype=np.int32)
+    levels |= blue
+    levels += COLOUR
+    np.copyto(levels, red, where=(red == green) & (green == blue))
+    return levels

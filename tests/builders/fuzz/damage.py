@@ -263,7 +263,7 @@ def _odd_dicom(path: Path, _folder: Path, _sentinel: Path, rng: random.Random) -
     tags = (b"\x28\0\x10\0US", b"\x28\0\x11\0US", b"\x28\0\0\x01US", b"\x28\0\x01\x01US", b"\x28\0\x02\0US")
     for tag in rng.sample(tags, 2):
         start = content.find(tag)
-        if start >= 0:
+        if 0 <= start <= len(content) - 10:  # an earlier damage may have cut it
             struct.pack_into("<H", content, start + 8, rng.choice(ODD_NUMBERS) % 65536)
     start = content.find(b"\x28\0\x08\0IS")
     if start >= 0 and rng.random() < 0.5:
