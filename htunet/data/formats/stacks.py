@@ -192,8 +192,8 @@ def _colour_levels(frame: NDArray[np.generic]) -> Levels:
     whole = frame if frame.dtype in (np.uint8, np.uint16) else frame.astype(np.int32)
     red, green, blue = (whole[..., channel] for channel in range(3))
     levels: Levels = np.left_shift(red, 16, dtype=np.int32)
-    levels |= np.left_shift(green, 8, dtype=np.int32)
-    levels |= blue
+    np.add(levels, np.left_shift(green, 8, dtype=np.int32), out=levels)
+    np.add(levels, blue, out=levels)
     levels += COLOUR
     np.copyto(levels, red, where=(red == green) & (green == blue))
     return levels
