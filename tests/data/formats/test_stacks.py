@@ -2,6 +2,7 @@
 
 import gzip
 import resource
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from PIL import Image
 
 from htunet.data.formats import dicom
 from htunet.data.formats.dicom import patient_of
-from htunet.data.formats.stacks import COLOUR, METAIMAGE, is_image, is_lossy, masks_ending, open_stack, write_masks
+from htunet.data.formats.stacks import (
+    COLOUR,
+    METAIMAGE,
+    _colour_levels,
+    is_image,
+    is_lossy,
+    masks_ending,
+    open_stack,
+    write_masks,
+)
 from htunet.data.image_io import read_image
 from htunet.errors import HtunetError
 
@@ -135,6 +145,27 @@ def test_mask_values_are_kept_and_colours_are_marked(tmp_path: Path) -> None:
     transparent = Image.fromarray(np.uint8([[[255, 255, 255, 0], [255, 255, 255, 255]]]), "RGBA")
     transparent.save(tmp_path / "m.png")
     assert next(open_stack(tmp_path / "m.png").levels()).tolist() == [[0, 255]]
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32"])
+def test_colours_of_any_kind_of_numbers_are_levels(kind: str) -> None:
+    high = 200 if kind == "uint8" else 300  # three values above 255 overlap, and add up
+    frame = np.array([[[1, 2, 3], [7, 7, 7], [high, 0, high]]], dtype=kind)
+
+    found = _colour_levels(frame)
+
+    assert found.dtype == np.int32
+    assert found.tolist() == [[COLOUR + 65536 + 512 + 3, 7, COLOUR + 65536 * high + high]]
+
+
+def test_levels_of_a_large_colour_picture_take_few_copies() -> None:
+    frame = np.zeros((1000, 1000, 3), dtype=np.uint8)
+    tracemalloc.start()
+    _colour_levels(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 13 * 1000 * 1000  # bytes: 4 for the levels, 4 for one channel's, 3 for what is gray
 
 
 @pytest.mark.parametrize("values", [np.float32([[0.5, 1.0]]), np.int16([[-1, 1]]), np.float32([[np.nan, 1]])])
