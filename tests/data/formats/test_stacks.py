@@ -149,13 +149,13 @@ def test_mask_values_are_kept_and_colours_are_marked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32"])
 def test_colours_of_any_kind_of_numbers_are_levels(kind: str) -> None:
-    high = 200 if kind == "uint8" else 300  # three values above 255 overlap, and add up
-    frame = np.array([[[1, 2, 3], [7, 7, 7], [high, 0, high]]], dtype=kind)
+    high = 200 if kind == "uint8" else 300  # values above 255 overlap, and add up
+    frame = np.array([[[1, 2, 3], [7, 7, 7], [1, high, high]]], dtype=kind)
 
     found = _colour_levels(frame)
 
     assert found.dtype == np.int32
-    assert found.tolist() == [[COLOUR + 65536 + 512 + 3, 7, COLOUR + 65536 * high + high]]
+    assert found.tolist() == [[COLOUR + 65536 + 512 + 3, 7, COLOUR + 65536 + 256 * high + high]]
 
 
 def test_levels_of_a_large_colour_picture_take_few_copies() -> None:
