@@ -19,6 +19,7 @@ from dataset_conversion.formats.polygons import fill_polygons, polygons_of
 from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, draw
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
 from htunet.data.names import listed
+from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv, read_object, whole_folder, write_csv, write_json
 from htunet.paths import checked_name
@@ -31,20 +32,6 @@ COLUMNS = (
 """The last two tell what was corrected: the labels as they were written."""
 YES = ("yes", "y", "1", "true", "x", "ok")
 LABELME, COCO, MASK = "LabelMe", "COCO", "mask"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewItem:
-    """A case to look at."""
-
-    name: str
-    """Of its files."""
-    pixels: UInt8
-    """(H, W) or (H, W, 3)."""
-    labels: UInt8
-    """(H, W) as predicted."""
-    facts: Mapping[str, str]
-    """The columns ``case`` to ``predicted_dice`` of ``review.csv``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +48,7 @@ class Correction:
     """What was corrected: ``LabelMe``, ``COCO`` or ``mask``; ``accepted`` where nothing was."""
 
 
-def write_review(folder: Path, items: Sequence[ReviewItem], labels: Mapping[str, int]) -> None:
+def write_review(folder: Path, items: Sequence[ReviewCase], labels: Mapping[str, int]) -> None:
     """Write all forms of the items, whole or not at all; UsageError where ``folder`` holds something already."""
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} holds files already, perhaps somebody's corrections. Choose another folder.")

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _review(options: argparse.Namespace) -> None:
     if options.number < 1:
         raise UsageError(f"--number must be at least 1, got {options.number}.")
-    from dataset_conversion.review_folder import ReviewItem, write_review
+    from dataset_conversion.review_folder import write_review
     from htunet import api
     from htunet.data.raw import read_raw
     from htunet.experiments.review import new_cases, runs_to_review, tested_cases
@@ -50,7 +50,7 @@ def _review(options: argparse.Namespace) -> None:
         cases = list(tested_cases(dataset, runs, options.number))
     if not cases:
         raise HtunetError(f"{options.input or dataset.short_name} has no case to correct.")
-    write_review(options.output, [ReviewItem(**vars(case)) for case in cases], read_raw(dataset).info.labels)
+    write_review(options.output, cases, read_raw(dataset).info.labels)
     print(f"{counted(len(cases), 'case')} to look at, the most useful first, in {options.output / 'review.csv'}")
     print(f"Correct {options.output / 'images'} with LabelMe, or coco.json or masks/ with another tool. Where a "
           "prediction is right, write yes into the column accept.")  # fmt: skip

@@ -1,7 +1,6 @@
 """Which cases a person should look at and correct first: of the tested ones the worst, of all the most uncertain."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.names import unique_ids
 from htunet.data.raw import read_raw
+from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.predicted_dice import calibration_of
 from htunet.evaluation.summary import ORIGINAL
@@ -21,20 +21,6 @@ from htunet.inference.prediction import Prediction
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 
 MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewCase:
-    """A case to correct."""
-
-    name: str
-    pixels: UInt8
-    """(H, W) or (H, W, 3)."""
-    labels: UInt8
-    """(H, W) as predicted."""
-    facts: dict[str, str]
-    """``case`` (of a data set's), ``source``, ``group``, ``class``, ``spacing_mm``, ``why``, ``dice`` and
-    ``predicted_dice`` in [0, 1], as text."""
 
 
 def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) -> list[RunPaths]:

@@ -9,9 +9,10 @@ from PIL import Image
 
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
-from dataset_conversion.review_folder import COLUMNS, REVIEW, ReviewItem, read_review, write_review
+from dataset_conversion.review_folder import COLUMNS, REVIEW, read_review, write_review
 from htunet.data.image_io import read_labels
 from htunet.data.raw import read_raw
+from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv, write_csv
 from htunet.paths import DatasetPaths
@@ -20,7 +21,7 @@ ONE, TWO = {"background": 0, "lesion": 1}, {"background": 0, "cyst": 1, "mass": 
 FACTS = {"case": "a", "source": "a.png", "group": "p1", "class": "", "spacing_mm": "", "why": "missed", "dice": "0.000"}
 
 
-def items(labels: dict[str, int]) -> list[ReviewItem]:
+def items(labels: dict[str, int]) -> list[ReviewCase]:
     rng, found = np.random.default_rng(0), []
     for number, name in enumerate(("a", "b", "empty")):
         mask = np.zeros((40, 60), np.uint8)
@@ -29,7 +30,7 @@ def items(labels: dict[str, int]) -> list[ReviewItem]:
             mask[12:14, 20:22] = 0  # a hole
         if name == "b" and len(labels) > 2:
             mask[25:35, 5:12] = 2
-        found.append(ReviewItem(name=name, pixels=rng.integers(0, 256, mask.shape, dtype=np.uint8), labels=mask,
+        found.append(ReviewCase(name=name, pixels=rng.integers(0, 256, mask.shape, dtype=np.uint8), labels=mask,
                                 facts=FACTS | {"case": name}))  # fmt: skip
     return found
 
