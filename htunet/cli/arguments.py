@@ -22,7 +22,7 @@ def add_settings(parser: ArgumentParser, settings_class: type) -> None:
         if hints[field.name] is bool:
             parser.add_argument(f"--{field.name.replace('_', '-')}", action="store_true", help=field.metadata["help"])
             continue
-        default = "" if field.default is None else " (default: %(default)s)"
+        default = "" if field.default is None or "(default: " in field.metadata["help"] else " (default: %(default)s)"
         short = [SHORT[field.name]] if field.name in SHORT else []
         parser.add_argument(
             *short,
@@ -40,22 +40,26 @@ def settings_from(settings_class: type, options: Namespace) -> Any:  # noqa: ANN
 
 
 def add_run_options(parser: ArgumentParser, *, several_seeds: bool = False) -> None:
-    """The options that distinguish trained runs of one data set and method; of several seeds they predict together."""
-    parser.add_argument("--task", help="seg, cls or seg+cls; needed only where there are runs of several tasks")
-    parser.add_argument("-p", "--plan", help="plan of the run; needed only where there are several")
-    ratio = "few-shot run on this fraction of the training images; default: a run on all of them"
+    """The options that distinguish trained runs of one data set and method; ``several_seeds`` may predict together."""
+    task = "task of the run: seg, cls or seg+cls; needed only if there are runs of several tasks"
+    parser.add_argument("--task", help=task)
+    parser.add_argument("-p", "--plan", help="plan of the run; needed only if there are runs of several plans")
+    ratio = "the few-shot run with this fraction of the training images (default: a run with all training images)"
     parser.add_argument("--ratio", type=float, help=ratio)
-    parser.add_argument("--adapter", help="what the adapter started from; needed only where there are several")
-    seed = "seed of the run; default: the smallest there is"
+    adapter = "what the adapter of the run started from; needed only if there are several such runs"
+    parser.add_argument("--adapter", help=adapter)
+    seed = "seed of the run (default: the smallest that was trained)"
     if several_seeds:
-        parser.add_argument("--seed", type=int, nargs="+", help=f"{seed}; several predict together")
+        several = f"{seed}; the runs of several seeds predict together"
+        parser.add_argument("--seed", type=int, nargs="+", help=several)
     else:
         parser.add_argument("--seed", type=int, help=seed)
 
 
 def add_device(parser: ArgumentParser) -> None:
     """Where to compute."""
-    parser.add_argument("--device", default="auto", choices=DEVICES, help="default: auto, which takes cuda or cpu")
+    device = "device to compute on; auto: cuda if there is one, otherwise cpu (default: %(default)s)"
+    parser.add_argument("--device", default="auto", choices=DEVICES, help=device)
 
 
 def fold_number(text: str) -> int | str:
@@ -64,7 +68,9 @@ def fold_number(text: str) -> int | str:
         return text
     number = text.removeprefix("fold")
     if not (number.isascii() and number.isdigit()):
-        raise ArgumentTypeError(f"{text!r} is no fold; write fold0 or 0, or {PAPER_FOLD} for the authors' own lists")
+        raise ArgumentTypeError(
+            f"{text!r} is not a fold; write fold0 or 0, or {PAPER_FOLD} for the split of the paper's authors"
+        )
     return int(number)
 
 
@@ -74,9 +80,9 @@ def fold_or_all(text: str) -> int | str:
 
 
 def chosen_folds(folds: Sequence[int | str]) -> list[int | str]:
-    """What ``--fold`` with several values means for ``api.load``: empty for all; UsageError for numbers and all."""
+    """``--fold`` with several values as ``api.load`` takes it: empty for all; UsageError for numbers and all."""
     if ALL_FOLDS in folds and len(folds) > 1:
-        raise UsageError(f"--fold: either numbers or {ALL_FOLDS}; got both.")
+        raise UsageError(f"--fold takes either numbers or {ALL_FOLDS}, got both.")
     return [] if ALL_FOLDS in folds else list(folds)
 
 

@@ -24,21 +24,18 @@ SHOWN = 20
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``htunet_convert``."""
     parser = make_parser("htunet_convert", __doc__)
-    names = f"name such as BUSI, or {RELEASE} for all sets of the authors' release; --list shows all"
+    names = f"name such as BUSI, or {RELEASE} for all data sets that the paper's authors released; --list shows all"
     parser.add_positional("dataset", "-d", required=False, help=names)
-    parser.add_positional("source", "-i", required=False, type=Path, help="downloaded folder or zip")
-    parser.add_argument("--list", action="store_true", help="show the data sets, their licences and what to download")
-    parser.add_argument("--name", default="", help="full name of the raw folder, such as Dataset510_Mine")
-    parser.add_argument(
-        "--fit-masks", action="store_true", help="take masks of another size than their image, resized (nearest)"
-    )
-    parser.add_argument(
-        "--crop-overlays", action="store_true", help="LN-INT, LN-EXT: cut off border, text and scales around the field"
-    )
-    parser.add_argument(
-        "--drop-empty-slices", action="store_true", help="Prostate: leave out slices on which nothing is marked"
-    )
-    parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
+    parser.add_positional("source", "-i", required=False, type=Path, help="the downloaded folder or zip")
+    parser.add_argument("--list", action="store_true", help="list the data sets, their licences and what to download")
+    parser.add_argument("--name", default="", help="name of the raw folder, such as Dataset510_Mine")
+    fit = "resize a mask whose size differs from that of its image (nearest neighbour), instead of excluding the image"
+    parser.add_argument("--fit-masks", action="store_true", help=fit)
+    crop = "LN-INT, LN-EXT: crop the images to the ultrasound field, without the border, its text and scales"
+    parser.add_argument("--crop-overlays", action="store_true", help=crop)
+    drop = "Prostate: exclude slices on which nothing is marked"
+    parser.add_argument("--drop-empty-slices", action="store_true", help=drop)
+    parser.add_argument("--workers", type=int, help="number of processes (default: chosen by the number of images)")
     add_caption_options(parser)
     add_own_options(parser)
     parser.lists["Data sets"] = CONVERTERS

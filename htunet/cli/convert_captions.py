@@ -18,19 +18,20 @@ def add_caption_options(parser: argparse.ArgumentParser) -> None:
         "--min-side",
         type=int,
         metavar="PIXELS",
-        help="leave out images whose shorter side has fewer pixels (default: 224 for PMC-OA, else 0)",
+        help="exclude images whose shorter side has fewer pixels (default: 224 for PMC-OA, otherwise 0)",
     )
     group.add_argument(
         "--translations",
         type=Path,
         metavar="CSV",
-        help="CURD: the English of each text; columns source (the text) or uid, and english",
+        help="CURD: table with the English translation of each text; columns source (the text) or uid, and english",
     )
     group.add_argument(
         "--translate",
         default="",
         metavar="MODEL",
-        help="CURD: translate with this language model on this machine, such as Qwen/Qwen3-8B; needs htunet[translate]",
+        help="CURD: translate with this language model, on this machine, such as Qwen/Qwen3-8B; needs "
+        "pip install 'htunet[translate]'",
     )
 
 

@@ -11,93 +11,107 @@ if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport
 
 FOLDERS = {
-    "images": "folder of images at any depth: PNG, JPG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, NRRD; a frame a case",
-    "masks": "folder of their masks, named as the images with _mask, _seg, _tumor or the like added; may be the same",
-    "nnunet": "an nnU-Net folder that cannot be used in place: NIfTI, JPEG, or a file for each channel",
-    "test_images": "images of a test split of its own",
-    "test_masks": "their masks",
+    "images": (
+        "folder of images, with or without subfolders: PNG, JPG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, NRRD; each "
+        "frame or slice becomes a case"
+    ),
+    "masks": (
+        "folder of the masks, named like the images with _mask, _seg, _tumor or similar added; may be the same folder"
+    ),
+    "nnunet": "nnU-Net data set that htunet cannot use without conversion: NIfTI, JPEG, or one file for each channel",
+    "test_images": "folder of the test images (default: a tenth of the images becomes the test split)",
+    "test_masks": "folder of the masks of --test-images",
 }
 ANNOTATIONS = {
     "annotations": (
         "--coco",
-        "annotations of --images instead of --masks, files or folders: COCO, LabelMe, VIA (JSON, CSV), CVAT (XML); of "
-        "several readers the majority counts",
+        "annotations of --images, instead of --masks; files or folders of COCO, LabelMe, VIA (JSON, CSV) or CVAT "
+        "(XML). One path for each reader: the majority of the readers decides about a pixel",
     ),
-    "test_annotations": ("--test-coco", "those of the test split"),
+    "test_annotations": ("--test-coco", "annotations of --test-images"),
 }
-"""With the names of earlier versions."""
+"""Each with its option name in earlier versions."""
 TEXTS = {
     "classes": (
         "CSV|REGEX",
-        "class of each image: a table (image,class; any columns: FILE:COLUMN, FILE:IMAGES:COLUMN), or a pattern on its "
-        "path: '(benign|malignant)'",
+        "class of each image: a table with the columns image and class (FILE:COLUMN or FILE:IMAGES:COLUMN names other "
+        "columns), or a regular expression that is searched in the path, such as '(benign|malignant)'",
     ),
     "groups": (
         "CSV|REGEX",
-        "patient of each image: a table (image,group), or a pattern; default: what DICOM headers say",
+        "patient of each image: a table with the columns image and group, or a regular expression (default: the "
+        "patient in the DICOM headers)",
     ),
     "spacing": (
         "MM|CSV",
-        "side of a pixel in millimetres, of all images, or a table (image,spacing_mm); default: what headers say",
+        "side of a pixel in millimetres: one number for all images, or a table with the columns image and spacing_mm "
+        "(default: the pixel size in the file headers)",
     ),
     "folds": (
         "CSV|REGEX",
-        "official folds: train, val, test or a number of each image, a table (image,fold) or a pattern",
+        "official folds: train, val, test or a number for each image, as a table with the columns image and fold or a "
+        "regular expression",
     ),
-    "labels": ("MAP", 'what mask values mean: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file; default: inferred'),
+    "labels": (
+        "MAP",
+        'label of each mask value: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file (default: inferred from the '
+        "masks)",
+    ),
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")
-"""Options of ``htunet_convert`` that only some data sets have a use for."""
-POSITIVE = "of two classes the one that recall, precision and F1 are of (default: not benign, normal or the like)"
+"""Options of ``htunet_convert`` that apply to some published data sets only."""
+POSITIVE = (
+    "positive one of two classes, for which recall, precision and F1 are computed (default: the one that is not called "
+    "benign, normal or similar)"
+)
 OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "pairs", "positive", "fill_outlines")
 
 
 def add_own_options(parser: argparse.ArgumentParser) -> None:
-    """The options for images that no converter knows; instead of DATASET and SOURCE."""
+    """The options for a user's own images; they replace DATASET and SOURCE."""
     group = parser.add_argument_group(
         "your own images",
-        "instead of DATASET and SOURCE; --name MYDATA names them and gets the next free number from 600",
+        "Instead of DATASET and SOURCE. --name MYDATA names the data set; it gets the next free number from 600.",
     )
     for name, text in FOLDERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="DIR", type=Path, help=text)
     for name, (former, text) in ANNOTATIONS.items():
         option = f"--{name.replace('_', '-')}"
         group.add_argument(option, former, dest=name, nargs="+", metavar="PATH", type=Path, help=text)
-    group.add_argument("--annotator", metavar="NAME", default="", help="the reader whose --annotations are taken")
+    annotator = "use the --annotations of this reader alone (default: the majority of the readers)"
+    group.add_argument("--annotator", metavar="NAME", default="", help=annotator)
     group.add_argument(
         "--pairs",
         nargs="+",
         metavar="CSV|PATTERN",
-        help="which masks belong to which images, where the names do not say it: a table (columns image, mask), or two "
-        "patterns such as 'bus_{id}' 'mask_{id}'",
+        help="which mask belongs to which image, if their names do not show it: a table with the columns image and "
+        "mask, or two patterns such as 'bus_{id}' 'mask_{id}'",
     )
     for name, (metavar, text) in TEXTS.items():
         group.add_argument(f"--{name}", metavar=metavar, default="", help=text)
     group.add_argument("--positive", metavar="CLASS", default="", help=POSITIVE)
-    outlines = "masks show outlines alone: what they enclose belongs to them"
+    outlines = "the masks are outlines: fill them"
     group.add_argument("--fill-outlines", action="store_true", default=None, help=outlines)
 
 
 def own_options(options: argparse.Namespace) -> list[str]:
-    """Those that the user gave, as typed."""
+    """The options for own images that the user gave, as typed."""
     return [f"--{name.replace('_', '-')}" for name in OWN if getattr(options, name) not in (None, "")]
 
 
 def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
-    """Convert what the options name; raises UsageError where they do not go together."""
+    """Convert the user's images; raises UsageError for options that exclude each other."""
     from dataset_conversion.own_images.convert import convert_own
     from dataset_conversion.own_images.options import OwnData
 
     given = own_options(options)
     if options.dataset is not None:
-        why = f"{options.dataset} is no data set of --list; your own gets its name by --name {options.dataset}."
+        why = f"{options.dataset} is not a data set of --list; to name your own write --name {options.dataset}."
         if options.dataset in CONVERTERS:
-            why = f"{options.dataset} has a converter: drop them."
+            why = f"{options.dataset} has a converter: omit them."
         raise UsageError(f"{', '.join(given)} are for images of your own; {why}")
     if other := [f"--{name.replace('_', '-')}" for name in OF_CONVERTERS if getattr(options, name, None)]:
-        raise UsageError(
-            f"{', '.join(other)} is for the data sets of --list, not for images of your own: leave it out."
-        )
+        raise UsageError(f"{', '.join(other)} is for the data sets of --list, not for images of your own: omit it.")
     if not options.name:
         raise UsageError("Name your data set: --name MYDATA.")
     if len(options.pairs or ()) > 2:

@@ -1,4 +1,7 @@
-"""The whole pipeline on simulated ultrasound, without a network: phantom, convert, plan, train, predict, evaluate."""
+"""Run the whole pipeline on simulated ultrasound images: simulate, convert, plan, train, evaluate, predict, report.
+
+Neither a network connection nor a GPU is needed.
+"""
 
 import argparse
 import os
@@ -17,9 +20,9 @@ DATASET = "Phantom"
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_demo``: what a user would type, command after command, each printed before it runs."""
     parser = make_parser("htunet_demo", __doc__)
-    parser.add_argument("-o", "--folder", type=Path, default=Path("demo"), help="where everything goes (default: demo)")
-    parser.add_argument("--images", type=int, help="number of simulated images (default: as the demo plan needs)")
-    parser.add_argument("--num-epochs", type=int, help="default: the demo plan's")
+    parser.add_argument("-o", "--folder", type=Path, default=Path("demo"), help="folder for all files (default: demo)")
+    parser.add_argument("--images", type=int, help="number of simulated images (default: that of the demo plan)")
+    parser.add_argument("--num-epochs", type=int, help="number of epochs (default: that of the demo plan)")
     return run_command(parser, _demo, argv, announce=False)
 
 

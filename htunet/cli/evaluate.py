@@ -1,9 +1,9 @@
-"""Score test predictions: every finished run, one data set's, one method's; or one folder of masks against another.
+"""Evaluate the test predictions of all finished runs, or of one data set or method; or compare two folders of masks.
 
-Writes test/summary.json into each run, with test/per_case.csv, test/overlays/ and test/contact_sheet.png where masks
-are learnt and test/classification.png where classes are; and the tables with the paper's figures beside yours, all
-statistics and every figure of every test case into htunet_results/tables/. Runs that were not predicted yet are
-predicted first.
+The test images of a run are predicted first if necessary. The command writes test/summary.json into each run, with
+test/per_case.csv, test/overlays/ and test/contact_sheet.png for masks and test/classification.png for classes. It
+writes the tables, with the paper's results beside yours, all statistics and all metrics of all test cases into
+htunet_results/tables/.
 """
 
 import argparse
@@ -22,36 +22,40 @@ if TYPE_CHECKING:
     from htunet.reporting.tables.rows import Row
 
 
-POSITIVE = "of two classes the one that recall, precision and F1 are of (default: the data set's)"
+POSITIVE = (
+    "positive one of two classes, for which recall, precision and F1 are computed (default: that of the data set)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_evaluate``; returns the exit code."""
     parser = make_parser("htunet_evaluate", __doc__)
-    parser.add_positional("dataset", "-d", required=False, help="such as BUSI, 503 or Dataset503_BUSI; default: all")
-    parser.add_positional("method", "-m", required=False, help="such as CLIP_HT; default: all")
-    parser.add_argument("-p", "--plan", help="only runs of this plan; default: all")
-    parser.add_argument("--task", help="only runs of this task: seg, cls or seg+cls; default: all")
-    parser.add_argument("--trained-on", metavar="DATASET", help="test the runs of this other data set on DATASET")
-    parser.add_argument(
-        "--split", choices=("all", "test"), help="with --trained-on: all images (default), or the test split alone"
-    )
-    parser.add_argument(
-        "--run", type=Path, metavar="FOLDER", help="this finished run alone, on its test split or on DATASET; no tables"
-    )
+    dataset = "data set, such as BUSI, 503 or Dataset503_BUSI (default: all)"
+    parser.add_positional("dataset", "-d", required=False, help=dataset)
+    parser.add_positional("method", "-m", required=False, help="method, such as CLIP_HT (default: all)")
+    parser.add_argument("-p", "--plan", help="only runs with this plan (default: all)")
+    parser.add_argument("--task", help="only runs with this task: seg, cls or seg+cls (default: all)")
+    trained_on = "test runs that were trained on this other data set on the images of DATASET"
+    parser.add_argument("--trained-on", metavar="DATASET", help=trained_on)
+    split = "with --trained-on: test on all images, or on the test split only (default: all)"
+    parser.add_argument("--split", choices=("all", "test"), help=split)
+    run = "evaluate only the finished run in this folder, on its test split or on DATASET; no tables are written"
+    parser.add_argument("--run", type=Path, metavar="FOLDER", help=run)
     parser.add_argument(
         "--policy",
         default="penalise",
         choices=("penalise", "exclude"),
-        help="what an empty mask costs: the image diagonal (default), or left out as the paper's public code does",
+        help="distances of an empty mask: penalise counts the image diagonal, exclude ignores the image, as the "
+        "paper's public code does (default: %(default)s)",
     )
     parser.add_argument("--positive", metavar="CLASS", default="", help=POSITIVE)
-    parser.add_argument("--force", action="store_true", help="predict and evaluate again what is already done")
-    parser.add_argument("--prediction-folder", type=Path, help="score this folder of masks instead of runs")
-    parser.add_argument("--reference-folder", type=Path, help="the true masks, matched by file name without ending")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="where the summary of two folders goes; default: the predictions'"
-    )
+    parser.add_argument("--force", action="store_true", help="predict and evaluate again what is already evaluated")
+    predictions = "evaluate the predicted masks in this folder, instead of runs"
+    parser.add_argument("--prediction-folder", type=Path, help=predictions)
+    references = "folder of the reference masks for --prediction-folder, with the same names apart from the extension"
+    parser.add_argument("--reference-folder", type=Path, help=references)
+    output = "folder for the summary of --prediction-folder (default: that folder)"
+    parser.add_argument("-o", "--output", type=Path, help=output)
     parser.lists["Metrics of installed packages"] = Registry("metric", group="htunet.metrics")
     return run_command(parser, _evaluate, argv)
 

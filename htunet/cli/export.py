@@ -1,4 +1,4 @@
-"""Write a trained run as one folder or zip that predicts elsewhere, without the data set; on request also as ONNX."""
+"""Export a trained run as one folder or zip, to predict on another machine without the data set; also as ONNX."""
 
 import argparse
 import sys
@@ -13,21 +13,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_export BUSI CLIP_HT fold0 -o busi.zip``."""
     parser = make_parser("htunet_export", __doc__)
     parser.add_positional("dataset", "-d", help="data set that the run was trained on, such as BUSI")
-    parser.add_positional("method", "-m", help="such as CLIP_HT")
+    parser.add_positional("method", "-m", help="method, such as CLIP_HT")
     parser.add_positional(
         "fold",
         "-f",
         nargs="+",
         type=fold_or_all,
-        help="fold0, or its name: paper; several, or all-folds, become one model: the mean of their probabilities",
+        help="fold, such as fold0 or paper; several folds, or all-folds, become one model that averages their "
+        "probabilities",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder to make, or FILE.zip")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="new folder, or FILE.zip")
     add_run_options(parser, several_seeds=True)
-    parser.add_argument("--with-backbone", action="store_true", help="also the frozen weights, if their licence allows")
-    parser.add_argument("--onnx", action="store_true", help="also model.onnx and a runner that needs no htunet")
-    text = "without the post-processing that htunet_run found to gain"
+    text = "include the frozen weights, if their licence allows it"
+    parser.add_argument("--with-backbone", action="store_true", help=text)
+    text = "also write model.onnx, and a script that runs it without htunet"
+    parser.add_argument("--onnx", action="store_true", help=text)
+    text = "without the post-processing that htunet_run chose for this method"
     parser.add_argument("--no-postprocessing", action="store_true", help=text)
-    parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
+    parser.add_argument("--weights", help="path of the frozen weights, if they have moved since the training")
     return run_command(parser, _export, argv)
 
 

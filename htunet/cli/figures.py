@@ -1,7 +1,7 @@
-"""Draw the figures of a paper from all results, as PNG and as PDF with text that stays text.
+"""Draw the figures of a paper from all results, as PNG and as PDF with selectable text.
 
-Writes into htunet_results/figures/. Reads what htunet_train and htunet_evaluate have made; where a figure shows what a
-network does inside, the network is run. Says which figures there is nothing for yet, and what provides it.
+It reads the results of htunet_train and htunet_evaluate, and writes into htunet_results/figures/. Figures that look
+into a network run it. If the results for a figure are missing, the command says so, and what provides them.
 """
 
 import argparse
@@ -17,13 +17,12 @@ from htunet.reporting.figures import FIGURES
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_figures``; returns the exit code."""
     parser = make_parser("htunet_figures", __doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="such as figure4 or roc; default: all")
-    parser.add_argument("--list", action="store_true", help="say what each figure shows, and draw none")
-    parser.add_argument("-d", "--datasets", nargs="+", help="only these data sets, such as BUSI; default: all")
-    parser.add_argument("-m", "--methods", nargs="+", help="only these methods, such as CLIP CLIP_HT; default: all")
-    parser.add_argument(
-        "--seed", type=int, help="of the run where a figure shows one, and of drawn images; default: the smallest"
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="figures, such as figure4 or roc (default: all)")
+    parser.add_argument("--list", action="store_true", help="list the figures and what each shows, and draw none")
+    parser.add_argument("-d", "--datasets", nargs="+", help="only these data sets, such as BUSI (default: all)")
+    parser.add_argument("-m", "--methods", nargs="+", help="only these methods, such as CLIP CLIP_HT (default: all)")
+    seed = "seed of the run, if a figure shows only one, and of the random choice of images (default: the smallest)"
+    parser.add_argument("--seed", type=int, help=seed)
     parser.lists["Figures"] = FIGURES
     return run_command(parser, _draw, argv)
 

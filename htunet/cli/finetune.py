@@ -1,7 +1,7 @@
-"""Stage 1: fine-tune a method's adapter on images with captions. The same command again resumes an interrupted run.
+"""Stage 1: fine-tune the adapter of a method on images with captions. The same command resumes an interrupted run.
 
-Images and captions of all data sets are joined and split 9:1. The loss matches the images of a batch with their
-captions and the captions with their images (symmetric InfoNCE). htunet_train --adapter finetuned starts from it.
+The pairs of all data sets are combined; each data set is split 9:1. Within a batch the loss matches each image with its
+caption and each caption with its image (symmetric InfoNCE). htunet_train --adapter finetuned starts from the result.
 """
 
 import argparse
@@ -17,12 +17,17 @@ from htunet.training.settings import FinetuneSettings
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_finetune CLIP_HT -d PMC-OA CURD MedPix``."""
     parser = make_parser("htunet_finetune", __doc__)
-    parser.add_positional("method", "-m", help="such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT trains the text encoder too")
-    parser.add_argument("-d", "--datasets", nargs="+", required=True, help="caption data sets, such as MedPix or 510")
+    method = "method with an adapter, such as CLIP_HT or BiomedCLIP_LoRA; LoRAVT also trains the text encoder"
+    parser.add_positional("method", "-m", help=method)
+    datasets = "data sets of captions, such as MedPix or 510"
+    parser.add_argument("-d", "--datasets", nargs="+", required=True, help=datasets)
     add_settings(parser, FinetuneSettings)
-    split_by = "image: as the paper; group: keeps patients, cases, articles together (default: as before, first image)"
+    split_by = (
+        "image: split by image, as the paper does; group: keep each patient, case and article in one split (default: "
+        "as in the last call, at first image)"
+    )
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
-    shuffle = "a control: each training image gets another image's caption, so that nothing can be learnt"
+    shuffle = "control experiment: each training image gets the caption of another image"
     parser.add_argument("--shuffle-captions", action="store_true", help=shuffle)
     parser.add_argument(
         "--restart", action="store_true", help="delete an earlier run of the same name and start from scratch"

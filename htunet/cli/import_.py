@@ -1,4 +1,4 @@
-"""Import a model that htunet_export wrote: checked, copied, and nothing in it is run."""
+"""Import a model that htunet_export wrote. It is checked and copied; no program in it is executed."""
 
 import argparse
 import sys
@@ -11,8 +11,8 @@ from htunet.cli.command import make_parser, run_command
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_import busi.zip``."""
     parser = make_parser("htunet_import", __doc__)
-    parser.add_positional("source", "-i", type=Path, help="the zip or the folder")
-    parser.add_argument("--name", help="what the model is called here; default: the name that it brings")
+    parser.add_positional("source", "-i", type=Path, help="the exported zip or folder")
+    parser.add_argument("--name", help="name for the model on this machine (default: its own name)")
     return run_command(parser, _import, argv)
 
 

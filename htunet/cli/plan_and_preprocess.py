@@ -1,4 +1,4 @@
-"""Verify raw data sets, measure them, plan, split, and preprocess their images for training."""
+"""Verify raw data sets, measure them, make their plans and splits, and preprocess their images for training."""
 
 import argparse
 import sys
@@ -16,18 +16,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     datasets = "data sets: BUSI, 503 or Dataset503_BUSI"
     parser.add_argument("-d", "--datasets", metavar="NAME", nargs="+", required=True, help=datasets)
     plans = (
-        "plans to preprocess: paper (as its text), public (as its public code), adaptive, paper_518 and public_518 "
-        "(for DINOv2), or one of your own (default: paper adaptive)"
+        "plans to preprocess: paper (as the paper's text says), public (as the paper's public code does), adaptive "
+        "(derived from the data set), paper_518 and public_518 (for DINOv2), or a plan of your own (default: paper "
+        "adaptive)"
     )
     parser.add_argument("-p", "--plan", "--plans", dest="plans", metavar="NAME", nargs="+", help=plans)
-    split_by = "image: as the paper; group: keeps patients and duplicates together (default: as before, first image)"
+    split_by = (
+        "image: split by image, as the paper does; group: keep all images of a patient, and duplicates, in one split "
+        "(default: as in the last call, at first image)"
+    )
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
-    splits = "take this split: JSON as splits_final.json, a folder with train.txt, val.txt, test.txt, or a table"
+    splits = "use this split: JSON like splits_final.json, a folder with train.txt, val.txt, test.txt, or a table"
     parser.add_argument("--splits", type=Path, metavar="FILE", help=splits)
-    folds = "cross-validation in so many folds, each image tested once (default: as before, first the data set's rule)"
+    folds = (
+        "cross-validation with this number of folds, in which each image is tested once (default: as in the last call, "
+        "at first the split rule of the data set)"
+    )
     parser.add_argument("--num-folds", type=int, metavar="K", help=folds)
-    parser.add_argument("--workers", type=int, help="number of processes (default: as many as pay off)")
-    memory = "memory of the device that will train, which may make the images of plan adaptive smaller (default: 24)"
+    parser.add_argument("--workers", type=int, help="number of processes (default: chosen by the number of images)")
+    memory = (
+        "memory of the device that will train, in GB; plan adaptive takes smaller images if it is small (default: 24)"
+    )
     parser.add_argument("--memory-gb", type=float, help=memory)
     parser.add_argument("--verify-only", action="store_true", help="check the raw folder and write nothing")
     return run_command(parser, _run, argv)

@@ -1,7 +1,7 @@
-"""Segment or classify new images with a trained run: a folder of images in, what the run has learnt out.
+"""Segment or classify new images with a trained run.
 
-Masks have the images' names and sizes; classes.csv has a line for each image with the probability of each class. A
-NIfTI, MHA or NRRD file gives one of its kind back, of other files each page or frame has a PNG of its own.
+Masks have the names and sizes of the images; classes.csv has one line for each image, with the probability of each
+class. NIfTI, MHA and NRRD files give masks of the same format; of other files each page or frame gives a PNG.
 """
 
 import argparse
@@ -34,38 +34,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--input",
         type=Path,
         required=True,
-        help="folder of images at any depth, or one file",
+        help="folder of images, with or without subfolders, or one file",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")
-    parser.add_argument("-m", "--method", nargs="+", help="such as CLIP_HT; several predict together, as folds do")
-    folds = "fold of the run (default: 0); several, or all-folds, predict together: the mean of their probabilities"
+    methods = "method, such as CLIP_HT; several methods predict together: the mean of their probabilities"
+    parser.add_argument("-m", "--method", nargs="+", help=methods)
+    folds = "fold of the run; several folds, or all-folds, predict together (default: 0)"
     parser.add_argument("-f", "--fold", nargs="+", type=fold_or_all, help=folds)
     add_run_options(parser, several_seeds=True)
     parser.add_argument(
-        "--tta", action="store_true", help="test-time augmentation: the mean over six views of an image"
+        "--tta",
+        action="store_true",
+        help="test-time augmentation: the mean of the predictions of six views of an image",
     )
     of_model = (
-        "in place of a run: folder of htunet_export, name of an imported model, or phantom: the lesions of any image, "
-        "learnt from simulated images alone"
+        "instead of a run: a folder written by htunet_export, the name of an imported model, or phantom, which "
+        "segments lesions and was trained on simulated images alone"
     )
     parser.add_argument("--model", help=of_model)
-    parser.add_argument("--weights", help="frozen weights, where they have moved since the training")
+    parser.add_argument("--weights", help="path of the frozen weights, if they have moved since the training")
     add_device(parser)
     npz = ("--npz", "--save-probabilities")
-    text = "also NAME.npz with the probabilities, (K, H, W) in the size of the image"
+    text = "also write NAME.npz with the probabilities, (K, H, W) in the size of the image"
     parser.add_argument(*npz, dest="save_probabilities", action="store_true", help=text)
-    text = "also NAME.seg.dcm, a DICOM Segmentation object, for each DICOM file (needs the extra dicom)"
-    parser.add_argument("--dicom-seg", action="store_true", help=text)
-    parser.add_argument("--overlays", action="store_true", help="also OUTPUT/overlays/NAME.png, to look at")
     text = (
-        "also OUTPUT/uncertainty/NAME_entropy.png and, of several folds or views, NAME_variance.png: white is uncertain"
+        "also write NAME.seg.dcm, a DICOM Segmentation object, for each DICOM file; needs pip install 'htunet[dicom]'"
+    )
+    parser.add_argument("--dicom-seg", action="store_true", help=text)
+    text = "also draw each mask over its image: OUTPUT/overlays/NAME.png"
+    parser.add_argument("--overlays", action="store_true", help=text)
+    text = (
+        "also write OUTPUT/uncertainty/NAME_entropy.png and, if several networks or views predict, NAME_variance.png: "
+        "white is uncertain"
     )
     parser.add_argument("--uncertainty", action="store_true", help=text)
-    parser.add_argument("--references", type=Path, help="folder of true masks of the same names, drawn in the overlays")
-    text = "a folder that grows: predict only what is new since the last call with --continue into the same output"
+    text = "folder of reference masks with the names of the images, to draw in the overlays as well"
+    parser.add_argument("--references", type=Path, help=text)
+    text = "predict only the images that are new or changed since the last call with --continue into the same output"
     parser.add_argument("--continue", dest="resume", action="store_true", help=text)
-    text = "masks as the network gives them, where htunet_run found that post-processing gains"
+    text = "without the post-processing that htunet_run chose for this method"
     parser.add_argument("--no-postprocessing", action="store_true", help=text)
     return run_command(parser, _predict, argv)
 

@@ -1,7 +1,7 @@
-"""Pre-train networks on simulated ultrasound images alone. The same command again resumes an interrupted training.
+"""Pre-train networks on simulated ultrasound images alone. The same command resumes an interrupted training.
 
-Images come from worker processes as they are needed; none is stored. Several networks learn side by side from the same
-images. htunet_train --weights phantom then starts from the result.
+Worker processes simulate the images while the networks train; no image is stored. Several networks can be trained at
+the same time on the same images. htunet_train --weights phantom starts from the result.
 """
 
 import argparse
@@ -18,11 +18,11 @@ from htunet.pretraining.settings import PretrainSettings
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_pretrain UNet PhantomCLIP``."""
     parser = make_parser("htunet_pretrain", __doc__)
-    parser.add_positional("network", nargs="+", help="UNet, PhantomCLIP or ResNet18; several learn side by side")
+    parser.add_positional("network", nargs="+", help="UNet, PhantomCLIP or ResNet18; several are trained together")
     add_settings(parser, PretrainSettings)
-    text = "folder in which each network gets one of its name; default: the weights folder"
+    text = "folder for the results, with a subfolder for each network (default: the weights folder)"
     parser.add_argument("-o", "--out", type=Path, help=text)
-    parser.add_argument("--restart", action="store_true", help="replace what an earlier pre-training left there")
+    parser.add_argument("--restart", action="store_true", help="replace an earlier pre-training in that folder")
     return run_command(parser, _pretrain, argv)
 
 

@@ -1,8 +1,8 @@
-"""Write report.html: the results of a data set, or of everything evaluated, on one page that needs no other file.
+"""Write report.html: all evaluated results, or those of some data sets, on one page that needs no other file.
 
-Shows cases that were missed and the worst, median and best ones of each method, all tables with intervals and the
-paper's figures, training curves, plans with their reasons, licences, versions, and the commands that repeat it. Reads
-what htunet_evaluate has found.
+The page shows the missed, worst, median and best cases of each method, all tables with intervals and the paper's
+results, training curves, plans with their reasons, licences, versions, and the commands that reproduce the results. The
+results are those of htunet_evaluate.
 """
 
 import argparse
@@ -27,14 +27,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         required=False,
         nargs="*",
         metavar="DATASET",
-        help="such as BUSI; default: everything evaluated",
+        help="data sets, such as BUSI (default: all that are evaluated)",
     )
-    parser.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help=f"default: {NAME} in the results folder, or in the data set's"
-    )
-    parser.add_argument(
-        "--cases", type=int, metavar="N", help="cases of each method and group; default: as many as keep the page small"
-    )
+    output = f"file to write (default: {NAME} in the results folder, for one data set in its results folder)"
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=output)
+    cases = "number of cases shown for each method and group (default: as many as keep the page small)"
+    parser.add_argument("--cases", type=int, metavar="N", help=cases)
     return run_command(parser, _write_report, argv)
 
 

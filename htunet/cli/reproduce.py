@@ -1,8 +1,8 @@
-"""Make a table of the paper: find the runs that it needs, do those that are not done, and write the table.
+"""Make a table of the paper: do all trainings and tests that it needs and that are not finished, and write the table.
 
-The same command again continues. Finished runs are not repeated, workers that were killed resume from what they saved
-last, and a job that fails does not stop the others. Rows for which data, weights or captions are missing are left out
-and named, with the command that gets what is missing.
+After an interruption the same command continues: finished runs are not repeated, and a run that was killed resumes from
+its last saved state. A failed job does not stop the others. Rows whose data, weights or captions are missing are
+skipped and named, with the command that gets what is missing.
 """
 
 import argparse
@@ -31,32 +31,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_reproduce table2 --datasets BUSI``."""
     parser = make_parser("htunet_reproduce", __doc__)
     parser.add_argument("table", help="table2 to table7 of the paper")
-    only = "only these, or others than the paper's; default: the table's"
-    parser.add_argument("-d", "--datasets", nargs="+", help=only)
-    parser.add_argument("-m", "--methods", nargs="+", help=only)
-    seeds = "default: 1 2 3; adapters are fine-tuned with the first, and with --plan public once for each"
+    only = "{} of the table, which may be others than the paper's (default: the paper's)"
+    parser.add_argument("-d", "--datasets", nargs="+", help=only.format("data sets"))
+    parser.add_argument("-m", "--methods", nargs="+", help=only.format("methods"))
+    seeds = (
+        "seeds of the runs (default: 1 2 3); adapters are fine-tuned with the first one, with --plan public once for "
+        "each seed"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, help=seeds)
-    parser.add_argument("--num-epochs", type=int, help="of every training and fine-tuning; default: the paper's")
-    parser.add_argument("-p", "--plan", help="for all methods, such as adaptive; default: the paper's for each")
+    epochs = "number of epochs of each training and fine-tuning (default: that of the paper)"
+    parser.add_argument("--num-epochs", type=int, help=epochs)
+    plan = "plan for all methods, such as adaptive (default: the paper's plan for each method)"
+    parser.add_argument("-p", "--plan", help=plan)
     weights = ("pretrained", "random")
     parser.add_argument("--weights", default=weights[0], choices=weights, help="frozen weights (default: %(default)s)")
     captions = (
-        "data sets that adapters are fine-tuned on first; none: adapters start untrained; default: PMC-OA CURD MedPix, "
-        "and the phantom's own captions where the phantom is the only data set"
+        "data sets of captions on which adapters are fine-tuned first; none: adapters start untrained (default: PMC-OA "
+        "CURD MedPix; the phantom's captions if the phantom is the only data set)"
     )
     parser.add_argument("--captions", nargs="+", metavar="DATASET", help=captions)
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the jobs, their cost and what is missing, and stop"
-    )
+    dry = "print the jobs, their estimated times and what is missing, and do nothing"
+    parser.add_argument("--dry-run", action="store_true", help=dry)
     group = parser.add_argument_group("where to compute")
-    engine = "local, ray (needs htunet[ray]) or slurm (needs htunet[slurm]); default: local"
+    engine = "local, ray (needs htunet[ray]) or slurm (needs htunet[slurm]) (default: %(default)s)"
     group.add_argument("--engine", default="local", help=engine)
-    group.add_argument("--jobs", type=int, help="workers at a time; default: one for each GPU, and one on a CPU")
-    group.add_argument("--gpus-per-job", type=float, help="with ray also a fraction of one, such as 0.5; default: 1")
-    group.add_argument("--cpus-per-job", type=int, help="cores of each worker")
-    address = "ray: of a running cluster, such as 10.0.0.1:6379 or auto; default: this machine"
+    jobs = "number of jobs at a time (default: one for each GPU, or one without a GPU)"
+    group.add_argument("--jobs", type=int, help=jobs)
+    gpus = "number of GPUs of each job; with ray also a fraction, such as 0.5 (default: 1)"
+    group.add_argument("--gpus-per-job", type=float, help=gpus)
+    group.add_argument("--cpus-per-job", type=int, help="number of CPU cores of each job")
+    address = "ray: address of a running cluster, such as 10.0.0.1:6379 or auto (default: only this machine)"
     group.add_argument("--address", help=address)
-    slurm = "slurm: partition=gpu time=08:00:00 gpus=1, and any other option of sbatch; cluster=local tries it here"
+    slurm = (
+        "slurm: options of sbatch, such as partition=gpu time=08:00:00 gpus=1; cluster=local runs the jobs on this "
+        "machine, to try it"
+    )
     group.add_argument("--slurm", nargs="+", default=[], metavar="KEY=VALUE", help=slurm)
     return run_command(parser, _reproduce, argv)
 

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_retrieval CLIP_HT -d MedPix``."""
     parser = make_parser("htunet_retrieval", __doc__)
-    parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
-    parser.add_argument("-d", "--dataset", required=True, help="a caption data set, such as MedPix or 510")
-    help_text = "val: the validation pairs, which fine-tuning does not train on (default); all: every pair"
-    parser.add_argument("--split", default="val", choices=("val", "all"), help=help_text)
-    parser.add_argument("--input-size", type=int, default=224, help="side of the images, pixels (default: %(default)s)")
+    parser.add_positional("method", "-m", help="method, such as CLIP or, with a fine-tuned adapter, CLIP_HT")
+    parser.add_argument("-d", "--dataset", required=True, help="data set of captions, such as MedPix or 510")
+    split = "val: the validation pairs, which fine-tuning does not train on; all: all pairs (default: %(default)s)"
+    parser.add_argument("--split", default="val", choices=("val", "all"), help=split)
+    size = "images are resized to squares of this side, in pixels (default: %(default)s)"
+    parser.add_argument("--input-size", type=int, default=224, help=size)
     add_text_side(parser)
     return run_command(parser, _retrieval, argv)
 

@@ -1,8 +1,9 @@
-"""Write the cases that are worth correcting, with the predicted outlines, for the tools that people have.
+"""Write the cases that are most worth correcting, with the predicted outlines, for annotation tools.
 
-Of the tested images the worst and the most uncertain; of new images (-i) those in which nothing was found, those unlike
-the training images, and the uncertain ones. LabelMe opens FOLDER/images, other tools read FOLDER/coco.json or
-FOLDER/masks. Correct one of the three; htunet_run -d DATASET --corrections FOLDER learns from what was corrected.
+From the tested images it takes the worst and the most uncertain ones; from new images (-i) those in which nothing was
+found, those unlike the training images, and the most uncertain ones. LabelMe opens FOLDER/images; other tools read
+FOLDER/coco.json or FOLDER/masks. Correct one of the three; htunet_run -d DATASET --corrections FOLDER then continues
+the training with the corrections.
 """
 
 import argparse
@@ -23,10 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_review", __doc__)
     parser.add_argument("-d", "--dataset", required=True, help="data set that the model was trained on, such as MINE")
     parser.add_argument("-o", "--output", type=Path, required=True, help="new folder for the cases")
-    parser.add_argument("-i", "--input", type=Path, help="new images, in place of the data set's tested ones")
-    parser.add_argument("-n", "--number", type=int, default=NUMBER, help="of cases (default: %(default)s)")
-    parser.add_argument("-m", "--method", help="default: the one that htunet_run chose, or the only one")
-    parser.add_argument("-p", "--plan", help="needed only where there are several")
+    parser.add_argument("-i", "--input", type=Path, help="new images, instead of the tested images of the data set")
+    parser.add_argument("-n", "--number", type=int, default=NUMBER, help="number of cases (default: %(default)s)")
+    method = "method of the runs (default: the one that htunet_run chose, or the only one that is evaluated)"
+    parser.add_argument("-m", "--method", help=method)
+    parser.add_argument("-p", "--plan", help="plan of the runs; needed only if there are runs of several plans")
     add_device(parser)
     return run_command(parser, _review, argv)
 

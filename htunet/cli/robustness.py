@@ -1,7 +1,7 @@
-"""Test finished runs on the test images with artefacts of five strengths: speckle, shadow, reverberation, gain, ...
+"""Test finished runs on test images with artefacts of five strengths: speckle, shadow, reverberation, gain and others.
 
-Writes, beside each run, the metrics of every case and the curves with their intervals; and for all methods together the
-curves, pictures of the artefacts and which method loses less. What was measured before is not measured again.
+It writes the metrics of all cases and the curves with their intervals into each run and, for all methods together, the
+curves, pictures of the artefacts and a comparison of the methods. What is already measured is not measured again.
 """
 
 import argparse
@@ -26,16 +26,18 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_robustness BUSI UNet CLIP CLIP_HT``."""
     parser = make_parser("htunet_robustness", __doc__)
-    parser.add_positional("dataset", "-d", help="such as BUSI, 503 or Dataset503_BUSI")
-    parser.add_positional("methods", "-m", nargs="+", metavar="METHOD", help="one or more, such as UNet CLIP CLIP_HT")
-    parser.add_argument("--artefacts", nargs="+", metavar="NAME", help="default: all there are")
-    strengths = "above 0, at most 5; default: 1 2 3 4 5"
+    parser.add_positional("dataset", "-d", help="data set, such as BUSI, 503 or Dataset503_BUSI")
+    methods = "one or more methods, such as UNet CLIP CLIP_HT"
+    parser.add_positional("methods", "-m", nargs="+", metavar="METHOD", help=methods)
+    parser.add_argument("--artefacts", nargs="+", metavar="NAME", help="only these artefacts (default: all)")
+    strengths = "strengths of the artefacts, above 0 and at most 5 (default: 1 2 3 4 5)"
     parser.add_argument("--strengths", nargs="+", type=float, metavar="S", help=strengths)
-    rendered = "the phantom's folder: simulate its test images again with each artefact instead of altering them"
+    rendered = "folder of the phantom: simulate its test images again with each artefact, instead of altering them"
     parser.add_argument("--rendered", type=Path, metavar="PHANTOM", help=rendered)
     parser.add_argument("-f", "--fold", type=fold_number, help="fold of the runs (default: 0)")
     add_run_options(parser)
-    parser.add_argument("--artefact-seed", type=int, default=0, help="seed of the artefacts (default: %(default)s)")
+    seed = "seed of the random part of the artefacts (default: %(default)s)"
+    parser.add_argument("--artefact-seed", type=int, default=0, help=seed)
     add_device(parser)
     parser.add_argument("--force", action="store_true", help="measure again what is already measured")
     parser.lists["Artefacts"] = ARTEFACTS

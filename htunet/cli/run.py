@@ -1,8 +1,9 @@
-"""From images and masks to a model that is tested, chosen and ready to predict: all steps, one command.
+"""Train and test a model on your own images: all steps in one command.
 
-Converts your images (or takes a data set that is converted: -d), verifies and plans, splits by patient where patients
-are known, cross-validates the methods that fit into the time, chooses one, writes the report, and predicts new images
-with the folds together. The same command continues where it was; what is done is not done again.
+It converts your images and masks (or takes a converted data set: -d), verifies them, makes a plan, splits by patient if
+patients are known, cross-validates the methods that fit into the time, chooses one of them, writes the report, and
+predicts new images with the networks of all folds together. After an interruption the same command continues; finished
+steps are not repeated.
 """
 
 import argparse
@@ -30,19 +31,23 @@ WORDS = {"seg": ("masks", "a Dice of"), "cls": ("classes", "an accuracy of")}
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_run --images DIR --masks DIR --name MINE``."""
     parser = make_parser("htunet_run", __doc__)
-    parser.add_argument("-d", "--dataset", help="a data set that is converted already, such as BUSI")
-    parser.add_argument("--name", help="name for your own data set, such as MINE")
+    parser.add_argument("-d", "--dataset", help="data set that is already converted, such as BUSI")
+    parser.add_argument("--name", help="name for the data set of your own images, such as MINE")
     add_own_options(parser)
     parser.add_argument("-i", "--input", type=Path, help="new images to predict at the end: a folder or a file")
-    parser.add_argument("-o", "--output", type=Path, help="where their masks and classes go")
-    parser.add_argument("--hours", type=float, default=HOURS, help="time for everything (default: %(default)s)")
-    parser.add_argument("-m", "--methods", nargs="+", help="to compare (default: UNet or ResNet18, CLIP_HT)")
-    folds = f"of the cross-validation (default: the split that there is, else {NUM_FOLDS})"
+    parser.add_argument("-o", "--output", type=Path, help="folder for the predicted masks and classes of --input")
+    hours = "time for all steps together, in hours (default: %(default)s)"
+    parser.add_argument("--hours", type=float, default=HOURS, help=hours)
+    methods = "methods to compare (default: UNet for masks, ResNet18 for classes, and CLIP_HT if its weights are here)"
+    parser.add_argument("-m", "--methods", nargs="+", help=methods)
+    folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
-    parser.add_argument("--weights", help="frozen weights: pretrained, random or a file (default: pretrained)")
-    corrections = "folder of htunet_review with corrected cases: train the chosen method on with them"
+    weights = "frozen weights: pretrained, random or the path of a file (default: pretrained)"
+    parser.add_argument("--weights", help=weights)
+    corrections = "continue the training of the chosen method with the cases corrected in this folder of htunet_review"
     parser.add_argument("--corrections", type=Path, metavar="FOLDER", help=corrections)
-    parser.add_argument("--dry-run", action="store_true", help="print the steps and their times, and do nothing")
+    dry = "print the steps and their estimated times, and do nothing"
+    parser.add_argument("--dry-run", action="store_true", help=dry)
     return run_command(parser, _run, argv)
 
 

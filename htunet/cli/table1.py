@@ -1,7 +1,7 @@
-"""Print Table I, the sizes of every data set's splits, with yours beside the paper's.
+"""Print Table I of the paper: the split sizes of each data set, yours beside the paper's.
 
-Reads fold 0 of the split of each data set, or tells which sizes its split rule would give, and writes
-htunet_results/tables/table1.csv and table1.md.
+It reads fold 0 of the split of each data set or, if there is no split yet, computes the sizes from the split rule. It
+writes htunet_results/tables/table1.csv and table1.md.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Print Tables II to VII of the paper with your figures beside its own, and write them and all statistics.
+"""Print Tables II to VII of the paper with your results beside the paper's, and write them and all statistics.
 
-Writes tableN.csv, .md and .tex, cases.csv (every figure of every test case), means.csv, by_size.csv, by_class.csv and
-comparisons.csv into htunet_results/tables/. Reads what htunet_evaluate has found; what is missing is shown as missing,
-with the commands that fill it.
+The results are those of htunet_evaluate. The command writes tableN.csv, .md and .tex, cases.csv (all metrics of all
+test cases), means.csv, by_size.csv, by_class.csv and comparisons.csv into htunet_results/tables/. Missing results are
+shown as missing, with the commands that compute them.
 """
 
 import argparse
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_tables``; returns the exit code."""
     parser = make_parser("htunet_tables", __doc__)
-    parser.add_argument("tables", nargs="*", metavar="TABLE", help="table2 to table7; default: all of them")
-    parser.add_argument(
-        "-d", "--datasets", nargs="+", help="only these data sets, or others than the paper's, such as BUSI"
-    )
-    parser.add_argument(
-        "-m", "--methods", nargs="+", help="only these methods, or others than the paper's, such as CLIP_HT"
-    )
-    parser.add_argument("--seeds", nargs="+", type=int, help="the seeds that make a table complete; default: 1 2 3")
+    parser.add_argument("tables", nargs="*", metavar="TABLE", help="table2 to table7 (default: all)")
+    datasets = "data sets to show, which may be others than the paper's, such as BUSI (default: the paper's)"
+    parser.add_argument("-d", "--datasets", nargs="+", help=datasets)
+    methods = "methods to show, which may be others than the paper's, such as CLIP_HT (default: the paper's)"
+    parser.add_argument("-m", "--methods", nargs="+", help=methods)
+    seeds = "seeds of which a complete table has results (default: 1 2 3)"
+    parser.add_argument("--seeds", nargs="+", type=int, help=seeds)
     return run_command(parser, _print_tables, argv)
 
 

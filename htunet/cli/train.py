@@ -1,4 +1,4 @@
-"""Train one method on one fold of a planned data set, or on all. The same command again resumes an interrupted run."""
+"""Train a method on one fold of a planned data set, or on all folds. The same command resumes an interrupted run."""
 
 import argparse
 import logging
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_train BUSI CLIP_HT fold0``."""
     parser = make_parser("htunet_train", __doc__)
-    parser.add_positional("dataset", "-d", help="name or number, such as BUSI, 503 or Dataset503_BUSI")
-    parser.add_positional("method", "-m", help="such as UNet, CLIP or CLIP_HT")
+    parser.add_positional("dataset", "-d", help="data set: name or number, such as BUSI, 503 or Dataset503_BUSI")
+    parser.add_positional("method", "-m", help="method, such as UNet, CLIP or CLIP_HT")
     parser.add_positional(
         "fold",
         "-f",
         type=fold_or_all,
-        help="fold0; its name: paper, the authors' own lists; or all-folds, one after another",
+        help="fold, such as fold0; paper for the split of the paper's authors; all-folds for all, one after another",
     )
     add_settings(parser, TrainSettings)
     parser.add_argument(

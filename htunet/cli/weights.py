@@ -1,4 +1,4 @@
-"""List, download, verify or import pre-trained weights. Nothing but `download` uses the network."""
+"""List, download, verify or import pre-trained weights. Only `download` uses the network."""
 
 import argparse
 import sys
@@ -15,9 +15,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_weights download CLIP``."""
     parser = make_parser("htunet_weights", __doc__)
     parser.add_argument("action", choices=("list", "download", "verify", "import"), help="what to do")
-    targets = "models such as CLIP, or all; for import: a file, or a folder of the Hugging Face hub"
+    targets = "models, such as CLIP, or all; for import a file, or a folder of the Hugging Face hub"
     parser.add_argument("targets", metavar="NAME_OR_FILE", nargs="*", help=targets)
-    parser.add_argument("--as", dest="model", metavar="NAME", help="for import: the model whose weights the file holds")
+    parser.add_argument("--as", dest="model", metavar="NAME", help="for import: the model that the weights belong to")
     return run_command(parser, _act, argv)
 
 

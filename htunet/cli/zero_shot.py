@@ -1,4 +1,4 @@
-"""Zero-shot classification: assign images to classes by their similarity with text prompts, without training.
+"""Zero-shot classification: assign images to classes by their similarity to text prompts, without training.
 
 Writes summary.json, classes.csv and, for each prompt, prompts.csv and prompts.md.
 """
@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """``htunet_zero_shot BUSI CLIP_HT``."""
     parser = make_parser("htunet_zero_shot", __doc__)
-    parser.add_positional("dataset", "-d", help="preprocessed, with classes, such as BUSI or 503")
-    parser.add_positional("method", "-m", help="such as CLIP or, with a fine-tuned adapter, CLIP_HT")
-    parser.add_argument("--split", default="all", choices=("all", "test"), help="all images, as in the paper (default)")
+    parser.add_positional("dataset", "-d", help="preprocessed data set with classes, such as BUSI or 503")
+    parser.add_positional("method", "-m", help="method, such as CLIP or, with a fine-tuned adapter, CLIP_HT")
+    split = "all: all images, as in the paper; test: the test split of fold 0 (default: %(default)s)"
+    parser.add_argument("--split", default="all", choices=("all", "test"), help=split)
     parser.add_argument("-p", "--plan", default="paper", help="plan of the preprocessed images (default: %(default)s)")
-    prompts = "one of our sets (breast, lymph node, thyroid, prostate) or your own file; default: the data set's"
+    prompts = (
+        "one of the built-in sets of prompts (breast, lymph node, thyroid, prostate) or a JSON file of your own "
+        "(default: the set for the data set)"
+    )
     parser.add_argument("--prompts", help=prompts)
     add_text_side(parser)
     return run_command(parser, _zero_shot, argv)
@@ -31,11 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def add_text_side(parser: argparse.ArgumentParser) -> None:
     """The options that choose the image and the text encoder."""
-    parser.add_argument("--adapter", help="finetuned (default where the method has an adapter), or a checkpoint's path")
-    parser.add_argument("--weights", default="pretrained", help="pretrained, random, or a path (default: %(default)s)")
-    parser.add_argument(
-        "--seed", type=int, default=1, help="seed of the fine-tuning, where there are several (default: 1)"
+    adapter = (
+        "finetuned (the result of htunet_finetune) or the path of a checkpoint (default: finetuned, if the method has "
+        "an adapter)"
     )
+    parser.add_argument("--adapter", help=adapter)
+    weights = "frozen weights: pretrained, random, or the path of a file (default: %(default)s)"
+    parser.add_argument("--weights", default="pretrained", help=weights)
+    seed = "seed of the fine-tuning, if there are several (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=1, help=seed)
     add_device(parser)
 
 

@@ -13,25 +13,38 @@ class PretrainSettings:
     """What a user may choose about a pre-training on simulated images."""
 
     images: int | None = setting(
-        None, f"simulated images to make; default: {IMAGES}, with --hours as many as there is time for"
+        None, f"number of images to simulate (default: {IMAGES}; with --hours as many as the time allows)"
     )
     passes: float | None = setting(
-        None, f"how often each image is used on average; default: {PASSES}, with --hours as often as there is time for"
+        None,
+        f"how often each image is used on average (default: {PASSES}; with --hours as often as the time allows)",
     )
     hours: float | None = setting(
-        None, "end after so many hours, well annealed, in place of a number of passes; not the same weights twice"
+        None,
+        "train for this many hours instead of a number of passes; the learning rate follows the time, so that a second "
+        "training gives other weights",
     )
-    seed: int = setting(1, "of the images, of the first weights and of the order of the images")
-    batch_size: int = setting(32, "images in one step")
-    size: int = setting(224, "height and width of the images, pixels")
-    pool: int = setting(8192, "images that are kept in memory to be used again, the latest ones")
-    validation: int = setting(128, "images that are never trained on, to measure by")
-    without: str | None = setting(None, "leave out the randomisation of one group of ranges of the simulator")
+    seed: int = setting(1, "seed of the simulated images, of their order and of the initial weights")
+    batch_size: int = setting(32, "number of images in a batch")
+    size: int = setting(224, "height and width of the images, in pixels")
+    pool: int = setting(8192, "number of images kept in memory to be used again; the latest replace the oldest")
+    validation: int = setting(128, "number of validation images; they are never trained on")
+    without: str | None = setting(
+        None, "do not randomise this group of the simulator's settings, to measure what its randomness contributes"
+    )
     workers: int | None = setting(
-        None, "processes that simulate; default: all cores but two, beside a training on a CPU a quarter"
+        None, "number of processes that simulate (default: all cores but two; if the CPU trains, a quarter)"
     )
-    device: str = setting("auto", "where to compute", choices=("auto", "cpu", "cuda"))
-    precision: str = setting("auto", "auto: bf16 where the machine has it", choices=("auto", "bf16", "fp32"))
+    device: str = setting(
+        "auto",
+        "device to compute on; auto: cuda if there is one, otherwise cpu",
+        choices=("auto", "cpu", "cuda"),
+    )
+    precision: str = setting(
+        "auto",
+        "number format: auto is bf16 if the machine supports it, otherwise fp32",
+        choices=("auto", "bf16", "fp32"),
+    )
 
     def __post_init__(self) -> None:
         """Raise UsageError for a number that is too small, and for what --hours would leave without effect."""

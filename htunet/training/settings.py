@@ -11,27 +11,33 @@ from htunet.training.loggers import LOGGERS, check_logger
 class RunSettings:
     """What a user may choose about every kind of run."""
 
-    seed: int = setting(1, "seeds the trainable weights, the order of the images, the augmentation and the dropout")
-    num_epochs: int | None = setting(None, "passes over the training images; default: the plan's")
+    seed: int = setting(1, "seed of the initial weights, the order of the images, the augmentation and the dropout")
+    num_epochs: int | None = setting(None, "number of epochs (default: that of the plan)")
     weights: str = setting(
         "pretrained",
-        "first or frozen weights: pretrained, phantom (on simulated images), random, or the path of a file",
+        "weights to start from, or frozen weights: pretrained, phantom (pre-trained on simulated images), random, or "
+        "the path of a file",
     )
     precision: str = setting(
         "auto",
-        "auto: bf16 where the machine has it; tf32: fp32 whose products a GPU computes from rounded factors",
+        "number format: auto is bf16 if the machine supports it, otherwise fp32; tf32 is fp32 in which a GPU rounds "
+        "the factors of products",
         choices=("auto", "bf16", "tf32", "fp32"),
     )
-    device: str = setting("auto", "where to compute; auto takes cuda or cpu", choices=DEVICES)
+    device: str = setting("auto", "device to compute on; auto: cuda if there is one, otherwise cpu", choices=DEVICES)
     devices: int = setting(1, "number of devices; the batch of the plan is divided among them")
-    workers: int | None = setting(None, "processes that augment images; default: by the cores, and none on a CPU")
+    workers: int | None = setting(
+        None, "number of processes that augment images (default: chosen by the number of cores; none on a CPU)"
+    )
     parts: int | None = setting(
-        None, "parts that a device computes its batch in, to save memory; default: what fits. The gradient is the same"
+        None,
+        "compute each batch in this many parts, one after another, to save memory; the gradient is the same (default: "
+        "as few as fit into the memory)",
     )
     threads: int | None = setting(
-        None, "threads that a process computes with on a CPU; default: as before in a continued run, else all cores"
+        None, "number of CPU threads of each process (default: all cores; a resumed run keeps its number)"
     )
-    logger: str = setting("tensorboard", "where curves are written beside progress.csv", choices=LOGGERS)
+    logger: str = setting("tensorboard", "where the training curves go, besides progress.csv", choices=LOGGERS)
 
     def __post_init__(self) -> None:
         check_logger(self.logger)
@@ -51,23 +57,24 @@ class TrainSettings(RunSettings):
 
     plan: str = setting("paper", "name of the plan in plans.json, such as paper, public or adaptive")
     task: str = setting(
-        "seg", "what is learnt: masks, classes, or both by one network", choices=("seg", "cls", "seg+cls")
+        "seg", "seg: learn masks; cls: learn classes; seg+cls: both with one network", choices=("seg", "cls", "seg+cls")
     )
     adapter: str | None = setting(
         None,
-        "what the adapter starts from: finetuned (by htunet_finetune), or the path of a checkpoint; default: untrained",
+        "what the adapter starts from: finetuned (the result of htunet_finetune) or the path of a checkpoint (default: "
+        "an untrained adapter)",
     )
     ratio: float | None = setting(
-        None, "train on this fraction of the training images only (few-shot), such as 0.05; default: all of them"
+        None, "few-shot: train on only this fraction of the training images, such as 0.05 (default: all of them)"
     )
     start_from: str | None = setting(
         None,
-        "begin with the trained weights of this checkpoint_best.safetensors of the same method; default: untrained",
+        "start from the trained weights in this checkpoint_best.safetensors of the same method (default: untrained)",
     )
     as_published_defects: bool = setting(
         False,
-        "lose what the paper's public code loses: LoRA as trained (tested as the run started), DINOv2's LayerScale; "
-        "the run is marked everywhere",
+        "reproduce two defects of the paper's public code: the trained LoRA is not saved (the test uses the LoRA that "
+        "the run started with), and DINOv2's LayerScale is missing; the run is marked in all results",
     )
 
     def __post_init__(self) -> None:
@@ -78,7 +85,7 @@ class TrainSettings(RunSettings):
                 "Omit it to train on all of them."
             )
         if self.start_from and self.adapter:
-            raise UsageError("--start-from holds an adapter as it was trained: leave --adapter out.")
+            raise UsageError("The checkpoint of --start-from already contains a trained adapter: omit --adapter.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,13 +93,17 @@ class FinetuneSettings(RunSettings):
     """What a user may choose about fine-tuning an adapter on captions."""
 
     plan: str = setting(
-        "paper", "paper: as its text; public: as its public code, 64 pairs at a time", choices=("paper", "public")
+        "paper",
+        "paper: as the paper's text says; public: as the paper's public code does, with 64 pairs in a batch",
+        choices=("paper", "public"),
     )
     batch_size: int | None = setting(
-        None, "pairs that are contrasted with each other, over all devices; default: 32, with plan public 64"
+        None,
+        "number of pairs in a batch, over all devices; they are contrasted with each other (default: 32, with plan "
+        "public 64)",
     )
-    lr: float = setting(1e-4, "learning rate of the first step; it falls to almost 0 with a cosine")
-    input_size: int = setting(224, "side of the square that images are brought to, pixels; as in stage 2")
+    lr: float = setting(1e-4, "initial learning rate; it decreases to almost 0 along a cosine")
+    input_size: int = setting(224, "images are resized to squares of this side, in pixels, as in stage 2")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -91,7 +91,7 @@ def test_a_bad_fold_is_a_usage_error_that_shows_a_good_one(text: str, capsys: py
 
 def test_folds_are_written_both_ways() -> None:
     assert [fold_number(text) for text in ("fold0", "0", "fold12", "3")] == [0, 0, 12, 3]
-    with pytest.raises(ArgumentTypeError, match="'fold' is no fold"):
+    with pytest.raises(ArgumentTypeError, match="'fold' is not a fold"):
         fold_number("fold")
 
 
