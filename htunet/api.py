@@ -356,7 +356,8 @@ class Model:
         from htunet.preprocessing.geometry import to_input
 
         if self.dice_calibrations and found.labels is not None and found.labels.any():
-            found = replace(found, predicted_dice=predicted_dice(self.dice_calibrations, found.expected_dice))
+            dice = predicted_dice(self.dice_calibrations, found.expected_dice, found.ensemble_gain)
+            found = replace(found, predicted_dice=dice)
         if self.familiar:
             input_CHW = to_input(found.image_CHW, found.steps.crop, found.plan)
             found = replace(found, distance=distance_from(self.familiar, input_CHW))

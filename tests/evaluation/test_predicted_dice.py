@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from htunet.data.expected_dice import expected_dice
+from htunet.data.expected_dice import ensemble_gain, expected_dice
 from htunet.evaluation.predicted_dice import DiceCalibration, fit_calibration, predicted_dice
 
 
@@ -14,6 +14,23 @@ def test_the_expected_dice_is_worked_out_by_hand() -> None:
     assert expected_dice(np.stack([1 - lesion, lesion * 0.5, lesion * 0.5])) is not None
     assert expected_dice(np.stack([np.ones((2, 2)), np.zeros((2, 2))])) is None
     assert expected_dice(np.stack([np.zeros((2, 2)), np.ones((2, 2))])) == 1.0
+
+
+def test_what_a_mean_gains_over_its_members_is_worked_out_by_hand() -> None:
+    one, other = np.array([[0.9, 0.6, 0.1]]), np.array([[0.7, 0.0, 0.3]])  # the first marks two pixels, the second one
+    members = np.stack([np.stack([1 - lesion, lesion]) for lesion in (one, other)])
+    mean = members.mean(axis=0)  # 0.8, 0.3, 0.2: one pixel is marked
+    together, alone = 2 * 0.8 / (1 + 1.3), (2 * (0.8 + 0.3) / (2 + 1.3), 2 * 0.8 / (1 + 1.3))
+    assert ensemble_gain(members, mean) == pytest.approx(together - sum(alone) / 2)
+    assert ensemble_gain(members[:1], members[0]) == 0
+    nothing = np.stack([np.ones((1, 3)), np.zeros((1, 3))])
+    mixed = np.stack([members[0], nothing])
+    assert ensemble_gain(mixed, 0.8 * members[0] + 0.2 * nothing) == pytest.approx(
+        expected_dice(0.8 * members[0] + 0.2 * nothing) - 2 * (0.72 + 0.48) / (2 + 1.28) / 2  # the second's Dice is 0
+    )
+    assert ensemble_gain(mixed, nothing) == 0
+    soft = np.stack([1 - np.array([[0.51, 0.49, 0.49]]), np.array([[0.51, 0.49, 0.49]])])
+    assert ensemble_gain(np.stack([np.stack([np.zeros((1, 3)), np.ones((1, 3))])] * 2), soft) == 0
 
 
 def test_the_prediction_is_what_such_masks_really_had() -> None:
@@ -63,6 +80,14 @@ def test_several_networks_are_calibrated_one_by_one_and_averaged() -> None:
     assert missed.value == pytest.approx(0.3)
     assert missed.low == pytest.approx(0.1)
     assert predicted_dice([steep, flat], [None, None]) is None
+    gained = predicted_dice([steep, flat], [0.75, 1.0], 0.1)
+    assert gained is not None
+    assert np.subtract((gained.value, gained.low, gained.high), (found.value, found.low, found.high)) == pytest.approx(
+        0.1
+    )
+    best = predicted_dice([steep, flat], [1.0, 1.0], 0.9)
+    assert best is not None
+    assert best.value == best.high == 1
 
 
 def test_an_ensemble_is_not_thought_worse_because_it_is_less_sure() -> None:
