@@ -216,17 +216,16 @@ def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
     Raises HtunetError when another process has the lock, at once or after ``wait`` seconds. ``what`` names the thing
     for the message. A file system without locks gets a lock file instead, and the log a warning.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock: FileLock | SoftFileLock = FileLock(folder / ".lock")
     try:
         try:
-            lock.acquire(timeout=wait)
+            _acquire(lock, folder, wait)
         except (OSError, NotImplementedError) as error:
             if isinstance(error, Timeout) or (isinstance(error, OSError) and error.errno not in NO_LOCKS):
                 raise
             log.warning("The file system of %s has no locks: a lock file is used, %s.", folder, folder / ".lock-file")
             lock = SoftFileLock(folder / ".lock-file")
-            lock.acquire(timeout=wait)
+            _acquire(lock, folder, wait)
     except Timeout:
         remains = "" if isinstance(lock, FileLock) else f" If none is running, delete {folder / '.lock-file'}."
         raise HtunetError(
@@ -235,6 +234,23 @@ def exclusive(folder: Path, what: str, *, wait: float = 0) -> Iterator[None]:
     try:
         yield
     finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock | SoftFileLock, folder: Path, wait: float) -> None:
+    """Again where another process, whose run was refused, removes the folder or the lock file in the meantime."""
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=wait)
+        except FileNotFoundError:
+            continue
+        except Timeout:
+            if os.path.lexists(lock.lock_file):
+                raise
+            continue
+        if os.path.lexists(lock.lock_file):
+            return
         lock.release()
 
 

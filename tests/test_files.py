@@ -4,6 +4,7 @@ import csv
 import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from dataset_conversion.ddti import read_case
 from htunet.archives import unpack
@@ -245,6 +247,37 @@ def test_a_file_system_without_locks_gets_a_lock_file_and_a_warning(
     assert not (tmp_path / ".lock-file").exists()
     with exclusive(tmp_path, "The run"):
         pass
+
+
+@pytest.mark.parametrize("moment", ["before the lock file is made", "between its opening and the lock"])
+def test_a_folder_that_another_process_removes_meanwhile_is_locked_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    import fcntl
+
+    folder, removed = tmp_path / "run", []
+    acquire, flock = FileLock.acquire, fcntl.flock
+
+    def remove() -> None:
+        if not removed:
+            removed.append(True)
+            shutil.rmtree(folder)
+
+    def acquiring(*args: object, **options: object) -> object:
+        remove()
+        return acquire(*args, **options)  # type: ignore[arg-type]
+
+    def locking(*args: object) -> None:
+        remove()
+        flock(*args)  # type: ignore[arg-type]
+
+    if moment == "before the lock file is made":
+        monkeypatch.setattr(FileLock, "acquire", acquiring)
+    else:
+        monkeypatch.setattr(fcntl, "flock", locking)
+    with exclusive(folder, "The run"):
+        assert removed
+        assert (folder / ".lock").exists()
 
 
 TEXTS = ["=1+1", "+A1", "-cmd", "@SUM(A1)", "\tx", "'=1", "'quoted'", "plain", "-0.5", "1e-3", "=", ""]

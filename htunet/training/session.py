@@ -5,7 +5,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -107,13 +107,17 @@ def lock_run(fabric: Fabric, run: RunFolder) -> Iterator[None]:
 
 
 def _remove_if_empty(folder: Path, error: type[BaseException] | None, *_: object) -> None:
-    """On an error: remove a folder that holds nothing but its lock, and those above it that hold nothing then."""
-    if error and [path.name for path in folder.iterdir()] == [".lock"]:
-        (folder / ".lock").unlink()
-        for place in (folder, *folder.parents):
-            if place == root("htunet_results") or any(place.iterdir()):
-                break
-            place.rmdir()
+    """On an error: remove a folder that holds nothing but its lock, and those above it that hold nothing then.
+
+    Another process may take the folder meanwhile: then it stays, and ``exclusive`` of that process locks a new file.
+    """
+    with suppress(OSError):
+        if error and [path.name for path in folder.iterdir()] == [".lock"]:
+            (folder / ".lock").unlink()
+            for place in (folder, *folder.parents):
+                if place == root("htunet_results") or any(place.iterdir()):
+                    break
+                place.rmdir()
 
 
 @contextmanager

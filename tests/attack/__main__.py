@@ -31,6 +31,8 @@ from htunet.paths import ROOTS
 
 TURNS = {"formats": 20, "readers": 15, "own files": 10, "converters": 10, "kills": 45}
 """The kinds of attacks, and the seconds of each before it is the next one's turn."""
+SAVE_SECONDS = 5.0
+"""Between two savings of the counts: an attack that is ended keeps them."""
 MEMORY = Path("/dev/shm")
 """Where files lie in memory: the disk is not what is tested."""
 Attack = Callable[[int, int | None, float | None], Iterator[Found]]
@@ -151,9 +153,11 @@ def main() -> int:
         while kinds:
             for kind in kinds:
                 turn = (None, TURNS[kind]) if options.minutes else (requested[kind], None)
-                for found in made[kind](record.next[kind], *turn):
-                    record.add(kind, found)
-                record.save()
+                try:
+                    for found in made[kind](record.next[kind], *turn):
+                        record.add(kind, found)
+                finally:
+                    record.save()
             if not options.minutes or time.monotonic() > end:
                 break
         os.chdir(folder)
@@ -166,7 +170,7 @@ class Record:
     """What was done until now, in ``counts.json``, and what was found, in ``found.txt``."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.problems = folder, 0
+        self.folder, self.problems, self.saved = folder, 0, 0.0
         path = folder / "counts.json"
         stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         self.next = Counter[str](stored.pop("next", {}))
@@ -179,6 +183,8 @@ class Record:
         self.next[kind] = found.number + 1
         self.counts[kind][found.command if kind != "readers" else Path(found.file).name] += found.count
         self.refused[kind] += found.code != 0
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.save()
         if found.problems:
             self.problems += 1
             sys.stdout.write(f"{kind}: {found}\n")
@@ -189,7 +195,10 @@ class Record:
     def save(self) -> None:
         """Write the counts."""
         content = {"next": self.next, "refused": self.refused, **self.counts}
-        (self.folder / "counts.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part = self.folder / "counts.json.part"
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.replace(self.folder / "counts.json")
+        self.saved = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -272,6 +272,22 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
     assert train_tiny(num_epochs=1).status == "finished"
 
 
+def test_a_refused_training_leaves_a_folder_that_another_process_has_just_locked(
+    tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rmdir, folder = Path.rmdir, run_of(tiny, "Plain").folder
+
+    def rmdir_of_a_locked_folder(path: Path) -> None:
+        if path == folder:
+            (folder / ".lock").touch()
+        rmdir(path)
+
+    monkeypatch.setattr(Path, "rmdir", rmdir_of_a_locked_folder)
+    with pytest.raises(HtunetError, match=r"nothing\.safetensors"):
+        train_tiny(start_from="nothing.safetensors")
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
