@@ -133,6 +133,8 @@ FILES: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
     "mono1.dcm": (partial(write_dicom, PhotometricInterpretation="MONOCHROME1"), 255 - GRAY, GRAY),
     "colours.dcm": (write_dicom, COLOURS, COLOURS),
     "colours.nrrd": (metaimage, COLOURS, COLOURS),
+    "deep.dcm": (write_dicom, COLOURS * np.uint16(16), np.round(COLOURS * (255 / COLOURS.max()))),
+    "deep.nrrd": (metaimage, COLOURS.astype(np.uint16), COLOURS),
 }
 """How it is written, what is given, and what is to be read."""
 

@@ -1,6 +1,8 @@
 """Read the images and masks that people have; write those of htunet. Arrays are uint8, height first."""
 
+import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +36,13 @@ PNG_COLOUR = {1: 0, 3: 2}
 PNG_SUB = 1
 """PNG's number of the filter that subtracts the pixel to the left."""
 
+DEEP = re.compile(r"(LA|RGB[AX]?);16([BLN])")
+"""How Pillow calls colours, or gray with alpha, of 16 bits; it reads their higher bytes alone."""
+OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
+WHITE_IS_ZERO, SEPARATE, UNSIGNED, SIGNED = 0, 2, 1, 2
+"""Values of these tags of TIFF."""
+
 ORIENTATION = ExifTags.Base.Orientation
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
@@ -49,13 +58,15 @@ def open_image(path: Path) -> Image.Image:
                 f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
                 "Check that it is an image, or scale it down."
             )
-        if image.mode == "LAB":
-            raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
+        _check_colours(path, image)
         if (count := len(pages_of(image))) > 1:
             raise HtunetError(
                 f"{path} holds {count} pages or frames, and one picture is read here. htunet_convert --images "
                 "makes a case of each, htunet_predict predicts each."
             )
+        if is_deep(image):
+            pixels = _deep_pixels(path, image)
+            return Image.fromarray(pixels if pixels.ndim == 2 else _in_8_bits(pixels))
         image.load()
         if image.mode in ("P", "PA") and image.palette is None:
             raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
@@ -109,8 +120,22 @@ def is_turned(image: Image.Image) -> bool:
 
 
 def is_wide(image: Image.Image) -> bool:
-    """More than 8 bits a pixel and channel."""
-    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+    """Other gray values than 0 to 255."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16") or _is_signed_byte(image)
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Colours, or gray with alpha, of 16 bits in an opened file that is not loaded."""
+    return DEEP.fullmatch(_raw_mode(image)) is not None
+
+
+def read_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
+    """As ``pixels_of``, upright, of the page at which ``opened(path)`` stands; colours may be uint16."""
+    _check_colours(path, image)
+    if is_deep(image):
+        return _deep_pixels(path, image)
+    image.load()
+    return pixels_of(upright(image))
 
 
 def pixels_of(image: Image.Image) -> NDArray[Any]:
@@ -120,7 +145,7 @@ def pixels_of(image: Image.Image) -> NDArray[Any]:
     stay as they are.
     """
     if is_wide(image):
-        return np.asarray(image)
+        return _wide_pixels(image)
     if image.has_transparency_data:
         rgba = np.array(image.convert("RGBA"))
         rgba[rgba[..., 3] == 0] = 0
@@ -131,6 +156,75 @@ def pixels_of(image: Image.Image) -> NDArray[Any]:
         colours = np.asarray(image.convert("RGB"))
     gray = colours[..., 0]
     return gray if (gray == colours[..., 1]).all() and (gray == colours[..., 2]).all() else colours
+
+
+def _check_colours(path: Path, image: Image.Image) -> None:
+    """Raise HtunetError for colours of an opened file that Pillow would decode wrongly, or only in part."""
+    tags = getattr(image, "tag_v2", {})
+    if image.mode == "LAB":
+        raise HtunetError(f"The image {path} has LAB colours. Save it as gray values or RGB.")
+    if tags.get(PLANAR) == SEPARATE and max(tags.get(BITS, (1,))) > 8:
+        raise HtunetError(f"The image {path} has each colour apart, in 16 bits. Save it as gray values or RGB.")
+
+
+def _wide_pixels(image: Image.Image) -> NDArray[Any]:
+    """What Pillow leaves undone: white that is 0, unsigned 32 and signed 8 bits of a TIFF; and a transparent value."""
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if _is_signed_byte(image):
+        values = values.view(np.int8)
+    elif image.mode == "I" and tags.get(BITS, (0,))[0] == 32 and tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED:
+        values = values.view(np.uint32)
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        values = ~values if values.dtype.kind in "ui" else -values
+    hidden = image.info.get("transparency")
+    return np.where(values == hidden, 0, values) if isinstance(hidden, int) else values
+
+
+def _is_signed_byte(image: Image.Image) -> bool:
+    return image.mode == "L" and getattr(image, "tag_v2", {}).get(SAMPLE_FORMAT, (UNSIGNED,))[0] == SIGNED
+
+
+def _raw_mode(image: Image.Image) -> str:
+    found = image.tile[0][3] if getattr(image, "tile", None) else ""  # type: ignore[attr-defined]
+    return str(found[0] if isinstance(found, tuple) and found else found)
+
+
+def _deep_pixels(path: Path, image: Image.Image) -> NDArray[np.uint16]:
+    """(H, W) or (H, W, 3), upright: the higher bytes and, decoded again as if their order were the other, the lower."""
+    kind, order = DEEP.fullmatch(_raw_mode(image)).groups()  # type: ignore[union-attr]
+    hidden = image.info.get("transparency")
+    if kind == "LA":  # as colours of 8 bits these are four bytes, too
+        _decode_as(image, "RGBA")
+        bytes_HWC = np.asarray(upright(image))
+        values = bytes_HWC[..., 0::2].astype(np.uint16) << 8 | bytes_HWC[..., 1::2]
+        values = values[..., [0, 0, 0, 1]]
+    else:
+        with opened(path) as again:
+            again.seek(image.tell())
+            _decode_as(again, f"{kind};16{OTHER_BYTES[order]}")
+            low = np.asarray(upright(again))
+        image.load()
+        values = np.asarray(upright(image)).astype(np.uint16) << 8 | low
+    colours = values[..., :3]
+    if kind in ("LA", "RGBA"):
+        colours = np.where(values[..., 3:] == 0, np.uint16(0), colours)
+    elif isinstance(hidden, tuple):
+        colours = np.where((colours == hidden).all(axis=-1, keepdims=True), np.uint16(0), colours)
+    return colours[..., 0] if (colours == colours[..., :1]).all() else colours
+
+
+def _decode_as(image: Image.Image, raw_mode: str) -> None:
+    """Load it as if its file said this of its bytes."""
+    changed = []
+    for codec, extents, offset, arguments in image.tile:  # type: ignore[attr-defined]
+        other = (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
+        changed.append(type(image.tile[0])(codec, extents, offset, other))  # type: ignore[attr-defined]
+    image.tile = changed  # type: ignore[attr-defined]
+    image.load()
+
+
+def _in_8_bits(values: NDArray[Any]) -> UInt8:
+    return scaled_to_8_bits(values, *gray_range(float(values.min()), float(values.max())))
 
 
 def gray_range(low: float, high: float) -> tuple[float, float]:
@@ -159,11 +253,9 @@ def read_image(path: Path, channels: int) -> UInt8:
 def as_channels(image: Image.Image, channels: int) -> UInt8:
     """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
     pixels = pixels_of(image)
-    if pixels.ndim == 2 and pixels.dtype != np.uint8:
-        if not np.isfinite(pixels).all():
-            raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
-        pixels = scaled_to_8_bits(pixels, *gray_range(float(pixels.min()), float(pixels.max())))
-    return in_channels(pixels, channels)
+    if not np.isfinite(pixels).all():
+        raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
+    return in_channels(_in_8_bits(pixels), channels)
 
 
 def in_channels(pixels: UInt8, channels: int) -> UInt8:
@@ -202,8 +294,8 @@ def read_labels(path: Path) -> UInt8:
     0 and 1; values above 255 are read as 255, which no data set has as a label.
     """
     image = open_image(path)
-    if image.mode in ("1", "P", "I", "F") or image.mode.startswith("I;16"):
-        return np.clip(np.asarray(image), 0, 255).astype(np.uint8)
+    if image.mode in ("1", "P") or is_wide(image):
+        return np.clip(pixels_of(image) if is_wide(image) else np.asarray(image), 0, 255).astype(np.uint8)
     return np.asarray(image.convert("L"))
 
 

@@ -15,6 +15,13 @@ def read(path: Path, channels: int) -> Image.Image:
     image = Image.open(__import__("io").BytesIO(path.read_bytes()), formats=FORMATS)
     if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise ValueError("it holds several pages or frames")
+    tags, wide = getattr(image, "tag_v2", {}), image.mode[0] in "IF"
+    bits, kind = tags.get(258, (0,))[0], tags.get(339, (1,))[0]
+    if (";16" in str(image.tile[:1]) or bits > 8) and not wide:
+        raise ValueError("its colours have more than 8 bits")
+    rare = (image.mode, kind) == ("L", 2) or (image.mode, kind, bits) == ("I", 1, 32)
+    if rare or (wide and (tags.get(262) == 0 or "transparency" in image.info)):
+        raise ValueError("its gray values are of a rare kind")
     image = ImageOps.exif_transpose(image)
     if image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range, unless its values fit 8 bits
         values = np.asarray(image, np.float64)

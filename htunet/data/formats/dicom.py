@@ -85,7 +85,7 @@ def open_dicom(path: Path) -> MedicalFile:
             )
         sides, remarks = _sides_mm(header)
         inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
-        eight_bits = int(header.get("BitsAllocated", 16)) <= 8 or int(header.get("SamplesPerPixel", 1)) == 3
+        eight_bits = int(header.get("BitsAllocated", 16)) <= 8
     return MedicalFile(
         frames=frames,
         read=lambda: _dicom_frames(path),
@@ -179,7 +179,10 @@ def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
     from pydicom.pixels import apply_color_lut, iter_pixels
 
     header = read_header(path)
-    palette = str(header.get("PhotometricInterpretation", "")).strip() == "PALETTE COLOR"
+    colours = str(header.get("PhotometricInterpretation", "")).strip()
+    palette = colours == "PALETTE COLOR"
+    if colours.startswith("YBR") and int(header.get("BitsAllocated", 8)) > 8:
+        raise HtunetError(f"{path} has {colours} colours of more than 8 bits, which are not read. Save it as RGB.")
     with _opened(path) as source:
         is_marked = source.read(MARK_AT + len(DICOM_MARK))[MARK_AT:] == DICOM_MARK
         source.seek(0)
@@ -187,8 +190,6 @@ def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
             pixels = apply_color_lut(frame, header) if palette else frame
             if palette and pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)
-            if pixels.ndim == 3 and pixels.dtype != np.uint8:
-                raise HtunetError(f"{path} has colours of more than 8 bits, which are not read. Save it with 8 bits.")
             yield pixels
 
 

@@ -35,7 +35,7 @@ class NoPictureError(HtunetError):
 
 @dataclass(frozen=True, kw_only=True)
 class MedicalFile:
-    """What a header says, and how to read the frames: (H, W) of any number type, or (H, W, 3) uint8."""
+    """What a header says, and how to read the frames: (H, W) of any number type, or (H, W, 3) uint8 or uint16."""
 
     frames: int
     read: Callable[[], Iterator[NDArray[np.generic]]]

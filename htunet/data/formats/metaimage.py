@@ -25,6 +25,7 @@ DATA_FILE = {
     ".nrrd": re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE),
 }
 """The line of a header that says where the pixels are."""
+COLOURS = re.compile("(8|16)-bit unsigned")
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
 """How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
 
@@ -32,7 +33,7 @@ SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # it would name odd head
 
 
 def open_metaimage(path: Path) -> MedicalFile:
-    """One picture, or a volume or sequence whose third axis is the frames; gray values, or colours of 8 bits.
+    """One picture, or a volume or sequence whose third axis is the frames; gray values, or colours of 8 or 16 bits.
 
     Raises HtunetError for a broken file, more axes, other values, and a header that claims too much.
     """
@@ -42,8 +43,8 @@ def open_metaimage(path: Path) -> MedicalFile:
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
             raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
-        if "complex" in kind or components not in (1, 3) or (components == 3 and "8-bit unsigned" not in kind):
-            raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and 8-bit RGB.")
+        if "complex" in kind or components not in (1, 3) or (components == 3 and not COLOURS.search(kind)):
+            raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and RGB.")
         frames, pixels = further[0], size[0] * size[1]
         if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * _bytes(kind) > MAX_BYTES:
             raise HtunetError(

@@ -20,13 +20,13 @@ from htunet.data.image_io import (
     UInt8,
     gray_range,
     in_channels,
+    is_deep,
     is_turned,
     is_wide,
     opened,
     pages_of,
-    pixels_of,
+    read_pixels,
     scaled_to_8_bits,
-    upright,
 )
 from htunet.errors import HtunetError
 from htunet.files import open_file
@@ -59,8 +59,7 @@ class Stack(MedicalFile):
         """
         low, high = self._range
         for frame in self._checked_frames():
-            pixels = scaled_to_8_bits(frame, low, high) if frame.ndim == 2 else np.asarray(frame, np.uint8)
-            image_CHW = in_channels(pixels, channels)
+            image_CHW = in_channels(scaled_to_8_bits(frame, low, high), channels)
             yield 255 - image_CHW if self.inverted else image_CHW
 
     def gray(self) -> Iterator[UInt8]:
@@ -75,7 +74,11 @@ class Stack(MedicalFile):
     def levels(self) -> Iterator[Levels]:
         """(H, W) mask values; raises HtunetError for negative ones, fractions, and above 65535."""
         for frame in self._checked_frames():
-            yield _colour_levels(frame) if frame.ndim == 3 else self._gray_levels(frame)
+            if frame.ndim == 3:
+                wide = frame.dtype == np.uint16 and frame.max() > 255
+                yield _colour_levels(frame.astype(np.uint16) >> 8 if wide else frame)
+            else:
+                yield self._gray_levels(frame)
 
     def _checked_frames(self) -> Iterator[NDArray[np.generic]]:
         """The frames that were promised; raises HtunetError for more or fewer, as a broken header makes them."""
@@ -169,7 +172,10 @@ def write_masks(source: Path, target: Path, masks_NHW: UInt8) -> None:
 
 def _open_picture(path: Path) -> Stack:
     with opened(path) as image:
-        pages, wide, remarks = pages_of(image), is_wide(image), (TURNED,) * is_turned(image)
+        pages, wide, remarks = pages_of(image), is_wide(image) or is_deep(image), (TURNED,) * is_turned(image)
+        for position in pages[1:] if image.format == "TIFF" else ():
+            image.seek(position)
+            wide = wide or is_wide(image) or is_deep(image)
     if len(pages) > MAX_FRAMES:
         raise HtunetError(f"{path} claims {len(pages)} pages; at most {MAX_FRAMES} are read.")
     return Stack(path=path, frames=len(pages), read=lambda: _pages(path, pages), eight_bits=not wide, remarks=remarks)
@@ -183,8 +189,7 @@ def _pages(path: Path, pages: list[int]) -> Iterator[NDArray[np.generic]]:
                 raise HtunetError(
                     f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read."
                 )
-            image.load()
-            yield pixels_of(upright(image))
+            yield read_pixels(path, image)
 
 
 def _colour_levels(frame: NDArray[np.generic]) -> Levels:
