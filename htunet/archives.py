@@ -1,11 +1,14 @@
-"""Zips from elsewhere, unpacked only when they are safe, and zips of ours."""
+"""Zips and tars from elsewhere, read only when they are safe, and zips of ours."""
 
 import errno
+import io
 import lzma
+import os
 import re
 import shutil
 import stat
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,11 +26,13 @@ MAX_RATIO = 100
 """Unpacked to packed. Images hardly shrink in a zip, tables and texts by about 10."""
 HARMLESS_BYTES = 64 * 2**20
 """Below this the ratio does not matter: one black image may shrink a thousandfold."""
+LONGEST_HEADER = 2**20
+"""Bytes of a tar: a name that is too long for the usual header, and what stands behind the last file."""
 BROKEN = (
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError),
     *(NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError),
 )
-"""What Python's zipfile raises over damaged bytes, unknown methods and passwords."""
+"""What Python's zipfile and tarfile raise over damaged bytes, unknown methods and passwords."""
 OF_NAMES = (None, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EILSEQ)
 """OSErrors that a zip's places and names bring about; the others are the disk's."""
 
@@ -69,14 +74,68 @@ def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
                 shutil.copyfileobj(packed, unpacked)
 
 
+def tar_members(path: Path) -> Iterator[tuple[str, int, int]]:
+    """The files of a tar, none of which is unpacked: name, place of the first byte in the tar, number of bytes.
+
+    Raises HtunetError, at its place in the iteration, for a tar that is compressed, broken or cut off, for names
+    outside its folder, links and devices, and for whatever stands behind its end and would be passed over.
+    """
+    try:
+        with open_file(path) as stream:
+            length = os.fstat(stream.fileno()).st_size
+            with tarfile.open(fileobj=_Headers(stream), mode="r:") as archive:  # type: ignore[call-overload]
+                while (member := archive.next()) is not None:
+                    archive.members = []  # it would keep them all
+                    _check_tar_member(path, member, length)
+                    if not member.isdir():
+                        yield member.name, member.offset_data, member.size
+                end = archive.offset
+            stream.seek(end)
+            rest = stream.read(LONGEST_HEADER)
+            if not rest or any(rest) or len(rest) < length - end:
+                what = "is cut off" if not rest else "is damaged, or another file was appended"
+                raise HtunetError(f"The tar {path} {what} (at byte {end} of {length}). Make it again.")
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in OF_NAMES:
+            raise
+        raise HtunetError(
+            f"The tar {path} cannot be read ({error}). Make it again; tars are read where they are not compressed."
+        ) from None
+
+
+class _Headers:
+    """What tarfile reads of a tar: headers, and never more at once than the longest one should have."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= LONGEST_HEADER:
+            raise tarfile.ReadError(f"it claims a header of {size} bytes")
+        return self.stream.read(size)
+
+
+def _check_tar_member(path: Path, member: tarfile.TarInfo, length: int) -> None:
+    if _is_outside(member.name):
+        raise HtunetError(f"The tar {path} is refused: its file {member.name!r} would lie outside the folder.")
+    if not (member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and member.sparse is None) and not member.isdir():
+        raise HtunetError(f"The tar {path} is refused: {member.name!r} is a link or a device, not a file.")
+    if not 0 <= member.size <= length - member.offset_data:
+        raise HtunetError(f"The tar {path} is cut off in {member.name!r}. Make it again.")
+
+
+def _is_outside(name: str) -> bool:
+    safe = _safe_name(name)
+    return safe.is_absolute() or ".." in safe.parts or re.match(r"[A-Za-z]:", name) is not None
+
+
 def _safe_name(name: str) -> PurePosixPath:
     return PurePosixPath(name.replace("\\", "/"))
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
-        name = _safe_name(member.filename)
-        if name.is_absolute() or ".." in name.parts or re.match(r"[A-Za-z]:", member.filename):
+        if _is_outside(member.filename):
             raise HtunetError(f"The zip {path} is refused: its file {member.filename!r} would lie outside the folder.")
         kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):

@@ -130,6 +130,8 @@ class DatasetPaths:
     """What a data set of captions says of itself; one of images with masks has ``dataset.json`` instead."""
     captions_jsonl = PathBelow("raw", "captions.jsonl")
     """A line for each pair of an image and its caption."""
+    shards = PathBelow("raw", "shards")
+    """In place of ``captions.jsonl`` and images: tars of pairs, and what is in them."""
 
     @property
     def preprocessed(self) -> Path:

@@ -83,12 +83,9 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
             f"{paths.name} holds images with masks, no captions. Name a caption data set, or convert one: "
             "htunet_convert --list shows them."
         )
-    content = read_object(paths.captions_json)
-    if (found := content.pop("format", None)) != FORMAT:
-        raise HtunetError(
-            f"{paths.captions_json} has format {found}, this version reads {FORMAT}: convert the data set again."
-        )
-    info = record_from(CaptionInfo, content, str(paths.captions_json))
+    if paths.shards.is_dir():
+        raise HtunetError(f"{paths.name} holds its pairs in shards, which htunet_finetune alone reads.")
+    info = read_caption_info(paths)
     pairs = tuple(_read_pairs(paths.captions_jsonl))
     if not pairs:
         raise HtunetError(f"{paths.captions_jsonl} holds no pair. Convert the data set again.")
@@ -101,6 +98,16 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
             "again, or remove their lines from captions.jsonl."
         )
     return CaptionDataset(paths, info, pairs)
+
+
+def read_caption_info(paths: DatasetPaths) -> CaptionInfo:
+    """Read ``captions.json``; raises HtunetError where it is missing, broken or of another version."""
+    content = read_object(paths.captions_json)
+    if (found := content.pop("format", None)) != FORMAT:
+        raise HtunetError(
+            f"{paths.captions_json} has format {found}, this version reads {FORMAT}: convert the data set again."
+        )
+    return record_from(CaptionInfo, content, str(paths.captions_json))
 
 
 def write_captions(
@@ -116,12 +123,17 @@ def write_captions(
         languages=dict(sorted(Counter(pair.language for pair in pairs).items())),
         repeated_captions=len(pairs) - len({pair.caption for pair in pairs}),
     )
-    write_json(folder / "captions.json", {"format": FORMAT} | asdict(counted))
+    write_caption_info(folder, counted)
     with whole_file(folder / "captions.jsonl") as part, part.open("w", encoding="utf-8", newline="\n") as stream:
         for pair in sorted(pairs, key=lambda pair: pair.id):
             stream.write(json.dumps(asdict(pair), ensure_ascii=False, allow_nan=False) + "\n")
     write_excluded(folder, excluded)
     return counted
+
+
+def write_caption_info(folder: Path, info: CaptionInfo) -> None:
+    """Write ``captions.json``."""
+    write_json(folder / "captions.json", {"format": FORMAT} | asdict(info))
 
 
 def _read_pairs(path: Path) -> Iterator[CaptionPair]:

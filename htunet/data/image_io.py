@@ -1,11 +1,12 @@
 """Read the images and masks that people have; write those of htunet. Arrays are uint8, height first."""
 
+import io
 import re
 import struct
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +51,12 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 UInt8 = NDArray[np.uint8]
 
 
-def open_image(path: Path) -> Image.Image:
-    """The decoded image, upright; raises HtunetError that names the file when it is missing, broken or too large."""
-    with opened(path) as image:
+def open_image(path: Path, content: bytes | None = None) -> Image.Image:
+    """The decoded image, upright; raises HtunetError that names the file when it is missing, broken or too large.
+
+    ``content``: the bytes of a file that is not on disk under this name.
+    """
+    with opened(path, content) as image:
         if image.width * image.height > MAX_PIXELS:
             raise HtunetError(
                 f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
@@ -80,11 +84,12 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     """The image with its header read; whatever Pillow raises over it becomes one HtunetError that names the file."""
     try:
         # as a stream: given a name, Pillow maps an uncompressed TIFF into memory and mixes up the sides of a turned one
-        with open_file(path) as stream, Image.open(stream, formats=FORMATS) as image:
+        source = open_file(path) if content is None else nullcontext(io.BytesIO(content))
+        with source as stream, Image.open(stream, formats=FORMATS) as image:
             yield image
     except (HtunetError, MemoryError):
         raise

@@ -60,11 +60,17 @@ def prepare_captions(
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if not _fits(folder / MARKER, expected):
             with whole_folder(folder) as part:
-                resized = _centre_crop if centre_crop else _stretched
-                _write_images(dataset, partial(resized, input_size), input_size, part / "images.npy", workers)
+                _write_images(
+                    dataset, resizing(input_size, centre_crop=centre_crop), input_size, part / "images.npy", workers
+                )
                 write_json(part / MARKER, expected)
     images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
     return PreparedCaptions(dataset, images)
+
+
+def resizing(input_size: Size, *, centre_crop: bool) -> Callable[[Image.Image], Image.Image]:
+    """What brings an image plane to ``input_size``, see ``prepare_captions``."""
+    return partial(_centre_crop if centre_crop else _stretched, input_size)
 
 
 def _fits(marker: Path, expected: dict[str, Any]) -> bool:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
+from htunet.data.shards import ShardedCaptions, read_shards
 from htunet.errors import UsageError
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
@@ -18,15 +19,18 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
 from htunet.planning.finetuning_plan import finetuning_plan
-from htunet.planning.plans import CENTRE_CROP
-from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions
+from htunet.planning.plans import CENTRE_CROP, Plan
+from htunet.preprocessing.caption_arrays import PreparedCaptions, prepare_captions, resizing
 from htunet.reproducibility import generator
 from htunet.training.contrastive import ContrastiveTrainer
 from htunet.training.devices import make_fabric
 from htunet.training.loop import Data
-from htunet.training.pairs import CaptionPairs, shuffled
+from htunet.training.pairs import CaptionPairs, StreamedPairs, shuffled
 from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import FinetuneSettings
+
+MOST_VALIDATED = 2048
+"""Of the pairs in validation shards: they are decoded anew after each epoch."""
 
 
 def finetune(
@@ -47,9 +51,17 @@ def finetune(
     run was started with other settings.
     """
     _check_method(method)
-    read = {dataset.paths.name: dataset for dataset in map(read_captions, map(find_dataset, datasets))}
-    parts = [_Part(read[name], settle_caption_split(read[name], split_by)) for name in sorted(read)]
-    run = FinetuningPaths(tuple(sorted(read)), method, settings.seed, shuffle, settings.plan)
+    paths = {found.name: found for found in map(find_dataset, datasets)}
+    pairs_of: _DataSets | _Shards
+    if any(one.shards.is_dir() for one in paths.values()):
+        if len(paths) > 1 or split_by or shuffle:
+            raise UsageError("A data set in shards trains alone, without --split-by (its shards are its split) and "
+                             "--shuffle-captions.")  # fmt: skip
+        pairs_of = _Shards(read_shards(*paths.values()))
+    else:
+        read = [read_captions(paths[name]) for name in sorted(paths)]
+        pairs_of = _DataSets([_Part(one, settle_caption_split(one, split_by)) for one in read], shuffle)
+    run = FinetuningPaths(tuple(sorted(paths)), method, settings.seed, shuffle, settings.plan)
     size = (settings.input_size, settings.input_size)
     check_input_size(method, size, adapter_settings={"input_size": size})
     fabric = make_fabric(device=settings.device, devices=settings.devices, precision=settings.precision)
@@ -74,27 +86,23 @@ def finetune(
             adapter_settings=plan.adapter_settings,
             normalise=plan.normalise,
         )
-        centre = plan.geometry == CENTRE_CROP
-        # by one process; the others wait for it
-        prepared = [prepare_captions(part.dataset, size, centre_crop=centre) for part in parts]
-        texts = _texts(network.to(fabric.device), weights, parts)
         work = TrainingRun(
             run=run,
             trainer=ContrastiveTrainer(pairs, blocks=plan.batch_size // pairs),
             network=network,
             weights=weights,
             plan=plan,
-            data=_data(prepared, texts, parts, shuffle_seed=settings.seed if shuffle else None),
+            data=pairs_of.data(network.to(fabric.device), weights, plan, settings.seed),
             settings=settings,
             about={
                 "datasets": list(run.datasets),
                 "method": method,
                 "task": ContrastiveTrainer.task,
                 "shuffled_captions": shuffle,
-                "pairs_sha256": {part.dataset.paths.name: part.digest for part in parts},
+                "pairs_sha256": pairs_of.digests(),
             },
             unit="pairs",
-            remarks=[text for part in parts for text in part.remarks()],
+            remarks=pairs_of.remarks(),
         )
         return run_training(fabric, work, restart=restart)
 
@@ -123,6 +131,57 @@ class _Part:
         """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
         content = [[(pair.id, pair.caption) for pair in self.dataset.pairs], self.split.train, self.split.val]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _DataSets:
+    """The pairs of all data sets together, as arrays, with the embeddings of their texts."""
+
+    parts: Sequence[_Part]
+    shuffle: bool
+
+    def digests(self) -> dict[str, str]:
+        """What is learnt from, by the name of its data set."""
+        return {part.dataset.paths.name: part.digest for part in self.parts}
+
+    def remarks(self) -> list[str]:
+        """See ``_Part.remarks``."""
+        return [text for part in self.parts for text in part.remarks()]
+
+    def data(self, network: DualEncoder, weights: WeightsRecord, plan: Plan, seed: int) -> Data:
+        """Everything in its place; one process makes what is missing, the others wait for it."""
+        centre = plan.geometry == CENTRE_CROP
+        prepared = [prepare_captions(part.dataset, plan.input_size, centre_crop=centre) for part in self.parts]
+        texts = _texts(network, weights, self.parts)
+        return _data(prepared, texts, self.parts, shuffle_seed=seed if self.shuffle else None)
+
+
+@dataclass(frozen=True)
+class _Shards:
+    """The pairs of a data set in shards, read and embedded when they are needed."""
+
+    captions: ShardedCaptions
+
+    def digests(self) -> dict[str, str]:
+        """See ``_DataSets``."""
+        return {self.captions.paths.name: self.captions.sha256}
+
+    def remarks(self) -> list[str]:
+        """How much of the data set is watched."""
+        held_out = sum(self.captions.counts(validation=True))
+        return [f"{MOST_VALIDATED} of {held_out} pairs of the validation shards validate."] * (
+            held_out > MOST_VALIDATED
+        )
+
+    def data(self, network: DualEncoder, _: WeightsRecord, plan: Plan, __: int) -> Data:
+        """Rows by their places; nothing is read but the captions that validate."""
+        files = self.captions.counts(validation=False)
+        train, end = sum(files), len(self.captions.pairs_N4)
+        mixed = generator("order of the validation pairs").permutation(end - train)[:MOST_VALIDATED]
+        val_rows = [train + int(index) for index in mixed]
+        resized = resizing(plan.input_size, centre_crop=plan.geometry == CENTRE_CROP)
+        pairs = StreamedPairs(self.captions, resized, network.text.tokenize, val_rows)
+        return Data(train_rows=range(train), val_rows=val_rows, images=pairs, files=files)
 
 
 def _check_method(method: str) -> None:

@@ -19,6 +19,8 @@ from htunet.errors import HtunetError
 from htunet.reproducibility import generator
 from htunet.training.augmentation.augment import Augmentation
 
+WINDOW = 8192
+"""Rows of files read one after another that are mixed with each other."""
 Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], int]
 """Image (C, H, W), mask (H, W), and the index of the image's class."""
 
@@ -89,6 +91,9 @@ class BatchOrder:
     seed: int
     whole: int = 1
     """An epoch has a multiple of this many rows, and leaves out the others; all of them where there are fewer."""
+    files: tuple[int, ...] = ()
+    """How many rows, one after another, lie in one file each: then an epoch goes through the files in an order of its
+    own and mixes ``WINDOW`` rows at a time, so that what is read next lies together. Else it mixes all rows."""
 
     @property
     def per_epoch(self) -> int:
@@ -103,8 +108,12 @@ class BatchOrder:
     def batch(self, step: int) -> list[tuple[int, int]]:
         """The (epoch, row) keys of the whole batch of one step, over all devices."""
         epoch, position = divmod(step, self.per_epoch)
-        order = _permutation(self.seed, epoch, len(self.rows))[: self._used]
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
+        places = range(self._used)[position * self.batch_size : (position + 1) * self.batch_size]
+        if self.files:
+            windows = (_window(self.seed, epoch, place // WINDOW, self.files) for place in places)
+            chosen = [int(window[place % WINDOW]) for place, window in zip(places, windows, strict=True)]
+        else:
+            chosen = _permutation(self.seed, epoch, len(self.rows))[places.start : places.stop].tolist()
         return [(epoch, self.rows[index]) for index in chosen]
 
 
@@ -112,6 +121,18 @@ class BatchOrder:
 def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Of an epoch's rows: made once, because of a million it takes longer than a step on a GPU."""
     return generator(seed, "order", epoch).permutation(count)
+
+
+@lru_cache(maxsize=4)
+def _window(seed: int, epoch: int, number: int, files: tuple[int, ...]) -> NDArray[np.int64]:
+    """The rows at the places from ``number * WINDOW`` of an epoch that goes from file to file."""
+    lengths = np.array(files)
+    order = generator(seed, "order of files", epoch).permutation(len(files))
+    ends, starts = np.cumsum(lengths[order]), (np.cumsum(lengths) - lengths)[order]
+    places = np.arange(number * WINDOW, min((number + 1) * WINDOW, int(ends[-1])))
+    which = np.searchsorted(ends, places, side="right")
+    rows = starts[which] + places - (ends - lengths[order])[which]
+    return generator(seed, "order", epoch, number).permutation(rows)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ continued from any saved step ends in the same bits as one that was never stoppe
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -36,9 +36,11 @@ from htunet.training.trainer import Trainer
 class Data:
     """What one run learns from. There is no test split here: only ``htunet.inference`` opens it."""
 
-    train_rows: list[int]
-    val_rows: list[int]
+    train_rows: Sequence[int]
+    val_rows: Sequence[int]
     images: TrainingSamples
+    files: tuple[int, ...] = ()
+    """See ``BatchOrder``; of ``train_rows``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +94,7 @@ class Loop:
     def order(self) -> BatchOrder:
         """Which images each step learns from."""
         whole = (self.plan.contrast_size or self.plan.batch_size) if self.plan.drop_last else 1
-        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed, whole)
+        return BatchOrder(self.data.train_rows, self.plan.batch_size, self.seed, whole, self.data.files)
 
     @property
     def total_steps(self) -> int:

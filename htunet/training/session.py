@@ -36,6 +36,8 @@ from htunet.training.trainer import Trainer
 
 SAVE_SECONDS = 30.0
 """checkpoint_latest is written at the end of an epoch when the last one is older: a kill costs about this much work."""
+SAVE_WITHIN_SECONDS = 300.0
+"""The same within an epoch that is long."""
 FREE_TO_CHANGE = (
     *("weights_argument", "device", "devices", "workers", "parts", "threads", "accumulation"),
     *("made_by", "continued_with", "plan_edited"),
@@ -360,6 +362,11 @@ class _Saver:
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self.latest(progress)
 
+    def after_step(self, progress: Progress) -> None:
+        """The state to continue from within a long epoch; at its end ``after_epoch`` saves it."""
+        if time.monotonic() - self.saved > SAVE_WITHIN_SECONDS:
+            self.latest(progress)
+
     def latest(self, progress: Progress) -> None:
         """The state to continue from."""
         if self.session.fabric.is_global_zero:
@@ -378,6 +385,7 @@ def _events(recorder: Recorder | None, saver: _Saver, stop: StopSignals) -> Even
     def after_step(progress: Progress, loss: float) -> None:
         if recorder:
             recorder.after_step(progress, loss)
+        saver.after_step(progress)
 
     return Events(after_step=after_step, after_epoch=after_epoch, stop_requested=stop.requested)
 

@@ -127,6 +127,12 @@ def finetune_command() -> int:
         return main()
 
 
+def finetune_without_dropout() -> int:
+    """The same; dropout is drawn by each process for its part, so that only without it several compute as one."""
+    with patch("torch.nn.functional.dropout", lambda values, *_, **__: values):
+        return finetune_command()
+
+
 def save_gradients() -> None:
     """One of two processes: save the loss and the gradients of ``BothTowers`` for each case; a ``target``.
 
