@@ -24,7 +24,7 @@ CONVERTERS: "Registry[Converter]" = Registry(
         "Phantom": "dataset_conversion.busi:PHANTOM_CONVERTER",
         "PhantomCaptions": "dataset_conversion.captions.phantom_captions:CONVERTER",
         "Prostate": "dataset_conversion.prostate:CONVERTER",
-        "Shards": "dataset_conversion.captions.shards:CONVERTER",
+        "Shards": "dataset_conversion.captions.make_shards:CONVERTER",
         "TN3K": "dataset_conversion.tn3k:CONVERTER",
     },
     group="htunet.datasets",

@@ -12,7 +12,7 @@ from builders.processes import ForkServer
 from builders.training import same_tensors
 
 from dataset_conversion import convert
-from dataset_conversion.captions import shards as writing
+from dataset_conversion.captions import make_shards as writing
 from dataset_conversion.common import Options
 from htunet.errors import UsageError
 from htunet.files import read_csv, read_json

@@ -13,7 +13,7 @@ from builders.contrastive import build_captions
 from PIL import Image
 
 from dataset_conversion import convert
-from dataset_conversion.captions import shards as own
+from dataset_conversion.captions import make_shards as own
 from dataset_conversion.common import ConversionReport, Options
 from htunet.archives import tar_members
 from htunet.data.captions import read_captions
