@@ -14,7 +14,7 @@ from PIL import Image
 
 from dataset_conversion.common import read_mask
 from htunet.data.formats.stacks import open_stack
-from htunet.data.image_io import encode_png, read_image, read_labels, write_png
+from htunet.data.image_io import as_channels, encode_png, open_image, read_image, read_labels, write_png
 from htunet.errors import HtunetError
 from htunet.inference import run_onnx
 
@@ -41,6 +41,53 @@ def test_each_value_is_stored_less_its_left_neighbour() -> None:
     start = file.index(b"IDAT")
     length = int.from_bytes(file[start - 4 : start], "big")
     assert list(zlib.decompress(file[start + 4 : start + 4 + length])) == [1, 10, 2, 255, 1, 0, 255, 2]
+
+
+def test_a_mask_is_stored_as_it_is() -> None:
+    file = encode_png(np.array([[0, 1, 1], [0, 15, 1]], np.uint8))
+    start = file.index(b"IDAT")
+    length = int.from_bytes(file[start - 4 : start], "big")
+    assert list(zlib.decompress(file[start + 4 : start + 4 + length])) == [0, 0, 1, 1, 0, 0, 15, 1]
+
+
+@pytest.mark.parametrize("most", [2, 256])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if len(shape) == 2])
+def test_our_own_files_are_read_without_pillow(
+    tmp_path: Path, shape: tuple[int, int], most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, most, shape, dtype=np.uint8)
+    write_png(tmp_path / "a.png", pixels)
+    monkeypatch.setattr("htunet.data.image_io.open_image", None)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 1)[0], pixels)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", 3), [pixels] * 3)
+    np.testing.assert_array_equal(read_labels(tmp_path / "a.png"), pixels)
+
+
+def test_a_damaged_file_of_ours_is_as_pillow_finds_it(tmp_path: Path) -> None:
+    """Each byte changed, each length cut, a chunk added, more lines than the header says, another filter."""
+
+    def result(read: Callable[[Path], np.ndarray]) -> list[int] | str:
+        try:
+            return read(path).tolist()
+        except HtunetError as error:
+            return str(error)
+
+    def with_lines(lines: bytes, kind: bytes = b"IDAT") -> bytes:
+        data = zlib.compress(lines)
+        end = zlib.crc32(data, zlib.crc32(kind)).to_bytes(4, "big")
+        return file[:33] + len(data).to_bytes(4, "big") + kind + data + end + file[-12:]
+
+    path = tmp_path / "a.png"
+    file = encode_png(np.array([[10, 12, 11], [0, 255, 1]], np.uint8))
+    damaged = [file[:place] + bytes([file[place] ^ 0x11]) + file[place + 1 :] for place in range(len(file))]
+    damaged += [file[:length] for length in range(len(file))]
+    damaged += [file + b"0", file[:33] + file[-12:] + file[33:], with_lines(bytes(8), b"IDAt")]
+    damaged += [with_lines(bytes(length)) for length in (0, 4, 7, 8, 9, 12, 1000)]
+    damaged += [with_lines(bytes([one, 1, 2, 3, other, 1, 2, 3])) for one in range(6) for other in range(6)]
+    for content in damaged:
+        path.write_bytes(content)
+        found = result(lambda path: read_image(path, 1))
+        assert found == result(lambda path: as_channels(open_image(path), 1)), content
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((2, 2)), np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2, 4), np.uint8)])
