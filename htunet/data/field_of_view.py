@@ -67,16 +67,14 @@ def insonified_field(image_CHW: UInt8) -> Box:
 
     A fan or a trapezoid keeps its black corners. Of two views side by side both stay. Never empty.
     """
-    from scipy import ndimage  # only plans that crop need it
-
-    gray = image_CHW.max(axis=0)
+    gray = image_CHW[0] if len(image_CHW) == 1 else image_CHW.max(axis=0)
     height, width = gray.shape
     cell = max(1, -(-max(height, width) // CELLS))
     # the fraction of each cell that shows something, 0..255; cells at the lower and right edge may be cut
     shares = np.asarray(Image.fromarray((gray > BLACK).astype(np.uint8) * 255).reduce(cell))
     # Opening cuts rulers and frames of one or two cells off the field; the padding keeps what touches the edge.
     padded = np.pad(shares >= 255 * FILLED, 2, mode="edge")
-    field = _large_components(ndimage.binary_opening(padded, np.ones((3, 3)))[2:-2, 2:-2])
+    field = _large_components(_of_neighbours(np.maximum, _of_neighbours(np.minimum, padded)))
     if not field.any():
         return whole((height, width))
     top, bottom = _extent(np.any(field, axis=1), cell, height)
@@ -107,6 +105,12 @@ def border_fraction(image_CHW: UInt8) -> float:
     """The fraction of an image's area, 0..1, outside its insonified field."""
     _, height, width = image_CHW.shape
     return 1.0 - insonified_field(image_CHW).area / (height * width)
+
+
+def _of_neighbours(extreme: np.ufunc, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The least or the greatest of 3 x 3 neighbours, one pixel less on each side: ndimage's takes 30 times as long."""
+    rows = extreme(extreme(shown[:-2], shown[1:-1]), shown[2:])
+    return extreme(extreme(rows[:, :-2], rows[:, 1:-1]), rows[:, 2:])
 
 
 def _large_components(shown: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import isal_zlib
+from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -361,7 +361,7 @@ def _read_own_png(path: Path) -> UInt8 | None:
 
     Raises HtunetError as ``open_file``.
     """
-    with suppress(OSError, isal_zlib.error), open_file(path) as stream:
+    with suppress(OSError, igzip_lib.IsalError), open_file(path) as stream:
         start = stream.read(PNG_START.size)
         if len(start) < PNG_START.size or not start.startswith(PNG_SIGNATURE):
             return None

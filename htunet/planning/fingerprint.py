@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 from tqdm import tqdm
 
-from htunet.data.field_of_view import Box, insonified_field
+from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.data.splits import Fold
@@ -228,36 +229,27 @@ def _measure(job: _CaseToMeasure) -> Measured:
 
 def measure(image_CHW: UInt8, mask_HW: UInt8) -> Measured:
     """What the fingerprint needs to know of one image and its mask of the same size."""
-    box = insonified_field(image_CHW)
-    lesion = mask_HW > 0
-    rows, columns = (np.flatnonzero(lesion.any(axis=axis)) for axis in (1, 0))
-    marked = lesion[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] if len(rows) else lesion[:0]
-    areas, count = ndimage.label(marked, EIGHT_NEIGHBOURS)
-    sides = (0, 0)
-    if count:
+    box, pixels = insonified_field(image_CHW), Image.fromarray(image_CHW.reshape(-1, image_CHW.shape[-1]))
+    left, top, right, bottom = Image.fromarray(mask_HW).getbbox() or (box.left, box.top, box.left, box.top)
+    marked_CHW, lesion = image_CHW[:, top:bottom, left:right], mask_HW[top:bottom, left:right] > 0
+    areas, count = ndimage.label(lesion, EIGHT_NEIGHBOURS)
+    sides = lesion.shape
+    if count > 1:
         largest = int(np.bincount(areas.ravel())[1:].argmax())
         height, width = ndimage.find_objects(areas)[largest]
         sides = (height.stop - height.start, width.stop - width.start)
+    beyond = (box.top - top, bottom - box.top - box.height, box.left - left, right - box.left - box.width)
     return Measured(
         hw=mask_HW.shape,
         field_hw=(box.height, box.width),
-        histogram=_histogram(image_CHW),
-        foreground=np.stack([_histogram(channel[lesion]) for channel in image_CHW]),
-        lesion_pixels=int(lesion.sum()),
+        histogram=np.array(pixels.histogram(), np.int32),
+        foreground=np.array([np.bincount(channel[lesion], minlength=256) for channel in marked_CHW], np.int32),
+        lesion_pixels=int(np.count_nonzero(lesion)),
         lesion_sides=sides,
         lesions=int(count),
-        lesion_lost=bool(lesion.sum() > lesion[box.rows, box.columns].sum()),
-        overshoot=_overshoot(lesion, box),
+        lesion_lost=max(beyond) > 0,
+        overshoot=max(0, *beyond) / max(mask_HW.shape),
     )
-
-
-def _overshoot(lesion_HW: NDArray[np.bool_], box: Box) -> float:
-    beyond = [0]
-    for axis, first, length in ((1, box.top, box.height), (0, box.left, box.width)):
-        marked = np.flatnonzero(lesion_HW.any(axis=axis))
-        if len(marked):
-            beyond += [first - int(marked[0]), int(marked[-1]) + 1 - first - length]
-    return max(beyond) / max(lesion_HW.shape)
 
 
 def _of_images(seen: Sequence[Measured]) -> dict[str, Any]:
@@ -308,10 +300,6 @@ def _spread(values: Iterable[float]) -> Numbers | None:
     if not found:
         return None
     return {"min": float(min(found)), "median": float(np.median(found)), "max": float(max(found))}
-
-
-def _histogram(values: UInt8) -> NDArray[np.int32]:
-    return np.bincount(values.ravel(), minlength=256).astype(np.int32)
 
 
 def _properties(histogram: NDArray[np.int64]) -> Numbers:

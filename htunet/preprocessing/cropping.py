@@ -1,5 +1,7 @@
 """What a plan uses of an image. Decided from the image alone, so that a new image is cropped as a training image is."""
 
+import numpy as np
+
 from htunet.data.field_of_view import Box, grown, insonified_field, whole
 from htunet.data.image_io import UInt8
 from htunet.planning.plans import Plan
@@ -15,4 +17,4 @@ def crop_box(image_CHW: UInt8, plan: Plan) -> Box:
 
 def lesion_pixels_lost(mask_HW: UInt8, box: Box) -> int:
     """Pixels of the mask that are not background and lie outside ``box``: no prediction can find them."""
-    return int((mask_HW > 0).sum()) - int((mask_HW[box.rows, box.columns] > 0).sum())
+    return int(np.count_nonzero(mask_HW) - np.count_nonzero(mask_HW[box.rows, box.columns]))

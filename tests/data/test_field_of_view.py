@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from builders.raw import speckled
 from PIL import Image, ImageDraw
+from scipy import ndimage
 
-from htunet.data.field_of_view import Box, border_fraction, insonified_field, whole
+from htunet.data.field_of_view import Box, _of_neighbours, border_fraction, insonified_field, whole
 
 CELL = 4
 """Pixels of a cell for the image below, which is how exactly the field is found."""
@@ -85,3 +86,11 @@ def test_real_lesions_are_not_cropped(samples: Path) -> None:
         image = np.asarray(Image.open(path.with_name(path.name.replace("_mask", ""))).convert("L"))
         box = insonified_field(image[None])
         assert mask.sum() == mask[box.rows, box.columns].sum(), path.name
+
+
+def test_opening_is_that_of_scipy() -> None:
+    shown = np.random.default_rng(0).random((40, 61)) < 0.9
+    padded = np.pad(shown, 2, mode="edge")
+    opened = _of_neighbours(np.maximum, _of_neighbours(np.minimum, padded))
+    assert 0 < opened.sum() < shown.sum()
+    np.testing.assert_array_equal(opened, ndimage.binary_opening(padded, np.ones((3, 3)))[2:-2, 2:-2])

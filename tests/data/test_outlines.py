@@ -40,3 +40,14 @@ def test_an_area_with_a_small_hole_is_no_outline() -> None:
     distance = (rows - 20) ** 2 + (columns - 20) ** 2
     assert not is_outline((distance <= 400) & (distance > 25))
     assert is_outline((distance <= 400) & (distance > 270))
+
+
+def test_the_quick_look_changes_no_answer() -> None:
+    draw = np.random.default_rng(0)
+    masks = [draw.random(draw.integers(1, 15, 2)) < draw.random() for _ in range(300)]
+    for mask in masks[:200]:
+        mask[[0, -1]] = mask[:, [0, -1]] = True
+    masks = [mask for mask in masks if mask.any()]
+    found = [is_outline(mask) for mask in masks]
+    assert found == [enclosed(mask).sum() > 0.5 * mask.sum() for mask in masks]
+    assert any(found)
