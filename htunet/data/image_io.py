@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from isal import igzip_lib, isal_zlib
+from isal import isal_zlib
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
@@ -264,7 +264,7 @@ def read_image(path: Path, channels: int) -> UInt8:
 def as_channels(image: Image.Image, channels: int) -> UInt8:
     """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
     pixels = pixels_of(image)
-    if not np.isfinite(pixels).all():
+    if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
     return in_channels(_in_8_bits(pixels), channels)
 
@@ -361,7 +361,7 @@ def _read_own_png(path: Path) -> UInt8 | None:
 
     Raises HtunetError as ``open_file``.
     """
-    with suppress(OSError, igzip_lib.IsalError), open_file(path) as stream:
+    with suppress(OSError, isal_zlib.error), open_file(path) as stream:  # type: ignore[arg-type]
         start = stream.read(PNG_START.size)
         if len(start) < PNG_START.size or not start.startswith(PNG_SIGNATURE):
             return None
