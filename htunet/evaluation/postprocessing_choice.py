@@ -9,6 +9,7 @@ Dimension key: N cases, S sets of steps, H W pixels.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class PostprocessingChoice:
     """Arguments of ``postprocess``; empty: nothing gains."""
     before: Mean
     expected: Mean
-    """Each case with the steps that the other folds choose."""
+    """Each case with the steps, and the smallest size, that the other folds choose."""
 
 
 def choose_postprocessing(
@@ -50,17 +51,25 @@ def choose_postprocessing(
         folds: That tested each of them.
     """
     masks = [(read_labels(prediction), read_labels(reference)) for prediction, reference in files]
-    smallest = _half_the_smallest(masks)
-    arguments = [_arguments(one, smallest) for one in SETS]
-    dice_NS = np.array([[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in masks])
+    smallest_N = np.array([_smallest_share(true) for _, true in masks])
     of_fold = np.asarray(folds)
+
+    @cache
+    def scored(smallest: float) -> tuple[list[dict[str, Any]], Floats]:
+        arguments = [_arguments(one, smallest) for one in SETS]
+        return arguments, np.array(
+            [[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in masks]
+        )
+
+    arguments, dice_NS = scored(_half_the_smallest(smallest_N))
     chosen = _chosen(dice_NS, groups)
     judged_N = dice_NS[:, chosen].copy()
     for fold in sorted(set(folds)):
         others = of_fold != fold
         if others.any():
             kept = [group for group, other in zip(groups, others, strict=True) if other]
-            judged_N[~others] = dice_NS[~others, _chosen(dice_NS[others], kept)]
+            _, of_others_NS = scored(_half_the_smallest(smallest_N[others]))
+            judged_N[~others] = of_others_NS[~others, _chosen(of_others_NS[others], kept)]
     before, expected = bootstrap_means(np.column_stack([dice_NS[:, 0], judged_N]), groups)
     return PostprocessingChoice(steps=arguments[chosen], before=before, expected=expected)
 
@@ -96,12 +105,18 @@ def _dice(found_HW: NDArray[np.uint8], true_HW: NDArray[np.uint8]) -> float:
     return float(np.mean(values)) if values else float("nan")
 
 
-def _half_the_smallest(masks: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]]) -> float:
-    """Half of the smallest true component, as a share of its image; 0 where there is none."""
+def _smallest_share(true_HW: NDArray[np.uint8]) -> float:
+    """Of the smallest component of a label, as a share of the image; infinite where there is none."""
     from scipy import ndimage
 
-    shares = []
-    for _, true_HW in masks:
-        areas_HW, _ = ndimage.label(true_HW > 0, EIGHT_NEIGHBOURS)
-        shares += (np.bincount(areas_HW.ravel())[1:] / true_HW.size).tolist()
-    return 0.5 * min(shares, default=0.0)
+    sizes = list[int]()
+    for label in np.unique(true_HW[true_HW > 0]).tolist():
+        areas_HW, _ = ndimage.label(true_HW == label, EIGHT_NEIGHBOURS)
+        sizes += np.bincount(areas_HW.ravel())[1:].tolist()
+    return min(sizes, default=np.inf) / true_HW.size
+
+
+def _half_the_smallest(smallest_N: Floats) -> float:
+    """0 where no case has a component."""
+    smallest = float(smallest_N.min(initial=np.inf))
+    return 0.5 * smallest if np.isfinite(smallest) else 0.0

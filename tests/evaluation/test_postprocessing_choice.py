@@ -79,3 +79,13 @@ def test_holes_and_islands_are_both_mended_and_images_without_lesions_count_wher
     assert found.steps.get("fill_holes")
     assert len(found.steps) >= 2
     assert found.before.n_used == 13  # of 14; both masks of one are empty
+
+
+def test_the_smallest_size_for_a_fold_comes_from_the_others_too(tmp_path: Path) -> None:
+    """One fold has a lesion that is smaller than the false islands; the others do not know of it."""
+    true, island, tiny = square(2, 2, 8) | square(2, 15, 6), square(15, 15, 3), square(20, 2, 2)
+    cases = [(true | island | tiny, true | tiny) if n == 0 else (true | island, true) for n in range(12)]
+    found = chosen(tmp_path, cases)
+    assert found.steps == {}  # with that lesion known, nothing that removes the islands is left
+    fold_0 = [2 * 100 / (100 + 104), 1.0, 1.0, 1.0]
+    assert found.expected.mean == pytest.approx(np.mean([*fold_0, *[2 * 100 / 209] * 8]))
