@@ -117,7 +117,7 @@ class Model:
 
         path, runs = self.run.dataset.results / "run" / "choice.json", (self.run, *self.others)
         chosen = read_object(path, CHOICE).get("seg", {}) if path.exists() else {}
-        ours = ("run", chosen.get("method"), "seg", None, "")
+        ours = ("run", chosen.get("method"), "seg", None, chosen.get("adapter", ""))
         if any((run.plan, run.method, run.task, run.ratio, run.adapter) != ours for run in runs):
             return {}
         return dict(chosen.get("postprocessing", {}).get("steps", {}))
@@ -473,7 +473,7 @@ def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) 
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
         request: The choices; None for the defaults with ``changes``.
         changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``num_folds``, ``splits``,
-            ``workers``, ``memory_gb``.
+            ``workers``, ``memory_gb``, ``preprocess``.
 
     Raises:
         UsageError: A data set, a plan or a setting that does not exist.

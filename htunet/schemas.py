@@ -27,7 +27,7 @@ FAMILIAR: Schema = {
     "held_out_N": [float],
 }
 POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, "fill_holes?": bool}
-CHOICE: Schema = {"seg?": {"method": NAME, "postprocessing?": {"steps": POSTPROCESSING}}}
+CHOICE: Schema = {"seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}}}
 QUALITY: Schema = {
     "methods?": {str: {"expected": [float], "dice": [float]}},
     **{"familiar?": [FAMILIAR], "postprocessing?": POSTPROCESSING},

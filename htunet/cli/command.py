@@ -110,10 +110,20 @@ class CommandParser(argparse.ArgumentParser):
         return f"{name}{equals}{value}"
 
 
+def _is_new(record: logging.LogRecord) -> bool:
+    """Whether no step has printed the line before."""
+    text = record.getMessage()
+    is_new = len(text) < SHORTEST_REMARK or text not in _logged
+    _logged.add(text)
+    return is_new
+
+
 @contextmanager
 def log_on_terminal(name: str) -> Iterator[None]:
     """Inside the block, the lines of a part of htunet's log go to standard output."""
     handler, logger = logging.StreamHandler(sys.stdout), logging.getLogger(name)
+    if _steps:
+        handler.addFilter(_is_new)
     level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -126,11 +136,23 @@ def log_on_terminal(name: str) -> Iterator[None]:
         logger.propagate = propagate
 
 
+_steps: list[str] = []
+"""The commands that run as steps of another one at this moment."""
+_logged: set[str] = set()
+"""Lines of the log that earlier steps have printed, such as a remark on each fold."""
+SHORTEST_REMARK = 40
+"""Characters; shorter lines are printed as often as they come."""
+
+
 def run_step(name: str, *arguments: str) -> None:
     """Run another command as a user would, and print it before; raises HtunetError when it fails, after its message."""
     print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
     command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
-    code = command(arguments)
+    _steps.append(name)
+    try:
+        code = command(arguments)
+    finally:
+        _steps.pop()
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code > SIGNALLED:
@@ -140,8 +162,16 @@ def run_step(name: str, *arguments: str) -> None:
     sys.stdout.flush()
 
 
+def print_next(line: str) -> None:
+    """What to type next, unless the command is a step of another one, which does that itself."""
+    if not _steps:
+        print(line)
+
+
 def make_parser(name: str, description: str | None) -> CommandParser:
     """A parser with the options that every command has."""
+    if not _steps:
+        _logged.clear()
     parser = CommandParser(prog=name, description=description)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"htunet {__version__}")

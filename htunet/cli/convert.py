@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_conversion import CONVERTERS
-from htunet.cli.command import make_parser, one_line, run_command, tell
+from htunet.cli.command import make_parser, one_line, print_next, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.errors import HtunetError, UsageError
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--drop-empty-slices", action="store_true", help=drop)
     parser.add_argument("--workers", type=int, help="number of processes (default: chosen by the number of images)")
     add_caption_options(parser)
-    add_own_options(parser)
+    add_own_options(parser, "DATASET and SOURCE")
     parser.lists["Data sets"] = CONVERTERS
     return run_command(parser, _run, argv)
 
@@ -56,7 +56,8 @@ def _run(options: argparse.Namespace) -> None:
     if own_options(options):
         report = convert_own_images(options)
         record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
-        _print(_describe(report, report.dataset.split("_", 1)[1]))
+        _print(_describe(report))
+        _print_next(report.dataset.split("_", 1)[1])
         return
     if options.dataset == RELEASE:
         _convert_release(options)
@@ -72,7 +73,9 @@ def _run(options: argparse.Namespace) -> None:
     report = convert(options.dataset, options.source, _choice(options))
     if report.captions is None:
         record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
-    _print(_describe(report, options.name or options.dataset))
+    _print(_describe(report))
+    if report.captions is None:
+        _print_next(options.name or options.dataset)
 
 
 def _choice(options: argparse.Namespace) -> "Options":
@@ -101,8 +104,7 @@ def _convert_release(options: argparse.Namespace) -> None:
             _print([f"{result.name}: {'FAILED: ' if result.failed else ''}{result.reason.rstrip('.')}."])
             failed |= {result.name: result.reason} if result.failed else {}
             continue
-        lines = [line for line in _describe(result.report, result.name) if not line.startswith("Next: ")]
-        _print([result.name, *(f"  {line}" for line in lines)])
+        _print([result.name, *(f"  {line}" for line in _describe(result.report))])
         done += [result.name] * (result.report.captions is None)
     if failed:
         raise HtunetError(f"{len(failed)} sets could not be converted: {'; '.join(map(': '.join, failed.items()))}")
@@ -125,8 +127,13 @@ def _describe_facts(name: str, facts: "SourceFacts") -> Iterator[str]:
         yield f"  cite      {facts.citation}"
 
 
-def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
-    """The lines to print; ``name`` is how the next command calls the data set."""
+def _print_next(name: str) -> None:
+    """``name`` is how the next command calls the data set."""
+    print_next(one_line(f"Next: htunet_plan_and_preprocess -d {name}"))
+
+
+def _describe(report: "ConversionReport") -> Iterator[str]:
+    """The lines to print."""
     if report.captions is not None:
         yield from describe_captions(report)
         return
@@ -149,7 +156,6 @@ def _describe(report: "ConversionReport", name: str) -> Iterator[str]:
     yield from (f"Note: {note}." for note in report.notes)
     verb = "Replaced the earlier conversion:" if report.replaced else "Wrote"
     yield f"{verb} {sum(report.converted.values())} cases ({_counts(report.converted)}) in {report.folder}"
-    yield f"Next: htunet_plan_and_preprocess -d {name}"
 
 
 def _describe_excluded(report: "ConversionReport") -> Iterator[str]:

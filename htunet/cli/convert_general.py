@@ -67,11 +67,11 @@ POSITIVE = (
 OWN = (*FOLDERS, *ANNOTATIONS, "annotator", *TEXTS, "pairs", "positive", "fill_outlines")
 
 
-def add_own_options(parser: argparse.ArgumentParser) -> None:
-    """The options for a user's own images; they replace DATASET and SOURCE."""
+def add_own_options(parser: argparse.ArgumentParser, others: str) -> None:
+    """The options for a user's own images, in place of what names the ``others``."""
     group = parser.add_argument_group(
         "your own images",
-        "Instead of DATASET and SOURCE. --name MYDATA names the data set; it gets the next free number from 600.",
+        f"Instead of {others}. --name MYDATA names the data set; it gets the next free number from 600.",
     )
     for name, text in FOLDERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", metavar="DIR", type=Path, help=text)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.command import log_on_terminal, make_parser, run_command
+from htunet.cli.command import log_on_terminal, make_parser, print_next, run_command
 from htunet.errors import UsageError
 from htunet.paths import find_dataset
 
@@ -57,7 +57,8 @@ def _run(options: argparse.Namespace) -> None:
             if options.verify_only:
                 verify_raw(dataset, request)
             else:
-                api.plan(dataset.name, request)
+                prepared = api.plan(dataset.name, request)
+                print_next(f"  {'next':<12} {prepared.following}")
                 record_command(dataset.planning_json, options.typed)
 
 

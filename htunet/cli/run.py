@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = make_parser("htunet_run", __doc__)
     parser.add_argument("-d", "--dataset", help="data set that is already converted, such as BUSI")
     parser.add_argument("--name", help="name for the data set of your own images, such as MINE")
-    add_own_options(parser)
+    add_own_options(parser, "-d DATASET")
     parser.add_argument("-i", "--input", type=Path, help="new images to predict at the end: a folder or a file")
     parser.add_argument("-o", "--output", type=Path, help="folder for the predicted masks and classes of --input")
     hours = "time for all steps together, in hours (default: %(default)s)"
@@ -42,7 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-m", "--methods", nargs="+", help=methods)
     folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
-    weights = "frozen weights: pretrained, random or the path of a file (default: pretrained)"
+    weights = (
+        "first or frozen weights: pretrained, phantom (on simulated images), random or the path of a file (default: "
+        "pretrained, and phantom where nobody has published any, as of UNet)"
+    )
     parser.add_argument("--weights", help=weights)
     corrections = "continue the training of the chosen method with the cases corrected in this folder of htunet_review"
     parser.add_argument("--corrections", type=Path, metavar="FOLDER", help=corrections)
@@ -122,8 +125,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
 
     raw = read_raw(dataset)
     candidates, remarks = candidates_for(learnable_tasks(dataset), options.methods, options.weights)
-    for remark in remarks:
-        print(remark)
+    print(*remarks, sep="\n", end="\n" * bool(remarks))
     if not candidates:
         raise HtunetError(f"{dataset.short_name} has neither masks nor two classes: there is nothing to learn.")
     folds = []
@@ -134,12 +136,13 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     if options.dry_run:
         _show(dataset, candidates, planning, options)
         return
-    run_step(*planning, "--plan", "adaptive")
-    print("\nMeasuring a step of each method on this machine", flush=True)
-    schedule = settle_schedule(dataset, candidates, options.hours)
+    print("\nReading the images; measuring a step of each method on this machine", flush=True)
+    _plan_adaptive(dataset, options.num_folds or NUM_FOLDS if folds else None, by_group)
+    candidates = _on_trainable_folds(dataset, candidates)
+    schedule = settle_schedule(dataset, candidates, options.hours, chosen=options.weights is not None)
     print(f"Training takes about {duration(schedule.seconds)}.")
     for line in schedule.given_up:
-        print(f"To fit into {options.hours:g} hours: {line}.")
+        print(f"To fit into --hours {options.hours:g}: {line}.")
     run_step(*planning, "--plan", PLAN)
     for candidate in schedule.candidates:
         for fold in folds_of(dataset, candidate.task, schedule):
@@ -229,13 +232,46 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(words)}")
 
 
+def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> None:
+    """The split and plan ``adaptive``, of which plan ``run`` is made; what there is to say is said by the step of that.
+
+    But for a split that replaces another one, which is new only once.
+    """
+    from htunet import api
+    from htunet.files import read_object
+    from htunet.preprocessing.prepare import SPLIT_CHANGED
+
+    split_by = "group" if by_group else None
+    api.plan(dataset.name, plans=["adaptive"], num_folds=num_folds, split_by=split_by, preprocess=False)
+    for text in read_object(dataset.warnings_json)["warnings"]["split"]:
+        if text.startswith(SPLIT_CHANGED):
+            print(f"Warning: {text}")
+
+
+def _on_trainable_folds(dataset: DatasetPaths, candidates: "list[Candidate]") -> "list[Candidate]":
+    """Those whose task some fold can be trained on; says of which folds that is not so, and why."""
+    from htunet.experiments.cross_validation import trainable_folds
+
+    found = []
+    for task in dict.fromkeys(candidate.task for candidate in candidates):
+        folds, reasons = trainable_folds(dataset, task)
+        what, _ = WORDS[task]
+        for fold, reason in list(reasons.items())[:1]:
+            skipped = f"on {counted(len(reasons), 'fold')} of {len(folds) + len(reasons)}" if folds else "at all"
+            print(f"{what.capitalize()} are not learnt {skipped}. Fold {fold}: {reason}")
+        found += [candidate for candidate in candidates if folds and candidate.task == task]
+    if not found:
+        raise HtunetError(f"No fold of {dataset.short_name} can be trained on; the reason is above.")
+    return found
+
+
 def _training(dataset: DatasetPaths, candidate: "Candidate", fold: int) -> list[str]:
     weights = ["--weights", candidate.weights] if candidate.weights else []
     return ["train", dataset.name, candidate.method, f"fold{fold}", "--plan", "run", "--task", candidate.task, *weights]
 
 
 def _show(
-    dataset: DatasetPaths, candidates: Sequence["Candidate"], planning: Sequence[str], options: argparse.Namespace
+    dataset: DatasetPaths, candidates: "list[Candidate]", planning: Sequence[str], options: argparse.Namespace
 ) -> None:
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
@@ -244,6 +280,7 @@ def _show(
     from htunet.experiments.time_budget import fit
 
     if dataset.splits_json.exists():
+        candidates = _on_trainable_folds(dataset, candidates)
         num_folds, training, validation = sizes_of(dataset)
     else:
         num_folds = options.num_folds or NUM_FOLDS
@@ -263,7 +300,7 @@ def _show(
     if options.input:
         print(f"$ htunet_predict -i {options.input} -o {options.output} ... -f all-folds")
     for line in schedule.given_up:
-        print(f"To fit into {options.hours:g} hours: {line}.")
+        print(f"To fit into --hours {options.hours:g}: {line}.")
     print(f"Training: about {duration(schedule.seconds)} on this machine.")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from htunet.cli.arguments import ALL_FOLDS, add_settings, fold_or_all, settings_from
-from htunet.cli.command import log_on_terminal, make_parser, run_command
+from htunet.cli.command import log_on_terminal, make_parser, print_next, run_command
 from htunet.errors import StoppedBySignalError
 from htunet.models.adapters import ADAPTERS, WEIGHT_ADAPTERS
 from htunet.models.backbones import BACKBONES
@@ -67,7 +67,7 @@ def _train(options: argparse.Namespace) -> None:
             print(f"{outcome.status.capitalize()}: {outcome.run.label}, {best}.")
             print(f"Weights, curves and log: {outcome.run.folder}", flush=True)
     if first:
-        print("Next: htunet_evaluate")
+        print_next("Next: htunet_evaluate")
 
 
 def is_finished(outcome: "Outcome") -> bool:

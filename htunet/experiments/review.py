@@ -28,12 +28,13 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
 
     Raises HtunetError where there is none, UsageError where there are several.
     """
-    choice = dataset.results / "run" / "choice.json"
+    choice, start = dataset.results / "run" / "choice.json", None
     if method is None and plan in (None, PLAN) and choice.exists():
-        method, plan = read_object(choice).get("seg", {}).get("method"), PLAN
+        chosen = read_object(choice).get("seg", {})
+        method, plan, start = chosen.get("method"), PLAN, chosen.get("adapter", "")
     runs = [run for run in find_runs(dataset) if "seg" in run.task.split("+") and run.summary_json.exists()
             and run.trained_on is None and run.ratio is None and method in (None, run.method)
-            and plan in (None, run.plan)]  # fmt: skip
+            and plan in (None, run.plan) and start in (None, run.adapter)]  # fmt: skip
     if not runs:
         raise HtunetError(f"No run on {dataset.short_name} that learns masks is evaluated. Run htunet_run or "
                           "htunet_evaluate first.")  # fmt: skip

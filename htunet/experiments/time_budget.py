@@ -107,7 +107,7 @@ def plan_of(schedule: Schedule, adaptive: Plan, training_images: int) -> Plan:
         "input_size": "; ".join([adaptive.because.get("input_size", ""), *schedule.given_up[:1]])
         if schedule.scale < 1
         else adaptive.because.get("input_size", ""),
-        "num_epochs": f"{schedule.num_epochs}: what the time allows, of {adaptive.num_epochs}",
+        "num_epochs": f"what the time allows, in place of {adaptive.num_epochs}",
         "learning_rate": f"{factor:.1f} times the paper's, because there are {steps} steps and not {PAPER_STEPS}",
     }
     return replace(

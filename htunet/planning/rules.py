@@ -112,7 +112,7 @@ def batch_size(training_cases: int) -> tuple[int, str]:
         return size, f"the paper's; {training_cases} training images make {counted(steps, 'step')} an epoch"
     return size, (
         f"{training_cases} training images are few: halved from {BATCH} until an epoch has {STEPS_PER_EPOCH} steps, "
-        f"but not below {SMALLEST_BATCH} images (now {steps} steps)"
+        f"but not below {SMALLEST_BATCH} images (now {counted(steps, 'step')})"
     )
 
 

@@ -39,6 +39,7 @@ from htunet.preprocessing.preprocess import Preprocessed, preprocess
 SHOWN = 3
 """Leaking groups and warnings of one kind that are named; the rest is counted."""
 NARROW = 60
+SPLIT_CHANGED = "THE SPLIT HAS CHANGED"
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ class PrepareRequest:
     """A cross-validation in which each image is tested once; None: as before, at first by the data set's own rule."""
     workers: int | None = None
     """Processes; None: as many as pay off."""
+    preprocess: bool = True
+    """Whether to make the arrays of the plans, too."""
     memory_gb: float | None = None
     """Of the device that will train, GiB; None: ``rules.MEMORY_GB``, whatever this machine has."""
 
@@ -83,7 +86,9 @@ class Prepared:
     plans: dict[str, Plan]
     """Those that were asked for, by name; each says why in ``because``."""
     folders: dict[str, Path]
-    """The arrays of each."""
+    """The arrays of each; none where images are not preprocessed."""
+    following: str
+    """The command that trains on it."""
 
 
 def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
@@ -123,25 +128,26 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
             _log_plan(name, planned, warnings)
         log.info("")
         folders = {}
-        for name in chosen:
+        for name in chosen if request.preprocess else ():
             workers, bar = suitable_workers(len(raw.cases), request.workers), f"preprocess {name}"
             made = preprocess(raw, planned.plans[name], content, workers=workers, progress=bar)
             folders[name] = made.folder
             _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
             _warn_of_lost_labels(made, planned.plans[name], warnings.setdefault(name, []))
-        _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
+        if folders:
+            _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
         write_json(dataset.warnings_json, {"format": 1, "raw_sha256": content, "warnings": warnings})
         if n_warnings := sum(map(len, warnings.values())):
             _say("warnings", f"{dataset.warnings_json} ({n_warnings})")
+        following = f"{dataset.short_name} has test cases only: predict them with a model of another data set"
         if settled.splits.folds[0]["train"]:
             plan = "" if "paper" in chosen else f" --plan {chosen[0]}"
             task = "" if raw.info.has_masks else " --task cls"
             fold = PAPER_FOLD if PAPER_FOLD in fold_names(dataset.splits_json)[0] else "fold0"
-            _say("next", f"htunet_train {dataset.short_name} CLIP_HT {fold}{plan}{task}")
-        else:
-            _say("next", f"{dataset.short_name} has test cases only: predict them with a model of another data set")
+            following = f"htunet_train {dataset.short_name} CLIP_HT {fold}{plan}{task}"
     plans = {name: planned.plans[name] for name in chosen}
-    return Prepared(dataset=dataset, fingerprint=fingerprint, splits=settled.splits, plans=plans, folders=folders)
+    return Prepared(dataset=dataset, fingerprint=fingerprint, splits=settled.splits, plans=plans, folders=folders,
+                    following=following)  # fmt: skip
 
 
 def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
@@ -276,7 +282,7 @@ def _split(
     if settled.status == REPLACED:
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
         _warn(
-            f"THE SPLIT HAS CHANGED: {settled.reason}. The earlier one is saved as {settled.backup}. "
+            f"{SPLIT_CHANGED}: {settled.reason}. The earlier one is saved as {settled.backup}. "
             f"{counted(runs, 'finished run')} of this data set used it: do not compare new runs with them.",
             into,
         )

@@ -72,6 +72,17 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert (plan.geometry, plan.num_epochs, plan.learning_rate) == ("letterbox", 1, pytest.approx(1e-3))
     runs = list(find_runs(dataset))
     assert [(run.method, run.plan, run.fold) for run in runs] == [("UNet", "run", 0), ("UNet", "run", 1)]
+    assert "UNet starts from weights pre-trained on simulated images." in output
+    assert {run.adapter for run in runs} == {"phantom"}
+    steps = [line for line in output.splitlines() if line.startswith("$ htunet_")]
+    assert [line.split()[1] for line in steps] == [
+        f"htunet_{name}"
+        for name in ("convert", "plan_and_preprocess", "train", "train", "evaluate", "report", "predict")
+    ]
+    assert "Next: " not in output  # the next step follows by itself
+    assert "  next " not in output
+    assert output.count("learning_rate 0.0001: at most 0.0001") == 1  # not for each fold
+    assert not dataset.plan_folder("adaptive").exists()  # its arrays would serve nothing
     dice = [
         float(row["dice"])
         for run in runs
@@ -85,7 +96,7 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert (dataset.results / "report.html").exists()
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {f"patient{n // 2}_{n}" for n in range(12)}
     assert read_labels(tmp_path / "out" / "patient0_0.png").shape == (40, 50)
-    assert "with Mine UNet folds 0,1 seed1 (plan run)" in output
+    assert "with Mine UNet folds 0,1 seed1 (plan run, pre-trained on simulation)" in output
     for run in runs:  # what predicts the Dice is there for every test image
         rows = read_csv(run.expected_dice_csv, ["case", "expected_dice"])
         assert {row["case"] for row in rows} == set(folds[run.fold]["test"])
@@ -102,7 +113,10 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
         export([*words, str(tmp_path / "with")]) == export([*words, str(tmp_path / "no"), "--no-postprocessing"]) == 0
     )
     assert [load(tmp_path / name).postprocessing for name in ("with", "no")] == [steps, {}]
-    assert capsys.readouterr().out.count("Exported Mine UNet folds 0,1 seed1 (plan run) as ") == 2
+    assert (
+        capsys.readouterr().out.count("Exported Mine UNet folds 0,1 seed1 (plan run, pre-trained on simulation) as ")
+        == 2
+    )
 
     before = {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
     assert main([*own, "--hours", NEVER_ENOUGH]) == 0
@@ -123,13 +137,14 @@ def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: 
 
 
 def test_tasks_with_lists_of_their_own_are_trained_on_their_own_folds(
-    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert convert([*own[:6], "--classes", r"patient(\d)", "--name", "Mine"]) == 0
-    dataset = find_dataset("Mine")
     ids = [f"patient{n // 2}_{n}" for n in range(12)]
+    _write_classes(tmp_path / "classes.csv", ids, "ab" * 6)
+    assert convert([*own[:6], "--classes", str(tmp_path / "classes.csv"), "--name", "Mine"]) == 0
+    dataset = find_dataset("Mine")
     for_masks = {"name": "paper", "task": "seg", "train": ids[:6], "val": ids[6:9], "test": ids[9:]}
-    for_classes = {"name": "paper", "task": "cls", "train": ids[3:], "val": ids[:2], "test": ids[2:3]}
+    for_classes = {"name": "paper", "task": "cls", "train": ids[4:], "val": ids[:2], "test": ids[2:4]}
     save_splits(dataset.splits_json, [for_masks, for_classes])
     assert sizes_of(dataset)[0] == 1
     capsys.readouterr()
@@ -137,6 +152,40 @@ def test_tasks_with_lists_of_their_own_are_trained_on_their_own_folds(
     output = capsys.readouterr().out
     assert "UNet fold0 --plan run --task seg" in output
     assert "ResNet18 fold1 --plan run --task cls" in output
+
+
+def test_classes_that_no_fold_can_learn_do_not_stop_the_masks(
+    own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = [f"patient{n // 2}_{n}" for n in range(12)]
+    _write_classes(tmp_path / "classes.csv", ids, "a" * 11 + "b")
+    words = [*own[:4], "--name", "Mine", "--classes", str(tmp_path / "classes.csv"), "--num-folds", "2"]
+    assert main([*words, "--hours", NEVER_ENOUGH]) == 0
+    output = capsys.readouterr().out
+    assert "Classes are not learnt at all. Fold 0: " in output
+    assert {run.method for run in find_runs(find_dataset("Mine"))} == {"UNet"}
+    assert "For masks: UNet" in output
+
+    _write_classes(tmp_path / "classes.csv", ids, "a" * 11 + "b")
+    words = [*words[:2], "--classes", str(tmp_path / "classes.csv"), "--name", "Alone", "--num-folds", "2"]
+    assert main([*words, "--hours", NEVER_ENOUGH]) == 1
+    assert "No fold of Alone can be trained on" in capsys.readouterr().err
+
+
+def _write_classes(path: Path, ids: list[str], classes: str) -> None:
+    lines = (f"{name}.png,{one}\n" for name, one in zip(ids, classes, strict=True))
+    path.write_text("image,class\n" + "".join(lines))
+
+
+def test_a_run_begun_with_other_default_weights_goes_on_with_them(
+    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*own, "--hours", NEVER_ENOUGH, "--weights", "random"]) == 0
+    capsys.readouterr()
+    assert main([*own, "--hours", NEVER_ENOUGH]) == 0  # as an earlier version began it
+    assert {run.adapter for run in find_runs(find_dataset("Mine"))} == {""}
+    assert main([*own, "--hours", NEVER_ENOUGH, "--weights", "phantom"]) == 1
+    assert "methods ['UNet seg'] then, ['UNet seg phantom'] now" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
