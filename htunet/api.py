@@ -210,7 +210,8 @@ class Model:
         from htunet.inference.folder import predict_folder
         from htunet.inference.quality import Quality
 
-        quality = Quality()
+        stored = self.exported.card.quality if self.exported else {}
+        quality = Quality(stored.get("calibrated_on", ""))
 
         def note(prediction: Prediction, mask: Path) -> None:
             known = self._with_quality(prediction)
@@ -230,7 +231,7 @@ class Model:
         )
         if self.dice_calibrations or self.familiar:
             quality.write(output)
-        return replace(result, unlike=quality.unlike)
+        return replace(result, unlike=quality.unlike, doubted=quality.doubted)
 
     def evaluate(
         self,

@@ -30,7 +30,8 @@ POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, 
 CHOICE: Schema = {"seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}}}
 QUALITY: Schema = {
     "methods?": {str: {"expected": [float], "dice": [float]}},
-    **{"familiar?": [FAMILIAR], "postprocessing?": POSTPROCESSING},
+    **{"familiar?": [FAMILIAR], "postprocessing?": POSTPROCESSING, "calibrated_on?": str, "note?": str},
+    "weights?": {str: str},
 }
 MEMBERS: Schema = [{"method": NAME, "fold": int, "seed": int, "weights": WEIGHTS, "checkpoint": NAME}]
 FINISHED: Schema = {"epochs?": int, "best_epoch?": int}

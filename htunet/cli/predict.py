@@ -153,12 +153,17 @@ def _print_quality(model: "Model", result: "FolderResult", seconds: float, outpu
     if (passes := len(predictor.networks) * len(predictor.views)) > 1 and result.images:
         how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
         print(f"{how}: {passes} passes and {seconds / len(result.images):.2g} s an image")
+    if result.doubted:
+        print(f"In {len(result.doubted)} of {len(result.images)} there is probably no lesion, though the mask marks "
+              f"something: {listed(result.doubted)}")  # fmt: skip
     if result.unlike:
         print(f"{len(result.unlike)} of {len(result.images)} are unlike the training images; do not rely on what is "
               f"predicted of them: {listed(result.unlike)}")  # fmt: skip
     if model.dice_calibrations or model.familiar:
         print(f"What to look at first{', and the Dice to be expected' * bool(model.dice_calibrations)}: "
               f"{output / QUALITY}")  # fmt: skip
+    if model.exported and (note := model.exported.card.quality.get("note")):
+        print(note)
 
 
 def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]) -> "GrowingFolder":

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from htunet.data.expected_dice import COLUMNS, PredictedDice
 from htunet.files import read_csv, read_object
 from htunet.paths import RunPaths, find_runs
+from htunet.planning.configuration import digest
 
 FEWEST_CASES = 20
 """Fewer tested images calibrate nothing, and hold no 90 % interval: its edges would be beyond all residuals."""
@@ -107,13 +108,13 @@ def fit_calibration(expected_N: NDArray[np.float64], dice_N: NDArray[np.float64]
 def calibration_of(run: RunPaths) -> DiceCalibration | None:
     """From the test images of all folds and seeds that were trained like ``run``; None where they are too few."""
     expected, dice = [], []
-    plan = read_object(run.settings_json).get("plan_content")
+    own = digest(read_object(run.settings_json))
     for other in find_runs(run.dataset):
         alike = (other.trainer, other.plan, other.method, other.ratio, other.adapter, other.trained_on) == (
             run.trainer, run.plan, run.method, run.ratio, run.adapter, None)  # fmt: skip
         if not alike or not (other.summary_json.exists() and other.expected_dice_csv.exists()):
             continue
-        if read_object(other.settings_json).get("plan_content") != plan:
+        if digest(read_object(other.settings_json)) != own:  # an edited plan, or other weights in the same folder
             continue
         of_labels: dict[str, list[float]] = defaultdict(list)
         for row in read_csv(other.test_folder / "per_case.csv", ("case", "resolution", "dice")):

@@ -49,6 +49,8 @@ class FolderResult:
     """Images in which nothing was found."""
     unlike: list[str] = field(default_factory=list)
     """Masks, or images without one, of images that are unlike the training images, where that is known."""
+    doubted: list[str] = field(default_factory=list)
+    """Masks that mark something in an image where the model's own classes say that there is no lesion."""
     classes: ClassProbabilities | None = None
     """Of each image, where classes are learnt."""
 

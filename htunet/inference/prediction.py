@@ -18,6 +18,9 @@ from htunet.data.postprocessing import postprocess
 from htunet.planning.plans import STRETCH, Plan
 from htunet.preprocessing.geometry import from_input, scores_from_input
 
+NO_LESION = "no_lesion"
+"""The class of images without a lesion, in a model that says whether there is one."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSteps:
@@ -86,6 +89,11 @@ class Prediction:
     def unlike(self) -> bool | None:
         """Whether the image is unlike the training images, so that nothing said of it can be relied on."""
         return None if self.distance is None else self.distance > 1
+
+    @property
+    def doubted(self) -> bool:
+        """Whether pixels are marked though the predicted class is ``no_lesion``."""
+        return self.predicted_class == NO_LESION and self.labels is not None and bool(self.labels.any())
 
     @cached_property
     def labels(self) -> UInt8 | None:

@@ -19,9 +19,13 @@ FOR_PHANTOM = ("learning_rate", "warm_up_epochs")
 """What ``from_phantom`` decides."""
 
 
-def from_phantom(plan: Plan) -> Plan:
-    """A plan of stage 2 for weights that were pre-trained on simulation, with the reason of each change."""
-    rate, warm_up = min(plan.learning_rate, PHANTOM_RATE), min(PHANTOM_WARM_UP, plan.num_epochs // 10)
+def from_phantom(plan: Plan, num_epochs: int | None = None) -> Plan:
+    """A plan of stage 2 for weights that were pre-trained on simulation, with the reason of each change.
+
+    ``num_epochs``: the run's, where they are not the plan's; a tenth of them at most is warm-up.
+    """
+    rate = min(plan.learning_rate, PHANTOM_RATE)
+    warm_up = min(PHANTOM_WARM_UP, (num_epochs or plan.num_epochs) // 10)
     because = {
         "learning_rate": f"at most {PHANTOM_RATE:g}: larger steps lose what was learnt from simulated images",
         "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike",

@@ -59,7 +59,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     remarks, label = [], start.label if start else ""
     backbone = parse_method(method).backbone
     if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
-        plan = from_phantom(plan)
+        plan = from_phantom(plan, settings.num_epochs)
         remarks = [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
         label = label or PHANTOM * (backbone is None)
     group = (paths, type(trainer).__name__, plan.name, method)

@@ -1,10 +1,14 @@
 """A mask's Dice predicted without the true mask, and how far that can be believed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from htunet.data.expected_dice import ensemble_gain, expected_dice
-from htunet.evaluation.predicted_dice import DiceCalibration, fit_calibration, predicted_dice
+from htunet.data.expected_dice import COLUMNS, ensemble_gain, expected_dice
+from htunet.evaluation.predicted_dice import DiceCalibration, calibration_of, fit_calibration, predicted_dice
+from htunet.files import write_csv, write_json
+from htunet.paths import DatasetPaths, RunPaths
 
 
 def test_the_expected_dice_is_worked_out_by_hand() -> None:
@@ -139,3 +143,19 @@ def test_twenty_images_hold_nine_of_ten_new_ones() -> None:
         covered += [calibration(value).low <= real <= calibration(value).high
                     for value, real in zip(expected[20:], dice[20:], strict=True)]  # fmt: skip
     assert np.mean(covered) >= 0.9
+
+
+@pytest.mark.parametrize(("other", "n"), [("ab", 40), ("cd", 20)])
+def test_runs_from_other_weights_in_the_same_folder_do_not_calibrate_this_one(home: Path, other: str, n: int) -> None:
+    dataset = DatasetPaths("Dataset903_Tiny")
+    runs = [RunPaths(dataset, "SegmentationTrainer", "paper", "UNet", 0, seed) for seed in (1, 2)]
+    for run, sha256 in zip(runs, ("ab", other), strict=True):
+        settings = {"plan_content": {"learning_rate": 1e-4}, "weights": {"source": "file", "sha256": sha256}}
+        write_json(run.settings_json, settings)
+        write_json(run.summary_json, {})
+        write_csv(run.expected_dice_csv, COLUMNS, [{"case": str(k), "expected_dice": str(k / 20)} for k in range(20)])
+        rows = [{"case": str(k), "resolution": "original_size", "dice": str(k / 20)} for k in range(20)]
+        write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), rows)
+    found = calibration_of(runs[0])
+    assert found is not None
+    assert len(found.dice_N) == n

@@ -13,7 +13,7 @@ from htunet.data.image_io import read_labels, write_png
 from htunet.inference.phantom_model import WARNING
 from htunet.models.weights import store
 from htunet.pretraining.learners import PhantomLearner, UNetLearner
-from htunet.pretraining.stream import NUMBERS
+from htunet.pretraining.stream import CLASSES, NUMBERS
 from htunet.pretraining.variation import Lesson
 
 
@@ -45,15 +45,21 @@ def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> Non
     unet, clip = UNetLearner().eval(), PhantomLearner().eval()
     first, second = model.predictor.networks
     unet.network.load_state_dict(first.state_dict())
-    clip.backbone.load_state_dict(second.encoder.backbone.state_dict())  # type: ignore[union-attr]
-    clip.aggregation.load_state_dict(second.aggregation.state_dict())  # type: ignore[union-attr]
-    clip.head.load_state_dict(second.head.state_dict())  # type: ignore[union-attr]
+    clip.backbone.load_state_dict(second.network.encoder.backbone.state_dict())  # type: ignore[union-attr]
+    clip.aggregation.load_state_dict(second.network.aggregation.state_dict())  # type: ignore[union-attr]
+    clip.head.load_state_dict(second.network.head.state_dict())  # type: ignore[union-attr]
+    clip.kinds["class"].load_state_dict(second.classify.state_dict())  # type: ignore[union-attr]
     picture = np.random.default_rng(2).integers(0, 255, (32, 32), dtype=np.uint8)
     found = model.predict(picture)
     lesson = Lesson(torch.tensor(picture)[None, None].float(), torch.zeros(1), torch.zeros(1, NUMBERS))
     scores = unet.network(lesson.images), clip.head(clip.seen(lesson.images)[0], (32, 32))
     expected = torch.stack([one.softmax(dim=1)[0] for one in scores]).mean(dim=0).numpy()
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+    classes = clip.kinds["class"](clip.seen(lesson.images)[1])[0].softmax(dim=0).tolist()
+    assert found.classes == pytest.approx({"lesion": 1 - classes[CLASSES.index("none")], "no_lesion": classes[2]})
+    assert found.doubted == (classes[2] > 0.5 and bool(found.labels.any()))
+    assert found.variance is not None
+    assert found.variance.max() > 0
     assert model.describe()["method"] == "UNet"
     assert model.describe()["licences"]["weights"].startswith("Apache-2.0")
 

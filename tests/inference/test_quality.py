@@ -20,19 +20,25 @@ def test_empty_masks_then_unlike_images_then_the_lowest_dice(tmp_path: Path) -> 
     scores = np.zeros((2, *plan.input_size), np.float32)
     scores[1], some = 0.9, predictor.predict(np.zeros((40, 50), np.uint8))
     some = replace(some, scores_KHW=np.stack([1 - scores[1], scores[1]]))
-    quality = Quality()
+    quality = Quality("simulated images")
     quality.add("good.png", replace(some, predicted_dice=PredictedDice(0.9, 0.8, 1.0), distance=0.5))
     quality.add("poor.png", replace(some, predicted_dice=PredictedDice(0.4, 0.1, 0.6125), distance=1.0))
     quality.add("other.png", replace(some, predicted_dice=PredictedDice(0.95, 0.9, 1.0), distance=2.344))
     quality.add("none.png", replace(some, scores_KHW=np.stack([scores[1], 1 - scores[1]]), distance=None))
+    sure = replace(some, network_classes={"lesion": 0.75, "no_lesion": 0.25})
+    quality.add("sure.png", replace(sure, predicted_dice=PredictedDice(0.91, 0.8, 1.0), distance=0.5))
+    quality.add("doubt.png", replace(some, network_classes={"lesion": 0.25, "no_lesion": 0.75}))
     quality.write(tmp_path)
     rows = read_csv(tmp_path / "quality.csv", ("mask", "predicted_dice", "low", "high", "distance", "unlike"))
     assert [tuple(row.values()) for row in rows] == [
-        ("none.png", "", "", "", "", ""),
-        ("other.png", "0.950", "0.900", "1.000", "2.34", "yes"),
-        ("poor.png", "0.400", "0.100", "0.613", "1.00", "no"),
-        ("good.png", "0.900", "0.800", "1.000", "0.50", "no"),
+        ("none.png", "", "", "", "", "", "", "simulated images"),
+        ("doubt.png", "", "", "", "", "", "0.250", "simulated images"),
+        ("other.png", "0.950", "0.900", "1.000", "2.34", "yes", "", "simulated images"),
+        ("poor.png", "0.400", "0.100", "0.613", "1.00", "no", "", "simulated images"),
+        ("good.png", "0.900", "0.800", "1.000", "0.50", "no", "", "simulated images"),
+        ("sure.png", "0.910", "0.800", "1.000", "0.50", "no", "0.750", "simulated images"),
     ]
     assert quality.unlike == ["other.png"]
+    assert quality.doubted == ["doubt.png"]
     assert some.entropy is not None
     assert some.entropy == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)) / np.log(2), abs=1e-5)

@@ -215,6 +215,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         other_images: bool(other_images) and not own_data,
         RANDOM: first["weights"]["source"] == "random",
         SIMULATION: first["weights"]["source"] == "phantom",
+        f"weights of {first['weights'].get('file')}": first["weights"]["source"] == "file",
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],

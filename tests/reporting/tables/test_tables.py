@@ -100,6 +100,13 @@ def test_marks_say_what_differs_from_the_paper() -> None:
     )
 
 
+def test_a_run_from_a_weights_file_is_told_from_one_from_scratch() -> None:
+    of_file = {"source": "file", "file": "mine.safetensors", "sha256": "ab"}
+    rows = table_rows([content("UNet", weights={"source": "none"}), content("UNet", weights=of_file)])
+    assert len(rows) == 2
+    assert ["weights of mine.safetensors" in row.marks for row in rows].count(True) == 1
+
+
 def test_a_metric_without_value_is_a_dash_not_a_zero() -> None:
     assert only(content(dice=None)).values["dice"].text() == "-"
 
