@@ -54,6 +54,8 @@ NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A spreadsheet computes a cell that begins so."""
+SEPARATOR = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""The first line of a table, by which Excel is told the delimiter."""
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 log = logging.getLogger(__name__)
@@ -449,12 +451,16 @@ def read_csv(
     """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing.
 
     ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``. With
-    ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16.
+    ``any_delimiter`` it may be a table as spreadsheets save it: with semicolons or tabs, in UTF-16, with rows that hold
+    nothing, which are left out.
     """
     try:
-        stream = io.StringIO(read_text(path), newline="")
-        delimiter = _delimiter(stream.readline()) if any_delimiter else ","
-        stream.seek(0)
+        text, delimiter = read_text(path), ","
+        if any_delimiter:
+            named = SEPARATOR.match(text)
+            text = text[named.end() :] if named else text
+            delimiter = named[1] if named else _delimiter(io.StringIO(text, newline="").readline())
+        stream = io.StringIO(text, newline="")
         reader = csv.DictReader(stream, delimiter=delimiter)
         reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
         rows = list(itertools.islice(reader, MOST_ROWS + 1))
@@ -469,7 +475,8 @@ def read_csv(
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
             raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
-    return [{key: plain_cell(value) for key, value in row.items()} for row in rows]
+    kept = (row for row in rows if not any_delimiter or any(value.strip() for value in row.values()))
+    return [{key: plain_cell(value) for key, value in row.items()} for row in kept]
 
 
 def _delimiter(header: str) -> str:

@@ -36,6 +36,14 @@ def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark
     assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
 
 
+def test_a_table_as_excel_saves_it_has_its_delimiter_on_top_and_empty_rows_below(tmp_path: Path) -> None:
+    table = tmp_path / "classes.csv"
+    table.write_bytes("SEP=;\r\nimage;class;\r\n1;a, b;\r\n2;c;\r\n;;\r\n; ;\r\n".encode("utf-8-sig"))
+    found, notes = read(str(table), NAMES, option="--classes", columns=("class", "label"))
+    assert found == {NAMES[0]: "a, b", NAMES[1]: "c"}
+    assert notes == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
