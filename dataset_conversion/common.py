@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
@@ -258,7 +257,7 @@ def convert_images(
         empty_masks=tuple(one.case.id for one in written if one.empty),
         excluded=tuple(excluded),
         differences=facts.differences(collected.found),
-        duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(len(cases), pairs)),
+        duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(pairs)),
         contradictions=tuple(
             (one.id, other.id) for one, other in same if "" != one.class_name != other.class_name != ""
         ),
@@ -274,6 +273,8 @@ def run_jobs(
     jobs: Sequence[Job], write: Callable[[Job], Outcome], workers: int | None, *, unit: str = "image"
 ) -> list[Outcome]:
     """``write(job)`` for all jobs, in their order, in processes where that pays off."""
+    from tqdm import tqdm  # only in the process that shows it
+
     results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers))
     return list(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
 
@@ -286,7 +287,7 @@ def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[C
     """
     inside = [pair for pair in pairs if cases[pair.first].split == cases[pair.second].split]
     grouped = list(cases)
-    for positions in cluster(len(cases), inside):
+    for positions in cluster(inside):
         known = [cases[position].group for position in positions if cases[position].group]
         name = known[0] if known else cases[positions[0]].id
         for position in positions:

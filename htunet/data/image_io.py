@@ -266,7 +266,7 @@ def as_channels(image: Image.Image, channels: int) -> UInt8:
     pixels = pixels_of(image)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
-    return in_channels(_in_8_bits(pixels), channels)
+    return in_channels(pixels if pixels.dtype == np.uint8 else _in_8_bits(pixels), channels)
 
 
 def in_channels(pixels: UInt8, channels: int) -> UInt8:

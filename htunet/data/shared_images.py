@@ -22,7 +22,7 @@ def shared_images(
         for raw, case in tqdm(owners, desc="comparing with the training images", unit="image", disable=None)
     ]
     found: dict[str, list[str]] = {}
-    for members in cluster(len(owners), find_duplicates(signatures)):
+    for members in cluster(find_duplicates(signatures)):
         known = [owners[i][1].id for i in members if i < len(seen_ids)]
         if known:
             found |= {owners[i][1].id: sorted(known) for i in members if i >= len(seen_ids)}

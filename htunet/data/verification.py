@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from tqdm import tqdm
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import READABLE, UInt8, label_counts, read_image, read_labels
@@ -50,6 +49,8 @@ def verify_and_measure(
     raw: RawDataset, measure: Callable[[UInt8, UInt8], M] | None, *, workers: int = 1, progress: str | None = None
 ) -> tuple[list[Problem], dict[str, M]]:
     """``verify``, and by its id ``measure(image_CHW, mask_HW)`` of each case without an error, while they are read."""
+    from tqdm import tqdm  # only in the process that shows it
+
     masks = raw.info.has_masks
     jobs = [_CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
     named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
@@ -268,7 +269,7 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
         (DUPLICATES[0], "hold the same pixels", [pair for pair in pairs if pair.exact]),
         (DUPLICATES[1], "show nearly the same picture", [pair for pair in pairs if not pair.exact]),
     ):
-        for positions in cluster(len(known), chosen):
+        for positions in cluster(chosen):
             files = tuple(name_of(position) for position in positions)
             cases = [known[position][0] for position in positions]
             share_a_group = cases[0].group and len({case.group for case in cases}) == 1

@@ -15,8 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
-from tqdm import tqdm
 
 from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import UInt8, read_image, read_labels
@@ -142,6 +140,8 @@ def take_fingerprint(
         for case in cases
         if case.id not in (known or {})
     ]
+    from tqdm import tqdm  # only in the process that shows it
+
     results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
     bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
     read = iter(bar)
@@ -229,6 +229,8 @@ def _measure(job: _CaseToMeasure) -> Measured:
 
 def measure(image_CHW: UInt8, mask_HW: UInt8) -> Measured:
     """What the fingerprint needs to know of one image and its mask of the same size."""
+    from scipy import ndimage  # a quarter of a second, and only in the processes that measure
+
     box, pixels = insonified_field(image_CHW), Image.fromarray(image_CHW.reshape(-1, image_CHW.shape[-1]))
     left, top, right, bottom = Image.fromarray(mask_HW).getbbox() or (box.left, box.top, box.left, box.top)
     marked_CHW, lesion = image_CHW[:, top:bottom, left:right], mask_HW[top:bottom, left:right] > 0

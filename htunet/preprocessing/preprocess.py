@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from htunet.data.image_io import label_counts, read_image, read_labels
 from htunet.data.preprocessed import COLUMNS
@@ -102,6 +101,8 @@ def _write_arrays(
     folder: Path, raw: RawDataset, plan: Plan, cases: list[Case], *, workers: int, progress: str | None
 ) -> list[dict[str, Any]]:
     """Write the three files; returns the rows of ``cases.csv``."""
+    from tqdm import tqdm  # only in the process that shows it
+
     height, width = plan.input_size
     image_shape = (len(cases), plan.channels, height, width)
     offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))

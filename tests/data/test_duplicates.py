@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 from builders.busi import speckled
 from PIL import Image, ImageDraw, ImageFilter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from htunet.data import duplicates
 from htunet.data.duplicates import (
@@ -83,8 +85,8 @@ def test_equal_images_are_paired_with_the_first_so_that_many_cost_little() -> No
 
 def test_clusters_join_pairs_that_share_an_image() -> None:
     pairs = [DuplicatePair(first, second, 1.0, exact=True) for first, second in ((4, 5), (1, 2), (2, 5))]
-    assert cluster(7, pairs) == [[1, 2, 4, 5]]
-    assert cluster(7, []) == []
+    assert cluster(pairs) == [[1, 2, 4, 5]]
+    assert cluster([]) == []
 
 
 def test_the_bit_count_agrees_with_counting_the_ones() -> None:
@@ -115,3 +117,13 @@ def test_of_six_million_pairs_only_those_with_close_hashes_are_compared() -> Non
         found = find_duplicates(many)
     assert [(pair.first, pair.second) for pair in found] == [(2000, 3400)]
     assert compared.call_count < 100
+
+
+def test_clusters_are_the_components_of_the_graph() -> None:
+    draw = np.random.default_rng(0)
+    ends = draw.integers(0, 60, (40, 2))
+    pairs = [DuplicatePair(int(min(pair)), int(max(pair)), 1.0, exact=False) for pair in ends if pair[0] != pair[1]]
+    graph = coo_array((np.ones(len(ends)), tuple(ends.T)), shape=(60, 60))
+    number = connected_components(graph, directed=False)[1]
+    expected = [np.flatnonzero(number == one).tolist() for one in dict.fromkeys(number)]
+    assert cluster(pairs) == [positions for positions in expected if len(positions) > 1]
