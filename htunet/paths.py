@@ -250,6 +250,8 @@ class RunPaths(RunFolder):
     """The same masks at the network's input size, on which the paper's figures are defined."""
     references_at_input = PathBelow("test_folder", "references_at_input_size")
     """The true masks at that size, of another data set's images; those of the run's own are in the arrays."""
+    uncertainty = PathBelow("test_folder", "uncertainty")
+    """Where the network is undecided, ``CASE.png`` in the original sizes: entropy 0..1 as 0..255, in 16 steps."""
     classes_csv = PathBelow("test_folder", "classes.csv")
     """Probabilities of the classes for the test split, where classes are learnt."""
     expected_dice_csv = PathBelow("test_folder", "expected_dice.csv")

@@ -53,6 +53,12 @@ class ImageSteps:
         )
 
 
+def entropy_of(probabilities_KHW: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(H, W) 0..1: 1 where all labels are equally probable, 0 where one is certain."""
+    values = np.clip(probabilities_KHW, 1e-12, 1.0)
+    return (-(values * np.log(values)).sum(axis=0) / np.log(len(values))).astype(np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """Labels, classes or both of one image, as far as the model has learnt them; else None."""
@@ -113,10 +119,7 @@ class Prediction:
     @cached_property
     def entropy(self) -> NDArray[np.float32] | None:
         """(H, W) 0..1 in the size of the image: 1 where all labels are equally probable, 0 where one is certain."""
-        if self.probabilities is None:
-            return None
-        values = np.clip(self.probabilities, 1e-12, 1.0)
-        return (-(values * np.log(values)).sum(axis=0) / np.log(len(values))).astype(np.float32)
+        return None if self.probabilities is None else entropy_of(self.probabilities)
 
     @cached_property
     def variance(self) -> NDArray[np.float32] | None:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
@@ -15,11 +16,15 @@ from htunet.data.split_files import fold_of
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv, write_json
+from htunet.inference.prediction import entropy_of
 from htunet.inference.predictor import Predictor
 from htunet.inference.unlike_images import learn_familiar, some_of
 from htunet.paths import RunPaths
-from htunet.preprocessing.geometry import box_of, from_input
+from htunet.preprocessing.geometry import box_of, from_input, scores_from_input
 from htunet.preprocessing.preprocess import check_arrays
+
+STEPS = 15
+"""Of uncertainty, between none and all."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ def write_predictions(
     rows = []
     expected: list[dict[str, str]] = []
     with ExitStack() as stack:
-        folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
+        folders = [run.predictions, run.predictions_at_input, run.uncertainty]
+        folders += [run.references_at_input] if run.trained_on else []
         targets = [stack.enter_context(whole_folder(folder)) for folder in folders] if predictor.segments else []
         found = predictor.each((image, image.input_CHW) for image in images)
         for image, scores_KHW, classes_N in tqdm(found, total=total, disable=None if progress else True, unit="image"):
@@ -94,7 +100,7 @@ def write_predictions(
                 dice = expected_dice(scores_KHW)
                 expected.append({"case": case.id, "expected_dice": "" if dice is None else f"{dice:.6f}"})
                 masks = [from_input(scores_KHW, box_of(case), case.original_hw, predictor.plan)]
-                masks += [scores_KHW.argmax(axis=0).astype(np.uint8)]
+                masks += [scores_KHW.argmax(axis=0).astype(np.uint8), _uncertainty(scores_KHW, case, predictor)]
                 masks += [] if image.reference_HW is None else [image.reference_HW]
                 for folder, mask_HW in zip(targets, masks, strict=True):
                     write_png(folder / f"{case.id}.png", mask_HW)
@@ -102,6 +108,12 @@ def write_predictions(
             write_class_probabilities(run.classes_csv, _probabilities(predictor, rows))
         if predictor.segments:
             write_csv(run.expected_dice_csv, COLUMNS, expected)
+
+
+def _uncertainty(scores_KHW: NDArray[np.float32], case: CaseGeometry, predictor: Predictor) -> UInt8:
+    """(H, W) of the image, 0..255: few steps, so that the files are small."""
+    entropy_HW = entropy_of(scores_from_input(scores_KHW, box_of(case), case.original_hw, predictor.plan))
+    return (np.round(entropy_HW * STEPS) * (255 // STEPS)).astype(np.uint8)
 
 
 def _images(data: PreprocessedDataset, ids: list[str]) -> Iterator[CaseInput]:

@@ -10,7 +10,7 @@ from builders.training import TEST, tiny_settings
 from PIL import Image
 
 import htunet
-from htunet.data.image_io import read_labels
+from htunet.data.image_io import read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError, UsageError
@@ -82,6 +82,17 @@ def test_predictions_are_those_of_the_network_put_together_by_hand(run: RunPaths
     for case, expected in zip(ids, labels, strict=True):
         np.testing.assert_array_equal(read_labels(run.predictions_at_input / f"{case}.png"), expected)
     assert labels.any()
+
+
+def test_where_the_network_is_undecided_is_written_in_the_size_of_the_image(run: RunPaths) -> None:
+    predict_test(run, progress=False)
+    ids = load_splits(run.dataset.splits_json)[0]["test"]
+    for case, lesion in zip(ids, by_hand(run, ids)[:, 1], strict=True):
+        entropy = -(lesion * np.log2(lesion) + (1 - lesion) * np.log2(1 - lesion))
+        found = read_image(run.uncertainty / f"{case}.png", 1)[0]
+        assert found.shape == read_labels(run.predictions / f"{case}.png").shape
+        assert set(np.unique(found) % 17) == {0}  # 16 levels
+        assert found.mean() / 255 == pytest.approx(entropy.mean(), abs=0.04)
 
 
 def test_the_predictor_gives_probabilities(run: RunPaths) -> None:
@@ -188,6 +199,6 @@ def test_a_process_that_ends_before_its_predictions_are_whole_has_nothing_else_t
             predict_test(run, progress=False)
     before = {path.name for path in run.test_folder.iterdir()}
     predict_test(run, progress=False)
-    predicted = {run.predictions.name, run.predictions_at_input.name, run.expected_dice_csv.name}
+    predicted = {run.predictions.name, run.predictions_at_input.name, run.expected_dice_csv.name, run.uncertainty.name}
     assert {path.name for path in run.test_folder.iterdir()} - before == predicted
     assert run.familiar_json.name in before

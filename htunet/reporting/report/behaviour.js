@@ -64,7 +64,7 @@
     }
     made.append(element("img", { src: "data:image/jpeg;base64," + data.pictures[item.picture], alt }));
     if (item.layer === null) return made;
-    const layers = { fill: data.layers[item.layer], reference: data.references[item.picture], prediction: data.outlines[item.layer] };
+    const layers = { fill: data.layers[item.layer], uncertainty: data.uncertainties[item.layer], reference: data.references[item.picture], prediction: data.outlines[item.layer] };
     for (const [name, content] of Object.entries(layers))
       if (content) made.append(element("img", { class: "layer " + name, src: "data:image/png;base64," + content, alt: "" }));
     return made;
@@ -133,7 +133,7 @@
   const step = by => { if (shown[place + by]) open(place + by); };
 
   const boxes = name => document.querySelectorAll(`[data-layer=${name}]`);
-  const keys = { r: "reference", p: "prediction", f: "fill" };
+  const keys = { r: "reference", p: "prediction", f: "fill", u: "uncertainty" };
   function setLayer(name, on) {
     document.body.classList.toggle("without-" + name, !on);
     for (const box of boxes(name)) box.checked = on;
@@ -143,7 +143,7 @@
     for (const name of filters) byId("filter-" + name)?.addEventListener("input", filterCases);
     more.addEventListener("click", () => { visible += AT_ONCE; draw(); });
     for (const name of Object.values(keys)) {
-      setLayer(name, name !== "fill");
+      setLayer(name, name === "reference" || name === "prediction");
       for (const box of boxes(name)) box.addEventListener("input", event => setLayer(name, event.target.checked));
     }
     byId("viewer-previous").addEventListener("click", () => step(-1));

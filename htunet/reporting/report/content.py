@@ -63,6 +63,8 @@ class Gallery:
     """For each data set, colours (``#ff0000``) and what they mean."""
     outlines: tuple[bytes, ...] = ()
     """The outline of the prediction for each of ``layers``."""
+    uncertainties: tuple[bytes, ...] = ()
+    """Where the network is undecided, for each of ``layers``; empty where that is not known."""
     references: tuple[bytes, ...] = ()
     """The outline of the true mask for each of ``pictures``; empty where there is none."""
     notes: tuple[str, ...] = ()

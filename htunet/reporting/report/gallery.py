@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import pandas as pd
 
@@ -25,8 +24,8 @@ KEY = (
     (BOTH, "filled: in both"),
 )
 EMPTY = {"prediction": "nothing found", "reference": "no lesion there", "both": "rightly nothing found"}
-Entry = tuple[GalleryItem, str, Path | None]
-"""A case without its pictures, the full name of its data set, and the predicted mask."""
+Entry = tuple[GalleryItem, str, RunPaths | None]
+"""A case without its pictures, the full name of its data set, and the run that predicted its mask."""
 Key = tuple[str, str]
 """Data set and case."""
 
@@ -56,9 +55,9 @@ def collect_gallery(study: Study) -> Gallery:
     items, layers = [], []
     places = {key: place for place, key in enumerate(key for key, one in drawn.items() if one.picture is not None)}
     left = {key: iter(one.layers) for key, one in drawn.items()}
-    for item, dataset, prediction in entries:  # in the order in which the layers were drawn
+    for item, dataset, run in entries:  # in the order in which the layers were drawn
         key = dataset, item.case
-        layer = next(left[key]) if prediction and key in left else None
+        layer = next(left[key]) if run and key in left else None
         layers += [] if layer is None else [layer]
         place = None if layer is None else len(layers) - 1
         items.append(replace(item, picture=places.get(key), layer=place))
@@ -69,6 +68,7 @@ def collect_gallery(study: Study) -> Gallery:
         pictures=tuple(drawn[key].picture or b"" for key in places),
         layers=tuple(layer.fill for layer in layers),
         outlines=tuple(layer.prediction for layer in layers),
+        uncertainties=tuple(layer.uncertainty for layer in layers),
         references=tuple(drawn[key].reference or b"" for key in places),
         legends={
             one.method.short_dataset: _legend(study.raw.get(one.method.dataset)) for one in shown if one.task == MASKS
@@ -121,7 +121,7 @@ def _entries(shown: Shown) -> Iterator[Entry]:
                 facts=_mask_facts(row, spacings.get(name)) if runs else _class_facts(row),
                 lesion=lesion_text(row["lesion_px"], row["lesion_share"], spacings.get(name)) if runs else "",
             )
-            yield item, method.dataset, runs[name].predictions / f"{name}.png" if runs else None
+            yield item, method.dataset, runs[name] if runs else None
 
 
 def _mask_facts(row: pd.Series, spacing_mm: float | list[float] | None) -> tuple[str, ...]:
@@ -159,12 +159,12 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
     """The pictures of each case; and the cases that are not in the raw folders."""
     cases = {name: {case.id: case for case in dataset.cases} for name, dataset in raw.items()}
     known: dict[Key, Case] = {}
-    predictions: dict[Key, list[Path]] = {}
+    runs: dict[Key, list[RunPaths]] = {}
     problems = []
-    for item, dataset, prediction in entries:
+    for item, dataset, run in entries:
         if item.case in cases.get(dataset, {}):
             known[dataset, item.case] = cases[dataset][item.case]
-            predictions.setdefault((dataset, item.case), []).extend([prediction] if prediction else [])
+            runs.setdefault((dataset, item.case), []).extend([run] if run else [])
         elif dataset in raw:
             problems.append(f"{raw[dataset].paths.raw} has no case {item.case}.")
     requests = [
@@ -173,7 +173,8 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
             label=raw[key[0]].label_path(case),
             channels=raw[key[0]].info.channels,
             num_labels=raw[key[0]].info.num_labels - 1,
-            predictions=tuple(predictions[key]),
+            predictions=tuple(run.predictions / f"{case.id}.png" for run in runs[key]),
+            uncertainties=tuple(run.uncertainty / f"{case.id}.png" for run in runs[key]),
             side=side,
         )
         for key, case in known.items()

@@ -60,7 +60,7 @@ def gallery_data(gallery: Gallery) -> str:
     for item in items:
         item["class"] = item.pop("class_name")
     images = {name: [as_base64(one) for one in getattr(gallery, name)]
-              for name in ("pictures", "layers", "outlines", "references")}  # fmt: skip
+              for name in ("pictures", "layers", "outlines", "uncertainties", "references")}  # fmt: skip
     return as_json({"items": items, **images, "legends": dict(gallery.legends), "groups": GROUPS})
 
 

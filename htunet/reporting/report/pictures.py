@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ QUALITY = 80
 REFERENCE: Colour = (213, 94, 0)
 PREDICTION: Colour = (86, 180, 233)
 BOTH: Colour = (240, 228, 66)
+UNCERTAINTY: Colour = (204, 121, 167)
 """Which colour-blind readers tell apart: Okabe and Ito, Color Universal Design, 2008. Overlays have the paper's."""
 PIXELS_PER_LINE_WIDTH, THINNEST, DASH = 180, 2, 4
 """Outlines are wider than in overlays, because pictures are also shown small; and the length of a dash, pixels."""
@@ -39,6 +41,8 @@ class PictureRequest:
     num_labels: int
     """Background not counted."""
     predictions: tuple[Path, ...]
+    uncertainties: tuple[Path, ...] = ()
+    """Of each prediction, where there are any; a file may be missing."""
     side: int
     """Longer side of the pictures at most, pixels."""
 
@@ -51,6 +55,8 @@ class Layers:
     """Areas: missed, extra and right, or the predicted labels."""
     prediction: bytes
     """The outline of the predicted mask."""
+    uncertainty: bytes = b""
+    """Stronger where the network is undecided, half as large; empty where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +104,7 @@ def draw(request: PictureRequest) -> Drawn:
     reference = outline_png(_scaled(true, size), several=several, colour=REFERENCE, dashed=several)
     layers: list[Layers | None] = []
     problems = []
-    for path in request.predictions:
+    for path, doubt in zip_longest(request.predictions, request.uncertainties):
         layer = None
         try:
             predicted = read_labels(path)
@@ -108,7 +114,11 @@ def draw(request: PictureRequest) -> Drawn:
             table, areas, _ = paint(found, _scaled(true, size), request.num_labels)
             table = table if several else np.array([(0, 0, 0), REFERENCE, PREDICTION, BOTH], dtype=np.uint8)
             outline = outline_png(found, several=several, colour=PREDICTION)
-            layer = Layers(fill=layer_png(table, areas, OPACITY), prediction=outline)
+            layer = Layers(
+                fill=layer_png(table, areas, OPACITY),
+                prediction=outline,
+                uncertainty=uncertainty_png(read_image(doubt, 1)[0], size) if doubt and doubt.exists() else b"",
+            )
         except HtunetError as error:
             problems.append(str(error))
         layers.append(layer)
@@ -132,7 +142,18 @@ def layer_png(colours_K3: UInt8, numbers_HW: UInt8, opacity: float) -> bytes:
     picture.putpalette(colours_K3.ravel().tolist())
     alpha = [0, *[round(255 * opacity)] * (len(colours_K3) - 1)]
     stream = io.BytesIO()
-    picture.save(stream, format="PNG", transparency=bytes(alpha), compress_level=6)
+    picture.save(stream, format="PNG", transparency=bytes(alpha))
+    return stream.getvalue()
+
+
+def uncertainty_png(levels_HW: UInt8, size: tuple[int, int]) -> bytes:
+    """Levels 0..255 as a PNG in one colour that is clear at 0, half as wide and high as ``size``."""
+    picture = Image.fromarray(_scaled(levels_HW, (max(1, size[0] // 2), max(1, size[1] // 2))))
+    picture.putpalette(list(UNCERTAINTY) * 256)
+    stream = io.BytesIO()
+    picture.save(
+        stream, format="PNG", transparency=bytes(round(0.85 * level) for level in range(256)), compress_level=6
+    )
     return stream.getvalue()
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -133,3 +134,13 @@ def test_sections_without_content_are_not_there() -> None:
     assert [name for name in ("overview", "cases", "tables", "training", "plans", "origin", "repeat")
             if f'<section id="{name}"' in page] == ["overview", "origin", "repeat"]  # fmt: skip
     assert page.count('<a href="#') == 3
+
+
+def test_uncertainty_has_a_switch_where_it_is_known() -> None:
+    report = report_of()
+    assert 'data-layer="uncertainty"' not in render(report)
+    known = replace(report.gallery, layers=(b"l",), outlines=(b"o",), uncertainties=(b"u",))
+    page = render(replace(report, gallery=known))
+    assert page.count('data-layer="uncertainty"') == 2  # above the gallery and in the viewer
+    assert "u shows in pink where the network is undecided" in page
+    assert '"uncertainties":["dQ=="]' in page

@@ -13,6 +13,7 @@ from htunet.paths import DatasetPaths
 from htunet.reporting.overlays.draw import label_colour, overlay, paint
 from htunet.reporting.report.pictures import (
     REFERENCE,
+    UNCERTAINTY,
     PictureRequest,
     draw,
     draw_all,
@@ -94,6 +95,24 @@ def test_what_is_not_there_is_told_and_stops_nothing(home: Path) -> None:
     missing = draw(replace(own, image=none))
     assert (missing.picture, missing.layers) == (None, (None,))
     assert "none.png" in missing.problems[0]
+
+
+def test_uncertainty_is_a_layer_of_its_own_where_it_is_known(home: Path) -> None:
+    paths = build_raw(2, sizes=[(100, 200)])
+    own = request(paths)
+    levels = np.zeros((100, 200), np.uint8)
+    levels[:, 100:], levels[50:, 100:] = 255, 119
+    write_png(paths.raw / "doubt.png", levels)
+    (layer,) = draw(replace(own, uncertainties=(paths.raw / "doubt.png",))).layers
+    assert layer is not None
+    drawn = np.asarray(Image.open(io.BytesIO(layer.uncertainty)).convert("RGBA"))
+    assert drawn.shape == (12, 25, 4)  # half of 50 x 25
+    assert [drawn[y, x, 3] for y, x in ((6, 5), (2, 20), (10, 20))] == [0, 217, 101]  # 0.85 of the level
+    assert tuple(drawn[2, 20, :3]) == UNCERTAINTY
+    for missing in ((), (paths.raw / "none.png",)):  # results of earlier versions have none
+        found = draw(replace(own, uncertainties=missing))
+        assert found.layers[0] is not None
+        assert (found.layers[0].uncertainty, found.problems) == (b"", ())
 
 
 def test_processes_draw_the_same(home: Path) -> None:
