@@ -115,7 +115,7 @@ def test_images_with_classes_alone_are_planned_and_never_segmented(
         (["BUSI", "x", "--classes", "y"], "--classes are for images of your own"),
         (
             ["STU", "x", "--masks", "y"],
-            "--masks are for images of your own; STU is no data set of --list; your own gets",
+            "--masks are for images of your own; STU is not a data set of --list; to name your own",
         ),
         (["--images", "x", "--masks", "y", "--name", "M", "--pairs", "a", "b", "c"], "--pairs takes a table or two"),
         (["--images", "x", "--classes", "y", "--name", "M", "--pairs", "{id}", "{id}"], "name both folders"),

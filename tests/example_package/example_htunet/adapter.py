@@ -1,4 +1,4 @@
-"""An adapter with one trainable factor a channel."""
+"""An adapter with one trainable factor for each channel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

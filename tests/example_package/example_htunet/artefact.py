@@ -1,4 +1,4 @@
-"""An artefact: crystals of the transducer that have failed, dark strips from top to bottom."""
+"""An artefact: dark strips from top to bottom, where crystals of the transducer have failed."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""A transform of training images: a square that turns black; the mask stays."""
+"""A transform of training images: a square becomes black; the mask does not change."""
 
 from typing import Any
 

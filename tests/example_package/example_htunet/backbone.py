@@ -7,7 +7,7 @@ from htunet.models.backbones.base import Backbone, InputStatistics
 
 
 class Patches(Backbone):
-    """Its blocks are linear layers; the heads see what leaves blocks 3, 6 and 9."""
+    """Its blocks are linear layers; the heads use the outputs of blocks 3, 6 and 9."""
 
     width = 16
     patch_size = 8

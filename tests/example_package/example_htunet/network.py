@@ -1,4 +1,4 @@
-"""A network of its own: one convolution, all of which trains."""
+"""A complete network: one convolution, which is trained."""
 
 from collections.abc import Iterator
 
@@ -22,11 +22,11 @@ class OneLayer(Network):
         return self.layer(images_BCHW.float().mean(dim=1, keepdim=True) / 255)
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
-        """The parts that train, with the names that they have in a checkpoint."""
+        """The parts that are trained, with the names that they have in a checkpoint."""
         yield "layer", self.layer
 
     def frozen_module(self) -> None:
-        """None: all of it trains."""
+        """None: the whole network is trained."""
 
 
 def _sketch(outputs: Outputs) -> OneLayer:
