@@ -400,7 +400,7 @@ def misfit(image: UInt8, masks: Mapping[str, UInt8], *, fit_masks: bool) -> str:
     turned = any(mask.shape == image.shape[::-1] != image.shape for mask in masks.values())
     if not sizes or (fit_masks and not turned):
         return ""
-    advice = "one of them is turned by a quarter" if turned else "--fit-masks takes it"
+    advice = "one of them is rotated by 90 degrees" if turned else "--fit-masks takes it"
     return f"mask and image differ in size: image {size_text(image)}, {', '.join(sizes)} ({advice})"
 
 

@@ -40,7 +40,7 @@ def write_crop_sheet(folder: Path, cases: Sequence[Case], jobs: Sequence[ImageWi
     kept = [row["id"] for row in rows if row["cropped"] == LESION_OUTSIDE]
     note = f"cropped {cut} of {len(rows)} images to their field; look at {SHEET_PNG}, {CROPS_CSV} has every box"
     return (
-        [note, f"{len(kept)} stayed whole because the lesion reaches out of the field: {listed(kept)}"]
+        [note, f"{len(kept)} were not cropped because the lesion extends beyond the field: {listed(kept)}"]
         if kept
         else [note]
     )

@@ -300,7 +300,7 @@ def _write_view(
     case = Case(id=f"{patient}_{view}", class_name=class_name, group=patient, source=source)
     remarks = [
         "points outside the image were moved to its edge" if moved else "",
-        "an outline that lies wholly outside the image was left out" if outside else "",
+        "an outline that lies completely outside the image was not drawn" if outside else "",
         "" if class_name else f"no class, since its TI-RADS category is {tirads or 'missing'}"[:80],
     ]
     return replace(write_case(folder, case, image, mask), remarks=tuple(filter(None, remarks))), ""

@@ -290,7 +290,7 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
     except FileNotFoundError:
         raise HtunetError(f"The file {path} is missing.") from None
     except ValueError as error:  # a NUL in its name
-        raise HtunetError(f"{str(path)!r} can be no file ({error}).") from None
+        raise HtunetError(f"{str(path)!r} cannot be a file ({error}).") from None
     mode = os.fstat(descriptor).st_mode
     if not stat.S_ISREG(mode):
         os.close(descriptor)
@@ -389,7 +389,7 @@ def read_object(path: Path, schema: Schema = None, *, any_number: bool = False) 
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _whole_number(text: str) -> int:

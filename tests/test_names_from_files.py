@@ -127,7 +127,7 @@ def test_a_model_that_is_refused_is_not_installed_and_one_that_broke_later_stops
     images = read_raw(run_of_tiny().dataset).paths.raw / "imagesTr"
     arguments = ["-i", str(images), "-o", str(home / "masks"), "-d", "Tiny", "-m", "UNet", "--device", "cpu"]
     assert predict(arguments) == 0
-    assert "Passed over an imported model" in caplog.text
+    assert "Ignored an imported model" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\0b", "\x1b[31m", "a\nb", "x" * 201], ids=repr)

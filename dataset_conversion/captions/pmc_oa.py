@@ -28,7 +28,7 @@ HOPELESS = 1000
 """Malformed lines without a sound one before them, after which the file is no JSONL."""
 ARTICLE = re.compile(r"PMC\d+")
 CAPTIONS, ULTRASOUND = "captions", "about ultrasound"
-NOT_ULTRASOUND = "caption does not speak of ultrasound"
+NOT_ULTRASOUND = "caption is not about ultrasound"
 
 PMC_OA = SourceFacts(
     dataset="Dataset507_PMC-OA",
@@ -87,7 +87,7 @@ def read_texts(folder: Path, reading: Reading) -> Iterator[Text | Excluded]:
             if isinstance(text, Excluded):
                 yield text
                 if not reading.found and number >= HOPELESS:
-                    raise HtunetError(f"{path} is no file of JSON lines: {text.source}: {text.reason}.")
+                    raise HtunetError(f"{path} is not a JSON Lines file: {text.source}: {text.reason}.")
                 continue
             reading.found[CAPTIONS] += 1
             if not speaks_of_ultrasound(text.caption):

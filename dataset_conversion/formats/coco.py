@@ -88,7 +88,7 @@ def _image(entry: object, number: int) -> tuple[str, AnnotatedImage]:
     elif sides == [None, None]:
         return _key(entry.get("id")) or f"entry {number}", image  # as large as the image itself
     elif (size := pixel_size(*sides)) is None:
-        image.problem = f"its size is no size that is read: {short(sides[1])} x {short(sides[0])}"
+        image.problem = f"its size cannot be read: {short(sides[1])} x {short(sides[0])}"
     else:
         image.size = size
     return _key(entry.get("id")) or f"entry {number}", image

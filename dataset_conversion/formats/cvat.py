@@ -44,7 +44,7 @@ def _image(element: "Element") -> AnnotatedImage:
     size = pixel_size(*(_whole(element.get(side)) for side in ("height", "width")))
     image = AnnotatedImage(element.get("name", ""), size)
     if size is None:
-        image.problem = f"its size is no size that is read: {element.get('width')} x {element.get('height')}"
+        image.problem = f"its size cannot be read: {element.get('width')} x {element.get('height')}"
     for child in sorted(element, key=lambda child: number(child.get("z_order", 0))):
         if child.tag in WITHOUT_AREA:
             image.remarks.add(NO_AREA)

@@ -30,7 +30,7 @@ def read_labelme(content: Mapping[str, Any]) -> AnnotatedImage:
     if height is not None or width is not None:
         image.size = pixel_size(height, width)
         if image.size is None:
-            image.problem = f"its size is no size that is read: {short(width)} x {short(height)}"
+            image.problem = f"its size cannot be read: {short(width)} x {short(height)}"
     for entry in content["shapes"]:
         found = _shape(entry)
         if isinstance(found, str):

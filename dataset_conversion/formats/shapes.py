@@ -29,10 +29,10 @@ LESION = "lesion"
 PlacedMask = tuple[NDArray[np.bool_], int, int]
 """A part of an image, and the row and the column where it begins."""
 
-OVERLAP = "instances of different labels overlap, the later one wins"
+OVERLAP = "instances of different labels overlap, the later one is used"
 CROWD = "crowd regions drawn as their category"
-NO_AREA = "parts of shapes without an area (points, lines) left out"
-NO_PIXEL = "shapes that hold the centre of no pixel of the image left out"
+NO_AREA = "parts of shapes without an area (points, lines) ignored"
+NO_PIXEL = "shapes that contain no pixel centre of the image ignored"
 UNMARKED = "regions of the label background count as unmarked"
 
 
@@ -141,7 +141,7 @@ def draw_readers(
 
 
 def draw(image: AnnotatedImage, labels: Mapping[str, int], size: tuple[int, int]) -> tuple[UInt8, set[str]]:
-    """(H, W) labels of one reader, and remarks; where instances of different labels overlap, the later one wins.
+    """(H, W) labels of one reader, and remarks; where instances of different labels overlap, the later one is used.
 
     Raises HtunetError with what is wrong in a shape, or when no shape of the image has an area.
     """
@@ -246,7 +246,7 @@ def fill_polygon(polygon: object, size: tuple[int, int]) -> PlacedMask | None:
         raise HtunetError(f"its polygon has {len(polygon)} coordinates; it must have an even number")
     x, y = np.array(polygon, dtype=np.float64).reshape(-1, 2).T
     if not (np.abs(x) < FARTHEST).all() or not (np.abs(y) < FARTHEST).all():
-        raise HtunetError("its polygon has coordinates that are no places in an image")
+        raise HtunetError("its polygon has coordinates that are not positions in an image")
     if len(x) < 3 or _is_line(x - x[0], y - y[0]):
         return None
     next_x, next_y = np.roll(x, -1), np.roll(y, -1)
@@ -286,7 +286,7 @@ def fill_ellipse(ellipse: Ellipse, size: tuple[int, int]) -> PlacedMask | None:
     """
     values = (ellipse.x, ellipse.y, *ellipse.radii, ellipse.angle)
     if not all(abs(value) < FARTHEST for value in values) or min(ellipse.radii) < 0:
-        raise HtunetError("its ellipse has a centre, radii or an angle that are no places in an image")
+        raise HtunetError("its ellipse has a centre, radii or an angle that are not positions in an image")
     if min(ellipse.radii) == 0:
         return None
     cos, sin = math.cos(ellipse.angle), math.sin(ellipse.angle)
@@ -322,7 +322,7 @@ def _decoded(png: str) -> NDArray[np.bool_]:
     except HtunetError:
         raise
     except Exception as error:  # as in htunet.data.image_io.opened
-        raise HtunetError(f"its mask is no PNG file in base 64 ({error})") from None
+        raise HtunetError(f"its mask is not a PNG file in base 64 ({error})") from None
 
 
 def short(value: object) -> str:

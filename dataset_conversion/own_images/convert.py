@@ -59,7 +59,9 @@ def convert_own(data: OwnData) -> ConversionReport:
     if classes:
         collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()))
     if chosen := positive_class(DatasetInfo(classes=classes, positive=data.positive)):
-        collected.notes.append(f"{chosen} is the positive class, of which recall, precision and F1 are (--positive)")
+        collected.notes.append(
+            f"{chosen} is the positive class, for which recall, precision and F1 are computed (--positive)"
+        )
     has_test = any(one.split == TEST for one in findings.images)
     facts = SourceFacts(
         dataset=dataset,
@@ -161,7 +163,7 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)
     }
     notes = [
-        f"groups are the {len(numbers)} patients that the DICOM headers tell apart, numbered here: no id or name of a "
+        f"groups are the {len(numbers)} patients in the DICOM headers, numbered here: no id or name of a "
         "patient is read into the data set (file names are kept in cases.csv)"
     ] * bool(numbers)
     return [numbers.get(patient, "") for patient in patients], notes

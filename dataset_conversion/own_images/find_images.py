@@ -38,7 +38,7 @@ def find_images(data: OwnData) -> Findings:
         elif images:
             _find_files(findings, split, images, masks, data.pairs)
     if unused := [name for name in dict.fromkeys(findings.unused) if name not in findings.labels]:
-        findings.notes.append(f"labels that no shape has are left out: {listed(unused)}")
+        findings.notes.append(f"labels without a shape are ignored: {listed(unused)}")
     if findings.label_names:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
         findings.notes.append(f"labels from the annotations: {shown}")

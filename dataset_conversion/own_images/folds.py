@@ -42,7 +42,7 @@ class OfficialFolds:
         by_source = {printable(name): value for name, value in self.of.items()}
         value_of = {case.id: TEST if case.split == TEST else by_source.get(case.source, "") for case in cases}
         ids = {value: sorted(one for one, own in value_of.items() if own == value) for value in {*value_of.values()}}
-        notes = [f"in no fold, because nothing is said of them: {listed(ids[''])}"] if "" in ids else []
+        notes = [f"in no fold, because --folds does not name them: {listed(ids[''])}"] if "" in ids else []
         test, numbers = ids.get(TEST, []), sorted((value for value in ids if value.isdigit()), key=int)
         if not numbers and VAL not in ids:
             return [*notes, "--folds names no images for validation: htunet chooses them among those for training"]
@@ -88,7 +88,7 @@ def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
         words = listed(sorted(kinds & {*SPLITS}))
         raise HtunetError(f"--folds {rule} has numbers and also {words}. Write one of both.")
     if TEST in values.values() and len(names) < len(found):
-        raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Leave one of both out.")
+        raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Omit one of the two.")
     return OfficialFolds({name: values[text] for name, text in tags.of.items()}, tags.notes)
 
 

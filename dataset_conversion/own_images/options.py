@@ -64,7 +64,7 @@ class OwnData:
         if self.nnunet:
             if any(source for split in splits for source in split):
                 raise UsageError(
-                    "--nnunet names a whole data set; leave out --images, --masks, --annotations and --test-..."
+                    "--nnunet names a whole data set; omit --images, --masks, --annotations and --test-..."
                 )
             return
         if not self.images:

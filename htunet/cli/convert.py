@@ -49,7 +49,9 @@ def _run(options: argparse.Namespace) -> None:
     if options.list:
         for name, converter in CONVERTERS.items(broken=tell):
             print("\n".join(_describe_facts(name, converter.facts)))
-        print(f"{RELEASE}: the release of the paper's authors, with their lists; it holds several of these sets")
+        print(
+            f"{RELEASE}: the release of the paper's authors, with their lists; it contains several of these data sets"
+        )
         return
     if options.workers is not None and options.workers < 1:
         raise UsageError(f"--workers must be at least 1, got {options.workers}.")
@@ -107,7 +109,9 @@ def _convert_release(options: argparse.Namespace) -> None:
         _print([result.name, *(f"  {line}" for line in _describe(result.report))])
         done += [result.name] * (result.report.captions is None)
     if failed:
-        raise HtunetError(f"{len(failed)} sets could not be converted: {'; '.join(map(': '.join, failed.items()))}")
+        raise HtunetError(
+            f"{len(failed)} data sets could not be converted: {'; '.join(map(': '.join, failed.items()))}"
+        )
     if done:
         print(f"Next: htunet_plan_and_preprocess -d {' '.join(done)}, then htunet_train {done[0]} CLIP_HT {PAPER_FOLD}")
 

@@ -46,7 +46,7 @@ def describe_captions(report: "ConversionReport") -> Iterator[str]:
 
     info = report.captions
     if info is None:
-        raise ValueError(f"{report.dataset} is no data set of captions.")
+        raise ValueError(f"{report.dataset} is not a data set of captions.")
     yield f"Found in {report.source}: {', '.join(f'{number} {kind}' for kind, number in info.found.items())}."
     yield from (f"  differs from the whole data set: {difference}" for difference in report.differences)
     yield from _describe_drops(report, info.drops)

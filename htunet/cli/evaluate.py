@@ -100,9 +100,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
     if not (options.prediction_folder and options.reference_folder):
         raise UsageError("--prediction-folder and --reference-folder are needed together.")
     if options.dataset:
-        raise UsageError(
-            f"Two folders are scored on their own: leave out {options.dataset!r}, or leave out the folders."
-        )
+        raise UsageError(f"Two folders are scored on their own: omit {options.dataset!r}, or omit the folders.")
     summary = api.evaluate_folders(options.prediction_folder, options.reference_folder, policy=options.policy)
     output = options.output or options.prediction_folder
     write_summary(summary, output)
@@ -115,11 +113,11 @@ def _evaluate_one(options: argparse.Namespace) -> None:
     from htunet.experiments.cross_dataset import check_before, run_on
 
     if options.method or options.trained_on:
-        raise UsageError("--run names the run already: leave out METHOD and --trained-on.")
+        raise UsageError("--run names the run already: omit METHOD and --trained-on.")
     requested = options.run.resolve()
     runs = [run for run in find_runs() if run.folder.resolve() == requested and run.trained_on is None]
     if not runs or not runs[0].finished_json.exists():
-        raise HtunetError(f"{options.run} is the folder of no finished run. Train it first, or see htunet_evaluate.")
+        raise HtunetError(f"{options.run} is not the folder of a finished run. Train it first, or see htunet_evaluate.")
     run = runs[0]
     if options.dataset:
         run = run_on(run, find_dataset(options.dataset))
@@ -146,9 +144,9 @@ def _finished_runs(options: argparse.Namespace) -> list[RunPaths]:
     if not chosen:
         raise HtunetError(_no_runs(options, finished, unfinished))
     for run in unfinished:
-        print(f"Not finished, left out: {run.label}", file=sys.stderr)
+        print(f"Not finished, skipped: {run.label}", file=sys.stderr)
     for run in (run for run in finished if run not in chosen):
-        print(f"Neither masks nor classes are learnt, left out: {run.label}", file=sys.stderr)
+        print(f"Learns neither masks nor classes, skipped: {run.label}", file=sys.stderr)
     return chosen
 
 
@@ -172,7 +170,7 @@ def _runs_on_other_data(options: argparse.Namespace) -> list[RunPaths]:
 def _all_stale(run: RunPaths) -> str:
     return (
         f"{run.dataset.splits_json} is not the split that these runs were trained on, so that its test split may hold "
-        "images that they have seen. Put the split before back (splits_final.before.json), or train again with "
+        "images that they have seen. Restore the previous split (splits_final.before.json), or train again with "
         "--restart."
     )
 
@@ -197,7 +195,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     from htunet.reporting.result_lines import class_lines, mask_lines
 
     if trained_on_other_images(run):
-        print(f"Trained on another split than there is now, left out: {run.label}", file=sys.stderr)
+        print(f"Trained on another split than the present one, skipped: {run.label}", file=sys.stderr)
         return False
     if run.trained_on:
         from htunet.experiments.cross_dataset import predict_if_needed

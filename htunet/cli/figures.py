@@ -42,7 +42,7 @@ def _draw(options: argparse.Namespace) -> None:
     for name, paths in made.written.items():
         print(f"{name}: " + ", ".join(str(path) for path in paths if path.suffix == ".png") + " and .pdf")
     for name, reason in made.excluded.items():
-        print(f"Left out {name}: {reason}", file=sys.stderr)
+        print(f"Skipped {name}: {reason}", file=sys.stderr)
     if made.failed:
         raise HtunetError("Not drawn: " + " ".join(f"{name}: {text}" for name, text in made.failed.items()))
     if missing := [name for name in options.names if name in made.excluded]:

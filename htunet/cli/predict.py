@@ -126,7 +126,7 @@ def _predict(options: argparse.Namespace) -> None:
     if done:
         print(f"Predicted before: {counted(len(done), 'image')}")
     if others:
-        print(f"Passed over {len(others)} files that are no images: {listed(others, 20)}")
+        print(f"Ignored {len(others)} files that are not images: {listed(others, 20)}")
     count = f"{len(result.predicted)} of {len(images) + len(others)}"
     frames = f" ({len(result.images)} images)" if len(result.images) > len(result.predicted) else ""
     what = f"files{frames}" if others or frames or result.no_pictures else "images"
@@ -152,7 +152,7 @@ def _print_quality(model: "Model", result: "FolderResult", seconds: float, outpu
     predictor = model.predictor
     if (passes := len(predictor.networks) * len(predictor.views)) > 1 and result.images:
         how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
-        print(f"{how}: {passes} passes and {seconds / len(result.images):.2g} s an image")
+        print(f"{how}: {passes} passes and {seconds / len(result.images):.2g} s per image")
     if result.doubted:
         print(f"In {len(result.doubted)} of {len(result.images)} there is probably no lesion, though the mask marks "
               f"something: {listed(result.doubted)}")  # fmt: skip
@@ -160,7 +160,7 @@ def _print_quality(model: "Model", result: "FolderResult", seconds: float, outpu
         print(f"{len(result.unlike)} of {len(result.images)} are unlike the training images; do not rely on what is "
               f"predicted of them: {listed(result.unlike)}")  # fmt: skip
     if model.dice_calibrations or model.familiar:
-        print(f"What to look at first{', and the Dice to be expected' * bool(model.dice_calibrations)}: "
+        print(f"Images to look at first{', with the predicted Dice' * bool(model.dice_calibrations)}: "
               f"{output / QUALITY}")  # fmt: skip
     if model.exported and (note := model.exported.card.quality.get("note")):
         print(note)
@@ -220,9 +220,9 @@ def _write_uncertainty(found: "Prediction", target: Path) -> None:
 
 def _name_excluded(result: "FolderResult") -> None:
     for name, reason in result.unreadable.items():
-        print(f"Left out {name}: {reason}", file=sys.stderr)
+        print(f"Skipped {name}: {reason}", file=sys.stderr)
     for name, reason in result.no_pictures.items():
-        print(f"Passed over {name}: {reason}")
+        print(f"Ignored {name}: {reason}")
     for name, reason in result.without_object.items():
         print(f"No DICOM Segmentation object of {name}: {reason}", file=sys.stderr)
 
@@ -235,9 +235,9 @@ def _refuse_unclear_model(options: argparse.Namespace) -> None:
         if getattr(options, name)
     ]
     if options.model and of_run:
-        raise UsageError(f"--model names all of a model: leave {', '.join(of_run)} out.")
+        raise UsageError(f"--model names a complete model: omit {', '.join(of_run)}.")
     if not options.model and not (options.dataset and options.method):
-        raise UsageError("Say what predicts: -d DATASET -m METHOD for a run, or --model FOLDER_OR_NAME for a model.")
+        raise UsageError("Name what predicts: a run (-d DATASET -m METHOD) or a model (--model FOLDER_OR_NAME).")
 
 
 def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths) -> None:

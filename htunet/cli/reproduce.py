@@ -126,7 +126,7 @@ def _reproduce(options: argparse.Namespace) -> None:
             raise StoppedBySignalError(stop.received or signal.SIGTERM)
         _write_table(config, jobs, folder)
     if rows := plan.rows_excluded:
-        print(f"Left out, {len(rows)} of {plan.rows} rows: {'; '.join(rows)}. --dry-run says what they need.")
+        print(f"Skipped, {len(rows)} of {plan.rows} rows: {'; '.join(rows)}. --dry-run says what they need.")
     if failed := {name: result for name, result in results.items() if result.status == "failed"}:
         never = sum(result.status == "not started" for result in results.values())
         listing = "\n".join(f"  {name}: {result.reason} ({result.log})" for name, result in failed.items())
@@ -219,7 +219,7 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
 
     missing = sorted(plan.excluded, key=lambda one: KINDS.index(one.kind))
     number = len(plan.rows_excluded)
-    yield f"{number} of the {plan.rows} rows of Table {config.table.number} are left out, because something is missing:"
+    yield f"{number} of the {plan.rows} rows of Table {config.table.number} are skipped, because something is missing:"
     for one in missing:
         yield f"  {one.kind:<9} {one.name:<10} {counted(len(plan.excluded[one]), 'row'):>8}  {_remedy(one)}"
     if {one.name for one in missing if one.kind == DATA} & ({*datasets("segmentation")} - {"LN-INT", "LN-EXT"}):

@@ -123,8 +123,8 @@ def _report(
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
     found = write_comparison(together, tables)
     for row in found[found["more_robust"] != ""].to_dict("records"):
-        print(f"{row['more_robust']} loses less by {row['artefact']} ({row['figure']}): {row['a']} against {row['b']}, "
-              f"{row['mean_difference']:+.3f}, corrected p {row['p_holm']:.3g}")  # fmt: skip
+        print(f"{row['more_robust']} loses less under {row['artefact']} ({row['figure']}): {row['a']} against "
+              f"{row['b']}, {row['mean_difference']:+.3f}, corrected p {row['p_holm']:.3g}")  # fmt: skip
     print("Written: " + ", ".join(str(path) for path in paths if path.suffix == ".png"))
     print(f"         {together / 'curves.csv'}, {together / 'comparisons.csv'}")
 

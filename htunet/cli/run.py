@@ -81,7 +81,7 @@ def _run(options: argparse.Namespace) -> None:
         run_step(*step)
         dataset = find_dataset(options.name)
     elif given:
-        print(f"{dataset.short_name} is converted already, in {dataset.raw}: the images named now are not read again. "
+        print(f"{dataset.short_name} is already converted, in {dataset.raw}: the images named now are not read again. "
               "Other images need another --name.")  # fmt: skip
     if not options.dry_run:
         from htunet.reproducibility import record_command
@@ -167,8 +167,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         print(f"For {what}: {choice.method}, {choice.reason}. On images like these expect {metric} "
               f"{_percent(choice.expected)}.")  # fmt: skip
         if task == "seg" and after and after.steps:
-            print(f"Masks are post-processed, which gains on the tested folds: {in_words(after.steps)}. With it expect "
-                  f"{metric} {_percent(after.expected)}; --no-postprocessing switches it off.")  # fmt: skip
+            print(f"Masks are post-processed, which improves the results on the tested folds: {in_words(after.steps)}. "
+                  f"With it expect {metric} {_percent(after.expected)}; --no-postprocessing switches it off."
+                  )  # fmt: skip
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")

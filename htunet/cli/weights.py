@@ -51,7 +51,7 @@ def _list(options: argparse.Namespace) -> None:
         if entry.tokenizer:
             print(f"{'':11s} texts: {entry.tokenizer}")
         print(f"{'':11s} {entry.statement}")
-    print(f"\nFolder: {folder_of(ALL).parent}. To fetch: htunet_weights download NAME")
+    print(f"\nFolder: {folder_of(ALL).parent}. To download: htunet_weights download NAME")
 
 
 def _download(options: argparse.Namespace) -> None:

@@ -124,7 +124,7 @@ def _nearest(ratio: float, total: int) -> int:
     count = int(Fraction(repr(ratio)) * total + Fraction(1, 2))
     if count < 1:
         raise UsageError(
-            f"--ratio {ratio} of {total} training images is no image: the smallest ratio here is {0.5 / total:.4f}."
+            f"--ratio {ratio} of {total} training images selects no image: the smallest ratio is {0.5 / total:.4f}."
         )
     return count
 

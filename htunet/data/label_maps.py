@@ -77,7 +77,7 @@ class LabelMap:
             found, known = labels[inverse].reshape(levels.shape), exact[inverse].reshape(levels.shape)
         if (found == INVALID).any():
             strange = [value_text(int(value)) for value in np.unique(levels[found == INVALID])[:5]]
-            raise HtunetError(f"holds the values {', '.join(strange)}, which are no label; name them with --labels")
+            raise HtunetError(f"holds the values {', '.join(strange)}, which are not labels; name them with --labels")
         return found, not known.all()
 
 

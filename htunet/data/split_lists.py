@@ -115,7 +115,7 @@ def _json(path: Path) -> list[dict[str, Any]]:
     content = read_json(path)
     folds = [content] if isinstance(content, dict) else content
     if not isinstance(folds, list) or not folds or not all(isinstance(fold, dict) for fold in folds):
-        raise HtunetError(f"{path} is no list of folds. Write [{{'train': [...], 'val': [...], 'test': [...]}}].")
+        raise HtunetError(f"{path} is not a list of folds. Write [{{'train': [...], 'val': [...], 'test': [...]}}].")
     for number, fold in enumerate(folds):
         for key, names in fold.items():
             if key in ("name", "task") and isinstance(names, str):

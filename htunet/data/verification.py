@@ -255,7 +255,7 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
                 text = f"{name} {what}{table}. {way_out}, or take the file out."
                 yield Problem("file_without_case", ERROR, (name,), text)
             else:  # Thumbs.db and the like
-                yield Problem("file_without_case", WARNING, (name,), f"{name} {what} and is passed over.")
+                yield Problem("file_without_case", WARNING, (name,), f"{name} {what} and is ignored.")
 
 
 def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None]) -> Iterator[Problem]:

@@ -78,7 +78,9 @@ def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
     path = Path(chosen)
     if not path.exists():
         known = ", ".join(sets)
-        raise UsageError(f"--prompts {chosen} is no file and none of our sets: {known}.{did_you_mean(chosen, sets)}")
+        raise UsageError(
+            f"--prompts {chosen} is neither a file nor one of the built-in sets: {known}.{did_you_mean(chosen, sets)}"
+        )
     content = _checked_format(read_object(path), path)
     sources = {str(key): str(value) for key, value in checked_object(content.get("sources", {}), str(path)).items()}
     return PromptSet(name=chosen, classes=_classes(content.get("classes"), str(path)), sources=sources)

@@ -163,7 +163,7 @@ def summarise(
     temperature = after = None
     notes = []
     if absent := [name for index, name in enumerate(test.classes) if index not in truth_N]:
-        what = "there is no AUC" if len(set(truth_N.tolist())) < 2 else "left out of every mean over the classes"
+        what = "there is no AUC" if len(set(truth_N.tolist())) < 2 else "excluded from every mean over the classes"
         notes.append(f"no test case of {', '.join(absent)}: {what}")
     if total > len(test.cases):
         notes.append(f"{total - len(test.cases)} of {total} test cases have no class and are not scored")
@@ -176,7 +176,10 @@ def summarise(
             decisions[VALIDATION_THRESHOLD] = _decision(test, groups, chosen, text)
         temperature = fit_temperature(val.values_NK, val_truth)
         if temperature is None:
-            notes.append("no temperature: the validation cases have no best one (all rightly classified, or by chance)")
+            notes.append(
+                "no temperature: the validation cases have no best one (all are classified correctly, or no better "
+                "than by chance)"
+            )
         else:
             after = calibration(tempered(test.values_NK, temperature), truth_N)
     by_class = {name: test.truth.count(name) for name in test.classes}

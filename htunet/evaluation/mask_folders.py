@@ -100,7 +100,7 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
         paths, passed_over = _files(folder)
         found.append(paths)
         if passed_over:
-            notes.append(f"{what}: sub-folders are not read, because there are masks beside them: {passed_over}")
+            notes.append(f"{what}: subfolders are not read, because there are masks beside them: {passed_over}")
     if not any(len({stem_of(name) for name in names}) < len(names) for names in found):  # else a/1 and b/1
         found = [{stem_of(name): path for name, path in names.items()} for names in found]
     plain = [dict[str, Files]({name: (path,) for name, path in names.items()}) for names in found]

@@ -220,7 +220,7 @@ for _metric in (
         label="HD95_max",
         short="HD95 max",
         paper="hd95",
-        definition="The larger of the two directed 95th percentiles, cases with an empty mask left out: what the "
+        definition="The larger of the two directed 95th percentiles, cases with an empty mask excluded: what the "
         "paper's public code calls HD95.",
         of=lambda distances: max(percentile95(distances.to_reference), percentile95(distances.to_prediction)),
     ),
@@ -229,7 +229,7 @@ for _metric in (
         label="ASD_directed",
         short="ASD directed",
         paper="asd",
-        definition="Mean distance from the prediction to the reference, cases with an empty mask left out: what the "
+        definition="Mean distance from the prediction to the reference, cases with an empty mask excluded: what the "
         "paper's public code calls ASD.",
         of=lambda distances: distances.to_reference.mean(),
     ),

@@ -45,7 +45,9 @@ def corrected_case(name: str, image: Path, labels: UInt8, form: str, facts: Mapp
     except ValueError:
         spacing = -1.0
     if spacing is not None and not 0 < spacing < float("inf"):
-        raise HtunetError(f"review.csv, {name}: spacing_mm is no number above 0: {facts['spacing_mm']!r}. Correct it.")
+        raise HtunetError(
+            f"review.csv, {name}: spacing_mm is not a number above 0: {facts['spacing_mm']!r}. Correct it."
+        )
     of_what = f"case {facts['case']}" if facts["case"] else f"image {facts['source']}"
     how = "prediction accepted" if form == "accepted" else f"corrected as {form}"
     return CorrectedCase(name=name, image=image, labels=labels, case=facts["case"], group=facts["group"],

@@ -104,7 +104,7 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
             epochs += [float(text) for text in EPOCH_TIME.findall(read_text(log))]
         if epochs:
             epoch = statistics.median(epochs)
-            return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s an epoch in an earlier run")
+            return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s per epoch in an earlier run")
     if times is None or "error" in times:
         return Cost(None, times["error"] if times else "not measured")
     forward_only = work.other_images * times["image"]
@@ -112,10 +112,10 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
     place = f"{side} x {side}, measured here ({times['device']})"
     if is_training:
         steps = -(-work.train_images // times["batch"])
-        because = f"{times['step']:.2f} s a step of {times['batch']} images, {place}"
+        because = f"{times['step']:.2f} s per step of {times['batch']} images, {place}"
         return Cost(START_SECONDS + work.epochs * (steps * times["step"] + forward_only), because)
     score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
-    return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s an image, {place}")
+    return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s per image, {place}")
 
 
 def plan_content(work: JobCost) -> dict[str, Any]:

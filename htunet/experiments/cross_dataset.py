@@ -20,7 +20,7 @@ def run_on(run: RunPaths, tested: DatasetPaths) -> RunPaths:
     """Where the results of a run on another data set's images are; raises UsageError for its own."""
     if tested == run.dataset:
         raise UsageError(
-            f"{tested.short_name} is what the runs were trained on: leave --trained-on out to score its test split."
+            f"{tested.short_name} is what the runs were trained on: omit --trained-on to score its test split."
         )
     return replace(run, dataset=tested, trained_on=run.dataset.name)
 

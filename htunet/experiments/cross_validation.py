@@ -184,8 +184,8 @@ def settle_schedule(
         if different := [name for name in request if before["request"].get(name) != request[name]]:
             changes = ", ".join(f"{name} {before['request'].get(name)} then, {request[name]} now" for name in different)
             raise HtunetError(
-                f"{dataset.short_name} was begun with other settings: {changes}. Request the same, or remove "
-                f"{path.parent} and the runs of plan {PLAN} to start again."
+                f"{dataset.short_name} was started with other settings: {changes}. Use the same settings, or remove "
+                f"{path.parent} and the runs of plan {PLAN} to start from scratch."
             )
         content = before["schedule"]
         stored = tuple(Candidate(**entry) for entry in content["candidates"])

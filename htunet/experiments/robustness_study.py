@@ -137,7 +137,7 @@ def check_finished(run: RunPaths) -> None:
     if trained_on_other_images(run):
         raise HtunetError(
             f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
-            "the run was trained on. Restore the earlier split (splits_final.before.json), or train again with "
+            "the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
             "--restart."
         )
 

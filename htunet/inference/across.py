@@ -60,7 +60,7 @@ def check_fits(run: RunPaths, raw: RawDataset) -> None:
         if theirs != ours and not len(theirs) == len(ours) == 1:
             of_theirs, of_ours = (", ".join(f"{k} ({v})" for k, v in labels.items()) for labels in (theirs, ours))
             raise HtunetError(
-                f"The labels of {other} are {of_theirs}, a run of {own} tells {of_ours} apart. Give the "
+                f"The labels of {other} are {of_theirs}, a run of {own} distinguishes {of_ours}. Give the "
                 "labels of one the names and values of the other in dataset.json and in the masks."
             )
     if "cls" in tasks:

@@ -110,12 +110,12 @@ def _check_options(trained: TrainedModel, record: WeightsRecord, *, with_backbon
         check_packages()
     entry = published_weights(trained.method)
     if with_backbone and not has_frozen_part(trained.method):
-        raise UsageError(f"All of {trained.method} is in its checkpoint: leave --with-backbone out.")
+        raise UsageError(f"All of {trained.method} is in its checkpoint: omit --with-backbone.")
     if (with_backbone or onnx) and entry and entry.withheld:
         option = "--with-backbone" if with_backbone else "--onnx"
         raise HtunetError(
             f"The weights of {trained.method} may not be passed on ({entry.withheld}), and {option} would put them "
-            f"into the export. Leave it out: the model then needs htunet_weights download {trained.method} where it "
+            f"into the export. Omit it: the model then needs htunet_weights download {trained.method} where it "
             "is used."
         )
     if with_backbone and record.source == RANDOM:

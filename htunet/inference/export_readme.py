@@ -23,7 +23,7 @@ def readme(card: ModelCard) -> str:
         "\n".join(f"- {what}: {text}" for what, text in card.licences.items()),
         "Please cite:",
         "\n".join(f"- {what}: {text}" for what, text in card.citations.items()),
-        "For research. It is no medical device and must not decide about patients.",
+        "For research. It is not a medical device and must not decide about patients.",
     ]
     return "\n\n".join(filter(None, sections)) + "\n"
 

@@ -144,7 +144,7 @@ def needed_weights(card: ModelCard) -> str:
         return ""
     if card.weights["source"] == PRETRAINED:
         name = card.method.partition("_")[0]
-        return f"The frozen weights are not in the model. Fetch them once: htunet_weights download {name}."
+        return f"The frozen weights are not in the model. Download them once: htunet_weights download {name}."
     return f"The frozen weights are not in the model. Name their file, {card.weights['file']}: --weights FILE."
 
 
@@ -219,5 +219,5 @@ def all_imported() -> list[ExportedModel]:
         try:
             models.append(read_model(path.parent))
         except HtunetError as error:
-            log.warning("Passed over an imported model: %s", error)
+            log.warning("Ignored an imported model: %s", error)
     return models

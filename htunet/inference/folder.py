@@ -210,7 +210,9 @@ def _write_stack(stack: Stack, target: Path, masks_NHW: UInt8, labels: Mapping[s
 def _refuse_among_images(images: Sequence[Path], masks: Sequence[Path]) -> None:
     for path, mask in zip(images, masks, strict=True):
         if mask.parent.resolve() == path.parent.resolve():
-            raise UsageError(f"The mask of {path.name} would lie among the images. Choose another output folder.")
+            raise UsageError(
+                f"The mask of {path.name} would be written among the images. Choose another output folder."
+            )
 
 
 def _names_of(files: Sequence[str]) -> list[str]:

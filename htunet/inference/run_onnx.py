@@ -26,7 +26,7 @@ def read(path: Path, channels: int) -> Image.Image:
     if image.mode[0] in "IF":  # more than 8 bits: scaled from the image's own range, unless its values fit 8 bits
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
-            raise ValueError("it holds values that are no numbers")
+            raise ValueError("it contains values that are not numbers")
         low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
         image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     elif image.has_transparency_data:  # transparent pixels are black
@@ -47,7 +47,9 @@ if __name__ == "__main__":
         try:
             image = read(path, about["channels"])
         except Exception as error:
-            excluded.append(f"Left out {path} ({error}): read are {', '.join(FORMATS)}; htunet_predict reads more.")
+            excluded.append(
+                f"Skipped {path} ({error}). Formats that are read: {', '.join(FORMATS)}; htunet_predict reads more."
+            )
             continue
         alone = sum(other.stem == path.stem for other in paths) == 1
         name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask

@@ -135,6 +135,6 @@ def _same_fold(run: RunPaths) -> Fold:
     if (fold := fold_of(run)) is None:
         raise HtunetError(
             f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
-            "the run has seen. Put the split before back (splits_final.before.json), or train again with --restart."
+            "the run has seen. Restore the previous split (splits_final.before.json), or train again with --restart."
         )
     return fold

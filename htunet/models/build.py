@@ -154,7 +154,7 @@ def build_network(
     if parsed.backbone is None:
         entry = STANDALONE[method]
         if weights not in (PRETRAINED, RANDOM) and not entry.has_published_weights and method not in PRETRAINABLE:
-            raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Leave it out.")
+            raise UsageError(f"{method} has no published weights: --weights {weights} would do nothing. Omit it.")
         with random_weights(initial):
             network, record = entry.build(outputs, weights)
     else:
@@ -228,7 +228,7 @@ def _check_heads(method: str, outputs: Outputs) -> None:
     chosen = [outputs.head] * (SEGMENTATION in outputs.task) + [outputs.class_head] * (CLASSIFICATION in outputs.task)
     if parse_method(method).backbone is None and (more := [name for name in chosen if name not in USUAL_HEADS]):
         raise UsageError(
-            f"{method} has a head of its own: {more[0]!r} in the plan would do nothing. Leave it out, or train a "
+            f"{method} has a head of its own: {more[0]!r} in the plan would do nothing. Omit it, or train a "
             "BACKBONE or a BACKBONE_ADAPTER."
         )
 

@@ -109,7 +109,7 @@ def batch_size(training_cases: int) -> tuple[int, str]:
         size //= 2
     steps = -(-training_cases // size)
     if size == BATCH:
-        return size, f"the paper's; {training_cases} training images make {counted(steps, 'step')} an epoch"
+        return size, f"the paper's; {training_cases} training images make {counted(steps, 'step')} per epoch"
     return size, (
         f"{training_cases} training images are few: halved from {BATCH} until an epoch has {STEPS_PER_EPOCH} steps, "
         f"but not below {SMALLEST_BATCH} images (now {counted(steps, 'step')})"
@@ -147,7 +147,7 @@ def patience(training_cases: int, batch: int) -> tuple[int, str]:
     """Epochs to wait for a better validation figure: about 1000 steps, 20 to 50 epochs."""
     steps = max(1, -(-training_cases // batch))
     epochs = min(50, max(20, round(1000 / steps)))
-    return epochs, f"about 1000 steps at {counted(steps, 'step')} an epoch, within 20 to 50 epochs"
+    return epochs, f"about 1000 steps at {counted(steps, 'step')} per epoch, within 20 to 50 epochs"
 
 
 def _needed_longer_side(smaller_side: Mapping[str, float] | None) -> tuple[float, str]:

@@ -69,7 +69,7 @@ class PrepareRequest:
         if self.memory_gb is not None and not 0 < self.memory_gb < float("inf"):
             raise UsageError(f"--memory-gb must be a number above 0, got {self.memory_gb:g}.")
         if self.splits and self.num_folds:
-            raise UsageError("--splits gives the folds: leave --num-folds out.")
+            raise UsageError("--splits gives the folds: omit --num-folds.")
         if self.num_folds is not None and not 2 <= self.num_folds < 100:
             raise UsageError(f"--num-folds must be from 2 to 99, got {self.num_folds}.")
         if self.split_by not in (None, "image", "group"):
@@ -235,7 +235,7 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
         _warn(
             f"no pixel is left of a label at {height} x {width} pixels in {len(names)} of {made.cases} cases: "
             f"{some(names)}. They are trained on as if it were not there, and at this size a network that finds "
-            "nothing is not blamed for it; at the original size it is missed. A larger input_size in a plan of your "
+            "nothing is not penalised for it; at the original size it is missed. A larger input_size in a plan of your "
             "own keeps them; cases.csv of the plan names all.",
             into,
         )

@@ -158,7 +158,7 @@ class _Work:
         tensors, found = checkpoint.load(self.state)
         if found["identity"] != self.identity:
             raise HtunetError(
-                f"{self.state} is of a pre-training with other settings. Type the same ones to continue it, name "
+                f"{self.state} is of a pre-training with other settings. Use the same settings to continue it, name "
                 "another folder with --out, or restart from scratch with --restart."
             )
         log.info("Continuing at step %d.", found["advance"]["step"])
@@ -271,7 +271,7 @@ class _Training:
         row = {"step": self.advance.step, "images": self.advance.images, "seconds": round(self.advance.seconds, 1)}
         values: dict[str, float] = row | {name: round(float(value), 5) for name, value in losses.items()}
         if not all(map(math.isfinite, values.values())):
-            raise HtunetError(f"The losses are no numbers any more in step {self.advance.step}: {values}.")
+            raise HtunetError(f"The losses are not numbers any more in step {self.advance.step}: {values}.")
         self.advance.history.append(values)
         text = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in row)
         log.info(

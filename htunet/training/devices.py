@@ -53,7 +53,7 @@ def places(devices: int) -> Places:
             )
         if devices not in (1, per_machine):
             raise UsageError(
-                f"--devices {devices}: {name} started {per_machine} processes on this machine. Leave --devices out."
+                f"--devices {devices}: {name} started {per_machine} processes on this machine. Omit --devices."
             )
         return Places(per_machine, total // per_machine, name)
     return Places(devices, 1)
@@ -72,7 +72,7 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
     if kind == "cuda" and place.per_machine > torch.cuda.device_count():
         raise UsageError(f"--devices {place.per_machine}: this machine has {torch.cuda.device_count()}.")
     if kind == "mps" and place != Places(1, 1):
-        raise UsageError("--device mps: one process computes on an Apple GPU. Leave --devices out.")
+        raise UsageError("--device mps: one process computes on an Apple GPU. Omit --devices.")
     numbers = FABRIC_PRECISION[resolve_precision(precision, kind)]
     if place == Places(1, 1):
         fabric = Fabric(accelerator=kind, devices=1, precision=numbers)  # type: ignore[arg-type]

@@ -57,7 +57,7 @@ class TrainingFold:
     def remarks(self) -> list[str]:
         """What a user should know of the images, a line each."""
         named = [f"{count} of the {split} split" for split, count in self.without_class.items() if count]
-        remarks = [f"Left out, because they have no class: {', '.join(named)}."] if named else []
+        remarks = [f"Excluded, because they have no class: {', '.join(named)}."] if named else []
         if self.val_without_label:
             remarks.append("No validation mask has a labelled pixel: the validation loss alone chooses the epoch.")
         return remarks

@@ -44,7 +44,7 @@ def open_logger(name: str, run: RunFolder, settings: Mapping[str, Any]) -> RunLo
     try:
         return (WandbLogger if name == "wandb" else MlflowLogger)(run, settings)
     except Exception as error:  # of any kind: these libraries raise their own and those of what they use
-        raise HtunetError(f"--logger {name} cannot start: {error}. Leave it out, or use its offline mode.") from error
+        raise HtunetError(f"--logger {name} cannot start: {error}. Omit it, or use its offline mode.") from error
 
 
 class TensorBoardLogger:

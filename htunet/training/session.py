@@ -216,7 +216,7 @@ class _Session:
         return (
             f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
             f"training and {len(data.val_rows)} validation {self.work.unit}, "
-            f"{counted(loop.order.per_epoch, 'step')} an epoch, {counted(loop.num_epochs, 'epoch')}."
+            f"{counted(loop.order.per_epoch, 'step')} per epoch, {counted(loop.num_epochs, 'epoch')}."
         )
 
     def _train(self, progress: Progress, stop: StopSignals) -> None:

@@ -45,7 +45,7 @@ def build_pmc_oa(
     images = folder / FOLDER
     lines = [_line(index, f"Ultrasound: {sentence(index)}", images, min_side) for index in range(ultrasound)]
     lines += [_line(ultrasound + index, f"CT scan. {sentence(index)}", images, min_side) for index in range(others)]
-    built = BuiltPmcOa(folder, ultrasound, len(lines), min_side, {"caption does not speak of ultrasound": others})
+    built = BuiltPmcOa(folder, ultrasound, len(lines), min_side, {"caption is not about ultrasound": others})
     if quirks:
         built = _add_quirks(built, lines, images)
     (folder / name).write_bytes(b"".join(line if isinstance(line, bytes) else _encoded(line) for line in lines))

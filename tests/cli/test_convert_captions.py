@@ -15,7 +15,7 @@ def test_it_prints_the_counts_the_drops_and_the_split(home: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"Found in {built.folder}: {built.captions} captions, ")
     assert lines[1].startswith("Excluded 16 (11 of them in ")
-    assert "  5 x caption does not speak of ultrasound" in lines
+    assert "  5 x caption is not about ultrasound" in lines
     assert any(line.startswith("  6 x malformed line: pmc_oa.jsonl, line 27; ") for line in lines)
     assert lines[-2] == f"Wrote {built.pairs} pairs ({built.pairs} en) in {root('htunet_raw') / 'Dataset507_PMC-OA'}"
     assert lines[-1] == "Split 9:1: 13 for fine-tuning, 2 for validation."

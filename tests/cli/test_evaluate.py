@@ -112,8 +112,8 @@ def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], 
     other.parents[1].rename(other.parents[2] / "OtherTrainer__paper__Mine")
     assert main([]) == 0
     error = capsys.readouterr().err
-    assert "Not finished, left out: Tiny CLIP_HT fold0 seed2" in error
-    assert "Neither masks nor classes are learnt, left out: Tiny Mine" in error
+    assert "Not finished, skipped: Tiny CLIP_HT fold0 seed2" in error
+    assert "Learns neither masks nor classes, skipped: Tiny Mine" in error
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
@@ -166,7 +166,7 @@ def test_a_run_that_was_trained_on_another_split_is_left_out_and_named(
     build_run(dataset)
     stale = build_run(dataset, seed=2, settings={"split_sha256": "0" * 64})
     assert main([]) == 0
-    assert f"Trained on another split than there is now, left out: {stale.label}" in capsys.readouterr().err
+    assert f"Trained on another split than the present one, skipped: {stale.label}" in capsys.readouterr().err
     assert not stale.summary_json.exists()
     assert main(["Tiny", "--plan", "paper", "--force"]) == 0
     assert stale not in predicted

@@ -32,7 +32,7 @@ def test_what_there_is_nothing_for_is_said_with_the_command_that_provides_it(
     assert main(["figure4", "noise", "--methods", "UNet"]) == 1
     captured = capsys.readouterr()
     assert "figure4.png" in captured.out
-    assert "Left out noise: no run with a noise estimator" in captured.err
+    assert "Skipped noise: no run with a noise estimator" in captured.err
     assert "htunet_train BUSI BiomedCLIP_HT fold0" in captured.err
 
 

@@ -242,7 +242,7 @@ def test_a_data_set_without_masks_has_no_place_in_a_table_of_masks(
 def test_from_nothing_a_dry_run_answers_with_the_commands(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table2", "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("66 of the 66 rows of Table II are left out, because something is missing:")
+    assert out.startswith("66 of the 66 rows of Table II are skipped, because something is missing:")
     for name in ("LN-INT", "LN-EXT", "BUSI", "DDTI", "TN3K", "Prostate", "PMC-OA", "CURD", "MedPix"):
         assert f"htunet_convert {name} SOURCE" in out
     for name in ("CLIPSeg", "DINOv2", "CLIP", "MetaCLIP", "UniMedCLIP", "BiomedCLIP"):
@@ -255,8 +255,8 @@ def test_from_nothing_a_dry_run_answers_with_the_commands(home: Path, capsys: py
 def test_what_can_be_run_is_run_and_the_rest_is_named(dataset: DatasetPaths, fork_server: ForkServer) -> None:
     words = ("table2", "--methods", "UNet", "CLIP", "--datasets", "Tiny", "BUSI", "--plan", "tiny")
     output = finish(start(fork_server, *words, "--seeds", "1", "--num-epochs", "1"))
-    assert "3 of the 4 rows of Table II are left out, because something is missing:" in output
-    assert "Left out, 3 of 4 rows: CLIP on Tiny; CLIP on BUSI; UNet on BUSI." in output
+    assert "3 of the 4 rows of Table II are skipped, because something is missing:" in output
+    assert "Skipped, 3 of 4 rows: CLIP on Tiny; CLIP on BUSI; UNet on BUSI." in output
     rows = read_csv(reproduced("table2") / "table2.csv", ["method", "dataset", "metric", "value"])
     filled = {(row["method"], row["dataset"]) for row in rows if row["value"]}
     assert filled == {("UNet", "Tiny")}

@@ -126,7 +126,7 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
 
     assert main([*own, "--hours", "2"]) == 1
-    assert "Mine was begun with other settings: hours 1e-06 then, 2.0 now." in capsys.readouterr().err
+    assert "Mine was started with other settings: hours 1e-06 then, 2.0 now." in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,7 +80,7 @@ def test_images_without_a_class_are_left_out_and_said(
 ) -> None:
     change_classes(dataset, {"case_0003": "", "case_0008": ""})
     assert zero_shot([*TINY, *BREAST]) == 0
-    assert "2 images have no class and are left out" in capsys.readouterr().out
+    assert "2 images have no class and are excluded" in capsys.readouterr().out
     folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     summary = read_json(folder / "summary.json")
     assert (summary["images_without_class"], summary["zero_shot"]["n_cases"]) == (2, 22)

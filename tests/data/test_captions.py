@@ -70,7 +70,7 @@ def test_chinese_is_stored_as_it_reads(folder: Path) -> None:
         ("{", r"line 2 is not valid JSON"),
         ("[1]", r"line 2 must be a JSON object"),
         ("[" * 100_000, r"line 2 is not valid JSON"),
-        ('{"image": NaN}', r"line 2 is not valid JSON \(NaN is no JSON number"),
+        ('{"image": NaN}', r"line 2 is not valid JSON \(NaN is not a JSON number"),
         (line(caption=7), r"line 2: caption must be a text, got 7"),
         (line(capton="x"), r"line 2: the key 'capton' is not known. Did you mean 'caption'"),
         ('{"image": "images/p0.png"}', r"line 2: the keys \['caption'"),

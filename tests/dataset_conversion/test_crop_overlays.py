@@ -75,7 +75,7 @@ def report(home: Path) -> ConversionReport:
 def test_every_box_is_in_the_table_and_what_stayed_whole_is_named(report: ConversionReport) -> None:
     assert report.notes == (
         "cropped 7 of 9 images to their field; look at crop_overlays.png, crops.csv has every box",
-        "1 stayed whole because the lesion reaches out of the field: benign_0004",
+        "1 were not cropped because the lesion extends beyond the field: benign_0004",
     )
     rows = read_csv(LN_INT.raw / "crops.csv", ["id"])
     assert [row["id"] for row in rows] == [case.id for case in read_raw(LN_INT).cases]

@@ -133,7 +133,7 @@ def test_a_class_without_test_cases_is_named() -> None:
         truth=tuple(everything.truth[i] for i in kept),
         values_NK=everything.values_NK[kept],
     )
-    assert summarise(fewer, [""] * len(kept)).notes == ("no test case of b: left out of every mean over the classes",)
+    assert summarise(fewer, [""] * len(kept)).notes == ("no test case of b: excluded from every mean over the classes",)
 
 
 def test_one_class_alone_has_no_auc_and_says_so(home: Path) -> None:

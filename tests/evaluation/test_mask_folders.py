@@ -149,7 +149,7 @@ def test_sub_folders_beside_masks_are_named_and_not_read(tmp_path: Path) -> None
     predictions = folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND, "overlays/a": TRUTH})
     summary = evaluate_folders(predictions, folder_of(tmp_path / "r"))
     assert dice_of(summary) == pytest.approx(DICE)
-    assert summary.notes == ("predictions: sub-folders are not read, because there are masks beside them: overlays",)
+    assert summary.notes == ("predictions: subfolders are not read, because there are masks beside them: overlays",)
 
 
 @pytest.mark.parametrize("names", [("{}_mask", "{}"), ("{}", "gt-{}"), ("pred_{}_x", "{}")])

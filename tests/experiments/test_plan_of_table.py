@@ -121,7 +121,7 @@ def test_earlier_runs_say_what_an_epoch_costs(tiny: object, monkeypatch: pytest.
     line = "2026-01-01 10:00:0{0} epoch {0}/10: loss 0.5, validation loss 0.4, dice 0.5, best so far ({1} s)\n"
     first.run.training_log.write_text("".join(line.format(n, s) for n, s in ((1, 9.0), (2, 3.0), (3, 4.0))))
     found = costs_of(jobs, measure=False)["train-Tiny-UNet-seg-tiny-seed2"]
-    assert found == Cost(cost.START_SECONDS + 10 * 4.0, "4.0 s an epoch in an earlier run")
+    assert found == Cost(cost.START_SECONDS + 10 * 4.0, "4.0 s per epoch in an earlier run")
 
 
 def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,7 +165,7 @@ def test_a_split_that_changed_since_the_training_is_refused(run: RunPaths) -> No
     folds = load_splits(run.dataset.splits_json)
     folds[0]["test"].append(folds[0]["train"].pop())  # an image that the run has seen
     write_json(run.dataset.splits_json, folds)
-    with pytest.raises(HtunetError, match="may hold images that the run has seen"):
+    with pytest.raises(HtunetError, match="may contain images that the run was trained on"):
         predict_test(run, progress=False)
     assert not run.predictions.exists()
 

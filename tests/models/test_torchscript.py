@@ -112,7 +112,7 @@ def rewritten(path: Path, change: Callable[[str, bytes], bytes]) -> Path:
     ("record", "change", "message"),
     [
         ("data.pkl", lambda _: pickle.dumps(Runs()), "neither a module nor a tensor"),
-        ("data.pkl", lambda _: pickle.dumps([1, 2]), "it is no module"),
+        ("data.pkl", lambda _: pickle.dumps([1, 2]), "it is not a module"),
         ("data.pkl", lambda content: content[:100], "cannot be read as weights"),
         ("data/0", lambda content: content[:-1], "has not the size of its tensor"),
         ("byteorder", lambda _: b"big", "byte order"),

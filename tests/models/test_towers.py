@@ -145,7 +145,7 @@ def test_pretrained_towers_without_their_words_say_how_to_get_them(name: str, ho
 
 def test_a_list_of_words_without_berts_signs_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.txt").write_text("a\nb\n", encoding="utf-8")
-    with pytest.raises(HtunetError, match=r"vocab\.txt is no vocabulary of BERT: it lacks \[PAD\]"):
+    with pytest.raises(HtunetError, match=r"vocab\.txt is not a vocabulary of BERT: it lacks \[PAD\]"):
         WordPieces(tmp_path / "vocab.txt", 24)
 
 

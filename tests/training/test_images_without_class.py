@@ -41,7 +41,7 @@ def test_they_are_left_out_and_said(partly: DatasetPaths, capsys: pytest.Capture
     output = capsys.readouterr().out
     assert "12 training and 3 validation images" in output
     assert (
-        "Left out, because they have no class: 2 of the train split, 1 of the val split, 2 of the test split." in output
+        "Excluded, because they have no class: 2 of the train split, 1 of the val split, 2 of the test split." in output
     )
     run = place(partly, "ClassificationTrainer", "PlainClasses")
     assert read_json(run.settings_json)["images_without_class"] == {"train": 2, "val": 1, "test": 2}

@@ -66,5 +66,5 @@ def test_a_server_that_does_not_answer_is_one_error(tiny: DatasetPaths, monkeypa
 
     monkeypatch.setattr(loggers, "find_spec", lambda _: True)
     monkeypatch.setattr(loggers, "MlflowLogger", broken)
-    with pytest.raises(HtunetError, match=r"--logger mlflow cannot start: no route\. Leave it out"):
+    with pytest.raises(HtunetError, match=r"--logger mlflow cannot start: no route\. Omit it"):
         train("Tiny", "Plain", 0, tiny_settings(logger="mlflow"))

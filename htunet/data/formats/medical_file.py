@@ -105,7 +105,7 @@ def in_a_process(read: Callable[[], Iterator[T]]) -> Iterator[T]:
                 raise raised
             yield item
     except EOFError:
-        raise ValueError("the library that decodes it fails over its damage") from None
+        raise ValueError("the library that decodes it crashed, because the file is damaged") from None
     finally:
         receiver.close()
         os.kill(pid, signal.SIGKILL)

@@ -41,7 +41,7 @@ METAIMAGE = (".mha", ".mhd", ".nrrd")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
-TURNED = "turned upright, as the file's own orientation says"
+TURNED = "rotated upright, according to the orientation in the file"
 SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
 
 
@@ -106,7 +106,9 @@ class Stack(MedicalFile):
         low, high = 0.0, 0.0
         for number, frame in enumerate(self._checked_frames()):
             if not np.isfinite(frame).all():
-                raise HtunetError(f"The image {self.path} holds values that are no numbers. Repair it or take it out.")
+                raise HtunetError(
+                    f"The image {self.path} contains values that are not numbers. Repair it or take it out."
+                )
             least, most = float(frame.min()), float(frame.max())
             low, high = (least, most) if number == 0 else (min(low, least), max(high, most))
         return gray_range(low, high)
@@ -116,10 +118,12 @@ class Stack(MedicalFile):
         if values.dtype == np.uint8 or values.dtype == np.bool_:
             return values.astype(np.int32)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > LARGEST_LEVEL:
-            raise HtunetError(f"The mask {self.path} holds values outside 0..{LARGEST_LEVEL}: it is no label map.")
+            raise HtunetError(f"The mask {self.path} holds values outside 0..{LARGEST_LEVEL}: it is not a label map.")
         levels = values.astype(np.int32)
         if not np.array_equal(levels, values):
-            raise HtunetError(f"The mask {self.path} holds fractions: it is no label map. Round it, or cut it in two.")
+            raise HtunetError(
+                f"The mask {self.path} holds fractions: it is not a label map. Round it, or cut it in two."
+            )
         return levels
 
 
@@ -138,7 +142,7 @@ def open_stack(path: Path) -> Stack:
         return _open_picture(path)
     if is_dicom(path):
         return Stack(path=path, is_dicom=True, **vars(open_dicom(path)))
-    raise HtunetError(f"{path} is no image that can be read: {FORMATS}.")
+    raise HtunetError(f"{path} is not a readable image: {FORMATS}.")
 
 
 def is_image(path: Path) -> bool:

@@ -39,7 +39,9 @@ class WordPieces:
 
         words = read_text(vocabulary).splitlines()
         if missing := [word for word in (PAD, UNKNOWN, START, END) if word not in words]:
-            raise HtunetError(f"{vocabulary} is no vocabulary of BERT: it lacks {', '.join(missing)}. Fetch it again.")
+            raise HtunetError(
+                f"{vocabulary} is not a vocabulary of BERT: it lacks {', '.join(missing)}. Download it again."
+            )
         self.pieces = BertWordPieceTokenizer({word: number for number, word in enumerate(words)}, lowercase=True)
         self.pieces.enable_truncation(context_length)
 

@@ -79,7 +79,7 @@ def _fetch_any(name: str, files: tuple[PublishedFile, ...]) -> Path:
             return target
     raise HtunetError(
         f"{files[0].name} of {name} cannot be downloaded ({'; '.join(reasons)}). The same command continues. "
-        f"Or fetch the file elsewhere and import it with: htunet_weights import FILE --as {name}"
+        f"Or download the file elsewhere and import it with: htunet_weights import FILE --as {name}"
     )
 
 

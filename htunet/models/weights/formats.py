@@ -53,8 +53,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if "weights_only" in reason:  # torch's text advises to read the file unsafely
-            reason = "it is no file of PyTorch, or holds more than tensors"
-        raise HtunetError(f"{path} cannot be read as weights ({reason}). Fetch it again.") from error
+            reason = "it is not a PyTorch file, or holds more than tensors"
+        raise HtunetError(f"{path} cannot be read as weights ({reason}). Download it again.") from error
     for key in ("state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

@@ -105,7 +105,7 @@ def size_text(file: PublishedFile) -> str:
 def check_hash(path: Path, expected: str) -> None:
     """Raise HtunetError when the file's sha256 is another one; an empty expectation accepts any."""
     if expected and (found := file_hash(path)) != expected:
-        raise HtunetError(f"{path} is damaged or another file: sha256 {found}, expected {expected}. Fetch it again.")
+        raise HtunetError(f"{path} is damaged or another file: sha256 {found}, expected {expected}. Download it again.")
 
 
 def remember_hash(path: Path, sha256: str) -> None:

@@ -105,7 +105,7 @@ class _Objects(pickle.Unpickler):
     def persistent_load(self, pid: Any) -> Tensor:  # noqa: ANN401
         kind, storage, key, _, count = pid
         if kind != "storage" or not isinstance(storage, _Storage):
-            raise ValueError("it refers to something that is no tensor")
+            raise ValueError("it refers to something that is not a tensor")
         if key not in self.storages:
             info = self.archive.getinfo(f"{self.root}data/{key}")
             if info.compress_type != zipfile.ZIP_STORED or info.file_size != count * storage.dtype.itemsize:
@@ -144,7 +144,7 @@ def _tensor_names(archive: zipfile.ZipFile, root: str, class_name: str) -> list[
 def _collect(part: object, prefix: str, names_of: Callable[[str], list[str]], state: dict[str, Tensor]) -> None:
     """Parameters and buffers first, then those of the modules within, as a state dict orders them."""
     if not isinstance(part, _ScriptObject):
-        raise ValueError("it is no module")
+        raise ValueError("it is not a module")
     attributes: Mapping[str, Any] = part.attributes
     for name in names_of(type(part).__name__):
         if isinstance(attributes.get(name), Tensor):

@@ -70,7 +70,7 @@ def _results(study: Study, kind: TableKind) -> Table:
     members = [method.rows[kind.name] for method in study.of_kind(kind)]
     printed = printed_metrics(members, kind)
     excluded = any(metric.leaves_out for metric, _ in printed)
-    counts = number_columns(counted(kind), *["Left out"] * excluded, "Seeds", "Trained")
+    counts = number_columns(counted(kind), *["Excluded"] * excluded, "Seeds", "Trained")
     columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
     rows = []
     for method, row in zip(study.of_kind(kind), members, strict=True):

@@ -34,7 +34,7 @@ MISSING = "\u2013"
 """A dash as long as a value, where there is none."""
 SIDE_BY_SIDE, MOST_COLUMNS = 3, 14
 """Data sets beside each other, as the paper has them, and columns of metrics: where these are more, fewer data sets."""
-EXCLUDED = "Left out"
+EXCLUDED = "Excluded"
 SHOWN_COMMANDS = 10
 COLUMNS = (
     *("table", "group", "name", "method", "dataset", "metric", "value", "std", "low", "high", "seeds", "n_cases"),

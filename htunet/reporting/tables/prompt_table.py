@@ -82,7 +82,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
         if footnote := paper.footnote(about["method"], paper.ZERO_SHOT):
             yield footnote
     if about.get("images_without_class"):
-        yield f"{about['images_without_class']} images have no class and are left out"
+        yield f"{about['images_without_class']} images have no class and are excluded"
     if about["weights"]["source"] == "random":
         yield "random weights: the figures test the program and say nothing about the method"
     if about["adapter"]:

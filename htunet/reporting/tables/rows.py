@@ -327,7 +327,7 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
         members = [row for row in rows if row.dataset == dataset]
         metrics = printed_metrics(members, kind)
         excluded = any(metric.leaves_out for metric, _ in metrics)
-        counts = word_columns("Seeds", counted(kind), *["Left out"] * excluded, "Notes")
+        counts = word_columns("Seeds", counted(kind), *["Excluded"] * excluded, "Notes")
         body = []
         for row in members:
             seeds = ", ".join(map(str, row.seeds)) or "-"
@@ -391,7 +391,7 @@ def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     """The definition of each metric, and the class that recall and the like are of."""
     definitions = [f"{metric.short_label}: {metric.definition}" for metric in metrics]
     if any(metric.leaves_out for metric in metrics):
-        definitions.append("Left out: test cases of all runs without these distances.")
+        definitions.append("Excluded: test cases of all runs without these distances.")
     of_class = [one.short_label for one in metrics if one.of_class]
     positives = {DatasetPaths(row.dataset).short_name: row.tested.positive for row in rows} if of_class else {}
     texts = [f"{positive or 'the mean over the classes'} ({dataset})" for dataset, positive in positives.items()]

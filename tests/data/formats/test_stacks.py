@@ -171,7 +171,7 @@ def test_levels_of_a_large_colour_picture_take_few_copies() -> None:
 @pytest.mark.parametrize("values", [np.float32([[0.5, 1.0]]), np.int16([[-1, 1]]), np.float32([[np.nan, 1]])])
 def test_a_mask_that_is_no_label_map_is_refused(tmp_path: Path, values: np.ndarray) -> None:
     write_nifti(tmp_path / "m.nii", values)
-    with pytest.raises(HtunetError, match="it is no label map"):
+    with pytest.raises(HtunetError, match="it is not a label map"):
         list(open_stack(tmp_path / "m.nii").levels())
 
 

@@ -126,7 +126,7 @@ def test_memory_does_not_grow_with_the_captions_that_are_passed_over(tmp_path: P
 def test_a_file_of_something_else_is_given_up_early(home: Path) -> None:
     built = build_pmc_oa(home / "download", quirks=False)
     (built.folder / "pmc_oa.jsonl").write_text("name;text\n" * 5000, encoding="utf-8")
-    with pytest.raises(HtunetError, match=r"is no file of JSON lines: pmc_oa\.jsonl, line 1000: malformed line"):
+    with pytest.raises(HtunetError, match=r"is not a JSON Lines file: pmc_oa\.jsonl, line 1000: malformed line"):
         converted(built.folder)
 
 

@@ -87,7 +87,7 @@ def test_labelme_files_of_a_folder(tmp_path: Path) -> None:
         ({"shape_type": "mask", "points": BOX[:2]}, {}, "its shape 'mask' has no picture"),
         ({"label": "__ignore__", "points": BOX}, {}, "regions __ignore__"),
         ({"points": 5}, {}, "no list of points"),
-        ({"points": BOX}, {"imageWidth": "30"}, "its size is no size that is read: '30' x 20"),
+        ({"points": BOX}, {"imageWidth": "30"}, "its size cannot be read: '30' x 20"),
         ({"points": BOX}, {"imagePath": "b.png"}, "its imagePath names b.png, the file is a.json"),
     ],
 )

@@ -229,7 +229,7 @@ def test_pictures_that_are_turned_by_a_tag_are_counted(home: Path, ending: str) 
         Image.fromarray(np.rot90(image) if index else image).save(images / f"{index}{ending}", exif=exif)
         Image.fromarray(mask * 255).save(masks / f"{index}.png")
     report, _ = convert(images, masks)
-    assert note(report, "turned upright") == "turned upright, as the file's own orientation says: 2 cases, 1, 2"
+    assert note(report, "turned upright") == "rotated upright, according to the orientation in the file: 2 cases, 1, 2"
 
 
 def test_a_folder_without_an_image_says_what_it_holds(home: Path) -> None:

@@ -39,7 +39,7 @@ def test_a_split_in_words_becomes_the_split_of_the_plan(home: Path) -> None:
     assert folds(raw) == [expected]
     assert [case.id for case in raw.cases if case.split == "test"] == ["c4"]
     assert "1 official folds, which a plan takes: fold 0 has 2 for train, 2 for val, 1 for test" in report.notes
-    assert "in no fold, because nothing is said of them: c5" in report.notes
+    assert "in no fold, because --folds does not name them: c5" in report.notes
 
 
 @pytest.mark.parametrize("values", [["1", "1", "2", "2", "3", "3"], ["0.0", "0.0", "1.0", "1.0", "2.0", "2.0"]])

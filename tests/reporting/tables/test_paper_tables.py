@@ -228,7 +228,7 @@ def test_left_out_cases_are_counted_beside_the_metrics_that_leave_them_out() -> 
     cells = fill(table, [missed])
     (part,) = printed_parts(table, cells)
     shown = {column.label: cell.text + cell.after for column, cell in zip(part.columns, part.rows[0], strict=True)}
-    assert (shown["HD95 max"], shown["Left out"]) == ("40.00 (26.42)", "1")
+    assert (shown["HD95 max"], shown["Excluded"]) == ("40.00 (26.42)", "1")
     assert shown["HD95"] == f"{(300 + 63 * 40) / 64:.2f}"  # by the text's definition a missed lesion costs, no figure
     (row,) = (r for r in csv.DictReader(as_csv(paper_data(table, cells)).splitlines()) if r["metric"] == "hd95_max")
     assert (row["n_excluded"], row["paper"]) == ("1", "26.42")

@@ -188,12 +188,12 @@ def test_the_papers_figures_stand_beside_the_metrics_that_its_code_computes_and_
     found["htunet"]["means"]["input_size"] |= measured
     (table,) = row_tables(table_rows([found]))
     cells = {column.label: cell.text for column, cell in zip(table.columns, table.rows[0], strict=True)}
-    assert (cells["HD95"], cells["HD95 max"], cells["Left out"], cells["Missed"]) == ("40.00", "22.00", "3/64", "1/64")
+    assert (cells["HD95"], cells["HD95 max"], cells["Excluded"], cells["Missed"]) == ("40.00", "22.00", "3/64", "1/64")
     labels = [column.label for column in table.columns]
     assert labels[labels.index("HD95 max") + 1] == labels[labels.index("ASD directed") + 1] == "paper"
     assert labels[labels.index("HD95") + 1] != "paper"
     definitions = next(note for note in table.notes if note.startswith("Dice:"))
-    assert "HD95 max: The larger of the two directed 95th percentiles, cases with an empty mask left out" in definitions
+    assert "HD95 max: The larger of the two directed 95th percentiles, cases with an empty mask excluded" in definitions
 
 
 @pytest.mark.parametrize("changes", [{"n_cases": 30}, {"split_sizes": {"train": 453, "val": 130, "test": 64}}])
