@@ -7,7 +7,6 @@ the case.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,7 @@ from dataset_conversion.formats.polygons import fill_polygons, polygons_of
 from dataset_conversion.formats.shapes import BACKGROUND, AnnotatedImage, draw
 from htunet.data.image_io import UInt8, image_size, read_labels, write_png
 from htunet.data.names import listed
-from htunet.data.review_case import ReviewCase
+from htunet.data.review_case import ACCEPTED, Correction, ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_csv, read_object, whole_folder, write_csv, write_json
 from htunet.paths import checked_name
@@ -32,20 +31,6 @@ COLUMNS = (
 """The last two tell what was corrected: the labels as they were written."""
 YES = ("yes", "y", "1", "true", "x", "ok")
 LABELME, COCO, MASK = "LabelMe", "COCO", "mask"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Correction:
-    """A case that somebody has corrected, or accepted as it was predicted."""
-
-    name: str
-    image: Path
-    labels: UInt8
-    """(H, W)"""
-    facts: Mapping[str, str]
-    """Its row of ``review.csv``."""
-    form: str
-    """What was corrected: ``LabelMe``, ``COCO`` or ``mask``; ``accepted`` where nothing was."""
 
 
 def write_review(folder: Path, items: Sequence[ReviewCase], labels: Mapping[str, int]) -> None:
@@ -110,7 +95,7 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
         accepted = row["accept"].strip().lower() in YES
         if corrected or (accepted and forms):
             form, mask = next(iter((corrected or forms).items()))
-            form = form if corrected else "accepted"
+            form = form if corrected else ACCEPTED
             found.append(Correction(name=name, image=image, labels=mask, facts=row, form=form))
     if not found:
         raise HtunetError(

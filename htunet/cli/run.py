@@ -183,7 +183,7 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     from htunet.data.raw import read_raw
     from htunet.evaluation.metrics import METRICS
     from htunet.evaluation.summary import ORIGINAL
-    from htunet.experiments.corrections import corrected_case, corrected_dataset, describe
+    from htunet.experiments.corrections import corrected_dataset, describe
     from htunet.experiments.review import runs_to_review
     from htunet.files import read_object
     from htunet.reproducibility import record_command
@@ -193,13 +193,12 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     runs = runs_to_review(dataset, method, None)
     first = runs[0]
     found = read_review(options.corrections, read_raw(dataset).info.labels)
-    cases = [corrected_case(one.name, one.image, one.labels, one.form, one.facts) for one in found]
     forms = ", ".join(f"{sum(one.form == form for one in found)} as {form}" for form in dict.fromkeys(
         one.form for one in found))  # fmt: skip
     print(f"{counted(len(found), 'corrected case')} in {options.corrections}: {forms}", flush=True)
     if options.dry_run:
         return
-    target = corrected_dataset(dataset, cases, first.plan)
+    target = corrected_dataset(dataset, found, first.plan)
     record_command(target.conversion_json, options.typed)
     for line in describe(target):
         print(line)

@@ -1,9 +1,13 @@
-"""A case that somebody is asked to look at and to correct."""
+"""A case that a reader is asked to look at and to correct, and its correction."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from htunet.data.image_io import UInt8
+from htunet.errors import HtunetError
+
+ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,3 +23,45 @@ class ReviewCase:
     facts: Mapping[str, str]
     """``case`` (of a data set's), ``source``, ``group``, ``class``, ``spacing_mm``, ``why``, ``dice`` and
     ``predicted_dice`` in [0, 1], as text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correction:
+    """A case that a reader has corrected, or accepted as it was predicted.
+
+    Raises HtunetError if the pixel size in ``facts`` is not a number above 0.
+    """
+
+    name: str
+    image: Path
+    labels: UInt8
+    """(H, W)"""
+    facts: Mapping[str, str]
+    """Its row of ``review.csv``."""
+    form: str
+    """What was corrected: ``LabelMe``, ``COCO`` or ``mask``; ``ACCEPTED`` if nothing was."""
+
+    def __post_init__(self) -> None:
+        try:
+            valid = self.spacing_mm is None or 0 < self.spacing_mm < float("inf")
+        except ValueError:
+            valid = False
+        if not valid:
+            text = self.facts["spacing_mm"]
+            raise HtunetError(f"review.csv, {self.name}: spacing_mm is not a number above 0: {text!r}. Correct it.")
+
+    @property
+    def case(self) -> str:
+        """The case of the data set that it corrects; empty for a new image."""
+        return self.facts["case"]
+
+    @property
+    def spacing_mm(self) -> float | None:
+        """Side of a pixel; None if it is not known."""
+        return float(self.facts["spacing_mm"]) if self.facts["spacing_mm"] else None
+
+    @property
+    def origin(self) -> str:
+        """Where the image came from and how it was corrected."""
+        of_what = f"case {self.case}" if self.case else f"image {self.facts['source']}"
+        return f"{of_what}: {'prediction accepted' if self.form == ACCEPTED else f'corrected as {self.form}'}"

@@ -1,16 +1,16 @@
-"""Corrected cases as new training cases: a data set beside the one before, whose tests stay as they were."""
+"""Corrections as new training cases: a second data set, whose validation and test splits are those of the first."""
 
 import hashlib
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
 from htunet.data.duplicates import find_duplicates, signature_of
-from htunet.data.image_io import UInt8, read_image, write_png
+from htunet.data.image_io import read_image, write_png
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, read_excluded, read_raw, write_raw_index
+from htunet.data.review_case import Correction
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import HtunetError, counted
 from htunet.files import read_json, read_object, whole_folder, write_json
@@ -20,41 +20,7 @@ from htunet.planning.plans import load_plan, save_plans
 RECORD = "corrections.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class CorrectedCase:
-    """A corrected mask and the image that it belongs to."""
-
-    name: str
-    image: Path
-    labels: UInt8
-    """(H, W)"""
-    case: str
-    """Of the data set; empty for a new image."""
-    group: str
-    class_name: str
-    spacing_mm: float | None
-    origin: str
-    """Where the image came from and how it was corrected."""
-
-
-def corrected_case(name: str, image: Path, labels: UInt8, form: str, facts: Mapping[str, str]) -> CorrectedCase:
-    """From a row of ``review.csv``; HtunetError for a size of a pixel that is none."""
-    spacing = None
-    try:
-        spacing = float(facts["spacing_mm"]) if facts["spacing_mm"] else None
-    except ValueError:
-        spacing = -1.0
-    if spacing is not None and not 0 < spacing < float("inf"):
-        raise HtunetError(
-            f"review.csv, {name}: spacing_mm is not a number above 0: {facts['spacing_mm']!r}. Correct it."
-        )
-    of_what = f"case {facts['case']}" if facts["case"] else f"image {facts['source']}"
-    how = "prediction accepted" if form == "accepted" else f"corrected as {form}"
-    return CorrectedCase(name=name, image=image, labels=labels, case=facts["case"], group=facts["group"],
-                         class_name=facts["class"], spacing_mm=spacing, origin=f"{of_what}: {how}")  # fmt: skip
-
-
-def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[CorrectedCase], plan: str) -> DatasetPaths:
+def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[Correction], plan: str) -> DatasetPaths:
     """The data set with the corrections, made unless it is there: all cases of ``dataset`` and a new one for each.
 
     A new case has the group of the case that it corrects, or of the case that shows the same picture, and is trained
@@ -67,20 +33,12 @@ def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[CorrectedCase],
     raw = read_raw(dataset)
     if raw.file_ending != ".png":
         raise HtunetError(f"{dataset.raw} holds {raw.file_ending} files. Convert it first: htunet_convert --nnunet.")
-    if unknown := {one.class_name for one in corrected} - {"", *raw.info.classes}:
+    if unknown := {one.facts["class"] for one in corrected} - {"", *raw.info.classes}:
         raise HtunetError(f"review.csv has the classes {sorted(unknown)}; the data set has {[*raw.info.classes]}.")
-    digest = _digest(dataset, corrected)
-    made = [DatasetPaths(name) for name in all_datasets()]
-    found = next((one for one in made if (one.raw / RECORD).exists()
-                  and read_object(one.raw / RECORD).get("sha256") == digest), None)  # fmt: skip
-    numbers = {int(one.name[7:].partition("_")[0]) for one in made}
-    number = next(number for number in range(FIRST_OWN, 1000) if number not in numbers)
-    short = dataset.short_name.partition("_corrected")[0]
-    names = {one.short_name for one in made}
-    title = next(name for name in (f"{short}_corrected{n or ''}" for n in (0, *range(2, 1000))) if name not in names)
-    target = found or DatasetPaths(f"Dataset{number:03d}_{title}")
     groups = {case.id: case.group or case.id for case in raw.cases}
-    if found is None:
+    digest = _digest(dataset, corrected)
+    target = _find_or_name(dataset, digest)
+    if not target.raw.exists():
         new = _new_cases(raw.cases, corrected, _same_pictures(dataset, corrected, groups))
         with whole_folder(target.raw) as folder:
             for one in raw.cases:
@@ -96,17 +54,36 @@ def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[CorrectedCase],
             corrects = {case.id: one.case for case, one in zip(new, corrected, strict=True)}
             write_json(folder / RECORD, {"sha256": digest, "dataset": dataset.name, "corrects": corrects})
     if not target.splits_json.exists():
-        corrects = read_object(target.raw / RECORD)["corrects"]
-        new_groups = {case.id: case.group for case in read_raw(target).cases if case.id in corrects}
-        folds = with_corrections(read_json(dataset.splits_json), groups, new_groups, corrects)
-        before = load_plan(dataset.plans_json, plan)
-        epochs = max(1, before.num_epochs // 2)
-        because = {"num_epochs": f"half of those of {dataset.short_name}, whose models the trainings start from"}
-        save_plans(target.plans_json, {plan: replace(before, dataset=target.name, num_epochs=epochs,
-                                                     because=before.because | because)})  # fmt: skip
-        save_splits(target.splits_json, folds)  # last: by it a call that was stopped is known
-        load_splits(target.splits_json)
+        _write_plan_and_splits(dataset, target, groups, plan)
     return target
+
+
+def _find_or_name(dataset: DatasetPaths, digest: str) -> DatasetPaths:
+    """The data set that was made from the same corrections, otherwise a new one: the next free number and name."""
+    made = [DatasetPaths(name) for name in all_datasets()]
+    for one in made:
+        if (one.raw / RECORD).exists() and read_object(one.raw / RECORD).get("sha256") == digest:
+            return one
+    numbers = {int(one.name[7:].partition("_")[0]) for one in made}
+    number = next(number for number in range(FIRST_OWN, 1000) if number not in numbers)
+    short = dataset.short_name.partition("_corrected")[0]
+    names = {one.short_name for one in made}
+    title = next(name for name in (f"{short}_corrected{n or ''}" for n in (0, *range(2, 1000))) if name not in names)
+    return DatasetPaths(f"Dataset{number:03d}_{title}")
+
+
+def _write_plan_and_splits(dataset: DatasetPaths, target: DatasetPaths, groups: Mapping[str, str], plan: str) -> None:
+    """The plan and the folds of ``dataset``, with the corrections that are in the raw folder of ``target``."""
+    corrects = read_object(target.raw / RECORD)["corrects"]
+    new_groups = {case.id: case.group for case in read_raw(target).cases if case.id in corrects}
+    folds = with_corrections(read_json(dataset.splits_json), groups, new_groups, corrects)
+    before = load_plan(dataset.plans_json, plan)
+    epochs = max(1, before.num_epochs // 2)
+    because = {"num_epochs": f"half of those of {dataset.short_name}, whose models the trainings start from"}
+    save_plans(target.plans_json, {plan: replace(before, dataset=target.name, num_epochs=epochs,
+                                                 because=before.because | because)})  # fmt: skip
+    save_splits(target.splits_json, folds)  # written last: it shows that the data set is complete
+    load_splits(target.splits_json)
 
 
 def with_corrections(
@@ -149,7 +126,7 @@ def _ids(fold: Mapping[str, object], split: str) -> Sequence[str]:
     return found
 
 
-def _new_cases(cases: Sequence[Case], corrected: Sequence[CorrectedCase], groups: Mapping[str, str]) -> list[Case]:
+def _new_cases(cases: Sequence[Case], corrected: Sequence[Correction], groups: Mapping[str, str]) -> list[Case]:
     taken, of, new = {case.id.lower() for case in cases}, {case.id: case for case in cases}, list[Case]()
     for one in corrected:
         name, number = f"{one.case or one.name}_corrected"[:150], 2
@@ -157,18 +134,16 @@ def _new_cases(cases: Sequence[Case], corrected: Sequence[CorrectedCase], groups
         while name.lower() in taken:
             name, number = f"{base}{number}", number + 1
         taken.add(name.lower())
-        class_name = one.class_name or (of[one.case].class_name if one.case in of else "")
+        class_name = one.facts["class"] or (of[one.case].class_name if one.case in of else "")
         new.append(Case(id=name, split=TRAIN, class_name=class_name, group=groups[one.name], source=one.origin,
                         spacing_mm=one.spacing_mm))  # fmt: skip
     return new
 
 
-def _same_pictures(
-    dataset: DatasetPaths, corrected: Sequence[CorrectedCase], groups: Mapping[str, str]
-) -> dict[str, str]:
+def _same_pictures(dataset: DatasetPaths, corrected: Sequence[Correction], groups: Mapping[str, str]) -> dict[str, str]:
     """The group of each correction: of the case that it corrects or whose picture it shows, else its own."""
     raw = read_raw(dataset)
-    found = {one.name: groups.get(one.case, "") or one.group for one in corrected}
+    found = {one.name: groups.get(one.case, "") or one.facts["group"] for one in corrected}
     new = [one for one in corrected if one.case not in groups]
     if new:
         signatures = [signature_of(read_image(raw.image_path(case), raw.info.channels)) for case in raw.cases]
@@ -180,9 +155,9 @@ def _same_pictures(
     return {name: group or name for name, group in found.items()}
 
 
-def _digest(dataset: DatasetPaths, corrected: Sequence[CorrectedCase]) -> str:
+def _digest(dataset: DatasetPaths, corrected: Sequence[Correction]) -> str:
     digest = hashlib.sha256(dataset.name.encode())
     for one in corrected:
-        digest.update(repr((one.name, one.case, one.group, one.class_name, one.spacing_mm)).encode())
+        digest.update(repr((one.name, one.case, one.facts["group"], one.facts["class"], one.spacing_mm)).encode())
         digest.update(np.ascontiguousarray(one.labels).tobytes())
     return digest.hexdigest()

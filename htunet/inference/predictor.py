@@ -125,11 +125,11 @@ class Predictor:
             for view in self.views:
                 bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == BF16)
                 with fp32_products(self.precision), bf16:
-                    scores = network(view.of(images))
+                    scores = network(view.apply(images))
                 if not isinstance(scores, dict):
                     scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}
                 if SEGMENTATION in scores:
-                    maps_BKHW.append(view.back(scores[SEGMENTATION].float().softmax(dim=1)))
+                    maps_BKHW.append(view.invert(scores[SEGMENTATION].float().softmax(dim=1)))
                     members_BKHW += [maps_BKHW[-1][0]] * (view == self.views[0])
                 if CLASSIFICATION in scores:  # in double precision: near 1 single precision would make images equal
                     classes_BN.append(scores[CLASSIFICATION].cpu().double().softmax(dim=1))

@@ -81,7 +81,8 @@ def find_start(choice: Choice, plan: Plan | None = None) -> StartingAdapter | No
     """
     parsed = parse_method(choice.method)
     if parsed.backbone not in TEXT_TOWERS:
-        raise UsageError(f"{choice.method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
+        able = ", ".join(TEXT_TOWERS.names())
+        raise UsageError(f"{choice.method} has no text encoder. Backbones that have one: {able}.")
     requested = choice.adapter or (FINETUNED if parsed.adapter else None)
     if not requested:
         return None

@@ -23,7 +23,7 @@ class View:
     gain: float = 1.0
     """Factor of the pixel values."""
 
-    def of(self, images_BCHW: Tensor) -> Tensor:
+    def apply(self, images_BCHW: Tensor) -> Tensor:
         """The changed images: uint8 in, floats 0..255 out unless nothing changes."""
         if self == View():
             return images_BCHW
@@ -33,10 +33,10 @@ class View:
         changed = (changed * self.gain).clamp(0, 255)
         return changed.flip(-1) if self.mirror else changed
 
-    def back(self, maps_BKHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps of the changed images at the places of the unchanged ones, and where (1, 1, H, W) the view showed them.
+    def invert(self, maps_BKHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Maps of the changed images as maps of the original ones, and the visible pixels, (1, 1, H, W).
 
-        Where it did not the map is 0.
+        The maps are 0 at pixels that were not visible.
         """
         seen = torch.ones_like(maps_BKHW[:1, :1])
         if self.mirror:

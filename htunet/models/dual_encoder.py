@@ -137,7 +137,7 @@ def build_dual_encoder(
     """
     parsed = parse_method(method)
     if parsed.backbone is None or parsed.backbone not in TEXT_TOWERS:
-        raise UsageError(f"{method} reads no texts. Backbones that do: {', '.join(TEXT_TOWERS.names())}.")
+        raise UsageError(f"{method} has no text encoder. Backbones that have one: {', '.join(TEXT_TOWERS.names())}.")
     backbone, text, scale, record = _towers(parsed.backbone, weights)
     with random_weights(derived_seed(seed, "initial weights")):
         settings = adapter_settings or {}

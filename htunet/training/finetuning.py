@@ -123,7 +123,7 @@ class _Part:
         if shared := groups_in_both(self.dataset.pairs, self.split):
             yield (
                 f"{self.dataset.paths.short_name}: {len(shared)} groups (patients, cases or articles) have pairs in "
-                "both splits, so the validation figures are too good. --split-by group keeps each in one split."
+                "both splits, so the validation results are too good. --split-by group keeps each in one split."
             )
 
     @property
@@ -188,7 +188,9 @@ def _check_method(method: str) -> None:
     parsed = parse_method(method)
     if parsed.backbone not in TEXT_TOWERS:
         able = ", ".join(TEXT_TOWERS.names())
-        raise UsageError(f"{method} reads no texts, so captions teach it nothing. Backbones that do: {able}.")
+        raise UsageError(
+            f"{method} has no text encoder and cannot be fine-tuned on captions. Backbones that have one: {able}."
+        )
     if parsed.adapter is None:
         raise UsageError(f"{method} has no adapter, and only an adapter is fine-tuned. Name one, such as {method}_HT.")
 

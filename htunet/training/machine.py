@@ -69,11 +69,10 @@ def _say_uncut(parts: int, images: int, before: Mapping[str, Any]) -> None:
         return
     log.warning(
         "Computed at once and not in %d parts: BatchNorm takes its statistics over the images of a part, so the result "
-        "would be another one. If memory runs out, divide the %d images among more --devices or lower the plan's "
-        "batch_size.%s",
+        "would differ. If memory runs out, divide the %d images among more --devices or lower the plan's batch_size.%s",
         parts,
         images,
-        " Its earlier steps were cut; --restart makes them again." if before and "parts" not in before else "",
+        " Earlier steps were computed in parts; --restart repeats them." if before and "parts" not in before else "",
     )
 
 

@@ -203,7 +203,7 @@ class _Session:
             self.about["continued_with"] = notes
         if changed:
             text = ", ".join(f"{name} {after} (before: {before})" for name, (before, after) in changed.items())
-            log.warning("Continued with %s: it ends in other bits than an undisturbed run.", text)
+            log.warning("Continued with %s: its result will differ slightly from that of an undisturbed run.", text)
 
     def _opening(self) -> str:
         """What is about to be trained on what, in one line."""
@@ -305,7 +305,7 @@ class _Session:
         if values := "; ".join(_differences(_identity(self.before), _identity(self.about))):
             raise HtunetError(
                 f"The run {self.run.label} was started with other settings ({values}). "
-                "Type the same settings to continue it, or --restart to restart from scratch."
+                "Use the same settings to continue it, or --restart to start from scratch."
             )
 
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:

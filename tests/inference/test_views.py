@@ -17,7 +17,7 @@ def ramp(height: int = 20, width: int = 30) -> torch.Tensor:
 @pytest.mark.parametrize("view", AUGMENTED, ids=str)
 def test_every_pixel_comes_back_to_its_place(view: View) -> None:
     image = ramp()
-    back, seen = view.back(view.of(image) / view.gain)
+    back, seen = view.invert(view.apply(image) / view.gain)
     inside = seen[0, 0] > 0
     middle = torch.zeros_like(inside)
     middle[3:-3, 3:-3] = True  # the border of a reduced image is mixed with the black beside it
@@ -29,9 +29,9 @@ def test_every_pixel_comes_back_to_its_place(view: View) -> None:
 
 
 def test_depth_stays_and_left_and_right_change() -> None:
-    rows = [view.of(ramp())[0, 0, 6:14].mean(dim=1) for view in AUGMENTED]
+    rows = [view.apply(ramp())[0, 0, 6:14].mean(dim=1) for view in AUGMENTED]
     assert all((values.diff() > 0).all() for values in rows)
-    columns = [bool((view.of(ramp())[0, 0, 10, 6:24].diff() > 0).all()) for view in AUGMENTED]
+    columns = [bool((view.apply(ramp())[0, 0, 10, 6:24].diff() > 0).all()) for view in AUGMENTED]
     assert columns.count(False) == 1
     assert AUGMENTED[0] == View()
 

@@ -218,7 +218,7 @@ def test_what_a_loss_cannot_take_is_said_before_anything_is_trained(changes: dic
 
 def test_a_loss_without_a_value_for_each_image_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES._entries, "mean", lambda scores, labels: scores.mean())
-    with pytest.raises(UsageError, match=r"'mean' must give one value an image, \(3,\), got \(\)"):
+    with pytest.raises(UsageError, match=r"'mean' must return a value for each image, \(3,\), got \(\)"):
         segmentation_loss(plan_of(loss="mean"))
 
 

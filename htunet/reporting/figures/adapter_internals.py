@@ -90,7 +90,7 @@ def _draw_filter(run: RunPaths, found: Measurement) -> Figure:
         _add_channels(figure, right, per_channel_LR, blocks, spectral=spectral)
         title = f"{arm_name(run)}, {run.dataset.short_name}: mean |θ - initial θ| = {np.abs(change).mean():.2g}"
         figure.suptitle(f"{title}, largest {np.abs(change).max():.2g}", x=0.01, ha="left")
-        flat = "One factor a channel, for all frequencies alike: the response is flat (equation 2 of the paper)."
+        flat = "One factor for each channel, equal for all frequencies: the response is flat (equation 2 of the paper)."
         own = "A factor for each channel and frequency."
         add_note(
             figure, own if spectral else flat, _start(found), _dead(found, change, blocks), random_weights_note([run])
@@ -147,7 +147,7 @@ def _dead(found: Measurement, change: Floats, blocks: Sequence[int]) -> str:
     """Which blocks feed nothing: after the last one whose features the heads take."""
     last = int(found.about["last_block"])
     after = [number for number, moved in zip(blocks, change, strict=True) if number > last and not np.abs(moved).any()]
-    return f"Blocks after {last} feed no head in this task: they stay as they began." if after else ""
+    return f"Blocks after {last} are used by no head in this task: they keep their initial values." if after else ""
 
 
 def _draw_noise(run: RunPaths, found: Measurement) -> Figure:

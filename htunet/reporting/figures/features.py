@@ -132,8 +132,8 @@ def _notes(found: Measurement) -> list[str]:
     parts = ", ".join(f"{name} {text}" for name, text in about["parts"].items())
     return [
         f"Mean patch token after block {about['block']}, none of these images was trained on: {parts}.",
-        f"{NEIGHBOURS}-NN: share of images whose group is that of most of their {NEIGHBOURS} nearest others, among all "
-        "features, not in the picture.",
+        f"{NEIGHBOURS}-NN: fraction of images whose group is that of most of their {NEIGHBOURS} nearest neighbours, by "
+        "all features, not in the picture.",
     ]
 
 

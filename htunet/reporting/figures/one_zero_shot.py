@@ -27,11 +27,11 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     classes = result.probabilities.classes
     ranked = [one for name in classes for one in best_first(one for one in result.prompts if one.class_name == name)]
     canvas = Canvas(figsize=(14, 2.2 + 0.36 * len(ranked)), layout="constrained")
-    title = f"{DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences"
+    title = f"{DatasetPaths(about['dataset']).short_name}, {about['method']}: zero-shot classification"
     canvas.suptitle("\n".join([title, *summary_lines(result, about)]), fontsize=10)
     bars, decisions = canvas.subplots(1, 2, width_ratios=(2.6, 1))
     _draw_sentences(bars, ranked)
-    draw_confusion(decisions, result.confusion, classes, "decided by all sentences together")
+    draw_confusion(decisions, result.confusion, classes, "decided by all prompts together")
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
 
@@ -52,7 +52,7 @@ def _draw_sentences(axes: "Axes", ranked: list[PromptResult]) -> None:
             axes.axhline(place - 0.5, color="0.5", linewidth=0.8)
     axes.axvline(50, color="0.3", linewidth=1)
     axes.set(xlim=(0, 104), ylim=(len(ranked) - 0.5, -0.5))
-    axes.set_xlabel("AUC of the sentence alone, %: right of 50 it points to its own class, left of 50 it misleads")
+    axes.set_xlabel("AUC of the prompt alone, %: above 50 it favours its own class, below 50 it misleads")
     axes.spines[["top", "right"]].set_visible(False)
 
 

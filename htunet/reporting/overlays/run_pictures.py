@@ -14,7 +14,7 @@ from htunet.paths import RunPaths
 from htunet.reporting.overlays.contact_sheet import CaseResult, contact_sheet, representative
 from htunet.reporting.overlays.draw import legend_of, overlay, with_strip
 
-RANDOM_WEIGHTS = "Made with random weights: the figures test the program and say nothing about the method."
+RANDOM_WEIGHTS = "Made with random weights: the results test the program and say nothing about the method."
 
 
 def contact_sheet_path(run: RunPaths) -> Path:
@@ -70,6 +70,6 @@ def _facts(summary: Summary, *, several_labels: bool) -> list[str]:
         shown = f"mean Dice {100 * dice:.2f} %" if dice is not None else "no Dice"
         facts.append(f"{name}: {shown}" + (f", mean HD95 {hd95:.2f} px." if hd95 is not None else "."))
     if several_labels:
-        facts.append("Values are means over the labels. Colours: areas are predicted, lines are true.")
+        facts.append("Values are means over the labels. Colours: areas are the prediction, lines the reference.")
     weights = summary.identity.get("weights") or {}
     return [*facts, RANDOM_WEIGHTS] if weights.get("source") == "random" else facts

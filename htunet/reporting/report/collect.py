@@ -17,7 +17,7 @@ from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.rows import with_explanation
 
 RANDOM_WARNING = (
-    "Random weights: {which} made with random instead of pre-trained ones. The figures test the program and say "
+    "Random weights: {which} made with random instead of pre-trained ones. The results test the program and say "
     "nothing about any method."
 )
 

@@ -20,7 +20,7 @@ MOST_PROBLEMS = 5
 """That are told one by one."""
 KEY = (
     (REFERENCE, "outline of the reference; filled: missed"),
-    (PREDICTION, "outline of the prediction; filled: found where nothing is"),
+    (PREDICTION, "outline of the prediction; filled: false positive"),
     (BOTH, "filled: in both"),
 )
 EMPTY = {"prediction": "nothing found", "reference": "no lesion there", "both": "rightly nothing found"}

@@ -262,17 +262,17 @@ def _zero_shot(study: Study) -> Table:
     values = [text for metric in metrics for text in (f"{metric.label} {metric.unit}", *["paper"] * beside)]
     return Table(
         id="zero_shot",
-        title="Without training: classified by sentences",
+        title="Zero-shot classification, without training",
         columns=(
             *word_columns("Data set", "Method"),
             *number_columns(*values, "Images"),
-            *word_columns("Best sentence"),
+            *word_columns("Best prompt"),
             *number_columns("its AUC %"),
             *word_columns("Notes"),
         ),
         rows=tuple(rows),
         notes=(
-            "An image gets the class whose sentences are, on average, most like it. Below each value: its 95 % "
-            "interval over images. AUC of a sentence: how well it puts images of its own class before the others.",
+            "An image gets the class whose prompts are, on average, most similar to it. Below each value: its 95 % "
+            "interval over images. AUC of a prompt: how well it ranks images of its own class before the others.",
         ),
     )

@@ -145,9 +145,9 @@ def footnote(method: str, setting: str = SUPERVISED) -> str:
     """What the paper's public code does to a method that its figures may rest on; empty where nothing is known."""
     backbone, _, adapter = method.partition("_")
     if adapter.startswith("LoRA"):
-        return "paper's figures: its public code does not save what LoRA learns and tests without it"
+        return "paper's result: its public code does not save what LoRA learns and tests without it"
     if backbone == "DINOv2":
-        return "paper's figures: its public code drops DINOv2's LayerScale"
+        return "paper's result: its public code drops DINOv2's LayerScale"
     if backbone == "UniMedCLIP" and (adapter or setting == ZERO_SHOT):
-        return "paper's figures: its public code gives UniMedCLIP a random text tower"
+        return "paper's result: its public code gives UniMedCLIP a random text encoder"
     return ""

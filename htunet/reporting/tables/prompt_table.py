@@ -46,12 +46,12 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
         texts = [area, one.class_name, one.prompt.sign or "-", one.prompt.text, *similar, one.prompt.source or "-"]
         rows.append(tuple(map(words, texts)))
     lines = [
-        f"# {DatasetPaths(about['dataset']).short_name}, {about['method']}: classes by sentences",
+        f"# {DatasetPaths(about['dataset']).short_name}, {about['method']}: zero-shot classification",
         "",
         *(f"- {line}" for line in summary_lines(result, about)),
         "",
-        "Each sentence alone. **AUC**: how well its similarity puts images of its own class before the others; 50 % is "
-        "chance, below it the sentence misleads. **Similarity**: mean cosine similarity with the images of each class.",
+        "Each prompt alone. **AUC**: how well its similarity ranks images of its own class before the others; 50 % is "
+        "chance, below 50 % the prompt misleads. **Similarity**: mean cosine similarity to the images of each class.",
         "",
         as_markdown(Table(columns=columns, rows=tuple(rows))),
         *(f"- {short}: {text}" for short, text in sources.items()),
@@ -84,7 +84,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     if about.get("images_without_class"):
         yield f"{about['images_without_class']} images have no class and are excluded"
     if about["weights"]["source"] == "random":
-        yield "random weights: the figures test the program and say nothing about the method"
+        yield "random weights: the results test the program and say nothing about the method"
     if about["adapter"]:
         names = ", ".join(about["adapter"]["datasets"])
         yield f"adapter fine-tuned on {names} (seed {about['adapter']['seed']})"

@@ -31,9 +31,9 @@ from htunet.reporting.tables.write import (
 RANDOM, SIMULATION = "random weights", "pre-trained on simulation"
 BASELINE = "trivial baseline"
 EXPLANATIONS = {
-    RANDOM: "the figures test the program and say nothing about the method",
+    RANDOM: "the results test the program and say nothing about the method",
     BASELINE: "never looks at the image",
-    "few test cases": "chance decides so much that these results are no headline; look at the interval",
+    "few test cases": "chance has a large effect on these results; look at the interval",
 }
 """What marks mean that begin so."""
 

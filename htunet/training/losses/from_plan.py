@@ -40,4 +40,4 @@ def _try(name: str, loss: Loss, scores: Tensor, truth: Tensor) -> None:
     except (TypeError, ValueError, RuntimeError) as error:
         raise UsageError(f"The loss {name!r} cannot be computed with the plan's parameters: {error}") from error
     if found.shape != (TRIAL,):
-        raise UsageError(f"The loss {name!r} must give one value an image, ({TRIAL},), got {tuple(found.shape)}.")
+        raise UsageError(f"The loss {name!r} must return a value for each image, ({TRIAL},), got {tuple(found.shape)}.")

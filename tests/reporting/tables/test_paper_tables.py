@@ -244,7 +244,7 @@ def test_other_images_fill_a_cell_without_the_papers_figure() -> None:
 def test_rows_of_methods_with_a_defect_in_the_public_code_have_a_letter_that_is_explained() -> None:
     text = paper_markdown(TABLES["table5"], fill(TABLES["table5"], []))
     assert "LoRA<sup>a</sup> |" in text
-    assert "a: paper's figures: its public code does not save what LoRA learns and tests without it." in text
+    assert "a: paper's result: its public code does not save what LoRA learns and tests without it." in text
     assert "HT<sup>" not in text
 
 

@@ -149,7 +149,7 @@ def test_random_weights_are_said_in_the_row_and_below_the_table() -> None:
     for text in (write(*row_tables(rows)) for write in (as_text, as_markdown, as_latex)):
         row = next(line for line in text.splitlines() if "CLIP" in line)
         assert "random weights" in row
-        assert "random weights: the figures test the program and say nothing about the method." in text
+        assert "random weights: the results test the program and say nothing about the method." in text
 
 
 def test_columns_of_the_terminal_table_are_aligned() -> None:
@@ -217,7 +217,7 @@ def test_rows_that_the_public_codes_defects_explain_carry_a_footnote() -> None:
     shown = {method: only(content(method)).marks[-1] for method in methods}
     assert shown["BiomedCLIP_LoRA"].endswith("does not save what LoRA learns and tests without it")
     assert shown["DINOv2"].endswith("drops DINOv2's LayerScale")
-    assert shown["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text tower")
+    assert shown["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text encoder")
     assert not any("paper's figures" in shown[method] for method in ("UniMedCLIP", "CLIP_HT"))
     assert not any("paper's figures" in mark for mark in only(content("DINOv2", n_cases=30)).marks)
 
@@ -229,5 +229,5 @@ def test_few_test_cases_are_said_and_shown_with_their_interval() -> None:
     cells = [cell.text for cell in row_tables([row])[0].rows[0]]
     assert cells[2:4] == ["80.00 [55.00, 91.00]", "70.00"]
     assert "few test cases: 12" in row.marks
-    assert "no headline" in as_text(*row_tables([row], narrow=True))
+    assert "chance has a large effect" in as_text(*row_tables([row], narrow=True))
     assert only(content("UNet")).few == ""
