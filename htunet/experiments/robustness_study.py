@@ -136,8 +136,8 @@ def check_finished(run: RunPaths) -> None:
         raise HtunetError(f"{run.label} is not finished. Continue it: {run.training_command}")
     if trained_on_other_images(run):
         raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
-            "the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: the test split may contain images "
+            "that the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
             "--restart."
         )
 

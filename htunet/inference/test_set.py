@@ -134,7 +134,8 @@ def _same_fold(run: RunPaths) -> Fold:
     """The run's fold; raises HtunetError where it is not the one that the run was trained on."""
     if (fold := fold_of(run)) is None:
         raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: its test split may hold images that "
-            "the run has seen. Restore the previous split (splits_final.before.json), or train again with --restart."
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: the test split may contain images "
+            "that the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
+            "--restart."
         )
     return fold

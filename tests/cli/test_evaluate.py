@@ -122,7 +122,7 @@ def test_runs_left_out_are_said(home: Path, capsys: pytest.CaptureFixture[str], 
     (["Tinny"], "Did you mean 'Tiny'?"),
     (["--output", "somewhere"], "--output is for"),
     (["--prediction-folder", "p"], "are needed together"),
-    (["Tiny", "--prediction-folder", "p", "--reference-folder", "r"], "leave out 'Tiny'"),
+    (["Tiny", "--prediction-folder", "p", "--reference-folder", "r"], "omit 'Tiny'"),
 ])  # fmt: skip
 def test_slips_of_the_keyboard_are_usage_errors(
     home: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str

@@ -223,7 +223,7 @@ def test_a_test_split_that_was_changed_after_the_training_is_refused(
     }
     save_splits(trained.splits_json, [swapped, *others])
     assert measure() == 1
-    assert "its test split may contain images that the run was trained on" in capsys.readouterr().err
+    assert "the test split may contain images that the run was trained on" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_phantom_is_refused(

@@ -121,7 +121,7 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     before = {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
     assert main([*own, "--hours", NEVER_ENOUGH]) == 0
     output = capsys.readouterr().out
-    assert "Mine is converted already" in output
+    assert "Mine is already converted" in output
     assert "New images:  htunet_predict -i FOLDER -o OUTPUT -d Mine -m UNet -p run --task seg -f 0 1" in output
     assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
 
