@@ -50,7 +50,7 @@ def test_every_sentence_is_in_the_table_and_in_the_picture(
     assert zero_shot([*TINY, *BREAST]) == 0
     folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     output = capsys.readouterr().out
-    assert "random weights: the figures test the program" in output
+    assert "random weights: the results test the program" in output
     assert str(folder / "prompts.md") in output
     summary = read_json(folder / "summary.json")
     assert (summary["part"], summary["prompts"], summary["zero_shot"]["n_cases"]) == ("all", "breast", 24)
@@ -177,7 +177,7 @@ def test_retrieval_writes_both_directions_beside_chance(capsys: pytest.CaptureFi
     ("arguments", "code", "message"),
     [
         (("CLIP", "-d", "Tiny"), 1, "images with masks, no captions"),
-        (("DINOv2", "-d", "Words"), 2, "DINOv2 reads no texts"),
+        (("DINOv2", "-d", "Words"), 2, "DINOv2 has no text encoder"),
         (("CLIP_HT", "-d", "Words"), 1, "No finished fine-tuning of CLIP_HT"),
         (("CLIP", "-d", "Words", "--input-size", "33"), 1, "multiples of the patch size"),
         (("CLIP", "-d", "Words", "--weights", "nowhere.pt"), 1, "nowhere.pt"),
