@@ -8,7 +8,7 @@ from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
 from htunet.paths import RunPaths
-from htunet.planning.configuration import configuration, digest, edits, plan_name, words_of
+from htunet.planning.configuration import configuration, digest, edits, plan_differences, plan_name, words_of
 
 Own = Mapping[str, Any]
 """A summary's own object."""
@@ -77,3 +77,6 @@ def _differences(own: Own, rivals: Sequence[Own]) -> str:
     names = sorted({name for values in known for name in values} - edited)
     differing = {name: mine.get(name) for name in names if any(one.get(name) != mine.get(name) for one in known)}
     return f"configuration with {words_of(differing)}" if differing else ""
+
+
+__all__ = ["edited_text", "mark_splits", "plan_differences", "recorded", "unlike_configurations"]

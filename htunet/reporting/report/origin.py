@@ -6,9 +6,9 @@ from typing import Any
 
 from htunet.data.preprocessed import planning_warnings
 from htunet.errors import HtunetError, counted
+from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
-from htunet.planning.configuration import plan_differences
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
@@ -19,7 +19,7 @@ SOURCES = {
     "pretrained": "pre-trained, as published",
     "none": "none: the network is trained from scratch",
     "phantom": "pre-trained on simulation, without an image of any patient",
-    "random": "RANDOM: the results test the program and say nothing about the method",
+    "random": "RANDOM: the figures test the program and say nothing about the method",
 }
 
 
