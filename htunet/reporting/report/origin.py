@@ -19,7 +19,7 @@ SOURCES = {
     "pretrained": "pre-trained, as published",
     "none": "none: the network is trained from scratch",
     "phantom": "pre-trained on simulation, without an image of any patient",
-    "random": "RANDOM: the figures test the program and say nothing about the method",
+    "random": "RANDOM: the results test the program and say nothing about the method",
 }
 
 
