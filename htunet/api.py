@@ -1,4 +1,4 @@
-"""htunet from Python: plan a data set, train on it, load what was trained, predict, evaluate. The commands call these.
+"""htunet from Python: plan a data set, train, load a trained model, predict, evaluate; the commands call the same.
 
 Everything here is also an attribute of ``htunet`` itself, and is imported when it is first used::
 
@@ -10,8 +10,8 @@ Everything here is also an attribute of ``htunet`` itself, and is imported when 
     prediction = model.predict("image.png")
     prediction.labels  # (height, width) of the image, 0 background
 
-Errors are exceptions: ``UsageError`` for what cannot be meant, ``HtunetError`` for a file or run that is not as it
-should be. Nothing is printed; what a command would print is logged by the logger ``htunet``.
+Errors are exceptions: ``UsageError`` for a wrong argument, ``HtunetError`` for a problem with a file or a run. Nothing
+is printed; what a command would print is logged by the logger ``htunet``.
 """
 
 import json
@@ -51,12 +51,12 @@ Choices = TypeVar("Choices")
 
 
 class Model:
-    """A trained run, or a model from elsewhere: ``load`` gives one. Its network is built when it first predicts.
+    """A trained run or an exported model, as ``load`` returns it. Its network is built at the first prediction.
 
     Args:
-        run: Which run it is; of a model from elsewhere by its name alone.
-        exported: The folder of a model from elsewhere, as read.
-        weights: The frozen weights, where they have moved since the training.
+        run: The run; for an exported model only its names are used.
+        exported: The exported model; None for a run.
+        weights: Path of the frozen weights, if they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         others: The runs of other folds, seeds or methods, whose probabilities are averaged with those of ``run``.
     """
@@ -76,14 +76,14 @@ class Model:
         self._weights = weights
         self.others = tuple(others)
         self.tta = False
-        """Test-time augmentation: the mean over six views of an image (``inference.views``)."""
+        """Test-time augmentation: the mean of the predictions of six views of an image (``inference.views``)."""
 
     def __repr__(self) -> str:
         return f"<htunet model: {self.name}>"
 
     @property
     def name(self) -> str:
-        """How messages name the model: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
+        """The name of the model in messages: ``BUSI CLIP_HT fold0 seed1 (plan paper)``."""
         members, label = (self.run, *self.others), self.run.label
         for name in ("method", "fold", "seed"):
             values = list(dict.fromkeys(str(getattr(run, name)) for run in members))
@@ -95,14 +95,14 @@ class Model:
 
     @cached_property
     def trained(self) -> "TrainedModel":
-        """Method, plan and the places of the weights; HtunetError where the run's settings are missing or broken."""
+        """Method, plan and paths of the weights; HtunetError if the run's settings are missing or damaged."""
         from htunet.inference.trained import TrainedModel
 
         return self.exported.trained(self._weights) if self.exported else TrainedModel.of_run(self.run, self._weights)
 
     @property
     def predictor(self) -> "Predictor":
-        """The network, or those of all folds, on its device; HtunetError where its weights cannot be had."""
+        """The network, or those of all folds, on its device; HtunetError if its weights are not on this machine."""
         found = self._predictor
         found.augment(self.tta)
         found.postprocessing = self.postprocessing
@@ -110,7 +110,7 @@ class Model:
 
     @cached_property
     def postprocessing(self) -> dict[str, Any]:
-        """What is done to masks after the network, where ``htunet_run`` found that it gains; ``{}`` switches it off."""
+        """The post-processing of masks that ``htunet_run`` chose for this method; set it to ``{}`` to switch it off."""
         if self.exported:
             return dict(self.exported.card.quality.get("postprocessing", {}))
         from htunet.schemas import CHOICE
@@ -141,22 +141,24 @@ class Model:
     ) -> Any:  # noqa: ANN401
         """One image -> one ``Prediction``; a folder or several images -> an iterator over their predictions.
 
-        A file, a PIL image and an array of the same pixels give the same bits, and those of ``htunet_predict``. A file
-        of several frames (a cine loop, a volume, the pages of a TIFF) counts as several images.
+        A file, a PIL image and an array of the same pixels give the same result bit for bit, as does
+        ``htunet_predict``. A file with several frames (a cine loop, a volume, the pages of a TIFF) counts as several
+        images.
 
         Args:
             images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those.
-            spacing_mm: Height and width of a pixel, millimetres, for ``Prediction.areas_mm2``; None: what a file says.
+            spacing_mm: Height and width of a pixel in millimetres, for ``Prediction.areas_mm2``; None: the pixel size
+                in the file.
 
         Raises:
-            UsageError: A folder without images, or an array that is no image.
-            HtunetError: An image cannot be read, or the model's weights cannot be had.
+            UsageError: A folder without images, or an array that is not an image.
+            HtunetError: An image cannot be read, or the model's weights are not on this machine.
 
         Example::
 
             found = model.predict("image.png")
             lesion = found.labels == 1  # (height, width) of the image
-            sure = found.probabilities[1]  # of the lesion, pixel by pixel
+            probability = found.probabilities[1]  # of the lesion, for each pixel
         """
         from PIL.Image import Image
 
@@ -197,10 +199,11 @@ class Model:
         after_each: Callable[[Prediction, Path], None] | None = None,
         done: Collection[str] = (),
     ) -> "FolderResult":
-        """Write masks, ``classes.csv`` and ``quality.csv`` of image files into a folder.
+        """Predict image files, and write masks, ``classes.csv`` and ``quality.csv`` into a folder.
 
-        ``quality.csv`` has the Dice to be expected of each mask, and which images are unlike the training images, as
-        far as the run is evaluated on enough images; for the rest see ``htunet.inference.folder``.
+        ``quality.csv`` contains the predicted Dice of each mask and says which images are unlike the training images;
+        it is written if the run is evaluated on enough images. The arguments are those of
+        ``htunet.inference.folder.predict_folder``.
 
         Example::
 
@@ -241,19 +244,20 @@ class Model:
         policy: str = "penalise",
         force: bool = False,
     ) -> dict[str, Any]:
-        """The content of ``summary.json``: of the run's test split, or of a folder of images with true masks.
+        """The content of ``summary.json``, for the run's test split or for a folder of images with reference masks.
 
-        Of the test split what is already predicted and evaluated is not done again unless ``force``; the files go into
-        the run's folder. Of two folders, matched by file name without ending, nothing is written.
+        The test split is not predicted and evaluated again unless ``force`` is true; the files are written into the
+        run's folder. For a folder of images nothing is written; images and masks are matched by their file names
+        without the extension.
 
         Args:
-            images: Folder of images; with it ``masks``, the folder of their true masks.
-            masks: See ``images``.
-            policy: What an empty mask costs: ``penalise`` or ``exclude``.
-            force: Predict and evaluate again what is already done.
+            images: Folder of images; None for the test split.
+            masks: Folder of the reference masks of ``images``.
+            policy: The distances of an empty mask: ``penalise`` or ``exclude``.
+            force: Predict and evaluate again what is already evaluated.
 
         Raises:
-            UsageError: Only one of the two folders, or a model from elsewhere without them.
+            UsageError: Only one of the two folders is given, or none for an exported model.
             HtunetError: A file cannot be read, the training is not finished, or the split has changed since.
 
         Example::
@@ -278,10 +282,10 @@ class Model:
                 return summary_content(evaluate_folders(folder, Path(masks), policy))
         if self.exported:
             raise UsageError(
-                f"{self.name} comes from elsewhere, without its test split: give a folder of images and one of masks."
+                f"{self.name} is an exported model without its test split: give a folder of images and one of masks."
             )
         if self.others:
-            raise UsageError(f"{self.name}: each fold is tested on images that the others have learnt from. Evaluate "
+            raise UsageError(f"{self.name}: each fold is tested on images that the others were trained on. Evaluate "
                              "the folds one by one, or give a folder of images and one of masks.")  # fmt: skip
         if force or needs_prediction(self.run):
             predict_test(self.run, device=self.device)
@@ -289,10 +293,10 @@ class Model:
         return read_object(self.run.summary_json, SUMMARY)
 
     def describe(self) -> dict[str, Any]:
-        """What the model is: method, task, plan with its labels and classes, weights, ratio of the training images.
+        """A description: method, task, plan with its labels and classes, weights, fraction of the training images.
 
-        The same as in the ``model.json`` of an exported model: licences and citations, versions, and under ``figures``
-        the metrics of the best epoch on the validation images and, once evaluated, of the test images.
+        It is the content of the ``model.json`` of an exported model, with licences, citations and versions. ``figures``
+        contains the metrics of the best epoch on the validation images and, if evaluated, those of the test images.
 
         Example::
 
@@ -307,15 +311,15 @@ class Model:
 
     @cached_property
     def temperature(self) -> float | None:
-        """What calibrates the probabilities of classes, fitted on the validation images when the run is evaluated."""
-        if self.others or self.trained.task == "seg":  # an average is not calibrated by what suits one of its members
+        """Divides the scores of classes before the softmax; fitted on the validation images at the evaluation."""
+        if self.others or self.trained.task == "seg":  # the temperature of one network does not fit an average
             return None
         found = self.describe()["figures"].get("test", {}).get("temperature")
         return None if found is None else float(found)
 
     @cached_property
     def dice_calibrations(self) -> "tuple[DiceCalibration, ...]":
-        """What predicts the Dice of a mask, for each member; empty where one has too few tested images."""
+        """Predict the Dice of a mask, one for each network; empty if one of them has too few tested images."""
         from htunet.evaluation.predicted_dice import calibration_of, fit_calibration
 
         members = (self.run, *self.others)
@@ -332,7 +336,7 @@ class Model:
 
     @cached_property
     def familiar(self) -> "tuple[Familiar, ...]":
-        """What the members have learnt from, by which unlike images are found; none before they are evaluated."""
+        """Statistics of the networks' training images, to find unlike images; empty before they are evaluated."""
         from htunet.inference.unlike_images import Familiar, familiar_of
 
         if self.exported:
@@ -343,7 +347,7 @@ class Model:
 
     @property
     def quality(self) -> dict[str, Any]:
-        """What an export takes along of the two above and of ``postprocessing``; see ``ModelCard.quality``."""
+        """The two above and ``postprocessing``, as an export contains them; see ``ModelCard.quality``."""
         of_members = zip((self.run, *self.others), self.dice_calibrations, strict=bool(self.dice_calibrations))
         methods = {run.method: {"expected": one.expected_N.tolist(), "dice": one.dice_N.tolist()}
                    for run, one in of_members}  # fmt: skip
@@ -386,27 +390,27 @@ def load(
     folds: Sequence[int | str] | None = None,
     seed: int | Sequence[int] | None = None,
 ) -> Model:
-    """A trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
+    """Load a trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
-    ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; without a fold it is 0,
-    without a seed the smallest that there is. An imported model may be named by its name alone; ``phantom`` is the one
-    that comes with htunet.
+    ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; the default fold is 0, the
+    default seed the smallest that was trained. The name of an imported model is sufficient; ``phantom`` is the model
+    that is part of htunet.
 
     Args:
         what: One of the above.
-        task: ``seg``, ``cls`` or ``seg+cls``; needed only where there are runs of several tasks.
-        plan: Needed only where there are runs of several plans.
-        ratio: Of a few-shot run; None for a run of all training images.
-        adapter: Where the adapter started; needed only where there are several.
-        weights: The frozen weights, where they have moved since the training.
+        task: ``seg``, ``cls`` or ``seg+cls``; needed only if there are runs of several tasks.
+        plan: Plan of the run; needed only if there are runs of several plans.
+        ratio: Fraction of the training images of a few-shot run; None for a run with all of them.
+        adapter: What the adapter started from; needed only if there are several such runs.
+        weights: Path of the frozen weights, if they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
-        folds: In place of a fold: an ensemble of the runs of these folds, whose probabilities are averaged; empty: of
-            all folds of the data set's split. There may be several methods: ``load("BUSI UNet CLIP_HT", folds=[0])``.
-        seed: Of the runs of ``folds``, or several, which predict together; None: the smallest of each.
+        folds: Instead of one fold: an ensemble of the runs of these folds, which averages their probabilities; an
+            empty list means all folds. Several methods are possible: ``load("BUSI UNet CLIP_HT", folds=[0])``.
+        seed: Seed of the runs of ``folds``, or several seeds, which predict together; None: the smallest of each fold.
 
     Raises:
-        UsageError: No such run, or several; it says what there is.
-        HtunetError: The folder or zip holds no model, or a broken one.
+        UsageError: No run fits, or several; the message names those that exist.
+        HtunetError: The folder or zip contains no model, or a damaged one.
 
     Example::
 
@@ -468,11 +472,11 @@ def load(
 
 
 def plan(dataset: str, request: "PrepareRequest | None" = None, **changes: Any) -> "Prepared":  # noqa: ANN401
-    """Verify a raw data set, measure it, plan, split and preprocess it; see ``htunet_plan_and_preprocess``.
+    """Verify and measure a raw data set, make its plans and splits, preprocess it; see ``htunet_plan_and_preprocess``.
 
     Args:
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
-        request: The choices; None for the defaults with ``changes``.
+        request: The settings; None for the defaults with ``changes``.
         changes: Fields of ``PrepareRequest``: ``plans`` (a list of names), ``split_by``, ``num_folds``, ``splits``,
             ``workers``, ``memory_gb``, ``preprocess``.
 
@@ -499,21 +503,21 @@ def train(
     restart: bool = False,
     **changes: Any,  # noqa: ANN401
 ) -> "Outcome":
-    """Train a method on a fold of a planned data set, or continue the run where it was; see ``htunet_train``.
+    """Train a method on a fold of a planned data set, or resume the run; see ``htunet_train``.
 
-    ``load(outcome.run.folder)`` loads what it has trained.
+    ``load(outcome.run.folder)`` loads the trained model.
 
     Args:
         dataset: ``BUSI``, ``503`` or ``Dataset503_BUSI``.
         method: Such as ``UNet`` or ``CLIP_HT``.
-        fold: Its position, or its name: ``paper`` where the data set came with the lists of the paper's authors.
-        settings: The choices; None for the defaults with ``changes``.
-        restart: Forget an earlier run of the same name.
+        fold: Its number, or ``paper`` for the split of the paper's authors, if the data set has it.
+        settings: The settings; None for the defaults with ``changes``.
+        restart: Delete an earlier run of the same name.
         changes: Fields of ``TrainSettings``: ``num_epochs``, ``seed``, ``plan``, ``task``, ``ratio``, ``weights``, ...
 
     Raises:
         UsageError: A name, a fold or a setting that does not exist.
-        HtunetError: Files are missing, another process holds the run, or it was started with other settings.
+        HtunetError: Files are missing, another process is training the run, or it was started with other settings.
 
     Example::
 
@@ -527,7 +531,7 @@ def train(
 
 
 def evaluate_folders(predictions: str | Path, references: str | Path, *, policy: str = "penalise") -> "Summary":
-    """Score the masks of one folder against those of another, matched by file name without ending.
+    """Evaluate the masks in one folder against those in another, matched by file name without extension.
 
     ``summary.means("original_size")["dice"].mean`` is the mean Dice over the cases, in [0, 1];
     ``htunet.evaluation.summary.write_summary`` writes it. Raises HtunetError for a reference without a prediction,
@@ -544,7 +548,7 @@ def evaluate_folders(predictions: str | Path, references: str | Path, *, policy:
 
 
 def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """The image (H, W, 3) with the predicted labels drawn over it and, where given, beside the true ones (H, W).
+    """The image (H, W, 3) with the predicted labels drawn over it and, if given, the reference labels (H, W).
 
     Raises UsageError for a prediction without labels and for a reference of another size.
 
@@ -571,5 +575,5 @@ def _choices(kind: type[Choices], given: Choices | None, changes: dict[str, Any]
             f"No setting is called {unknown[0]!r}; known: {', '.join(known)}." + did_you_mean(unknown[0], known)
         )
     if given and changes:
-        raise UsageError("Give the settings, or their fields one by one, not both.")
+        raise UsageError("Give the settings object or single settings, not both.")
     return given or kind(**changes)

@@ -1,4 +1,4 @@
-"""What a trained model says of one image, in the image's own size, and what was done to the image before.
+"""The prediction of a trained model for one image, in the size of the image, and how the image was preprocessed.
 
 Dimension key: C channels, K labels, H W pixels of the image.
 """
@@ -61,7 +61,7 @@ def entropy_of(probabilities_KHW: NDArray[np.floating]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Labels, classes or both of one image, as far as the model has learnt them; else None."""
+    """Labels, classes or both of one image; None for what the model has not learnt."""
 
     image_CHW: UInt8
     """The image as it was read, values 0..255."""
@@ -76,24 +76,25 @@ class Prediction:
     temperature: float | None = None
     """Fitted on the validation images (see ``htunet.evaluation.calibration``)."""
     spacing_mm: tuple[float, float] | None = None
-    """Height and width of a pixel, millimetres, where the caller knows them."""
+    """Height and width of a pixel in millimetres, if known."""
     predicted_dice: PredictedDice | None = None
-    """The Dice to be expected of ``labels``, with its 90 % interval, all in [0, 1]; None where nothing is found, and
-    where too few images of the run were tested (see ``htunet.evaluation.predicted_dice``)."""
+    """An estimate of the Dice of ``labels``, with its 90 % interval, all in [0, 1]; None if nothing is found, or if too
+    few images of the run were tested (see ``htunet.evaluation.predicted_dice``)."""
     expected_dice: tuple[float | None, ...] = ()
-    """What ``predicted_dice`` is made of: that of each network's own mask, by its own probabilities, not calibrated."""
+    """The Dice of each network's own mask that its probabilities predict, not calibrated: the basis of
+    ``predicted_dice``."""
     ensemble_gain: float = 0.0
     """What the mask gains in expected Dice over those, by the probabilities of all; 0 of one network."""
     distance: float | None = None
-    """How unlike the training images the image is: 1 is what 95 % of images like them stay below; None: not known."""
+    """How unlike the training images the image is; 95 % of similar images have less than 1. None: not known."""
     postprocessing: Mapping[str, Any] = field(default_factory=dict)
-    """What is done to ``labels`` after the network, arguments of ``data.postprocessing``; empty: nothing."""
+    """The post-processing of ``labels``: arguments of ``data.postprocessing``; empty: none."""
     variance_at_input: NDArray[np.float32] | None = None
     """(H, W) at the network's input size, see ``variance``."""
 
     @property
     def unlike(self) -> bool | None:
-        """Whether the image is unlike the training images, so that nothing said of it can be relied on."""
+        """Whether the image is unlike the training images, so that the prediction is not reliable."""
         return None if self.distance is None else self.distance > 1
 
     @property
@@ -111,7 +112,7 @@ class Prediction:
 
     @cached_property
     def probabilities(self) -> NDArray[np.float32] | None:
-        """(K, H, W) in the size of the image, background first; before post-processing ``labels`` are the highest."""
+        """(K, H, W) in the size of the image, background first; ``labels`` is the most probable, post-processed."""
         if self.scores_KHW is None:
             return None
         return scores_from_input(self.scores_KHW, self.steps.crop, self.steps.original_size, self.plan)
@@ -123,9 +124,9 @@ class Prediction:
 
     @cached_property
     def variance(self) -> NDArray[np.float32] | None:
-        """(H, W) 0..0.25 in the size of the image: of the foreground's probability, between the networks and views.
+        """(H, W) 0..0.25 in the size of the image: variance of the foreground's probability over networks and views.
 
-        0 where one network predicts without test-time augmentation.
+        0 for a single network without test-time augmentation.
         """
         if self.variance_at_input is None:
             return None
@@ -134,17 +135,17 @@ class Prediction:
 
     @property
     def classes(self) -> Mapping[str, float] | None:
-        """Probability of each class, calibrated where a temperature is known."""
+        """Probability of each class, calibrated if a temperature is known."""
         return self.calibrated_classes or self.network_classes
 
     @property
     def predicted_class(self) -> str | None:
-        """The most probable class, of equal ones the first."""
+        """The most probable class, the first of equal ones."""
         return max(self.network_classes, key=self.network_classes.__getitem__) if self.network_classes else None
 
     @property
     def areas_mm2(self) -> dict[str, float] | None:
-        """Area of each label but the background, square millimetres; None without a spacing or without labels."""
+        """Area of each label except the background, in square millimetres; None without spacing or labels."""
         if self.labels is None or self.spacing_mm is None:
             return None
         pixel = self.spacing_mm[0] * self.spacing_mm[1]
