@@ -46,7 +46,9 @@ def write_review(folder: Path, items: Sequence[ReviewCase], labels: Mapping[str,
             height, width = item.labels.shape
             file_name = f"{item.name}.png"
             write_png(part / "images" / file_name, item.pixels)
-            write_png(part / "masks" / file_name, _shown(item.labels, len(names)))
+            # a single label is white, so that it is visible in any program
+            mask = item.labels * np.uint8(255) if len(names) == 1 else item.labels
+            write_png(part / "masks" / file_name, mask)
             shapes, drawn = list[object](), np.zeros_like(item.labels)
             for value, name in sorted(names.items()):
                 polygons = polygons_of(item.labels == value)
@@ -138,11 +140,6 @@ def _read_coco(path: Path) -> dict[str, AnnotatedImage]:
     if not path.exists() or not read_object(path, any_number=True).get("annotations"):
         return {}
     return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in read_coco(path).images}
-
-
-def _shown(labels: UInt8, count: int) -> UInt8:
-    """One label is white, to be seen in any program."""
-    return labels * np.uint8(255) if count == 1 else labels
 
 
 def _digest(labels: UInt8) -> str:

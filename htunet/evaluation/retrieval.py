@@ -53,7 +53,8 @@ def ranks(queries_NE: NDArray[np.float32], answers_NE: NDArray[np.float32], capt
         part = slice(start, start + rows)
         scores_QN = np.matmul(queries_NE[part], answers_NE.T, out=room_QN[: len(queries_NE[part])])
         for row, number in enumerate(number_N[part]):
-            own = scores_QN[row, order_N[_span(starts_N, number, len(order_N))]]
+            end = starts_N[number + 1] if number + 1 < len(starts_N) else len(order_N)
+            own = scores_QN[row, order_N[starts_N[number] : end]]
             before = int((scores_QN[row] >= own.max()).sum()) - int((own >= own.max()).sum())
             found[start + row] = before + 1
     return found
@@ -74,10 +75,6 @@ def _numbers(captions: Sequence[str]) -> NDArray[np.intp]:
     """(N,) equal captions have equal numbers. An array of texts would give each of them the room of the longest."""
     number: dict[str, int] = {}
     return np.array([number.setdefault(caption, len(number)) for caption in captions], dtype=np.intp)
-
-
-def _span(starts: NDArray[np.intp], number: int, length: int) -> slice:
-    return slice(starts[number], starts[number + 1] if number + 1 < len(starts) else length)
 
 
 def _chance(right_N: NDArray[np.intp], count: int, depth: int) -> float:

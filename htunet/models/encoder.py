@@ -57,7 +57,8 @@ class AdaptedEncoder(nn.Module):
             tokens_BTD = self.backbone.embed(images_BCHW)
         features_BTD = []
         for depth, block in enumerate(self.backbone.blocks[: max(self.out_indices) + 1]):
-            with torch.set_grad_enabled(torch.is_grad_enabled() and (tokens_BTD.requires_grad or _trains(block))):
+            trains = any(parameter.requires_grad for parameter in block.parameters())
+            with torch.set_grad_enabled(torch.is_grad_enabled() and (tokens_BTD.requires_grad or trains)):
                 tokens_BTD = block(tokens_BTD)
             if self.adapters is not None:
                 tokens_BTD = self.adapters[depth](tokens_BTD, grid_hw)
@@ -87,7 +88,3 @@ class AdaptedEncoder(nn.Module):
         if self.updates is not None:
             self.updates.merge()
             self.updates = None
-
-
-def _trains(block: nn.Module) -> bool:
-    return any(parameter.requires_grad for parameter in block.parameters())

@@ -150,13 +150,12 @@ def one_run(runs: Sequence[RunPaths], seed: int | None) -> RunPaths | None:
 
 def random_weights_note(runs: Sequence[RunPaths]) -> str:
     """A sentence where frozen weights are random ones; else empty."""
-    arms = {arm: [_weights(run) for run in members] for arm, members in by_arm(runs).items()}
+    arms = {
+        arm: [(read_object(run.settings_json, SETTINGS).get("weights") or {}).get("source") for run in members]
+        for arm, members in by_arm(runs).items()
+    }
     named = [arm for arm, sources in arms.items() if RANDOM in sources]
     if not named:
         return ""
     who = "all methods" if len(named) == len(arms) > 1 else ", ".join(named) if len(named) <= 4 else "most methods"
     return f"Random weights ({who}): this figure tests the program and says nothing about the methods."
-
-
-def _weights(run: RunPaths) -> str:
-    return str((read_object(run.settings_json, SETTINGS).get("weights") or {}).get("source"))

@@ -29,6 +29,7 @@ from htunet.reporting.figures.style import (
     note_lines,
     paler,
 )
+from htunet.reporting.tables.kinds import SEGMENTATION
 from htunet.reproducibility import generator
 
 ROW_MM, MARGIN_MM, NOTE_MM = 6.4, 22.0, 3.4
@@ -69,7 +70,7 @@ def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]
             for case, dice in case_dice(contents[run]).items():
                 values.setdefault(case, []).append(100 * dice)
         means = np.array([np.mean(values[case]) for case in sorted(values)])
-        missed = float(np.mean([_missed(contents[run]) for run in members]))
+        missed = float(np.mean([SEGMENTATION.tested(contents[run]["htunet"]).n_missed or 0 for run in members]))
         found.append(CaseDice(name, members[0].method, means, missed))
     return found
 
@@ -83,10 +84,6 @@ def case_dice(content: Content) -> dict[str, float]:
         if values:
             found[str(own["case"])] = float(np.mean(values))
     return found
-
-
-def _missed(content: Content) -> int:
-    return len({name.split(" (label ")[0] for name in content["htunet"]["empty"][INPUT]["prediction"]})
 
 
 def _draw(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Figure:

@@ -51,7 +51,8 @@ def probed_runs(results: Results, figure: str) -> list[RunPaths]:
     """
     probe = PROBED[figure]
     chosen = []
-    for runs in by_dataset([run for run in results.runs if _may_be_probed(run) and probe.fits(run.method)]).values():
+    usable = [run for run in results.runs if run.ratio is None and run.trained_on is None and probe.fits(run.method)]
+    for runs in by_dataset([run for run in usable if run.checkpoint_best.exists()]).values():
         drawn = _methods(results, [run.method for run in runs], figure)
         for method in drawn:
             members = [run for run in runs if run.method == method]
@@ -80,7 +81,3 @@ def _methods(results: Results, known: Sequence[str], figure: str) -> list[str]:
     first = [method for method in USUAL if method in ordered] or ordered[:1]
     spectral = [method for method in ordered if method.endswith("_HTSpectral")][:1] if figure == "filter" else []
     return list(dict.fromkeys([*first, *spectral]))
-
-
-def _may_be_probed(run: RunPaths) -> bool:
-    return run.ratio is None and run.trained_on is None and run.checkpoint_best.exists()

@@ -144,6 +144,7 @@ def _filled(
 ) -> list[Cell]:
     """The cells of one row and data set, one for each metric."""
     row = min((row for row in rows if _fits(row, line, dataset, part.kind)), key=_distance, default=None)
+    fraction = "" if line.ratio is None else f"{percent(line.ratio)} of the training images"
     cells = []
     for name in part.metrics:
         cell = Cell(line=line, dataset=dataset, metric=name, kind=part.kind, paper=_printed(table, line, dataset, name))
@@ -160,7 +161,7 @@ def _filled(
                 n_cases=row.tested.n_cases // row.n_runs,
                 n_excluded=row.tested.n_excluded if metric.leaves_out else 0,
                 paper=None if row.other_images else cell.paper,
-                marks=tuple(mark for mark in row.marks if mark not in (_fraction_mark(line), line.footnote)),
+                marks=tuple(mark for mark in row.marks if mark not in (fraction, line.footnote)),
                 trained=row,
             )
         requested = [seed for seed in seeds if seed not in cell.seeds]
@@ -180,10 +181,6 @@ def _fits(row: Row, line: Line, dataset: str, kind: TableKind) -> bool:
 def _distance(row: Row) -> tuple[Any, ...]:
     """From the paper: pre-trained before random weights, then the fewest differences, the most epochs and seeds."""
     return RANDOM in row.marks, len(row.marks), -(row.own.get("num_epochs") or 0), -len(row.seeds)
-
-
-def _fraction_mark(line: Line) -> str:
-    return "" if line.ratio is None else f"{percent(line.ratio)} of the training images"
 
 
 def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float | None:
