@@ -24,7 +24,7 @@ def test_the_demonstration_goes_from_nothing_to_tables_and_pictures(
     shown = capsys.readouterr().out
     for command in ("convert", "plan_and_preprocess", "train", "evaluate", "predict"):
         assert f"$ htunet_{command} " in shown
-    assert "RANDOM WEIGHTS" in shown
+    assert shown.count("before any training") + shown.count("Before any training") == 2
     run = next((tmp_path / "demo" / "results").glob("Dataset509_Phantom/*/fold_0/seed_1"))
     summary = json.loads((run / "test" / "summary.json").read_text(), parse_constant=pytest.fail)
     cases = [case["prediction_file"] for case in summary["metric_per_case"]]
@@ -32,8 +32,8 @@ def test_the_demonstration_goes_from_nothing_to_tables_and_pictures(
     assert {Path(case).stem for case in cases} == {path.stem for path in (run / "test" / "overlays").iterdir()}
     assert (run / "test" / "contact_sheet.png").exists()
     table = (tmp_path / "demo" / "results" / "tables" / "segmentation.csv").read_text()
-    assert "CLIP_HT" in table
-    assert "random weights" in table
+    assert "PhantomCLIP_HT" in table
+    assert "pre-trained on simulation" in table
     images = sorted((tmp_path / "demo" / "predicted" / "images").iterdir())
     for image in images:
         mask = np.asarray(Image.open(tmp_path / "demo" / "predicted" / "masks" / image.name))

@@ -28,6 +28,15 @@ def test_they_are_the_files_of_their_recipes_and_small_enough() -> None:
     assert sum(find_phantom(name).stat().st_size for name in NAMES) <= 14_000_000
 
 
+def test_what_calibrates_the_model_belongs_to_these_weights() -> None:
+    quality = read_object(SHIPPED / "UNet" / "quality.json")
+    assert quality["weights"] == {name: read_object(SHIPPED / name / "recipe.json")["sha256"] for name in NAMES}
+    model = api.load("phantom", device="cpu")
+    assert [len(one.dice_N) >= 300 for one in model.dice_calibrations] == [True, True]
+    assert len(model.familiar) == 1
+    assert "simulated images" in model.exported.card.quality["note"]  # type: ignore[union-attr]
+
+
 @pytest.fixture(scope="module")
 def breasts() -> list[SimulatedImage]:
     settings = SimulationSettings(thyroid=0, lymph_node=0, prostate=0, muscle=0, vessel=0, no_lesion=0)
