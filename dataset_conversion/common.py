@@ -15,7 +15,7 @@ from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
-from htunet.data.image_io import UInt8, open_image, read_image, write_png
+from htunet.data.image_io import TURNED, UInt8, is_turned, open_image, opened, read_image, write_png
 from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
 from htunet.errors import HtunetError
@@ -324,7 +324,7 @@ class ImageWithMasks:
 def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
     """Write one gray image and the union of its masks; an unreadable or misfitting one is excluded with the reason."""
     try:
-        image = read_image(job.image, 1)[0]
+        image, remarks = read_gray(job.image)
         masks = {path.name: read_mask(path, job.threshold) for path in job.masks}
     except HtunetError as error:
         return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
@@ -346,7 +346,7 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
         masks=len(masks),
         fitted=any(mask.shape != image.shape for mask in masks.values()),
     )
-    return [replace(written, tables=tables)]
+    return [replace(written, tables=tables, remarks=remarks)]
 
 
 def _excluded(job: ImageWithMasks, reason: str) -> Excluded:
@@ -366,6 +366,13 @@ def write_case(
         write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)
     empty = mask is not None and not mask.any()
     return Written(case=case, signature=signature_of(image[None]), empty=empty, masks=masks, fitted=fitted)
+
+
+def read_gray(path: Path) -> tuple[UInt8, tuple[str, ...]]:
+    """(H, W) gray values of a picture, and what a user should know of them; raises HtunetError as ``open_image``."""
+    with opened(path) as image:
+        remarks = (TURNED,) * is_turned(image)
+    return read_image(path, 1)[0], remarks
 
 
 def read_mask(path: Path, threshold: int = 0) -> UInt8:

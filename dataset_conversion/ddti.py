@@ -25,6 +25,7 @@ from dataset_conversion.common import (
     SourceFacts,
     Written,
     convert_images,
+    read_gray,
     source_of,
     write_case,
     write_image_with_masks,
@@ -32,7 +33,7 @@ from dataset_conversion.common import (
 from dataset_conversion.formats.xml_files import read_xml
 from dataset_conversion.numbered import NUMBER, collect_numbered, is_numbered_image
 from dataset_conversion.source import Layout
-from htunet.data.image_io import READABLE, UInt8, read_image
+from htunet.data.image_io import READABLE, UInt8
 from htunet.data.raw import Case, Excluded
 from htunet.errors import HtunetError
 from htunet.files import parse_json
@@ -289,7 +290,7 @@ def _write_view(
     if not outlines:
         return None, f"no usable outline of it in {xml_name}"
     try:
-        image = read_image(job.views[view], 1)[0]
+        image, turned = read_gray(job.views[view])
     except HtunetError as error:
         return None, _without_folder(job, error)
     mask, moved, outside = draw_outlines(outlines, image.shape)
@@ -299,6 +300,7 @@ def _write_view(
     source = source_of(job.base, job.views[view])
     case = Case(id=f"{patient}_{view}", class_name=class_name, group=patient, source=source)
     remarks = [
+        *turned,
         "points outside the image were moved to its edge" if moved else "",
         "an outline that lies completely outside the image was not drawn" if outside else "",
         "" if class_name else f"no class, since its TI-RADS category is {tirads or 'missing'}"[:80],

@@ -27,6 +27,7 @@ from dataset_conversion.common import (
     SourceFacts,
     Written,
     convert_images,
+    read_gray,
     source_of,
     write_case,
     write_image_with_masks,
@@ -37,7 +38,7 @@ from dataset_conversion.prostate import PROSTATE
 from dataset_conversion.source import Layout, open_source
 from dataset_conversion.tn3k import TN3K
 from htunet.data.folders import walk
-from htunet.data.image_io import READABLE, read_image
+from htunet.data.image_io import READABLE
 from htunet.data.names import composed, listed, stem_of, unique_ids
 from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.data.split_files import save_splits
@@ -435,7 +436,8 @@ def write_listed(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
     """Write one image with its mask as one bit, or without one where the set has none."""
     if not job.masks:
         try:
-            return [write_case(folder, job.case, read_image(job.image, 1)[0], None)]
+            image, remarks = read_gray(job.image)
+            return [replace(write_case(folder, job.case, image, None), remarks=remarks)]
         except HtunetError as error:
             reason = str(error).replace(f"{job.image.parent}/", "")
             return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=reason)]
@@ -443,7 +445,7 @@ def write_listed(job: ImageWithMasks, folder: Path) -> list[Written | Excluded]:
     if isinstance(written, Written) and written.empty:
         (again,) = write_image_with_masks(replace(job, threshold=0), folder)
         if isinstance(again, Written) and not again.empty:
-            return [replace(again, remarks=(FAINT,))]
+            return [replace(again, remarks=(*again.remarks, FAINT))]
     return [written]
 
 

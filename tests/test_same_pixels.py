@@ -1,4 +1,4 @@
-"""Every format through every door: conversion, folders used in place, prediction, evaluation, captions, the runner.
+"""Every format through every door: conversion, arrays, prediction, evaluation, robustness, captions, the runner.
 
 The pixels of each file are known beforehand; a door that reads other ones shows a model what it was not trained on, or
 scores it against what nobody drew.
@@ -23,12 +23,18 @@ from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import in_channels, open_image, read_image, read_labels, write_png
 from htunet.data.label_maps import infer, survey
 from htunet.data.names import stem_of
-from htunet.data.raw import Case
+from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.raw import ENDINGS, Case, DatasetInfo, RawDataset
 from htunet.evaluation.evaluate import evaluate_folders
 from htunet.evaluation.overlap import count
 from htunet.inference import run_onnx
 from htunet.inference.predictor import Predictor
+from htunet.inference.versions import predict_versions
 from htunet.models.precision import FP32
+from htunet.paths import DatasetPaths
+from htunet.preprocessing.cropping import crop_box
+from htunet.preprocessing.geometry import to_input
+from htunet.preprocessing.preprocess import preprocess
 
 GRAY = np.arange(192, dtype=np.uint8).reshape(12, 16)
 """Unlike every turned and every stretched copy of itself."""
@@ -214,6 +220,34 @@ def test_folders_in_place_and_the_exported_runner_see_these_pixels(
     else:
         with pytest.raises(Exception, match=r"cannot identify|several pages or frames"):
             run_onnx.read(path, channels)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arrays_and_robustness_have_these_pixels(
+    file: tuple[Path, list[np.ndarray]], channels: int, home: Path
+) -> None:
+    path, expected = file
+    if not is_picture(path, expected) or path.suffix.lower() not in ENDINGS:
+        return
+    case, info = Case(id="x"), DatasetInfo(channels=channels, has_masks=False)
+    raw = RawDataset(DatasetPaths("Dataset904_Doors"), info, (case,), path.suffix)
+    raw.image_path(case).parent.mkdir(parents=True)
+    path.rename(raw.image_path(case))
+    plan, pixels = tiny_plan(channels=channels), in_channels(expected[0], channels)
+    data = PreprocessedDataset(preprocess(raw, plan, "").folder)
+    np.testing.assert_array_equal(data.images[0], to_input(pixels, crop_box(pixels, plan), plan))
+    seen = []
+
+    def altered(_: Case, image_CHW: np.ndarray) -> list[np.ndarray]:
+        seen.append(image_CHW)
+        return [image_CHW, 255 - image_CHW]
+
+    predictor = Predictor(Bright(2), plan, device=torch.device("cpu"), precision=FP32)
+    found = list(predict_versions(predictor, raw, data, ["x"], altered))
+    np.testing.assert_array_equal(seen, [pixels])
+    for one, image_CHW in zip(found, (pixels, 255 - pixels), strict=True):
+        shown = to_input(image_CHW, crop_box(pixels, plan), plan).mean(axis=0) > 127.5
+        np.testing.assert_array_equal(one.labels_HW, shown)
 
 
 def test_images_with_captions_have_these_pixels(file: tuple[Path, list[np.ndarray]]) -> None:

@@ -50,6 +50,7 @@ WHITE_IS_ZERO, SEPARATE, UNSIGNED, SIGNED = 0, 2, 1, 2
 """Values of these tags of TIFF."""
 
 ORIENTATION = ExifTags.Base.Orientation
+TURNED = "rotated upright, according to the orientation in the file"
 
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 

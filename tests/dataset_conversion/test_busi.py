@@ -9,7 +9,7 @@ from PIL import Image
 from dataset_conversion import common, convert
 from dataset_conversion.busi import collect
 from dataset_conversion.common import ConversionReport, Options
-from htunet.data.image_io import read_labels
+from htunet.data.image_io import read_image, read_labels
 from htunet.data.raw import read_excluded, read_raw
 from htunet.data.verification import WARNING, verify
 from htunet.errors import HtunetError, UsageError
@@ -82,6 +82,18 @@ def test_the_masks_of_an_image_are_joined(built: BuiltBusi) -> None:
     expected[2:6, 2:6] = True
     assert expected.sum() > first.sum()
     assert (label == expected).all()
+
+
+def test_turned_pictures_are_rotated_upright_and_named(built: BuiltBusi) -> None:
+    path, exif = built.folder / "benign" / "benign (1).png", Image.Exif()
+    pixels = read_image(path, 1)[0]
+    exif[274] = 6  # to be turned clockwise
+    Image.fromarray(np.rot90(pixels)).save(path, exif=exif)
+    report = converted(built)
+    assert [note for note in report.notes if "upright" in note] == [
+        "rotated upright, according to the orientation in the file: 1 case, benign_0001"
+    ]
+    np.testing.assert_array_equal(read_image(BUSI.raw / "imagesTr" / "benign_0001_0000.png", 1)[0], pixels)
 
 
 def test_an_empty_mask_of_a_lesion_is_kept_and_reported(built: BuiltBusi) -> None:

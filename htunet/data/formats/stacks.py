@@ -17,6 +17,7 @@ from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Spacing, p
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,
+    TURNED,
     UInt8,
     gray_range,
     in_channels,
@@ -41,7 +42,6 @@ METAIMAGE = (".mha", ".mhd", ".nrrd")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
-TURNED = "rotated upright, according to the orientation in the file"
 SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
 
 
