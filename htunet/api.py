@@ -242,6 +242,7 @@ class Model:
         masks: str | Path | None = None,
         *,
         policy: str = "penalise",
+        positive: str = "",
         force: bool = False,
     ) -> dict[str, Any]:
         """The content of ``summary.json``, for the run's test split or for a folder of images with reference masks.
@@ -254,6 +255,8 @@ class Model:
             images: Folder of images; None for the test split.
             masks: Folder of the reference masks of ``images``.
             policy: The distances of an empty mask: ``penalise`` or ``exclude``.
+            positive: Positive one of two classes, for which recall, precision and F1 are computed; empty: that of the
+                data set.
             force: Predict and evaluate again what is already evaluated.
 
         Raises:
@@ -289,7 +292,7 @@ class Model:
                              "the folds one by one, or give a folder of images and one of masks.")  # fmt: skip
         if force or needs_prediction(self.run):
             predict_test(self.run, device=self.device)
-        bring_up_to_date(self.run, policy, force=force)
+        bring_up_to_date(self.run, policy, force=force, positive=positive)
         return read_object(self.run.summary_json, SUMMARY)
 
     def describe(self) -> dict[str, Any]:

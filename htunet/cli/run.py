@@ -64,6 +64,11 @@ def _run(options: argparse.Namespace) -> None:
         raise UsageError("-i and -o belong together: the new images, and where their predictions go.")
     if not 0 < options.hours < 10_000:
         raise UsageError(f"--hours must be above 0, got {options.hours:g}.")
+    if options.methods:
+        from htunet.models.build import parse_method
+
+        for method in options.methods:
+            parse_method(method)
     if options.corrections and not options.dataset:
         raise UsageError("--corrections needs the data set that they correct: -d MINE.")
     for variable in ROOTS:  # as the steps say where files go otherwise, each of them

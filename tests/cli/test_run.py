@@ -19,7 +19,7 @@ from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.experiments.cross_validation import sizes_of
 from htunet.experiments.jobs import Job
 from htunet.files import read_csv, read_json, write_json
-from htunet.paths import find_dataset, find_runs
+from htunet.paths import all_datasets, find_dataset, find_runs
 from htunet.planning.plans import load_plans
 
 pytestmark = pytest.mark.usefixtures("home", "log_handlers")
@@ -53,6 +53,15 @@ def own(tmp_path: Path) -> tuple[str, ...]:
         Image.fromarray(255 * mask).save(tmp_path / "own" / "masks" / f"patient{index // 2}_{index}.png")
     folders = ("--images", str(tmp_path / "own" / "images"), "--masks", str(tmp_path / "own" / "masks"))
     return (*folders, "--groups", r"patient(\d)", "--name", "Mine", "--methods", "UNet", "--num-folds", "2")
+
+
+def test_a_method_that_does_not_exist_is_named_before_anything_is_converted(
+    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for more in ((), ("--dry-run",)):
+        assert main([*own, "--methods", "UNet", "CLIP_HTT", *more]) == 2
+        assert "Did you mean 'CLIP_HT'" in capsys.readouterr().err
+    assert all_datasets() == []
 
 
 def test_a_folder_becomes_a_tested_model_and_predictions(
