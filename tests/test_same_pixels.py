@@ -140,6 +140,11 @@ FILES: dict[str, tuple[Writer, np.ndarray, np.ndarray]] = {
     "colours.dcm": (write_dicom, COLOURS, COLOURS),
     "colours.nrrd": (metaimage, COLOURS, COLOURS),
     "deep.dcm": (write_dicom, COLOURS * np.uint16(16), np.round(COLOURS * (255 / COLOURS.max()))),
+    "signed.dcm": (
+        partial(write_dicom, PixelRepresentation=1),
+        (GRAY.astype(int) - 96).astype(np.int8),
+        np.round(GRAY * (255 / 191)),
+    ),
     "deep.nrrd": (metaimage, COLOURS.astype(np.uint16), COLOURS),
 }
 """How it is written, what is given, and what is to be read."""

@@ -85,7 +85,8 @@ def open_dicom(path: Path) -> MedicalFile:
             )
         sides, remarks = _sides_mm(header)
         inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
-        eight_bits = int(header.get("BitsAllocated", 16)) <= 8
+        signed = int(header.get("PixelRepresentation", 0) or 0) == 1
+        eight_bits = int(header.get("BitsAllocated", 16)) == 8 and not signed
     return MedicalFile(
         frames=frames,
         read=lambda: _dicom_frames(path),
