@@ -32,7 +32,7 @@ COMMANDS = (
 ONNX = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 DICOM = ["highdicom>=0.26"]
 TRANSLATE = ["accelerate>=1.1"]
-RAY = ["ray>=2.40"]
+RAY = ["ray[data]>=2.40"]
 SLURM = ["submitit>=1.5.2"]
 BROWSER = ["playwright>=1.49"]
 TEST = [

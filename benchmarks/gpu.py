@@ -1,10 +1,13 @@
 """What htunet does on a GPU: steps, memory, waiting for data, profiles. The most valuable figures come first.
 
     python -m benchmarks.gpu [--minutes 8] [--out FOLDER] [--sections step profile ...] [--methods UNet CLIP_HT ...]
+                             [--pack FILE.zip]
 
 FOLDER/gpu.json is written after every measurement, so that a run which is cut short keeps what it has. Weights are
 random and images are made up: neither changes a time. Each measurement starts only while there is time for it; what was
-not measured, and why, is in the file too. On a CPU (--device cpu) the same code runs, which shows that it works.
+not measured, and why, is in the file too. With --pack (see benchmarks.gpu_pack) real trainings follow: UNet, of each
+data set in each plan, ResNet18, CLIP_HT from random weights, and UNet again with as many seeds as there is time for.
+On a CPU (--device cpu) the same code runs, which shows that it works.
 """
 
 import argparse
@@ -27,6 +30,7 @@ STARTED = time.monotonic()
 import torch  # noqa: E402 (its import belongs to the time)
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from benchmarks.gpu_pack import restore  # noqa: E402
 from htunet.experiments.cost import plan_content  # noqa: E402
 from htunet.experiments.jobs import JobCost  # noqa: E402
 from htunet.experiments.step_time import MadeUpImages, Trial, measure  # noqa: E402
@@ -46,12 +50,13 @@ from htunet.training.state import Progress  # noqa: E402
 
 METHODS = ("UNet", "CLIP_HT", "ResNet18", "CLIP", "DINOv2")
 TASKS, SIDES = {"ResNet18": "cls"}, {"DINOv2": 518}
-SECTIONS = ("step", "profile", "epoch", "loader", "memory", "stage1", "compiled")
+SECTIONS = ("step", "profile", "epoch", "loader", "memory", "stage1", "train", "compiled")
 BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """Dense products a second, as NVIDIA's data sheets have them; by a part of the device's name."""
 WARM_UP, FEWEST, MOST = 3, 5, 40
 GIB = 1024**3
 GUESS = {"step": 5.0, "profile": 6.0, "epoch": 12.0, "loader": 8.0, "memory": 10.0, "stage1": 12.0, "compiled": 60.0}
+GUESS["train"] = 75.0
 """Seconds that a measurement of a section may take; one that might end too late is not begun."""
 
 
@@ -303,6 +308,36 @@ def stage1(kit: Kit, method: str, pairs: int, parts: int) -> dict[str, Any]:
     return {"method": method, "pairs": pairs, "parts": parts, "pairs_per_s": pairs / row["step_s"]} | row
 
 
+def trained(kit: Kit, dataset: str, method: str, plan: str, seed: int) -> dict[str, Any]:
+    """A whole training on real images; its small files stay in the kit's folder."""
+    from htunet.training.run import train
+    from htunet.training.settings import TrainSettings
+
+    task = TASKS.get(method, "seg")
+    epochs = kit.options.epochs or (20 if method == "CLIP_HT" else 200)
+    settings = TrainSettings(plan=plan, task=task, seed=seed, num_epochs=epochs, weights="random",
+                             precision="tf32", device=kit.options.device)  # fmt: skip
+    started = time.perf_counter()
+    outcome = train(dataset, method, 0, settings)
+    seconds = time.perf_counter() - started
+    about = {"dataset": dataset, "method": method, "plan": plan, "seed": seed, "epochs": epochs}
+    return about | {"train_s": seconds, "epoch_s": seconds / epochs, outcome.metric: outcome.best_metric}
+
+
+def trainings(kit: Kit) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
+    """The trainings on what ``--pack`` holds, in the order of their value."""
+    names = restore(Path(kit.options.pack), Path(kit.options.out) / "preprocessed")
+    folders = {f"htunet_{name}": str(Path(kit.options.out, name).resolve()) for name in ("preprocessed", "results")}
+    os.environ.update(folders)
+    unets = [(name, "UNet", plan) for plan in ("public", "paper") for name in names]
+    classified = [(name, "ResNet18", "public") for name in names[:1]]
+    prompted = [(name, "CLIP_HT", "paper") for name in names]
+    rounds = [(*one, 1) for one in (*unets, *classified, *prompted)]
+    rounds += [(*one, seed) for seed in range(2, 2 + kit.options.more_seeds) for one in unets]
+    for name, method, plan, seed in rounds:
+        yield "train", f"{name} {method} {plan} seed {seed}", partial(trained, kit, name, method, plan, seed)
+
+
 def ceiling(kit: Kit, precision: str) -> dict[str, Any]:
     """Products of large square matrices: what this device reaches at most."""
     side = 8192 if kit.cuda else 256
@@ -343,6 +378,8 @@ def measurements(kit: Kit) -> Iterator[tuple[str, str, Callable[[], dict[str, An
     pairs, method = 8 * kit.options.batch, kit.options.stage1
     for parts in (1, 4, 8):
         yield "stage1", f"{pairs} pairs in {parts} parts", partial(stage1, kit, method, pairs, parts)
+    if kit.options.pack:
+        yield from trainings(kit)
     if kit.cuda:
         yield from steps(methods, "compiled")
 
@@ -358,6 +395,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--stage1", default="CLIP_HT", help="the method of stage 1")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--side", type=int, help="of the images; default: the method's own")
+    parser.add_argument("--pack", help="file of benchmarks.gpu_pack: real images for trainings")
+    parser.add_argument("--epochs", type=int, help="of each training; default: 200, of CLIP_HT 20")
+    parser.add_argument("--more-seeds", type=int, default=5, help="of UNet, while there is time")
     parser.add_argument("--seconds", type=float, default=1.0, help="for the calls that one figure is the median of")
     kit = Kit(parser.parse_args(arguments))
     os.makedirs(kit.options.out, exist_ok=True)

@@ -17,7 +17,7 @@ is printed; what a command would print is logged by the logger ``htunet``.
 import json
 import tempfile
 import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from htunet.evaluation.predicted_dice import DiceCalibration
     from htunet.evaluation.summary import Summary
     from htunet.inference.exported import ExportedModel
-    from htunet.inference.folder import FolderResult
+    from htunet.inference.folder import FolderResult, PartOfFolder
     from htunet.inference.predictor import ImageLike, Predictor
     from htunet.inference.trained import TrainedModel
     from htunet.inference.unlike_images import Familiar
@@ -197,7 +197,7 @@ class Model:
         save_probabilities: bool = False,
         dicom_seg: bool = False,
         after_each: Callable[[Prediction, Path], None] | None = None,
-        done: Collection[str] = (),
+        part: "PartOfFolder | None" = None,
     ) -> "FolderResult":
         """Predict image files, and write masks, ``classes.csv`` and ``quality.csv`` into a folder.
 
@@ -230,10 +230,10 @@ class Model:
             save_probabilities=save_probabilities,
             dicom_seg=dicom_seg,
             after_each=note,
-            done=done,
+            part=part,
         )
         if self.dice_calibrations or self.familiar:
-            quality.write(output)
+            quality.write((part and part.tables) or output)
         return replace(result, unlike=quality.unlike, doubted=quality.doubted)
 
     def evaluate(

@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from htunet.api import Model
     from htunet.data.image_io import UInt8
     from htunet.data.label_maps import LabelMap
-    from htunet.inference.folder import FolderResult
+    from htunet.inference.by_ray import PredictFiles
+    from htunet.inference.folder import FolderResult, PartOfFolder
     from htunet.inference.growing_folder import GrowingFolder
     from htunet.inference.prediction import Prediction
 
@@ -75,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--continue", dest="resume", action="store_true", help=text)
     text = "without the post-processing that htunet_run chose for this method"
     parser.add_argument("--no-postprocessing", action="store_true", help=text)
+    text = "ray: predict by several workers; the same command continues after a kill, as with --continue"
+    parser.add_argument("--engine", choices=("ray",), help=text)
+    parser.add_argument("--jobs", type=int, help="with --engine: workers on this machine (default: GPUs or cores)")
+    parser.add_argument("--address", help="with --engine: address of a running Ray cluster (default: this machine)")
     return run_command(parser, _predict, argv)
 
 
@@ -86,42 +92,25 @@ def _predict(options: argparse.Namespace) -> None:
     from htunet.data.names import listed
     from htunet.inference.folder import CLASSES, images_and_others
 
-    model = _load(options)
-    model.tta = options.tta
-    if options.no_postprocessing:
-        model.postprocessing = {}
+    model = _load_as_asked(options)
     _refuse_masks_of_a_classification(options, model.run)
     outside = [folder for folder in (options.output, options.references) if folder]
     images, others = images_and_others(options.input, outside)
     if options.dicom_seg:
         _refuse_dicom_seg_of_nothing(images)
-    overlays = _Overlays(options.output, options.references) if options.overlays else None
+    overlays = _overlays(options)
     if overlays and options.references:
         overlays.check(images, options.input, len(model.predictor.plan.labels) - 1)
 
-    def draw(found: "Prediction", mask: Path) -> None:
-        if overlays:
-            overlays(found, mask)
-        if options.uncertainty:
-            _write_uncertainty(found, options.output / "uncertainty" / mask.relative_to(options.output))
-
-    growing = _growing(options, model, images) if options.resume else None
+    growing = _growing(options, model, images) if options.resume or options.engine else None
+    if growing and options.engine:
+        growing = _continued(options, model, images, growing)
     done = growing.done if growing else set()
     if len(done) == len(images):
         print(f"Nothing new: {counted(len(done), 'image')} predicted before, in {options.output}")
         return
     _, begun = model.predictor, perf_counter()  # loaded before the time is taken
-    result = model.predict_folder(
-        images,
-        options.output,
-        base=options.input,
-        save_probabilities=options.save_probabilities,
-        dicom_seg=options.dicom_seg,
-        after_each=draw if overlays or options.uncertainty else None,
-        done=done,
-    )
-    if growing:
-        growing.finish([_name_below(path, options.input) for path in result.predicted])
+    result = _predict_new(options, model, overlays, images, growing)
     _name_excluded(result)
     if done:
         print(f"Predicted before: {counted(len(done), 'image')}")
@@ -142,6 +131,83 @@ def _predict(options: argparse.Namespace) -> None:
         lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
         lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
         raise HtunetError(f"{lost}; they are named above.")
+
+
+def _predict_new(
+    options: argparse.Namespace,
+    model: "Model",
+    overlays: "_Overlays | None",
+    images: Sequence[Path],
+    growing: "GrowingFolder | None",
+) -> "FolderResult":
+    """Predict what the output does not have yet, here or by workers, and record it."""
+    from htunet.inference.folder import PartOfFolder, output_names
+
+    if growing is None:
+        return _predict_files(options, model, overlays, images)
+    files = {_name_below(path, options.input): path for path in images}
+    if options.engine:
+        from htunet.inference.by_ray import predict_by_ray
+
+        return predict_by_ray(partial(_worker, options), growing, files, jobs=options.jobs, address=options.address)
+    names = dict(zip(files, output_names(list(files)), strict=True))
+    new = [name for name in files if name not in growing.done]
+    part = PartOfFolder([names[name] for name in new]) if growing.done else None
+    result = _predict_files(options, model, overlays, [files[name] for name in new], part)
+    growing.finish([_name_below(path, options.input) for path in result.predicted])
+    return result
+
+
+def _predict_files(
+    options: argparse.Namespace,
+    model: "Model",
+    overlays: "_Overlays | None",
+    images: Sequence[Path],
+    part: "PartOfFolder | None" = None,
+) -> "FolderResult":
+    """Predict images, and draw what is asked for."""
+
+    def draw(found: "Prediction", mask: Path) -> None:
+        if overlays:
+            overlays(found, mask)
+        if options.uncertainty:
+            _write_uncertainty(found, options.output / "uncertainty" / mask.relative_to(options.output))
+
+    return model.predict_folder(
+        images,
+        options.output,
+        base=options.input,
+        save_probabilities=options.save_probabilities,
+        dicom_seg=options.dicom_seg,
+        after_each=draw if overlays or options.uncertainty else None,
+        part=part,
+    )
+
+
+def _worker(options: argparse.Namespace) -> "PredictFiles":
+    """What one of several workers does with its images."""
+    from htunet.inference.folder import PartOfFolder
+
+    model, overlays = _load_as_asked(options), _overlays(options)
+
+    def predict(images: Sequence[Path], names: Sequence[str], tables: Path) -> "FolderResult":
+        if overlays and options.references:
+            overlays.check(images, options.input, len(model.predictor.plan.labels) - 1)
+        return _predict_files(options, model, overlays, images, PartOfFolder(names, tables))
+
+    return predict
+
+
+def _continued(
+    options: argparse.Namespace, model: "Model", images: Sequence[Path], growing: "GrowingFolder"
+) -> "GrowingFolder":
+    """The output with what workers of a call that was killed have done."""
+    from htunet.inference.by_ray import collect
+
+    files = {_name_below(path, options.input): path for path in images}
+    growing.finish([], {})  # from now on the output says what it is of
+    collect(growing, files)
+    return _growing(options, model, images)
 
 
 def _print_quality(model: "Model", result: "FolderResult", seconds: float, output: Path) -> None:
@@ -166,6 +232,10 @@ def _print_quality(model: "Model", result: "FolderResult", seconds: float, outpu
         print(note)
 
 
+def _overlays(options: argparse.Namespace) -> "_Overlays | None":
+    return _Overlays(options.output, options.references) if options.overlays else None
+
+
 def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]) -> "GrowingFolder":
     """What --continue finds in the output: done with the same weights and options, or refused."""
     from htunet.files import file_hash
@@ -180,6 +250,14 @@ def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]
 
 def _name_below(path: Path, base: Path) -> str:
     return path.absolute().relative_to((base if base.is_dir() else base.parent).absolute()).as_posix()
+
+
+def _load_as_asked(options: argparse.Namespace) -> "Model":
+    model = _load(options)
+    model.tta = options.tta
+    if options.no_postprocessing:
+        model.postprocessing = {}
+    return model
 
 
 def _load(options: argparse.Namespace) -> "Model":
@@ -228,7 +306,11 @@ def _name_excluded(result: "FolderResult") -> None:
 
 
 def _refuse_unclear_model(options: argparse.Namespace) -> None:
-    """Either a model or a run has to be named, not both."""
+    """Either a model or a run has to be named, not both; workers belong to an engine."""
+    if (options.jobs or options.address) and not options.engine:
+        raise UsageError("--jobs and --address are about the workers of --engine ray: add it.")
+    if options.jobs is not None and options.jobs < 1:
+        raise UsageError(f"--jobs must be at least 1, got {options.jobs}.")
     of_run = [
         f"--{name}"
         for name in ("dataset", "method", "fold", "task", "plan", "seed", "ratio", "adapter")

@@ -6,7 +6,7 @@ in space.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os.path import commonpath
 from pathlib import Path, PurePosixPath
@@ -55,6 +55,16 @@ class FolderResult:
     """Of each image, where classes are learnt."""
 
 
+@dataclass(frozen=True)
+class PartOfFolder:
+    """Some of a folder's images, which are predicted as if all were."""
+
+    names: Sequence[str]
+    """What the outputs of each are called, without ending: those of ``output_names`` of all."""
+    tables: Path | None = None
+    """Where tables are written; None: in the output."""
+
+
 def images_in(folder: Path) -> list[Path]:
     """The readable images of a folder at any depth, or the one file; raises UsageError when there are none."""
     return images_and_others(folder)[0]
@@ -92,7 +102,7 @@ def predict_folder(
     save_probabilities: bool = False,
     dicom_seg: bool = False,
     after_each: Callable[[Prediction, Path], None] | None = None,
-    done: Collection[str] = (),
+    part: PartOfFolder | None = None,
 ) -> FolderResult:
     """Write the masks (labels 0..K, original size) of each image file, ``classes.csv`` for all, as the run has learnt.
 
@@ -106,7 +116,7 @@ def predict_folder(
         dicom_seg: Also ``NAME.seg.dcm`` for each DICOM file, a segmentation object of all its frames.
         after_each: Gets each image's prediction and the path of its mask, as if each frame had a PNG; without a mask
             that of the image in the output.
-        done: Files, as named below ``base``, that an earlier call has predicted; they are passed over.
+        part: Where the images are some of many.
 
     Returns:
         Also the files that cannot be read, of which nothing is written; the others are predicted.
@@ -118,14 +128,12 @@ def predict_folder(
     if not (base and base.is_dir()):
         base = Path(commonpath([path.parent.absolute() for path in images]))
     files = [path.absolute().relative_to(base.absolute()).as_posix() for path in images]
-    names = _names_of(files)
+    names = part.names if part else output_names(files)
     if predictor.segments:
         _refuse_among_images(images, [output / name for name in names])
     output.mkdir(parents=True, exist_ok=True)
     result, classes = FolderResult(), list[list[float]]()
     for path, shown, name in tqdm(list(zip(images, files, names, strict=True)), unit="file", disable=None):
-        if shown in done:
-            continue
         try:
             stack, predictions = _predictions(predictor, path)
         except HtunetError as error:
@@ -152,11 +160,15 @@ def predict_folder(
             except HtunetError as error:
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
-    if not result.predicted and not done:
+    if not result.predicted and not part:
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())
         )
-    return replace(result, classes=_classes_of(predictor, result, classes, output)) if classes else result
+    return (
+        replace(result, classes=_classes_of(predictor, result, classes, (part and part.tables) or output))
+        if classes
+        else result
+    )
 
 
 def _classes_of(
@@ -215,10 +227,10 @@ def _refuse_among_images(images: Sequence[Path], masks: Sequence[Path]) -> None:
             )
 
 
-def _names_of(files: Sequence[str]) -> list[str]:
+def output_names(files: Sequence[str]) -> list[str]:
     """What the masks of files are called, without ending: each its own name, whatever the letter case.
 
-    >>> _names_of(["a.png", "a.jpg", "b/a.png", "c.tif", "c__0001.png"])
+    >>> output_names(["a.png", "a.jpg", "b/a.png", "c.tif", "c__0001.png"])
     ['a.png', 'a.jpg', 'b/a', 'c.tif', 'c__0001']
     """
     stems = [str(PurePosixPath(file).with_name(stem_of(file))) for file in files]

@@ -42,11 +42,14 @@ class GrowingFolder:
         """The images that are predicted, and have not changed since."""
         self.tables = {name: read_csv(output / name, ()) for name in (CLASSES, QUALITY) if (output / name).exists()}
 
-    def finish(self, predicted: Sequence[str]) -> None:
-        """Add the rows of before to the tables, and record what is done now."""
-        for name, rows in self.tables.items():
-            path = self.path.with_name(name)
-            new = read_csv(path, ()) if path.exists() else []
+    def finish(self, predicted: Sequence[str], rows_now: Mapping[str, Rows] | None = None) -> None:
+        """Add the rows of before to the tables, and record what is done now.
+
+        ``rows_now``: the new rows of each table, where they are not in the output yet.
+        """
+        for name in dict.fromkeys((*self.tables, *(rows_now or ()))):
+            path, rows = self.path.with_name(name), self.tables.get(name, [])
+            new = (read_csv(path, ()) if path.exists() else []) if rows_now is None else rows_now.get(name, [])
             if not (new or rows):
                 continue
             columns = list((new or rows)[0])
