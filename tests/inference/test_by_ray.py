@@ -1,5 +1,6 @@
 """Very many images: workers that end are replaced, killed calls are continued, and each image is there once."""
 
+import contextlib
 import os
 import signal
 from importlib.util import find_spec
@@ -84,10 +85,10 @@ def words(tiny: DatasetPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def workers_of(pid: int) -> list[int]:
     """Ray's processes that predict, of a call."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with_title = path.read_bytes().decode(errors="replace") if path.exists() else ""
-        if "ray::" in with_title and "MapWorker" in with_title and session_of(int(path.parent.name)) == pid:
-            found.append(int(path.parent.name))
+    for path in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            if b"ray::MapWorker" in (path / "cmdline").read_bytes() and session_of(int(path.name)) == pid:
+                found.append(int(path.name))
     return found
 
 
