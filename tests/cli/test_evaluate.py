@@ -47,7 +47,7 @@ def test_every_finished_run_gets_its_files_and_the_tables_are_written(
     assert "81.19" not in out  # the paper's Dice, of other images
     assert "not the paper's images: " in out
     assert "mean training mask" in out
-    assert "random weights: the figures test the program" in out
+    assert "random weights: the results test the program" in out
     written = {path.name for path in (home / "results" / "tables").iterdir()}
     assert written >= {"segmentation.csv", "segmentation.md", "segmentation.tex", "cases.csv", "means.csv"}
     assert "table2.md" not in written  # nothing here is of the paper's images

@@ -44,7 +44,7 @@ def test_a_run_is_trained_and_the_next_command_named(capsys: pytest.CaptureFixtu
     build_captions()
     assert main([*WORDS, *TINY]) == 0
     output = capsys.readouterr().out
-    assert "36 training and 4 validation pairs, 5 steps an epoch, 2 epochs" in output
+    assert "36 training and 4 validation pairs, 5 steps per epoch, 2 epochs" in output
     assert "Finished: CLIP_HT on Words seed1, lowest validation loss in epoch" in output
     assert str(RUN.folder) in output
     assert output.endswith("Next: htunet_train DATASET CLIP_HT fold0 --adapter finetuned\n")

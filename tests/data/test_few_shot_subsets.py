@@ -102,7 +102,9 @@ def test_a_share_is_an_exact_number() -> None:
 
 def test_a_ratio_that_leaves_no_image_is_refused() -> None:
     cases = cases_of(a=20, b=20)
-    with pytest.raises(UsageError, match=r"--ratio 0.01 of 40 training images is no image: the smallest .* 0.0125"):
+    with pytest.raises(
+        UsageError, match=r"--ratio 0.01 of 40 training images selects no image: the smallest .* 0.0125"
+    ):
         take(few_shot_order(cases, 1), 0.01, classes(cases))
     assert len(take(few_shot_order(cases, 1), 0.0125, classes(cases))) == 2  # half an image is one, and one a class
 

@@ -143,7 +143,7 @@ def test_a_text_that_is_no_map_is_refused(text: str) -> None:
 
 def test_a_value_that_nobody_named_is_refused_with_its_name(tmp_path: Path) -> None:
     found = given("lesion=1", surveys_of(tmp_path, square(1, 2)))
-    with pytest.raises(HtunetError, match="holds the values 2, which are no label"):
+    with pytest.raises(HtunetError, match="holds the values 2, which are not labels"):
         found.apply(square(1, 2).astype(np.int32))
 
 

@@ -116,7 +116,7 @@ def test_a_source_that_is_no_list_is_refused(raw: RawDataset, tmp_path: Path) ->
         read_split_lists(tmp_path / "none.json", raw, keep_groups=True)
     for name, text, message in (
         ("a.json", '[{"train": ["a"], "extra": 3}]', "'extra' must be train, val or test"),
-        ("b.json", "[]", "no list of folds"),
+        ("b.json", "[]", "not a list of folds"),
         ("c.txt", "case_0000 train\ncase_0001 maybe\n", "has the line 'case_0001 maybe'"),
         ("d.csv", "case_0000,train,0\ncase_0001,val,2\n", r"folds \[0, 2\]"),
         ("e.txt", "", "names no case"),

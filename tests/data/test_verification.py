@@ -128,7 +128,7 @@ def class_not_known(folder: Path) -> None:
         (unlisted_image, "file_without_case", ERROR, "imagesTr/z_0000.png belongs to no case"),
         (unlisted_label, "file_without_case", ERROR, "labelsTs/z.png belongs to no case"),
         (foreign_file, "file_without_case", ERROR, "imagesTr/a.jpg does not read ID_0000.png"),
-        (thumbnails, "file_without_case", WARNING, "labelsTr/Thumbs.db does not read ID.png and is passed over"),
+        (thumbnails, "file_without_case", WARNING, "labelsTr/Thumbs.db does not read ID.png and is ignored"),
         (same_id_in_both_splits, "case_in_two_splits", ERROR, "The case a is in the splits test and train"),
         (same_id_twice, "repeated_case", ERROR, "The case a is listed 2 times"),
         (

@@ -308,9 +308,9 @@ def test_a_run_and_a_model_are_not_named_together(
 ) -> None:
     words = ["-i", str(images), "-o", str(images.parent / "out")]
     assert predict([*words, "--model", str(exported), "-m", "UNet"]) == 2
-    assert "leave --method out" in capsys.readouterr().err
+    assert "omit --method" in capsys.readouterr().err
     assert predict(words) == 2
-    assert "-d DATASET -m METHOD for a run, or --model" in capsys.readouterr().err
+    assert "a run (-d DATASET -m METHOD) or a model" in capsys.readouterr().err
     assert predict([*words, "--model", "nobody"]) == 2
     assert "No folder and no imported model is called 'nobody'" in capsys.readouterr().err
     assert run_of(build_paths(), "UNet").checkpoint_best.exists()

@@ -40,7 +40,7 @@ def test_the_ratio_is_part_of_the_runs_name_and_of_its_settings(tiny: DatasetPat
     assert settings["few_shot"]["training_images"] == 5  # 0.35 * 14 = 4.9
     assert read_json(whole.settings_json)["few_shot"] is None
     assert settings["split_sha256"] == read_json(whole.settings_json)["split_sha256"]
-    assert "5 training and 4 validation images, 2 steps an epoch" in few.training_log.read_text(encoding="utf-8")
+    assert "5 training and 4 validation images, 2 steps per epoch" in few.training_log.read_text(encoding="utf-8")
 
 
 def test_methods_of_a_seed_learn_from_the_same_images(tiny: DatasetPaths) -> None:
@@ -82,7 +82,7 @@ def test_a_ratio_that_leaves_no_image_is_refused_before_anything_heavy(
     tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("htunet.training.run.make_fabric", lambda **_: pytest.fail("it was begun"))
-    with pytest.raises(UsageError, match=r"--ratio 0.01 of 14 training images is no image"):
+    with pytest.raises(UsageError, match=r"--ratio 0.01 of 14 training images selects no image"):
         train_tiny(0.01)
     assert not tiny.results.exists()
 

@@ -231,7 +231,7 @@ def test_the_public_protocol_has_its_own_folder_blocks_and_middles_of_the_images
     plan = read_json(run.settings_json)["plan_content"]
     assert (plan["batch_size"], plan["contrast_size"], plan["drop_last"]) == (20, 5, True)
     assert (plan["normalise"], plan["gradient_clip"], plan["patience"]) == (False, 1.0, 10)
-    assert "36 training and 4 validation pairs, 2 steps an epoch" in run.training_log.read_text(encoding="utf-8")
+    assert "36 training and 4 validation pairs, 2 steps per epoch" in run.training_log.read_text(encoding="utf-8")
     assert (dataset.plan_folder("captions_32x32_centre_crop") / "images.npy").exists()
     assert not dataset.plan_folder("captions_32x32").exists()
     usual = finetuning_plan("x", batch_size=None, learning_rate=1e-4, input_size=(32, 32), public=True, backbone="CLIP")

@@ -30,7 +30,7 @@ def test_a_process_that_ends_is_an_error_after_what_it_gave(number: int) -> None
 
     found = in_a_process(read)
     assert next(found) == 1
-    with pytest.raises(ValueError, match="fails over its damage"):
+    with pytest.raises(ValueError, match="file is damaged"):
         next(found)
 
 

@@ -113,7 +113,7 @@ def test_a_mark_before_the_first_character_and_nan_are_read(tmp_path: Path) -> N
     (tmp_path / "coco.json").write_text(text, encoding="utf-8-sig")
     assert read_coco(tmp_path / "coco.json").labels == ("lesion", "cyst")
     (tmp_path / "coco.json").write_text(text.replace("8,", "NaN,"), encoding="utf-8")
-    with pytest.raises(HtunetError, match="no places"):
+    with pytest.raises(HtunetError, match="not positions"):
         draw(read_coco(tmp_path / "coco.json").images[0], LABELS, (6, 8))
 
 

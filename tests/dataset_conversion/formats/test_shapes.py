@@ -57,8 +57,8 @@ def test_polygons_agree_with_counting_the_edges_left_of_each_pixel() -> None:
 @pytest.mark.parametrize(
     ("polygon", "reason"),
     [
-        ([0, 0, 1e308, 0, 5, 5], "no places in an image"),
-        ([0, 0, float("nan"), 0, 5, 5], "no places in an image"),
+        ([0, 0, 1e308, 0, 5, 5], "not positions in an image"),
+        ([0, 0, float("nan"), 0, 5, 5], "not positions in an image"),
         ([value for _ in range(3000) for value in (0, 0, 9, 8000, 5, 0)], r"crosses \d+ rows"),
     ],
 )
@@ -164,7 +164,7 @@ def test_several_polygons_of_one_instance_are_joined() -> None:
         ([[1, 2, 3, 4, 5]], "5 coordinates"),
         ([["a"] * 6], "no list of numbers"),
         ([1, 2, 3, [4], 5, 6], "no list of numbers"),
-        ([[1, 2, 3, 4, 5, float("inf")]], "no places"),
+        ([[1, 2, 3, 4, 5, float("inf")]], "not positions"),
     ],
 )
 def test_a_broken_segmentation_is_named(segmentation: Any, message: str) -> None:
@@ -202,7 +202,7 @@ def test_shapes_that_mark_no_pixel_are_said() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
 def test_coordinates_that_are_no_numbers_of_pixels_are_refused(value: float) -> None:
     for outline in ([[0, 0, 5, 0, value, 5]], Ellipse(2, 2, (value, 1))):
-        with pytest.raises(HtunetError, match="no places"):
+        with pytest.raises(HtunetError, match="not positions"):
             drawn((6, 8), Shape("a", outline))
 
 
@@ -254,7 +254,7 @@ def test_a_patch_is_placed_and_cut_at_the_edges() -> None:
     beyond = Patch(-1, -1, (2, 3), (0, 6))
     assert np.argwhere(drawn((3, 3), Shape("a", beyond))[0]).tolist() == [[0, 0], [0, 1]]
     for broken in (Patch(0, 0, (2, 2), (1, 2)), Patch(0, 0, (9, 9), (81,)), Patch(0, 0, (0, 0), png="?")):
-        with pytest.raises(HtunetError, match=r"run lengths add up|its mask claims|no PNG file"):
+        with pytest.raises(HtunetError, match=r"run lengths add up|its mask claims|not a PNG file"):
             drawn((4, 4), Shape("a", broken))
 
 

@@ -117,7 +117,7 @@ def test_several_labels_are_inferred_or_given(home: Path) -> None:
     _, raw = convert(*sources, labels="nodule=250,cyst=50,duct=150")
     assert raw.info.labels == {"background": 0, "cyst": 1, "duct": 2, "nodule": 3}
     assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), truth)
-    with pytest.raises(HtunetError, match="holds the values 150, 250, which are no label"):
+    with pytest.raises(HtunetError, match="holds the values 150, 250, which are not labels"):
         convert(*sources, labels="lesion=50")
 
 
@@ -229,7 +229,7 @@ def test_pictures_that_are_turned_by_a_tag_are_counted(home: Path, ending: str) 
         Image.fromarray(np.rot90(image) if index else image).save(images / f"{index}{ending}", exif=exif)
         Image.fromarray(mask * 255).save(masks / f"{index}.png")
     report, _ = convert(images, masks)
-    assert note(report, "turned upright") == "rotated upright, according to the orientation in the file: 2 cases, 1, 2"
+    assert note(report, "rotated upright") == "rotated upright, according to the orientation in the file: 2 cases, 1, 2"
 
 
 def test_a_folder_without_an_image_says_what_it_holds(home: Path) -> None:

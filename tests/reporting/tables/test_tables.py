@@ -218,8 +218,8 @@ def test_rows_that_the_public_codes_defects_explain_carry_a_footnote() -> None:
     assert shown["BiomedCLIP_LoRA"].endswith("does not save what LoRA learns and tests without it")
     assert shown["DINOv2"].endswith("drops DINOv2's LayerScale")
     assert shown["UniMedCLIP_HT"].endswith("gives UniMedCLIP a random text encoder")
-    assert not any("paper's figures" in shown[method] for method in ("UniMedCLIP", "CLIP_HT"))
-    assert not any("paper's figures" in mark for mark in only(content("DINOv2", n_cases=30)).marks)
+    assert not any("paper's result" in shown[method] for method in ("UniMedCLIP", "CLIP_HT"))
+    assert not any("paper's result" in mark for mark in only(content("DINOv2", n_cases=30)).marks)
 
 
 def test_few_test_cases_are_said_and_shown_with_their_interval() -> None:
