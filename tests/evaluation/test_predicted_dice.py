@@ -145,17 +145,34 @@ def test_twenty_images_hold_nine_of_ten_new_ones() -> None:
     assert np.mean(covered) >= 0.9
 
 
+def results_of(run: RunPaths, sha256: str, first: int, dice: float) -> None:
+    """What is on the disk of a run that was tested on 20 cases, of which each has this Dice."""
+    settings = {"plan_content": {"learning_rate": 1e-4}, "weights": {"source": "file", "sha256": sha256}}
+    write_json(run.settings_json, settings)
+    write_json(run.summary_json, {})
+    cases = [str(first + k) for k in range(20)]
+    write_csv(run.expected_dice_csv, COLUMNS, [{"case": case, "expected_dice": "0.9"} for case in cases])
+    rows = [{"case": case, "resolution": "original_size", "dice": str(dice)} for case in cases]
+    write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), rows)
+
+
+def test_an_image_that_several_seeds_were_tested_on_counts_once_by_the_seed_of_the_run(home: Path) -> None:
+    dataset = DatasetPaths("Dataset903_Tiny")
+    runs = [RunPaths(dataset, "SegmentationTrainer", "paper", "UNet", 0, seed) for seed in (1, 2)]
+    for run, dice in zip(runs, (0.5, 0.75), strict=True):
+        results_of(run, "ab", 0, dice)
+    for run, dice in zip(runs, (0.5, 0.75), strict=True):
+        found = calibration_of(run)
+        assert found is not None
+        assert found.dice_N.tolist() == [dice] * 20
+
+
 @pytest.mark.parametrize(("other", "n"), [("ab", 40), ("cd", 20)])
 def test_runs_from_other_weights_in_the_same_folder_do_not_calibrate_this_one(home: Path, other: str, n: int) -> None:
     dataset = DatasetPaths("Dataset903_Tiny")
-    runs = [RunPaths(dataset, "SegmentationTrainer", "paper", "UNet", 0, seed) for seed in (1, 2)]
+    runs = [RunPaths(dataset, "SegmentationTrainer", "paper", "UNet", fold, 1) for fold in (0, 1)]
     for run, sha256 in zip(runs, ("ab", other), strict=True):
-        settings = {"plan_content": {"learning_rate": 1e-4}, "weights": {"source": "file", "sha256": sha256}}
-        write_json(run.settings_json, settings)
-        write_json(run.summary_json, {})
-        write_csv(run.expected_dice_csv, COLUMNS, [{"case": str(k), "expected_dice": str(k / 20)} for k in range(20)])
-        rows = [{"case": str(k), "resolution": "original_size", "dice": str(k / 20)} for k in range(20)]
-        write_csv(run.test_folder / "per_case.csv", ("case", "resolution", "dice"), rows)
+        results_of(run, sha256, 20 * run.fold, 0.5)
     found = calibration_of(runs[0])
     assert found is not None
     assert len(found.dice_N) == n
