@@ -7,9 +7,11 @@ steps are not repeated.
 """
 
 import argparse
+import logging
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -175,6 +177,10 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
             print(f"Masks are post-processed, which improves the results on the tested folds: {in_words(after.steps)}. "
                   f"With it expect {metric} {_percent(after.expected)}; --no-postprocessing switches it off."
                   )  # fmt: skip
+        if task == "cls":
+            counts = Counter(case.class_name for case in raw.cases if case.class_name)
+            name, number = counts.most_common(1)[0]
+            print(f"    {name} for every image: {100 * number / counts.total():.1f} %")
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
@@ -246,8 +252,13 @@ def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool)
     from htunet.files import read_object
     from htunet.preprocessing.prepare import SPLIT_CHANGED
 
-    split_by = "group" if by_group else None
-    api.plan(dataset.name, plans=["adaptive"], num_folds=num_folds, split_by=split_by, preprocess=False)
+    split_by, log = "group" if by_group else None, logging.getLogger("htunet.preprocessing")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        api.plan(dataset.name, plans=["adaptive"], num_folds=num_folds, split_by=split_by, preprocess=False)
+    finally:
+        log.setLevel(level)
     for text in read_object(dataset.warnings_json)["warnings"]["split"]:
         if text.startswith(SPLIT_CHANGED):
             print(f"Warning: {text}")

@@ -2,7 +2,8 @@
 
 Steps are added one by one, the one with the largest gain first, as long as the gain is more than one standard error of
 the paired differences between groups of cases (nnU-Net keeps any gain). What is to be expected afterwards is estimated
-as for methods: each fold is judged with the steps that the other folds choose.
+as for methods: each fold is judged with the steps that the other folds choose. Where that does not gain, nothing
+is done.
 
 Dimension key: N cases, S sets of steps, H W pixels.
 """
@@ -71,6 +72,8 @@ def choose_postprocessing(
             _, of_others_NS = scored(_half_the_smallest(smallest_N[others]))
             judged_N[~others] = of_others_NS[~others, _chosen(of_others_NS[others], kept)]
     before, expected = bootstrap_means(np.column_stack([dice_NS[:, 0], judged_N]), groups)
+    if (expected.mean or 0.0) - (before.mean or 0.0) <= SMALLEST_GAIN:  # what the folds choose helps no other fold
+        return PostprocessingChoice(steps={}, before=before, expected=before)
     return PostprocessingChoice(steps=arguments[chosen], before=before, expected=expected)
 
 

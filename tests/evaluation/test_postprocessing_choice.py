@@ -70,6 +70,14 @@ def test_a_gain_by_luck_is_not_taken(tmp_path: Path) -> None:
     assert "largest_component" not in chosen(tmp_path, cases).steps
 
 
+def test_what_helps_the_images_of_one_fold_alone_is_not_taken(tmp_path: Path) -> None:
+    """Over all folds it gains; judged by the choice of the other folds no fold does."""
+    island = square(15, 15, 4)
+    found = chosen(tmp_path, [(square(2, 2, 8) | (island if n % 3 == 0 else 0), square(2, 2, 8)) for n in range(12)])
+    assert found.steps == {}
+    assert found.expected == found.before
+
+
 def test_holes_and_islands_are_both_mended_and_images_without_lesions_count_where_found(tmp_path: Path) -> None:
     ring, whole = square(2, 2, 9), square(2, 2, 9)
     ring[4:8, 4:8] = 0
