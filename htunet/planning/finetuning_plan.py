@@ -14,7 +14,8 @@ ACCUMULATED = {"BiomedCLIP": 4}
 
 
 PHANTOM_RATE, PHANTOM_WARM_UP = 1e-4, 5
-"""For weights pre-trained on simulation: the largest learning rate, and epochs until it is reached."""
+"""For weights pre-trained on simulation: the largest learning rate, and epochs until it is reached. UNet on 26 BUSI
+images had a validation Dice of 60.3 % with 1e-4 and 56.3 % with 1e-3 (one seed)."""
 FOR_PHANTOM = ("learning_rate", "warm_up_epochs")
 """What ``from_phantom`` decides."""
 
