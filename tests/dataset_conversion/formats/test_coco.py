@@ -55,9 +55,9 @@ def test_crowds_are_counted_and_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        ({"id": 1, "file_name": "a.png", "height": 60_000, "width": 60_000}, "no size that is read"),
-        ({"id": 1, "file_name": "a.png", "height": "6", "width": 8}, "no size that is read"),
-        ({"id": 1, "file_name": "a.png", "height": -6, "width": -8}, "no size that is read"),
+        ({"id": 1, "file_name": "a.png", "height": 60_000, "width": 60_000}, "size cannot be read"),
+        ({"id": 1, "file_name": "a.png", "height": "6", "width": 8}, "size cannot be read"),
+        ({"id": 1, "file_name": "a.png", "height": -6, "width": -8}, "size cannot be read"),
         ({"id": 1, "file_name": 5, "height": 6, "width": 8}, "file_name is missing"),
         ([], "no object"),
     ],
