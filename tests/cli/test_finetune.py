@@ -79,7 +79,7 @@ def test_patients_in_both_splits_are_said_and_kept_together_on_request(capsys: p
     ("arguments", "code", "message"),
     [
         (("CLIP", "-d", "Words"), 2, "has no adapter"),
-        (("UNet", "-d", "Words"), 2, "reads no texts"),
+        (("UNet", "-d", "Words"), 2, "has no text encoder"),
         (("CLIP_HAT", "-d", "Words"), 2, "Did you mean"),
         (("CLIP_HT", "-d", "Wrods"), 2, "Did you mean"),
         (("CLIP_HT", "-d", "Words", "--batch-size", "1"), 2, "--batch-size must be at least 2"),

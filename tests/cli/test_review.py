@@ -85,7 +85,7 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     first = min(find_runs(mine), key=lambda one: one.fold)
     assert train([target.name, "UNet", "fold1", "--plan", "run", "--seed", "5", "--start-from",
                   str(first.checkpoint_best)]) == 1  # fmt: skip
-    assert "have learnt from" in capsys.readouterr().err
+    assert "were trained on" in capsys.readouterr().err
     assert review(["-d", "Mine", "-i", str(tmp_path / "images"), "-o", str(tmp_path / "more"), "-n", "2"]) == 0
     assert len(list((tmp_path / "more" / "images").glob("*.png"))) == 2
     assert review(["-d", "Mine", "-o", str(folder)]) == 2

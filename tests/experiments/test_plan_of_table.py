@@ -132,7 +132,7 @@ def test_a_step_is_really_measured(tiny: object, monkeypatch: pytest.MonkeyPatch
     found = costs_of(jobs)["train-Tiny-UNet-seg-tiny-seed1"]
     assert found.seconds is not None
     assert found.seconds > cost.START_SECONDS
-    assert "s a step of 4 images, 32 x 32, measured here (CPU)" in found.because
+    assert "s per step of 4 images, 32 x 32, measured here (CPU)" in found.because
 
 
 def test_the_time_with_several_workers_follows_the_needs(home: Path) -> None:

@@ -169,7 +169,7 @@ def test_the_runner_names_what_it_does_not_read_and_gives_each_picture_a_mask(ho
     write_dicom(new / "scan.dcm", gray)
     errors = run_alone(home / "model", home / "theirs", new, excluded=5)
     for name in ("pages.tif", "loop.gif", "loop.webp", "nan.tif", "scan.dcm"):
-        assert f"Left out {new / name} (" in errors
+        assert f"Skipped {new / name} (" in errors
     masks = sorted(path.name for path in (home / "theirs").iterdir())
     assert len(masks) == 5
     assert "c.png" in masks

@@ -197,7 +197,8 @@ def test_of_several_fine_tunings_the_user_chooses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "error"), [("CLIP", "has no adapter"), ("UNet", "reads no texts"), ("DINOv2", "reads no texts")]
+    ("method", "error"),
+    [("CLIP", "has no adapter"), ("UNet", "has no text encoder"), ("DINOv2", "has no text encoder")],
 )
 def test_methods_that_captions_cannot_teach_are_refused(method: str, error: str) -> None:
     build_captions()

@@ -64,7 +64,7 @@ def test_few_test_cases_have_an_interval_for_a_headline_and_a_warning() -> None:
     assert headline.estimate.startswith("Dice ")
     assert " to " in headline.estimate
     assert "70.0" not in headline.estimate
-    assert headline.facts[0].startswith("Few test cases: 3: chance decides")
+    assert headline.facts[0].startswith("Few test cases: 3: chance has a large effect")
     assert report.warnings == ("BUSI: few test cases: 3: chance has a large effect on these results; "
                                "look at the interval.",)  # fmt: skip
     alone = report_of(masks("CLIP_HT", [0.6])).headlines[0]
