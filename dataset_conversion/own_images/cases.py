@@ -1,19 +1,21 @@
 """One image of a user, of any format, with its masks: what a worker process turns into cases."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from dataset_conversion.common import Written, fit_mask, misfit, write_case
 from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
+from dataset_conversion.own_images.matching import numbered
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import UInt8
 from htunet.data.label_maps import LabelMap
-from htunet.data.names import FRAME, printable
+from htunet.data.names import FRAME, listed, printable
 from htunet.data.outlines import filled
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
 from htunet.errors import HtunetError
@@ -37,17 +39,26 @@ class OwnImage:
     """What each reader marked."""
     label_of: Mapping[str, int] = field(default_factory=dict)
     """The labels of what is marked, by their names."""
+    paired: bool = False
+    """The user named the masks: several of an image of one frame are joined, whatever they are called."""
     fit_masks: bool = False
     fill_outlines: bool = False
     remarks: tuple[str, ...] = ()
 
 
 def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
-    """Write all frames of one image, or none of them: then it is excluded with the reason."""
+    """Write all frames of one image, or none of them: then it is excluded with the reason.
+
+    Where the frames have masks of their own, those without one are left out and named.
+    """
     written: list[Written] = []
+    without: list[int] = []
     try:
-        for one in _frames(job, folder):
-            written.append(one)  # noqa: PERF402 - what was written before an error has to be known
+        for number, one in enumerate(_frames(job, folder), start=1):
+            if one:
+                written.append(one)
+            else:
+                without.append(number)
     except HtunetError as error:
         for case in (one.case for one in written):
             (folder / IMAGE_FOLDERS[case.split] / f"{case.id}_0000.png").unlink()
@@ -55,18 +66,30 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
         reason = str(error)
         for path in (job.image, *job.masks):
             reason = reason.replace(f"{path.parent}{os.sep}", "")
-        return [Excluded(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))]
+        return [_excluded(job, reason)]
+    if without:
+        some = listed(list(map(str, without)))
+        return [*written, _excluded(job, f"frames without a mask, {len(without)} of {number}: {some}")]
     return list(written)
 
 
-def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
+def _excluded(job: OwnImage, reason: str) -> Excluded:
+    return Excluded(source=job.case.source, class_name=job.case.class_name, reason=printable(reason))
+
+
+def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
+    """None: the frame has no mask, and others have."""
     stack = open_stack(job.image)
     remarks = (*job.remarks, *stack.remarks, *([SCALED] if stack.is_scaled else []))
     count = 0
     for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
         if image is None or (found is None and (job.labels or job.annotated)):
             raise HtunetError("image and mask differ in their number of frames")
-        mask, more = found or (None, ())
+        count = number
+        if found and not found.masks:
+            yield None
+            continue
+        mask, masks, more = (found.labels, found.masks, found.remarks) if found else (None, 1, ())
         case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
@@ -74,33 +97,54 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written]:
         if mask is not None and (reason := misfit(image, {"mask": mask}, fit_masks=job.fit_masks)):
             raise HtunetError(reason)
         mask = None if mask is None else fit_mask(mask, image.shape)
-        one = write_case(folder, case, image, mask, masks=max(1, len(job.masks)), fitted=fitted)
+        one = write_case(folder, case, image, mask, masks=masks, fitted=fitted)
         yield replace(one, remarks=(*remarks, *more))
-        count = number
     if count != stack.frames:
         raise HtunetError(f"it has {count} frames and claims {stack.frames}")
 
 
-def _labels(job: OwnImage, image: Stack) -> Iterator[tuple[UInt8, tuple[str, ...]]]:
-    """Labels and remarks, frame by frame; nothing where the data set has no masks."""
+class _Labels(NamedTuple):
+    """Of one frame."""
+
+    labels: UInt8
+    remarks: tuple[str, ...] = ()
+    masks: int = 1
+    """How many files they are joined of; 0 where the frame has none and other frames have."""
+
+
+NO_MASK = _Labels(np.zeros((0, 0), np.uint8), masks=0)
+
+
+def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
+    """Frame by frame; nothing where the data set has no masks."""
     if job.annotated:
         size = job.annotated[0].size or next(iter(image.gray())).shape
-        yield draw_readers(job.annotated, job.label_of, size)
+        yield _Labels(*draw_readers(job.annotated, job.label_of, size))
     elif job.labels is not None:
         stacks = [open_stack(path) for path in job.masks]
+        of_frame = numbered(job.image.name, [path.name for path in job.masks])
+        if of_frame and not (job.paired and image.frames == 1) and all(mask.frames == 1 for mask in stacks):
+            if strange := sorted(of_frame.keys() - set(range(1, image.frames + 1))):
+                name = job.masks[of_frame[strange[0]][0]].name
+                raise HtunetError(f"{name} is the mask of frame {strange[0]}, the image has {image.frames}")
+            for number in range(1, image.frames + 1):
+                chosen = [stacks[position] for position in of_frame.get(number, ())]
+                levels = tuple(level for mask in chosen for level in mask.levels())
+                yield _joined(job, job.labels, chosen, levels) if chosen else NO_MASK
+            return
         if frames := [mask.frames for mask in stacks if mask.frames != image.frames]:
             raise HtunetError(f"the image has {image.frames} frames, its mask {frames[0]}")
         for levels in zip(*(mask.levels() for mask in stacks), strict=False):
-            yield _joined(job, job.labels, levels)
+            yield _joined(job, job.labels, stacks, levels)
 
 
-def _joined(job: OwnImage, label_map: LabelMap, levels: tuple[Levels, ...]) -> tuple[UInt8, tuple[str, ...]]:
+def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: tuple[Levels, ...]) -> _Labels:
     """The labels of all masks of one frame; where two mark a pixel the later mask wins."""
     if len({one.shape for one in levels}) > 1:
         raise HtunetError("its masks differ in size")
     labels = np.zeros(levels[0].shape, dtype=np.uint8)
     remarks: list[str] = []
-    for path, one in zip(job.masks, levels, strict=True):
+    for path, one in zip([mask.path for mask in masks], levels, strict=True):
         try:
             found, moved = label_map.apply(one)
         except HtunetError as error:
@@ -111,4 +155,4 @@ def _joined(job: OwnImage, label_map: LabelMap, levels: tuple[Levels, ...]) -> t
         labels = np.where(whole > 0, whole, labels)
         if moved:
             remarks.append(SNAPPED if is_lossy(path) else BLURRED)
-    return labels, tuple(dict.fromkeys(remarks))
+    return _Labels(labels, tuple(dict.fromkeys(remarks)), len(masks))

@@ -134,6 +134,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             labels=label_map,
             annotated=one.annotated,
             label_of=findings.labels,
+            paired=bool(data.pairs),
             fit_masks=data.fit_masks,
             fill_outlines=data.fill_outlines,
             remarks=one.remarks,

@@ -18,6 +18,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
+BESIDE_MASKS = ("overlays/", "uncertainty/")
+"""Folders into which htunet_predict draws."""
 TABLES = (".csv", ".json", ".txt", ".md")
 """Beside the images they are not worth a line in excluded.csv."""
 
@@ -53,6 +55,11 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     mask_names: list[str] = []
     if masks is not None and not together:
         mask_names, others = files_in(masks, is_image, without=images)
+        beside = {name for name in mask_names if name.startswith(BESIDE_MASKS) or name.endswith(".seg.dcm")}
+        if beside != set(mask_names):  # else they are masks in folders of these names
+            mask_names = [name for name in mask_names if name not in beside]
+            for name in sorted(beside):
+                findings.leave_out(name, "a file that htunet_predict writes beside its masks")
         strays += others
     for name in strays:
         if not name.lower().endswith(TABLES):

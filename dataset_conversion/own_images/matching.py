@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import name_finder, read_rows
-from htunet.data.names import composed, listed, printable, stem_of
+from htunet.data.names import FRAME, composed, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
 
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
@@ -15,6 +15,8 @@ MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORD
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
 NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
+FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
+"""Of the mask of one frame, as ``htunet_predict`` names it: ``cine__0001.png``."""
 MOST_CUTS = 8
 """At either end of a name."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")
@@ -68,10 +70,13 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
     such words. Images that differ in the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a
     mask of its whole name: ``x.jpg``, or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of
-    another folder.
+    another folder. Where no image has its name, a mask ``x__0001`` of a frame is a mask of ``x``.
     """
     folders = {_keys(image)[0][0] for image in images} - {"."}
-    by_whole_name = {key: mask for mask in masks for key in (composed(mask), _whole(mask))}
+    of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
+    by_whole_name = {
+        key: mask for mask, whole in of_file.items() for key in (*map(_whole, (mask, whole)), composed(mask))
+    }
     tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(4)]
     for image in images:
         for table, key in zip(tables, _keys(image), strict=True):
@@ -81,14 +86,18 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     found: dict[str, list[str]] = {image: [] for image in images}
     unmatched = {}
     for mask in masks:
-        keys = _keys(mask)[: 2 if _keys(mask)[0][0] in folders else None]
-        candidates = next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), [])
+        candidates = list[str]()
+        for name in dict.fromkeys((mask, of_file[mask])):
+            keys = _keys(name)[: 2 if _keys(name)[0][0] in folders else None]
+            if candidates := next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), []):
+                break
         if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
             # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
             folder, plain = _keys(mask)[1]
             candidates = candidates + tables[1].get((folder, plain + number[0].lower()), [])
         if len(candidates) > 1 and all(composed(image) in by_whole_name for image in candidates):
-            candidates = [image for image in candidates if composed(image) in (composed(mask), _whole(mask))]
+            own = {composed(mask), _whole(mask), _whole(of_file[mask])}
+            candidates = [image for image in candidates if composed(image) in own]
         if len(candidates) == 1:
             found[candidates[0]].append(mask)
         elif candidates:
@@ -96,6 +105,32 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
         else:
             unmatched[mask] = NO_IMAGE
     return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
+
+
+def frame_of(mask: str) -> tuple[str, int] | None:
+    """Of a mask whose name numbers a frame its name without that, and the number; words such as ``_mask`` may follow.
+
+    >>> frame_of("a/cine__0012.png"), frame_of("cine__0012_mask.png"), frame_of("cine_12.png")
+    (('a/cine.png', 12), ('cine.png', 12), None)
+    """
+    stem = stem_of(mask)
+    plain = MASK_MARK.sub("", stem)
+    found = FRAME_NUMBER.search(plain)
+    if not found:
+        return None
+    path = PurePosixPath(mask)
+    return str(path.with_name(plain[: found.start()] + path.name.removeprefix(stem))), int(found[1])
+
+
+def numbered(image: str, masks: Sequence[str]) -> dict[int, list[int]]:
+    """Frame number to the positions of its masks, where the names of all ``masks`` number the frames of ``image``."""
+    of_frame: dict[int, list[int]] = defaultdict(list)
+    for position, mask in enumerate(masks):
+        frame = frame_of(mask)
+        if not frame or not {_plain(frame[0]), _whole(frame[0])} & {_plain(image), composed(image)}:
+            return {}
+        of_frame[frame[1]].append(position)
+    return of_frame
 
 
 def _whole(mask: str) -> str:

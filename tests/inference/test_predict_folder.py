@@ -15,13 +15,17 @@ from builders.raw import blob
 from builders.training import Plain, tiny_plan
 from PIL import Image
 
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import read_labels
+from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, UsageError
 from htunet.inference.folder import images_and_others, images_in, predict_folder
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 from htunet.models.precision import FP32
+from htunet.paths import DatasetPaths
 
 SIZE = (50, 70)
 LESION = blob(SIZE, (0.5, 0.4), 0.3)
@@ -320,3 +324,36 @@ def test_a_dicom_file_that_nothing_can_refer_to_keeps_its_masks(predictor: Predi
     result = predict_folder(predictor, images_in(source), source.parent / "masks", dicom_seg=True)
     assert "lacks SOPInstanceUID" in result.without_object["scan.dcm"]
     assert [path.name for path in result.masks] == ["scan.png"]
+
+
+def test_what_is_predicted_serves_as_masks_of_the_same_images(predictor: Predictor, source: Path, home: Path) -> None:
+    frames = np.stack([IMAGE, np.roll(IMAGE, 9, axis=1), np.roll(IMAGE, 5, axis=0)])
+    pages = [Image.fromarray(frame) for frame in frames]
+    (source / "in").mkdir()
+    for name in ("pages.tif", "loop.gif", "in/pages.tiff"):
+        pages[0].save(source / name, save_all=True, append_images=pages[1:])
+    pages[0].save(source / "one.jpg"), pages[1].save(source / "one.png")
+    pages[0].save(source / "loop__0002.png")
+    write_dicom(source / "cine.dcm", frames), write_dicom(source / "still.dcm", IMAGE)
+    write_nifti(source / "volume.nii.gz", frames)
+    for ending in ("mha", "nrrd"):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(frames), str(source / f"{ending}_loop.{ending}"))
+
+    masks = source.parent / "masks"
+    result = predict_folder(predictor, images_in(source), masks, base=source, dicom_seg=True)
+    assert not result.without_object
+    pictures = [path.relative_to(masks).as_posix() for path in masks.rglob("*.png")]
+    for name in pictures:
+        (masks / "overlays" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(IMAGE).save(masks / "overlays" / name)
+    report = convert_own(OwnData(name="Again", images=source, masks=masks))
+    assert {one.source for one in report.excluded} == {
+        *("cine.seg.dcm", "still.seg.dcm"),
+        *(f"overlays/{name}" for name in pictures),
+    }
+    assert {one.reason for one in report.excluded} == {"a file that htunet_predict writes beside its masks"}
+    raw = read_raw(DatasetPaths(report.dataset))
+    assert (len(raw.cases), len(result.images)) == (25, 25)
+    for case in raw.cases:
+        found, image = read_labels(raw.label_path(case)), read_labels(raw.image_path(case))
+        assert 2 * (found * (image > 127)).sum() / (found.sum() + (image > 127).sum()) > 0.85, case.id

@@ -363,3 +363,47 @@ def test_processes_and_one_process_agree(home: Path) -> None:
     files = {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()}
     convert(*sources, workers=2)
     assert {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()} == files
+
+
+def numbered_masks(home: Path, *numbers: int, name: str = "cine", frames: int = 4) -> tuple[Path, Path]:
+    """A loop of ``frames`` frames, frame n of seed n, and the masks of some as ``htunet_predict`` names them."""
+    images, masks = home / "images", home / "masks"
+    images.mkdir(exist_ok=True), masks.mkdir(exist_ok=True)
+    loop = np.stack([labelled(1, number)[0] for number in range(1, frames + 1)])
+    write_dicom(images / f"{name}.dcm", loop if frames > 1 else loop[0])
+    for number in numbers:
+        Image.fromarray(labelled(1, number)[1]).save(masks / f"{name}__{number:04d}.png")
+    return images, masks
+
+
+def test_a_mask_for_each_frame_goes_to_its_frame_and_frames_without_one_are_named(home: Path) -> None:
+    report, raw = convert(*numbered_masks(home, 1, 2, 4))
+    assert ids(raw) == ["cine__0001", "cine__0002", "cine__0004"]
+    assert {case.group for case in raw.cases} == {"cine"}
+    for case, number in zip(raw.cases, (1, 2, 4), strict=True):
+        assert np.array_equal(read_labels(raw.label_path(case)), labelled(1, number)[1])
+    assert excluded(report) == {"cine.dcm": "frames without a mask, 1 of 4: 3"}
+    assert report.merged == {}
+    Image.fromarray(labelled(2, 1)[1] // 2).save(home / "masks" / "cine__0001_mask.png")
+    report, raw = convert(home / "images", home / "masks")
+    assert report.merged == {"cine__0001": 2}
+
+
+@pytest.mark.parametrize(("number", "frames"), [(5, 4), (0, 4), (2, 1)])
+def test_a_mask_of_a_frame_that_the_image_lacks_excludes_the_image(home: Path, number: int, frames: int) -> None:
+    images, masks = numbered_masks(home, 1, number, frames=frames)
+    build_own(home, NAMES[:1], values=(1,))
+    report, raw = convert(images, masks)
+    assert excluded(report) == {
+        "cine.dcm": f"cine__{number:04d}.png is the mask of frame {number}, the image has {frames}"
+    }
+    assert ids(raw) == ["case_0"]
+
+
+def test_masks_that_a_table_gives_to_an_image_of_one_frame_are_joined_whatever_their_names(home: Path) -> None:
+    images, masks = numbered_masks(home, 1, 2, frames=1)
+    (home / "pairs.csv").write_text("image,mask\ncine.dcm,cine__0001.png\ncine.dcm,cine__0002.png\n")
+    report, raw = convert(images, masks, pairs=(str(home / "pairs.csv"),))
+    assert (report.merged, report.excluded) == ({"cine": 2}, ())
+    union = np.maximum(labelled(1, 1)[1], labelled(1, 2)[1])
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), union)

@@ -220,3 +220,21 @@ def test_a_table_says_which_belong_together(tmp_path: Path) -> None:
         HtunetError, match=r"names no pair of files: it has 1.png with 2.png; images are named as one.png"
     ):
         match_files(["one.png", "two.png"], ["x.png"], [str(table)])
+
+
+def test_masks_of_frames_belong_to_the_file_whose_frames_they_number() -> None:
+    images = ["cine.dcm", "a/p.tif", "q.gif", "q.jpg", "x__0001.png", "x.tif"]
+    masks = [
+        *("cine__0001.png", "cine__0003_mask.png", "a/p__0001.png", "q.gif__0001.png", "q.jpg.png"),
+        *("x__0001.png", "x.tif__0001.png", "lonely__0001.png"),
+    ]
+    found = match_masks(images, masks)
+    assert found.masks_of == {
+        "cine.dcm": ("cine__0001.png", "cine__0003_mask.png"),
+        "a/p.tif": ("a/p__0001.png",),
+        "q.gif": ("q.gif__0001.png",),
+        "q.jpg": ("q.jpg.png",),
+        "x__0001.png": ("x__0001.png",),
+        "x.tif": ("x.tif__0001.png",),
+    }
+    assert found.unmatched == {"lonely__0001.png": "a mask without an image"}
