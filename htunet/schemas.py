@@ -28,6 +28,15 @@ FAMILIAR: Schema = {
 }
 POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, "fill_holes?": bool}
 CHOICE: Schema = {"seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}}}
+CANDIDATE: Schema = {"method": NAME, "task": str, "weights?": str, "epoch_seconds?": float}
+SCHEDULE: Schema = {
+    "request": {"hours": float, "folds": int, "methods": [str]},
+    "schedule": {
+        **{"candidates": [CANDIDATE], "num_folds": int, "scale": float, "num_epochs": int, "seconds": float},
+        "given_up": [str],
+    },
+}
+"""Of ``htunet_run``: what was asked for, and what is trained in the time there is."""
 QUALITY: Schema = {
     "methods?": {str: {"expected": [float], "dice": [float]}},
     **{"familiar?": [FAMILIAR], "postprocessing?": POSTPROCESSING, "calibrated_on?": str, "note?": str},

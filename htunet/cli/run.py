@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_own_options(parser, "-d DATASET")
     parser.add_argument("-i", "--input", type=Path, help="new images to predict at the end: a folder or a file")
     parser.add_argument("-o", "--output", type=Path, help="folder for the predicted masks and classes of --input")
-    hours = "time for all steps together, in hours (default: %(default)s)"
-    parser.add_argument("--hours", type=float, default=HOURS, help=hours)
+    hours = f"time for all steps together, in hours (default: {HOURS})"
+    parser.add_argument("--hours", type=float, help=hours)
     methods = "methods to compare (default: UNet for masks, ResNet18 for classes, and CLIP_HT if its weights are here)"
     parser.add_argument("-m", "--methods", nargs="+", help=methods)
     folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
@@ -58,21 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     given = own_options(options)
-    if bool(given) == bool(options.dataset):
-        raise UsageError("Name a converted data set (-d BUSI), or your own images (--images DIR --masks DIR --name X).")
-    if given and not options.name:
-        raise UsageError("Name your data set: --name MYDATA.")
-    if (options.input is None) != (options.output is None):
-        raise UsageError("-i and -o belong together: the new images, and where their predictions go.")
-    if not 0 < options.hours < 10_000:
-        raise UsageError(f"--hours must be above 0, got {options.hours:g}.")
-    if options.methods:
-        from htunet.models.build import parse_method
-
-        for method in options.methods:
-            parse_method(method)
-    if options.corrections and not options.dataset:
-        raise UsageError("--corrections needs the data set that they correct: -d MINE.")
+    _check(options, given)
     for variable in ROOTS:  # as the steps say where files go otherwise, each of them
         os.environ[variable] = str(root(variable))
     dataset = _dataset(options)
@@ -88,13 +74,42 @@ def _run(options: argparse.Namespace) -> None:
         run_step(*step)
         dataset = find_dataset(options.name)
     elif given:
-        print(f"{dataset.short_name} is already converted, in {dataset.raw}: the images named now are not read again. "
+        print(f"{dataset.short_name} is already converted, in {dataset.raw}: {', '.join(given)} are not read again. "
               "Other images need another --name.")  # fmt: skip
-    if not options.dry_run:
-        from htunet.reproducibility import record_command
-
-        record_command(dataset.run_json, options.typed)
     _cross_validate(dataset, options)
+
+
+def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
+    """Raise UsageError for what cannot be meant, before anything is done."""
+    if options.dataset and (given or options.name):
+        words = ", ".join([*["--name"] * bool(options.name), *given])
+        positive = f" The positive class is in dataset.json of {options.dataset}." if options.positive else ""
+        raise UsageError(f"{words}: only for images of your own, which are still to be converted. -d "
+                         f"{options.dataset} takes a converted data set as it is: omit the one or the other.{positive}"
+                         )  # fmt: skip
+    if not given and not options.dataset:
+        raise UsageError("Name a converted data set (-d BUSI), or your own images (--images DIR --masks DIR --name X).")
+    if given and not options.name:
+        raise UsageError("Name your data set: --name MYDATA.")
+    if (options.input is None) != (options.output is None):
+        raise UsageError("-i and -o belong together: the new images, and where their predictions go.")
+    if options.hours is not None and not 0 < options.hours < 10_000:
+        raise UsageError(f"--hours must be above 0, got {options.hours:g}.")
+    if options.num_folds is not None:
+        from htunet.data.splits import check_num_folds
+
+        check_num_folds(options.num_folds)
+    if options.methods:
+        from htunet.models.build import parse_method
+
+        for method in options.methods:
+            parse_method(method)
+    if options.corrections and not options.dataset:
+        raise UsageError("--corrections needs the data set that they correct: -d MINE.")
+    others = [name for name in ("input", "hours", "num_folds", "weights") if getattr(options, name) is not None]
+    if options.corrections and others:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        raise UsageError(f"{words}: not with --corrections, which trains as the data set's models were trained: omit.")
 
 
 def _dataset(options: argparse.Namespace) -> DatasetPaths | None:
@@ -120,21 +135,12 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
-    from htunet.experiments.cross_validation import (
-        candidates_for,
-        choose,
-        folds_of,
-        learnable_tasks,
-        run_of,
-        settle_schedule,
-    )
+    from htunet.experiments.cross_validation import choose, folds_of, run_of, settle_schedule
     from htunet.experiments.time_budget import PLAN
+    from htunet.reproducibility import record_command
 
     raw = read_raw(dataset)
-    candidates, remarks = candidates_for(learnable_tasks(dataset), options.methods, options.weights)
-    print(*remarks, sep="\n", end="\n" * bool(remarks))
-    if not candidates:
-        raise HtunetError(f"{dataset.short_name} has neither masks nor two classes: there is nothing to learn.")
+    candidates = _candidates(dataset, options)
     folds = []
     if options.num_folds or not (dataset.splits_json.exists() or any(case.split == TEST for case in raw.cases)):
         folds = ["--num-folds", str(options.num_folds or NUM_FOLDS)]
@@ -143,10 +149,11 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     if options.dry_run:
         _show(dataset, candidates, planning, options)
         return
+    record_command(dataset.run_json, options.typed)
     print("\nReading the images; measuring a step of each method on this machine", flush=True)
     _plan_adaptive(dataset, options.num_folds or NUM_FOLDS if folds else None, by_group)
     candidates = _on_trainable_folds(dataset, candidates)
-    schedule = settle_schedule(dataset, candidates, options.hours, chosen=options.weights is not None)
+    schedule = settle_schedule(dataset, candidates, options.hours)
     print(f"Training takes about {duration(schedule.seconds)}.")
     for line in schedule.given_up:
         print(f"To fit into --hours {options.hours:g}: {line}.")
@@ -188,10 +195,28 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}")
 
 
+def _candidates(dataset: DatasetPaths, options: argparse.Namespace) -> "list[Candidate]":
+    """What is compared; of an earlier call what it compared, whose hours and split take the place of the options'."""
+    from htunet.experiments.cross_validation import candidates_for, earlier_request, learnable_tasks
+
+    asked = {name: getattr(options, name) for name in ("hours", "num_folds", "methods", "weights")}
+    if before := earlier_request(dataset, **asked):
+        options.hours, candidates = before
+        options.num_folds = None
+        return candidates
+    options.hours = options.hours or HOURS
+    candidates, remarks = candidates_for(learnable_tasks(dataset), options.methods, options.weights)
+    print(*remarks, sep="\n", end="\n" * bool(remarks))
+    if not candidates:
+        raise HtunetError(f"{dataset.short_name} has neither masks nor two classes: there is nothing to learn.")
+    return candidates
+
+
 def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     """Train the chosen method on, from its last models, with the corrected cases; test it as before."""
     from dataset_conversion.review_folder import read_review
     from htunet.data.raw import read_raw
+    from htunet.data.review_case import ACCEPTED
     from htunet.evaluation.metrics import METRICS
     from htunet.evaluation.summary import ORIGINAL
     from htunet.experiments.corrections import corrected_dataset, describe
@@ -204,9 +229,11 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     runs = runs_to_review(dataset, method, None)
     first = runs[0]
     found = read_review(options.corrections, read_raw(dataset).info.labels)
-    forms = ", ".join(f"{sum(one.form == form for one in found)} as {form}" for form in dict.fromkeys(
-        one.form for one in found))  # fmt: skip
-    print(f"{counted(len(found), 'corrected case')} in {options.corrections}: {forms}", flush=True)
+    forms = [
+        f"{counted(number, 'prediction')} accepted unchanged" if form == ACCEPTED else
+        f"{counted(number, 'case')} corrected as {form}" for form, number in Counter(one.form for one in found).items()
+    ]  # fmt: skip
+    print(f"{options.corrections}: {', '.join(forms)}.", flush=True)
     if options.dry_run:
         return
     target = corrected_dataset(dataset, found, first.plan)
@@ -291,20 +318,28 @@ def _show(
 ) -> None:
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
-    from htunet.data.splits import split_sizes
-    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of
+    from htunet.data.splits import cross_validation, make_splits
+    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of, stored_schedule
     from htunet.experiments.time_budget import fit
 
-    if dataset.splits_json.exists():
+    if "--num-folds" in planning or not dataset.splits_json.exists():
+        raw, by = read_raw(dataset), "group" if "--split-by" in planning else "image"
+        asked = options.num_folds or NUM_FOLDS
+        rule = cross_validation(raw.cases, asked, by) if "--num-folds" in planning else raw.info.split_rule
+        made = make_splits(raw.cases, rule, by).folds
+        if not made[0]["train"]:
+            raise HtunetError(
+                f"{dataset.short_name} has a test split and nothing else: there is nothing to learn from."
+            )
+        num_folds, training, validation = len(made), len(made[0]["train"]), len(made[0]["val"])
+    else:
         candidates = _on_trainable_folds(dataset, candidates)
         num_folds, training, validation = sizes_of(dataset)
+    if before := stored_schedule(dataset):
+        schedule = before[1]
     else:
-        num_folds = options.num_folds or NUM_FOLDS
-        rule = f"{num_folds} folds" if "--num-folds" in planning else read_raw(dataset).info.split_rule
-        training, validation, _ = split_sizes(len(read_raw(dataset).cases), rule)
-    adaptive = adaptive_of(dataset)
-    times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
-    schedule = fit(times, adaptive, num_folds=num_folds, training_images=training, hours=options.hours)
+        times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
+        schedule = fit(times, adaptive_of(dataset), num_folds=num_folds, training_images=training, hours=options.hours)
     print(f"$ htunet_{shlex.join([*planning, '--plan', 'adaptive'])}")
     for candidate in schedule.candidates:
         first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0

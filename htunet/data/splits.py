@@ -139,6 +139,12 @@ def cross_validation(cases: Sequence[Case], folds: int, split_by: str = "image")
     return f"{min(folds, max(FEWEST_BLOCKS, _units(_divide(cases, split_by)[0], split_by)))} folds"
 
 
+def check_num_folds(number: int) -> None:
+    """Raise UsageError for a cross-validation with as many folds as none can have."""
+    if not CROSS_VALIDATION.fullmatch(f"{number} folds"):
+        raise UsageError(f"--num-folds must be from 2 to 99, got {number}.")
+
+
 def _units(pool: Sequence[Case], split_by: str) -> int:
     """What is dealt out: groups, or cases; of several classes those of the rarest, unless they are too few."""
     keys = _group_keys(pool) if split_by == "group" else [("case", case.id) for case in pool]

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pandas as pd
 from htunet.data.class_checks import check_classes, with_classes
 from htunet.data.raw import read_raw
 from htunet.data.split_files import all_folds, load_splits
+from htunet.data.splits import cross_validation
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.evaluate import test_cases
@@ -25,7 +28,7 @@ from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
 from htunet.paths import PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
-from htunet.schemas import SUMMARY
+from htunet.schemas import SCHEDULE, SUMMARY
 
 METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
 """Compared where the user names none; those with published weights only where these are on the machine."""
@@ -165,31 +168,71 @@ def sizes_of(dataset: DatasetPaths) -> tuple[int, int, int]:
     return num_folds, max(len(fold["train"]) for fold in folds), max(len(fold["val"]) for fold in folds)
 
 
-def settle_schedule(
-    dataset: DatasetPaths, candidates: Sequence[Candidate], hours: float, *, chosen: bool = False
-) -> Schedule:
-    """The schedule of an earlier call with the same request, or a new one; plan ``run`` goes into plans.json.
+def earlier_request(
+    dataset: DatasetPaths,
+    *,
+    hours: float | None,
+    num_folds: int | None,
+    methods: Sequence[str] | None,
+    weights: str | None,
+) -> tuple[float, list[Candidate]] | None:
+    """Hours and methods of an earlier call, which are those of this one; None where there was none.
 
-    ``chosen``: the user named the weights; else those of an earlier call are kept, whose defaults may have been others.
-    Raises HtunetError where it was begun with another request: its runs would not be comparable.
+    Raises HtunetError where what the user names now (not None) was otherwise then: its runs would not be comparable.
     """
-    path = dataset.results / "run" / "schedule.json"
+    if (before := stored_schedule(dataset)) is None:
+        return None
+    request, changes = before[0], list[str]()
+    words = [text.split(" ", 2) for text in request["methods"]]
+    candidates = [Candidate(method=method, task=task, weights="".join(own)) for method, task, *own in words]
+    if hours not in (None, request["hours"]):
+        changes.append(f"--hours {request['hours']:g}, not {hours:g}")
+    if num_folds is not None and dataset.splits_json.exists():
+        cases, split = read_raw(dataset).cases, load_splits(dataset.splits_json)
+        rule = cross_validation(cases, num_folds, "group" if any(case.group for case in cases) else "image")
+        if rule != f"{len(split)} folds":
+            changes.append(f"--num-folds {len(split)}, not {num_folds}")
+    names = dict.fromkeys(candidate.method for candidate in candidates)
+    if methods and set(methods) != set(names):
+        changes.append(f"--methods {' '.join(names)}, not {' '.join(methods)}")
+    for candidate in candidates if weights else ():
+        now, _ = candidates_for([candidate.task], [candidate.method], weights)
+        if other := [one.weights for one in now if one.weights != candidate.weights]:
+            changes.append(f"{candidate.method} from weights {candidate.weights or RANDOM}, not {other[0] or RANDOM}")
+    if changes:
+        raise HtunetError(
+            f"{dataset.short_name} was begun with other settings: {'; '.join(changes)}. Omit these options: what was "
+            f"begun is continued, and predicts, with its own. To start from scratch, remove {_schedule_json(dataset)} "
+            f"and the runs {dataset.results}/*__{PLAN}__*."
+        )
+    return float(request["hours"]), candidates
+
+
+def stored_schedule(dataset: DatasetPaths) -> tuple[dict[str, Any], Schedule] | None:
+    """What an earlier call was asked for (``hours``, ``folds``, ``methods``) and its schedule; None: there was none."""
+    if not (path := _schedule_json(dataset)).exists():
+        return None
+    before = read_object(path, SCHEDULE)
+    content = before["schedule"]
+    stored = tuple(Candidate(**candidate) for candidate in content["candidates"])
+    return before["request"], Schedule(**content | {"candidates": stored, "given_up": tuple(content["given_up"])})
+
+
+def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hours: float) -> Schedule:
+    """The schedule of an earlier call, or a new one; plan ``run`` goes into plans.json.
+
+    Raises HtunetError where the split has another number of folds than then: its runs would not be comparable.
+    """
     num_folds, training_images, validation_images = sizes_of(dataset)
-    request: dict[str, object] = {"hours": hours, "folds": num_folds}
-    request["methods"] = methods = [" ".join(filter(None, (c.method, c.task, c.weights))) for c in candidates]
-    if path.exists():
-        before = read_object(path)
-        if not chosen and _without_weights(before["request"]["methods"]) == _without_weights(methods):
-            request["methods"] = before["request"]["methods"]
-        if different := [name for name in request if before["request"].get(name) != request[name]]:
-            changes = ", ".join(f"{name} {before['request'].get(name)} then, {request[name]} now" for name in different)
+    if before := stored_schedule(dataset):
+        request, found = before
+        if request["folds"] != num_folds:
             raise HtunetError(
-                f"{dataset.short_name} was started with other settings: {changes}. Use the same settings, or remove "
-                f"{path.parent} and the runs of plan {PLAN} to start from scratch."
+                f"{dataset.short_name} was begun with {request['folds']} folds, and its split has {num_folds} now. "
+                f"Restore {dataset.splits_json}, or remove {_schedule_json(dataset)} and the runs "
+                f"{dataset.results}/*__{PLAN}__* to start from scratch."
             )
-        content = before["schedule"]
-        stored = tuple(Candidate(**entry) for entry in content["candidates"])
-        return Schedule(**content | {"candidates": stored, "given_up": tuple(content["given_up"])})
+        return found
     adaptive = adaptive_of(dataset)
     schedule = fit(
         measured(candidates, dataset, training_images, validation_images),
@@ -200,13 +243,14 @@ def settle_schedule(
     )
     plans = load_plans(dataset.plans_json)
     save_plans(dataset.plans_json, plans | {PLAN: plan_of(schedule, adaptive, training_images)})
-    write_json(path, {"request": request, "schedule": asdict(schedule)})
+    methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
+    request = {"hours": hours, "folds": num_folds, "methods": methods}
+    write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(schedule)})
     return schedule
 
 
-def _without_weights(methods: Sequence[str]) -> list[str]:
-    """``UNet seg phantom`` as ``UNet seg``."""
-    return [" ".join(words.split()[:2]) for words in methods]
+def _schedule_json(dataset: DatasetPaths) -> Path:
+    return dataset.results / "run" / "schedule.json"
 
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:

@@ -14,7 +14,7 @@ from htunet.data.image_io import UInt8, label_counts
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
-from htunet.data.splits import Leak, Splits, find_leaks, find_torn_pictures
+from htunet.data.splits import Leak, Splits, check_num_folds, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify_and_measure
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
@@ -70,8 +70,8 @@ class PrepareRequest:
             raise UsageError(f"--memory-gb must be a number above 0, got {self.memory_gb:g}.")
         if self.splits and self.num_folds:
             raise UsageError("--splits gives the folds: omit --num-folds.")
-        if self.num_folds is not None and not 2 <= self.num_folds < 100:
-            raise UsageError(f"--num-folds must be from 2 to 99, got {self.num_folds}.")
+        if self.num_folds is not None:
+            check_num_folds(self.num_folds)
         if self.split_by not in (None, "image", "group"):
             raise UsageError(f"--split-by is image or group, got {self.split_by!r}.")
 

@@ -1,5 +1,6 @@
 """The loop of corrections as a user goes through it: run, review, correct, run again with the corrections."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
 from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
-from htunet.files import read_csv, read_json
+from htunet.files import read_csv, read_json, write_csv
 from htunet.paths import find_dataset, find_runs
 
 pytestmark = pytest.mark.usefixtures("home", "log_handlers")
@@ -57,9 +58,17 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     mask[10:30, 10:30] = 255
     Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
     corrections = ["-d", "Mine", "--corrections", str(folder)]
+    also_accepted = shutil.copytree(folder, tmp_path / "also_accepted")
+    table = read_csv(folder / "review.csv", ("name", "accept"))
+    table[1]["accept"] = "yes"
+    write_csv(also_accepted / "review.csv", list(table[0]), table)
+    assert run([*corrections[:-1], str(also_accepted), "--dry-run"]) == 0
+    assert "also_accepted: 1 case corrected as mask, 1 prediction accepted unchanged." in capsys.readouterr().out
+    assert run([*corrections, "-i", "x", "-o", "y", "--hours", "1"]) == 2
+    assert "--input, --hours: not with --corrections" in capsys.readouterr().err
     assert run(corrections) == 0
     output = capsys.readouterr().out
-    assert "1 corrected case in" in output
+    assert f"{folder}: 1 case corrected as mask.\n" in output
     assert "Dice" in output.splitlines()[-3]
     assert output.splitlines()[-1].endswith("-d Mine_corrected -m UNet -p run --task seg -f 0 1")
     target = find_dataset("Mine_corrected")

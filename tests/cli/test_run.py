@@ -134,8 +134,38 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert "New images:  htunet_predict -i FOLDER -o OUTPUT -d Mine -m UNet -p run --task seg -f 0 1" in output
     assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
 
-    assert main([*own, "--hours", "2"]) == 1
-    assert "Mine was started with other settings: hours 1e-06 then, 2.0 now." in capsys.readouterr().err
+    split = dataset.splits_json.read_bytes()
+    others = ("--hours", "2", "--num-folds", "3", "--methods", "CLIPSeg", "--weights", "random")
+    for more in ((), ("--dry-run",)):
+        assert main([*own, *others, *more]) == 1
+        error = capsys.readouterr().err
+        assert "other settings: --hours 1e-06, not 2; --num-folds 2, not 3; --methods UNet, not CLIPSeg; " in error
+        assert "UNet from weights phantom, not random. Omit these options" in error
+    assert dataset.splits_json.read_bytes() == split
+
+    # what only predicts names nothing of it again
+    assert main(["-d", "Mine", *new[:-1], str(tmp_path / "again")]) == 0
+    for path in (tmp_path / "out").glob("*.png"):
+        assert (tmp_path / "again" / path.name).read_bytes() == path.read_bytes()
+    assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
+    capsys.readouterr()
+    assert main(["-d", "Mine", "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "and 1 more folds: 1 epoch" in output
+    assert "To fit into --hours 1e-06: " in output
+
+
+def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_cannot_be(
+    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in ("1", "100"):
+        assert main([*own[:-1], number, "--dry-run"]) == 2
+        assert f"--num-folds must be from 2 to 99, got {number}." in capsys.readouterr().err
+    assert convert(own[:8]) == 0
+    for number, more in (("2", 1), ("40", 5)):  # six patients
+        capsys.readouterr()
+        assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", number, "--hours", "1000", "--dry-run"]) == 0
+        assert f"and {more} more folds: " in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,14 +224,16 @@ def test_a_run_begun_with_other_default_weights_goes_on_with_them(
     assert main([*own, "--hours", NEVER_ENOUGH]) == 0  # as an earlier version began it
     assert {run.adapter for run in find_runs(find_dataset("Mine"))} == {""}
     assert main([*own, "--hours", NEVER_ENOUGH, "--weights", "phantom"]) == 1
-    assert "methods ['UNet seg'] then, ['UNet seg phantom'] now" in capsys.readouterr().err
+    assert "UNet from weights random, not phantom" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "Name a converted data set"),
-        (["-d", "BUSI", "--images", "x"], "Name a converted data set"),
+        (["-d", "BUSI", "--images", "x"], "--images: only for images of your own"),
+        (["-d", "BUSI", "--name", "Mine"], "--name: only for images of your own"),
+        (["-d", "BUSI", "--positive", "b"], "omit the one or the other. The positive class is in dataset.json of BUSI"),
         (["--images", "x", "--masks", "y"], "--name MYDATA"),
         (["-d", "BUSI", "-i", "x"], "-i and -o belong together"),
         (["-d", "BUSI", "--hours", "nan"], "--hours must be above 0"),
