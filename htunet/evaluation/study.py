@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,8 @@ COMPARISON_RESAMPLES = 2_000
 """Fewer than for the means: of n methods there are n (n - 1) / 2 differences."""
 FAMILY = ("ratio", "trained_on", "tested_part", "policy")
 """Arms that differ in one of these are not compared with each other."""
+Entries = Mapping[tuple[Any, ...], Mapping[str, Any]]
+"""Rows of a table of the statistics by some of their columns; the last one is the metric."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,20 @@ def study(table: pd.DataFrame) -> Statistics:
         by_class=pd.concat(by_class, ignore_index=True),
         comparisons=pd.concat(comparisons, ignore_index=True),
     )
+
+
+def entries(table: pd.DataFrame, *columns: str) -> Entries:
+    """Rows of a table by ``columns`` and metric, None where there is no value: those at the network's input size.
+
+    They are of all labels together, unless ``label`` is among the columns.
+    """
+    if table.empty:
+        return {}
+    shown = table[table["resolution"].isin([INPUT, ""])]
+    if "label" not in columns:
+        shown = shown[shown["label"] == ""]
+    plain = shown.astype(object).where(shown.notna(), None).to_dict("records")
+    return {tuple(entry[name] for name in (*columns, "metric")): entry for entry in plain}
 
 
 def arm_names(table: pd.DataFrame) -> pd.Series:

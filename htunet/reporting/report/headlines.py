@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from htunet.evaluation.case_table import TERCILES
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.study import Entries
 from htunet.reporting.report.content import Headline
 from htunet.reporting.report.selection import CLASSES, MASKS
-from htunet.reporting.report.study_results import Estimates, MethodConfig, Study
+from htunet.reporting.report.study_results import MethodConfig, Study
 from htunet.reporting.tables.kinds import KINDS, SEGMENTATION, TableKind
 from htunet.reporting.tables.rows import SIMULATION, with_explanation
 
@@ -50,7 +51,7 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             )
 
 
-def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Estimates) -> Iterator[str]:
+def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Entries) -> Iterator[str]:
     row = method.rows[kind.name]
     if row.few:
         yield f"{with_explanation(row.few)}.".capitalize()

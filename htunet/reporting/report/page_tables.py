@@ -11,10 +11,11 @@ from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate, TableKind
 from htunet.reporting.tables.paper_tables import zero_shot_row
 from htunet.reporting.tables.rows import (
     counted,
+    estimate_cell,
     parameters_text,
     printed_metrics,
     row_notes,
@@ -57,13 +58,7 @@ def number(value: float | None, text: str = "{:,}") -> TableCell:
 
 
 def _estimate(entry: Entry | None, metric: Metric) -> TableCell:
-    """``81.19 ± 0.42`` and its interval below it; a dash where there is nothing."""
-    if not entry or entry["mean"] is None:
-        return NOTHING
-    value, std = metric.scale * entry["mean"], entry.get("std")
-    spread = "" if std is None else f" ± {metric.scale * std:.2f}"
-    interval = interval_text(entry["low"], entry["high"], scale=metric.scale)
-    return TableCell(text=f"{value:.2f}{spread}", below=interval, value=value)
+    return estimate_cell(PrintedEstimate.of(entry or {}, metric), missing=NO_VALUE, below=True)
 
 
 def _results(study: Study, kind: TableKind) -> Table:

@@ -10,22 +10,20 @@ from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import arm_key, case_table, run_columns
 from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.study import arm_names, study
-from htunet.evaluation.summary import INPUT
+from htunet.evaluation.study import Entries, arm_names, entries, study
 from htunet.files import read_numbers
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.content import ChartCurve
-from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import KINDS, TableKind
-from htunet.reporting.tables.rows import RANDOM, Row, Spread, table_rows
+from htunet.reporting.tables.kinds import KINDS, PrintedEstimate, TableKind
+from htunet.reporting.tables.rows import RANDOM, Row, place_of, table_rows
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
 COLUMNS = {"train_loss": "training loss", "val_loss": "validation loss", "val_metric": "validation metric"}
 MOST_POINTS = 100
 """Of a curve: more are not seen in a picture so small."""
-Estimates = Mapping[tuple[Any, ...], Mapping[str, Any]]
-"""Rows of a table of the statistics by data set, method, task, further columns, and metric."""
+METHOD = ("dataset", "arm", "task")
+"""The columns of the statistics that ``MethodConfig.key`` has the values of."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +83,10 @@ class Study:
     """Data sets by number, methods in the paper's order, then ours by name."""
     cases: pd.DataFrame
     """The case table."""
-    by_size: Estimates
-    """Also by label and tercile."""
-    by_class: Estimates
-    """Also by class."""
+    by_size: Entries
+    """Of the statistics, by ``METHOD``, label, tercile and metric."""
+    by_class: Entries
+    """By ``METHOD``, class and metric."""
     comparisons: pd.DataFrame
     """Of the statistics."""
     raw: Mapping[str, RawDataset] = field(default_factory=dict)
@@ -128,7 +126,7 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     cases = case_table(contents.values())
     runs = sorted(contents, key=lambda run: (run.dataset.name, run.seed, run.fold))
     statistics = study(cases)
-    means = _estimates(statistics.means)
+    means = entries(statistics.means, *METHOD)
     rows = {kind.name: {arm_key(row.own): row for row in table_rows(contents.values(), kind=kind)} for kind in KINDS}
     members: dict[tuple[Any, ...], dict[RunPaths, Content]] = {}
     for run in runs:
@@ -139,11 +137,12 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     for (key, found), name in zip(members.items(), names, strict=True):
         own_rows = {kind: of_kind[key] for kind, of_kind in rows.items() if key in of_kind}
         method = MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows)
-        own_rows |= {kind: _over_cases(row, method.key, means) for kind, row in own_rows.items()}
+        for kind, row in own_rows.items():  # over the cases of all runs; a summary without a value has its reason
+            known = [one for one, value in row.values.items() if value.mean is not None and (*method.key, one) in means]
+            over_cases = {one: PrintedEstimate.of(means[*method.key, one], METRICS[one]) for one in known}
+            own_rows[kind] = replace(row, values={**row.values, **over_cases})
         methods.append(method)
-    known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
-    place = {name: number for number, name in enumerate(known)}
-    methods.sort(key=lambda one: (one.dataset, place.get(one.own["method"], len(known)), one.name, one.own["task"]))
+    methods.sort(key=lambda one: (one.dataset, place_of(one.own["method"]), one.name, one.own["task"]))
     raw, unreadable, progress, notes = {}, {}, {}, []
     for run in dict.fromkeys(run.source for run in runs):
         try:
@@ -159,8 +158,8 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     return Study(
         methods=tuple(methods),
         cases=cases,
-        by_size=_estimates(statistics.by_size, "label", "tercile"),
-        by_class=_estimates(statistics.by_class, "class"),
+        by_size=entries(statistics.by_size, *METHOD, "label", "tercile"),
+        by_class=entries(statistics.by_class, *METHOD, "class"),
         comparisons=statistics.comparisons,
         raw=raw,
         unreadable=unreadable,
@@ -168,32 +167,6 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
         notes=tuple(notes),
         **about,
     )
-
-
-def _over_cases(row: Row, key: tuple[str, ...], means: Estimates) -> Row:
-    """The row with the intervals of the statistics, which are over the cases of all its runs."""
-    values = dict(row.values)
-    for name in values.keys() & {found[-1] for found in means if found[:-1] == key}:
-        if values[name].mean is None:  # a summary that gives none has its reason
-            continue
-        entry, scale = means[*key, name], METRICS[name].scale
-        mean, std, low, high = (
-            None if entry[column] is None else scale * entry[column] for column in ("mean", "std", "low", "high")
-        )
-        values[name] = Spread(mean, std, low, high)
-    return replace(row, values=values)
-
-
-def _estimates(frame: pd.DataFrame, *strata: str) -> Estimates:
-    """A table of the statistics at the network's input size; of all labels together, unless ``label`` is a stratum."""
-    if frame.empty:
-        return {}
-    shown = frame[frame["resolution"].isin([INPUT, ""])]
-    if "label" not in strata:
-        shown = shown[shown["label"] == ""]
-    names = ("dataset", "arm", "task", *strata, "metric")
-    plain = shown.astype(object).where(shown.notna(), None).to_dict("records")
-    return {tuple(entry[name] for name in names): entry for entry in plain}
 
 
 def _curves(run: RunPaths) -> Iterator[ChartCurve]:

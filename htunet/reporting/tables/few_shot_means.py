@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.rows import Row, Spread, total
+from htunet.reporting.tables.kinds import PrintedEstimate
+from htunet.reporting.tables.rows import Row, total
 
 
 def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
@@ -38,16 +39,16 @@ def _average(rows: Sequence[Row]) -> Row:
         folds=tuple(sorted({fold for row in rows for fold in row.folds})),
         n_runs=sum(row.n_runs for row in rows),
         tested=total([row.tested for row in rows]),
-        values={name: _mean_spread([row.values[name] for row in rows]) for name in first.kind.metrics()},
+        values={name: _mean([row.values[name] for row in rows]) for name in first.kind.metrics()},
         marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),
         paper=paper.few_shot_figures(first.ratio, first.method) if same else {},
     )
 
 
-def _mean_spread(spreads: Sequence[Spread]) -> Spread:
-    means = [spread.mean for spread in spreads if spread.mean is not None]
-    stds = [spread.std for spread in spreads if spread.std is not None]
-    return Spread(
-        statistics.fmean(means) if len(means) == len(spreads) else None,
-        statistics.fmean(stds) if len(stds) == len(spreads) else None,
+def _mean(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
+    means = [value.mean for value in values if value.mean is not None]
+    stds = [value.std for value in values if value.std is not None]
+    return PrintedEstimate(
+        statistics.fmean(means) if len(means) == len(values) else None,
+        statistics.fmean(stds) if len(stds) == len(values) else None,
     )

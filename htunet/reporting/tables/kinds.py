@@ -7,12 +7,42 @@ from typing import Any
 
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
-from htunet.evaluation.statistics import Estimate
+from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 
 Own = Mapping[str, Any]
 """The object ``htunet`` of a summary.json."""
+
+
+@dataclass(frozen=True)
+class PrintedEstimate:
+    """A value in the printed unit: fractions in percent. None: there is no such number."""
+
+    mean: float | None = None
+    """Over seeds, where there are several."""
+    std: float | None = None
+    """The sample standard deviation over seeds; None: one seed."""
+    low: float | None = None
+    high: float | None = None
+    """The ends of the interval over cases; where no statistics say it, of all runs' intervals."""
+    by_seed: Mapping[Any, float] = field(default_factory=dict)
+    """The mean of each seed."""
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any], metric: Metric) -> "PrintedEstimate":
+        """From what a summary or a table of the statistics says of a metric, there mostly a fraction."""
+        found = {"mean": entry.get("value"), **entry}
+        numbers = map(found.get, ("mean", "std", "low", "high"))
+        mean, std, low, high = (None if number is None else metric.scale * number for number in numbers)
+        return cls(mean, std, low, high)
+
+    def text(self, *, with_interval: bool = False) -> str:
+        """``81.19 ± 0.42``, ``81.19 ± 0.42 [75.00, 86.12]``; ``-`` where there is no value."""
+        if self.mean is None:
+            return "-"
+        spread = "" if self.std is None else f" ± {self.std:.2f}"
+        return f"{self.mean:.2f}{spread} {interval_text(self.low, self.high) if with_interval else ''}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +71,8 @@ class TableKind:
     """All metrics, as the CSV names them; called, because the list may grow after this module is imported."""
     columns: Callable[[Collection[Level]], list[Metric]]
     """The metrics of these levels, in the order of their columns."""
-    estimate: Callable[[Own, str], Estimate]
-    """A value of a summary with its interval in the printed unit; None where there is none."""
+    estimate: Callable[[Own, str], PrintedEstimate]
+    """What a summary says of one of ``metrics``, with its interval."""
     paper: Callable[[str, str], paper.Figures]
     """The paper's figures by data set and method."""
     main: str
@@ -55,15 +85,8 @@ class TableKind:
     """How to read a table of this kind."""
 
 
-def _segmentation_estimate(own: Own, name: str) -> Estimate:
-    found = own["means"][INPUT].get(METRICS[name].file_key, {})
-    return _scaled(METRICS[name], found, found.get("mean"))
-
-
-def _scaled(metric: Metric, found: Own, value: float | None) -> Estimate:
-    """In the printed unit."""
-    edges = (value, found.get("low"), found.get("high"))
-    return Estimate(*(None if edge is None else edge * metric.scale for edge in edges))
+def _segmentation_estimate(own: Own, name: str) -> PrintedEstimate:
+    return PrintedEstimate.of(own["means"][INPUT].get(METRICS[name].file_key, {}), METRICS[name])
 
 
 def _masks_tested(own: Own) -> TestCounts:
@@ -92,19 +115,18 @@ AT_THRESHOLD, AFTER = "_at_validation_threshold", "_after"
 CALIBRATION = ("ece", f"ece{AFTER}", "brier", "temperature")
 
 
-def _classification_estimate(own: Own, name: str) -> Estimate:
+def _classification_estimate(own: Own, name: str) -> PrintedEstimate:
     found: Any = own["classification"]
     if name == "temperature":
-        return Estimate(found["calibration"]["temperature"], None, None)
+        return PrintedEstimate(found["calibration"]["temperature"])
     metric = METRICS[name.removesuffix(AT_THRESHOLD).removesuffix(AFTER)]
     if metric.kind is Kind.CALIBRATION:
         values = found["calibration"]["after" if name.endswith(AFTER) else "before"] or {}
-        return _scaled(metric, {}, values.get(metric.name))
+        return PrintedEstimate.of({"mean": values.get(metric.name)}, metric)
     if metric.kind is Kind.DECISION:
         decision = VALIDATION_THRESHOLD if name.endswith(AT_THRESHOLD) else MOST_PROBABLE
         found = found["decisions"].get(decision, {}).get("figures", {})
-    entry = found.get(metric.name) or {}
-    return _scaled(metric, entry, entry.get("value"))
+    return PrintedEstimate.of(found.get(metric.name) or {}, metric)
 
 
 def _classification_metrics() -> list[str]:

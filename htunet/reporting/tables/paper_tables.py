@@ -8,17 +8,17 @@ from typing import Any
 import pandas as pd
 
 from htunet.evaluation.case_table import ARM, adapter_of, run_columns
-from htunet.evaluation.metrics import METRICS, Metric
-from htunet.evaluation.summary import INPUT
+from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.study import Entries, entries
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKind, TestCounts
+from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import commands
-from htunet.reporting.tables.rows import RANDOM, Row, Spread, adapter_marks, percent, table_rows
+from htunet.reporting.tables.rows import RANDOM, Row, adapter_marks, percent, table_rows
 
 AVERAGE = "Average"
-NOTHING = Spread(None, None)
+NOTHING = PrintedEstimate()
 SEEDS = tuple(range(1, paper.SEEDS + 1))
 
 
@@ -30,7 +30,7 @@ class Cell:
     dataset: str
     metric: str
     kind: TableKind
-    estimate: Spread = NOTHING
+    estimate: PrintedEstimate = NOTHING
     """With the bootstrap 95 % interval over cases; of a mean over data sets there is none."""
     seeds: tuple[int, ...] = ()
     n_cases: int = 0
@@ -73,11 +73,11 @@ def fill(
     found = [content for content in contents if "task" in content["htunet"]]
     rows = [row for kind in (SEGMENTATION, CLASSIFICATION) for row in table_rows(found, kind=kind)]
     rows += map(zero_shot_row, zero_shot)
-    intervals = {} if means is None else _intervals(means)
+    over_cases = {} if means is None else entries(means, "dataset", *ARM)
     cells: list[Cell] = []
     for part in table.parts:
         for line in table.lines:
-            own = [_filled(table, line, dataset, part, rows, intervals, seeds) for dataset in part.datasets]
+            own = [_filled(table, line, dataset, part, rows, over_cases, seeds) for dataset in part.datasets]
             if table.average != "only":
                 cells += [cell for row in own for cell in row]
             if (table.average and len(part.datasets) > 1) or table.average == "only":
@@ -111,26 +111,12 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         tested=TestCounts(n_cases=n_cases),
         policy="",
         trainable_parameters=None,
-        values={name: _spread(METRICS[name], found[name]) for name in ("accuracy", "auc")},
+        values={name: PrintedEstimate.of(found[name], METRICS[name]) for name in ("accuracy", "auc")},
         own={"task": paper.ZERO_SHOT},
         paper={} if other else theirs,
         other_images=other,
         marks=tuple(mark for mark, applies in marks.items() if applies and mark),
     )
-
-
-def _spread(metric: Metric, found: Mapping[str, Any]) -> Spread:
-    value, low, high = (
-        None if found[name] is None else metric.scale * found[name] for name in ("value", "low", "high")
-    )
-    return Spread(value, None, low, high)
-
-
-def _intervals(means: pd.DataFrame) -> dict[tuple[Any, ...], tuple[float, float]]:
-    shown = means[means["resolution"].isin([INPUT, ""]) & (means["label"] == "")] if len(means) else means
-    names = ["dataset", *ARM, "metric"]
-    records = shown.astype(object).where(shown.notna(), None).to_dict("records")
-    return {tuple(entry[name] for name in names): (entry["low"], entry["high"]) for entry in records}
 
 
 def _filled(
@@ -139,7 +125,7 @@ def _filled(
     dataset: str,
     part: Part,
     rows: Sequence[Row],
-    intervals: Mapping[tuple[Any, ...], tuple[float, float]],
+    over_cases: Entries,
     seeds: Sequence[int],
 ) -> list[Cell]:
     """The cells of one row and data set, one for each metric."""
@@ -151,12 +137,12 @@ def _filled(
         if row:
             about, metric, found = run_columns(row.own), METRICS[name], row.values[name]
             key = (row.dataset, *(about[column] for column in ARM), name)
-            low, high = (None if edge is None else metric.scale * edge for edge in intervals.get(key, (None, None)))
+            if line.setting != paper.ZERO_SHOT and found.mean is not None:
+                interval = PrintedEstimate.of(over_cases.get(key, {}), metric)
+                found = replace(found, low=interval.low, high=interval.high)
             cell = replace(
                 cell,
-                estimate=found
-                if line.setting == paper.ZERO_SHOT or found.mean is None
-                else replace(found, low=low, high=high),
+                estimate=found,
                 seeds=row.seeds,
                 n_cases=row.tested.n_cases // row.n_runs,
                 n_excluded=row.tested.n_excluded if metric.leaves_out else 0,
@@ -209,12 +195,12 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
     )
 
 
-def _mean_over(cells: Sequence[Cell]) -> Spread:
+def _mean_over(cells: Sequence[Cell]) -> PrintedEstimate:
     """With the deviation of the seeds' means over the data sets, of the seeds that all of them have."""
     shared = set.intersection(*(set(cell.estimate.by_seed) for cell in cells))
     by_seed = [statistics.fmean(cell.estimate.by_seed[seed] for cell in cells) for seed in sorted(shared)]
     mean = statistics.fmean(cell.estimate.mean for cell in cells if cell.estimate.mean is not None)
-    return Spread(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
+    return PrintedEstimate(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
 
 
 def _ranked(cells: Sequence[Cell]) -> list[Cell]:

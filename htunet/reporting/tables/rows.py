@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import few_cases, interval_text
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, TableKind, TestCounts
+from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.write import (
     Column,
     Table,
@@ -38,26 +38,6 @@ EXPLANATIONS = {
 """What marks mean that begin so."""
 
 
-@dataclass(frozen=True)
-class Spread:
-    """Mean over seeds, and the sample standard deviation over them (None: one seed)."""
-
-    mean: float | None
-    std: float | None
-    low: float | None = None
-    high: float | None = None
-    """The ends of all runs' intervals over their cases."""
-    by_seed: Mapping[Any, float] = field(default_factory=dict)
-    """The mean of each seed."""
-
-    def text(self, *, with_interval: bool = False) -> str:
-        """``81.19 ± 0.42``, ``81.19 ± 0.42 [75.00, 86.12]``; ``-`` where there is no value."""
-        if self.mean is None:
-            return "-"
-        spread = "" if self.std is None else f" ± {self.std:.2f}"
-        return f"{self.mean:.2f}{spread} {interval_text(self.low, self.high) if with_interval else ''}".rstrip()
-
-
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One method on one data set. Fractions in percent; distances in pixels of the network's input."""
@@ -74,7 +54,7 @@ class Row:
     policy: str
     """For empty masks; empty where there are none."""
     trainable_parameters: int | None
-    values: Mapping[str, Spread]
+    values: Mapping[str, PrintedEstimate]
     """One for each of the kind's metrics."""
     paper: paper.Figures
     """The paper's, where it has the method and the images are its own."""
@@ -139,7 +119,7 @@ def table_rows(
             tested=total(tested),
             policy=first.get("policy", ""),
             trainable_parameters=first.get("trainable_parameters"),
-            values={name: _spread(members, name, kind) for name in kind.metrics()},
+            values={name: _over_seeds(members, name, kind) for name in kind.metrics()},
             paper=theirs,
             ratio=ratio,
             trained_on=trained_on,
@@ -154,10 +134,14 @@ def table_rows(
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
-    known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
-    place = known.index(row.method) if row.method in known else len(known)
-    fraction = 1.0 if row.ratio is None else row.ratio
+    fraction, place = 1.0 if row.ratio is None else row.ratio, place_of(row.method)
     return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, fraction, row.plan, row.marks
+
+
+def place_of(method: str) -> int:
+    """Where a method stands in the paper's order; behind all of the paper's where it has none."""
+    known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
+    return known.index(method) if method in known else len(known)
 
 
 def total(parts: Sequence[TestCounts]) -> TestCounts:
@@ -178,19 +162,19 @@ def _trained_on(own: Mapping[str, Any]) -> str:
     return DatasetPaths(about["dataset"]).short_name if about else ""
 
 
-def _spread(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> Spread:
+def _over_seeds(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> PrintedEstimate:
     """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
     estimates = [kind.estimate(own, name) for own in members]
     by_seed: dict[Any, list[float]] = {}
-    for own, estimate in zip(members, estimates, strict=True):
-        if estimate.value is not None:
-            by_seed.setdefault(own.get("seed"), []).append(estimate.value)
+    for own, one in zip(members, estimates, strict=True):
+        if one.mean is not None:
+            by_seed.setdefault(own.get("seed"), []).append(one.mean)
     means = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
-    if name in METRICS and METRICS[name].leaves_out and any(one.value is None for one in estimates):
+    if name in METRICS and METRICS[name].leaves_out and any(one.mean is None for one in estimates):
         means = {}  # no mean of some runs alone, as if the others had none to leave out
     if not means:
-        return Spread(None, None)
-    return Spread(
+        return PrintedEstimate()
+    return PrintedEstimate(
         mean=statistics.fmean(means.values()),
         std=statistics.stdev(means.values()) if len(means) > 1 else None,
         low=min((one.low for one in estimates if one.low is not None), default=None),
@@ -364,11 +348,15 @@ def value_cells(
     cells = []
     for metric, beside in metrics:
         found, theirs = row.values[metric.name], row.paper.get(metric.name)
-        text = missing if found.mean is None else found.text(with_interval=bool(row.few) and not below)
-        interval = interval_text(found.low, found.high) if below else ""
-        cells.append(TableCell(text=text, value=found.mean, below=interval))
+        cells.append(estimate_cell(found, missing=missing, few=bool(row.few), below=below))
         cells += [TableCell(text=missing if theirs is None else f"{theirs:.2f}", value=theirs)] * beside
     return cells
+
+
+def estimate_cell(found: PrintedEstimate, *, missing: str, few: bool = False, below: bool = False) -> TableCell:
+    """One of ``value_cells``; ``few``: of few cases."""
+    text = missing if found.mean is None else found.text(with_interval=few and not below)
+    return TableCell(text=text, value=found.mean, below=interval_text(found.low, found.high) if below else "")
 
 
 def name_of(row: Row) -> str:
