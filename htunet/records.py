@@ -11,7 +11,8 @@ from htunet.paths import checked_name
 T = TypeVar("T")
 Schema = Any
 """What JSON may hold: a plain type; None; ``NAME``; [schema] for a list; {"key": schema, "perhaps?": schema} for an
-object that may hold other keys, too; {type: schema} for one with any keys; (schema, schema) for any of them."""
+object that may hold other keys, too; {type: schema} for one with any other keys, {int: schema} for one whose keys are
+digits; (schema, schema) for any of them."""
 NAME = object()
 """A text after which files may be named."""
 WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", types.NoneType: "null"}
@@ -70,10 +71,12 @@ def check_schema(content: object, schema: Schema, where: str) -> None:
         for number, item in enumerate(content):
             check_schema(item, schema[0], f"{where}, {number}")
     elif isinstance(schema, dict) and isinstance(content, Mapping):
+        named = {key.removesuffix("?") for key in schema if isinstance(key, str)}
         for key, inner in schema.items():
             if not isinstance(key, str):
-                for name, value in content.items():
-                    check_schema(name, key, where)
+                for name, value in ((name, value) for name, value in content.items() if name not in named):
+                    # the keys of JSON are text: int as a key stands for digits
+                    check_schema(int(name) if key is int and name.isascii() and name.isdigit() else name, key, where)
                     check_schema(value, inner, f"{where}.{name[:100]}")
             elif (name := key.removesuffix("?")) in content:
                 check_schema(content[name], inner, f"{where}.{name}")

@@ -65,9 +65,9 @@ CLASSIFICATION: Schema = {
     ],
     "notes?": [str],
 }
-LABEL_VALUES: Schema = {str: {str: (float, str, None)}}
+LABEL_VALUES: Schema = {int: {"empty?": TEXT, str: NUMBER}}
 MASK_CASE: Schema = {
-    "metrics": {str: {str: NUMBER}},
+    "metrics": {int: {str: NUMBER}},
     "prediction_file?": str,
     "reference_file?": str,
     "htunet": {
@@ -96,7 +96,7 @@ SUMMARY: Schema = {
 """summary.json of a run's test split."""
 ZERO_SHOT: Schema = {
     **{"dataset": NAME, "method": NAME, "plan": NAME, "part?": str, "split?": str, "seed": int, "prompts?": str},
-    **{"weights?": WEIGHTS, "adapter?": ADAPTER, "made_by?": VERSIONS, "images_without_class?": int},
+    **{"weights": {"source": TEXT}, "adapter?": ADAPTER, "made_by?": VERSIONS, "images_without_class?": int},
     "zero_shot": {
         **{"classes?": [str], "n_cases": int, "auc?": ESTIMATE, "accuracy?": ESTIMATE, "confusion_matrix?": [[int]]},
         "prompts?": [{"class": str, "text": str, "auc?": NUMBER}],

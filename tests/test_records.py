@@ -100,3 +100,18 @@ def test_a_key_that_a_file_lacks_is_named_with_the_file_also_in_another_process(
     assert (found, found["weights"].get("source")) == ({"weights": {"file": None}}, None)
     with pytest.raises(HtunetError, match=r"f\.json lacks 'source'"):
         found["weights"]["source"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ({"1": {"Dice": "²", "empty": None}}, "f.json.1.Dice must be a number or null"),
+        ({"²": {"Dice": 1.0}}, "f.json must be a whole number"),
+        ({"1": {"Dice": 1.0, "empty": 0.0}}, "f.json.1.empty must be a text or null"),
+    ],
+)
+def test_a_named_key_goes_before_the_kind_of_the_others_and_digits_are_keys(content: Any, named: str) -> None:
+    schema = {int: {"empty?": (str, None), str: (float, None)}}
+    check_schema({"1": {"Dice": 1.0, "empty": "both"}, "12": {}}, schema, "f.json")
+    with pytest.raises(HtunetError, match=named):
+        check_schema(content, schema, "f.json")

@@ -189,6 +189,8 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
     if "weights" not in first:
         return [BASELINE, *ending]
+    weights = first["weights"] or {}
+    source = weights.get("source")
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
     plan = run_columns(first)["plan"]
@@ -197,9 +199,9 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **_few_shot_marks(first),
         **_across_marks(first),
         other_images: bool(other_images) and not own_data,
-        RANDOM: first["weights"]["source"] == "random",
-        SIMULATION: first["weights"]["source"] == "phantom",
-        f"weights of {first['weights'].get('file')}": first["weights"]["source"] == "file",
+        RANDOM: source == "random",
+        SIMULATION: source == "phantom",
+        f"weights of {weights.get('file')}": source == "file",
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],
