@@ -260,7 +260,8 @@ class Model:
             force: Predict and evaluate again what is already evaluated.
 
         Raises:
-            UsageError: Only one of the two folders is given, or none for an exported model.
+            UsageError: Only one of the two folders is given, or none for an exported model; ``positive`` where no
+                classes are evaluated.
             HtunetError: A file cannot be read, the training is not finished, or the split has changed since.
 
         Example::
@@ -271,12 +272,13 @@ class Model:
         from htunet.evaluation.evaluate import evaluate_folders
         from htunet.evaluation.freshness import needs_prediction
         from htunet.evaluation.summary import summary_content
-        from htunet.experiments.update_run import bring_up_to_date
+        from htunet.experiments.update_run import bring_up_to_date, check_positive_applies
         from htunet.inference.folder import images_in
         from htunet.inference.test_set import predict_test
 
         if (images is None) != (masks is None):
             raise UsageError("Give both folders, images and masks, or none of them for the test split of the run.")
+        check_positive_applies([] if images is not None else [self.run], positive)
         if images is not None and masks is not None:
             with scratch_folder(Path(tempfile.gettempdir())) as folder:
                 result = self.predict_folder(images_in(Path(images)), folder)
@@ -412,7 +414,8 @@ def load(
         seed: Seed of the runs of ``folds``, or several seeds, which predict together; None: the smallest of each fold.
 
     Raises:
-        UsageError: No run fits, or several; the message names those that exist.
+        UsageError: No run fits, or several; the message names those that exist. Runs of ``folds`` were trained from
+            different weights or with different settings.
         HtunetError: The folder or zip contains no model, or a damaged one.
 
     Example::
@@ -420,6 +423,7 @@ def load(
         model = htunet.load("BUSI", "UNet", 0, device="cpu")  # or "BUSI UNet fold0", or a run's folder
     """
     from htunet.data.split_files import all_folds
+    from htunet.evaluation.configurations import check_alike
     from htunet.inference.exported import find_model, open_model
     from htunet.inference.find_model import find_trained
 
@@ -433,7 +437,8 @@ def load(
         keys = (
             {"method": method, "fold": fold, "seed": one} for method in names[1:] for one in seeds for fold in chosen
         )
-        first, *others = dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)
+        first, *others = members = [*dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)]
+        check_alike(members)
         return Model(first, weights=weights, device=device, others=others)
     if what == (PHANTOM,):
         from htunet.inference.phantom_model import phantom_model

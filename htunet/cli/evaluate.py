@@ -26,6 +26,9 @@ POSITIVE = (
     "positive one of two classes, for which recall, precision and F1 are computed (default: that of the data set)"
 )
 
+OF_RUNS = ("method", "plan", "task", "trained_on", "split", "run", "positive", "force")
+"""Options that two folders of masks have no use for."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``htunet_evaluate``; returns the exit code."""
@@ -61,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from htunet.experiments.update_run import check_positive_applies
+
     if options.prediction_folder or options.reference_folder:
         _evaluate_folders(options)
         return
@@ -72,6 +77,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.split and not options.trained_on:
         raise UsageError("--split belongs to --trained-on; runs are scored on the test split of their own data set.")
     runs = _runs_on_other_data(options) if options.trained_on else _finished_runs(options)
+    check_positive_applies(runs, options.positive)
     stale: list[RunPaths] = []
     done: list[RunPaths] = []
     failed: dict[RunPaths, str] = {}
@@ -99,8 +105,9 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
 
     if not (options.prediction_folder and options.reference_folder):
         raise UsageError("--prediction-folder and --reference-folder are needed together.")
-    if options.dataset:
-        raise UsageError(f"Two folders are scored on their own: omit {options.dataset!r}, or omit the folders.")
+    of_runs = [f"--{name.replace('_', '-')}" for name in OF_RUNS if getattr(options, name)]
+    if words := [repr(options.dataset)] * bool(options.dataset) + of_runs:
+        raise UsageError(f"Two folders are scored on their own: omit {', '.join(words)}, or omit the folders.")
     summary = api.evaluate_folders(options.prediction_folder, options.reference_folder, policy=options.policy)
     output = options.output or options.prediction_folder
     write_summary(summary, output)
@@ -111,6 +118,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
 def _evaluate_one(options: argparse.Namespace) -> None:
     """Predict and evaluate the run of --run, and nothing else: many processes may do so at a time."""
     from htunet.experiments.cross_dataset import check_before, run_on
+    from htunet.experiments.update_run import check_positive_applies
 
     if options.method or options.trained_on:
         raise UsageError("--run names the run already: omit METHOD and --trained-on.")
@@ -119,6 +127,7 @@ def _evaluate_one(options: argparse.Namespace) -> None:
     if not runs or not runs[0].finished_json.exists():
         raise HtunetError(f"{options.run} is not the folder of a finished run. Train it first, or see htunet_evaluate.")
     run = runs[0]
+    check_positive_applies([run], options.positive)
     if options.dataset:
         run = run_on(run, find_dataset(options.dataset))
         check_before(run, options.split or "all")

@@ -2,13 +2,13 @@
 
 Steps are added one by one, the one with the largest gain first, as long as the gain is more than one standard error of
 the paired differences between groups of cases (nnU-Net keeps any gain). What is to be expected afterwards is estimated
-as for methods: each fold is judged with the steps that the other folds choose. Where that does not gain, nothing
-is done.
+as for methods: each fold is judged with the steps that the other folds choose, on masks of the method that they choose.
+Where that does not gain, nothing is done.
 
 Dimension key: N cases, S sets of steps, H W pixels.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -37,12 +37,16 @@ class PostprocessingChoice:
     steps: dict[str, Any]
     """Arguments of ``postprocess``; empty: nothing gains."""
     before: Mean
+    """Each case by the method that the other folds choose."""
     expected: Mean
-    """Each case with the steps, and the smallest size, that the other folds choose."""
+    """As ``before``, with the steps and the smallest size that the other folds choose for that method."""
 
 
 def choose_postprocessing(
-    files: Iterable[tuple[Path, Path]], groups: Sequence[str], folds: Sequence[int]
+    files: Sequence[tuple[Path, Path]],
+    groups: Sequence[str],
+    folds: Sequence[int],
+    without: Mapping[int, Sequence[tuple[Path, Path]]] | None = None,
 ) -> PostprocessingChoice:
     """Choose on masks of the original size.
 
@@ -50,31 +54,34 @@ def choose_postprocessing(
         files: Prediction and reference of each tested case of all folds.
         groups: Of each case; empty: the case alone.
         folds: That tested each of them.
+        without: For a fold, ``files`` of the method that the other folds choose, where that is another one.
     """
-    masks = [(read_labels(prediction), read_labels(reference)) for prediction, reference in files]
-    smallest_N = np.array([_smallest_share(true) for _, true in masks])
+    references = [read_labels(reference) for _, reference in files]
+    smallest_N = np.array([_smallest_share(true) for true in references])
     of_fold = np.asarray(folds)
 
     @cache
-    def scored(smallest: float) -> tuple[list[dict[str, Any]], Floats]:
+    def scored(predictions: tuple[Path, ...], smallest: float) -> Floats:
         arguments = [_arguments(one, smallest) for one in SETS]
-        return arguments, np.array(
-            [[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in masks]
-        )
+        pairs = zip(map(read_labels, predictions), references, strict=True)
+        return np.array([[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in pairs])
 
-    arguments, dice_NS = scored(_half_the_smallest(smallest_N))
+    smallest = _half_the_smallest(smallest_N)
+    dice_NS = scored(tuple(prediction for prediction, _ in files), smallest)
     chosen = _chosen(dice_NS, groups)
-    judged_N = dice_NS[:, chosen].copy()
+    before_N, judged_N = dice_NS[:, 0].copy(), dice_NS[:, chosen].copy()
     for fold in sorted(set(folds)):
         others = of_fold != fold
         if others.any():
             kept = [group for group, other in zip(groups, others, strict=True) if other]
-            _, of_others_NS = scored(_half_the_smallest(smallest_N[others]))
+            predictions = tuple(prediction for prediction, _ in (without or {}).get(fold, files))
+            of_others_NS = scored(predictions, _half_the_smallest(smallest_N[others]))
+            before_N[~others] = of_others_NS[~others, 0]
             judged_N[~others] = of_others_NS[~others, _chosen(of_others_NS[others], kept)]
-    before, expected = bootstrap_means(np.column_stack([dice_NS[:, 0], judged_N]), groups)
+    before, expected = bootstrap_means(np.column_stack([before_N, judged_N]), groups)
     if (expected.mean or 0.0) - (before.mean or 0.0) <= SMALLEST_GAIN:  # what the folds choose helps no other fold
         return PostprocessingChoice(steps={}, before=before, expected=before)
-    return PostprocessingChoice(steps=arguments[chosen], before=before, expected=expected)
+    return PostprocessingChoice(steps=_arguments(SETS[chosen], smallest), before=before, expected=expected)
 
 
 def _arguments(done: tuple[bool, ...], smallest: float) -> dict[str, Any]:

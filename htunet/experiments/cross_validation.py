@@ -1,6 +1,6 @@
 """A cross-validation in the time there is: which runs, how they are recorded, and which method they speak for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -270,20 +270,29 @@ def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelCh
     }
     after = None
     if "seg" in found:
-        after = _postprocessing(dataset, chosen["seg"], folds_of(dataset, "seg", schedule))
+        without = {fold: of["seg", method] for fold, method in found["seg"].chosen_without.items()}
+        after = _postprocessing(dataset, chosen["seg"], without, folds_of(dataset, "seg", schedule))
         content["seg"]["postprocessing"] = asdict(after)
     write_json(dataset.results / "run" / "choice.json", content)
     return found, after
 
 
-def _postprocessing(dataset: DatasetPaths, chosen: Candidate, folds: Sequence[int]) -> PostprocessingChoice:
-    """On the tested images of all folds of the chosen method."""
+def _postprocessing(
+    dataset: DatasetPaths, chosen: Candidate, without: Mapping[int, Candidate], folds: Sequence[int]
+) -> PostprocessingChoice:
+    """On the tested images of all folds of the chosen method; ``without`` are those that all folds but one choose."""
     raw = read_raw(dataset)
     cases = {case.id: case for case in raw.cases}
-    runs = [run_of(dataset, chosen, fold) for fold in folds]
-    tested = [(run, cases[name]) for run in runs for name in test_cases(run)]
-    files = ((run.predictions / f"{case.id}.png", raw.label_path(case)) for run, case in tested)
-    return choose_postprocessing(files, [case.group for _, case in tested], [run.fold for run, _ in tested])
+    tested = [(fold, cases[name]) for fold in folds for name in test_cases(run_of(dataset, chosen, fold))]
+
+    def files(method: Candidate) -> list[tuple[Path, Path]]:
+        return [(run_of(dataset, method, fold).predictions / f"{case.id}.png", raw.label_path(case))
+                for fold, case in tested]  # fmt: skip
+
+    of_others = {fold: files(method) for fold, method in without.items()}
+    return choose_postprocessing(
+        files(chosen), [case.group for _, case in tested], [fold for fold, _ in tested], of_others
+    )
 
 
 def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from htunet.data.names import unique_ids
 from htunet.data.raw import read_raw
 from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.configurations import check_alike
 from htunet.evaluation.predicted_dice import calibration_of
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.time_budget import PLAN
@@ -26,7 +27,7 @@ MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images
 def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) -> list[RunPaths]:
     """The evaluated folds of one method that learns masks: that of ``htunet_run``, else the only one.
 
-    Raises HtunetError where there is none, UsageError where there are several.
+    Raises HtunetError where there is none, UsageError where there are several, or folds that were trained differently.
     """
     choice, start = dataset.results / "run" / "choice.json", None
     if method is None and plan in (None, PLAN) and choice.exists():
@@ -42,7 +43,9 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
     if len(kinds) > 1:
         raise UsageError(f"{dataset.short_name} has several methods: {', '.join(sorted(kinds))}. Name one.")
     seed = min(run.seed for run in runs)
-    return [run for run in runs if run.seed == seed]
+    found = [run for run in runs if run.seed == seed]
+    check_alike(found)
+    return found
 
 
 def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -> Iterator[ReviewCase]:

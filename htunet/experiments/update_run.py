@@ -1,9 +1,11 @@
 """Bring a finished run's predictions, evaluation and pictures up to date, as far as they are not."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from htunet.data.raw import read_raw
+from htunet.errors import UsageError
 from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
 from htunet.evaluation.evaluate import evaluate_run, run_identity
 from htunet.evaluation.freshness import is_evaluated
@@ -49,6 +51,13 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positiv
         else:
             write_own(run_identity(run), run.test_folder, also)
     return Evaluated(masks=masks, classes=classes)
+
+
+def check_positive_applies(runs: Iterable[RunPaths], positive: str) -> None:
+    """Raise UsageError for a ``positive`` class where none of the runs learns classes."""
+    if positive and not any("cls" in run.task.split("+") for run in runs):
+        raise UsageError(f"The positive class {positive!r} applies to runs that learn classes; here masks alone are "
+                         "evaluated: omit it.")  # fmt: skip
 
 
 def pictures_of(run: RunPaths) -> list[Path]:

@@ -8,7 +8,9 @@ import pytest
 from builders.class_run import TEST, build_class_dataset, build_class_run, predict_classes
 from builders.run import build_run, make_older
 
+from htunet.api import Model
 from htunet.cli.evaluate import main
+from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json
 from htunet.paths import RunPaths
 
@@ -103,3 +105,32 @@ def test_a_classification_whose_class_names_have_changed_is_named_and_the_others
     assert main([]) == 1
     assert "case_0007 ('bad')" in capsys.readouterr().err.splitlines()[-1]
     assert sound.summary_json.exists()
+
+
+def test_a_positive_class_is_refused_where_no_classes_are_evaluated(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = build_class_dataset()
+    run = build_run(dataset)
+    assert main(["Tiny", "--positive", "benign"]) == 2
+    assert "'benign' applies to runs that learn classes" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="omit it"):
+        Model(run).evaluate(positive="benign")
+    folders = ["--prediction-folder", str(run.predictions), "--reference-folder", str(run.predictions)]
+    assert main([*folders, "--positive", "benign", "--task", "cls"]) == 2
+    assert "omit --task, --positive" in capsys.readouterr().err
+    with_classes = build_class_run(dataset)
+    assert main(["Tiny", "--positive", "benign"]) == 0  # it is for those runs that learn classes
+    assert read_json(with_classes.summary_json)["htunet"]["classification"]["positive"] == "benign"
+
+
+def test_python_names_the_positive_class_as_the_command_does(home: Path) -> None:
+    """By the most probable class both malignant cases are right, and one of the two benign ones."""
+    model = Model(build_class_run(build_class_dataset()))
+    recall = {}
+    for positive in ("malignant", "benign", ""):
+        found = model.evaluate(positive=positive)["htunet"]["classification"]
+        recall[positive] = (found["positive"], found["decisions"]["most_probable_class"]["figures"]["recall"]["value"])
+    assert recall == {"malignant": ("malignant", 1.0), "benign": ("benign", 0.5), "": ("benign", 0.5)}
+    with pytest.raises(HtunetError, match="must be one of two classes"):
+        model.evaluate(positive="cyst")

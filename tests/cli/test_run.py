@@ -11,6 +11,8 @@ from PIL import Image
 from htunet.api import load
 from htunet.cli.convert import main as convert
 from htunet.cli.export import main as export
+from htunet.cli.predict import main as predict
+from htunet.cli.review import main as review
 from htunet.cli.run import main
 from htunet.data.image_io import read_labels
 from htunet.data.split_files import load_splits, save_splits
@@ -152,6 +154,25 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert main(["-d", "Mine", "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert "and 1 more folds: 1 epoch" in output
+
+    # folds that were trained differently are neither one model nor one figure
+    settings = read_json(runs[1].settings_json)
+    write_json(runs[1].settings_json, settings | {"precision": "other", "weights": {"source": "random"}})
+    folders = ["-i", str(tmp_path / "own" / "images"), "-o", str(tmp_path / "mixed")]
+    for command, arguments in (
+        (predict, ["-d", "Mine", "-m", "UNet", *folders, "-f", "all-folds"]),
+        (export, ["Mine", "UNet", "0", "1", *folders[2:]]),
+        (review, ["-d", "Mine", *folders[2:]]),
+    ):
+        assert command(arguments) == 2
+        error = capsys.readouterr().err
+        assert (
+            "Mine UNet fold1 seed1 (plan run, pre-trained on simulation) was trained otherwise than Mine UNet" in error
+        )
+        assert "precision other" in error
+        assert "weights.source random" in error
+        assert not (tmp_path / "mixed").exists()
+    write_json(runs[1].settings_json, settings)
     assert "To fit into --hours 1e-06: " in output
 
 

@@ -78,6 +78,24 @@ def test_what_helps_the_images_of_one_fold_alone_is_not_taken(tmp_path: Path) ->
     assert found.expected == found.before
 
 
+def test_each_fold_is_judged_by_the_method_that_the_others_choose(tmp_path: Path) -> None:
+    """Of the chosen method an island of 16 pixels goes everywhere; fold 0 is judged by masks that nothing mends."""
+    true, island = square(2, 2, 8), square(15, 15, 4)
+    files, others = [], []
+    for number in range(12):
+        paths = [tmp_path / f"{number}_{name}.png" for name in ("chosen", "other", "true")]
+        for path, mask in zip(paths, (true | island, square(2, 2, 4), true), strict=True):
+            write_png(path, mask)
+        files.append((paths[0], paths[2]))
+        others.append((paths[1], paths[2]))
+    folds = [number % 3 for number in range(12)]
+    found = choose_postprocessing(files, [""] * 12, folds, {0: others})
+    half, with_island = 2 * 16 / (64 + 16), 2 * 64 / (64 + 80)
+    assert found.steps
+    assert found.before.mean == pytest.approx((half + 2 * with_island) / 3)
+    assert found.expected.mean == pytest.approx((half + 2 * 1.0) / 3)
+
+
 def test_holes_and_islands_are_both_mended_and_images_without_lesions_count_where_found(tmp_path: Path) -> None:
     ring, whole = square(2, 2, 9), square(2, 2, 9)
     ring[4:8, 4:8] = 0
