@@ -21,7 +21,7 @@ from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.experiments.cross_validation import sizes_of
 from htunet.experiments.jobs import Job
 from htunet.files import read_csv, read_json, write_json
-from htunet.paths import all_datasets, find_dataset, find_runs
+from htunet.paths import RunPaths, all_datasets, find_dataset, find_runs
 from htunet.planning.plans import load_plans
 
 pytestmark = pytest.mark.usefixtures("home", "log_handlers")
@@ -155,9 +155,15 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     output = capsys.readouterr().out
     assert "and 1 more folds: 1 epoch" in output
 
-    # folds that were trained differently are neither one model nor one figure
-    settings = read_json(runs[1].settings_json)
-    write_json(runs[1].settings_json, settings | {"precision": "other", "weights": {"source": "random"}})
+    _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(runs[1], tmp_path, capsys)
+    assert "To fit into --hours 1e-06: " in output
+
+
+def _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(
+    run: RunPaths, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = read_json(run.settings_json)
+    write_json(run.settings_json, settings | {"precision": "other", "weights": {"source": "random"}})
     folders = ["-i", str(tmp_path / "own" / "images"), "-o", str(tmp_path / "mixed")]
     for command, arguments in (
         (predict, ["-d", "Mine", "-m", "UNet", *folders, "-f", "all-folds"]),
@@ -172,8 +178,6 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
         assert "precision other" in error
         assert "weights.source random" in error
         assert not (tmp_path / "mixed").exists()
-    write_json(runs[1].settings_json, settings)
-    assert "To fit into --hours 1e-06: " in output
 
 
 def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_cannot_be(
