@@ -35,7 +35,7 @@ COMPARISON_RESAMPLES = 2_000
 FAMILY = ("ratio", "trained_on", "tested_part", "policy")
 """Arms that differ in one of these are not compared with each other."""
 Entries = Mapping[tuple[Any, ...], Mapping[str, Any]]
-"""Rows of a table of the statistics by some of their columns; the last one is the metric."""
+"""Rows of a table of the statistics by data set, the columns ``ARM``, further ones, and metric."""
 
 
 @dataclass(frozen=True)
@@ -77,18 +77,18 @@ def study(table: pd.DataFrame) -> Statistics:
     )
 
 
-def entries(table: pd.DataFrame, *columns: str) -> Entries:
-    """Rows of a table by ``columns`` and metric, None where there is no value: those at the network's input size.
+def entries(table: pd.DataFrame, *strata: str) -> Entries:
+    """Rows of a table by arm, ``strata`` and metric, None where there is no value: those at the network's input size.
 
-    They are of all labels together, unless ``label`` is among the columns.
+    They are of all labels together, unless ``label`` is among the strata.
     """
     if table.empty:
         return {}
     shown = table[table["resolution"].isin([INPUT, ""])]
-    if "label" not in columns:
+    if "label" not in strata:
         shown = shown[shown["label"] == ""]
     plain = shown.astype(object).where(shown.notna(), None).to_dict("records")
-    return {tuple(entry[name] for name in (*columns, "metric")): entry for entry in plain}
+    return {tuple(entry[name] for name in ("dataset", *ARM, *strata, "metric")): entry for entry in plain}
 
 
 def arm_names(table: pd.DataFrame) -> pd.Series:

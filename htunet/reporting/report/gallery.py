@@ -86,7 +86,7 @@ def _shown(study: Study) -> Iterator[Shown]:
     known = table.loc[table["tercile"] != "", ["dataset", "case", "tercile"]].drop_duplicates(["dataset", "case"])
     sizes = {str(name): split.set_index("case")["tercile"] for name, split in known.groupby("dataset")}
     for method in study.methods:
-        own = rows.get((*method.key, next(iter(method.runs)).seed))
+        own = rows.get((method.dataset, method.name, method.own["task"], next(iter(method.runs)).seed))
         if own is None:  # the summary has no cases
             continue
         if method in masks:

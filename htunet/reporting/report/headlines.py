@@ -27,9 +27,9 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
             if not known:
                 continue
             # who learnt from fewer images, or from others, is no rival
-            learnt = {one.key: (one.rows[kind.name].ratio or 1.0, one.rows[kind.name].trained_on) for one in known}
+            learnt = {one.arm: (one.rows[kind.name].ratio or 1.0, one.rows[kind.name].trained_on) for one in known}
             most = max(learnt.values(), key=lambda about: (about[0], about[1] == ""))
-            candidates = [one for one in known if learnt[one.key] == most]
+            candidates = [one for one in known if learnt[one.arm] == most]
             best = max(candidates, key=lambda one: (not one.random, one.rows[kind.name].values[kind.main].mean))
             row, metric = best.rows[kind.name], METRICS[kind.main]
             found = row.values[kind.main]
@@ -64,9 +64,9 @@ def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Entries) -> Ite
     yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}"
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
-    labels = sorted({key[3] for key in sizes if key[:3] == method.key})
+    labels = sorted({key[-3] for key in sizes if key[:-3] == method.arm})
     if kind is SEGMENTATION and labels and not row.few:  # of several labels the first one
-        known = {name: sizes.get((*method.key, labels[0], name, kind.main)) for name in TERCILES}
+        known = {name: sizes.get((*method.arm, labels[0], name, kind.main)) for name in TERCILES}
         parts = [f"{name} {100 * entry['mean']:.1f} %" for name, entry in known.items() if entry]
         label = f" of label {labels[0]:g}" if len(labels) > 1 else ""
         yield f"Dice by size of the lesion{label}: {', '.join(parts)}" if parts else ""

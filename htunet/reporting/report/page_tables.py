@@ -122,9 +122,9 @@ def _by_size(study: Study) -> Table:
     known = study.by_size
     rows = []
     for method in study.methods:
-        labels = sorted({key[3] for key in known if key[0] == method.dataset})
+        labels = sorted({key[-3] for key in known if key[0] == method.dataset})
         for label in labels:
-            entries = [known.get((*method.key, label, tercile, DICE.name)) for tercile in TERCILES]
+            entries = [known.get((*method.arm, label, tercile, DICE.name)) for tercile in TERCILES]
             if not any(entries):
                 continue
             name = method.name if len(labels) == 1 else f"{method.name}, label {label:g}"
@@ -157,16 +157,16 @@ def _by_class(study: Study) -> Table:
     known = study.by_class
     overview = [*_overview(), *metrics_of(Kind.CASE, levels=(Level.OVERVIEW,))]
     shown = [metric for metric in overview if any(key[-1] == metric.name for key in known)]
-    place = {method.key: number for number, method in enumerate(study.methods)}
-    strata = sorted({key[:4] for key in known if key[3]}, key=lambda key: (place.get(key[:3], len(place)), key[3]))
+    strata = [(method, name) for method in study.methods
+              for name in sorted({key[-2] for key in known if key[:-2] == method.arm and key[-2]})]  # fmt: skip
     rows = []
-    for dataset, method, task, name in strata:
-        entries = [known.get((dataset, method, task, name, metric.name)) for metric in shown]
-        dice = known.get((dataset, method, task, name, DICE.name))
+    for method, name in strata:
+        entries = [known.get((*method.arm, name, metric.name)) for metric in shown]
+        dice = known.get((*method.arm, name, DICE.name))
         rows.append(
             (
-                words(DatasetPaths(dataset).short_name),
-                words(method, strong=True),
+                words(method.short_dataset),
+                words(method.name, strong=True),
                 words(name),
                 *(_estimate(entry, metric) for entry, metric in zip(entries, shown, strict=True)),
                 _missed(dice),

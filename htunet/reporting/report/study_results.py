@@ -22,8 +22,6 @@ Content = Mapping[str, Any]
 COLUMNS = {"train_loss": "training loss", "val_loss": "validation loss", "val_metric": "validation metric"}
 MOST_POINTS = 100
 """Of a curve: more are not seen in a picture so small."""
-METHOD = ("dataset", "arm", "task")
-"""The columns of the statistics that ``MethodConfig.key`` has the values of."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +57,9 @@ class MethodConfig:
         return found
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """Data set, name and task, as the statistics have them."""
-        return self.dataset, self.name, str(self.own["task"])
+    def arm(self) -> tuple[Any, ...]:
+        """By which the statistics know it, as ``Row.arm``."""
+        return next(iter(self.rows.values())).arm
 
     @property
     def random(self) -> bool:
@@ -84,9 +82,9 @@ class Study:
     cases: pd.DataFrame
     """The case table."""
     by_size: Entries
-    """Of the statistics, by ``METHOD``, label, tercile and metric."""
+    """Of the statistics, by arm, label, tercile and metric."""
     by_class: Entries
-    """By ``METHOD``, class and metric."""
+    """By arm, class and metric."""
     comparisons: pd.DataFrame
     """Of the statistics."""
     raw: Mapping[str, RawDataset] = field(default_factory=dict)
@@ -126,7 +124,7 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     cases = case_table(contents.values())
     runs = sorted(contents, key=lambda run: (run.dataset.name, run.seed, run.fold))
     statistics = study(cases)
-    means = entries(statistics.means, *METHOD)
+    means = entries(statistics.means)
     rows = {kind.name: {arm_key(row.own): row for row in table_rows(contents.values(), kind=kind)} for kind in KINDS}
     members: dict[tuple[Any, ...], dict[RunPaths, Content]] = {}
     for run in runs:
@@ -136,12 +134,11 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     methods = []
     for (key, found), name in zip(members.items(), names, strict=True):
         own_rows = {kind: of_kind[key] for kind, of_kind in rows.items() if key in of_kind}
-        method = MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows)
         for kind, row in own_rows.items():  # over the cases of all runs; a summary without a value has its reason
-            known = [one for one, value in row.values.items() if value.mean is not None and (*method.key, one) in means]
-            over_cases = {one: PrintedEstimate.of(means[*method.key, one], METRICS[one]) for one in known}
+            known = [one for one, value in row.values.items() if value.mean is not None and (*row.arm, one) in means]
+            over_cases = {one: PrintedEstimate.of(means[*row.arm, one], METRICS[one]) for one in known}
             own_rows[kind] = replace(row, values={**row.values, **over_cases})
-        methods.append(method)
+        methods.append(MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows))
     methods.sort(key=lambda one: (one.dataset, place_of(one.own["method"]), one.name, one.own["task"]))
     raw, unreadable, progress, notes = {}, {}, {}, []
     for run in dict.fromkeys(run.source for run in runs):
@@ -158,8 +155,8 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     return Study(
         methods=tuple(methods),
         cases=cases,
-        by_size=entries(statistics.by_size, *METHOD, "label", "tercile"),
-        by_class=entries(statistics.by_class, *METHOD, "class"),
+        by_size=entries(statistics.by_size, "label", "tercile"),
+        by_class=entries(statistics.by_class, "class"),
         comparisons=statistics.comparisons,
         raw=raw,
         unreadable=unreadable,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from htunet.evaluation.case_table import ARM, adapter_of, run_columns
+from htunet.evaluation.case_table import adapter_of
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.study import Entries, entries
 from htunet.paths import DatasetPaths
@@ -73,7 +73,7 @@ def fill(
     found = [content for content in contents if "task" in content["htunet"]]
     rows = [row for kind in (SEGMENTATION, CLASSIFICATION) for row in table_rows(found, kind=kind)]
     rows += map(zero_shot_row, zero_shot)
-    over_cases = {} if means is None else entries(means, "dataset", *ARM)
+    over_cases = {} if means is None else entries(means)
     cells: list[Cell] = []
     for part in table.parts:
         for line in table.lines:
@@ -135,10 +135,9 @@ def _filled(
     for name in part.metrics:
         cell = Cell(line=line, dataset=dataset, metric=name, kind=part.kind, paper=_printed(table, line, dataset, name))
         if row:
-            about, metric, found = run_columns(row.own), METRICS[name], row.values[name]
-            key = (row.dataset, *(about[column] for column in ARM), name)
+            metric, found = METRICS[name], row.values[name]
             if line.setting != paper.ZERO_SHOT and found.mean is not None:
-                interval = PrintedEstimate.of(over_cases.get(key, {}), metric)
+                interval = PrintedEstimate.of(over_cases.get((*row.arm, name), {}), metric)
                 found = replace(found, low=interval.low, high=interval.high)
             cell = replace(
                 cell,

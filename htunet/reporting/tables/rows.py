@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from htunet.evaluation.case_table import adapter_of, arm_key, run_columns
+from htunet.evaluation.case_table import ARM, adapter_of, arm_key, run_columns
 from htunet.evaluation.configurations import edited_text, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import few_cases, interval_text
@@ -68,6 +68,8 @@ class Row:
     """A warning where the test cases are few."""
     configuration: str = ""
     """Of all that changes results, eight characters; empty where the runs have not recorded it."""
+    arm: tuple[Any, ...] = ()
+    """Data set and the columns ``ARM``, by which the statistics know it; nothing for what is in none."""
     own: Mapping[str, Any]
     """What the first run's summary says of itself."""
     marks: tuple[str, ...]
@@ -125,6 +127,7 @@ def table_rows(
             trained_on=trained_on,
             other_images=other,
             few=few,
+            arm=(first["dataset"], *(columns[name] for name in ARM)),
             own=first,
             marks=tuple(_marks(members, other, [mark, few, paper.footnote(first["method"]) if theirs else ""])),
         )
