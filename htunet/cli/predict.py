@@ -297,12 +297,17 @@ def _write_uncertainty(found: "Prediction", target: Path) -> None:
 
 
 def _name_excluded(result: "FolderResult") -> None:
+    from htunet.data.names import listed
+
     for name, reason in result.unreadable.items():
         print(f"Skipped {name}: {reason}", file=sys.stderr)
     for name, reason in result.no_pictures.items():
         print(f"Ignored {name}: {reason}")
     for name, reason in result.without_object.items():
         print(f"No DICOM Segmentation object of {name}: {reason}", file=sys.stderr)
+    for remark in dict.fromkeys(result.remarks.values()):
+        names = [name for name, one in result.remarks.items() if one == remark]
+        print(f"{remark}: {counted(len(names), 'file')}, {listed(names)}")
 
 
 def _refuse_unclear_model(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from isal import isal_zlib
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from htunet.errors import HtunetError, UsageError
 from htunet.files import open_file, whole_file
@@ -48,6 +48,21 @@ OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 WHITE_IS_ZERO, SEPARATE, UNSIGNED, SIGNED = 0, 2, 1, 2
 """Values of these tags of TIFF."""
+VALUES = {1: "integers", 2: "integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
+"""Of TIFF's SampleFormat."""
+BIG_TIFF = (b"\x2b\0", b"\0\x2b")
+"""The version of TIFF with a header of 16 bytes."""
+_KNOWN = TiffImagePlugin.OPEN_INFO
+_KNOWN.setdefault(
+    (b"II", 1, (3,), 1, (64,), ()), ("F", "F;64F")
+)  # Pillow decodes these, and knows them elsewhere alone
+_KNOWN.setdefault((b"MM", 1, (3,), 1, (64,), ()), ("F", "F;64BF"))
+_KNOWN.setdefault((b"MM", 1, (1,), 1, (32,), ()), ("I", "I;32B"))
+for (_order, _photometric, _kind, _fill, _bits, _extra), _modes in list(_KNOWN.items()):
+    if _photometric == 1 and len(_bits) == 1 and _bits[0] >= 8:  # the same with a white that is 0
+        _KNOWN.setdefault((_order, WHITE_IS_ZERO, _kind, _fill, _bits, _extra), _modes)
+BIG_ENDIAN = re.compile(r"([IF];\d+)B([SF]?)")
+"""How Pillow calls such gray values."""
 
 ORIENTATION = ExifTags.Base.Orientation
 TURNED = "rotated upright, according to the orientation in the file"
@@ -77,7 +92,7 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
         if is_deep(image):
             pixels = _deep_pixels(path, image)
             return Image.fromarray(pixels if pixels.ndim == 2 else _in_8_bits(pixels))
-        image.load()
+        _load(image)
         if image.mode in ("P", "PA") and image.palette is None:
             raise HtunetError(f"The image {path} refers to colours of a palette that it lacks. Replace it.")
         return upright(image)  # leaving closes the file; the pixels stay
@@ -100,10 +115,25 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     except (HtunetError, MemoryError):
         raise
     except UnidentifiedImageError:
-        reason = f"cannot identify image file {str(path)!r}"
+        reason = _unknown_tiff(path, content) or f"cannot identify image file {str(path)!r}"
         raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
         raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
+
+
+def _unknown_tiff(path: Path, content: bytes | None) -> str:
+    """What the values of a TIFF are whose header is whole; empty for all other files."""
+    with suppress(Exception), open_file(path) if content is None else io.BytesIO(content) as stream:
+        head = stream.read(8)
+        tags = TiffImagePlugin.ImageFileDirectory_v2(head + (stream.read(8) if head[2:4] in BIG_TIFF else b""))
+        stream.seek(tags.next)
+        tags.load(stream)  # type: ignore[arg-type]
+        kind, bits = VALUES.get(tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0], "values"), tags[BITS]
+        return (
+            f"a TIFF of {kind}, {len(bits)} x {max(bits)} bits a pixel; read are gray values of 8 to 32 bits or floats "
+            "of 32 or 64, and colours of 8 or 16"
+        )
+    return ""
 
 
 def pages_of(image: Image.Image) -> list[int]:
@@ -145,7 +175,7 @@ def read_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
     _check_colours(path, image)
     if is_deep(image):
         return _deep_pixels(path, image)
-    image.load()
+    _load(image)
     return pixels_of(upright(image))
 
 
@@ -222,6 +252,15 @@ def _deep_pixels(path: Path, image: Image.Image) -> NDArray[np.uint16]:
     elif isinstance(hidden, tuple):
         colours = np.where((colours == hidden).all(axis=-1, keepdims=True), np.uint16(0), colours)
     return colours[..., 0] if (colours == colours[..., :1]).all() else colours
+
+
+def _load(image: Image.Image) -> None:
+    """Decode it. libtiff gives bytes in the machine's order, which Pillow knows of unsigned values of 16 bits alone."""
+    is_native = bool(getattr(image, "tile", None)) and image.tile[0][0] == "libtiff"  # type: ignore[attr-defined]
+    if is_native and (found := BIG_ENDIAN.fullmatch(_raw_mode(image))):
+        _decode_as(image, f"{found[1]}N{found[2]}")
+    else:
+        image.load()
 
 
 def _decode_as(image: Image.Image, raw_mode: str) -> None:

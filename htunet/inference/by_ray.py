@@ -32,6 +32,8 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
+LISTS = ("images", "unreadable", "no_pictures", "without_object", "remarks", "empty", "unlike", "doubted")
+"""What a worker says of its images, besides which it predicted."""
 PredictFiles = Callable[[Sequence[Path], Sequence[str], Path], FolderResult]
 """Predicts files, whose outputs are called so without ending, and writes the tables into a folder."""
 
@@ -57,8 +59,7 @@ def predict_chunk(predict: PredictFiles, output: Path, files: Sequence[tuple[str
     with whole_folder(folder) as part:
         found = predict([Path(path) for path, _, _ in files], [name for _, _, name in files], part)
         shown = {path: name for path, name, _ in files}
-        content = {name: getattr(found, name) for name in
-                   ("images", "unreadable", "no_pictures", "without_object", "empty", "unlike", "doubted")}  # fmt: skip
+        content = {name: getattr(found, name) for name in LISTS}
         write_json(part / RESULT, content | {"predicted": [shown[str(path)] for path in found.predicted]})
 
 

@@ -45,6 +45,8 @@ class FolderResult:
     """The same of DICOM reports, directories and the like, which are whole and hold no image."""
     without_object: dict[str, str] = field(default_factory=dict)
     """DICOM file of which no segmentation object could be made, to the reason; its masks are there."""
+    remarks: dict[str, str] = field(default_factory=dict)
+    """File to what a user should know of how it was read."""
     empty: list[str] = field(default_factory=list)
     """Images in which nothing was found."""
     unlike: list[str] = field(default_factory=list)
@@ -160,6 +162,8 @@ def predict_folder(
             except HtunetError as error:
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
+        if stack.remarks:
+            result.remarks[shown] = "; ".join(stack.remarks)
     if not result.predicted and not part:
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())

@@ -210,22 +210,29 @@ def png(pixels: NDArray[np.integer], colour_type: int, chunk: bytes = b"") -> by
     )
 
 
-def tiff(pixels: NDArray[np.generic], photometric: int = 1, sample_format: int = 1, *more: tuple[int, int]) -> bytes:
-    """An uncompressed TIFF, little-endian."""
+def tiff(
+    pixels: NDArray[np.generic],
+    photometric: int = 1,
+    sample_format: int = 1,
+    *more: tuple[int, int],
+    order: str = "<",
+    packed: bool = False,
+) -> bytes:
+    """A TIFF, little-endian or big-endian, uncompressed or packed by zlib."""
     samples, bits = (pixels.shape[2] if pixels.ndim == 3 else 1), 8 * pixels.itemsize
-    data = pixels.tobytes()
+    data = pixels.astype(pixels.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if packed else data
     bits_at = 8 + len(data)
-    tags = [(256, pixels.shape[1]), (257, pixels.shape[0]), (258, bits if samples == 1 else bits_at), (259, 1),
-            (262, photometric), (273, 8), (277, samples), (278, pixels.shape[0]), (279, len(data)),
-            (339, sample_format), *more]  # fmt: skip
+    tags = [(256, pixels.shape[1]), (257, pixels.shape[0]), (258, bits if samples == 1 else bits_at),
+            (259, 8 if packed else 1), (262, photometric), (273, 8), (277, samples), (278, pixels.shape[0]),
+            (279, len(data)), (339, sample_format), *more]  # fmt: skip
     entries = b""
     for tag, value in sorted(tags):
         count = samples if tag == 258 else 1
-        entries += struct.pack("<HHII", tag, 3 if count > 1 else 4, count, value)
-    content = data + struct.pack("<3H", bits, bits, bits)
-    return (
-        struct.pack("<2sHI", b"II", 42, 8 + len(content)) + content + struct.pack("<H", len(tags)) + entries + b"\0" * 4
-    )
+        entries += struct.pack(f"{order}HHII", tag, 3 if count > 1 else 4, count, value)
+    content = data + struct.pack(f"{order}3H", bits, bits, bits)
+    head = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(content))
+    return head + content + struct.pack(f"{order}H", len(tags)) + entries + b"\0" * 4
 
 
 def deep_picture(name: str) -> tuple[bytes, NDArray[np.integer]]:
@@ -275,6 +282,38 @@ def test_no_bits_are_lost_of_a_rarer_kind_of_values(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(read_image(path, 1)[0], next(open_stack(path).gray()))
     with pytest.raises(ValueError, match=r"more than 8 bits|a rare kind"):  # without htunet: refused, not mistaken
         run_onnx.read(path, 3)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
+def test_a_tiff_of_gray_values_is_the_same_in_any_order_packing_and_polarity(tmp_path: Path, kind: str) -> None:
+    values = (RAMP * (1000 if kind[1] in "48" else 100 if kind == "u2" else 2) - 20 * (kind[0] != "u")).astype(kind)
+    sample_format = "?uif".index(kind[0])
+    for order in "<>":
+        for packed in (False, True):
+            for photometric in (0, 1):
+                stored = values if photometric else -values if kind[0] == "f" else ~values
+                (tmp_path / "a.tif").write_bytes(tiff(stored, photometric, sample_format, order=order, packed=packed))
+                (found,) = open_stack(tmp_path / "a.tif").read()
+                np.testing.assert_array_equal(found, values, err_msg=f"{order} {packed} {photometric}")
+                (gray,) = open_stack(tmp_path / "a.tif").gray()
+                np.testing.assert_array_equal(gray, read_image(tmp_path / "a.tif", 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (tiff(RAMP.astype("f2"), 1, 3), r"a TIFF of floats, 1 x 16 bits a pixel; read are .* floats of 32 or 64"),
+        (tiff(RAMP.astype("i8"), 1, 2, order=">"), "a TIFF of integers, 1 x 64 bits"),
+        (tiff(COLOURS.astype("f4"), 2, 3), "a TIFF of floats, 3 x 32 bits"),
+        (tiff(RAMP.astype("c8"), 1, 6), "a TIFF of complex numbers, 1 x 64 bits"),
+        (b"II*\0" + bytes(30), "cannot identify image file"),
+    ],
+)
+def test_a_tiff_of_other_values_is_refused_with_what_it_holds(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "a.tif").write_bytes(content)
+    for read in (open_stack, read_labels, lambda path: read_image(path, 1)):
+        with pytest.raises(HtunetError, match=told):
+            read(tmp_path / "a.tif")
 
 
 def test_a_page_of_16_bits_behind_one_of_8_is_scaled(tmp_path: Path) -> None:

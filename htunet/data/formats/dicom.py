@@ -38,7 +38,9 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 """Of a file without a preamble: the number of the first tag's group, 0002 or 0008, little-endian."""
 CENTIMETRES, TISSUE = 3, 1
 """DICOM PS3.3, C.8.5.5: Physical Units X Direction, and Region Spatial Format 2D."""
-INVERTED = "MONOCHROME1 inverted, so that high values are bright"
+INVERTED = "values inverted, so that high values are bright: MONOCHROME1, or a negative RescaleSlope"
+LUT = "ModalityLUTSequence"
+"""A table of values in place of a slope."""
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
 warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")  # they quote odd values, patients' names among them
 
@@ -64,8 +66,9 @@ def _begins_with_tags(head: bytes) -> bool:
 
 
 def open_dicom(path: Path) -> MedicalFile:
-    """A single image or a cine loop. MONOCHROME1 is marked as inverted, colours come as RGB, the window is ignored.
+    """A single image or a cine loop. Colours come as RGB, the window is ignored.
 
+    Marked as inverted is MONOCHROME1, or a negative rescale slope; both together are not (PS3.3, C.11.1 and C.7.6.3).
     Raises HtunetError for a broken file, one without pixels, a segmentation object, or one that is too large.
     """
     with readable(path):
@@ -84,9 +87,9 @@ def open_dicom(path: Path) -> MedicalFile:
                 f"of {MAX_PIXELS} pixels are read."
             )
         sides, remarks = _sides_mm(header)
-        inverted = str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1"
+        inverted = (str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1") != _falls(path, header)
         signed = int(header.get("PixelRepresentation", 0) or 0) == 1
-        eight_bits = int(header.get("BitsAllocated", 16)) == 8 and not signed
+        eight_bits = int(header.get("BitsAllocated", 16)) == 8 and not signed and not header.get(LUT)
     return MedicalFile(
         frames=frames,
         read=lambda: _dicom_frames(path),
@@ -99,6 +102,21 @@ def open_dicom(path: Path) -> MedicalFile:
             *([INVERTED] if inverted else []),
         ),
     )
+
+
+def _falls(path: Path, header: "Dataset") -> bool:
+    """Whether high stored values stand for low ones; raises HtunetError where they do in some frames alone."""
+    if header.get(LUT):
+        return False
+    groups = [
+        *(header.get("SharedFunctionalGroupsSequence", None) or ()),
+        *(header.get("PerFrameFunctionalGroupsSequence", None) or ()),
+    ]
+    items = [header, *(item for group in groups for item in group.get("PixelValueTransformationSequence", None) or ())]
+    slopes = [float(item.RescaleSlope) for item in items if item.get("RescaleSlope") is not None]
+    if min(slopes, default=1) < 0 <= max(slopes, default=1):
+        raise HtunetError(f"{path} has rescale slopes above and below 0. Save its frames with values of one order.")
+    return bool(slopes) and slopes[0] < 0
 
 
 def patient_of(path: Path) -> str:
@@ -177,7 +195,7 @@ def _is_compressed(path: Path) -> bool:
 
 
 def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
-    from pydicom.pixels import apply_color_lut, iter_pixels
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, iter_pixels
 
     header = read_header(path)
     colours = str(header.get("PhotometricInterpretation", "")).strip()
@@ -191,7 +209,7 @@ def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
             pixels = apply_color_lut(frame, header) if palette else frame
             if palette and pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)
-            yield pixels
+            yield apply_modality_lut(pixels, header) if header.get(LUT) and pixels.ndim == 2 else pixels
 
 
 def _without_mark(source: Any) -> "Dataset":  # noqa: ANN401

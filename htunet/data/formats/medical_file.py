@@ -20,6 +20,12 @@ SQUARE = 0.01
 """Pixels whose sides differ by at most this fraction are square; scanners round them."""
 NOT_SQUARE = "pixels are not square: millimetres are measured with their height and their width"
 
+COLOUR_CHANNELS = (3, 4)
+MAYBE_COLOURS = (
+    "the last axis has 3 or 4 entries, read as frames, because the header declares no colours: if they are colours, "
+    "declare them (NRRD: kinds: domain domain RGB-color) or save PNG"
+)
+
 T = TypeVar("T")
 Sides = tuple[float, float] | None
 """Height and width of a pixel, millimetres; None where they are not known."""
@@ -60,6 +66,20 @@ def not_square(sides_mm: Sides) -> tuple[str, ...]:
     """A remark where the sides of a pixel differ."""
     is_square = sides_mm is None or max(sides_mm) - min(sides_mm) <= SQUARE * max(sides_mm)
     return () if is_square else (NOT_SQUARE,)
+
+
+def undeclared_colours(width: int, frames: int) -> tuple[str, ...]:
+    """A remark where the frames of an unsigned file that declares no colours may be colours.
+
+    Raises ValueError where its columns may be: an image of this width would have no use. ITK and 3D Slicer read both as
+    gray values.
+    """
+    if frames > 1 and width in COLOUR_CHANNELS:
+        raise ValueError(
+            f"its first axis has {width} entries, as colours have, and its header declares no colours; declare them "
+            "(NRRD: kinds: RGB-color domain domain) or save PNG"
+        )
+    return (MAYBE_COLOURS,) if frames in COLOUR_CHANNELS else ()
 
 
 @contextmanager

@@ -9,7 +9,15 @@ import numpy as np
 import SimpleITK
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Sides, in_a_process, not_square, readable
+from htunet.data.formats.medical_file import (
+    MAX_FRAMES,
+    MedicalFile,
+    Sides,
+    in_a_process,
+    not_square,
+    readable,
+    undeclared_colours,
+)
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.data.names import printable
 from htunet.errors import HtunetError
@@ -25,6 +33,13 @@ DATA_FILE = {
     ".nrrd": re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE),
 }
 """The line of a header that says where the pixels are."""
+SLOPE = re.compile(rb"^\s*ElementToIntensityFunctionSlope\s*=\s*-\S*", re.MULTILINE)
+ENCODING = re.compile(rb"^\s*encoding:\s*(?!(?:raw|gz|gzip|hex|ascii|text|txt)\s*$)\S+", re.IGNORECASE | re.MULTILINE)
+REFUSED = {
+    **dict.fromkeys((".mha", ".mhd"), (SLOPE, "Save the values after the slope")),
+    ".nrrd": (ENCODING, "Save it with the encoding gzip"),
+}
+"""Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
 """How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
@@ -38,7 +53,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     Raises HtunetError for a broken file, more axes, other values, and a header that claims too much.
     """
     with readable(path):
-        _check_data_file(path)
+        says_kinds = _check_header(path)
         size, components, kind, sides = next(in_a_process(lambda: iter([_header(path)])))
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
@@ -46,6 +61,8 @@ def open_metaimage(path: Path) -> MedicalFile:
         if "complex" in kind or components not in (1, 3) or (components == 3 and not COLOURS.search(kind)):
             raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and RGB.")
         frames, pixels = further[0], size[0] * size[1]
+        declared = says_kinds or components > 1 or not COLOURS.search(kind)
+        remarks = (*not_square(sides), *(() if declared else undeclared_colours(size[0], frames)))
         if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * _bytes(kind) > MAX_BYTES:
             raise HtunetError(
                 f"{path} claims {' x '.join(map(str, size))} values; at most {MAX_PIXELS} a frame and "
@@ -56,7 +73,7 @@ def open_metaimage(path: Path) -> MedicalFile:
         read=lambda: _frames(path, frames),
         eight_bits="8-bit unsigned" in kind,
         sides_mm=sides,
-        remarks=not_square(sides),
+        remarks=remarks,
     )
 
 
@@ -77,18 +94,25 @@ def write_sequence_mask(source: Path, target: Path, masks_NHW: UInt8) -> None:
         written.replace(part)
 
 
-def _check_data_file(path: Path) -> None:
-    """Raise HtunetError unless the pixels are in the file itself, or in one other file of its folder.
+def _check_header(path: Path) -> bool:
+    """Raise HtunetError unless ITK finds the pixels in the file itself or in one other file of its folder.
 
     The formats allow any path, lists and patterns: a file from elsewhere could have others read in its place.
+    Returns whether the header says which axis is colours, as NRRD's may.
     """
-    nrrd, found = path.suffix.lower() == ".nrrd", None
+    ending, found, kinds = path.suffix.lower(), None, False
+    nrrd = ending == ".nrrd"
     with open_file(path) as stream:
-        while not found and (line := stream.readline(LINE_BYTES)) and not (nrrd and not line.strip()):
-            found = DATA_FILE[path.suffix.lower()].search(line.replace(b"\r", b"\n"))
+        while (nrrd or not found) and (line := stream.readline(LINE_BYTES)) and not (nrrd and not line.strip()):
+            line = line.replace(b"\r", b"\n")
+            found, kinds = found or DATA_FILE[ending].search(line), kinds or line.startswith(b"kinds:")
+            line_refused, way_out = REFUSED[ending]
+            if refused := line_refused.search(line):
+                shown = printable(os.fsdecode(refused[0].strip()))
+                raise HtunetError(f"{path} says {shown!r} in its header, which is not read. {way_out}.")
     name = os.fsdecode((found["name"] or b"").strip()) if found else ""
     if (nrrd and not found) or name.upper() == "LOCAL":
-        return
+        return kinds
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if not parts or parts[0] == "/" or ".." in parts or "%" in name or name.upper().startswith("LIST"):
         raise HtunetError(
@@ -96,6 +120,7 @@ def _check_data_file(path: Path) -> None:
             "it. Save it as one file, MHA or NRRD."
         )
     check_file(path.parent / name)
+    return kinds
 
 
 def _reader(path: Path) -> SimpleITK.ImageFileReader:
@@ -115,7 +140,7 @@ def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides]:
 
 def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:
     with readable(path):
-        _check_data_file(path)
+        _check_header(path)
 
         def read() -> Iterator[NDArray[np.generic]]:
             values = SimpleITK.GetArrayFromImage(_reader(path).Execute())

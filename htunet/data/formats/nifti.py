@@ -19,7 +19,15 @@ from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from htunet.data.formats.medical_file import MAX_FRAMES, SQUARE, MedicalFile, Spacing, not_square, pixel_spacing
+from htunet.data.formats.medical_file import (
+    MAX_FRAMES,
+    SQUARE,
+    MedicalFile,
+    Spacing,
+    not_square,
+    pixel_spacing,
+    undeclared_colours,
+)
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.errors import HtunetError
 from htunet.files import check_file, whole_file
@@ -129,8 +137,13 @@ def upright(axes: str) -> Turn:
 
 
 def open_nifti(path: Path) -> MedicalFile:
-    """A slice or a volume, as stored; raises HtunetError as ``open_volume``."""
+    """A slice or a volume, as stored; raises HtunetError as ``open_volume``, and for colours along its first axis."""
     volume = open_volume(path)
+    try:
+        unsigned = volume.image.get_data_dtype() in (np.uint8, np.uint16)
+        remarks = undeclared_colours(volume.shape[0], volume.slices) if unsigned else ()
+    except ValueError as error:
+        raise unreadable(path, error) from None
     sides = volume.sides_mm and volume.sides_mm[::-1]
     proxy: Any = volume.image.dataobj
     return MedicalFile(
@@ -138,7 +151,7 @@ def open_nifti(path: Path) -> MedicalFile:
         read=lambda: volume.planes(AS_STORED),
         sides_mm=sides,
         eight_bits=volume.image.get_data_dtype() == np.uint8 and (proxy.slope, proxy.inter) == (1.0, 0.0),
-        remarks=not_square(sides),
+        remarks=(*not_square(sides), *remarks),
     )
 
 

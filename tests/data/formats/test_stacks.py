@@ -12,6 +12,7 @@ import pytest
 import SimpleITK
 from builders.medical import compress_dicom, us_region, write_dicom, write_nifti
 from PIL import Image
+from pydicom.dataset import Dataset
 
 from htunet.data.formats import dicom
 from htunet.data.formats.dicom import patient_of
@@ -101,6 +102,112 @@ def test_monochrome1_is_inverted_and_colours_become_luminance(tmp_path: Path) ->
     assert np.array_equal(frames(tmp_path / "inverted.dcm"), [255 - RAMP])
     assert any("MONOCHROME1" in remark for remark in open_stack(tmp_path / "inverted.dcm").remarks)
     assert int(frames(tmp_path / "red.dcm")[0][0, 0]) == round(0.299 * 200)
+
+
+def lookup(values: np.ndarray) -> Dataset:
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType, table.LUTData = (
+        [len(values), 0, 16],
+        "US",
+        values.astype("<u2").tobytes(),
+    )
+    return table
+
+
+def rescaled(*slopes: float) -> list[Dataset]:
+    """Functional groups, each with a slope."""
+    groups = []
+    for slope in slopes:
+        group, item = Dataset(), Dataset()
+        item.RescaleSlope, item.RescaleIntercept, item.RescaleType = slope, 0, "US"
+        group.PixelValueTransformationSequence = [item]
+        groups.append(group)
+    return groups
+
+
+@pytest.mark.parametrize(
+    ("tags", "is_inverted"),
+    [
+        ({"RescaleSlope": -1, "RescaleIntercept": 255}, True),
+        ({"RescaleSlope": 2, "RescaleIntercept": -7}, False),
+        ({"RescaleSlope": -0.5, "RescaleIntercept": 3, "PhotometricInterpretation": "MONOCHROME1"}, False),
+        ({"RescaleSlope": 3, "RescaleIntercept": 3, "PhotometricInterpretation": "MONOCHROME1"}, True),
+        ({"SharedFunctionalGroupsSequence": rescaled(-2)}, True),
+        ({"PerFrameFunctionalGroupsSequence": rescaled(-2, -2)}, True),
+        ({"ModalityLUTSequence": [lookup(np.arange(255, -1, -1))]}, True),
+        ({"ModalityLUTSequence": [lookup(np.arange(256))], "PhotometricInterpretation": "MONOCHROME1"}, True),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_what_a_header_says_of_stored_values_decides_what_is_bright(
+    tmp_path: Path, tags: dict[str, object], is_inverted: bool, kind: type
+) -> None:
+    signed = {"PixelRepresentation": 1} if kind is np.int16 else {}
+    write_dicom(tmp_path / "a.dcm", TWO.astype(kind), RescaleType="US", **{**signed, **tags})
+    order = np.concatenate([frame.ravel() for frame in frames(tmp_path / "a.dcm")]).astype(int)
+    rising = np.diff(order[np.argsort(TWO.ravel(), kind="stable")])
+    assert ((-rising if is_inverted else rising) > 0).all()
+
+
+def test_frames_whose_slopes_differ_in_sign_are_refused(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm", TWO, PerFrameFunctionalGroupsSequence=rescaled(1, -1))
+    with pytest.raises(HtunetError, match="above and below 0"):
+        open_stack(tmp_path / "a.dcm")
+
+
+def test_a_negative_slope_of_nifti_is_followed_and_one_of_mha_refused(tmp_path: Path) -> None:
+    image = nibabel.Nifti1Image(RAMP.T, None)
+    image.header.set_slope_inter(-1, 255)
+    (tmp_path / "a.nii").write_bytes(image.to_bytes()[:352] + RAMP.tobytes())
+    scaled = bytearray((tmp_path / "a.nii").read_bytes())
+    scaled[112:120] = np.array([-1, 255], "<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(scaled)
+    assert np.array_equal(frames(tmp_path / "a.nii"), [255 - RAMP])
+    header = "NDims = 2\nDimSize = 8 5\nElementToIntensityFunctionSlope = {}\nElementType = MET_UCHAR\n"
+    for slope in (1, -1):
+        content = (header.format(slope) + "ElementDataFile = LOCAL\n").encode() + RAMP.tobytes()
+        (tmp_path / f"{slope}.mha").write_bytes(content)
+    assert np.array_equal(frames(tmp_path / "1.mha"), [RAMP])
+    with pytest.raises(HtunetError, match="'ElementToIntensityFunctionSlope = -1' in its header"):
+        open_stack(tmp_path / "-1.mha")
+
+
+def nrrd(path: Path, values: np.ndarray, *lines: str, encoding: str = "raw") -> Path:
+    sizes = " ".join(map(str, values.shape[::-1]))
+    head = ["NRRD0004", "type: uint8", f"dimension: {values.ndim}", f"sizes: {sizes}", *lines, f"encoding: {encoding}"]
+    path.write_bytes("\n".join([*head, "", ""]).encode() + values.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("encoding", ["bzip2", "bz2", "zrl"])
+def test_an_encoding_of_nrrd_that_is_not_read_is_named(tmp_path: Path, encoding: str) -> None:
+    path = nrrd(tmp_path / "a.nrrd", RAMP, encoding=encoding)
+    with pytest.raises(HtunetError, match=rf"'encoding: {encoding}' in its header, .* Save it with the encoding gzip"):
+        open_stack(path)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_frames_that_may_be_colours_are_never_taken_for_frames_in_silence(tmp_path: Path, count: int) -> None:
+    last, first = np.stack([RAMP] * count), np.stack([RAMP] * count, axis=-1)
+    paths = {name: (nrrd(tmp_path / f"{name}.nrrd", values), values) for name, values in (("l", last), ("f", first))}
+    for name, (path, values) in list(paths.items()):
+        (mha := path.with_suffix(".mha")).write_bytes(
+            f"NDims = 3\nDimSize = {' '.join(map(str, values.shape[::-1]))}\nElementType = MET_UCHAR\n"
+            "ElementDataFile = LOCAL\n".encode()
+            + values.tobytes()
+        )
+        write_nifti(nii := path.with_suffix(".nii.gz"), values)
+        for other in (path, mha, nii):
+            if name == "l":
+                assert len(frames(other)) == count
+                assert any("declares no colours" in remark for remark in open_stack(other).remarks), other
+            else:
+                with pytest.raises(HtunetError, match=rf"first axis has {count} entries"):
+                    open_stack(other)
+    declared = nrrd(tmp_path / "d.nrrd", last, "kinds: domain domain domain")
+    assert (open_stack(declared).frames, open_stack(declared).remarks) == (count, ())
+    nrrd(tmp_path / "rgb.nrrd", first[..., :3], "kinds: RGB-color domain domain")
+    assert np.array_equal(frames(tmp_path / "rgb.nrrd"), [RAMP])
 
 
 def test_the_pixel_size_comes_from_the_header_in_millimetres(tmp_path: Path) -> None:
