@@ -127,7 +127,7 @@ def _unknown_tiff(path: Path, content: bytes | None) -> str:
         head = stream.read(8)
         tags = TiffImagePlugin.ImageFileDirectory_v2(head + (stream.read(8) if head[2:4] in BIG_TIFF else b""))
         stream.seek(tags.next)
-        tags.load(stream)  # type: ignore[arg-type]
+        tags.load(stream)
         kind, bits = VALUES.get(tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0], "values"), tags[BITS]
         return (
             f"a TIFF of {kind}, {len(bits)} x {max(bits)} bits a pixel; read are gray values of 8 to 32 bits or floats "
