@@ -300,7 +300,7 @@ def test_a_tiff_of_gray_values_is_the_same_in_any_order_packing_and_polarity(tmp
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (tiff(RAMP.astype("f2"), 1, 3), r"a TIFF of floats, 1 x 16 bits a pixel; read are .* floats of 32 or 64"),
         (tiff(RAMP.astype("i8"), 1, 2, order=">"), "a TIFF of integers, 1 x 64 bits"),
@@ -309,10 +309,10 @@ def test_a_tiff_of_gray_values_is_the_same_in_any_order_packing_and_polarity(tmp
         (b"II*\0" + bytes(30), "cannot identify image file"),
     ],
 )
-def test_a_tiff_of_other_values_is_refused_with_what_it_holds(tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_tiff_of_other_values_is_refused_with_what_it_holds(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.tif").write_bytes(content)
     for read in (open_stack, read_labels, lambda path: read_image(path, 1)):
-        with pytest.raises(HtunetError, match=told):
+        with pytest.raises(HtunetError, match=message):
             read(tmp_path / "a.tif")
 
 
