@@ -1,0 +1,33 @@
+"""The method and its post-processing are chosen without the fold that judges them."""
+
+import pytest
+from builders.run import build_dataset, build_run
+
+from htunet.data.raw import read_raw
+from htunet.evaluation.evaluate import evaluate_run
+from htunet.evaluation.summary import write_summary
+from htunet.experiments.cross_validation import choose
+from htunet.experiments.time_budget import Candidate, Schedule
+from htunet.files import write_json
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+def test_masks_are_post_processed_of_the_method_that_the_other_folds_choose() -> None:
+    """UNet is perfect in fold 0 and worse than CLIP_HT in fold 1, so that each fold would have chosen the other one."""
+    dataset = build_dataset(plan="run")
+    ids = [case.id for case in read_raw(dataset).cases]
+    write_json(dataset.splits_json, [{"train": ids[6:], "val": [], "test": ids[:3]},
+                                     {"train": ids[6:], "val": [], "test": ids[3:6]}])  # fmt: skip
+    for method, shifts in (("UNet", (0, 5)), ("CLIP_HT", (2, 1))):
+        for fold, shift in enumerate(shifts):
+            run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
+            write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+    methods = Candidate(method="UNet", task="seg"), Candidate(method="CLIP_HT", task="seg", weights="pretrained")
+    schedule = Schedule(candidates=methods, num_folds=2, scale=1, num_epochs=1, seconds=1, given_up=())
+    found, after = choose(dataset, schedule)
+    assert found["seg"].chosen_without == {0: "CLIP_HT", 1: "UNet"}
+    assert after is not None
+    assert after.steps == {}
+    assert after.before.mean == pytest.approx(found["seg"].expected.mean)
+    assert (found["seg"].expected.mean or 1.0) < min(mean.mean or 0.0 for mean in found["seg"].own.values())
