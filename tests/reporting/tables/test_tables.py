@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from builders.metrics import without_new_metrics
 
+from htunet.evaluation.metrics import METRICS
+from htunet.reporting.tables.kinds import PrintedEstimate
 from htunet.reporting.tables.paper_figures import ADAPTERS, METHODS, segmentation_figures, table, table_names
 from htunet.reporting.tables.rows import Row, row_data, row_tables, table_rows
 from htunet.reporting.tables.write import as_csv, as_latex, as_markdown, as_text, escape_latex
@@ -231,3 +233,18 @@ def test_few_test_cases_are_said_and_shown_with_their_interval() -> None:
     assert "few test cases: 12" in row.marks
     assert "chance has a large effect" in as_text(*row_tables([row], narrow=True))
     assert only(content("UNet")).few == ""
+
+
+@pytest.mark.parametrize(
+    ("entry", "name", "expected"),
+    [
+        ({"mean": 0.5, "low": 0.25, "high": None, "n_used": 3}, "dice", (50, None, 25, None)),
+        ({"value": 0.75, "low": 0.5, "high": 1.0}, "auc", (75, None, 50, 100)),
+        ({"mean": 12.5, "std": 1.5, "low": 0.0, "high": 20.0, "n_seeds": 2}, "hd95", (12.5, 1.5, 0, 20)),
+        ({}, "dice", (None, None, None, None)),
+    ],
+)
+def test_summaries_and_statistics_are_printed_in_one_unit(
+    entry: dict[str, Any], name: str, expected: tuple[float | None, ...]
+) -> None:
+    assert PrintedEstimate.of(entry, METRICS[name]) == PrintedEstimate(*expected)  # type: ignore[arg-type]
