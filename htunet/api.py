@@ -17,7 +17,7 @@ is printed; what a command would print is logged by the logger ``htunet``.
 import json
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -146,12 +146,14 @@ class Model:
         images.
 
         Args:
-            images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those.
+            images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those. A tensor on the
+                CPU counts as its array: (H, W) or (H, W, 3), not (3, H, W). Pillow keeps the higher bytes alone of
+                colours of 16 bits: give the path of such a file.
             spacing_mm: Height and width of a pixel in millimetres, for ``Prediction.areas_mm2``; None: the pixel size
                 in the file.
 
         Raises:
-            UsageError: A folder without images, or an array that is not an image.
+            UsageError: A folder without images, or something that is not an image.
             HtunetError: An image cannot be read, or the model's weights are not on this machine.
 
         Example::
@@ -165,7 +167,8 @@ class Model:
         from htunet.data.formats.stacks import open_stack
 
         is_file = isinstance(images, str | Path) and not Path(images).is_dir()
-        if isinstance(images, Image | np.ndarray) or (is_file and open_stack(Path(str(images))).frames == 1):
+        is_array = isinstance(images, np.ndarray) or (hasattr(images, "__array__") and getattr(images, "ndim", 0) != 1)
+        if is_array or isinstance(images, Image) or (is_file and open_stack(Path(str(images))).frames == 1):
             return self._calibrated(self.predictor.predict(images, spacing_mm=spacing_mm))  # type: ignore[arg-type]
         return self.predict_many([images] if is_file else images, spacing_mm=spacing_mm)  # type: ignore[list-item]
 
@@ -178,10 +181,24 @@ class Model:
 
             areas = [int((found.labels > 0).sum()) for found in model.predict_many("images")]
         """
-        from htunet.data.formats.stacks import open_stack
+        from htunet.data.image_io import check_image, no_image
         from htunet.inference.folder import images_in
 
-        for image in images_in(Path(images)) if isinstance(images, str | Path) else images:
+        if isinstance(images, str | Path):
+            return self._predict_each(images_in(Path(images)), spacing_mm)
+        if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
+            raise no_image(images)
+        if isinstance(images, Sequence):
+            for image in images:
+                check_image(image)
+        return self._predict_each(images, spacing_mm)
+
+    def _predict_each(
+        self, images: "Iterable[ImageLike]", spacing_mm: tuple[float, float] | None
+    ) -> Iterator[Prediction]:
+        from htunet.data.formats.stacks import open_stack
+
+        for image in images:
             if isinstance(image, str | Path):
                 for found in self.predictor.predict_frames(open_stack(Path(image)), spacing_mm=spacing_mm):
                     yield self._calibrated(found)
@@ -547,8 +564,8 @@ def evaluate_folders(predictions: str | Path, references: str | Path, *, policy:
 
     Example::
 
-        summary = htunet.evaluate_folders("masks", "masks")
-        assert summary.means("original_size")["dice"].mean == 1  # they are the same
+        summary = htunet.evaluate_folders("masks", "references")
+        dice = summary.means("original_size")["dice"].mean
     """
     from htunet.evaluation.evaluate import evaluate_folders
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from builders.training import run_of, tiny_settings
 from PIL import Image
 
@@ -192,6 +193,41 @@ def test_a_folder_that_is_no_model_and_an_image_that_is_none_are_refused(trained
         htunet.train("Tiny", "Plain", epochs=3)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (None, "got NoneType"),
+        ({}, "got dict"),
+        ({"image": "a.png"}, "got dict"),
+        (b"a.png", "got bytes"),
+        (7, "got int"),
+        (["a.png", None], "got NoneType"),
+        ([[0, 1], [2, 3]], "got list"),
+        (torch.zeros(3, 4, 5), r"\(height, width, 3\) of uint8.*got \(3, 4, 5\)"),
+        (torch.zeros(2, 3, 4, 5), r"several are a list of them; got \(2, 3, 4, 5\)"),
+        (torch.zeros(4, 5, requires_grad=True), "This Tensor gives no array: convert it with .detach"),
+    ],
+    ids=str,
+)
+def test_what_is_no_image_is_refused_before_anything_is_predicted(
+    trained: DatasetPaths, wrong: Any, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        htunet.load("Tiny Plain", device="cpu").predict(wrong)
+
+
+def test_a_tensor_counts_as_its_array(trained: DatasetPaths, images: Path) -> None:
+    model = htunet.load("Tiny Plain", device="cpu")
+    for name in ("gray.png", "rgb.png"):
+        array = np.asarray(Image.open(images / name))
+        expected = model.predict(array).scores_KHW
+        tensor = torch.from_numpy(array.copy())
+        np.testing.assert_array_equal(model.predict(tensor).scores_KHW, expected)
+        for found in (model.predict([tensor]), model.predict(one for one in [tensor])):
+            np.testing.assert_array_equal(next(found).scores_KHW, expected)
+    assert list(model.predict([])) == []
+
+
 def test_the_examples_of_the_api_run_one_after_the_other(
     tiny: DatasetPaths, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,12 +241,15 @@ def test_the_examples_of_the_api_run_one_after_the_other(
     for function in (*in_order, htunet.Model.evaluate):
         if function is htunet.evaluate_folders:  # the true masks, in place of those that the network has predicted
             Path("masks/image.png").unlink()
-            for path in Path("images").iterdir():
-                write_png(Path("masks") / path.name, np.eye(*SIZE, dtype=np.uint8))
+            Path("references").mkdir()
+            for name, folder in (
+                (path.name, folder) for path in Path("images").iterdir() for folder in ("masks", "references")
+            ):
+                write_png(Path(folder) / name, np.eye(*SIZE, dtype=np.uint8))
         example = re.search(r"Example::\n\n(.+)", inspect.getdoc(function) or "", re.DOTALL)
         assert example, f"{function.__name__} has no example"
         exec(dedent(example[1]).replace("BUSI", "Tiny").replace("UNet", "Plain"), namespace)
-    assert 0 <= namespace["dice_of_others"] <= 1
+    assert (namespace["dice"], 0 <= namespace["dice_of_others"] <= 1) == (1, True)
     public = [value for name, value in vars(htunet.Model).items() if inspect.isfunction(value) and name[0] != "_"]
     functions = [value for name in htunet.__all__ if inspect.isfunction(value := getattr(htunet, name))]
     assert {*public, *functions} == {*in_order, htunet.Model.evaluate}

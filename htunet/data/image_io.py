@@ -320,6 +320,28 @@ def in_channels(pixels: UInt8, channels: int) -> UInt8:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def as_array(image: object) -> NDArray[Any]:
+    """What offers its values as an array, such as a tensor on the CPU; raises UsageError for anything else."""
+    check_image(image)
+    try:
+        return np.asarray(image)
+    except (TypeError, RuntimeError):  # a tensor on a GPU, or one that a gradient is computed of
+        name = type(image).__name__
+        raise UsageError(f"This {name} gives no array: convert it with .detach().cpu().numpy().") from None
+
+
+def check_image(image: object) -> None:
+    """Raise UsageError for what is no path, PIL image or array, by its type alone."""
+    if not (isinstance(image, str | Path | Image.Image) or hasattr(image, "__array__")):
+        raise no_image(image)
+
+
+def no_image(found: object) -> UsageError:
+    """The error for what is neither an image nor several."""
+    name = type(found).__name__
+    return UsageError(f"An image is a path, a PIL image or an array (height, width) or (height, width, 3); got {name}.")
+
+
 def image_of_array(array: NDArray[Any]) -> Image.Image:
     """(H, W) gray values of any real type, or (H, W, 3) or (H, W, 4) colours of uint8, as a PIL image.
 
@@ -333,8 +355,8 @@ def image_of_array(array: NDArray[Any]) -> Image.Image:
     if array.ndim == 3 and array.size and array.shape[2] in (3, 4) and array.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(array))
     raise UsageError(
-        "An image is an array (height, width) of finite gray values, or (height, width, 3) of uint8; got "
-        f"{array.shape} of {array.dtype}."
+        "An image is an array (height, width) of finite gray values, or (height, width, 3) of uint8, and several are a "
+        f"list of them; got {array.shape} of {array.dtype}."
     )
 
 

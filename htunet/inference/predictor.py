@@ -17,7 +17,7 @@ from PIL import Image
 from htunet.data.class_probabilities import class_order
 from htunet.data.expected_dice import ensemble_gain, expected_dice
 from htunet.data.formats.stacks import Stack, open_stack
-from htunet.data.image_io import UInt8, as_channels, image_of_array
+from htunet.data.image_io import UInt8, as_array, as_channels, image_of_array
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel, check_together
@@ -32,7 +32,7 @@ from htunet.preprocessing.geometry import to_input
 
 Key = TypeVar("Key")
 ImageLike = str | Path | Image.Image | NDArray[np.generic]
-"""A file, or (H, W) gray or (H, W, 3) RGB values."""
+"""A file, or (H, W) gray or (H, W, 3) RGB values; a tensor on the CPU counts as its array."""
 
 
 @dataclass(frozen=True)
@@ -161,13 +161,14 @@ class Predictor:
     def predict(self, image: ImageLike, *, spacing_mm: tuple[float, float] | None = None) -> Prediction:
         """Predict one image: a file, an array or a PIL image of the same pixels give the same bits.
 
-        Raises HtunetError for a file that cannot be read, UsageError for an array that is no image and for a file of
-        several frames (``predict_frames``).
+        Raises HtunetError for a file that cannot be read, UsageError for what is no image and for a file of several
+        frames (``predict_frames``).
         """
         if isinstance(image, Image.Image):
             return self._predict(as_channels(image, self.plan.channels), "PIL image", spacing_mm)
-        if isinstance(image, np.ndarray):
-            return self._predict(as_channels(image_of_array(image), self.plan.channels), "array", spacing_mm)
+        if not isinstance(image, str | Path):
+            pixels = image_of_array(as_array(image))
+            return self._predict(as_channels(pixels, self.plan.channels), "array", spacing_mm)
         stack = open_stack(Path(image))
         if stack.frames != 1:
             raise UsageError(f"{image} holds {stack.frames} frames or pages, not one image. Predict them one by one.")
