@@ -565,7 +565,7 @@ def evaluate_folders(predictions: str | Path, references: str | Path, *, policy:
     Example::
 
         summary = htunet.evaluate_folders("masks", "references")
-        dice = summary.means("original_size")["dice"].mean
+        agreement = summary.means("original_size")["dice"].mean
     """
     from htunet.evaluation.evaluate import evaluate_folders
 

@@ -249,7 +249,7 @@ def test_the_examples_of_the_api_run_one_after_the_other(
         example = re.search(r"Example::\n\n(.+)", inspect.getdoc(function) or "", re.DOTALL)
         assert example, f"{function.__name__} has no example"
         exec(dedent(example[1]).replace("BUSI", "Tiny").replace("UNet", "Plain"), namespace)
-    assert (namespace["dice"], 0 <= namespace["dice_of_others"] <= 1) == (1, True)
+    assert (namespace["agreement"], 0 <= namespace["dice_of_others"] <= 1) == (1, True)
     public = [value for name, value in vars(htunet.Model).items() if inspect.isfunction(value) and name[0] != "_"]
     functions = [value for name in htunet.__all__ if inspect.isfunction(value := getattr(htunet, name))]
     assert {*public, *functions} == {*in_order, htunet.Model.evaluate}
