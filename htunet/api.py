@@ -17,7 +17,7 @@ is printed; what a command would print is logged by the logger ``htunet``.
 import json
 import tempfile
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from functools import cached_property
@@ -181,16 +181,12 @@ class Model:
 
             areas = [int((found.labels > 0).sum()) for found in model.predict_many("images")]
         """
-        from htunet.data.image_io import check_image, no_image
+        from htunet.data.image_io import check_images
         from htunet.inference.folder import images_in
 
         if isinstance(images, str | Path):
             return self._predict_each(images_in(Path(images)), spacing_mm)
-        if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
-            raise no_image(images)
-        if isinstance(images, Sequence):
-            for image in images:
-                check_image(image)
+        check_images(images)
         return self._predict_each(images, spacing_mm)
 
     def _predict_each(

@@ -6,7 +6,7 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -333,11 +333,18 @@ def as_array(image: object) -> NDArray[Any]:
 def check_image(image: object) -> None:
     """Raise UsageError for what is no path, PIL image or array, by its type alone."""
     if not (isinstance(image, str | Path | Image.Image) or hasattr(image, "__array__")):
-        raise no_image(image)
+        raise _no_image(image)
 
 
-def no_image(found: object) -> UsageError:
-    """The error for what is neither an image nor several."""
+def check_images(images: object) -> None:
+    """Raise UsageError for what is no collection of images, as far as that is known without taking one from it."""
+    if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
+        raise _no_image(images)
+    for image in images if isinstance(images, Sequence) else ():
+        check_image(image)
+
+
+def _no_image(found: object) -> UsageError:
     name = type(found).__name__
     return UsageError(f"An image is a path, a PIL image or an array (height, width) or (height, width, 3); got {name}.")
 
