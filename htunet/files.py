@@ -307,7 +307,7 @@ def check_file(path: Path) -> None:
 
 
 def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
-    """All of a file; raises HtunetError as ``open_file`` , and for more bytes than ``most`` unread."""
+    """All of a file; raises HtunetError as ``open_file``, and for more bytes than ``most`` unread."""
     with open_file(path) as stream:
         if os.fstat(stream.fileno()).st_size <= most and len(content := stream.read()) <= most:
             return content

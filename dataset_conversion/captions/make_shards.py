@@ -28,7 +28,7 @@ from htunet.data.names import listed
 from htunet.data.raw import Excluded, write_excluded
 from htunet.data.shards import CAPTIONS, LARGEST_CAPTION, LARGEST_IMAGE, PairShard, write_index
 from htunet.errors import HtunetError, UsageError
-from htunet.files import exclusive, file_hash, open_file, parse_json, whole_file, whole_folder
+from htunet.files import exclusive, file_hash, open_file, parse_json, read_bytes, whole_file, whole_folder
 from htunet.paths import DatasetPaths, root
 from htunet.reproducibility import derived_seed
 
@@ -159,7 +159,7 @@ def write_shards(dataset: CaptionDataset, folder: Path) -> list[Path]:
             written.append(folder / f"{name}-{number:06d}{TAR}")
             with whole_file(written[-1]) as part, tarfile.open(part, "w", format=tarfile.USTAR_FORMAT) as archive:
                 for pair in pairs[start : start + PAIRS_PER_SHARD]:
-                    _add(archive, f"{pair.id}.png", dataset.image_path(pair).read_bytes())
+                    _add(archive, f"{pair.id}.png", read_bytes(dataset.image_path(pair)))
                     _add(archive, f"{pair.id}.txt", pair.caption.encode())
     return written
 

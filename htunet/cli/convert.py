@@ -10,7 +10,7 @@ from dataset_conversion import CONVERTERS
 from htunet.cli.command import make_parser, one_line, print_next, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _convert_release(options: argparse.Namespace) -> None:
         done += [result.name] * (result.report.captions is None)
     if failed:
         raise HtunetError(
-            f"{len(failed)} data sets could not be converted: {'; '.join(map(': '.join, failed.items()))}"
+            f"{counted(len(failed), 'data set')} could not be converted: {'; '.join(map(': '.join, failed.items()))}"
         )
     if done:
         print(f"Next: htunet_plan_and_preprocess -d {' '.join(done)}, then htunet_train {done[0]} CLIP_HT {PAPER_FOLD}")

@@ -37,9 +37,9 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
 
     Raises HtunetError for a reference without a prediction, and where the folders have no label in common.
     """
-    if predictions.is_dir() and references.is_dir() and predictions.samefile(references):
-        raise UsageError(f"{predictions} is named as predictions and as references: name the folder of the true masks.")
     pairs, notes = _matched(predictions, references)
+    if predictions.samefile(references):
+        notes.append("predictions and references are the same folder: every mask agrees with itself")
     sides = [[path for pair in pairs.values() for path in pair[side]] for side in (0, 1)]
     surveys = [_surveys(paths) for paths in sides]
     maps = [_inferred(part, what) for part, what in zip(surveys, WHAT, strict=True)]

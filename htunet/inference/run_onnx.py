@@ -1,5 +1,6 @@
 """Predict with model.onnx: ``python run_onnx.py OUTPUT IMAGE...``. Needs numpy, pillow and onnxruntime, no htunet."""
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 
 def read(path: Path, channels: int) -> Image.Image:
     """One upright picture of 8 bits."""
-    image = Image.open(__import__("io").BytesIO(path.read_bytes()), formats=FORMATS)
+    image = Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS)
     if image.format != "JPEG" and getattr(image, "n_frames", 1) > 1:
         raise ValueError("it holds several pages or frames")
     tags, wide = getattr(image, "tag_v2", {}), image.mode[0] in "IF"

@@ -163,7 +163,7 @@ def test_a_set_that_fails_does_not_stop_the_others(release: Path, capsys: Output
     assert convert(release) == 1
     captured = capsys.readouterr()
     assert "BUSI: FAILED" in captured.out
-    assert "1 sets could not be converted: BUSI" in captured.err
+    assert "1 data set could not be converted: BUSI" in captured.err
     assert "Dataset504_DDTI" in all_datasets()
     assert "Dataset503_BUSI" not in all_datasets()
 

@@ -8,7 +8,7 @@ import pytest
 from builders.medical import write_dicom, write_nifti
 from PIL import Image
 
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_folders
 from htunet.evaluation.summary import ORIGINAL, Summary
 
@@ -220,10 +220,11 @@ def test_frames_that_are_not_all_there_are_no_frames_of_one_file(tmp_path: Path)
         evaluate_folders(predictions, tmp_path / "r")
 
 
-def test_a_folder_is_no_reference_for_itself(tmp_path: Path) -> None:
+def test_a_folder_that_is_its_own_reference_is_named(tmp_path: Path) -> None:
     predictions = folder_of(tmp_path / "p", masks={"a": FOUND})
     (tmp_path / "link").symlink_to(predictions)
     for references in (predictions, tmp_path / "link", tmp_path / "x" / ".." / "p"):
         (tmp_path / "x").mkdir(exist_ok=True)
-        with pytest.raises(UsageError, match="named as predictions and as references"):
-            evaluate_folders(predictions, references)
+        assert evaluate_folders(predictions, references).notes[-1] == (
+            "predictions and references are the same folder: every mask agrees with itself"
+        )

@@ -187,7 +187,7 @@ def acts_on_patches_after_the_last_block(key: str) -> bool:
 
 
 def test_a_method_without_texts_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"UNet reads no texts.*BiomedCLIP, CLIP"):
+    with pytest.raises(UsageError, match=r"UNet has no text encoder.*BiomedCLIP, CLIP"):
         build_dual_encoder("UNet", seed=1, weights="random")
 
 
