@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dataset_conversion.common import ImageWithMasks
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_csv
 
 PATIENTS = "patients.csv"
@@ -24,5 +24,9 @@ def with_patients(jobs: Sequence[ImageWithMasks], table: Path) -> tuple[list[Ima
         )
     grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
     absent = sorted(image for image in patients if not (table.parent / image).is_file())
-    notes = [f"{table.name} names {len(absent)} images that do not exist: {', '.join(absent[:5])}"] if absent else []
+    notes = (
+        [f"{table.name} names {counted(len(absent), 'image')} not in the folder: {', '.join(absent[:5])}"]
+        if absent
+        else []
+    )
     return grouped, notes

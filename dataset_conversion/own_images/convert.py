@@ -20,7 +20,7 @@ from htunet.data.formats.dicom import patient_of
 from htunet.data.label_maps import LabelMap, given, infer, survey
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets
 
@@ -44,7 +44,7 @@ def convert_own(data: OwnData) -> ConversionReport:
         bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
         surveys = [one for one in bar if one is not None]
         if not surveys:
-            raise HtunetError(f"None of the {len(masks)} masks can be read, such as {masks[0]}.")
+            raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read, such as {masks[0]}.")
         values = data.labels or findings.values
         label_map = given(values, surveys) if values else infer(surveys)
         findings.notes.append(label_map.note)
@@ -118,7 +118,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
     notes = [*findings.notes, *classes.notes, *group_notes, *spacing_notes]
     if renamed:
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
-        notes.append(f"{len(renamed)} ids are not the file names: {shown}; cases.csv has all")
+        notes.append(f"{counted(len(renamed), 'id')} other than the file name: {shown}; cases.csv has all")
     jobs = [
         OwnImage(
             case=Case(
@@ -155,7 +155,9 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         names = [one.name for one in found]
         tags = read_tags(data.groups, names, option="--groups", columns=GROUP_COLUMNS)
         if without := [name for name in names if name not in tags.of]:
-            tags.notes.append(f"{len(without)} images have no group and count as one each: {listed(without)}")
+            tags.notes.append(
+                f"without a group, each counts as one: {counted(len(without), 'image')}, {listed(without)}"
+            )
         return [tags.of.get(name, "") for name in names], tags.notes
     paths = [one.base / one.name for one in found]
     patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))

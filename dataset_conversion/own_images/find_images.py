@@ -14,7 +14,7 @@ from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image
 from htunet.data.names import listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object
 
 ONE_CHANNEL = "of several channels the first one is used"
@@ -69,9 +69,9 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
         return
     matched = match_files(names, None if together else mask_names, pairs)
     if not any(matched.masks_of.values()):
-        found = f"{len(mask_names)} masks in {masks} ({listed(mask_names)})"
+        found = f"{counted(len(mask_names), 'mask')} in {masks} ({listed(mask_names)})"
         raise HtunetError(
-            f"No mask fits an image by its name: {len(names)} images in {images} ({listed(names)})"
+            f"No mask fits an image by its name: {counted(len(names), 'image')} in {images} ({listed(names)})"
             f"{'' if together else f', {found}'}. A mask is named as its image, with _mask, _seg or the like added. "
             f"{WAY_OUT}{_hint_at_annotations(strays)}"
         )
@@ -163,7 +163,9 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
             else:
                 findings.leave_out(name, "an image without a mask")
     if unlabelled:
-        findings.notes.append(f"{len(unlabelled)} images of imagesTs have no label in labelsTs and are not used")
+        findings.notes.append(
+            f"not used, because labelsTs has no label: {counted(len(unlabelled), 'image')} of imagesTs"
+        )
     if not findings.images:
         raise HtunetError(f"{folder} holds no image imagesTr/ID_0000{ending} with its mask labelsTr/ID{ending}.")
 

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import name_finder, read_rows
 from htunet.data.names import FRAME, composed, listed, printable, stem_of
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
 MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
@@ -174,7 +174,7 @@ def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
             f"{listed(masks)}."
         )
     if absent:
-        notes.append(f"{len(absent)} rows of {rule} name files that do not exist: {listed(absent)}")
+        notes.append(f"{counted(len(absent), 'row')} of {rule} with files that do not exist: {listed(absent)}")
     images = [name for name in names if masks is not names or name not in owner]
     unmatched = {mask: NO_IMAGE for mask in masks if mask not in owner and masks is not names}
     return Matched({name: tuple(found[name]) for name in images}, unmatched, "; ".join(notes))
@@ -340,8 +340,8 @@ def _note(matched: Matched, image: tuple[str, str], mask: tuple[str, str]) -> st
     rule = " with ".join(f"{before}{{id}}{after}" for before, after in (image, mask))
     return (
         f"which masks belong to which images was inferred from the names: {rule}, {len(pairs)} of "
-        f"{len(matched.masks_of)} images ({', '.join(f'{name} with {mask}' for name, mask in pairs[:2])}); if that is "
-        "wrong, use --pairs"
+        f"{counted(len(matched.masks_of), 'image')} ({', '.join(f'{name} with {mask}' for name, mask in pairs[:2])}); "
+        "if that is wrong, use --pairs"
     )
 
 

@@ -13,7 +13,7 @@ import regex
 
 from htunet.data.formats.medical_file import NOT_SQUARE, Spacing, not_square, pixel_spacing
 from htunet.data.names import composed, listed, printable, stem_of
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_csv
 
 MISSING = {
@@ -127,7 +127,9 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     if option == "--groups" and len(names) >= FEW_IMAGES:
         for tag, count in Counter(tags.of.values()).most_common():
             if count > LARGE_GROUP * len(names):
-                tags.notes.append(f"the group {tag!r} has {count} of {len(names)} images: check that it is one patient")
+                tags.notes.append(
+                    f"the group {tag!r} has {count} of {counted(len(names), 'image')}: check that it is one patient"
+                )
     return tags
 
 
@@ -156,7 +158,7 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
         oblong += [name] if not_square(both) else []
     notes = [f"pixel sizes from {min(known):g} to {max(known):g} mm"] if known else []
     if oblong:
-        notes.append(f"{NOT_SQUARE}: {len(oblong)} images, {listed(oblong)}")
+        notes.append(f"{NOT_SQUARE}: {counted(len(oblong), 'image')}, {listed(oblong)}")
     return found, [*tags.notes, *notes]
 
 
@@ -206,7 +208,7 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
     if missing:
         notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
     if unknown:
-        notes.append(f"{path.name} names {len(unknown)} images that do not exist: {listed(unknown)}")
+        notes.append(f"{path.name} names {counted(len(unknown), 'image')} not in the folder: {listed(unknown)}")
     return Tags({name: tag for name, tag in tags.items() if tag}, notes)
 
 

@@ -115,9 +115,9 @@ def _predict(options: argparse.Namespace) -> None:
     if done:
         print(f"Predicted before: {counted(len(done), 'image')}")
     if others:
-        print(f"Ignored {len(others)} files that are not images: {listed(others, 20)}")
+        print(f"Ignored {counted(len(others), 'file')} without an image: {listed(others, 20)}")
     count = f"{len(result.predicted)} of {len(images) + len(others)}"
-    frames = f" ({len(result.images)} images)" if len(result.images) > len(result.predicted) else ""
+    frames = f" ({counted(len(result.images), 'image')})" if len(result.images) > len(result.predicted) else ""
     what = f"files{frames}" if others or frames or result.no_pictures else "images"
     print(f"Predicted {count} {what} with {model.name}: {options.output}")
     if result.classes:
@@ -128,8 +128,12 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
     _print_quality(model, result, perf_counter() - begun, options.output)
     if result.unreadable or result.without_object:
-        lost = f"{len(result.unreadable)} of {len(images)} images could not be read"
-        lost = lost if result.unreadable else f"{len(result.without_object)} files have no DICOM Segmentation object"
+        lost = f"{len(result.unreadable)} of {counted(len(images), 'image')} could not be read"
+        lost = (
+            lost
+            if result.unreadable
+            else f"{counted(len(result.without_object), 'file')} without a DICOM Segmentation object"
+        )
         raise HtunetError(f"{lost}; they are named above.")
 
 
@@ -392,7 +396,7 @@ class _Overlays:
             image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & self.true_masks.keys()
         ]:
             raise HtunetError(
-                f"{self.references} has no true mask for {len(missing)} of {len(images)} images: "
+                f"{self.references} has no true mask for {len(missing)} of {counted(len(images), 'image')}: "
                 f"{', '.join(missing[:5])}. Each image needs one of its name."
             )
         known = {*stems.values()}

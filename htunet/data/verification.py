@@ -14,7 +14,7 @@ from htunet.data.image_io import READABLE, UInt8, label_counts, read_image, read
 from htunet.data.names import listed
 from htunet.data.outlines import is_outline
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.parallel import parallel_map
 
 M = TypeVar("M")
@@ -236,7 +236,7 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
             yield Problem("unknown_class", ERROR, table, text)
     if unclassed := [case.id for case in raw.cases if raw.info.classes and not case.class_name]:
         shown = ", ".join(unclassed[:5]) + (", ..." if len(unclassed) > 5 else "")
-        text = f"{len(unclassed)} cases have no class ({shown}): they serve segmentation, not classification."
+        text = f"{counted(len(unclassed), 'case')} without a class ({shown}), for segmentation, not classification."
         yield Problem("no_class", WARNING, table, text)
 
 

@@ -12,7 +12,7 @@ from htunet.data.formats.stacks import is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, value_text
 from htunet.data.names import FRAME, composed, listed, stem_of
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
 
 Labels = NDArray[np.uint8]
@@ -92,7 +92,7 @@ def reference_map(paths: Sequence[Path], most: int) -> LabelMap | None:
     found = _inferred(surveys, WHAT[1])
     if found and len(found.names) > most:
         shown = listed([value_text(value) for value, label in found.values if label])
-        raise HtunetError(f"The references hold {len(found.names)} labels ({shown}), the model has {most}.")
+        raise HtunetError(f"The references hold {counted(len(found.names), 'label')} ({shown}), the model has {most}.")
     return found
 
 

@@ -84,10 +84,10 @@ def test_a_folder_of_everything_is_counted_and_named(
     (images / "linked").symlink_to(images / "deep")
     assert predict(images, "-m", "Plain", "--dicom-seg", "--overlays") == 1
     output, errors = capsys.readouterr()
-    assert "Ignored 2 files that are not images: Thumbs.db, notes.txt" in output
+    assert "Ignored 2 files without an image: Thumbs.db, notes.txt" in output
     assert "Predicted 7 of 9 files (8 images)" in output
     assert "No DICOM Segmentation object of no_uid.dcm: " in errors
-    assert "1 files have no DICOM Segmentation object" in errors.splitlines()[-1]
+    assert "1 file without a DICOM Segmentation object" in errors.splitlines()[-1]
     masks = images.parent / "masks"
     names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.png")}
     expected = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid"]

@@ -138,7 +138,7 @@ def class_not_known(folder: Path) -> None:
             "The group p1 has cases in the splits train and test",
         ),
         (class_not_named, "unknown_class", ERROR, "The case c has the class 'cyst'"),
-        (class_not_known, "no_class", WARNING, "1 cases have no class (c): they serve segmentation"),
+        (class_not_known, "no_class", WARNING, "1 case without a class (c), for segmentation"),
     ],
 )
 def test_each_damage_is_named(

@@ -214,7 +214,7 @@ def test_the_phantom_is_grouped_by_its_patients(home: Path) -> None:
     report = convert("Phantom", home / "download", Options())
     assert report.dataset == "Dataset509_Phantom"
     assert report.differences == ()
-    assert report.notes == ("patients.csv names 1 images that do not exist: benign/benign (99).png",)
+    assert report.notes == ("patients.csv names 1 image not in the folder: benign/benign (99).png",)
     assert [one.source for one in report.excluded] == ["normal/normal (1).png"]
     cases = read_raw(DatasetPaths(report.dataset)).cases
     assert [case.group for case in cases] == ["P0", "P0", "P1", "P1", "P2", "P2", "P3", "P3", "P4", "P4"]

@@ -249,7 +249,7 @@ def test_hostile_names_become_safe_ids_and_lines(home: Path) -> None:
     assert len(raw.cases) == len(names)
     assert all(case.id.replace("_", "").replace("-", "").isalnum() and case.id.isascii() for case in raw.cases)
     assert "new\\nline.png" in {case.source for case in raw.cases}
-    note(report, "ids are not the file names")
+    note(report, "other than the file name")
     other, _ = convert(*build_own(home, names))
     assert [case.id for case in read_raw(DatasetPaths(other.dataset)).cases] == ids(raw)
 
@@ -326,7 +326,7 @@ def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
     assert (raw.info.labels, raw.cases[0].spacing_mm, raw.cases[0].group) == (labels, 0.4, "p1")
     assert np.array_equal(read_labels(raw.label_path(raw.cases[1])), pairs[1][1])
     note(report, "first one is used")
-    note(report, "1 images of imagesTs have no label")
+    note(report, "labelsTs has no label: 1 image of imagesTs")
 
 
 FOLDER = Path("x")

@@ -96,7 +96,7 @@ def test_a_table_gives_each_image_its_pixel_size(home: Path) -> None:
     report, raw = convert(home, values, "spacing_mm")
     assert [case.spacing_mm for case in raw.cases] == [0.1, 0.12, 0.1, 0.2, (0.1, 0.3), None]
     assert "pixel sizes from 0.1 to 0.3 mm" in report.notes
-    assert any("not square" in note and note.endswith(": 1 images, c4.png") for note in report.notes)
+    assert any("not square" in note and note.endswith(": 1 image, c4.png") for note in report.notes)
     assert "c4,train,,,c4.png,0.1 0.3" in raw.paths.cases_csv.read_text(encoding="utf-8")
     found = take_fingerprint(raw, "")
     assert (found.spacings[4], found.spacing_mm) == ([999, 0.1, 0.3], {"min": 0.1, "median": 0.12, "max": 0.2})

@@ -210,7 +210,7 @@ def test_a_table_says_which_belong_together(tmp_path: Path) -> None:
     )
     found = match_files(["one.png", "two.png", "three.png"], ["x.png", "y.png", "z.png"], [str(table)])
     assert found.masks_of == {"one.png": ("x.png", "z.png"), "two.png": ("y.png",), "three.png": ()}
-    assert "1 rows of" in found.note
+    assert "1 row of" in found.note
     assert "three.png with none.png" in found.note
     table.write_text("us,roi\none.png,x.png\ntwo.png,x.png\n", encoding="utf-8")
     with pytest.raises(HtunetError, match=r"gives the mask x.png to one.png and to two.png"):

@@ -33,7 +33,7 @@ def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark
     table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
     found, notes = read(str(table), NAMES, option="--classes", columns=("class", "label"))
     assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
-    assert notes == ["classes.csv names 1 images that do not exist: 4.png"]
+    assert notes == ["classes.csv names 1 image not in the folder: 4.png"]
 
 
 def test_a_table_as_excel_saves_it_has_its_delimiter_on_top_and_empty_rows_below(tmp_path: Path) -> None:
