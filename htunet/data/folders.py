@@ -33,10 +33,31 @@ def files_in(
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """As os.walk, in a stable order, through linked folders but in no circle, without hidden folders and macOS's."""
-    for name, folders, files in os.walk(folder, followlinks=True):
-        here = Path(name)
-        if here.resolve() in [parent.resolve() for parent in here.parents]:
-            folders.clear()
+    waiting = [(folder, frozenset(_identity(parent) for parent in folder.absolute().parents))]
+    while waiting:
+        here, above = waiting.pop()
+        try:
+            inside = above | {_identity(here)}
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError:  # as os.walk: what cannot be listed holds nothing
             continue
-        folders[:] = sorted(child for child in folders if child != JUNK_FOLDER and not child.startswith("."))
-        yield here, folders, sorted(files)
+        if inside == above:
+            continue
+        kinds: tuple[list[str], list[str]] = ([], [])
+        for entry in entries:
+            kinds[not _is_folder(entry)].append(entry.name)
+        folders = [child for child in kinds[0] if child != JUNK_FOLDER and not child.startswith(".")]
+        yield here, folders, kinds[1]
+        waiting += [(here / child, inside) for child in reversed(folders)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino

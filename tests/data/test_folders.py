@@ -1,5 +1,6 @@
 """Which files of a folder are found, at any depth."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,22 @@ def test_a_walk_goes_through_links_and_never_in_a_circle(tmp_path: Path) -> None
     (tmp_path / "a" / "b" / "gone").symlink_to(tmp_path / "nowhere")
     found = {place.relative_to(tmp_path).as_posix(): files for place, _, files in walk(tmp_path)}
     assert found == {".": [], "a": [], "a/b": ["gone"], "a/c": [], "c": [], "c/a": [], "c/a/b": ["gone"]}
+
+
+def test_folders_may_be_as_deep_as_the_system_allows(tmp_path: Path) -> None:
+    """Deeper than Python's own calls may be; the way above each folder was once looked up anew in each."""
+    place = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=place)
+        inner = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = inner
+    os.symlink("itself", "itself", dir_fd=place)
+    os.close(place)
+    places = list(walk(tmp_path))
+    assert len(places) == 1201
+    assert places[-1][2] == ["itself"]
+    for folder, _, names in reversed(places):  # pytest's own removal calls itself for each
+        for name in names:
+            (folder / name).unlink()
+        folder.rmdir()
