@@ -141,7 +141,7 @@ def _describe(report: "ConversionReport") -> Iterator[str]:
     if report.captions is not None:
         yield from describe_captions(report)
         return
-    yield f"Found {sum(report.found.values())} images in {report.source}: {_counts(report.found)}."
+    yield f"Found {counted(sum(report.found.values()), 'image')} in {report.source}: {_counts(report.found)}."
     for difference in report.differences:
         yield f"  differs from the whole data set: {difference}"
     if report.merged:
@@ -159,7 +159,7 @@ def _describe(report: "ConversionReport") -> Iterator[str]:
         yield from _block("Same picture with TWO CLASSES in", pairs, "pair")
     yield from (f"Note: {note}." for note in report.notes)
     verb = "Replaced the earlier conversion:" if report.replaced else "Wrote"
-    yield f"{verb} {sum(report.converted.values())} cases ({_counts(report.converted)}) in {report.folder}"
+    yield f"{verb} {counted(sum(report.converted.values()), 'case')} ({_counts(report.converted)}) in {report.folder}"
 
 
 def _describe_excluded(report: "ConversionReport") -> Iterator[str]:
