@@ -436,9 +436,9 @@ def load(
         model = htunet.load("BUSI", "UNet", 0, device="cpu")  # or "BUSI UNet fold0", or a run's folder
     """
     from htunet.data.split_files import all_folds
-    from htunet.evaluation.configurations import check_alike
     from htunet.inference.exported import find_model, open_model
     from htunet.inference.find_model import find_trained
+    from htunet.planning.configuration import check_alike
 
     if folds is not None:
         names = " ".join(map(str, what)).split()

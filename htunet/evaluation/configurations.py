@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htunet.data.split_files import load_splits, training_digest
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
 from htunet.paths import RunPaths
 from htunet.planning.configuration import configuration, digest, edits, plan_differences, plan_name, words_of
-from htunet.schemas import SETTINGS
 
 Own = Mapping[str, Any]
 """A summary's own object."""
@@ -48,27 +47,6 @@ def recorded(run: RunPaths) -> tuple[str, str]:
     return plan_name(settings, run.plan), f"{digest(settings)[:4]}, {settings.get('num_epochs')} epochs"
 
 
-def check_alike(runs: Sequence[RunPaths]) -> None:
-    """Raise UsageError where runs of one method, which are to be one model or one figure, were trained differently.
-
-    Raises HtunetError where the settings of a run are missing or broken.
-    """
-    firsts: dict[str, tuple[RunPaths, dict[str, Any]]] = {}
-    for run in runs:
-        settings = read_object(run.settings_json, SETTINGS)
-        mine = {"task": run.task, "start": run.adapter or None, "num_epochs": settings.get("num_epochs")}
-        mine |= configuration(settings) or {}
-        first, its = firsts.setdefault(run.method, (run, mine))
-        names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
-        if names:
-            here, there = (words_of({name: values.get(name) for name in names}) for values in (mine, its))
-            raise UsageError(
-                f"{run.label} was trained otherwise than {first.label}, so that they cannot be taken together: {here}; "
-                f"the other {there}. Name runs that are alike (by fold, --plan or --adapter), or train one of them "
-                f"again as the other: {run.training_command} --restart"
-            )
-
-
 def edited_text(own: Own) -> str:
     """What an edited plan says otherwise than the planner: ``: learning_rate 0.01``; empty where that is not known."""
     changed = edits(own.get("settings") or {})
@@ -101,4 +79,4 @@ def _differences(own: Own, rivals: Sequence[Own]) -> str:
     return f"configuration with {words_of(differing)}" if differing else ""
 
 
-__all__ = ["check_alike", "edited_text", "mark_splits", "plan_differences", "recorded", "unlike_configurations"]
+__all__ = ["edited_text", "mark_splits", "plan_differences", "recorded", "unlike_configurations"]

@@ -12,7 +12,6 @@ from htunet.data.names import unique_ids
 from htunet.data.raw import read_raw
 from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
-from htunet.evaluation.configurations import check_alike
 from htunet.evaluation.predicted_dice import calibration_of
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.time_budget import PLAN
@@ -20,6 +19,7 @@ from htunet.files import read_csv, read_object
 from htunet.inference.folder import images_in
 from htunet.inference.prediction import Prediction
 from htunet.paths import DatasetPaths, RunPaths, find_runs
+from htunet.planning.configuration import check_alike
 
 MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from htunet.errors import counted
+from htunet.models.weights.load import RANDOM
 from htunet.planning.plans import Plan
 from htunet.planning.rules import PATCH, SMALLEST_SIDE
 
@@ -49,7 +50,9 @@ class Schedule:
 def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training_images: int, hours: float) -> Schedule:
     """The first of these that leaves every run enough steps: all; smaller images; fewer methods; fewer folds.
 
-    The last step is taken whatever it leaves. At least one method of each task stays.
+    The last step is taken whatever it leaves. At least one method of each task stays; those that start from random
+    weights go before those that have learnt something (one run each on images of BUSI: ResNet18 from random weights
+    had an AUC of 69 %, PhantomCLIP_HT of 82 %), and of these the most expensive first.
 
     Args:
         candidates: With their measured times.
@@ -63,8 +66,9 @@ def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training
     enough = min(plan.num_epochs, max(10, -(-ENOUGH_STEPS // steps)))
     cheapest_first = sorted(candidates, key=lambda candidate: candidate.epoch_seconds)
     sets = [cheapest_first]
-    while dearest := next((c for c in reversed(sets[-1]) if sum(o.task == c.task for o in sets[-1]) > 1), None):
-        sets.append([candidate for candidate in sets[-1] if candidate is not dearest])
+    for candidate in sorted(cheapest_first, key=lambda one: (one.weights == RANDOM, one.epoch_seconds), reverse=True):
+        if sum(other.task == candidate.task for other in sets[-1]) > 1:
+            sets.append([other for other in sets[-1] if other is not candidate])
     choices = [(sets[0], scale, num_folds) for scale in SCALES]
     choices += [(chosen, SCALES[-1], num_folds) for chosen in sets[1:]]
     choices += [(sets[-1], SCALES[-1], folds) for folds in range(num_folds - 1, FEWEST_FOLDS - 1, -1)]

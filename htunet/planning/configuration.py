@@ -6,16 +6,19 @@ does a field that is added later.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
 from htunet.data.raw import DatasetInfo
-from htunet.errors import some
+from htunet.errors import UsageError, some
+from htunet.files import read_object
+from htunet.paths import RunPaths
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import comparable
 from htunet.planning.rules import MEMORY_GB
+from htunet.schemas import SETTINGS
 
 BESIDE = "compared beside the configuration, in columns of its own"
 MACHINE = "follows the machine that trained, and changes results by rounding only"
@@ -134,3 +137,24 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 def _hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_alike(runs: Sequence[RunPaths]) -> None:
+    """Raise UsageError where runs of one method, which are to be one model or one figure, were trained differently.
+
+    Raises HtunetError where the settings of a run are missing or broken.
+    """
+    firsts: dict[str, tuple[RunPaths, dict[str, Any]]] = {}
+    for run in runs:
+        settings = read_object(run.settings_json, SETTINGS)
+        mine = {"task": run.task, "start": run.adapter or None, "num_epochs": settings.get("num_epochs")}
+        mine |= configuration(settings) or {}
+        first, its = firsts.setdefault(run.method, (run, mine))
+        names = [name for name in {**mine, **its} if mine.get(name) != its.get(name)]
+        if names:
+            here, there = (words_of({name: values.get(name) for name in names}) for values in (mine, its))
+            raise UsageError(
+                f"{run.label} was trained otherwise than {first.label}, so that they cannot be taken together: {here}; "
+                f"the other {there}. Name runs that are alike (by fold, --plan or --adapter), or train one of them "
+                f"again as the other: {run.training_command} --restart"
+            )

@@ -48,6 +48,14 @@ def test_a_method_of_each_task_stays() -> None:
     assert [(c.method, c.task) for c in found.candidates] == [("UNet", "seg"), ("ResNet18", "cls")]
 
 
+def test_what_has_learnt_something_stays_though_it_is_more_expensive() -> None:
+    random = Candidate(method="ResNet18", task="cls", weights="random", epoch_seconds=10)
+    trained = Candidate(method="PhantomCLIP_HT", task="cls", weights="phantom", epoch_seconds=40)
+    found = fit([random, trained], PLAN, num_folds=5, training_images=100, hours=1)
+    assert [c.method for c in found.candidates] == ["PhantomCLIP_HT"]
+    assert "ResNet18 (cls) is not tried" in found.given_up
+
+
 def test_few_steps_get_a_higher_learning_rate_and_the_plan_says_so() -> None:
     short = fit([UNET], PLAN, num_folds=5, training_images=100, hours=0.4)  # 153 epochs of 10 steps
     plan = plan_of(short, PLAN, 100)
