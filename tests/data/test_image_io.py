@@ -3,8 +3,10 @@
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -367,3 +369,15 @@ def test_no_program_is_started_whatever_a_file_holds(
         with pytest.raises(HtunetError, match="cannot identify image file"):
             read(tmp_path / name)
     assert not trace.exists()
+
+
+def test_a_header_that_claims_gigabytes_sets_no_memory_aside(tmp_path: Path) -> None:
+    content = bytearray(encode_png(np.zeros((16, 16), np.uint8)))
+    content[33] = 0x7F  # the first byte of the length of the pixels
+    (tmp_path / "a.png").write_bytes(content)
+    tracemalloc.start()
+    with suppress(HtunetError):
+        read_labels(tmp_path / "a.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
