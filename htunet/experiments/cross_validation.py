@@ -201,7 +201,7 @@ def earlier_request(
             changes.append(f"{candidate.method} from weights {candidate.weights or RANDOM}, not {other[0] or RANDOM}")
     if changes:
         raise HtunetError(
-            f"{dataset.short_name} was begun with other settings: {'; '.join(changes)}. Omit these options: what was "
+            f"{dataset.short_name} was started with other settings: {'; '.join(changes)}. Omit these options: what was "
             f"begun is continued, and predicts, with its own. To start from scratch, remove {_schedule_json(dataset)} "
             f"and the runs {dataset.results}/*__{PLAN}__*."
         )
@@ -228,7 +228,7 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
         request, found = before
         if request["folds"] != num_folds:
             raise HtunetError(
-                f"{dataset.short_name} was begun with {request['folds']} folds, and its split has {num_folds} now. "
+                f"{dataset.short_name} was started with {request['folds']} folds, and its split has {num_folds} now. "
                 f"Restore {dataset.splits_json}, or remove {_schedule_json(dataset)} and the runs "
                 f"{dataset.results}/*__{PLAN}__* to start from scratch."
             )
