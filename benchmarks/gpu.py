@@ -42,6 +42,7 @@ from htunet.planning import rules  # noqa: E402
 from htunet.planning.finetuning_plan import finetuning_plan  # noqa: E402
 from htunet.planning.plans import Plan, plan_from  # noqa: E402
 from htunet.training.contrastive import ContrastiveTrainer, PairBatch  # noqa: E402
+from htunet.training.cuda_graphs import SWITCH  # noqa: E402
 from htunet.training.devices import make_fabric  # noqa: E402
 from htunet.training.loader import BatchOrder, RemainingBatches, Shard, training_batches  # noqa: E402
 from htunet.training.loop import Data, Events, Loop, fit, train_step  # noqa: E402
@@ -111,11 +112,12 @@ class Kit:
         content = json.loads(json.dumps(plan_content(JobCost(plan=plan, side=side))))
         return replace(plan_from(content, "made up"), batch_size=self.options.batch)
 
-    def trial(self, method: str, precision: str, *, compiled: bool = False) -> Trial:
-        """The method as it trains here."""
+    def trial(self, method: str, precision: str, *, compiled: bool = False, graphs: bool = True) -> Trial:
+        """The method as it trains here, or without CUDA graphs."""
         task = TASKS.get(method, "seg")
         device = self.options.device
-        return Trial(method, task, self.plan(method), precision=precision, device=device, compiled=compiled)
+        with _environment({} if graphs else {SWITCH: "0"}):
+            return Trial(method, task, self.plan(method), precision=precision, device=device, compiled=compiled)
 
     def time(self, action: Callable[[int], object]) -> dict[str, float]:
         """Seconds of one call, of many, after some that are not counted; peak memory."""
@@ -147,6 +149,17 @@ class Kit:
 
 
 @contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def _autotuned(on: bool) -> Iterator[None]:
     """Let cuDNN try its algorithms for each shape, and take the fastest."""
     before, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, on
@@ -157,11 +170,14 @@ def _autotuned(on: bool) -> Iterator[None]:
 
 
 def step(kit: Kit, method: str, precision: str, variant: str = "") -> dict[str, Any]:
-    """A training step: ``variant`` contiguous (not channels-last), autotuned (cuDNN's search), compiled, or none."""
-    trial, size = kit.trial(method, precision, compiled=variant == "compiled"), kit.options.batch
+    """A training step. ``variant``: none as a run trains, with CUDA graphs; the others without them.
+
+    eager; contiguous (not channels-last); autotuned (cuDNN's search); compiled.
+    """
+    trial, size = kit.trial(method, precision, compiled=variant == "compiled", graphs=not variant), kit.options.batch
     if variant == "contiguous":
         trial.network.to(memory_format=torch.contiguous_format)
-    if method not in kit.flops and variant != "compiled":
+    if method not in kit.flops and variant != "compiled":  # counted before a pass is recorded
         with FlopCounterMode(display=False) as counter:
             trial.step(size, 0)
         kit.flops[method] = float(counter.get_total_flops())
@@ -169,7 +185,7 @@ def step(kit: Kit, method: str, precision: str, variant: str = "") -> dict[str, 
         row: dict[str, Any] = kit.time(lambda number: trial.step(size, number))
         with torch.no_grad():
             predicted = kit.time(lambda _: trial.predict(size))["step_s"]
-    about = {"method": method, "precision": precision, "variant": variant or "eager"}
+    about = {"method": method, "precision": precision, "variant": variant or "graphs"}
     speed = {"images_per_s": size / row["step_s"], "predicted_images_per_s": size / predicted}
     flops = kit.share(kit.flops[method], row["step_s"]) if method in kit.flops else {}
     return about | speed | row | flops
@@ -363,7 +379,7 @@ def measurements(kit: Kit) -> Iterator[tuple[str, str, Callable[[], dict[str, An
         for method in first:
             yield "profile", f"{method} {precision}", partial(profile, kit, method, precision)
 
-    yield from steps(first, "")
+    yield from steps(first, "", "eager")
     yield from profiles(precisions[-1])
     yield from steps(first[:1], "contiguous", "autotuned")
     yield from profiles("bf16")

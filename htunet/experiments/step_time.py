@@ -17,7 +17,7 @@ import torch
 
 from htunet.files import read_object, write_json
 from htunet.models.build import build_network
-from htunet.models.precision import AUTO
+from htunet.models.precision import AUTO, fp32_products, resolve_precision
 from htunet.models.weights.load import RANDOM
 from htunet.planning.plans import Plan, plan_from
 from htunet.reproducibility import generator
@@ -65,6 +65,7 @@ class Trial:
         self, method: str, task: str, plan: Plan, *, precision: str = AUTO, device: str = "auto", compiled: bool = False
     ) -> None:
         self.fabric = make_fabric(device=device, devices=1, precision=precision)
+        self.precision = resolve_precision(precision, self.fabric.device.type)
         self.plan, self.images = plan, MadeUpImages(plan)
         outputs = replace(plan.outputs(task), num_classes=max(2, len(plan.classes)))
         settings = plan.adapter_settings
@@ -89,13 +90,15 @@ class Trial:
         rows, images = range(size), self.images
         on_gpu = self.fabric.device.type == "cuda"
         batch = images.as_they_are(rows) if on_gpu else images.collate([images[number, row] for row in rows])
-        return train_step(self.loop(size), batch, number)
+        with fp32_products(self.precision):
+            return train_step(self.loop(size), batch, number)
 
     @torch.no_grad()
     def predict(self, size: int) -> None:
         """The forward pass alone."""
         self.network.eval()
-        self.forward(self.fabric.to_device(self.images.as_they_are(range(size))).images)
+        with fp32_products(self.precision):
+            self.forward(self.fabric.to_device(self.images.as_they_are(range(size))).images)
 
 
 def measure(method: str, task: str, plan: Plan) -> dict[str, Any]:

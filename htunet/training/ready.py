@@ -9,12 +9,13 @@ from htunet.models.network import Network
 from htunet.models.precision import BF16, convert_frozen_to_bf16, resolve_precision
 from htunet.planning.plans import Plan
 from htunet.training.batch_norm import share_statistics
+from htunet.training.cuda_graphs import RecordedNetwork, can_be_recorded
 
 
 def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> tuple[nn.Module, Optimizer]:
     """The network as Fabric wraps it, and AdamW as the plan says; the network itself is changed in place.
 
-    ``precision`` is auto, bf16, tf32 or fp32, as for ``make_fabric``.
+    ``precision`` is auto, bf16, tf32 or fp32, as for ``make_fabric``. One GPU repeats recorded passes.
     """
     if resolve_precision(precision, fabric.device.type) == BF16:
         convert_frozen_to_bf16(network)
@@ -28,4 +29,5 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
         weight_decay=plan.weight_decay,
         fused=True,
     )
-    return fabric.setup(network, optimizer)
+    alone = fabric.device.type == "cuda" and fabric.world_size == 1 and isinstance(network, Network)
+    return fabric.setup(RecordedNetwork(network) if alone and can_be_recorded(network) else network, optimizer)
