@@ -1,4 +1,4 @@
-"""The passes of a network as CUDA graphs: a GPU gets all operations of a pass at once.
+"""The passes of a training step as CUDA graphs: a GPU gets all operations of a pass at once.
 
 A step of CLIP_HT, batch 32, bf16, takes an H100 18 ms of computing, but Python needs 95 ms to start its operations one
 by one. A graph holds the operations of one pass for one size of the images, and is started by one call. They are the
@@ -7,7 +7,7 @@ same operations on the same numbers, random ones included, in the same order; on
 A graph repeats what was recorded. Whatever a network decides in Python, by a random number say, would be decided once
 for all, so networks with modules of other packages than ``PACKAGES`` are not recorded unless each of those modules has
 an attribute ``graph_safe = True``. Operations that the processor has to wait for cannot be recorded either; a network
-that has some is found by trying, and computed operation by operation as before.
+that has some is found by trying, and computed operation by operation as before. So are validations.
 """
 
 import logging
@@ -23,10 +23,10 @@ from htunet.models.network import Scores
 
 SWITCH = "HTUNET_CUDA_GRAPHS"
 """Environment variable: ``0`` switches graphs off."""
-PACKAGES = {"htunet", "torch", "torchvision", "timm", "open_clip", "transformers", "lightning_fabric"}
+PACKAGES = {"htunet", "torch", "torchvision", "timm", "open_clip", "transformers", "peft"}
 """Whose modules decide nothing in Python that could differ from one pass to the next."""
-MOST = 6
-"""Graphs of a network: training, validation, and the last batch of both, which is smaller. Each keeps its memory."""
+MOST = 3
+"""Sizes that are recorded: that of a batch, of the last one of an epoch, and one more. Each keeps its memory."""
 WARM_UP = 2
 """Passes before the recording: the first ones choose algorithms and take memory, which cannot be recorded."""
 
@@ -44,28 +44,31 @@ def can_be_recorded(network: nn.Module) -> bool:
 
 
 class RecordedNetwork(nn.Module):
-    """A network on a GPU, of one process, whose passes are recorded once their size has been seen twice."""
+    """A network on a GPU, of one process. A training pass is recorded once its size has been seen twice."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
         self.passes: dict[tuple[Any, ...], RecordedPass | None] = {}
-        """By mode and size of the images; None for what has been seen once."""
+        """By size and type of the images; None for what has been seen once."""
         self.refused = False
 
     def forward(self, images_BCHW: Tensor) -> Scores:
         """As the network's own."""
-        key = (self.network.training, torch.is_grad_enabled(), images_BCHW.shape, images_BCHW.dtype)
+        recorded = self._pass_of(images_BCHW) if self.network.training and torch.is_grad_enabled() else None
+        # a second part of one step would overwrite the gradients of the first, which are the graph's own memory
+        if recorded is None or any(parameter.grad is not None for parameter in recorded.parameters):
+            scores: Scores = self.network(images_BCHW)
+            return scores
+        return recorded(images_BCHW)
+
+    def _pass_of(self, images_BCHW: Tensor) -> "RecordedPass | None":
+        key = (images_BCHW.shape, images_BCHW.dtype)
         if key in self.passes and self.passes[key] is None and not self.refused:
             self.passes[key] = self._record(images_BCHW)
         elif len(self.passes) < MOST:
             self.passes.setdefault(key)
-        recorded = self.passes.get(key)
-        # a second part of one step would overwrite the gradients of the first, which are the graph's own memory
-        if recorded is None or (recorded.parameters and recorded.parameters[0].grad is not None):
-            scores: Scores = self.network(images_BCHW)
-            return scores
-        return recorded(images_BCHW)
+        return self.passes.get(key)
 
     def _record(self, images_BCHW: Tensor) -> "RecordedPass | None":
         try:
@@ -81,7 +84,7 @@ class NotRecordedError(Exception):
 
 
 class RecordedPass:
-    """A forward pass and, where gradients are needed, its backward pass, for images of one size.
+    """A forward and its backward pass for images of one size.
 
     Outputs and gradients lie in the graph's own memory, which the next pass overwrites.
     """
@@ -89,9 +92,7 @@ class RecordedPass:
     def __init__(self, network: nn.Module, images_BCHW: Tensor) -> None:
         self.images = images_BCHW.clone()
         self.names: list[str] = []
-        self.parameters: list[nn.Parameter] = []
-        if torch.is_grad_enabled():
-            self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with _unchanged(network), torch.cuda.stream(stream):
@@ -106,10 +107,8 @@ class RecordedPass:
             outputs = self._outputs(network)
         self.needs_grad = [output.requires_grad for output in outputs]
         self.grad_outputs = [torch.empty_like(output) for output in outputs if output.requires_grad]
-        self.grads: tuple[Tensor | None, ...] = ()
-        if self.parameters:
-            with torch.cuda.graph(self.backward_graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
-                self.grads = self._gradients(outputs, self.grad_outputs)
+        with torch.cuda.graph(self.backward_graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
+            self.grads = self._gradients(outputs, self.grad_outputs)
         self.outputs = [output.detach() for output in outputs]
 
     def __call__(self, images_BCHW: Tensor) -> Scores:
@@ -119,8 +118,7 @@ class RecordedPass:
 
     def _both(self, network: nn.Module) -> None:
         outputs = self._outputs(network)
-        if self.parameters:
-            self._gradients(outputs, [torch.zeros_like(output) for output in outputs if output.requires_grad])
+        self._gradients(outputs, [torch.zeros_like(output) for output in outputs if output.requires_grad])
 
     def _outputs(self, network: nn.Module) -> list[Tensor]:
         with _without_cache():
@@ -148,8 +146,7 @@ class _Repeat(torch.autograd.Function):
         ctx.recorded = recorded
         recorded.images.copy_(images_BCHW)
         recorded.forward_graph.replay()
-        # who keeps what a validation gives must not find it changed; a step's is used up before the next one begins
-        return tuple(output.detach() if parameters else output.clone() for output in recorded.outputs)
+        return tuple(output.detach() for output in recorded.outputs)
 
     @staticmethod
     @torch.autograd.function.once_differentiable

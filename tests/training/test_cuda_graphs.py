@@ -22,7 +22,7 @@ class FakePass:
     """A recorded pass that says that it was used; ``parameters`` are the network's."""
 
     def __init__(self, network: nn.Module, images: Tensor) -> None:
-        self.parameters = list(network.parameters()) if torch.is_grad_enabled() else []
+        self.parameters = list(network.parameters())
 
     def __call__(self, images: Tensor) -> Tensor:
         return torch.full((len(images),), 7.0)
@@ -47,14 +47,18 @@ def test_a_size_is_recorded_when_it_is_seen_again(recorded: RecordedNetwork) -> 
     assert [used(recorded, 4), used(recorded, 4), used(recorded, 4)] == [False, True, True]
 
 
-def test_each_size_and_mode_has_its_own(recorded: RecordedNetwork) -> None:
-    assert [used(recorded, 4), used(recorded, 4), used(recorded, 3)] == [False, True, False]
-    recorded.network.eval()
-    assert not used(recorded, 4), "validation is another pass than training"
+def test_each_size_has_its_own(recorded: RecordedNetwork) -> None:
+    assert [used(recorded, size) for size in (4, 4, 3, 3, 4)] == [False, True, False, True, True]
+
+
+def test_validations_are_computed_as_they_are(recorded: RecordedNetwork) -> None:
+    assert [used(recorded, 4), used(recorded, 4)] == [False, True]
     with torch.no_grad():
-        assert not used(recorded, 4), "one without gradients, too"
-        assert used(recorded, 4)
-    assert used(recorded, 4), "the mode with gradients has been seen twice by now"
+        assert not used(recorded, 4)
+    recorded.network.eval()
+    assert not used(recorded, 4)
+    recorded.network.train()
+    assert used(recorded, 4)
 
 
 def test_no_more_than_some_are_kept(recorded: RecordedNetwork) -> None:
