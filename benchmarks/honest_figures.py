@@ -1,8 +1,16 @@
 """Whether what htunet_run says of its model holds on images it never had: ``python -m benchmarks.honest_figures``.
 
 Several times some images of a converted data set are drawn, whole groups at a time, and given to ``htunet_run`` as a
-folder; then its model predicts all the other images. Beside each other: the Dice that was reported and the true one,
-the Dice predicted of each image and the true one, how often the intervals hold, how many images are flagged.
+folder; then its model predicts other images. Beside each other: the Dice that was reported and the true one, the Dice
+predicted of each image and the true one, how often the intervals hold, how many images are flagged.
+
+The reported Dice is that of a network of one fold, and the true one beside it the mean over the folds, each predicting
+alone; that of the folds together comes beside it. Of several methods (``--methods``) also the naive figure: the chosen
+one's own in the cross-validation that chose it.
+
+``--epochs`` fixes the training, whatever the speed of the machine: what is left out of ``htunet_run`` then is the time
+budget. ``--correct N`` goes on: of a pool of new images N are corrected (their true masks), those that
+``htunet_review`` chooses and others at random, and both trainings go on (``htunet_run --corrections``).
 
 What is done is not done again: the same command continues after an interruption.
 """
@@ -12,23 +20,32 @@ import csv
 import json
 import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from htunet import api
+from htunet.cli.convert import main as convert
+from htunet.cli.review import main as review
+from htunet.cli.run import main as run
 from htunet.data.image_io import read_labels
 from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.experiments.cross_validation import adaptive_of, begin, candidates_for, sizes_of, stored_schedule
+from htunet.experiments.time_budget import Schedule, plan_of
 from htunet.files import read_csv, read_json, write_json
-from htunet.paths import ROOTS, find_dataset, root
+from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, root
 from htunet.reproducibility import generator
 
 RESULT = "result.json"
 NAME = "Drawn"
+WAYS = ("chosen", "random")
+"""How the images to correct are found: by htunet_review, or drawn."""
 
 
 def draw(raw: RawDataset, number: int, images: int) -> tuple[list[Case], list[Case]]:
@@ -57,42 +74,101 @@ def write_folder(raw: RawDataset, cases: list[Case], folder: Path) -> None:
         rows.writerows([("image", "group"), *((f"{case.id}.png", case.group or case.id) for case in cases)])
 
 
-def dice_of(folder: Path, true: Path) -> dict[str, float]:
-    """Of the foreground, by the name of the mask; 1 where both masks are empty."""
-    found = {}
-    for path in sorted(folder.glob("*.png")):
-        one, other = read_labels(path) > 0, np.asarray(Image.open(true / path.name)) > 0
-        found[path.name] = float(2 * (one & other).sum() / total) if (total := one.sum() + other.sum()) else 1.0
-    return found
+def dice_of(labels_HW: NDArray[np.uint8], true: Path) -> float:
+    """Of the foreground; 1 where both masks are empty."""
+    one, other = labels_HW > 0, np.asarray(Image.open(true)) > 0
+    return float(2 * (one & other).sum() / total) if (total := one.sum() + other.sum()) else 1.0
 
 
-def run_one(raw: RawDataset, folder: Path, number: int, options: argparse.Namespace) -> dict[str, object]:
+def mean_dice(model: api.Model, folder: Path) -> tuple[float, float]:
+    """Of ``folder/images`` with ``folder/masks``: as the model predicts, and without its post-processing."""
+    values = []
+    for path in sorted((folder / "images").glob("*.png")):
+        found, true = model.predict(path), folder / "masks" / path.name
+        values.append([dice_of(one.labels, true) for one in (found, replace(found, postprocessing={}))])
+    done, plain = np.mean(values, axis=0).tolist()
+    return done, plain
+
+
+def call(command: Callable[[Sequence[str]], int], words: Sequence[object], folder: Path) -> None:
+    """Another command, in this process; what it prints goes to ``folder/run.log``."""
+    with (folder / "run.log").open("a", encoding="utf-8") as log, redirect_stdout(log):
+        if code := command([str(word) for word in words]):
+            raise SystemExit(f"{words}: exit code {code}; see {folder / 'run.log'}")
+
+
+def fix_training(dataset: DatasetPaths, options: argparse.Namespace) -> None:
+    """What htunet_run would decide by the time there is: every method, all folds, so many epochs."""
+    api.plan(dataset.name, plans=["adaptive"], num_folds=options.num_folds, split_by="group", preprocess=False)
+    candidates, _ = candidates_for(["seg"], options.methods, options.weights)
+    num_folds, images, _ = sizes_of(dataset)
+    schedule = Schedule(candidates=tuple(candidates), num_folds=num_folds, scale=1.0, num_epochs=options.epochs,
+                        seconds=0.0, given_up=())  # fmt: skip
+    plan = plan_of(schedule, adaptive_of(dataset), images)
+    plan = replace(plan, input_size=(options.side, options.side)) if options.side else plan
+    begin(dataset, schedule, plan, candidates, hours=options.hours, num_folds=num_folds)
+
+
+def run_one(raw: RawDataset, folder: Path, number: int, options: argparse.Namespace) -> dict[str, Any]:
     """One draw in a folder of its own."""
     drawn, others = draw(raw, number, options.images)
+    pool = others[: options.pool] if options.correct else []
     write_folder(raw, drawn, folder)
-    write_folder(raw, others[: options.most_others], folder / "others")
-    homes = {variable: str(folder / "htunet_data" / name) for variable, name in ROOTS.items()} | {
-        "htunet_weights": str(root("htunet_weights"))
-    }
-    command = [sys.executable, "-m", "htunet.cli.run", "--images", str(folder / "images"), "--masks",
-               str(folder / "masks"), "--groups", str(folder / "groups.csv"), "--name", NAME,
-               "--hours", str(options.hours), "--methods", *options.methods]  # fmt: skip
-    with (folder / "run.log").open("a", encoding="utf-8") as log:
-        subprocess.run(command, check=True, env=os.environ | homes, stdout=log, stderr=log)
-    os.environ.update(homes)
+    write_folder(raw, pool, folder / "pool")
+    write_folder(raw, others[len(pool) :][: options.most_others], folder / "others")
+    os.environ.update({variable: str(folder / "htunet_data" / name) for variable, name in ROOTS.items()
+                       if variable != "htunet_weights"})  # fmt: skip
+    own = ["--images", folder / "images", "--masks", folder / "masks", "--groups", folder / "groups.csv", "--name",
+           NAME]  # fmt: skip
+    if options.epochs and not all_datasets():
+        call(convert, own, folder)
+    if options.epochs and not stored_schedule(find_dataset(NAME)):
+        fix_training(find_dataset(NAME), options)
+    weights = ["--weights", options.weights] if options.weights else []
+    asked = [*own, "--hours", options.hours, "--methods", *options.methods, *weights]
+    call(run, ["-d", NAME] if options.epochs else asked, folder)
     dataset = find_dataset(NAME)
     choice = read_json(dataset.results / "run" / "choice.json")["seg"]
-    folds = range(read_json(dataset.results / "run" / "schedule.json")["schedule"]["num_folds"])
-    model = api.load(f"{NAME} {choice['method']}", folds=list(folds), plan="run")
-    images = sorted((folder / "others" / "images").glob("*.png"))
-    model.predict_folder(images, folder / "found")
-    alone = api.load(f"{NAME} {choice['method']} fold0", plan="run")
-    alone.predict_folder(images, folder / "found_by_fold0")
-    true = folder / "others" / "masks"
-    real, of_fold0 = dice_of(folder / "found", true), dice_of(folder / "found_by_fold0", true)
-    result: dict[str, object] = {"draw": number, "method": choice["method"], "reported": choice["expected"]}
-    result |= {"folds": len(folds), "others": len(real), "true": float(np.mean(list(real.values())))}
-    return result | {"true_fold0": float(np.mean(list(of_fold0.values()))), **_of_images(folder / "found", real)}
+    folds = [*range(read_json(dataset.results / "run" / "schedule.json")["schedule"]["num_folds"])]
+    model = f"{NAME} {choice['method']}"
+    if options.correct:
+        return {"draw": number} | corrected(folder, model, folds, options.correct)
+    alone = [mean_dice(api.load(model, fold, plan="run"), folder / "others") for fold in folds]
+    true, plain = np.mean(alone, axis=0).tolist()
+    after = choice["postprocessing"]
+    reported = after["expected"] if after["steps"] else choice["expected"]
+    result: dict[str, Any] = {"draw": number, "method": choice["method"], "reported": reported, "true": true}
+    result |= {"nested": choice["expected"]["mean"], "naive": choice["own"][choice["method"]]["mean"], "plain": plain}
+    together = api.load(model, folds=folds, plan="run")
+    together.predict_folder(sorted((folder / "others" / "images").glob("*.png")), folder / "found")
+    names = [path.name for path in sorted((folder / "found").glob("*.png"))]
+    real = {name: dice_of(read_labels(folder / "found" / name), folder / "others" / "masks" / name) for name in names}
+    result |= {"folds": len(folds), "others": len(real), "together": float(np.mean([*real.values()]))}
+    return result | _of_images(folder / "found", real)
+
+
+def corrected(folder: Path, model: str, folds: Sequence[int], count: int) -> dict[str, Any]:
+    """The Dice of images that no training has, before and after ``count`` images of the pool were corrected."""
+    result: dict[str, Any] = {"before": mean_dice(api.load(model, folds=[*folds], plan="run"), folder / "others")[0]}
+    pool = sorted((folder / "pool" / "images").glob("*.png"))
+    drawn = generator(len(pool), str(folder.name)).permutation(len(pool))[:count]
+    for way, paths in zip(WAYS, (pool, [pool[position] for position in drawn]), strict=True):
+        images, given = folder / way / "images", folder / way / "review"
+        images.mkdir(parents=True, exist_ok=True)
+        for path in paths:
+            shutil.copyfile(path, images / path.name)
+        if not given.exists():
+            call(review, ["-d", NAME, "-i", images, "-o", given, "-n", count], folder)
+        for path in (given / "masks").glob("*.png"):
+            shutil.copyfile(folder / "pool" / "masks" / path.name, path)
+        names = {*all_datasets()}
+        call(run, ["-d", NAME, "--corrections", given], folder)
+        record = folder / way / "dataset.json"
+        if new := {*all_datasets()} - names:
+            write_json(record, {"name": new.pop()})
+        after = api.load(read_json(record)["name"], model.split()[1], folds=[*folds], plan="run")
+        result[way] = mean_dice(after, folder / "others")[0]
+    return result
 
 
 def _of_images(found: Path, real: dict[str, float]) -> dict[str, object]:
@@ -112,6 +188,29 @@ def _of_images(found: Path, real: dict[str, float]) -> dict[str, object]:
     }
 
 
+def interval(values: Sequence[float]) -> str:
+    """The mean with its 95 % interval over draws, by Student's t."""
+    from scipy import stats
+
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    return f"{np.mean(values):+.4f} [{np.mean(values) - half:+.4f}, {np.mean(values) + half:+.4f}]"
+
+
+def print_summary(results: Sequence[dict[str, Any]]) -> None:
+    """Over all draws, where there are several."""
+    if "before" in results[0]:
+        for way in WAYS:
+            print(f"{way} less before: {interval([one[way] - one['before'] for one in results])}")
+        print(f"chosen less random: {interval([one['chosen'] - one['random'] for one in results])}")
+        return
+    held = [one["reported"]["low"] <= one["true"] <= one["reported"]["high"] for one in results]
+    print(f"\nreported less true: {interval([one['reported']['mean'] - one['true'] for one in results])}")
+    print(f"without post-processing: {interval([one['nested'] - one['plain'] for one in results])}")
+    print(f"naive less true: {interval([one['naive'] - one['plain'] for one in results])}")
+    print(f"naive less nested: {interval([one['naive'] - one['nested'] for one in results])}")
+    print(f"the reported interval holds in {sum(held)} of {len(held)} draws")
+
+
 def main() -> None:
     """Every draw, then a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -122,23 +221,37 @@ def main() -> None:
     parser.add_argument("--most-others", type=int, help="predict no more than these of the others")
     parser.add_argument("--hours", type=float, default=1.0, help="of a draw")
     parser.add_argument("--methods", nargs="+", default=["UNet"])
+    parser.add_argument("--weights", help="as htunet_run has it")
+    parser.add_argument("--epochs", type=int, help="of each training, instead of what fits into --hours")
+    parser.add_argument("--num-folds", type=int, default=3, help="with --epochs")
+    parser.add_argument("--side", type=int, help="with --epochs: side of the networks' square inputs, pixels")
+    parser.add_argument("--correct", type=int, help="correct so many images of a pool, and train on")
+    parser.add_argument("--pool", type=int, default=60, help="new images to choose from")
     options = parser.parse_args()
     home = {variable: str(root(variable)) for variable in ROOTS}
     raw, results = read_raw(find_dataset(options.dataset)), []
     for number in range(1, options.draws + 1):
         path = options.output.resolve() / f"draw_{number}" / RESULT
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, run_one(raw, path.parent, number, options))
             os.environ.update(home)
         results.append(read_json(path))
         print(json.dumps(results[-1]), flush=True)
-    print("\n| draw | reported [95 %] | true, folds together | true, fold 0 | predicted | true | held | flagged |")
-    print("|---|---|---|---|---|---|---|---|")
-    for one in results:
-        own = one["reported"]
-        interval = f"{own['mean']:.3f} [{own['low']:.3f}, {own['high']:.3f}]"
-        names = ("true", "true_fold0", "predicted", "true_of_predicted", "held", "flagged")
-        print(" | ".join([f"| {one['draw']}", interval, *(f"{one[name]:.3f}" for name in names)]), "|")
+    if options.correct:
+        print("\n| draw | before | after, chosen | after, random |\n|---|---|---|---|")
+        for one in results:
+            print(" | ".join([f"| {one['draw']}", *(f"{one[name]:.3f}" for name in ("before", *WAYS))]), "|")
+    else:
+        print("\n| draw | method | reported [95 %] | naive | true, folds alone | together | predicted | true | held | "
+              "flagged |\n" + "|---" * 10 + "|")  # fmt: skip
+        for one in results:
+            own = one["reported"]
+            shown = f"{own['mean']:.3f} [{own['low']:.3f}, {own['high']:.3f}]"
+            names = ("naive", "true", "together", "predicted", "true_of_predicted", "held", "flagged")
+            print(" | ".join([f"| {one['draw']} | {one['method']}", shown, *(f"{one[n]:.3f}" for n in names)]), "|")
+    if len(results) > 1:
+        print_summary(results)
 
 
 if __name__ == "__main__":

@@ -215,8 +215,8 @@ class Model:
         """Predict image files, and write masks, ``classes.csv`` and ``quality.csv`` into a folder.
 
         ``quality.csv`` contains the predicted Dice of each mask and says which images are unlike the training images;
-        it is written if the run is evaluated on enough images. The arguments are those of
-        ``htunet.inference.folder.predict_folder``.
+        it is written if the run is evaluated on enough images. Rows that the tables have already of other images stay.
+        The arguments are those of ``htunet.inference.folder.predict_folder``.
 
         Example::
 
@@ -224,10 +224,12 @@ class Model:
             assert not result.unreadable
         """
         from htunet.inference.folder import predict_folder
+        from htunet.inference.output_tables import add_result, read_tables
         from htunet.inference.quality import Quality
 
-        stored = self.exported.card.quality if self.exported else {}
-        quality = Quality(stored.get("calibrated_on", ""))
+        predictor, target = self.predictor, (part and part.tables) or output
+        read_tables(target, predictor.classes if predictor.classifies else ())
+        quality = Quality(self.exported.card.quality.get("calibrated_on", "") if self.exported else "")
 
         def note(prediction: Prediction, mask: Path) -> None:
             known = self._with_quality(prediction)
@@ -236,7 +238,7 @@ class Model:
                 after_each(known, mask)
 
         result = predict_folder(
-            self.predictor,
+            predictor,
             images,
             output,
             base=base,
@@ -245,9 +247,7 @@ class Model:
             after_each=note,
             part=part,
         )
-        if self.dice_calibrations or self.familiar:
-            quality.write((part and part.tables) or output)
-        return replace(result, unlike=quality.unlike, doubted=quality.doubted)
+        return add_result(target, result, quality, known=bool(self.dice_calibrations or self.familiar))
 
     def evaluate(
         self,

@@ -90,7 +90,8 @@ def _predict(options: argparse.Namespace) -> None:
     _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
     from htunet.data.names import listed
-    from htunet.inference.folder import CLASSES, images_and_others
+    from htunet.inference.folder import images_and_others
+    from htunet.inference.output_tables import CLASSES
 
     model = _load_as_asked(options)
     _refuse_masks_of_a_classification(options, model.run)
@@ -102,7 +103,7 @@ def _predict(options: argparse.Namespace) -> None:
     if overlays and options.references:
         overlays.check(images, options.input, len(model.predictor.plan.labels) - 1)
 
-    growing = _growing(options, model, images) if options.resume or options.engine else None
+    growing = _growing(options, model, images)
     if growing and options.engine:
         growing = _continued(options, model, images, growing)
     done = growing.done if growing else set()
@@ -126,7 +127,7 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
-    _print_quality(model, result, perf_counter() - begun, options.output)
+    _print_quality(options, model, result, perf_counter() - begun)
     if result.unreadable or result.without_object:
         lost = f"{len(result.unreadable)} of {counted(len(images), 'image')} could not be read"
         lost = (
@@ -209,12 +210,12 @@ def _continued(
     from htunet.inference.by_ray import collect
 
     files = {_name_below(path, options.input): path for path in images}
-    growing.finish([], {})  # from now on the output says what it is of
+    growing.finish([])  # from now on the output says what it is of
     collect(growing, files)
-    return _growing(options, model, images)
+    return _growing(options, model, images) or growing
 
 
-def _print_quality(model: "Model", result: "FolderResult", seconds: float, output: Path) -> None:
+def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderResult", seconds: float) -> None:
     """What several networks cost, and what to look at first."""
     from htunet.data.names import listed
     from htunet.inference.quality import QUALITY
@@ -231,7 +232,9 @@ def _print_quality(model: "Model", result: "FolderResult", seconds: float, outpu
               f"predicted of them: {listed(result.unlike)}")  # fmt: skip
     if model.dice_calibrations or model.familiar:
         print(f"Images to look at first{', with the predicted Dice' * bool(model.dice_calibrations)}: "
-              f"{output / QUALITY}")  # fmt: skip
+              f"{options.output / QUALITY}")  # fmt: skip
+    if result.rows_of_others and not options.resume:
+        print(f"The tables keep their rows of {counted(result.rows_of_others, 'image')} predicted before.")
     if model.exported and (note := model.exported.card.quality.get("note")):
         print(note)
 
@@ -240,16 +243,23 @@ def _overlays(options: argparse.Namespace) -> "_Overlays | None":
     return _Overlays(options.output, options.references) if options.overlays else None
 
 
-def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]) -> "GrowingFolder":
-    """What --continue finds in the output: done with the same weights and options, or refused."""
-    from htunet.files import file_hash
-    from htunet.inference.growing_folder import GrowingFolder
+def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]) -> "GrowingFolder | None":
+    """What --continue finds in the output: done with the same weights and options, or refused.
 
+    Without --continue none, but what --continue has written is refused to other models all the same.
+    """
+    from htunet.files import file_hash
+    from htunet.inference.growing_folder import RECORD, GrowingFolder
+
+    continues = options.resume or options.engine
+    if not continues and not (options.output / RECORD).exists():
+        return None
     runs = [run.checkpoint_best for run in (model.run, *model.others)]
     names = ("tta", "no_postprocessing", "save_probabilities", "dicom_seg", "overlays", "uncertainty")
     request = {"model": model.name, "weights": [file_hash(path) for path in runs if path.exists()]}
-    return GrowingFolder(options.output, request | {name: getattr(options, name) for name in names},
-                         {_name_below(path, options.input): path for path in images})  # fmt: skip
+    found = GrowingFolder(options.output, request | {name: getattr(options, name) for name in names},
+                          {_name_below(path, options.input): path for path in images})  # fmt: skip
+    return found if continues else None
 
 
 def _name_below(path: Path, base: Path) -> str:

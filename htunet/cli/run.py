@@ -12,7 +12,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,8 +172,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         for task, choice in chosen.items()
     }  # fmt: skip
     if options.input:
-        for step in prediction_steps(words, options.input, options.output):
-            run_step("predict", *step)
+        for task, of_run in words.items():
+            folders = ("-i", str(options.input), "-o", str(options.output))
+            run_step("predict", *folders, *of_run, *["--overlays"] * (task == "seg"))
     print()
     for task, choice in chosen.items():
         what, metric = WORDS[task]
@@ -352,15 +353,6 @@ def _show(
     for line in schedule.given_up:
         print(f"To fit into --hours {options.hours:g}: {line}.")
     print(f"Training: about {duration(schedule.seconds)} on this machine.")
-
-
-def prediction_steps(words: Mapping[str, Sequence[str]], given: Path, output: Path) -> list[list[str]]:
-    """What ``htunet_predict`` is called with for each task, whose models are named by ``words``.
-
-    Masks come last: both write quality.csv, and that of masks has the predicted Dice.
-    """
-    folders = ["-i", str(given), "-o", str(output)]
-    return [[*folders, *words[task], *["--overlays"] * (task == "seg")] for task in sorted(words)]
 
 
 def _percent(mean: "Mean") -> str:

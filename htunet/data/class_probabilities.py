@@ -65,18 +65,19 @@ def class_order(classes: Mapping[str, int]) -> tuple[str, ...]:
 
 def write_class_probabilities(path: Path, found: ClassProbabilities) -> None:
     """Write the file, whole or not at all; probabilities in full precision, those of new images with six digits."""
+    write_csv(path, *table_of(found))
+
+
+def table_of(found: ClassProbabilities) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns and the rows of the file."""
     known, columns = any(found.truth), [f"{PREFIX}{name}" for name in found.classes]
     text: Callable[[float], str] = repr if known else "{:.6g}".format
+    names = ["case", *["class"] * known, *columns, "predicted"]
     rows = zip(found.cases, found.truth, found.values_NK.tolist(), found.predicted, strict=True)
-    write_csv(
-        path,
-        ["case", *["class"] * known, *columns, "predicted"],
-        (
-            {"case": case, **({"class": truth} if known else {}), **dict(zip(columns, map(text, values), strict=True)),
-             "predicted": predicted}
-            for case, truth, values, predicted in rows
-        ),
-    )  # fmt: skip
+    return names, [
+        dict(zip(names, (case, *[truth] * known, *map(text, values), predicted), strict=True))
+        for case, truth, values, predicted in rows
+    ]
 
 
 def read_class_probabilities(path: Path) -> ClassProbabilities:

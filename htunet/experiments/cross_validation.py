@@ -241,12 +241,24 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
         training_images=training_images,
         hours=hours,
     )
-    plans = load_plans(dataset.plans_json)
-    save_plans(dataset.plans_json, plans | {PLAN: plan_of(schedule, adaptive, training_images)})
+    begin(dataset, schedule, plan_of(schedule, adaptive, training_images), candidates, hours=hours, num_folds=num_folds)
+    return schedule
+
+
+def begin(
+    dataset: DatasetPaths,
+    schedule: Schedule,
+    plan: Plan,
+    candidates: Sequence[Candidate],
+    *,
+    hours: float,
+    num_folds: int,
+) -> None:
+    """Put plan ``run`` into plans.json and record the schedule, with what was asked for: its folds, its candidates."""
+    save_plans(dataset.plans_json, load_plans(dataset.plans_json) | {PLAN: plan})
     methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
     request = {"hours": hours, "folds": num_folds, "methods": methods}
     write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(schedule)})
-    return schedule
 
 
 def _schedule_json(dataset: DatasetPaths) -> Path:

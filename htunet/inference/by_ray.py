@@ -16,9 +16,10 @@ from typing import Any
 from tqdm import tqdm
 
 from htunet.errors import HtunetError
-from htunet.files import read_csv, read_object, whole_folder, write_json
-from htunet.inference.folder import CLASSES, FolderResult, output_names
+from htunet.files import read_object, whole_folder, write_json
+from htunet.inference.folder import FolderResult, output_names
 from htunet.inference.growing_folder import GrowingFolder
+from htunet.inference.output_tables import CLASSES, Rows, add_to_tables, read_tables
 from htunet.inference.quality import QUALITY
 from htunet.parallel import available_cores
 
@@ -66,17 +67,18 @@ def predict_chunk(predict: PredictFiles, output: Path, files: Sequence[tuple[str
 def collect(growing: GrowingFolder, files: Mapping[str, Path]) -> FolderResult:
     """Put what workers did into the tables and the record of the output, and say it; files by their names."""
     result, folders = FolderResult(), sorted((growing.path.parent / CHUNKS).glob("[0-9a-f]*"))
-    rows: dict[str, list[dict[str, str]]] = {CLASSES: [], QUALITY: []}
+    rows: dict[str, Rows] = {CLASSES: [], QUALITY: []}
     for folder in folders:
         content = read_object(folder / RESULT)
         result.predicted.extend(files[name] for name in content.pop("predicted") if name in files)
         for name, value in content.items():
             kept = getattr(result, name)
             (kept.update if isinstance(kept, dict) else kept.extend)(value)
-        for name, found in rows.items():
-            found += read_csv(folder / name, ()) if (folder / name).exists() else []
+        for name, found in read_tables(folder).items():
+            rows[name] += found
+    add_to_tables(growing.path.parent, rows[CLASSES], rows[QUALITY])
     done = {path: name for name, path in files.items()}
-    growing.finish([done[path] for path in result.predicted], {name: found for name, found in rows.items() if found})
+    growing.finish([done[path] for path in result.predicted])
     shutil.rmtree(growing.path.parent / CHUNKS, ignore_errors=True)
     return result
 

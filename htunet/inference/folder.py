@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from tqdm import tqdm
 
-from htunet.data.class_probabilities import ClassProbabilities, write_class_probabilities
+from htunet.data.class_probabilities import ClassProbabilities
 from htunet.data.folders import files_in
 from htunet.data.formats.medical_file import NoPictureError
 from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, open_stack, write_masks
@@ -25,7 +25,6 @@ from htunet.files import whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 
-CLASSES = "classes.csv"
 SEGMENTATION_OBJECT = ".seg.dcm"
 
 
@@ -53,6 +52,8 @@ class FolderResult:
     """Masks, or images without one, of images that are unlike the training images, where that is known."""
     doubted: list[str] = field(default_factory=list)
     """Masks that mark something in an image where the model's own classes say that there is no lesion."""
+    rows_of_others: int = 0
+    """Images of earlier calls that the tables of the output have rows of."""
     classes: ClassProbabilities | None = None
     """Of each image, where classes are learnt."""
 
@@ -106,7 +107,7 @@ def predict_folder(
     after_each: Callable[[Prediction, Path], None] | None = None,
     part: PartOfFolder | None = None,
 ) -> FolderResult:
-    """Write the masks (labels 0..K, original size) of each image file, ``classes.csv`` for all, as the run has learnt.
+    """Write the masks (labels 0..K, original size) of each image file, and find the classes, as the run has learnt.
 
     Args:
         predictor: What predicts.
@@ -168,23 +169,15 @@ def predict_folder(
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())
         )
-    return (
-        replace(result, classes=_classes_of(predictor, result, classes, (part and part.tables) or output))
-        if classes
-        else result
-    )
+    return replace(result, classes=_classes_of(predictor, result, classes)) if classes else result
 
 
-def _classes_of(
-    predictor: Predictor, result: FolderResult, values: list[list[float]], output: Path
-) -> ClassProbabilities:
-    """Of all images, which are written into ``classes.csv``; nobody knows the true classes of new ones."""
+def _classes_of(predictor: Predictor, result: FolderResult, values: list[list[float]]) -> ClassProbabilities:
+    """Of all images; nobody knows the true classes of new ones."""
     cases = tuple(map(printable, result.images))
-    of_all = ClassProbabilities(
+    return ClassProbabilities(
         classes=predictor.classes, cases=cases, truth=("",) * len(cases), values_NK=np.array(values)
     )
-    write_class_probabilities(output / CLASSES, of_all)
-    return of_all
 
 
 def _predictions(predictor: Predictor, path: Path) -> tuple[Stack, Iterable[Prediction]]:

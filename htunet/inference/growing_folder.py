@@ -5,13 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_csv, read_object, write_csv, write_json
-from htunet.inference.folder import CLASSES
-from htunet.inference.quality import QUALITY
+from htunet.files import read_object, write_json
 
 RECORD = "predicted.json"
 """In the output: with what was predicted, and size and time of each file that was."""
-Rows = list[dict[str, str]]
 
 
 class GrowingFolder:
@@ -40,32 +37,11 @@ class GrowingFolder:
         self.before: dict[str, Any] = found if isinstance(found, dict) else {}
         self.done = {name for name, state in self.sizes.items() if self.before.get(name) == state}
         """The images that are predicted, and have not changed since."""
-        self.tables = {name: read_csv(output / name, ()) for name in (CLASSES, QUALITY) if (output / name).exists()}
 
-    def finish(self, predicted: Sequence[str], rows_now: Mapping[str, Rows] | None = None) -> None:
-        """Add the rows of before to the tables, and record what is done now.
-
-        ``rows_now``: the new rows of each table, where they are not in the output yet.
-        """
-        for name in dict.fromkeys((*self.tables, *(rows_now or ()))):
-            path, rows = self.path.with_name(name), self.tables.get(name, [])
-            new = (read_csv(path, ()) if path.exists() else []) if rows_now is None else rows_now.get(name, [])
-            if not (new or rows):
-                continue
-            columns = list((new or rows)[0])
-            fresh = {row[columns[0]] for row in new}
-            merged = [row for row in rows if row[columns[0]] not in fresh] + new
-            if name == QUALITY:
-                merged.sort(key=_urgency)
-            write_csv(path, columns, merged)
+    def finish(self, predicted: Sequence[str]) -> None:
+        """Record what is done now."""
         states = {name: self.sizes[name] for name in self.sizes if name in self.done or name in predicted}
         write_json(self.path, {"request": self.request, "files": self.before | states})
-
-
-def _urgency(row: Mapping[str, str]) -> tuple[bool, bool, float, float]:
-    """As ``quality.csv`` is in order: nothing found, unlike images, the lowest Dice to be expected."""
-    dice, distance = row.get("predicted_dice", ""), row.get("distance", "")
-    return dice != "", row.get("unlike") != "yes", float(dice or 0), -float(distance or 0)
 
 
 def _state(path: Path) -> list[int]:

@@ -1,12 +1,18 @@
-"""Which predictions to look at first: ``quality.csv`` beside the masks."""
+"""Which predictions to look at first: the rows of ``quality.csv`` beside the masks."""
 
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 
-from htunet.files import write_csv
+from htunet.data.names import printable
 from htunet.inference.prediction import NO_LESION, Prediction
 
 QUALITY = "quality.csv"
-COLUMNS = ("mask", "predicted_dice", "low", "high", "distance", "unlike", "lesion_probability", "calibrated_on")
+COLUMNS = (
+    *("mask", "predicted_dice", "low", "high", "distance", "unlike", "lesion_probability", "calibrated_on"),
+    *("image", "look"),
+)
+"""``mask`` is the image, and ``image`` empty, where classes alone are predicted; ``look`` says why to look first."""
+NOTHING, DOUBTED, UNLIKE = "nothing found", "probably no lesion", "unlike the training images"
+FIRST = (NOTHING, DOUBTED, UNLIKE)
 
 
 class Quality:
@@ -14,7 +20,7 @@ class Quality:
 
     def __init__(self, calibrated_on: str = "") -> None:
         self._calibrated_on = calibrated_on
-        self._rows: list[tuple[tuple[bool, bool, bool, float, float], dict[str, str]]] = []
+        self.rows: list[dict[str, str]] = []
         self.unlike: list[str] = []
         """Names of the images that are unlike the training images."""
         self.doubted: list[str] = []
@@ -23,21 +29,45 @@ class Quality:
     def add(self, name: str, found: Prediction) -> None:
         """The prediction of one image, with the Dice to be expected and the distance as far as they are known."""
         dice, distance = found.predicted_dice, found.distance
-        row = dict.fromkeys(COLUMNS, "") | {"mask": name, "calibrated_on": self._calibrated_on}
+        row = dict.fromkeys(COLUMNS, "") | {"mask": printable(name), "calibrated_on": self._calibrated_on}
         if dice is not None:
             row |= {"predicted_dice": f"{dice.value:.3f}", "low": f"{dice.low:.3f}", "high": f"{dice.high:.3f}"}
         if distance is not None:
             row |= {"distance": f"{distance:.2f}", "unlike": "yes" if found.unlike else "no"}
         if found.unlike:
             self.unlike.append(name)
+            row["look"] = UNLIKE
         if found.classes and NO_LESION in found.classes:
             row["lesion_probability"] = f"{1 - found.classes[NO_LESION]:.3f}"
         if found.doubted:
             self.doubted.append(name)
-        empty = found.labels is not None and not found.labels.any()
-        order = (not empty, not found.doubted, not found.unlike, dice.value if dice else 0.0, -(distance or 0.0))
-        self._rows.append((order, row))
+            row["look"] = DOUBTED
+        if found.labels is not None and not found.labels.any():
+            row["look"] = NOTHING
+        self.rows.append(row)
 
-    def write(self, folder: Path) -> None:
-        """What needs a look comes first: nothing found, doubted, unlike images, then the lowest Dice to be expected."""
-        write_csv(folder / QUALITY, COLUMNS, [row for _, row in sorted(self._rows, key=lambda entry: entry[0])])
+    def name_images(self, images: Iterable[str]) -> None:
+        """Say which image each mask is of, in the order in which they were added."""
+        for row, image in zip(self.rows, images, strict=True):
+            row["image"] = printable(image)
+
+
+def in_order(rows: Iterable[dict[str, str]]) -> list[dict[str, str]]:
+    """What needs a look comes first: nothing found, doubted, unlike images, then the lowest Dice to be expected."""
+    return sorted(rows, key=_urgency)
+
+
+def _urgency(row: Mapping[str, str]) -> tuple[int, float, float]:
+    dice, look = row.get("predicted_dice"), row.get("look")
+    if look is None:  # a file of an earlier version
+        look = UNLIKE if row.get("unlike") == "yes" else "" if dice else NOTHING
+    rank = FIRST.index(look) if look in FIRST else len(FIRST)
+    return rank, _number(dice), -_number(row.get("distance"))
+
+
+def _number(text: str | None) -> float:
+    """0 for what is no number: a table may have been edited, and this only sorts it."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -13,7 +13,7 @@ from htunet.cli.convert import main as convert
 from htunet.cli.export import main as export
 from htunet.cli.predict import main as predict
 from htunet.cli.review import main as review
-from htunet.cli.run import main, prediction_steps
+from htunet.cli.run import main
 from htunet.data.image_io import read_labels
 from htunet.data.split_files import load_splits, save_splits
 from htunet.experiments import cross_validation
@@ -268,11 +268,3 @@ def test_a_run_begun_with_other_default_weights_goes_on_with_them(
 def test_what_cannot_be_meant_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err
-
-
-def test_masks_are_predicted_last_so_that_their_quality_stays(tmp_path: Path) -> None:
-    """quality.csv of the classes has no predicted Dice; it once replaced that of the masks."""
-    words = {"seg": ["-m", "UNet"], "cls": ["-m", "ResNet18"]}
-    steps = prediction_steps(words, tmp_path / "new", tmp_path / "out")
-    folders = ["-i", str(tmp_path / "new"), "-o", str(tmp_path / "out")]
-    assert steps == [[*folders, "-m", "ResNet18"], [*folders, "-m", "UNet", "--overlays"]]

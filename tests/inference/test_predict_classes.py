@@ -9,13 +9,18 @@ from builders.classes import build_visible_classes
 from builders.training import TEST, VAL, register_tiny_methods, tiny_settings
 from PIL import Image
 
+from htunet.api import Model
 from htunet.cli.predict import main
 from htunet.data.class_probabilities import read_class_probabilities
+from htunet.data.expected_dice import PredictedDice
 from htunet.data.image_io import read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import load_splits
+from htunet.evaluation import predicted_dice
 from htunet.evaluation.class_summary import evaluate_classes
 from htunet.evaluation.freshness import needs_prediction
+from htunet.files import read_csv
+from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 from htunet.inference.test_set import predict_test
 from htunet.models import build
@@ -28,6 +33,7 @@ from htunet.training import record
 from htunet.training.run import train
 
 CLASSES = {"benign": 0, "malignant": 1}
+LABELS = np.eye(40, dtype=np.uint8)
 
 
 @pytest.fixture
@@ -133,3 +139,31 @@ def test_runs_of_several_tasks_ask_for_one(
     assert "fold0 seed1 (plan tiny, task cls)" in capsys.readouterr().out
     assert predict(images, "--task", "clss") == 2
     assert "Did you mean 'cls'?" in capsys.readouterr().err
+
+
+def test_classes_by_hand_into_a_folder_of_masks_leave_what_the_masks_say(
+    dataset: DatasetPaths, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for task in ("seg", "cls"):
+        trained(task, epochs=1)
+    monkeypatch.setattr(Prediction, "labels", property(lambda found: None if found.scores_KHW is None else LABELS))
+    monkeypatch.setattr(predicted_dice, "predicted_dice", lambda *_: PredictedDice(0.7, 0.5, 0.9))
+    monkeypatch.setattr(Model, "dice_calibrations", property(lambda model: ("some",) * (model.run.task == "seg")))
+    assert predict(images, "--task", "seg") == 0
+    out = images.parent / "out"
+    before = (out / "quality.csv").read_bytes()
+    assert len([row for row in read_csv(out / "quality.csv", ("image",)) if row["predicted_dice"]]) == 3
+    assert predict(images, "--task", "cls") == 0
+    assert (out / "quality.csv").read_bytes() == before
+    assert read_class_probabilities(out / "classes.csv").cases == ("bright.png", "dark.jpg", "dark.png")
+    for name in ("bright.png", "dark.jpg"):
+        (images / name).unlink()
+    capsys.readouterr()
+    assert predict(images, "--task", "cls") == 0
+    assert "The tables keep their rows of 2 images predicted before." in capsys.readouterr().out
+    assert len(read_class_probabilities(out / "classes.csv").cases) == 3
+    text = (out / "classes.csv").read_text().replace("benign", "cyst")
+    (out / "classes.csv").write_text(text)
+    assert predict(images, "--task", "cls") == 2
+    assert "has the classes cyst, malignant, and the model benign, malignant" in capsys.readouterr().err
+    assert (out / "classes.csv").read_text() == text

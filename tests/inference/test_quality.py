@@ -1,7 +1,6 @@
 """quality.csv: what needs a look comes first."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +8,11 @@ import torch
 from builders.training import Plain, tiny_plan
 
 from htunet.data.expected_dice import PredictedDice
-from htunet.files import read_csv
 from htunet.inference.predictor import Predictor
-from htunet.inference.quality import Quality
+from htunet.inference.quality import Quality, in_order
 
 
-def test_empty_masks_then_unlike_images_then_the_lowest_dice(tmp_path: Path) -> None:
+def test_empty_masks_then_unlike_images_then_the_lowest_dice() -> None:
     plan = tiny_plan()
     predictor = Predictor(Plain(2), plan, device=torch.device("cpu"), precision="fp32")
     scores = np.zeros((2, *plan.input_size), np.float32)
@@ -28,15 +26,15 @@ def test_empty_masks_then_unlike_images_then_the_lowest_dice(tmp_path: Path) -> 
     sure = replace(some, network_classes={"lesion": 0.75, "no_lesion": 0.25})
     quality.add("sure.png", replace(sure, predicted_dice=PredictedDice(0.91, 0.8, 1.0), distance=0.5))
     quality.add("doubt.png", replace(some, network_classes={"lesion": 0.25, "no_lesion": 0.75}))
-    quality.write(tmp_path)
-    rows = read_csv(tmp_path / "quality.csv", ("mask", "predicted_dice", "low", "high", "distance", "unlike"))
+    quality.name_images(f"{row['mask'][:-4]}.jpg" for row in quality.rows)
+    rows, made = in_order(quality.rows), "simulated images"
     assert [tuple(row.values()) for row in rows] == [
-        ("none.png", "", "", "", "", "", "", "simulated images"),
-        ("doubt.png", "", "", "", "", "", "0.250", "simulated images"),
-        ("other.png", "0.950", "0.900", "1.000", "2.34", "yes", "", "simulated images"),
-        ("poor.png", "0.400", "0.100", "0.613", "1.00", "no", "", "simulated images"),
-        ("good.png", "0.900", "0.800", "1.000", "0.50", "no", "", "simulated images"),
-        ("sure.png", "0.910", "0.800", "1.000", "0.50", "no", "0.750", "simulated images"),
+        ("none.png", "", "", "", "", "", "", made, "none.jpg", "nothing found"),
+        ("doubt.png", "", "", "", "", "", "0.250", made, "doubt.jpg", "probably no lesion"),
+        ("other.png", "0.950", "0.900", "1.000", "2.34", "yes", "", made, "other.jpg", "unlike the training images"),
+        ("poor.png", "0.400", "0.100", "0.613", "1.00", "no", "", made, "poor.jpg", ""),
+        ("good.png", "0.900", "0.800", "1.000", "0.50", "no", "", made, "good.jpg", ""),
+        ("sure.png", "0.910", "0.800", "1.000", "0.50", "no", "0.750", made, "sure.jpg", ""),
     ]
     assert quality.unlike == ["other.png"]
     assert quality.doubted == ["doubt.png"]
