@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # Written so that this file does not find itself.
 TOP_FOLDERS = "/(?:work|farm|root|home|Users)/"
 HOSTS = r"pypi[.]org|files[.]pythonhosted|deb[.]debian|registry[.]npm|proxy[.]golang"
-NUMBERS = r"(?i)\b(?:issue|pull request|ticket)s? #?\d+|(?<!: )(?<![\w&#\"'])#\d{1,5}\b(?![\da-f;])"
+NUMBERS = r"(?i)\b(?:issue|pull request|ticket)s? #?\d+|(?<!: )(?<![\w&#\"')])#\d{1,5}\b(?![\da-f;])"
 FOREIGN = {
     "the path of one machine": rf"(?<![\w.~$}}]){TOP_FOLDERS}",
     "the host of a package registry": HOSTS,
