@@ -49,6 +49,7 @@ class DualEncoder(Network):
     ``encoder`` gives the tokens after its last block. ``text_updates`` is what trains within the text tower, or None.
     """
 
+    takes_images_alone = False
     logit_scale: Tensor
     """What the image and text towers were trained to multiply similarities with before a softmax; not trained here."""
 

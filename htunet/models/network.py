@@ -46,6 +46,8 @@ class Network(nn.Module):
     """Whether the network has been merged, and so can only predict."""
     smallest_side = 1
     """Pixels of an input image."""
+    takes_images_alone = True
+    """Whether ``forward`` maps images to ``Scores``, and takes nothing else."""
 
     def trainable_modules(self) -> Iterator[tuple[str, nn.Module]]:
         """The parts that train, with the names under which a checkpoint holds them."""

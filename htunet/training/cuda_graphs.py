@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from htunet.models.network import Scores
+from htunet.models.network import Network, Scores
 
 SWITCH = "HTUNET_CUDA_GRAPHS"
 """Environment variable: ``0`` switches graphs off."""
@@ -33,9 +33,9 @@ WARM_UP = 2
 log = logging.getLogger(__name__)
 
 
-def can_be_recorded(network: nn.Module) -> bool:
-    """Whether graphs are switched on, and all modules are known to decide nothing in Python."""
-    if os.environ.get(SWITCH) == "0":
+def can_be_recorded(network: Network) -> bool:
+    """Whether graphs are on, the network takes images alone, and all modules are known to decide nothing in Python."""
+    if os.environ.get(SWITCH) == "0" or not network.takes_images_alone:
         return False
     return all(
         type(module).__module__.partition(".")[0] in PACKAGES or getattr(module, "graph_safe", False)

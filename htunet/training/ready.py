@@ -29,5 +29,5 @@ def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> 
         weight_decay=plan.weight_decay,
         fused=True,
     )
-    alone = fabric.device.type == "cuda" and fabric.world_size == 1 and isinstance(network, Network)
-    return fabric.setup(RecordedNetwork(network) if alone and can_be_recorded(network) else network, optimizer)
+    recorded = fabric.device.type == "cuda" and fabric.world_size == 1 and can_be_recorded(network)
+    return fabric.setup(RecordedNetwork(network) if recorded else network, optimizer)

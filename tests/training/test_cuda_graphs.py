@@ -1,5 +1,7 @@
 """The passes of a network as CUDA graphs: what is recorded and when; on a GPU, that nothing changes but the time."""
 
+import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 from htunet.experiments.cost import plan_content
 from htunet.experiments.jobs import JobCost
 from htunet.experiments.step_time import Trial
+from htunet.models.network import EncoderNetwork, Network
 from htunet.planning.plans import Plan, plan_from
 from htunet.training import cuda_graphs
 from htunet.training.cuda_graphs import MOST, SWITCH, NotRecordedError, RecordedNetwork, can_be_recorded
@@ -93,15 +96,38 @@ class Elsewhere(nn.Linear):
     """A layer of another package: nobody knows what it decides in Python."""
 
 
+class Layers(Network):
+    """A network of some layers."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+
+Layers.__module__ = "htunet.models.made_up"
+
+
 def test_modules_of_other_packages_are_recorded_only_if_they_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SWITCH, raising=False)
-    assert can_be_recorded(nn.Sequential(nn.Linear(1, 1), nn.ReLU()))
-    network = nn.Sequential(nn.Linear(1, 1), Elsewhere(1, 1))
+    assert can_be_recorded(Layers(nn.Linear(1, 1), nn.ReLU()))
+    network = Layers(nn.Linear(1, 1), Elsewhere(1, 1))
     assert not can_be_recorded(network)
-    network[1].graph_safe = True  # type: ignore[assignment]
+    network.layers[1].graph_safe = True  # type: ignore[assignment]
     assert can_be_recorded(network)
     monkeypatch.setenv(SWITCH, "0")
     assert not can_be_recorded(network)
+
+
+def test_only_networks_of_images_alone_are_recorded() -> None:
+    """Stage 1 gives its network texts, too; a recorded pass has no place for them."""
+    found: set[type[Network]] = {EncoderNetwork}
+    for name in ("dual_encoder", "standalone.clipseg", "standalone.dinov2", "standalone.resnet", "standalone.unet"):
+        module = importlib.import_module(f"htunet.models.{name}")
+        found |= {kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, Network)}
+    assert {"DualEncoder", "UNet", "ResNet18"} <= {kind.__name__ for kind in found}
+    for kind in found - {Network}:
+        inputs = list(inspect.signature(kind.forward).parameters)
+        assert kind.takes_images_alone == (inputs == ["self", "images_BCHW"]), kind
 
 
 def plan() -> Plan:
