@@ -70,7 +70,12 @@ LAYOUT = Layout(
 def convert_busi(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds the class folders; raises HtunetError as ``convert_images``."""
     return convert_images(
-        folder, facts, collect(folder, fit_masks=options.fit_masks), write_image_with_masks, workers=options.workers
+        folder,
+        facts,
+        collect(folder, fit_masks=options.fit_masks),
+        write_image_with_masks,
+        workers=options.workers,
+        threads=True,
     )
 
 

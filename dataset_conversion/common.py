@@ -14,8 +14,9 @@ from PIL import Image
 from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
-from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
-from htunet.data.image_io import TURNED, UInt8, is_turned, open_image, opened, read_image, write_png
+from htunet.data.duplicates import DuplicatePair, cluster, find_duplicates
+from htunet.data.image_io import TURNED, UInt8, open_image, read_with_turn, write_png
+from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, measure_case, save_measured
 from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
 from htunet.errors import HtunetError
@@ -76,7 +77,7 @@ class Options:
     fit_masks: bool = False
     """Take a mask of another size than its image, resized without interpolation."""
     workers: int | None = None
-    """Processes; None: as many as pay off."""
+    """Processes or threads; None: as many as pay off."""
     crop_overlays: bool = False
     """Cut off what surrounds the insonified field: black border, text, scales."""
     drop_empty_slices: bool = False
@@ -181,14 +182,20 @@ class Written:
     """One case whose files are in the raw folder."""
 
     case: Case
-    signature: Signature
-    empty: bool
+    files: Files
+    measured: MeasuredCase
+    """Of what these files hold."""
     masks: int = 1
     fitted: bool = False
     remarks: tuple[str, ...] = ()
     """What a user should know of it; the report names the cases of each remark."""
     tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Its rows of further tables of the raw folder, by file name; all rows of a table have the same columns."""
+
+    @property
+    def empty(self) -> bool:
+        """Whether it has a mask that marks nothing."""
+        return self.measured.mask is not None and not self.measured.mask.held
 
 
 def convert_images(
@@ -199,10 +206,12 @@ def convert_images(
     *,
     workers: int | None = None,
     finish: Callable[[Path, Sequence[Case]], Sequence[str]] | None = None,
+    threads: bool = False,
 ) -> ConversionReport:
     """Run ``write(job, raw folder)`` for all jobs, in processes where that pays off, and finish the raw folder.
 
     ``write`` is a module's own function (it is sent to other processes) and gives what became of each image.
+    ``threads`` says that it reads pictures alone: what reads other formats forks processes, which threads must not.
     ``finish(raw folder, cases)`` adds what else the data set defines and gives notes for the report. The raw folder is
     replaced when everything has been written, and stays as it was on any error.
     """
@@ -210,14 +219,15 @@ def convert_images(
     lock = paths.raw.with_name(f".lock-{paths.name}")
     with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
         replaced = paths.raw.exists()
-        outcomes = run_jobs(collected.jobs, partial(_write_into, write, folder), workers, unit=collected.unit)
+        write_one = partial(_write_into, write, folder)
+        outcomes = run_jobs(collected.jobs, write_one, workers, unit=collected.unit, threads=threads)
         results = [one for some in outcomes for one in some]
         written = sorted((one for one in results if isinstance(one, Written)), key=lambda one: one.case.id)
         excluded = [*collected.excluded, *(one for one in results if isinstance(one, Excluded))]
         excluded.sort(key=lambda one: (one.class_name, one.source))
         if not written:
             raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
-        pairs = find_duplicates([one.signature for one in written])
+        pairs = find_duplicates([one.measured.signature for one in written])
         cases = with_groups([one.case for one in written], pairs)
         info = DatasetInfo(
             classes=dict(facts.classes),
@@ -235,6 +245,7 @@ def convert_images(
             rows = [one.tables[name] for one in written if name in one.tables]
             write_csv(folder / name, list(rows[0]), rows)
         notes = [*collected.notes, *(finish(folder, cases) if finish else ())]
+    save_measured(paths.measured_npz, info.channels, [(one.files, one.measured) for one in written])
     ids_of: dict[str, list[str]] = {}
     for one in written:
         for remark in one.remarks:
@@ -270,12 +281,17 @@ def _write_into(write: Callable[[Job, Path], Outcome], folder: Path, job: Job) -
 
 
 def run_jobs(
-    jobs: Sequence[Job], write: Callable[[Job], Outcome], workers: int | None, *, unit: str = "image"
+    jobs: Sequence[Job],
+    write: Callable[[Job], Outcome],
+    workers: int | None,
+    *,
+    unit: str = "image",
+    threads: bool = False,
 ) -> list[Outcome]:
-    """``write(job)`` for all jobs, in their order, in processes where that pays off."""
+    """``write(job)`` for all jobs, in their order, in processes (or ``threads``) where that pays off."""
     from tqdm import tqdm  # only in the process that shows it
 
-    results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers))
+    results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers), threads=threads)
     return list(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
 
 
@@ -361,18 +377,17 @@ def write_case(
     None for ``mask``: the data set has none.
     """
     ending = "Tr" if case.split == TRAIN else "Ts"
-    write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image)
-    if mask is not None:
-        write_png(folder / f"labels{ending}" / f"{case.id}.png", mask)
-    empty = mask is not None and not mask.any()
-    return Written(case=case, signature=signature_of(image[None]), empty=empty, masks=masks, fitted=fitted)
+    files = (
+        write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image),
+        NO_MASK if mask is None else write_png(folder / f"labels{ending}" / f"{case.id}.png", mask),
+    )
+    return Written(case=case, files=files, measured=measure_case(image[None], mask), masks=masks, fitted=fitted)
 
 
 def read_gray(path: Path) -> tuple[UInt8, tuple[str, ...]]:
     """(H, W) gray values of a picture, and what a user should know of them; raises HtunetError as ``open_image``."""
-    with opened(path) as image:
-        remarks = (TURNED,) * is_turned(image)
-    return read_image(path, 1)[0], remarks
+    pixels_CHW, is_turned = read_with_turn(path, 1)
+    return pixels_CHW[0], (TURNED,) * is_turned
 
 
 def read_mask(path: Path, threshold: int = 0) -> UInt8:

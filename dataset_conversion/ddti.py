@@ -102,9 +102,10 @@ def convert_ddti(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     facts = replace(facts, expected={form: facts.expected[form]})
     if form == PNG_FORM:
         pairs = collect_png(folder, fit_masks=options.fit_masks)
-        return convert_images(folder, facts, pairs, write_image_with_masks, workers=options.workers)
+        return convert_images(folder, facts, pairs, write_image_with_masks, workers=options.workers, threads=True)
     cases = collect_xml(folder)
-    return convert_images(folder, replace(facts, classes=CLASSES), cases, write_views, workers=options.workers)
+    facts = replace(facts, classes=CLASSES)
+    return convert_images(folder, facts, cases, write_views, workers=options.workers, threads=True)
 
 
 CONVERTER = Converter(facts=DDTI, layout=LAYOUT, run=convert_ddti)

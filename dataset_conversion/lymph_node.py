@@ -82,7 +82,8 @@ def convert_lymph_node(folder: Path, facts: SourceFacts, options: Options) -> Co
     """Convert ``folder``, which holds benign/ and malignant/; raises HtunetError as ``convert_images``."""
     collected = collect(folder, fit_masks=options.fit_masks, crop_overlays=options.crop_overlays)
     finish = partial(write_crop_sheet, jobs=collected.jobs) if options.crop_overlays else None
-    return convert_images(folder, facts, collected, write_image_with_masks, workers=options.workers, finish=finish)
+    write, workers = write_image_with_masks, options.workers
+    return convert_images(folder, facts, collected, write, workers=workers, finish=finish, threads=True)
 
 
 LN_INT_CONVERTER = Converter(facts=LN_INT, layout=LAYOUT, run=convert_lymph_node, takes=frozenset({"crop_overlays"}))

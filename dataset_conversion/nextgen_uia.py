@@ -226,7 +226,13 @@ def _convert_set(release: Release, name: str, options: Options) -> ConversionRep
         has_masks=any(job.masks for job in collected.jobs),
     )
     return convert_images(
-        release.folder, facts, collected, write_listed, workers=options.workers, finish=members.write_folds
+        release.folder,
+        facts,
+        collected,
+        write_listed,
+        workers=options.workers,
+        finish=members.write_folds,
+        threads=True,
     )
 
 

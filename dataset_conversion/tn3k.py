@@ -96,7 +96,13 @@ def convert_tn3k(folder: Path, facts: SourceFacts, options: Options) -> Conversi
         facts = replace(facts, classes=CLASSES)
     published = PublishedFolds(folder, numbered["trainval"].numbers)
     return convert_images(
-        folder, facts, collected, write_image_with_masks, workers=options.workers, finish=published.write
+        folder,
+        facts,
+        collected,
+        write_image_with_masks,
+        workers=options.workers,
+        finish=published.write,
+        threads=True,
     )
 
 

@@ -1,4 +1,4 @@
-"""One function over many items in worker processes that never outlive the command, and the cores there are for it."""
+"""One function over many items, in threads or in processes that never outlive the command, and the cores for it."""
 
 import contextlib
 import multiprocessing
@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -22,7 +22,10 @@ R = TypeVar("R")
 _kept: list[dict[int, ProcessPoolExecutor]] = []
 """Idle pools by their size, for each ``kept_workers`` that is open."""
 IN_PROCESS_BELOW = 200
-"""Starting worker processes takes longer than they save for fewer images than this."""
+"""Starting workers takes longer than they save for fewer images than this."""
+THREADS_BELOW = 2000
+"""Processes take half a second each to start, threads wait for each other a third of the time: what two of them can do,
+or what is done in a few seconds, is done by threads, if it may."""
 
 
 def available_cores() -> int:
@@ -36,17 +39,24 @@ def available_cores() -> int:
 
 
 def suitable_workers(items: int, asked: int | None = None) -> int:
-    """How many processes to use: what was asked for, else one per core, or one alone for few items."""
+    """How many workers to use: what was asked for, else one per core, or one alone for few items."""
     if asked is not None:
         return max(1, asked)
     return 1 if items < IN_PROCESS_BELOW else min(available_cores(), 16)
 
 
 def parallel_map(
-    function: Callable[[T], R], items: Sequence[T], *, workers: int, name: Callable[[T], str] = str
+    function: Callable[[T], R],
+    items: Sequence[T],
+    *,
+    workers: int,
+    name: Callable[[T], str] = str,
+    threads: bool = False,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of ``items``; with one worker in this process.
 
+    ``threads`` says that threads may do it: that it spends most of its time in libraries that let other threads run
+    meanwhile, and forks no process.
     ``function`` has to be importable (no lambda), its results picklable. The first error ends the map: HtunetError as
     it is, anything else as RuntimeError that starts with ``name(item)``. A worker that the system kills raises
     HtunetError. Workers end with this process, even when it is killed.
@@ -56,11 +66,15 @@ def parallel_map(
     if workers <= 1 or len(items) <= 1:
         yield from map(call, pairs)
         return
+    if threads and (workers == 2 or len(items) < THREADS_BELOW):
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(call, pairs)
+        return
     kept = _kept[-1] if _kept else {}
-    pool = kept.pop(workers, None) or _start_pool(workers if _kept else min(workers, len(items)))
+    processes = kept.pop(workers, None) or _start_pool(workers if _kept else min(workers, len(items)))
     done = False
     try:
-        yield from pool.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
+        yield from processes.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
         done = True
     except BrokenProcessPool:
         raise HtunetError(
@@ -69,9 +83,9 @@ def parallel_map(
         ) from None
     finally:
         if done and _kept:
-            kept[workers] = pool
+            kept[workers] = processes
         else:
-            pool.shutdown(cancel_futures=True)
+            processes.shutdown(cancel_futures=True)
 
 
 @contextmanager

@@ -143,6 +143,8 @@ class DatasetPaths:
     """Captions as frozen text towers embed them, a file for each tower."""
     warnings_json = PathBelow("preprocessed", "warnings.json")
     """What planning warned of."""
+    measured_npz = PathBelow("preprocessed", "measured.npz")
+    """What was measured of each image and mask, by the content of their files."""
     fingerprint_json = PathBelow("preprocessed", "dataset_fingerprint.json")
     """What the planner looks at: sizes, intensities, lesions, classes, groups."""
     plans_json = PathBelow("preprocessed", "plans.json")

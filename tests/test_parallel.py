@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from htunet.errors import HtunetError
-from htunet.parallel import IN_PROCESS_BELOW, available_cores, kept_workers, parallel_map, suitable_workers
+from htunet.parallel import (
+    IN_PROCESS_BELOW,
+    THREADS_BELOW,
+    available_cores,
+    kept_workers,
+    parallel_map,
+    suitable_workers,
+)
 
 
 def square(number: int) -> int:
@@ -48,6 +55,18 @@ def test_results_come_in_the_order_of_the_items(workers: int) -> None:
 def test_an_unexpected_error_starts_with_the_items_name(workers: int) -> None:
     with pytest.raises(RuntimeError, match="case 3: KeyError: 'three'"):
         list(parallel_map(fail_on_3, range(6), workers=workers, name=lambda n: f"case {n}"))
+
+
+def test_threads_do_it_where_two_are_enough_or_the_work_is_short() -> None:
+    def here(number: int) -> tuple[int, int]:  # no process could be sent this function
+        return os.getpid(), number
+
+    assert list(parallel_map(here, range(30), workers=2, threads=True)) == [(os.getpid(), n) for n in range(30)]
+    assert {pid for pid, _ in parallel_map(here, range(9), workers=3, threads=True)} == {os.getpid()}
+    many = parallel_map(process_of, range(THREADS_BELOW), workers=3, threads=True)
+    assert os.getpid() not in set(many)
+    with pytest.raises(HtunetError, match="Three"):
+        list(parallel_map(refuse_3, range(9), workers=2, threads=True))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

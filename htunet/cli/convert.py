@@ -35,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--crop-overlays", action="store_true", help=crop)
     drop = "Prostate: exclude slices on which nothing is marked"
     parser.add_argument("--drop-empty-slices", action="store_true", help=drop)
-    parser.add_argument("--workers", type=int, help="number of processes (default: chosen by the number of images)")
+    parser.add_argument(
+        "--workers", type=int, help="number of processes or threads (default: chosen by the number of images)"
+    )
     add_caption_options(parser)
     add_own_options(parser, "DATASET and SOURCE")
     parser.lists["Data sets"] = CONVERTERS

@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "at first the split rule of the data set)"
     )
     parser.add_argument("--num-folds", type=int, metavar="K", help=folds)
-    parser.add_argument("--workers", type=int, help="number of processes (default: chosen by the number of images)")
+    parser.add_argument(
+        "--workers", type=int, help="number of processes or threads (default: chosen by the number of images)"
+    )
     memory = (
         "memory of the device that will train, in GB; plan adaptive takes smaller images if it is small (default: 24)"
     )

@@ -4,7 +4,6 @@ One .npz file: arrays by name, and ``about``, strict JSON as text. Reading one r
 """
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +28,16 @@ class Measurement:
     about: Mapping[str, Any]
 
 
-def write_measurement(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+def write_measurement(
+    path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any], *, compressed: bool = True
+) -> None:
     """Write whole or not at all. Raises ValueError for an array called ``about`` and for one of objects."""
     if ABOUT in arrays or any(array.dtype == object for array in arrays.values()):
         raise ValueError(f"An array is called {ABOUT!r} or holds objects: {list(arrays)}.")
     text = json.dumps({"format": FORMAT, **about}, allow_nan=False)
     with whole_file(path) as part, part.open("wb") as stream:
         everything: dict[str, Any] = {ABOUT: np.array(text), **arrays}
-        np.savez_compressed(stream, **everything)
+        (np.savez_compressed if compressed else np.savez)(stream, **everything)
 
 
 def read_measurement(path: Path) -> Measurement:
@@ -47,7 +48,7 @@ def read_measurement(path: Path) -> Measurement:
         about = checked_object(parse_json(str(arrays.pop(ABOUT)), path), str(path))
     except HtunetError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy and zipfile raise whatever damaged bytes make them stumble over
         raise HtunetError(f"The file {path} cannot be read ({error}). Remove it: it is measured again.") from None
     if about.get("format") != FORMAT:
         raise HtunetError(f"{path} has format {about.get('format')}, this version reads {FORMAT}. Remove it.")

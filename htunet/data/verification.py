@@ -1,23 +1,19 @@
 """Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
-
-import numpy as np
 
 from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
-from htunet.data.image_io import READABLE, UInt8, label_counts, read_image, read_labels
+from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
+from htunet.data.measured_case import MarkedLabels, MeasuredCase, marked_labels, measure_case
 from htunet.data.names import listed
-from htunet.data.outlines import is_outline
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError, counted
 from htunet.parallel import parallel_map
 
-M = TypeVar("M")
 ERROR, WARNING = "error", "warning"
 DUPLICATES = ("exact_duplicates", "near_duplicates")
 MOST, NEARLY_ALL = 0.5, 0.8
@@ -42,22 +38,31 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
 
     Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
     """
-    return verify_and_measure(raw, None, workers=workers, progress=progress)[0]
+    return verify_and_measure(raw, {}, workers=workers, progress=progress)[0]
 
 
 def verify_and_measure(
-    raw: RawDataset, measure: Callable[[UInt8, UInt8], M] | None, *, workers: int = 1, progress: str | None = None
-) -> tuple[list[Problem], dict[str, M]]:
-    """``verify``, and by its id ``measure(image_CHW, mask_HW)`` of each case without an error, while they are read."""
+    raw: RawDataset, known: Mapping[str, MeasuredCase], *, workers: int = 1, progress: str | None = None
+) -> tuple[list[Problem], dict[str, MeasuredCase]]:
+    """``verify``, and by its id what was measured of each case while it was read.
+
+    The files of cases that are ``known`` already, by their ids, are not read.
+    """
     from tqdm import tqdm  # only in the process that shows it
 
     masks = raw.info.has_masks
-    jobs = [_CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None) for case in raw.cases]
+    jobs = [
+        _CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None, known.get(case.id))
+        for case in raw.cases
+    ]
+    unknown = [job for job in jobs if job.known is None]
     named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
     allowed = sorted({int(value) for values in named for value in values})
-    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed, measure=measure)
-    results = parallel_map(check, jobs, workers=workers, name=lambda job: job.case.id)
-    checked = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
+    check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed)
+    results = parallel_map(check, unknown, workers=workers, name=lambda job: job.case.id, threads=True)
+    silent = None if progress and unknown else True
+    read = iter(list(tqdm(results, total=len(unknown), desc=progress, unit="case", disable=silent)))
+    checked = [check(job) if job.known else next(read) for job in jobs]
     problems = [
         *_table_problems(raw),
         *_unlisted_files(raw),
@@ -89,6 +94,8 @@ class _CaseToCheck:
     image: Path
     label: Path | None
     """None in a data set without masks."""
+    known: MeasuredCase | None
+    """What was measured of these files before."""
 
 
 @dataclass(frozen=True)
@@ -96,31 +103,13 @@ class _Checked:
     problems: tuple[Problem, ...]
     signature: Signature | None
     """None when the image could not be read."""
-    mask: "_Mask | None" = None
+    mask: MarkedLabels | None
     """None when there is no mask that could be read."""
-    measured: Any = None
-    """What was measured on the way; None where nothing was asked for, and of a case with an error."""
+    measured: MeasuredCase | None
+    """None where a file could not be read, or both differ in size."""
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """What one mask looks like."""
-
-    held: frozenset[int]
-    """Its labels, background excluded."""
-    surrounding: int | None
-    """The label that covers most of the image and most of its edge, as background does."""
-    is_outline: bool
-    """Whether what it encloses is larger than what it marks."""
-
-
-def _check_case(
-    job: _CaseToCheck,
-    base: Path,
-    channels: int,
-    allowed: Sequence[int],
-    measure: Callable[[UInt8, UInt8], Any] | None = None,
-) -> _Checked:
+def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
     problems: list[Problem] = []
 
     def read(path: Path, read_pixels: Callable[[Path], UInt8]) -> UInt8 | None:
@@ -131,42 +120,30 @@ def _check_case(
             problems.append(Problem(kind, ERROR, (str(path.relative_to(base)),), str(error)))
             return None
 
-    image = read(job.image, partial(read_image, channels=channels))
-    label = read(job.label, read_labels) if job.label else None
     image_name, label_name = (str(path.relative_to(base)) for path in (job.image, job.label or job.image))
-    if image is not None and label is not None and image.shape[1:] != label.shape:
-        text = f"{label_name} is {_size(label)} but {image_name} is {_size(image)} (width x height): they must agree."
-        problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
-    if label is not None:
-        found = np.flatnonzero(label_counts(label))
-        if unexpected := [int(value) for value in found if value not in allowed]:
-            shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
-            text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
-            problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
-        if not found.any():
-            text = f"{label_name} is empty: it marks nothing but background."
-            problems.append(Problem("empty_mask", WARNING, (label_name,), text))
-    measured = None
-    if measure and image is not None and all(problem.severity != ERROR for problem in problems):
-        measured = measure(image, np.zeros(image.shape[1:], np.uint8) if label is None else label)
-    return _Checked(
-        tuple(problems),
-        None if image is None else signature_of(image),
-        None if label is None else _mask(label),
-        measured,
-    )
+    measured, image, label = job.known, None, None
+    if measured is None:
+        image = read(job.image, partial(read_image, channels=channels))
+        label = read(job.label, read_labels) if job.label else None
+        if image is not None and label is not None and image.shape[1:] != label.shape:
+            sizes = f"{label_name} is {_size(label)} but {image_name} is {_size(image)}"
+            text = f"{sizes} (width x height): they must agree."
+            problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
+        if image is not None and not problems:
+            measured = measure_case(image, label)
+    signature = measured.signature if measured else None if image is None else signature_of(image)
+    mask = measured.mask if measured else None if label is None else marked_labels(label)
+    if mask and (unexpected := sorted(mask.held.difference(allowed))):
+        shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
+        text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
+        problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
+    if mask and not mask.held:
+        text = f"{label_name} is empty: it marks nothing but background."
+        problems.append(Problem("empty_mask", WARNING, (label_name,), text))
+    return _Checked(tuple(problems), signature, mask, measured)
 
 
-def _mask(label_HW: UInt8) -> _Mask:
-    counts = label_counts(label_HW)
-    largest = int(counts[1:].argmax()) + 1
-    edge = np.concatenate([label_HW[0], label_HW[-1], label_HW[:, 0], label_HW[:, -1]])
-    surrounds = counts[largest] > label_HW.size / 2 and (edge == largest).mean() > 1 / 2
-    held = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
-    return _Mask(held, largest if surrounds else None, bool(held) and is_outline(label_HW > 0))
-
-
-def _mask_problems(raw: RawDataset, masks: Sequence[_Mask | None]) -> Iterator[Problem]:
+def _mask_problems(raw: RawDataset, masks: Sequence[MarkedLabels | None]) -> Iterator[Problem]:
     """What no mask shows alone: labels that never occur, background drawn as a label, outlines in place of areas."""
     known = [(case, mask) for case, mask in zip(raw.cases, masks, strict=True) if mask is not None]
     marked = [(case, mask) for case, mask in known if mask.held]

@@ -1,7 +1,7 @@
 """What planning needs to know of a data set, in ``dataset_fingerprint.json``: nnU-Net's keys where they fit, and ours.
 
-Taken from cases that are tested by no fold, so that no rule ever sees a test image: see ``planning_cases``. One pass
-over the files, in worker processes, without keeping any image.
+Taken from cases that are tested by no fold, so that no rule ever sees a test image: see ``planning_cases``. Of each
+image counts what ``data.measured_case`` measured.
 """
 
 import hashlib
@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from htunet.data.field_of_view import insonified_field
-from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.measured_case import NO_MASK, Files, MeasuredCase
 from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError
 from htunet.files import file_hash, read_json, write_json
-from htunet.parallel import available_cores, parallel_map
+from htunet.parallel import available_cores
 from htunet.records import record_from
 
 FORMAT = 1
@@ -30,7 +28,6 @@ WIDE_BORDER = 0.05
 """A border that takes more than this part of an image is worth cropping."""
 NO_SPACING = 999.0
 """What nnU-Net writes for the axis that a 2D image does not have; and here for an unknown pixel size, too."""
-EIGHT_NEIGHBOURS = np.ones((3, 3))
 
 Numbers = dict[str, float]
 
@@ -42,7 +39,7 @@ class Fingerprint:
     format: int = FORMAT
     dataset: str
     raw_sha256: str
-    """Of everything in the raw folder that the arrays are made from; see ``raw_content_hash``."""
+    """Of everything in the raw folder that the arrays are made from; see ``hash_raw``."""
     num_training: int
     num_test: int
     shapes_after_crop: list[list[int]]
@@ -84,18 +81,21 @@ class Fingerprint:
     """Of the ids of these cases."""
 
 
-def raw_content_hash(raw: RawDataset) -> str:
+def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:
     """SHA-256 over what the arrays are made from: every image and mask file byte by byte, labels, classes and cases.
 
-    A missing file counts as such (verification names it). The order of the cases and the file times do not matter.
+    And of each case, by its id, those of its two files. A missing file counts as such (verification names it). The
+    order of the cases and the file times do not matter.
     """
     cases = sorted(raw.cases, key=lambda case: case.id)
     files = [path for case in cases for path in (raw.image_path(case), raw.label_path(case))]
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
         digests = list(pool.map(_file_digest, files))
+    masks = digests[1::2] if raw.info.has_masks else [NO_MASK] * len(cases)
+    files_of = {case.id: pair for case, pair in zip(cases, zip(digests[::2], masks, strict=True), strict=True)}
     facts = (raw.info.channels, sorted(raw.info.labels.items()), sorted(raw.info.classes.items()))
     rows = [(case.id, case.split, case.class_name, case.group, case.spacing_mm) for case in cases]
-    return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest()
+    return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest(), files_of
 
 
 def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
@@ -119,34 +119,18 @@ def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
 def take_fingerprint(
     raw: RawDataset,
     raw_sha256: str,
-    measured: tuple[Sequence[str], str] | None = None,
-    known: Mapping[str, "Measured"] | None = None,
-    *,
-    workers: int = 1,
-    progress: str | None = None,
+    measured: Mapping[str, MeasuredCase],
+    chosen: tuple[Sequence[str], str] | None = None,
 ) -> Fingerprint:
-    """Measure a verified raw folder. ``progress`` names the bar on stderr, None shows none.
+    """The fingerprint of a verified raw folder, of what was ``measured`` of its cases, by their ids.
 
-    ``measured`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none. The files
-    of cases that are ``known`` already, by their ids, are not read.
+    ``chosen`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none.
     """
-    ids, words = measured or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
+    ids, words = chosen or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
     cases = [case for case in raw.cases if case.id in set(ids)] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
-    masks = raw.info.has_masks
-    jobs = [
-        _CaseToMeasure(raw.image_path(case), raw.label_path(case) if masks else None, raw.info.channels)
-        for case in cases
-        if case.id not in (known or {})
-    ]
-    from tqdm import tqdm  # only in the process that shows it
-
-    results = parallel_map(_measure, jobs, workers=workers, name=lambda job: job.image.name)
-    bar = tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True)
-    read = iter(bar)
-    seen = [(known or {}).get(case.id) or next(read) for case in cases]
-    list(read)  # closes the workers
+    seen = [measured[case.id] for case in cases]
     num_training = sum(case.split == TRAIN for case in raw.cases)
     return Fingerprint(
         dataset=raw.paths.name,
@@ -158,11 +142,11 @@ def take_fingerprint(
         spacings=[[NO_SPACING, *_sides(case)] for case in cases],
         spacing_mm=_spread(sum(_sides(case)) / 2 for case in cases if case.spacing_mm is not None),
         margin_for_lesions=max(one.overshoot for one in seen),
-        losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.lesion_lost],
+        losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.overshoot > 0],
         measured_on=words,
         cases_sha256=ids_digest(ids),
         **_of_images(seen),
-        **_of_lesions(seen if masks else []),
+        **_of_lesions(seen if raw.info.has_masks else []),
     )
 
 
@@ -193,68 +177,7 @@ def load_fingerprint(path: Path) -> Fingerprint | None:
     return found if found.format == FORMAT else None
 
 
-@dataclass(frozen=True)
-class _CaseToMeasure:
-    image: Path
-    label: Path | None
-    """None in a data set without masks."""
-    channels: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Small numbers of one image and its mask; histograms instead of pixels, so that sums are exact."""
-
-    hw: tuple[int, int]
-    field_hw: tuple[int, int]
-    histogram: NDArray[np.int32]
-    foreground: NDArray[np.int32]
-    """(C, 256)"""
-    lesion_pixels: int
-    lesion_sides: tuple[int, int]
-    """Height and width of the box around the largest lesion."""
-    lesions: int
-    lesion_lost: bool
-    overshoot: float
-    """How far the lesions reach out of the field, as a fraction of the image's longer side."""
-
-
-def _measure(job: _CaseToMeasure) -> Measured:
-    image_CHW = read_image(job.image, job.channels)
-    mask_HW = read_labels(job.label) if job.label else np.zeros(image_CHW.shape[1:], dtype=np.uint8)
-    if image_CHW.shape[1:] != mask_HW.shape:
-        raise HtunetError(f"{job.image} and {job.label} differ in size. Check the data set with --verify-only.")
-    return measure(image_CHW, mask_HW)
-
-
-def measure(image_CHW: UInt8, mask_HW: UInt8) -> Measured:
-    """What the fingerprint needs to know of one image and its mask of the same size."""
-    from scipy import ndimage  # a quarter of a second, and only in the processes that measure
-
-    box, pixels = insonified_field(image_CHW), Image.fromarray(image_CHW.reshape(-1, image_CHW.shape[-1]))
-    left, top, right, bottom = Image.fromarray(mask_HW).getbbox() or (box.left, box.top, box.left, box.top)
-    marked_CHW, lesion = image_CHW[:, top:bottom, left:right], mask_HW[top:bottom, left:right] > 0
-    areas, count = ndimage.label(lesion, EIGHT_NEIGHBOURS)
-    sides = lesion.shape
-    if count > 1:
-        largest = int(np.bincount(areas.ravel())[1:].argmax())
-        height, width = ndimage.find_objects(areas)[largest]
-        sides = (height.stop - height.start, width.stop - width.start)
-    beyond = (box.top - top, bottom - box.top - box.height, box.left - left, right - box.left - box.width)
-    return Measured(
-        hw=mask_HW.shape,
-        field_hw=(box.height, box.width),
-        histogram=np.array(pixels.histogram(), np.int32),
-        foreground=np.array([np.bincount(channel[lesion], minlength=256) for channel in marked_CHW], np.int32),
-        lesion_pixels=int(np.count_nonzero(lesion)),
-        lesion_sides=sides,
-        lesions=int(count),
-        lesion_lost=max(beyond) > 0,
-        overshoot=max(0, *beyond) / max(mask_HW.shape),
-    )
-
-
-def _of_images(seen: Sequence[Measured]) -> dict[str, Any]:
+def _of_images(seen: Sequence[MeasuredCase]) -> dict[str, Any]:
     remaining = [_area(one.field_hw) / _area(one.hw) for one in seen]
     return {
         "shapes_after_crop": [[1, *one.field_hw] for one in seen],
@@ -269,11 +192,11 @@ def _of_images(seen: Sequence[Measured]) -> dict[str, Any]:
             "max": 1.0 - min(remaining),
             "cases_wide": sum(part < 1.0 - WIDE_BORDER for part in remaining),
         },
-        "cases_losing_lesion": sum(one.lesion_lost for one in seen),
+        "cases_losing_lesion": sum(one.overshoot > 0 for one in seen),
     }
 
 
-def _of_lesions(seen: Sequence[Measured]) -> dict[str, Any]:
+def _of_lesions(seen: Sequence[MeasuredCase]) -> dict[str, Any]:
     shown = [one for one in seen if one.lesion_pixels]
     foreground: Any = np.sum([one.foreground for one in shown], axis=0, dtype=np.int64) if shown else []
     return {

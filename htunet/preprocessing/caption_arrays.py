@@ -88,7 +88,7 @@ def _write_images(
     channels = 3 if any(_is_coloured(file) for file in files) else 1
     array = open_memmap(path, mode="w+", dtype=np.uint8, shape=(len(files), channels, *input_size))
     read = partial(_read, channels, resized)
-    images = parallel_map(read, files, workers=suitable_workers(len(files), workers))
+    images = parallel_map(read, files, workers=suitable_workers(len(files), workers), threads=True)
     bar = tqdm(images, total=len(files), desc=dataset.paths.short_name, unit="image", disable=None)
     for row, image in enumerate(bar):
         array[row] = image

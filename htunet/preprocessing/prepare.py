@@ -3,14 +3,15 @@
 import logging
 import shutil
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from htunet.data.class_checks import missing_in_folds
-from htunet.data.image_io import UInt8, label_counts
+from htunet.data.image_io import label_counts
+from htunet.data.measured_case import MeasuredCase, load_measured
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
@@ -22,12 +23,10 @@ from htunet.parallel import kept_workers, suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
 from htunet.planning.fingerprint import (
     Fingerprint,
-    Measured,
+    hash_raw,
     ids_digest,
     load_fingerprint,
-    measure,
     planning_cases,
-    raw_content_hash,
     save_fingerprint,
     take_fingerprint,
 )
@@ -57,7 +56,7 @@ class PrepareRequest:
     num_folds: int | None = None
     """A cross-validation in which each image is tested once; None: as before, at first by the data set's own rule."""
     workers: int | None = None
-    """Processes; None: as many as pay off."""
+    """Processes or threads; None: as many as pay off."""
     preprocess: bool = True
     """Whether to make the arrays of the plans, too."""
     memory_gb: float | None = None
@@ -99,8 +98,10 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     """
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         raw = _read(dataset)
-        content, warnings = raw_content_hash(raw), dict[str, list[str]]()
-        pictures, measured = _verified(raw, content, request.workers, warnings)
+        (content, files), warnings = hash_raw(raw), dict[str, list[str]]()
+        stored = load_measured(dataset.measured_npz, raw.info.channels)
+        measured = {case: stored[pair] for case, pair in files.items() if pair in stored}
+        pictures, measured = _verified(raw, content, request.workers, warnings, measured)
         before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
         chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
@@ -152,7 +153,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
 
 def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
     """Verify a raw data set and write nothing; raises HtunetError when it has errors."""
-    _verify(_read(dataset), request.workers, [], None)
+    _verify(_read(dataset), request.workers, [], {})
 
 
 def _read(paths: DatasetPaths) -> RawDataset:
@@ -165,14 +166,14 @@ def _read(paths: DatasetPaths) -> RawDataset:
 
 
 def _verify(
-    raw: RawDataset, workers: int | None, into: list[str], measure: Callable[[UInt8, UInt8], Measured] | None
-) -> tuple[list[list[str]], dict[str, Measured]]:
+    raw: RawDataset, workers: int | None, into: list[str], known: dict[str, MeasuredCase]
+) -> tuple[list[list[str]], dict[str, MeasuredCase]]:
     """Log what is wrong; returns the ids of the cases that show the same picture, and what was measured of each case.
 
-    All warnings go ``into`` a list.
+    All warnings go ``into`` a list. What is ``known`` of a case, by its id, is not measured again.
     """
     processes = suitable_workers(len(raw.cases), workers)
-    problems, measured = verify_and_measure(raw, measure, workers=processes, progress="verify")
+    problems, measured = verify_and_measure(raw, known, workers=processes, progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
@@ -187,13 +188,17 @@ def _verify(
 
 
 def _verified(
-    raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]]
-) -> tuple[list[list[str]], dict[str, Measured]]:
-    """As ``_verify``; only when a file has changed, else what was warned of is repeated, and nothing was measured."""
+    raw: RawDataset,
+    content: str,
+    workers: int | None,
+    warnings: dict[str, list[str]],
+    known: dict[str, MeasuredCase],
+) -> tuple[list[list[str]], dict[str, MeasuredCase]]:
+    """As ``_verify``; only when a file has changed, else what was warned of is repeated, and nothing is measured."""
     found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
     into = warnings["data"] = []
     if found is None or found.raw_sha256 != content:
-        return _verify(raw, workers, into, measure)
+        return _verify(raw, workers, into, known)
     _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
     before = read_object(path) if path.exists() else {}
     if before.get("raw_sha256") == content:
@@ -202,18 +207,20 @@ def _verified(
             _warn(text)
         if len(into) > SHOWN:
             _warn(f"... and {len(into) - SHOWN} more: see {path}.")
-    return [], {}
+    return [], known
 
 
 def _fingerprint(
-    raw: RawDataset, content: str, splits: Splits, workers: int | None, known: Mapping[str, Measured]
+    raw: RawDataset, content: str, splits: Splits, workers: int | None, measured: dict[str, MeasuredCase]
 ) -> Fingerprint:
-    """The fingerprint of the cases that may be planned on, measured again only when a file or the split has changed."""
-    path, measured = raw.paths.fingerprint_json, planning_cases(splits.folds)
+    """The fingerprint of the cases that may be planned on, taken again only when a file or the split has changed."""
+    path, chosen = raw.paths.fingerprint_json, planning_cases(splits.folds)
     found = load_fingerprint(path)
-    if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(measured[0])):
-        processes = suitable_workers(len(measured[0]), workers)
-        found = take_fingerprint(raw, content, measured, known, workers=processes, progress="fingerprint")
+    if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(chosen[0])):
+        if not measured.keys() >= set(chosen[0]):
+            processes = suitable_workers(len(raw.cases), workers)
+            _, measured = verify_and_measure(raw, measured, workers=processes, progress="fingerprint")
+        found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
     on = found.measured_on or f"all {len(found.shapes_after_crop)} cases of split train, by an earlier version"

@@ -49,7 +49,7 @@ def preprocess(
 ) -> Preprocessed:
     """Make the arrays of ``plan``, unless they exist for this raw content and this plan.
 
-    ``raw_sha256`` is ``planning.fingerprint.raw_content_hash``. The caller has locked the data set's preprocessed
+    ``raw_sha256`` is of ``planning.fingerprint.hash_raw``. The caller has locked the data set's preprocessed
     folder (``files.exclusive``). ``progress`` names the bar on stderr, None shows none.
     """
     folder = raw.paths.plan_folder(plan.name)
@@ -112,7 +112,7 @@ def _write_arrays(
         for row, case in enumerate(cases)
     ]
     write = partial(_write_case, folder=folder, plan=plan, offsets=offsets)
-    results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id)
+    results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id, threads=True)
     rows = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
     for name in (IMAGES, MASKS):  # else a power cut after the renaming could leave zeros under a valid mark
         with (folder / name).open("rb") as written:

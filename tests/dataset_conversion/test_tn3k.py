@@ -121,7 +121,7 @@ def test_the_published_folds_are_kept_as_ids(home: Path) -> None:
 
 def test_a_copy_of_the_published_folds_becomes_the_split(home: Path) -> None:
     converted(build_tn3k(home / "tn3k", quirks=False).folder)
-    TN3K.preprocessed.mkdir(parents=True)
+    TN3K.preprocessed.mkdir(parents=True, exist_ok=True)
     content = (TN3K.raw / PUBLISHED_SPLITS).read_bytes()
     TN3K.splits_json.write_bytes(content)
     settled = settle_splits(read_raw(TN3K))
