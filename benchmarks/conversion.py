@@ -30,29 +30,30 @@ from htunet.reproducibility import generator
 SIDE = 500
 
 
-def write_images(folder: Path, count: int) -> Path:
-    """``count`` benign images, each another piece of a speckled picture on tissue of its own, and masks.
+def write_images(folder: Path, count: int, side: int = SIDE) -> Path:
+    """``count`` images in BUSI's layout, each another piece of a speckled picture on tissue of its own, and masks.
 
-    The speckle is as coarse as makes files of BUSI's size: about one byte a pixel.
+    Half of them count as malignant. The speckle is as coarse as makes files of BUSI's size: about one byte a pixel.
     """
     with Pool(2) as pool:
-        pool.starmap(_write_share, [(folder, count, first) for first in range(2)])
+        pool.starmap(_write_share, [(folder, count, side, first) for first in range(2)])
     return folder
 
 
-def _write_share(folder: Path, count: int, first: int) -> None:
+def _write_share(folder: Path, count: int, side: int, first: int) -> None:
     rng = generator(0, "conversion speed")
-    real, imaginary = (gaussian_filter(rng.standard_normal((3 * SIDE, 3 * SIDE)), 1.5) for _ in range(2))
+    real, imaginary = (gaussian_filter(rng.standard_normal((3 * side, 3 * side)), 1.5) for _ in range(2))
     envelope = np.hypot(real, imaginary)
     large = (100 + 20 * np.log(envelope / envelope.mean() + 1e-3)).clip(0, 255).astype(np.uint8)
-    rows, columns = np.mgrid[:SIDE, :SIDE]
+    rows, columns = np.mgrid[:side, :side] * (SIDE / side)
     lesion = (((rows - 250) / 90) ** 2 + ((columns - 240) / 130) ** 2 < 1) * np.uint8(255)
-    (folder / "benign").mkdir(parents=True, exist_ok=True)
+    name = ("benign", "malignant")[first]
+    (folder / name).mkdir(parents=True, exist_ok=True)
     for number in range(first, count, 2):
-        top, left = generator(0, "piece", number).integers(0, 2 * SIDE, 2)
-        tissue = Image.fromarray(generator(0, "tissue", number).integers(0, 256, (5, 5), np.uint8)).resize((SIDE, SIDE))
-        piece = Image.blend(Image.fromarray(large[top : top + SIDE, left : left + SIDE]), tissue, 0.3).convert("RGB")
-        stem = f"{folder}/benign/benign ({number + 1})"
+        top, left = generator(0, "piece", number).integers(0, 2 * side, 2)
+        tissue = Image.fromarray(generator(0, "tissue", number).integers(0, 256, (5, 5), np.uint8)).resize((side, side))
+        piece = Image.blend(Image.fromarray(large[top : top + side, left : left + side]), tissue, 0.3).convert("RGB")
+        stem = f"{folder}/{name}/{name} ({number + 1})"
         piece.save(f"{stem}.png")
         Image.fromarray(lesion).save(f"{stem}_mask.png")
 

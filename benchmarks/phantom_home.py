@@ -1,4 +1,4 @@
-"""The phantom, converted, split and preprocessed for small networks: what the benchmarks of learning start from."""
+"""Images, converted, split and preprocessed for small networks: what the benchmarks of learning start from."""
 
 import os
 from dataclasses import replace
@@ -22,15 +22,28 @@ def prepare_phantom(
     normal_share: float = NORMAL_SHARE,
     **changes: Any,  # noqa: ANN401
 ) -> DatasetPaths:
-    """Make ``home`` htunet's folder; the plan ``plan`` is the paper's with ``changes``. What is there already stays."""
-    for variable, name in ROOTS.items():
-        os.environ[variable] = str(home / name)
+    """``prepare`` with phantom images."""
     if not (home / "phantom").exists():
         write_phantom(home / "phantom", num_images=images, seed=1, normal_share=normal_share)
-    run(convert, "Phantom", str(home / "phantom"), "--workers", "1")
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", "paper", "--split-by", split_by, "--workers", "0")
-    dataset = find_dataset("Phantom")
+    return prepare(home, "Phantom", home / "phantom", plan, split_by=split_by, **changes)
+
+
+def prepare(
+    home: Path,
+    name: str,
+    source: Path,
+    plan: str,
+    *,
+    split_by: str,
+    **changes: Any,  # noqa: ANN401
+) -> DatasetPaths:
+    """Make ``home`` htunet's folder; the plan ``plan`` is the paper's with ``changes``. What is there already stays."""
+    for variable, folder in ROOTS.items():
+        os.environ[variable] = str(home / folder)
+    run(convert, name, str(source), "--workers", "1")
+    run(plan_and_preprocess, "-d", name, "--plan", "paper", "--split-by", split_by, "--workers", "0")
+    dataset = find_dataset(name)
     plans = load_plans(dataset.plans_json)
     save_plans(dataset.plans_json, plans | {plan: replace(plans["paper"], name=plan, **changes)})
-    run(plan_and_preprocess, "-d", "Phantom", "--plan", plan, "--workers", "0")
+    run(plan_and_preprocess, "-d", name, "--plan", plan, "--workers", "0")
     return dataset

@@ -1,26 +1,23 @@
-"""What a user waits for, beside what they would use otherwise: the rows of documentation/explanation/performance.md.
-
-Both take turns within each round, so that the machine's load meets both; the ratio is taken within a round.
-"""
+"""What a user waits for, beside what they would use otherwise: the rows of documentation/explanation/performance.md."""
 
 import contextlib
 import io
-import os
+import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.alternatives import SIZES, alternatives, write_pictures
 from benchmarks.conversion import write_images
+from benchmarks.measure import Row, compared, row_of, run_command
 from benchmarks.metrics_speed import SIZE, lesion
+from benchmarks.numbers import numbers
 from benchmarks.training_step import METHODS, PLAIN, as_users_write_it, turns
 from htunet.data.raw import Case
 from htunet.evaluation.evaluate import MaskPair, score_pairs
@@ -30,62 +27,8 @@ from htunet.inference.predictor import Predictor
 from htunet.models.build import build_network
 from htunet.models.precision import resolve_precision
 from htunet.planning.plans import plan_from
-from htunet.reproducibility import generator
 
-SIDES = ((480, 640), (300, 400), (600, 800))
-"""Height and width of the images that are predicted, in turn."""
 LITERAL = "the paper's equations, written literally, fp32"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One line of the table."""
-
-    what: str
-    unit: str
-    ours: float
-    """In ``unit``."""
-    alternative: str = ""
-    other: float | None = None
-    """Of the alternative, in ``unit``."""
-    ratios: tuple[float, float, float] | None = None
-    """How much faster htunet is: median, smallest and largest over the rounds."""
-    memory_gb: float | None = None
-    """Peak of htunet's process."""
-
-
-def clock() -> float:
-    """Processor time of this process where it computes with one thread: other programs hardly change it."""
-    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
-
-
-def compared(
-    what: str,
-    unit: str,
-    amount: float,
-    rounds: int,
-    ours: Callable[[], object],
-    alternative: str,
-    other: Callable[[], object],
-) -> Row:
-    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either."""
-
-    def seconds(action: Callable[[], object]) -> float:
-        started = clock()
-        action()
-        return clock() - started
-
-    ours(), other()  # what is slow the first time only
-    found = [(seconds(ours), seconds(other)) for _ in range(rounds)]
-    return row_of(what, unit, amount, [one for one, _ in found], alternative, [two for _, two in found])
-
-
-def row_of(what: str, unit: str, amount: float, ours: list[float], alternative: str, other: list[float]) -> Row:
-    """From the seconds of each round."""
-    ratios = [theirs / own for own, theirs in zip(ours, other, strict=True)]
-    return Row(what=what, unit=unit, ours=amount / statistics.median(ours), alternative=alternative,
-               other=amount / statistics.median(other),
-               ratios=(statistics.median(ratios), min(ratios), max(ratios)))  # fmt: skip
 
 
 def steps(rounds: int, batch: int = 4) -> Iterator[Row]:
@@ -95,8 +38,8 @@ def steps(rounds: int, batch: int = 4) -> Iterator[Row]:
         alternative = LITERAL if method == METHODS[0] else "the same layers in a plain PyTorch loop, fp32"
         for name in [name for name in times if name != PLAIN]:
             what = f"training step of {method}, {name.split()[-1]}, 224 x 224, batch {batch}"
-            row = row_of(what, "images/s", batch, times[name], alternative, times[PLAIN])
-            yield Row(**{**vars(row), "memory_gb": memory[name]})
+            yield row_of(what, "images/s", batch, times[name], alternative, times[PLAIN], memory_gb=memory[name],
+                         other_memory_gb=memory[PLAIN])  # fmt: skip
 
 
 def predictions(rounds: int, images: int = 12) -> Iterator[Row]:
@@ -104,11 +47,7 @@ def predictions(rounds: int, images: int = 12) -> Iterator[Row]:
     content = plan_content(JobCost(plan="paper"))
     plan = plan_from({**content, "input_size": list(content["input_size"])}, "made up")
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for number in range(images):
-            pixels = generator(0, "predicted", number).integers(0, 256, SIDES[number % 3], np.uint8)
-            Image.fromarray(pixels).save(path := Path(folder, f"{number}.png"))
-            files.append(path)
+        files = write_pictures(Path(folder), images)
         for method in ("UNet", "CLIP_HT"):
             network, plain = (build_network(method, plan.outputs("seg"), seed=1, weights="random",
                                             adapter_settings=plan.adapter_settings)[0] for _ in range(2))  # fmt: skip
@@ -124,7 +63,7 @@ def predictions(rounds: int, images: int = 12) -> Iterator[Row]:
                     labels = plain(torch.from_numpy(small.copy())[None, None]).argmax(dim=1)[0].numpy()
                     Image.fromarray(labels.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
 
-            yield compared(f"prediction by {method}, {precision}, images of {len(SIDES)} sizes", "images/s", images,
+            yield compared(f"prediction by {method}, {precision}, images of {len(SIZES)} sizes", "images/s", images,
                            rounds, lambda p=predictor: [p.predict(path).labels for path in files],
                            "Pillow and the same layers, fp32, one image after another", loop)  # fmt: skip
 
@@ -166,53 +105,46 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as base:
         roots = {name: f"{base}/{name}" for name in ("htunet_raw", "htunet_preprocessed", "htunet_results")}
         source = write_images(Path(base, "source"), images)
-        (source / "malignant").mkdir()
-        for path in (source / "benign").glob("*[02468])*"):
-            path.rename(source / "malignant" / path.name.replace("benign", "malignant"))
-        started = time.process_time()
-        for path in source.rglob("*.png"):
-            Image.open(path).load()
-        decoding = time.process_time() - started
         one = ["--workers", "1"]
-        for what, command in (
-            ("conversion of BUSI's layout, 500 x 500", ["convert", "BUSI", str(source), *one]),
-            ("checks, fingerprint, plan, arrays", ["plan_and_preprocess", "-d", "BUSI", "--plan", "paper", *one]),
-        ):
-            seconds, memory = _command(command, roots)
-            yield Row(what=f"{what}, start included, {images} images", unit="images/s", ours=images / seconds,
-                      alternative="decoding each file once with Pillow", other=images / decoding,
-                      ratios=(decoding / seconds,) * 3, memory_gb=memory)  # fmt: skip
+        commands = {
+            "conversion of BUSI's layout, 500 x 500": ["convert", "BUSI", str(source), *one],
+            "checks, fingerprint, plan, arrays": ["plan_and_preprocess", "-d", "BUSI", "--plan", "paper", *one],
+        }
+        times: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
+        decoding = []
+        for _ in range(rounds):
+            shutil.rmtree(roots["htunet_preprocessed"], ignore_errors=True)
+            for what, command in commands.items():
+                times[what].append(run_command(command, roots))
+            started = time.process_time()
+            for path in source.rglob("*.png"):
+                Image.open(path).load()
+            decoding.append(time.process_time() - started)
+        for what, found in times.items():
+            yield row_of(f"{what}, start included, {images} images", "images/s", images, [one for one, _ in found],
+                         "decoding each file once with Pillow", decoding,
+                         memory_gb=max(peak for _, peak in found))  # fmt: skip
 
 
 def start_up(rounds: int) -> Iterator[Row]:
     """What each command takes until it says what it can do."""
     commands = sorted(path.stem for path in Path("htunet/cli").glob("*.py") if "def main" in path.read_text())
-    seconds = {name: _command([name, "--help"], {})[0] for name in commands if name != "worker"}
-    slowest = max(seconds, key=seconds.__getitem__)
-    torch_s = statistics.median(_command(["-c", "import torch"], {}, module="")[0] for _ in range(rounds))
-    for what, found in (
-        (f"--help, the median of {len(seconds)} commands", statistics.median(seconds.values())),
-        (f"--help, the slowest (htunet_{slowest.rstrip('_')})", seconds[slowest]),
+    commands.remove("worker")
+    torch_s, found = list[float](), {name: list[float]() for name in commands}
+    for _ in range(rounds):
+        torch_s.append(run_command(["-c", "import torch"], {}, module="")[0])
+        for name, seconds in found.items():
+            seconds.append(run_command([name, "--help"], {})[0])
+    slowest = max(found, key=lambda name: statistics.median(found[name]))
+    middle = [statistics.median(turn) for turn in zip(*found.values(), strict=True)]
+    for what, ours in (
+        (f"--help, the median of {len(commands)} commands", middle),
+        (f"--help, the slowest (htunet_{slowest.rstrip('_')})", found[slowest]),
     ):
-        yield Row(what=what, unit="s", ours=found, alternative="import torch", other=torch_s,
-                  ratios=(torch_s / found,) * 3)  # fmt: skip
-
-
-def _command(arguments: list[str], variables: dict[str, str], module: str = "htunet.cli.") -> tuple[float, float]:
-    """Run a command to its end; processor time of it and its workers, s, and its largest process, GB."""
-    call = ["-m", module + arguments[0], *arguments[1:]] if module else arguments
-    script = (
-        "import resource,subprocess,sys; code=subprocess.call(sys.argv[1:],stdout=subprocess.DEVNULL,"
-        "stderr=subprocess.DEVNULL); used=resource.getrusage(resource.RUSAGE_CHILDREN);"
-        "print(code,used.ru_utime+used.ru_stime,used.ru_maxrss)"
-    )
-    environment = {**os.environ, **variables}
-    command = [sys.executable, "-c", script, sys.executable, *call]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    code, seconds, kilobytes = result.stdout.split()
-    if code != "0":
-        raise RuntimeError(f"{' '.join(call)} ended with {code}")
-    return float(seconds), int(kilobytes) / 1e6
+        ratios = [theirs / own for own, theirs in zip(ours, torch_s, strict=True)]
+        yield Row(what=what, unit="s", ours=statistics.median(ours), alternative="import torch",
+                  other=statistics.median(torch_s),
+                  ratios=(statistics.median(ratios), min(ratios), max(ratios)))  # fmt: skip
 
 
 SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {
@@ -221,4 +153,6 @@ SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {
     "mask-pairs": mask_pairs,
     "preparation": preparation,
     "start-up": start_up,
+    "alternatives": alternatives,
+    "numbers": numbers,
 }

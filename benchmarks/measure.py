@@ -1,0 +1,103 @@
+"""A row of the table of what users wait for, and how both sides of one are timed.
+
+Both take turns within each round, so that the machine's load meets both; the ratio is taken within a round.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line of the table."""
+
+    what: str
+    unit: str
+    ours: float
+    """In ``unit``."""
+    alternative: str = ""
+    """What ``other`` is of; without ``other`` why there is none."""
+    other: float | None = None
+    """Of the alternative, in ``unit``."""
+    ratios: tuple[float, float, float] | None = None
+    """How much faster htunet is: median, smallest and largest over the rounds."""
+    memory_gb: float | None = None
+    """Peak of htunet's process."""
+    other_memory_gb: float | None = None
+    """Peak of the alternative's."""
+
+
+def clock() -> float:
+    """Processor time of this process where it computes with one thread: other programs hardly change it."""
+    import torch
+
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
+
+
+def compared(
+    what: str,
+    unit: str,
+    amount: float,
+    rounds: int,
+    ours: Callable[[], object],
+    alternative: str,
+    other: Callable[[], object],
+) -> Row:
+    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either."""
+
+    def seconds(action: Callable[[], object]) -> float:
+        started = clock()
+        action()
+        return clock() - started
+
+    ours(), other()  # what is slow the first time only
+    found = [(seconds(ours), seconds(other)) for _ in range(rounds)]
+    return row_of(what, unit, amount, [one for one, _ in found], alternative, [two for _, two in found])
+
+
+def row_of(
+    what: str,
+    unit: str,
+    amount: float,
+    ours: list[float],
+    alternative: str,
+    other: list[float],
+    *,
+    other_amount: float | None = None,
+    memory_gb: float | None = None,
+    other_memory_gb: float | None = None,
+) -> Row:
+    """From the seconds of each round; ``other_amount``: what the alternative did in them, where that is not equal."""
+    share = (other_amount or amount) / amount
+    ratios = [theirs / own / share for own, theirs in zip(ours, other, strict=True)]
+    return Row(what=what, unit=unit, ours=amount / statistics.median(ours), alternative=alternative,
+               other=(other_amount or amount) / statistics.median(other),
+               ratios=(statistics.median(ratios), min(ratios), max(ratios)),
+               memory_gb=memory_gb, other_memory_gb=other_memory_gb)  # fmt: skip
+
+
+def run_command(
+    arguments: list[str], variables: dict[str, str], *, module: str = "htunet.cli.", python: str = sys.executable
+) -> tuple[float, float]:
+    """Run a command to its end; processor time of it and its workers, s, and its largest process, GB.
+
+    ``module`` is put before the first of the arguments; empty: they are those of Python itself.
+    """
+    call = ["-m", module + arguments[0], *arguments[1:]] if module else arguments
+    script = (
+        "import resource,subprocess,sys; code=subprocess.call(sys.argv[1:],stdout=subprocess.DEVNULL,"
+        "stderr=subprocess.DEVNULL); used=resource.getrusage(resource.RUSAGE_CHILDREN);"
+        "print(code,used.ru_utime+used.ru_stime,used.ru_maxrss)"
+    )
+    environment = {**os.environ, **variables}
+    command = [sys.executable, "-c", script, python, *call]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    code, seconds, kilobytes = result.stdout.split()
+    if code != "0":
+        raise RuntimeError(f"{' '.join(call)} ended with {code}")
+    return float(seconds), int(kilobytes) / 1e6
