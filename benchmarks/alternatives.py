@@ -86,8 +86,8 @@ def _planned(rounds: int, images: int, variables: dict[str, str]) -> Iterator[Ro
     if absent:
         yield _alone(what, images, seconds, memory, "nnU-Net", absent)
     else:
-        yield row_of(what, "images/s", images, seconds, NNUNET, [one for one, _ in theirs], memory_gb=memory,
-                     other_memory_gb=max(peak for _, peak in theirs))  # fmt: skip
+        yield row_of(what, "images/s", images, seconds, NNUNET, [one for one, _ in theirs],
+                     memory=(memory, max(peak for _, peak in theirs)))  # fmt: skip
 
 
 def _in_turn(
@@ -129,7 +129,7 @@ def _in_turn(
                 about = sides[words].about
                 theirs = f"{name} {about['version']}, {words}, fp32 ({about['network']})"
                 yield row_of(what, "images/s", amount, seconds, theirs, [turn[words] for turn in times[order]],
-                             memory_gb=peaks[one], other_memory_gb=peaks[words])  # fmt: skip
+                             memory=(peaks[one], peaks[words]))  # fmt: skip
 
 
 def _alone(what: str, amount: float, seconds: list[float], memory_gb: float, name: str, absent: str) -> Row:

@@ -69,16 +69,18 @@ def row_of(
     other: list[float],
     *,
     other_amount: float | None = None,
-    memory_gb: float | None = None,
-    other_memory_gb: float | None = None,
+    memory: tuple[float | None, float | None] = (None, None),
 ) -> Row:
-    """From the seconds of each round; ``other_amount``: what the alternative did in them, where that is not equal."""
+    """From the seconds of each round; ``other_amount``: what the alternative did in them, where that is not equal.
+
+    ``memory``: peaks of both, GB.
+    """
     share = (other_amount or amount) / amount
     ratios = [theirs / own / share for own, theirs in zip(ours, other, strict=True)]
     return Row(what=what, unit=unit, ours=amount / statistics.median(ours), alternative=alternative,
                other=(other_amount or amount) / statistics.median(other),
                ratios=(statistics.median(ratios), min(ratios), max(ratios)),
-               memory_gb=memory_gb, other_memory_gb=other_memory_gb)  # fmt: skip
+               memory_gb=memory[0], other_memory_gb=memory[1])  # fmt: skip
 
 
 def run_command(

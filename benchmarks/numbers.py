@@ -43,8 +43,7 @@ def numbers(rounds: int, few: int = FEW, many: int = MANY) -> Iterator[Row]:
             ours, theirs = found[what, many], found[what, few]
             yield row_of(f"{what}, {many:,} images of {SIDE} x {SIDE}, start included", "images/s", many,
                          [one for one, _ in ours], f"{few:,} of them", [one for one, _ in theirs], other_amount=few,
-                         memory_gb=max(peak for _, peak in ours),
-                         other_memory_gb=max(peak for _, peak in theirs))  # fmt: skip
+                         memory=(max(peak for _, peak in ours), max(peak for _, peak in theirs)))  # fmt: skip
 
 
 def _write_predictions(masks: Path, folder: Path) -> None:

@@ -38,8 +38,8 @@ def steps(rounds: int, batch: int = 4) -> Iterator[Row]:
         alternative = LITERAL if method == METHODS[0] else "the same layers in a plain PyTorch loop, fp32"
         for name in [name for name in times if name != PLAIN]:
             what = f"training step of {method}, {name.split()[-1]}, 224 x 224, batch {batch}"
-            yield row_of(what, "images/s", batch, times[name], alternative, times[PLAIN], memory_gb=memory[name],
-                         other_memory_gb=memory[PLAIN])  # fmt: skip
+            yield row_of(what, "images/s", batch, times[name], alternative, times[PLAIN],
+                         memory=(memory[name], memory[PLAIN]))  # fmt: skip
 
 
 def predictions(rounds: int, images: int = 12) -> Iterator[Row]:
@@ -123,7 +123,7 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
         for what, found in times.items():
             yield row_of(f"{what}, start included, {images} images", "images/s", images, [one for one, _ in found],
                          "decoding each file once with Pillow", decoding,
-                         memory_gb=max(peak for _, peak in found))  # fmt: skip
+                         memory=(max(peak for _, peak in found), None))  # fmt: skip
 
 
 def start_up(rounds: int) -> Iterator[Row]:
