@@ -73,8 +73,8 @@ class Side:
             self.process.stdin.flush()
         if not (line := self.answers.readline()):
             self.errors.seek(0)
-            said = self.errors.read().strip().splitlines()[-1:] or ["no word"]
-            raise AbsentError(f"not measured: {self.process.args[0]} ended with: {said[0]}")
+            last_line = self.errors.read().strip().splitlines()[-1:] or ["no word"]
+            raise AbsentError(f"not measured: {self.process.args[0]} ended with: {last_line[0]}")
         found: dict[str, Any] = json.loads(line)
         return found
 
