@@ -249,37 +249,36 @@ def _tell_of_shared_images(run: RunPaths) -> None:
 
 
 def _report(runs: list[RunPaths], policy: str, positive: str) -> None:
-    """Print the tables of the chosen runs; write the tables of all runs that are evaluated."""
-    from htunet.reporting.summaries import evaluated_contents
+    """Print the rows of the chosen runs; write the tables and statistics of all runs that are evaluated.
+
+    A paper's table is written where a result is of the paper's images.
+    """
+    from htunet.evaluation.case_table import arm_key
+    from htunet.evaluation.study import entries
+    from htunet.reporting.summaries import evaluated_contents, zero_shot_contents
     from htunet.reporting.tables.kinds import KINDS
     from htunet.reporting.tables.rows import row_tables, table_rows, write_tables
+    from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
     from htunet.reporting.tables.write import as_text
 
-    everything = evaluated_contents(tell)
+    everything, folder = evaluated_contents(tell), root("htunet_results") / "tables"
+    contents = list(everything.values())
     baselines = _baselines(list(everything), policy, positive)
-    splits = dict.fromkeys(map(_test_split, runs))
+    trivial = [content for split in dict.fromkeys(map(_test_split, runs)) for content in baselines.get(split, ())]
+    chosen = [*(everything[run] for run in runs if run in everything), *trivial]
+    found, of_study = write_statistics(folder, contents)
     written = []
     for kind in KINDS:
-        chosen = [everything[run] for run in runs if run in everything and kind.key in everything[run]["htunet"]]
-        if chosen:
-            trivial = [content for split in splits for content in baselines.get(split, ())]
-            print("\n" + as_text(*row_tables(table_rows(chosen, trivial, kind), kind, narrow=True)))
-        every = table_rows(everything.values(), [content for split in baselines.values() for content in split], kind)
+        of_kind = {arm_key(content["htunet"]) for content in chosen if kind.key in content["htunet"]}
+        every = table_rows(contents, [one for split in baselines.values() for one in split], kind, entries(found.means))
+        if shown := [row for row in every if arm_key(row.own) in of_kind]:
+            print("\n" + as_text(*row_tables(shown, kind, narrow=True)))
         if every:
-            written += write_tables(root("htunet_results") / "tables", every, kind)
-            written += _few_shot_results(root("htunet_results") / "tables", every, kind)
-    written += _write_study(root("htunet_results") / "tables", list(everything.values()))
-    print("\n" + written_text(written))
-
-
-def _write_study(folder: Path, contents: list[dict[str, Any]]) -> list[Path]:
-    """The case table and the statistics; the paper's tables where a result is of the paper's images."""
-    from htunet.reporting.summaries import zero_shot_contents
-    from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
-
-    found, paths = write_statistics(folder, contents)
+            written += write_tables(folder, every, kind)
+            written += _few_shot_results(folder, every, kind)
     tables = write_paper_tables(folder, contents, found, zero_shot=zero_shot_contents(tell), only_of_paper=True)
-    return paths + [path for _, files in tables.values() for path in files]
+    written += [*of_study, *(path for _, files in tables.values() for path in files)]
+    print("\n" + written_text(written))
 
 
 def _few_shot_results(folder: Path, rows: "list[Row]", kind: "TableKind") -> list[Path]:

@@ -41,8 +41,7 @@ class Estimate:
 
     def percent(self) -> str:
         """``75.00 % [50.00, 90.00]``; ``-`` where there is no value."""
-        interval = interval_text(self.low, self.high, scale=100)
-        return "-" if self.value is None else f"{100 * self.value:.2f} % {interval}".rstrip()
+        return estimate_text(self.value, self.low, self.high, scale=100, unit="%")
 
 
 @dataclass(frozen=True)
@@ -140,6 +139,26 @@ def intervals(
         share_M = ndtr(bias_M + shifted_M / np.maximum(1 - acceleration_M * shifted_M, 1e-9))
         edges.append(np.where(usable_M, _quantiles(ordered_MR, n_drawn_M, share_M), np.nan))
     return edges[0], edges[1]
+
+
+def estimate_text(
+    value: float | None,
+    low: float | None,
+    high: float | None,
+    *,
+    scale: float = 1.0,
+    unit: str = "",
+    decimals: int = 2,
+) -> str:
+    """A value with its unit and its interval, all with equally many decimals; ``-`` where there is no value.
+
+    >>> estimate_text(0.75, 0.5, 0.9, scale=100, unit="%"), estimate_text(0.5, None, None), estimate_text(None, 0, 1)
+    ('75.00 % [50.00, 90.00]', '0.50', '-')
+    """
+    if value is None:
+        return "-"
+    number, interval = f"{scale * value:.{decimals}f}", interval_text(low, high, scale=scale, decimals=decimals)
+    return " ".join(filter(None, [number, unit, interval]))
 
 
 def interval_text(low: float | None, high: float | None, *, scale: float = 1.0, decimals: int = 2) -> str:

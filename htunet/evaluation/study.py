@@ -1,11 +1,11 @@
 """The statistics of many runs together: means with intervals, by lesion size and by class, and who is better than whom.
 
-Everything is made from the case table. Runs that differ only in seed and fold are repetitions of one *arm*: their
-values are averaged for each case first, so that intervals and tests are over cases, or groups of them, and never over
-seeds.
+Everything is made from the case table. Runs that differ only in seed and fold are repetitions of one *arm*. Its mean is
+over their predictions, of what is no mean (the AUC and the like) over the runs. Intervals are over cases, or groups of
+them, and never over seeds: what several runs predict of a case is drawn together. Tests compare each case's averages.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -20,6 +20,7 @@ from htunet.evaluation.classification import Confusion, confusion_matrix
 from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import (
     BOTH_EMPTY,
+    EMPTY_PREDICTION,
     EMPTY_REFERENCE,
     Kind,
     Level,
@@ -58,7 +59,7 @@ def study(table: pd.DataFrame) -> Statistics:
     for name in {*everything, *of_cases} - set(table):
         table[name] = np.nan  # a table of an earlier version
     masks, classes = table[table["label"].notna()], table[table["label"].isna()]
-    whole = _over_labels(masks, everything)
+    whole = over_labels(masks, everything)
     several = masks[masks.groupby("dataset")["label"].transform("nunique") > 1]
     classes = classes.assign(label="", resolution="")
     means = [_means(pd.concat([whole, several]), everything), _means(classes, of_cases), _class_estimates(classes)]
@@ -113,27 +114,33 @@ def arm_names(table: pd.DataFrame) -> pd.Series:
     return table[keys].merge(arms.assign(arm=names), on=keys, how="left")["arm"].set_axis(table.index)
 
 
-def _over_labels(masks: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
-    """One row per run, case and resolution: the mean over the labels that have a value; all missed is missed.
+def over_labels(masks: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """One row per run, case and resolution of the rows of masks of a case table, without those of single labels.
 
-    Without the labels that no reference of a run has, unless it has none at all.
+    A value is the mean over the labels that have one, without the labels that no reference of the run has, unless it
+    has none at all. ``missed``: no label is predicted, and the reference has one.
     """
     if masks.empty or masks["label"].nunique() == 1:
         return masks.assign(label="")
-    run = ["dataset", "arm", *ARM, "fold", "seed", "resolution"]
+    run = [name for name in ("dataset", "arm", *ARM, "fold", "seed", "resolution") if name in masks]
     in_reference = ~masks["empty"].isin((EMPTY_REFERENCE, BOTH_EMPTY))
     of_label, of_run = (
         in_reference.groupby([masks[name] for name in names], dropna=False).transform("any")
         for names in ([*run, "label"], run)
     )
-    found = masks[of_label | ~of_run].groupby([*run, "case", "group", "class"], dropna=False, sort=False)
-    return pd.concat([found[metrics].mean(), found["missed"].min()], axis=1).reset_index().assign(label="")
+    cases = masks.assign(nothing=masks["empty"].isin((EMPTY_PREDICTION, BOTH_EMPTY)))
+    cases = cases.groupby([*run, "case"], dropna=False)[["nothing", "missed"]]
+    missed = cases.transform("min")["nothing"] * cases.transform("max")["missed"]
+    kept = masks.assign(missed=missed)[of_label | ~of_run]
+    found = kept.groupby([*run, "case", "group", "class"], dropna=False, sort=False)
+    return pd.concat([found[[*metrics]].mean(), found["missed"].max()], axis=1).reset_index().assign(label="")
 
 
 def _means(rows: pd.DataFrame, metrics: list[str], by: str | None = None) -> pd.DataFrame:
     """One row per data set, resolution, label, arm (and stratum ``by``) and metric that has a value.
 
-    ``std`` is the sample deviation of the seeds' means; none for one seed.
+    ``mean`` is over the predictions of all runs: a case that several of them test counts as often. ``std`` is the
+    sample deviation of the seeds' means; none for one seed. Of masks, ``n_missed`` of ``n_predictions`` with a value.
     """
     found = []
     for dataset, members in rows.groupby("dataset", sort=True):
@@ -141,7 +148,12 @@ def _means(rows: pd.DataFrame, metrics: list[str], by: str | None = None) -> pd.
         keys = ["resolution", "label", "arm", *([by] if by else [])]
         strata = members.groupby(keys, sort=False)
         cells = members.assign(_case=cases, _stratum=strata.ngroup())
-        means = bootstrap_means(_cube(cells, metrics, len(groups)).reshape(len(groups), -1), groups)
+        repeat = cells.groupby(["_case", "_stratum"]).cumcount()
+        n_repeats = int(repeat.max()) + 1
+        cube = np.full((n_repeats, len(groups), strata.ngroups, len(metrics)), np.nan)
+        cube[repeat, cases, cells["_stratum"]] = cells[metrics].to_numpy(float)
+        means = bootstrap_means(cube.reshape(n_repeats * len(groups), -1), groups * n_repeats)
+        n_cases = (~np.isnan(cube)).any(axis=0).sum(axis=0)
         by_seed = cells.groupby(["_stratum", "seed"], sort=False)[metrics].mean().groupby("_stratum", sort=True)
         deviation, n_seeds = by_seed.std(ddof=1), by_seed.size()
         missed = strata["missed"].sum().to_numpy() if "dice" in metrics else None
@@ -151,17 +163,19 @@ def _means(rows: pd.DataFrame, metrics: list[str], by: str | None = None) -> pd.
                 mean, std = means[place * len(metrics) + m], deviation.at[place, name]
                 if mean.n_used:
                     row = {"dataset": dataset, **entry, "metric": name, "mean": mean.mean, "low": mean.low}
-                    row |= {"high": mean.high, "n_cases": mean.n_used, "std": None if np.isnan(std) else float(std)}
-                    row |= {"n_seeds": int(n_seeds[place])}
-                    found.append(row if missed is None else row | {"n_missed": int(missed[place])})
+                    row |= {"high": mean.high, "n_cases": int(n_cases[place, m])}
+                    row |= {"std": None if np.isnan(std) else float(std), "n_seeds": int(n_seeds[place])}
+                    if missed is not None:
+                        row |= {"n_missed": int(missed[place]), "n_predictions": mean.n_used}
+                    found.append(row)
     return pd.DataFrame(found)
 
 
 def _cases(members: pd.DataFrame) -> tuple[NDArray[np.intp], list[str]]:
-    """Number of each row's case, and the group of each case."""
+    """Number of each row's case, and the name of each case's group; a case without a group is one of its own."""
     numbers, names = pd.factorize(members["case"])
     first = members.drop_duplicates("case").set_index("case")["group"]
-    return numbers, [str(first[name] or "") for name in names]
+    return numbers, [str(first[name] or "") or f"\0{name}" for name in names]
 
 
 def _cube(cells: pd.DataFrame, metrics: list[str], n_cases: int) -> NDArray[np.float64]:
@@ -175,7 +189,8 @@ def _cube(cells: pd.DataFrame, metrics: list[str], n_cases: int) -> NDArray[np.f
 def _class_estimates(classes: pd.DataFrame) -> pd.DataFrame:
     """AUC, recall and the like of each arm: means over its runs, with intervals over cases."""
     found = []
-    for dataset, members in classes.groupby("dataset", sort=True):
+    tested = classes.groupby(["dataset", "arm"])["case"].transform(lambda cases: repr(sorted(set(cases))))
+    for (dataset, _), members in classes.groupby(["dataset", tested]):  # arms with the same cases
         cases, groups = _cases(members)
         by_arm = members.assign(_case=cases).groupby("arm", sort=False)
         arms = {str(arm): [_Run(rows) for _, rows in part.groupby(["seed", "fold"])] for arm, part in by_arm}

@@ -14,7 +14,7 @@ from htunet.evaluation.metrics import (
     mask_metrics,
     metrics_of,
 )
-from htunet.evaluation.statistics import few_cases, interval_text
+from htunet.evaluation.statistics import estimate_text, few_cases
 from htunet.evaluation.summary import Summary
 
 
@@ -23,11 +23,11 @@ def mask_lines(summary: Summary) -> Iterator[str]:
     for resolution in summary.resolutions:
         parts, means = [], summary.means(resolution)
         for metric in mask_metrics((Level.OVERVIEW, Level.TABLE)):
-            mean, scale = means[metric.name], metric.scale
+            mean = means[metric.name]
             if mean.mean is None:
                 continue
-            interval = interval_text(mean.low, mean.high, scale=scale)
-            parts.append(f"{metric.label} {scale * mean.mean:.2f} {metric.unit} {interval}".rstrip())
+            text = estimate_text(mean.mean, mean.low, mean.high, scale=metric.scale, unit=metric.unit)
+            parts.append(f"{metric.label} {text}")
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
         yield from _empty_lines(summary, resolution)
@@ -86,7 +86,7 @@ def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
     found, nothing = summary.detection(resolution).values()
     if found.mean is not None and nothing.mean is not None:
         parts = [
-            f"{name} {100 * one.mean:.1f} % {interval_text(one.low, one.high, scale=100)} of {one.n_used} {which}"
+            f"{name} {estimate_text(one.mean, one.low, one.high, scale=100, unit='%')} of {one.n_used} {which}"
             for name, one, which in (("sensitivity", found, "with a label"), ("specificity", nothing, "without"))
             if one.mean is not None
         ]

@@ -1,6 +1,7 @@
 """The case table and what is made of it: every figure can be checked by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from htunet.evaluation.case_table import CASE, RUN, case_table, read_table, write_table
 from htunet.evaluation.comparisons import by_group
 from htunet.evaluation.study import study
+from htunet.reporting.tables.rows import table_rows
 
 NINE = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
@@ -220,3 +222,63 @@ def test_a_label_that_no_reference_has_is_in_no_mean_of_the_study() -> None:
     assert (row["mean"], row["n_cases"]) == (pytest.approx(0.7), 2)
     of_both = case_table([masks("UNet", [0.8, 0.6])])
     assert only(study(of_both).means, metric="dice", resolution="input_size", label="")["mean"] == pytest.approx(0.7)
+
+
+def of_fold(dice: list[float], prefix: str, **about: Any) -> dict[str, Any]:
+    """Of a fold with cases of its own."""
+    content = masks("UNet", dice, **about)
+    for case in content["metric_per_case"]:
+        case["htunet"]["case"] = prefix + case["htunet"]["case"]
+    return content
+
+
+UNEQUAL_FOLDS = [of_fold([0.2, 0.4, 0.6], "a_", fold=0), of_fold([0.8], "b_", fold=1)]
+UNLIKE_SEEDS = [of_fold([0.2], "a_", fold=0), of_fold([0.8], "b_", fold=1), of_fold([0.5], "a_", fold=0, seed=2)]
+
+
+@pytest.mark.parametrize(("contents", "mean", "counts"), [(UNEQUAL_FOLDS, 0.5, (4, 4)), (UNLIKE_SEEDS, 0.5, (2, 3))])
+def test_the_mean_is_over_predictions_not_over_folds_or_seeds(
+    contents: list[dict[str, Any]], mean: float, counts: tuple[int, int]
+) -> None:
+    row = only(study(case_table(contents)).means, metric="dice", resolution="input_size")
+    assert row["mean"] == pytest.approx(mean)
+    assert (row["n_cases"], row["n_predictions"]) == counts
+    (printed,) = table_rows(contents)
+    assert printed.values["dice"].mean == pytest.approx(100 * mean)
+
+
+def test_what_several_runs_predict_of_a_case_is_drawn_together() -> None:
+    twice = [masks("UNet", [0.2, 0.5, 0.9], seed=1), masks("UNet", [0.2, 0.5, 0.9], seed=2)]
+    edges = ["mean", "low", "high", "n_cases"]
+    once, both = (only(study(case_table(found)).means, metric="dice", resolution="input_size")[edges].tolist()
+                  for found in (twice[:1], twice))  # fmt: skip
+    assert both == pytest.approx(once)
+
+
+def test_a_case_of_one_label_of_several_is_missed_although_the_other_is_not_there() -> None:
+    content = masks("UNet", [0.0, 0.5, 0.0])
+    nothing = {"Dice": None, "IoU": None, "HD95": None, "ASD": None, "HD95_max": None, "ASD_directed": None}
+    for number, case in enumerate(content["metric_per_case"]):
+        case["metrics"]["2"] = case["metrics"]["1"]
+        for resolution in ("input_size", "original_size"):
+            own = case["htunet"][resolution]
+            own["2"] = {**nothing, "empty": "both"}
+            if number == 2:  # nothing of label 1, which is there, but some of label 2, which is not
+                own["2"] = own["1"] | {"empty": "reference"}
+            if number == 1:
+                own["1"], own["2"] = own["2"], own["1"]
+    found = study(case_table([content]))
+    assert only(found.means, metric="dice", resolution="input_size", label="")["n_missed"] == 1
+    assert only(found.by_class, metric="dice", resolution="input_size")["n_missed"] == 1
+
+
+def test_a_method_that_was_tested_on_fewer_cases_has_their_number_and_interval() -> None:
+    truth = {name: "malignant" if name in "ace" else "benign" for name in "abcdefgh"}
+    scores = dict(zip("abcdefgh", (0.9, 0.2, 0.4, 0.1, 0.8, 0.6, 0.3, 0.2), strict=True))
+    few = {name: scores[name] for name in "abcd"}
+    part = classes("CLIP", few, {name: truth[name] for name in few})
+    alone = only(study(case_table([part])).means, metric="accuracy")
+    beside = only(study(case_table([classes("UNet", scores, truth), part])).means, metric="accuracy", arm="CLIP")
+    edges = ["mean", "low", "high", "n_cases"]
+    assert beside[edges].tolist() == alone[edges].tolist()
+    assert beside["n_cases"] == 4

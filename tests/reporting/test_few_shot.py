@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builders.results import classes
 from PIL import Image
 
 from htunet.evaluation.metrics import mask_metrics
@@ -49,6 +50,18 @@ def test_the_mean_over_some_data_sets_has_not_the_papers_mean_over_all_beside_it
     assert row.values["dice"].mean == pytest.approx(66.0)  # of 62 and 70
     assert row.values["dice"].std == pytest.approx(1.0)  # of 2 and 0
     assert (row.paper, row.n_runs) == ({}, 6)
+
+
+def test_data_sets_with_other_classes_have_a_mean_too() -> None:
+    truth = {"a": "malignant", "b": "benign"}
+    one, other = (classes("BiomedCLIP_HT", {"a": 0.9, "b": 0.2}, truth, ratio=0.05, dataset=name)
+                  for name in ("Dataset503_BUSI", "Dataset504_DDTI"))  # fmt: skip
+    found = other["htunet"]["classification"]
+    found |= {"classes": ["absent", "present"], "positive": "present"}
+    found["cases"] = [case | {"class": "present" if case["case"] == "a" else "absent"} for case in found["cases"]]
+    (row,) = few_shot_rows(table_rows([one, other], kind=CLASSIFICATION))
+    assert row.values["accuracy"].mean == 100
+    assert row.tested.positive == "malignant, present"
 
 
 def test_the_mean_over_all_data_sets_of_the_paper_has_table_4_beside_it() -> None:

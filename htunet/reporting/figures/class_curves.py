@@ -15,7 +15,7 @@ from sklearn.metrics import roc_curve
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
-from htunet.evaluation.statistics import Estimate, bootstrap_estimates, interval_text
+from htunet.evaluation.statistics import Estimate, bootstrap_estimates, estimate_text
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
     Content,
@@ -175,7 +175,7 @@ def _add_roc(panel: Axes, one: Judged, k: int) -> None:
         return
     look = look_of(one.method)
     area = auc_of(one, k)
-    label = in_lines(f"{one.name}: {area.value:.3f} {interval_text(area.low, area.high)}".rstrip(), BESIDE_PANEL)
+    label = in_lines(f"{one.name}: {estimate_text(area.value, area.low, area.high, decimals=3)}", BESIDE_PANEL)
     panel.plot(*mean_roc(values_SN2[:, :, 1], truth_N == 1), label=label, **look.line())
 
 
@@ -190,7 +190,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
         for panel, one in zip(panels.ravel(), found, strict=False):
             _add_reliability(panel, one, low)
         for panel in panels[:, 0]:
-            panel.set_ylabel("Share decided rightly")
+            panel.set_ylabel("Accuracy")
         for lowest in panels.ravel()[: len(found)][-columns:]:
             lowest.set_xlabel("Highest probability")
             lowest.tick_params(labelbottom=True)

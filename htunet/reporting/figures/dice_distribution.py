@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from htunet.evaluation.case_table import case_table
+from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import INPUT
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import (
@@ -70,20 +72,16 @@ def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]
             for case, dice in case_dice(contents[run]).items():
                 values.setdefault(case, []).append(100 * dice)
         means = np.array([np.mean(values[case]) for case in sorted(values)])
-        missed = float(np.mean([SEGMENTATION.tested(contents[run]["htunet"]).n_missed or 0 for run in members]))
+        missed = float(np.mean([SEGMENTATION.tested(contents[run]).n_missed or 0 for run in members]))
         found.append(CaseDice(name, members[0].method, means, missed))
     return found
 
 
 def case_dice(content: Content) -> dict[str, float]:
-    """Dice of each case at the network's input size; of several labels their mean; without those that have none."""
-    found = {}
-    for case in content["metric_per_case"]:
-        own = case["htunet"]
-        values = [label["Dice"] for label in own[INPUT].values() if label["Dice"] is not None]
-        if values:
-            found[str(own["case"])] = float(np.mean(values))
-    return found
+    """Dice of each case at the network's input size as the tables have it; of several labels their mean, if any."""
+    table = case_table([content])
+    found = over_labels(table[table["resolution"] == INPUT], ["dice"]).dropna(subset="dice")
+    return dict(zip(found["case"].map(str), found["dice"].map(float), strict=True))
 
 
 def _draw(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Figure:

@@ -9,7 +9,7 @@ import numpy as np
 from htunet.evaluation.calibration import Bin
 from htunet.evaluation.class_summary import Calibration, ClassSummary
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD, curves
-from htunet.evaluation.statistics import Estimate, interval_text
+from htunet.evaluation.statistics import Estimate, estimate_text
 from htunet.files import whole_file
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:
         axes.plot(*_coordinates(bins), color=colour, linewidth=1)
         text = f"{label}: ECE {100 * found.values['ece']:.1f} %"
         axes.scatter(*_coordinates(bins), s=sizes, color=colour, alpha=0.6, label=text)
-    axes.set(xlabel="highest probability", ylabel="share decided rightly", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.set(xlabel="highest probability", ylabel="accuracy", xlim=(low - 0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_title("Reliability; larger dots hold more cases", fontsize=10)
     legend = _add_key(axes)
     for handle in legend.legend_handles:
@@ -132,6 +132,4 @@ def _coordinates(bins: list[Bin]) -> tuple[list[float], list[float]]:
 
 
 def _text(figure: Estimate) -> str:
-    if figure.value is None:
-        return "not defined"
-    return f"{figure.value:.3f} {interval_text(figure.low, figure.high, decimals=3)}".rstrip()
+    return "not defined" if figure.value is None else estimate_text(figure.value, figure.low, figure.high, decimals=3)

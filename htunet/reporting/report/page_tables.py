@@ -141,7 +141,7 @@ def _by_size(study: Study) -> Table:
         rows=tuple(rows),
         notes=(
             "Thirds of each data set's test cases by the lesion's fraction of the image, at the network's input size. "
-            "Missed: empty predictions / predictions, over all seeds.",
+            "Missed: empty predictions / predictions, of all runs.",
         ),
     )
 
@@ -149,8 +149,8 @@ def _by_size(study: Study) -> Table:
 def _missed(entry: Entry | None) -> TableCell:
     if not entry or entry.get("n_missed") is None:
         return NOTHING
-    total = entry["n_cases"] * (entry.get("n_seeds") or 1)
-    return TableCell(text=f"{int(entry['n_missed'])} / {int(total)}", value=entry["n_missed"] / max(1, total))
+    missed, total = int(entry["n_missed"]), int(entry["n_predictions"])
+    return TableCell(text=f"{missed} / {total}", value=missed / total)
 
 
 def _by_class(study: Study) -> Table:
@@ -179,7 +179,10 @@ def _by_class(study: Study) -> Table:
         title="By class of the image",
         columns=(*word_columns("Data set", "Method", "Class"), *values, *number_columns("Missed", "Cases")),
         rows=tuple(rows),
-        notes=("At the network's input size. Missed: empty predictions / predictions, over all seeds.",),
+        notes=(
+            "At the network's input size. Missed: empty predictions / predictions with a value, of all runs. Cases: "
+            "those with a value; where both masks are empty there is none.",
+        ),
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from htunet.evaluation.metrics import BOTH_EMPTY, EMPTY_PREDICTION, EMPTY_REFERENCE
+from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import ORIGINAL
 from htunet.reporting.report.content import ALARM, ERRORS, MISSED, WRONG
 
@@ -37,7 +38,7 @@ def per_group(n_arms: int) -> int:
 
 
 def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a case, from the rows of one run or of one run a fold: means over the labels that have a value.
+    """One row a case, from the rows of one run or of one run a fold: the values are those of ``over_labels``.
 
     Indexed by case: value (Dice), second (HD95), error (one of ``ERRORS``, of every label, or nothing), class, tercile,
     lesion_share. Of a case that several folds test the first fold counts. A case of several labels has the size of its
@@ -45,13 +46,13 @@ def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
     """
     rows = rows[rows["label"].notna() & (rows["resolution"] == ORIGINAL)]
     rows = rows[rows["fold"] == rows.groupby("case")["fold"].transform("first")]
+    values = over_labels(rows, ["dice", "hd95"]).set_index("case")
     found = rows.groupby("case", sort=False).agg(
-        value=("dice", "mean"),
-        second=("hd95", "mean"),
         error=("empty", lambda which: EMPTY_ERRORS.get(frozenset(which) - {BOTH_EMPTY}, "")),
         lesion_share=("lesion_share", "max"),
         lesion_px=("lesion_px", "sum"),
     )
+    found = found.assign(value=values["dice"], second=values["hd95"])
     largest = rows.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
     return found.join(largest.drop_duplicates("case").set_index("case")[["class", "tercile", "empty"]])
 

@@ -1,7 +1,7 @@
 """Everything that a page is made from: the methods of a study with their runs, the case table and its statistics."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -9,12 +9,11 @@ import pandas as pd
 from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import arm_key, case_table, run_columns
-from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.study import Entries, arm_names, entries, study
 from htunet.files import read_numbers
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.content import ChartCurve
-from htunet.reporting.tables.kinds import KINDS, PrintedEstimate, TableKind
+from htunet.reporting.tables.kinds import KINDS, TableKind
 from htunet.reporting.tables.rows import RANDOM, Row, place_of, table_rows
 
 Content = Mapping[str, Any]
@@ -125,7 +124,10 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     runs = sorted(contents, key=lambda run: (run.dataset.name, run.seed, run.fold))
     statistics = study(cases)
     means = entries(statistics.means)
-    rows = {kind.name: {arm_key(row.own): row for row in table_rows(contents.values(), kind=kind)} for kind in KINDS}
+    rows = {
+        kind.name: {arm_key(row.own): row for row in table_rows(contents.values(), kind=kind, means=means)}
+        for kind in KINDS
+    }
     members: dict[tuple[Any, ...], dict[RunPaths, Content]] = {}
     for run in runs:
         members.setdefault(arm_key(contents[run]["htunet"]), {})[run] = contents[run]
@@ -134,10 +136,6 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     methods = []
     for (key, found), name in zip(members.items(), names, strict=True):
         own_rows = {kind: of_kind[key] for kind, of_kind in rows.items() if key in of_kind}
-        for kind, row in own_rows.items():  # over the cases of all runs; a summary without a value has its reason
-            known = [one for one, value in row.values.items() if value.mean is not None and (*row.arm, one) in means]
-            over_cases = {one: PrintedEstimate.of(means[*row.arm, one], METRICS[one]) for one in known}
-            own_rows[kind] = replace(row, values={**row.values, **over_cases})
         methods.append(MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows))
     methods.sort(key=lambda one: (one.dataset, place_of(one.own["method"]), one.name, one.own["task"]))
     raw, unreadable, progress, notes = {}, {}, {}, []

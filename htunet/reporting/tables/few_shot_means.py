@@ -1,20 +1,18 @@
 """Few-shot rows as the paper's Table IV has them: means over data sets."""
 
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.kinds import PrintedEstimate
-from htunet.reporting.tables.rows import Row, total
+from htunet.reporting.tables.rows import Row, mean_over_datasets, total
 
 
 def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
     """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
 
     Rows of one method, fraction and plan are averaged where they are tested as the paper tests; ``dataset`` names which
-    data sets. The standard deviation is the mean of theirs. The paper's figures are beside a mean of all its data sets.
+    data sets. The paper's figures are beside a mean of all its data sets.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
@@ -39,16 +37,7 @@ def _average(rows: Sequence[Row]) -> Row:
         folds=tuple(sorted({fold for row in rows for fold in row.folds})),
         n_runs=sum(row.n_runs for row in rows),
         tested=total([row.tested for row in rows]),
-        values={name: _mean([row.values[name] for row in rows]) for name in first.kind.metrics()},
+        values={name: mean_over_datasets([row.values[name] for row in rows]) for name in first.kind.metrics()},
         marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),
         paper=paper.few_shot_figures(first.ratio, first.method) if same else {},
-    )
-
-
-def _mean(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
-    means = [value.mean for value in values if value.mean is not None]
-    stds = [value.std for value in values if value.std is not None]
-    return PrintedEstimate(
-        statistics.fmean(means) if len(means) == len(values) else None,
-        statistics.fmean(stds) if len(stds) == len(values) else None,
     )

@@ -6,8 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
-from htunet.evaluation.metrics import METRICS, Kind, Level, Metric, mask_metrics, metrics_of
-from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.metrics import (
+    BOTH_EMPTY,
+    EMPTY_PREDICTION,
+    METRICS,
+    Kind,
+    Level,
+    Metric,
+    mask_metrics,
+    metrics_of,
+)
+from htunet.evaluation.statistics import estimate_text, few_cases
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 
@@ -20,14 +29,15 @@ class PrintedEstimate:
     """A value in the printed unit: fractions in percent. None: there is no such number."""
 
     mean: float | None = None
-    """Over seeds, where there are several."""
     std: float | None = None
-    """The sample standard deviation over seeds; None: one seed."""
+    """The sample standard deviation of the seeds' means; None: one seed."""
     low: float | None = None
     high: float | None = None
-    """The ends of the interval over cases; where no statistics say it, of all runs' intervals."""
+    """The ends of the interval of the mean over cases; None: not known."""
     by_seed: Mapping[Any, float] = field(default_factory=dict)
     """The mean of each seed."""
+    n_used: int | None = None
+    """Cases that a summary's mean rests on; None of what is no mean over cases, such as the AUC."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any], metric: Metric) -> "PrintedEstimate":
@@ -35,28 +45,35 @@ class PrintedEstimate:
         found = {"mean": entry.get("value"), **entry}
         numbers = map(found.get, ("mean", "std", "low", "high"))
         mean, std, low, high = (None if number is None else metric.scale * number for number in numbers)
-        return cls(mean, std, low, high)
+        return cls(mean, std, low, high, n_used=entry.get("n_used"))
 
     def text(self, *, with_interval: bool = False) -> str:
         """``81.19 ± 0.42``, ``81.19 ± 0.42 [75.00, 86.12]``; ``-`` where there is no value."""
-        if self.mean is None:
-            return "-"
-        spread = "" if self.std is None else f" ± {self.std:.2f}"
-        return f"{self.mean:.2f}{spread} {interval_text(self.low, self.high) if with_interval else ''}".rstrip()
+        low, high = (self.low, self.high) if with_interval else (None, None)
+        return estimate_text(self.mean, low, high, unit="" if self.std is None else f"± {self.std:.2f}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TestCounts:
-    """What a summary says of its test cases."""
+    """What summaries say of their test cases. A case that several runs test is a prediction of each."""
 
     n_cases: int
+    """Predictions."""
     n_missed: int | None = None
-    """With an empty prediction; None where there is no such thing."""
+    """Of them those without a pixel where the reference has some; None where there is no such thing."""
     n_excluded: int = 0
-    """Without the distances of the paper's public code, because a mask is empty."""
-    by_class: Mapping[str, int] = field(default_factory=dict)
+    """Of them those without the distances of the paper's public code, because a mask is empty."""
+    cases: Mapping[str, str] = field(default_factory=dict)
+    """The class of each case, which is here once; nothing where there are no classes."""
+    classes: tuple[str, ...] = ()
     positive: str = ""
     """The class that recall and precision are of; empty where there is none."""
+
+    @property
+    def few(self) -> str:
+        """A warning where the cases are few."""
+        counts = Counter(self.cases.values())
+        return few_cases(len(self.cases), {name: counts[name] for name in self.classes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +96,7 @@ class TableKind:
     """The metric where there is room for one."""
     by_case: str
     """The metric that each case has a value of, by which methods are compared."""
-    tested: Callable[[Own], "TestCounts"]
+    tested: Callable[[Mapping[str, Any]], TestCounts]
     """The test cases of a summary."""
     note: str
     """How to read a table of this kind."""
@@ -89,23 +106,39 @@ def _segmentation_estimate(own: Own, name: str) -> PrintedEstimate:
     return PrintedEstimate.of(own["means"][INPUT].get(METRICS[name].file_key, {}), METRICS[name])
 
 
-def _masks_tested(own: Own) -> TestCounts:
-    n_cases, empty = int(own["n_cases"]), own["empty"][INPUT]
+def _masks_tested(content: Mapping[str, Any]) -> TestCounts:
+    own = content["htunet"]
+    n_cases = int(own["n_cases"])
     of_paper = [own["means"][INPUT].get(m.file_key, {}) for m in mask_metrics((Level.PAPER,), millimetres=False)]
+    names = [case["htunet"]["case"] for case in content.get("metric_per_case", ())]
     return TestCounts(
         n_cases=n_cases,
-        # of several labels each is named: "case (label 2)"
-        n_missed=len({name.split(" (label ")[0] for name in empty["prediction"]}),
+        n_missed=_missed(own),
         n_excluded=max(n_cases - int(mean.get("n_used", n_cases)) for mean in of_paper),
+        cases=dict.fromkeys(names or [f"fold {own['fold']}, {number}" for number in range(n_cases)], ""),
     )
 
 
-def _classes_tested(own: Own) -> TestCounts:
-    found: Any = own["classification"]
-    counts = Counter(case["class"] for case in found["cases"])
+def _missed(own: Own) -> int:
+    """Cases without any predicted pixel, whose reference has some."""
+    empty, labels = own["empty"][INPUT], own.get("means_by_label", {}).get(INPUT, {})
+    if len(labels) < 2:
+        return len(empty[EMPTY_PREDICTION])
+    # each label is named: "case (label 2)"
+    missed, nothing = (
+        [name.rpartition(" (label ")[0] for kind in kinds for name in empty[kind]]
+        for kinds in ([EMPTY_PREDICTION], [EMPTY_PREDICTION, BOTH_EMPTY])
+    )
+    found_nothing = Counter(nothing)
+    return sum(found_nothing[case] == len(labels) for case in set(missed))
+
+
+def _classes_tested(content: Mapping[str, Any]) -> TestCounts:
+    found: Any = content["htunet"]["classification"]
     return TestCounts(
         n_cases=int(found["n_cases"]),
-        by_class={name: counts[name] for name in found["classes"]},
+        cases={case["case"]: case["class"] for case in found["cases"]},
+        classes=tuple(found["classes"]),
         positive=found.get("positive") or "",
     )
 
@@ -144,8 +177,8 @@ SEGMENTATION = TableKind(
     main="dice",
     by_case="dice",
     tested=_masks_tested,
-    note="Mean over seeds ± standard deviation over them, at the network's input size. Missed: test cases with an "
-    "empty prediction.",
+    note="Mean over the predictions of all runs ± standard deviation of the seeds' means, at the network's input size. "
+    "Missed: predictions without any pixel where the reference has some.",
 )
 CLASSIFICATION = TableKind(
     name="classification",
@@ -157,6 +190,6 @@ CLASSIFICATION = TableKind(
     main="auc",
     by_case="correct",
     tested=_classes_tested,
-    note="Mean over seeds ± standard deviation over them; the most probable class decides.",
+    note="Mean over the runs ± standard deviation of the seeds' means; the most probable class decides.",
 )
 KINDS = (SEGMENTATION, CLASSIFICATION)

@@ -9,6 +9,7 @@ from string import ascii_lowercase
 import pandas as pd
 
 from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.statistics import estimate_text
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_layouts import Line, PaperTable
@@ -42,9 +43,9 @@ COLUMNS = (
 )
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
-    "Mean over seeds ± standard deviation over them, at the network's input size, and the value of "
-    f"{paper.PAPER} in brackets. {{best}}, of each data set, metric and group of rows. "
-    f"{MISSING}: no run yet, or no value."
+    "Mean over the predictions of all runs (of classes: over the runs) ± standard deviation of the seeds' means, at "
+    f"the network's input size, and the value of {paper.PAPER} in brackets. {{best}}, of each data set, metric and "
+    f"group of rows. {MISSING}: no run yet, or no value."
 )
 
 
@@ -171,7 +172,7 @@ def _columns(table: PaperTable, cells: Sequence[Cell]) -> list[tuple[Column, lis
 def _notes(cells: Sequence[Cell], letter: Mapping[str, str], best: str) -> tuple[str, ...]:
     """How to read the table: its metrics' definitions, the positive classes, what the letters mean."""
     metrics = [METRICS[name] for name in dict.fromkeys(cell.metric for cell in cells)]
-    rows = [cell.trained for cell in cells if cell.trained and cell.trained.tested.by_class]
+    rows = [cell.trained for cell in cells if cell.trained and cell.trained.tested.classes]
     legend = "; ".join(f"{letter[mark]}: {with_explanation(mark)}" for mark in letter)
     return (NOTE.format(best=best), *metric_notes(rows, metrics), *([f"{legend}."] if legend else []))
 
@@ -242,7 +243,7 @@ def _differences(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataF
             entry["dataset"],
             f"{better} - {worse}",
             entry["metric"],
-            f"{scale * entry['mean_difference']:.2f} [{low:.2f}, {high:.2f}]",
+            estimate_text(scale * entry["mean_difference"], low, high),
             f"{scale * entry['median_difference']:.2f}",
             f"{entry['p_holm']:.2g}",
             f"{sign * entry['rank_biserial']:.2f}",

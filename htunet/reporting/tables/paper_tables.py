@@ -1,6 +1,5 @@
 """Tables II to VII as the paper has them: what each cell rests on, the paper's value beside it, what is missing."""
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,13 +8,13 @@ import pandas as pd
 
 from htunet.evaluation.case_table import adapter_of
 from htunet.evaluation.metrics import METRICS
-from htunet.evaluation.study import Entries, entries
+from htunet.evaluation.study import entries
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import commands
-from htunet.reporting.tables.rows import RANDOM, Row, adapter_marks, percent, table_rows
+from htunet.reporting.tables.rows import RANDOM, Row, adapter_marks, mean_over_datasets, percent, table_rows
 
 AVERAGE = "Average"
 NOTHING = PrintedEstimate()
@@ -34,9 +33,9 @@ class Cell:
     """With the bootstrap 95 % interval over cases; of a mean over data sets there is none."""
     seeds: tuple[int, ...] = ()
     n_cases: int = 0
-    """Test cases of one repetition."""
+    """Test cases, each once."""
     n_excluded: int = 0
-    """Test cases, over all repetitions, that have no value of this metric because a mask is empty."""
+    """Predictions, over all repetitions, that have no value of this metric because a mask is empty."""
     paper: float | None = None
     marks: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -71,13 +70,13 @@ def fill(
     paper stands in it, and its marks say what is not as in the paper.
     """
     found = [content for content in contents if "task" in content["htunet"]]
-    rows = [row for kind in (SEGMENTATION, CLASSIFICATION) for row in table_rows(found, kind=kind)]
+    over_cases = None if means is None else entries(means)
+    rows = [row for kind in (SEGMENTATION, CLASSIFICATION) for row in table_rows(found, kind=kind, means=over_cases)]
     rows += map(zero_shot_row, zero_shot)
-    over_cases = {} if means is None else entries(means)
     cells: list[Cell] = []
     for part in table.parts:
         for line in table.lines:
-            own = [_filled(table, line, dataset, part, rows, over_cases, seeds) for dataset in part.datasets]
+            own = [_filled(table, line, dataset, part, rows, seeds) for dataset in part.datasets]
             if table.average != "only":
                 cells += [cell for row in own for cell in row]
             if (table.average and len(part.datasets) > 1) or table.average == "only":
@@ -120,13 +119,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
 
 
 def _filled(
-    table: PaperTable,
-    line: Line,
-    dataset: str,
-    part: Part,
-    rows: Sequence[Row],
-    over_cases: Entries,
-    seeds: Sequence[int],
+    table: PaperTable, line: Line, dataset: str, part: Part, rows: Sequence[Row], seeds: Sequence[int]
 ) -> list[Cell]:
     """The cells of one row and data set, one for each metric."""
     row = min((row for row in rows if _fits(row, line, dataset, part.kind)), key=_distance, default=None)
@@ -135,16 +128,12 @@ def _filled(
     for name in part.metrics:
         cell = Cell(line=line, dataset=dataset, metric=name, kind=part.kind, paper=_printed(table, line, dataset, name))
         if row:
-            metric, found = METRICS[name], row.values[name]
-            if line.setting != paper.ZERO_SHOT and found.mean is not None:
-                interval = PrintedEstimate.of(over_cases.get((*row.arm, name), {}), metric)
-                found = replace(found, low=interval.low, high=interval.high)
             cell = replace(
                 cell,
-                estimate=found,
+                estimate=row.values[name],
                 seeds=row.seeds,
-                n_cases=row.tested.n_cases // row.n_runs,
-                n_excluded=row.tested.n_excluded if metric.leaves_out else 0,
+                n_cases=len(row.tested.cases) or row.tested.n_cases,
+                n_excluded=row.tested.n_excluded if METRICS[name].leaves_out else 0,
                 paper=None if row.other_images else cell.paper,
                 marks=tuple(mark for mark in row.marks if mark not in (fraction, line.footnote)),
                 trained=row,
@@ -182,7 +171,7 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
     return replace(
         first,
         dataset=AVERAGE,
-        estimate=_mean_over(cells) if complete else NOTHING,
+        estimate=mean_over_datasets([cell.estimate for cell in cells]),
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
         n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
         n_excluded=sum(cell.n_excluded for cell in cells) if complete else 0,
@@ -192,14 +181,6 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
         marks=tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) if complete else (),
         commands=tuple(dict.fromkeys(command for cell in cells for command in cell.commands)),
     )
-
-
-def _mean_over(cells: Sequence[Cell]) -> PrintedEstimate:
-    """With the deviation of the seeds' means over the data sets, of the seeds that all of them have."""
-    shared = set.intersection(*(set(cell.estimate.by_seed) for cell in cells))
-    by_seed = [statistics.fmean(cell.estimate.by_seed[seed] for cell in cells) for seed in sorted(shared)]
-    mean = statistics.fmean(cell.estimate.mean for cell in cells if cell.estimate.mean is not None)
-    return PrintedEstimate(mean, statistics.stdev(by_seed) if len(by_seed) > 1 else None)
 
 
 def _ranked(cells: Sequence[Cell]) -> list[Cell]:

@@ -1,15 +1,16 @@
 """One row per method and data set from the summaries of its runs, with the paper's figures beside it."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from htunet.evaluation.case_table import ARM, adapter_of, arm_key, run_columns
 from htunet.evaluation.configurations import edited_text, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
-from htunet.evaluation.statistics import few_cases, interval_text
+from htunet.evaluation.statistics import interval_text
+from htunet.evaluation.study import Entries
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
@@ -50,7 +51,7 @@ class Row:
     seeds: tuple[int, ...]
     n_runs: int
     tested: TestCounts
-    """The test cases, over all runs."""
+    """The test cases of all runs."""
     policy: str
     """For empty masks; empty where there are none."""
     trainable_parameters: int | None
@@ -86,29 +87,38 @@ def table_rows(
     contents: Iterable[Mapping[str, Any]],
     baselines: Iterable[Mapping[str, Any]] = (),
     kind: TableKind = SEGMENTATION,
+    means: Entries | None = None,
 ) -> list[Row]:
     """Rows from those contents of summary.json files that have figures of the kind.
 
     Runs that differ only in seed and fold share a row. ``baselines`` are contents of trivial baselines; they follow the
-    methods of their data set.
+    methods of their data set. ``means`` are the statistics of the same contents: the intervals of several runs.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for content in (*contents, *baselines):
         if kind.key in content["htunet"]:
-            groups.setdefault(arm_key(content["htunet"]), []).append(content["htunet"])
+            groups.setdefault(arm_key(content["htunet"]), []).append(content)
     rows = []
-    unlike = unlike_configurations([members[0] for members in groups.values()])
-    for members, mark in zip(groups.values(), unlike, strict=True):
+    unlike = unlike_configurations([found[0]["htunet"] for found in groups.values()])
+    for found, mark in zip(groups.values(), unlike, strict=True):
+        members = [content["htunet"] for content in found]
         first, columns = members[0], run_columns(members[0])
         short = DatasetPaths(first["dataset"]).short_name
         ratio, trained_on = first.get("ratio"), _trained_on(first)
-        tested = [kind.tested(own) for own in members]
+        tested = [kind.tested(content) for content in found]
         sizes = [own.get("split_sizes") or {"test": one.n_cases} for own, one in zip(members, tested, strict=True)]
         other = next(filter(None, (paper.other_images(short, of) for of in sizes)), "")
         comparable = ratio is None and not other and trained_on == paper.TRAINED_ON.get(short, "")
         theirs = kind.paper(short, first["method"]) if comparable else {}
-        once = total([one for own, one in zip(members, tested, strict=True) if own.get("seed") == first.get("seed")])
-        few = few_cases(once.n_cases, once.by_class)
+        of_all = total(tested)
+        arm = (first["dataset"], *(columns[name] for name in ARM))
+        estimates = {name: [kind.estimate(own, name) for own in members] for name in kind.metrics()}
+        values = {name: _over_runs(members, each, name) for name, each in estimates.items()}
+        for name, own in values.items():
+            if means and own.mean is not None and (entry := means.get((*arm, name))):
+                over_cases = PrintedEstimate.of(entry, METRICS[name])
+                values[name] = replace(own, low=over_cases.low, high=over_cases.high)
+        warnings = [mark, of_all.few, *_partial(estimates, kind), paper.footnote(first["method"]) if theirs else ""]
         row = Row(
             kind=kind,
             dataset=first["dataset"],
@@ -118,18 +128,18 @@ def table_rows(
             folds=tuple(sorted({own["fold"] for own in members})),
             seeds=tuple(sorted({own["seed"] for own in members if "seed" in own})),
             n_runs=len(members),
-            tested=total(tested),
+            tested=of_all,
             policy=first.get("policy", ""),
             trainable_parameters=first.get("trainable_parameters"),
-            values={name: _over_seeds(members, name, kind) for name in kind.metrics()},
+            values=values,
             paper=theirs,
             ratio=ratio,
             trained_on=trained_on,
             other_images=other,
-            few=few,
-            arm=(first["dataset"], *(columns[name] for name in ARM)),
+            few=of_all.few,
+            arm=arm,
             own=first,
-            marks=tuple(_marks(members, other, [mark, few, paper.footnote(first["method"]) if theirs else ""])),
+            marks=tuple(_marks(members, other, warnings)),
         )
         rows.append(row)
     return sorted(rows, key=_order)
@@ -154,8 +164,9 @@ def total(parts: Sequence[TestCounts]) -> TestCounts:
         n_cases=sum(one.n_cases for one in parts),
         n_missed=sum(missed) if missed else None,
         n_excluded=sum(one.n_excluded for one in parts),
-        by_class={name: sum(one.by_class[name] for one in parts) for name in parts[0].by_class},
-        positive=parts[0].positive,
+        cases={case: name for one in parts for case, name in one.cases.items()},
+        classes=tuple(dict.fromkeys(name for one in parts for name in one.classes)),
+        positive=", ".join(dict.fromkeys(one.positive for one in parts if one.positive)),
     )
 
 
@@ -165,25 +176,51 @@ def _trained_on(own: Mapping[str, Any]) -> str:
     return DatasetPaths(about["dataset"]).short_name if about else ""
 
 
-def _over_seeds(members: Sequence[Mapping[str, Any]], name: str, kind: TableKind) -> PrintedEstimate:
-    """Folds are averaged within each seed first, so that the deviation is the one over seeds."""
-    estimates = [kind.estimate(own, name) for own in members]
-    by_seed: dict[Any, list[float]] = {}
+def _over_runs(
+    members: Sequence[Mapping[str, Any]], estimates: Sequence[PrintedEstimate], name: str
+) -> PrintedEstimate:
+    """The mean over the predictions of all runs, of what is no mean over cases over the runs.
+
+    Without an interval where there are several runs.
+    """
+    by_seed: dict[Any, list[PrintedEstimate]] = {}
     for own, one in zip(members, estimates, strict=True):
         if one.mean is not None:
-            by_seed.setdefault(own.get("seed"), []).append(one.mean)
-    means = {seed: statistics.fmean(values) for seed, values in by_seed.items()}
+            by_seed.setdefault(own.get("seed"), []).append(one)
     if name in METRICS and METRICS[name].leaves_out and any(one.mean is None for one in estimates):
-        means = {}  # no mean of some runs alone, as if the others had none to leave out
-    if not means:
+        by_seed = {}  # no mean of some runs alone, as if the others had none to leave out
+    if not by_seed:
         return PrintedEstimate()
-    return PrintedEstimate(
-        mean=statistics.fmean(means.values()),
+    means = {seed: _weighted_mean(folds) for seed, folds in by_seed.items()}
+    return replace(
+        estimates[0] if len(estimates) == 1 else PrintedEstimate(),
+        mean=_weighted_mean([one for folds in by_seed.values() for one in folds]),
         std=statistics.stdev(means.values()) if len(means) > 1 else None,
-        low=min((one.low for one in estimates if one.low is not None), default=None),
-        high=max((one.high for one in estimates if one.high is not None), default=None),
         by_seed=means,
     )
+
+
+def _weighted_mean(known: Sequence[PrintedEstimate]) -> float:
+    sizes = [one.n_used or 1 for one in known]
+    return statistics.fmean([one.mean or 0.0 for one in known], sizes if len(set(sizes)) > 1 else None)
+
+
+def _partial(estimates: Mapping[str, Sequence[PrintedEstimate]], kind: TableKind) -> Iterator[str]:
+    """One mark of each printed metric that some runs have a value of, and others none."""
+    for metric in kind.columns(PRINTED):
+        known = sum(one.mean is not None for one in estimates[metric.name])
+        if 0 < known < (total := len(estimates[metric.name])):
+            yield f"{metric.short_label} of {known} of {total} runs"
+
+
+def mean_over_datasets(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
+    """None where one has none; with the deviation of the seeds' means, of the seeds that all of them have."""
+    means = [one.mean for one in values if one.mean is not None]
+    if len(means) < len(values):
+        return PrintedEstimate()
+    shared = set.intersection(*(set(one.by_seed) for one in values))
+    by_seed = [statistics.fmean(one.by_seed[seed] for one in values) for seed in sorted(shared)]
+    return PrintedEstimate(statistics.fmean(means), statistics.stdev(by_seed) if len(by_seed) > 1 else None)
 
 
 def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Sequence[str]) -> list[str]:

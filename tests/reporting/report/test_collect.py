@@ -13,6 +13,7 @@ from htunet.reporting.report.collect import collect
 from htunet.reporting.report.content import ReportContent
 from htunet.reporting.report.page import render
 from htunet.reporting.report.study_results import Terms, study_of
+from htunet.reporting.tables.rows import table_rows
 from htunet.reporting.tables.write import Table
 
 TERMS = {"CLIP": Terms("MIT", "Radford et al. 2021")}
@@ -96,6 +97,20 @@ def test_seeds_are_one_method() -> None:
     table = by_id(report_of(masks("CLIP_HT", [0.8, 0.8]), masks("CLIP_HT", [0.6, 0.6], seed=2)), "segmentation")
     assert texts(table, 0)[2] == "70.00 ± 14.14"
     assert len(table.rows) == 1
+
+
+def test_the_page_and_the_tables_say_the_same_of_unlike_folds() -> None:
+    found = [masks("UNet", [0.2, 0.4, 0.6, 0.0]), masks("UNet", [0.8], fold=1), masks("UNet", [0.3] * 5, seed=2)]
+    (row,) = table_rows(found)
+    cells = texts(by_id(report_of(*found), "segmentation"), 0)
+    values = [row.values[name].text() for name in ("dice", "iou", "hd95", "asd", "hd95_max", "asd_directed")]
+    assert values[0] == "35.00 ± 7.07"  # ten predictions; the seeds have 40 and 30
+    assert [text for text in cells if text in values] == values
+
+
+def test_predictions_of_two_folds_on_the_same_image_are_two() -> None:
+    table = by_id(report_of(masks("UNet", [0.0, 0.4]), masks("UNet", [0.0, 0.0], fold=1)), "by_class")
+    assert texts(table, 0)[-2:] == ["3 / 4", "2"]
 
 
 def test_missed_cases_are_counted_by_tercile_of_the_size() -> None:

@@ -247,4 +247,40 @@ def test_few_test_cases_are_said_and_shown_with_their_interval() -> None:
 def test_summaries_and_statistics_are_printed_in_one_unit(
     entry: dict[str, Any], name: str, expected: tuple[float | None, ...]
 ) -> None:
-    assert PrintedEstimate.of(entry, METRICS[name]) == PrintedEstimate(*expected)  # type: ignore[arg-type]
+    known = PrintedEstimate(*expected, n_used=entry.get("n_used"))  # type: ignore[arg-type]
+    assert PrintedEstimate.of(entry, METRICS[name]) == known
+
+
+def test_a_fold_counts_as_many_times_as_it_has_cases() -> None:
+    def fold(number: int, dice: float, n: int) -> dict[str, Any]:
+        figures = {key: {"mean": 20.0, "n_used": n} for key in KEYS} | {"Dice": {"mean": dice, "n_used": n}}
+        return content("UNet", fold=number, n_cases=n, means={"input_size": figures})
+
+    row = only(fold(0, 0.4, 30), fold(1, 0.8, 10))
+    assert row.values["dice"].text(with_interval=True) == "50.00"  # the two folds' mean is 60
+    assert row.tested.n_cases == len(row.tested.cases) == 40
+
+
+def test_a_case_of_several_labels_is_missed_when_nothing_at_all_is_found() -> None:
+    of_labels = {"1": {}, "2": {}}
+    names = {"prediction": ["a (label 1)", "a (label 2)", "b (label 1)", "c (label 2)"], "reference": ["d (label 1)"],
+             "both": ["c (label 1)", "d (label 2)"]}  # fmt: skip
+    row = only(content("UNet", empty={"input_size": names}, means_by_label={"input_size": of_labels}))
+    assert row.tested.n_missed == 2  # a, and c, which has label 2 alone; of b something is found
+
+
+def test_names_in_brackets_are_names() -> None:
+    names = {"prediction": ["scan (label 1)", "scan (label 2)"], "reference": [], "both": []}
+    assert only(content("UNet", empty={"input_size": names})).tested.n_missed == 2
+
+
+def test_folds_that_share_their_test_images_do_not_make_them_many() -> None:
+    cases = [{"htunet": {"case": f"case_{number}"}} for number in range(15)]
+    rows = table_rows([content("UNet", fold=fold, n_cases=15) | {"metric_per_case": cases} for fold in range(3)])
+    assert rows[0].few == "few test cases: 15"
+
+
+def test_a_metric_that_some_runs_have_no_value_of_says_so() -> None:
+    row = only(content("UNet", dice=0.8), content("UNet", dice=None, fold=1))
+    assert row.values["dice"].mean == 80
+    assert "Dice of 1 of 2 runs" in row.marks
