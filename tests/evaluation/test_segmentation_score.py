@@ -88,5 +88,5 @@ def test_anything_found_is_counted_over_images_whatever_the_label() -> None:
     assert (found["specificity"].mean, found["specificity"].n_used) == (pytest.approx(2 / 3), 3)
     assert summary_content(summary)["htunet"]["detection"][ORIGINAL]["sensitivity"]["mean"] == 0.75
     line = next(line for line in mask_lines(summary) if "anything found" in line)
-    assert line.startswith("    anything found: sensitivity 75.0 % [")
+    assert line.startswith("    anything found: sensitivity 75.00 % [")
     assert line.endswith(" of 3 without")
