@@ -15,7 +15,7 @@ from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, cluster, find_duplicates
-from htunet.data.image_io import TURNED, UInt8, open_image, read_with_turn, write_png
+from htunet.data.image_io import TURNED, UInt8, open_image, pixels_of, read_with_turn, write_png
 from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, measure_case, save_measured
 from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
@@ -395,14 +395,8 @@ def read_mask(path: Path, threshold: int = 0) -> UInt8:
 
     A bilevel image counts as 0 and 255, a palette by its colours. Raises HtunetError as ``open_image``.
     """
-    image = open_image(path)
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return (np.asarray(image) > threshold).astype(np.uint8)
-    if not image.has_transparency_data and image.mode in ("1", "L"):
-        return (np.asarray(image.convert("L")) > threshold).astype(np.uint8)
-    image = image if image.has_transparency_data else image.convert("RGB")  # not every mode converts to RGBA
-    *colours, alpha = (np.asarray(channel) for channel in image.convert("RGBA").split())
-    return ((np.maximum.reduce(colours) > threshold) & (alpha > 0)).astype(np.uint8)
+    pixels = pixels_of(open_image(path))
+    return ((pixels if pixels.ndim == 2 else pixels.max(axis=2)) > threshold).astype(np.uint8)
 
 
 def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:

@@ -12,8 +12,9 @@ import numpy as np
 from dataset_conversion.common import Written, fit_mask, misfit, write_case
 from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
 from dataset_conversion.own_images.matching import numbered
+from htunet.data.formats.medical_file import check_orientation
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
-from htunet.data.image_io import UInt8
+from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, listed, printable
 from htunet.data.outlines import filled
@@ -122,6 +123,8 @@ def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
         yield _Labels(*draw_readers(job.annotated, job.label_of, size))
     elif job.labels is not None:
         stacks = [open_stack(path) for path in job.masks]
+        for mask in stacks:
+            check_orientation(f"the mask {mask.path.name}", mask.axes, "the image", image.axes)
         of_frame = numbered(job.image.name, [path.name for path in job.masks])
         if of_frame and not (job.paired and image.frames == 1) and all(mask.frames == 1 for mask in stacks):
             if strange := sorted(of_frame.keys() - set(range(1, image.frames + 1))):
@@ -144,11 +147,13 @@ def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: 
         raise HtunetError("its masks differ in size")
     labels = np.zeros(levels[0].shape, dtype=np.uint8)
     remarks: list[str] = []
-    for path, one in zip([mask.path for mask in masks], levels, strict=True):
+    for mask, one in zip(masks, levels, strict=True):
+        path = mask.path
         try:
             found, moved = label_map.apply(one)
         except HtunetError as error:
             raise HtunetError(f"{path.name} {error}") from None
+        remarks += [f"masks {TURNED}"] if TURNED in mask.remarks else []
         whole = filled(found) if job.fill_outlines else found
         if not np.array_equal(whole, found):
             remarks.append(FILLED)

@@ -17,7 +17,7 @@ from dataset_conversion.own_images.folds import OfficialFolds, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags
 from htunet.data.formats.dicom import patient_of
-from htunet.data.label_maps import LabelMap, given, infer, survey
+from htunet.data.label_maps import LabelMap, given, infer, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.errors import HtunetError, UsageError, counted
@@ -44,7 +44,7 @@ def convert_own(data: OwnData) -> ConversionReport:
         bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
         surveys = [one for one in bar if one is not None]
         if not surveys:
-            raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read, such as {masks[0]}.")
+            raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
         values = data.labels or findings.values
         label_map = given(values, surveys) if values else infer(surveys)
         findings.notes.append(label_map.note)

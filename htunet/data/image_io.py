@@ -178,7 +178,7 @@ def upright(image: Image.Image) -> Image.Image:
 def is_turned(image: Image.Image) -> bool:
     """Whether ``upright`` will turn an opened image; of a PNG only where its header says so, to leave it undecoded."""
     known = image.format != "PNG" or "exif" in image.info
-    return known and image.getexif().get(ORIENTATION, 1) != 1
+    return known and image.getexif().get(ORIENTATION, 1) in range(2, 9)
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -203,15 +203,17 @@ def read_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
 def pixels_of(image: Image.Image) -> NDArray[Any]:
     """(H, W) gray or (H, W, 3) colours of a loaded image, for conversions and predictions alike.
 
-    Transparent pixels are black, a palette counts by its colours, colours that are all gray are gray; more than 8 bits
-    stay as they are.
+    Transparent pixels are black (of a picture that is black all over the opacity counts), a palette counts by its
+    colours, colours that are all gray are gray; more than 8 bits stay as they are.
     """
     if is_wide(image):
         return _wide_pixels(image)
     if image.has_transparency_data:
         rgba = np.array(image.convert("RGBA"))
         rgba[rgba[..., 3] == 0] = 0
-        colours = rgba[..., :3]
+        colours, alpha = rgba[..., :3], rgba[..., 3]
+        if not colours.any() and alpha.min() < alpha.max():
+            return alpha
     elif image.mode in ("1", "L"):
         return np.asarray(image.convert("L"))
     else:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,16 @@ def survey(path: Path) -> Survey | None:
     return Survey(dict(counts), dict(even), is_lossy(path))
 
 
+def unreadable(path: Path) -> str:
+    """Why ``survey`` gave None of a mask."""
+    try:
+        for _ in open_stack(path).levels():
+            pass
+    except HtunetError as error:
+        return str(error)
+    return f"The mask {path} cannot be read. Replace it or take it out."
+
+
 def _count(values: Levels) -> dict[int, int]:
     if values.size == 0:
         return {}
@@ -143,27 +154,40 @@ def _is_even(levels: Levels, tolerance: int) -> NDArray[np.bool_]:
 
 
 def infer(surveys: Sequence[Survey]) -> LabelMap:
-    """Read the labels off the masks; raises UsageError where that is not possible, HtunetError where all are empty."""
-    values = sorted({value for one in surveys for value in one.counts} - {0})
+    """Read the labels off the masks; raises UsageError where that is not possible, HtunetError where all are empty.
+
+    Where no mask holds 0 and several values occur, the most frequent one is the background.
+    """
+    total = sum((Counter(one.counts) for one in surveys), Counter[int]())
+    background = 0 if 0 in total or len(total) < 2 else max(total, key=lambda value: (total[value], -value))
+    values = sorted(total.keys() - {background})
     if not values:
         raise HtunetError("Every mask is empty: there is nothing to learn. Check that these are the masks.")
     lossless = not any(one.lossy for one in surveys)
-    indices = values == list(range(1, len(values) + 1))
-    one_each = all(len(one.counts.keys() - {0}) <= 1 for one in surveys)
-    found = values if lossless and (indices or one_each) else _clean_values(surveys) or values
+    indices = values == list(range(background + 1, background + len(values) + 1))
+    one_each = all(len(one.counts.keys() - {background}) <= 1 for one in surveys)
+    found = values if lossless and (indices or one_each) else _clean_values(surveys, background)
+    if not found and not lossless:
+        raise HtunetError(
+            "The masks are JPEG or WebP, which do not keep exact values, and no even area of them differs by more than "
+            f"{LOSSY_REACH} from the background ({listed([value_text(value) for value in values], 8)}). Save them as "
+            "PNG, with values such as 0 and 255."
+        )
+    found = found or values
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)
         raise UsageError(
             f"The masks hold {len(found)} different values ({shown}), too many to be labels. "
             'Say what they mean: --labels "lesion=1,cyst=2".'
         )
+    how = "inferred, the most frequent value as background because no mask holds 0" if background else "inferred"
     if len(found) == 1 or (found == [1, 255] and not any({1, 255} <= one.counts.keys() for one in surveys)):
-        return _made((LESION,), [(0, 0), *((value, 1) for value in found)], "inferred")
+        return _made((LESION,), [(background, 0), *((value, 1) for value in found)], how)
     names = tuple(f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found)
-    return _made(names, [(0, 0), *((value, label) for label, value in enumerate(found, start=1))], "inferred")
+    return _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
 
 
-def _clean_values(surveys: Iterable[Survey]) -> list[int]:
+def _clean_values(surveys: Iterable[Survey], background: int) -> list[int]:
     """The values that form even areas, without those that a lossy format or a blurred edge made of others."""
     exact, lossy = Counter[int](), Counter[int]()
     for one in surveys:
@@ -171,11 +195,11 @@ def _clean_values(surveys: Iterable[Survey]) -> list[int]:
     kept = set(exact)
     # heaviest first, so that the values around a clean level fall to it
     for value, _ in sorted(lossy.items(), key=lambda item: (-item[1], item[0])):
-        others = _channels(np.array([0, *kept]))
+        others = _channels(np.array([background, *kept]))
         if np.abs(others - _channels(np.array([value]))).max(axis=1).min() > LOSSY_REACH:
             kept.add(value)
-    heaviest = max((lossy[value] + exact[value] for value in kept - {0}), default=0)
-    return sorted(value for value in kept - {0} if exact[value] or lossy[value] >= RARE * heaviest)
+    heaviest = max((lossy[value] + exact[value] for value in kept - {background}), default=0)
+    return sorted(value for value in kept - {background} if exact[value] or lossy[value] >= RARE * heaviest)
 
 
 def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
@@ -194,6 +218,14 @@ def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
     names = sorted(entries, key=lambda name: entries[name]) if max(entries.values()) < COLOUR else list(entries)
     pairs = [(background, 0), *((entries[name], label) for label, name in enumerate(names, start=1))]
     known = {value for value, _ in pairs}
+    near = [_channels(np.array([value]))[0] for value, _ in pairs]
+    if any(one.lossy for one in surveys) and any(
+        np.abs(one - other).max() <= LOSSY_REACH for one, other in combinations(near, 2)
+    ):
+        raise UsageError(
+            f"--labels {text!r} gives values that differ by {LOSSY_REACH} or less, and JPEG and WebP masks do not keep "
+            "exact values. Save the masks as PNG, or give the values that they hold."
+        )
     refused = {value for one in surveys if not one.lossy for value in one.even} - known
     return _made(tuple(names), pairs, "given", frozenset(refused))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from htunet.data.formats.medical_file import check_orientation
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
@@ -212,7 +213,9 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     references = list(read_masks(pair.reference, pair.maps[1]))
     if len(predictions) != len(references):
         raise HtunetError(f"{pair.prediction[0]} has {len(predictions)} frames, its reference {len(references)}.")
-    spacing = open_stack(pair.reference[0]).spacing_mm
+    first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
+    check_orientation(f"The prediction {first.path}", first.axes, "its reference", other.axes)
+    spacing = other.spacing_mm
     rows = list[CaseScore]()
     for number, (found, true) in enumerate(zip(predictions, references, strict=True), start=1):
         frame = replace(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
-from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, value_text
+from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
 from htunet.data.names import FRAME, composed, listed, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
@@ -44,9 +44,14 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
     surveys = [_surveys(paths) for paths in sides]
     maps = [_inferred(part, what) for part, what in zip(surveys, WHAT, strict=True)]
     values = [[value for value, label in one.values if label] if one else [] for one in maps]
+    backgrounds = {value for one in maps if one for value, label in one.values if not label}
     together, shared = sorted({*values[0], *values[1]}), set(values[0]) & set(values[1])
     if max(together, default=0) <= MOST_LABELS and (shared or not all(values)):
-        maps = [LabelMap(names=(), values=tuple((value, value) for value in (0, *together)))] * 2
+        none = {0, *backgrounds} - {*together}
+        pairs_of = [*((value, 0) for value in sorted(none)), *((value, value) for value in together)]
+        maps = [LabelMap(names=(), values=tuple(pairs_of))] * 2
+    elif all(one and len(one.names) == 1 for one in maps) and backgrounds != {0}:
+        pass  # one label each, on a background of another value
     elif shared or not all(values):
         maps = [_inferred([*surveys[0], *surveys[1]], "masks")] * 2
     elif max(together) <= MOST_LABELS or any(len(one.names) > 1 for one in maps if one):
@@ -189,8 +194,7 @@ def _surveys(paths: Sequence[Path]) -> list[Survey]:
     found = list(parallel_map(survey, paths, workers=suitable_workers(len(paths), None)))
     for path, one in zip(paths, found, strict=True):
         if one is None:
-            list(open_stack(path).levels())  # says what is wrong with it
-            raise HtunetError(f"The mask {path} cannot be read. Replace it or take it out.")
+            raise HtunetError(unreadable(path))
     return [one for one in found if one]
 
 

@@ -41,6 +41,31 @@ def test_one_value_is_the_lesion(tmp_path: Path, value: int) -> None:
     assert found.note == f"labels inferred: 0 = background (0), {value} = lesion (1)"
 
 
+@pytest.mark.parametrize(("ground", "value"), [(1, 2), (128, 255), (255, 1), ((255, 255, 255), (255, 0, 0))])
+def test_where_no_mask_holds_0_the_most_frequent_value_is_the_background(
+    tmp_path: Path, ground: object, value: object
+) -> None:
+    picture = np.zeros((40, 60, 3) if isinstance(ground, tuple) else (40, 60), np.uint8)
+    picture[:] = ground
+    picture[5:15, 2:20] = value
+    found = infer(surveys_of(tmp_path, picture, np.full_like(picture, ground)))
+    assert found.labels == {"background": 0, "lesion": 1}
+    assert "no mask holds 0" in found.note
+    labels, moved = found.apply(next(open_stack(tmp_path / "0.png").levels()))
+    assert (labels[10, 10], labels[0, 0], labels.sum(), moved) == (1, 0, 180, False)
+
+
+@pytest.mark.parametrize(("values", "ending"), [((1,), ".jpg"), ((1, 2), ".jpg"), ((1, 2), ".webp")])
+def test_lossy_masks_do_not_keep_values_as_near_as_1_and_2(
+    tmp_path: Path, values: tuple[int, ...], ending: str
+) -> None:
+    surveys = surveys_of(tmp_path, square(*values), ending=ending, quality=75)
+    with pytest.raises(HtunetError, match="do not keep exact values.* Save them as PNG"):
+        infer(surveys)
+    with pytest.raises(UsageError, match="differ by 24 or less"):
+        given("lesion=1", surveys)
+
+
 def test_masks_of_0_1_and_of_0_255_in_one_set_are_the_same_lesion(tmp_path: Path) -> None:
     found = infer(surveys_of(tmp_path, square(1), square(255)))
     assert found.values == ((0, 0), (1, 1), (255, 1))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 from builders.medical import write_dicom, write_nifti
@@ -48,6 +49,14 @@ DRAWN: dict[str, Draw] = {
 }
 
 
+UNLIKE_0: dict[str, Draw] = {
+    "1 and 2": lambda mask: Image.fromarray(mask + np.uint8(1)),
+    "128 and 255": lambda mask: Image.fromarray(np.uint8(128) + mask * np.uint8(127)),
+    "red on white": lambda mask: Image.fromarray(np.array([[255, 255, 255], [255, 0, 0]], np.uint8)[mask]),
+    "black by alpha": lambda mask: Image.fromarray(np.dstack([np.zeros((*mask.shape, 3), np.uint8), mask * 255])),
+}
+
+
 def folder_of(path: Path, draw: Draw = Image.fromarray, masks: dict[str, np.ndarray] | None = None) -> Path:
     for name, mask in (masks or {"a": TRUTH, "b": TRUTH}).items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +66,27 @@ def folder_of(path: Path, draw: Draw = Image.fromarray, masks: dict[str, np.ndar
 
 def dice_of(summary: Summary) -> float | None:
     return summary.means(ORIGINAL)["dice"].mean
+
+
+@pytest.mark.parametrize("kind", UNLIKE_0)
+def test_a_background_of_another_value_than_0_is_no_label(tmp_path: Path, kind: str) -> None:
+    masks = {"a": FOUND, "b": FOUND}
+    references = folder_of(tmp_path / "r", UNLIKE_0[kind])
+    same = evaluate_folders(folder_of(tmp_path / "p", UNLIKE_0[kind], masks), references)
+    assert dice_of(same) == pytest.approx(DICE)
+    assert len({one.label for one in same.scores}) == 1
+    other = folder_of(tmp_path / "p255", DRAWN["0 and 255"], masks)
+    assert dice_of(evaluate_folders(other, references)) == pytest.approx(DICE)
+
+
+def test_files_that_are_stored_in_different_orientations_are_not_compared(tmp_path: Path) -> None:
+    for name, sign in (("p", 1), ("r", -1)):
+        (tmp_path / name).mkdir()
+        affine = np.diag([0.1 * sign, -0.1, 1, 1])
+        nibabel.save(nibabel.Nifti1Image(TRUTH.T[..., None], affine), tmp_path / name / "a.nii.gz")
+    with pytest.raises(HtunetError, match="different orientations, RPS and LPS"):
+        evaluate_folders(tmp_path / "p", tmp_path / "r")
+    assert dice_of(evaluate_folders(tmp_path / "p", tmp_path / "p")) == 1
 
 
 @pytest.mark.parametrize("of_reference", DRAWN)

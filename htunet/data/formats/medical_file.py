@@ -50,7 +50,21 @@ class MedicalFile:
     sides_mm: Sides = None
     inverted: bool = False
     """The smallest value is white."""
+    axes: str = ""
+    """Where the axes lead in the patient, such as ``LPS``; empty where the header does not say it."""
     remarks: tuple[str, ...] = ()
+
+
+def check_orientation(one: str, axes: str, other: str, other_axes: str) -> None:
+    """Raise HtunetError where the headers of two files say that their pixels are stored in different directions.
+
+    Of a picture and a volume the axes that both have are compared; a header that says nothing fits any.
+    """
+    if any(first != second for first, second in zip(axes, other_axes, strict=False)):
+        raise HtunetError(
+            f"{one} and {other} are stored in different orientations, {axes} and {other_axes}: pixel for pixel one of "
+            "them is flipped or rotated. Resample it onto the other, such as with SimpleITK.Resample"
+        )
 
 
 def pixel_spacing(sides_mm: Sides) -> Spacing | None:

@@ -41,6 +41,8 @@ REFUSED = {
 }
 """Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
+AXES = ("LR", "PA", "SI")
+"""Where the axes of ITK's patient lead, and the opposite."""
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
 """How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
 
@@ -54,7 +56,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     """
     with readable(path):
         says_kinds = _check_header(path)
-        size, components, kind, sides = next(in_a_process(lambda: iter([_header(path)])))
+        size, components, kind, sides, axes = next(in_a_process(lambda: iter([_header(path)])))
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
             raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
@@ -73,6 +75,7 @@ def open_metaimage(path: Path) -> MedicalFile:
         read=lambda: _frames(path, frames),
         eight_bits="8-bit unsigned" in kind,
         sides_mm=sides,
+        axes=axes if sides else "",
         remarks=remarks,
     )
 
@@ -131,11 +134,18 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
     return reader
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides]:
-    """Axes, components, kind of values, and the sides of a pixel."""
+def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides, str]:
+    """Lengths of the axes, components, kind of values, the sides of a pixel, and where the axes lead."""
     reader = _reader(path)
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader)
+    return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader), _axes(reader)
+
+
+def _axes(reader: SimpleITK.ImageFileReader) -> str:
+    """The letters of NIfTI: each axis by the direction of the patient that it follows most."""
+    number = min(reader.GetDimension(), 3)
+    directions = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:number, :number].T
+    return "".join(AXES[int(np.abs(along).argmax())][int(along[np.abs(along).argmax()] < 0)] for along in directions)
 
 
 def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:

@@ -150,6 +150,7 @@ def open_nifti(path: Path) -> MedicalFile:
         frames=volume.slices,
         read=lambda: volume.planes(AS_STORED),
         sides_mm=sides,
+        axes=volume.axes if sides else "",
         eight_bits=volume.image.get_data_dtype() == np.uint8 and (proxy.slope, proxy.inter) == (1.0, 0.0),
         remarks=(*not_square(sides), *remarks),
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK
 from builders.medical import write_dicom, write_nifti
 from builders.own import build_own, labelled
 from PIL import Image
@@ -407,3 +408,39 @@ def test_masks_that_a_table_gives_to_an_image_of_one_frame_are_joined_whatever_t
     assert (report.merged, report.excluded) == ({"cine": 2}, ())
     union = np.maximum(labelled(1, 1)[1], labelled(1, 2)[1])
     assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), union)
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd"])
+def test_a_mask_that_is_flipped_by_its_header_is_not_taken_pixel_for_pixel(home: Path, ending: str) -> None:
+    images, masks = build_own(home, NAMES)
+    for number, path in enumerate([*images.iterdir(), *masks.iterdir()]):
+        volume = SimpleITK.GetImageFromArray(np.asarray(Image.open(path)))
+        volume.SetSpacing((0.1, 0.1))
+        volume.SetDirection((-1 if path.parent == masks and number % 2 else 1, 0, 0, 1))
+        SimpleITK.WriteImage(volume, str(path.with_suffix(ending)))
+        path.unlink()
+    report, raw = convert(images, masks)
+    assert (len(raw.cases), len(report.excluded)) == (3, 3)
+    assert all("different orientations, RP and LP" in reason for reason in excluded(report).values())
+
+
+def test_masks_that_the_orientation_of_their_files_turns_are_named(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    turned, invalid = Image.Exif(), Image.Exif()
+    turned[274], invalid[274] = 3, 9
+    paths = sorted(masks.iterdir())
+    stored = np.asarray(Image.open(paths[0]))
+    Image.fromarray(stored[::-1, ::-1]).save(paths[0], exif=turned)
+    Image.open(paths[1]).save(paths[1], exif=invalid)
+    report, raw = convert(images, masks)
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[0])), stored > 0)
+    assert note(report, "masks rotated upright").endswith(": 1 case, case_0")
+
+
+def test_masks_that_cannot_be_read_say_why(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for path in masks.iterdir():
+        Image.fromarray(np.full((32, 40), 0.5, np.float32)).save(path.with_suffix(".tif"))
+        path.unlink()
+    with pytest.raises(HtunetError, match="None of 6 masks can be read.*holds fractions"):
+        convert(images, masks)
