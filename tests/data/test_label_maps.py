@@ -60,7 +60,7 @@ def test_lossy_masks_do_not_keep_values_as_near_as_1_and_2(
     tmp_path: Path, values: tuple[int, ...], ending: str
 ) -> None:
     surveys = surveys_of(tmp_path, square(*values), ending=ending, quality=75)
-    with pytest.raises(HtunetError, match="do not keep exact values.* Save them as PNG"):
+    with pytest.raises(HtunetError, match=r"do not keep exact values.* Save them as PNG"):
         infer(surveys)
     with pytest.raises(UsageError, match="differ by 24 or less"):
         given("lesion=1", surveys)

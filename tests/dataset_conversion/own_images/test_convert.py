@@ -442,5 +442,5 @@ def test_masks_that_cannot_be_read_say_why(home: Path) -> None:
     for path in masks.iterdir():
         Image.fromarray(np.full((32, 40), 0.5, np.float32)).save(path.with_suffix(".tif"))
         path.unlink()
-    with pytest.raises(HtunetError, match="None of 6 masks can be read.*holds fractions"):
+    with pytest.raises(HtunetError, match=r"None of 6 masks can be read.*holds fractions"):
         convert(images, masks)
