@@ -9,6 +9,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +97,20 @@ class RawDataset:
     notes: tuple[str, ...] = ()
     """What a user should know of how the folder is read."""
 
+    @cached_property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self.paths.raw
+
     def image_path(self, case: Case) -> Path:
         """Where the case's image is: ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
-        folder = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]
-        return in_any_case(self.paths.raw / folder / f"{case.id}_0000{self.file_ending}")
+        name = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]
+        return in_any_case(self.folder / name / f"{case.id}_0000{self.file_ending}")
 
     def label_path(self, case: Case) -> Path:
         """Where the case's mask is; nowhere (no file) in a data set without masks."""
-        folder = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
-        return in_any_case(self.paths.raw / folder / f"{case.id}{self.file_ending}")
+        name = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
+        return in_any_case(self.folder / name / f"{case.id}{self.file_ending}")
 
 
 NEGATIVE = (("normal", "negative", "healthy", "control", "none", "no", "absent", "0"), ("benign",))
