@@ -154,9 +154,13 @@ def _this_machine() -> str:
 
 
 def _start_of(pid: int) -> int:
-    """When a process began, in the units of its system; 0: it does not say, or the process is gone."""
+    """When a process began, in the units of its system; 0: it does not say, or the process is gone.
+
+    -1: it has ended, and its parent does not ask how; in a container that may stay so.
+    """
     with suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return -1 if state in ("Z", "X") else int(facts[18])
     return 0
 
 

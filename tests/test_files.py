@@ -167,9 +167,15 @@ with (whole_folder if sys.argv[2] == "folder" else whole_file)(path) as part:
 """
 
 
+@pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(tmp_path: Path, kind: str) -> None:
-    """Two processes write; one is killed. The next writer clears after that one alone."""
+def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_not(
+    tmp_path: Path, kind: str, *, asked: bool
+) -> None:
+    """Two processes write; one is killed. The next writer clears after that one alone.
+
+    Not ``asked``: the parent never asks how it ended, so that the system keeps its number.
+    """
     processes = []
     for name in ("killed", "running"):
         command = [sys.executable, "-c", WRITER, str(tmp_path / name), kind]
@@ -180,7 +186,7 @@ def test_what_a_killed_process_left_is_removed_and_what_a_running_one_writes_is_
     killed, running = processes
     try:
         killed.send_signal(signal.SIGKILL)
-        killed.wait()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | (0 if asked else os.WNOWAIT))
         assert len(list(tmp_path.iterdir())) == 2
         write_text(tmp_path / "next.txt", "next")
         left = sorted(path.name for path in tmp_path.iterdir())
