@@ -14,7 +14,7 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -33,6 +33,8 @@ from htunet.training.losses.segmentation import dice_cross_entropy
 PLAIN = "plain fp32"
 """For CLIP_HT the literal transcription."""
 VARIANTS = (PLAIN, "htunet fp32", "htunet bf16")
+COMPILED = ("htunet fp32 compiled", "htunet bf16 compiled")
+"""The whole network by torch.compile, forward and backward; on a CPU that needs a C++ compiler."""
 METHODS = ("CLIP_HT", "UNet", "ResNet18")
 SIDE, LABELS = 224, 2
 TOLERANCE = 1e-5
@@ -41,10 +43,8 @@ TOLERANCE = 1e-5
 class Stepper:
     """One variant: its network, its optimiser, and one step on a fixed batch."""
 
-    def __init__(
-        self, variant: str, batch: int, device: str, *, method: str = METHODS[0], compiled: bool = False
-    ) -> None:
-        self.bf16 = variant.endswith("bf16")
+    def __init__(self, variant: str, batch: int, device: str, *, method: str = METHODS[0]) -> None:
+        self.bf16 = "bf16" in variant
         self.device = device
         task = CLASSIFICATION if method == "ResNet18" else SEGMENTATION
         outputs = Outputs(task=task, num_labels=LABELS, num_classes=LABELS)
@@ -64,7 +64,7 @@ class Stepper:
             if self.bf16:
                 convert_frozen_to_bf16(network)
             network.to(device).train()
-            self.forward = torch.compile(network) if compiled else network
+            self.forward = torch.compile(network) if variant in COMPILED else network
             parameters = network.trainable_parameters()
         self.optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=None if variant == PLAIN else True)
         generator = torch.Generator().manual_seed(0)
@@ -109,16 +109,15 @@ def largest_difference() -> float:
 
 
 def turns(
-    method: str, batch: int, rounds: int, device: str = "cpu", *, compiled: bool = False
+    method: str, batch: int, rounds: int, device: str = "cpu", variants: Sequence[str] = VARIANTS
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
     """Of each version, the seconds of its step in each round, and the peak memory in GB."""
     workers = {
-        name: _Worker(name, batch, device, method, compiled)
-        for name in VARIANTS
-        if "bf16" not in name or has_bf16(device)
+        name: _Worker(name, batch, device, method) for name in variants if "bf16" not in name or has_bf16(device)
     }
-    for worker in workers.values():
-        worker.step()  # the first one allocates
+    first = {name: worker.step() for name, worker in workers.items()}  # which allocates, and compiles
+    for name in workers.keys() & set(COMPILED):
+        print(f"{name}: {first[name]:.0f} s until the first step was done", flush=True)
     times: dict[str, list[float]] = {name: [] for name in workers}
     for _ in range(rounds):
         for name, worker in workers.items():
@@ -126,29 +125,27 @@ def turns(
     return times, {name: worker.end() for name, worker in workers.items()}
 
 
-def compare(method: str, batch: int, rounds: int, device: str, *, compiled: bool) -> None:
+def compare(method: str, batch: int, rounds: int, device: str, variants: Sequence[str]) -> None:
     """Print images a second, the ratio to the plain version, and the peak memory."""
-    times, memory = turns(method, batch, rounds, device, compiled=compiled)
+    times, memory = turns(method, batch, rounds, device, variants)
     same = f"; largest difference in fp32 {largest_difference():.1e}" if method == METHODS[0] else ""
     print(f"{method}, batch {batch}, {device}, {torch.get_num_threads()} threads, {rounds} rounds in turn{same}")
-    print(f"{'version':14} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")
+    print(f"{'version':20} {'images/s':>9} {'ratio':>7} {'(min-max)':>13} {'peak GB':>8} {'ratio':>6}")
     for name, seconds in times.items():
         ratios = [a / b for a, b in zip(times[PLAIN], seconds, strict=True)]
         spread = f"({min(ratios):.2f}-{max(ratios):.2f})"
         speed, ratio = batch / statistics.median(seconds), statistics.median(ratios)
         share = memory[name] / memory[PLAIN]
-        print(f"{name:14} {speed:9.2f} {ratio:7.2f} {spread:>13} {memory[name]:8.2f} {share:6.2f}")
+        print(f"{name:20} {speed:9.2f} {ratio:7.2f} {spread:>13} {memory[name]:8.2f} {share:6.2f}")
 
 
 class _Worker:
     """A process that makes a step when it is told to."""
 
-    def __init__(self, variant: str, batch: int, device: str, method: str, compiled: bool) -> None:
+    def __init__(self, variant: str, batch: int, device: str, method: str) -> None:
         context = multiprocessing.get_context("spawn")  # a fork would begin with this process's memory
         self.orders, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_serve, args=(theirs, variant, batch, device, method, compiled), daemon=True
-        )
+        self.process = context.Process(target=_serve, args=(theirs, variant, batch, device, method), daemon=True)
         self.process.start()
         theirs.close()  # so that its end is noticed here
 
@@ -165,10 +162,10 @@ class _Worker:
         return peak
 
 
-def _serve(orders: Connection, variant: str, batch: int, device: str, method: str, compiled: bool) -> None:
+def _serve(orders: Connection, variant: str, batch: int, device: str, method: str) -> None:
     if device == "cpu" and variant != PLAIN:
         keep_freed_memory()
-    stepper = Stepper(variant, batch, device, method=method, compiled=compiled)
+    stepper = Stepper(variant, batch, device, method=method)
     while orders.recv():
         orders.send(stepper.step())
     orders.send(_peak_gb(device))
@@ -188,9 +185,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--compile", action="store_true", help="torch.compile for htunet's versions")
+    parser.add_argument("--compile", action="store_true", help="htunet's versions by torch.compile, too")
     options = parser.parse_args()
-    compare(options.method, options.batch, options.rounds, options.device, compiled=options.compile)
+    variants = (*VARIANTS, *COMPILED) if options.compile else VARIANTS
+    compare(options.method, options.batch, options.rounds, options.device, variants)
 
 
 if __name__ == "__main__":
