@@ -3,10 +3,11 @@
 PLAN/  images.npy (N, C, H, W) uint8   masks.npy (N, H, W) uint8, 0..K   cases.csv   preprocessed.json
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ class PreprocessedDataset:
     """
 
     def __init__(self, folder: Path, classes: Mapping[str, int] | None = None) -> None:
-        self.folder = folder
+        self.folder, self.masks_npy = folder, folder / "masks.npy"
         self.classes = dict(classes or {})
         if not (folder / "preprocessed.json").exists():
             raise HtunetError(f"{folder} is not preprocessed. {_again(folder)}")
@@ -55,14 +56,21 @@ class PreprocessedDataset:
     @cached_property
     def masks(self) -> NDArray[np.uint8]:
         """(N, H, W), memory-mapped."""
-        return open_array(self.folder / "masks.npy", len(self.cases), 3, _again(self.folder))
+        return open_array(self.masks_npy, len(self.cases), 3, _again(self.folder))
+
+    def each_mask(self) -> Iterator[NDArray[np.uint8]]:
+        """(H, W) of one case after another; read, because all pages of a map that are touched count as memory."""
+        masks: Any = self.masks
+        with self.masks_npy.open("rb") as stream:
+            stream.seek(masks.offset)
+            for _ in self.cases:
+                yield np.frombuffer(stream.read(masks[0].nbytes), np.uint8).reshape(masks.shape[1:])
 
     def check_masks(self, num_labels: int) -> None:
         """Raise HtunetError where a mask holds a value that is no label: a loss would be wrong, or end in CUDA."""
-        if len(self.masks) and (largest := int(self.masks.max())) >= num_labels:
+        if (largest := max((int(mask.max()) for mask in self.each_mask()), default=0)) >= num_labels:
             raise HtunetError(
-                f"{self.folder / 'masks.npy'} holds the value {largest}; there are {num_labels} labels. "
-                + _again(self.folder)
+                f"{self.masks_npy} holds the value {largest}; there are {num_labels} labels. " + _again(self.folder)
             )
 
     @cached_property

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from htunet.data.class_checks import missing_in_folds
 from htunet.data.image_io import label_counts
 from htunet.data.measured_case import MeasuredCase, load_measured
@@ -253,10 +251,10 @@ def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path,
     held: dict[str, dict[str, set[str]]] = {"class": {case.id: {case.class_name} for case in raw.cases}}
     if raw.info.has_masks:
         arrays = PreprocessedDataset(folder)
-        counts = {case.id: label_counts(np.asarray(arrays.masks[row])) for row, case in enumerate(arrays.cases)}
+        counts = zip(arrays.cases, map(label_counts, arrays.each_mask()), strict=True)
         held["label"] = {
-            case: {name for name, value in raw.info.labels.items() if value and found[value]}
-            for case, found in counts.items()
+            case.id: {name for name, value in raw.info.labels.items() if value and found[value]}
+            for case, found in counts
         }
     for kind, names in (("class", list(raw.info.classes)), ("label", list(raw.info.labels))):
         for name, missing in missing_in_folds(splits.folds, held.get(kind, {}), names).items():

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from builders.run import build_dataset
 
@@ -41,3 +42,14 @@ def test_a_case_list_with_a_value_that_is_no_number_is_named(folder: Path) -> No
 def test_missing_cases_are_named_with_the_command(folder: Path) -> None:
     with pytest.raises(HtunetError, match=rf"lacks the cases \['nobody'\].*{COMMAND}"):
         PreprocessedDataset(folder).rows(["nobody"])
+
+
+def test_masks_are_read_one_after_another_without_a_map(folder: Path) -> None:
+    arrays = PreprocessedDataset(folder)
+    assert np.array_equal(list(arrays.each_mask()), arrays.masks)
+    with (folder / "masks.npy").open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x02")
+    arrays.check_masks(3)
+    with pytest.raises(HtunetError, match=r"masks\.npy holds the value 2; there are 2 labels"):
+        arrays.check_masks(2)
