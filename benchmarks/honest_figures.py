@@ -8,8 +8,8 @@ The reported Dice is that of a network of one fold, and the true one beside it t
 alone; that of the folds together comes beside it. Of several methods (``--methods``) also the naive figure: the chosen
 one's own in the cross-validation that chose it.
 
-``--epochs`` fixes the training, whatever the speed of the machine: what is left out of ``htunet_run`` then is the time
-budget. ``--correct N`` goes on: of a pool of new images N are corrected (their true masks), those that
+``--epochs`` fixes the training, whatever the speed of the machine: what is left out of ``htunet_run`` then are the time
+budget and the report. ``--correct N`` goes on: of a pool of new images N are corrected (their true masks), those that
 ``htunet_review`` chooses and others at random, and both trainings go on (``htunet_run --corrections``).
 
 What is done is not done again: the same command continues after an interruption.
@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet import api
+from htunet.cli import run as run_module
 from htunet.cli.convert import main as convert
 from htunet.cli.review import main as review
-from htunet.cli.run import main as run
 from htunet.data.image_io import read_labels
 from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.experiments.cross_validation import adaptive_of, begin, candidates_for, sizes_of, stored_schedule
@@ -102,7 +102,8 @@ def fix_training(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     api.plan(dataset.name, plans=["adaptive"], num_folds=options.num_folds, split_by="group", preprocess=False)
     candidates, _ = candidates_for(["seg"], options.methods, options.weights)
     num_folds, images, _ = sizes_of(dataset)
-    schedule = Schedule(candidates=tuple(candidates), num_folds=num_folds, scale=1.0, num_epochs=options.epochs,
+    folds = min(num_folds, options.trained_folds or num_folds)
+    schedule = Schedule(candidates=tuple(candidates), num_folds=folds, scale=1.0, num_epochs=options.epochs,
                         seconds=0.0, given_up=())  # fmt: skip
     plan = plan_of(schedule, adaptive_of(dataset), images)
     plan = replace(plan, input_size=(options.side, options.side)) if options.side else plan
@@ -126,7 +127,7 @@ def run_one(raw: RawDataset, folder: Path, number: int, options: argparse.Namesp
         fix_training(find_dataset(NAME), options)
     weights = ["--weights", options.weights] if options.weights else []
     asked = [*own, "--hours", options.hours, "--methods", *options.methods, *weights]
-    call(run, ["-d", NAME] if options.epochs else asked, folder)
+    call(run_module.main, ["-d", NAME] if options.epochs else asked, folder)
     dataset = find_dataset(NAME)
     choice = read_json(dataset.results / "run" / "choice.json")["seg"]
     folds = [*range(read_json(dataset.results / "run" / "schedule.json")["schedule"]["num_folds"])]
@@ -162,7 +163,7 @@ def corrected(folder: Path, model: str, folds: Sequence[int], count: int) -> dic
         for path in (given / "masks").glob("*.png"):
             shutil.copyfile(folder / "pool" / "masks" / path.name, path)
         names = {*all_datasets()}
-        call(run, ["-d", NAME, "--corrections", given], folder)
+        call(run_module.main, ["-d", NAME, "--corrections", given], folder)
         record = folder / way / "dataset.json"
         if new := {*all_datasets()} - names:
             write_json(record, {"name": new.pop()})
@@ -224,10 +225,14 @@ def main() -> None:
     parser.add_argument("--weights", help="as htunet_run has it")
     parser.add_argument("--epochs", type=int, help="of each training, instead of what fits into --hours")
     parser.add_argument("--num-folds", type=int, default=3, help="with --epochs")
+    parser.add_argument("--trained-folds", type=int, help="with --epochs: the first ones alone")
     parser.add_argument("--side", type=int, help="with --epochs: side of the networks' square inputs, pixels")
     parser.add_argument("--correct", type=int, help="correct so many images of a pool, and train on")
     parser.add_argument("--pool", type=int, default=60, help="new images to choose from")
     options = parser.parse_args()
+    if options.epochs:
+        step = run_module.run_step
+        run_module.run_step = lambda name, *words: None if name == "report" else step(name, *words)  # type: ignore[assignment]
     home = {variable: str(root(variable)) for variable in ROOTS}
     raw, results = read_raw(find_dataset(options.dataset)), []
     for number in range(1, options.draws + 1):

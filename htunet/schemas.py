@@ -34,6 +34,7 @@ SCHEDULE: Schema = {
     "schedule": {
         **{"candidates": [CANDIDATE], "num_folds": int, "scale": float, "num_epochs": int, "seconds": float},
         "given_up": [str],
+        "settled?": bool,
     },
 }
 """Of ``htunet_run``: what was asked for, and what is trained in the time there is."""

@@ -24,7 +24,7 @@ from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_nam
 
 if TYPE_CHECKING:
     from htunet.evaluation.statistics import Mean
-    from htunet.experiments.time_budget import Candidate
+    from htunet.experiments.time_budget import Candidate, Schedule
 
 NUM_FOLDS, HOURS = 5, 6.0
 WORDS = {"seg": ("masks", "a Dice of"), "cls": ("classes", "an accuracy of")}
@@ -69,7 +69,8 @@ def _run(options: argparse.Namespace) -> None:
         step = ("convert", "--name", options.name, *_own_arguments(options))
         if options.dry_run:
             print(f"$ htunet_{shlex.join(step)}")
-            print("The other steps and their times depend on the data set: convert it, then ask again.")
+            print("The other steps and their times depend on the data set. Convert it with this command; then ask:\n"
+                  f"$ htunet_run -d {options.name} --dry-run")  # fmt: skip
             return
         run_step(*step)
         dataset = find_dataset(options.name)
@@ -135,7 +136,7 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
-    from htunet.experiments.cross_validation import choose, folds_of, run_of, settle_schedule
+    from htunet.experiments.cross_validation import choose, folds_of, settle_schedule
     from htunet.experiments.time_budget import PLAN
     from htunet.reproducibility import record_command
 
@@ -154,15 +155,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     _plan_adaptive(dataset, options.num_folds or NUM_FOLDS if folds else None, by_group)
     candidates = _on_trainable_folds(dataset, candidates)
     schedule = settle_schedule(dataset, candidates, options.hours)
-    print(f"Training takes about {duration(schedule.seconds)}.")
-    for line in schedule.given_up:
-        print(f"To fit into --hours {options.hours:g}: {line}.")
+    _print_schedule(schedule, options.hours)
     run_step(*planning, "--plan", PLAN)
-    for candidate in schedule.candidates:
-        for fold in folds_of(dataset, candidate.task, schedule):
-            run_step(*_training(dataset, candidate, fold))
-            if not run_of(dataset, candidate, fold).finished_json.exists():
-                raise HtunetError("the training was stopped. The same command continues it.")
+    schedule = _train_folds(dataset, schedule, options.hours)
     run_step("evaluate", dataset.name, "--plan", PLAN)
     chosen, after = choose(dataset, schedule)
     run_step("report", dataset.name)
@@ -187,7 +182,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         if task == "cls":
             counts = Counter(case.class_name for case in raw.cases if case.class_name)
             name, number = counts.most_common(1)[0]
-            print(f"    {name} for every image: {100 * number / counts.total():.1f} %")
+            print(f"    to compare: {name} for every image is right in {100 * number / counts.total():.1f} %")
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
@@ -308,6 +303,35 @@ def _on_trainable_folds(dataset: DatasetPaths, candidates: "list[Candidate]") ->
     return found
 
 
+def _print_schedule(schedule: "Schedule", hours: float) -> None:
+    print(f"The trainings will take about {duration(schedule.seconds)} of {hours:g} h, or less: a training stops when "
+          "it no longer improves.")  # fmt: skip
+    for line in schedule.given_up:
+        print(f"    given up for lack of time: {line}")
+
+
+def _train_folds(dataset: DatasetPaths, schedule: "Schedule", hours: float) -> "Schedule":
+    """Train all methods on one fold after another; the schedule, which the first fold settles."""
+    from htunet.experiments.cross_validation import folds_of, run_of, settle_folds, time_taken
+
+    number = 0
+    while number < schedule.num_folds:
+        for candidate in schedule.candidates:
+            for fold in folds_of(dataset, candidate.task, schedule)[number : number + 1]:
+                run = run_of(dataset, candidate, fold)
+                is_new = not run.finished_json.exists()
+                run_step(*_training(dataset, candidate, fold))
+                if not run.finished_json.exists():
+                    raise HtunetError("the training was stopped. The same command continues it.")
+                if is_new:
+                    print(time_taken(dataset, schedule, candidate, fold), flush=True)
+        number += 1
+        if not schedule.settled:
+            schedule, settled = settle_folds(dataset, schedule, hours)
+            print(settled, flush=True)
+    return schedule
+
+
 def _training(dataset: DatasetPaths, candidate: "Candidate", fold: int) -> list[str]:
     weights = ["--weights", candidate.weights] if candidate.weights else []
     return ["train", dataset.name, candidate.method, f"fold{fold}", "--plan", "run", "--task", candidate.task, *weights]
@@ -319,8 +343,8 @@ def _show(
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
     from htunet.data.splits import cross_validation, make_splits
-    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of, stored_schedule
-    from htunet.experiments.time_budget import fit
+    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, run_of, sizes_of, stored_schedule
+    from htunet.experiments.time_budget import PLAN, fit
 
     if "--num-folds" in planning or not dataset.splits_json.exists():
         raw, by = read_raw(dataset), "group" if "--split-by" in planning else "image"
@@ -340,26 +364,31 @@ def _show(
     else:
         times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
         schedule = fit(times, adaptive_of(dataset), num_folds=num_folds, training_images=training, hours=options.hours)
-    print(f"$ htunet_{shlex.join([*planning, '--plan', 'adaptive'])}")
+    print(f"$ htunet_{shlex.join([*planning, '--plan', PLAN])}")
     for candidate in schedule.candidates:
-        first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0
+        folds = folds_of(dataset, candidate.task, schedule) if dataset.splits_json.exists() else []
         seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
-        print(f"$ htunet_{shlex.join(_training(dataset, candidate, first))}   and {schedule.num_folds - 1} more folds: "
-              f"{counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each")  # fmt: skip
-    print(f"$ htunet_evaluate {dataset.name} --plan run")
+        done = sum(run_of(dataset, candidate, fold).finished_json.exists() for fold in folds)
+        left = f"; {done} of {schedule.num_folds} folds are trained already" * (done > 0)
+        more = schedule.num_folds - 1
+        print(f"$ htunet_{shlex.join(_training(dataset, candidate, (folds or [0])[0]))}   and {more} more "
+              f"fold{'s' * (more != 1)}: {counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each{left}"
+              )  # fmt: skip
+    print(f"$ htunet_evaluate {dataset.name} --plan {PLAN}")
     print(f"$ htunet_report {dataset.name}")
-    if options.input:
-        print(f"$ htunet_predict -i {options.input} -o {options.output} ... -f all-folds")
-    for line in schedule.given_up:
-        print(f"To fit into --hours {options.hours:g}: {line}.")
-    print(f"Training: about {duration(schedule.seconds)} on this machine.")
+    for task in dict.fromkeys(candidate.task for candidate in schedule.candidates) if options.input else ():
+        print(f"$ htunet_predict -i {options.input} -o {options.output} -d {dataset.short_name} -p {PLAN} --task {task}"
+              "   with the chosen method and all its folds")  # fmt: skip
+    _print_schedule(schedule, options.hours)
+    print("Nothing was done: this was a dry run.")
 
 
 def _percent(mean: "Mean") -> str:
     if mean.mean is None:
         return "nothing (no case has a value)"
-    interval = "" if mean.low is None or mean.high is None else f" [{100 * mean.low:.1f}, {100 * mean.high:.1f}]"
-    return f"{100 * mean.mean:.1f} %{interval} ({mean.n_used} images)"
+    known = mean.low is not None and mean.high is not None
+    interval = f"95 % interval {100 * (mean.low or 0.0):.1f} to {100 * (mean.high or 0.0):.1f}, " * known
+    return f"{100 * mean.mean:.1f} % ({interval}{counted(mean.n_used, 'tested image')})"
 
 
 if __name__ == "__main__":

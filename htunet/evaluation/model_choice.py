@@ -88,7 +88,8 @@ def _one_standard_error(losses: pd.DataFrame, groups: list[str], simplest_first:
     for name in simplest_first:
         mean, error = paired_difference((losses[name] - losses[best]).to_numpy(), groups)
         if name == best:
-            return name, "the only one" if len(simplest_first) == 1 else "no simpler one comes within a standard error"
+            alone = len(simplest_first) == 1
+            return name, "the only method" if alone else "no simpler one comes within a standard error"
         if mean <= error:
             return name, f"simpler than {best}, which is better by less than one standard error of their difference"
     raise AssertionError("the best is one of them")

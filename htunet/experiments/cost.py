@@ -99,10 +99,8 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
     if job.kind == "prepare":
         return Cost(START_SECONDS + PREPARE_SECONDS * work.other_images, "a usual time for each image")
     if is_training and isinstance(job.product, Trained):
-        epochs = []
-        for log in sorted(job.product.run.folder.parent.glob("seed_*/training.log")):  # differ in the seed alone
-            epochs += [float(text) for text in EPOCH_TIME.findall(read_text(log))]
-        if epochs:
+        logs = sorted(job.product.run.folder.parent.glob("seed_*/training.log"))  # differ in the seed alone
+        if epochs := [seconds for log in logs for seconds in epoch_seconds(log)]:
             epoch = statistics.median(epochs)
             return Cost(START_SECONDS + work.epochs * epoch, f"{epoch:.1f} s per epoch in an earlier run")
     if times is None or "error" in times:
@@ -116,6 +114,11 @@ def _cost(job: Job, times: Mapping[str, Any] | None) -> Cost:
         return Cost(START_SECONDS + work.epochs * (steps * times["step"] + forward_only), because)
     score = SCORE_SECONDS * work.other_images if work.task == "seg" else 0.0
     return Cost(START_SECONDS + forward_only + score, f"{times['image']:.3f} s per image, {place}")
+
+
+def epoch_seconds(log: Path) -> list[float]:
+    """What each epoch took, by a run's training.log; nothing where there is none."""
+    return [float(text) for text in EPOCH_TIME.findall(read_text(log))] if log.exists() else []
 
 
 def plan_content(work: JobCost) -> dict[str, Any]:

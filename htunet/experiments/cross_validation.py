@@ -12,16 +12,16 @@ from htunet.data.class_checks import check_classes, with_classes
 from htunet.data.raw import read_raw
 from htunet.data.split_files import all_folds, load_splits
 from htunet.data.splits import cross_validation
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted, duration
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.evaluate import test_cases
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
 from htunet.evaluation.summary import ORIGINAL
-from htunet.experiments.cost import START_SECONDS, costs_of, plan_content
+from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content
 from htunet.experiments.jobs import Job, JobCost
 from htunet.experiments.products import Trained
-from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of
+from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of, settle
 from htunet.files import read_object, write_json
 from htunet.models.build import check_task, has_frozen_part, parse_method, published_weights, tasks_of
 from htunet.models.weights.load import PRETRAINED, RANDOM
@@ -259,6 +259,32 @@ def begin(
     methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
     request = {"hours": hours, "folds": num_folds, "methods": methods}
     write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(schedule)})
+
+
+def time_taken(dataset: DatasetPaths, schedule: Schedule, candidate: Candidate, fold: int) -> str:
+    """What a training took beside what was estimated, a sentence."""
+    epochs = epoch_seconds(run_of(dataset, candidate, fold).training_log)
+    estimated = schedule.num_epochs * candidate.epoch_seconds * schedule.scale**2
+    early = f": it no longer improved, and stopped after {len(epochs)} of {schedule.num_epochs} epochs"
+    return (f"The training took {duration(sum(epochs))}{early * (len(epochs) < schedule.num_epochs)}. "
+            f"{duration(estimated)} were estimated for {counted(schedule.num_epochs, 'epoch')}.")  # fmt: skip
+
+
+def settle_folds(dataset: DatasetPaths, schedule: Schedule, hours: float) -> tuple[Schedule, str]:
+    """The schedule after the first fold of every method (see ``time_budget.settle``), stored, and a sentence of it."""
+    logs = [epoch_seconds(run_of(dataset, one, folds_of(dataset, one.task, schedule)[0]).training_log)
+            for one in schedule.candidates]  # fmt: skip
+    request, _ = stored_schedule(dataset) or ({}, None)
+    found = replace(schedule, settled=True)
+    if all(logs):
+        seconds = [sum(log) / len(log) for log in logs]
+        found = settle(schedule, seconds, num_folds=request["folds"], hours=hours)
+    write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(found)})
+    estimated = sum(one.epoch_seconds for one in schedule.candidates) * schedule.scale**2
+    what = "an epoch" if len(logs) == 1 else "an epoch of each method"
+    speed = f"Here {what} takes {sum(seconds):.2g} s; {estimated:.2g} s were estimated. " if all(logs) else ""
+    before = f", in place of {schedule.num_folds}" if found.num_folds != schedule.num_folds else ", as planned"
+    return found, f"{speed}{found.num_folds} of {request['folds']} folds are trained{before}."
 
 
 def _schedule_json(dataset: DatasetPaths) -> Path:

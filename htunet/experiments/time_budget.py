@@ -10,13 +10,19 @@ from htunet.planning.rules import PATCH, SMALLEST_SIDE
 
 PLAN = "run"
 SHARE = 0.8
-"""Of the time is for training; the rest for reading, testing, drawing and surprises."""
+"""Of the time is for training. With 100 images on two cores everything else (reading, testing, drawing, predicting 253
+images with the four networks of both tasks) took 3 minutes of an hour; the rest is for a machine that gets slower: an
+epoch took 16 % longer than estimated there."""
 ENOUGH_STEPS = 1200
-"""Fewer steps than this cost more accuracy than smaller images do; a rule of thumb from short runs on the phantom."""
+"""So many cut no training short: of the eight trainings on 70 of those images the best epoch came after 18 to 1,062
+steps. Whether larger images and fewer steps would be better was not compared."""
 PAPER_STEPS = 3400
 """200 epochs of 17 steps: what the paper's learning rate was chosen for (BUSI)."""
 SCALES = (1.0, 0.75, 0.5)
+"""At half of the sides a step takes a quarter of the time, and the median lesion, which plan ``adaptive`` makes four
+patches wide, is still two wide; at a quarter it would be one."""
 FEWEST_FOLDS = 3
+"""With two folds each network would learn from half of the images, and each fold alone would choose for the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,8 @@ class Schedule:
     """That the trainings take, as estimated."""
     given_up: tuple[str, ...]
     """What the time did not suffice for, a sentence each."""
+    settled: bool = True
+    """Whether the number of folds is final: it is after the first fold has shown the time of an epoch."""
 
 
 def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training_images: int, hours: float) -> Schedule:
@@ -83,8 +91,7 @@ def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training
         given_up.append(f"images of {' x '.join(map(str, scaled(plan, scale)))} pixels in place of "
                         f"{' x '.join(map(str, plan.input_size))}")  # fmt: skip
     given_up += [f"{c.method} ({c.task}) is not tried" for c in cheapest_first if c not in chosen]
-    if folds < num_folds:
-        given_up.append(f"{folds} of {num_folds} folds are trained: not every image is tested")
+    given_up += _folds_given_up(folds, num_folds)
     if epochs < plan.num_epochs:
         given_up.append(f"{counted(epochs, 'epoch')} in place of {plan.num_epochs}")
     return Schedule(
@@ -94,7 +101,35 @@ def fit(candidates: Sequence[Candidate], plan: Plan, *, num_folds: int, training
         num_epochs=epochs,
         seconds=epochs * epoch,
         given_up=tuple(given_up),
+        settled=False,
     )
+
+
+def settle(schedule: Schedule, epoch_seconds: Sequence[float], *, num_folds: int, hours: float) -> Schedule:
+    """The schedule with as many folds as fit, now that one fold of each method has shown what an epoch takes.
+
+    More than planned where all of them fit into the share of the time that is for training; fewer where the trainings
+    alone would take more than all of it. Epochs, images and methods stay, as folds must be alike. It is decided once
+    and by the machine's speed alone: how soon trainings stop improving depends on the images, and the number of folds
+    must not depend on how good the first ones are.
+
+    Args:
+        schedule: That of ``fit``.
+        epoch_seconds: Of each candidate, as measured in its first training.
+        num_folds: Of the split.
+        hours: For everything.
+    """
+    fold = max(1e-9, schedule.num_epochs * sum(epoch_seconds))
+    more, most = int(SHARE * 3600 * hours / fold), int(3600 * hours / fold)
+    fewest = min(FEWEST_FOLDS, schedule.num_folds)
+    folds = min(num_folds, max(fewest, more, min(schedule.num_folds, most)))
+    kept = [text for text in schedule.given_up if text not in _folds_given_up(schedule.num_folds, num_folds)]
+    return replace(schedule, num_folds=folds, seconds=fold * folds, settled=True,
+                   given_up=(*kept, *_folds_given_up(folds, num_folds)))  # fmt: skip
+
+
+def _folds_given_up(folds: int, num_folds: int) -> list[str]:
+    return [f"{folds} of {num_folds} folds are trained: not every image is tested"] * (folds < num_folds)
 
 
 def scaled(plan: Plan, scale: float) -> tuple[int, int]:

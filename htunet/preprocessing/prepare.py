@@ -325,7 +325,8 @@ def _places(leak: Leak) -> str:
 def _log_plan(name: str, planned: Planned, warnings: dict[str, list[str]]) -> None:
     """Each decision of a plan with its reason, and what has changed since the plan before."""
     origin = " (edited by hand, kept)" if name in planned.edited else ""
-    log.info("%s", f"\n  Plan {name}{' (your own)' if name in planned.own else origin}")
+    own = " (made by htunet_run)" if name == "run" else " (your own)"
+    log.info("%s", f"\n  Plan {name}{own if name in planned.own else origin}")
     plan = planned.plans[name]
     width = max(NARROW, shutil.get_terminal_size((120, 24)).columns)
     for key, value in asdict(plan).items():

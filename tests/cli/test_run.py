@@ -9,6 +9,7 @@ from builders.raw import blob, speckled
 from PIL import Image
 
 from htunet.api import load
+from htunet.cli import run
 from htunet.cli.convert import main as convert
 from htunet.cli.export import main as export
 from htunet.cli.predict import main as predict
@@ -20,6 +21,7 @@ from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.experiments.cross_validation import sizes_of
 from htunet.experiments.jobs import Job
+from htunet.experiments.time_budget import Candidate
 from htunet.files import read_csv, read_json, write_json
 from htunet.paths import RunPaths, all_datasets, find_dataset, find_runs
 from htunet.planning.plans import load_plans
@@ -104,13 +106,16 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert (choice["method"], choice["expected"]["n_used"]) == ("UNet", len(dice))
     assert choice["expected"]["mean"] == pytest.approx(np.mean(dice), abs=1e-6)
     assert f"expect a Dice of {100 * np.mean(dice):.1f} %" in output
+    assert output.count("were estimated for 1 epoch.\n") == 2  # each training
+    assert "2 of 2 folds are trained, as planned." in output
+    assert read_json(dataset.results / "run" / "schedule.json")["schedule"]["settled"]
     assert (dataset.results / "report.html").exists()
     assert {path.stem for path in (tmp_path / "out").glob("*.png")} == {f"patient{n // 2}_{n}" for n in range(12)}
     assert read_labels(tmp_path / "out" / "patient0_0.png").shape == (40, 50)
     assert "with Mine UNet folds 0,1 seed1 (plan run, pre-trained on simulation)" in output
-    for run in runs:  # what predicts the Dice is there for every test image
-        rows = read_csv(run.expected_dice_csv, ["case", "expected_dice"])
-        assert {row["case"] for row in rows} == set(folds[run.fold]["test"])
+    for one in runs:  # what predicts the Dice is there for every test image
+        rows = read_csv(one.expected_dice_csv, ["case", "expected_dice"])
+        assert {row["case"] for row in rows} == set(folds[one.fold]["test"])
     assert not (tmp_path / "out" / "quality.csv").exists()  # 12 tested images are too few to calibrate it
 
     assert choice["postprocessing"]["steps"] == {}
@@ -153,10 +158,12 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     capsys.readouterr()
     assert main(["-d", "Mine", "--dry-run"]) == 0
     output = capsys.readouterr().out
-    assert "and 1 more folds: 1 epoch" in output
+    assert "and 1 more fold: 1 epoch" in output
+    assert "; 2 of 2 folds are trained already" in output
+    assert "The trainings will take about " in output
 
     _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(runs[1], tmp_path, capsys)
-    assert "To fit into --hours 1e-06: " in output
+    assert "    given up for lack of time: 1 epoch in place of " in output
 
 
 def _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(
@@ -190,7 +197,7 @@ def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_can
     for number, more in (("2", 1), ("40", 5)):  # six patients
         capsys.readouterr()
         assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", number, "--hours", "1000", "--dry-run"]) == 0
-        assert f"and {more} more folds: " in capsys.readouterr().out
+        assert f"and {more} more fold{'s' * (more > 1)}: " in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,3 +275,31 @@ def test_a_run_begun_with_other_default_weights_goes_on_with_them(
 def test_what_cannot_be_meant_is_refused(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_faster_machine_than_estimated_trains_the_folds_that_were_given_up(
+    own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert(own[:8]) == 0
+    dataset = find_dataset("Mine")
+    run._plan_adaptive(dataset, 6, by_group=True)
+    found = cross_validation.settle_schedule(dataset, [Candidate(method="UNet", task="seg")], 1.5 / 0.8 / 3600)
+    assert (found.num_folds, found.num_epochs, found.scale) == (3, 4, 0.5)  # of 0.125 s: 1.5 s are for training
+    steps = list[str]()
+
+    def train_nothing(*words: str) -> None:
+        steps.append(words[3])
+        of_fold = cross_validation.run_of(dataset, found.candidates[0], int(words[3][4:]))
+        write_json(of_fold.finished_json, {"epochs": 3})
+
+    monkeypatch.setattr(run, "run_step", train_nothing)
+    monkeypatch.setattr(cross_validation, "epoch_seconds", lambda _: [0.06, 0.06, 0.0675])
+    for _ in range(2):  # what is settled stays
+        assert run._train_folds(dataset, found, 1.5 / 0.8 / 3600).num_folds == 6
+        found = cross_validation.settle_schedule(dataset, [], 1.0)
+        assert (found.num_folds, found.settled, len(found.given_up)) == (6, True, 2)
+    assert steps == 2 * [f"fold{number}" for number in range(6)]
+    output = capsys.readouterr().out
+    assert "Here an epoch takes 0.062 s; 0.12 s were estimated. 6 of 6 folds are trained, in place of 3." in output
+    took = "The training took 0 s: it no longer improved, and stopped after 3 of 4 epochs. 0 s were estimated for 4 "
+    assert output.count(took) == 6

@@ -6,8 +6,9 @@ import pytest
 from builders.training import tiny_plan
 
 from htunet.errors import counted
-from htunet.experiments.time_budget import Candidate, fit, plan_of, scaled
+from htunet.experiments.time_budget import Candidate, fit, plan_of, scaled, settle
 
+LESS = "3 of 5 folds are trained: not every image is tested"
 PLAN = replace(tiny_plan(), input_size=(384, 256), batch_size=10, num_epochs=200, learning_rate=1e-4)
 UNET, CLIP = (
     Candidate(method="UNet", task="seg", epoch_seconds=10),
@@ -40,6 +41,35 @@ def test_the_time_is_used_in_the_order_that_costs_least(
     assert ("192 x 128 pixels" in words) == (scale == 0.5)
     assert ("of 5 folds" in words) == (folds < 5)
     assert (f"{counted(epochs, 'epoch')} in place of 200" in words) == (epochs < 200)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "folds"),
+    [
+        pytest.param(2.5, 3, id="as estimated: 1,152 s hold three folds of 382 s"),
+        pytest.param(1.8, 4, id="faster: four of 275 s, not five"),
+        pytest.param(1.0, 5, id="faster still: all five, and no more"),
+        pytest.param(3.1, 3, id="slower: three of 474 s still take less than 1,440 s"),
+        pytest.param(30.0, 3, id="much slower: never below three"),
+        pytest.param(0.0, 5, id="too fast to be timed"),
+    ],
+)
+def test_the_first_fold_decides_how_many_there_are(seconds: float, folds: int) -> None:
+    """153 epochs; four fifths of 0.4 hours, 1,152 s, are for training."""
+    planned = replace(fit([UNET], PLAN, num_folds=5, training_images=100, hours=0.4), given_up=("a", LESS))
+    assert (planned.num_folds, planned.num_epochs, planned.settled) == (3, 153, False)
+    found = settle(planned, [seconds], num_folds=5, hours=0.4)
+    assert (found.num_folds, found.num_epochs, found.scale, found.settled) == (folds, 153, planned.scale, True)
+    assert found.seconds == pytest.approx(folds * 153 * seconds, abs=1e-3)
+    assert found.given_up == (("a", LESS.replace("3", str(folds))) if folds < 5 else ("a",))
+
+
+def test_folds_are_given_up_where_they_would_exceed_all_of_the_time() -> None:
+    planned = replace(fit([UNET], PLAN, num_folds=5, training_images=100, hours=12.5), settled=False)
+    assert (planned.num_folds, planned.num_epochs) == (5, 200)
+    for seconds, folds in ((40.0, 5), (45.0, 5), (50.0, 4), (1000.0, 3)):  # 45,000 s hold 5.6, 5.0, 4.5 folds
+        assert settle(planned, [seconds], num_folds=5, hours=12.5).num_folds == folds
+    assert settle(planned, [50.0], num_folds=5, hours=12.5).given_up == (LESS.replace("3", "4"),)
 
 
 def test_a_method_of_each_task_stays() -> None:
