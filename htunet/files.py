@@ -321,6 +321,8 @@ def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
 def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
     """A text in UTF-8, or in UTF-16 with a byte order mark; raises HtunetError as ``read_bytes``."""
     content = read_bytes(path, most)
+    if b"\0" in content and not content.startswith((*UTF16_MARKS, b"PK")):
+        raise HtunetError(f"The file {path} is not text in UTF-8 (it has zero bytes, as UTF-16 has). Save it as such.")
     try:
         return content.decode("utf-16" if content.startswith(UTF16_MARKS) else "utf-8-sig")
     except UnicodeDecodeError as error:
@@ -484,8 +486,8 @@ def read_csv(
 
 
 def _delimiter(header: str) -> str:
-    """Comma, semicolon or tab: what cuts the header into most columns."""
-    return max(",;\t", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
+    """Comma, semicolon, tab or bar: what cuts the header into most columns."""
+    return max(",;\t|", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
 
 
 def read_numbers(path: Path, key: str, columns: Sequence[str]) -> dict[str, dict[int, float]]:

@@ -9,10 +9,9 @@ from dataset_conversion.formats.annotations import read_annotations
 from dataset_conversion.formats.shapes import AnnotatedImage
 from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
-from dataset_conversion.own_images.tables import name_finder
 from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image
-from htunet.data.names import listed
+from htunet.data.names import listed, name_finder
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object

@@ -17,7 +17,7 @@ from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
 COLUMNS = ("fold", "split", "folds", "set", "subset", "partition")
-NUMBER = re.compile(r"(?:fold|cv)?[ _-]*(\d{1,4})(?:\.0)?", re.IGNORECASE)
+NUMBER = re.compile(r"(?:(?:fold|cv)[ _-]*)?(\d{1,4})(?:\.0)?", re.IGNORECASE)
 VAL = "val"
 
 

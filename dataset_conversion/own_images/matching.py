@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from dataset_conversion.own_images.tables import name_finder, read_rows
-from htunet.data.names import FRAME, composed, listed, printable, stem_of
+from dataset_conversion.own_images.tables import read_rows
+from htunet.data.names import FRAME, composed, listed, name_finder, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"

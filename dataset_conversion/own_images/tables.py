@@ -4,23 +4,26 @@ import math
 import os
 import re
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import regex
 
 from htunet.data.formats.medical_file import NOT_SQUARE, Spacing, not_square, pixel_spacing
-from htunet.data.names import composed, listed, printable, stem_of
+from htunet.data.names import WHOLE, composed, listed, name_finder, printable
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_csv
 
 MISSING = {
-    *("", "-", "?", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "#NA", "<NA>", "N/A", "n/a", "#N/A", "NaT"),
-    *("None", "NULL", "null", "unknown", "Unknown", "UNKNOWN"),
+    *("", "-", "--", "?", ".", "nan", "-nan", "na", "#na", "<na>", "n/a", "n.a.", "n. a.", "#n/a", "#n/d", "nat"),
+    *("null", "nil", "unknown", "missing", "#ref!", "#value!"),
 }
-"""What stands in a table where nothing is known: as an empty cell. Not ``none``, which can be the name of a class."""
+"""What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
+``None`` is Python's."""
+FINEST, COARSEST = 0.005, 2.0
+"""Millimetres: pixels of ultrasound images are neither smaller nor larger."""
 SEARCH_SECONDS = 10.0
 """That a regular expression of the user's may take for all images."""
 SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing")
@@ -67,10 +70,11 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
     """
     path, requested = split_rule(rule) or (Path(rule), "")
-    rows = [
-        {str(key).strip().lower(): value for key, value in row.items()}
-        for row in read_csv(path, (), any_delimiter=True)
-    ]
+    table = read_csv(path, (), any_delimiter=True)
+    named = Counter(str(key).strip().lower() for key in table[0]) if table else Counter()
+    if twice := [key for key, count in named.items() if key and count > 1]:
+        raise HtunetError(f"{path} has the columns {twice} twice, whatever the letter case. Keep one of each.")
+    rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in table]
     found = list(rows[0]) if rows else [IMAGE, *columns]
     find = name_finder(names)
     key, column = _columns(requested.strip().lower(), found)
@@ -82,7 +86,8 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
         raise HtunetError(f"{path} lacks a column {key}; it has {found}: {way_out}.")
     notes = [] if key or IMAGE in found else [f"{path.name} names images in its column"]
     if not key:
-        key = IMAGE if IMAGE in found else _key_column(rows, [name for name in found if name != column], find)
+        others, strict = [name for name in found if name != column], name_finder(names, numbers=False)
+        key = IMAGE if IMAGE in found else _key_column(rows, others, strict) or _key_column(rows, others, find)
         if not key:
             shown = ", ".join(f"{name}: {rows[0][name]!r}" for name in found)
             raise HtunetError(
@@ -90,7 +95,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
                 f"images are named as {listed(names)}): {way_out}."
             )
     notes = [f"{note} {key!r}, and {column!r} is taken" for note in notes]
-    return [ImageRow(row[key], find(row[key]), printable(row[column].strip())) for row in rows], notes
+    return [ImageRow(row[key], find(row[key]), composed(printable(row[column].strip()))) for row in rows], notes
 
 
 def _columns(requested: str, found: Sequence[str]) -> tuple[str, str]:
@@ -137,7 +142,7 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
     """The side of a pixel of each image in millimetres, and notes: ``rule`` is one for all, or a table.
 
     A value may be two numbers, of rows and of columns (``0.1 0.1``, ``0.1x0.1``, ``[0.1, 0.1]``); where they differ,
-    both are stored. ``0,1`` is 0.1.
+    both are stored. ``0,1`` is 0.1, and ``mm`` behind it says nothing new.
     """
     if split_rule(rule) is None:
         if (sides := _sides(rule)) is None:
@@ -157,17 +162,29 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
         known += sides
         oblong += [name] if not_square(both) else []
     notes = [f"pixel sizes from {min(known):g} to {max(known):g} mm"] if known else []
+    if strange := [name for name, side in found.items() if not FINEST <= _largest(side) <= COARSEST]:
+        notes.append(
+            f"pixels of ultrasound images have sides of {FINEST} to {COARSEST:g} mm; check that these are millimetres: "
+            f"{counted(len(strange), 'image')}, {listed(strange)}"
+        )
     if oblong:
         notes.append(f"{NOT_SQUARE}: {counted(len(oblong), 'image')}, {listed(oblong)}")
     return found, [*tags.notes, *notes]
 
 
+def _largest(spacing: Spacing) -> float:
+    return max(spacing) if isinstance(spacing, tuple) else spacing
+
+
 def _sides(text: str) -> list[float] | None:
     """One or two lengths above 0; None for anything else."""
-    if re.fullmatch(r"\s*\d+,\d+\s*", text):
+    text = re.sub(r"(?<=[\d\s])mm\b", "", text.strip())
+    if re.fullmatch(r"\d+,\d+(?:[\s;x*\\]+\d+,\d+)?\s*", text):
         text = text.replace(",", ".")
+    if "_" in text:
+        return None  # digits that Python would join
     try:
-        sides = [float(part) for part in re.split(r"[\s,;x*\\\[\]()]+", text.strip().lower()) if part]
+        sides = [float(part) for part in re.split(r"[\s,;x*\\\[\]()]+", text.lower()) if part]
     except ValueError:
         return None
     return sides if len(sides) in (1, 2) and all(0 < side < math.inf for side in sides) else None
@@ -189,61 +206,32 @@ def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
     return {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
 
 
+def _is_missing(value: str) -> bool:
+    return value == "None" or value.lower() in MISSING
+
+
 def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> Tags:
     rows, notes = read_rows(rule, names, option, columns)
     path, _ = split_rule(rule) or (Path(rule), "")
     tags, unknown, missing = dict[str, str](), [], 0
-    values = {row.value for row in rows}
-    one_of = {f"{value}.0": value for value in values if value.isdecimal()}  # some programs write 1 as 1.0
+    values = {row.value for row in rows if not _is_missing(row.value)}
+    whole = all(WHOLE.fullmatch(value) for value in values)
+    one_of = {value: value.removesuffix(".0") for value in values if whole}  # some programs write 1 as 1.0
+    one_of |= {f"{value}.0": value for value in values if value.isdecimal()}
     for row in rows:
-        missing += row.value in MISSING and row.value != ""
-        tag = "" if row.value in MISSING else row.value
+        missing += _is_missing(row.value) and row.value != ""
+        tag = "" if _is_missing(row.value) else row.value
         if row.name is None:
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
-    spelled = Counter(value.lower() for value in {*tags.values()})
-    if alike := sorted(value for value in {*tags.values()} if spelled[value.lower()] > 1):
-        notes.append(f"{path.name} has values that differ in letter case alone and count as different: {listed(alike)}")
+    held = {*tags.values()} - {""}
+    for way, plain in (("letter case", str.lower), ("leading zeros", lambda value: value.lstrip("0") or "0")):
+        spelled = Counter(map(plain, held))
+        if alike := sorted(value for value in held if spelled[plain(value)] > 1):
+            notes.append(f"{path.name} has values that differ in {way} alone and count as different: {listed(alike)}")
     if missing:
         notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
     if unknown:
         notes.append(f"{path.name} names {counted(len(unknown), 'image')} not in the folder: {listed(unknown)}")
     return Tags({name: tag for name, tag in tags.items() if tag}, notes)
-
-
-def name_finder(names: Sequence[str]) -> Callable[[str], str | None]:
-    """A function that gives the one of ``names`` that a text of a table or of annotations means; None: none of them.
-
-    The text may have backslashes, folders of another machine, another ending and another letter case; the surest way
-    of reading it wins, and a way in which several names read alike gives none of them.
-    """
-    by_key = _unique_keys(names)
-    by_key = {**_in_lower_case(by_key), **by_key}
-    return lambda text: next((by_key[key] for key in _spellings(text) if key in by_key), None)
-
-
-def _spellings(text: str) -> list[str]:
-    """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
-    path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
-    shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
-    ways = [composed(text), *shorter, stem_of(path.name)]
-    return ways + [way.lower() for way in ways]
-
-
-def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
-    """The keys in lower case, where no other image has the same."""
-    lower: dict[str, set[str]] = defaultdict(set)
-    for key, name in keys.items():
-        lower[key.lower()].add(name)
-    return {key: next(iter(owners)) for key, owners in lower.items() if len(owners) == 1}
-
-
-def _unique_keys(names: Sequence[str]) -> dict[str, str]:
-    """Path, file name, stem and nnU-Net's id, composed, where no other image has the same, to the path."""
-    keys: dict[str, str] = {}
-    for way in (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name):
-        key_of = {name: composed(way(name)) for name in names}
-        counts = Counter(key_of.values())
-        keys |= {key: name for name, key in key_of.items() if counts[key] == 1}
-    return keys | {composed(name): name for name in names}

@@ -3,8 +3,8 @@
 import hashlib
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 LONGEST_ID = 80
@@ -13,6 +13,9 @@ FRAME = "__"
 DOUBLE_ENDING = ".nii.gz"
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
 """Begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is none."""
+
+WHOLE = re.compile(r"0*(\d+)(?:\.0)?", re.ASCII)
+"""A whole number, as some programs write it."""
 
 
 def listed(names: Sequence[str], number: int = 5) -> str:
@@ -92,3 +95,53 @@ def unique_ids(names: Sequence[str], prefixes: Sequence[str]) -> tuple[list[str]
 
 def _letters(text: str) -> str:
     return "".join(char for char in text if char.isalnum())
+
+
+def name_finder(names: Sequence[str], *, numbers: bool = True) -> Callable[[str], str | None]:
+    """A function that gives the one of ``names`` that a text of a table or of annotations means; None: none of them.
+
+    The text may have backslashes, folders of another machine, another ending and another letter case; the surest way
+    of reading it wins, and a way in which several names read alike gives none of them. With ``numbers`` a whole number
+    (``7``, ``7.0``) means the file ``007.png``, too: a spreadsheet has removed its zeros.
+    """
+    by_key = _unique_keys(names)
+    if numbers:
+        by_key |= _with_one_name({name: _number_key(stem_of(name)) for name in names})
+    by_key = {**_in_lower_case(by_key), **by_key}
+    return lambda text: next((by_key[key] for key in _spellings(text) if key in by_key), None)
+
+
+def _spellings(text: str) -> list[str]:
+    """An image as a table names it, the surest first: as it is, with fewer folders, without ending, in lower case."""
+    path = PurePosixPath(re.sub(r"^[A-Za-z]:", "", composed(text.strip()).replace("\\", "/")).lstrip("/"))
+    shorter = ["/".join(path.parts[start:]) for start in range(len(path.parts))]
+    ways = [composed(text), *shorter, stem_of(path.name)]
+    return [*ways, *(way.lower() for way in ways), _number_key(stem_of(path.name))]
+
+
+def _number_key(stem: str) -> str:
+    """The same for ``007``, ``7`` and ``7.0``, and no file's name; empty for what is no whole number."""
+    found = WHOLE.fullmatch(stem)
+    return f"\0{found[1]}" if found else ""
+
+
+def _in_lower_case(keys: Mapping[str, str]) -> dict[str, str]:
+    """The keys in lower case, where no other image has the same."""
+    lower: dict[str, set[str]] = defaultdict(set)
+    for key, name in keys.items():
+        lower[key.lower()].add(name)
+    return {key: next(iter(owners)) for key, owners in lower.items() if len(owners) == 1}
+
+
+def _unique_keys(names: Sequence[str]) -> dict[str, str]:
+    """Path, file name, stem and nnU-Net's id, composed, where no other image has the same, to the path."""
+    keys: dict[str, str] = {}
+    for way in (lambda name: stem_of(name).removesuffix("_0000"), stem_of, lambda name: PurePosixPath(name).name):
+        keys |= _with_one_name({name: composed(way(name)) for name in names})
+    return keys | {composed(name): name for name in names}
+
+
+def _with_one_name(key_of: Mapping[str, str]) -> dict[str, str]:
+    """Those keys that only one name has, to it."""
+    counts = Counter(key_of.values())
+    return {key: name for name, key in key_of.items() if key and counts[key] == 1}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from htunet.data.names import name_finder
 from htunet.data.raw import IMAGE_FOLDERS, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
 from htunet.errors import HtunetError, UsageError, did_you_mean, some
@@ -171,6 +172,8 @@ def _names_of(raw: RawDataset) -> Mapping[str, set[str]]:
 
 def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]], raw: RawDataset) -> Fold:
     known = {case.id for case in raw.cases}
+    sources = {case.source: case.id for case in raw.cases if case.source}
+    finders = [(name_finder(list(names)), names) for names in ({case: case for case in known}, sources)]
     found: Fold = {split: [] for split in SPLITS}
     unknown: list[str] = []
     several: list[str] = []
@@ -178,6 +181,7 @@ def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]],
         for name in fold.get(split, []):
             plain = unicodedata.normalize("NFC", name)
             ids = {plain} if plain in known else ids_of.get(plain) or ids_of.get(Path(plain).name) or set()
+            ids = ids or {names[one] for find, names in finders if (one := find(name))}
             if len(ids) == 1:
                 found[split] += ids
             else:

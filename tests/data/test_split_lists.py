@@ -5,13 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from builders.own import build_own
 from builders.raw import build_raw
 
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import find_fold, load_splits, paper_fold, settle_splits
 from htunet.data.split_lists import read_split_lists
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_json, write_json
+from htunet.paths import DatasetPaths
 
 IDS = [f"case_{index:04d}" for index in range(10)]
 FOLD = {"train": IDS[:6], "val": IDS[6:8], "test": IDS[8:]}
@@ -69,6 +73,23 @@ def test_source_files_name_their_cases_with_and_without_folders(raw: RawDataset,
     """``build_raw`` makes case_0003 from 3.png."""
     for names in ([f"{i}.png" for i in range(10)], [f"elsewhere/{i}.png" for i in range(10)]):
         assert read_split_lists(as_plain_table(tmp_path, names), raw, keep_groups=True) == [FOLD]
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [str.upper, lambda name: f"{name}.JPG", lambda name: f"D:\\us\\{name}.bmp"],
+)
+def test_names_of_another_machine_mean_their_cases(
+    raw: RawDataset, tmp_path: Path, spell: Callable[[str], str]
+) -> None:
+    assert read_split_lists(as_json(tmp_path, [spell(name) for name in IDS]), raw, keep_groups=True) == [FOLD]
+
+
+def test_numbers_without_their_zeros_mean_their_cases(home: Path, tmp_path: Path) -> None:
+    images, masks = build_own(home, [f"{number:03d}" for number in range(10)])
+    convert_own(OwnData(name="Mine", images=images, masks=masks))
+    mine = read_raw(DatasetPaths("Dataset600_Mine"))
+    assert read_split_lists(as_table(tmp_path, [*"0123456789"]), mine, keep_groups=True)[0]["test"] == ["008", "009"]
 
 
 def test_a_table_may_hold_several_folds(raw: RawDataset, tmp_path: Path) -> None:

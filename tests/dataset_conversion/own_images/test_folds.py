@@ -81,6 +81,7 @@ def test_a_split_that_is_there_is_kept_and_said(home: Path) -> None:
     ("values", "message"),
     [
         (["1", "1", "2", "2", "val", "train"], "has numbers and also train, val. Write one of both"),
+        (["-1", "0", "0", "1", "1", "2"], "has the values -1. Write train, val, test, or numbers"),
         (["1", "1", "x", "y", "2", "2"], "has the values x, y. Write train, val, test, or numbers"),
         (["1", "1", "1", "2", "2", "2"], "leaves fold 0 without images for train: 0 for train, 3 for val, 3 for test"),
         (["val", "val", "val", "val", "test", "test"], "leaves fold 0 without images for train"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dataset_conversion.own_images import tables
-from dataset_conversion.own_images.tables import read_rows, read_tags, split_rule
+from dataset_conversion.own_images.tables import Tags, read_rows, read_spacing, read_tags, split_rule
 from htunet.errors import HtunetError, UsageError
 
 
@@ -210,3 +210,77 @@ def test_a_pattern_that_would_be_searched_for_ever_is_refused_in_time(monkeypatc
     monkeypatch.setattr(tables, "SEARCH_SECONDS", 0.2)
     with pytest.raises(UsageError, match=r"is not found within 0\.2 seconds\. Repeat less"):
         read_tags("(a|a)*$", ["a" * 60 + "b.png"] * 3, option="--groups", columns=COLUMNS)
+
+
+def grouped(folder: Path, *values: str, header: str = "image,group", names: list[str] | None = None) -> Tags:
+    """What a table of the rows ``values`` says of the images 001.png, 002.png, ..."""
+    table = folder / "g.csv"
+    table.write_text("\n".join([header, *values]), encoding="utf-8")
+    names = names or [f"{number:03d}.png" for number in range(1, len(values) + 1)]
+    return read_tags(str(table), names, option="--groups", columns=("group",))
+
+
+@pytest.mark.parametrize("spelled", ["{}", "{}.0", "{}.png", "0{}", "C:\\scans\\{}.jpg"])
+def test_a_number_is_the_image_whose_zeros_a_spreadsheet_has_removed(tmp_path: Path, spelled: str) -> None:
+    found = grouped(tmp_path, *(f"{spelled.format(number)},p{number}" for number in (2, 1, 3)))
+    assert found.of == {"002.png": "p2", "001.png": "p1", "003.png": "p3"}
+
+
+def test_a_number_that_two_images_have_is_none_of_them(tmp_path: Path) -> None:
+    found = grouped(tmp_path, "7,a", "07,b", "007,c", "0007,d", names=["7.png", "007.png"])
+    assert found.of == {"7.png": "a", "007.png": "c"}
+    assert found.notes == ["g.csv names 2 images not in the folder: 07, 0007"]
+
+
+def test_a_column_of_names_wins_over_the_numbers_of_the_rows(tmp_path: Path) -> None:
+    found = grouped(tmp_path, "1,002.png,a", "2,001.png,b", "3,003.png,c", header="nr,file,group")
+    assert found.of == {"002.png": "a", "001.png": "b", "003.png": "c"}
+
+
+@pytest.mark.parametrize("header", ["image,Group,group", "image,group, group ", "Image,image,group"])
+def test_a_column_that_is_there_twice_in_any_letter_case_is_refused(tmp_path: Path, header: str) -> None:
+    with pytest.raises(HtunetError, match="twice, whatever the letter case"):
+        grouped(tmp_path, "001,a,b", header=header)
+
+
+def test_values_are_compared_as_they_are_read(tmp_path: Path) -> None:
+    found = grouped(tmp_path, "001,Mu\u0308ller", "002,M\u00fcller\u00a0", "003,Klein")
+    assert {*found.of.values()} == {"M\u00fcller", "Klein"}
+    assert {*grouped(tmp_path, "001,0.0", "002,1.0", "003,N.A.").of.values()} == {"0", "1"}
+    assert {*grouped(tmp_path, "001,1.0", "002,1.5").of.values()} == {"1.0", "1.5"}
+    zeros = grouped(tmp_path, "001,007", "002,7", "003,0", "004,.")
+    assert zeros.notes[0] == "g.csv has values that differ in leading zeros alone and count as different: 007, 7"
+
+
+@pytest.mark.parametrize("missing", [".", "--", "N.A.", "n.a.", "na", "Null", "missing", "#REF!"])
+def test_what_other_programs_write_for_nothing_is_nothing(tmp_path: Path, missing: str) -> None:
+    assert grouped(tmp_path, "001,a", f"002,{missing}").of == {"001.png": "a"}
+
+
+def test_a_table_may_have_bars_and_no_zero_bytes(tmp_path: Path) -> None:
+    assert grouped(tmp_path, "001|a, b", header="image|group").of == {"001.png": "a, b"}
+    (tmp_path / "u.csv").write_bytes("image,group\n001,a\n".encode("utf-16-le"))
+    with pytest.raises(HtunetError, match="zero bytes, as UTF-16 has"):
+        read_tags(str(tmp_path / "u.csv"), ["001.png"], option="--groups", columns=("group",))
+
+
+@pytest.mark.parametrize(
+    ("text", "spacing"),
+    [("0,1 0,2", (0.1, 0.2)), ("0,1;0,2", (0.1, 0.2)), ("0,12 mm", 0.12), ("0.1mm x 0.2 mm", (0.1, 0.2))],
+)
+def test_pixel_sizes_with_decimal_commas_and_a_unit(text: str, spacing: object) -> None:
+    assert read_spacing(text, ["a.png"])[0] == {"a.png": spacing}
+
+
+@pytest.mark.parametrize(("text", "warns"), [("1.2e-4", True), ("254", True), ("1.234,5", True), ("0.01", False)])
+def test_pixel_sizes_that_are_no_millimetres_are_doubted(text: str, warns: bool) -> None:
+    assert (
+        any("check that these are millimetres: 1 image, a.png" in note for note in read_spacing(text, ["a.png"])[1])
+        == warns
+    )
+
+
+@pytest.mark.parametrize("text", ["1_0", "1/10", "0.1 cm", "0,1,0,2"])
+def test_other_texts_are_no_pixel_sizes(text: str) -> None:
+    with pytest.raises(UsageError, match="--spacing is the side of a pixel in millimetres"):
+        read_spacing(text, ["a.png"])
