@@ -20,11 +20,13 @@ from htunet.planning.configuration import digest, plan_name
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
 TERCILES = (SMALL, MEDIUM, LARGE)
+POSITIVE = "positive"
+"""The column of the class that recall and precision are of, which is chosen when a run is evaluated; empty: none."""
 CONFIGURATION = "configuration"
 """The column that tells runs apart whose plans of one name, or whose settings, have unlike contents."""
 RUN = (
     *("dataset", "method", "task", "plan", "fold", "seed", "ratio", "trained_on", "tested_part"),
-    *("adapter", "weights", "num_epochs", "trainable_parameters", "policy", CONFIGURATION),
+    *("adapter", "weights", "num_epochs", "trainable_parameters", "policy", POSITIVE, CONFIGURATION),
 )
 """The columns that say which run a row is of."""
 CASE = ("case", "group", "class", "label", "resolution")
@@ -32,7 +34,8 @@ MASK = ("empty", "missed", "lesion_px", "lesion_share", "tercile")
 CLASS = ("score", "probability_of_truth", "predicted", "correct", "predicted_at_threshold")
 PROBABILITY = "probability_"
 TEXTS = (
-    *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy", CONFIGURATION),
+    *("dataset", "method", "task", "plan", "trained_on", "tested_part", "adapter", "weights", "policy", POSITIVE),
+    CONFIGURATION,
     *("case", "group", "class", "resolution", "empty", "tercile", "predicted", "predicted_at_threshold"),
 )
 OTHER_SPLIT = "other_split"
@@ -88,8 +91,8 @@ def read_table(path: Path, columns: Sequence[str] = CASE, texts: Collection[str]
             table[name] = pd.to_numeric(table[name].replace("", None))
         except (ValueError, TypeError) as error:
             raise HtunetError(f"{path}, column {name}: {error}. Delete the file to have it made again.") from None
-    if CONFIGURATION in texts and CONFIGURATION not in table:  # of an earlier version
-        table[CONFIGURATION] = ""
+    for name in {POSITIVE, CONFIGURATION} & {*texts} - {*table}:  # of an earlier version
+        table[name] = ""
     return table
 
 
@@ -128,6 +131,7 @@ def run_columns(own: Mapping[str, Any]) -> dict[str, Any]:
         "trained_on": across.get("dataset", ""),
         "tested_part": across.get("part", "test"),
         "policy": own.get("policy", ""),
+        POSITIVE: positive_of(own),
         "plan": plan_name(settings, str(own.get("plan", ""))) + other_split(own),
         CONFIGURATION: digest(settings) + other_split(own),
     }
@@ -137,6 +141,11 @@ def arm_key(own: Mapping[str, Any]) -> tuple[Any, ...]:
     """Equal for the summaries of runs that are repetitions of each other: nothing else is ever averaged."""
     about = run_columns(own)
     return own["dataset"], own.get("trainer"), *(about[name] for name in ARM)
+
+
+def positive_of(own: Mapping[str, Any]) -> str:
+    """The class that recall and precision of a summary are of; empty where there is none."""
+    return str((own.get("classification") or {}).get("positive") or "")
 
 
 def other_split(own: Mapping[str, Any]) -> str:

@@ -8,7 +8,15 @@ from htunet.errors import HtunetError
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
 from htunet.paths import RunPaths
-from htunet.planning.configuration import configuration, digest, edits, plan_differences, plan_name, words_of
+from htunet.planning.configuration import (
+    configuration,
+    digest,
+    edits,
+    of_any_dataset,
+    plan_differences,
+    plan_name,
+    words_of,
+)
 
 Own = Mapping[str, Any]
 """A summary's own object."""
@@ -79,4 +87,4 @@ def _differences(own: Own, rivals: Sequence[Own]) -> str:
     return f"configuration with {words_of(differing)}" if differing else ""
 
 
-__all__ = ["edited_text", "mark_splits", "plan_differences", "recorded", "unlike_configurations"]
+__all__ = ["edited_text", "mark_splits", "of_any_dataset", "plan_differences", "recorded", "unlike_configurations"]

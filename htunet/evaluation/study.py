@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from htunet.evaluation.case_table import ARM, CONFIGURATION, PROBABILITY, TERCILES
+from htunet.evaluation.case_table import ARM, CONFIGURATION, POSITIVE, PROBABILITY, TERCILES
 from htunet.evaluation.classification import Confusion, confusion_matrix
 from htunet.evaluation.comparisons import corrected, paired_tests
 from htunet.evaluation.metrics import (
@@ -215,7 +215,8 @@ class _Run:
         columns = [name for name in rows if str(name).startswith(PROBABILITY) and name != "probability_of_truth"]
         columns = [name for name in columns if rows[name].notna().any()]
         classes = [str(name).removeprefix(PROBABILITY) for name in columns]
-        if rows["score"].notna().any() and np.allclose(rows["score"], rows[columns[0]]):
+        positive = rows[POSITIVE].iloc[0]
+        if positive and positive != classes[-1]:
             columns, classes = columns[::-1], classes[::-1]  # the positive class comes last
         self.seed = rows["seed"].iloc[0]
         self.places = rows["_case"].to_numpy()

@@ -80,6 +80,17 @@ def digest(settings: Mapping[str, Any]) -> str:
     return "" if found is None else _hash(found)
 
 
+def of_any_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``configuration`` without what says which data set it is: equal for runs that a mean over data sets may take.
+
+    Of a plan that follows the data as planned, its content is left out.
+    """
+    found, plan = configuration(settings) or {}, settings.get("plan_content") or {}
+    follows = settings.get("plan") in DATA_DRIVEN and not settings.get("plan_edited")
+    of_data = {*FACTS, "data_sha256", *(plan if follows else ())}
+    return {name: value for name, value in found.items() if name.split(".")[0] not in of_data}
+
+
 def edits(settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What a plan of one of the planner's fixed names says otherwise: field to (as planned, in the run)."""
     name, content = settings.get("plan"), settings.get("plan_content")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from builders.fingerprint import PRINT
-from builders.results import masks
+from builders.results import classes, masks
 
 from htunet.data.raw import DatasetInfo
 from htunet.data.split_files import load_splits, save_splits, training_digest
@@ -21,9 +21,10 @@ from htunet.reporting.report.origin import collect_plans
 from htunet.reporting.report.study_results import study_of
 from htunet.reporting.summaries import evaluated_contents
 from htunet.reporting.tables.few_shot_means import few_shot_rows
-from htunet.reporting.tables.paper_layouts import TABLES
-from htunet.reporting.tables.paper_tables import fill
-from htunet.reporting.tables.rows import Row, table_rows
+from htunet.reporting.tables.kinds import CLASSIFICATION
+from htunet.reporting.tables.paper_layouts import TABLES, chosen
+from htunet.reporting.tables.paper_tables import AVERAGE, UNLIKE, fill
+from htunet.reporting.tables.rows import Row, row_notes, table_rows
 
 PAPER = make_plans(PRINT, DatasetInfo()).plans["paper"]
 OWN = replace(PAPER, name="mine")
@@ -99,6 +100,71 @@ def test_means_over_data_sets_and_paper_tables_keep_them_apart() -> None:
     cells = fill(TABLES["table2"], [run(1, 0.5), run(2, 0.9, EDITED["learning rate"][0])])
     (cell,) = [one for one in cells if one.seeds and one.metric == "dice"]
     assert (cell.seeds, cell.estimate.mean) == ((1,), pytest.approx(50))
+
+
+def test_a_mean_over_data_sets_is_over_runs_that_differ_in_the_data_alone() -> None:
+    """Of a plan of one's own nothing says that it is another one in each data set; facts of the data may differ."""
+    one = run(1, 0.5, OWN, ratio=0.05, data_sha256="ab")
+    of_data = replace(OWN, labels={"background": 0, "nodule": 1}, dataset="Dataset504_DDTI")
+    for plan, settings, n in (
+        (of_data, {}, 1),
+        (replace(of_data, learning_rate=0.01), {}, 2),
+        (of_data, {"precision": "fp32"}, 2),
+        (of_data, {"weights": {"sha256": "cd"}}, 2),
+    ):
+        other = run(1, 0.9, plan, ratio=0.05, data_sha256="cd", **settings)
+        other["htunet"] |= {"dataset": "Dataset504_DDTI", "trainable_parameters": 7}
+        rows = few_shot_rows(table_rows([one, other]))
+        assert sorted(row.values["dice"].mean for row in rows) == ([pytest.approx(70)] if n == 1 else [50, 90])
+        assert [row.trainable_parameters for row in rows] == ([None] if n == 1 else [4_118_568, 7])
+        whole = [content["htunet"] | {"ratio": None, "method": "BiomedCLIP"} for content in (one, other)]
+        contents = [content | {"htunet": own} for content, own in zip((one, other), whole, strict=True)]
+        table = chosen(TABLES["table5"], ["BUSI", "DDTI"], ["BiomedCLIP"])
+        (mean,) = [cell for cell in fill(table, contents) if cell.dataset == AVERAGE and cell.metric == "dice"]
+        assert mean.estimate.mean == (pytest.approx(70) if n == 1 else None)
+        assert (UNLIKE in mean.marks) == (n == 2)
+
+
+TRUTH = {f"case_{n}": "malignant" if n < 10 else "benign" for n in range(40)}
+SCORES = {case: 0.9 if n < 8 or n in (10, 11) else 0.1 for n, case in enumerate(TRUTH)}
+"""8 of 10 malignant ones are found, and 28 of 30 benign ones."""
+
+
+def test_recall_of_one_class_is_never_averaged_with_that_of_the_other_one() -> None:
+    """The positive class can be chosen at each evaluation; an AUC is the same of both, and was 1 minus it of one."""
+    runs = [classes("BiomedCLIP_HT", SCORES, TRUTH, seed=seed, settings={}) for seed in (1, 2, 3)]
+    found = runs[2]["htunet"]["classification"]
+    found |= {"classes": ["malignant", "benign"], "positive": "benign"}
+    found["decisions"]["most_probable_class"]["figures"]["recall"] = {"value": 28 / 30}
+    for content in runs[:2]:
+        content["htunet"]["classification"]["decisions"]["most_probable_class"]["figures"]["recall"] = {"value": 0.8}
+    rows = {row.seeds: row for row in table_rows(runs, kind=CLASSIFICATION)}
+    assert {seeds: row.values["recall"].mean for seeds, row in rows.items()} == {
+        (1, 2): pytest.approx(80),
+        (3,): pytest.approx(100 * 28 / 30),
+    }
+    assert "positive class benign" in rows[3,].marks
+    assert "positive class malignant" in rows[1, 2].marks
+    assert rows[1, 2].paper.keys() - rows[3,].paper.keys() == {"recall", "precision", "f1"}  # which are of malignant
+    assert any("of benign or malignant (BUSI)" in note for note in row_notes([*rows.values()], CLASSIFICATION))
+    means = study(case_table(runs)).means.set_index(["arm", "metric"])["mean"]
+    names = [f"BiomedCLIP_HT (positive {name})" for name in ("malignant", "benign")]
+    assert [means[name, "recall"] for name in names] == [pytest.approx(0.8), pytest.approx(28 / 30)]
+    auc = (8 * 28 + 0.5 * (8 * 2 + 2 * 28)) / 300  # pairs in order, and half of those that are equal
+    assert [means[name, "auc"] for name in names] == [pytest.approx(auc)] * 2
+    cells = fill(chosen(TABLES["table6"], ["BUSI"], ["BiomedCLIP_HT"]), [runs[2]])
+    assert {cell.metric: cell.paper is not None for cell in cells if cell.dataset == "BUSI"} == {
+        **{"accuracy": True, "auc": True, "recall": False, "precision": False, "f1": False}
+    }
+    assert not any("positive class" in mark for row in table_rows(runs[:2], kind=CLASSIFICATION) for mark in row.marks)
+
+
+def test_masks_learnt_with_classes_say_so_beside_masks_learnt_alone() -> None:
+    both = run(2, 0.9)
+    both["htunet"] |= {"trainer": "JointTrainer", "task": "seg+cls"}
+    marks = {row.seeds: row.marks for row in table_rows([run(1, 0.5), both])}
+    assert "task seg+cls" in marks[2,]
+    assert not any("task" in mark for mark in marks[1,])
 
 
 def test_a_page_has_a_method_for_each() -> None:

@@ -5,21 +5,20 @@ from dataclasses import replace
 
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
-from htunet.reporting.tables.rows import Row, mean_over_datasets, total
+from htunet.reporting.tables.rows import Row, averaged_as, mean_over_datasets, total
 
 
 def few_shot_rows(rows: Iterable[Row]) -> list[Row]:
     """The means over data sets, as Table IV has them, of few-shot rows; the paper's beside them.
 
-    Rows of one method, fraction and plan are averaged where they are tested as the paper tests; ``dataset`` names which
+    Rows that differ in the data alone are averaged where they are tested as the paper tests; ``dataset`` names which
     data sets. The paper's figures are beside a mean of all its data sets.
     """
     groups: dict[tuple[object, ...], list[Row]] = {}
     for row in rows:
         short = DatasetPaths(row.dataset).short_name
         if row.ratio is not None and row.trained_on == paper.TRAINED_ON.get(short, ""):
-            marks = tuple(mark for mark in row.marks if mark not in (row.few, row.other_images))
-            groups.setdefault((row.method, row.ratio, row.plan, row.trainable_parameters, marks), []).append(row)
+            groups.setdefault((averaged_as(row), len(row.seeds)), []).append(row)
     averages = [_average(members) for members in groups.values()]
     order = list(dict.fromkeys(row.method for row in averages))
     return sorted(averages, key=lambda row: (row.dataset, row.ratio or 1.0, order.index(row.method)))
@@ -29,6 +28,7 @@ def _average(rows: Sequence[Row]) -> Row:
     first = rows[0]
     names = [DatasetPaths(name).short_name for name in sorted({row.dataset for row in rows})]
     assert first.ratio is not None
+    sizes = {row.trainable_parameters for row in rows}
     same = set(names) == set(paper.datasets(first.kind.name)) and not any(row.other_images for row in rows)
     return replace(
         first,
@@ -36,6 +36,7 @@ def _average(rows: Sequence[Row]) -> Row:
         seeds=tuple(sorted({seed for row in rows for seed in row.seeds})),
         folds=tuple(sorted({fold for row in rows for fold in row.folds})),
         n_runs=sum(row.n_runs for row in rows),
+        trainable_parameters=first.trainable_parameters if len(sizes) == 1 else None,
         tested=total([row.tested for row in rows]),
         values={name: mean_over_datasets([row.values[name] for row in rows]) for name in first.kind.metrics()},
         marks=tuple(dict.fromkeys(mark for row in rows for mark in row.marks)),

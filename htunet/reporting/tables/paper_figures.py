@@ -41,6 +41,8 @@ CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", "BiomedCLIP_HT": "HT"} | AD
 """Our method names to those of Table VI, which compares adapters on BiomedCLIP."""
 FEW_SHOT_METHODS = {"BiomedCLIP": "BiomedCLIP", "BiomedCLIP_LoRA": "LoRA", "BiomedCLIP_HT": "HT"}
 """Our method names to those of Table IV, which has means over all of the paper's data sets."""
+POSITIVE = "malignant"
+"""The class that its recall, precision and F1 are of."""
 TRAINED_ON = {"LN-EXT": "LN-INT"}
 """The data sets that the paper only tests on, and the one that it trains on for them."""
 CAPTIONS = ("PMC-OA", "CURD", "MedPix")
@@ -67,6 +69,11 @@ def is_fine_tuned(method: str) -> bool:
 def is_its_start(learnt: str) -> bool:
     """Had an adapter learnt what the paper's had, such as ``CURD+MedPix+PMC-OA``?"""
     return set(learnt.replace("PMC-CURD", "PMC-OA+CURD").split("+")) == set(CAPTIONS)
+
+
+def comparable(metric: str, positive: str) -> bool:
+    """May the paper's figure stand beside ours, whose ``positive`` class somebody may have chosen otherwise?"""
+    return not METRICS[metric].of_class or positive == POSITIVE
 
 
 @cache

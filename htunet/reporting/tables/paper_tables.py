@@ -14,9 +14,18 @@ from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.paper_layouts import Line, PaperTable, Part
 from htunet.reporting.tables.paper_runs import commands
-from htunet.reporting.tables.rows import RANDOM, Row, adapter_marks, mean_over_datasets, percent, table_rows
+from htunet.reporting.tables.rows import (
+    RANDOM,
+    Row,
+    adapter_marks,
+    averaged_as,
+    mean_over_datasets,
+    percent,
+    table_rows,
+)
 
 AVERAGE = "Average"
+UNLIKE = "no mean: the runs of the data sets were trained with unlike settings"
 NOTHING = PrintedEstimate()
 SEEDS = tuple(range(1, paper.SEEDS + 1))
 
@@ -111,7 +120,12 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         policy="",
         trainable_parameters=None,
         values={name: PrintedEstimate.of(found[name], METRICS[name]) for name in ("accuracy", "auc")},
-        own={"task": paper.ZERO_SHOT},
+        own={
+            "task": paper.ZERO_SHOT,
+            "plan": content["plan"],
+            "weights": content["weights"],
+            "settings": {"adapter": adapter},
+        },
         paper={} if other else theirs,
         other_images=other,
         marks=tuple(mark for mark, applies in marks.items() if applies and mark),
@@ -128,13 +142,14 @@ def _filled(
     for name in part.metrics:
         cell = Cell(line=line, dataset=dataset, metric=name, kind=part.kind, paper=_printed(table, line, dataset, name))
         if row:
+            comparable = line.setting == paper.ZERO_SHOT or paper.comparable(name, row.tested.positive)
             cell = replace(
                 cell,
                 estimate=row.values[name],
                 seeds=row.seeds,
                 n_cases=len(row.tested.cases) or row.tested.n_cases,
                 n_excluded=row.tested.n_excluded if METRICS[name].leaves_out else 0,
-                paper=None if row.other_images else cell.paper,
+                paper=cell.paper if not row.other_images and comparable else None,
                 marks=tuple(mark for mark in row.marks if mark not in (fraction, line.footnote)),
                 trained=row,
             )
@@ -163,22 +178,24 @@ def _printed(table: PaperTable, line: Line, dataset: str, metric: str) -> float 
 
 
 def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
-    """The mean over the data sets; none as long as one of them is missing."""
+    """The mean over the data sets; none as long as one of them is missing, or they have unlike runs."""
     first = cells[0]
     complete = all(cell.estimate.mean is not None for cell in cells)
+    unlike = complete and len({averaged_as(cell.trained) for cell in cells if cell.trained}) > 1
+    complete = complete and not unlike
     known = set(paper.datasets(part.kind.name))
     others = any(cell.trained and cell.trained.other_images for cell in cells)
     return replace(
         first,
         dataset=AVERAGE,
-        estimate=mean_over_datasets([cell.estimate for cell in cells]),
+        estimate=mean_over_datasets([cell.estimate for cell in cells]) if complete else NOTHING,
         seeds=tuple(sorted(set.intersection(*(set(cell.seeds) for cell in cells)))),
         n_cases=sum(cell.n_cases for cell in cells) if complete else 0,
         n_excluded=sum(cell.n_excluded for cell in cells) if complete else 0,
         paper=_printed(table, first.line, AVERAGE, first.metric)
         if set(part.datasets) == known and not others
         else None,
-        marks=tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) if complete else (),
+        marks=(UNLIKE,) * unlike + tuple(dict.fromkeys(mark for cell in cells for mark in cell.marks)) * complete,
         commands=tuple(dict.fromkeys(command for cell in cells for command in cell.commands)),
     )
 

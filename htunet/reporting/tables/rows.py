@@ -1,13 +1,15 @@
 """One row per method and data set from the summaries of its runs, with the paper's figures beside it."""
 
+import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from htunet.evaluation.case_table import ARM, adapter_of, arm_key, run_columns
-from htunet.evaluation.configurations import edited_text, unlike_configurations
+from htunet.evaluation.case_table import ARM, adapter_of, arm_key, positive_of, run_columns
+from htunet.evaluation.configurations import edited_text, of_any_dataset, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.study import Entries
@@ -99,7 +101,8 @@ def table_rows(
         if kind.key in content["htunet"]:
             groups.setdefault(arm_key(content["htunet"]), []).append(content)
     rows = []
-    unlike = unlike_configurations([found[0]["htunet"] for found in groups.values()])
+    firsts = [found[0]["htunet"] for found in groups.values()]
+    unlike = list(zip(unlike_configurations(firsts), _positive_marks(firsts), strict=True))
     for found, mark in zip(groups.values(), unlike, strict=True):
         members = [content["htunet"] for content in found]
         first, columns = members[0], run_columns(members[0])
@@ -110,6 +113,7 @@ def table_rows(
         other = next(filter(None, (paper.other_images(short, of) for of in sizes)), "")
         comparable = ratio is None and not other and trained_on == paper.TRAINED_ON.get(short, "")
         theirs = kind.paper(short, first["method"]) if comparable else {}
+        theirs = {name: value for name, value in theirs.items() if paper.comparable(name, positive_of(first))}
         of_all = total(tested)
         arm = (first["dataset"], *(columns[name] for name in ARM))
         estimates = {name: [kind.estimate(own, name) for own in members] for name in kind.metrics()}
@@ -118,7 +122,7 @@ def table_rows(
             if means and own.mean is not None and (entry := means.get((*arm, name))):
                 over_cases = PrintedEstimate.of(entry, METRICS[name])
                 values[name] = replace(own, low=over_cases.low, high=over_cases.high)
-        warnings = [mark, of_all.few, *_partial(estimates, kind), paper.footnote(first["method"]) if theirs else ""]
+        warnings = [*mark, of_all.few, *_partial(estimates, kind), paper.footnote(first["method"]) if theirs else ""]
         row = Row(
             kind=kind,
             dataset=first["dataset"],
@@ -143,6 +147,14 @@ def table_rows(
         )
         rows.append(row)
     return sorted(rows, key=_order)
+
+
+def averaged_as(row: Row) -> tuple[Any, ...]:
+    """Equal for rows of several data sets that a mean over data sets may take: they differ in the data alone."""
+    columns, settings = run_columns(row.own), of_any_dataset(row.own.get("settings") or {})
+    about = ("method", "task", "plan", "ratio", "adapter", "weights", "num_epochs", "policy")
+    part = (row.own.get("trained_on") or {}).get("part") == "test"
+    return row.method, *(columns[name] for name in about), part, len(row.folds), json.dumps(settings, sort_keys=True)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -174,6 +186,13 @@ def _trained_on(own: Mapping[str, Any]) -> str:
     """Short name of the other data set that a run was trained on; empty where there is none."""
     about = own.get("trained_on")
     return DatasetPaths(about["dataset"]).short_name if about else ""
+
+
+def _positive_marks(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each arm, given by one of its runs, its positive class where that of others of its data set is another."""
+    found = [(own["dataset"], positive_of(own)) for own in arms]
+    chosen = Counter(dataset for dataset, positive in set(found) if positive)
+    return [f"positive class {positive}" * (bool(positive) and chosen[dataset] > 1) for dataset, positive in found]
 
 
 def _over_runs(
@@ -238,6 +257,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     candidates = {
         **_few_shot_marks(first),
         **_across_marks(first),
+        f"task {first.get('task')}": "+" in str(first.get("task")),
         other_images: bool(other_images) and not own_data,
         RANDOM: source == "random",
         SIMULATION: source == "phantom",
@@ -423,8 +443,11 @@ def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     if any(metric.leaves_out for metric in metrics):
         definitions.append("Excluded: test cases of all runs without these distances.")
     of_class = [one.short_label for one in metrics if one.of_class]
-    positives = {DatasetPaths(row.dataset).short_name: row.tested.positive for row in rows} if of_class else {}
-    texts = [f"{positive or 'the mean over the classes'} ({dataset})" for dataset, positive in positives.items()]
+    positives: dict[str, list[str]] = {}
+    for row in rows if of_class else ():
+        of_dataset = positives.setdefault(DatasetPaths(row.dataset).short_name, [])
+        of_dataset += {row.tested.positive or "the mean over the classes"}.difference(of_dataset)
+    texts = [f"{' or '.join(classes)} ({dataset})" for dataset, classes in positives.items()]
     return [" ".join(definitions), *([f"{', '.join(of_class)}: of {', '.join(texts)}."] if texts else [])]
 
 
