@@ -280,7 +280,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
     """Write strict JSON: a NaN or an infinity raises ValueError instead of making a file that others refuse."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    with whole_file(path) as part, part.open("w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=2, allow_nan=False, ensure_ascii=False)
+        stream.write("\n")
 
 
 @contextmanager

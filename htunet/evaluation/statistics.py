@@ -22,7 +22,10 @@ from htunet.reproducibility import generator
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-CHUNK = 500
+CHUNK, DRAWN_AT_ONCE = 500, 2**21
+"""Resamples and numbers that are drawn at a time."""
+KEPT = 2**25
+"""Numbers of all resamples together that are kept to be used again; 200 MB of 10,000 cases are drawn again instead."""
 FEW_CASES, FEW_OF_A_CLASS = 20, 5
 """Fewer test cases, or fewer of a class, carry no headline."""
 
@@ -216,20 +219,24 @@ def ratio(
 
 def _draws(n: int, seed: int, resamples: int) -> Iterator[Weights]:
     """How often each of ``n`` groups is drawn, in chunks."""
-    counts = _counts(n, seed, resamples)
-    for start in range(0, resamples, CHUNK):
-        yield counts[start : start + CHUNK].astype(np.float64)
+    few = n * resamples <= KEPT
+    for counts_RG in _kept_counts(n, seed, resamples) if few else _counts(n, seed, resamples):
+        yield counts_RG.astype(np.float64)
 
 
 @lru_cache(maxsize=4)
-def _counts(n: int, seed: int, resamples: int) -> NDArray[np.uint16]:
-    """(resamples, n); cached, because all methods of a data set are drawn alike."""
-    random, parts = generator(seed, "bootstrap"), []
-    for start in range(0, resamples, CHUNK):
-        size = min(CHUNK, resamples - start)
+def _kept_counts(n: int, seed: int, resamples: int) -> tuple[NDArray[np.uint16], ...]:
+    """Kept, because all methods of a data set are drawn alike."""
+    return tuple(_counts(n, seed, resamples))
+
+
+def _counts(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.uint16]]:
+    """(at most CHUNK, n), fewer at a time of very many groups; the draws are the same."""
+    random, at_once = generator(seed, "bootstrap"), max(1, min(CHUNK, DRAWN_AT_ONCE // n))
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
         draws = random.integers(0, n, (size, n)) + n * np.arange(size)[:, None]
-        parts.append(np.bincount(draws.ravel(), minlength=size * n).reshape(size, n).astype(np.uint16))
-    return np.concatenate(parts)
+        yield np.bincount(draws.ravel(), minlength=size * n).reshape(size, n).astype(np.uint16)
 
 
 def _without_one(n: int) -> Iterator[Weights]:

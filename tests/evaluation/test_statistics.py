@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from htunet.evaluation import statistics
 from htunet.evaluation.statistics import bootstrap_estimates, bootstrap_means, intervals
 
 
@@ -100,3 +101,17 @@ def test_an_infinite_value_is_refused_with_its_row() -> None:
 def test_a_wrong_number_of_groups_is_refused() -> None:
     with pytest.raises(ValueError, match="2 cases but 1 group"):
         bootstrap_means(column(1.0, 2.0), ["a"])
+
+
+def test_many_groups_are_drawn_in_small_parts_that_are_not_kept_and_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.random.default_rng(3).random((61, 2))
+    whole = bootstrap_means(values, resamples=700)
+    kept = statistics._kept_counts.cache_info().currsize
+    monkeypatch.setattr(statistics, "KEPT", 0)
+    monkeypatch.setattr(statistics, "DRAWN_AT_ONCE", 61 * 7)
+    assert [len(part) for part in statistics._draws(61, 5, 15)] == [7, 7, 1]
+    for one, other in zip(bootstrap_means(values, resamples=700), whole, strict=True):
+        assert (one.low, one.high) == pytest.approx((other.low, other.high), abs=1e-12)
+    assert statistics._kept_counts.cache_info().currsize == kept
