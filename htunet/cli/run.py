@@ -155,7 +155,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     _plan_adaptive(dataset, options.num_folds or NUM_FOLDS if folds else None, by_group)
     candidates = _on_trainable_folds(dataset, candidates)
     schedule = settle_schedule(dataset, candidates, options.hours)
-    _print_schedule(schedule, options.hours)
+    _print_schedule(dataset, schedule, options.hours)
     run_step(*planning, "--plan", PLAN)
     schedule = _train_folds(dataset, schedule, options.hours)
     run_step("evaluate", dataset.name, "--plan", PLAN)
@@ -303,11 +303,22 @@ def _on_trainable_folds(dataset: DatasetPaths, candidates: "list[Candidate]") ->
     return found
 
 
-def _print_schedule(schedule: "Schedule", hours: float) -> None:
-    print(f"The trainings will take about {duration(schedule.seconds)} of {hours:g} h, or less: a training stops when "
-          "it no longer improves.")  # fmt: skip
+def _print_schedule(dataset: DatasetPaths, schedule: "Schedule", hours: float) -> None:
+    """How long the trainings that are not done will take, and what does not fit into the time."""
+    left = {one: schedule.num_folds - _folds_trained(dataset, schedule, one) for one in schedule.candidates}
+    epochs = sum(folds * candidate.epoch_seconds for candidate, folds in left.items())
+    time = f"{duration(epochs * schedule.scale**2 * schedule.num_epochs)} of {hours:g} h"
+    print(f"The trainings will take about {time}, or less: each stops when it no longer improves."
+          if any(left.values()) else "All trainings are done.")  # fmt: skip
     for line in schedule.given_up:
-        print(f"    given up for lack of time: {line}")
+        print(f"    to fit into the time: {line}")
+
+
+def _folds_trained(dataset: DatasetPaths, schedule: "Schedule", candidate: "Candidate") -> int:
+    from htunet.experiments.cross_validation import folds_of, run_of
+
+    folds = folds_of(dataset, candidate.task, schedule) if dataset.splits_json.exists() else []
+    return sum(run_of(dataset, candidate, fold).finished_json.exists() for fold in folds)
 
 
 def _train_folds(dataset: DatasetPaths, schedule: "Schedule", hours: float) -> "Schedule":
@@ -343,7 +354,7 @@ def _show(
     """The steps, with the times of a step that is measured on this machine."""
     from htunet.data.raw import read_raw
     from htunet.data.splits import cross_validation, make_splits
-    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, run_of, sizes_of, stored_schedule
+    from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of, stored_schedule
     from htunet.experiments.time_budget import PLAN, fit
 
     if "--num-folds" in planning or not dataset.splits_json.exists():
@@ -366,12 +377,12 @@ def _show(
         schedule = fit(times, adaptive_of(dataset), num_folds=num_folds, training_images=training, hours=options.hours)
     print(f"$ htunet_{shlex.join([*planning, '--plan', PLAN])}")
     for candidate in schedule.candidates:
-        folds = folds_of(dataset, candidate.task, schedule) if dataset.splits_json.exists() else []
+        first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0
         seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
-        done = sum(run_of(dataset, candidate, fold).finished_json.exists() for fold in folds)
+        done = _folds_trained(dataset, schedule, candidate)
         left = f"; {done} of {schedule.num_folds} folds are trained already" * (done > 0)
         more = schedule.num_folds - 1
-        print(f"$ htunet_{shlex.join(_training(dataset, candidate, (folds or [0])[0]))}   and {more} more "
+        print(f"$ htunet_{shlex.join(_training(dataset, candidate, first))}   and {more} more "
               f"fold{'s' * (more != 1)}: {counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each{left}"
               )  # fmt: skip
     print(f"$ htunet_evaluate {dataset.name} --plan {PLAN}")
@@ -379,7 +390,7 @@ def _show(
     for task in dict.fromkeys(candidate.task for candidate in schedule.candidates) if options.input else ():
         print(f"$ htunet_predict -i {options.input} -o {options.output} -d {dataset.short_name} -p {PLAN} --task {task}"
               "   with the chosen method and all its folds")  # fmt: skip
-    _print_schedule(schedule, options.hours)
+    _print_schedule(dataset, schedule, options.hours)
     print("Nothing was done: this was a dry run.")
 
 

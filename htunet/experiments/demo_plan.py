@@ -23,7 +23,9 @@ PLAN = "demo"
 METHOD = "PhantomCLIP_HT"
 SEED = 1
 NUM_IMAGES = 360
+"""What two cores simulate and learn in about a minute each."""
 NORMAL_SHARE = 0.05
+"""Less than BUSI's 17 %: with few test images most of them should have a lesion to look at."""
 SIDE = 128
 """A third of the computation of the paper's 224; a patch still sees an eighth of the image's side."""
 

@@ -29,6 +29,7 @@ from htunet.training.ready import make_ready
 from htunet.training.trainer import TRAINERS
 
 STEPS = 3
+"""Of which the median counts, so that one that waited for another program does not."""
 SLOW_SECONDS = 2.0
 """A step that takes longer is timed with a quarter of its images and multiplied: its time grows with the batch."""
 QUARTER = 4

@@ -160,10 +160,10 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     output = capsys.readouterr().out
     assert "and 1 more fold: 1 epoch" in output
     assert "; 2 of 2 folds are trained already" in output
-    assert "The trainings will take about " in output
+    assert "All trainings are done.\n" in output
 
     _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(runs[1], tmp_path, capsys)
-    assert "    given up for lack of time: 1 epoch in place of " in output
+    assert "    to fit into the time: 1 epoch in place of " in output
 
 
 def _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(

@@ -20,6 +20,7 @@ from htunet.files import read_object, write_json
 LOOK_SECONDS = 2.0
 TIME = "time"
 DEFAULT_MINUTES = 24 * 60
+"""A day, which most clusters allow; a job that needs more queues again and continues."""
 CLUSTER = "cluster"
 CLUSTERS = ("slurm", "local")
 """``local`` is submitit's own stand-in, to try everything without Slurm."""
