@@ -49,6 +49,8 @@ LARGEST_NUMBER = 1e38
 """In a JSON, as far as single precision reaches."""
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 """Of JSON: what stands for half of a character, to be followed by the other half."""
+LONGEST_NAME = 255
+"""Bytes of a file's name, on the file systems that are in use."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
@@ -140,7 +142,7 @@ def _part_name(prefix: str, name: str) -> str:
     """A name that nobody can foresee and that says who writes; as short as file systems want it."""
     host, pid = _this_machine(), os.getpid()
     owner = f"{prefix}{host}-{pid}-{_start_of(pid)}-{secrets.token_hex(4)}-"
-    room = 255 - len(owner)
+    room = LONGEST_NAME - len(owner)
     encoded = name.encode(errors="surrogateescape")
     return owner + (name if len(encoded) <= room else encoded[-room:].decode(errors="ignore"))
 

@@ -5,6 +5,7 @@ conversions do: ``NAME__0001.png``. A volume or sequence (NIfTI, MHA, NRRD) gets
 in space.
 """
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +22,13 @@ from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, o
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.names import FRAME, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError
-from htunet.files import whole_file
+from htunet.files import LONGEST_NAME, whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 
 SEGMENTATION_OBJECT = ".seg.dcm"
+DRAWN = "_variance.png"
+"""The longest ending of what is drawn of an image."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,9 @@ def predict_folder(
     result, classes = FolderResult(), list[list[float]]()
     for path, shown, name in tqdm(list(zip(images, files, names, strict=True)), unit="file", disable=None):
         try:
-            stack, predictions = _predictions(predictor, path)
+            stack = open_stack(path)
+            _refuse_long_name(name, stack, ".png" if after_each is None else DRAWN, dicom_seg=dicom_seg)
+            predictions = _predictions(predictor, stack)
         except HtunetError as error:
             (result.no_pictures if isinstance(error, NoPictureError) else result.unreadable)[shown] = str(error)
             continue
@@ -180,15 +185,27 @@ def _classes_of(predictor: Predictor, result: FolderResult, values: list[list[fl
     )
 
 
-def _predictions(predictor: Predictor, path: Path) -> tuple[Stack, Iterable[Prediction]]:
+def _refuse_long_name(name: str, stack: Stack, ending: str, *, dicom_seg: bool) -> None:
+    """Raise HtunetError where a file system would refuse a name of what is written of an image."""
+    marked = f"{FRAME}{stack.frames:04d}{ending}" if stack.frames > 1 else ending
+    longest = max(marked, SEGMENTATION_OBJECT * (dicom_seg and stack.is_dicom), key=len)
+    if (length := len(os.fsencode(f"{PurePosixPath(name).name}{longest}"))) > LONGEST_NAME:
+        raise HtunetError(
+            f"What is written of {stack.path} would have names of {length} bytes, {LONGEST_NAME} are possible. "
+            "Give the file a shorter name."
+        )
+
+
+def _predictions(predictor: Predictor, stack: Stack) -> Iterable[Prediction]:
     """The frames of a file, predicted one by one; raises HtunetError where not all of them can be read."""
-    stack = open_stack(path)
     if stack.frames == 1:
-        return stack, list(predictor.predict_frames(stack))
+        return list(predictor.predict_frames(stack))
     count = sum(1 for _ in stack.images(1))
     if count != stack.frames:
-        raise HtunetError(f"The image {path} has {count} frames and claims {stack.frames}. Replace it or take it out.")
-    return stack, predictor.predict_frames(stack)
+        raise HtunetError(
+            f"The image {stack.path} has {count} frames and claims {stack.frames}. Replace it or take it out."
+        )
+    return predictor.predict_frames(stack)
 
 
 def _write_image(found: Prediction, output: Path, name: str, result: FolderResult, *, mask: bool, scores: bool) -> None:

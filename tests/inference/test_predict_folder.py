@@ -131,6 +131,26 @@ def test_an_unreadable_image_is_named_and_the_others_are_predicted(predictor: Pr
     assert sorted(path.name for path in output.iterdir()) == ["a.png", "c.png"]
 
 
+def test_a_name_too_long_for_its_masks_is_named_and_the_others_are_predicted(
+    predictor: Predictor, source: Path
+) -> None:
+    """A file system takes 255 bytes: ``ü`` is two of them, and each frame has 10 more than the name."""
+    pages = [Image.fromarray(IMAGE)] * 2
+    fits, long, single = f"{'ü' * 122}a.tif", f"{'ü' * 123}.tif", f"{'c' * 251}.png"
+    for name in (fits, long):
+        pages[0].save(source / name, save_all=True, append_images=pages[1:])
+    pages[0].save(source / single)
+    output = source.parent / "masks"
+    result = predict_folder(predictor, images_in(source), output)
+    assert (list(result.unreadable), len(result.masks)) == ([long], 3)
+    assert "256 bytes, 255 are possible" in result.unreadable[long]
+    assert sorted(path.name for path in output.iterdir()) == sorted(
+        [single, *(f"{fits[:-4]}__{number:04d}.png" for number in (1, 2))]
+    )
+    with pytest.raises(HtunetError, match=r"None of .* 264 bytes.* 264 bytes"):
+        predict_folder(predictor, [source / single, source / fits], output, after_each=lambda *_: None)
+
+
 def test_a_folder_without_one_readable_image_is_an_error(predictor: Predictor, source: Path) -> None:
     (source / "b.png").write_bytes(b"no image")
     with pytest.raises(HtunetError, match=r"None of the images can be read: .*b\.png"):
