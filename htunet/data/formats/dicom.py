@@ -87,7 +87,8 @@ def open_dicom(path: Path) -> MedicalFile:
                 f"of {MAX_PIXELS} pixels are read."
             )
         sides, remarks = _sides_mm(header)
-        inverted = (str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1") != _falls(path, header)
+        rescale = _rescale(path, header)
+        inverted = (str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1") != (rescale[0] < 0)
         signed = int(header.get("PixelRepresentation", 0) or 0) == 1
         eight_bits = int(header.get("BitsAllocated", 16)) == 8 and not signed and not header.get(LUT)
     return MedicalFile(
@@ -96,6 +97,7 @@ def open_dicom(path: Path) -> MedicalFile:
         sides_mm=sides,
         eight_bits=eight_bits,
         inverted=inverted,
+        rescale=rescale,
         remarks=(
             *remarks,
             *not_square(sides),
@@ -104,19 +106,29 @@ def open_dicom(path: Path) -> MedicalFile:
     )
 
 
-def _falls(path: Path, header: "Dataset") -> bool:
-    """Whether high stored values stand for low ones; raises HtunetError where they do in some frames alone."""
+def _rescale(path: Path, header: "Dataset") -> tuple[float, float]:
+    """Slope and intercept where high stored values stand for low ones, which neither images nor masks may ignore.
+
+    (1, 0) for all others: headers copy slopes from images to masks whose labels are the stored values. NaN where frames
+    differ, so that they are no mask; raises HtunetError where they do in their order.
+    """
     if header.get(LUT):
-        return False
+        return 1.0, 0.0
     groups = [
         *(header.get("SharedFunctionalGroupsSequence", None) or ()),
         *(header.get("PerFrameFunctionalGroupsSequence", None) or ()),
     ]
     items = [header, *(item for group in groups for item in group.get("PixelValueTransformationSequence", None) or ())]
-    slopes = [float(item.RescaleSlope) for item in items if item.get("RescaleSlope") is not None]
-    if min(slopes, default=1) < 0 <= max(slopes, default=1):
+    found = [
+        (float(item.RescaleSlope), float(item.get("RescaleIntercept") or 0))
+        for item in items
+        if item.get("RescaleSlope") is not None
+    ]
+    if min(found, default=(1.0, 0.0))[0] >= 0:
+        return 1.0, 0.0
+    if max(found)[0] >= 0:
         raise HtunetError(f"{path} has rescale slopes above and below 0. Save its frames with values of one order.")
-    return bool(slopes) and slopes[0] < 0
+    return found[0] if len(set(found)) == 1 else (-1.0, np.nan)
 
 
 def patient_of(path: Path) -> str:

@@ -50,6 +50,8 @@ class MedicalFile:
     sides_mm: Sides = None
     inverted: bool = False
     """The smallest value is white."""
+    rescale: tuple[float, float] = (1.0, 0.0)
+    """Slope and intercept by which stored values of a mask become labels; of an image their order alone counts."""
     axes: str = ""
     """Where the axes lead in the patient, such as ``LPS``; empty where the header does not say it."""
     remarks: tuple[str, ...] = ()

@@ -73,12 +73,13 @@ class Stack(MedicalFile):
 
     def levels(self) -> Iterator[Levels]:
         """(H, W) mask values; raises HtunetError for negative ones, fractions, and above 65535."""
+        slope, intercept = self.rescale
         for frame in self._checked_frames():
             if frame.ndim == 3:
                 wide = frame.dtype == np.uint16 and frame.max() > 255
                 yield _colour_levels(frame.astype(np.uint16) >> 8 if wide else frame)
             else:
-                yield self._gray_levels(frame)
+                yield self._gray_levels(frame if slope == 1 else frame.astype(np.float64) * slope + intercept)
 
     def _checked_frames(self) -> Iterator[NDArray[np.generic]]:
         """The frames that were promised; raises HtunetError for more or fewer, as a broken header makes them."""

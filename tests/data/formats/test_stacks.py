@@ -155,6 +155,24 @@ def test_frames_whose_slopes_differ_in_sign_are_refused(tmp_path: Path) -> None:
         open_stack(tmp_path / "a.dcm")
 
 
+def test_a_mask_follows_a_negative_slope_and_no_other(tmp_path: Path) -> None:
+    """Stored 255 is label 0 and stored 253 label 2; a slope that an image's header handed on changes nothing."""
+    stored = np.where(RAMP % 2 == 0, 255, 253).astype(np.uint8)
+    groups = {"SharedFunctionalGroupsSequence": rescaled(-1)}
+    groups["SharedFunctionalGroupsSequence"][0].PixelValueTransformationSequence[0].RescaleIntercept = 255
+    for tags in ({"RescaleSlope": -1, "RescaleIntercept": 255}, groups):
+        write_dicom(tmp_path / "a.dcm", stored, **tags)
+        assert np.array_equal(next(open_stack(tmp_path / "a.dcm").levels()), np.where(RAMP % 2 == 0, 0, 2))
+    for slope, intercept in ((1, -1024), (2, 0)):
+        write_dicom(tmp_path / "b.dcm", RAMP % 3, RescaleSlope=slope, RescaleIntercept=intercept)
+        assert np.array_equal(next(open_stack(tmp_path / "b.dcm").levels()), RAMP % 3)
+    write_dicom(tmp_path / "c.dcm", stored, RescaleSlope=-1, RescaleIntercept=0)
+    write_dicom(tmp_path / "d.dcm", TWO, PerFrameFunctionalGroupsSequence=rescaled(-1, -2))
+    for name in ("c.dcm", "d.dcm"):
+        with pytest.raises(HtunetError, match="it is not a label map"):
+            next(open_stack(tmp_path / name).levels())
+
+
 def test_a_negative_slope_of_nifti_is_followed_and_one_of_mha_refused(tmp_path: Path) -> None:
     image = nibabel.Nifti1Image(RAMP.T, None)
     image.header.set_slope_inter(-1, 255)
