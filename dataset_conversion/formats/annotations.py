@@ -23,7 +23,8 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
     """What a file, or the files of a folder, say of images, a list entry for each reader.
 
     A reader of LabelMe files is called as their folder, one of other files as the file, unless the file names its
-    readers. Raises HtunetError for a file that is none of ``KNOWN``, and for a folder without any of them.
+    readers. Raises HtunetError for a file that is none of ``KNOWN``,
+    for a folder without any of them, and for fractions in place of pixels.
     """
     if path.is_dir():
         paths = [path / name for name in files_in(path, lambda one: one.suffix.lower() in ENDINGS)[0]]
@@ -47,9 +48,21 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
         raise HtunetError(
             f"{path}, of {many.reader}, has {len(many.labels)} labels; a mask holds at most {MOST_LABELS}."
         )
+    outlines = [shape.outline for file in files for image in file.images for shape in image.shapes]
+    if outlines and all(map(_is_fraction, outlines)):
+        raise HtunetError(
+            f"{path}: all coordinates lie between 0 and 1, as fractions of the image do. Export them in pixels."
+        )
     if not files:
         raise HtunetError(f"{path} holds no annotations that are read: {KNOWN}; found {listed(unknown)}.")
     return files
+
+
+def _is_fraction(outline: object) -> bool:
+    """Whether all coordinates of a polygon lie between 0 and 1."""
+    if isinstance(outline, list):
+        return bool(outline) and all(map(_is_fraction, outline))
+    return isinstance(outline, int | float) and 0 <= outline <= 1
 
 
 def _read(path: Path) -> AnnotatedImage | Sequence[AnnotationFile] | None:

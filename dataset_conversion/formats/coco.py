@@ -14,7 +14,8 @@ from dataset_conversion.formats.shapes import (
     short,
 )
 from htunet.data.image_io import MAX_PIXELS
-from htunet.errors import HtunetError
+from htunet.data.names import WHOLE, listed
+from htunet.errors import HtunetError, counted
 from htunet.files import read_object
 
 LISTS = ("images", "annotations", "categories")
@@ -38,10 +39,12 @@ def read_coco(path: Path) -> AnnotationFile:
             image.problem = images[key].problem = "two images of the file have the same id"
             key = f"{key} again, entry {number}"
         images[key] = image
+    lost = 0
     for entry in annotations:
         marked = images.get(_key(entry.get("image_id")))
-        if marked is None:
-            continue  # of an image that the file does not list, as exports of a part of a set have
+        if marked is None:  # of an image that the file does not list, as exports of a part of a set have
+            lost += 1
+            continue
         if not entry.get("segmentation"):
             marked.problem = marked.problem or "an annotation without a segmentation (a box alone is no mask)"
             continue
@@ -52,14 +55,21 @@ def read_coco(path: Path) -> AnnotationFile:
     if not labels:
         raise HtunetError(f"{path} has no annotation: there is nothing to learn.")
     unused = tuple(name for key, name in names.items() if key not in used and name not in labels)
-    return AnnotationFile(path.stem, labels, tuple(images.values()), unused)
+    if lost == len(annotations) and not any(image.problem for image in images.values()):
+        raise HtunetError(
+            f"{path}: no annotation has the id of an image; the first is of {short(annotations[0].get('image_id'))}, the "
+            f"images are {listed([*images])}. Export it again."
+        )
+    notes = (f"{path.name} has {counted(lost, 'annotation')} of images that it does not list",) if lost else ()
+    return AnnotationFile(path.stem, labels, tuple(images.values()), unused, notes)
 
 
 def _key(value: object) -> str:
-    """Ids are numbers or texts; ``1``, ``1.0`` and ``"1"`` are the same one."""
+    """Ids are numbers or texts; ``1``, ``1.0``, ``"1"`` and ``"001"`` are the same one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value) if isinstance(value, int | str) else ""
+    text = str(value) if isinstance(value, int | str) else ""
+    return found[1] if (found := WHOLE.fullmatch(text)) else text
 
 
 def _names(path: Path, categories: list[Any], used: set[str]) -> dict[str, str]:
@@ -70,6 +80,8 @@ def _names(path: Path, categories: list[Any], used: set[str]) -> dict[str, str]:
         if not key:
             raise HtunetError(f"{path} has a category without an id. Export it again.")
         name = label_name(entry.get("name", "")) if entry.get("name", "") else ""
+        if names.get(key, name) != name:
+            raise HtunetError(f"{path} has two categories with the id {key}, {names[key]} and {name}. Correct it.")
         names[key] = f"category_{key}" if not name or name.lower() == IGNORE else name
     if unknown := sorted(used - names.keys()):
         raise HtunetError(f"{path} has annotations of the categories {unknown[:5]}, which it does not list.")

@@ -91,6 +91,8 @@ class AnnotationFile:
     images: tuple[AnnotatedImage, ...]
     unused: tuple[str, ...] = ()
     """Labels that the file defines and no shape has."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of the file."""
 
 
 def label_name(text: object) -> str:

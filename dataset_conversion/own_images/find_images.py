@@ -1,6 +1,7 @@
 """A user's images with the masks that belong to them: by file names, by annotations, or by nnU-Net's layout."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
@@ -43,6 +44,9 @@ def find_images(data: OwnData) -> Findings:
     if findings.label_names:
         shown = ", ".join(f"{index} {name}" for name, index in findings.labels.items())
         findings.notes.append(f"labels from the annotations: {shown}")
+        spelled = Counter(name.lower() for name in findings.label_names)
+        if alike := [name for name in findings.label_names if spelled[name.lower()] > 1]:
+            findings.notes.append(f"labels that differ in letter case alone and count as different: {listed(alike)}")
     return findings
 
 
@@ -123,7 +127,8 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
             f"No image of {', '.join(map(str, paths))} lies in {images}: it names {requested}; the folder holds "
             f"{listed(names)}."
         )
-    several = [name for name, entries in marked.items() if len(entries) > 1]
+    findings.notes += [note for file in files for note in file.notes]
+    several = [name for name, entries in marked.items() if len({reader for reader, _ in entries}) > 1]
     if several:
         findings.notes.append(
             f"{len(several)} images were marked by several readers ({listed(readers)}): a pixel has the label that "

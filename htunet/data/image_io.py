@@ -171,7 +171,8 @@ def pages_of(image: Image.Image) -> list[int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A loaded image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
+    """An image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
+    image.load()  # Pillow turns a TIFF as it loads it
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 

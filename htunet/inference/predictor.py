@@ -17,7 +17,7 @@ from PIL import Image
 from htunet.data.class_probabilities import class_order
 from htunet.data.expected_dice import ensemble_gain, expected_dice
 from htunet.data.formats.stacks import Stack, open_stack
-from htunet.data.image_io import UInt8, as_array, as_channels, image_of_array
+from htunet.data.image_io import UInt8, as_array, as_channels, image_of_array, upright
 from htunet.errors import UsageError
 from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel, check_together
@@ -165,7 +165,7 @@ class Predictor:
         frames (``predict_frames``).
         """
         if isinstance(image, Image.Image):
-            return self._predict(as_channels(image, self.plan.channels), "PIL image", spacing_mm)
+            return self._predict(as_channels(upright(image), self.plan.channels), "PIL image", spacing_mm)
         if not isinstance(image, str | Path):
             pixels = image_of_array(as_array(image))
             return self._predict(as_channels(pixels, self.plan.channels), "array", spacing_mm)

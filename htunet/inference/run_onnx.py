@@ -31,8 +31,11 @@ def read(path: Path, channels: int) -> Image.Image:
         low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
         image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     elif image.has_transparency_data:  # transparent pixels are black
-        alpha = image.convert("RGBA").getchannel("A").point(lambda value: 255 * (value > 0))
+        opacity = image.convert("RGBA").getchannel("A")
+        alpha = opacity.point(lambda value: 255 * (value > 0))
         image = Image.composite(image.convert("RGBA").convert("RGB"), Image.new("RGB", image.size), alpha)
+        if not any(most for _, most in image.getextrema()) and len(set(opacity.getextrema())) > 1:
+            image = opacity  # it is black all over
     return image.convert("L" if channels == 1 else "RGB")
 
 

@@ -381,3 +381,15 @@ def test_a_header_that_claims_gigabytes_sets_no_memory_aside(tmp_path: Path) -> 
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 64 * 2**20
+
+
+def test_what_is_drawn_by_opacity_alone_is_read_by_it(tmp_path: Path) -> None:
+    opacity = np.array([[0, 255, 128], [0, 0, 255]], np.uint8)
+    for name, pixels in (("rgba", np.dstack([0 * opacity] * 3 + [opacity])), ("la", np.dstack([0 * opacity, opacity]))):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+        assert np.array_equal(read_image(tmp_path / f"{name}.png", 1)[0], opacity)
+        assert np.array_equal(np.asarray(run_onnx.read(tmp_path / f"{name}.png", 1)), opacity)
+    black = np.dstack([np.zeros((2, 3, 3), np.uint8), np.full((2, 3), 255, np.uint8)])
+    Image.fromarray(black).save(tmp_path / "black.png")
+    assert not read_image(tmp_path / "black.png", 1).any()
+    assert not np.asarray(run_onnx.read(tmp_path / "black.png", 1)).any()

@@ -377,3 +377,15 @@ def test_what_is_predicted_serves_as_masks_of_the_same_images(predictor: Predict
     for case in raw.cases:
         found, image = read_labels(raw.label_path(case)), read_labels(raw.image_path(case))
         assert 2 * (found * (image > 127)).sum() / (found.sum() + (image > 127).sum()) > 0.85, case.id
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".tif", ".webp"])
+def test_a_pil_image_is_turned_upright_as_its_file_is(predictor: Predictor, source: Path, ending: str) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(np.rot90(IMAGE)).save(source / f"a{ending}", exif=exif, quality=95)
+    for image in (source / f"a{ending}", Image.open(source / f"a{ending}")):
+        labels = predictor.predict(image).labels
+        assert labels is not None
+        assert labels.shape == SIZE
+        assert 2 * (labels * LESION).sum() / (labels.sum() + LESION.sum()) > 0.9

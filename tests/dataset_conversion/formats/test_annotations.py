@@ -260,3 +260,12 @@ def test_a_file_of_no_tool_is_refused(tmp_path: Path, name: str, content: str, m
     if "holds no" in message:
         with pytest.raises(HtunetError, match=f"found {name}"):
             read_annotations(tmp_path)
+
+
+def test_fractions_in_place_of_pixels_are_refused(tmp_path: Path) -> None:
+    points = [[x / SIZE[1], y / SIZE[0]] for x, y in BOX]
+    path = labelme(tmp_path / "a.json", {"label": "a", "points": points})
+    with pytest.raises(HtunetError, match="all coordinates lie between 0 and 1, as fractions of the image do"):
+        read_annotations(path)
+    labelme(path, {"label": "a", "points": points}, {"label": "a", "points": BOX})
+    assert areas(read_annotations(path)[0]) == {"a": 12}

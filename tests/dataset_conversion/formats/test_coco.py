@@ -132,3 +132,26 @@ def test_the_category_background_is_no_label(tmp_path: Path) -> None:
     assert found.labels == ("lesion", "category_2")
     labels, _ = draw(found.images[0], {"background": 0, "lesion": 1, "category_2": 2}, (6, 8))
     assert [int((labels == label).sum()) for label in range(3)] == [35, 9, 4]
+
+
+@pytest.mark.parametrize(("listed", "named"), [("001", 1), ("1", "01"), (1, "1.0"), (7.0, "007")])
+def test_an_id_is_the_same_with_zeros_before_it_and_as_a_text(tmp_path: Path, listed: Any, named: Any) -> None:
+    images = [{"id": listed, "file_name": "a.png", "height": 6, "width": 8}]
+    annotations = [{**one, "image_id": named} for one in content()["annotations"]]
+    assert len(read(tmp_path, images=images, annotations=annotations).images[0].shapes) == 2
+
+
+def test_annotations_of_no_image_are_counted_and_of_none_at_all_refused(tmp_path: Path) -> None:
+    annotations = content()["annotations"]
+    found = read(tmp_path, annotations=[*annotations, {**annotations[0], "image_id": None}])
+    assert found.notes == ("coco.json has 1 annotation of images that it does not list",)
+    assert read(tmp_path).notes == ()
+    with pytest.raises(
+        HtunetError, match="no annotation has the id of an image; the first is of 'x', the images are 1"
+    ):
+        read(tmp_path, annotations=[{**one, "image_id": "x"} for one in annotations])
+
+
+def test_two_categories_of_one_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(HtunetError, match="two categories with the id 3, lesion and mass"):
+        read(tmp_path, categories=[*content()["categories"], {"id": "3", "name": "mass"}])
