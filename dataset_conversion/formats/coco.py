@@ -56,9 +56,10 @@ def read_coco(path: Path) -> AnnotationFile:
         raise HtunetError(f"{path} has no annotation: there is nothing to learn.")
     unused = tuple(name for key, name in names.items() if key not in used and name not in labels)
     if lost == len(annotations) and not any(image.problem for image in images.values()):
+        shown = short(annotations[0].get("image_id"))
         raise HtunetError(
-            f"{path}: no annotation has the id of an image; the first is of {short(annotations[0].get('image_id'))}, the "
-            f"images are {listed([*images])}. Export it again."
+            f"{path}: no annotation has the id of an image; the first is of {shown}, the images are "
+            f"{listed([*images])}. Export it again."
         )
     notes = (f"{path.name} has {counted(lost, 'annotation')} of images that it does not list",) if lost else ()
     return AnnotationFile(path.stem, labels, tuple(images.values()), unused, notes)

@@ -171,8 +171,7 @@ def pages_of(image: Image.Image) -> list[int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """An image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
-    image.load()  # Pillow turns a TIFF as it loads it
+    """A loaded image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 

@@ -165,6 +165,7 @@ class Predictor:
         frames (``predict_frames``).
         """
         if isinstance(image, Image.Image):
+            image.load()  # Pillow turns a TIFF as it loads it
             return self._predict(as_channels(upright(image), self.plan.channels), "PIL image", spacing_mm)
         if not isinstance(image, str | Path):
             pixels = image_of_array(as_array(image))
