@@ -44,18 +44,27 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
     """Match images with ``masks``; None: both are among ``names``.
 
     ``pairs`` is a table or two patterns; without them the words of ``match_masks`` count, and where no mask has one, a
-    rule that the names follow. Raises HtunetError where none matches, or where the rule is not certain.
+    rule that the names follow. Among the images, what numbers the frames of another file is their mask, if it has none
+    itself. Raises HtunetError where none matches, or where the rule is not certain.
     """
     if len(pairs) == 1:
         return _by_table(pairs[0], names, names if masks is None else masks)
     if pairs:
         return _by_patterns(pairs[0], pairs[1], names, masks)
-    images = names
-    if masks is None and not any(map(is_marked, names)):
-        return _added(names, names)
+    images, note = names, ""
     if masks is None:
-        masks, images = [name for name in names if is_marked(name)], [name for name in names if not is_marked(name)]
+        masks = [name for name in names if is_marked(name)]
+        if not masks and any((added := _added(names, names)).masks_of.values()):
+            return added
+        with_mask = {_keys(mask)[1] for mask in masks}
+        frames = [name for name in _frames_of_others(names) if _keys(name)[1] not in with_mask]
+        if not masks and not frames:
+            return added
+        note = f"masks by their frame numbers: {listed(frames)}; if these are images, use --pairs" if frames else ""
+        masks += frames
+        images = [name for name in names if name not in {*masks}]
     matched = match_masks(images, masks)
+    matched.note = note
     if not any(matched.masks_of.values()):
         matched = _added(images, masks)
     if not any(matched.masks_of.values()):
@@ -120,6 +129,13 @@ def frame_of(mask: str) -> tuple[str, int] | None:
         return None
     path = PurePosixPath(mask)
     return str(path.with_name(plain[: found.start()] + path.name.removeprefix(stem))), int(found[1])
+
+
+def _frames_of_others(names: Sequence[str]) -> list[str]:
+    """Those that number the frames of a file beside them: ``cine__0001.png`` or ``cine.tif__0001.png`` of cine.tif."""
+    known = {_keys(name)[0] for name in names} | {composed(name) for name in names}
+    of_file = [(name, frame[0]) for name in names if not is_marked(name) and (frame := frame_of(name))]
+    return [name for name, whole in of_file if {_keys(whole)[0], _whole(whole)} & known]
 
 
 def numbered(image: str, masks: Sequence[str]) -> dict[int, list[int]]:

@@ -390,6 +390,16 @@ def test_a_mask_for_each_frame_goes_to_its_frame_and_frames_without_one_are_name
     assert report.merged == {"cine__0001": 2}
 
 
+def test_masks_of_frames_may_lie_beside_the_images(home: Path) -> None:
+    apart, raw = convert(*numbered_masks(home, 1, 2, 4))
+    expected = {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*.png")}
+    for mask in (home / "masks").iterdir():
+        mask.rename(home / "images" / mask.name)
+    together, raw = convert(home / "images", home / "images")
+    assert {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*.png")} == expected
+    assert excluded(together) == excluded(apart)
+
+
 @pytest.mark.parametrize(("number", "frames"), [(5, 4), (0, 4), (2, 1)])
 def test_a_mask_of_a_frame_that_the_image_lacks_excludes_the_image(home: Path, number: int, frames: int) -> None:
     images, masks = numbered_masks(home, 1, number, frames=frames)

@@ -238,3 +238,18 @@ def test_masks_of_frames_belong_to_the_file_whose_frames_they_number() -> None:
         "x.tif": ("x.tif__0001.png",),
     }
     assert found.unmatched == {"lonely__0001.png": "a mask without an image"}
+
+
+def test_files_that_number_the_frames_of_a_file_beside_them_are_its_masks() -> None:
+    found = match_files(["a/cine.tif", "a/cine__0001.png", "a/cine__0002.png", "b/cine__0001.png"], None)
+    assert found.masks_of == {"a/cine.tif": ("a/cine__0001.png", "a/cine__0002.png"), "b/cine__0001.png": ()}
+    assert "masks by their frame numbers: a/cine__0001.png, a/cine__0002.png; if these are images" in found.note
+    with_words = match_files(["cine.dcm", "cine.dcm__0001.png", "x.png", "x_mask.png"], None)
+    assert with_words.masks_of == {"cine.dcm": ("cine.dcm__0001.png",), "x.png": ("x_mask.png",)}
+
+
+def test_images_with_numbers_as_frames_have_and_with_masks_of_their_own_are_images() -> None:
+    words = match_files(["x.png", "x__1.png", "x_mask.png", "x__1_mask.png"], None)
+    assert words.masks_of == {"x.png": ("x_mask.png",), "x__1.png": ("x__1_mask.png",)}
+    rule = match_files(["x.png", "x__1.png", "x_roi.png", "x__1_roi.png"], None)
+    assert rule.masks_of == {"x.png": ("x_roi.png",), "x__1.png": ("x__1_roi.png",)}
