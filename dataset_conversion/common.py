@@ -19,7 +19,7 @@ from htunet.data.image_io import TURNED, UInt8, open_image, pixels_of, read_with
 from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, measure_case, save_measured
 from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import exclusive, whole_folder, write_csv
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths
@@ -255,7 +255,7 @@ def convert_images(
     same = [(cases[pair.first], cases[pair.second]) for pair in pairs]
     if torn := [f"{one.id} and {other.id}" for one, other in same if one.group != other.group]:
         shown = ", ".join(torn[:5])
-        notes.append(f"{len(torn)} pairs show the same picture in different groups or splits: {shown}")
+        notes.append(f"the same picture in different groups or splits: {counted(len(torn), 'pair')}: {shown}")
     return ConversionReport(
         dataset=paths.name,
         source=source,

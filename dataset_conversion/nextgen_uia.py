@@ -44,7 +44,7 @@ from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.data.split_files import save_splits
 from htunet.data.split_lists import read_name_list, split_files_in
 from htunet.data.splits import SPLITS, TEST_ONLY
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object, read_text
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
@@ -329,9 +329,12 @@ class Members:
             again = [name for name, found in places.items() if len(found) > len(set(found))]
             if across:
                 shown = listed([f"{name} ({' and '.join(dict.fromkeys(found))})" for name, found in across.items()])
-                yield f"{len(across)} names are in several lists of {task} and count for the last one only: {shown}"
+                yield (
+                    f"in several lists of {task}, and counted for the last one only: "
+                    f"{counted(len(across), 'name')}: {shown}"
+                )
             if again:
-                yield f"{len(again)} names are twice in a list of {task} and count once: {listed(again)}"
+                yield f"twice in a list of {task}, and counted once: {counted(len(again), 'name')}: {listed(again)}"
 
     def _classes(self) -> tuple[Mapping[str, str], list[str]]:
         """Listed name to its class, and what is wrong with ``labels.csv``."""
@@ -344,10 +347,11 @@ class Members:
         classified = {name for name, split_of in self.splits.items() if "cls" in split_of}
         if without := sorted(classified - set(classes)):
             notes.append(
-                f"{len(without)} names of the classification lists have no class in {LABELS}: {listed(without)}"
+                f"without a class in {LABELS}: {counted(len(without), 'name')} of the classification lists: "
+                f"{listed(without)}"
             )
         if others := sorted(set(labels) - set(self.splits)):
-            notes.append(f"{len(others)} names of {LABELS} are in no list: {listed(others)}")
+            notes.append(f"in no list: {counted(len(others), 'name')} of {LABELS}: {listed(others)}")
         return classes, notes
 
 
@@ -387,10 +391,12 @@ def class_names(labels: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
         meaning, against = {"0": "malignant", "1": "benign"}, []
         notes.append(f"{LABELS} says 0 for malignant and 1 for benign, as all {len(named)} names show that say a class")
     elif any(label in meaning for label in labels.values()):
-        shown = f", as {len(named) - len(against)} file names show" if len(named) > len(against) else ""
+        shown = (
+            f", as the names of {counted(len(named) - len(against), 'file')} say" if len(named) > len(against) else ""
+        )
         notes.append(f"{LABELS}: 0 is taken for benign and 1 for malignant{shown}")
     if against:
-        notes.append(f"{LABELS} contradicts {len(against)} file names and is followed: {listed(against)}")
+        notes.append(f"{LABELS} contradicts {counted(len(against), 'file name')} and is followed: {listed(against)}")
     meaning |= {one: one for one in CLASSES}
     if strange := Counter(label for label in labels.values() if label not in meaning):
         counts = ", ".join(f"{label!r} ({count})" for label, count in strange.most_common(5))

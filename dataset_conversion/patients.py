@@ -20,7 +20,8 @@ def with_patients(jobs: Sequence[ImageWithMasks], table: Path) -> tuple[list[Ima
     sources = {job.case.source for job in jobs}
     if unknown := sorted(source for source in sources if not patients.get(source)):
         raise HtunetError(
-            f"{table} names no patient for {len(unknown)} images: {', '.join(unknown[:5])}. Complete it or take it out."
+            f"{table} names no patient for {counted(len(unknown), 'image')}: {', '.join(unknown[:5])}. Complete "
+            "it or take it out."
         )
     grouped = [replace(job, case=replace(job.case, group=patients[job.case.source])) for job in jobs]
     absent = sorted(image for image in patients if not (table.parent / image).is_file())

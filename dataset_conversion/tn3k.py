@@ -28,7 +28,7 @@ from htunet.data.names import listed
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
 from htunet.data.splits import Fold
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_object, read_text
 
 CLASSES = {"benign": 0, "malignant": 1}
@@ -128,13 +128,13 @@ def collect(folder: Path, *, fit_masks: bool = False) -> tuple[dict[str, Numbere
             fit_masks=fit_masks,
         )
         numbers = set(numbered[split].numbers)
-        for missing, what in (
-            (sorted(numbers - set(labels)) if labels else [], "images have no class"),
-            (sorted(set(labels) - numbers), "labels have no image"),
+        for missing, noun, lacking in (
+            (sorted(numbers - set(labels)) if labels else [], "image", "class"),
+            (sorted(set(labels) - numbers), "label", "image"),
         ):
             if missing:
                 shown = listed([f"{number:04d}" for number in missing])
-                notes.append(f"{table.name}: {len(missing)} {what}: {shown}")
+                notes.append(f"{table.name}: {counted(len(missing), noun)} without {lacking}: {shown}")
     collected = Collected(
         jobs=[job for one in numbered.values() for job in one.jobs],
         found={split: len(one.numbers) for split, one in numbered.items()},
@@ -202,7 +202,8 @@ class PublishedFolds:
         save_splits(raw_folder / PUBLISHED_SPLITS, folds)
         sizes = " / ".join(str(len(folds[0][split])) for split in ("train", "val", "test"))
         return [
-            f"{len(folds)} published folds are in {PUBLISHED_SPLITS} (fold 0: {sizes}); htunet_plan_and_preprocess "
+            f"{PUBLISHED_SPLITS} has {counted(len(folds), 'published fold')} (fold 0: {sizes}); "
+            "htunet_plan_and_preprocess "
             "--splits with this file of the raw folder takes them instead of the split by 8:2"
         ]
 
@@ -219,7 +220,7 @@ class PublishedFolds:
             return {}, "is not an object with the lists of numbers 'train' and 'val'"
         named = [position for split in splits.values() for position in split or ()]
         if sorted(named) != list(range(len(self.numbers))):
-            return {}, f"divides {len(named)} images (or names one twice), {len(self.numbers)} are here"
+            return {}, f"divides {counted(len(named), 'image')} (or names one twice), {len(self.numbers)} are here"
         return {split: list(positions or ()) for split, positions in splits.items()}, ""
 
     def _fold(self, positions: dict[str, list[int]], cases: Sequence[Case]) -> Fold:

@@ -43,10 +43,10 @@ def some(names: Sequence[object], number: int = 5) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 
-    >>> counted(1, "epoch"), counted(2, "epoch")
-    ('1 epoch', '2 epochs')
+    >>> counted(1, "epoch"), counted(2, "epoch"), counted(0, "class")
+    ('1 epoch', '2 epochs', '0 classes')
     """
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number} {noun}{'' if number == 1 else 'es' if noun.endswith('ss') else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The project speaks of itself alone: nothing of one machine or one conversation stands in a tracked file."""
 
+import ast
 import io
 import re
 import subprocess
@@ -20,6 +21,12 @@ FOREIGN = {
     "a folder outside the project": "share[d]/",
 }
 LARGEST_TEXT = 100_000
+COUNTED = re.compile(
+    r" (?:(?:test|training|more|other|different|official|published|file|group) )?"
+    r"(?:case|image|group|pair|mask|label|classe|file|frame|caption|run|fold|seed|patient|channel|column|row|point|slice|"
+    r"step|epoch|worker|processe|line|method|device|entrie)s\b"
+)
+"""Plural nouns that a number may stand before."""
 PLAIN = {
     "wanted": "requested or expected",
     "left_out": "excluded",
@@ -100,3 +107,30 @@ def test_texts_use_the_terms_of_the_field() -> None:
 def test_an_odd_name_is_found_wherever_it_stands() -> None:
     source = "def f(wanted, *, n_left_out=0):\n    self.said, want = wanted, 'told'\n"
     assert odd_names(source) == ["wanted", "n_left_out", "said", "wanted"]
+
+
+def uncounted(text: str) -> list[str]:
+    """Of Python's text, f-strings with a number that may be 1 before a plural: ``htunet.errors.counted`` knows both."""
+    found = []
+    for string in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.JoinedStr)):
+        for before, number, after in zip([None, *string.values], string.values, string.values[1:], strict=False):
+            if not (isinstance(number, ast.FormattedValue) and isinstance(after, ast.Constant)):
+                continue
+            ahead = before.value if isinstance(before, ast.Constant) else ""
+            of_all = re.search(r"\b(?:of|of the) $", str(ahead))  # "1 of 1 images"
+            of_all = of_all or after.value == " folds"  # the rule of a split
+            value = ast.unparse(number.value)
+            is_number = re.match(r"len\(|n_\w+$|num_\w+$|\w*count$", value) and not number.format_spec
+            if is_number and not of_all and COUNTED.match(str(after.value)):
+                found.append(f"line {number.lineno}: {{{value}}}{str(after.value)[:30]}")
+    return found
+
+
+def test_no_message_says_1_images() -> None:
+    assert uncounted('f"{len(a)} images in {n_runs} test runs, 1 of {len(b)} cases, {name} images, {len(c)} x"') == [
+        "line 1: {len(a)} images in ",
+        "line 1: {n_runs} test runs, 1 of ",
+    ]
+    files = [path for folder in ("htunet", "dataset_conversion") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = [f"{path.relative_to(ROOT)}, {text}" for path in files for text in uncounted(path.read_text("utf-8"))]
+    assert not found, "\n".join(found)

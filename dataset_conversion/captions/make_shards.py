@@ -27,7 +27,7 @@ from htunet.data.image_io import READABLE, as_channels, open_image
 from htunet.data.names import listed
 from htunet.data.raw import Excluded, write_excluded
 from htunet.data.shards import CAPTIONS, LARGEST_CAPTION, LARGEST_IMAGE, PairShard, write_index
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import exclusive, file_hash, open_file, parse_json, read_bytes, whole_file, whole_folder
 from htunet.paths import DatasetPaths, root
 from htunet.reproducibility import derived_seed
@@ -281,6 +281,6 @@ def _write(
         languages=dict(sorted(languages.items())),
         repeated_captions=len(pairs_N4) - len(distinct),
         drops=dict(Counter(reason_kind(one.reason) for one in excluded)),
-        notes=[f"{val} pairs of {listed(names)} validate"],
+        notes=[f"for validation: {counted(val, 'pair')} of {listed(names)}"],
     )
     return info, excluded

@@ -16,7 +16,7 @@ from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_c
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import lines, parse_json, read_json, read_text
 
 DESCRIPTIONS, CASES, TABLE = "Descriptions.json", "Case_topic.json", "medpix_dataset.csv"
@@ -143,5 +143,7 @@ def _case_notes(folder: Path, records: list[Any]) -> list[str]:
             named |= {str(image): str(case.get("U_id")) for images in lists for image in images}
     differing = sorted(image for image in described if named.get(image) != described[image])
     absent = sorted(set(named) - set(described))
-    notes = [f"{CASES} names another case, or none, for {len(differing)} images: {', '.join(differing[:5])}"]
-    return notes * bool(differing) + [f"{CASES} names {len(absent)} images without a description"] * bool(absent)
+    notes = [f"{CASES} names another case, or none, for {counted(len(differing), 'image')}: {', '.join(differing[:5])}"]
+    return notes * bool(differing) + [f"{CASES} names {counted(len(absent), 'image')} without a description"] * bool(
+        absent
+    )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import lines, parse_json, read_csv
 
 PROMPT = (
@@ -111,7 +111,9 @@ def translate_all(texts: Sequence[str], translator: Translator, record: Path, mo
         for batch in tqdm(batches, desc="translate", unit="batch", disable=None):
             answers = translator.translate(batch)
             if len(answers) != len(batch):
-                raise ValueError(f"The translator gave {len(answers)} answers for {len(batch)} texts.")
+                raise ValueError(
+                    f"The translator gave {counted(len(answers), 'answer')} for {counted(len(batch), 'text')}."
+                )
             for source, english in zip(batch, answers, strict=True):
                 done[source] = english
                 stream.write(json.dumps({"model": model, "source": source, "english": english}) + "\n")

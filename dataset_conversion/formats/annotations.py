@@ -12,7 +12,7 @@ from dataset_conversion.formats.via import CSV_COLUMNS, read_via
 from htunet.data.folders import files_in
 from htunet.data.image_io import MOST_LABELS
 from htunet.data.names import composed, listed, printable, stem_of
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import lines, read_json
 
 ENDINGS = (".json", ".xml", ".csv")
@@ -46,7 +46,7 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
         files.append(AnnotationFile(folder.name, tuple(sorted(labels)), tuple(images)))
     if many := next((file for file in files if len(file.labels) > MOST_LABELS), None):
         raise HtunetError(
-            f"{path}, of {many.reader}, has {len(many.labels)} labels; a mask holds at most {MOST_LABELS}."
+            f"{path}, of {many.reader}, has {counted(len(many.labels), 'label')}; a mask holds at most {MOST_LABELS}."
         )
     outlines = [shape.outline for file in files for image in file.images for shape in image.shapes]
     if outlines and all(map(_is_fraction, outlines)):

@@ -16,6 +16,7 @@ from dataset_conversion.formats.shapes import (
     rectangle,
     short,
 )
+from htunet.errors import counted
 
 POLYGONS = ("polygon", "rotation", "oriented_rectangle", "quadrilateral")
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
@@ -56,7 +57,7 @@ def _shape(entry: Any) -> Shape | str | None:  # noqa: ANN401
     if kind in POLYGONS or (kind == "rectangle" and len(points) == 4):
         return Shape(label, [[value for point in numbers for value in point]])
     if kind not in ("rectangle", "circle", "mask") or len(points) != 2:
-        return f"its shape {short(kind)} of {len(points)} points is not read"
+        return f"its shape {short(kind)} of {counted(len(points), 'point')} is not read"
     (x, y), (other_x, other_y) = numbers
     if kind == "circle":  # the middle, and a point on the circle
         radius = math.hypot(other_x - x, other_y - y)

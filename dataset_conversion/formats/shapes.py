@@ -16,7 +16,7 @@ from PIL import Image
 
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.data.names import printable
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 
 MOST_POINTS = 100_000
 MOST_CROSSINGS = 10_000_000
@@ -258,7 +258,9 @@ def fill_polygon(polygon: object, size: tuple[int, int]) -> PlacedMask | None:
     left, right = _first_pixel(np.array([x.min(), x.max()]), size[1]).tolist()
     crossed = last - first
     if crossed.sum() > MOST_CROSSINGS:
-        raise HtunetError(f"its polygon crosses {crossed.sum()} rows; an outline crosses at most {MOST_CROSSINGS}")
+        raise HtunetError(
+            f"its polygon crosses {counted(int(crossed.sum()), 'row')}; an outline crosses at most {MOST_CROSSINGS}"
+        )
     edge = np.repeat(np.arange(len(x)), crossed)
     rows = np.arange(len(edge)) - np.repeat(np.cumsum(crossed) - crossed, crossed) + first[edge]
     slopes = (next_x - x)[edge] / (next_y - y)[edge]

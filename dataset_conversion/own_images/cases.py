@@ -19,7 +19,7 @@ from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, listed, printable
 from htunet.data.outlines import filled
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, Case, Excluded
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
@@ -101,7 +101,7 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
         one = write_case(folder, case, image, mask, masks=masks, fitted=fitted)
         yield replace(one, remarks=(*remarks, *more))
     if count != stack.frames:
-        raise HtunetError(f"it has {count} frames and claims {stack.frames}")
+        raise HtunetError(f"it has {counted(count, 'frame')} and claims {stack.frames}")
 
 
 class _Labels(NamedTuple):
@@ -136,7 +136,7 @@ def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
                 yield _joined(job, job.labels, chosen, levels) if chosen else NO_MASK
             return
         if frames := [mask.frames for mask in stacks if mask.frames != image.frames]:
-            raise HtunetError(f"the image has {image.frames} frames, its mask {frames[0]}")
+            raise HtunetError(f"the image has {counted(image.frames, 'frame')}, its mask {frames[0]}")
         for levels in zip(*(mask.levels() for mask in stacks), strict=False):
             yield _joined(job, job.labels, stacks, levels)
 

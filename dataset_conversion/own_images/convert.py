@@ -166,7 +166,8 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)
     }
     notes = [
-        f"groups are the {len(numbers)} patients in the DICOM headers, numbered here: no id or name of a "
+        f"groups are the patients in the DICOM headers ({counted(len(numbers), 'patient')}), numbered here: no "
+        "id or name of a "
         "patient is read into the data set (file names are kept in cases.csv)"
     ] * bool(numbers)
     return [numbers.get(patient, "") for patient in patients], notes

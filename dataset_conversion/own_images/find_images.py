@@ -131,7 +131,8 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
     several = [name for name, entries in marked.items() if len({reader for reader, _ in entries}) > 1]
     if several:
         findings.notes.append(
-            f"{len(several)} images were marked by several readers ({listed(readers)}): a pixel has the label that "
+            f"marked by several readers: {counted(len(several), 'image')} ({listed(readers)}): a pixel has the "
+            "label that "
             "more than half of an image's readers gave it; --annotator takes one of them"
         )
     new = [name for file in files for name in file.labels if name not in findings.label_names]

@@ -12,7 +12,7 @@ from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
 from htunet.data.split_lists import WORDS
 from htunet.data.splits import SPLITS, Fold
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
@@ -55,7 +55,7 @@ class OfficialFolds:
                     f"--folds leaves fold {number} without images for {' and '.join(lacking)}: " + _sizes(fold)
                 )
         save_splits(folder / dataset.paper_splits_json.name, folds)
-        notes.append(f"{len(folds)} official folds, which a plan takes: fold 0 has {_sizes(folds[0])}")
+        notes.append(f"{counted(len(folds), 'official fold')}, which a plan takes: fold 0 has {_sizes(folds[0])}")
         if dataset.splits_json.exists() and read_json(dataset.splits_json) != folds:
             notes.append(
                 f"{dataset.splits_json} has other folds and is kept; htunet_plan_and_preprocess -d "

@@ -231,7 +231,7 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
         if alike := sorted(value for value in held if spelled[plain(value)] > 1):
             notes.append(f"{path.name} has values that differ in {way} alone and count as different: {listed(alike)}")
     if missing:
-        notes.append(f"{path.name} has {missing} values such as nan or NA, which say that nothing is known")
+        notes.append(f"{path.name} has {counted(missing, 'value')} such as nan or NA: nothing is known there")
     if unknown:
         notes.append(f"{path.name} names {counted(len(unknown), 'image')} not in the folder: {listed(unknown)}")
     return Tags({name: tag for name, tag in tags.items() if tag}, notes)

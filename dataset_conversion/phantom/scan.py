@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from dataset_conversion.phantom.changes import Change, Scan
 from dataset_conversion.phantom.examinations import Patient, draw_acquisition, draw_patient, patient_of
-from htunet.errors import UsageError
+from htunet.errors import UsageError, counted
 from htunet.files import whole_folder, write_csv, write_text
 from htunet.parallel import parallel_map
 from htunet.reproducibility import generator
@@ -152,7 +152,7 @@ def write_phantom(
     if num_images < 1 or workers < 1 or not 0 <= normal_share <= 1:
         raise UsageError(
             "The phantom needs at least 1 image, at least 1 worker and a share of normal images in 0..1; "
-            f"got {num_images} images, {workers} workers, share {normal_share}."
+            f"got {counted(num_images, 'image')}, {counted(workers, 'worker')}, share {normal_share}."
         )
     is_phantom = (target / FOLDER / PATIENTS).is_file()
     if target.exists() and not is_phantom and (not target.is_dir() or any(target.iterdir())):

@@ -147,7 +147,9 @@ def _describe(report: "ConversionReport") -> Iterator[str]:
     for difference in report.differences:
         yield f"  differs from the whole data set: {difference}"
     if report.merged:
-        yield from _block("Merged the masks of", [f"{case} ({number} masks)" for case, number in report.merged.items()])
+        yield from _block(
+            "Merged the masks of", [f"{case} ({counted(number, 'mask')})" for case, number in report.merged.items()]
+        )
     if report.fitted:
         yield from _block("Resized the masks of", report.fitted)
     if report.empty_masks:
@@ -177,7 +179,7 @@ def _describe_excluded(report: "ConversionReport") -> Iterator[str]:
 
 
 def _block(title: str, names: Sequence[str], unit: str = "case") -> Iterator[str]:
-    yield f"{title} {len(names)} {unit}{'s' if len(names) > 1 else ''}:"
+    yield f"{title} {counted(len(names), unit)}:"
     yield from (f"  {name}" for name in names[:SHOWN])
     if len(names) > SHOWN:
         yield f"  and {len(names) - SHOWN} more"

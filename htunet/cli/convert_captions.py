@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from htunet.errors import counted
+
 if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport
 
@@ -52,12 +54,15 @@ def describe_captions(report: "ConversionReport") -> Iterator[str]:
     yield from _describe_drops(report, info.drops)
     yield from (f"Note: {note}." for note in report.notes)
     if info.repeated_captions:
-        yield f"{info.repeated_captions} pairs repeat the caption of another one; they are kept, as in the paper."
+        yield f"Kept, as in the paper: {counted(info.repeated_captions, 'pair')} with the caption of another one."
     if "zh" in info.languages:
-        yield f"{info.languages['zh']} captions are Chinese and marked so; --translations or --translate gives English."
+        yield (
+            f"Marked as Chinese: {counted(info.languages['zh'], 'caption')}; --translations or --translate "
+            "gives English."
+        )
     languages = ", ".join(f"{number} {language}" for language, number in info.languages.items())
     verb = "Replaced the earlier conversion:" if report.replaced else "Wrote"
-    yield f"{verb} {info.pairs} pairs ({languages}) in {report.folder}"
+    yield f"{verb} {counted(info.pairs, 'pair')} ({languages}) in {report.folder}"
     train, val = caption_split_sizes(info.pairs, info.published)
     yield f"Split {info.split_rule}: {train} for fine-tuning, {val} for validation."
 

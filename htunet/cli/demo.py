@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command, run_step
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.paths import ROOTS, RunPaths, find_dataset
 
 DATASET = "Phantom"
@@ -78,7 +78,7 @@ def make_phantom(folder: Path, images: int) -> None:
     from htunet.experiments.demo_plan import NORMAL_SHARE, SEED
     from htunet.parallel import available_cores
 
-    print(f"Simulating {images} ultrasound images: {folder}", flush=True)
+    print(f"Simulating {counted(images, 'ultrasound image')}: {folder}", flush=True)
     write_phantom(folder, num_images=images, seed=SEED, workers=available_cores(), normal_share=NORMAL_SHARE)
 
 

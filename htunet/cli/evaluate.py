@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
-from htunet.errors import HtunetError, UsageError, did_you_mean, some
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 from htunet.registry import Registry
 
@@ -243,7 +243,7 @@ def _tell_of_shared_images(run: RunPaths) -> None:
         print(f"  Not compared with the training images of {own}: its raw folder is not there.")
     elif shared:
         pairs = some([f"{case} = {', '.join(ids)}" for case, ids in shared.items()])
-        print(f"  LEAK: {len(shared)} test images are also training images of {own}: {pairs}")
+        print(f"  LEAK: among the training images of {own}, too: {counted(len(shared), 'test image')}: {pairs}")
     else:
         print(f"  None of the test images is a training image of {own}.")
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command, tell
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import write_text
 from htunet.paths import find_dataset, root
 
@@ -65,7 +65,7 @@ def _write_report(options: argparse.Namespace) -> None:
     )
     report = collect(study)
     write_text(path, render(report))
-    print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, {len(report.gallery.items)} cases shown)")
+    print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, shown: {counted(len(report.gallery.items), 'case')})")
 
 
 def _command(options: argparse.Namespace) -> str:

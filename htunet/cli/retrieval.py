@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command
 from htunet.cli.zero_shot import add_text_side, chosen_encoders
+from htunet.errors import counted
 from htunet.paths import find_dataset
 
 if TYPE_CHECKING:
@@ -34,7 +35,9 @@ def _retrieval(options: argparse.Namespace) -> None:
     from htunet.experiments.zero_shot_retrieval import retrieve
 
     found = retrieve(dataset, chosen_encoders(options), split=options.split, input_size=options.input_size)
-    counts = f"{found.pairs} pairs ({options.split}), {found.distinct_captions} different captions"
+    counts = (
+        f"{counted(found.pairs, 'pair')} ({options.split}), {counted(found.distinct_captions, 'different caption')}"
+    )
     print(f"{dataset.short_name} {options.method}, {counts}; all equal captions count as correct")
     print(f"  image to text: {_line(found.image_to_text)}")
     print(f"  text to image: {_line(found.text_to_image)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from htunet.data.captions import CaptionDataset, CaptionPair
 from htunet.data.splits import SEED, SPLIT_BY
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import record_from
@@ -70,7 +70,7 @@ def make_caption_split(
             val.update(units[key])
     if not val or len(val) == len(pairs):
         what = "pairs" if split_by == "image" else "groups; --split-by image takes single pairs"
-        raise HtunetError(f"{len(pairs)} pairs cannot be divided 9:1 into two splits: too few {what}.")
+        raise HtunetError(f"{counted(len(pairs), 'pair')} cannot be divided 9:1 into two splits: too few {what}.")
     return CaptionSplit(
         split_by=split_by,
         seed=seed,

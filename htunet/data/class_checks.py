@@ -60,6 +60,6 @@ def check_classes(fold: Fold, class_of: Mapping[str, str], known: Sequence[str])
             )
         if len(counts) == 1:
             raise HtunetError(
-                f"All {len(fold[split])} images of the {split} split are {next(iter(counts))}: with one class alone "
+                f"Every image of the {split} split ({len(fold[split])}) is {next(iter(counts))}: with one class alone "
                 f"nothing can {WHAT_FOR[split]}. Take another fold, or correct splits_final.json."
             )

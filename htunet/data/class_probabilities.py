@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_csv, write_csv
 from htunet.paths import checked_name, checked_text
 
@@ -87,7 +87,9 @@ def read_class_probabilities(path: Path) -> ClassProbabilities:
         raise HtunetError(f"{path} holds no case.")
     columns = [name for name in rows[0] if name.startswith(PREFIX)]
     if len(columns) < 2:
-        raise HtunetError(f"{path} has {len(columns)} columns {PREFIX}NAME; a classification has at least two classes.")
+        raise HtunetError(
+            f"{path} has {counted(len(columns), 'column')} {PREFIX}NAME; a classification has at least two classes."
+        )
     cases = tuple(checked_name(row["case"], "the case", path) for row in rows)
     if twice := sorted({case for case in cases if cases.count(case) > 1}) if len(set(cases)) < len(cases) else []:
         raise HtunetError(f"{path} has more than one line for {', '.join(twice[:5])}. Leave one.")

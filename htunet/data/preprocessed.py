@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import check_file, read_csv, read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
 from htunet.records import checked_object
@@ -70,7 +70,8 @@ class PreprocessedDataset:
         """Raise HtunetError where a mask holds a value that is no label: a loss would be wrong, or end in CUDA."""
         if (largest := max((int(mask.max()) for mask in self.each_mask()), default=0)) >= num_labels:
             raise HtunetError(
-                f"{self.masks_npy} holds the value {largest}; there are {num_labels} labels. " + _again(self.folder)
+                f"{self.masks_npy} holds the value {largest}; there are "
+                f"{counted(num_labels, 'label')}, background included. " + _again(self.folder)
             )
 
     @cached_property
@@ -96,7 +97,9 @@ def open_array(path: Path, rows: int, axes: int, way_out: str) -> NDArray[np.uin
     except Exception as error:  # its header is Python, and NumPy raises whatever reading broken Python does
         raise HtunetError(f"{path} is missing or broken ({error}). {way_out}") from None
     if array.dtype != np.uint8 or array.ndim != axes or len(array) != rows:
-        raise HtunetError(f"{path} holds {array.dtype} values of {array.shape}, not {rows} rows of bytes. {way_out}")
+        raise HtunetError(
+            f"{path} holds {array.dtype} values of {array.shape}, not {counted(rows, 'row')} of bytes. {way_out}"
+        )
     return array
 
 

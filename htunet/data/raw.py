@@ -15,7 +15,7 @@ from typing import Any
 
 from htunet.data.formats.medical_file import Spacing
 from htunet.data.image_io import MOST_LABELS
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_csv, read_object, write_csv, write_json
 from htunet.paths import DatasetPaths, checked_name, checked_text
 from htunet.records import checked_object, record_from
@@ -209,7 +209,9 @@ def _checked_info(info: DatasetInfo, path: Path) -> DatasetInfo:
             "Correct it, and the masks with it."
         )
     if len(info.labels) > MOST_LABELS + 1:
-        raise HtunetError(f"{path} has {len(info.labels)} labels; a mask holds at most {MOST_LABELS} and background.")
+        raise HtunetError(
+            f"{path} has {counted(len(info.labels), 'label')}; a mask holds at most {MOST_LABELS} and background."
+        )
     return info
 
 
@@ -242,7 +244,7 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     )
     notes = [f"an nnU-Net folder, used as it is; split rule {info.split_rule}"]
     if unlabelled:
-        notes.append(f"{len(unlabelled)} images of imagesTs have no label in labelsTs and are not used")
+        notes.append(f"not used, without a label in labelsTs: {counted(len(unlabelled), 'image')} of imagesTs")
     return RawDataset(
         paths, _checked_info(info, paths.dataset_json), tuple(cases), ending, tuple(unlabelled), tuple(notes)
     )

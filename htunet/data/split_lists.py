@@ -10,7 +10,7 @@ from typing import Any
 from htunet.data.names import name_finder
 from htunet.data.raw import IMAGE_FOLDERS, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
-from htunet.errors import HtunetError, UsageError, did_you_mean, some
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import read_json, read_text
 
 ENDINGS = (".txt", ".csv", ".tsv")
@@ -60,7 +60,8 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
         if bool(ids["train"]) != bool(ids["val"]):
             there, absent = ("train", "val") if ids["train"] else ("val", "train")
             raise HtunetError(
-                f"{place} has {len(ids[there])} cases for {there} and none for {absent}: the best epoch is chosen by "
+                f"{place} has {counted(len(ids[there]), 'case')} for {there} and none for {absent}: the best "
+                "epoch is chosen by "
                 "val. Name cases for both, or for test alone."
             )
         if keep_groups and (leaks := find_leaks(raw.cases, ids)):
@@ -69,7 +70,8 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
                 for leak in leaks[:3]
             )
             raise HtunetError(
-                f"{place} has {len(leaks)} groups (same patient, case or picture) in more than one split, so that test "
+                f"{place} has {counted(len(leaks), 'group')} (same patient, case or picture) in more than one "
+                "split, so that test "
                 f"results would be too good: {shown}. Correct it, or take it as it is with --split-by image."
             )
         folds.append({key: fold[key] for key in ("name", "task") if key in fold} | ids)
@@ -188,23 +190,23 @@ def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]],
                 (several if ids else unknown).append(name)
     if unknown:
         raise HtunetError(
-            f"{place} names {len(unknown)} cases that are not in {raw.paths.raw}: {some(unknown)}."
+            f"{place} names {counted(len(unknown), 'case')} not in {raw.paths.raw}: {some(unknown)}."
             f"{did_you_mean(unknown[0], ids_of)} Take the ids or the source files of {raw.paths.cases_csv.name}."
         )
     if several:
         raise HtunetError(
-            f"{place}: {len(several)} names fit more than one case: {some(several)}. Take the ids of "
+            f"{place}: more than one case fits {counted(len(several), 'name')}: {some(several)}. Take the ids of "
             f"{raw.paths.cases_csv}, or the files with their folders as in its column source."
         )
     places = Counter(case for split in SPLITS for case in found[split])
     if twice := sorted(case for case, count in places.items() if count > 1):
         where = {case: " and ".join(s for s in SPLITS for one in found[s] if one == case) for case in twice[:SHOWN]}
         shown = ", ".join(f"{case} ({splits})" for case, splits in where.items())
-        raise HtunetError(f"{place} names {len(twice)} cases twice: {shown}. Leave each case in one place.")
+        raise HtunetError(f"{place} names {counted(len(twice), 'case')} twice: {shown}. Leave each case in one place.")
     given = {case.id for case in raw.cases if case.split != "train"} - set(found["test"])
     if strayed := sorted(given & {*found["train"], *found["val"]}):
         raise HtunetError(
-            f"{place} trains on {len(strayed)} cases of the test split that the data set defines "
+            f"{place} trains on {counted(len(strayed), 'case')} of the test split that the data set defines "
             f"({IMAGE_FOLDERS['test']}): {some(strayed)}. Correct it."
         )
     return {split: sorted(cases) for split, cases in found.items()}

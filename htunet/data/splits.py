@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from htunet.data.raw import TEST, TRAIN, Case
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.reproducibility import derived_seed
 
 SPLITS = ("train", "val", "test")
@@ -180,8 +180,9 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
     numbers = _rule(rule, _units(pool, split_by))
     if numbers.makes_test and fixed_test:
         raise HtunetError(
-            f"The split rule {rule} makes the test split itself, but {len(fixed_test)} cases are in the data set's own "
-            "test split. Set split_rule in dataset.json to 8:2 or 9:1, or move them to the split train."
+            f"The split rule {rule} makes the test split itself, but the data set has "
+            f"a test split of its own with {counted(len(fixed_test), 'case')}. Set split_rule in dataset.json "
+            "to 8:2 or 9:1, or move them to the split train."
         )
     if not numbers.makes_test and not fixed_test:
         raise HtunetError(
@@ -194,7 +195,8 @@ def _check_enough(pool: Sequence[Case], fixed_test: Sequence[str], rule: str, sp
         word = "groups" if split_by == "group" else "cases"
         raise HtunetError(
             f"The split rule {rule} deals the cases into {numbers.blocks} blocks and none may be empty; "
-            f"{units} {word} ({len(pool)} cases) are too few. Add cases, take few folds (--num-folds), or write "
+            f"{units} {word} ({counted(len(pool), 'case')}) are too few. Add cases, take few folds "
+            "(--num-folds), or write "
             'splits_final.json by hand, a list of folds: [{"train": ["ID", ...], "val": ["ID"], "test": ["ID"]}].'
         )
 

@@ -149,7 +149,10 @@ def _mask_problems(raw: RawDataset, masks: Sequence[MarkedLabels | None]) -> Ite
     marked = [(case, mask) for case, mask in known if mask.held]
     names = {value: name for name, value in raw.info.labels.items() if isinstance(value, int)}  # regions are lists
     if known and not marked:
-        text = f"All {len(known)} masks are empty: there is nothing to segment. Check that these are the masks."
+        text = (
+            f"Every mask is empty ({counted(len(known), 'file')}): there is nothing to segment. Check that these "
+            "are the masks."
+        )
         yield Problem("all_masks_empty", WARNING, (), text)
         return
 

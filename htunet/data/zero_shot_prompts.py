@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean
 from htunet.files import read_object
 from htunet.records import checked_object, record_from
 
@@ -109,7 +109,7 @@ def _classes(content: object, where: str) -> dict[str, tuple[Prompt, ...]]:
     classes = checked_object(content, f"{where}: classes")
     found = {name: tuple(_prompts(entries, f"{where}: {name}")) for name, entries in classes.items()}
     if len(found) < 2:
-        raise HtunetError(f"{where} describes {len(found)} classes; at least two are needed.")
+        raise HtunetError(f"{where} describes {counted(len(found), 'class')}; at least two are needed.")
     return found
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from htunet.data.split_files import load_splits, training_digest
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.evaluation.case_table import ARM, CONFIGURATION, OTHER_SPLIT, run_columns
 from htunet.files import read_object
 from htunet.paths import RunPaths
@@ -52,7 +52,9 @@ def _split_in_use(run: RunPaths) -> str:
 def recorded(run: RunPaths) -> tuple[str, str]:
     """The plan of a run as tables name it, and what else its settings say, equal for repetitions of one arm."""
     settings = read_object(run.settings_json) if run.settings_json.exists() else {}
-    return plan_name(settings, run.plan), f"{digest(settings)[:4]}, {settings.get('num_epochs')} epochs"
+    return plan_name(
+        settings, run.plan
+    ), f"{digest(settings)[:4]}, {counted(int(settings.get('num_epochs') or 0), 'epoch')}"
 
 
 def edited_text(own: Own) -> str:

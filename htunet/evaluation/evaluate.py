@@ -18,7 +18,7 @@ from htunet.data.names import FRAME
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset
 from htunet.data.split_files import load_splits
-from htunet.errors import HtunetError, some
+from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.mask_folders import Files, match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
@@ -70,8 +70,8 @@ def _vanished(summary: Summary) -> Iterator[str]:
     if gone := sorted(held[ORIGINAL] - held[INPUT]):
         names = [f"{case} ({summary.label_name(label)})" for case, label in gone]
         yield (
-            f"{len(gone)} label(s) of references have no pixel at the input size and count as not there; at the "
-            f"original size they do count: {some(names)}"
+            f"without a pixel at the input size, and so not there, but at the original size: "
+            f"{counted(len(gone), 'label')} of references: {some(names)}"
         )
 
 
@@ -212,7 +212,9 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
     predictions = list(read_masks(pair.prediction, pair.maps[0]))
     references = list(read_masks(pair.reference, pair.maps[1]))
     if len(predictions) != len(references):
-        raise HtunetError(f"{pair.prediction[0]} has {len(predictions)} frames, its reference {len(references)}.")
+        raise HtunetError(
+            f"{pair.prediction[0]} has {counted(len(predictions), 'frame')}, its reference {len(references)}."
+        )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
     check_orientation(f"The prediction {first.path}", first.axes, "its reference", other.axes)
     spacing = other.spacing_mm

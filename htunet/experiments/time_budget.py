@@ -147,7 +147,8 @@ def plan_of(schedule: Schedule, adaptive: Plan, training_images: int) -> Plan:
         if schedule.scale < 1
         else adaptive.because.get("input_size", ""),
         "num_epochs": f"what the time allows, in place of {adaptive.num_epochs}",
-        "learning_rate": f"{factor:.1f} times the paper's, because there are {steps} steps and not {PAPER_STEPS}",
+        "learning_rate": f"{factor:.1f} times the paper's, because there are {counted(steps, 'step')} and not "
+        f"{PAPER_STEPS}",
     }
     return replace(
         adaptive,

@@ -70,7 +70,8 @@ def classify_by_prompts(
         )
     if len(found) < 2:
         raise HtunetError(
-            f"The {len(rows)} images of {what} that have a class are all {next(iter(found), 'without one')}: with less "
+            f"Every image of {what} with a class ({len(rows)}) is "
+            f"{next(iter(found), 'without one')}: with less "
             "than two classes nothing can be distinguished. Take --split all, or another data set."
         )
     encoders = load_text_side(choice, start, plan.input_size, normalise=plan.normalise)

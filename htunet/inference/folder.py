@@ -21,7 +21,7 @@ from htunet.data.formats.medical_file import NoPictureError
 from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, open_stack, write_masks
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.names import FRAME, listed, printable, stem_of
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import LONGEST_NAME, whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
@@ -203,7 +203,8 @@ def _predictions(predictor: Predictor, stack: Stack) -> Iterable[Prediction]:
     count = sum(1 for _ in stack.images(1))
     if count != stack.frames:
         raise HtunetError(
-            f"The image {stack.path} has {count} frames and claims {stack.frames}. Replace it or take it out."
+            f"The image {stack.path} has {counted(count, 'frame')} and claims {stack.frames}. Replace it or "
+            "take it out."
         )
     return predictor.predict_frames(stack)
 

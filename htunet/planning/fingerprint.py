@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from htunet.data.measured_case import NO_MASK, Files, MeasuredCase
 from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.data.splits import Fold
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import file_hash, read_json, write_json
 from htunet.parallel import available_cores
 from htunet.records import record_from
@@ -108,12 +108,12 @@ def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
     seen, tested = ({case for fold in folds for split in splits for case in fold[split]}
                     for splits in (("train", "val"), ("test",)))  # fmt: skip
     if seen and seen.isdisjoint(tested):
-        return sorted(seen), f"the {len(seen)} cases that no fold tests"
+        return sorted(seen), f"the {counted(len(seen), 'case')} that no fold tests"
     if untested := {*folds[0]["train"]} - tested:
-        return sorted(untested), f"the {len(untested)} training cases of fold 0 that no fold tests"
+        return sorted(untested), f"the {counted(len(untested), 'training case')} of fold 0 that no fold tests"
     if train := folds[0]["train"]:
-        return sorted(train), f"the {len(train)} training cases of fold 0; other folds test some of them"
-    return sorted(tested), f"all {len(tested)} cases, which are for tests alone"
+        return sorted(train), f"the {counted(len(train), 'training case')} of fold 0; other folds test some of them"
+    return sorted(tested), f"all {counted(len(tested), 'case')}, for tests alone"
 
 
 def take_fingerprint(

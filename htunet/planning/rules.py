@@ -109,9 +109,10 @@ def batch_size(training_cases: int) -> tuple[int, str]:
         size //= 2
     steps = -(-training_cases // size)
     if size == BATCH:
-        return size, f"the paper's; {training_cases} training images make {counted(steps, 'step')} per epoch"
+        return size, f"the paper's; {counted(training_cases, 'training image')} make {counted(steps, 'step')} per epoch"
     return size, (
-        f"{training_cases} training images are few: halved from {BATCH} until an epoch has {STEPS_PER_EPOCH} steps, "
+        f"few training images ({training_cases}): halved from {BATCH} until an epoch has "
+        f"{STEPS_PER_EPOCH} steps, "
         f"but not below {SMALLEST_BATCH} images (now {counted(steps, 'step')})"
     )
 

@@ -131,7 +131,11 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
             workers, bar = suitable_workers(len(raw.cases), request.workers), f"preprocess {name}"
             made = preprocess(raw, planned.plans[name], content, workers=workers, progress=bar)
             folders[name] = made.folder
-            _say(name, f"{made.folder} ({made.cases} cases, {'nothing changed' if made.skipped else 'preprocessed'})")
+            _say(
+                name,
+                f"{made.folder} ({counted(made.cases, 'case')}, "
+                f"{'nothing changed' if made.skipped else 'preprocessed'})",
+            )
             _warn_of_lost_labels(made, planned.plans[name], warnings.setdefault(name, []))
         if folders:
             _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
@@ -173,7 +177,7 @@ def _verify(
     processes = suitable_workers(len(raw.cases), workers)
     problems, measured = verify_and_measure(raw, known, workers=processes, progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
-    _say("verified", f"{raw.paths.raw}: {len(raw.cases)} cases, {counted(len(warnings), 'warning')}")
+    _say("verified", f"{raw.paths.raw}: {counted(len(raw.cases), 'case')}, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
         messages = [problem.message for problem in warnings if problem.kind == kind]
         into += messages
@@ -221,7 +225,10 @@ def _fingerprint(
         found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
-    on = found.measured_on or f"all {len(found.shapes_after_crop)} cases of split train, by an earlier version"
+    on = (
+        found.measured_on
+        or f"all {counted(len(found.shapes_after_crop), 'case')} of split train, by an earlier version"
+    )
     _say("fingerprint", f"{path} ({on}: {sizes}, {found.empty_masks} without a lesion)")
     return found
 
@@ -230,7 +237,7 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
     """Of what the arrays of a plan lack, although the masks have it."""
     if made.losing:
         _warn(
-            f"the crop cuts lesion pixels off in {len(made.losing)} cases, which no prediction can find: "
+            f"the crop cuts lesion pixels off in {counted(len(made.losing), 'case')}, which no prediction can find: "
             f"{some(list(made.losing))}. cases.csv counts them; crop_border false in plans.json keeps them.",
             into,
         )

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from htunet.data.names import listed
+from htunet.errors import counted
 from htunet.evaluation.class_summary import ClassSummary
 from htunet.evaluation.metrics import (
     BOTH_EMPTY,
@@ -41,7 +42,7 @@ def class_lines(summary: ClassSummary) -> Iterator[str]:
     by_class = {name: summary.test.truth.count(name) for name in summary.test.classes}
     counts = ", ".join(f"{number} {name}" for name, number in by_class.items())
     auc = "-" if any(note.startswith("no AUC") for note in summary.notes) else summary.auc.percent()
-    yield f"  classes: AUC {auc} · {len(summary.test.cases)} cases: {counts}"
+    yield f"  classes: AUC {auc} · {counted(len(summary.test.cases), 'case')}: {counts}"
     positive = summary.positive or "each class, their mean"
     of_class = [m.short_label for m in metrics_of(Kind.DECISION) if m.of_class]
     yield f"    positive class of {', '.join(of_class)}: {positive}"

@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 
-from htunet.errors import UsageError
+from htunet.errors import UsageError, counted
 from htunet.models.precision import FABRIC_PRECISION, find_device, resolve_precision
 from htunet.training.host_memory import keep_freed_memory
 
@@ -49,11 +49,13 @@ def places(devices: int) -> Places:
         per_machine = int(os.environ[of_a_machine])
         if total % per_machine:
             raise UsageError(
-                f"{name} started {total} processes, {per_machine} on this machine: every machine needs equally many."
+                f"{name} started {counted(total, 'process')}, {per_machine} on this machine: every machine "
+                "needs equally many."
             )
         if devices not in (1, per_machine):
             raise UsageError(
-                f"--devices {devices}: {name} started {per_machine} processes on this machine. Omit --devices."
+                f"--devices {devices}: {name} started {counted(per_machine, 'process')} on this machine. Omit "
+                "--devices."
             )
         return Places(per_machine, total // per_machine, name)
     return Places(devices, 1)

@@ -11,7 +11,7 @@ from torch import Tensor
 from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.shards import ShardedCaptions, read_shards
-from htunet.errors import UsageError
+from htunet.errors import UsageError, counted
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import stored_text_embeddings, tokens
@@ -76,7 +76,8 @@ def finetune(
     pairs = plan.contrast_size or plan.batch_size
     if pairs < plan.batch_size and pairs % fabric.world_size:
         raise UsageError(
-            f"{pairs} pairs that are contrasted cannot be divided evenly among {fabric.world_size} devices."
+            f"{counted(pairs, 'pair')} to contrast cannot be divided evenly among "
+            f"{counted(fabric.world_size, 'device')}."
         )
     with lock_run(fabric, run):
         network, weights = build_dual_encoder(
@@ -122,7 +123,8 @@ class _Part:
         """What a reader of the validation figures must know."""
         if shared := groups_in_both(self.dataset.pairs, self.split):
             yield (
-                f"{self.dataset.paths.short_name}: {len(shared)} groups (patients, cases or articles) have pairs in "
+                f"{self.dataset.paths.short_name}: {counted(len(shared), 'group')} (patients, cases or "
+                "articles) with pairs in "
                 "both splits, so the validation results are too good. --split-by group keeps each in one split."
             )
 

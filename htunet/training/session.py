@@ -212,7 +212,7 @@ class _Session:
         if self.fabric.device.type == "cpu":
             how.append(counted(self.machine.threads, "thread"))
         if self.machine.parts > 1:
-            how.append(f"each batch in {self.machine.parts} parts, as memory allows")
+            how.append(f"each batch in {counted(self.machine.parts, 'part')}, as memory allows")
         return (
             f"Training {self.run.label} on {self.fabric.device}, {', '.join(how)}: {len(data.train_rows)} "
             f"training and {len(data.val_rows)} validation {self.work.unit}, "
@@ -322,7 +322,7 @@ def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
     height, width = plan.input_size
     return (
         f"The memory of the GPU ran out in a step of {plan.batch_size} images of {height} x {width}, computed in "
-        f"{parts} part{'s' * (parts > 1)} (plan {plan.name}). Of its {total:.1f} GB this process took {own:.1f}, "
+        f"{counted(parts, 'part')} (plan {plan.name}). Of its {total:.1f} GB this process took {own:.1f}, "
         f"others have {max(0.0, total - free - own):.1f} (nvidia-smi shows them). End those, or compute a batch in "
         f"more parts with --parts {2 * parts}. A network with BatchNorm is always computed at once: lower "
         "batch_size in a plan of your own for it."

@@ -7,7 +7,7 @@ from typing import Any
 
 from htunet.data.split_files import load_splits
 from htunet.data.splits import Fold
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import file_hash
 from htunet.models import checkpoint
 from htunet.models.network import Network
@@ -44,6 +44,7 @@ def refuse_seen_images(start: Mapping[str, Any], whole: Fold, fold: int) -> None
     held_out = {case for split, cases in whole.items() if split != "train" for case in cases}
     if seen := sorted(set(folds[number]["train"]) & held_out):
         raise HtunetError(
-            f"The starting weights (fold{number} of {dataset}) were trained on {len(seen)} images that fold{fold} "
+            f"The starting weights (fold{number} of {dataset}) were trained on {counted(len(seen), 'image')} "
+            f"that fold{fold} "
             f"validates or tests: {', '.join(seen[:5])}. Start from fold{fold} of the same split."
         )

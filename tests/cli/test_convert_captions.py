@@ -25,8 +25,8 @@ def test_it_says_what_is_still_chinese_and_what_repeats(home: Path, capsys: pyte
     built = build_curd(home / "download", quirks=False)
     assert main(["CURD", str(built.folder)]) == 0
     text = capsys.readouterr().out
-    assert f"{built.pairs} captions are Chinese and marked so; --translations or --translate gives English." in text
-    assert "pairs repeat the caption of another one" in text
+    assert f"Marked as Chinese: {built.pairs} captions; --translations or --translate gives English." in text
+    assert "with the caption of another one" in text
     assert "differs from the whole data set: liver: 2 found, 1395" in text
 
 

@@ -66,7 +66,7 @@ def test_restart_forgets_the_earlier_run(capsys: pytest.CaptureFixture[str]) -> 
 def test_patients_in_both_splits_are_said_and_kept_together_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_captions(groups=20)
     assert main([*WORDS, *TINY]) == 0
-    warning = "groups (patients, cases or articles) have pairs in both splits"
+    warning = "groups (patients, cases or articles) with pairs in both splits"
     assert warning in capsys.readouterr().out
     assert main([*WORDS, *TINY, "--split-by", "group", "--restart"]) == 0
     assert warning not in capsys.readouterr().out

@@ -80,12 +80,12 @@ def test_images_without_a_class_are_left_out_and_said(
 ) -> None:
     change_classes(dataset, {"case_0003": "", "case_0008": ""})
     assert zero_shot([*TINY, *BREAST]) == 0
-    assert "2 images have no class and are excluded" in capsys.readouterr().out
+    assert "excluded, without a class: 2 images" in capsys.readouterr().out
     folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
     summary = read_json(folder / "summary.json")
     assert (summary["images_without_class"], summary["zero_shot"]["n_cases"]) == (2, 22)
     assert "case_0003" not in (folder / "classes.csv").read_text(encoding="utf-8")
-    assert "2 images have no class" in (folder / "prompts.md").read_text(encoding="utf-8")
+    assert "without a class: 2 images" in (folder / "prompts.md").read_text(encoding="utf-8")
 
 
 def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: 
         ((*BREAST, "--adapter", "nowhere.safetensors"), 2, "CLIP has no adapter"),
         ((*BREAST, "--plan", "papre"), 2, "has no plan 'papre'"),
         ((*BREAST, "--device", "cuda"), 2, "no CUDA device"),
-        ((*BREAST, "--split", "test"), 1, "are all benign: with less than two classes nothing can be distinguished"),
+        ((*BREAST, "--split", "test"), 1, "is benign: with less than two classes nothing can be distinguished"),
     ],
 )
 def test_what_cannot_work_is_one_line_before_the_towers_are_built(

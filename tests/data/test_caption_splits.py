@@ -93,7 +93,7 @@ def test_groups_that_do_not_fit_leave_the_validation_split_smaller() -> None:
 
 
 def test_too_few_pairs_or_groups_and_an_unknown_way_are_errors() -> None:
-    with pytest.raises(HtunetError, match="1 pairs cannot be divided"):
+    with pytest.raises(HtunetError, match="1 pair cannot be divided"):
         make_caption_split(pairs_of([""]))
     with pytest.raises(HtunetError, match="too few groups; --split-by image"):
         make_caption_split(pairs_of(["one case"] * 30), split_by="group")

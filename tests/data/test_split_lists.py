@@ -106,9 +106,9 @@ def test_a_table_may_hold_several_folds(raw: RawDataset, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda names: [*names[:9], "nobody"], "names 1 cases that are not in .*: nobody"),
+        (lambda names: [*names[:9], "nobody"], "names 1 case not in .*: nobody"),
         (lambda names: [*names[:9], "case_000"], r"Did you mean 'case_0000'|Did you mean"),
-        (lambda names: [*names[:9], names[0]], r"1 cases twice: case_0000 \(train and test\)"),
+        (lambda names: [*names[:9], names[0]], r"1 case twice: case_0000 \(train and test\)"),
         (lambda names: [*names[:5], names[0], *names[6:]], r"case_0000 \(train and train\)"),
     ],
 )
@@ -126,7 +126,7 @@ def test_unknown_and_repeated_cases_are_named(
 
 def test_groups_in_two_splits_are_refused_unless_the_split_is_by_image(home: Path, tmp_path: Path) -> None:
     raw, path = read_raw(build_raw(10, groups=9)), as_json(tmp_path, IDS)  # case_0000 and case_0009 are one patient
-    with pytest.raises(HtunetError, match=r"1 groups .*group_000: train case_0000, test case_0009.*--split-by image"):
+    with pytest.raises(HtunetError, match=r"1 group .*group_000: train case_0000, test case_0009.*--split-by image"):
         settle_splits(raw, None, path)
     assert not raw.paths.splits_json.exists()
     assert settle_splits(raw, "image", path).splits.folds == (FOLD,)

@@ -258,5 +258,5 @@ def test_a_label_that_no_mask_holds_is_named_once(home: Path) -> None:
 def test_when_all_masks_are_empty_one_warning_says_so(home: Path) -> None:
     nothing = np.zeros((40, 50), np.uint8)
     found = kinds_of([nothing, nothing])
-    assert "All 2 masks are empty" in found["all_masks_empty"]
+    assert "Every mask is empty (2 files)" in found["all_masks_empty"]
     assert "label_never_occurs" not in found

@@ -66,7 +66,7 @@ def test_a_data_set_without_prompts_says_what_to_do() -> None:
     ("content", "error"),
     [
         ({"classes": {}}, "format None"),
-        ({"format": 1, "classes": {"a": ["x"]}}, "describes 1 classes"),
+        ({"format": 1, "classes": {"a": ["x"]}}, "describes 1 class"),
         ({"format": 1, "classes": {"a": ["x"], "b": []}}, "at least one sentence"),
         ({"format": 1, "classes": {"a": ["x"], "b": [" "]}}, "sentence 1 is empty"),
         ({"format": 1, "classes": {"a": ["x"], "b": [{"sign": "y"}]}}, "text"),

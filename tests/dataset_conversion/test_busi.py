@@ -223,7 +223,7 @@ def test_the_phantom_is_grouped_by_its_patients(home: Path) -> None:
 def test_a_table_of_patients_that_lacks_an_image_is_an_error(home: Path) -> None:
     built = build_busi(home / "download", normal=0, quirks=False)
     write_patients(built.folder, lesion_images(built.folder)[1:])
-    with pytest.raises(HtunetError, match=r"no patient for 1 images: benign/benign \(1\)\.png"):
+    with pytest.raises(HtunetError, match=r"no patient for 1 image: benign/benign \(1\)\.png"):
         convert("Phantom", home / "download", Options())
 
 

@@ -110,7 +110,7 @@ def test_without_a_table_no_patient_is_invented(home: Path) -> None:
 def test_a_table_of_patients_that_lacks_an_image_is_an_error_that_names_it(built: BuiltLymphNode) -> None:
     table = built.folder / "patients.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("benign/images/0003.tif", "benign/images/0003.png"))
-    with pytest.raises(HtunetError, match=r"patients\.csv names no patient for 1 images: benign/images/0003\.tif"):
+    with pytest.raises(HtunetError, match=r"patients\.csv names no patient for 1 image: benign/images/0003\.tif"):
         converted(built.folder)
 
 

@@ -120,8 +120,8 @@ def test_what_lists_and_folders_do_not_share_is_named_and_counted(release: Path,
     assert convert(release) == 0
     out = capsys.readouterr().out
     assert "Note: 1 of 23 images are in no list and in no data set: stray.png." in out
-    assert "1 names are in several lists of seg and count for the last one only: DDTI_0004.PNG (train and test)" in out
-    assert "1 names are twice in a list of seg and count once: DDTI_0000.PNG" in out
+    assert "in several lists of seg, and counted for the last one only: 1 name: DDTI_0004.PNG (train and test)" in out
+    assert "twice in a list of seg, and counted once: 1 name: DDTI_0000.PNG" in out
     assert [(one.source, one.reason) for one in read_excluded(DDTI_PATHS)] == [
         ("all/images/../../secret.png", "named in a list, and there is no such image"),
         ("all/images/DDTI_0009.PNG", "an image without a mask"),
@@ -201,7 +201,7 @@ def test_names_fit_files_with_their_folder_without_their_ending_and_no_others(re
         ({"benign (1).png": "1", "malignant.png": "0"}, ["benign", "malignant"], "says 0 for malignant"),
         ({"a.png": "0", "b.png": "1"}, ["benign", "malignant"], "0 is taken for benign and 1 for malignant"),
         ({"a.png": "malignant", "b.png": "benign"}, ["malignant", "benign"], ""),
-        ({"benign.png": "1", "malignant.png": "1"}, ["malignant", "malignant"], "contradicts 1 file names"),
+        ({"benign.png": "1", "malignant.png": "1"}, ["malignant", "malignant"], "contradicts 1 file name"),
         ({"a.png": "0", "b.png": "2"}, ["benign"], "'2' (1)"),
     ],
 )

@@ -95,8 +95,8 @@ def test_labels_without_image_and_images_without_label_are_told(home: Path) -> N
     built = build_tn3k(home / "tn3k", labels=True, quirks=False)
     (built.folder / "label4test.csv").write_text("image,label\n0000.jpg,1\n0099.jpg,0\n", encoding="utf-8")
     report = converted(built.folder)
-    assert "label4test.csv: 4 images have no class: 0001, 0002, 0003, 0004" in report.notes
-    assert "label4test.csv: 1 labels have no image: 0099" in report.notes
+    assert "label4test.csv: 4 images without class: 0001, 0002, 0003, 0004" in report.notes
+    assert "label4test.csv: 1 label without image: 0099" in report.notes
     assert {problem.kind for problem in verify(read_raw(TN3K))} == {"no_class"}
 
 
@@ -116,7 +116,7 @@ def test_the_published_folds_are_kept_as_ids(home: Path) -> None:
     assert folds[1]["val"] == ["trainval_0001", "trainval_0006", "trainval_0011"]
     assert folds[1]["train"][:4] == ["trainval_0000", "trainval_0002", "trainval_0003", "trainval_0004"]
     assert folds[4]["test"] == [f"test_{number:04d}" for number in range(5)]
-    assert any(f"5 published folds are in {PUBLISHED_SPLITS} (fold 0: 9 / 3 / 5)" in note for note in report.notes)
+    assert any(f"{PUBLISHED_SPLITS} has 5 published folds (fold 0: 9 / 3 / 5)" in note for note in report.notes)
 
 
 def test_a_copy_of_the_published_folds_becomes_the_split(home: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_lesion_that_vanishes_at_the_input_size_is_missed_at_the_original_size
         ["case_0006"], ["case_0006"],
     ]  # fmt: skip
     assert (summary.means(INPUT)["dice"].n_used, summary.means(ORIGINAL)["dice"].n_used) == (3, 4)
-    assert "1 label(s) of references have no pixel at the input size" in summary.notes[0]
+    assert "at the original size: 1 label of references" in summary.notes[0]
     assert "case_0006 (lesion)" in summary.notes[0]
 
 

@@ -22,7 +22,7 @@ from htunet.data.formats.medical_file import (
     readable,
 )
 from htunet.data.image_io import MAX_PIXELS
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import open_file
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def open_dicom(path: Path) -> MedicalFile:
             raise NoPictureError(f"{path} has no pixels (no Rows or Columns): it is a report or another object.")
         if rows * columns > MAX_PIXELS or not 1 <= frames <= MAX_FRAMES:
             raise HtunetError(
-                f"{path} claims {frames} frames of {columns} x {rows} pixels; at most {MAX_FRAMES} frames "
+                f"{path} claims {counted(frames, 'frame')} of {columns} x {rows} pixels; at most {MAX_FRAMES} frames "
                 f"of {MAX_PIXELS} pixels are read."
             )
         sides, remarks = _sides_mm(header)

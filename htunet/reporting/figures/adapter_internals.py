@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from htunet.data.measurements import Measurement
+from htunet.errors import counted
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import Drawing, Results, arm_name, random_weights_note
 from htunet.reporting.figures.probed import probed_drawings
@@ -174,7 +175,9 @@ def _draw_noise(run: RunPaths, found: Measurement) -> Figure:
         title = f"{arm_name(run)}, {run.dataset.short_name}: {largest_change(mean_VLS, blocks)}"
         figure.suptitle(in_lines(title, BESIDE_LEGEND), x=0.01, ha="left")
         about = found.about
-        note = f"Lines: means over {about['n_images']} test images; bands: ± one standard deviation over them."
+        note = (
+            f"Lines: means over {counted(about['n_images'], 'test image')}; bands: ± one standard deviation over them."
+        )
         add_note(figure, note, str(about["speckle"]), random_weights_note([run]))
     return figure
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
+from htunet.errors import counted
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
@@ -194,7 +195,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
         for lowest in panels.ravel()[: len(found)][-columns:]:
             lowest.set_xlabel("Highest probability")
             lowest.tick_params(labelbottom=True)
-        figure.suptitle(f"{dataset}, {len(found[0].truth_N)} test cases", x=0.01, ha="left")
+        figure.suptitle(f"{dataset}, {counted(len(found[0].truth_N), 'test case')}", x=0.01, ha="left")
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(
             figure,
@@ -230,9 +231,9 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
 
 def _other_folds(found: Sequence[Judged]) -> str:
     number = sum(one.n_other_cases for one in found)
-    return f"Of one fold: {number} runs on other test cases are not shown." if number else ""
+    return f"Of one fold; not shown: {counted(number, 'run')} on other test cases." if number else ""
 
 
 def _counts(one: Judged, k: int) -> str:
     positive = int((one.truth_N == k).sum())
-    return f"{positive} {one.classes[k]}, {len(one.truth_N) - positive} other cases"
+    return f"{positive} {one.classes[k]}, {counted(len(one.truth_N) - positive, 'other case')}"

@@ -16,6 +16,7 @@ from sklearn.metrics import silhouette_score
 from sklearn.neighbors import NearestNeighbors
 
 from htunet.data.measurements import Measurement
+from htunet.errors import counted
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import Drawing, Results, arm_name, random_weights_note
 from htunet.reporting.figures.probed import probed_drawings
@@ -121,7 +122,7 @@ def _draw(run: RunPaths, found: Measurement, seed: int) -> Figure:
             handles, labels = panels[row, 0].get_legend_handles_labels()
             panels[row, 3].legend(handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.2)
         figure.suptitle(
-            f"{arm_name(run)}, trained on {run.dataset.short_name}: {len(classes)} images", x=0.01, ha="left"
+            f"{arm_name(run)}, trained on {run.dataset.short_name}: {counted(len(classes), 'image')}", x=0.01, ha="left"
         )
         add_note(figure, *_notes(found), random_weights_note([run]))
     return figure

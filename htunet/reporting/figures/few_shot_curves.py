@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from htunet.data.few_shot import RATIOS
+from htunet.errors import counted
 from htunet.evaluation.metrics import METRICS
 from htunet.files import whole_file
 from htunet.paths import DatasetPaths
@@ -103,9 +104,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     panel.minorticks_off()
     seeds = sorted({seed for row in rows for seed in row.seeds})
     panel.set(xlabel="Training images, %", ylabel=f"{METRICS[kind.main].heading} on the test split")
-    panel.set_title(
-        f"{DatasetPaths(rows[0].dataset).short_name}, {len(seeds)} seed{'s' * (len(seeds) > 1)}", loc="left"
-    )
+    panel.set_title(f"{DatasetPaths(rows[0].dataset).short_name}, {counted(len(seeds), 'seed')}", loc="left")
     panel.grid(axis="y")
     panel.legend()
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from htunet.data.artefacts import ARTEFACTS
 from htunet.data.image_io import UInt8
+from htunet.errors import counted
 from htunet.evaluation.case_table import write_table
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.robustness import RobustnessCurve, artefacts_in, compare_drops, curve, metrics_in
@@ -111,7 +112,7 @@ def _draw_figure(
     handles, labels = panels[0].axes[0].get_legend_handles_labels()
     canvas.legend(handles, labels, loc="outside upper center", ncols=min(6, len(labels)))
     n_cases = next(iter(curves.values()))[0].n_cases
-    band = f"Mean of {n_cases} test images and 95 % bootstrap interval. Strength 0: unchanged."
+    band = f"Mean of {counted(n_cases, 'test image')} and 95 % bootstrap interval. Strength 0: unchanged."
     add_note(canvas, f"{notes[0]}. {band}", notes[1])
     return save_figure(canvas, folder, f"robustness_{figure}")
 

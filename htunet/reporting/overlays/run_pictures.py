@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from htunet.data.image_io import read_image, read_labels, write_png
 from htunet.data.raw import read_raw
+from htunet.errors import counted
 from htunet.evaluation.metrics import mask_metrics
 from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
@@ -63,7 +64,10 @@ def write_pictures(run: RunPaths, summary: Summary) -> None:
 
 def _facts(summary: Summary, *, several_labels: bool) -> list[str]:
     """What a reader must know of the pictures: the means, and whether weights were random."""
-    facts = [f"{len({row.case for row in summary.scores})} test cases. Below each picture: values at its own size."]
+    facts = [
+        f"{counted(len({row.case for row in summary.scores}), 'test case')}. Below each picture: values at its "
+        "own size."
+    ]
     for resolution, name in ((INPUT, "Network's input size"), (ORIGINAL, "Original size")):
         means = summary.means(resolution)
         dice, hd95 = means["dice"].mean, means["hd95"].mean

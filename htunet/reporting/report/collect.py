@@ -1,5 +1,6 @@
 """Everything that the page of a study says. Nothing here knows of HTML."""
 
+from htunet.errors import counted
 from htunet.reporting.report.content import ReportContent
 from htunet.reporting.report.curves import collect_class_pictures, collect_training
 from htunet.reporting.report.gallery import collect_gallery
@@ -35,7 +36,7 @@ def collect(study: Study) -> ReportContent:
         which = "all results on this page were"
     return ReportContent(
         title=f"{names[0]}: results" if len(names) == 1 else f"Results on {len(names)} data sets",
-        subtitle=f"{', '.join(names)} · {methods} method{'s' * (methods > 1)} · {runs} run{'s' * (runs > 1)}",
+        subtitle=f"{', '.join(names)} · {counted(methods, 'method')} · {counted(runs, 'run')}",
         warnings=(*([RANDOM_WARNING.format(which=which)] if random else []), *few),
         headlines=tuple(collect_headlines(study)),
         gallery=collect_gallery(study),

@@ -1,5 +1,6 @@
 """How the runs of the page were trained: their curves, thinned, and the pictures of classifications."""
 
+from htunet.errors import counted
 from htunet.files import read_bytes
 from htunet.reporting.report.content import ClassPicture, Training
 from htunet.reporting.report.study_results import Study
@@ -11,7 +12,7 @@ def collect_training(study: Study) -> list[Training]:
     for method in study.methods:
         runs = [run for run in dict.fromkeys(run.source for run in method.runs) if run in study.progress]
         if runs:
-            note = f"1 run, seed {runs[0].seed}" if len(runs) == 1 else f"{len(runs)} runs, one line each"
+            note = f"1 run, seed {runs[0].seed}" if len(runs) == 1 else f"{counted(len(runs), 'run')}, one line each"
             curves = tuple(curve for run in runs for curve in study.progress[run])
             found.append(Training(title=f"{method.short_dataset} · {method.name}", curves=curves, note=note))
     return found

@@ -141,7 +141,7 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
                 key = name, tuple((str(k), str(v)) for k, v in versions.items())
                 found[key] = found.get(key, 0) + 1
     return [
-        DatasetFacts(title=f"{name} ({count} {'run' if count == 1 else 'runs'})", rows=rows)
+        DatasetFacts(title=f"{name} ({counted(count, 'run')})", rows=rows)
         for (name, rows), count in sorted(found.items(), key=lambda item: item[0][0], reverse=True)
     ]
 

@@ -14,7 +14,7 @@ from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate, TableKind
 from htunet.reporting.tables.paper_tables import zero_shot_row
 from htunet.reporting.tables.rows import (
-    counted,
+    count_heading,
     estimate_cell,
     parameters_text,
     printed_metrics,
@@ -65,7 +65,7 @@ def _results(study: Study, kind: TableKind) -> Table:
     members = [method.rows[kind.name] for method in study.of_kind(kind)]
     printed = printed_metrics(members, kind)
     excluded = any(metric.leaves_out for metric, _ in printed)
-    counts = number_columns(counted(kind), *["Excluded"] * excluded, "Seeds", "Trained")
+    counts = number_columns(count_heading(kind), *["Excluded"] * excluded, "Seeds", "Trained")
     columns = (*word_columns("Data set", "Method"), *value_columns(printed), *counts, *word_columns("Notes"))
     rows = []
     for method, row in zip(study.of_kind(kind), members, strict=True):

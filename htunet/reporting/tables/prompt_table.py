@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from htunet.errors import counted
 from htunet.evaluation.statistics import few_cases
 from htunet.evaluation.zero_shot import PromptResult, ZeroShotResult
 from htunet.paths import DatasetPaths
@@ -68,7 +69,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
     """Accuracy and AUC beside the paper's, and what a reader must know of the towers."""
     found = {"Acc": result.decision["accuracy"], "AUC": result.auc}
     yield " · ".join(f"{name} {figure.percent()}" for name, figure in found.items()) + (
-        f" · {len(result.probabilities.cases)} images ({about['part']})"
+        f" · {counted(len(result.probabilities.cases), 'image')} ({about['part']})"
     )
     truth = result.probabilities.truth
     if few := few_cases(len(truth), {name: truth.count(name) for name in result.probabilities.classes}):
@@ -82,7 +83,7 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
         if footnote := paper.footnote(about["method"], paper.ZERO_SHOT):
             yield footnote
     if about.get("images_without_class"):
-        yield f"{about['images_without_class']} images have no class and are excluded"
+        yield f"excluded, without a class: {counted(about['images_without_class'], 'image')}"
     if about["weights"]["source"] == "random":
         yield "random weights: the results test the program and say nothing about the method"
     if about["adapter"]:

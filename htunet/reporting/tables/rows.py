@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from htunet.errors import counted
 from htunet.evaluation.case_table import ARM, adapter_of, arm_key, positive_of, run_columns
 from htunet.evaluation.configurations import edited_text, of_any_dataset, unlike_configurations
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
@@ -298,7 +299,7 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
     return {
         f"trained on {name}": name != paper.TRAINED_ON.get(DatasetPaths(own["dataset"]).short_name),
         "its test split": about["part"] == "test",
-        f"{shared} test images also in the training data": shared > 0,
+        f"{counted(shared, 'test image')} also in the training data": shared > 0,
     }
 
 
@@ -373,7 +374,7 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
         members = [row for row in rows if row.dataset == dataset]
         metrics = printed_metrics(members, kind)
         excluded = any(metric.leaves_out for metric, _ in metrics)
-        counts = word_columns("Seeds", counted(kind), *["Excluded"] * excluded, "Notes")
+        counts = word_columns("Seeds", count_heading(kind), *["Excluded"] * excluded, "Notes")
         body = []
         for row in members:
             seeds = ", ".join(map(str, row.seeds)) or "-"
@@ -393,7 +394,7 @@ def row_tables(rows: Sequence[Row], kind: TableKind = SEGMENTATION, *, narrow: b
     return tables
 
 
-def counted(kind: TableKind) -> str:
+def count_heading(kind: TableKind) -> str:
     """Heading of the column of ``Row.counted``."""
     return "Missed" if kind is SEGMENTATION else "Cases"
 

@@ -47,8 +47,8 @@ def test_cases_that_name_other_images_are_noted(home: Path) -> None:
     cases[0]["TAC"] = [*cases[0]["TAC"][1:], "MPX1_new"]
     path.write_text(json.dumps(cases), encoding="utf-8")
     notes = convert("MedPix", built.folder, Options()).notes
-    assert "Case_topic.json names another case, or none, for 1 images: MPX1000_synpic40000" in notes
-    assert "Case_topic.json names 1 images without a description" in notes
+    assert "Case_topic.json names another case, or none, for 1 image: MPX1000_synpic40000" in notes
+    assert "Case_topic.json names 1 image without a description" in notes
     path.unlink()
     assert "Case_topic.json is not there" in convert("MedPix", built.folder, Options()).notes[1]
 

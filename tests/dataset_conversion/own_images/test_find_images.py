@@ -128,7 +128,7 @@ def test_two_readers_are_merged_or_one_is_chosen(home: Path) -> None:
     lee = coco(home / "lee.json", {"cyst": 1}, ("c0.png", "cyst", 4), ("c2.png", "cyst", 7))
     report = convert_own(OwnData(name="Mine", images=images, annotations=(kim, lee)))
     assert pixels(report) == {"c0": {1: 16}, "c1": {1: 25}, "c2": {}}
-    assert any(note.startswith("2 images were marked by several readers (kim, lee)") for note in report.notes)
+    assert any(note.startswith("marked by several readers: 2 images (kim, lee)") for note in report.notes)
     assert any(note == "merged by majority vote of 2 readers: 2 cases, c0, c2" for note in report.notes)
     report = convert_own(OwnData(name="Mine", images=images, annotations=(kim, lee), annotator="lee"))
     assert pixels(report) == {"c0": {1: 16}, "c2": {1: 49}}

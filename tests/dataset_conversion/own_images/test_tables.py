@@ -116,7 +116,7 @@ def test_a_word_for_nothing_known_is_an_empty_cell(tmp_path: Path, word: str) ->
     table.write_text(f"image,group\ncase_000.png,p1\ncase_001.png,{word}\ncase_002.png,{word}\n", encoding="utf-8")
     tags, notes = read(str(table), SIX, option="--groups", columns=("group",))
     assert tags == {"case_000.png": "p1"}
-    assert notes == ["groups.csv has 2 values such as nan or NA, which say that nothing is known"]
+    assert notes == ["groups.csv has 2 values such as nan or NA: nothing is known there"]
 
 
 def test_a_table_names_cases_of_nnunet_by_their_ids(tmp_path: Path) -> None:
