@@ -61,7 +61,8 @@ def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Entries) -> Ite
         yield f"The paper has {theirs:.2f} % for it"
     n_cases, n_missed = row.tested.n_cases, row.tested.n_missed
     predictions, runs = "prediction" + "s" * (n_cases != 1), "run" + "s" * (row.n_runs != 1)
-    yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}"
+    size = ", at the network's input size" * (kind is SEGMENTATION)
+    yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}{size}"
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
     labels = sorted({key[-3] for key in sizes if key[:-3] == method.arm})
