@@ -1,5 +1,6 @@
 """Two folders of masks as people have them: which files belong together, and which of their values is which label."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from htunet.parallel import parallel_map, suitable_workers
 Labels = NDArray[np.uint8]
 Files = tuple[Path, ...]
 WHAT = ("predictions", "references")
+FEW, MUCH = 0.4, 0.6
+"""Of all pixels; the labels of one folder below and those of the other above are seldom of the same images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,12 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
             )
         return MaskFolders(pairs=pairs, maps=(None, None), labels=together, notes=[*notes, PALETTES])
     labels = sorted({label for one in maps if one for _, label in one.values} - {0}) or [1]
+    shares = [_share_of_labels(part, one) for part, one in zip(surveys, maps, strict=True)]
+    if min(shares) < FEW and max(shares) > MUCH:
+        notes.append(
+            f"labels cover {shares[0]:.0%} of the predictions and {shares[1]:.0%} of the references: one of them seems "
+            "to be inverted"
+        )
     labels_notes = [note for part in zip(WHAT, surveys, maps, strict=True) for note in _notes_on(*part)]
     return MaskFolders(pairs=pairs, maps=(maps[0], maps[1]), labels=labels, notes=[*labels_notes, *notes])
 
@@ -112,7 +121,10 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
         found = [{stem_of(name): path for name, path in names.items()} for names in found]
     plain = [dict[str, Files]({name: (path,) for name, path in names.items()}) for names in found]
     joined = [_joined_frames(*names) for names in (found, found[::-1])]
+    in_lower_case = [{name.lower(): files for name, files in names.items()} for names in plain]
     ways = [(_with_names(*named), named[1]) for named in (plain, joined)]
+    if all(len(lower) == len(names) for lower, names in zip(in_lower_case, plain, strict=True)):
+        ways.append((_with_names(*in_lower_case), in_lower_case[1]))
     (named, rule), of_references = next((way for way in ways if set(way[1]) <= set(way[0][0])), ways[0])
     if missing := sorted(set(of_references) - set(named)):
         raise HtunetError(
@@ -216,6 +228,13 @@ def _labels_of_palettes(sides: Sequence[Sequence[Path]]) -> list[int]:
     values = [{int(v) for path in paths for v in np.unique(read_labels(path))} - {0} for paths in sides]
     together = sorted(values[0] | values[1])
     return together if values[0] & values[1] and max(together) <= MOST_LABELS else []
+
+
+def _share_of_labels(surveys: Sequence[Survey], label_map: LabelMap | None) -> float:
+    """Of all pixels those that are not exactly background."""
+    counts = sum((Counter(one.counts) for one in surveys), Counter[int]())
+    background = sum(counts[value] for value, label in label_map.values if not label) if label_map else counts.total()
+    return 1 - background / counts.total()
 
 
 def _notes_on(what: str, surveys: Sequence[Survey], label_map: LabelMap | None) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import logging
 import shutil
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from htunet.data.image_io import label_counts
 from htunet.data.measured_case import MeasuredCase, load_measured
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
-from htunet.data.split_files import LISTS, REPLACED, SettledSplits, fold_names, settle_splits
-from htunet.data.splits import Leak, Splits, check_num_folds, find_leaks, find_torn_pictures
+from htunet.data.split_files import KEPT_EDITED, LISTS, REPLACED, SettledSplits, fold_names, settle_splits
+from htunet.data.splits import SPLITS, Fold, Leak, Splits, check_num_folds, find_leaks, find_torn_pictures
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify_and_measure
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
@@ -300,11 +301,18 @@ def _split(
         )
     if splits.excluded:
         _warn(f"{counted(len(splits.excluded), 'case')} in none of the splits: {some(splits.excluded)}.", into)
+    if splits.split_by == "group" and not any(case.group for case in raw.cases):
+        _warn("no case has a group (patient), so that the split by group is one by image.", into)
+    by_hand = splits.rule == LISTS or settled.status == KEPT_EDITED
+    unnamed = [fold for fold, name in zip(splits.folds, names, strict=True) if not name]
+    if by_hand and (text := _unequally_tested(unnamed)):
+        _warn(text, into)
     group_of = {case.id: case.group for case in raw.cases}
     for number, fold in enumerate(splits.folds):
-        if number and not (names[number] and names[number] != names[0]):  # the folds of a cross-validation are alike
+        alike = not (names[number] and names[number] != names[0])  # the folds of a cross-validation
+        if number and alike and (not by_hand or any("more than one split" in one for one in into)):
             continue
-        if fold["train"] and not fold["test"]:
+        if fold["train"] and not fold["test"] and not (number and alike and not splits.folds[0]["test"]):
             _warn(f"fold {number} has no test cases: what is trained on it cannot be tested.", into)
         leaks = find_leaks(raw.cases, fold)
         if leaks:
@@ -323,6 +331,18 @@ def _split(
         for leak in torn[:SHOWN]:
             _warn(f"  {_places(leak)}", into)
     return settled
+
+
+def _unequally_tested(folds: Sequence[Fold]) -> str:
+    """Empty where all folds test the same cases, or each case is tested in one of them."""
+    tested = Counter(case for fold in folds for case in fold["test"])
+    if len({frozenset(fold["test"]) for fold in folds}) < 2:
+        return ""
+    often = sorted(case for case, count in tested.items() if count > 1)
+    never = sorted({case for fold in folds for split in SPLITS for case in fold[split]} - tested.keys())
+    counts = ((often, "tested in several folds"), (never, "tested in no fold"))
+    parts = [f"{counted(len(cases), 'case')} {words} ({some(cases)})" for cases, words in counts if cases]
+    return f"{' and '.join(parts)}: means over all folds do not count each case once." if parts else ""
 
 
 def _places(leak: Leak) -> str:

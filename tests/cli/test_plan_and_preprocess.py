@@ -143,6 +143,28 @@ def test_a_split_that_the_user_brings_is_taken(tiny: DatasetPaths, capsys: Outpu
     assert "1 fold, fold 0 train/val/test 20/10/0; kept, edited by hand" in capsys.readouterr().out
 
 
+def test_folds_of_the_user_that_leak_or_test_unequally_are_named(home: Path, capsys: Output) -> None:
+    tiny = build_raw(12, groups=6)
+    ids = [case.id for case in sorted(read_raw(tiny).cases, key=lambda case: (case.group, case.id))]
+    good = {"train": ids[4:], "val": ids[2:4], "test": ids[:2]}
+    leaking = {"train": ids[3:], "val": ids[2:3], "test": ids[:2]}
+    overlapping = {"train": ids[6:], "val": ids[4:6], "test": ids[:4]}
+    cases = (([good, leaking], True, False), ([good, overlapping], False, True), ([good], False, False))
+    for folds, leaks, unequal in cases:
+        tiny.preprocessed.mkdir(parents=True, exist_ok=True)
+        tiny.splits_json.write_text(json.dumps(folds))
+        assert run("--plan", "paper") == 0
+        out = capsys.readouterr().out
+        assert ("in more than one split of fold 1" in out) is leaks
+        assert ("2 cases tested in several folds" in out and "8 cases tested in no fold" in out) is unequal
+
+
+def test_a_split_by_group_of_cases_without_groups_is_said(home: Path, capsys: Output) -> None:
+    build_raw(12)
+    assert run("--plan", "paper", "--split-by", "group") == 0
+    assert "no case has a group (patient), so that the split by group is one by image" in capsys.readouterr().out
+
+
 def test_a_plan_edited_by_hand_is_kept_and_preprocessed(tiny: DatasetPaths, capsys: Output) -> None:
     run("--plan", "paper")
     plans = load_plans(tiny.plans_json)

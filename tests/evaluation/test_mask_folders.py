@@ -258,3 +258,21 @@ def test_a_folder_that_is_its_own_reference_is_named(tmp_path: Path) -> None:
         assert evaluate_folders(predictions, references).notes[-1] == (
             "predictions and references are the same folder: every mask agrees with itself"
         )
+
+
+def test_names_may_differ_in_letter_case_where_that_is_certain(tmp_path: Path) -> None:
+    found = folder_of(tmp_path / "p", masks={"A": FOUND, "B": FOUND})
+    references = folder_of(tmp_path / "r")
+    assert dice_of(evaluate_folders(found, references)) == pytest.approx(DICE)
+    folder_of(found, masks={"a": TRUTH})
+    with pytest.raises(HtunetError, match=r"1 of 2 references .* have no prediction"):
+        evaluate_folders(found, references)
+
+
+def test_a_folder_of_inverted_masks_is_doubted(tmp_path: Path) -> None:
+    inverted = folder_of(tmp_path / "p", DRAWN["0 and 255"], {"a": 1 - FOUND, "b": 1 - FOUND})
+    references = folder_of(tmp_path / "r", DRAWN["0 and 255"])
+    assert any(
+        "labels cover 89% of the predictions and 13%" in note for note in evaluate_folders(inverted, references).notes
+    )
+    assert not any("inverted" in note for note in evaluate_folders(references, references).notes)
