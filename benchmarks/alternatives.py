@@ -82,7 +82,8 @@ def _planned(rounds: int, images: int, variables: dict[str, str]) -> Iterator[Ro
         except (AbsentError, RuntimeError) as error:
             absent = str(error)
     seconds, memory = [one for one, _ in ours], max(peak for _, peak in ours)
-    what = f"checks, fingerprint, plan, arrays, start included, {images} images of 500 x 500"
+    images_text = f"{images} images of 500 x 500, which were measured as they were converted"
+    what = f"checks, fingerprint, plan, arrays, start included, {images_text}"
     if absent:
         yield _alone(what, images, seconds, memory, "nnU-Net", absent)
     else:
