@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.conversion import write_images
 from benchmarks.measure import Row, row_of, run_command
-from benchmarks.side import AbsentError, Side, interpreter
+from benchmarks.side import AbsentError, Side, installed_version, interpreter
 from htunet.reproducibility import generator
 
 SIZES = ((480, 640), (300, 400), (600, 800))
@@ -29,7 +29,7 @@ PLAN_NNUNET = (
     "from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry as e; e()",
     *("-d", "503", "-c", "2d", "-np", "1", "-npfp", "1", "--verify_dataset_integrity"),
 )
-NNUNET = "nnU-Net's 2d configuration: checks, fingerprint, plan, arrays, start included"
+NNUNET = "2d configuration: checks, fingerprint, plan, arrays, start included"
 
 
 def alternatives(
@@ -71,13 +71,14 @@ def _planned(rounds: int, images: int, variables: dict[str, str]) -> Iterator[Ro
     """nnU-Net's planning and preprocessing of the raw folder beside htunet's."""
     ours: list[tuple[float, float]] = []
     theirs: list[tuple[float, float]] = []
-    absent = ""
+    absent = version = ""
     for _ in range(rounds):
         for name in ("htunet", "nnUNet"):
             shutil.rmtree(variables[f"{name}_preprocessed"], ignore_errors=True)
         ours.append(run_command(["plan_and_preprocess", "-d", "BUSI", "--plan", PLAN, "--workers", "1"], variables))
         try:
             python = interpreter("nnU-Net")
+            version = installed_version(python, "nnunetv2")
             theirs.append(run_command(["-c", *PLAN_NNUNET], variables, module="", python=python))
         except (AbsentError, RuntimeError) as error:
             absent = str(error)
@@ -87,7 +88,7 @@ def _planned(rounds: int, images: int, variables: dict[str, str]) -> Iterator[Ro
     if absent:
         yield _alone(what, images, seconds, memory, "nnU-Net", absent)
     else:
-        yield row_of(what, "images/s", images, seconds, NNUNET, [one for one, _ in theirs],
+        yield row_of(what, "images/s", images, seconds, f"nnU-Net {version}, {NNUNET}", [one for one, _ in theirs],
                      memory=(memory, max(peak for _, peak in theirs)))  # fmt: skip
 
 

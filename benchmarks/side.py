@@ -39,6 +39,15 @@ def option_of(alternative: str) -> str:
     return f"--{alternative.lower().replace('-', '')}"
 
 
+def installed_version(python: str, package: str) -> str:
+    """Of a package in the environment of an interpreter; AbsentError where it is not there."""
+    command = [python, "-c", f"from importlib.metadata import version; print(version({package!r}))"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        raise AbsentError(f"not measured: {python} has no {package}") from None
+
+
 class Side:
     """A process that waits for orders. AbsentError where it does not start."""
 

@@ -1,6 +1,7 @@
 """Rows beside MONAI and nnU-Net: both sides take turns, and an environment that is not here is said, never made up."""
 
-import importlib
+import importlib.metadata
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -65,6 +66,7 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> type[Made]:
     Made.orders = []
     monkeypatch.setattr(alternatives, "Side", Made)
+    monkeypatch.setattr(alternatives, "installed_version", lambda *_: "1.2")
     return Made
 
 
@@ -86,6 +88,7 @@ def test_with_them_both_take_turns_and_each_network_has_its_row(
         monkeypatch.setenv(name, "python")
     planned, *steps, last = alternatives.alternatives(2, **FAST)
     assert planned.ratios == (1.0, 1.0, 1.0)
+    assert planned.alternative.startswith("nnU-Net 1.2, 2d configuration")
     ours_and_theirs = [typed[0] for typed in in_this_process if typed[0] != "convert"]
     assert ours_and_theirs == ["plan_and_preprocess", "-c"] * 2
     assert len(steps) == 4  # two orders, two networks of MONAI
@@ -130,6 +133,9 @@ def test_an_environment_that_lacks_it_is_named(python: str, reason: str, monkeyp
         pytest.skip("MONAI is installed here")
     with pytest.raises(side.AbsentError, match=reason):
         side.Side(python, "benchmarks.side_monai", {})
+    with pytest.raises(side.AbsentError, match="has no nothing-like-it"):
+        side.installed_version(python, "nothing-like-it")
+    assert side.installed_version(sys.executable, "torch") == importlib.metadata.version("torch")
 
 
 def test_our_side_trains_and_predicts(tiny: DatasetPaths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
