@@ -1,7 +1,6 @@
 """Zips and tars from elsewhere, read only when they are safe, and zips of ours."""
 
 import errno
-import io
 import lzma
 import os
 import re
@@ -81,11 +80,11 @@ def tar_members(path: Path) -> Iterator[tuple[str, int, int]]:
     outside its folder, links and devices, and for whatever stands behind its end and would be passed over.
     """
     try:
-        with open_file(path) as stream:
+        with open_file(path, LONGEST_HEADER) as stream:
             length = os.fstat(stream.fileno()).st_size
-            with tarfile.open(fileobj=_Headers(stream), mode="r:") as archive:  # type: ignore[call-overload]
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
                 while (member := archive.next()) is not None:
-                    archive.members = []  # it would keep them all
+                    archive.members = []  # type: ignore[attr-defined]  # it would keep them all
                     _check_tar_member(path, member, length)
                     if not member.isdir():
                         yield member.name, member.offset_data, member.size
@@ -101,18 +100,6 @@ def tar_members(path: Path) -> Iterator[tuple[str, int, int]]:
         raise HtunetError(
             f"The tar {path} cannot be read ({error}). Make it again; tars are read where they are not compressed."
         ) from None
-
-
-class _Headers:
-    """What tarfile reads of a tar: headers, and never more at once than the longest one should have."""
-
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LONGEST_HEADER:
-            raise tarfile.ReadError(f"it claims a header of {size} bytes")
-        return self.stream.read(size)
 
 
 def _check_tar_member(path: Path, member: tarfile.TarInfo, length: int) -> None:

@@ -49,6 +49,8 @@ LARGEST_NUMBER = 1e38
 """In a JSON, as far as single precision reaches."""
 HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 """Of JSON: what stands for half of a character, to be followed by the other half."""
+BUFFERED = 2**20
+"""Bytes that any file may be asked for at once."""
 LONGEST_NAME = 255
 """Bytes of a file's name, on the file systems that are in use."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -287,9 +289,29 @@ def write_json(path: Path, content: Any) -> None:  # noqa: ANN401
         stream.write("\n")
 
 
+class BoundedReader(io.BufferedReader):
+    """A file that is asked for no more bytes than it has: Python sets aside the memory that a damaged header claims.
+
+    Nor for more than ``most`` at once, where it is not None: ValueError.
+    """
+
+    def __init__(self, raw: io.FileIO, most: int | None = None) -> None:
+        super().__init__(raw)
+        self._most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As a file's; a short file gives what it has."""
+        size = -1 if size is None else size
+        if self._most is not None and not 0 <= size <= self._most:
+            raise ValueError(f"it claims a header of {size} bytes")
+        if size > BUFFERED:
+            size = max(0, min(size, os.fstat(self.fileno()).st_size - self.tell()))
+        return super().read(size)
+
+
 @contextmanager
-def open_file(path: Path) -> Iterator[io.BufferedReader]:
-    """Open a user's file to read its bytes; everything that htunet reads goes through here.
+def open_file(path: Path, most: int | None = None) -> Iterator[BoundedReader]:
+    """Open a user's file to read its bytes, ``most`` at once; everything that htunet reads goes through here.
 
     Raises HtunetError where it is missing, a folder, or no file at all: a device or a pipe may have no end.
     """
@@ -304,7 +326,7 @@ def open_file(path: Path) -> Iterator[io.BufferedReader]:
         os.close(descriptor)
         what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise HtunetError(f"{path} is {what}; a file is needed.")
-    with os.fdopen(descriptor, "rb") as stream:
+    with BoundedReader(io.FileIO(descriptor), most) as stream:
         yield stream
 
 

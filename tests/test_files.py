@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from htunet.files import (
     PART,
     exclusive,
     file_hash,
+    open_file,
     read_csv,
     read_json,
     read_json_lines,
@@ -342,3 +344,23 @@ def test_scratch_is_removed_after_use_and_after_a_kill(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
     with scratch_folder(tmp_path) as scratch:
         assert list(tmp_path.iterdir()) == [scratch]
+
+
+def test_a_file_is_asked_for_no_more_bytes_than_it_has(tmp_path: Path) -> None:
+    """Python sets aside what is asked for; a header may claim anything."""
+    (tmp_path / "a").write_bytes(b"abc" * 2**19)
+    tracemalloc.start()
+    with open_file(tmp_path / "a") as stream:
+        assert (len(stream.read(2**33)), stream.read(2**33), stream.read()) == (3 * 2**19, b"", b"")
+        stream.seek(1)
+        assert (stream.read(2), stream.read(0), len(stream.read(None))) == (b"bc", b"", 3 * 2**19 - 3)
+        stream.seek(2**40)
+        assert stream.read(2**33) == b""
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**24
+    with open_file(tmp_path / "a", 8) as stream:
+        assert stream.read(8) == b"abcabcab"
+        for size in (9, -1, None):
+            with pytest.raises(ValueError, match="claims"):
+                stream.read(size)

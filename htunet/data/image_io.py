@@ -116,7 +116,7 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
     try:
         # as a stream: given a name, Pillow maps an uncompressed TIFF into memory and mixes up the sides of a turned one
         source = open_file(path) if content is None else nullcontext(io.BytesIO(content))
-        with source as stream, Image.open(_Bounded(stream), formats=FORMATS) as image:
+        with source as stream, Image.open(stream, formats=FORMATS) as image:
             yield image
     except (HtunetError, MemoryError):
         raise
@@ -125,21 +125,6 @@ def opened(path: Path, content: bytes | None = None) -> Iterator[Image.Image]:
         raise HtunetError(f"The image {path} cannot be read ({reason}). Replace it or take it out.") from None
     except Exception as error:  # Pillow's plugins raise whatever a broken file makes them stumble over
         raise HtunetError(f"The image {path} cannot be read ({error}). Replace it or take it out.") from None
-
-
-class _Bounded:
-    """A file of which nobody reads more than it has: Python sets aside the memory that a damaged header claims."""
-
-    def __init__(self, stream: io.BufferedIOBase) -> None:
-        self._stream, self._length = stream, stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._length - self._stream.tell())
-        return self._stream.read(left if size is None or size < 0 else min(size, left))
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
-        return getattr(self._stream, name)
 
 
 def _unknown_tiff(path: Path, content: bytes | None) -> str:

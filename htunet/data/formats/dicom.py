@@ -1,7 +1,6 @@
 """DICOM files: what their headers say, and their frames one after another. Patients' names are never read."""
 
 import io
-import os
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -145,16 +144,6 @@ def patient_of(path: Path) -> str:
     return f"{issuer}\n{patient}" if patient else study
 
 
-class _Stream(io.BufferedReader):
-    """A file that is asked for no more bytes than it has: a broken header may claim values of 4 GiB."""
-
-    def read(self, size: int | None = -1) -> bytes:
-        """As a file's; a short file gives what it has."""
-        if size is None or size < 0:
-            return super().read()
-        return super().read(max(0, min(size, os.fstat(self.fileno()).st_size - self.tell())))
-
-
 def read_header(path: Path) -> "Dataset":
     """Everything but the pixels; raises HtunetError as ``_opened``, and whatever pydicom raises over a broken file."""
     from pydicom import dcmread
@@ -166,13 +155,13 @@ def read_header(path: Path) -> "Dataset":
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """What pydicom is to read: the file, or the content of a deflated one; raises HtunetError for one too large."""
-    with open_file(path) as stream, _Stream(stream.raw) as source:
+    with open_file(path) as source:
         content = _inflated(path, source)
         source.seek(0)
         yield io.BytesIO(content) if content else source
 
 
-def _inflated(path: Path, stream: _Stream) -> bytes:
+def _inflated(path: Path, stream: io.BufferedReader) -> bytes:
     """The content of a deflated file; empty for another one."""
     from pydicom.filereader import read_dataset
 
