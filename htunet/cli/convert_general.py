@@ -16,7 +16,7 @@ FOLDERS = {
         "frame or slice becomes a case"
     ),
     "masks": (
-        "folder of the masks, named like the images with _mask, _seg, _tumor or similar added; may be the same folder"
+        "folder of the masks, named like the images, with or without _mask, _seg or similar; may be the same folder"
     ),
     "nnunet": "nnU-Net data set that htunet cannot use without conversion: NIfTI, JPEG, or one file for each channel",
     "test_images": "folder of the test images (default: a tenth of the images becomes the test split)",
