@@ -57,7 +57,7 @@ PHANTOM = SourceFacts(
 def is_here(folder: Path) -> bool:
     """Does ``folder`` hold the folders of both lesion classes, with at least one image of the data set in them?"""
     folders = _class_folders(folder)
-    return set(CLASSES) <= set(folders) and any(_any_image(folders[name]) for name in CLASSES)
+    return set(CLASSES) <= set(folders) and any(_parse(path) for name in CLASSES for path in folders[name].iterdir())
 
 
 LAYOUT = Layout(
@@ -127,10 +127,6 @@ def collect(folder: Path, *, fit_masks: bool = False) -> Collected[ImageWithMask
 def _class_folders(folder: Path) -> dict[str, Path]:
     known = (*CLASSES, NORMAL)
     return {child.name.lower(): child for child in folder.iterdir() if child.name.lower() in known and child.is_dir()}
-
-
-def _any_image(folder: Path) -> bool:
-    return any(_parse(path) for path in folder.iterdir())
 
 
 def _parse(path: Path) -> re.Match[str] | None:

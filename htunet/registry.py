@@ -81,8 +81,9 @@ class Registry(Generic[T]):
         if len(found) > 1:
             owners = [entry.package if isinstance(entry, Place) else OURS for entry in found]
             others = [owner for owner in owners if owner != OURS]
+            article = "an" if self.kind[0] in "aeiou" else "a"
             raise HtunetError(
-                f"The packages {' and '.join(owners)} each have {_article(self.kind)} {self.kind} called {name!r}. "
+                f"The packages {' and '.join(owners)} each have {article} {self.kind} called {name!r}. "
                 f"Uninstall one: pip uninstall {others[-1]}."
             )
         entry = found[0]
@@ -168,10 +169,6 @@ class Registry(Generic[T]):
 
     def _where(self, name: str) -> object:
         return self._entries[name] if name in self._entries else self._installed()[name]
-
-
-def _article(kind: str) -> str:
-    return "an" if kind[0] in "aeiou" else "a"
 
 
 @cache

@@ -8,7 +8,6 @@ import io
 import re
 import tarfile
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -101,7 +100,8 @@ def convert_shards(source: Path, facts: SourceFacts, options: Options) -> Conver
             tars = write_shards(_converted(source), place)
         tars = [place / path.name for path in tars]
         found = dict(zip(tars, run_jobs(tars, index_shard, options.workers, unit="shard"), strict=True))
-        validating = _validating(tars)
+        named = [path for path in tars if path.name.startswith(VALIDATION)]
+        validating = named or list(tars[-max(1, len(tars) // FRACTION) :])
         splits = {TRAIN: [path for path in tars if path not in validating], VALIDATION: validating}
         for name, own in splits.items():
             if not any(found[path].captions for path in own):
@@ -138,10 +138,6 @@ def _converted(source: Path) -> CaptionDataset:
     if paths.raw.resolve() != source.resolve():
         raise HtunetError(f"{source} is not in htunet_raw ({root('htunet_raw')}). Name a data set that is.")
     return read_captions(paths)
-
-
-def _validating(tars: Sequence[Path]) -> list[Path]:
-    return [path for path in tars if path.name.startswith(VALIDATION)] or list(tars[-max(1, len(tars) // FRACTION) :])
 
 
 def write_shards(dataset: CaptionDataset, folder: Path) -> list[Path]:

@@ -73,7 +73,8 @@ def obstacle(scan: Scan, value: float, top_db: float, rng: np.random.Generator) 
     shadow, grid = ARTEFACTS["shadow"], scan.grid
     assert isinstance(shadow, Shadow)
     depth_Z1 = grid.sample_depth[:, None] / np.float32(grid.depth_mm)
-    share = shadow.share(shadow.place(rng), depth_Z1, _lateral(grid))
+    lateral_X = grid.beam_lateral / np.float32(grid.width_mm) + np.float32(0.5)  # 0 at the left edge, 1 at the right
+    share = shadow.share(shadow.place(rng), depth_Z1, lateral_X)
     loss = np.diff(share, axis=0, prepend=np.float32(0)) * np.float32(value / grid.sample_mm)
     return _with_loss(scan, loss)
 
@@ -113,8 +114,3 @@ def _with_loss(scan: Scan, loss_db_per_mm: Float) -> Scan:
     return replace(
         scan, tissue=replace(scan.tissue, loss_db_per_mm=scan.tissue.loss_db_per_mm + loss_db_per_mm)
     )  # fmt: skip
-
-
-def _lateral(grid: BeamGrid) -> Float:
-    """(X,) places of the beams, 0 at the left edge of the field and 1 at the right one."""
-    return grid.beam_lateral / np.float32(grid.width_mm) + np.float32(0.5)

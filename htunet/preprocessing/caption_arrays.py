@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock
@@ -58,7 +57,8 @@ def prepare_captions(
     expected = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):
-        if not _fits(folder / MARKER, expected):
+        marker = folder / MARKER
+        if not (marker.exists() and read_object(marker) == expected):
             with whole_folder(folder) as part:
                 _write_images(
                     dataset, resizing(input_size, centre_crop=centre_crop), input_size, part / "images.npy", workers
@@ -71,10 +71,6 @@ def prepare_captions(
 def resizing(input_size: Size, *, centre_crop: bool) -> Callable[[Image.Image], Image.Image]:
     """What brings an image plane to ``input_size``, see ``prepare_captions``."""
     return partial(_centre_crop if centre_crop else _stretched, input_size)
-
-
-def _fits(marker: Path, expected: dict[str, Any]) -> bool:
-    return marker.exists() and read_object(marker) == expected
 
 
 def _write_images(

@@ -31,15 +31,12 @@ def add_distractors(
         if _is_free(lateral, depth, 1.0, lesions):
             add_vessel(tissue, grid, rng, lateral, depth)
             names.append(VESSEL)
-    bottom = max([0.68 * grid.depth_mm, *(_floor(lesion) + 1 for lesion in lesions)])
+    floors = [lesion.outline.depth_mm + lesion.outline.half_extent_mm[1] for lesion in lesions]
+    bottom = max([0.68 * grid.depth_mm, *(floor + 1 for floor in floors)])
     if rng.random() < 0.15 and bottom < 0.95 * grid.depth_mm:
         add_rib(tissue, grid, rng, rng.uniform(bottom, 0.97 * grid.depth_mm))
         names.append(RIB)
     return tuple(dict.fromkeys(names))
-
-
-def _floor(lesion: Lesion) -> float:
-    return lesion.outline.depth_mm + lesion.outline.half_extent_mm[1]
 
 
 def _is_free(lateral: float, depth: float, half_width: float, lesions: list[Lesion]) -> bool:

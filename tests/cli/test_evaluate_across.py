@@ -129,7 +129,7 @@ def test_a_training_image_among_the_test_images_is_a_leak_that_is_named(
     assert main(["Other", "--trained-on", "Tiny"]) == 0
     out = capsys.readouterr().out
     assert "LEAK: among the training images of Tiny, too: 1 test image: case_0001 = case_0003" in out
-    assert "1 test images also in the training data" in out
+    assert "1 test image also in the training data" in out
     assert read_json(on_other(run, other).settings_json)["trained_on"]["shared_images"] == {"case_0001": ["case_0003"]}
 
 

@@ -95,7 +95,7 @@ class _Objects(pickle.Unpickler):
         known: dict[tuple[str, str], Callable[..., object]] = {
             ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
             ("collections", "OrderedDict"): dict,
-            ("torch.jit._pickle", "restore_type_tag"): _without_type,
+            ("torch.jit._pickle", "restore_type_tag"): lambda value, _: value,
             **{("torch.jit._pickle", kind): list for kind in LISTS},
         }
         if (module, name) not in known:
@@ -114,11 +114,6 @@ class _Objects(pickle.Unpickler):
             empty = torch.empty(0, dtype=storage.dtype)
             self.storages[key] = torch.frombuffer(content, dtype=storage.dtype) if content else empty
         return self.storages[key]
-
-
-def _without_type(value: object, _: str) -> object:
-    """A list or dictionary, which an archive marks with the type of its values."""
-    return value
 
 
 def _rebuild_tensor(values: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:

@@ -158,7 +158,9 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
             panel.plot([0, 1], [0, 1], **REFERENCE)
             panel.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
             panel.set(xlabel="1 - specificity", ylabel=f"Sensitivity, {found[0].classes[k]}")
-            panel.set_title(f"{dataset}, {_counts(found[0], k)}", loc="left")
+            name, positive = found[0].classes[k], int((found[0].truth_N == k).sum())
+            others = counted(len(found[0].truth_N) - positive, "other case")
+            panel.set_title(f"{dataset}, {positive} {name}, {others}", loc="left")
             panel.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), alignment="left", title="AUC [95 % interval]")
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(
@@ -232,8 +234,3 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
 def _other_folds(found: Sequence[Judged]) -> str:
     number = sum(one.n_other_cases for one in found)
     return f"Of one fold; not shown: {counted(number, 'run')} on other test cases." if number else ""
-
-
-def _counts(one: Judged, k: int) -> str:
-    positive = int((one.truth_N == k).sum())
-    return f"{positive} {one.classes[k]}, {counted(len(one.truth_N) - positive, 'other case')}"

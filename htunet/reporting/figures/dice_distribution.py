@@ -60,7 +60,12 @@ class CaseDice:
 
 def dice_distribution(results: Results) -> list[Drawing]:
     """The Dice of every test case by method, the median marked, for each data set."""
-    return evaluated_drawings(results, "means", "dice_distribution", _draw)
+    return evaluated_drawings(
+        results,
+        "means",
+        "dice_distribution",
+        lambda dataset, runs, contents: draw_distributions(dataset, runs, distributions(runs, contents)),
+    )
 
 
 def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> list[CaseDice]:
@@ -82,10 +87,6 @@ def case_dice(content: Content) -> dict[str, float]:
     table = case_table([content])
     found = over_labels(table[table["resolution"] == INPUT], ["dice"]).dropna(subset="dice")
     return dict(zip(found["case"].map(str), found["dice"].map(float), strict=True))
-
-
-def _draw(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> Figure:
-    return draw_distributions(dataset, runs, distributions(runs, contents))
 
 
 def draw_distributions(dataset: str, runs: Sequence[RunPaths], found: Sequence[CaseDice]) -> Figure:

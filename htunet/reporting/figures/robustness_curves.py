@@ -167,8 +167,9 @@ def draw_artefacts(
     ``mask_HW`` is outlined, so that one sees what the artefact does to the lesion. ``values`` are the physical ones.
     """
     columns = max(len(found) for found in pictures.values())
+    height, width = next(iter(pictures.values()))[0].shape
     with in_style():
-        canvas = new_figure(DOUBLE_MM, 6 + len(pictures) * _row_mm(pictures, columns))
+        canvas = new_figure(DOUBLE_MM, 6 + len(pictures) * (DOUBLE_MM / columns * height / width + 5))
         grid = canvas.subplots(len(pictures), columns, squeeze=False)
         for line, (artefact, images) in zip(grid, pictures.items(), strict=True):
             line[0].set_ylabel(artefact.replace("_", " "))
@@ -181,8 +182,3 @@ def draw_artefacts(
                 axes.spines[:].set_visible(False)
         add_note(canvas, f"{case}; the line is the true outline, which no artefact changes. Left: unchanged.")
         return save_figure(canvas, folder, "artefacts")
-
-
-def _row_mm(pictures: Pictures, columns: int) -> float:
-    height, width = next(iter(pictures.values()))[0].shape
-    return DOUBLE_MM / columns * height / width + 5

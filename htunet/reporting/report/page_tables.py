@@ -15,7 +15,6 @@ from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate
 from htunet.reporting.tables.paper_tables import zero_shot_row
 from htunet.reporting.tables.rows import (
     count_heading,
-    estimate_cell,
     parameters_text,
     printed_metrics,
     row_notes,
@@ -58,7 +57,9 @@ def number(value: float | None, text: str = "{:,}") -> TableCell:
 
 
 def _estimate(entry: Entry | None, metric: Metric) -> TableCell:
-    return estimate_cell(PrintedEstimate.of(entry or {}, metric), missing=NO_VALUE, below=True)
+    found = PrintedEstimate.of(entry or {}, metric)
+    text = NO_VALUE if found.mean is None else found.text()
+    return TableCell(text=text, value=found.mean, below=interval_text(found.low, found.high))
 
 
 def _results(study: Study, kind: TableKind) -> Table:

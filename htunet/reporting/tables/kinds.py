@@ -102,10 +102,6 @@ class TableKind:
     """How to read a table of this kind."""
 
 
-def _segmentation_estimate(own: Own, name: str) -> PrintedEstimate:
-    return PrintedEstimate.of(own["means"][INPUT].get(METRICS[name].file_key, {}), METRICS[name])
-
-
 def _masks_tested(content: Mapping[str, Any]) -> TestCounts:
     own = content["htunet"]
     n_cases = int(own["n_cases"])
@@ -172,7 +168,7 @@ SEGMENTATION = TableKind(
     key="means",
     metrics=lambda: [metric.name for metric in mask_metrics(millimetres=False)],
     columns=lambda levels: mask_metrics(levels, millimetres=False),
-    estimate=_segmentation_estimate,
+    estimate=lambda own, name: PrintedEstimate.of(own["means"][INPUT].get(METRICS[name].file_key, {}), METRICS[name]),
     paper=paper.segmentation_figures,
     main="dice",
     by_case="dice",

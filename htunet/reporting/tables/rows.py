@@ -411,15 +411,11 @@ def value_cells(
     cells = []
     for metric, beside in metrics:
         found, theirs = row.values[metric.name], row.paper.get(metric.name)
-        cells.append(estimate_cell(found, missing=missing, few=bool(row.few), below=below))
+        text = missing if found.mean is None else found.text(with_interval=bool(row.few) and not below)
+        interval = interval_text(found.low, found.high) if below else ""
+        cells.append(TableCell(text=text, value=found.mean, below=interval))
         cells += [TableCell(text=missing if theirs is None else f"{theirs:.2f}", value=theirs)] * beside
     return cells
-
-
-def estimate_cell(found: PrintedEstimate, *, missing: str, few: bool = False, below: bool = False) -> TableCell:
-    """One of ``value_cells``; ``few``: of few cases."""
-    text = missing if found.mean is None else found.text(with_interval=few and not below)
-    return TableCell(text=text, value=found.mean, below=interval_text(found.low, found.high) if below else "")
 
 
 def name_of(row: Row) -> str:

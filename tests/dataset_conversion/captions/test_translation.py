@@ -53,7 +53,7 @@ def test_a_translator_that_loses_a_text_is_a_bug(tmp_path: Path) -> None:
         def translate(self, texts: Sequence[str]) -> list[str]:
             return []
 
-    with pytest.raises(ValueError, match="0 answers for 1 texts"):
+    with pytest.raises(ValueError, match="0 answers for 1 text"):
         translate_all(["a"], Losing(), tmp_path / "r.jsonl", "m")
 
 

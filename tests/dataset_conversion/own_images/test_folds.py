@@ -39,7 +39,7 @@ def test_a_split_in_words_becomes_the_split_of_the_plan(home: Path) -> None:
     expected = {"train": ["c0", "c1"], "val": ["c2", "c3"], "test": ["c4"]}
     assert folds(raw) == [expected]
     assert [case.id for case in raw.cases if case.split == "test"] == ["c4"]
-    assert "1 official folds, which a plan takes: fold 0 has 2 for train, 2 for val, 1 for test" in report.notes
+    assert "1 official fold, which a plan takes: fold 0 has 2 for train, 2 for val, 1 for test" in report.notes
     assert "in no fold, because --folds does not name them: c5" in report.notes
 
 
