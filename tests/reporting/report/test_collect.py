@@ -55,7 +55,7 @@ def test_the_headline_is_the_best_pretrained_method() -> None:
     (headline,) = report.headlines
     assert (headline.method, headline.estimate) == ("CLIP_HT", "Dice 70.0 %")
     assert "The best of 3 methods" in headline.facts
-    assert headline.facts[2:4] == ("20 predictions in 1 run", "Nothing found in 0 of them")
+    assert headline.facts[2:4] == ("20 predictions in 1 run, at the network's input size", "Nothing found in 0 of them")
     assert not headline.random
 
 
