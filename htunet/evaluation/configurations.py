@@ -27,15 +27,23 @@ def mark_splits(contents: Mapping[RunPaths, Mapping[str, Any]]) -> None:
 
     Such runs were trained and tested on other images.
     """
+    settings = {run: content["htunet"].get("settings") or {} for run, content in contents.items()}
+    for run, split in other_splits(settings).items():
+        contents[run]["htunet"][OTHER_SPLIT] = split
+
+
+def other_splits(settings: Mapping[RunPaths, Mapping[str, Any]]) -> dict[RunPaths, str]:
+    """The short hash of the split of each run whose split is another one, from the settings of all runs."""
     splits: dict[tuple[str, int], dict[RunPaths, str]] = {}
-    for run, content in contents.items():
-        if split := (content["htunet"].get("settings") or {}).get("split_sha256"):
+    for run, about in settings.items():
+        if split := about.get("split_sha256"):
             splits.setdefault((run.source.dataset.name, run.fold), {})[run] = str(split)
+    found: dict[RunPaths, str] = {}
     for members in splits.values():
         used = _split_in_use(next(iter(members)).source)
-        for run, split in members.items():
-            if split != used and (used or len(set(members.values())) > 1):
-                contents[run]["htunet"][OTHER_SPLIT] = split[:4]
+        several = len(set(members.values())) > 1
+        found |= {run: split[:4] for run, split in members.items() if split != used and (used or several)}
+    return found
 
 
 def _split_in_use(run: RunPaths) -> str:
@@ -49,12 +57,11 @@ def _split_in_use(run: RunPaths) -> str:
     return training_digest(folds[run.fold]) if run.fold < len(folds) else "gone"
 
 
-def recorded(run: RunPaths) -> tuple[str, str]:
-    """The plan of a run as tables name it, and what else its settings say, equal for repetitions of one arm."""
+def recorded(run: RunPaths) -> tuple[str, str, str]:
+    """The plan of a run as tables name it, its configuration and its epochs: equal for repetitions of one arm."""
     settings = read_object(run.settings_json) if run.settings_json.exists() else {}
-    return plan_name(
-        settings, run.plan
-    ), f"{digest(settings)[:4]}, {counted(int(settings.get('num_epochs') or 0), 'epoch')}"
+    epochs = counted(int(settings.get("num_epochs") or 0), "epoch")
+    return plan_name(settings, run.plan), digest(settings)[:4], epochs
 
 
 def edited_text(own: Own) -> str:

@@ -40,7 +40,7 @@ SETTINGS_APART = {
     "seed": "repetitions differ in it",
     "few_shot": "the fraction is compared beside; which images it is follows from the seed",
     "split_sha256": "of one fold; results of another split than that in use are told apart when they are read",
-    "start_checkpoint": "of one fold; the data set that it was trained on counts",
+    "start_checkpoint": "of one fold; its data set, configuration and epochs count",
     "images_without_class": "follows from the data and the task",
     "weights_argument": "the hash of the tensors counts",
     "plan_edited": "follows from the plan",
@@ -67,6 +67,8 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     others = {name: value for name, value in settings.items() if name not in SETTINGS_APART}
     others["weights"] = _without(others.get("weights"), ("file",))
+    if before := settings.get("start_checkpoint"):
+        others["started_from"] = {name: before.get(name) for name in ("configuration", "num_epochs")}
     if start := _without(others.pop("adapter", None), ADAPTER_APART):
         others["starting_adapter"] = start | {"plan_content": _plan_values(start.get("plan_content") or {})}
     if "parts" not in settings and (plan.get("accumulation") or 1) > 1:

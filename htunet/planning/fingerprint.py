@@ -79,6 +79,8 @@ class Fingerprint:
     """Which cases were measured, in words; empty in files of earlier versions: all of split ``train``."""
     cases_sha256: str = ""
     """Of the ids of these cases."""
+    listed_training: int = 0
+    """Images that fold 0 trains on where lists say so; 0: as many as the data set's rule takes."""
 
 
 def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:

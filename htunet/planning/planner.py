@@ -193,6 +193,8 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
 
 def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
     """Images that one fold trains on."""
+    if fingerprint.listed_training:
+        return fingerprint.listed_training
     if info.split_rule == TEST_ONLY:
         return fingerprint.num_training
     return split_sizes(fingerprint.num_training, info.split_rule)[0]

@@ -225,6 +225,10 @@ def _fingerprint(
             _, measured = verify_and_measure(raw, measured, workers=processes, progress="fingerprint")
         found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
+    listed = len(splits.folds[0]["train"]) if splits.rule == LISTS else 0
+    if found.listed_training != listed:
+        found = replace(found, listed_training=listed)
+        save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
     on = (
         found.measured_on

@@ -13,12 +13,13 @@ from htunet.models import checkpoint
 from htunet.models.network import Network
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
+from htunet.planning.configuration import digest
 
 log = logging.getLogger(__name__)
 
 
 def load_start(network: Network, weights: WeightsRecord, path: Path, method: str) -> dict[str, Any]:
-    """Fill the trainable part of the network; what settings.json says of it: method, data set, fold, hash.
+    """Fill the trainable part of the network; what settings.json says of it: data set, fold, how trained, hash.
 
     Raises HtunetError where the checkpoint is of another method or does not fit.
     """
@@ -27,7 +28,8 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
         raise HtunetError(f"{path} is of {about.get('method')}, not of {method}. Name a checkpoint of {method}.")
     checkpoint.restore(network, weights, path)
     settings = about.get("settings") or {}
-    return {"dataset": settings.get("dataset"), "fold": settings.get("fold"), "sha256": file_hash(path)}
+    trained = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs")}
+    return {**trained, "configuration": digest(settings), "sha256": file_hash(path)}
 
 
 def refuse_seen_images(start: Mapping[str, Any], whole: Fold, fold: int) -> None:

@@ -278,6 +278,15 @@ def test_another_split_is_planned_on_its_own_training_cases(tiny: DatasetPaths, 
     assert (first["raw_sha256"], len(again["shapes_after_crop"])) == (again["raw_sha256"], 21)
 
 
+def test_batch_and_patience_follow_the_number_of_images_that_lists_train_on(home: Path, tmp_path: Path) -> None:
+    dataset, lists = build_raw(60, rule="8:1:1"), tmp_path / "lists.json"
+    ids = [case.id for case in read_raw(dataset).cases]
+    for n, batch in ((40, "now 5 steps"), (10, "now 2 steps")):  # of 8 images; by the rule 48 are trained on
+        write_json(lists, {"train": ids[:n], "val": ids[40:45], "test": ids[45:]})
+        assert run("--plan", "adaptive", "--splits", str(lists)) == 0
+        assert batch in load_plans(dataset.plans_json)["adaptive"].because["batch_size"]
+
+
 def test_a_fingerprint_of_an_earlier_version_stays_as_long_as_the_files_do(tiny: DatasetPaths, capsys: Output) -> None:
     assert run("--plan", "adaptive") == 0
     before = read_json(tiny.fingerprint_json)

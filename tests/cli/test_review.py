@@ -18,6 +18,7 @@ from htunet.experiments import cross_validation
 from htunet.experiments.cost import START_SECONDS, Cost
 from htunet.files import read_csv, read_json, write_csv
 from htunet.paths import find_dataset, find_runs
+from htunet.planning.configuration import digest
 
 pytestmark = pytest.mark.usefixtures("home", "log_handlers")
 
@@ -87,6 +88,8 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     for one in find_runs(target):
         start = read_json(one.settings_json)["start_checkpoint"]
         assert (start["dataset"], start["fold"]) == (mine.name, one.fold)
+        trained = next(read_json(old.settings_json) for old in find_runs(mine) if old.fold == one.fold)
+        assert (start["configuration"], start["num_epochs"]) == (digest(trained), trained["num_epochs"])
     assert {path: path.read_bytes() for path in before} == before
     assert run(corrections) == 0  # all of it is done
     assert len(list(find_runs(target))) == 2

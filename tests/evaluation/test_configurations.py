@@ -193,6 +193,11 @@ def test_results_of_a_split_that_is_no_longer_used_are_a_group_of_their_own(home
         write_json(place.summary_json, content | {"htunet": own})
     found = list(evaluated_contents(print).values())
     assert by_plan(table_rows(found)) == {"paper": (1, 2), "paper, split 0123": (3,)}
+    drawn = by_arm(list(evaluated_contents(print)))
+    assert {name: [one.seed for one in members] for name, members in drawn.items()} == {
+        "UNet": [1, 2],
+        "UNet, split 0123": [3],
+    }
     data.splits_json.unlink()
     assert by_plan(table_rows(evaluated_contents(print).values())) == {
         f"paper, split {used[:4]}": (1, 2),

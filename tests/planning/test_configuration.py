@@ -77,6 +77,14 @@ def test_of_weights_and_adapters_their_content_counts(settings: dict[str, Any], 
     assert (digest(first | settings) != digest(first)) == counts
 
 
+def test_runs_that_start_from_other_weights_are_told_apart_by_how_these_were_trained() -> None:
+    before = {"dataset": "a", "fold": 0, "num_epochs": 20, "configuration": "ab", "sha256": "1"}
+    first = settings_of(PLANS["paper"], start_from="a", start_checkpoint=before)
+    for name, value in {"fold": 1, "sha256": "2", "num_epochs": 200, "configuration": "cd"}.items():
+        other = first | {"start_checkpoint": before | {name: value}}
+        assert (digest(other) == digest(first)) == (name in ("fold", "sha256")), name
+
+
 def test_plans_of_all_versions_are_equal_where_they_mean_the_same() -> None:
     content = asdict(PLANS["paper"])
     earlier = {name: content[name] for name in content if name not in ("loss", "resize", "accumulation", "workers")}

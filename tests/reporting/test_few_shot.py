@@ -118,6 +118,14 @@ def test_shares_with_unequal_epochs_are_one_line_where_each_share_has_one_number
     assert len(_lines(table_rows([*few, again]))) == 2
 
 
+def test_other_settings_part_lines_also_where_no_share_has_both() -> None:
+    few = [content(0.5, 0.05), content(0.6, 0.1)]
+    for found, precision in zip(few, ("fp32", "bf16"), strict=True):
+        found["htunet"]["settings"] = {"plan_content": {"patience": 3}, "precision": precision}
+    lines = _lines(table_rows(few))
+    assert [[row.ratio for row in rows] for rows in lines.values()] == [[0.05], [0.1]]
+
+
 def test_a_footnote_on_the_papers_figures_parts_no_line() -> None:
     few, whole = content(0.6, 0.05), content(0.8, None)
     for found in (few, whole):

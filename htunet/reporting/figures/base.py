@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from htunet.errors import HtunetError
-from htunet.evaluation.configurations import recorded
+from htunet.evaluation.configurations import other_splits, recorded
 from htunet.files import read_object
 from htunet.paths import PHANTOM, DatasetPaths, RunPaths
 from htunet.reporting.figures.style import method_name, place_of
@@ -105,19 +105,23 @@ def by_dataset(runs: Sequence[RunPaths]) -> dict[DatasetPaths, list[RunPaths]]:
     return groups
 
 
-def by_arm(runs: Sequence[RunPaths]) -> dict[str, list[RunPaths]]:
+def by_arm(runs: Sequence[RunPaths], *, by_epochs: bool = True) -> dict[str, list[RunPaths]]:
     """The runs of each name that ``arm_name`` gives, by seed and fold; the paper's methods first, in its order.
 
-    Where runs of one name and data set have unlike settings, the hash of these and the epochs are part of the name.
+    Where runs of one name and data set have unlike settings, the hash of these and (``by_epochs``) the epochs are part
+    of the name; of a run whose split is no longer in use, that of the split.
     """
     named: dict[str, list[RunPaths]] = {}
+    splits = other_splits({run: read_object(run.settings_json) for run in runs if run.settings_json.exists()})
     for run in sorted(runs, key=lambda run: (place_of(run.method), arm_name(run), run.seed, run.fold)):
-        named.setdefault(arm_name(run), []).append(run)
+        split = f", split {splits[run]}" if run in splits else ""
+        named.setdefault(arm_name(run) + split, []).append(run)
     groups: dict[str, list[RunPaths]] = {}
     for name, members in named.items():
-        several = len({(run.dataset, recorded(run)[1]) for run in members}) > len({run.dataset for run in members})
-        for run in members:
-            groups.setdefault(f"{name} ({recorded(run)[1]})" if several else name, []).append(run)
+        about = {run: ", ".join(recorded(run)[1 : 3 if by_epochs else 2]) for run in members}
+        several = len({(run.dataset, text) for run, text in about.items()}) > len({run.dataset for run in members})
+        for run, text in about.items():
+            groups.setdefault(f"{name} ({text})" if several else name, []).append(run)
     return groups
 
 

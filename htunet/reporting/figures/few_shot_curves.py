@@ -121,15 +121,19 @@ def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
     keys = dict.fromkeys(_key(row, ignored) for row in few)
     several = {method for method, *_ in keys if sum(key[0] == method for key in keys) > 1}
     lines = {}
-    for method, plan, marks in keys:
-        members = [row for row in rows if _key(row, ignored) == (method, plan, marks)]
-        name = f"{method} ({plan}; {', '.join(marks)})" if method in several else method
-        lines[name] = sorted(members, key=lambda row: row.ratio or 1.0)
+    for key in keys:
+        method, plan, marks, configuration = key
+        members = [row for row in rows if _key(row, ignored) == key]
+        alike = sum(other[:3] == key[:3] for other in keys) > 1
+        about = "; ".join(filter(None, [plan, ", ".join(marks), configuration[:4] if alike else ""]))
+        lines[f"{method} ({about})" if method in several else method] = sorted(
+            members, key=lambda row: row.ratio or 1.0
+        )
     return lines
 
 
-def _key(row: Row, ignored: tuple[str, ...] = ("epochs", "epoch")) -> tuple[str, str, tuple[str, ...]]:
-    """What separates lines: method, plan, and all marks but the fraction, the number of seeds and ``ignored`` ones."""
+def _key(row: Row, ignored: tuple[str, ...] = ("epochs", "epoch")) -> tuple[str, str, tuple[str, ...], str]:
+    """What separates lines: method, plan, configuration, and marks but the fraction, the seeds and ``ignored`` ones."""
     endings = ("of the training images", "seeds", *ignored)
     marks = (mark for mark in row.marks if not mark.endswith(endings) and mark != footnote(row.method))
-    return row.method, row.plan, tuple(marks)
+    return row.method, row.plan, tuple(marks), row.configuration

@@ -19,7 +19,6 @@ from htunet.reporting.figures.base import (
     Drawing,
     NotYetError,
     Results,
-    arm_name,
     by_arm,
     by_dataset,
     one_run,
@@ -94,23 +93,27 @@ def comparison_grid(results: Results) -> MaskGrid:
     runs = [run for run in _predicted(results.runs) if run.ratio is None and tested_as_in_the_paper(run)]
     if results.methods is None:
         runs = [run for run in runs if run.method in paper.METHODS] or runs
+    arms = by_arm(runs)
     chosen = {
-        dataset: {arm: one_run(members, results.seed) for arm, members in by_arm(own).items()}
-        for dataset, own in by_dataset(runs).items()
+        dataset: {
+            arm: one_run([run for run in members if run.dataset == dataset], results.seed)
+            for arm, members in arms.items()
+        }
+        for dataset in by_dataset(runs)
     }
-    if not any(any(arms.values()) for arms in chosen.values()):
+    columns = tuple(arm for arm in arms if any(of_dataset[arm] for of_dataset in chosen.values()))
+    if not columns:
         raise NotYetError(
             "no test split is predicted by a run that learns masks. Provide one: htunet_train BUSI CLIP_HT fold0, then "
             "htunet_evaluate."
         )
-    columns = tuple(by_arm([run for arms in chosen.values() for run in arms.values() if run]))
     rows = []
-    for dataset, arms in chosen.items():
-        shown = tuple(arms.get(arm) for arm in columns)
+    for dataset, of_dataset in chosen.items():
+        shown = tuple(of_dataset[arm] for arm in columns)
         cases = sampled_cases(dataset, [run for run in shown if run], SAMPLES, results.draw_seed)
         rows += [MaskRow(dataset.short_name, case, shown) for case in cases]
-    hybrid = {arm_name(run) for arms in chosen.values() for run in arms.values() if run and "_HT" in run.method}
-    return MaskGrid(columns=columns, rows=tuple(rows), bold=frozenset(hybrid))
+    hybrid = frozenset(arm for arm in columns if "_HT" in arms[arm][0].method)
+    return MaskGrid(columns=columns, rows=tuple(rows), bold=hybrid)
 
 
 def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
@@ -123,16 +126,12 @@ def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
         )
     grids = {}
     for dataset, own in by_dataset(few).items():
-        arms = by_arm(own)
-        whole = [run for run in _predicted(results.own("seg")) if run.dataset == dataset and arm_name(run) in arms]
-        ratios = sorted({run.ratio for run in own if run.ratio is not None})
-        steps: list[float | None] = [*ratios, *([None] if whole else [])]
+        whole = [run for run in _predicted(results.own("seg")) if run.dataset == dataset]
+        arms = {arm: runs for arm, runs in by_arm([*own, *whole], by_epochs=False).items() if {*runs} & {*own}}
+        steps = sorted({run.ratio for runs in arms.values() for run in runs}, key=lambda ratio: ratio or 1.0)
         shown = {
-            arm: tuple(
-                one_run([run for run in (*own, *whole) if run.ratio == step and arm_name(run) == arm], results.seed)
-                for step in steps
-            )
-            for arm in arms
+            arm: tuple(one_run([run for run in runs if run.ratio == step], results.seed) for step in steps)
+            for arm, runs in arms.items()
         }
         everything = [run for runs in shown.values() for run in runs if run]
         cases = sampled_cases(dataset, everything, FEW_SHOT_SAMPLES, results.draw_seed)

@@ -67,7 +67,7 @@ def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
 
 def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
     arms = by_arm(runs)
-    names = ("Training loss", "Validation loss", f"Validation {_metric(runs[0])}")
+    names = ("Training loss", "Validation loss", f"Validation {' or '.join(dict.fromkeys(map(_metric, runs)))}")
     legend_rows = -(-len(arms) // LEGEND_COLUMNS)
     with in_style():
         figure = new_figure(DOUBLE_MM, PANEL_MM + LEGEND_ROW_MM * legend_rows + 8)

@@ -12,7 +12,8 @@ from PIL import Image
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.experiments.make_figures import find_results
-from htunet.paths import RunPaths
+from htunet.files import read_json, write_json
+from htunet.paths import RunPaths, find_dataset
 from htunet.reporting.figures.base import Results
 from htunet.reporting.figures.mask_grids import comparison_grid, draw_masks, few_shot_grids, sampled_cases
 from htunet.reporting.figures.style import save_figure
@@ -51,6 +52,28 @@ def test_shares_are_columns_up_to_all_images_and_methods_rows(results: Results) 
     assert grid.columns == ("50 %", "100 %")
     assert [row.group for row in grid.rows] == ["BiomedCLIP (HT)"] * 2
     assert [run and run.ratio for run in grid.rows[0].runs] == [0.5, None]
+
+
+def test_shares_with_other_epochs_are_of_one_method(results: Results) -> None:
+    few = next(run for run in results.runs if run.ratio)
+    write_json(few.settings_json, read_json(few.settings_json) | {"num_epochs": 400})
+    (grid,) = few_shot_grids(results).values()
+    assert [run and run.ratio for run in grid.rows[0].runs] == [0.5, None]
+    of_all = next(run for run in results.runs if run.method == METHOD and run.task == "seg" and not run.ratio)
+    write_json(of_all.settings_json, read_json(of_all.settings_json) | {"plan_content": {"learning_rate": 1}})
+    (grid,) = few_shot_grids(results).values()  # the other seed's is taken in its place
+    assert [run and run.seed for run in grid.rows[0].runs] == [3, 3 - of_all.seed]
+
+
+def test_unlike_runs_of_one_data_set_take_no_picture_from_the_others(results: Results) -> None:
+    other = build_dataset(name="Dataset504_DDTI")
+    runs = [*results.runs, build_run(other, method="UNet", shift=1)]
+    changed = build_run(find_dataset("BUSI"), method="UNet", seed=2, shift=1)
+    settings = read_json(changed.settings_json) | {"plan_content": {"learning_rate": 1}}
+    write_json(changed.settings_json, settings)
+    grid = comparison_grid(replace(results, runs=[*runs, changed]))
+    shown = {row.group: [run for run in row.runs if run and run.method == "UNet"] for row in grid.rows}
+    assert [len(shown[name]) for name in ("BUSI", "DDTI")] == [2, 1]
 
 
 def pixels_of(run: RunPaths, tmp_path: Path) -> list[np.ndarray]:

@@ -7,6 +7,7 @@ import pytest
 from builders.figures import write_progress
 from builders.run import build_dataset, build_run
 
+from htunet.files import write_json
 from htunet.reporting.figures.base import Results
 from htunet.reporting.figures.training_curves import curve_of, training_curves
 
@@ -47,3 +48,13 @@ def test_epochs_without_a_validation_are_no_points_of_its_curve(home: Path) -> N
     curve = curve_of([run.progress_csv], "val_metric")
     assert (curve.epochs_E.tolist(), curve.mean_E.tolist()) == ([1, 3], [0.2, 0.5])
     assert curve_of([run.progress_csv], "train_loss").epochs_E.tolist() == [1, 2, 3]
+
+
+def test_curves_of_two_metrics_have_the_names_of_both(home: Path) -> None:
+    dataset = build_dataset()
+    runs = [build_run(dataset, seed=seed, settings={"num_epochs": seed}) for seed in (1, 2)]
+    for run, metric in zip(runs, ("auc", "accuracy"), strict=True):
+        write_progress(run, [0.2, 0.7])
+        write_json(run.finished_json, {"best_epoch": 1, f"best_val_{metric}": 0.7})
+    (drawing,) = training_curves(Results(runs=runs))
+    assert drawing.figure.axes[2].get_ylabel() == "Validation AUC or Accuracy"
