@@ -17,6 +17,8 @@ NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
 FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
 """Of the mask of one frame, as ``htunet_predict`` names it: ``cine__0001.png``."""
+ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+"""Before a number."""
 MOST_CUTS = 8
 """At either end of a name."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")
@@ -77,16 +79,17 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     """Give each mask to the one image that its name fits; a mask that fits several images belongs to none.
 
     Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
-    such words. Images that differ in the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a
-    mask of its whole name: ``x.jpg``, or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of
-    another folder. Where no image has its name, a mask ``x__0001`` of a frame is a mask of ``x``.
+    such words, that with numbers by their value (``1`` and ``001``). Images that differ in the ending alone (``x.png``,
+    ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``, or ``x.jpg.png``. A mask in a
+    folder that holds images, too, belongs to none of another folder. Where no image has its name, a mask ``x__0001`` of
+    a frame is a mask of ``x``.
     """
     folders = {_keys(image)[0][0] for image in images} - {"."}
     of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
     by_whole_name = {
         key: mask for mask, whole in of_file.items() for key in (*map(_whole, (mask, whole)), composed(mask))
     }
-    tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(4)]
+    tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(5)]
     for image in images:
         for table, key in zip(tables, _keys(image), strict=True):
             table[key].append(image)
@@ -158,7 +161,8 @@ def _keys(name: str) -> tuple[tuple[str, str], ...]:
     """What a mask and its image have in common, the surest first."""
     name = composed(name)
     folder = str(PurePosixPath(name).parent)
-    return (folder, stem_of(name)), (folder, _plain(name)), ("", stem_of(name)), ("", _plain(name))
+    ways = (folder, stem_of(name)), (folder, _plain(name)), ("", stem_of(name)), ("", _plain(name))
+    return *ways, ("", ZEROS.sub("", _plain(name)))
 
 
 def _plain(name: str) -> str:
@@ -166,7 +170,7 @@ def _plain(name: str) -> str:
     stem = stem_of(name).lower()
     for mark in (MASK_MARK, IMAGE_MARK):
         stem = mark.sub("", stem)
-    return stem
+    return stem.strip()
 
 
 def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
@@ -316,7 +320,7 @@ def _exchanged(names: Sequence[str], masks: Sequence[str]) -> Matched:
     if len(names) != len(masks) or len(names) < 2:
         return matched
     ways: dict[frozenset[tuple[str, str]], tuple[tuple[str, str], tuple[str, str]]] = {}
-    for read in (str, lambda core: re.sub(r"0+(?=\d)", "", core)):
+    for read in (str, lambda core: ZEROS.sub("", core)):
         sides = [list(_cores(_stems(side), read)) for side in (names, masks)]
         for image_text, images in sides[0]:
             for mask_text, found in sides[1]:

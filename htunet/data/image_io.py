@@ -384,17 +384,22 @@ def image_of_array(array: NDArray[Any]) -> Image.Image:
 
 
 def read_labels(path: Path) -> UInt8:
-    """(H, W) class indices: 0 background, 1..K; raises HtunetError as ``open_image``.
+    """(H, W) class indices: 0 background, 1..K; raises HtunetError as ``open_image``, and for what is no whole number.
 
     htunet writes 8-bit gray. Of others' masks a palette's indices count, not its colours, and a bilevel image holds
-    0 and 1; values above 255 are read as 255, which no data set has as a label.
+    0 and 1; transparent pixels are background; values above 255 are read as 255, which no data set has as a label.
     """
     if (own := _read_own_png(path)) is not None:
         return own
     image = open_image(path)
-    if image.mode in ("1", "P") or is_wide(image):
-        return np.clip(pixels_of(image) if is_wide(image) else np.asarray(image), 0, 255).astype(np.uint8)
-    return np.asarray(image.convert("L"))
+    if image.mode in ("1", "P"):
+        return np.asarray(image).astype(np.uint8)
+    pixels = pixels_of(image)
+    if is_wide(image):
+        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and (pixels == np.floor(pixels)).all()):
+            raise HtunetError(f"The mask {path} holds negative values or fractions: it is not a label map. Correct it.")
+        return np.minimum(pixels, 255).astype(np.uint8)
+    return in_channels(pixels, 1)[0]
 
 
 def label_counts(labels_HW: UInt8) -> NDArray[np.int64]:

@@ -393,3 +393,17 @@ def test_what_is_drawn_by_opacity_alone_is_read_by_it(tmp_path: Path) -> None:
     Image.fromarray(black).save(tmp_path / "black.png")
     assert not read_image(tmp_path / "black.png", 1).any()
     assert not np.asarray(run_onnx.read(tmp_path / "black.png", 1)).any()
+
+
+@pytest.mark.parametrize("values", [(0, 0.7), (0, -1), (0, np.nan)])
+def test_labels_that_are_no_whole_numbers_from_0_are_refused(tmp_path: Path, values: tuple[float, float]) -> None:
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(HtunetError, match=r"a\.tif holds negative values or fractions"):
+        read_labels(tmp_path / "a.tif")
+
+
+def test_transparent_pixels_are_no_label(tmp_path: Path) -> None:
+    opacity = np.array([[0, 255, 255]], np.uint8)
+    for channels in (1, 3):
+        Image.fromarray(np.dstack([np.ones((1, 3, channels), np.uint8), opacity])).save(tmp_path / "a.png")
+        assert read_labels(tmp_path / "a.png").tolist() == [[0, 1, 1]]

@@ -253,3 +253,24 @@ def test_images_with_numbers_as_frames_have_and_with_masks_of_their_own_are_imag
     assert words.masks_of == {"x.png": ("x_mask.png",), "x__1.png": ("x__1_mask.png",)}
     rule = match_files(["x.png", "x__1.png", "x_roi.png", "x__1_roi.png"], None)
     assert rule.masks_of == {"x.png": ("x_roi.png",), "x__1.png": ("x__1_roi.png",)}
+
+
+def test_numbers_that_one_side_fills_with_zeros_are_equal_although_some_names_are_the_same() -> None:
+    images, masks = [f"{number}.png" for number in range(8, 12)], [f"{number:02d}.png" for number in range(8, 12)]
+    assert [*match_files(images, masks).masks_of.values()] == [(mask,) for mask in masks]
+    named = (
+        [f"us_{number}.png" for number in range(98, 102)],
+        [f"us_{number:03d}_mask.png" for number in range(98, 102)],
+    )
+    assert [*match_files(*named).masks_of.values()] == [(mask,) for mask in named[1]]
+
+
+def test_names_with_and_without_zeros_that_are_both_there_stay_apart() -> None:
+    found = match_files(["1.png", "01.png", "2.png"], ["1.png", "01.png", "002.png"])
+    assert found.masks_of == {"1.png": ("1.png",), "01.png": ("01.png",), "2.png": ("002.png",)}
+    uncertain = match_files(["1.png", "01.png", "2.png"], ["001.png", "2.png"])
+    assert "fits several images: 1.png, 01.png" in uncertain.unmatched["001.png"]
+
+
+def test_spaces_before_a_word_or_an_ending_are_no_part_of_a_name() -> None:
+    assert match_files(["a .png", "b.png"], ["a _mask.png", "b_mask.png"]).masks_of["a .png"] == ("a _mask.png",)
