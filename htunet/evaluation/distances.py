@@ -42,7 +42,7 @@ class SurfaceDistances:
 
     @cached_property
     def both(self) -> Values:
-        """All values of both directions, those of the prediction's outline first."""
+        """(n,) values of both directions, those of the prediction's outline first."""
         return np.concatenate([self.to_reference, self.to_prediction])
 
 
@@ -73,7 +73,7 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: tuple[float, f
 
 
 def outline(mask: Mask) -> Mask:
-    """The pixels of ``mask`` with a 4-neighbour outside it; the outside of the image counts as outside."""
+    """The pixels of ``mask``, (H, W), that have a 4-neighbour outside it, as a mask; outside the image is outside."""
     inside = np.zeros_like(mask)
     core = inside[1:-1, 1:-1]
     np.logical_and(mask[:-2, 1:-1], mask[2:, 1:-1], out=core)
@@ -83,7 +83,7 @@ def outline(mask: Mask) -> Mask:
 
 
 def percentile95(values: Values) -> float:
-    """95th percentile with linear interpolation, as ``numpy.percentile`` (which is ten times as slow here)."""
+    """95th percentile of (n,) values, n > 0, linearly interpolated; ``numpy.percentile`` is ten times as slow here."""
     position = 0.95 * (len(values) - 1)
     low = int(position)
     high = min(low + 1, len(values) - 1)

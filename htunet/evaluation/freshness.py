@@ -40,7 +40,7 @@ def needs_prediction(run: RunPaths) -> bool:
 def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     """True when summary.json is newer than the predictions and was made with this policy and this version.
 
-    And with this ``positive`` class; empty: as somebody chose it then, or as the data set names it.
+    And with this ``positive`` class; empty: the one that was chosen then, or that the data set names.
     """
     paths = _predictions(run)
     if not run.summary_json.exists() or not all(path.exists() for path in paths):

@@ -97,7 +97,7 @@ def bootstrap_estimates(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> dict[Name, Estimate]:
-    """What is no mean, such as the AUC, with its bootstrap 95 % interval.
+    """Estimates that are no means, such as the AUC, with their bootstrap 95 % intervals.
 
     ``estimates`` takes (R, N) weights and returns (R,) values by name, NaN where there is none; a resample without a
     value is excluded from the interval. ``groups`` and ``seed`` as in ``bootstrap_means``.
@@ -213,7 +213,7 @@ def group_sums(
 def ratio(
     numerator: NDArray[np.float64], denominator: NDArray[np.float64], otherwise: float = np.nan
 ) -> NDArray[np.float64]:
-    """``otherwise`` where there is nothing to divide by."""
+    """The quotient, elementwise; ``otherwise`` where the denominator is not above 0."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)
 
 

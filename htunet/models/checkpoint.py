@@ -29,7 +29,7 @@ MODEL = "model."
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write tensors and a description, whole or not at all: a killed run leaves the last whole checkpoint."""
+    """Write tensors and a description, completely or not at all: after a kill the last complete checkpoint is there."""
     text = json.dumps({"format": FORMAT} | dict(about), allow_nan=False)
     content = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with whole_file(path) as part:
@@ -67,7 +67,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 
 def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+    """The description that is stored with a checkpoint."""
     return {
         "method": method,
         "weights": asdict(weights),
@@ -78,7 +78,7 @@ def describe(method: str, weights: WeightsRecord, settings: Mapping[str, Any]) -
 
 
 def licence_of(method: str, weights: WeightsRecord) -> str:
-    """The terms of the weights that a training started from, which what became of them has to keep."""
+    """The licence of the weights that a training started from, which also applies to what is trained from them."""
     entry = published_weights(method)
     if weights.source == PHANTOM:
         return "trained from weights of htunet that were pre-trained on simulated images: Apache-2.0"

@@ -112,7 +112,7 @@ def finished_finetunings(method: str) -> list[FinetuningPaths]:
 
 
 def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapter) -> None:
-    """Fill the adapter of the image tower, and what trains in the text tower where there is one; strictly.
+    """Load the adapter of the image tower, and of the text tower if there is one; every tensor must fit.
 
     Raises HtunetError when the checkpoint was trained on other frozen weights or its tensors do not fit.
     """

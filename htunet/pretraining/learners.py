@@ -43,7 +43,7 @@ class Learner(nn.Module):
     weight_decay: ClassVar[float]
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
-        """What is minimised: the sum of these."""
+        """The terms of the loss, scalars by name; their sum is minimised."""
         raise NotImplementedError
 
     def figures(self, lesson: Lesson) -> dict[str, Tensor]:
@@ -148,7 +148,7 @@ class PhantomLearner(Learner):
         return features_BMHW, whole_BD.float(), F.normalize(self.backbone.project(tokens_BTD).float(), dim=1)
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
-        """All that is known of an image at once."""
+        """The losses of lesion, tissue, class, organ, signs and captions, scalars by name."""
         features_BMHW, whole_BD, images_BE = self.seen(lesson.images)
         scores = self.head(features_BMHW, (lesson.images.shape[-2], lesson.images.shape[-1]))
         found = {"lesion": dice_cross_entropy(scores, lesson.lesions).mean()}
@@ -183,7 +183,7 @@ class PhantomLearner(Learner):
         return lesion_figures(scores, lesson) | class_figures(self.kinds["class"](whole_BD), lesson)
 
     def published(self) -> dict[str, Tensor]:
-        """Both towers, the decoder, and the heads of all else."""
+        """The tensors of both towers, of the decoder and of the other heads."""
         return dict(self._published())
 
     def _published(self) -> Iterator[tuple[str, Tensor]]:

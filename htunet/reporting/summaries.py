@@ -14,7 +14,7 @@ Content = dict[str, Any]
 
 
 def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
-    """The summaries of all finished runs that this version can read; of a broken one ``tell`` is told."""
+    """The summaries of all finished runs that this version can read; ``tell`` gets a sentence about each broken one."""
     contents = {}
     for run in find_runs():
         if not (run.finished_json.exists() and run.summary_json.exists()):

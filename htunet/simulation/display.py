@@ -86,7 +86,7 @@ def _take_linear(values: Float, position: Float, axis: int) -> Float:
 
 
 def to_gray(picture: Float) -> UInt8:
-    """Values 0..1 as 0..255."""
+    """Values in [0, 1], any shape, as integers in [0, 255]."""
     return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 

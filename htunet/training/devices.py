@@ -62,11 +62,11 @@ def places(devices: int) -> Places:
 
 
 def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
-    """Start the other processes, where there are several, and meet them.
+    """Start the other processes, where there are several, and connect to them.
 
     ``device`` is one of ``DEVICES``; ``precision`` auto, bf16, tf32 or fp32. Raises UsageError for a device that is
     absent.
-    A process whose starter has died ends itself, and one that the others wait for in vain ends the run.
+    A process ends itself when the one that started it has died; a process that does not answer ends the run.
     """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # its import sets it lower
     kind = find_device(device)
@@ -97,7 +97,7 @@ def make_fabric(*, device: str, devices: int, precision: str) -> Fabric:
 
 
 def end_with(starter: int) -> None:
-    """End this process when the one that started it has gone: nobody else could, while it waits for the dead one."""
+    """End this process when the one that started it has ended, as it would wait for it for ever."""
 
     def watch() -> None:
         while os.getppid() == starter:

@@ -45,7 +45,7 @@ class Data:
 
 @dataclass(frozen=True, kw_only=True)
 class Events:
-    """What the loop tells the outside. Each is called on every process; writers look at the rank themselves."""
+    """Callbacks of the loop. Each is called on every process; writers look at the rank themselves."""
 
     after_step: Callable[[Progress, float], None]
     """Progress and the loss of the step."""

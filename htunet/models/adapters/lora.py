@@ -59,7 +59,7 @@ class LoRAConfig:
 
 
 class SplitProjection(nn.Module):
-    """Query, key and value as three layers, whose weights are the rows of the one that they stand for."""
+    """Query, key and value as three layers, whose weights are the rows of the one layer that they replace."""
 
     def __init__(self, fused: nn.Linear) -> None:
         super().__init__()

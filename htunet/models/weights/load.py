@@ -44,7 +44,7 @@ class WeightsRecord:
 def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
     """Build a backbone with ``pretrained`` or ``random`` weights, or those of a file or of a folder of the hub.
 
-    Raises UsageError for an unknown backbone, HtunetError when the weights cannot be had or do not fit.
+    Raises UsageError for an unknown backbone, HtunetError when the weights are not on this machine or do not fit.
     """
     builder = BACKBONES[name]
     path = locate(name, source)

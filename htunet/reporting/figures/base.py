@@ -35,7 +35,7 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What there is, as far as a user wants to see it."""
+    """The evaluated runs that a user asked for, and their summaries."""
 
     runs: Sequence[RunPaths]
     """Finished, of a known task."""

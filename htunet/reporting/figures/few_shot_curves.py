@@ -67,7 +67,7 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure
     """Dice or AUC against the fraction, a panel for each data set; None where there is nothing to draw.
 
     One line a method, mean and standard deviation over the seeds; where there are runs of all images too they are the
-    last point. Dotted is the paper's mean over its data sets. ``notes`` stand below.
+    last point. Dotted is the paper's mean over its data sets. ``notes`` are printed below.
     """
     shown = [row for row in rows if not row.trained_on and row.values[kind.main].mean is not None]
     datasets = sorted({row.dataset for row in shown if row.ratio is not None})

@@ -79,7 +79,7 @@ def draw_curves(
 ) -> list[Path]:
     """Write ``robustness_dice`` and ``robustness_auc`` as PNG and PDF: a panel an artefact, a line a method, its band.
 
-    ``curves`` by the method's name. Below each panel stand the pictures of one test case at the same strengths.
+    ``curves`` by the method's name. Below each panel are pictures of one test case at the same strengths.
     """
     paths = []
     measured = {one.metric for found in curves.values() for one in found}

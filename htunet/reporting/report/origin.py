@@ -71,7 +71,7 @@ def _reasons(dataset: DatasetPaths, name: str, plan: Mapping[str, Any]) -> dict[
 
 
 def value_text(value: object) -> str:
-    """A value of a plan as a reader wants it.
+    """A value of a plan as text.
 
     >>> value_text([224, 224]), value_text(None), value_text({"mirror": 0.5}), value_text({})
     ('224 x 224', 'none', 'mirror 0.5', 'none')
@@ -132,7 +132,7 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
 
 
 def collect_versions(study: Study) -> list[DatasetFacts]:
-    """Versions of the program and its libraries that trained, and that evaluated; runs that agree stand together."""
+    """Versions of the program and its libraries that trained, and that evaluated; one list for runs with equal ones."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
     for run, settings in study.settings.items():
         evaluated = study.runs[run].get("evaluated_with")

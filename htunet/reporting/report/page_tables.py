@@ -1,7 +1,7 @@
 """The tables of the page: results beside the paper's, by lesion size, by class, and who is better than whom."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -87,35 +87,40 @@ def _results(study: Study, kind: TableKind) -> Table:
         id=kind.name,
         title=f"{kind.name.capitalize()}: all test cases",
         columns=columns,
-        rows=tuple(_with_best(columns, rows)),
+        rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
         notes=(
-            "Bold: the best method of each data set. "
+            "Bold: the best method of each data set, of distances in pixels for each input size. "
             "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known).",
             *row_notes(members, kind),
         ),
     )
 
 
-def _with_best(columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]]) -> list[tuple[TableCell, ...]]:
-    """The rows with the best value of each data set and metric strong, where there are several methods."""
-    values: dict[tuple[str, int], list[Any]] = {}
-    for row in rows:
-        for place, cell in enumerate(row):
-            if columns[place].better and cell.value is not None:
-                values.setdefault((row[0].text, place), []).append(cell.value)
+def _with_best(
+    columns: tuple[Column, ...], rows: list[tuple[TableCell, ...]], sizes: Sequence[tuple[int, ...]]
+) -> list[tuple[TableCell, ...]]:
+    """The rows with the best value of each data set and metric strong, where there are several methods.
+
+    Pixels of inputs of different ``sizes`` are different units: of each size there is a best one.
+    """
+    keys = [[(row[0].text, place, size if column.unit == "px" else ()) for place, column in enumerate(columns)]
+            for row, size in zip(rows, sizes, strict=True)]  # fmt: skip
+    values: dict[tuple[Any, ...], list[Any]] = {}
+    for row, own in zip(rows, keys, strict=True):
+        for column, cell, key in zip(columns, row, own, strict=True):
+            if column.better and cell.value is not None:
+                values.setdefault(key, []).append(cell.value)
     best = {
-        (dataset, place): (max if columns[place].better == "higher" else min)(found)
-        for (dataset, place), found in values.items()
+        key: (max if columns[key[1]].better == "higher" else min)(found)
+        for key, found in values.items()
         if len(found) > 1
     }
     return [
         tuple(
-            replace(cell, strong=True)
-            if cell.value is not None and cell.value == best.get((row[0].text, place))
-            else cell
-            for place, cell in enumerate(row)
+            replace(cell, strong=True) if cell.value is not None and cell.value == best.get(key) else cell
+            for cell, key in zip(row, own, strict=True)
         )
-        for row in rows
+        for row, own in zip(rows, keys, strict=True)
     ]
 
 
@@ -232,7 +237,7 @@ def _comparisons(study: Study) -> Table:
 
 
 def p_text(p: float) -> str:
-    """A p-value as people write it.
+    """A p-value with three decimals.
 
     >>> p_text(0.0321), p_text(0.00001)
     ('0.032', '< 0.001')

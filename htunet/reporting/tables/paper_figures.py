@@ -72,7 +72,7 @@ def is_its_start(learnt: str) -> bool:
 
 
 def comparable(metric: str, positive: str) -> bool:
-    """May the paper's figure stand beside ours, whose ``positive`` class somebody may have chosen otherwise?"""
+    """Whether the paper's figure can be compared with ours, which may have another ``positive`` class."""
     return not METRICS[metric].of_class or positive == POSITIVE
 
 
@@ -106,7 +106,7 @@ def segmentation_figures(dataset: str, method: str) -> Figures:
 def classification_figures(dataset: str, method: str, setting: str = SUPERVISED) -> Figures:
     """What the paper prints for a data set and one of our methods, ``supervised`` or ``zero-shot``.
 
-    Accuracy and AUC stand in Table III; recall, precision and F1, and the other adapters, in Table VI (supervised).
+    Accuracy and AUC are in Table III; recall, precision and F1, and the other adapters, in Table VI (supervised).
     """
     name = CLASSIFICATION_METHODS.get(method)
     main = printed("table3_classification", dataset=dataset, method=name, setting=setting)

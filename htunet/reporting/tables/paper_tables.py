@@ -76,7 +76,7 @@ def fill(
     ``zero_shot`` are the contents that ``htunet_zero_shot`` writes.
 
     Where several kinds of runs would fit a cell (another plan, other weights, fewer epochs), the one nearest to the
-    paper stands in it, and its marks say what is not as in the paper.
+    paper is chosen, and its marks say what is not as in the paper.
     """
     found = [content for content in contents if "task" in content["htunet"]]
     over_cases = None if means is None else entries(means)
@@ -202,14 +202,20 @@ def _average(table: PaperTable, part: Part, cells: Sequence[Cell]) -> Cell:
 
 def _ranked(cells: Sequence[Cell]) -> list[Cell]:
     """The best and the second value of each data set, metric and group of rows, as they are printed."""
-    rivals: dict[tuple[str, str, str], set[float]] = {}
+    rivals: dict[tuple[Any, ...], set[float]] = {}
     for cell in cells:
-        values = rivals.setdefault((cell.line.group, cell.dataset, cell.metric), set())
+        values = rivals.setdefault(_rivalry(cell), set())
         values |= set() if cell.estimate.mean is None else {round(cell.estimate.mean, 2)}
     found = []
     for cell in cells:
-        values = rivals[cell.line.group, cell.dataset, cell.metric]
+        values = rivals[_rivalry(cell)]
         best = sorted(values, reverse=METRICS[cell.metric].higher_is_better)[:2] if len(values) > 1 else []
         own = None if cell.estimate.mean is None else round(cell.estimate.mean, 2)
         found.append(replace(cell, rank=best.index(own) + 1 if own in best else 0))
     return found
+
+
+def _rivalry(cell: Cell) -> tuple[Any, ...]:
+    """Equal for cells that are ranked together: pixels of inputs of different sizes are different units."""
+    size = cell.trained.input_size if cell.trained and METRICS[cell.metric].unit == "px" else ()
+    return cell.line.group, cell.dataset, cell.metric, size

@@ -80,6 +80,12 @@ class Row:
     """What a reader must know before comparing: random weights, another plan, fewer epochs, fewer seeds."""
 
     @property
+    def input_size(self) -> tuple[int, ...]:
+        """Height and width of the plan's input, on which distances in pixels depend; empty where it is not recorded."""
+        plan = (self.own.get("settings") or {}).get("plan_content") or {}
+        return tuple(plan.get("input_size") or ())
+
+    @property
     def counted(self) -> str:
         """Missed cases of all, or all cases."""
         n_cases, n_missed = self.tested.n_cases, self.tested.n_missed
@@ -165,7 +171,7 @@ def _order(row: Row) -> tuple[Any, ...]:
 
 
 def place_of(method: str) -> int:
-    """Where a method stands in the paper's order; behind all of the paper's where it has none."""
+    """The position of a method in the paper's order; after all of the paper's for any other method."""
     known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
     return known.index(method) if method in known else len(known)
 
@@ -304,7 +310,7 @@ def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def percent(ratio: float) -> str:
-    """A fraction as people write it.
+    """A fraction in percent, without trailing zeros.
 
     >>> percent(0.01), percent(0.35), percent(0.125)
     ('1 %', '35 %', '12.5 %')
@@ -352,7 +358,7 @@ def row_data(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> Table:
 def printed_metrics(rows: Sequence[Row], kind: TableKind) -> list[tuple[Metric, bool]]:
     """The metrics that have a column, and whether the paper's figures follow in another one.
 
-    Where the paper's stand in the table, so do the metrics as its public code computes them, and its figures beside
+    A table with the paper's figures also has the metrics as its public code computes them; its figures are beside
     these.
     """
     theirs = {name for row in rows for name in row.paper}
@@ -407,7 +413,7 @@ def value_columns(metrics: Sequence[tuple[Metric, bool]]) -> list[Column]:
 def value_cells(
     row: Row, metrics: Sequence[tuple[Metric, bool]], *, missing: str = "-", below: bool = False
 ) -> list[TableCell]:
-    """The cells of ``value_columns``; ``below``: the interval stands in small letters, else only that of few cases."""
+    """The cells of ``value_columns``; ``below``: with the interval in small letters, else only of few cases."""
     cells = []
     for metric, beside in metrics:
         found, theirs = row.values[metric.name], row.paper.get(metric.name)
@@ -435,7 +441,7 @@ def row_notes(rows: Sequence[Row], kind: TableKind = SEGMENTATION) -> list[str]:
 
 
 def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
-    """The definition of each metric, and the class that recall and the like are of."""
+    """The definition of each metric, and the class of which recall, precision and F1 are."""
     definitions = [f"{metric.short_label}: {metric.definition}" for metric in metrics]
     if any(metric.leaves_out for metric in metrics):
         definitions.append("Excluded: test cases of all runs without these distances.")

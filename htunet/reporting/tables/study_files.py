@@ -36,7 +36,7 @@ def write_paper_tables(
 ) -> dict[str, tuple[list[Cell], list[Path]]]:
     """Write the tables, each in all formats; the cells and the paths of each by its name.
 
-    ``only_of_paper``: those alone in which a value of ours stands beside one of the paper.
+    ``only_of_paper``: only those with at least one value of ours beside one of the paper.
     """
     written = {}
     for table in tables:

@@ -13,6 +13,8 @@ from htunet.reporting.report.collect import collect
 from htunet.reporting.report.content import ReportContent
 from htunet.reporting.report.page import render
 from htunet.reporting.report.study_results import Terms, study_of
+from htunet.reporting.tables.paper_layouts import TABLES, chosen
+from htunet.reporting.tables.paper_tables import fill
 from htunet.reporting.tables.rows import table_rows
 from htunet.reporting.tables.write import Table
 
@@ -97,6 +99,23 @@ def test_seeds_are_one_method() -> None:
     table = by_id(report_of(masks("CLIP_HT", [0.8, 0.8]), masks("CLIP_HT", [0.6, 0.6], seed=2)), "segmentation")
     assert texts(table, 0)[2] == "70.00 ± 14.14"
     assert len(table.rows) == 1
+
+
+def test_pixels_of_different_input_sizes_are_not_compared() -> None:
+    large, small, other = (
+        masks(name, dice, settings={"plan_content": {"input_size": [size, size]}})
+        for name, dice, size in (("DINOv2", [0.8, 0.9], 518), ("CLIP", [0.6, 0.7], 224), ("UNet", [0.5, 0.5], 224))
+    )
+    table = by_id(report_of(large, small, other), "segmentation")
+    dice, hd95 = ([column.heading for column in table.columns].index(name) for name in ("Dice %", "HD95 px"))
+    strong = {row[1].text: (row[dice].strong, row[hd95].strong) for row in table.rows}
+    assert strong == {"DINOv2": (True, False), "CLIP": (False, True), "UNet": (False, False)}
+    cells = fill(chosen(TABLES["table2"], ["BUSI"], ["DINOv2", "CLIP", "UNet"]), [large, small, other])
+    assert {cell.line.method: cell.rank for cell in cells if cell.metric == "hd95"} == {
+        "DINOv2": 0,
+        "CLIP": 1,
+        "UNet": 2,
+    }
 
 
 def test_the_page_and_the_tables_say_the_same_of_unlike_folds() -> None:
