@@ -17,6 +17,7 @@ from dataset_conversion.own_images.folds import OfficialFolds, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags
 from htunet.data.formats.dicom import patient_of
+from htunet.data.formats.stacks import is_picture
 from htunet.data.label_maps import LabelMap, given, infer, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
@@ -38,9 +39,11 @@ def convert_own(data: OwnData) -> ConversionReport:
     dataset, named = dataset_name(data.name)
     findings = find_images(data)
     label_map = None
+    pictures = all(is_picture(path) for one in findings.images for path in (one.base / one.name, *one.masks))
     if data.masks or data.nnunet:
         masks = [mask for one in findings.images for mask in one.masks]
-        results = parallel_map(survey, masks, workers=suitable_workers(len(masks), data.workers))
+        workers = suitable_workers(len(masks), data.workers)
+        results = parallel_map(survey, masks, workers=workers, threads=pictures)
         bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
         surveys = [one for one in bar if one is not None]
         if not surveys:
@@ -78,7 +81,9 @@ def convert_own(data: OwnData) -> ConversionReport:
     )
     collected.notes.insert(0, named)
     finish = partial(folds.write, DatasetPaths(dataset)) if data.folds else None
-    return convert_images(data.source, facts, collected, write_own_image, workers=data.workers, finish=finish)
+    return convert_images(
+        data.source, facts, collected, write_own_image, workers=data.workers, finish=finish, threads=pictures
+    )
 
 
 def dataset_name(name: str) -> tuple[str, str]:
@@ -160,7 +165,8 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
             )
         return [tags.of.get(name, "") for name in names], tags.notes
     paths = [one.base / one.name for one in found]
-    patients = list(parallel_map(patient_of, paths, workers=suitable_workers(len(paths), data.workers)))
+    workers = suitable_workers(len(paths), data.workers)
+    patients = list(parallel_map(patient_of, paths, workers=workers, threads=True))
     numbers = {
         patient: f"patient_{number:04d}"
         for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)

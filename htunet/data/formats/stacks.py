@@ -139,7 +139,7 @@ def open_stack(path: Path) -> Stack:
         from htunet.data.formats.metaimage import open_metaimage
 
         return Stack(path=path, **vars(open_metaimage(path)))
-    if name.endswith(READABLE):
+    if is_picture(path):
         return _open_picture(path)
     if is_dicom(path):
         return Stack(path=path, is_dicom=True, **vars(open_dicom(path)))
@@ -149,6 +149,11 @@ def open_stack(path: Path) -> Stack:
 def is_image(path: Path) -> bool:
     """Whether ``open_stack`` knows the format, by the ending; of a file with another ending, by DICOM's first bytes."""
     return path.name.lower().endswith(ENDINGS) or is_dicom(path)
+
+
+def is_picture(path: Path) -> bool:
+    """Whether Pillow alone reads it; the readers of the other formats may fork a process, which no thread must do."""
+    return path.name.lower().endswith(READABLE)
 
 
 def is_lossy(path: Path) -> bool:

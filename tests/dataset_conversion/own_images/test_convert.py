@@ -1,5 +1,6 @@
 """What users have becomes a raw folder: every format, every way of naming, and nothing lost without a word."""
 
+import pickle
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +14,11 @@ from builders.own import build_own, labelled
 from PIL import Image
 
 from dataset_conversion.common import ConversionReport
+from dataset_conversion.own_images import convert as own_convert
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
 from htunet.data.image_io import read_labels
+from htunet.data.label_maps import survey
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.verification import verify
 from htunet.errors import HtunetError, UsageError
@@ -364,6 +367,16 @@ def test_processes_and_one_process_agree(home: Path) -> None:
     files = {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()}
     convert(*sources, workers=2)
     assert {path.name: path.read_bytes() for path in raw.paths.raw.rglob("*") if path.is_file()} == files
+
+
+def test_pictures_alone_are_read_in_threads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The readers of other formats fork, which a process with threads must not."""
+    sources = build_own(home, NAMES)
+    monkeypatch.setattr(own_convert, "survey", lambda path: survey(path))  # no process could be sent this
+    convert(*sources, workers=2)
+    numbered_masks(home, 1)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        convert(*sources, workers=2)
 
 
 def numbered_masks(home: Path, *numbers: int, name: str = "cine", frames: int = 4) -> tuple[Path, Path]:
