@@ -93,6 +93,8 @@ def _reproduce(options: argparse.Namespace) -> None:
     jobs = plan.jobs
     if jobs or not plan.excluded:
         _print_jobs(config.table, jobs, options.jobs or 1)
+    for name, difference in plan.other_images.items():
+        print(f"{name}: {difference}. The paper's figures will not stand beside its results.", flush=True)
     if options.dry_run:
         print("\n".join(_missing_lines(config, plan)))
         return
@@ -234,7 +236,7 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
     time = f", about {duration(sum(seconds))} by the steps measured here" if seconds else ""
     if unknown := len(costs) - len(seconds):
         time += f"; {unknown} jobs have an unknown time until a step of their method is measured"
-    yield f"Then the same command does the rest: {trainings} trainings of the paper's sizes{time}."
+    yield f"Then the same command does the rest: {counted(trainings, 'training')} of the paper's sizes{time}."
 
 
 def _remedy(obstacle: "Obstacle") -> str:

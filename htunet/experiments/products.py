@@ -1,22 +1,25 @@
 """What the jobs of a table produce, and whether it is there: a job is done when its product exists."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, counted
-from htunet.evaluation.freshness import is_evaluated, needs_prediction
+from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
 from htunet.evaluation.metrics import PENALISE
-from htunet.files import read_object
+from htunet.files import file_hash, read_object
 from htunet.models.build import PUBLIC_PLAN, parse_method
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.paths import DatasetPaths, FinetuningPaths, RunFolder, RunPaths
 from htunet.planning.configuration import plan_differences
 from htunet.planning.finetuning_plan import finetuning_plan
+from htunet.planning.fingerprint import hash_raw
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import BASE_SIDE
-from htunet.preprocessing.preprocess import check_arrays
+from htunet.preprocessing.preprocess import DONE, check_arrays
 from htunet.schemas import SETTINGS, ZERO_SHOT
 from htunet.training.settings import FinetuneSettings
 
@@ -52,6 +55,8 @@ class PreparedDataset(Product):
         try:
             for name in self.plans:
                 check_arrays(self.dataset.plan_folder(name), planned[name])
+                if not _holds_what_is_in_raw(self.dataset, name):
+                    return False
         except (HtunetError, KeyError):  # not there, or made for the plan as it was before
             return False
         return True
@@ -84,6 +89,8 @@ class Trained(Product):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
         if changes := self._plan_changes(before.get("plan_content") or {}):
             wrong.append(changes)
+        if isinstance(self.run, RunPaths):
+            wrong += _other_images(self.run, before)
         if wrong:
             raise HtunetError(
                 f"The run {self.run.label} was started with {' and '.join(wrong)}. Request the same, or "
@@ -95,6 +102,29 @@ class Trained(Product):
         plan = _plan_now(self.run, self.side)
         changes = plan_differences(before, asdict(plan)) if plan and before else {}
         return "; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items())
+
+
+def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:
+    """What a run has learnt from that the data set no longer holds."""
+    dataset, arrays = run.dataset, run.dataset.plan_folder(run.plan) / DONE
+    if dataset.splits_json.exists() and trained_on_other_images(run):
+        yield "another split than that in use"
+    then = before.get("data_sha256") if arrays.exists() else None
+    if then and (then != file_hash(arrays) or not _holds_what_is_in_raw(dataset, run.plan)):
+        yield "other images, masks or classes than the data set has now"
+
+
+def _holds_what_is_in_raw(dataset: DatasetPaths, plan: str) -> bool:
+    """Whether the arrays of a plan were made from the files of the raw folder as they are."""
+    then = read_object(dataset.plan_folder(plan) / DONE).get("raw_sha256")
+    files = [(path, path.stat()) for path in sorted(dataset.raw.rglob("*"))]
+    return then in (None, _hash_of(dataset, tuple((path, about.st_size, about.st_mtime_ns) for path, about in files)))
+
+
+@cache
+def _hash_of(dataset: DatasetPaths, state: tuple[tuple[object, ...], ...]) -> str:
+    """The hash of a raw folder; taken once for a ``state`` of its files: sizes and times."""
+    return hash_raw(read_raw(dataset))[0]
 
 
 def _plan_now(run: RunFolder, side: int) -> Plan | None:

@@ -114,6 +114,8 @@ class TablePlan:
     """What the rows that are left out would take; for their cost, not to be run."""
     rows: int
     """All that were asked for."""
+    other_images: dict[str, str]
+    """Data sets of the paper's names that are not its images, and how they differ."""
 
     @property
     def rows_excluded(self) -> list[str]:
@@ -145,7 +147,10 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
                     planner.add_training(training)
                 for run in asked:
                     planner.add_zero_shot(run)
-    return TablePlan(planner.all_jobs(), excluded, later, rows)
+    sizes = {dataset.short_name: len(read_raw(dataset).cases) for dataset in planner.plans}
+    others = {name: paper.other_images(name, {"total": number}) for name, number in sizes.items()}
+    others = {name: text for name, text in others.items() if text not in ("", paper.OTHER)}
+    return TablePlan(planner.all_jobs(), excluded, later, rows, others)
 
 
 def _row_name(table: PaperTable, line: Line, part: Part, dataset: str) -> str:

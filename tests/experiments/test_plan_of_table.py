@@ -52,6 +52,12 @@ def test_a_table_needs_each_job_once_and_the_fine_tuning_serves_all_seeds(datase
     assert other.work.other_images == 9
 
 
+def test_other_images_under_the_papers_names_are_known_before_anything_is_trained(datasets: None) -> None:
+    build_raw(12, name="Dataset600_Mine")
+    found = plan_table(config_of("table2", ["LN-INT", "Mine"], ["UNet"], captions=()))
+    assert found.other_images == {"LN-INT": "not the paper's images: 20 total, the paper's LN-INT 1273 total"}
+
+
 def test_adapters_may_start_anew(datasets: None) -> None:
     jobs = plan_table(config_of("table5", ["LN-INT"], ["CLIP_HT"], captions=())).jobs
     assert {job.kind for job in jobs} == {"prepare", "train", "test"}

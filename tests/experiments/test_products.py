@@ -3,15 +3,21 @@
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from builders.raw import build_raw
 from builders.training import tiny_plan
 
+from htunet.data.image_io import read_labels, write_png
+from htunet.data.raw import read_raw
+from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
-from htunet.experiments.products import Trained
-from htunet.files import write_json
+from htunet.experiments.products import PreparedDataset, Trained
+from htunet.files import file_hash, write_json
 from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.plans import Plan, save_plans
+from htunet.preprocessing.prepare import PrepareRequest, prepare
 
 NOW = tiny_plan()
 
@@ -34,6 +40,34 @@ def test_what_changes_no_result_is_no_other_plan(home: Path) -> None:
     product = started(home, replace(NOW, accumulation=3, workers=5, because={"patience": "why"}))
     product.check()
     assert product.done()
+
+
+def test_a_run_of_other_images_or_of_another_split_is_no_repetition(home: Path) -> None:
+    data = build_raw(20)
+    prepare(data, PrepareRequest(plans=("paper",), workers=0))
+    run, prepared = RunPaths(data, "SegmentationTrainer", "paper", "UNet", 0, 1), PreparedDataset(data, ("paper",))
+    split = training_digest(load_splits(data.splits_json)[0])
+    images = file_hash(data.plan_folder("paper") / "preprocessed.json")
+    about = {"num_epochs": 4, "weights": {"source": "none"}, "split_sha256": split, "data_sha256": images}
+    write_json(run.settings_json, about)
+    product = Trained(run, None, "pretrained")
+    product.check()
+    assert prepared.done()
+
+    write_json(run.settings_json, about | {"split_sha256": "0" * 64})
+    with pytest.raises(HtunetError, match="started with another split than that in use"):
+        product.check()
+
+    write_json(run.settings_json, about)
+    raw = read_raw(data)
+    write_png(raw.label_path(raw.cases[0]), np.zeros_like(read_labels(raw.label_path(raw.cases[0]))))
+    assert not prepared.done()
+    with pytest.raises(HtunetError, match="started with other images, masks or classes than the data set has now"):
+        product.check()
+    prepare(data, PrepareRequest(plans=("paper",), workers=0))
+    assert prepared.done()
+    with pytest.raises(HtunetError, match="started with other images, masks or classes"):
+        product.check()
 
 
 @pytest.mark.parametrize("plan", ["paper", "public"])
