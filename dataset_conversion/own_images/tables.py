@@ -11,7 +11,14 @@ from pathlib import Path
 
 import regex
 
-from htunet.data.formats.medical_file import NOT_SQUARE, Spacing, not_square, pixel_spacing
+from htunet.data.formats.medical_file import (
+    NO_MILLIMETRES,
+    NOT_SQUARE,
+    Spacing,
+    is_plausible,
+    not_square,
+    pixel_spacing,
+)
 from htunet.data.names import WHOLE, composed, listed, name_finder, printable
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_csv
@@ -22,8 +29,6 @@ MISSING = {
 }
 """What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
 ``None`` is Python's."""
-FINEST, COARSEST = 0.005, 2.0
-"""Millimetres: pixels of ultrasound images are neither smaller nor larger."""
 SEARCH_SECONDS = 10.0
 """That a regular expression of the user's may take for all images."""
 SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing")
@@ -150,7 +155,7 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
         tags = Tags(dict.fromkeys(names, rule))
     else:
         tags = read_tags(rule, names, option="--spacing", columns=SPACING_COLUMNS)
-    found, oblong, known = dict[str, Spacing](), [], list[float]()
+    found, oblong, strange, known = dict[str, Spacing](), list[str](), list[str](), list[float]()
     for name, text in tags.of.items():
         if (sides := _sides(text)) is None:
             raise HtunetError(
@@ -161,19 +166,13 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
         found[name] = pixel_spacing(both) or both
         known += sides
         oblong += [name] if not_square(both) else []
+        strange += [] if is_plausible(both) else [name]
     notes = [f"pixel sizes from {min(known):g} to {max(known):g} mm"] if known else []
-    if strange := [name for name, side in found.items() if not FINEST <= _largest(side) <= COARSEST]:
-        notes.append(
-            f"pixels of ultrasound images have sides of {FINEST} to {COARSEST:g} mm; check that these are millimetres: "
-            f"{counted(len(strange), 'image')}, {listed(strange)}"
-        )
+    if strange:
+        notes.append(f"{NO_MILLIMETRES}: {counted(len(strange), 'image')}, {listed(strange)}")
     if oblong:
         notes.append(f"{NOT_SQUARE}: {counted(len(oblong), 'image')}, {listed(oblong)}")
     return found, [*tags.notes, *notes]
-
-
-def _largest(spacing: Spacing) -> float:
-    return max(spacing) if isinstance(spacing, tuple) else spacing
 
 
 def _sides(text: str) -> list[float] | None:

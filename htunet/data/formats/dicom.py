@@ -17,8 +17,8 @@ from htunet.data.formats.medical_file import (
     NoPictureError,
     Sides,
     in_a_process,
-    not_square,
     readable,
+    remarks_on,
 )
 from htunet.data.image_io import MAX_PIXELS
 from htunet.errors import HtunetError, counted
@@ -99,7 +99,7 @@ def open_dicom(path: Path) -> MedicalFile:
         rescale=rescale,
         remarks=(
             *remarks,
-            *not_square(sides),
+            *remarks_on(sides),
             *([INVERTED] if inverted else []),
         ),
     )
@@ -237,8 +237,10 @@ def _sides_mm(header: "Dataset") -> tuple[Sides, tuple[str, ...]]:
         and "PhysicalDeltaX" in region
         and "PhysicalDeltaY" in region
     ]
+    regions = [sides for sides in regions if all(0 < side < np.inf for side in sides)]
     if len({(round(y, 4), round(x, 4)) for y, x in regions}) > 1:
         return None, ("several regions of different scale, so the pixel size is left unknown",)
     pair = header.get("PixelSpacing") or header.get("ImagerPixelSpacing") or header.get("NominalScannedPixelSpacing")
-    row, column = regions[0] if regions else map(float, pair[:2]) if pair else (0.0, 0.0)
+    values = np.atleast_1d(pair).astype(float) if pair else np.zeros(2)  # a broken file may have one
+    row, column = regions[0] if regions else (float(values[0]), float(values[-1]))
     return ((row, column) if 0 < row < np.inf and 0 < column < np.inf else None), ()

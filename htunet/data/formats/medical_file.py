@@ -20,6 +20,12 @@ SQUARE = 0.01
 """Pixels whose sides differ by at most this fraction are square; scanners round them."""
 NOT_SQUARE = "pixels are not square: millimetres are measured with their height and their width"
 
+FINEST, COARSEST = 0.005, 2.0
+"""Millimetres: the pixels of ultrasound images are neither smaller nor larger."""
+NO_MILLIMETRES = (
+    f"pixels of ultrasound images have sides of {FINEST} to {COARSEST:g} mm; check that these are millimetres"
+)
+
 COLOUR_CHANNELS = (3, 4)
 MAYBE_COLOURS = (
     "the last axis has 3 or 4 entries, read as frames, because the header declares no colours: if they are colours, "
@@ -71,7 +77,7 @@ def check_orientation(one: str, axes: str, other: str, other_axes: str) -> None:
 
 def pixel_spacing(sides_mm: Sides) -> Spacing | None:
     """The side of a square pixel, else its height and width, millimetres; None where they are not known."""
-    if sides_mm is None:
+    if sides_mm is None or not min(round(side, 6) for side in sides_mm):
         return None
     if not not_square(sides_mm):
         return round(sum(sides_mm) / 2, 6)
@@ -82,6 +88,16 @@ def not_square(sides_mm: Sides) -> tuple[str, ...]:
     """A remark where the sides of a pixel differ."""
     is_square = sides_mm is None or max(sides_mm) - min(sides_mm) <= SQUARE * max(sides_mm)
     return () if is_square else (NOT_SQUARE,)
+
+
+def is_plausible(sides_mm: Sides) -> bool:
+    """Whether an ultrasound image can have such pixels, as far as they are known."""
+    return sides_mm is None or all(FINEST <= side <= COARSEST for side in sides_mm)
+
+
+def remarks_on(sides_mm: Sides) -> tuple[str, ...]:
+    """What a user should know of the size of pixels that a header says."""
+    return (*not_square(sides_mm), *(() if is_plausible(sides_mm) else (NO_MILLIMETRES,)))
 
 
 def undeclared_colours(width: int, frames: int) -> tuple[str, ...]:

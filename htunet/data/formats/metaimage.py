@@ -14,8 +14,8 @@ from htunet.data.formats.medical_file import (
     MedicalFile,
     Sides,
     in_a_process,
-    not_square,
     readable,
+    remarks_on,
     undeclared_colours,
 )
 from htunet.data.image_io import MAX_PIXELS, UInt8
@@ -41,6 +41,8 @@ REFUSED = {
 }
 """Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
+UNITS = re.compile(rb'^\s*(?:space )?units:\s*"([^"]*)"', re.IGNORECASE | re.MULTILINE)
+MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "in": 25.4}
 AXES = ("LR", "PA", "SI")
 """Where the axes of ITK's patient lead, and the opposite."""
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
@@ -57,6 +59,8 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes = next(in_a_process(lambda: iter([_header(path)])))
+        factor = _millimetres(path) if path.suffix.lower() == ".nrrd" else 1.0
+        sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
             raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
@@ -64,7 +68,7 @@ def open_metaimage(path: Path) -> MedicalFile:
             raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and RGB.")
         frames, pixels = further[0], size[0] * size[1]
         declared = says_kinds or components > 1 or not COLOURS.search(kind)
-        remarks = (*not_square(sides), *(() if declared else undeclared_colours(size[0], frames)))
+        remarks = (*remarks_on(sides), *(() if declared else undeclared_colours(size[0], frames)))
         if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * _bytes(kind) > MAX_BYTES:
             raise HtunetError(
                 f"{path} claims {' x '.join(map(str, size))} values; at most {MAX_PIXELS} a frame and "
@@ -166,6 +170,14 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
     width, height = reader.GetSpacing()[:2]
     known = 0 < width < np.inf and 0 < height < np.inf and not width == height == 1
     return (height, width) if known else None
+
+
+def _millimetres(path: Path) -> float:
+    """How many the unit of a NRRD file has, which ITK passes over; 0 for an unknown unit, 1 where there is none."""
+    with open_file(path) as stream:
+        header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+    found = UNITS.search(header)
+    return MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
 
 
 def _bytes(kind: str) -> int:

@@ -24,8 +24,8 @@ from htunet.data.formats.medical_file import (
     SQUARE,
     MedicalFile,
     Spacing,
-    not_square,
     pixel_spacing,
+    remarks_on,
     undeclared_colours,
 )
 from htunet.data.image_io import MAX_PIXELS, UInt8
@@ -152,7 +152,7 @@ def open_nifti(path: Path) -> MedicalFile:
         sides_mm=sides,
         axes=volume.axes if sides else "",
         eight_bits=volume.image.get_data_dtype() == np.uint8 and (proxy.slope, proxy.inter) == (1.0, 0.0),
-        remarks=(*not_square(sides), *remarks),
+        remarks=(*remarks_on(sides), *remarks),
     )
 
 

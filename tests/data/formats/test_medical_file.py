@@ -4,11 +4,14 @@ import faulthandler
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.medical import us_region, write_dicom
 
 from htunet.data.formats.medical_file import in_a_process
+from htunet.data.formats.stacks import open_stack
 from htunet.errors import HtunetError
 
 
@@ -52,3 +55,13 @@ def test_nothing_is_left_running_where_only_the_first_is_asked_for() -> None:
     found.close()  # type: ignore[attr-defined]
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_a_region_of_dicom_without_a_size_gives_way_to_the_pixel_spacing(tmp_path: Path) -> None:
+    write_dicom(
+        tmp_path / "a.dcm",
+        np.zeros((4, 6), np.uint8),
+        SequenceOfUltrasoundRegions=[us_region((0.0, 0.0))],
+        PixelSpacing=[0.2, 0.2],
+    )
+    assert open_stack(tmp_path / "a.dcm").spacing_mm == 0.2
