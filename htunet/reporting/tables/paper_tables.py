@@ -8,6 +8,7 @@ import pandas as pd
 
 from htunet.evaluation.case_table import adapter_of
 from htunet.evaluation.metrics import METRICS
+from htunet.evaluation.statistics import few_cases
 from htunet.evaluation.study import entries
 from htunet.paths import DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
@@ -107,6 +108,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         **(adapter_marks(content["method"], adapter_of({"settings": content})) if adapter else {}),
         f"plan {content['plan']}": content["plan"] != paper.PLAN,
         f"1 of the paper's {paper.SEEDS} seeds": bool(adapter),
+        (few := few_cases(n_cases, {})): True,
     }
     return Row(
         kind=CLASSIFICATION,
@@ -128,6 +130,7 @@ def zero_shot_row(content: Mapping[str, Any]) -> Row:
         },
         paper={} if other else theirs,
         other_images=other,
+        few=few,
         marks=tuple(mark for mark, applies in marks.items() if applies and mark),
     )
 

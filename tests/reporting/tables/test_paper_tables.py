@@ -13,7 +13,7 @@ from htunet.paths import DatasetPaths, RunPaths, root
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_layouts import TABLES, chosen, find_table
 from htunet.reporting.tables.paper_print import missing, paper_data, paper_markdown, paper_text, printed_parts
-from htunet.reporting.tables.paper_tables import Cell, fill
+from htunet.reporting.tables.paper_tables import Cell, fill, zero_shot_row
 from htunet.reporting.tables.write import as_csv, as_latex
 
 BUSI = ["BUSI"]
@@ -147,6 +147,8 @@ def test_a_classification_by_sentences_fills_its_rows() -> None:
     )
     assert found.marks == ("random weights",)
     assert found.commands == ()
+    few = zero_shot_row(content | {"zero_shot": content["zero_shot"] | {"n_cases": 9}})
+    assert (few.few, few.marks[-1]) == ("few test cases: 9", "few test cases: 9")
 
 
 def test_cells_look_alike_in_every_format() -> None:
