@@ -51,7 +51,7 @@ HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]")
 """Of JSON: what stands for half of a character, to be followed by the other half."""
 BUFFERED = 2**20
 """Bytes that any file may be asked for at once."""
-LONGEST_NAME = 255
+LONGEST_FILE_NAME = 255
 """Bytes of a file's name, on the file systems that are in use."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -144,7 +144,7 @@ def _part_name(prefix: str, name: str) -> str:
     """A name that nobody can foresee and that says who writes; as short as file systems want it."""
     host, pid = _this_machine(), os.getpid()
     owner = f"{prefix}{host}-{pid}-{_start_of(pid)}-{secrets.token_hex(4)}-"
-    room = LONGEST_NAME - len(owner)
+    room = LONGEST_FILE_NAME - len(owner)
     encoded = name.encode(errors="surrogateescape")
     return owner + (name if len(encoded) <= room else encoded[-room:].decode(errors="ignore"))
 

@@ -22,7 +22,7 @@ from htunet.data.formats.stacks import ENDINGS, Stack, is_image, masks_ending, o
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.names import FRAME, listed, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.files import LONGEST_NAME, whole_file
+from htunet.files import LONGEST_FILE_NAME, whole_file
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 
@@ -189,9 +189,9 @@ def _refuse_long_name(name: str, stack: Stack, ending: str, *, dicom_seg: bool) 
     """Raise HtunetError where a file system would refuse a name of what is written of an image."""
     marked = f"{FRAME}{stack.frames:04d}{ending}" if stack.frames > 1 else ending
     longest = max(marked, SEGMENTATION_OBJECT * (dicom_seg and stack.is_dicom), key=len)
-    if (length := len(os.fsencode(f"{PurePosixPath(name).name}{longest}"))) > LONGEST_NAME:
+    if (length := len(os.fsencode(f"{PurePosixPath(name).name}{longest}"))) > LONGEST_FILE_NAME:
         raise HtunetError(
-            f"What is written of {stack.path} would have names of {length} bytes, {LONGEST_NAME} are possible. "
+            f"What is written of {stack.path} would have names of {length} bytes, {LONGEST_FILE_NAME} are possible. "
             "Give the file a shorter name."
         )
 
