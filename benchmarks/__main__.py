@@ -75,7 +75,9 @@ def main() -> None:
     kind = "processor time of one thread" if threads == 1 else f"wall-clock time, {threads} threads"
     for name in options.sections:
         print(f"\n{name}", flush=True)
-        machine = f"{processor()}, torch {torch.__version__}, {kind}, {options.rounds} rounds."
+        machine = (
+            f"{processor()}, torch {torch.__version__}, {kind}, {options.rounds} round{'s' * (options.rounds != 1)}."
+        )
         title = f"{name[0].upper()}{name[1:].replace('-', ' ')}"
         rows: list[dict[str, Any]] = []
         found[name] = {"title": title, "machine": machine, "rows": rows}
