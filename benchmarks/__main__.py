@@ -59,6 +59,7 @@ def main() -> None:
 
     from benchmarks.rows import SECTIONS
     from benchmarks.side import VARIABLES, option_of
+    from htunet.errors import counted
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
@@ -76,7 +77,7 @@ def main() -> None:
     for name in options.sections:
         print(f"\n{name}", flush=True)
         machine = (
-            f"{processor()}, torch {torch.__version__}, {kind}, {options.rounds} round{'s' * (options.rounds != 1)}."
+            f"{processor()}, torch {torch.__version__}, {kind}, {counted(options.rounds, 'round')}."
         )
         title = f"{name[0].upper()}{name[1:].replace('-', ' ')}"
         rows: list[dict[str, Any]] = []
