@@ -76,9 +76,7 @@ def main() -> None:
     kind = "processor time of one thread" if threads == 1 else f"wall-clock time, {threads} threads"
     for name in options.sections:
         print(f"\n{name}", flush=True)
-        machine = (
-            f"{processor()}, torch {torch.__version__}, {kind}, {counted(options.rounds, 'round')}."
-        )
+        machine = f"{processor()}, torch {torch.__version__}, {kind}, {counted(options.rounds, 'round')}."
         title = f"{name[0].upper()}{name[1:].replace('-', ' ')}"
         rows: list[dict[str, Any]] = []
         found[name] = {"title": title, "machine": machine, "rows": rows}
