@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from htunet.training.loader import Shard
 from htunet.training.step import Step
 from htunet.training.trainer import Trainer
 
@@ -136,7 +135,8 @@ class ContrastiveTrainer(Trainer):
         with torch.enable_grad():
             loss = info_nce(whole[0], whole[1]).mean()
         gradients = torch.autograd.grad(loss, whole)
-        start, count = _place(step.shard, step.whole), len(own[0])
+        shard, count = step.shard, len(own[0])  # this process's pairs come after those of the ones before it
+        start = sum(_size(shard.world_size, rank, step.whole) for rank in range(shard.rank))
         if not step.has_part:
             return loss.detach(), [torch.zeros_like(values) for values in own]
         return loss.detach(), [gradient[start : start + count] for gradient in gradients]
@@ -159,11 +159,6 @@ def _of_all_processes(step: Step, own_BE: Tensor) -> Tensor:
         room[: len(own_BE)] = own_BE
     found_PBE = step.gathered(room)
     return torch.cat([values[:size] for values, size in zip(found_PBE, sizes, strict=True)])
-
-
-def _place(shard: Shard, whole: int) -> int:
-    """Where this process's pairs begin among those of all."""
-    return sum(_size(shard.world_size, rank, whole) for rank in range(shard.rank))
 
 
 def _size(world_size: int, rank: int, whole: int) -> int:
