@@ -1,5 +1,7 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,13 +18,13 @@ from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.raw import Case, RawDataset
+from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.mask_folders import Files, match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
-from htunet.files import read_object
+from htunet.files import file_hash, read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
 from htunet.schemas import FINISHED, SETTINGS
@@ -122,8 +124,27 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         **{name: settings[name] for name in RECORDED},
         "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
+        "references_sha256": references_digest(run),
         "settings": settings,
     }
+
+
+def references_digest(run: RunPaths) -> str:
+    """SHA-256 of what a run is scored against: the true masks, classes, groups and spacings of its test cases.
+
+    Empty where the data set is not there any more.
+    """
+    if not run.dataset.dataset_json.exists():
+        return ""
+    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.task.split("+")
+    cases = sorted((case for case in raw.cases if case.id in tested), key=lambda case: case.id)
+    labels = [raw.label_path(case) if with_masks else None for case in cases]
+    masks = [file_hash(path) if path and path.exists() else "" for path in labels]
+    rows = [
+        [case.id, case.class_name, case.group, str(case.spacing_mm), mask]
+        for case, mask in zip(cases, masks, strict=True)
+    ]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
 
 
 def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:

@@ -8,7 +8,7 @@ from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import fold_of
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
-from htunet.evaluation.evaluate import split_cases, test_cases
+from htunet.evaluation.evaluate import references_digest, split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
@@ -40,7 +40,8 @@ def needs_prediction(run: RunPaths) -> bool:
 def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     """True when summary.json is newer than the predictions and was made with this policy and this version.
 
-    And with this ``positive`` class; empty: the one that was chosen then, or that the data set names.
+    And of the masks, classes and groups that the data set has now, with this ``positive`` class; empty: the one that
+    was chosen then, or that the data set names.
     """
     paths = _predictions(run)
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
@@ -56,6 +57,8 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     by_data_set = classes.get("positive_from") == class_summary.BY_DATA_SET
     expected_class = positive or (positive_class(read_raw(run.dataset).info) if by_data_set else "")
     if expected_class and classes.get("positive") != expected_class:
+        return False
+    if (then := own.get("references_sha256")) and references_digest(run) not in ("", then):
         return False
     same_version = own.get("evaluated_with", {}).get("htunet") == htunet.__version__
     return same_version and _time(run.summary_json) >= max(map(_time, paths))

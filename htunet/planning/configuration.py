@@ -67,6 +67,8 @@ def configuration(settings: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     others = {name: value for name, value in settings.items() if name not in SETTINGS_APART}
     others["weights"] = _without(others.get("weights"), ("file",))
+    if tested := (settings.get("trained_on") or {}).get("cases"):
+        others["tested_cases"] = _hash({"cases": sorted(tested)})
     if before := settings.get("start_checkpoint"):
         others["started_from"] = {name: before.get(name) for name in ("configuration", "num_epochs")}
     if start := _without(others.pop("adapter", None), ADAPTER_APART):
@@ -89,7 +91,7 @@ def of_any_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     found, plan = configuration(settings) or {}, settings.get("plan_content") or {}
     follows = settings.get("plan") in DATA_DRIVEN and not settings.get("plan_edited")
-    of_data = {*FACTS, "data_sha256", *(plan if follows else ())}
+    of_data = {*FACTS, "data_sha256", "tested_cases", *(plan if follows else ())}
     return {name: value for name, value in found.items() if name.split(".")[0] not in of_data}
 
 

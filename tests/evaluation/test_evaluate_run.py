@@ -332,6 +332,25 @@ def test_what_is_done_is_known(run: RunPaths) -> None:
     assert needs_prediction(run)
 
 
+def test_a_result_is_of_the_masks_classes_and_groups_that_the_data_set_has_now(run: RunPaths) -> None:
+    raw = read_raw(run.dataset)
+    trained, tested = (next(case for case in raw.cases if case.id == name) for name in ("case_0000", "case_0006"))
+    write_summary(evaluated(run), run.test_folder)
+    write_png(raw.label_path(trained), np.zeros_like(read_labels(raw.label_path(trained))))
+    assert is_evaluated(run, "penalise")  # of no test case
+    mask = raw.label_path(tested).read_bytes()
+    write_png(raw.label_path(tested), np.zeros_like(read_labels(raw.label_path(tested))))
+    assert not is_evaluated(run, "penalise")
+    raw.label_path(tested).write_bytes(mask)
+    assert is_evaluated(run, "penalise")
+    text = raw.paths.cases_csv.read_text()
+    changed = [line.replace("benign", "malignant") if "case_0006" in line else line for line in text.splitlines()]
+    raw.paths.cases_csv.write_text("\n".join(changed) + "\n")
+    assert not is_evaluated(run, "penalise")
+    raw.paths.dataset_json.unlink()
+    assert is_evaluated(run, "penalise")  # nothing says otherwise
+
+
 def test_a_summary_of_another_version_is_not_up_to_date(run: RunPaths) -> None:
     write_summary(evaluated(run), run.test_folder)
     content = read_json(run.summary_json)

@@ -85,6 +85,14 @@ def test_runs_that_start_from_other_weights_are_told_apart_by_how_these_were_tra
         assert (digest(other) == digest(first)) == (name in ("fold", "sha256")), name
 
 
+def test_tests_on_other_cases_of_one_data_set_are_told_apart() -> None:
+    first, *others = (
+        settings_of(PLANS["paper"], trained_on={"dataset": "a", "part": "all", "cases": cases, "shared_images": {}})
+        for cases in (["x", "y"], ["y", "x"], ["x", "y", "z"])
+    )
+    assert [digest(other) == digest(first) for other in others] == [True, False]
+
+
 def test_plans_of_all_versions_are_equal_where_they_mean_the_same() -> None:
     content = asdict(PLANS["paper"])
     earlier = {name: content[name] for name in content if name not in ("loss", "resize", "accumulation", "workers")}
