@@ -15,7 +15,7 @@ from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.folds import OfficialFolds, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
-from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags
+from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import is_picture
 from htunet.data.label_maps import LabelMap, given, infer, survey, unreadable
@@ -108,19 +108,28 @@ def dataset_name(name: str) -> tuple[str, str]:
 def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Collected[OwnImage]:
     """The jobs with ids, classes and groups; an image to which ``classes`` gives none is excluded."""
     found = findings.images
-    names = [one.name for one in found]
     ids, renamed = unique_ids(
         [one.id or one.name for one in found], ["" if one.split == TRAIN else one.split for one in found]
     )
     classes = Tags()
     if data.classes:
-        classes = read_tags(data.classes, names, option="--classes", columns=CLASS_COLUMNS)
-        for name in names:
-            if name not in classes.of:
-                findings.leave_out(name, "an image without a class")
+        classes = read_tags(data.classes, names_for(data.classes, found), option="--classes", columns=CLASS_COLUMNS)
+    class_of = [classes.of.get(name, "") for name in names_for(data.classes, found)]
+    for one, class_name in zip(found, class_of, strict=True):
+        if data.classes and not class_name:
+            findings.leave_out(one.name, "an image without a class")
     groups, group_notes = _groups(found, data)
+    names = names_for(data.spacing, found)
     spacing, spacing_notes = read_spacing(data.spacing, names) if data.spacing else ({}, [])
     notes = [*findings.notes, *classes.notes, *group_notes, *spacing_notes]
+    tables = [rule for rule in (data.classes, data.groups, data.spacing) if split_rule(rule)]
+    if tables and (
+        shared := [name for name, one in zip(names_for(tables[0], found), found, strict=True) if name != one.name]
+    ):
+        notes.append(
+            f"images of the same name are in --images and in --test-images: a table names them with their folders, as "
+            f"{listed(shared[:1] + shared[-1:])}"
+        )
     if renamed:
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
         notes.append(f"{counted(len(renamed), 'id')} other than the file name: {shown}; cases.csv has all")
@@ -129,10 +138,10 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             case=Case(
                 id=case_id,
                 split=one.split,
-                class_name=classes.of.get(one.name, ""),
+                class_name=class_name,
                 group=group,
                 source=printable(one.name),
-                spacing_mm=spacing.get(one.name),
+                spacing_mm=spacing.get(name),
             ),
             image=one.base / one.name,
             masks=one.masks,
@@ -144,8 +153,8 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
             fill_outlines=data.fill_outlines,
             remarks=one.remarks,
         )
-        for one, case_id, group in zip(found, ids, groups, strict=True)
-        if one.name in classes.of or not data.classes
+        for one, case_id, class_name, group, name in zip(found, ids, class_of, groups, names, strict=True)
+        if class_name or not data.classes
     ]
     counts = Counter(job.case.class_name or f"in the {job.case.split} split" for job in jobs)
     counts |= Counter(
@@ -154,10 +163,21 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
     return Collected(jobs=jobs, found=dict(counts), excluded=findings.excluded, notes=notes)
 
 
+def names_for(rule: str, found: Sequence[Found]) -> list[str]:
+    """How ``rule`` calls the images: a table needs the folders of those whose name is in both splits."""
+    counts = Counter(one.name for one in found)
+    parts = {one.base: one.base.absolute().parts for one in found}
+    longest = max(map(len, parts.values()), default=0)
+    tails = ({base: "/".join(path[-number:]) for base, path in parts.items()} for number in range(1, longest + 1))
+    folders = next((tail for tail in tails if len({*tail.values()}) == len(tail)), {})
+    is_table = split_rule(rule) is not None
+    return [f"{folders[one.base]}/{one.name}" if is_table and counts[one.name] > 1 else one.name for one in found]
+
+
 def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]]:
     """The group of each image: what the user says, else a number for each patient that DICOM headers distinguish."""
     if data.groups:
-        names = [one.name for one in found]
+        names = names_for(data.groups, found)
         tags = read_tags(data.groups, names, option="--groups", columns=GROUP_COLUMNS)
         if without := [name for name in names if name not in tags.of]:
             tags.notes.append(

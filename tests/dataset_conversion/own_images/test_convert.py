@@ -467,3 +467,26 @@ def test_masks_that_cannot_be_read_say_why(home: Path) -> None:
         path.unlink()
     with pytest.raises(HtunetError, match=r"None of 6 masks can be read.*holds fractions"):
         convert(images, masks)
+
+
+def test_a_row_means_one_image_where_both_splits_have_its_name(home: Path) -> None:
+    (images, masks), (test_images, test_masks) = (
+        build_own(home / part, NAMES, seed=seed) for part, seed in (("a", 0), ("b", 50))
+    )
+    table = home / "t.csv"
+    rows = [
+        f"{part}/images/{name}.png,{kind},{size}"
+        for part, kind, size in (("a", "x", 0.1), ("b", "y", 0.2))
+        for name in NAMES
+    ]
+    table.write_text("\n".join(["image,class,spacing_mm", *rows]), encoding="utf-8")
+    more = {"test_images": test_images, "test_masks": test_masks}
+    report, raw = convert(images, masks, classes=str(table), groups=f"{table}:class", spacing=str(table), **more)
+    found = {(case.split, case.class_name, case.group, case.spacing_mm) for case in raw.cases}
+    assert (found, len(raw.cases)) == ({("train", "x", "x", 0.1), ("test", "y", "y", 0.2)}, 12)
+    assert "with their folders, as a/images/case 0.png, b/images/case 5.png" in note(report, "same name")
+    table.write_text("\n".join(["image,group", *(f"{name},p" for name in NAMES)]), encoding="utf-8")
+    with pytest.raises(UsageError, match="says nothing of any image"):
+        convert(images, masks, groups=str(table), **more)
+    _, raw = convert(images, masks, classes="^(case)", **more)
+    assert {case.class_name for case in raw.cases} == {"case"}
