@@ -149,8 +149,11 @@ def run_one(raw: RawDataset, folder: Path, number: int, options: argparse.Namesp
 
 
 def corrected(folder: Path, model: str, folds: Sequence[int], count: int) -> dict[str, Any]:
-    """The Dice of images that no training has, before and after ``count`` images of the pool were corrected."""
-    result: dict[str, Any] = {"before": mean_dice(api.load(model, folds=[*folds], plan="run"), folder / "others")[0]}
+    """The Dice of images that no training has, before and after ``count`` images of the pool were corrected.
+
+    Without post-processing, which is chosen by the first cross-validation alone.
+    """
+    result: dict[str, Any] = {"before": mean_dice(api.load(model, folds=[*folds], plan="run"), folder / "others")[1]}
     pool = sorted((folder / "pool" / "images").glob("*.png"))
     drawn = generator(len(pool), str(folder.name)).permutation(len(pool))[:count]
     for way, paths in zip(WAYS, (pool, [pool[position] for position in drawn]), strict=True):
@@ -168,7 +171,7 @@ def corrected(folder: Path, model: str, folds: Sequence[int], count: int) -> dic
         if new := {*all_datasets()} - names:
             write_json(record, {"name": new.pop()})
         after = api.load(read_json(record)["name"], model.split()[1], folds=[*folds], plan="run")
-        result[way] = mean_dice(after, folder / "others")[0]
+        result[way] = mean_dice(after, folder / "others")[1]
     return result
 
 
@@ -218,6 +221,7 @@ def main() -> None:
     parser.add_argument("dataset", help="converted, with masks, such as BUSI")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for all draws")
     parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--first", type=int, default=1, help="number of the first draw, for several processes")
     parser.add_argument("--images", type=int, default=100, help="of a draw")
     parser.add_argument("--most-others", type=int, help="predict no more than these of the others")
     parser.add_argument("--hours", type=float, default=1.0, help="of a draw")
@@ -235,7 +239,7 @@ def main() -> None:
         run_module.run_step = lambda name, *words: None if name == "report" else step(name, *words)  # type: ignore[assignment]
     home = {variable: str(root(variable)) for variable in ROOTS}
     raw, results = read_raw(find_dataset(options.dataset)), []
-    for number in range(1, options.draws + 1):
+    for number in range(options.first, options.draws + 1):
         path = options.output.resolve() / f"draw_{number}" / RESULT
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
