@@ -29,9 +29,11 @@ from htunet.data.raw import read_raw
 from htunet.paths import DatasetPaths
 from htunet.preprocessing.preprocess import preprocess
 from builders.plan import plan_of
+from htunet import parallel
 if __name__ == "__main__":
+    parallel.THREADS_BELOW = 0  # else threads do it
     plan = plan_of(geometry="letterbox", crop_border=True, input_size=(224, 224))
-    preprocess(read_raw(DatasetPaths("Dataset903_Tiny")), plan, "abc", workers=2)
+    preprocess(read_raw(DatasetPaths("Dataset903_Tiny")), plan, "abc", workers=3)
 """
 
 
@@ -163,7 +165,7 @@ def test_a_killed_run_leaves_the_old_state_and_the_next_one_makes_the_same_bytes
 def test_workers_never_import_torch(home: Path) -> None:
     build_raw(3)
     watched = SCRIPT + '    import sys\n    print([m for m in ("torch", "pandas", "matplotlib") if m in sys.modules])\n'
-    (home / "run.py").write_text(watched.replace("workers=2", "workers=1"))
+    (home / "run.py").write_text(watched.replace("workers=3", "workers=1"))
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     command = [sys.executable, str(home / "run.py")]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
