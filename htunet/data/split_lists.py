@@ -172,8 +172,14 @@ def _names_of(raw: RawDataset) -> Mapping[str, set[str]]:
     return ids_of
 
 
+def _folder_of(name: str) -> str:
+    """The folder that a file is named with, in small letters; empty where there is none."""
+    return unicodedata.normalize("NFC", Path(name.replace("\\", "/")).parent.name).casefold()
+
+
 def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]], raw: RawDataset) -> Fold:
-    known = {case.id for case in raw.cases}
+    known = {case.id: case for case in raw.cases}
+    folders = {_folder_of(case.source) for case in raw.cases} | {one.casefold() for one in raw.info.classes}
     sources = {case.source: case.id for case in raw.cases if case.source}
     finders = [(name_finder(list(names)), names) for names in ({case: case for case in known}, sources)]
     found: Fold = {split: [] for split in SPLITS}
@@ -184,6 +190,9 @@ def _ids(place: object, fold: Mapping[str, Any], ids_of: Mapping[str, set[str]],
             plain = unicodedata.normalize("NFC", name)
             ids = {plain} if plain in known else ids_of.get(plain) or ids_of.get(Path(plain).name) or set()
             ids = ids or {names[one] for find, names in finders if (one := find(name))}
+            if (folder := _folder_of(name)) in folders - {""}:  # a file of this name in another one is another file
+                cases = [known[one] for one in ids]
+                ids = {one.id for one in cases if folder in (_folder_of(one.source), one.class_name.casefold())}
             if len(ids) == 1:
                 found[split] += ids
             else:

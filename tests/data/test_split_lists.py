@@ -85,6 +85,20 @@ def test_names_of_another_machine_mean_their_cases(
     assert read_split_lists(as_json(tmp_path, [spell(name) for name in IDS]), raw, keep_groups=True) == [FOLD]
 
 
+def test_a_file_of_the_same_name_in_another_folder_is_another_file(home: Path, tmp_path: Path) -> None:
+    """Of two folders that number their images alike, one image of the first is not there: it is not the other's."""
+    there = [f"{place}/{number}" for place in ("left", "right") for number in range(5)]
+    images, masks = build_own(home, [name for name in there if name != "left/3"])
+    convert_own(OwnData(name="Mine", images=images, masks=masks))
+    mine = read_raw(DatasetPaths("Dataset600_Mine"))
+    names = [f"D:\\data\\{case.source}".replace("/", "\\") for case in mine.cases]
+    (fold,) = read_split_lists(as_json(tmp_path, names), mine, keep_groups=True)
+    assert sum(map(len, fold.values())) == 9
+    names[8] = "data/left/3.png"
+    with pytest.raises(HtunetError, match=r"names 1 case not in .*: data/left/3\.png"):
+        read_split_lists(as_json(tmp_path, names), mine, keep_groups=True)
+
+
 def test_numbers_without_their_zeros_mean_their_cases(home: Path, tmp_path: Path) -> None:
     images, masks = build_own(home, [f"{number:03d}" for number in range(10)])
     convert_own(OwnData(name="Mine", images=images, masks=masks))
