@@ -108,7 +108,14 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
         one = ["--workers", "1"]
         commands = {
             "conversion of BUSI's layout, 500 x 500": ["convert", "BUSI", str(source), *one],
-            "checks, fingerprint, plan, arrays": ["plan_and_preprocess", "-d", "BUSI", "--plan", "paper", *one],
+            "checks, fingerprint, plan, arrays after the conversion, which measures": [
+                "plan_and_preprocess",
+                "-d",
+                "BUSI",
+                "--plan",
+                "paper",
+                *one,
+            ],
         }
         times: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
         decoding = []
