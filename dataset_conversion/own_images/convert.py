@@ -18,7 +18,7 @@ from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import is_picture
-from htunet.data.label_maps import LabelMap, given, infer, survey, unreadable
+from htunet.data.label_maps import LabelMap, given, infer_in_splits, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.errors import HtunetError, UsageError, counted
@@ -42,14 +42,17 @@ def convert_own(data: OwnData) -> ConversionReport:
     pictures = all(is_picture(path) for one in findings.images for path in (one.base / one.name, *one.masks))
     if data.masks or data.nnunet:
         masks = [mask for one in findings.images for mask in one.masks]
+        split_of = [one.split for one in findings.images for _ in one.masks]
         workers = suitable_workers(len(masks), data.workers)
         results = parallel_map(survey, masks, workers=workers, threads=pictures)
         bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
-        surveys = [one for one in bar if one is not None]
+        surveyed = [(split, one) for split, one in zip(split_of, bar, strict=True) if one is not None]
+        surveys = [one for _, one in surveyed]
         if not surveys:
             raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
         values = data.labels or findings.values
-        label_map = given(values, surveys) if values else infer(surveys)
+        parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
+        label_map = given(values, surveys) if values else infer_in_splits(parts)
         findings.notes.append(label_map.note)
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)

@@ -25,7 +25,7 @@ from htunet.files import read_csv
 
 MISSING = {
     *("", "-", "--", "?", ".", "nan", "-nan", "na", "#na", "<na>", "n/a", "n.a.", "n. a.", "#n/a", "#n/d", "nat"),
-    *("null", "nil", "unknown", "missing", "#ref!", "#value!"),
+    *("null", "nil", "unknown", "missing", "#ref!", "#value!", "#div/0!", "#name?", "#null!", "#num!"),
 }
 """What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
 ``None`` is Python's."""
@@ -85,7 +85,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     key, column = _columns(requested.strip().lower(), found)
     column = column or next((name for name in columns if name in found), "")
     way_out = f"name it, as in {option} {path.name}:COLUMN or {path.name}:IMAGES:COLUMN"
-    if column not in found:
+    if not column or column not in found:
         raise HtunetError(f"{path} lacks a column {requested or ' or '.join(columns)}; it has {found}: {way_out}.")
     if key and key not in found:
         raise HtunetError(f"{path} lacks a column {key}; it has {found}: {way_out}.")

@@ -187,6 +187,28 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     return _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
 
 
+def infer_in_splits(parts: Sequence[Sequence[Survey]]) -> LabelMap:
+    """As ``infer``, of splits: where each has one label, it is the same one, whatever its value.
+
+    Raises HtunetError where splits of several labels have none in common.
+    """
+    marked = [part for part in parts if any(len(one.counts) > 1 or 0 not in one.counts for one in part)]
+    if len(marked) < 2:
+        return infer([one for part in parts for one in part])
+    maps = [infer(part) for part in marked]
+    values = dict(sorted({pair for one in maps for pair in one.values}))
+    held = [{value for value, label in one.values if label} for one in maps]
+    if all(one.names == (LESION,) for one in maps) and all(set(one.values) <= set(values.items()) for one in maps):
+        return _made((LESION,), [*values.items()], "inferred")
+    if not set.intersection(*held):
+        shown = " and ".join(listed([value_text(value) for value in sorted(one)]) for one in held)
+        raise UsageError(
+            f"The splits have no mask value in common: {shown}. Give a label the same value in both, or say what the "
+            'values mean: --labels "lesion=1,cyst=2".'
+        )
+    return infer([one for part in parts for one in part])
+
+
 def _clean_values(surveys: Iterable[Survey], background: int) -> list[int]:
     """The values that form even areas, without those that a lossy format or a blurred edge made of others."""
     exact, lossy = Counter[int](), Counter[int]()

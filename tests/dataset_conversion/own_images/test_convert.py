@@ -490,3 +490,19 @@ def test_a_row_means_one_image_where_both_splits_have_its_name(home: Path) -> No
         convert(images, masks, groups=str(table), **more)
     _, raw = convert(images, masks, classes="^(case)", **more)
     assert {case.class_name for case in raw.cases} == {"case"}
+
+
+@pytest.mark.parametrize("value", [1, 128, 255])
+def test_the_one_label_of_each_split_is_the_same_whatever_its_value(home: Path, value: int) -> None:
+    images, masks = build_own(home / "a", NAMES)
+    test_images, test_masks = build_own(home / "b", ["t"], values=(value,), seed=50)
+    _, raw = convert(images, masks, test_images=test_images, test_masks=test_masks)
+    assert raw.info.labels == {"background": 0, "lesion": 1}
+    assert np.array_equal(read_labels(raw.label_path(raw.cases[-1])), labelled(1, 50)[1])
+
+
+def test_splits_of_several_labels_without_a_common_one_are_refused(home: Path) -> None:
+    images, masks = build_own(home / "a", NAMES, labels=2, values=(1, 2))
+    test_images, test_masks = build_own(home / "b", NAMES, labels=2, values=(100, 200), seed=50)
+    with pytest.raises(UsageError, match="no mask value in common: 1, 2 and 100, 200"):
+        convert(images, masks, test_images=test_images, test_masks=test_masks)

@@ -284,3 +284,8 @@ def test_pixel_sizes_that_are_no_millimetres_are_doubted(text: str, warns: bool)
 def test_other_texts_are_no_pixel_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="--spacing is the side of a pixel in millimetres"):
         read_spacing(text, ["a.png"])
+
+
+def test_a_column_without_a_name_is_never_taken_for_the_values(tmp_path: Path) -> None:
+    with pytest.raises(HtunetError, match="lacks a column group"):
+        grouped(tmp_path, "0,001.png,a", header=",image,doctor")
