@@ -230,6 +230,7 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     ]  # fmt: skip
     print(f"{options.corrections}: {', '.join(forms)}.", flush=True)
     if options.dry_run:
+        print("Nothing was done: this was a dry run.")
         return
     target = corrected_dataset(dataset, found, first.plan)
     record_command(target.conversion_json, options.typed)
