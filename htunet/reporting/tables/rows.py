@@ -226,6 +226,14 @@ def _over_runs(
     )
 
 
+def _have_unlike_folds(members: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the seeds were tested on unlike folds."""
+    folds: dict[Any, set[Any]] = {}
+    for own in members:
+        folds.setdefault(own.get("seed"), set()).add(own["fold"])
+    return any(found != next(iter(folds.values())) for found in folds.values())
+
+
 def _weighted_mean(known: Sequence[PrintedEstimate]) -> float:
     sizes = [one.n_used or 1 for one in known]
     return statistics.fmean([one.mean or 0.0 for one in known], sizes if len(set(sizes)) > 1 else None)
@@ -272,6 +280,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
         **adapter_marks(first["method"], adapter_of(first), own_data=own_data),
         f"plan {plan}{edited_text(first)}": plan != paper.PLANS.get(first["method"], paper.PLAN),
         f"folds {', '.join(map(str, folds))}": folds != [0],
+        "seeds of unlike folds, so that their deviation is one of images, too": _have_unlike_folds(members),
     }
     if own_data:
         candidates[f"{_span(epochs)} epoch{'s' * (epochs != {1})}"] = epochs != {paper.EPOCHS}

@@ -63,6 +63,13 @@ def test_the_deviation_is_over_seeds_not_over_folds() -> None:
     assert "folds 0, 1" in row.marks
 
 
+def test_seeds_of_unlike_folds_are_said() -> None:
+    unlike = "seeds of unlike folds, so that their deviation is one of images, too"
+    places = [(1, 0), (1, 1), (2, 0)]
+    assert unlike in only(*(content(seed=seed, fold=fold) for seed, fold in places)).marks
+    assert unlike not in only(*(content(seed=seed, fold=fold) for seed, fold in [*places, (2, 1)])).marks
+
+
 def test_runs_that_differ_in_more_than_seed_and_fold_are_never_averaged() -> None:
     rows = table_rows([content(), content(weights={"source": "random"}), content(num_epochs=20), content(plan="wide")])
     assert len(rows) == 4
