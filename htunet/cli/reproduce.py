@@ -232,11 +232,12 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
         yield "htunet_weights list names the addresses; --weights random shows that everything runs, not how good it is"
     costs = costs_of(plan.later, measure=False)
     seconds = [cost.seconds for cost in costs.values() if cost.seconds is not None]
-    trainings = sum(job.kind == "train" for job in plan.later)
+    trainings, tuned = (sum(job.kind == kind for job in plan.later) for kind in ("train", "finetune"))
+    stage1 = f" and {counted(tuned, 'fine-tuning')} on captions" * bool(tuned)
     time = f", about {duration(sum(seconds))} by the steps measured here" if seconds else ""
     if unknown := len(costs) - len(seconds):
         time += f"; {unknown} jobs have an unknown time until a step of their method is measured"
-    yield f"Then the same command does the rest: {counted(trainings, 'training')} of the paper's sizes{time}."
+    yield f"Then the same command does the rest: {counted(trainings, 'training')} of the paper's sizes{stage1}{time}."
 
 
 def _remedy(obstacle: "Obstacle") -> str:

@@ -139,7 +139,7 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
                 asked = zero_shot_runs(line, dataset, config.seeds)
                 rows += bool(runs or asked)
                 if found := planner.obstacles(line, part, dataset):
-                    later += _later(config, runs, asked)
+                    later += [*planner.later_finetunings(line.method), *_later(config, runs, asked)]
                     for obstacle in found:
                         excluded.setdefault(obstacle, []).append(_row_name(config.table, line, part, dataset))
                     continue
@@ -150,6 +150,7 @@ def plan_table(config: ReproductionConfig) -> TablePlan:
     sizes = {dataset.short_name: len(read_raw(dataset).cases) for dataset in planner.plans}
     others = {name: paper.other_images(name, {"total": number}) for name, number in sizes.items()}
     others = {name: text for name, text in others.items() if text not in ("", paper.OTHER)}
+    later = list({job.name: job for job in later}.values())
     return TablePlan(planner.all_jobs(), excluded, later, rows, others)
 
 
@@ -257,6 +258,20 @@ class _Planner:
     def _is_fine_tuned(self, method: str) -> bool:
         parsed = parse_method(method)
         return bool(self.config.caption_datasets and parsed.adapter and parsed.backbone in TEXT_TOWERS)
+
+    def later_finetunings(self, method: str) -> Iterator[Job]:
+        """The fine-tunings of a method that is left out, with the numbers of pairs of the paper's Table I."""
+        config = self.config
+        sizes = [size for name in config.caption_datasets if (size := paper.sizes(name))]
+        if not self._is_fine_tuned(method) or len(sizes) < len(config.caption_datasets):
+            return
+        train, validation = (sum(size[part] for size in sizes) for part in ("train", "val"))
+        epochs = config.num_epochs or FINETUNE_EPOCHS
+        work = JobCost(method=method, task="seg", plan=config.plan_of(method), train_images=train, epochs=epochs)
+        work = replace(work, other_images=validation, side=BASE_SIDE)
+        for seed in dict.fromkeys(map(config.start_seed, config.seeds)):
+            name = f"finetune-{method}-seed{seed}"
+            yield Job(name=name, kind="finetune", arguments=(), product=NotYet(), work=work)
 
     def _start(self, method: str, seed: int) -> FinetuningPaths | None:
         """The fine-tuning that the run of a method starts from, whose captions are all here."""

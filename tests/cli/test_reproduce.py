@@ -249,6 +249,9 @@ def test_from_nothing_a_dry_run_answers_with_the_commands(home: Path, capsys: py
         assert f"htunet_weights download {name}" in out
     assert "htunet_convert NextGen-UIA SOURCE" in out
     assert "165 trainings of the paper's sizes" in out  # 11 methods x 5 data sets x 3 seeds; LN-EXT is only tested on
+    assert " and 4 fine-tunings on captions" in out  # of four methods with HT, whose three seeds start from one
+    assert main(["table2", "--dry-run", "--plan", "public"]) == 0
+    assert " and 12 fine-tunings on captions" in capsys.readouterr().out
     assert not root("htunet_results").exists()
 
 
