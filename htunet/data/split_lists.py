@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from htunet.data.names import name_finder
+from htunet.data.names import WHOLE, name_finder
 from htunet.data.raw import IMAGE_FOLDERS, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
@@ -144,10 +144,10 @@ def _table(path: Path) -> list[dict[str, Any]]:
     folds: dict[int, dict[str, list[str]]] = defaultdict(lambda: {split: [] for split in SPLITS})
     for row in rows:
         cells = {column: cell.strip() for column, cell in zip(columns, row, strict=False) if column}
-        split, fold = WORDS.get(cells.get("split", "").lower()), cells.get("fold") or "0"
-        if not (split and cells.get("name") and fold.isascii() and fold.isdigit()):
+        split, fold = WORDS.get(cells.get("split", "").lower()), WHOLE.fullmatch(cells.get("fold") or "0")
+        if not (split and cells.get("name") and fold):
             raise HtunetError(f"{path} has the line {' '.join(row)!r}. It is {FORMS}; a fold is a number. Correct it.")
-        folds[int(fold)][split].append(cells["name"])
+        folds[int(fold[1])][split].append(cells["name"])
     if sorted(folds) != list(range(len(folds))):
         raise HtunetError(f"{path} has the folds {sorted(folds)}; they are numbered from 0 without a gap. Correct it.")
     return [dict(folds[number]) for number in sorted(folds)]

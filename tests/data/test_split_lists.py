@@ -106,10 +106,13 @@ def test_numbers_without_their_zeros_mean_their_cases(home: Path, tmp_path: Path
     assert read_split_lists(as_table(tmp_path, [*"0123456789"]), mine, keep_groups=True)[0]["test"] == ["008", "009"]
 
 
-def test_a_table_may_hold_several_folds(raw: RawDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", ".0"])
+def test_a_table_may_hold_several_folds(raw: RawDataset, tmp_path: Path, end: str) -> None:
     path = tmp_path / "folds.csv"
     rows = [
-        f"{one},{'val' if index % 2 == fold else 'train'},{fold}" for fold in (0, 1) for index, one in enumerate(IDS)
+        f"{one},{'val' if index % 2 == fold else 'train'},{fold}{end}"
+        for fold in (0, 1)
+        for index, one in enumerate(IDS)
     ]
     path.write_text("\n".join(["id,split,fold", *rows]))
     first, second = read_split_lists(path, raw, keep_groups=True)
