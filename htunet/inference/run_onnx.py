@@ -31,10 +31,9 @@ def read(path: Path, channels: int) -> Image.Image:
         low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
         image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     elif image.has_transparency_data:  # transparent pixels are black
-        opacity = image.convert("RGBA").getchannel("A")
-        alpha = opacity.point(lambda value: 255 * (value > 0))
-        image = Image.composite(image.convert("RGBA").convert("RGB"), Image.new("RGB", image.size), alpha)
-        if not any(most for _, most in image.getextrema()) and len(set(opacity.getextrema())) > 1:
+        colours, opacity = image.convert("RGBA").convert("RGB"), image.convert("RGBA").getchannel("A")
+        image = Image.composite(colours, Image.new("RGB", image.size), opacity.point(lambda value: 255 * (value > 0)))
+        if image.getbbox() is None and len(set(opacity.getextrema())) > 1:
             image = opacity  # it is black all over
     return image.convert("L" if channels == 1 else "RGB")
 
@@ -51,9 +50,7 @@ if __name__ == "__main__":
         try:
             image = read(path, about["channels"])
         except Exception as error:
-            excluded.append(
-                f"Skipped {path} ({error}). Formats that are read: {', '.join(FORMATS)}; htunet_predict reads more."
-            )
+            excluded.append(f"Skipped {path} ({error}). Formats: {', '.join(FORMATS)}; htunet_predict reads more.")
             continue
         alone = sum(other.stem == path.stem for other in paths) == 1
         name = path.stem if alone else str(path).strip("/").replace("/", "_")  # a.png and a.jpg: each has a mask

@@ -75,6 +75,7 @@ def test_files_are_read_through_one_place_that_bounds_them_and_refuses_devices()
         ("htunet/archives.py", "file.open"),  # of a folder of ours
         ("htunet/archives.py", "tarfile.open"),  # of a file that open_file has opened
         ("htunet/inference/by_ray.py", "json.loads"),  # what the process that started the workers gives them
+        ("htunet/data/preprocessed.py", "self.masks_npy.open"),  # which open_array has checked
         ("htunet/files.py", "json.loads"),
         ("htunet/files.py", "Path(f'/proc/{pid}/stat').read_text"),
         ("htunet/parallel.py", "Path('/sys/fs/cgroup/cpu.max').read_text"),
