@@ -116,7 +116,7 @@ class Kit:
         """The method as it trains here, or without CUDA graphs."""
         task = TASKS.get(method, "seg")
         device = self.options.device
-        with _environment({} if graphs else {SWITCH: "0"}):
+        with _environment({SWITCH: "1" if graphs else "0"}):
             return Trial(method, task, self.plan(method), precision=precision, device=device, compiled=compiled)
 
     def time(self, action: Callable[[int], object]) -> dict[str, float]:
@@ -170,7 +170,7 @@ def _autotuned(on: bool) -> Iterator[None]:
 
 
 def step(kit: Kit, method: str, precision: str, variant: str = "") -> dict[str, Any]:
-    """A training step. ``variant``: none as a run trains, with CUDA graphs; the others without them.
+    """A training step. ``variant``: none with CUDA graphs; the others without them, as a run trains by default.
 
     eager; contiguous (not channels-last); autotuned (cuDNN's search); compiled.
     """

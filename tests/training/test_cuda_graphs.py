@@ -109,6 +109,8 @@ Layers.__module__ = "htunet.models.made_up"
 
 def test_modules_of_other_packages_are_recorded_only_if_they_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(SWITCH, raising=False)
+    assert not can_be_recorded(Layers(nn.Linear(1, 1), nn.ReLU())), "graphs are asked for"
+    monkeypatch.setenv(SWITCH, "1")
     assert can_be_recorded(Layers(nn.Linear(1, 1), nn.ReLU()))
     network = Layers(nn.Linear(1, 1), Elsewhere(1, 1))
     assert not can_be_recorded(network)
@@ -143,7 +145,7 @@ def trials(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], tuple[T
     def make(method: str, task: str, precision: str) -> tuple[Trial, Trial]:
         monkeypatch.setenv(SWITCH, "0")
         plain = Trial(method, task, plan(), precision=precision, device="cuda")
-        monkeypatch.delenv(SWITCH)
+        monkeypatch.setenv(SWITCH, "1")
         return plain, Trial(method, task, plan(), precision=precision, device="cuda")
 
     return make
