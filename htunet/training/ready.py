@@ -15,7 +15,7 @@ from htunet.training.cuda_graphs import RecordedNetwork, can_be_recorded
 def make_ready(network: Network, plan: Plan, fabric: Fabric, precision: str) -> tuple[nn.Module, Optimizer]:
     """The network as Fabric wraps it, and AdamW as the plan says; the network itself is changed in place.
 
-    ``precision`` is auto, bf16, tf32 or fp32, as for ``make_fabric``. One GPU repeats recorded passes where they are asked for.
+    ``precision`` is auto, bf16, tf32 or fp32, as for ``make_fabric``. See also ``cuda_graphs``.
     """
     if resolve_precision(precision, fabric.device.type) == BF16:
         convert_frozen_to_bf16(network)

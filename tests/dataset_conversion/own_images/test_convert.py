@@ -1,6 +1,5 @@
 """What users have becomes a raw folder: every format, every way of naming, and nothing lost without a word."""
 
-import pickle
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from htunet.data.raw import RawDataset, read_raw
 from htunet.data.verification import verify
 from htunet.errors import HtunetError, UsageError
 from htunet.files import write_json
+from htunet.parallel import parallel_map
 from htunet.paths import DatasetPaths, root
 
 NAMES = tuple(f"case {index}" for index in range(6))
@@ -371,12 +371,17 @@ def test_processes_and_one_process_agree(home: Path) -> None:
 
 def test_pictures_alone_are_read_in_threads(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The readers of other formats fork, which a process with threads must not."""
-    sources = build_own(home, NAMES)
-    monkeypatch.setattr(own_convert, "survey", lambda path: survey(path))  # no process could be sent this
+    sources, asked = build_own(home, NAMES), list[bool]()
+
+    def note(*arguments: Any, **options: Any) -> Any:
+        asked.extend([options["threads"]] * (arguments[0] is survey))
+        return parallel_map(*arguments, **options)
+
+    monkeypatch.setattr(own_convert, "parallel_map", note)
     convert(*sources, workers=2)
     numbered_masks(home, 1)
-    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
-        convert(*sources, workers=2)
+    convert(*sources, workers=2)
+    assert asked == [True, False]
 
 
 def numbered_masks(home: Path, *numbers: int, name: str = "cine", frames: int = 4) -> tuple[Path, Path]:
