@@ -71,6 +71,7 @@ def make_plans(
     unchanged |= {
         name: _with_edits_named(replace(unchanged[name], channels=made[name].channels), made[name]) for name in edited
     }
+    unchanged |= {name: _with_copies_named(unchanged[name], made) for name in own}
     changed = {
         name: differences
         for name in made
@@ -218,6 +219,17 @@ def _with_edits_named(edited: Plan, made: Plan) -> Plan:
     """The reasons of an edited plan, corrected: a value written by hand has no rule behind it."""
     by_hand = {key: f"by hand; the rules give {new}" for key, (_, new) in _differences(edited, made).items()}
     return replace(edited, because=edited.because | by_hand)
+
+
+def _with_copies_named(own: Plan, made: Mapping[str, Plan]) -> Plan:
+    """The reasons of a copied plan, corrected: they came with the values, of which some are others now."""
+    values, by_hand = _values(own), dict[str, str]()
+    for key in own.because.keys() & values:
+        copied = {name: _values(plan)[key] for name, plan in made.items() if plan.because.get(key) == own.because[key]}
+        if copied and values[key] not in copied.values():
+            name, value = next(iter(copied.items()))
+            by_hand[key] = f"by hand; plan {name} has {value}"
+    return replace(own, because=own.because | by_hand)
 
 
 def _differences(before: Plan, now: Plan) -> dict[str, tuple[Any, Any]]:
