@@ -23,7 +23,14 @@ from htunet.inference.prediction import ImageSteps, Prediction
 from htunet.inference.trained import TrainedModel, check_together
 from htunet.inference.views import AUGMENTED, PLAIN, View
 from htunet.models.network import Network
-from htunet.models.precision import BF16, convert_frozen_to_bf16, find_device, fp32_products, resolve_precision
+from htunet.models.precision import (
+    BF16,
+    check_numbers,
+    convert_frozen_to_bf16,
+    find_device,
+    fp32_products,
+    resolve_precision,
+)
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.paths import RunPaths
 from htunet.planning.plans import Plan
@@ -116,7 +123,10 @@ class Predictor:
 
     @torch.inference_mode()
     def probabilities(self, images_BCHW: NDArray[np.uint8]) -> Probabilities:
-        """What the network says of (B, C, H, W) inputs 0..255, H and W as in the plan."""
+        """What the network says of (B, C, H, W) inputs 0..255, H and W as in the plan.
+
+        Raises HtunetError where that is no number.
+        """
         images = torch.from_numpy(np.ascontiguousarray(images_BCHW)).to(self.device)
         members_BKHW: list[torch.Tensor] = []
         maps_BKHW: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -128,6 +138,8 @@ class Predictor:
                     scores = network(view.apply(images))
                 if not isinstance(scores, dict):
                     scores = {SEGMENTATION if self.segments else CLASSIFICATION: scores}
+                for values in scores.values():
+                    check_numbers(values, self.precision)
                 if SEGMENTATION in scores:
                     maps_BKHW.append(view.invert(scores[SEGMENTATION].float().softmax(dim=1)))
                     members_BKHW += [maps_BKHW[-1][0]] * (view == self.views[0])

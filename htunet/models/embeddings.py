@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
-from htunet.models.precision import BF16, fp32_products
+from htunet.models.precision import BF16, FP32, check_numbers, fp32_products
 
 BATCH = 64
 
@@ -32,6 +32,7 @@ def embed_images(
         batch = torch.from_numpy(np.ascontiguousarray(images_NCHW[list(rows[start : start + BATCH])]))
         with fp32_products(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
             found.append(network.encode_image(batch.to(device)).cpu())
+        check_numbers(found[-1], precision)
     return torch.cat(found).numpy()
 
 
@@ -43,7 +44,8 @@ def embed_texts(network: DualEncoder, texts: Sequence[str]) -> NDArray[np.float3
     by_length = sorted(distinct, key=len)  # so that little of a batch is padding
     batches = tqdm(range(0, len(distinct), BATCH), desc="texts", unit="batch", disable=None)
     parts = [network.encode_text(by_length[start : start + BATCH]).cpu() for start in batches]
-    embedded_NE = torch.cat(parts).numpy()
+    check_numbers(embedded := torch.cat(parts), FP32)
+    embedded_NE = embedded.numpy()
     place = np.empty(len(distinct), dtype=np.intp)
     place[[number[text] for text in by_length]] = np.arange(len(distinct))
     return embedded_NE[place[[number[text] for text in texts]]]

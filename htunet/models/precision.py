@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from htunet.errors import UsageError
+from htunet.errors import HtunetError, UsageError
 from htunet.models.network import Network
 from htunet.settings import DEVICES
 
@@ -46,6 +46,15 @@ def has_bf16(device_type: str) -> bool:
         answer = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)  # private: a later torch may lack it
         return answer is not None and bool(answer())
     return False
+
+
+def check_numbers(values: torch.Tensor, precision: str) -> None:
+    """Raise HtunetError where a network's output is no number: a mask of it would be empty, without a word."""
+    if values.isnan().any():
+        raise HtunetError(
+            f"The network computes values that are not numbers, in {precision}: its weights are damaged, or too large "
+            "for this precision. Replace the weights, or train again with --precision fp32."
+        )
 
 
 def resolve_precision(requested: str, device_type: str) -> str:

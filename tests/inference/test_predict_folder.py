@@ -67,6 +67,13 @@ def test_the_members_of_an_ensemble_are_averaged_as_probabilities() -> None:
     assert not found.labels.any()  # a vote of the logarithms would be another
 
 
+def test_a_network_that_says_no_numbers_is_refused() -> None:
+    """The most probable label of values that are no numbers is the background: the image would have no lesion."""
+    members = [Certain(0.9), Certain(float("nan"))]
+    with pytest.raises(HtunetError, match="not numbers, in fp32"):
+        Predictor(members, tiny_plan(), device=torch.device("cpu"), precision=FP32).predict(IMAGE)
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
