@@ -145,6 +145,8 @@ class DatasetPaths:
     """What planning warned of."""
     measured_npz = PathBelow("preprocessed", "measured.npz")
     """What was measured of each image and mask, by the content of their files."""
+    raw_files_json = PathBelow("preprocessed", "raw_files.json")
+    """The hash of the raw folder, and of the sizes and times that its files had then."""
     fingerprint_json = PathBelow("preprocessed", "dataset_fingerprint.json")
     """What the planner looks at: sizes, intensities, lesions, classes, groups."""
     plans_json = PathBelow("preprocessed", "plans.json")
@@ -258,6 +260,8 @@ class RunPaths(RunFolder):
     """Probabilities of the classes for the test split, where classes are learnt."""
     expected_dice_csv = PathBelow("test_folder", "expected_dice.csv")
     """The Dice that the network expects of each test image by its own probabilities; see ``predicted_dice``."""
+    predicted_json = PathBelow("test_folder", "predicted.json")
+    """Of which images the predictions are; see ``arrays.predicted_of``."""
     familiar_json = PathBelow("test_folder", "familiar.json")
     """Statistics of the images that the run has learnt from; see ``inference.unlike_images``."""
     val_classes_csv = PathBelow("folder", "val/classes.csv")

@@ -201,6 +201,7 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
     """Predict and evaluate one run as far as it is not done, and print its result; False: its split was changed."""
     from htunet.evaluation.freshness import needs_prediction, trained_on_other_images
     from htunet.experiments.update_run import bring_up_to_date, pictures_of
+    from htunet.planning.arrays import trained_on_earlier_data
     from htunet.reporting.result_lines import class_lines, mask_lines
 
     if trained_on_other_images(run):
@@ -217,6 +218,9 @@ def _bring_up_to_date(run: RunPaths, options: argparse.Namespace) -> bool:
 
         print(f"Predicting the test split: {run.label}", file=sys.stderr)
         predict_test(run)
+    if trained_on_earlier_data(run):
+        print(f"Trained on images, masks or classes that have changed since: {run.label}. To train on those of now: "
+              f"{run.source.training_command} --restart", file=sys.stderr)  # fmt: skip
     found = bring_up_to_date(run, options.policy, force=options.force, positive=options.positive)
     if found.before:
         print(f"Already evaluated: {run.label}", file=sys.stderr)

@@ -27,6 +27,8 @@ from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import file_hash, read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
+from htunet.planning.arrays import check_arrays
+from htunet.planning.plans import plan_from
 from htunet.schemas import FINISHED, SETTINGS
 
 Labels = NDArray[np.uint8]
@@ -57,10 +59,28 @@ def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summ
     is missing.
     """
     check_policy(policy)
+    identity = run_identity(run)
+    _check_learnt(run, identity["settings"].get("plan_content"), raw)
     labels = sorted(set(raw.info.labels.values()) - {0})
     scores = tuple(score_pairs(run_pairs(run, raw), labels))
-    summary = Summary(identity=run_identity(run) | {"labels": raw.info.labels}, policy=policy, scores=scores)
+    summary = Summary(identity=identity | {"labels": raw.info.labels}, policy=policy, scores=scores)
     return replace(summary, notes=tuple(_vanished(summary)))
+
+
+def _check_learnt(run: RunPaths, content: object, raw: RawDataset) -> None:
+    """Raise HtunetError where the labels or the arrays are not those that the run was trained with; by its plan."""
+    if content is None:  # of an early version
+        return
+    plan = plan_from(content, f"{run.settings_json}, plan_content")
+    ours, now = ({name: value for name, value in of.items() if value} for of in (plan.labels, raw.info.labels))
+    if len(ours) != len(now) or any(ours.get(name, value) != value for name, value in now.items()):
+        then, words = (", ".join(f"{name} {value}" for name, value in of.items()) for of in (ours, now))
+        raise HtunetError(
+            f"{run.label} has learnt the labels {then}; {raw.paths.dataset_json} has {words} now. Put the earlier ones "
+            f"back, or train again: {run.training_command} --restart"
+        )
+    if run.trained_on is None:
+        check_arrays(run.dataset, plan)
 
 
 def _vanished(summary: Summary) -> Iterator[str]:

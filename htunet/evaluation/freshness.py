@@ -12,6 +12,7 @@ from htunet.evaluation.evaluate import references_digest, split_cases, test_case
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
+from htunet.planning.arrays import images_changed
 from htunet.schemas import SUMMARY
 
 
@@ -21,7 +22,7 @@ def trained_on_other_images(run: RunPaths) -> bool:
 
 
 def needs_prediction(run: RunPaths) -> bool:
-    """True when a prediction is missing, of other cases, or older than the checkpoint that makes it."""
+    """True when a prediction is missing, of other cases or images, or older than the checkpoint that makes it."""
     paths = _predictions(run)
     if not all(path.exists() for path in paths):
         return True
@@ -33,6 +34,8 @@ def needs_prediction(run: RunPaths) -> bool:
                     return True
         except HtunetError:  # a file that somebody has changed is made again
             return True
+    if images_changed(run, test_cases(run)):
+        return True
     weights = run.source.checkpoint_best
     return weights.exists() and min(map(_time, paths)) < _time(weights)
 

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from htunet.data.raw import read_raw
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
 from htunet.evaluation.metrics import PENALISE
@@ -14,12 +12,11 @@ from htunet.files import file_hash, read_object
 from htunet.models.build import PUBLIC_PLAN, parse_method
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.paths import DatasetPaths, FinetuningPaths, RunFolder, RunPaths
+from htunet.planning.arrays import DONE, check_arrays, raw_sha256
 from htunet.planning.configuration import plan_differences
 from htunet.planning.finetuning_plan import finetuning_plan
-from htunet.planning.fingerprint import hash_raw
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import BASE_SIDE
-from htunet.preprocessing.preprocess import DONE, check_arrays
 from htunet.schemas import SETTINGS, ZERO_SHOT
 from htunet.training.settings import FinetuneSettings
 
@@ -54,9 +51,7 @@ class PreparedDataset(Product):
         planned = load_plans(self.dataset.plans_json)
         try:
             for name in self.plans:
-                check_arrays(self.dataset.plan_folder(name), planned[name])
-                if not _holds_what_is_in_raw(self.dataset, name):
-                    return False
+                check_arrays(self.dataset, planned[name])
         except (HtunetError, KeyError):  # not there, or made for the plan as it was before
             return False
         return True
@@ -116,15 +111,7 @@ def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:
 
 def _holds_what_is_in_raw(dataset: DatasetPaths, plan: str) -> bool:
     """Whether the arrays of a plan were made from the files of the raw folder as they are."""
-    then = read_object(dataset.plan_folder(plan) / DONE).get("raw_sha256")
-    files = [(path, path.stat()) for path in sorted(dataset.raw.rglob("*"))]
-    return then in (None, _hash_of(dataset, tuple((path, about.st_size, about.st_mtime_ns) for path, about in files)))
-
-
-@cache
-def _hash_of(dataset: DatasetPaths, state: tuple[tuple[object, ...], ...]) -> str:
-    """The hash of a raw folder; taken once for a ``state`` of its files: sizes and times."""
-    return hash_raw(read_raw(dataset))[0]
+    return read_object(dataset.plan_folder(plan) / DONE).get("raw_sha256") in (None, raw_sha256(dataset))
 
 
 def _plan_now(run: RunFolder, side: int) -> Plan | None:

@@ -31,7 +31,7 @@ from htunet.files import exclusive, file_hash, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
-from htunet.preprocessing.preprocess import check_arrays
+from htunet.planning.arrays import check_arrays
 from htunet.schemas import SETTINGS
 
 FORMAT = 1
@@ -118,7 +118,7 @@ def measure(
             write_json(folder / MADE_OF, made_of)
             predictor, raw = Predictor.from_run(run, device=device), read_raw(run.dataset)
             data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
-            check_arrays(data.folder, predictor.plan)
+            check_arrays(run.dataset, predictor.plan)
             for artefact, strengths in ((artefact, strengths) for artefact, strengths in left if strengths):
                 change = alter or alter_images(config.seed)
                 rows = measure_artefact(run, predictor, raw, data, change, artefact, strengths)

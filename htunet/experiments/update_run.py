@@ -7,11 +7,12 @@ from pathlib import Path
 from htunet.data.raw import read_raw
 from htunet.errors import UsageError
 from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
-from htunet.evaluation.evaluate import evaluate_run, run_identity
+from htunet.evaluation.evaluate import evaluate_run, run_identity, test_cases
 from htunet.evaluation.freshness import is_evaluated
 from htunet.evaluation.summary import Summary, write_own, write_summary
-from htunet.files import exclusive
+from htunet.files import exclusive, write_json
 from htunet.paths import RunPaths
+from htunet.planning.arrays import predicted_of
 from htunet.reporting.figures.one_classification import draw_classification
 from htunet.reporting.overlays.run_pictures import contact_sheet_path, write_pictures
 
@@ -40,6 +41,8 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positiv
     masks = classes = None
     also = {}
     with exclusive(run.test_folder, f"The evaluation of {run.label}"):
+        if not run.predicted_json.exists():  # predicted by an earlier version, or a kill came before it
+            write_json(run.predicted_json, predicted_of(run, test_cases(run)))
         if "cls" in run.task.split("+"):
             classes = evaluate_classes(run, positive)
             draw_classification(run.classification_png, classes, run.label)

@@ -16,9 +16,9 @@ from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
 from htunet.paths import DatasetPaths
+from htunet.planning.arrays import check_arrays
 from htunet.planning.plans import load_plan
 from htunet.preprocessing.caption_arrays import prepare_captions
-from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
 from htunet.reporting.tables.prompt_table import markdown, prompt_columns, prompt_rows
 from htunet.reproducibility import provenance
@@ -53,7 +53,7 @@ def classify_by_prompts(
     if split not in (ALL, TEST):
         raise UsageError(f"--split is {ALL} or {TEST}, got {split!r}.")
     data = PreprocessedDataset(dataset.plan_folder(plan.name), plan.classes)
-    check_arrays(data.folder, plan)
+    check_arrays(dataset, plan)
     all_rows = list(range(len(data.cases)))
     if split == TEST:
         all_rows = data.rows(load_splits(dataset.splits_json)[paper_fold(dataset, "cls")][TEST])

@@ -13,6 +13,7 @@ from htunet.files import exclusive, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.test_set import CaseInput, predict_validation, write_predictions
 from htunet.paths import RunPaths
+from htunet.planning.arrays import check_arrays
 from htunet.planning.plans import plan_from
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import mask_to_input, to_input
@@ -106,8 +107,9 @@ def predict_across(run: RunPaths, split: str, about: Mapping[str, Any], *, devic
     with exclusive(run.test_folder, f"The test of {run.label}"):
         run.finished_json.unlink(missing_ok=True)
         if predictor.classifies:
+            check_arrays(source.dataset, plan)
             data = PreprocessedDataset(source.dataset.plan_folder(run.plan))
             write_class_probabilities(run.val_classes_csv, predict_validation(source, predictor, data))
-        write_predictions(run, predictor, inputs(), len(cases))
+        write_predictions(run, predictor, inputs(), record["cases"])
         write_json(run.settings_json, read_object(source.settings_json) | {"trained_on": record})
         write_json(run.finished_json, read_object(source.finished_json))

@@ -1,6 +1,6 @@
 """Predict the test split of a run's fold. Together with ``htunet.evaluation`` the only reader of test images."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -20,8 +20,8 @@ from htunet.inference.prediction import entropy_of
 from htunet.inference.predictor import Predictor
 from htunet.inference.unlike_images import learn_familiar, some_of
 from htunet.paths import RunPaths
+from htunet.planning.arrays import check_arrays, predicted_of
 from htunet.preprocessing.geometry import box_of, from_input, scores_from_input
-from htunet.preprocessing.preprocess import check_arrays
 
 STEPS = 15
 """Of uncertainty, between none and all."""
@@ -52,7 +52,7 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
         )
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
-    check_arrays(data.folder, predictor.plan)
+    check_arrays(run.dataset, predictor.plan)
     fold = _same_fold(run)
     ids = fold["test"]
     if not ids:
@@ -65,8 +65,7 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
         )
         if familiar := learn_familiar(training, held_out):
             write_json(run.familiar_json, familiar.content())
-        # last: where the predictions are, a killed process has nothing else to write
-        write_predictions(run, predictor, _images(data, ids), len(ids), progress=progress)
+        write_predictions(run, predictor, _images(data, ids), ids, progress=progress)
 
 
 def predict_validation(
@@ -80,12 +79,15 @@ def predict_validation(
 
 
 def write_predictions(
-    run: RunPaths, predictor: Predictor, images: Iterable[CaseInput], total: int, *, progress: bool = True
+    run: RunPaths, predictor: Predictor, images: Iterable[CaseInput], ids: Sequence[str], *, progress: bool = True
 ) -> None:
     """Predict images and write their masks and ``classes.csv`` into the run's folder, as far as it has learnt them.
 
-    Where a test is on another data set's images, their true masks at the input size are written, too.
+    ``predicted.json``, written last, says of which files. Where a test is on another data set's images, their true
+    masks at the input size are written, too.
     """
+    run.predicted_json.unlink(missing_ok=True)
+    record = predicted_of(run, ids)
     rows = []
     expected: list[dict[str, str]] = []
     with ExitStack() as stack:
@@ -93,7 +95,9 @@ def write_predictions(
         folders += [run.references_at_input] if run.trained_on else []
         targets = [stack.enter_context(whole_folder(folder)) for folder in folders] if predictor.segments else []
         found = predictor.each((image, image.input_CHW) for image in images)
-        for image, scores_KHW, classes_N in tqdm(found, total=total, disable=None if progress else True, unit="image"):
+        for image, scores_KHW, classes_N in tqdm(
+            found, total=len(ids), disable=None if progress else True, unit="image"
+        ):
             case = image.case
             rows.append((case, classes_N))
             if scores_KHW is not None:
@@ -108,6 +112,7 @@ def write_predictions(
             write_class_probabilities(run.classes_csv, _probabilities(predictor, rows))
         if predictor.segments:
             write_csv(run.expected_dice_csv, COLUMNS, expected)
+    write_json(run.predicted_json, record)
 
 
 def _uncertainty(scores_KHW: NDArray[np.float32], case: CaseGeometry, predictor: Predictor) -> UInt8:

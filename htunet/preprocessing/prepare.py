@@ -20,6 +20,7 @@ from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
 from htunet.parallel import kept_workers, suitable_workers
 from htunet.paths import PAPER_FOLD, DatasetPaths, find_runs
+from htunet.planning.arrays import note_raw, raw_state
 from htunet.planning.fingerprint import (
     Fingerprint,
     hash_raw,
@@ -97,6 +98,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     """
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         raw = _read(dataset)
+        state = raw_state(raw)  # before the files are read: what changes meanwhile is noticed
         (content, files), warnings = hash_raw(raw), dict[str, list[str]]()
         stored = load_measured(dataset.measured_npz, raw.info.channels)
         measured = {case: stored[pair] for case, pair in files.items() if pair in stored}
@@ -140,6 +142,7 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
             _warn_of_lost_labels(made, planned.plans[name], warnings.setdefault(name, []))
         if folders:
             _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
+        note_raw(dataset, state, content)
         write_json(dataset.warnings_json, {"format": 1, "raw_sha256": content, "warnings": warnings})
         if n_warnings := sum(map(len, warnings.values())):
             _say("warnings", f"{dataset.warnings_json} ({n_warnings})")

@@ -4,8 +4,6 @@ Workers write their rows into files of an unfinished folder, which replaces the 
 that is killed leaves the old arrays or none. The bytes depend only on the raw folder and the plan.
 """
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +17,14 @@ from htunet.data.image_io import label_counts, read_image, read_labels
 from htunet.data.preprocessed import COLUMNS
 from htunet.data.raw import Case, RawDataset
 from htunet.errors import HtunetError
-from htunet.files import read_json, read_object, whole_folder, write_csv, write_json
+from htunet.files import read_json, whole_folder, write_csv, write_json
 from htunet.parallel import parallel_map
-from htunet.planning.plans import BILINEAR, Plan
+from htunet.planning.arrays import DONE, FORMAT, arrays_hash
+from htunet.planning.plans import Plan
 from htunet.preprocessing.cropping import crop_box, lesion_pixels_lost
 from htunet.preprocessing.geometry import mask_to_input, to_input
 
-FORMAT = 1
-IMAGES, MASKS, CASES, DONE = "images.npy", "masks.npy", "cases.csv", "preprocessed.json"
+IMAGES, MASKS, CASES = "images.npy", "masks.npy", "cases.csv"
 LOST, VANISHED = "lesion_pixels_lost", "labels_without_pixels"
 
 
@@ -69,23 +67,6 @@ def preprocess(
         vanished = {row["id"]: row[VANISHED].split("; ") for row in rows if row[VANISHED]}
         write_json(part / DONE, mark | {LOST: losing} | ({VANISHED: vanished} if vanished else {}))
     return Preprocessed(folder, len(cases), False, losing, vanished)
-
-
-def arrays_hash(plan: Plan) -> str:
-    """SHA-256 of what the arrays depend on; other fields, such as the number of epochs, may change freely."""
-    content: tuple[Any, ...] = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
-    content += () if plan.resize == BILINEAR else (plan.resize,)
-    content += (("crop_margin", plan.crop_margin),) if plan.crop_border and plan.crop_margin else ()
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def check_arrays(folder: Path, plan: Plan) -> None:
-    """Raise HtunetError when the arrays in ``folder`` were not made with the plan's sizes, geometry and crop."""
-    if read_object(folder / DONE).get("plan_sha256") != arrays_hash(plan):
-        raise HtunetError(
-            f"{folder} was made with another input_size, geometry, resize, crop_border or channels than the plan "
-            f"{plan.name!r} has. Make it again: htunet_plan_and_preprocess -d {folder.parent.name} --plan {plan.name}"
-        )
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.models.weights.load import RANDOM
 from htunet.models.weights.store import PHANTOM_CLIP
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths, RunPaths, find_dataset
+from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
 from htunet.planning.plans import check_task, load_plan
-from htunet.preprocessing.preprocess import check_arrays
 from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.fold import training_fold
@@ -46,7 +46,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     outputs = plan.outputs(settings.task)
     check_input_size(method, plan.input_size, outputs, adapter_settings=plan.adapter)
     preprocessed = PreprocessedDataset(paths.plan_folder(plan.name), plan.classes)
-    check_arrays(preprocessed.folder, plan)
+    check_arrays(paths, plan)
     if "seg" in settings.task.split("+"):
         preprocessed.check_masks(len(plan.labels))
     trainer, augmentation = TRAINERS[settings.task].from_plan(plan), Augmentation.from_plan(plan)

@@ -26,9 +26,9 @@ from htunet.experiments.cost import CACHE, START_SECONDS, Cost
 from htunet.files import PART
 from htunet.paths import ROOTS
 
-MAY_DIFFER = (".log", ".lock", "events.out.tfevents", "report.html", CACHE)
+MAY_DIFFER = (".log", ".lock", "events.out.tfevents", "report.html", CACHE, "raw_files.json")
 """Parts of names: what was said and when, locks, times of TensorBoard; the report names the minute that it was made;
-how long a step took here."""
+how long a step took here; when the images were written."""
 KILLED = {
     "export": COMMANDS["export"],
     "convert zip": ("convert", "BUSI", "download.zip", "--workers", "1"),

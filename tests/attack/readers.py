@@ -28,9 +28,9 @@ from htunet.inference.trained import TrainedModel
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter, finished_finetunings
 from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths, find_runs
+from htunet.planning.arrays import check_arrays
 from htunet.planning.fingerprint import load_fingerprint
 from htunet.planning.plans import load_plan, load_plans
-from htunet.preprocessing.preprocess import check_arrays
 from htunet.reporting.figures.training_curves import curve_of
 from htunet.reporting.report.collect import collect
 from htunet.reporting.report.study_results import study_of
@@ -83,7 +83,7 @@ def _evaluate(path: Path) -> None:
 
 def _arrays(path: Path) -> None:
     data = PreprocessedDataset(path.parent, {"benign": 0, "malignant": 1})
-    check_arrays(path.parent, load_plan(OLD.plans_json, "tiny"))
+    check_arrays(OLD, load_plan(OLD.plans_json, "tiny"))
     data.images[:].max(), data.masks[:].max(), data.class_indices.max()
     few_shot_subset(
         OLD.few_shot_json(0, 1), load_splits(OLD.splits_json)[0], data.cases, ratio=0.5, seed=1, by_group=False

@@ -24,10 +24,10 @@ from htunet.models.network import Network
 from htunet.models.standalone.base import Standalone
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths, RunPaths
+from htunet.planning.arrays import arrays_hash
 from htunet.planning.plans import Plan, save_plans
 from htunet.preprocessing.cropping import crop_box
 from htunet.preprocessing.geometry import mask_to_input, to_input
-from htunet.preprocessing.preprocess import arrays_hash
 from htunet.training.settings import TrainSettings
 
 TRAIN, VAL, TEST = 14, 4, 6

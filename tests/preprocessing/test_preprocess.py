@@ -19,8 +19,9 @@ from htunet.data.image_io import read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.errors import HtunetError
+from htunet.planning.arrays import arrays_hash
 from htunet.preprocessing.geometry import box_of, mask_to_input, to_input
-from htunet.preprocessing.preprocess import arrays_hash, preprocess
+from htunet.preprocessing.preprocess import preprocess
 
 NAMES = ["cases.csv", "images.npy", "masks.npy", "preprocessed.json"]
 PLAN = plan_of(geometry="letterbox", crop_border=True, input_size=(32, 48))

@@ -1,0 +1,136 @@
+"""Whether what was made of a raw folder is still of its files: of plan, images, masks, labels and classes as they are.
+
+The files are read again only where the size or the time of one has changed since they were last read.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from htunet.data.raw import RawDataset, read_raw
+from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError
+from htunet.files import file_hash, read_object, write_json
+from htunet.paths import DatasetPaths, RunPaths
+from htunet.planning.fingerprint import hash_raw
+from htunet.planning.plans import BILINEAR, Plan
+from htunet.schemas import SETTINGS
+
+FORMAT = 1
+DONE = "preprocessed.json"
+"""Says in the folder of the arrays what they were made of."""
+
+
+def arrays_hash(plan: Plan) -> str:
+    """SHA-256 of what the arrays depend on; other fields, such as the number of epochs, may change freely."""
+    content: tuple[Any, ...] = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
+    content += () if plan.resize == BILINEAR else (plan.resize,)
+    content += (("crop_margin", plan.crop_margin),) if plan.crop_border and plan.crop_margin else ()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
+    """Raise HtunetError when the arrays were made for another plan, or of other files than the raw folder has now."""
+    folder = dataset.plan_folder(plan.name)
+    made, again = read_object(folder / DONE), f"htunet_plan_and_preprocess -d {dataset.name} --plan {folder.name}"
+    if made.get("plan_sha256") != arrays_hash(plan):
+        raise HtunetError(
+            f"{folder} was made with another input_size, geometry, resize, crop_border or channels than the plan "
+            f"{plan.name!r} has. Make it again: {again}"
+        )
+    if (now := raw_sha256(dataset)) and made.get("raw_sha256") not in (None, now):
+        raise HtunetError(
+            f"{dataset.raw} has changed since {folder} was made of it: images, masks, labels, classes, groups or "
+            f"spacings are others now. Put the earlier files back, or plan again: {again}"
+        )
+
+
+def raw_sha256(dataset: DatasetPaths) -> str:
+    """``hash_raw`` of the raw folder as it is now; empty where there is none."""
+    if not dataset.dataset_json.exists():
+        return ""
+    return _hash_of(dataset, dataset.raw, raw_state(read_raw(dataset)))
+
+
+def raw_state(raw: RawDataset) -> str:
+    """SHA-256 of the sizes and times of the files that ``hash_raw`` reads."""
+    files = [path for case in raw.cases for path in (raw.image_path(case), raw.label_path(case))]
+    files = [raw.paths.dataset_json, raw.paths.cases_csv, *sorted(files)]
+    states = [(path.relative_to(raw.folder).as_posix(), *_size_and_time(path)) for path in files]
+    return hashlib.sha256(repr(states).encode()).hexdigest()
+
+
+def note_raw(dataset: DatasetPaths, state: str, raw_hash: str) -> None:
+    """Record which hash the files of ``state`` have."""
+    write_json(dataset.raw_files_json, {"format": FORMAT, "state": state, "raw_sha256": raw_hash})
+
+
+def predicted_of(run: RunPaths, tested: Sequence[str]) -> dict[str, Any]:
+    """What ``RunPaths.predicted_json`` says of predictions: hashes of the raw folders and of the images as they are."""
+    ids = _images_of(run, tested)
+    return {
+        "raw_sha256": [raw_sha256(dataset) for dataset in ids],
+        "images_sha256": [_images_sha256(dataset, cases) for dataset, cases in ids.items()],
+    }
+
+
+def images_changed(run: RunPaths, tested: Sequence[str]) -> bool:
+    """Whether the images of a prediction have changed since; they are read only where a raw folder has.
+
+    Of a prediction by an earlier version, which has no record, whether the arrays are those of the training.
+    """
+    if not run.predicted_json.exists():
+        return run.trained_on is None and trained_on_earlier_data(run)
+    record, now = read_object(run.predicted_json), [raw_sha256(dataset) for dataset in _images_of(run, tested)]
+    if "" in now or record.get("raw_sha256") == now:
+        return False
+    return record.get("images_sha256") != predicted_of(run, tested)["images_sha256"]
+
+
+def trained_on_earlier_data(run: RunPaths) -> bool:
+    """Whether the arrays of a run's plan were made anew, of other files, since it was trained on them."""
+    then, done = read_object(run.settings_json, SETTINGS).get("data_sha256"), run.source.dataset.plan_folder(run.plan)
+    return bool(then) and (done / DONE).exists() and then != file_hash(done / DONE)
+
+
+def _images_of(run: RunPaths, tested: Sequence[str]) -> dict[DatasetPaths, list[str]]:
+    """The cases that are predicted; where classes are learnt, also those of the validation split of the training."""
+    found, source = {run.dataset: [*tested]}, run.source.dataset
+    if "cls" in run.task.split("+"):
+        found.setdefault(source, []).extend(load_splits(source.splits_json)[run.fold]["val"])
+    return found
+
+
+@cache
+def _hash_of(dataset: DatasetPaths, folder: Path, state: str) -> str:
+    path = dataset.raw_files_json
+    record = read_object(path) if path.exists() else {}
+    if record.get("state") == state:
+        return str(record.get("raw_sha256"))
+    found, _ = hash_raw(read_raw(dataset))
+    if dataset.plans_json.exists():
+        with suppress(HtunetError, OSError):  # read again the next time
+            note_raw(dataset, state, found)
+    return found
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # not there
+        return -1, -1
+    return found.st_size, found.st_mtime_ns
+
+
+def _images_sha256(dataset: DatasetPaths, ids: Sequence[str]) -> str:
+    """SHA-256 of the image files of these cases as they are now; empty without a raw folder."""
+    if not dataset.dataset_json.exists():
+        return ""
+    raw, wanted = read_raw(dataset), set(ids)
+    paths = {case.id: raw.image_path(case) for case in raw.cases if case.id in wanted}
+    digests = [(case, file_hash(path) if path.exists() else "") for case, path in sorted(paths.items())]
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
