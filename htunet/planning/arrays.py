@@ -130,7 +130,7 @@ def _images_sha256(dataset: DatasetPaths, ids: Sequence[str]) -> str:
     """SHA-256 of the image files of these cases as they are now; empty without a raw folder."""
     if not dataset.dataset_json.exists():
         return ""
-    raw, wanted = read_raw(dataset), set(ids)
-    paths = {case.id: raw.image_path(case) for case in raw.cases if case.id in wanted}
+    raw, chosen = read_raw(dataset), set(ids)
+    paths = {case.id: raw.image_path(case) for case in raw.cases if case.id in chosen}
     digests = [(case, file_hash(path) if path.exists() else "") for case, path in sorted(paths.items())]
     return hashlib.sha256(repr(digests).encode()).hexdigest()
