@@ -175,6 +175,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         what, metric = WORDS[task]
         print(f"For {what}: {choice.method}, {choice.reason}. On images like these expect {metric} "
               f"{_percent(choice.expected)}{', at the size of the images' * (task == 'seg')}.")  # fmt: skip
+        if task == "seg" and not after:
+            print("The folds test no images of their own: no post-processing was tried, as nothing would be left to "
+                  "judge it.")  # fmt: skip
         if task == "seg" and after and after.steps:
             print(f"Masks are post-processed, which improves the results on the tested folds: {in_words(after.steps)}. "
                   f"With it expect {metric} {_percent(after.expected)}; --no-postprocessing switches it off."

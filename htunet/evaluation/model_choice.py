@@ -2,7 +2,8 @@
 
 The best of several looks better than it is, because its luck is part of why it is the best. The estimate reported here
 is of the procedure: the folds but one choose, and the one that had no say gives the chosen method's values. The same
-groups are never on both sides, as the folds keep them together where the split does.
+groups are never on both sides, as the folds keep them together where the split does. Where folds test the same cases,
+or there is one fold, the validation images choose.
 """
 
 from collections.abc import Sequence
@@ -69,6 +70,25 @@ def choose_model(scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelCh
         expected=expected,
         own=dict(zip(methods, own, strict=True)),
         chosen_without=without,
+    )
+
+
+def choose_on_validation(validation: pd.DataFrame, scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelChoice:
+    """As ``choose_model`` where tested cases have no other fold to judge them: they have no part in the choice.
+
+    ``validation`` has the columns of ``scores`` and a row for each fold and method. A case that several folds test
+    counts once, with its mean.
+    """
+    chosen, methods = choose_model(validation, simplest_first), list(simplest_first)
+    values = scores.pivot_table(index=["case", "group"], columns="method", values=VALUE, dropna=False)
+    means = bootstrap_means(values.reindex(columns=methods).to_numpy(), list(values.index.get_level_values("group")))
+    own = dict(zip(methods, means, strict=True))
+    return ModelChoice(
+        method=chosen.method,
+        reason=f"on the validation images, {chosen.reason}",
+        expected=own[chosen.method],
+        own=own,
+        chosen_without={},
     )
 
 

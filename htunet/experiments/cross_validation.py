@@ -15,7 +15,7 @@ from htunet.data.splits import cross_validation
 from htunet.errors import HtunetError, counted, duration
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.evaluate import test_cases
-from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model
+from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model, choose_on_validation
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content
@@ -292,7 +292,11 @@ def _schedule_json(dataset: DatasetPaths) -> Path:
 
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:
-    """The method for each task, by the tested folds, and what gains after it; ``choice.json`` beside the schedule."""
+    """The method for each task, by the tested folds, and what gains after it; ``choice.json`` beside the schedule.
+
+    Where the folds do not test images of their own, the validation images choose, and nothing is post-processed: no
+    test image would be left to judge what was chosen.
+    """
     runs = [run_of(dataset, candidate, fold) for candidate in schedule.candidates
             for fold in folds_of(dataset, candidate.task, schedule)]  # fmt: skip
     table = case_table([read_object(run.summary_json, SUMMARY) for run in runs])
@@ -300,19 +304,38 @@ def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelCh
     for task in dict.fromkeys(candidate.task for candidate in schedule.candidates):
         methods = [candidate.method for candidate in schedule.candidates if candidate.task == task]
         rows = table[(table["task"] == task) & table["method"].isin(methods)]
-        found[task] = choose_model(_scores(rows, task), methods)
+        scores = _scores(rows, task)
+        folds = folds_of(dataset, task, schedule)
+        if tests_apart(dataset, folds):
+            found[task] = choose_model(scores, methods)
+        else:
+            validated = [_validated(run) for run in runs if run.task == task and run.fold in folds]
+            found[task] = choose_on_validation(pd.DataFrame(validated), scores, methods)
     of = {(candidate.task, candidate.method): candidate for candidate in schedule.candidates}
     chosen = {task: of[task, choice.method] for task, choice in found.items()}
     content: dict[str, dict[str, object]] = {
         task: asdict(choice) | {"adapter": run_of(dataset, chosen[task], 0).adapter} for task, choice in found.items()
     }
     after = None
-    if "seg" in found:
+    if "seg" in found and tests_apart(dataset, folds_of(dataset, "seg", schedule)):
         without = {fold: of["seg", method] for fold, method in found["seg"].chosen_without.items()}
         after = _postprocessing(dataset, chosen["seg"], without, folds_of(dataset, "seg", schedule))
         content["seg"]["postprocessing"] = asdict(after)
     write_json(dataset.results / "run" / "choice.json", content)
     return found, after
+
+
+def tests_apart(dataset: DatasetPaths, folds: Sequence[int]) -> bool:
+    """Whether there are several folds, and none tests an image of another."""
+    tested = [case for fold in folds for case in load_splits(dataset.splits_json)[fold]["test"]]
+    return len(folds) > 1 and len(tested) == len(set(tested))
+
+
+def _validated(run: RunPaths) -> dict[str, Any]:
+    """A row for ``choose_on_validation``: the metric of the best epoch."""
+    found = next(value for name, value in read_object(run.finished_json).items() if name.startswith("best_val_"))
+    row = {"case": f"fold {run.fold}", "group": "", "fold": run.fold, "method": run.method}
+    return row | {VALUE: float(found), LOSS: 1 - float(found)}
 
 
 def _postprocessing(

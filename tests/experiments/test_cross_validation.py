@@ -8,7 +8,7 @@ from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.summary import write_summary
 from htunet.experiments.cross_validation import choose
 from htunet.experiments.time_budget import Candidate, Schedule
-from htunet.files import write_json
+from htunet.files import read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -31,3 +31,27 @@ def test_masks_are_post_processed_of_the_method_that_the_other_folds_choose() ->
     assert after.steps == {}
     assert after.before.mean == pytest.approx(found["seg"].expected.mean)
     assert (found["seg"].expected.mean or 1.0) < min(mean.mean or 0.0 for mean in found["seg"].own.values())
+
+
+@pytest.mark.parametrize("num_folds", [1, 2])
+def test_a_test_split_that_all_folds_share_chooses_nothing(num_folds: int) -> None:
+    """UNet is perfect on the test images, CLIP_HT on the validation images: the latter choose, the former judge."""
+    dataset = build_dataset(plan="run")
+    ids = [case.id for case in read_raw(dataset).cases]
+    write_json(dataset.splits_json, [{"train": ids[5:], "val": [ids[4]], "test": ids[:3]},
+                                     {"train": ids[5:], "val": [ids[3]], "test": ids[:3]}])  # fmt: skip
+    for method, shift, validation in (("UNet", 0, 0.5), ("CLIP_HT", 2, 0.9)):
+        for fold in range(num_folds):
+            run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
+            write_json(run.finished_json, {"epochs": 1, "best_epoch": 1, "best_val_dice": validation + fold / 100})
+            write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+    methods = Candidate(method="UNet", task="seg"), Candidate(method="CLIP_HT", task="seg", weights="pretrained")
+    schedule = Schedule(candidates=methods, num_folds=num_folds, scale=1, num_epochs=1, seconds=1, given_up=())
+    found, after = choose(dataset, schedule)
+    choice = found["seg"]
+    assert (choice.method, after) == ("CLIP_HT", None)
+    assert "on the validation images" in choice.reason
+    assert choice.expected == choice.own["CLIP_HT"]
+    assert choice.own["UNet"].mean == 1.0
+    assert choice.expected.n_used == 3  # each image once, whatever the number of folds
+    assert "postprocessing" not in read_json(dataset.results / "run" / "choice.json")["seg"]
