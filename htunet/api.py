@@ -329,7 +329,7 @@ class Model:
 
     @cached_property
     def temperature(self) -> float | None:
-        """Divides the scores of classes before the softmax; fitted on the validation images at the evaluation."""
+        """Divides the scores of classes before the softmax; fitted on 20 validation images or more."""
         if self.others or self.trained.task == "seg":  # the temperature of one network does not fit an average
             return None
         found = self.describe()["figures"].get("test", {}).get("temperature")

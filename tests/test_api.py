@@ -265,3 +265,12 @@ def test_gray_values_of_any_type_are_read_as_files_of_that_type_are(trained: Dat
         np.testing.assert_array_equal(model.predict(array).image_CHW, expected)
     for array in (gray, gray.astype(np.int64), gray.astype(np.float32) / 7):  # gray values of 8 bits, as in conversions
         np.testing.assert_array_equal(model.predict(array).image_CHW[0], np.round(array).astype(np.uint8))
+
+
+@pytest.mark.parametrize("spacing", [0.1, (0.1,), (0.1, 0.2, 0.3), (-1, 2), (float("nan"), 1), (0, 1), "ab"])
+def test_a_pixel_size_is_two_lengths_above_0(trained: DatasetPaths, images: Path, spacing: Any) -> None:
+    model = htunet.load("Tiny", "Plain", device="cpu")
+    for predict_one in (lambda: model.predict(images / "gray.png", spacing_mm=spacing),
+                        lambda: list(model.predict(images, spacing_mm=spacing))):  # fmt: skip
+        with pytest.raises(UsageError, match="height and width of a pixel"):
+            predict_one()

@@ -64,7 +64,7 @@ def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summ
     labels = sorted(set(raw.info.labels.values()) - {0})
     scores = tuple(score_pairs(run_pairs(run, raw), labels))
     summary = Summary(identity=identity | {"labels": raw.info.labels}, policy=policy, scores=scores)
-    return replace(summary, notes=tuple(_vanished(summary)))
+    return replace(summary, notes=(*_vanished(summary), *_on_spacing(summary)))
 
 
 def _check_learnt(run: RunPaths, content: object, raw: RawDataset) -> None:
@@ -120,7 +120,22 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     ]
     identity = {"predictions": str(predictions), "references": str(references)}
     scores = tuple(score_pairs(pairs, found.labels))
-    return Summary(identity=identity, policy=policy, scores=scores, notes=tuple(found.notes))
+    summary = Summary(identity=identity, policy=policy, scores=scores)
+    return replace(summary, notes=(*found.notes, *_on_spacing(summary)))
+
+
+def _on_spacing(summary: Summary) -> Iterator[str]:
+    """Where millimetres are those of some cases only, and where two files give a pixel unlike sizes."""
+    spacing = {row.case: row.spacing_mm for row in summary.at(ORIGINAL)}
+    unknown = [case for case, sides in spacing.items() if sides is None]
+    if 0 < len(unknown) < len(spacing):
+        known = f"{len(spacing) - len(unknown)} of {counted(len(spacing), 'case')}"
+        yield f"millimetres are of {known}; no pixel size is known of {some(unknown)}"
+    if unlike := list(dict.fromkeys(row.case for row in summary.scores if row.unlike_spacing)):
+        yield (
+            f"prediction and reference say unlike pixel sizes, millimetres are those of the reference: "
+            f"{counted(len(unlike), 'case')}: {some(unlike)}"
+        )
 
 
 def run_identity(run: RunPaths) -> dict[str, Any]:
@@ -258,7 +273,8 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
         )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
     check_orientation(f"The prediction {first.path}", first.axes, "its reference", other.axes)
-    spacing = other.spacing_mm
+    spacing = other.spacing_mm or first.spacing_mm
+    unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()
     for number, (found, true) in enumerate(zip(predictions, references, strict=True), start=1):
         frame = replace(
@@ -271,7 +287,7 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
         if len(references) > 1:
             case = replace(frame.case, id=f"{pair.case.id}{FRAME}{number:04d}", group=pair.case.id)
             frame = replace(frame, case=case)
-        rows += _score_frame(labels, frame, found[1], true[1])
+        rows += [replace(row, unlike_spacing=unlike) for row in _score_frame(labels, frame, found[1], true[1])]
     return rows
 
 

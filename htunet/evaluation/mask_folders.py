@@ -196,10 +196,18 @@ def _by_affix(predictions: Mapping[str, Files], references: Mapping[str, Files])
             named = "predictions are named as references"
         else:
             continue
+        if any(_cuts_a_number(before, one, after) for one in (predictions if name in first else references)):
+            continue  # case10 is not case1 with a 0
         if set(references) <= set(pairs.values()) and set(pairs) <= set(predictions):
             added = " and ".join(repr(text) for text in (before, after) if text)
             fitting.append((pairs, [f"{named} with {added} added"]))
     return fitting[0] if len(fitting) == 1 else ({}, [])
+
+
+def _cuts_a_number(before: str, name: str, after: str) -> bool:
+    """Whether digits beside a name would make another number of its own; leading zeros do not."""
+    leading = before[len(before.rstrip("0123456789")) :].strip("0")
+    return bool(leading and name[:1].isdecimal()) or (name[-1:].isdecimal() and after[:1].isdecimal())
 
 
 def _surveys(paths: Sequence[Path]) -> list[Survey]:

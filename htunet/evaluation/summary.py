@@ -55,6 +55,8 @@ class CaseScore:
     """With distances in millimetres, where pixels are not square; else they are those of ``score`` times the side."""
     prediction_file: str = ""
     reference_file: str = ""
+    unlike_spacing: bool = False
+    """Whether the files of both masks say pixel sizes, and unlike ones."""
 
     def values(self, policy: str) -> dict[str, float]:
         """The metrics of a mask under a policy, in millimetres too; NaN where there is no value."""

@@ -27,6 +27,8 @@ from htunet.reproducibility import provenance
 from htunet.schemas import SUMMARY
 
 PAPER = "Qu et al. 2025, arXiv:2506.08849"
+FEWEST_VALIDATED = 20
+"""Images; the temperature of fewer is chance."""
 NOT_KNOWN = "not known: the raw folder of the data set was not there"
 
 
@@ -194,5 +196,7 @@ def _test_metrics(run: RunPaths) -> dict[str, Any]:
     own = read_object(run.summary_json, SUMMARY).get("htunet", {})
     classes = own.get("classification", {})
     found = {"masks": own.get("means")}
-    found |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions", "temperature")}
+    found |= {key: classes.get(key) for key in ("auc", "average_precision", "decisions")}
+    if classes.get("validation_cases", 0) >= FEWEST_VALIDATED:
+        found["temperature"] = classes.get("calibration", {}).get("temperature")
     return {key: value for key, value in found.items() if value is not None}

@@ -5,6 +5,7 @@ from typing import Any
 from htunet.inference.exported import BACKBONE, ModelCard, needed_weights
 from htunet.inference.to_onnx import MODEL
 from htunet.models.build import has_frozen_part
+from htunet.paths import PHANTOM
 
 
 def readme(card: ModelCard) -> str:
@@ -53,6 +54,8 @@ def _frozen(card: ModelCard) -> str:
             f"`{BACKBONE}` holds the frozen weights: the image tower of the published file `{card.weights['file']}`, "
             "in another file format and otherwise as it was."
         )
+    if card.weights["source"] == PHANTOM:
+        return "The frozen weights, pre-trained on simulated images, come with htunet."
     return needed_weights(card) or "The frozen weights are random ones, which htunet draws again."
 
 

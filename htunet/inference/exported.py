@@ -16,7 +16,7 @@ from htunet.models.build import has_frozen_part
 from htunet.models.precision import FABRIC_PRECISION
 from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
-from htunet.paths import DATASET_NAME, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
+from htunet.paths import DATASET_NAME, PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
 from htunet.records import check_schema, record_from
 from htunet.schemas import MEMBERS, QUALITY
@@ -130,7 +130,7 @@ class ExportedModel:
             return RANDOM
         if BACKBONE in self.card.files:
             return str(self.folder / BACKBONE)
-        if record.source in (PRETRAINED, RANDOM):
+        if record.source in (PHANTOM, PRETRAINED, RANDOM):
             return record.source
         raise HtunetError(
             f"The model {self.card.name} was trained on the weights file {record.file} ({record.identity[:12]}), which "
@@ -140,7 +140,7 @@ class ExportedModel:
 
 def needed_weights(card: ModelCard) -> str:
     """What to do for the frozen weights that are not in the model, in one sentence; empty where nothing is."""
-    if not has_frozen_part(card.method) or BACKBONE in card.files or card.weights["source"] == RANDOM:
+    if not has_frozen_part(card.method) or BACKBONE in card.files or card.weights["source"] in (PHANTOM, RANDOM):
         return ""
     if card.weights["source"] == PRETRAINED:
         name = card.method.partition("_")[0]

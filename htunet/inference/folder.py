@@ -157,7 +157,7 @@ def predict_folder(
                 if after_each:
                     after_each(found, output / result.images[-1])
                 continue
-            if masks_ending(path) or dicom_seg:
+            if masks_ending(path) or (dicom_seg and stack.is_dicom):
                 masks.append(found.labels)
             _write_image(found, output, f"{name}{mark}", result, mask=not masks_ending(path), scores=save_probabilities)
             if after_each:
@@ -228,7 +228,7 @@ def _write_stack(stack: Stack, target: Path, masks_NHW: UInt8, labels: Mapping[s
     if ending := masks_ending(stack.path):
         result.masks.append(target.with_name(f"{target.name}{ending}"))
         write_masks(stack.path, result.masks[-1], masks_NHW)
-    elif stack.is_dicom:
+    else:
         from htunet.data.formats.dicom_seg import write_segmentation
 
         write_segmentation(stack, target.with_name(f"{target.name}{SEGMENTATION_OBJECT}"), masks_NHW, labels)

@@ -198,6 +198,8 @@ class Predictor:
 
     def _predict(self, image_CHW: UInt8, source: str, spacing_mm: tuple[float, float] | None) -> Prediction:
         plan = self.plan
+        if spacing_mm is not None and not _are_sides(spacing_mm):
+            raise UsageError(f"spacing_mm is height and width of a pixel, such as (0.1, 0.1); got {spacing_mm!r}.")
         box = crop_box(image_CHW, plan)
         found = self.probabilities(to_input(image_CHW, box, plan)[None])
         steps = ImageSteps(
@@ -225,6 +227,15 @@ class Predictor:
             network_classes=classes,
             spacing_mm=spacing_mm,
         )
+
+
+def _are_sides(found: object) -> bool:
+    """Two lengths above 0."""
+    try:
+        height, width = (float(side) for side in found)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        return False
+    return 0 < height < np.inf and 0 < width < np.inf
 
 
 def _mean(values: Sequence[torch.Tensor]) -> torch.Tensor:

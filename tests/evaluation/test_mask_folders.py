@@ -276,3 +276,37 @@ def test_a_folder_of_inverted_masks_is_doubted(tmp_path: Path) -> None:
         "labels cover 89% of the predictions and 13%" in note for note in evaluate_folders(inverted, references).notes
     )
     assert not any("inverted" in note for note in evaluate_folders(references, references).notes)
+
+
+@pytest.mark.parametrize(
+    ("found", "true"), [(("case10",), ("case1",)), (("1",), ("11",)), (("2_b", "3_b"), ("12_b", "13_b"))]
+)
+def test_a_number_is_never_a_part_of_another_number(
+    tmp_path: Path, found: tuple[str, ...], true: tuple[str, ...]
+) -> None:
+    folder_of(tmp_path / "p", masks=dict.fromkeys(found, FOUND))
+    folder_of(tmp_path / "r", masks=dict.fromkeys(true, TRUTH))
+    with pytest.raises(HtunetError, match="have no prediction"):
+        evaluate_folders(tmp_path / "p", tmp_path / "r")
+
+
+def test_zeros_before_a_number_are_the_same_number(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", masks={"1": FOUND, "2": FOUND})
+    folder_of(tmp_path / "r", masks={"m001": TRUTH, "m002": TRUTH})
+    assert dice_of(evaluate_folders(tmp_path / "p", tmp_path / "r")) == pytest.approx(DICE)
+
+
+def test_pixel_sizes_that_differ_or_are_unknown_in_part_are_said(tmp_path: Path) -> None:
+    """Millimetres are the reference's, else the prediction's; of `c` nobody knows any."""
+    for folder, mask, sides in (("p", FOUND, {"a": 0.5, "b": 0.5}), ("r", TRUTH, {"a": 0.25})):
+        folder_of(tmp_path / folder, masks=dict.fromkeys({"a", "b", "c"} - set(sides), mask))
+        for name, side in sides.items():
+            write_dicom(tmp_path / folder / f"{name}.dcm", mask, PixelSpacing=[side, side])
+    summary = evaluate_folders(tmp_path / "p", tmp_path / "r")
+    assert [row.values("penalise")["hd95_mm"] for row in summary.scores] == pytest.approx(
+        [0.5, 1.0, np.nan], nan_ok=True
+    )
+    assert summary.notes[-2:] == (
+        "millimetres are of 2 of 3 cases; no pixel size is known of c",
+        "prediction and reference say unlike pixel sizes, millimetres are those of the reference: 1 case: a",
+    )

@@ -183,6 +183,21 @@ def test_without_its_backbone_a_model_asks_for_it_and_refuses_another_one(
     assert masks_of(images, "given", "--model", str(home / "model"), "--weights", str(clip)) == before
 
 
+def test_weights_that_come_with_htunet_need_no_file(
+    home: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build_training(input_size=(64, 64))
+    train("Tiny", "PhantomCLIP_HT", 0, tiny_settings(num_epochs=1, weights="phantom"))
+    before = masks_of(images, "before", "-d", "Tiny", "-m", "PhantomCLIP_HT")
+    assert export(["Tiny", "PhantomCLIP_HT", "fold0", "-o", str(home / "model")]) == 0
+    assert "come with htunet" in (home / "model" / "README.md").read_text()
+    elsewhere(home / "other", monkeypatch)
+    capsys.readouterr()
+    assert import_model([str(home / "model"), "--name", "mine"]) == 0
+    assert "weights are not in the model" not in capsys.readouterr().out
+    assert masks_of(images, "after", "--model", "mine") == before
+
+
 def test_a_checkpoint_says_the_licence_of_the_weights_that_it_was_trained_on(clip: Path) -> None:
     outcome = train("Tiny", "CLIP_HT", 0, tiny_settings(num_epochs=1, weights=str(clip)))
     _, about = checkpoint.load(outcome.run.checkpoint_best)

@@ -19,7 +19,7 @@ from htunet.data.split_files import load_splits
 from htunet.evaluation import predicted_dice
 from htunet.evaluation.class_summary import evaluate_classes
 from htunet.evaluation.freshness import needs_prediction
-from htunet.files import read_csv
+from htunet.files import read_csv, write_json
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
 from htunet.inference.test_set import predict_test
@@ -167,3 +167,22 @@ def test_classes_by_hand_into_a_folder_of_masks_leave_what_the_masks_say(
     assert predict(images, "--task", "cls") == 2
     assert "has the classes cyst, malignant, and the model benign, malignant" in capsys.readouterr().err
     assert (out / "classes.csv").read_text() == text
+
+
+def test_classes_are_calibrated_from_python_where_enough_images_were_validated(
+    dataset: DatasetPaths, images: Path
+) -> None:
+    """A temperature of 2 halves the difference of the scores; fewer than 20 validation images give none."""
+    run = trained("cls")
+    summary = Model(run, device="cpu").evaluate()
+    own = summary["htunet"]["classification"]
+    for number, temperature in ((19, None), (20, 2.0)):
+        own |= {"validation_cases": number, "calibration": own["calibration"] | {"temperature": 2.0}}
+        write_json(run.summary_json, summary)
+        model = Model(run, device="cpu")
+        assert model.describe()["figures"]["test"].get("temperature") == temperature
+        found = model.predict(images / "dark.png")
+        scores = np.log([*found.network_classes.values()]) / (temperature or 1)
+        expected = np.exp(scores) / np.exp(scores).sum()
+        assert [*found.classes.values()] == pytest.approx(expected.tolist(), abs=1e-9)
+        assert (found.temperature, found.predicted_class) == (temperature, "benign")

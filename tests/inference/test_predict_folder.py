@@ -313,10 +313,12 @@ def test_a_dicom_file_has_one_segmentation_object_of_all_its_frames(
     """Read back by highdicom by the instance and the frame that each mask belongs to."""
     tags = {"SequenceOfUltrasoundRegions": [us_region((0.01, 0.02))], "PatientID": "7", "StudyTime": "14:04:38"}
     write_dicom(source / "scan", frames, **tags)
-    Image.fromarray(IMAGE).save(source / "a.png")
+    pages = [Image.fromarray(IMAGE), Image.fromarray(IMAGE[:20])]  # of unlike sizes, and of no object
+    pages[0].save(source / "a.tif", save_all=True, append_images=pages[1:])
     output = source.parent / "masks"
     result = predict_folder(predictor, images_in(source), output, dicom_seg=True)
     assert result.without_object == {}
+    assert [read_labels(output / f"a__000{n}.png").shape for n in (1, 2)] == [IMAGE.shape, IMAGE[:20].shape]
     assert [path.name for path in output.glob("*.dcm")] == ["scan.seg.dcm"]
     found = highdicom.seg.segread(output / "scan.seg.dcm")
     image = pydicom.dcmread(source / "scan")
