@@ -54,7 +54,18 @@ def section(parser: CommandParser) -> str:
     """One command as Markdown: its sentence, then a table of its arguments."""
     rows = [_row(parser, action) for action in parser._actions if action.dest not in COMMON]
     table = ["| argument | meaning |", "|---|---|", *rows] if rows else ["No arguments of its own."]
-    return "\n".join([f"## {parser.prog}", "", " ".join((parser.description or "").split()), "", *table, ""])
+    return "\n".join(
+        [
+            f"## {parser.prog}",
+            "",
+            " ".join((parser.description or "").split()),
+            "",
+            f"Example: `{parser.example}`",
+            "",
+            *table,
+            "",
+        ]
+    )
 
 
 def reference() -> str:
@@ -73,7 +84,12 @@ def _row(parser: CommandParser, action: argparse.Action) -> str:
         value = _value(action)
         value = value if parser.positionals[action] or value.startswith("[") else f"[{value}]"
         signature = f"`{value}` or {signature}"
-    return f"| {signature} | {' '.join(text.split())} |"
+    return f"| {_cell(signature)} | {_cell(' '.join(text.split()))} |"
+
+
+def _cell(text: str) -> str:
+    """Of a table: a bar in it, even in a code span, would end the cell."""
+    return text.replace("|", "\\|")
 
 
 def _worth_saying(action: argparse.Action) -> bool:

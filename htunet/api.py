@@ -423,7 +423,7 @@ def load(
         weights: Path of the frozen weights, if they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         folds: Instead of one fold: an ensemble of the runs of these folds, which averages their probabilities; an
-            empty list means all folds. Several methods are possible: ``load("BUSI UNet CLIP_HT", folds=[0])``.
+            empty list means all trained ones. Several methods are possible: ``load("BUSI UNet CLIP_HT", folds=[0])``.
         seed: Seed of the runs of ``folds``, or several seeds, which predict together; None: the smallest of each fold.
 
     Raises:
@@ -435,17 +435,16 @@ def load(
 
         model = htunet.load("BUSI", "UNet", 0, device="cpu")  # or "BUSI UNet fold0", or a run's folder
     """
-    from htunet.data.split_files import all_folds
     from htunet.inference.exported import find_model, open_model
-    from htunet.inference.find_model import find_trained
+    from htunet.inference.find_model import find_trained, trained_folds
     from htunet.planning.configuration import check_alike
 
     if folds is not None:
         names = " ".join(map(str, what)).split()
         if len(names) < 2:
             raise UsageError(f'With folds name a model as "DATASET METHOD"; got {what!r}.')
-        chosen = folds or all_folds(find_dataset(names[0]), task or "seg")
         about: dict[str, object] = {"task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
+        chosen = folds or trained_folds(names[0], names[1:], about)
         seeds = [seed] if seed is None or isinstance(seed, int) else seed
         keys = (
             {"method": method, "fold": fold, "seed": one} for method in names[1:] for one in seeds for fold in chosen

@@ -89,6 +89,13 @@ def test_every_example_can_be_parsed(page: str, line: str) -> None:
     assert exit_code(parser, words[1:]) == 0, f"{page}: {words[0]} does not understand: {line}"
 
 
+def test_the_example_of_each_command_is_one_that_it_accepts() -> None:
+    for name in MAKE_REFERENCE.command_names():
+        parser = MAKE_REFERENCE.parser_of(name)
+        prog, *words = shlex.split(parser.example)
+        assert (prog, exit_code(parser, words)) == (parser.prog, 0)
+
+
 def test_the_reference_of_the_commands_is_current() -> None:
     written = MAKE_REFERENCE.TARGET.read_text(encoding="utf-8")
     assert written == MAKE_REFERENCE.reference(), "run .venv/bin/python documentation/make_reference.py"

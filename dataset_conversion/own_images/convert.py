@@ -135,7 +135,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
         )
     if renamed:
         shown = ", ".join(f"{printable(name)} is {final}" for name, final in renamed[:5])
-        notes.append(f"{counted(len(renamed), 'id')} other than the file name: {shown}; cases.csv has all")
+        notes.append(f"{counted(len(renamed), 'id')} with other letters than the file name: {shown}; cases.csv has all")
     jobs = [
         OwnImage(
             case=Case(

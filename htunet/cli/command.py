@@ -36,6 +36,30 @@ SPINS = "1000"
 """How often a thread of libgomp looks for work before it sleeps: libgomp's own number where threads outnumber cores."""
 FORMER_NAMES = {"--part": "--split"}
 """Options that had another name before, accepted by the commands that have the present one."""
+EXAMPLES = {
+    "htunet_convert": "BUSI path/to/Dataset_BUSI_with_GT",
+    "htunet_demo": "--folder demo",
+    "htunet_evaluate": "BUSI CLIP_HT",
+    "htunet_export": "BUSI CLIP_HT fold0 -o busi.zip",
+    "htunet_figures": "figure4 roc --datasets BUSI",
+    "htunet_finetune": "CLIP_HT -d PMC-OA CURD MedPix",
+    "htunet_import": "busi.zip",
+    "htunet_plan_and_preprocess": "-d BUSI",
+    "htunet_predict": "-i IMAGES -o MASKS -d BUSI -m CLIP_HT",
+    "htunet_pretrain": "UNet PhantomCLIP --hours 3",
+    "htunet_report": "BUSI",
+    "htunet_reproduce": "table2 --datasets BUSI --methods UNet --dry-run",
+    "htunet_retrieval": "CLIP_HT -d MedPix",
+    "htunet_review": "-d MINE -o FOLDER",
+    "htunet_robustness": "BUSI UNet CLIP_HT",
+    "htunet_run": "--images IMAGES --masks MASKS --name MINE --hours 6",
+    "htunet_table1": "",
+    "htunet_tables": "table2 --datasets BUSI",
+    "htunet_train": "BUSI CLIP_HT fold0",
+    "htunet_weights": "download CLIP",
+    "htunet_zero_shot": "BUSI CLIP",
+}
+"""A call of each command, which ``--help`` ends with."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -51,13 +75,14 @@ class CommandParser(argparse.ArgumentParser):
         """The actions of ``add_positional`` in their order, and whether each is required."""
         self.lists: dict[str, Iterable[str]] = {}
         """Names that ``--help`` lists at its end, such as a ``Registry``, by what they are."""
+        self.example = ""
 
     def format_help(self) -> str:
-        """As argparse, with the ``lists`` at the end; installed packages are asked for their names only now."""
+        """As argparse, then the ``lists`` and the example; installed packages are asked for their names only now."""
         self.epilog = (
             " ".join(f"{title}: {', '.join(sorted(names))}." for title, names in self.lists.items() if [*names]) or None
         )
-        return super().format_help()
+        return super().format_help() + f"\nExample: {self.example}\n"
 
     def add_positional(self, name: str, *flags: str, required: bool = True, **keywords: Any) -> None:  # noqa: ANN401
         """An argument that may be given by its position, in the order of these calls, or as ``--NAME`` or a flag.
@@ -73,6 +98,10 @@ class CommandParser(argparse.ArgumentParser):
         end = words.index("--") if "--" in words else len(words)
         words[:end] = [self._present_name(word) for word in words[:end]]
         if not self.positionals:
+            if all(action.option_strings for action in self._actions):
+                needed = (f"{action.option_strings[0]} {action.metavar or action.dest.upper()}"
+                          for action in self._actions if action.required)  # fmt: skip
+                self.usage = " ".join(["%(prog)s", *needed, "[options]"])
             return super().parse_args(words, namespace)
         titles = {action: str(action.metavar or action.dest.upper()) for action in self.positionals}
         shown = [titles[action] if needed else f"[{titles[action]}]" for action, needed in self.positionals.items()]
@@ -173,6 +202,7 @@ def make_parser(name: str, description: str | None) -> CommandParser:
     if not _steps:
         _logged.clear()
     parser = CommandParser(prog=name, description=description)
+    parser.example = f"{name} {EXAMPLES[name]}".strip()
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"htunet {__version__}")
     return parser

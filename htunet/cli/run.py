@@ -69,8 +69,18 @@ def _run(options: argparse.Namespace) -> None:
         step = ("convert", "--name", options.name, *_own_arguments(options))
         if options.dry_run:
             print(f"$ htunet_{shlex.join(step)}")
+            more = [(name, getattr(options, name)) for name in ("hours", "num_folds", "methods", "weights")]
+            words = [
+                word
+                for name, value in more
+                if value
+                for word in (
+                    f"--{name.replace('_', '-')}",
+                    *(map(str, value) if isinstance(value, list) else [str(value)]),
+                )
+            ]
             print("The other steps and their times depend on the data set. Convert it with this command; then ask:\n"
-                  f"$ htunet_run -d {options.name} --dry-run")  # fmt: skip
+                  f"$ {shlex.join(['htunet_run', '-d', options.name, *words])} --dry-run")  # fmt: skip
             return
         run_step(*step)
         dataset = find_dataset(options.name)
@@ -233,7 +243,9 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     ]  # fmt: skip
     print(f"{options.corrections}: {', '.join(forms)}.", flush=True)
     if options.dry_run:
-        print("Nothing was done: this was a dry run.")
+        print(f"Would make a data set with the corrections, continue the training of {first.method} on "
+              f"{counted(len(runs), 'fold')} for half of the epochs, and compare the Dice before and after.\n"
+              "Nothing was done: this was a dry run.")  # fmt: skip
         return
     target = corrected_dataset(dataset, found, first.plan)
     record_command(target.conversion_json, options.typed)

@@ -152,6 +152,14 @@ def is_split_by_group(paths: DatasetPaths) -> bool:
     return record is not None and record["split_by"] == "group"
 
 
+def split_text(raw: RawDataset) -> str:
+    """How the data set is split: ``5 folds by image``; where no split is here, by the data set's own rule."""
+    record = _read_record(raw.paths.splits_made_json)
+    if record is None:
+        return "by lists of the user" if raw.paths.splits_json.exists() else raw.info.split_rule
+    return LISTS if record["rule"] == LISTS else f"{record['rule']} by {record['split_by']}"
+
+
 def settle_splits(
     raw: RawDataset, split_by: str | None = None, lists: Path | None = None, num_folds: int | None = None
 ) -> SettledSplits:

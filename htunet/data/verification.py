@@ -138,7 +138,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
         text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
         problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
     if mask and not mask.held:
-        text = f"{label_name} is empty: it marks nothing but background."
+        text = f"{label_name} is empty, which is right for an image without a lesion."
         problems.append(Problem("empty_mask", WARNING, (label_name,), text))
     return _Checked(tuple(problems), signature, mask, measured)
 

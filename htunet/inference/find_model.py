@@ -1,12 +1,14 @@
 """Which trained model a user means: by what a run is, or by the name of a model from elsewhere."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from htunet.data.split_files import find_fold
-from htunet.errors import HtunetError, UsageError, did_you_mean
+from htunet.data.split_files import all_folds, find_fold
+from htunet.errors import HtunetError, UsageError, did_you_mean, some
 from htunet.paths import RunPaths, find_dataset, find_runs, imported_models, is_name_of
 
+log = logging.getLogger(__name__)
 DISTINGUISH = ("method", "fold", "task", "plan", "seed", "ratio", "adapter")
 Found = tuple[RunPaths, Path | None]
 """A run, and the folder of the model from elsewhere that it came with."""
@@ -58,3 +60,20 @@ def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported
         if len(several := sorted({getattr(run, key) or "none" for run, _ in found})) > 1:
             raise UsageError(f"There are runs with the {key}s {', '.join(several)}: choose one with --{key}.")
     return min(found, key=lambda entry: entry[0].seed)
+
+
+def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, object]) -> list[int]:
+    """The folds that are trained of all ``methods``, with the other values of ``requested``; logs which are not.
+
+    All folds of the split where none is: ``find_trained`` then says what there is.
+    """
+    paths, values = find_dataset(dataset), {"ratio": None, **{key: one for key, one in requested.items() if one}}
+    trained = {
+        (run.method, run.fold) for run in find_runs(paths)
+        if run.finished_json.exists() and all(getattr(run, key) == one for key, one in values.items())
+    }  # fmt: skip
+    folds = all_folds(paths, str(requested.get("task") or "seg"))
+    found = [fold for fold in folds if all((method, fold) in trained for method in methods)]
+    if found and (missing := [fold for fold in folds if fold not in found]):
+        log.info("Not trained and not used: folds %s of %d.", some(missing, 10), len(folds))
+    return found or folds

@@ -39,13 +39,13 @@ def read(path: Path, channels: int) -> Image.Image:
 
 
 if __name__ == "__main__":
-    here, output, bilinear = Path(__file__).parent, Path(sys.argv[1]), Image.Resampling.BILINEAR
+    output, *paths = map(Path, sys.argv[1:]) if len(sys.argv) > 2 else sys.exit(__doc__)
+    here, bilinear, excluded = Path(__file__).parent, Image.Resampling.BILINEAR, []
     session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
     about = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
     resample = Image.Resampling[about.get("resize", "bilinear").upper()]
     output.mkdir(parents=True, exist_ok=True)
     lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
-    paths, excluded = [Path(name) for name in sys.argv[2:]], []
     for path in paths:
         try:
             image = read(path, about["channels"])

@@ -28,7 +28,7 @@ def from_phantom(plan: Plan, num_epochs: int | None = None) -> Plan:
     rate = min(plan.learning_rate, PHANTOM_RATE)
     warm_up = min(PHANTOM_WARM_UP, (num_epochs or plan.num_epochs) // 10)
     because = {
-        "learning_rate": f"at most {PHANTOM_RATE:g}: larger steps lose what was learnt from simulated images",
+        "learning_rate": f"not above {PHANTOM_RATE:g}, because larger steps lose what was learnt from simulated images",
         "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike",
     }
     return replace(plan, learning_rate=rate, warm_up_epochs=warm_up, because=plan.because | because)

@@ -237,7 +237,7 @@ def _fingerprint(
         found.measured_on
         or f"all {counted(len(found.shapes_after_crop), 'case')} of split train, by an earlier version"
     )
-    _say("fingerprint", f"{path} ({on}: {sizes}, {found.empty_masks} without a lesion)")
+    _say("fingerprint", f"{path} ({sizes}, {found.empty_masks} without a lesion, in {on})")
     return found
 
 
@@ -297,7 +297,7 @@ def _split(
     rule = "lists" if splits.rule == LISTS else f"{splits.rule} by {splits.split_by}"
     names = fold_names(raw.paths.splits_json)
     named = f" ({', '.join(filter(None, names))})" if any(names) else ""
-    rule = f"{rule}, {folds}{named}, fold 0 train/val/test {sizes}"
+    rule = ", ".join([rule, *[f"{folds}{named}"] * (splits.rule != folds), f"fold 0 train/val/test {sizes}"])
     _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
     if settled.status == REPLACED:
         runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))

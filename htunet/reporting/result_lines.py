@@ -10,6 +10,7 @@ from htunet.evaluation.metrics import (
     EMPTY_PREDICTION,
     EMPTY_REFERENCE,
     METRICS,
+    PENALISE,
     Kind,
     Level,
     mask_metrics,
@@ -74,13 +75,14 @@ def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
 
 def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
     n_cases = len(summary.at(resolution))
+    distances = "distances: the image diagonal" if summary.policy == PENALISE else "in no mean of distances"
     unit = "cases" if len({row.label for row in summary.scores}) == 1 else "labels of cases"
     for which, names in summary.empty(resolution).items():
         if names:
             text = {
-                EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {n_cases} {unit} ({summary.policy})",
+                EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {n_cases} {unit} ({distances})",
                 EMPTY_REFERENCE: f"false alarms where the reference is empty: {len(names)} of {n_cases} {unit} "
-                f"({summary.policy})",
+                f"({distances})",
                 BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {n_cases} {unit}, in no mean",
             }
             yield f"    {text[which]}: {listed(names)}"

@@ -106,7 +106,9 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
 def _planned_with_warnings(dataset: DatasetPaths, plan: str) -> list[str]:
     found = planning_warnings(dataset, plan)
     return (
-        [f"Planning had {counted(len(found), 'warning')} of this data: see {dataset.warnings_json}."] if found else []
+        [f"Planning gave {counted(len(found), 'warning')} about this data: see {dataset.warnings_json}."]
+        if found
+        else []
     )
 
 

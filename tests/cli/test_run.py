@@ -94,7 +94,7 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     ]
     assert "Next: " not in output  # the next step follows by itself
     assert "  next " not in output
-    assert output.count("learning_rate 0.0001: at most 0.0001") == 1  # not for each fold
+    assert output.count("learning_rate 0.0001: not above 0.0001") == 1  # not for each fold
     assert not dataset.plan_folder("adaptive").exists()  # its arrays would serve nothing
     dice = [
         float(row["dice"])
@@ -201,9 +201,10 @@ def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_can
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*own, "--dry-run"]) == 0
+    assert main([*own, "--hours", "0.5", "--methods", "UNet", "ResNet18", "--dry-run"]) == 0
     output = capsys.readouterr().out
     assert output.startswith("$ htunet_convert --name Mine --images ")
+    assert "$ htunet_run -d Mine --hours 0.5 --num-folds 2 --methods UNet ResNet18 --dry-run\n" in output
     assert not list(tmp_path.rglob("dataset.json"))
 
 

@@ -188,6 +188,14 @@ def test_the_export_says_how_to_use_it(home: Path, tiny: DatasetPaths) -> None:
     ]
 
 
+@pytest.mark.parametrize("words", [[], ["--help"], ["OUT"]])
+def test_the_runner_says_how_it_is_called(words: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, run_onnx.__file__, *words]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr.strip()) == (1, str(run_onnx.__doc__).strip())
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_runner_is_short() -> None:
     assert len(Path(run_onnx.__file__).read_text().splitlines()) <= LONGEST_RUNNER
 

@@ -182,7 +182,7 @@ def test_the_log_begins_with_what_is_trained_on_what(dataset: DatasetPaths) -> N
     first, second = outcome.run.training_log.read_text(encoding="utf-8").splitlines()[:2]
     assert "Training Tiny TINY fold0 seed1 (plan tiny, task cls) on cpu, fp32, random weights, " in first
     assert ": 50 training and 4 validation images, 13 steps per epoch, 1 epoch." in first
-    assert "Planning had 3 warnings of this data: see " in second
+    assert "Planning gave 3 warnings about this data: see " in second
     assert (outcome.metric, "auc 1.0000" in outcome.run.training_log.read_text()) == ("auc", outcome.best_metric == 1)
 
 

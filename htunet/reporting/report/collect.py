@@ -49,5 +49,5 @@ def collect(study: Study) -> ReportContent:
         weights=tuple(collect_weights(study)),
         versions=tuple(collect_versions(study)),
         commands=tuple(collect_commands(study)),
-        notes=(*study.notes, *(f"Planning had {found.title}: see the plans below." for found in warned)),
+        notes=(*study.notes, *(f"Planning gave {found.title}: see the plans below." for found in warned)),
     )

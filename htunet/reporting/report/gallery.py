@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from htunet.data.raw import Case, RawDataset
+from htunet.errors import counted
 from htunet.evaluation.study import arm_names
 from htunet.paths import RunPaths
 from htunet.reporting.overlays.draw import label_colour
@@ -200,5 +201,5 @@ def _notes(shown: Sequence[Shown], side: int) -> list[str]:
         "all overlays in each run's test folder. A lesion that is 10 mm across has the area of a circle of 10 mm."
     ]
     if without:
-        notes.append(f"{without:,} cases have no value and are in no group (both masks empty).")
+        notes.append(f"In no group, because both masks are empty: {counted(without, 'case')}.")
     return notes

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from htunet.data.preprocessed import planning_warnings
+from htunet.data.split_files import split_text
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
-from htunet.paths import AS_PUBLISHED, DatasetPaths
+from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
@@ -20,6 +21,11 @@ SOURCES = {
     "none": "none: the network is trained from scratch",
     "phantom": "pre-trained on simulation, without an image of any patient",
     "random": "RANDOM: the results test the program and say nothing about the method",
+}
+OWN_LICENCES = {
+    PHANTOM: "Apache-2.0: weights of htunet's own",
+    "none": "none published: the network is trained from scratch",
+    "random": "none published: the network is trained from scratch",
 }
 
 
@@ -42,7 +48,7 @@ def collect_planning_warnings(study: Study) -> Iterator[DatasetFacts]:
     """For each data set and plan what planning warned of, where there is anything."""
     for dataset, plan in dict.fromkeys((run.source.dataset, run.plan) for run in study.runs):
         if found := planning_warnings(dataset, plan):
-            title = f"{counted(len(found), 'warning')} of {dataset.short_name}, plan {plan}"
+            title = f"{counted(len(found), 'warning')} about {dataset.short_name}, plan {plan}"
             yield DatasetFacts(title=title, rows=tuple((str(n), text) for n, text in enumerate(found, start=1)))
 
 
@@ -100,7 +106,7 @@ def collect_datasets(study: Study) -> list[DatasetFacts]:
             "What": raw.info.description,
             "Images": f"{len(raw.cases):,}" + (f" ({counts})" if counts else ""),
             "Labels": ", ".join(label for label, index in raw.info.labels.items() if index),
-            "Split": raw.info.split_rule,
+            "Split": split_text(raw),
             "Licence": raw.info.licence or "not stated in dataset.json",
             "Reference": raw.info.reference,
         }
@@ -118,13 +124,13 @@ def collect_weights(study: Study) -> list[DatasetFacts]:
         methods.setdefault(key, {})[own["method"]] = None
     found = []
     for (backbone, source, file, sha256), names in methods.items():
-        terms = study.terms.get(backbone)
+        terms = study.terms.get(backbone) if source != PHANTOM else None
         rows = {
             "Weights": SOURCES.get(source, source),
             "File": file,
             "SHA-256": sha256,
             "Methods": ", ".join(names),
-            "Licence": terms.licence if terms else "none published: the network is trained from scratch",
+            "Licence": terms.licence if terms else OWN_LICENCES.get(source, "not known"),
             "Please cite": terms.citation if terms else "",
         }
         found.append(DatasetFacts(title=backbone, rows=tuple((name, text) for name, text in rows.items() if text)))
@@ -184,7 +190,9 @@ def collect_commands(study: Study) -> list[str]:
             "--weights": shlex.quote(str(weights)) if weights != "pretrained" else None,
             "--precision": settings.get("precision"),
         }
-        given = (f"{name} {value}" for name, value in options.items() if value is not None)
+        given = (
+            f"{name} {value}" for name, value in options.items() if value and f"{name} " not in run.training_command
+        )
         commands.append(" ".join([run.training_command, *given]))
     across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
               for run in runs if run.trained_on]  # fmt: skip

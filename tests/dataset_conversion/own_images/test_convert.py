@@ -253,7 +253,7 @@ def test_hostile_names_become_safe_ids_and_lines(home: Path) -> None:
     assert len(raw.cases) == len(names)
     assert all(case.id.replace("_", "").replace("-", "").isalnum() and case.id.isascii() for case in raw.cases)
     assert "new\\nline.png" in {case.source for case in raw.cases}
-    note(report, "other than the file name")
+    note(report, "with other letters than the file name")
     other, _ = convert(*build_own(home, names))
     assert [case.id for case in read_raw(DatasetPaths(other.dataset)).cases] == ids(raw)
 

@@ -204,9 +204,9 @@ def test_what_planning_warned_of_is_on_the_page_for_each_plan_that_was_used() ->
     write_json(DatasetPaths(DATASET).warnings_json, {"format": 1, "warnings": warnings})
     report = report_of(masks("CLIP_HT", [0.5]), masks("UNet", [0.5]))
     (found,) = report.planning_warnings
-    assert found.title == "3 warnings of BUSI, plan paper"
+    assert found.title == "3 warnings about BUSI, plan paper"
     assert [text for _, text in found.rows] == ["two masks are empty", "a group leaks", "a label is lost"]
-    assert "Planning had 3 warnings of BUSI, plan paper: see the plans below." in report.notes
+    assert "Planning gave 3 warnings about BUSI, plan paper: see the plans below." in report.notes
     page = render(report)
     assert all(f"<li>{text}</li>" in page for _, text in found.rows)
     DatasetPaths(DATASET).warnings_json.write_text("{")
@@ -228,6 +228,15 @@ def test_the_commands_repeat_the_runs_as_they_were() -> None:
         "htunet_evaluate",
         "htunet_report",
     )
+
+
+def test_a_run_from_weights_of_our_own_has_their_licence_and_names_them_once() -> None:
+    settings = {"weights_argument": "phantom", "precision": "fp32"}
+    one = masks("UNet", [0.5], settings=settings, weights={"source": "phantom"}, adapter="phantom")
+    report = report_of(one)
+    assert "htunet_train BUSI UNet fold0 --seed 1 --weights phantom --precision fp32" in report.commands
+    (weights,) = report.weights
+    assert dict(weights.rows)["Licence"] == "Apache-2.0: weights of htunet's own"
 
 
 def test_own_data_is_repeated_as_it_was_typed() -> None:

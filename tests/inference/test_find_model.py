@@ -1,0 +1,35 @@
+"""Which runs a user means."""
+
+import logging
+
+import pytest
+
+from htunet.files import write_json
+from htunet.inference.find_model import trained_folds
+from htunet.paths import DatasetPaths, RunPaths
+
+ABOUT = {"task": None, "plan": "run", "ratio": None, "adapter": None}
+
+
+def finished(dataset: DatasetPaths, method: str, fold: int, plan: str = "run") -> RunPaths:
+    run = RunPaths(dataset, "SegmentationTrainer", plan, method, fold, 1)
+    write_json(run.settings_json, {})
+    write_json(run.finished_json, {})
+    return run
+
+
+@pytest.mark.usefixtures("home")
+def test_all_folds_are_those_that_every_method_has_finished(caplog: pytest.LogCaptureFixture) -> None:
+    dataset = DatasetPaths("Dataset600_Mine")
+    dataset.raw.mkdir(parents=True)
+    write_json(dataset.splits_json, [{"train": ["a"], "val": ["b"], "test": []}] * 5)
+    for fold in (0, 1, 2):
+        finished(dataset, "UNet", fold)
+    finished(dataset, "UNet", 4, plan="paper")
+    finished(dataset, "CLIP_HT", 1)
+    finished(dataset, "CLIP_HT", 2).finished_json.unlink()  # still trained
+    with caplog.at_level(logging.INFO, "htunet"):
+        assert trained_folds("Mine", ["UNet"], ABOUT) == [0, 1, 2]
+    assert caplog.messages == ["Not trained and not used: folds 3, 4 of 5."]
+    assert trained_folds("Mine", ["UNet", "CLIP_HT"], ABOUT) == [1]
+    assert trained_folds("Mine", ["CLIP"], ABOUT) == [0, 1, 2, 3, 4]  # of which none is trained, as is then said
