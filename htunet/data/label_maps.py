@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from htunet.data.formats.stacks import COLOUR, LARGEST_LEVEL, Levels, is_lossy, open_stack
 from htunet.data.image_io import UInt8
 from htunet.data.names import listed
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import parse_json, read_json
 
 BACKGROUND = "background"
@@ -30,6 +30,14 @@ LOSSY_REACH = 24
 """How far, per channel, a lossy format moves a value inside an even area."""
 LOSSY_RIPPLE = 2
 """How much neighbours in an even area of a lossy mask may differ."""
+BLEND_REACH = 8
+"""The same, of a lossless mask whose values blend: next to a blurred area of 255 lies one of 254."""
+FEWEST_BLENDED = 4
+"""Values without an even area that a mask has whose values blend."""
+LEAST_EVEN = 0.15
+"""Of what such masks or lossy ones mark; of pictures and of smooth probabilities less is even."""
+MOST_MARKED = 0.5
+"""Of the pixels of masks; a picture is seldom black to a larger part."""
 RARE = 1e-3
 """A value that covers less than this fraction of the largest label's even area is not a label in a lossy mask."""
 INVALID = 255
@@ -44,6 +52,14 @@ class Survey:
     even: dict[int, int]
     """Value to number of pixels whose four neighbours agree with it: edges are not even, labels are."""
     lossy: bool
+    name: str = ""
+    """Of the file."""
+
+    @property
+    def blends(self) -> bool:
+        """Whether most values of a lossless mask are steps between others, as blurred edges and probabilities have."""
+        steps = len(self.counts) - len(self.even)
+        return not self.lossy and steps >= FEWEST_BLENDED and steps > 2 * len(self.even)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +139,7 @@ def survey(path: Path) -> Survey | None:
                 counts, even = (Counter(dict(found.most_common(MOST_VALUES))) for found in (counts, even))
     except HtunetError:
         return None
-    return Survey(dict(counts), dict(even), is_lossy(path))
+    return Survey(dict(counts), dict(even), is_lossy(path), path.name)
 
 
 def unreadable(path: Path) -> str:
@@ -164,7 +180,7 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     if not values:
         raise HtunetError("Every mask is empty: there is nothing to learn. Check that these are the masks.")
     lossless = not any(one.lossy for one in surveys)
-    indices = values == list(range(background + 1, background + len(values) + 1))
+    indices = values == list(range(background + 1, background + len(values) + 1)) and len(values) <= MOST_LABELS
     one_each = all(len(one.counts.keys() - {background}) <= 1 for one in surveys)
     found = values if lossless and (indices or one_each) else _clean_values(surveys, background)
     if not found and not lossless:
@@ -174,6 +190,7 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
             "PNG, with values such as 0 and 255."
         )
     found = found or values
+    _refuse_pictures(surveys, found, background)
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)
         raise UsageError(
@@ -185,6 +202,28 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
         return _made((LESION,), [(background, 0), *((value, 1) for value in found)], how)
     names = tuple(f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found)
     return _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
+
+
+def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background: int) -> None:
+    """Raise UsageError where little of what unsharp masks mark is even: then the values found are no labels."""
+    unsharp = [one for one in surveys if one.blends or one.lossy]
+    values = np.array(sorted({value for one in unsharp for value in one.counts} | {background}))
+    away = np.abs(_channels(values) - _channels(np.array([background]))).max(axis=1) > LOSSY_REACH
+    far = {*values[away].tolist()}
+    marked, even = (
+        [sum(number for value, number in counts.items() if value in far) for counts in some]
+        for some in ([one.counts for one in unsharp], [one.even for one in unsharp])
+    )
+    large = sum(marked) > MOST_MARKED * sum(sum(one.counts.values()) for one in unsharp)
+    if sum(even) < LEAST_EVEN * sum(marked) and (large or len(found) > 1):  # small lesions are blurred as a whole
+        each = zip(unsharp, even, marked, strict=True)
+        names = [one.name for one, part, whole in each if part < LEAST_EVEN * whole]
+        raise UsageError(
+            f"Only {sum(even) / sum(marked):.0%} of what {counted(len(names), 'mask')} mark ({listed(names)}) is even, "
+            "as of pictures or probabilities: the values blend into each other and are no labels. Check that these are "
+            "the masks. Cut probabilities at a threshold; for conversions name the value that counts, as in --labels "
+            '"lesion=255": what is nearer to 255 than to 0 is lesion.'
+        )
 
 
 def infer_in_splits(parts: Sequence[Sequence[Survey]]) -> LabelMap:
@@ -211,17 +250,19 @@ def infer_in_splits(parts: Sequence[Sequence[Survey]]) -> LabelMap:
 
 def _clean_values(surveys: Iterable[Survey], background: int) -> list[int]:
     """The values that form even areas, without those that a lossy format or a blurred edge made of others."""
-    exact, lossy = Counter[int](), Counter[int]()
+    exact, lossy, blended = Counter[int](), Counter[int](), Counter[int]()
     for one in surveys:
-        (lossy if one.lossy else exact).update(one.even)
+        (lossy if one.lossy else blended if one.blends else exact).update(one.even)
     kept = set(exact)
     # heaviest first, so that the values around a clean level fall to it
-    for value, _ in sorted(lossy.items(), key=lambda item: (-item[1], item[0])):
-        others = _channels(np.array([background, *kept]))
-        if np.abs(others - _channels(np.array([value]))).max(axis=1).min() > LOSSY_REACH:
-            kept.add(value)
-    heaviest = max((lossy[value] + exact[value] for value in kept - {background}), default=0)
-    return sorted(value for value in kept - {background} if exact[value] or lossy[value] >= RARE * heaviest)
+    for unsure, reach in ((blended, BLEND_REACH), (lossy, LOSSY_REACH)):
+        for value, _ in sorted(unsure.items(), key=lambda item: (-item[1], item[0])):
+            others = _channels(np.array([background, *kept]))
+            if np.abs(others - _channels(np.array([value]))).max(axis=1).min() > reach:
+                kept.add(value)
+    area = exact + lossy + blended
+    heaviest = max((area[value] for value in kept - {background}), default=0)
+    return sorted(value for value in kept - {background} if exact[value] or area[value] >= RARE * heaviest)
 
 
 def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
@@ -248,7 +289,11 @@ def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
             f"--labels {text!r} gives values that differ by {LOSSY_REACH} or less, and JPEG and WebP masks do not keep "
             "exact values. Save the masks as PNG, or give the values that they hold."
         )
-    refused = {value for one in surveys if not one.lossy for value in one.even} - known
+    blended = {value for one in surveys if one.blends for value in one.even} - known
+    refused = {value for one in surveys if not one.lossy and not one.blends for value in one.even} - known
+    for value in blended:  # what is near a known value belongs to it
+        away = [np.abs(_channels(np.array([value]))[0] - other).max() for other in near]
+        refused |= {value} if min(away) > LOSSY_REACH else set()
     return _made(tuple(names), pairs, "given", frozenset(refused))
 
 

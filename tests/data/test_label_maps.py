@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from dataset_conversion.common import read_mask
 from htunet.data.formats.stacks import COLOUR, open_stack
@@ -94,6 +95,50 @@ def test_blurred_edges_are_no_labels_and_fall_to_the_nearest(tmp_path: Path) -> 
     assert found.labels == {"background": 0, "lesion": 1}
     labels, moved = found.apply(picture.astype(np.int32))
     assert (labels[8, 1], labels[8, 20], moved) == (0, 1, True)
+
+
+def disc(radius: int, value: int = 255) -> np.ndarray:
+    rows, columns = np.ogrid[:64, :80]
+    return (((rows - 30) ** 2 + (columns - 40) ** 2 <= radius**2) * value).astype(np.uint8)
+
+
+def blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    """As segmentations are that somebody smoothed, resized or saved as probabilities: 255 becomes 254, too."""
+    return np.asarray(gaussian_filter(picture / 255, sigma) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 0.7, 1, 2])
+def test_masks_whose_values_blend_have_the_labels_between_which_they_do(tmp_path: Path, sigma: float) -> None:
+    pictures = [blurred(disc(radius), sigma) for radius in (10, 12, 15)]
+    assert {254, 255} <= {int(value) for value in np.unique(pictures)}
+    found = infer(surveys_of(tmp_path, *pictures))
+    assert found.labels == {"background": 0, "lesion": 1}
+    labels, moved = found.apply(pictures[1].astype(np.int32))
+    assert moved
+    assert abs(int(labels.sum()) - int((disc(12) > 0).sum())) <= 0.05 * (disc(12) > 0).sum()
+
+
+@pytest.mark.parametrize(("ending", "options"), [(".png", {}), (".jpg", {"quality": 60}), (".jpg", {"quality": 95})])
+def test_pictures_are_no_masks(tmp_path: Path, ending: str, options: dict[str, int]) -> None:
+    speckle = np.random.default_rng(1).rayleigh(1, (128, 128))
+    speckle[:, 100:] = 0
+    picture = np.clip(gaussian_filter(speckle, 0.8) * 100, 0, 255).astype(np.uint8)
+    surveys = surveys_of(tmp_path, picture, picture[::-1], ending=ending, **options)
+    with pytest.raises(HtunetError, match=r"of what 2 masks mark \(0.*, 1.*\) is even, as of pictures|no even area"):
+        infer(surveys)
+
+
+def test_probabilities_have_the_label_that_is_given_and_no_other(tmp_path: Path) -> None:
+    levels = blurred(disc(12), 4)
+    surveys = surveys_of(tmp_path, levels, blurred(disc(14), 4) // 2)
+    with pytest.raises(UsageError, match=r'Cut probabilities at a threshold.* --labels "lesion=255"'):
+        infer(surveys)
+    labels, _ = given("lesion=255", surveys[:1]).apply(levels.astype(np.int32))
+    assert np.array_equal(labels, levels >= 128)
+    two = blurred(disc(20), 1)
+    two[5:15, 5:15] = 128
+    with pytest.raises(HtunetError, match="holds the values 128, which are not labels"):
+        given("lesion=255", surveys_of(tmp_path, two)).apply(two.astype(np.int32))
 
 
 @pytest.mark.parametrize("quality", [30, 75, 95])
