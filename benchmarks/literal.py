@@ -1,4 +1,7 @@
-"""CLIP_HT segmentation exactly as the equations are written, for speed and as an oracle. Nothing here is optimised.
+"""CLIP_HT exactly as the equations are written, for speed and as an oracle. Nothing here is optimised.
+
+``LiteralNetwork`` is its segmentation, or without adapters that of a frozen CLIP; ``LiteralStage1`` its training on
+images with captions.
 
 Fourier transforms for the filter, three depthwise convolutions, all 12 blocks, QuickGELU as x * sigmoid(1.702 x),
 features up-sampled to the input size before the 1x1 convolution. Sources: arXiv 2506.08849, equations 1
@@ -11,6 +14,8 @@ from open_clip import create_model
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from htunet.models.dual_encoder import DualEncoder
+from htunet.models.encoder import AdaptedEncoder
 from htunet.models.network import EncoderNetwork
 
 
@@ -42,45 +47,94 @@ class LiteralHT(nn.Module):
         return z + self.up(self.dropout(F.gelu(z_out)))
 
 
-class LiteralNetwork(nn.Module):
-    """A whole CLIP with an adapter after each of its 12 blocks, and the segmentation head."""
+ARCHITECTURE = "ViT-B-16-quickgelu"
 
-    def __init__(self, num_labels: int = 2) -> None:
+
+class LiteralTower(nn.Module):
+    """A whole CLIP, frozen, with an adapter after each of its 12 blocks or without any."""
+
+    def __init__(self, adapted: bool = True) -> None:
         super().__init__()
-        self.clip = create_model("ViT-B-16-quickgelu", pretrained=None).requires_grad_(False).eval()
-        self.adapters = nn.ModuleList(LiteralHT() for _ in range(12))
-        self.reduce = nn.ModuleList(nn.Linear(768, 512) for _ in range(3))
+        self.clip = create_model(ARCHITECTURE, pretrained=None).requires_grad_(False).eval()
+        self.width = self.clip.visual.conv1.out_channels
+        self.adapters = nn.ModuleList(LiteralHT(self.width) for _ in range(12 if adapted else 0))
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) normalised, of the size that the tower was trained at -> the tokens after each block."""
+        visual = self.clip.visual
+        found = [visual._embeds(images)]
+        for index, block in enumerate(visual.transformer.resblocks):
+            z = block(found[-1])
+            found.append(self.adapters[index](z, *visual.grid_size) if self.adapters else z)
+        return found[1:]
+
+    def train(self, mode: bool = True) -> "LiteralTower":
+        """Frozen means frozen."""
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    def take(self, encoder: AdaptedEncoder) -> None:
+        """The weights of an encoder."""
+        self.clip.visual.load_state_dict(encoder.backbone.vit.state_dict())
+        for mine, theirs in zip(self.adapters, encoder.adapters or [], strict=True):
+            mine.load_state_dict(_literal_names(theirs.state_dict()))
+
+
+class LiteralNetwork(LiteralTower):
+    """The tower with the segmentation head."""
+
+    def __init__(self, num_labels: int = 2, adapted: bool = True) -> None:
+        super().__init__(adapted)
+        self.reduce = nn.ModuleList(nn.Linear(self.width, 512) for _ in range(3))
         self.refine = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(512), nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 512)) for _ in range(3)
         )
         self.classify = nn.Conv2d(512, num_labels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, 224, 224) normalised -> (B, K, 224, 224) scores."""
-        visual = self.clip.visual
-        z = visual._embeds(images)
-        features = []
-        for index, block in enumerate(visual.transformer.resblocks):
-            z = self.adapters[index](block(z), 14, 14)
-            if index in (3, 6, 9):
-                features.append(z[:, 1:])
+        """(B, 3, H, W) normalised -> (B, K, H, W) scores."""
+        levels = self.levels(images)
+        features = [levels[index][:, 1:] for index in (3, 6, 9)]
         total = sum(refine(reduce(f)) for f, reduce, refine in zip(features, self.reduce, self.refine, strict=True))
-        grid = total.transpose(1, 2).reshape(len(images), 512, 14, 14)
-        return self.classify(F.interpolate(grid, size=(224, 224), mode="bilinear", align_corners=False))
+        grid = total.transpose(1, 2).reshape(len(images), 512, *self.clip.visual.grid_size)
+        return self.classify(F.interpolate(grid, size=images.shape[-2:], mode="bilinear", align_corners=False))
 
     @classmethod
     def from_network(cls, network: EncoderNetwork) -> "LiteralNetwork":
         """A literal twin with the same weights."""
-        twin = cls(network.head.classify.out_channels)
-        twin.clip.visual.load_state_dict(network.encoder.backbone.vit.state_dict())
-        for mine, theirs in zip(twin.adapters, network.encoder.adapters, strict=True):
-            mine.load_state_dict(_literal_names(theirs.state_dict()))
+        twin = cls(network.head.classify.out_channels, adapted=network.encoder.adapters is not None)
+        twin.take(network.encoder)
         for mine, theirs in zip(twin.reduce, network.aggregation.reduce, strict=True):
             mine.load_state_dict(theirs.state_dict())
         for mine, theirs in zip(twin.refine, network.aggregation.refine, strict=True):
             mine.load_state_dict(theirs.state_dict())
         twin.classify.load_state_dict(network.head.classify.state_dict())
         return twin
+
+
+class LiteralStage1(LiteralTower):
+    """The symmetric contrast of images and captions, whose text tower is asked in each step."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised -> the cosine similarities with B made-up captions of 77 tokens, (B, B)."""
+        visual, numbers = self.clip.visual, torch.Generator().manual_seed(0)
+        words = torch.randint(1, self.clip.vocab_size, (len(images), self.clip.context_length), generator=numbers)
+        embedded = F.normalize(visual.ln_post(self.levels(images)[-1][:, 0]) @ visual.proj, dim=1)
+        return embedded @ self.clip.encode_text(words.to(images.device), normalize=True).T
+
+    @classmethod
+    def from_network(cls, network: DualEncoder) -> "LiteralStage1":
+        """A literal twin whose image tower has the same weights."""
+        twin = cls()
+        twin.take(network.encoder)
+        return twin
+
+    @staticmethod
+    def loss(similar: Tensor) -> Tensor:
+        """InfoNCE over images and over captions at the temperature 0.07."""
+        right = torch.arange(len(similar), device=similar.device)
+        return (F.cross_entropy(similar / 0.07, right) + F.cross_entropy(similar.T / 0.07, right)) / 2
 
 
 def _literal_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

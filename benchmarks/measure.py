@@ -8,8 +8,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,10 @@ class Row:
     """Peak of htunet's process."""
     other_memory_gb: float | None = None
     """Peak of the alternative's."""
+    ceiling: float | None = None
+    """What htunet would reach, in ``unit``, if nothing but its convolutions and matrix products took time."""
+    shares: tuple[float, float, float] | None = None
+    """Of the ceiling that htunet reaches: median, smallest and largest over the rounds."""
 
 
 def clock() -> float:
@@ -47,8 +51,13 @@ def compared(
     ours: Callable[[], object],
     alternative: str,
     other: Callable[[], object],
+    *,
+    ceiling: Callable[[], float] | None = None,
 ) -> Row:
-    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either."""
+    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either.
+
+    ``ceiling`` gives the seconds of the products of ``ours`` alone.
+    """
 
     def seconds(action: Callable[[], object]) -> float:
         started = clock()
@@ -56,8 +65,10 @@ def compared(
         return clock() - started
 
     ours(), other()  # what is slow the first time only
-    found = [(seconds(ours), seconds(other)) for _ in range(rounds)]
-    return row_of(what, unit, amount, [one for one, _ in found], alternative, [two for _, two in found])
+    found = [(seconds(ours), seconds(other), ceiling() if ceiling else 0.0) for _ in range(rounds)]
+    own, theirs, products = (list(each) for each in zip(*found, strict=True))
+    row = row_of(what, unit, amount, own, alternative, theirs)
+    return with_ceiling(row, own, products) if ceiling else row
 
 
 def row_of(
@@ -76,11 +87,22 @@ def row_of(
     ``memory``: peaks of both, GB.
     """
     share = (other_amount or amount) / amount
-    ratios = [theirs / own / share for own, theirs in zip(ours, other, strict=True)]
     return Row(what=what, unit=unit, ours=amount / statistics.median(ours), alternative=alternative,
                other=(other_amount or amount) / statistics.median(other),
-               ratios=(statistics.median(ratios), min(ratios), max(ratios)),
+               ratios=_range(theirs / own / share for own, theirs in zip(ours, other, strict=True)),
                memory_gb=memory[0], other_memory_gb=memory[1])  # fmt: skip
+
+
+def with_ceiling(row: Row, ours: list[float], products: list[float]) -> Row:
+    """The row with its ceiling, from the seconds of each round: htunet's, and those of its products alone."""
+    fastest = row.ours * statistics.median(ours) / statistics.median(products)
+    return replace(row, ceiling=fastest, shares=_range(least / own for own, least in zip(ours, products, strict=True)))
+
+
+def _range(values: Iterable[float]) -> tuple[float, float, float]:
+    """The median, the smallest and the largest."""
+    found = sorted(values)
+    return statistics.median(found), found[0], found[-1]
 
 
 def run_command(

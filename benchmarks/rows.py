@@ -2,70 +2,132 @@
 
 import contextlib
 import io
+import runpy
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
 from PIL import Image
 
 from benchmarks.alternatives import SIZES, alternatives, write_pictures
+from benchmarks.ceiling import Ceiling
 from benchmarks.conversion import write_images
-from benchmarks.measure import Row, compared, row_of, run_command
+from benchmarks.measure import Row, compared, row_of, run_command, with_ceiling
 from benchmarks.metrics_speed import SIZE, lesion
 from benchmarks.numbers import numbers
-from benchmarks.training_step import METHODS, PLAIN, as_users_write_it, turns
+from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, as_users_write_it, turns
 from htunet.data.raw import Case
 from htunet.evaluation.evaluate import MaskPair, score_pairs
 from htunet.experiments.cost import plan_content
 from htunet.experiments.jobs import JobCost
+from htunet.inference import run_onnx
 from htunet.inference.predictor import Predictor
+from htunet.inference.to_onnx import MODEL, write_onnx
 from htunet.models.build import build_network
+from htunet.models.network import Network
 from htunet.models.precision import resolve_precision
-from htunet.planning.plans import plan_from
+from htunet.planning.plans import Plan, plan_from
 
-LITERAL = "the paper's equations, written literally, fp32"
-
-
-def steps(rounds: int, batch: int = 4) -> Iterator[Row]:
-    """A training step of each method."""
-    for method in reversed(METHODS):
-        times, memory = turns(method, batch, rounds)
-        alternative = LITERAL if method == METHODS[0] else "the same layers in a plain PyTorch loop, fp32"
-        for name in [name for name in times if name != PLAIN]:
-            what = f"training step of {method}, {name.split()[-1]}, 224 x 224, batch {batch}"
-            yield row_of(what, "images/s", batch, times[name], alternative, times[PLAIN],
-                         memory=(memory[name], memory[PLAIN]))  # fmt: skip
+LOOP = "in a plain PyTorch loop, fp32"
+ALTERNATIVES = {
+    "CLIP_HT": "the paper's equations, written literally, fp32",
+    "CLIP": "open_clip's tower and the paper's head, written literally, fp32",
+    STAGE1: "the paper's equations and open_clip's text tower in each step, written literally, fp32",
+    "ResNet18": f"torchvision's resnet18 {LOOP}",
+}
+"""To a training step, where it is not the same layers in a plain loop."""
+WORDS = {"CLIP": "CLIP, frozen", "DINOv2": "DINOv2, frozen", STAGE1: "CLIP_HT on images with captions (stage 1)"}
+BATCHES = {"DINOv2": 1}
 
 
-def predictions(rounds: int, images: int = 12) -> Iterator[Row]:
-    """Files to masks in their own size."""
-    content = plan_content(JobCost(plan="paper"))
-    plan = plan_from({**content, "input_size": list(content["input_size"])}, "made up")
+def step(method: str, rounds: int, batch: int = 4) -> Iterator[Row]:
+    """A training step of a method in each precision."""
+    batch, side = BATCHES.get(method, batch), SIDES.get(method, SIDE)
+    found = turns(method, batch, rounds)
+    for name in [name for name in found.seconds if name != PLAIN]:
+        what = f"training step of {WORDS.get(method, method)}, {name.split()[-1]}, {side} x {side}, batch {batch}"
+        row = row_of(what, "images/s", batch, found.seconds[name],
+                     ALTERNATIVES.get(method, f"the same layers {LOOP}"), found.seconds[PLAIN],
+                     memory=(found.memory[name], found.memory[PLAIN]))  # fmt: skip
+        yield with_ceiling(row, found.seconds[name], found.ceilings[name])
+
+
+def prediction(method: str, rounds: int, images: int = 12, members: int = 1) -> Iterator[Row]:
+    """Files to masks in their own size, by a network or by several whose probabilities are averaged."""
+    plan = _plan()
+    precision = resolve_precision("auto", "cpu")
+    predictor = Predictor(_networks(method, plan, members), plan, device=torch.device("cpu"), precision=precision)
+    together = f"the {members} folds of {method} together" if members > 1 else method
     with tempfile.TemporaryDirectory() as folder:
         files = write_pictures(Path(folder), images)
-        for method in ("UNet", "CLIP_HT"):
-            network, plain = (build_network(method, plan.outputs("seg"), seed=1, weights="random",
-                                            adapter_settings=plan.adapter_settings)[0] for _ in range(2))  # fmt: skip
-            precision = resolve_precision("auto", "cpu")
-            predictor = Predictor(network, plan, device=torch.device("cpu"), precision=precision)
-            as_users_write_it(plain).eval()
 
-            @torch.inference_mode()
-            def loop(plain: torch.nn.Module = plain) -> None:
-                for path in files:
-                    image = Image.open(path).convert("L")
-                    small = np.asarray(image.resize((224, 224), Image.Resampling.BILINEAR))
-                    labels = plain(torch.from_numpy(small.copy())[None, None]).argmax(dim=1)[0].numpy()
-                    Image.fromarray(labels.astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+        def ours() -> None:
+            for path in files:
+                predictor.predict(path).labels  # noqa: B018 - is computed when it is asked for
 
-            yield compared(f"prediction by {method}, {precision}, images of {len(SIZES)} sizes", "images/s", images,
-                           rounds, lambda p=predictor: [p.predict(path).labels for path in files],
-                           "Pillow and the same layers, fp32, one image after another", loop)  # fmt: skip
+        yield compared(f"prediction by {together}, {precision}, images of {len(SIZES)} sizes", "images/s", images,
+                       rounds, ours, PLAIN_PREDICTION, partial(_plain_loop, _networks(method, plan, members), files),
+                       ceiling=Ceiling(ours).seconds)  # fmt: skip
+
+
+def onnx_prediction(method: str, rounds: int, images: int = 12) -> Iterator[Row]:
+    """The program that goes with an export, from files to files; its start and the reading of the model left out."""
+    import onnxruntime
+
+    plan = _plan()
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_pictures(Path(folder), images)
+        write_onnx(_networks(method, plan, 1), plan, "seg", Path(folder))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(Path(folder, MODEL), options)
+        script, arguments = str(Path(folder, Path(str(run_onnx.__file__)).name)), [f"{folder}/masks", *files]
+
+        def ours() -> None:
+            with (
+                patch.object(onnxruntime, "InferenceSession", lambda _: session),
+                patch.object(sys, "argv", [script, *arguments]),
+                contextlib.suppress(SystemExit),
+            ):
+                runpy.run_path(script, run_name="__main__")
+
+        what = f"prediction by {method}, the ONNX runner of an export, fp32, files of {len(SIZES)} sizes to files"
+        yield compared(what, "images/s", images, rounds, ours, PLAIN_PREDICTION,
+                       partial(_plain_loop, _networks(method, plan, 1), files))  # fmt: skip
+
+
+PLAIN_PREDICTION = "Pillow and the same layers, fp32, one image after another"
+
+
+def _plan() -> Plan:
+    content = plan_content(JobCost(plan="paper"))
+    return plan_from({**content, "input_size": list(content["input_size"])}, "made up")
+
+
+def _networks(method: str, plan: Plan, members: int) -> list[Network]:
+    """With random weights."""
+    return [build_network(method, plan.outputs("seg"), seed=seed, weights="random",
+                          adapter_settings=plan.adapter_settings)[0] for seed in range(members)]  # fmt: skip
+
+
+@torch.inference_mode()
+def _plain_loop(networks: list[Network], files: list[str]) -> None:
+    """What a PyTorch user would write."""
+    for network in networks:
+        as_users_write_it(network).eval()
+    for path in files:
+        image = Image.open(path).convert("L")
+        small = torch.from_numpy(np.array(image.resize((224, 224), Image.Resampling.BILINEAR)))[None, None]
+        labels = torch.stack([network(small).softmax(dim=1) for network in networks]).mean(dim=0).argmax(dim=1)[0]
+        Image.fromarray(labels.numpy().astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
 
 
 def mask_pairs(rounds: int, pairs: int = 40) -> Iterator[Row]:
@@ -154,12 +216,19 @@ def start_up(rounds: int) -> Iterator[Row]:
                   ratios=(statistics.median(ratios), min(ratios), max(ratios)))  # fmt: skip
 
 
-SECTIONS: dict[str, Callable[[int], Iterator[Row]]] = {
-    "steps": steps,
-    "predictions": predictions,
-    "mask-pairs": mask_pairs,
-    "preparation": preparation,
-    "start-up": start_up,
-    "alternatives": alternatives,
-    "numbers": numbers,
+SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
+    "steps": {method: partial(step, method) for method in METHODS},
+    "predictions": {
+        "UNet": partial(prediction, "UNet"),
+        "UNet together": partial(prediction, "UNet", images=6, members=5),
+        "UNet ONNX": partial(onnx_prediction, "UNet"),
+        "CLIP_HT": partial(prediction, "CLIP_HT", images=6),
+        "CLIP_HT ONNX": partial(onnx_prediction, "CLIP_HT", images=6),
+    },
+    "mask-pairs": {"all": mask_pairs},
+    "preparation": {"all": preparation},
+    "start-up": {"all": start_up},
+    "alternatives": {"all": alternatives},
+    "numbers": {"all": numbers},
 }
+"""Sections of the table, and what of them is measured at once and so has a name of its own."""

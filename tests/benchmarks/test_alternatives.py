@@ -78,7 +78,7 @@ def test_without_their_environments_the_rows_have_our_figures_and_say_why(made: 
     assert rows[0].alternative == "nnU-Net: not measured: no environment with nnU-Net is named (--nnunet PYTHON)"
     monai = "MONAI: not measured: no environment with MONAI is named (--monai PYTHON)"
     assert [row.alternative for row in rows[1:]] == [monai, monai, rows[0].alternative]
-    assert cells(vars(rows[1]))[2:] == [monai, "", "1.00 GB"]
+    assert cells(vars(rows[1]))[2:] == [monai, "", "", "1.00 GB"]
 
 
 def test_with_them_both_take_turns_and_each_network_has_its_row(
@@ -161,4 +161,4 @@ def test_rows_of_many_images_are_compared_for_each_image(monkeypatch: pytest.Mon
         "evaluation of two folders of masks",
     ]
     assert all(row.ratios == (2.0, 2.0, 2.0) for row in rows)  # twice the images in the same 2 s
-    assert cells(vars(rows[0]))[1:] == ["10 images/s", "5 images/s: 10 of them", "2.00", "0.50 GB, 1.00 times"]
+    assert cells(vars(rows[0]))[1:] == ["10 images/s", "5 images/s: 10 of them", "2.00", "", "0.50 GB, 1.00 times"]
