@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import read_rows
-from htunet.data.names import FRAME, composed, listed, name_finder, printable, stem_of
+from htunet.data.names import FRAME, MASK_MARK, composed, listed, name_finder, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 
-MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
-MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
 NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from htunet.cli.arguments import add_run_options, chosen_folds, fold_or_all
-from htunet.cli.command import make_parser, run_command
+from htunet.cli.command import log_on_terminal, make_parser, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,7 +45,8 @@ def _export(options: argparse.Namespace) -> None:
         one = about | {"method": options.method, "fold": folds[0], "seed": seeds[0] if seeds else None}
         model = api.Model(find_trained(options.dataset, one)[0])
     else:
-        model = api.load(options.dataset, options.method, folds=folds, seed=seeds or None, **about)
+        with log_on_terminal("htunet.inference.find_model"):  # which folds are not trained
+            model = api.load(options.dataset, options.method, folds=folds, seed=seeds or None, **about)
     if options.no_postprocessing:
         model.postprocessing = {}
     card = export_run(

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_device, add_run_options, chosen_folds, fold_or_all
-from htunet.cli.command import make_parser, run_command, tell
+from htunet.cli.command import log_on_terminal, make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.paths import PHANTOM, RunPaths
 
@@ -294,7 +294,8 @@ def _load(options: argparse.Namespace) -> "Model":
     folds, methods, seeds = chosen_folds(options.fold or [0]), options.method, options.seed or []
     if len(folds) == len(methods) == 1 and len(seeds) <= 1:
         return api.load(options.dataset, *methods, folds[0], *seeds, **about)
-    return api.load(options.dataset, *methods, **about, folds=folds, seed=seeds or None)
+    with log_on_terminal("htunet.inference.find_model"):  # which folds are not trained
+        return api.load(options.dataset, *methods, **about, folds=folds, seed=seeds or None)
 
 
 def _write_uncertainty(found: "Prediction", target: Path) -> None:
@@ -376,12 +377,12 @@ class _Overlays:
     def __init__(self, output: Path, references: Path | None) -> None:
         from htunet.data.folders import files_in
         from htunet.data.formats.stacks import is_image
+        from htunet.data.names import without_mask_words
 
         self.output = output
         self.references = references or output
-        self.true_masks = {
-            _without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])
-        }
+        named = {_without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])}
+        self.true_masks = without_mask_words(named) | named
         self.label_map: LabelMap | None = None
 
     def __call__(self, found: "Prediction", mask: Path) -> None:
@@ -407,7 +408,7 @@ class _Overlays:
         ]:
             raise HtunetError(
                 f"{self.references} has no true mask for {len(missing)} of {counted(len(images), 'image')}: "
-                f"{', '.join(missing[:5])}. Each image needs one of its name."
+                f"{', '.join(missing[:5])}. Each image needs one of its name, with or without _mask or the like."
             )
         known = {*stems.values()}
         used = [name for stem, name in self.true_masks.items() if {stem, stem.rpartition(FRAME)[0]} & known]

@@ -6,14 +6,18 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
+from typing import TypeVar
 
+Named = TypeVar("Named")
 LONGEST_ID = 80
 FRAME = "__"
 """Between an id and the number of its frame; a cleaned id never has two."""
 DOUBLE_ENDING = ".nii.gz"
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
 """Begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is none."""
-
+MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
+MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
+"""What says that a file is a mask, at either end of its name."""
 WHOLE = re.compile(r"0*(\d+)(?:\.0)?", re.ASCII)
 """A whole number, as some programs write it."""
 
@@ -48,6 +52,16 @@ def stem_of(name: str) -> str:
     if last.lower().endswith(DOUBLE_ENDING):
         return last[: -len(DOUBLE_ENDING)]
     return PurePosixPath(last).stem if ENDING.fullmatch(PurePosixPath(last).suffix) else last
+
+
+def without_mask_words(names: Mapping[str, Named]) -> dict[str, Named]:
+    """The same under names without words such as ``_mask``; unchanged where two names would then be equal.
+
+    >>> without_mask_words({"a_mask": 1, "gt-b": 2, "c": 3}), without_mask_words({"a_mask": 1, "a": 2})
+    ({'a': 1, 'b': 2, 'c': 3}, {'a_mask': 1, 'a': 2})
+    """
+    plain = {MASK_MARK.sub("", name): value for name, value in names.items()}
+    return plain if len(plain) == len(names) else dict(names)
 
 
 def cleaned(text: str) -> str:

@@ -12,7 +12,7 @@ from htunet.data.folders import files_in
 from htunet.data.formats.stacks import is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
-from htunet.data.names import FRAME, composed, listed, stem_of
+from htunet.data.names import FRAME, composed, listed, stem_of, without_mask_words
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
 
@@ -117,14 +117,17 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
         found.append(paths)
         if passed_over:
             notes.append(f"{what}: subfolders are not read, because there are masks beside them: {passed_over}")
-    if not any(len({stem_of(name) for name in names}) < len(names) for names in found):  # else a/1 and b/1
-        found = [{stem_of(name): path for name, path in names.items()} for names in found]
+    last = [{name.rpartition("/")[2]: path for name, path in names.items()} for names in found]
+    if all(len(short) == len(names) for short, names in zip(last, found, strict=True)):  # else a/1 and b/1
+        found = last
     plain = [dict[str, Files]({name: (path,) for name, path in names.items()}) for names in found]
     joined = [_joined_frames(*names) for names in (found, found[::-1])]
     in_lower_case = [{name.lower(): files for name, files in names.items()} for names in plain]
     ways = [(_with_names(*named), named[1]) for named in (plain, joined)]
     if all(len(lower) == len(names) for lower, names in zip(in_lower_case, plain, strict=True)):
         ways.append((_with_names(*in_lower_case), in_lower_case[1]))
+    unmarked = [without_mask_words(names) for names in plain]
+    ways.append((_with_names(*unmarked), unmarked[1]))
     (named, rule), of_references = next((way for way in ways if set(way[1]) <= set(way[0][0])), ways[0])
     if missing := sorted(set(of_references) - set(named)):
         raise HtunetError(

@@ -125,7 +125,7 @@ def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths
     references = images.parent / "true"
     references.mkdir()
     reference = blob(SIZE)
-    DRAWN[drawn](reference).save(references / "one.png")
+    DRAWN[drawn](reference).save(references / "one_mask.png")
     assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 0
     predicted = read_labels(images.parent / "masks" / "one.png")
     picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / "one.png"))

@@ -260,6 +260,19 @@ def test_a_folder_that_is_its_own_reference_is_named(tmp_path: Path) -> None:
         )
 
 
+def test_some_names_may_have_a_word_such_as_mask(tmp_path: Path) -> None:
+    found = folder_of(tmp_path / "p", masks={"a": FOUND, "b.v2": FOUND, "c": FOUND})
+    references = folder_of(tmp_path / "r", masks={"a": TRUTH, "b.v2_Mask": TRUTH, "gt-c": TRUTH})
+    assert dice_of(evaluate_folders(found, references)) == pytest.approx(DICE)
+
+
+def test_what_follows_a_dot_in_a_name_belongs_to_it(tmp_path: Path) -> None:
+    found = folder_of(tmp_path / "p", masks={"scan.v1": FOUND, "other": FOUND})
+    references = folder_of(tmp_path / "r", masks={"scan.v2": TRUTH, "other": TRUTH})
+    with pytest.raises(HtunetError, match=r"1 of 2 references .*: scan\.v2\. Predictions are named other, scan\.v1\."):
+        evaluate_folders(found, references)
+
+
 def test_names_may_differ_in_letter_case_where_that_is_certain(tmp_path: Path) -> None:
     found = folder_of(tmp_path / "p", masks={"A": FOUND, "B": FOUND})
     references = folder_of(tmp_path / "r")
