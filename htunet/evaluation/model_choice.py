@@ -85,7 +85,7 @@ def choose_on_validation(validation: pd.DataFrame, scores: pd.DataFrame, simples
     own = dict(zip(methods, means, strict=True))
     return ModelChoice(
         method=chosen.method,
-        reason=f"on the validation images, {chosen.reason}",
+        reason=f"on the validation images, {chosen.reason}" if len(methods) > 1 else chosen.reason,
         expected=own[chosen.method],
         own=own,
         chosen_without={},

@@ -44,8 +44,7 @@ if __name__ == "__main__":
     session = __import__("onnxruntime").InferenceSession(here / "model.onnx")
     about = json.loads((here / "preprocessing.json").read_text(encoding="utf-8"))
     resample = Image.Resampling[about.get("resize", "bilinear").upper()]
-    output.mkdir(parents=True, exist_ok=True)
-    lines = [",".join(["case", "class", *(f"probability_{name}" for name in about["classes"]), "predicted"])]
+    table = __import__("onnx_tables").ClassesTable(output, about["classes"])
     for path in paths:
         try:
             image = read(path, about["channels"])
@@ -67,8 +66,8 @@ if __name__ == "__main__":
             shares = np.exp(scores - scores.max(axis=0), dtype=np.float64)
             shares /= shares.sum(axis=0)
             if task == "cls":
-                lines.append(",".join([path.name, "", *map(str, shares.tolist()), about["classes"][shares.argmax()]]))
-                (output / "classes.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+                twice = sum(other.name == path.name for other in paths) > 1
+                table.add(str(path) if twice else path.name, shares.tolist())
             else:  # enlarged first, then the most probable label of each pixel
                 maps = [Image.fromarray(share).crop((x, y, x + w, y + h)) for share in np.float32(shares)]
                 maps = [share.resize(part.size, bilinear) for share in maps]
@@ -77,4 +76,5 @@ if __name__ == "__main__":
                 if steps := about.get("postprocessing"):  # with scipy
                     labels = __import__("postprocessing").postprocess(labels, **steps)
                 Image.fromarray(labels).save(output / f"{name}.png")
+    table.write()
     sys.exit("\n".join(excluded) or 0)

@@ -20,7 +20,7 @@ from htunet.data import postprocessing as postprocessing_module
 from htunet.data.class_probabilities import class_order
 from htunet.errors import HtunetError
 from htunet.files import write_json
-from htunet.inference import onnx_crop, run_onnx
+from htunet.inference import onnx_crop, onnx_tables, run_onnx
 from htunet.models.network import Network
 from htunet.planning.plans import Plan
 from htunet.reproducibility import generator
@@ -92,7 +92,7 @@ def write_onnx(
     _compare(scores, folder / MODEL, example.shape)
     steps = {"postprocessing": dict(postprocessing)} if postprocessing else {}
     write_json(folder / DESCRIPTION, describe(plan, outputs) | steps)
-    scripts = [run_onnx, *([onnx_crop] * plan.crop_border), *([postprocessing_module] * bool(steps))]
+    scripts = [run_onnx, onnx_tables, *([onnx_crop] * plan.crop_border), *([postprocessing_module] * bool(steps))]
     names = [Path(str(script.__file__)).name for script in scripts]
     for script, name in zip(scripts, names, strict=True):
         shutil.copyfile(str(script.__file__), folder / name)

@@ -184,7 +184,15 @@ def test_the_export_says_how_to_use_it(home: Path, tiny: DatasetPaths) -> None:
     assert (about["outputs"], about["labels"]) == (["seg"], {"background": 0, "lesion": 1})
     assert "python run_onnx.py OUT IMAGE..." in (home / "model" / "README.md").read_text()
     assert sorted(path.name for path in (home / "model").iterdir()) == [
-        *("README.md", "checkpoint.safetensors", "model.json", "model.onnx", "preprocessing.json", "run_onnx.py")
+        *(
+            "README.md",
+            "checkpoint.safetensors",
+            "model.json",
+            "model.onnx",
+            "onnx_tables.py",
+            "preprocessing.json",
+            "run_onnx.py",
+        )
     ]
 
 

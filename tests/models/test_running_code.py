@@ -83,6 +83,7 @@ def test_files_are_read_through_one_place_that_bounds_them_and_refuses_devices()
         ("htunet/inference/run_onnx.py", "json.loads"),  # a script for programs without htunet, on its own folder
         ("htunet/inference/run_onnx.py", "(here / 'preprocessing.json').read_text"),
         ("htunet/inference/run_onnx.py", "path.read_bytes"),
+        ("htunet/inference/onnx_tables.py", "self.path.open"),
         ("htunet/models/weights/download.py", "part.open"),  # to write
         ("htunet/preprocessing/preprocess.py", "(folder / name).open"),  # to synchronise
         ("htunet/reporting/report/page.py", "(TEMPLATES / name).read_text"),
