@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dataset_conversion.common import Collected, ConversionReport, SourceFacts, convert_images
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
-from dataset_conversion.own_images.folds import OfficialFolds, read_folds
+from dataset_conversion.own_images.folds import OfficialFolds, named_splits, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.data.formats.dicom import patient_of
@@ -56,7 +56,7 @@ def convert_own(data: OwnData) -> ConversionReport:
         findings.notes.append(label_map.note)
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)
-    findings.notes += folds.notes
+    findings.notes += folds.notes if data.folds else named_splits(findings.images)
     collected = collect(findings, label_map, data)
     classes = {name: index for index, name in enumerate(sorted({job.case.class_name for job in collected.jobs} - {""}))}
     if data.positive and (data.positive not in classes or len(classes) != 2):

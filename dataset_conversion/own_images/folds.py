@@ -1,12 +1,12 @@
 """Official folds: a column that says train, val or test of each image, or the number of its fold."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dataset_conversion.own_images.options import Found
-from dataset_conversion.own_images.tables import read_tags
+from dataset_conversion.own_images.tables import read_tags, split_rule
 from htunet.data.names import listed, printable
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
@@ -19,6 +19,7 @@ from htunet.paths import DatasetPaths
 COLUMNS = ("fold", "split", "folds", "set", "subset", "partition")
 NUMBER = re.compile(r"(?:(?:fold|cv)[ _-]*)?(\d{1,4})(?:\.0)?", re.IGNORECASE)
 VAL = "val"
+YES_NO = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no"), False)}
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,22 @@ def _sizes(fold: Fold) -> str:
     return ", ".join(f"{len(fold[split])} for {split}" for split in SPLITS)
 
 
+def named_splits(found: Sequence[Found]) -> list[str]:
+    """A note where folders of images without official folds are called as splits: they would be mixed."""
+    parts = [part for one in found for part in PurePosixPath(one.name).parts[:-1] if part.lower() in WORDS]
+    if len({WORDS[part.lower()] for part in parts}) < 2 or any(one.split == TEST for one in found):
+        return []
+    words = [*dict.fromkeys(parts)]
+    return [
+        f"folders are called {listed(words)}, and their images are mixed: --folds '({'|'.join(words)})/' keeps them"
+    ]
+
+
 def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
     """What ``rule`` (see ``read_tags``) says of the images; raises HtunetError for values that are no fold or split."""
     names = [one.name for one in found if one.split == TRAIN]
     tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
-    values = {text: _fold_or_split(text) for text in {*tags.of.values()}}
+    values = _yes_or_no(rule, {*tags.of.values()}) or {text: _fold_or_split(text) for text in {*tags.of.values()}}
     if unknown := sorted(text for text, value in values.items() if not value):
         raise HtunetError(f"--folds {rule} has the values {listed(unknown)}. Write train, val, test, or numbers.")
     kinds = {*values.values()} - {TEST}
@@ -90,6 +102,15 @@ def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
     if TEST in values.values() and len(names) < len(found):
         raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Omit one of the two.")
     return OfficialFolds({name: values[text] for name, text in tags.of.items()}, tags.notes)
+
+
+def _yes_or_no(rule: str, texts: Collection[str]) -> dict[str, str]:
+    """What yes and no mean in a column of a table called ``train``, ``is_test`` or the like; empty for others."""
+    column = (split_rule(rule) or ("", ""))[1].rpartition(":")[2].strip().lower()
+    asked = WORDS.get(re.sub(r"^(is|in)[ _-]+", "", column), "")
+    if not asked or not all(text.lower() in YES_NO for text in texts):
+        return {}
+    return {text: asked if YES_NO[text.lower()] else TEST if asked == TRAIN else TRAIN for text in texts}
 
 
 def _fold_or_split(text: str) -> str:

@@ -31,7 +31,8 @@ MISSING = {
 ``None`` is Python's."""
 SEARCH_SECONDS = 10.0
 """That a regular expression of the user's may take for all images."""
-SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing")
+SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing", "pixel_size_mm", "pixel_spacing_mm")
+DECIMAL_COMMA = r"\d*,\d+(?:e[+-]?\d+)?"
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
 IMAGE = "image"
@@ -83,7 +84,8 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     found = list(rows[0]) if rows else [IMAGE, *columns]
     find = name_finder(names)
     key, column = _columns(requested.strip().lower(), found)
-    column = column or next((name for name in columns if name in found), "")
+    words = {re.sub(r"[^a-z0-9]+", "_", name).strip("_"): name for name in reversed(found)}  # Pixel size (mm)
+    column = column or next((words[name] for name in columns if name in words), "")
     way_out = f"name it, as in {option} {path.name}:COLUMN or {path.name}:IMAGES:COLUMN"
     if not column or column not in found:
         raise HtunetError(f"{path} lacks a column {requested or ' or '.join(columns)}; it has {found}: {way_out}.")
@@ -178,7 +180,7 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
 def _sides(text: str) -> list[float] | None:
     """One or two lengths above 0; None for anything else."""
     text = re.sub(r"(?<=[\d\s])mm\b", "", text.strip())
-    if re.fullmatch(r"\d+,\d+(?:[\s;x*\\]+\d+,\d+)?\s*", text):
+    if re.fullmatch(rf"{DECIMAL_COMMA}(?:[\s;x*\\]+{DECIMAL_COMMA})?\s*", text, re.IGNORECASE):
         text = text.replace(",", ".")
     if "_" in text:
         return None  # digits that Python would join
@@ -193,8 +195,8 @@ def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
     """What a regular expression finds in each name; raises UsageError for one that is broken or takes too long."""
     end = time.monotonic() + SEARCH_SECONDS
     try:
-        pattern = regex.compile(rule)
-        found = {name: pattern.search(name, timeout=max(0.001, end - time.monotonic())) for name in names}
+        pattern = regex.compile(composed(rule))
+        found = {name: pattern.search(composed(name), timeout=max(0.001, end - time.monotonic())) for name in names}
     except regex.error as error:
         raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
     except TimeoutError:

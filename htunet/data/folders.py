@@ -6,7 +6,8 @@ from pathlib import Path
 
 from htunet.errors import UsageError
 
-JUNK_FOLDER = "__MACOSX"
+JUNK_FOLDERS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"}
+"""Copies of pictures, and deleted ones, that systems and network drives keep beside the files; in lower case."""
 
 
 def files_in(
@@ -32,7 +33,7 @@ def files_in(
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As os.walk, in a stable order, through linked folders but in no circle, without hidden folders and macOS's."""
+    """As os.walk, in a stable order, through linked folders but in no circle, without hidden and systems' folders."""
     waiting = [(folder, frozenset(_identity(parent) for parent in folder.absolute().parents))]
     while waiting:
         here, above = waiting.pop()
@@ -46,7 +47,7 @@ def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
         kinds: tuple[list[str], list[str]] = ([], [])
         for entry in entries:
             kinds[not _is_folder(entry)].append(entry.name)
-        folders = [child for child in kinds[0] if child != JUNK_FOLDER and not child.startswith(".")]
+        folders = [child for child in kinds[0] if child.lower() not in JUNK_FOLDERS and not child.startswith(".")]
         yield here, folders, kinds[1]
         waiting += [(here / child, inside) for child in reversed(folders)]
 

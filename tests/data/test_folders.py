@@ -10,7 +10,8 @@ from htunet.errors import UsageError
 
 
 def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
-    for name in ("a/1.png", "a/.1.png", ".git/x.png", "__MACOSX/1.png", "masks/1.png", "notes.txt"):
+    passed_over = ("a/.1.png", ".git/x.png", "__MACOSX/1.png", "@eaDir/1.png/THUMB.png", "$RECYCLE.BIN/1.png")
+    for name in ("a/1.png", *passed_over, "masks/1.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
     found = files_in(tmp_path, lambda path: path.suffix == ".png", without=tmp_path / "masks")

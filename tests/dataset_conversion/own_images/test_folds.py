@@ -1,5 +1,7 @@
 """Official folds and pixel sizes from tables, through to what a plan and an evaluation use."""
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,37 @@ def test_a_split_in_words_becomes_the_split_of_the_plan(home: Path) -> None:
     assert [case.id for case in raw.cases if case.split == "test"] == ["c4"]
     assert "1 official fold, which a plan takes: fold 0 has 2 for train, 2 for val, 1 for test" in report.notes
     assert "in no fold, because --folds does not name them: c5" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("header", "values"),
+    [
+        ("Train ", "111001"),
+        ("is_test", ["no", "No", "no", "yes", "YES", "no"]),
+        ("test", ["False"] * 3 + ["True"] * 2 + ["False"]),
+    ],
+)
+def test_a_column_may_say_yes_or_no_of_a_split(home: Path, header: str, values: Sequence[str]) -> None:
+    images, masks = build_own(home / "mine", NAMES)
+    table = home / "table.csv"
+    rows = [f"{name},{value}" for name, value in zip(NAMES, values, strict=True)]
+    table.write_text("\n".join([f"image,{header}", *rows]) + "\n", encoding="utf-8")
+    convert_own(OwnData(name="Mine", images=images, masks=masks, folds=f"{table}:{header.strip()}"))
+    cases = read_raw(DatasetPaths("Dataset600_Mine")).cases
+    assert [case.id for case in cases if case.split == "test"] == ["c3", "c4"]
+
+
+def test_folders_that_are_called_as_splits_are_not_mixed_in_silence(home: Path) -> None:
+    names = [f"{part}/{part}{number}" for part in ("Train", "val", "test") for number in range(2)]
+    images, masks = build_own(home / "mine", names)
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    (note,) = (note for note in report.notes if "folders are called Train, test, val" in note)
+    rule = re.search("--folds '(.*)'", note)
+    assert rule
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks, folds=rule[1]))
+    expected = {part.lower(): [f"{part}{number}" for number in range(2)] for part in ("Train", "val", "test")}
+    assert folds(read_raw(DatasetPaths("Dataset600_Mine"))) == [expected]
+    assert not any("folders are called" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("values", [["1", "1", "2", "2", "3", "3"], ["0.0", "0.0", "1.0", "1.0", "2.0", "2.0"]])

@@ -1,5 +1,6 @@
 """What tables and patterns say of images, as people have them."""
 
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,10 @@ def test_a_table_may_have_bars_and_no_zero_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "spacing"),
-    [("0,1 0,2", (0.1, 0.2)), ("0,1;0,2", (0.1, 0.2)), ("0,12 mm", 0.12), ("0.1mm x 0.2 mm", (0.1, 0.2))],
+    [
+        *(("0,1 0,2", (0.1, 0.2)), ("0,1;0,2", (0.1, 0.2)), ("0,12 mm", 0.12), ("0.1mm x 0.2 mm", (0.1, 0.2))),
+        *(("1,5e-1", 0.15), (",08", 0.08), ("1,5E-01 ,2", (0.15, 0.2))),
+    ],
 )
 def test_pixel_sizes_with_decimal_commas_and_a_unit(text: str, spacing: object) -> None:
     assert read_spacing(text, ["a.png"])[0] == {"a.png": spacing}
@@ -284,6 +288,19 @@ def test_pixel_sizes_that_are_no_millimetres_are_doubted(text: str, warns: bool)
 def test_other_texts_are_no_pixel_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="--spacing is the side of a pixel in millimetres"):
         read_spacing(text, ["a.png"])
+
+
+def test_a_pattern_and_a_folder_may_differ_in_the_form_of_their_letters() -> None:
+    names = [unicodedata.normalize("NFD", f"bösartig/{number}.png") for number in range(2)]
+    tags = read_tags("(gutartig|bösartig)", names, option="--classes", columns=("class",))
+    assert tags.of == dict.fromkeys(names, "bösartig")
+
+
+def test_the_column_of_pixel_sizes_may_have_spaces_and_its_unit(tmp_path: Path) -> None:
+    (tmp_path / "sizes.csv").write_text(
+        "filename,Pixel size (mm),circumference (mm)\na.png,0.07,44\n", encoding="utf-8"
+    )
+    assert read_spacing(str(tmp_path / "sizes.csv"), ["a.png"])[0] == {"a.png": 0.07}
 
 
 def test_a_column_without_a_name_is_never_taken_for_the_values(tmp_path: Path) -> None:
