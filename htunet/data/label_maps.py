@@ -184,6 +184,13 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     one_each = all(len(one.counts.keys() - {background}) <= 1 for one in surveys)
     found = values if lossless and (indices or one_each) else _clean_values(surveys, background)
     if not found and not lossless:
+        away = np.abs(_channels(np.array(values)) - _channels(np.array([background])))
+        if away.max() > LOSSY_REACH:
+            raise HtunetError(
+                "The masks are JPEG or WebP and hold no even area: they are pictures, or they mark a few pixels each, and nobody can tell such lesions from the noise of the compression. Save them as PNG. If they "
+                f'are lesions, for conversions name their value, as in --labels "lesion={value_text(values[-1])}": '
+                "what is nearer to it than to the background is lesion."
+            )
         raise HtunetError(
             "The masks are JPEG or WebP, which do not keep exact values, and no even area of them differs by more than "
             f"{LOSSY_REACH} from the background ({listed([value_text(value) for value in values], 8)}). Save them as "

@@ -67,6 +67,21 @@ def test_lossy_masks_do_not_keep_values_as_near_as_1_and_2(
         given("lesion=1", surveys)
 
 
+def test_lossy_marks_of_a_few_pixels_are_lesions_where_their_value_is_named(tmp_path: Path) -> None:
+    """Nobody can tell them from noise; a larger one beside them says what they are."""
+    small = np.zeros((60, 80), dtype=np.uint8)
+    small[20:22, 31:33] = 255
+    alone = surveys_of(tmp_path, small, ending=".jpg", quality=75)
+    with pytest.raises(HtunetError, match=r"such lesions from the noise.*--labels \"lesion=\d+\""):
+        infer(alone)
+    levels = next(open_stack(tmp_path / "0.jpg").levels())
+    Image.fromarray(square(255)).save(tmp_path / "large.png")
+    large = survey(tmp_path / "large.png")
+    assert large is not None
+    for label_map in (given("lesion=255", alone), infer([*alone, large])):
+        assert 2 <= label_map.apply(levels)[0].sum() <= 8
+
+
 def test_masks_of_0_1_and_of_0_255_in_one_set_are_the_same_lesion(tmp_path: Path) -> None:
     found = infer(surveys_of(tmp_path, square(1), square(255)))
     assert found.values == ((0, 0), (1, 1), (255, 1))
