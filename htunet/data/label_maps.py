@@ -187,9 +187,10 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
         away = np.abs(_channels(np.array(values)) - _channels(np.array([background])))
         if away.max() > LOSSY_REACH:
             raise HtunetError(
-                "The masks are JPEG or WebP and hold no even area: they are pictures, or they mark a few pixels each, and nobody can tell such lesions from the noise of the compression. Save them as PNG. If they "
-                f'are lesions, for conversions name their value, as in --labels "lesion={value_text(values[-1])}": '
-                "what is nearer to it than to the background is lesion."
+                "The masks are JPEG or WebP and hold no even area: they are pictures, or they mark a few pixels each, "
+                "and nobody can tell such lesions from the noise of the compression. Save them as PNG. If they are "
+                f'lesions, for conversions name their value, as in --labels "lesion={value_text(values[-1])}": what is '
+                "nearer to it than to the background is lesion."
             )
         raise HtunetError(
             "The masks are JPEG or WebP, which do not keep exact values, and no even area of them differs by more than "
