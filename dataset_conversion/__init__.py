@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.errors import UsageError
+from htunet.errors import UsageError, option
 from htunet.paths import DatasetPaths
 from htunet.registry import Registry
 
@@ -42,9 +42,9 @@ def convert(name: str, source: Path, options: "Options") -> "ConversionReport":
     from dataset_conversion.source import open_source
 
     converter = CONVERTERS[name]
-    for option in sorted(options.chosen() - converter.general - converter.takes):
-        known = [other for other in CONVERTERS.names() if option in CONVERTERS[other].general | CONVERTERS[other].takes]
-        raise UsageError(f"--{option.replace('_', '-')} does nothing for {name}; it is for {', '.join(known)}.")
+    for given in sorted(options.chosen() - converter.general - converter.takes):
+        known = [other for other in CONVERTERS.names() if given in CONVERTERS[other].general | CONVERTERS[other].takes]
+        raise UsageError(f"{option(given)} does nothing for {name}; it is for {', '.join(known)}.")
     facts = replace(converter.facts, dataset=options.name) if options.name else converter.facts
     DatasetPaths(facts.dataset)  # a wrong name raises before a large zip is unpacked
     with open_source(source, converter.layout) as folder:

@@ -44,7 +44,7 @@ from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.data.split_files import save_splits
 from htunet.data.split_lists import read_name_list, split_files_in
 from htunet.data.splits import SPLITS, TEST_ONLY
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.errors import HtunetError, UsageError, counted, option
 from htunet.files import read_object, read_text
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
@@ -109,7 +109,7 @@ def convert_release(source: Path, options: Options, tell: Callable[[str], object
     that a release has no use for, HtunetError where ``source`` holds no release.
     """
     if wrong := sorted(options.chosen() - {"workers", "fit_masks"}):
-        raise UsageError(f"--{wrong[0].replace('_', '-')} does nothing for {NAME}, which holds several data sets.")
+        raise UsageError(f"{option(wrong[0])} does nothing for {NAME}, which holds several data sets.")
     with open_source(source, LAYOUT) as folder:
         release = Release(folder)
         for remark in release.remarks():

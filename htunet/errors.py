@@ -61,6 +61,21 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+def option(name: str) -> str:
+    """How a setting is typed.
+
+    >>> option("num_epochs")
+    '--num-epochs'
+    """
+    return f"--{name.replace('_', '-')}"
+
+
+def check_least(name: str, value: float | None, least: int) -> None:
+    """Raise UsageError for a value of a setting below ``least``, and for NaN; None was not chosen."""
+    if value is not None and not value >= least:
+        raise UsageError(f"{option(name)} must be {f'at least {least}' if least else '0 or larger'}, got {value}.")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that ends an error message: ``" Did you mean 'BUSI'?"``, or nothing when no name is near."""
     by_lower = {candidate.lower(): candidate for candidate in known}

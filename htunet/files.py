@@ -344,9 +344,9 @@ def read_bytes(path: Path, most: int = LARGEST_TEXT) -> bytes:
     raise HtunetError(f"{path} is larger than {most / 2**20:g} MiB, which no file of its kind should be. Cut it down.")
 
 
-def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
+def read_text(path: Path) -> str:
     """A text in UTF-8, or in UTF-16 with a byte order mark; raises HtunetError as ``read_bytes``."""
-    content = read_bytes(path, most)
+    content = read_bytes(path)
     if b"\0" in content and not content.startswith((*UTF16_MARKS, b"PK")):
         raise HtunetError(f"The file {path} is not text in UTF-8 (it has zero bytes, as UTF-16 has). Save it as such.")
     try:
@@ -516,15 +516,15 @@ def _delimiter(header: str) -> str:
     return max(",;\t|", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
 
 
-def read_numbers(path: Path, key: str, columns: Sequence[str]) -> dict[str, dict[int, float]]:
-    """Of each column of a CSV its numbers by the whole numbers in ``key``; raises HtunetError as ``read_csv``.
+def read_numbers(path: Path, columns: Sequence[str]) -> dict[str, dict[int, float]]:
+    """Of each column of a progress.csv its numbers by ``epoch``; raises HtunetError as ``read_csv``.
 
     Empty cells are left out, and so are NaN and infinities, which a training may write that diverges.
     """
     found: dict[str, dict[int, float]] = {column: {} for column in columns}
-    for row in read_csv(path, (key, *columns)):
+    for row in read_csv(path, ("epoch", *columns)):
         try:
-            at = _whole_number(row[key])
+            at = _whole_number(row["epoch"])
             values = {column: float(row[column]) for column in columns if row[column]}
         except ValueError as error:
             raise HtunetError(

@@ -84,6 +84,13 @@ def check_schema(content: object, schema: Schema, where: str) -> None:
                 raise HtunetError(f"{where} lacks {key!r}. It is damaged or of another version: make it again.")
 
 
+def of_format(content: dict[str, Any], version: int, where: object, way_out: str) -> dict[str, Any]:
+    """``content`` without its key ``format``; raises HtunetError that ends with ``way_out`` for another version."""
+    if (found := content.get("format")) != version:
+        raise HtunetError(f"{where} has format {found}, this version reads {version}{way_out}")
+    return {key: value for key, value in content.items() if key != "format"}
+
+
 def _is_of_kind(content: object, schema: Schema) -> bool:
     if schema is None or isinstance(schema, tuple):
         return schema is None and content is None

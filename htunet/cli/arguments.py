@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from htunet.errors import UsageError
+from htunet.errors import UsageError, option
 from htunet.paths import PAPER_FOLD
 from htunet.settings import DEVICES
 
@@ -20,13 +20,13 @@ def add_settings(parser: ArgumentParser, settings_class: type) -> None:
     hints = get_type_hints(settings_class)
     for field in fields(settings_class):
         if hints[field.name] is bool:
-            parser.add_argument(f"--{field.name.replace('_', '-')}", action="store_true", help=field.metadata["help"])
+            parser.add_argument(option(field.name), action="store_true", help=field.metadata["help"])
             continue
         default = "" if field.default is None or "(default: " in field.metadata["help"] else " (default: %(default)s)"
         short = [SHORT[field.name]] if field.name in SHORT else []
         parser.add_argument(
             *short,
-            f"--{field.name.replace('_', '-')}",
+            option(field.name),
             default=field.default,
             type=_plain_type(hints[field.name]),
             choices=field.metadata["choices"],

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from htunet import __version__
+from htunet.data.names import printable
 from htunet.errors import HtunetError, StoppedBySignalError
-from htunet.paths import DEFAULT_HOME, unset_roots
+from htunet.paths import DEFAULT_HOME, RunPaths, unset_roots
 
 SYSTEM_ERRORS = {
     errno.ENOSPC: "The disk is full. Free space, or point the htunet_* variables at another disk.",
@@ -191,6 +192,13 @@ def run_step(name: str, *arguments: str) -> None:
     sys.stdout.flush()
 
 
+def train_step(run: RunPaths, *arguments: str) -> None:
+    """Train as a step of another command; raises HtunetError where it was stopped before it was finished."""
+    run_step("train", *arguments)
+    if not run.finished_json.exists():
+        raise HtunetError("the training was stopped. The same command continues it.")
+
+
 def print_next(line: str) -> None:
     """What to type next, unless the command is a step of another one, which does that itself."""
     if not _steps:
@@ -261,7 +269,7 @@ def run_command(
             message = f"{error.strerror or error}{f' ({error.filename})' if error.filename else ''}. {advice}"
     else:
         return 0
-    tell(f"{parser.prog}: error: " + "\n".join(map(one_line, message.split("\n"))))
+    tell(f"{parser.prog}: error: " + "\n".join(map(printable, message.split("\n"))))
     try:
         sys.stdout.flush()
     except OSError:  # what could not be written has been reported; Python must not try it again when it ends
@@ -301,8 +309,3 @@ def written_text(paths: Iterable[Path]) -> str:
         f"Written to {folder}: " + ", ".join(stem + ", ".join(endings) for stem, endings in names.items())
         for folder, names in folders.items()
     )
-
-
-def one_line(text: str) -> str:
-    """``text`` with control characters as escapes: the name of a file may contain any of them."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_conversion import CONVERTERS
-from htunet.cli.command import make_parser, one_line, print_next, run_command, tell
+from htunet.cli.command import make_parser, print_next, run_command, tell
 from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.data.names import printable
+from htunet.errors import HtunetError, UsageError, check_least, counted
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
 if TYPE_CHECKING:
@@ -55,8 +56,7 @@ def _run(options: argparse.Namespace) -> None:
             f"{RELEASE}: the release of the paper's authors, with their lists; it contains several of these data sets"
         )
         return
-    if options.workers is not None and options.workers < 1:
-        raise UsageError(f"--workers must be at least 1, got {options.workers}.")
+    check_least("workers", options.workers, 1)
     if own_options(options):
         report = convert_own_images(options)
         record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
@@ -119,7 +119,7 @@ def _convert_release(options: argparse.Namespace) -> None:
 
 
 def _print(lines: Iterable[str]) -> None:
-    print("\n".join(map(one_line, lines)))
+    print("\n".join(map(printable, lines)))
 
 
 def _describe_facts(name: str, facts: "SourceFacts") -> Iterator[str]:
@@ -135,7 +135,7 @@ def _describe_facts(name: str, facts: "SourceFacts") -> Iterator[str]:
 
 def _print_next(name: str) -> None:
     """``name`` is how the next command calls the data set."""
-    print_next(one_line(f"Next: htunet_plan_and_preprocess -d {name}"))
+    print_next(printable(f"Next: htunet_plan_and_preprocess -d {name}"))
 
 
 def _describe(report: "ConversionReport") -> Iterator[str]:

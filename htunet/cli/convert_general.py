@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_conversion import CONVERTERS
-from htunet.errors import UsageError
+from htunet.errors import UsageError, option
 
 if TYPE_CHECKING:
     from dataset_conversion.common import ConversionReport
@@ -74,10 +74,9 @@ def add_own_options(parser: argparse.ArgumentParser, others: str) -> None:
         f"Instead of {others}. --name MYDATA names the data set; it gets the next free number from 600.",
     )
     for name, text in FOLDERS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", metavar="DIR", type=Path, help=text)
+        group.add_argument(option(name), metavar="DIR", type=Path, help=text)
     for name, (former, text) in ANNOTATIONS.items():
-        option = f"--{name.replace('_', '-')}"
-        group.add_argument(option, former, dest=name, nargs="+", metavar="PATH", type=Path, help=text)
+        group.add_argument(option(name), former, dest=name, nargs="+", metavar="PATH", type=Path, help=text)
     annotator = "use the --annotations of this reader alone (default: the majority of the readers)"
     group.add_argument("--annotator", metavar="NAME", default="", help=annotator)
     group.add_argument(
@@ -96,7 +95,7 @@ def add_own_options(parser: argparse.ArgumentParser, others: str) -> None:
 
 def own_options(options: argparse.Namespace) -> list[str]:
     """The options for own images that the user gave, as typed."""
-    return [f"--{name.replace('_', '-')}" for name in OWN if getattr(options, name) not in (None, "")]
+    return [option(name) for name in OWN if getattr(options, name) not in (None, "")]
 
 
 def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
@@ -110,7 +109,7 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
         if options.dataset in CONVERTERS:
             why = f"{options.dataset} has a converter: omit them."
         raise UsageError(f"{', '.join(given)} are for images of your own; {why}")
-    if other := [f"--{name.replace('_', '-')}" for name in OF_CONVERTERS if getattr(options, name, None)]:
+    if other := [option(name) for name in OF_CONVERTERS if getattr(options, name, None)]:
         raise UsageError(f"{', '.join(other)} is for the data sets of --list, not for images of your own: omit it.")
     if not options.name:
         raise UsageError("Name your data set: --name MYDATA.")

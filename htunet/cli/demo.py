@@ -10,8 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from htunet.cli.command import make_parser, run_command, run_step
-from htunet.errors import HtunetError, counted
+from htunet.cli.command import make_parser, run_command, run_step, train_step
+from htunet.errors import counted
 from htunet.paths import ROOTS, RunPaths, find_dataset
 
 DATASET = "Phantom"
@@ -48,10 +48,8 @@ def _demo(options: argparse.Namespace) -> None:
     print(f"\nBefore any training: mean test Dice {before:.3f} with the weights that come with htunet, which have seen "
           "simulated images of another program alone.")  # fmt: skip
     epochs = ["--num-epochs", str(options.num_epochs)] if options.num_epochs else []
-    run_step("train", DATASET, METHOD, "fold0", "--plan", PLAN, *epochs)
     run = RunPaths(dataset, "SegmentationTrainer", PLAN, METHOD, 0, 1)
-    if not run.finished_json.exists():
-        raise HtunetError("the training was stopped. The same command continues it.")
+    train_step(run, DATASET, METHOD, "fold0", "--plan", PLAN, *epochs)
     run_step("evaluate", DATASET, METHOD)
     predicted = home / "predicted"  # three test images, as if they were a user's new ones
     with whole_folder(predicted / "images") as part:

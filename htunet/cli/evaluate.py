@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
-from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
+from htunet.errors import HtunetError, UsageError, counted, did_you_mean, option, some
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 from htunet.registry import Registry
 
@@ -105,7 +105,7 @@ def _evaluate_folders(options: argparse.Namespace) -> None:
 
     if not (options.prediction_folder and options.reference_folder):
         raise UsageError("--prediction-folder and --reference-folder are needed together.")
-    of_runs = [f"--{name.replace('_', '-')}" for name in OF_RUNS if getattr(options, name)]
+    of_runs = [option(name) for name in OF_RUNS if getattr(options, name)]
     if words := [repr(options.dataset)] * bool(options.dataset) + of_runs:
         raise UsageError(f"Two folders are scored on their own: omit {', '.join(words)}, or omit the folders.")
     summary = api.evaluate_folders(options.prediction_folder, options.reference_folder, policy=options.policy)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from htunet.cli.arguments import add_device, add_run_options, chosen_folds, fold_or_all
 from htunet.cli.command import log_on_terminal, make_parser, run_command, tell
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.errors import HtunetError, UsageError, check_least, counted, option
 from htunet.paths import PHANTOM, RunPaths
 
 if TYPE_CHECKING:
@@ -329,10 +329,9 @@ def _refuse_unclear_model(options: argparse.Namespace) -> None:
     """Either a model or a run has to be named, not both; workers belong to an engine."""
     if (options.jobs or options.address) and not options.engine:
         raise UsageError("--jobs and --address are about the workers of --engine ray: add it.")
-    if options.jobs is not None and options.jobs < 1:
-        raise UsageError(f"--jobs must be at least 1, got {options.jobs}.")
+    check_least("jobs", options.jobs, 1)
     of_run = [
-        f"--{name}"
+        option(name)
         for name in ("dataset", "method", "fold", "task", "plan", "seed", "ratio", "adapter")
         if getattr(options, name)
     ]
@@ -347,7 +346,7 @@ def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths
     for name in ("overlays", "save_probabilities", "uncertainty"):
         if getattr(options, name) and "seg" not in run.task.split("+"):
             raise UsageError(
-                f"--{name.replace('_', '-')} is about masks, and {run.label} makes none. Omit it: the probabilities of "
+                f"{option(name)} is about masks, and {run.label} makes none. Omit it: the probabilities of "
                 "the classes are always written."
             )
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from htunet.cli.command import make_parser, run_command, tell
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.errors import HtunetError, UsageError, check_least, counted
 from htunet.files import write_text
 from htunet.paths import find_dataset, root
 
@@ -37,8 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write_report(options: argparse.Namespace) -> None:
-    if options.cases is not None and options.cases < 1:
-        raise UsageError(f"--cases must be at least 1, got {options.cases}.")
+    check_least("cases", options.cases, 1)
     from htunet.models.catalogue import CATALOGUE
     from htunet.reporting.report.collect import collect
     from htunet.reporting.report.page import render

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, written_text
-from htunet.errors import HtunetError, StoppedBySignalError, UsageError, counted, duration
+from htunet.errors import HtunetError, StoppedBySignalError, UsageError, check_least, counted, duration
 from htunet.files import exclusive
 from htunet.paths import find_dataset, reproduced
 
@@ -72,11 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reproduce(options: argparse.Namespace) -> None:
     for name in ("num_epochs", "jobs", "cpus_per_job"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
-    if options.gpus_per_job is not None and not options.gpus_per_job >= 0:
-        raise UsageError(f"--gpus-per-job must be 0 or larger, got {options.gpus_per_job}.")
+        check_least(name, getattr(options, name), 1)
+    check_least("gpus_per_job", options.gpus_per_job, 0)
     if any(seed < 0 for seed in options.seeds or ()):
         raise UsageError(f"--seeds are 0 or larger, got {options.seeds}.")
     config = _config(options)

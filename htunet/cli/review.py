@@ -13,7 +13,7 @@ from pathlib import Path
 
 from htunet.cli.arguments import add_device
 from htunet.cli.command import make_parser, run_command
-from htunet.errors import HtunetError, UsageError, counted
+from htunet.errors import HtunetError, check_least, counted
 from htunet.paths import find_dataset
 
 NUMBER = 20
@@ -34,8 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _review(options: argparse.Namespace) -> None:
-    if options.number < 1:
-        raise UsageError(f"--number must be at least 1, got {options.number}.")
+    check_least("number", options.number, 1)
     from dataset_conversion.review_folder import write_review
     from htunet import api
     from htunet.data.raw import read_raw

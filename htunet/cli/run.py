@@ -17,9 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from htunet.cli.command import make_parser, run_command, run_step
+from htunet.cli.command import make_parser, run_command, run_step, train_step
 from htunet.cli.convert_general import OWN, add_own_options, own_options
-from htunet.errors import HtunetError, UsageError, counted, duration
+from htunet.errors import HtunetError, UsageError, counted, duration, option
 from htunet.paths import ROOTS, DatasetPaths, all_datasets, find_dataset, is_name_of, root
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
         raise UsageError("--corrections needs the data set that they correct: -d MINE.")
     others = [name for name in ("input", "hours", "num_folds", "weights") if getattr(options, name) is not None]
     if options.corrections and others:
-        words = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        words = ", ".join(map(option, others))
         raise UsageError(f"{words}: not with --corrections, which trains as the data set's models were trained: omit.")
 
 
@@ -136,10 +136,7 @@ def _own_arguments(options: argparse.Namespace) -> list[str]:
     for name in OWN:
         value = getattr(options, name)
         if value not in (None, ""):
-            words += [
-                f"--{name.replace('_', '-')}",
-                *map(str, value if isinstance(value, list) else [value] * (value is not True)),
-            ]
+            words += [option(name), *map(str, value if isinstance(value, list) else [value] * (value is not True))]
     return words
 
 
@@ -257,9 +254,7 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
         weights = str(read_object(run.settings_json, SETTINGS).get("weights_argument", "pretrained"))
         options_of_run = ("--plan", run.plan, "--task", run.task, "--seed", str(run.seed), "--weights", weights)
         start = ("--start-from", str(run.checkpoint_best))
-        run_step("train", target.name, run.method, f"fold{run.fold}", *options_of_run, *start)
-        if not new.finished_json.exists():
-            raise HtunetError("the training was stopped. The same command continues it.")
+        train_step(new, target.name, run.method, f"fold{run.fold}", *options_of_run, *start)
     run_step("evaluate", target.name, first.method, "--plan", first.plan)
     run_step("report", target.name)
     means = []
@@ -347,9 +342,7 @@ def _train_folds(dataset: DatasetPaths, schedule: "Schedule", hours: float) -> "
             for fold in folds_of(dataset, candidate.task, schedule)[number : number + 1]:
                 run = run_of(dataset, candidate, fold)
                 is_new = not run.finished_json.exists()
-                run_step(*_training(dataset, candidate, fold))
-                if not run.finished_json.exists():
-                    raise HtunetError("the training was stopped. The same command continues it.")
+                train_step(run, *_training(dataset, candidate, fold))
                 if is_new:
                     print(time_taken(dataset, schedule, candidate, fold), flush=True)
         number += 1
@@ -361,7 +354,7 @@ def _train_folds(dataset: DatasetPaths, schedule: "Schedule", hours: float) -> "
 
 def _training(dataset: DatasetPaths, candidate: "Candidate", fold: int) -> list[str]:
     weights = ["--weights", candidate.weights] if candidate.weights else []
-    return ["train", dataset.name, candidate.method, f"fold{fold}", "--plan", "run", "--task", candidate.task, *weights]
+    return [dataset.name, candidate.method, f"fold{fold}", "--plan", "run", "--task", candidate.task, *weights]
 
 
 def _show(
@@ -398,7 +391,7 @@ def _show(
         done = _folds_trained(dataset, schedule, candidate)
         left = f"; {done} of {schedule.num_folds} folds are trained already" * (done > 0)
         more = schedule.num_folds - 1
-        print(f"$ htunet_{shlex.join(_training(dataset, candidate, first))}   and {more} more "
+        print(f"$ htunet_train {shlex.join(_training(dataset, candidate, first))}   and {more} more "
               f"fold{'s' * (more != 1)}: {counted(schedule.num_epochs, 'epoch')}, {duration(seconds)} each{left}"
               )  # fmt: skip
     print(f"$ htunet_evaluate {dataset.name} --plan {PLAN}")

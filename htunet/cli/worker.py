@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from htunet.cli.command import one_line
+from htunet.data.names import printable
 from htunet.errors import HtunetError
 from htunet.files import exclusive
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = import_module(f"htunet.cli.{name}").main(arguments)
             return code
     except HtunetError as error:
-        print(f"htunet_reproduce: error: {one_line(str(error))}", file=sys.stderr)
+        print(f"htunet_reproduce: error: {printable(str(error))}", file=sys.stderr)
         return error.exit_code
 
 

@@ -11,7 +11,7 @@ from htunet.data.splits import SEED, SPLIT_BY
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_object, write_json
 from htunet.paths import DatasetPaths
-from htunet.records import record_from
+from htunet.records import of_format, record_from
 from htunet.reproducibility import derived_seed
 
 FORMAT = 1
@@ -108,10 +108,8 @@ def settle_caption_split(dataset: CaptionDataset, split_by: str | None = None) -
 
 def load_caption_split(paths: DatasetPaths) -> CaptionSplit:
     """Read ``caption_split.json``; raises HtunetError when it is missing or not of this format."""
-    content = read_object(paths.caption_split_json)
-    if (found := content.pop("format", None)) != FORMAT:
-        raise HtunetError(f"{paths.caption_split_json} has format {found}, this version reads {FORMAT}: delete it.")
-    return record_from(CaptionSplit, content, str(paths.caption_split_json))
+    path = paths.caption_split_json
+    return record_from(CaptionSplit, of_format(read_object(path), FORMAT, path, ": delete it."), str(path))
 
 
 def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:

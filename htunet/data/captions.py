@@ -14,7 +14,7 @@ from htunet.data.raw import Excluded, write_excluded
 from htunet.errors import HtunetError
 from htunet.files import read_json_lines, read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
-from htunet.records import record_from
+from htunet.records import of_format, record_from
 
 FORMAT = 1
 IMAGES = "images"
@@ -102,12 +102,9 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
 
 def read_caption_info(paths: DatasetPaths) -> CaptionInfo:
     """Read ``captions.json``; raises HtunetError where it is missing, broken or of another version."""
-    content = read_object(paths.captions_json)
-    if (found := content.pop("format", None)) != FORMAT:
-        raise HtunetError(
-            f"{paths.captions_json} has format {found}, this version reads {FORMAT}: convert the data set again."
-        )
-    return record_from(CaptionInfo, content, str(paths.captions_json))
+    path = paths.captions_json
+    content = of_format(read_object(path), FORMAT, path, ": convert the data set again.")
+    return record_from(CaptionInfo, content, str(path))
 
 
 def write_captions(

@@ -66,9 +66,7 @@ def signature_of(image: UInt8) -> Signature:
     return Signature(digest.hexdigest(), bits, thumbnail.astype(np.float16))
 
 
-def find_duplicates(
-    signatures: Sequence[Signature], *, min_correlation: float = MIN_CORRELATION
-) -> list[DuplicatePair]:
+def find_duplicates(signatures: Sequence[Signature]) -> list[DuplicatePair]:
     """Pairs that show the same picture, sorted. Equal images are each paired with the first of them only.
 
     Near pairs are searched among the first of each set of equal images; ``cluster`` joins both kinds.
@@ -88,7 +86,7 @@ def find_duplicates(
         later = columns > rows
         for first, second in zip(different[rows[later] + start], different[columns[later] + start], strict=True):
             correlation = _correlation(signatures[first], signatures[second])
-            if correlation > min_correlation:
+            if correlation > MIN_CORRELATION:
                 pairs.append(DuplicatePair(int(first), int(second), correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 

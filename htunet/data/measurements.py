@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
 from htunet.files import open_file, parse_json, whole_file
-from htunet.records import checked_object
+from htunet.records import checked_object, of_format
 
 FORMAT = 1
 ABOUT = "about"
@@ -50,8 +50,7 @@ def read_measurement(path: Path) -> Measurement:
         raise
     except Exception as error:  # NumPy and zipfile raise whatever damaged bytes make them stumble over
         raise HtunetError(f"The file {path} cannot be read ({error}). Remove it: it is measured again.") from None
-    if about.get("format") != FORMAT:
-        raise HtunetError(f"{path} has format {about.get('format')}, this version reads {FORMAT}. Remove it.")
+    of_format(about, FORMAT, path, ". Remove it.")
     return Measurement(arrays, about)
 
 

@@ -33,8 +33,7 @@ def printable(name: str) -> str:
     >>> printable("a" + chr(10) + "b")
     'a\\nb'
     """
-    text = name.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in name)
 
 
 def composed(name: str) -> str:

@@ -18,7 +18,7 @@ from htunet.data.image_io import MOST_LABELS
 from htunet.errors import HtunetError, counted
 from htunet.files import read_csv, read_object, write_csv, write_json
 from htunet.paths import DatasetPaths, checked_name, checked_text
-from htunet.records import checked_object, record_from
+from htunet.records import checked_object, of_format, record_from
 
 FORMAT = 1
 CASE_COLUMNS = ("id", "split", "class", "group", "source", "spacing_mm")
@@ -143,10 +143,7 @@ def read_raw(paths: DatasetPaths) -> RawDataset:
     if "htunet" in content:
         where = f"{paths.dataset_json}, htunet"
         own = checked_object(content["htunet"], where)
-        if (found := own.pop("format", None)) != FORMAT:
-            raise HtunetError(
-                f"{paths.dataset_json} has format {found}, this version reads {FORMAT}: convert the data set again."
-            )
+        own = of_format(own, FORMAT, paths.dataset_json, ": convert the data set again.")
         info = _checked_info(record_from(DatasetInfo, own, where), paths.dataset_json)
         return RawDataset(paths, info, tuple(_parse_cases(paths.cases_csv)))
     return _read_nnunet(paths, content)

@@ -23,7 +23,7 @@ from htunet.data.image_io import open_image
 from htunet.errors import HtunetError
 from htunet.files import file_hash, open_file, read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
-from htunet.records import record_from
+from htunet.records import of_format, record_from
 
 FORMAT = 1
 INDEX, PAIRS, CAPTIONS = "index.json", "pairs.npy", "captions.txt"
@@ -90,8 +90,7 @@ def read_shards(paths: DatasetPaths) -> ShardedCaptions:
     way_out = f"Convert {paths.name} again: htunet_convert Shards."
     path = paths.shards / INDEX
     content = read_object(path, {"format": int, "shards": [{"file": str}], CAPTIONS: str, PAIRS: str})
-    if content["format"] != FORMAT:
-        raise HtunetError(f"{path} has format {content['format']}, this version reads {FORMAT}. {way_out}")
+    of_format(content, FORMAT, path, f". {way_out}")
     shards = tuple(record_from(PairShard, one, str(path)) for one in content["shards"])
     for shard in shards:
         with open_file(paths.shards / Path(shard.file).name) as stream:

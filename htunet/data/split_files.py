@@ -141,6 +141,17 @@ def fold_of(run: RunPaths) -> Fold | None:
     return folds[run.fold]
 
 
+def trained_fold(run: RunPaths) -> Fold:
+    """The fold that a run was trained on; raises HtunetError where the split has changed since."""
+    if (fold := fold_of(run)) is None:
+        raise HtunetError(
+            f"{run.dataset.splits_json} has changed since {run.label} was trained: the test split may contain images "
+            "that the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
+            "--restart."
+        )
+    return fold
+
+
 def training_digest(fold: Fold) -> str:
     """SHA-256 over the training and validation ids in their order: what a run has seen of a fold."""
     return _digest([fold["train"], fold["val"]])

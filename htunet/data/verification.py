@@ -134,8 +134,8 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
     signature = measured.signature if measured else None if image is None else signature_of(image)
     mask = measured.mask if measured else None if label is None else marked_labels(label)
     if mask and (unexpected := sorted(mask.held.difference(allowed))):
-        shown = ", ".join(map(str, unexpected[:5])) + (", ..." if len(unexpected) > 5 else "")
-        text = f"{label_name} holds the values {shown}; dataset.json names {list(allowed)}. Write class indices."
+        values = listed([*map(str, unexpected)])
+        text = f"{label_name} holds the values {values}; dataset.json names {list(allowed)}. Write class indices."
         problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
     if mask and not mask.held:
         text = f"{label_name} is empty, which is right for an image without a lesion."
@@ -215,8 +215,8 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
             text = f"The case {case.id} has the class {case.class_name!r}; dataset.json names {list(raw.info.classes)}."
             yield Problem("unknown_class", ERROR, table, text)
     if unclassed := [case.id for case in raw.cases if raw.info.classes and not case.class_name]:
-        shown = ", ".join(unclassed[:5]) + (", ..." if len(unclassed) > 5 else "")
-        text = f"{counted(len(unclassed), 'case')} without a class ({shown}), for segmentation, not classification."
+        without = f"{counted(len(unclassed), 'case')} without a class ({listed(unclassed)})"
+        text = f"{without}, for segmentation, not classification."
         yield Problem("no_class", WARNING, table, text)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean
 from htunet.files import read_object
-from htunet.records import checked_object, record_from
+from htunet.records import checked_object, of_format, record_from
 
 FORMAT = 1
 OWN = Path(str(files("htunet.data") / "zero_shot_prompts.json"))
@@ -81,7 +81,7 @@ def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
         raise UsageError(
             f"--prompts {chosen} is neither a file nor one of the built-in sets: {known}.{did_you_mean(chosen, sets)}"
         )
-    content = _checked_format(read_object(path), path)
+    content = _read(path)
     sources = {str(key): str(value) for key, value in checked_object(content.get("sources", {}), str(path)).items()}
     return PromptSet(name=chosen, classes=_classes(content.get("classes"), str(path)), sources=sources)
 
@@ -89,7 +89,7 @@ def find_prompts(dataset: str, chosen: str | None = None) -> PromptSet:
 @cache
 def own_prompts() -> dict[str, tuple[PromptSet, tuple[str, ...]]]:
     """Our sets by name, each with the data sets that it is for."""
-    content = _checked_format(read_object(OWN), OWN)
+    content = _read(OWN)
     found = {}
     for name, entry in content["sets"].items():
         classes = _classes(entry["classes"], f"{OWN}, {name}")
@@ -99,10 +99,8 @@ def own_prompts() -> dict[str, tuple[PromptSet, tuple[str, ...]]]:
     return found
 
 
-def _checked_format(content: dict[str, Any], path: Path) -> dict[str, Any]:
-    if (found := content.get("format")) != FORMAT:
-        raise HtunetError(f'{path} has format {found}, this version reads {FORMAT}: write "format": {FORMAT}.')
-    return content
+def _read(path: Path) -> dict[str, Any]:
+    return of_format(read_object(path), FORMAT, path, f': write "format": {FORMAT}.')
 
 
 def _classes(content: object, where: str) -> dict[str, tuple[Prompt, ...]]:

@@ -37,14 +37,14 @@ def expected_calibration_error(probabilities_NK: Floats, truth_N: Indices) -> fl
     return sum(gaps) / len(truth_N)
 
 
-def reliability(probabilities_NK: Floats, truth_N: Indices, bins: int = BINS) -> list[Bin]:
-    """Confidence and accuracy in each of ``bins`` bins of equal width: the reliability diagram."""
+def reliability(probabilities_NK: Floats, truth_N: Indices) -> list[Bin]:
+    """Confidence and accuracy in each of BINS bins of equal width: the reliability diagram."""
     confidence_N = probabilities_NK.max(axis=1)
     right_N = probabilities_NK.argmax(axis=1) == truth_N
-    edges = np.linspace(0, 1, bins + 1)
+    edges = np.linspace(0, 1, BINS + 1)
     place_N = np.digitize(confidence_N, edges[1:-1], right=True)
     found = []
-    for b in range(bins):
+    for b in range(BINS):
         inside_N = place_N == b
         n = int(inside_N.sum())
         means = (float(confidence_N[inside_N].mean()), float(right_N[inside_N].mean())) if n else (None, None)

@@ -3,7 +3,6 @@
 One row per run, case, label and resolution for masks, and one per run and case for classes (no label, no resolution).
 """
 
-import csv
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from htunet.errors import HtunetError
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import EMPTY_PREDICTION, Kind, mask_metrics, metrics_of
 from htunet.evaluation.summary import INPUT, ORIGINAL
-from htunet.files import read_csv, safe_cell, whole_file
+from htunet.files import read_csv, write_csv
 from htunet.planning.configuration import digest, plan_name
 
 SMALL, MEDIUM, LARGE = "small", "medium", "large"
@@ -74,10 +73,7 @@ def case_table(contents: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write as CSV, whole or not at all; an empty cell where there is no value, numbers in full precision."""
     columns = [_texts(table[name]) for name in table]
-    with whole_file(path) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(table.columns)
-        writer.writerows([safe_cell(value) for value in row] for row in zip(*columns, strict=True))
+    write_csv(path, list(table), (dict(zip(table, row, strict=True)) for row in zip(*columns, strict=True)))
 
 
 def read_table(path: Path, columns: Sequence[str] = CASE, texts: Collection[str] = TEXTS) -> pd.DataFrame:

@@ -20,10 +20,10 @@ from htunet.data.artefacts.base import DYNAMIC_RANGE_DB
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, read_table, write_table
 from htunet.evaluation.evaluate import split_cases
-from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
@@ -134,12 +134,8 @@ def check_finished(run: RunPaths) -> None:
     """Raise HtunetError for a run that is not finished, or whose split was changed after the training."""
     if not run.finished_json.exists():
         raise HtunetError(f"{run.label} is not finished. Continue it: {run.training_command}")
-    if trained_on_other_images(run):
-        raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: the test split may contain images "
-            "that the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
-            "--restart."
-        )
+    if run.trained_on is None:  # else no image of this data set was trained on
+        trained_fold(run)
 
 
 def measure_artefact(

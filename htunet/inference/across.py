@@ -79,7 +79,7 @@ def check_fits(run: RunPaths, raw: RawDataset) -> None:
             )
 
 
-def predict_across(run: RunPaths, split: str, about: Mapping[str, Any], *, device: str = "auto") -> None:
+def predict_across(run: RunPaths, split: str, about: Mapping[str, Any]) -> None:
     """Write what ``predict_test`` writes, of another data set's images, and the true masks at the input size.
 
     ``run.dataset`` has the images and ``run.source`` the weights; the validation split that chooses a threshold is the
@@ -89,7 +89,7 @@ def predict_across(run: RunPaths, split: str, about: Mapping[str, Any], *, devic
     raw = read_raw(run.dataset)
     check_fits(run, raw)
     cases, source = cases_of(raw, split, run.task), run.source
-    predictor = Predictor.from_run(source, device=device)
+    predictor = Predictor.from_run(source)
     plan = predictor.plan
 
     def inputs() -> Iterator[CaseInput]:

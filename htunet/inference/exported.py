@@ -18,7 +18,7 @@ from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord
 from htunet.models.weights.store import check_hash
 from htunet.paths import DATASET_NAME, PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths, checked_name, imported_models
 from htunet.planning.plans import check_plan, check_task, plan_from
-from htunet.records import check_schema, record_from
+from htunet.records import check_schema, of_format, record_from
 from htunet.schemas import MEMBERS, QUALITY
 
 FORMAT = 1
@@ -168,8 +168,7 @@ def read_model(folder: Path) -> ExportedModel:
     if not path.is_file():
         raise HtunetError(f"{folder} holds no model: {MODEL_JSON} is missing. htunet_export writes one.")
     content = read_object(path)
-    if (found := content.get("format")) != FORMAT:
-        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: use the htunet that exported it.")
+    of_format(content, FORMAT, path, ": use the htunet that exported it.")
     card = record_from(ModelCard, content, str(path))
     check_plan(plan_from(card.plan, f"{path}, plan"))
     record_from(WeightsRecord, card.weights, f"{path}, weights")

@@ -93,15 +93,13 @@ class Predictor:
         self.classes = class_order(plan.classes)
 
     @classmethod
-    def from_run(cls, run: RunPaths, *, weights: str | None = None, device: str = "auto") -> "Predictor":
+    def from_run(cls, run: RunPaths, *, device: str = "auto") -> "Predictor":
         """Build the network of a run and fill it from ``checkpoint_best``.
 
-        ``weights`` names the frozen weights where they have moved since the training; None takes those of the run,
-        and none where the checkpoint holds all of the network.
         Raises HtunetError when the run is not there or its frozen weights cannot be had, UsageError for a device that
         is not there.
         """
-        return cls.from_trained(TrainedModel.of_run(run, weights), device=device)
+        return cls.from_trained(TrainedModel.of_run(run), device=device)
 
     @classmethod
     def from_trained(cls, *models: TrainedModel, device: str = "auto") -> "Predictor":

@@ -12,8 +12,7 @@ from htunet.data.class_probabilities import ClassProbabilities, write_class_prob
 from htunet.data.expected_dice import COLUMNS, expected_dice
 from htunet.data.image_io import UInt8, write_png
 from htunet.data.preprocessed import CaseGeometry, PreprocessedDataset
-from htunet.data.split_files import fold_of
-from htunet.data.splits import Fold
+from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError
 from htunet.files import exclusive, whole_folder, write_csv, write_json
 from htunet.inference.prediction import entropy_of
@@ -53,7 +52,7 @@ def predict_test(run: RunPaths, *, progress: bool = True, device: str = "auto") 
     predictor = Predictor.from_run(run, device=device)
     data = PreprocessedDataset(run.dataset.plan_folder(run.plan))
     check_arrays(run.dataset, predictor.plan)
-    fold = _same_fold(run)
+    fold = trained_fold(run)
     ids = fold["test"]
     if not ids:
         raise HtunetError(f"fold{run.fold} of {run.dataset.name} has no test images: there is nothing to predict.")
@@ -72,7 +71,7 @@ def predict_validation(
     run: RunPaths, predictor: Predictor, data: PreprocessedDataset, *, progress: bool = True
 ) -> ClassProbabilities:
     """The probabilities of the classes of the validation split of a run's fold."""
-    ids = _same_fold(run)["val"]
+    ids = trained_fold(run)["val"]
     inputs = ((image.case, image.input_CHW) for image in _images(data, ids))
     bar = tqdm(predictor.each(inputs), total=len(ids), disable=None if progress else True, unit="image")
     return _probabilities(predictor, [(case, classes_N) for case, _, classes_N in bar])
@@ -133,14 +132,3 @@ def _probabilities(predictor: Predictor, rows: Iterable[tuple[CaseGeometry, obje
         truth=tuple(case.class_name for case in cases),
         values_NK=np.stack(values_NK),
     )
-
-
-def _same_fold(run: RunPaths) -> Fold:
-    """The run's fold; raises HtunetError where it is not the one that the run was trained on."""
-    if (fold := fold_of(run)) is None:
-        raise HtunetError(
-            f"{run.dataset.splits_json} has changed since {run.label} was trained: the test split may contain images "
-            "that the run was trained on. Restore the previous split (splits_final.before.json), or train again with "
-            "--restart."
-        )
-    return fold

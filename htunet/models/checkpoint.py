@@ -20,7 +20,7 @@ from htunet.models.build import published_weights
 from htunet.models.network import Network
 from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
 from htunet.paths import PHANTOM
-from htunet.records import checked_object
+from htunet.records import checked_object, of_format
 from htunet.reproducibility import provenance
 
 FORMAT = 1
@@ -56,8 +56,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     try:
         with safe_open(path, framework="pt") as content:
             about = checked_object(parse_json((content.metadata() or {})[KEY], "its description"), "its description")
-            if (found := about.get("format")) != FORMAT:
-                raise HtunetError(f"it has format {found}, this version reads {FORMAT}")
+            of_format(about, FORMAT, "it", "")
             yield content, about
     except (SafetensorError, KeyError, OSError, HtunetError) as error:
         raise HtunetError(

@@ -17,22 +17,20 @@ from tqdm import tqdm
 
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
-from htunet.models.precision import BF16, FP32, check_numbers, fp32_products
+from htunet.models.precision import FP32, check_numbers, fp32_products
 
 BATCH = 64
 
 
 @torch.inference_mode()
-def embed_images(
-    network: DualEncoder, images_NCHW: NDArray[np.uint8], rows: Sequence[int], *, precision: str = "fp32"
-) -> NDArray[np.float32]:
-    """(len(rows), E) of unit length, on the network's device; only a batch of images is in memory at a time."""
+def embed_images(network: DualEncoder, images_NCHW: NDArray[np.uint8], rows: Sequence[int]) -> NDArray[np.float32]:
+    """(len(rows), E) of unit length in fp32, on the network's device; only a batch of images is in memory at a time."""
     device, found = network.logit_scale.device, []
     for start in tqdm(range(0, len(rows), BATCH), desc="images", unit="batch", disable=None):
         batch = torch.from_numpy(np.ascontiguousarray(images_NCHW[list(rows[start : start + BATCH])]))
-        with fp32_products(precision), torch.autocast(device.type, torch.bfloat16, enabled=precision == BF16):
+        with fp32_products(FP32):
             found.append(network.encode_image(batch.to(device)).cpu())
-        check_numbers(found[-1], precision)
+        check_numbers(found[-1], FP32)
     return torch.cat(found).numpy()
 
 

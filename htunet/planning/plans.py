@@ -12,7 +12,7 @@ from htunet.files import read_object, write_json
 from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
 from htunet.paths import AS_PUBLISHED
 from htunet.planning.prompts import in_words
-from htunet.records import checked_object, record_from
+from htunet.records import checked_object, of_format, record_from
 
 FORMAT = 1
 STRETCH, LETTERBOX = "stretch", "letterbox"
@@ -147,9 +147,7 @@ def load_plans(path: Path) -> dict[str, Plan]:
         raise HtunetError(
             f"{path} is missing: plan the data set first with htunet_plan_and_preprocess -d {path.parent.name}."
         )
-    content = read_object(path)
-    if (found := content.get("format")) != FORMAT:
-        raise HtunetError(f"{path} has format {found}, this version reads {FORMAT}: plan the data set again.")
+    content = of_format(read_object(path), FORMAT, path, ": plan the data set again.")
     entries = checked_object(content.get("plans"), f"{path}, plans")
     plans = {name: plan_from(entry, f"{path}, plan {name!r}") for name, entry in entries.items()}
     return {name: replace(plan, name=name) for name, plan in plans.items()}  # a copied entry has its origin's name

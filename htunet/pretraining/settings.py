@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from htunet.errors import UsageError
+from htunet.errors import UsageError, option
 from htunet.settings import setting
 
 IMAGES, PASSES = 20_000, 8
@@ -56,7 +56,7 @@ class PretrainSettings:
                 continue
             low = least[field.name]
             if value < low or (isinstance(value, float) and value == low):
-                raise UsageError(f"--{field.name.replace('_', '-')} must be at least {low}, got {value}.")
+                raise UsageError(f"{option(field.name)} must be at least {low}, got {value}.")
         if self.hours is not None and self.passes is not None:
             raise UsageError(
                 "--hours ends the training by time, --passes by the use of the images: choose one of them."

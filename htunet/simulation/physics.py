@@ -196,10 +196,10 @@ def spread(scatterers: Complex, grid: BeamGrid, transducer: Transducer) -> Compl
     return gaussian_filter1d(blurred, axial, axis=0, mode="constant", truncate=3.0) * loss
 
 
-def accumulated_loss(loss_db_per_mm: Float, grid: BeamGrid, aperture_beams: float = 2.0) -> Float:
+def accumulated_loss(loss_db_per_mm: Float, grid: BeamGrid) -> Float:
     """(Z, X) decibels lost up to each sample, blurred across beams: an aperture looks around a small obstacle."""
     total = np.cumsum(loss_db_per_mm, axis=0, dtype=np.float32) * np.float32(grid.sample_mm)
-    return gaussian_filter1d(total, aperture_beams, axis=1, mode="nearest")
+    return gaussian_filter1d(total, 2.0, axis=1, mode="nearest")
 
 
 def amplitude(level_db: Float) -> Float:

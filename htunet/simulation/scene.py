@@ -126,7 +126,7 @@ class Scene:
         self.tissue.mirror *= 1 - inside
         self.labels[distance < 0] = LABEL[tissue]
 
-    def interface(self, distance: Float, strength: float, width_mm: float = 0.18) -> None:
+    def interface(self, distance: Float, strength: float, width_mm: float) -> None:
         """A bright line where ``distance`` is 0 and the surface lies across the beam."""
         slope_z, slope_x = np.gradient(distance, self.grid.sample_mm, self.grid.beam_mm)
         facing = slope_z * slope_z / (slope_z * slope_z + slope_x * slope_x + np.float32(1e-6))

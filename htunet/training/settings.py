@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from htunet.errors import UsageError
+from htunet.errors import UsageError, check_least
 from htunet.settings import DEVICES, setting
 from htunet.training.loggers import LOGGERS, check_logger
 
@@ -42,13 +42,9 @@ class RunSettings:
     def __post_init__(self) -> None:
         check_logger(self.logger)
         for name in ("num_epochs", "devices", "parts", "threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 1, got {value}.")
-        if self.seed < 0:
-            raise UsageError(f"--seed must be 0 or larger, got {self.seed}.")
-        if self.workers is not None and self.workers < 0:
-            raise UsageError(f"--workers must be 0 or larger, got {self.workers}.")
+            check_least(name, getattr(self, name), 1)
+        check_least("seed", self.seed, 0)
+        check_least("workers", self.workers, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +103,7 @@ class FinetuneSettings(RunSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("batch_size", 2), ("input_size", 1)):
-            if (value := getattr(self, name)) is not None and value < least:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least {least}, got {value}.")
+        check_least("batch_size", self.batch_size, 2)
+        check_least("input_size", self.input_size, 1)
         if not 0 < self.lr < 1:
             raise UsageError(f"--lr must be larger than 0 and smaller than 1, got {self.lr}.")

@@ -56,7 +56,7 @@ def training_curves(results: Results) -> list[Drawing]:
 
 def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
     """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have it for."""
-    found = [read_numbers(path, "epoch", [column])[column] for path in paths]
+    found = [read_numbers(path, [column])[column] for path in paths]
     shared = sorted(set.intersection(*map(set, found)))
     if not shared:
         raise HtunetError(f"{paths[0]} holds no epoch. Train the run again with --restart.")

@@ -165,7 +165,7 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
 
 
 def _curves(run: RunPaths) -> Iterator[ChartCurve]:
-    found = read_numbers(run.progress_csv, "epoch", [*COLUMNS])
+    found = read_numbers(run.progress_csv, [*COLUMNS])
     for column, name in COLUMNS.items():
         points = [(epoch + 1, value) for epoch, value in found[column].items()]
         yield ChartCurve(name=name, points=tuple(_thinned(points)))

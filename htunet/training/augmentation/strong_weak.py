@@ -18,32 +18,20 @@ SMALLEST_CROP, LARGEST_CROP = 0.8, 1.2
 """Of the area of the image; a crop that does not fit into the image is drawn again."""
 
 
-def _enhance(kind: Callable[[Picture], Any], lowest: float, highest: float) -> Callable[[Picture], Picture]:
-    return lambda image: kind(image).enhance(random.uniform(lowest, highest))
-
-
-def _blur(image: Picture) -> Picture:
-    return image.filter(ImageFilter.GaussianBlur(random.uniform(0.75, 1.25)))
-
-
-def _posterize(image: Picture) -> Picture:
-    return ImageOps.posterize(image, 8 - max(1, math.ceil(4 * random.random())))
-
-
-def _solarize(image: Picture) -> Picture:
-    return ImageOps.solarize(image, 256 - max(1, math.ceil(255 * random.random())))
+def _enhance(kind: Callable[[Picture], Any]) -> Callable[[Picture], Picture]:
+    return lambda image: kind(image).enhance(random.uniform(0.75, 1.25))
 
 
 STRONG: tuple[Callable[[Picture], Picture], ...] = (
     lambda image: image,
     ImageOps.autocontrast,
     ImageOps.equalize,
-    _blur,
-    _enhance(ImageEnhance.Contrast, 0.75, 1.25),
-    _enhance(ImageEnhance.Brightness, 0.75, 1.25),
-    _enhance(ImageEnhance.Sharpness, 0.75, 1.25),
-    _posterize,
-    _solarize,
+    lambda image: image.filter(ImageFilter.GaussianBlur(random.uniform(0.75, 1.25))),
+    _enhance(ImageEnhance.Contrast),
+    _enhance(ImageEnhance.Brightness),
+    _enhance(ImageEnhance.Sharpness),
+    lambda image: ImageOps.posterize(image, 8 - max(1, math.ceil(4 * random.random()))),
+    lambda image: ImageOps.solarize(image, 256 - max(1, math.ceil(255 * random.random()))),
 )
 """Of the image alone; each strength is drawn evenly from its range: 4 to 7 bits, a threshold of 1 to 255."""
 
