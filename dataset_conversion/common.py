@@ -213,7 +213,8 @@ def convert_images(
     ``write`` is a module's own function (it is sent to other processes) and gives what became of each image.
     ``threads`` says that it reads pictures alone: what reads other formats forks processes, which threads must not.
     ``finish(raw folder, cases)`` adds what else the data set defines and gives notes for the report. The raw folder is
-    replaced when everything has been written, and stays as it was on any error.
+    replaced when everything has been written, and stays as it was on any error. Raises HtunetError where no image could
+    be converted.
     """
     paths = DatasetPaths(facts.dataset)
     lock = paths.raw.with_name(f".lock-{paths.name}")
@@ -251,7 +252,7 @@ def convert_images(
         for remark in one.remarks:
             ids_of.setdefault(remark, []).append(one.case.id)
     for remark, ids in ids_of.items():
-        notes.append(f"{remark}: {len(ids)} case{'s' if len(ids) > 1 else ''}, {listed(ids)}")
+        notes.append(f"{remark}: {counted(len(ids), 'case')}, {listed(ids)}")
     same = [(cases[pair.first], cases[pair.second]) for pair in pairs]
     if torn := [f"{one.id} and {other.id}" for one, other in same if one.group != other.group]:
         shown = ", ".join(torn[:5])

@@ -95,7 +95,7 @@ LAYOUT = Layout(
 
 
 def convert_ddti(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
-    """Convert ``folder`` in the form that it has; raises HtunetError as ``convert_images``."""
+    """Convert ``folder`` in the form that it has; raises HtunetError as ``convert_images``, ValueError for none."""
     form = form_of(folder)
     if form is None:
         raise ValueError(f"{folder} holds no DDTI; LAYOUT finds the folder that does.")

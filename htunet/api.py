@@ -14,7 +14,6 @@ Errors are exceptions: ``UsageError`` for a wrong argument, ``HtunetError`` for 
 is printed; what a command would print is logged by the logger ``htunet``.
 """
 
-import json
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import is_writable, read_object, scratch_folder
+from htunet.files import as_read, is_writable, read_object, scratch_folder
 from htunet.inference.prediction import Prediction
 from htunet.paths import PAPER_FOLD, PHANTOM, RunPaths, find_dataset, find_runs, imported_models
 from htunet.schemas import SUMMARY
@@ -324,8 +323,7 @@ class Model:
         from htunet.inference.export import card_of_run
 
         card = self.exported.card if self.exported else card_of_run(self.run, self.trained)
-        content: dict[str, Any] = json.loads(json.dumps(asdict(card)))  # tuples become lists, as in the file
-        return {name: value for name, value in content.items() if name not in ("format", "files")}
+        return {name: value for name, value in as_read(asdict(card)).items() if name not in ("format", "files")}
 
     @cached_property
     def temperature(self) -> float | None:

@@ -40,6 +40,11 @@ def some(names: Sequence[object], number: int = 5) -> str:
     return ", ".join(map(str, names[:number])) + more
 
 
+def shortened(text: str) -> str:
+    """At most 60 characters, for a message."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun.
 

@@ -300,7 +300,7 @@ class BoundedReader(io.BufferedReader):
         self._most = most
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """As a file's; a short file gives what it has."""
+        """As a file's; a short file gives what it has. Raises ValueError for more bytes than a header may have."""
         size = -1 if size is None else size
         if self._most is not None and not 0 <= size <= self._most:
             raise ValueError(f"it claims a header of {size} bytes")
@@ -328,6 +328,16 @@ def open_file(path: Path, most: int | None = None) -> Iterator[BoundedReader]:
         raise HtunetError(f"{path} is {what}; a file is needed.")
     with BoundedReader(io.FileIO(descriptor), most) as stream:
         yield stream
+
+
+def as_read(content: Any) -> Any:  # noqa: ANN401
+    """What ``read_json`` would give of it: tuples are lists, and all keys text."""
+    return json.loads(json.dumps(content))
+
+
+def json_hash(content: object, *, sort_keys: bool = False) -> str:
+    """SHA-256 of it as JSON, hexadecimal."""
+    return hashlib.sha256(json.dumps(content, sort_keys=sort_keys).encode()).hexdigest()
 
 
 def check_file(path: Path) -> None:

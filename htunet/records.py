@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from htunet.errors import HtunetError, did_you_mean
+from htunet.errors import HtunetError, did_you_mean, shortened
 from htunet.paths import checked_name
 
 T = TypeVar("T")
@@ -63,7 +63,7 @@ def check_schema(content: object, schema: Schema, where: str) -> None:
         schema = next((one for one in schema if _is_of_kind(content, one)), schema)
     if not _is_of_kind(content, schema):
         raise HtunetError(
-            f"{where} must be {_schema_words(schema)}, got {_short(content)}. Correct it or make it again."
+            f"{where} must be {_schema_words(schema)}, got {shortened(repr(content))}. Correct it or make it again."
         )
     if schema is NAME:
         checked_name(str(content), "the name", where)
@@ -110,7 +110,9 @@ def _schema_words(schema: Schema) -> str:
 def checked_object(content: object, where: str) -> dict[str, Any]:
     """The content as a dict; raises HtunetError when it is no JSON object."""
     if not isinstance(content, Mapping):
-        raise HtunetError(f"{where} must be a JSON object {{...}}, got {_short(content)}. Correct it or make it again.")
+        raise HtunetError(
+            f"{where} must be a JSON object {{...}}, got {shortened(repr(content))}. Correct it or make it again."
+        )
     return dict(content)
 
 
@@ -131,7 +133,7 @@ def _converted(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401
         return [_converted(item, members[0], where) for item in value]
     if origin is tuple and isinstance(value, list | tuple) and len(value) == len(members):
         return tuple(_converted(item, member, where) for item, member in zip(value, members, strict=True))
-    raise HtunetError(f"{where} must be {_words(hint)}, got {_short(value)}. Correct it.")
+    raise HtunetError(f"{where} must be {_words(hint)}, got {shortened(repr(value))}. Correct it.")
 
 
 def _is_plain(value: object, kind: type) -> bool:
@@ -150,8 +152,3 @@ def _words(hint: Any) -> str:  # noqa: ANN401
     if origin in (dict, list):
         return "an object {...}" if origin is dict else "a list"
     return WORDS.get(hint, str(hint))
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -57,7 +57,8 @@ def convert_captions(
     """Clean the texts, find their images below ``source``, and write the caption raw folder of ``facts.dataset``.
 
     An image whose shorter side is below ``min_side`` pixels is excluded; ``options.min_side`` overrides it. The raw
-    folder is replaced when everything has been written, and stays as it was on any error.
+    folder is replaced when everything has been written, and stays as it was on any error. Raises UsageError for a side
+    below 0, HtunetError where no pair is left.
     """
     if options.min_side is not None and options.min_side < 0:
         raise UsageError(f"--min-side must be at least 0 pixels, got {options.min_side}.")

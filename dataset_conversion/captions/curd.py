@@ -114,7 +114,10 @@ class CurdReport:
 
 
 def read_reports(folder: Path, reading: Reading) -> Iterator[CurdReport | Excluded]:
-    """All reports of the files in ``folder``; malformed ones are Excluded. ``reading`` counts them by organ."""
+    """All reports of the files in ``folder``; malformed ones are Excluded. ``reading`` counts them by organ.
+
+    Raises HtunetError for a file of another structure.
+    """
     unknown: Counter[str] = Counter()
     for organ, path in report_files(folder).items():
         content = read_json(path)

@@ -46,7 +46,7 @@ CONVERTER = Converter(facts=PHANTOM_CAPTIONS, layout=LAYOUT, run=convert_phantom
 
 
 def read_texts(folder: Path, reading: Reading) -> Iterator[Text]:
-    """The captions with their patients; all names are htunet's own, so that a line that differs is an error."""
+    """The captions with their patients; all names are htunet's own, so that a line that differs raises HtunetError."""
     patients = {row["image"]: row["patient"] for row in read_csv(folder / IMAGES / PATIENTS, ("image", "patient"))}
     for number, line in read_json_lines(folder / CAPTIONS):
         where = f"{CAPTIONS}, line {number}"

@@ -102,6 +102,7 @@ def translate_all(texts: Sequence[str], translator: Translator, record: Path, mo
 
     ``record`` (JSON lines: model, source, english) grows with each batch, so that an interrupted translation resumes
     where it stopped. Lines of other models are not used, and a line that a killed process left unfinished is not read.
+    Raises ValueError for a translator that does not answer each text.
     """
     done = dict(_recorded(record, model))
     todo = sorted({text for text in texts if text not in done}, key=lambda text: (len(text), text))

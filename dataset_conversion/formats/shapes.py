@@ -16,7 +16,7 @@ from PIL import Image
 
 from htunet.data.image_io import MAX_PIXELS, UInt8
 from htunet.data.names import printable
-from htunet.errors import HtunetError, counted
+from htunet.errors import HtunetError, counted, shortened
 
 MOST_POINTS = 100_000
 MOST_CROSSINGS = 10_000_000
@@ -187,7 +187,7 @@ def _filled(outline: object, size: tuple[int, int]) -> list[PlacedMask | None]:
 
 
 def decode_runs(counts: object, size: tuple[int, int]) -> PlacedMask:
-    """The columns from run lengths: zeros first, then ones, and so on, down the columns.
+    """The columns from run lengths: zeros first, then ones, and so on, down the columns; HtunetError for broken ones.
 
     >>> mask, top, left = decode_runs([1, 2, 3], (3, 2))
     >>> mask.astype(int).tolist(), top, left
@@ -210,6 +210,8 @@ def decode_runs(counts: object, size: tuple[int, int]) -> PlacedMask:
 
 def run_lengths(text: str) -> list[int]:
     """The run lengths of COCO's compressed form: 6 bits a character, from the third on as differences.
+
+    Raises HtunetError for a broken text.
 
     >>> run_lengths("123O")
     [1, 2, 3, 1]
@@ -236,7 +238,8 @@ def run_lengths(text: str) -> list[int]:
 def fill_polygon(polygon: object, size: tuple[int, int]) -> PlacedMask | None:
     """Pixels whose centre lies inside [x0, y0, x1, y1, ...]; where it crosses itself, inside is odd.
 
-    None for a polygon without an area: fewer than three points, or all of them on a line.
+    None for a polygon without an area: fewer than three points, or all of them on a line. Raises HtunetError for other
+    values than pairs of positions, and for an outline that crosses too many rows.
 
     >>> mask, top, left = fill_polygon([1, 0, 3, 0, 3, 2, 1, 2], (3, 4))
     >>> mask.astype(int).tolist(), top, left
@@ -282,7 +285,7 @@ def _is_line(x: NDArray[np.float64], y: NDArray[np.float64]) -> bool:
 
 
 def fill_ellipse(ellipse: Ellipse, size: tuple[int, int]) -> PlacedMask | None:
-    """Pixels whose centre lies inside; None for one without an area.
+    """Pixels whose centre lies inside; None for one without an area, HtunetError for values that are no positions.
 
     >>> mask, top, left = fill_ellipse(Ellipse(2, 2, (1.5, 1.5)), (4, 4))
     >>> int(mask.sum()), top, left
@@ -331,5 +334,4 @@ def _decoded(png: str) -> NDArray[np.bool_]:
 
 def short(value: object) -> str:
     """A value of a file for a message."""
-    text = printable(repr(value))
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shortened(printable(repr(value)))

@@ -149,7 +149,8 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
     """The side of a pixel of each image in millimetres, and notes: ``rule`` is one for all, or a table.
 
     A value may be two numbers, of rows and of columns (``0.1 0.1``, ``0.1x0.1``, ``[0.1, 0.1]``); where they differ,
-    both are stored. ``0,1`` is 0.1, and ``mm`` behind it says nothing new.
+    both are stored. ``0,1`` is 0.1, and ``mm`` behind it says nothing new. Raises UsageError for a text that is neither
+    a number above 0 nor a table, HtunetError for a table with other values.
     """
     if split_rule(rule) is None:
         if (sides := _sides(rule)) is None:

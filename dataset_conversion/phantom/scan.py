@@ -65,7 +65,8 @@ class PhantomImage:
 def simulate(seed: int, index: int, *, normal_share: float = NORMAL_SHARE) -> PhantomImage:
     """Image ``index`` of the phantom ``seed``; depends on nothing else, so images can be made in any order.
 
-    ``normal_share`` is the share of patients without a lesion, 0..1.
+    ``normal_share`` is the share of patients without a lesion, 0..1. Raises ValueError for other values, and for an
+    index below 0.
     """
     if index < 0 or not 0 <= normal_share <= 1:
         raise ValueError(f"index must be at least 0 and normal_share in 0..1, got {index} and {normal_share}.")

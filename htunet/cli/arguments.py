@@ -63,7 +63,7 @@ def add_device(parser: ArgumentParser) -> None:
 
 
 def fold_number(text: str) -> int | str:
-    """``fold0`` or ``0`` -> 0, and ``paper`` as it is, for argparse's ``type``."""
+    """``fold0`` or ``0`` -> 0, and ``paper`` as it is, for argparse's ``type``; ArgumentTypeError for other texts."""
     if text == PAPER_FOLD:
         return text
     number = text.removeprefix("fold")

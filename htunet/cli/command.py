@@ -175,7 +175,10 @@ SHORTEST_REMARK = 40
 
 
 def run_step(name: str, *arguments: str) -> None:
-    """Run another command as a user would, and print it before; raises HtunetError when it fails, after its message."""
+    """Run another command as a user would, and print it before; raises HtunetError when it fails, after its message.
+
+    Raises StoppedBySignalError or KeyboardInterrupt where a signal stopped it.
+    """
     print(f"\n$ htunet_{name} {shlex.join(arguments)}", flush=True)
     command: Callable[[Sequence[str]], int] = import_module(f"htunet.cli.{name}").main
     _steps.append(name)

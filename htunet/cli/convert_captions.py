@@ -43,7 +43,7 @@ def caption_options(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def describe_captions(report: "ConversionReport") -> Iterator[str]:
-    """The lines to print about a converted data set of captions."""
+    """The lines to print about a converted data set of captions; ValueError for one of masks."""
     from htunet.data.caption_splits import caption_split_sizes
 
     info = report.captions

@@ -61,7 +61,8 @@ def _run(options: argparse.Namespace) -> None:
     _check(options, given)
     for variable in ROOTS:  # as the steps say where files go otherwise, each of them
         os.environ[variable] = str(root(variable))
-    dataset = _dataset(options)
+    known = (name for name in all_datasets() if not options.dataset and is_name_of(options.name, name))
+    dataset = find_dataset(options.dataset) if options.dataset else next(map(DatasetPaths, known), None)
     if options.corrections and dataset:
         _learn_corrections(dataset, options)
         return
@@ -121,13 +122,6 @@ def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
     if options.corrections and others:
         words = ", ".join(map(option, others))
         raise UsageError(f"{words}: not with --corrections, which trains as the data set's models were trained: omit.")
-
-
-def _dataset(options: argparse.Namespace) -> DatasetPaths | None:
-    """The data set of -d, or that of --name where it is converted already."""
-    if options.dataset:
-        return find_dataset(options.dataset)
-    return next((DatasetPaths(name) for name in all_datasets() if is_name_of(options.name, name)), None)
 
 
 def _own_arguments(options: argparse.Namespace) -> list[str]:

@@ -34,10 +34,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _print_tables(options: argparse.Namespace) -> None:
-    from htunet.reporting.tables.paper_layouts import TABLES, find_table
+    from htunet.reporting.tables.paper_layouts import SEGMENTED, TABLES, find_table
 
     tables = [find_table(name) for name in options.tables or TABLES]
-    datasets = None if options.datasets is None else [_short_name(name) for name in options.datasets]
+    datasets = options.datasets  # as the paper calls them, or of data sets that are here
+    if datasets is not None:
+        datasets = [name if name in SEGMENTED else find_dataset(name).short_name for name in datasets]
     with ExitStack() as stack:
         folder = root("htunet_results") / "tables"
         if read_only := not is_writable(folder):  # the results of somebody else
@@ -70,13 +72,6 @@ def _print_into(
         print(paper_text(TABLES[name], cells) + "\n")
         paths += files
     return paths
-
-
-def _short_name(name: str) -> str:
-    """Of a data set that is here, or as the paper calls it."""
-    from htunet.reporting.tables.paper_layouts import SEGMENTED
-
-    return name if name in SEGMENTED else find_dataset(name).short_name
 
 
 if __name__ == "__main__":

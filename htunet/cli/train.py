@@ -82,7 +82,10 @@ def is_finished(outcome: "Outcome") -> bool:
 
 
 def stopped(folder: Path | None, received: int | None) -> NoReturn:
-    """Say where a stopped training goes on, and end as the signal asks; None: another process of the run got it."""
+    """Say where a stopped training goes on, and end as the signal asks; None: another process of the run got it.
+
+    Raises StoppedBySignalError, for SIGINT KeyboardInterrupt.
+    """
     if folder:
         print(f"Stopped and saved. The same command continues: {folder}")
     if received == signal.SIGINT:

@@ -1,7 +1,5 @@
 """Which pairs of a caption data set train an adapter and which validate it: shuffled 9:1, stored on disk."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +7,7 @@ from dataclasses import dataclass
 from htunet.data.captions import CaptionDataset, CaptionPair
 from htunet.data.splits import SEED, SPLIT_BY
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.files import read_object, write_json
+from htunet.files import json_hash, read_object, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import of_format, record_from
 from htunet.reproducibility import derived_seed
@@ -122,5 +120,4 @@ def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:
 
 
 def _digest(pairs: Sequence[CaptionPair]) -> str:
-    rows = sorted((pair.id, pair.group) for pair in pairs)
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return json_hash(sorted((pair.id, pair.group) for pair in pairs))

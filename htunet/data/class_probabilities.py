@@ -47,7 +47,7 @@ class ClassProbabilities:
 
     @property
     def truth_indices(self) -> NDArray[np.intp]:
-        """Index of the true class of each case; raises HtunetError that names the cases without one of the classes."""
+        """(N,) index of the true class of each case; HtunetError that names the cases without one of the classes."""
         unknown = [f"{case} ({name!r})" for case, name in zip(self.cases, self.truth, strict=True)
                    if name not in self.classes]  # fmt: skip
         if unknown:

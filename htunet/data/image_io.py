@@ -291,7 +291,7 @@ def gray_range(low: float, high: float) -> tuple[float, float]:
 
 
 def scaled_to_8_bits(values: NDArray[Any], low: float, high: float) -> UInt8:
-    """``low`` and ``high`` become 0 and 255; uint8 stays as it is."""
+    """Of any shape: ``low`` and ``high`` become 0 and 255; uint8 stays as it is."""
     if values.dtype == np.uint8:
         return values
     scale = 255.0 / (high - low) if high > low else 0.0
@@ -318,7 +318,7 @@ def read_with_turn(path: Path, channels: int) -> tuple[UInt8, bool]:
 
 
 def as_channels(image: Image.Image, channels: int) -> UInt8:
-    """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB)."""
+    """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB); HtunetError for NaN."""
     pixels = pixels_of(image)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
         raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
@@ -326,7 +326,10 @@ def as_channels(image: Image.Image, channels: int) -> UInt8:
 
 
 def in_channels(pixels: UInt8, channels: int) -> UInt8:
-    """(H, W) or (H, W, 3) as (C, H, W): colours as gray by luminance, gray as colours three times."""
+    """(H, W) or (H, W, 3) as (C, H, W): colours as gray by luminance, gray as colours three times.
+
+    Raises ValueError unless ``channels`` is 1 or 3.
+    """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 or 3, got {channels}.")
     if pixels.ndim == 2:
@@ -424,7 +427,8 @@ def encode_png(array: UInt8) -> bytes:
 
     Image libraries try five such filters on each line, which takes longer than the compression of an ultrasound image.
     The compression is ISA-L's: the size of zlib's first level in a fifth of its time. The pixels that come out are the
-    same everywhere; the bytes may differ from one kind of processor to another.
+    same everywhere; the bytes may differ from one kind of processor to another. Raises ValueError for another type or
+    shape.
     """
     array = np.atleast_3d(array)
     height, width, channels = array.shape

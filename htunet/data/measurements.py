@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError
-from htunet.files import open_file, parse_json, whole_file
+from htunet.files import as_read, open_file, parse_json, whole_file
 from htunet.records import checked_object, of_format
 
 FORMAT = 1
@@ -60,4 +60,4 @@ def is_measured(path: Path, about: Mapping[str, Any]) -> bool:
         found = read_measurement(path).about
     except HtunetError:
         return False
-    return dict(found) == json.loads(json.dumps({"format": FORMAT, **about}))
+    return dict(found) == as_read({"format": FORMAT, **about})

@@ -17,10 +17,15 @@ def enclosed(marked_HW: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ((areas > 0) & (areas != areas[0, 0]))[1:-1, 1:-1]
 
 
+def bounding_box(marked_HW: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around a mask with at least one marked pixel."""
+    rows, columns = (np.flatnonzero(marked_HW.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def is_outline(marked_HW: NDArray[np.bool_]) -> bool:
     """Whether a mask with at least one marked pixel encloses much of what it does not mark."""
-    rows, columns = (np.flatnonzero(marked_HW.any(axis=axis)) for axis in (1, 0))
-    marked_HW = marked_HW[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    marked_HW = marked_HW[bounding_box(marked_HW)]
     # what is enclosed lies between the first and the last marked pixel of its row: most masks need no second look
     ends = marked_HW.argmax(axis=1) + marked_HW[:, ::-1].argmax(axis=1)
     marked = np.count_nonzero(marked_HW)

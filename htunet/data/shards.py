@@ -7,8 +7,6 @@ captions.txt: some 130 bytes a pair with the caption, of which 32 are in memory.
 them; that library's streams can be shuffled but not continued at a sample, which places in an index make simple.
 """
 
-import hashlib
-import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +19,7 @@ from PIL import Image
 
 from htunet.data.image_io import open_image
 from htunet.errors import HtunetError
-from htunet.files import file_hash, open_file, read_object, whole_file, write_json
+from htunet.files import file_hash, json_hash, open_file, read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import of_format, record_from
 
@@ -114,7 +112,7 @@ def read_shards(paths: DatasetPaths) -> ShardedCaptions:
     ):
         raise HtunetError(f"{paths.shards / PAIRS} does not fit {INDEX}. {way_out}")
     identity = [[(one.sha256, one.validation, one.pairs) for one in shards], content[CAPTIONS], content[PAIRS]]
-    return ShardedCaptions(paths, shards, pairs_N4, hashlib.sha256(json.dumps(identity).encode()).hexdigest())
+    return ShardedCaptions(paths, shards, pairs_N4, json_hash(identity))
 
 
 def write_index(folder: Path, shards: list[PairShard], pairs_N4: NDArray[np.int64]) -> None:

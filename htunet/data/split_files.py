@@ -1,7 +1,5 @@
 """``splits_final.json``, nnU-Net's list of folds, and when an existing one is kept: what a user wrote is not lost."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ from htunet.data.raw import Case, RawDataset
 from htunet.data.split_lists import read_split_lists
 from htunet.data.splits import CROSS_VALIDATION, SEED, SPLITS, Fold, Splits, cross_validation, make_splits
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import read_json, read_object, write_json
+from htunet.files import json_hash, read_json, read_object, write_json
 from htunet.paths import PAPER_FOLD, DatasetPaths, RunPaths, checked_name
 from htunet.schemas import SETTINGS, SPLITS_MADE
 
@@ -154,7 +152,7 @@ def trained_fold(run: RunPaths) -> Fold:
 
 def training_digest(fold: Fold) -> str:
     """SHA-256 over the training and validation ids in their order: what a run has seen of a fold."""
-    return _digest([fold["train"], fold["val"]])
+    return json_hash([fold["train"], fold["val"]])
 
 
 def is_split_by_group(paths: DatasetPaths) -> bool:
@@ -206,7 +204,7 @@ def settle_splits(
     if reason := _why_outdated(raw, record, rule, requested):
         return _take_published(raw, published, reason) if published else _replace(raw, rule, requested, reason)
     folds = load_splits(paths.splits_json)
-    edited = _digest(folds) != record["folds_sha256"]
+    edited = json_hash(folds) != record["folds_sha256"]
     if edited:
         _check_known(raw, folds)
     splits = Splits(record["rule"], record["split_by"], tuple(folds), tuple(record["excluded"]))
@@ -259,8 +257,8 @@ def _make(
         "rule": splits.rule,
         "split_by": split_by,
         "seed": SEED,
-        "cases_sha256": _digest(_rows(raw.cases)),
-        "folds_sha256": _digest(list(splits.folds)),
+        "cases_sha256": json_hash(_rows(raw.cases)),
+        "folds_sha256": json_hash(list(splits.folds)),
         "excluded": list(splits.excluded),
     }
     # The record goes first: a folds file without it would pass for one that the user wrote.
@@ -284,7 +282,7 @@ def _why_outdated(raw: RawDataset, record: dict[str, Any], rule: str, split_by: 
         return f"it was split by {record['split_by']}, now by {split_by}"
     if record["rule"] != rule:
         return f"its rule was {record['rule']}, now {rule}"
-    if record["cases_sha256"] != _digest(_rows(raw.cases)):
+    if record["cases_sha256"] != json_hash(_rows(raw.cases)):
         return "the cases of the raw folder, their splits, classes or groups have changed"
     return ""
 
@@ -300,7 +298,3 @@ def _check_known(raw: RawDataset, folds: Sequence[Fold]) -> None:
 
 def _rows(cases: Sequence[Case]) -> list[tuple[str, str, str, str]]:
     return sorted((case.id, case.split, case.class_name, case.group) for case in cases)
-
-
-def _digest(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()

@@ -129,6 +129,7 @@ def with_known_classes(
     """The probabilities with the true classes of the raw folder, and the cases' groups.
 
     ``in_order``: the classes have the run's names and order; another data set may number the same names otherwise.
+    Raises HtunetError where it has other classes, and for a case that it lacks.
     """
     raw = read_raw(dataset)
     if (class_order if in_order else set)(raw.info.classes) != (found.classes if in_order else set(found.classes)):

@@ -27,7 +27,8 @@ Indices = NDArray[np.intp]
 def decide(probabilities_NK: Floats, threshold: float | None = None) -> Indices:
     """Index of the class that each case is given: the most probable one, of equal ones the first.
 
-    With a ``threshold``, for two classes only: the positive one from this probability on.
+    (N,) from (N, K) probabilities. With a ``threshold``, for two classes only (else ValueError): the positive one from
+    this probability on.
     """
     if threshold is None:
         return probabilities_NK.argmax(axis=1)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.spatial import KDTree
 
+from htunet.data.outlines import bounding_box
 from htunet.evaluation.overlap import Mask, check_pair
 
 Values = NDArray[np.float64]
@@ -63,7 +64,7 @@ def surface_distances(prediction: Mask, reference: Mask, spacing: tuple[float, f
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if not mask.any():
             raise ValueError(f"The {name} is empty: it has no outline to measure from.")
-    box = _bounding_box(prediction | reference)
+    box = bounding_box(prediction | reference)
     outline_p, outline_r = (np.pad(outline(mask[box]), ((0, 0), (REACH, REACH))) for mask in (prediction, reference))
     at_p, at_r = np.flatnonzero(outline_p), np.flatnonzero(outline_r)
     if len(at_p) + len(at_r) <= FEW:
@@ -89,11 +90,6 @@ def percentile95(values: Values) -> float:
     high = min(low + 1, len(values) - 1)
     ordered = np.partition(values, (low, high))
     return float(ordered[low] + (ordered[high] - ordered[low]) * (position - low))
-
-
-def _bounding_box(mask: Mask) -> tuple[slice, slice]:
-    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _points(at: Positions, width: int, spacing: tuple[float, float]) -> Values:

@@ -1,7 +1,5 @@
 """Score the test predictions of a run, or one folder of masks against another."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,7 +22,7 @@ from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.mask_folders import Files, match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
-from htunet.files import file_hash, read_object
+from htunet.files import file_hash, json_hash, read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
 from htunet.planning.arrays import check_arrays
@@ -179,7 +177,7 @@ def references_digest(run: RunPaths) -> str:
         [case.id, case.class_name, case.group, str(case.spacing_mm), mask]
         for case, mask in zip(cases, masks, strict=True)
     ]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return json_hash(rows)
 
 
 def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:

@@ -44,7 +44,7 @@ def count(prediction: Mask, reference: Mask) -> Counts:
 
 
 def check_pair(prediction: Mask, reference: Mask) -> None:
-    """Raise unless both are boolean masks, (H, W), of one shape."""
+    """Raise TypeError unless both are boolean masks, ValueError unless both are (H, W) of one shape."""
     for name, mask in (("prediction", prediction), ("reference", reference)):
         if mask.dtype != np.bool_:
             raise TypeError(f"The {name} must be a boolean mask, got dtype {mask.dtype}.")

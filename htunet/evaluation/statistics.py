@@ -189,7 +189,10 @@ def few_cases(n_cases: int, by_class: Mapping[str, int]) -> str:
 
 
 def group_numbers(groups: Sequence[str] | None, n: int) -> NDArray[np.intp]:
-    """(N,) number of the group of each case, counted from 0; an empty name is a group of its own."""
+    """(N,) number of the group of each case, counted from 0; an empty name is a group of its own.
+
+    Raises ValueError unless there are ``n`` names.
+    """
     if groups is None:
         return np.arange(n)
     if len(groups) != n:
@@ -213,7 +216,7 @@ def group_sums(
 def ratio(
     numerator: NDArray[np.float64], denominator: NDArray[np.float64], otherwise: float = np.nan
 ) -> NDArray[np.float64]:
-    """The quotient, elementwise; ``otherwise`` where the denominator is not above 0."""
+    """The quotient, elementwise with broadcasting; ``otherwise`` where the denominator is not above 0."""
     return np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=denominator > 0)
 
 

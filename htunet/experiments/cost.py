@@ -1,9 +1,7 @@
 """How long the jobs of a table take on this machine: from measured steps, or from the epochs of earlier runs."""
 
 import dataclasses
-import hashlib
 import heapq
-import json
 import os
 import platform
 import re
@@ -18,7 +16,7 @@ from typing import Any
 
 from htunet.experiments.jobs import Job, JobCost, in_order
 from htunet.experiments.products import Trained
-from htunet.files import read_object, read_text, scratch_folder, write_json
+from htunet.files import as_read, json_hash, read_object, read_text, scratch_folder, write_json
 from htunet.paths import DatasetPaths, root
 from htunet.planning.plans import Plan, load_plans
 from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
@@ -62,7 +60,7 @@ def costs_of(jobs: Iterable[Job], *, measure: bool = True) -> dict[str, Cost]:
         job.name: {
             "method": job.work.method,
             "task": job.work.task,
-            "plan": json.loads(json.dumps(plan_content(job.work))),
+            "plan": as_read(plan_content(job.work)),
         }
         for job in open_jobs
         if job.work.method
@@ -142,7 +140,7 @@ def _key(spec: Spec) -> str:
     facts = ("input_size", "batch_size", "channels", "labels", "classes", "adapter", "augmentation")
     about = [spec["method"], spec["task"], *(spec["plan"][name] for name in facts)]
     about += [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")]
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:24]
+    return json_hash(about, sort_keys=True)[:24]
 
 
 def _step_times(specs: Sequence[Spec], *, measure: bool) -> dict[str, dict[str, Any]]:

@@ -84,7 +84,7 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
 def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) -> list[ReviewCase]:
     """Of new images those in which nothing is found, then those unlike the training images, then the uncertain ones.
 
-    Files of several frames are passed over.
+    Files of several frames are passed over. Raises UsageError for a model that makes no masks.
     """
     paths = [path for path in images_in(folder) if open_stack(path).frames == 1]
     names = unique_ids([path.name for path in paths], [""] * len(paths))[0]

@@ -3,7 +3,6 @@
 Each run has a table of every case (``robustness.csv``) and beside it what it was measured with (``made_of.json``).
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,7 +26,7 @@ from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
-from htunet.files import exclusive, file_hash, read_object, write_json
+from htunet.files import as_read, exclusive, file_hash, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
@@ -192,7 +191,7 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
         "weights": read_object(run.settings_json, SETTINGS).get("weights"),
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
-        "artefacts": json.loads(json.dumps(artefacts)),  # tuples as the lists that are read back
+        "artefacts": as_read(artefacts),
         "cases": split_cases(run.dataset, run.fold, "test"),
     }
 

@@ -54,7 +54,7 @@ def adapt_text(blocks: Sequence[nn.Module], adapter: str | None, settings: Mappi
 
 
 def own_settings(adapter: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those for all adapters, and those under the adapter's name."""
+    """Those for all adapters, and those under the adapter's name; UsageError where these are no object."""
     names = adapter_names()
     for_all = {key: value for key, value in settings.items() if key not in (LAYERS, INPUT_SIZE, *names)}
     own = settings.get(adapter, {})

@@ -76,7 +76,10 @@ class DualEncoder(Network):
         return F.normalize(self.encoder.backbone.project(tokens_BTD).float(), dim=1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Texts -> (B, E) of unit length, fp32. What is beyond the tower's context length is left out."""
+        """Texts -> (B, E) of unit length, fp32. What is beyond the tower's context length is left out.
+
+        Raises ValueError where there is no text.
+        """
         if not texts:
             raise ValueError("encode_text needs at least one text.")
         return self.embed_text(self.text.tokenize(texts).to(self.logit_scale.device))

@@ -52,7 +52,7 @@ def embed_texts(network: DualEncoder, texts: Sequence[str]) -> NDArray[np.float3
 def stored_text_embeddings(
     folder: Path, network: DualEncoder, text_sha256: str, texts: Sequence[str]
 ) -> NDArray[np.float32]:
-    """``embed_texts`` of a frozen text tower, from a file in ``folder`` where it has been computed before.
+    """``embed_texts``, (N, E), of a frozen text tower, from a file in ``folder`` where it has been computed before.
 
     The file's name is the hash of the tower's weights and of the texts' tokens, so it never serves other ones.
     """

@@ -114,7 +114,8 @@ def finished_finetunings(method: str) -> list[FinetuningPaths]:
 def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapter) -> None:
     """Load the adapter of the image tower, and of the text tower if there is one; every tensor must fit.
 
-    Raises HtunetError when the checkpoint was trained on other frozen weights or its tensors do not fit.
+    Raises HtunetError when the checkpoint was trained on other frozen weights or its tensors do not fit, ValueError for
+    a network without an adapter.
     """
     if not isinstance(network, EncoderNetwork | DualEncoder):
         raise ValueError(f"{type(network).__name__} has no adapter to fill.")

@@ -4,8 +4,6 @@ Names do not, because a plan may be edited under its name. Whatever is not liste
 does a field that is added later.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
@@ -13,7 +11,7 @@ from typing import Any
 
 from htunet.data.raw import DatasetInfo
 from htunet.errors import UsageError, some
-from htunet.files import read_object
+from htunet.files import as_read, json_hash, read_object
 from htunet.paths import RunPaths
 from htunet.planning.planner import PLANNERS
 from htunet.planning.plans import comparable
@@ -132,7 +130,7 @@ def plan_name(settings: Mapping[str, Any], name: str) -> str:
 
 
 def _plan_values(plan: Mapping[str, Any]) -> dict[str, Any]:
-    return _flat(comparable(_without(json.loads(json.dumps(plan)), PLAN_APART)))
+    return _flat(comparable(_without(as_read(plan), PLAN_APART)))
 
 
 def _without(content: object, names: Mapping[str, str] | tuple[str, ...]) -> dict[str, Any]:
@@ -151,7 +149,7 @@ def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 
 
 def _hash(values: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+    return json_hash(values, sort_keys=True)[:8]
 
 
 def check_alike(runs: Sequence[RunPaths]) -> None:

@@ -92,7 +92,7 @@ def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:
     cases = sorted(raw.cases, key=lambda case: case.id)
     files = [path for case in cases for path in (raw.image_path(case), raw.label_path(case))]
     with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
-        digests = list(pool.map(_file_digest, files))
+        digests = list(pool.map(lambda path: file_hash(path) if path.exists() else "missing", files))
     masks = digests[1::2] if raw.info.has_masks else [NO_MASK] * len(cases)
     files_of = {case.id: pair for case, pair in zip(cases, zip(digests[::2], masks, strict=True), strict=True)}
     facts = (raw.info.channels, sorted(raw.info.labels.items()), sorted(raw.info.classes.items()))
@@ -126,7 +126,8 @@ def take_fingerprint(
 ) -> Fingerprint:
     """The fingerprint of a verified raw folder, of what was ``measured`` of its cases, by their ids.
 
-    ``chosen`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none.
+    ``chosen`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none. Raises
+    HtunetError where there is no case.
     """
     ids, words = chosen or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
     cases = [case for case in raw.cases if case.id in set(ids)] or list(raw.cases)
@@ -252,7 +253,3 @@ def _properties(histogram: NDArray[np.int64]) -> Numbers:
 
 def _area(hw: tuple[int, int]) -> int:
     return hw[0] * hw[1]
-
-
-def _file_digest(path: Path) -> str:
-    return file_hash(path) if path.exists() else "missing"

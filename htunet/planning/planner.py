@@ -4,8 +4,6 @@
 What follows the machine is chosen when a run starts.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,6 +11,7 @@ from typing import Any
 
 from htunet.data.raw import DatasetInfo
 from htunet.data.splits import TEST_ONLY, split_sizes
+from htunet.files import as_read, json_hash
 from htunet.planning import rules
 from htunet.planning.fingerprint import Fingerprint
 from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, OF_THE_MACHINE, STRETCH, Plan, comparable
@@ -207,12 +206,11 @@ def _signed(plan: Plan) -> Plan:
 
 def _checksum(plan: Plan) -> str:
     """Of all values but the reasons, ``split_by`` (it belongs to the data set), and what ``comparable`` leaves out."""
-    return hashlib.sha256(json.dumps(comparable(_values(plan)), sort_keys=True).encode()).hexdigest()[:16]
+    return json_hash(comparable(_values(plan)), sort_keys=True)[:16]
 
 
 def _values(plan: Plan) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(json.dumps(asdict(plan)))  # tuples become lists, as in the file
-    return {key: value for key, value in content.items() if key not in ("because", "split_by")}
+    return {key: value for key, value in as_read(asdict(plan)).items() if key not in ("because", "split_by")}
 
 
 def _with_edits_named(edited: Plan, made: Plan) -> Plan:

@@ -25,7 +25,7 @@ def placement(box: Box, plan: Plan) -> Box:
     """Where the content of ``box`` lies in the network's input; the rest of the input is padding.
 
     ``stretch`` fills the input. ``letterbox`` keeps the aspect ratio to the nearest pixel and centres; a side never
-    becomes shorter than 1 pixel, however long the other one is.
+    becomes shorter than 1 pixel, however long the other one is. Raises ValueError for another geometry.
     """
     height, width = plan.input_size
     if plan.geometry == STRETCH:
@@ -63,6 +63,7 @@ def from_input(scores_KHW: Float32, box: Box, original_hw: tuple[int, int], plan
 
     Undoes ``to_input`` exactly: drops the padding, interpolates the scores (logits or probabilities; not the labels,
     whose edges would become steps) to the box, and takes the highest, of equal ones the first. Outside the box 0.
+    Raises ValueError for scores of another size.
     """
     if scores_KHW.ndim != 3 or scores_KHW.shape[1:] != tuple(plan.input_size):
         raise ValueError(f"scores must have shape (K, {plan.input_size[0]}, {plan.input_size[1]}), got "

@@ -1,6 +1,5 @@
 """The pre-training: networks learn side by side from one stream of simulated images. Calling it again continues it."""
 
-import json
 import logging
 import math
 import time
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
-from htunet.files import exclusive, file_hash, read_object, write_csv, write_json
+from htunet.files import as_read, exclusive, file_hash, read_object, write_csv, write_json
 from htunet.models import checkpoint
 from htunet.models.checkpoint import MODEL
 from htunet.models.precision import BF16, resolve_precision
@@ -100,19 +99,20 @@ class _Work:
         self.folders = {name: out / name for name in names}
         simulation = SimulationSettings(height=settings.size, width=settings.size)
         self.simulation = simulation.without(settings.without) if settings.without else simulation
-        identity = {
-            "networks": list(names),
-            "seed": settings.seed,
-            "images": settings.images,
-            "passes": settings.passes,
-            "hours": settings.hours,
-            "batch_size": settings.batch_size,
-            "pool": settings.pool,
-            "validation": settings.validation,
-            "simulation": self.simulation.to_json(),
-            "simulation_sha256": self.simulation.sha256,
-        }
-        self.identity: dict[str, Any] = json.loads(json.dumps(identity))  # as it is when it is read again
+        self.identity: dict[str, Any] = as_read(
+            {
+                "networks": list(names),
+                "seed": settings.seed,
+                "images": settings.images,
+                "passes": settings.passes,
+                "hours": settings.hours,
+                "batch_size": settings.batch_size,
+                "pool": settings.pool,
+                "validation": settings.validation,
+                "simulation": self.simulation.to_json(),
+                "simulation_sha256": self.simulation.sha256,
+            }
+        )
         self.state = self.folders[names[0]] / STATE
         self.last = settings.validation + (settings.images or (IMAGES if settings.hours is None else MANY))
 

@@ -93,7 +93,7 @@ def to_gray(picture: Float) -> UInt8:
 def annotate(
     image: UInt8, screen: Screen, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator
 ) -> tuple[UInt8, tuple[str, ...]]:
-    """The picture with burnt-in marks, and the names of the marks. Some pictures have none."""
+    """The picture (H, W) with burnt-in marks, and the names of the marks. Some pictures have none."""
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
     size = int(rng.integers(11, 17))

@@ -203,12 +203,12 @@ def accumulated_loss(loss_db_per_mm: Float, grid: BeamGrid) -> Float:
 
 
 def amplitude(level_db: Float) -> Float:
-    """Decibels to amplitude."""
+    """Decibels to amplitude, elementwise."""
     return np.exp(level_db * np.float32(np.log(10) / 20))
 
 
 def level_db(detected: Float) -> Float:
-    """Amplitude to decibels."""
+    """Amplitude to decibels, elementwise."""
     return np.float32(20) * np.log10(np.maximum(detected, np.float32(1e-6)))
 
 
@@ -235,9 +235,9 @@ def envelope(
 
 
 def log_compress(detected: Float, receiver: Receiver, reference: Float | None = None) -> Float:
-    """Gray values 0..1: the loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest.
+    """Gray values 0..1 from amplitudes, both (Z, X).
 
-    With a ``reference`` its loudest hundredth sits there: what another scan of the same scene looks like when nobody
+    The loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest. With a ``reference`` its loudest hundredth sits there: what another scan of the same scene looks like when nobody
     turns the gain.
     """
     level = level_db(detected)

@@ -127,7 +127,7 @@ class Scene:
         self.labels[distance < 0] = LABEL[tissue]
 
     def interface(self, distance: Float, strength: float, width_mm: float) -> None:
-        """A bright line where ``distance`` is 0 and the surface lies across the beam."""
+        """A bright line where ``distance``, (Z, X) in mm, is 0 and the surface lies across the beam."""
         slope_z, slope_x = np.gradient(distance, self.grid.sample_mm, self.grid.beam_mm)
         facing = slope_z * slope_z / (slope_z * slope_z + slope_x * slope_x + np.float32(1e-6))
         line = np.exp(np.square(distance / np.float32(max(width_mm, 0.7 * self.grid.sample_mm))) * np.float32(-0.5))

@@ -164,7 +164,7 @@ def developed(gray: Float, settings: SimulationSettings, rng: np.random.Generato
 
 
 def stored(picture: UInt8, settings: SimulationSettings, rng: np.random.Generator) -> UInt8:
-    """The picture after JPEG, where its quality is below 95."""
+    """The picture (H, W) after JPEG, where its quality is below 95."""
     quality = round(rng.uniform(*settings.jpeg_quality))
     if quality >= 95:
         return picture

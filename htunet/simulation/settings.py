@@ -1,11 +1,10 @@
 """What the simulator draws from: every range and share in one place."""
 
-import hashlib
-import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from htunet.errors import HtunetError, did_you_mean
+from htunet.files import json_hash
 from htunet.records import record_from
 
 # ruff: noqa: RUF009 - the call below makes a dataclass field
@@ -133,12 +132,13 @@ class SimulationSettings:
     @property
     def sha256(self) -> str:
         """Of the JSON object: equal for equal settings, on every machine."""
-        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+        return json_hash(self.to_json(), sort_keys=True)
 
     def without(self, group: str) -> "SimulationSettings":
         """The same without the randomisation of one of GROUPS: its ranges shrink to their middles.
 
-        Without ``organs`` every image is of the breast; without ``artefacts`` and ``screen`` their shares are 0.
+        Without ``organs`` every image is of the breast; without ``artefacts`` and ``screen`` their shares are 0. Raises
+        HtunetError for an unknown group.
         """
         if group not in GROUPS:
             raise HtunetError(f"There is no group of ranges {group!r}.{did_you_mean(group, GROUPS)} One of {GROUPS}.")

@@ -42,7 +42,7 @@ class SharedBatchNorm(_BatchNorm):
         """Any number of dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name)
-        """The normalised input, in its type; computed in fp32."""
+        """The normalised input (B, C, ...), in its type; computed in fp32."""
         if not self.training:
             return super().forward(input)
         with torch.autocast(input.device.type, enabled=False):

@@ -1,7 +1,5 @@
 """Stage 1: train the adapter of a method on images with captions. Calling it again continues where the run was."""
 
-import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +10,7 @@ from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_capt
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.shards import ShardedCaptions, read_shards
 from htunet.errors import UsageError, counted
+from htunet.files import json_hash
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import stored_text_embeddings, tokens
@@ -132,7 +131,7 @@ class _Part:
     def digest(self) -> str:
         """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
         content = [[(pair.id, pair.caption) for pair in self.dataset.pairs], self.split.train, self.split.val]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        return json_hash(content)
 
 
 @dataclass(frozen=True)

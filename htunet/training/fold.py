@@ -1,7 +1,5 @@
 """What a run learns from: a fold of the split, or as much of its training split as a few-shot run takes."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,7 @@ from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.split_files import is_split_by_group, load_splits, training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError
-from htunet.files import file_hash
+from htunet.files import file_hash, json_hash
 from htunet.paths import RunPaths
 
 
@@ -44,8 +42,7 @@ class TrainingFold:
         few_shot = None
         if self.ratio is not None:
             ids = self.chosen["train"]
-            digest = hashlib.sha256(json.dumps(ids).encode()).hexdigest()
-            few_shot = {"ratio": self.ratio, "training_images": len(ids), "training_images_sha256": digest}
+            few_shot = {"ratio": self.ratio, "training_images": len(ids), "training_images_sha256": json_hash(ids)}
         without = {"images_without_class": self.without_class} if any(self.without_class.values()) else {}
         return {
             "split_sha256": training_digest(self.whole),

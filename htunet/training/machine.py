@@ -40,7 +40,9 @@ class Machine:
 
 def choose(fabric: Fabric, network: Network, plan: Plan, settings: RunSettings, before: Mapping[str, Any]) -> Machine:
     """What was asked for; else as in ``before``, the settings.json of a run that is continued; else what suits."""
-    parts = settings.parts or _parts_before(before) or plan.accumulation
+    # runs of earlier versions have the parts in their plan
+    parts_before = before.get("parts") or (before.get("plan_content") or {}).get("accumulation")
+    parts = settings.parts or parts_before or plan.accumulation
     images = -(-(plan.contrast_size or plan.batch_size) // fabric.world_size)
     fit = rules.parts(images, plan.input_size, free_memory_gb(fabric)) if parts is None else parts
     if has_batch_statistics(network):
@@ -56,12 +58,6 @@ def free_memory_gb(fabric: Fabric) -> float:
     if fabric.device.type == "cuda":
         return torch.cuda.mem_get_info(fabric.device)[0] / GIB
     return available_memory_gb() / _processes_here(fabric)
-
-
-def _parts_before(before: Mapping[str, Any]) -> int | None:
-    """Of the settings of a continued run; runs of earlier versions have it in their plan."""
-    parts = before.get("parts") or (before.get("plan_content") or {}).get("accumulation")
-    return None if parts is None else int(parts)
 
 
 def _say_uncut(parts: int, images: int, before: Mapping[str, Any]) -> None:

@@ -13,7 +13,7 @@ from htunet.models.build import build_network, check_input_size, check_plan_name
 from htunet.models.finetuned import find_adapter, load_adapter
 from htunet.models.weights.load import RANDOM
 from htunet.models.weights.store import PHANTOM_CLIP
-from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths, RunPaths, find_dataset
+from htunet.paths import AS_PUBLISHED, PHANTOM, RunPaths, find_dataset
 from htunet.planning.arrays import check_arrays
 from htunet.planning.finetuning_plan import FOR_PHANTOM, from_phantom
 from htunet.planning.planner import PLANNERS, is_edited
@@ -56,11 +56,13 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             settings.adapter, method, seed=settings.seed, weights=settings.weights, normalise=plan.normalise
         )
         start.check(method, normalise=plan.normalise, settings=plan.adapter)
-    remarks, label = [], start.label if start else ""
+    remarks, label = list[str](), start.label if start else ""
+    if found := planning_warnings(paths, plan.name):
+        remarks = [f"Planning gave {counted(len(found), 'warning')} about this data: see {paths.warnings_json}."]
     backbone = parse_method(method).backbone
     if settings.weights == PHANTOM or (backbone == PHANTOM_CLIP and settings.weights != RANDOM):
         plan = from_phantom(plan, settings.num_epochs)
-        remarks = [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
+        remarks += [f"{name} {getattr(plan, name):g}: {plan.because[name]}." for name in FOR_PHANTOM]
         label = label or PHANTOM * (backbone is None)
     group = (paths, type(trainer).__name__, plan.name, method)
     run = RunPaths(*group, fold, settings.seed, settings.ratio, adapter=label)
@@ -88,7 +90,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             plan=plan,
             data=Data(train_rows=learnt.rows("train"), val_rows=learnt.rows("val"), images=images),
             settings=settings,
-            remarks=[*learnt.remarks(), *_planned_with_warnings(paths, plan.name), *remarks],
+            remarks=[*learnt.remarks(), *remarks],
             about={
                 "dataset": run.dataset.name,
                 "method": method,
@@ -101,15 +103,6 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
             },
         )
         return run_training(fabric, work, restart=restart)
-
-
-def _planned_with_warnings(dataset: DatasetPaths, plan: str) -> list[str]:
-    found = planning_warnings(dataset, plan)
-    return (
-        [f"Planning gave {counted(len(found), 'warning')} about this data: see {dataset.warnings_json}."]
-        if found
-        else []
-    )
 
 
 __all__ = ["Outcome", "train"]

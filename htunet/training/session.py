@@ -1,6 +1,5 @@
 """The life of one run, whatever it learns: lock, continue, train, save, and write what a finished run has."""
 
-import json
 import logging
 import shutil
 import time
@@ -15,8 +14,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from htunet.errors import HtunetError, counted
-from htunet.files import exclusive, read_object, write_json
+from htunet.errors import HtunetError, counted, shortened
+from htunet.files import as_read, exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
 from htunet.models.precision import fp32_products, resolve_precision
@@ -289,7 +288,7 @@ class _Session:
             "weights": asdict(work.weights),
             "weights_argument": work.settings.weights,
             "trainable_parameters": sum(p.numel() for p in work.network.trainable_parameters()),
-            "plan_content": json.loads(json.dumps(asdict(work.plan) | {"because": {}})),
+            "plan_content": as_read(asdict(work.plan) | {"because": {}}),
             "device": str(self.fabric.device),
             "devices": self.fabric.world_size,
             "workers": work.settings.workers,
@@ -418,9 +417,4 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
         if isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after)
         elif before != after:
-            yield f"{key}: {_short(before)} then, {_short(after)} now"
-
-
-def _short(value: Any) -> str:  # noqa: ANN401
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+            yield f"{key}: {shortened(str(before))} then, {shortened(str(after))} now"

@@ -28,7 +28,7 @@ def apply(image: UInt8, artefact: str, strength: float, *, case: str, seed: int 
 
 
 def apply_all(image: UInt8, artefact: str, strengths: Sequence[float], *, case: str, seed: int = 0) -> list[UInt8]:
-    """``apply`` for each of the strengths; the field of place is looked for once."""
+    """``apply`` for each of the strengths, (H, W) each; the field of place is looked for once."""
     values = [physical_value(artefact, strength) for strength in strengths]
     image_CHW = image if image.ndim == 3 else image[None]
     field_HW = insonified_pixels(image_CHW.max(axis=0))

@@ -68,16 +68,16 @@ def to_level(gray: UInt8) -> Float:
 
 
 def to_gray(level: Float) -> UInt8:
-    """Levels in dB as gray values; what is louder than white is white, what is weaker than black is black."""
+    """Levels (H, W) in dB as gray values 0..255; louder than white is white, weaker than black is black."""
     gray = (level + np.float32(DYNAMIC_RANGE_DB)) * np.float32(WHITE / DYNAMIC_RANGE_DB)
     return np.rint(np.clip(gray, 0, WHITE)).astype(np.uint8)
 
 
 def amplitude(level_db: Float | float) -> Float:
-    """Decibels to amplitude."""
+    """Decibels to amplitude, elementwise."""
     return np.power(np.float32(10), np.asarray(level_db, dtype=np.float32) / np.float32(20))
 
 
 def decibels(amplitudes: Float) -> Float:
-    """Amplitude to decibels; far below any display where there is none."""
+    """Amplitude to decibels, elementwise; far below any display where there is none."""
     return np.float32(20) * np.log10(np.maximum(amplitudes, np.float32(1e-9)))

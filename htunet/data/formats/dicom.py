@@ -68,7 +68,8 @@ def open_dicom(path: Path) -> MedicalFile:
     """A single image or a cine loop. Colours come as RGB, the window is ignored.
 
     Marked as inverted is MONOCHROME1, or a negative rescale slope; both together are not (PS3.3, C.11.1 and C.7.6.3).
-    Raises HtunetError for a broken file, one without pixels, a segmentation object, or one that is too large.
+    Raises NoPictureError for one without pixels and a segmentation object, HtunetError for a broken file, or one that
+    is too large.
     """
     with readable(path):
         header = read_header(path)

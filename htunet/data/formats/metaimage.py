@@ -67,9 +67,10 @@ def open_metaimage(path: Path) -> MedicalFile:
         if "complex" in kind or components not in (1, 3) or (components == 3 and not COLOURS.search(kind)):
             raise HtunetError(f"{path} holds {kind} of {components} components; read are gray values and RGB.")
         frames, pixels = further[0], size[0] * size[1]
+        depth = next((bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in kind), 8)  # bytes of one value
         declared = says_kinds or components > 1 or not COLOURS.search(kind)
         remarks = (*remarks_on(sides), *(() if declared else undeclared_colours(size[0], frames)))
-        if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * _bytes(kind) > MAX_BYTES:
+        if pixels > MAX_PIXELS or frames > MAX_FRAMES or pixels * frames * components * depth > MAX_BYTES:
             raise HtunetError(
                 f"{path} claims {' x '.join(map(str, size))} values; at most {MAX_PIXELS} a frame and "
                 f"{MAX_BYTES >> 30} GiB in all are read. Cut it into smaller ones."
@@ -178,8 +179,3 @@ def _millimetres(path: Path) -> float:
         header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
     found = UNITS.search(header)
     return MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
-
-
-def _bytes(kind: str) -> int:
-    """Of one value: the first number of ``vector of 16-bit unsigned integer``."""
-    return next((bits // 8 for bits in (8, 16, 32, 64) if f"{bits}-bit" in kind), 8)

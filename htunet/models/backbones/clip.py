@@ -8,6 +8,7 @@ Dimension key: B batch, C channels, H W pixels, T tokens, D width, E embedding.
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -72,8 +73,8 @@ class SelfAttention(nn.Module):
         self.qkv = linear_of(attention.in_proj_weight, attention.in_proj_bias)
         # a plain layer: nn.MultiheadAttention's is of a class of its own
         self.out_proj = linear_of(attention.out_proj.weight, attention.out_proj.bias)
-        self.register_state_dict_post_hook(_to_published_names)
-        self.register_load_state_dict_pre_hook(_from_published_names)
+        self.register_state_dict_post_hook(partial(_rename, PUBLISHED))
+        self.register_load_state_dict_pre_hook(partial(_rename, {theirs: ours for ours, theirs in PUBLISHED.items()}))
 
     def forward(
         self, tokens_BTD: Tensor, *_: Tensor, attn_mask: Tensor | None = None, **__: object
@@ -96,16 +97,10 @@ PUBLISHED = {"qkv.weight": "in_proj_weight", "qkv.bias": "in_proj_bias"}
 """Our names and nn.MultiheadAttention's."""
 
 
-def _to_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
-    for ours, published in PUBLISHED.items():
-        if prefix + ours in state:
-            state[prefix + published] = state.pop(prefix + ours)
-
-
-def _from_published_names(_: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
-    for ours, published in PUBLISHED.items():
-        if prefix + published in state:
-            state[prefix + ours] = state.pop(prefix + published)
+def _rename(names: Mapping[str, str], _: nn.Module, state: dict[str, Tensor], prefix: str, *__: object) -> None:
+    for before, after in names.items():
+        if prefix + before in state:
+            state[prefix + after] = state.pop(prefix + before)
 
 
 class QuickGELU(nn.Module):

@@ -78,6 +78,7 @@ class BertText(TextTower):
     Args:
         prefix: Of the text tower's tensors in the published file.
         vocabulary: The file with the tokenizer's words; None for ``StandInWords``.
+        embedding: Length of an embedding.
         sizes: What differs from BERT's own sizes (base, uncased).
     """
 

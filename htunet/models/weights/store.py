@@ -59,7 +59,7 @@ def find_any(name: str) -> Path | None:
 
 
 def find_vocabulary(name: str) -> Path | None:
-    """The words of a model's tokenizer; None where a library brings them along. Raises as ``find_pretrained``."""
+    """The words of a model's tokenizer; None where a library brings them along. HtunetError as ``find_pretrained``."""
     vocabulary = CATALOGUE[name].vocabulary
     if vocabulary is None:
         return None

@@ -35,7 +35,10 @@ PAPER = "Dotted: the paper's Table IV, the mean of its data sets."
 
 
 def few_shot(results: Results) -> list[Drawing]:
-    """Dice and AUC against the fraction of the training images, with the paper's Table IV."""
+    """Dice and AUC against the fraction of the training images, with the paper's Table IV.
+
+    Raises NotYetError where there is no such run.
+    """
     drawings = []
     for kind in KINDS:
         members = {run: content for run, content in results.contents.items() if kind.key in content["htunet"]}

@@ -117,7 +117,10 @@ def comparison_grid(results: Results) -> MaskGrid:
 
 
 def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
-    """Which images and runs figure 5 shows: shares of the training images in columns, methods in rows, by image."""
+    """Which images and runs figure 5 shows: shares of the training images in columns, methods in rows, by image.
+
+    Raises NotYetError where there is no such run.
+    """
     few = _predicted(results.own("seg", few_shot=True))
     if not few:
         raise NotYetError(

@@ -43,7 +43,10 @@ class TrainingCurve:
 
 
 def training_curves(results: Results) -> list[Drawing]:
-    """Training loss, validation loss and validation Dice or AUC over the epochs, for each data set and task."""
+    """Training loss, validation loss and validation Dice or AUC over the epochs, for each data set and task.
+
+    Raises NotYetError where there is no such run.
+    """
     drawings = []
     for task in sorted({run.task for run in results.runs}):
         runs = [run for run in results.own(task.split("+")[0]) if run.task == task and run.progress_csv.exists()]
@@ -55,7 +58,10 @@ def training_curves(results: Results) -> list[Drawing]:
 
 
 def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
-    """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have it for."""
+    """Mean and deviation of a column of several progress.csv files, over the epochs that all of them have it for.
+
+    Raises HtunetError where there is none.
+    """
     found = [read_numbers(path, [column])[column] for path in paths]
     shared = sorted(set.intersection(*map(set, found)))
     if not shared:

@@ -84,7 +84,7 @@ def draw_all(request: Sequence[PictureRequest], workers: int | None = None) -> l
 
 
 def draw(request: PictureRequest) -> Drawn:
-    """The picture and the layers of one image; ``problems`` names what cannot be read."""
+    """The picture and the layers of one image; ``problems`` names what cannot be read or does not fit."""
     try:
         values = read_image(request.image, request.channels)
     except HtunetError as error:

@@ -270,7 +270,7 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     plan = run_columns(first)["plan"]
     n_seeds, own_data = len({own["seed"] for own in members}), other_images == paper.OTHER
     candidates = {
-        **_few_shot_marks(first),
+        f"{percent(first.get('ratio') or 1)} of the training images": first.get("ratio") is not None,
         **_across_marks(first),
         f"task {first.get('task')}": "+" in str(first.get("task")),
         other_images: bool(other_images) and not own_data,
@@ -298,11 +298,6 @@ def adapter_marks(method: str, learnt: str, *, own_data: bool = False) -> dict[s
     if not learnt:
         return {"adapter not fine-tuned on captions": paper.is_fine_tuned(method) and not own_data}
     return {f"adapter from {learnt}": not paper.is_its_start(learnt)}
-
-
-def _few_shot_marks(own: Mapping[str, Any]) -> dict[str, bool]:
-    ratio = own.get("ratio")
-    return {} if ratio is None else {f"{percent(ratio)} of the training images": True}
 
 
 def _across_marks(own: Mapping[str, Any]) -> dict[str, bool]:
