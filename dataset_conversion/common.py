@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -198,6 +199,17 @@ class Written:
         return self.measured.mask is not None and not self.measured.mask.held
 
 
+@contextmanager
+def raw_folder(paths: DatasetPaths) -> Iterator[tuple[Path, bool]]:
+    """A raw folder to fill, whether there is an earlier one, and the place of that for it when the block has ended.
+
+    Raises HtunetError while another process fills it.
+    """
+    lock = paths.raw.with_name(f".lock-{paths.name}")
+    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
+        yield folder, paths.raw.exists()
+
+
 def convert_images(
     source: Path,
     facts: SourceFacts,
@@ -217,9 +229,7 @@ def convert_images(
     be converted.
     """
     paths = DatasetPaths(facts.dataset)
-    lock = paths.raw.with_name(f".lock-{paths.name}")
-    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
-        replaced = paths.raw.exists()
+    with raw_folder(paths) as (folder, replaced):
         write_one = partial(_write_into, write, folder)
         outcomes = run_jobs(collected.jobs, write_one, workers, unit=collected.unit, threads=threads)
         results = [one for some in outcomes for one in some]

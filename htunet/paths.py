@@ -288,6 +288,11 @@ class RunPaths(RunFolder):
         return TASK_OF_TRAINER.get(self.trainer, self.trainer)
 
     @property
+    def tasks(self) -> list[str]:
+        """What is learnt: ``seg``, ``cls``, or both."""
+        return self.task.split("+")
+
+    @property
     def label(self) -> str:
         """How messages name the run: ``BUSI CLIP_HT fold0 seed1 (plan paper)``; another task than ``seg`` is said."""
         task = "" if self.task == "seg" else f", task {self.task}"

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too_short, language_of
 from dataset_conversion.captions.images import FoundImages, PairJob, base_name, find_images, write_pair
-from dataset_conversion.common import ConversionReport, Options, SourceFacts, run_jobs
+from dataset_conversion.common import ConversionReport, Options, SourceFacts, raw_folder, run_jobs
 from htunet.data.captions import IMAGES, CaptionInfo, CaptionPair, write_captions
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError, UsageError
-from htunet.files import exclusive, whole_folder
 from htunet.paths import DatasetPaths
 
 GENERAL = frozenset({"name", "workers"})
@@ -64,9 +63,7 @@ def convert_captions(
         raise UsageError(f"--min-side must be at least 0 pixels, got {options.min_side}.")
     least = min_side if options.min_side is None else options.min_side
     paths = DatasetPaths(facts.dataset)
-    lock = paths.raw.with_name(f".lock-{paths.name}")
-    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
-        replaced = paths.raw.exists()
+    with raw_folder(paths) as (folder, replaced):
         texts, excluded = _sift(reading.texts)
         with find_images(source, {base_name(text.image) for text in texts}) as images:
             jobs, without = _jobs(texts, images, least)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too_short, language_of
 from dataset_conversion.captions.common import GENERAL, excluded_text, reason_kind
-from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts, run_jobs
+from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts, raw_folder, run_jobs
 from dataset_conversion.source import Layout
 from htunet.archives import tar_members
 from htunet.data.caption_splits import settle_caption_split
@@ -27,7 +27,7 @@ from htunet.data.names import listed
 from htunet.data.raw import Excluded, write_excluded
 from htunet.data.shards import CAPTIONS, LARGEST_CAPTION, LARGEST_IMAGE, PairShard, write_index
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.files import exclusive, file_hash, open_file, parse_json, read_bytes, whole_file, whole_folder
+from htunet.files import file_hash, open_file, parse_json, read_bytes, whole_file
 from htunet.paths import DatasetPaths, root
 from htunet.reproducibility import derived_seed
 
@@ -88,9 +88,7 @@ def convert_shards(source: Path, facts: SourceFacts, options: Options) -> Conver
     if source.resolve().is_relative_to(paths.raw.resolve()):
         raise UsageError(f"{source} would be replaced by its own shards. Give them a name of their own with --name.")
     tars = _tars_in(source)
-    lock = paths.raw.with_name(f".lock-{paths.name}")
-    with exclusive(lock, f"The raw folder of {paths.name}"), whole_folder(paths.raw) as folder:
-        replaced = paths.raw.exists()
+    with raw_folder(paths) as (folder, replaced):
         place = folder / paths.shards.name
         place.mkdir()
         if tars:

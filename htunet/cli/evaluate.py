@@ -311,7 +311,7 @@ def _baselines(runs: list[RunPaths], policy: str, positive: str) -> dict[TestSpl
 
     tasks: dict[TestSplit, set[str]] = {}
     for run in (run for run in runs if run.trained_on is None):
-        tasks.setdefault(_test_split(run), set()).update(run.task.split("+"))
+        tasks.setdefault(_test_split(run), set()).update(run.tasks)
     found: dict[TestSplit, list[dict[str, Any]]] = {}
     for split, learnt in tasks.items():
         dataset, plan, fold = split

@@ -344,7 +344,7 @@ def _refuse_unclear_model(options: argparse.Namespace) -> None:
 def _refuse_masks_of_a_classification(options: argparse.Namespace, run: RunPaths) -> None:
     """Options that are about masks, for a run that makes none."""
     for name in ("overlays", "save_probabilities", "uncertainty"):
-        if getattr(options, name) and "seg" not in run.task.split("+"):
+        if getattr(options, name) and "seg" not in run.tasks:
             raise UsageError(
                 f"{option(name)} is about masks, and {run.label} makes none. Omit it: the probabilities of "
                 "the classes are always written."

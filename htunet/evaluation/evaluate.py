@@ -169,7 +169,7 @@ def references_digest(run: RunPaths) -> str:
     """
     if not run.dataset.dataset_json.exists():
         return ""
-    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.task.split("+")
+    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.tasks
     cases = sorted((case for case in raw.cases if case.id in tested), key=lambda case: case.id)
     labels = [raw.label_path(case) if with_masks else None for case in cases]
     masks = [file_hash(path) if path and path.exists() else "" for path in labels]

@@ -26,7 +26,7 @@ def needs_prediction(run: RunPaths) -> bool:
     paths = _predictions(run)
     if not all(path.exists() for path in paths):
         return True
-    if "cls" in run.task.split("+"):
+    if "cls" in run.tasks:
         val = split_cases(run.source.dataset, run.fold, "val")
         try:
             for path, cases in ((run.classes_csv, test_cases(run)), (run.val_classes_csv, val)):
@@ -50,12 +50,11 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
     own = read_object(run.summary_json, SUMMARY).get("htunet", {})
-    tasks = run.task.split("+")
-    expected = {"format": FORMAT} | ({"policy": policy} if "seg" in tasks else {})
+    expected = {"format": FORMAT} | ({"policy": policy} if "seg" in run.tasks else {})
     if {name: own.get(name) for name in expected} != expected:
         return False
     classes = own.get("classification", {})
-    if "cls" in tasks and classes.get("format") != class_summary.FORMAT:
+    if "cls" in run.tasks and classes.get("format") != class_summary.FORMAT:
         return False
     by_data_set = classes.get("positive_from") == class_summary.BY_DATA_SET
     expected_class = positive or (positive_class(read_raw(run.dataset).info) if by_data_set else "")
@@ -69,11 +68,11 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
 
 def _predictions(run: RunPaths) -> list[Path]:
     """What the prediction of a run's task writes."""
-    ids, tasks = test_cases(run), run.task.split("+")
+    ids = test_cases(run)
     folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
     masks = [folder / f"{case}.png" for folder in folders for case in ids]
     classes = [run.classes_csv, run.val_classes_csv]
-    return masks * ("seg" in tasks) + classes * ("cls" in tasks)
+    return masks * ("seg" in run.tasks) + classes * ("cls" in run.tasks)
 
 
 def _time(path: Path) -> int:

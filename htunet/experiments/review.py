@@ -33,7 +33,7 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
     if method is None and plan in (None, PLAN) and choice.exists():
         chosen = read_object(choice).get("seg", {})
         method, plan, start = chosen.get("method"), PLAN, chosen.get("adapter", "")
-    runs = [run for run in find_runs(dataset) if "seg" in run.task.split("+") and run.summary_json.exists()
+    runs = [run for run in find_runs(dataset) if "seg" in run.tasks and run.summary_json.exists()
             and run.trained_on is None and run.ratio is None and method in (None, run.method)
             and plan in (None, run.plan) and start in (None, run.adapter)]  # fmt: skip
     if not runs:

@@ -43,11 +43,11 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positiv
     with exclusive(run.test_folder, f"The evaluation of {run.label}"):
         if not run.predicted_json.exists():  # predicted by an earlier version, or a kill came before it
             write_json(run.predicted_json, predicted_of(run, test_cases(run)))
-        if "cls" in run.task.split("+"):
+        if "cls" in run.tasks:
             classes = evaluate_classes(run, positive)
             draw_classification(run.classification_png, classes, run.label)
             also = {"classification": class_content(classes)}
-        if "seg" in run.task.split("+"):
+        if "seg" in run.tasks:
             masks = evaluate_run(run, read_raw(run.dataset), policy)
             write_pictures(run, masks)
             write_summary(masks, run.test_folder, also)
@@ -58,12 +58,11 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positiv
 
 def check_positive_applies(runs: Iterable[RunPaths], positive: str) -> None:
     """Raise UsageError for a ``positive`` class where none of the runs learns classes."""
-    if positive and not any("cls" in run.task.split("+") for run in runs):
+    if positive and not any("cls" in run.tasks for run in runs):
         raise UsageError(f"The positive class {positive!r} applies to runs that learn classes; here masks alone are "
                          "evaluated: omit it.")  # fmt: skip
 
 
 def pictures_of(run: RunPaths) -> list[Path]:
     """The pictures of a run's results: the contact sheet of its masks, the curves of its classes."""
-    tasks = run.task.split("+")
-    return [contact_sheet_path(run)] * ("seg" in tasks) + [run.classification_png] * ("cls" in tasks)
+    return [contact_sheet_path(run)] * ("seg" in run.tasks) + [run.classification_png] * ("cls" in run.tasks)

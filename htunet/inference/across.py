@@ -51,8 +51,7 @@ def check_fits(run: RunPaths, raw: RawDataset) -> None:
     """
     path, other, own = run.source.settings_json, raw.paths.short_name, run.source.dataset.short_name
     plan = plan_from(read_object(path).get("plan_content"), f"{path}, plan_content")
-    tasks = run.task.split("+")
-    if "seg" in tasks:
+    if "seg" in run.tasks:
         if not raw.info.has_masks:
             raise HtunetError(
                 f"{other} has no masks to compare with: take runs of {own} that learn classes, --task cls."
@@ -64,7 +63,7 @@ def check_fits(run: RunPaths, raw: RawDataset) -> None:
                 f"The labels of {other} are {of_theirs}, a run of {own} distinguishes {of_ours}. Give the "
                 "labels of one the names and values of the other in dataset.json and in the masks."
             )
-    if "cls" in tasks:
+    if "cls" in run.tasks:
         classes, known = class_order(plan.classes), class_order(raw.info.classes)
         if set(classes) != set(known):
             raise HtunetError(

@@ -237,8 +237,8 @@ def envelope(
 def log_compress(detected: Float, receiver: Receiver, reference: Float | None = None) -> Float:
     """Gray values 0..1 from amplitudes, both (Z, X).
 
-    The loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest. With a ``reference`` its loudest hundredth sits there: what another scan of the same scene looks like when nobody
-    turns the gain.
+    The loudest hundredth sits at the top of the dynamic range, ``gain_db`` moves the rest. With a ``reference`` its
+    loudest hundredth sits there: what another scan of the same scene looks like when nobody turns the gain.
     """
     level = level_db(detected)
     top = np.float32(loudest_db(detected if reference is None else reference) - receiver.gain_db)

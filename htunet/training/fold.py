@@ -67,7 +67,7 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
     split or what the task learns is not in the images.
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
-    chosen = _with_classes(preprocessed, whole) if "cls" in run.task.split("+") else whole
+    chosen = _with_classes(preprocessed, whole) if "cls" in run.tasks else whole
     without_class = {split: len(whole[split]) - len(chosen[split]) for split in whole}
     if ratio is not None:
         subset = few_shot_subset(
@@ -81,7 +81,7 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
         )
         chosen = {**chosen, "train": subset}
     val_without_label = False
-    if "seg" in run.task.split("+"):
+    if "seg" in run.tasks:
         if not _any_labelled(preprocessed, chosen["train"]):
             raise HtunetError(
                 f"None of the {len(chosen['train'])} training masks has a labelled pixel: there is nothing to segment."

@@ -32,7 +32,7 @@ def dataset(home: Path) -> DatasetPaths:
 
 
 @pytest.fixture(autouse=True)
-def drivers() -> Iterator[list[Process]]:
+def drivers(tmp_path: Path) -> Iterator[list[Process]]:  # whose folder is removed after this
     """Those that a test has started; none outlives it."""
     STARTED.clear()
     yield STARTED

@@ -48,7 +48,7 @@ class Results:
 
     def own(self, task: str, *, few_shot: bool = False) -> list[RunPaths]:
         """The runs of a task on their own test split; those of all training images, or the few-shot ones."""
-        found = [run for run in self.runs if task in run.task.split("+") and run.trained_on is None]
+        found = [run for run in self.runs if task in run.tasks and run.trained_on is None]
         return [run for run in found if (run.ratio is not None) == few_shot]
 
     def evaluated(self, key: str) -> dict[RunPaths, Content]:

@@ -248,7 +248,7 @@ def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:
 
 def _predicted(runs: Sequence[RunPaths]) -> list[RunPaths]:
     """Those that learn masks and have predicted all their test cases."""
-    learning = [run for run in runs if "seg" in run.task.split("+") and run.predictions.is_dir()]
+    learning = [run for run in runs if "seg" in run.tasks and run.predictions.is_dir()]
     return [run for run in learning if all((run.predictions / f"{case}.png").exists() for case in test_cases(run))]
 
 
