@@ -101,12 +101,6 @@ def insonified_pixels(gray_HW: UInt8) -> NDArray[np.bool_]:
     return _large_components(~border)
 
 
-def border_fraction(image_CHW: UInt8) -> float:
-    """The fraction of an image's area, 0..1, outside its insonified field."""
-    _, height, width = image_CHW.shape
-    return 1.0 - insonified_field(image_CHW).area / (height * width)
-
-
 def _of_neighbours(extreme: np.ufunc, shown: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The least or the greatest of 3 x 3 neighbours, one pixel less on each side: ndimage's takes 30 times as long."""
     rows = extreme(extreme(shown[:-2], shown[1:-1]), shown[2:])

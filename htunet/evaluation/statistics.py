@@ -269,7 +269,7 @@ def _acceleration(without_one_GM: NDArray[np.float64]) -> NDArray[np.float64]:
 def _quantiles(
     ordered_MR: NDArray[np.float64], n_drawn_M: NDArray[np.intp], share_M: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Of each row the quantile at its own fraction of its first ``n_drawn`` values, linearly between neighbours."""
+    """Of each row the quantile at its own fraction of its first ``n_drawn_M`` values, linearly between neighbours."""
     place_M = share_M * np.maximum(n_drawn_M - 1, 0)
     lower_M = np.floor(place_M).astype(np.intp)
     upper_M = np.minimum(lower_M + 1, np.maximum(n_drawn_M - 1, 0))

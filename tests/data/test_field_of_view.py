@@ -8,7 +8,7 @@ from builders.raw import speckled
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from htunet.data.field_of_view import Box, _of_neighbours, border_fraction, insonified_field, whole
+from htunet.data.field_of_view import Box, _of_neighbours, insonified_field, whole
 
 CELL = 4
 """Pixels of a cell for the image below, which is how exactly the field is found."""
@@ -75,7 +75,6 @@ def test_two_views_side_by_side_are_both_kept() -> None:
 )
 def test_an_image_without_a_clear_border_stays_whole(image: np.ndarray) -> None:
     assert insonified_field(image) == whole(image.shape[1:])
-    assert border_fraction(image) == 0
 
 
 def test_real_lesions_are_not_cropped(samples: Path) -> None:
