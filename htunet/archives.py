@@ -47,10 +47,8 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except HtunetError:
         raise
-    except BROKEN as error:
-        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
-    except OSError as error:
-        if error.errno not in OF_NAMES:
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in OF_NAMES:
             raise
         raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
 

@@ -57,7 +57,8 @@ class Registry(Generic[T]):
     def add(self, name: str, entry: T | str) -> None:
         """List an object, or its place ``"module:attribute"``. Raises ValueError when the name is taken."""
         if name in self:
-            raise ValueError(f"Two {self.kind}s are called {name!r}: {self._where(name)} and {entry}.")
+            there = self._entries.get(name) or self._installed()[name]
+            raise ValueError(f"Two {self.kind}s are called {name!r}: {there} and {entry}.")
         self._entries[name] = Place(entry) if isinstance(entry, str) else entry
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -166,9 +167,6 @@ class Registry(Generic[T]):
 
     def _installed(self) -> dict[str, list[Place]]:
         return _entry_points(tuple(sys.path)).get(self.group, {}) if self.group else {}
-
-    def _where(self, name: str) -> object:
-        return self._entries[name] if name in self._entries else self._installed()[name]
 
 
 @cache

@@ -97,21 +97,18 @@ class Summary:
         """One row per case: its first score (for names and groups) and the (N, M) means over its labels.
 
         A label without a value is excluded from its case's mean; NaN where no label has one. A label that no reference
-        has is in no mean: nothing of it can be found.
+        has is in no mean, unless there is no other: nothing of it can be found.
         """
-        counted, columns = self._labels_of_references(resolution), len(mask_metrics())
+        scores, columns = self.at(resolution), len(mask_metrics())
+        labels = {row.label for row in scores}
+        counted = {row.label for row in scores if row.score.counts.n_ref} or labels
         cases: dict[str, list[CaseScore]] = {}
-        for row in self.at(resolution):
+        for row in scores:
             cases.setdefault(row.case, []).append(row)
         of_labels = [[[*row.values(self.policy).values()] for row in rows if row.label in counted]
                      for rows in cases.values()]  # fmt: skip
         values = [mean_over_labels(np.reshape(found, (-1, columns))) for found in of_labels]
         return [rows[0] for rows in cases.values()], np.reshape(values, (-1, columns))
-
-    def _labels_of_references(self, resolution: str) -> set[int]:
-        """The labels that a reference has; all of them where none has any."""
-        rows = self.at(resolution)
-        return {row.label for row in rows if row.score.counts.n_ref} or {row.label for row in rows}
 
     def means(self, resolution: str, label: int | None = None) -> dict[str, Mean]:
         """Mean over cases with its interval of each metric; of one label, or of the cases' means."""

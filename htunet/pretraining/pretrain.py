@@ -30,7 +30,7 @@ from htunet.reproducibility import derived_seed, generator, provenance
 from htunet.simulation.settings import SimulationSettings
 from htunet.training.devices import make_fabric
 from htunet.training.signals import stop_signals
-from htunet.training.state import OPTIMIZER
+from htunet.training.state import fill_optimizer, optimizer_tensors
 
 RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.safetensors"
 WARM_UP, FILLED = 0.03, 0.85
@@ -298,10 +298,9 @@ class _Training:
         """All that continues the training."""
         tensors = dict[str, torch.Tensor]()
         for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
-            tensors |= {f"{learner.name}.{MODEL}{key}": value for key, value in learner.state_dict().items()}
-            for index, parameter in enumerate(learner.parameters()):
-                for key, value in optimizer.state.get(parameter, {}).items():
-                    tensors[f"{learner.name}.{OPTIMIZER}{index}.{key}"] = value
+            own = {MODEL + key: value for key, value in learner.state_dict().items()}
+            own |= optimizer_tensors(optimizer, learner.parameters())
+            tensors |= {f"{learner.name}.{key}": value for key, value in own.items()}
         checkpoint.save(path, tensors, {"identity": self.work.identity, "advance": asdict(self.advance)})
 
 
@@ -319,14 +318,10 @@ def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mappin
     """Fill both from what ``save`` has written; no tensors: as they are."""
     if not tensors:
         return
-    start = f"{learner.name}.{MODEL}"
-    learner.load_state_dict({key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)})
-    for index, parameter in enumerate(learner.parameters()):
-        start = f"{learner.name}.{OPTIMIZER}{index}."
-        for key, value in tensors.items():
-            if key.startswith(start):  # beside the parameter and laid out as it is; the counter of steps is a number
-                like = torch.empty_like(parameter) if value.ndim else torch.empty((), device=parameter.device)
-                optimizer.state[parameter][key.removeprefix(start)] = like.copy_(value)
+    start = f"{learner.name}."
+    own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    learner.load_state_dict({key.removeprefix(MODEL): value for key, value in own.items() if key.startswith(MODEL)})
+    fill_optimizer(optimizer, list(learner.parameters()), own)
 
 
 def _workers(device: str) -> int:

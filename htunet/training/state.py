@@ -1,5 +1,6 @@
 """How far a run has come: all that is needed to continue it to the same bits."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,9 +49,7 @@ class Progress:
 def save(path: Path, network: Network, optimizer: Optimizer, progress: Progress, about: dict[str, Any]) -> None:
     """Write checkpoint_latest: trainable weights, optimiser state and progress."""
     tensors = {checkpoint.MODEL + name: value for name, value in network.trainable_state().items()}
-    for index, parameter in enumerate(network.trainable_parameters()):
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{OPTIMIZER}{index}.{key}"] = torch.as_tensor(value)
+    tensors |= optimizer_tensors(optimizer, network.trainable_parameters())
     checkpoint.save(path, tensors, about | {"progress": asdict(progress)})
 
 
@@ -59,15 +58,28 @@ def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, 
     tensors, about = checkpoint.load(path)
     model = {name.removeprefix(checkpoint.MODEL): v for name, v in tensors.items() if name.startswith(checkpoint.MODEL)}
     network.load_trainable_state(model)
-    parameters = network.trainable_parameters()
+    fill_optimizer(optimizer, network.trainable_parameters(), tensors)
+    content = about.pop("progress")
+    history = [EpochMetrics(**row) for row in content.pop("history")]
+    return Progress(history=history, **content), about
+
+
+def optimizer_tensors(optimizer: Optimizer, parameters: Iterable[Tensor]) -> dict[str, Tensor]:
+    """The state of the optimiser by ``optimizer.INDEX.KEY``, with the place of each parameter."""
+    return {
+        f"{OPTIMIZER}{index}.{key}": torch.as_tensor(value)
+        for index, parameter in enumerate(parameters)
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def fill_optimizer(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Take from ``tensors`` what ``optimizer_tensors`` has given; other names are passed over."""
     for name, value in tensors.items():
         if name.startswith(OPTIMIZER):
             index, key = name.removeprefix(OPTIMIZER).split(".")
             parameter = parameters[int(index)]
             optimizer.state[parameter][key] = _on_device(key, value, parameter)
-    content = about.pop("progress")
-    history = [EpochMetrics(**row) for row in content.pop("history")]
-    return Progress(history=history, **content), about
 
 
 def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:
