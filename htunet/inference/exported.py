@@ -198,8 +198,6 @@ def read_model(folder: Path) -> ExportedModel:
 def find_model(name: str) -> ExportedModel:
     """A model by its folder, or by the name under which it was imported; raises UsageError as ``open_model``."""
     folder = Path(name)
-    if folder.is_file():
-        raise UsageError(f"{name} is a file. Import it first: htunet_import {name}; then --model takes its name.")
     if folder.is_dir():
         return open_model(folder)
     known = [model.folder.name for model in all_imported()]

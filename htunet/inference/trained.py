@@ -31,7 +31,7 @@ class TrainedModel:
 
     @classmethod
     def of_run(cls, run: RunPaths, weights: str | None = None) -> "TrainedModel":
-        """The best checkpoint of a run; ``weights`` as in ``Predictor.from_run``.
+        """The best checkpoint of a run; ``weights``: where the frozen ones are now, None: where they were.
 
         Raises HtunetError when the run's settings are missing or broken.
         """

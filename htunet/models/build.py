@@ -24,7 +24,15 @@ from htunet.models.network import EncoderNetwork, Network
 from htunet.models.standalone import STANDALONE
 from htunet.models.tasks import CLASSIFICATION, CONVOLUTION, HIDDEN_LAYER, SEGMENTATION, TASKS, Outputs
 from htunet.models.weights.formats import read_state
-from htunet.models.weights.load import PRETRAINED, RANDOM, WeightsRecord, build_backbone, locate, random_weights
+from htunet.models.weights.load import (
+    PRETRAINED,
+    RANDOM,
+    WeightsRecord,
+    build_backbone,
+    locate,
+    part_of,
+    random_weights,
+)
 from htunet.models.weights.store import PHANTOM_CLIP, PRETRAINABLE
 from htunet.reproducibility import derived_seed
 
@@ -210,15 +218,11 @@ def _assemble(backbone: Backbone, method: Method, outputs: Outputs, settings: Ma
 
 def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
     """Fill the aggregation, and the head of masks where it is of as many labels, from a file that has them."""
-    state = {
-        key.removeprefix(DECODER): value
-        for key, value in (read_state(path) if path else {}).items()
-        if key.startswith(DECODER)
-    }
+    state = part_of(read_state(path) if path else {}, DECODER)
     head = network.head.segmentation if isinstance(network.head, BothHeads) else network.head
     parts = {"aggregation.": network.aggregation, "head.": head}
     for prefix, module in parts.items():
-        own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        own = part_of(state, prefix)
         if {key: value.shape for key, value in own.items()} == {k: v.shape for k, v in module.state_dict().items()}:
             module.load_state_dict(own)
 

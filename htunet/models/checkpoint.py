@@ -18,7 +18,7 @@ from htunet.errors import HtunetError
 from htunet.files import check_file, parse_json, whole_file
 from htunet.models.build import published_weights
 from htunet.models.network import Network
-from htunet.models.weights.load import NONE, RANDOM, WeightsRecord
+from htunet.models.weights.load import NONE, RANDOM, WeightsRecord, part_of
 from htunet.paths import PHANTOM
 from htunet.records import checked_object, of_format
 from htunet.reproducibility import provenance
@@ -96,7 +96,7 @@ def restore(network: Network, weights: WeightsRecord, path: Path) -> dict[str, A
     tensors, about = load(path)
     if network.frozen_module() is not None:
         check_weights(path, about, weights)
-    state = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
+    state = part_of(tensors, MODEL)
     try:
         network.load_trainable_state(state)
     except RuntimeError as error:

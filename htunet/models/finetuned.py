@@ -15,7 +15,7 @@ from htunet.models.adapters.lora import LoRAConfig
 from htunet.models.build import PAPER_PLAN, PUBLIC_PLAN, parse_method
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.network import EncoderNetwork, Network
-from htunet.models.weights.load import RANDOM, WeightsRecord
+from htunet.models.weights.load import RANDOM, WeightsRecord, part_of
 from htunet.paths import FINETUNING, FinetuningPaths, root
 from htunet.schemas import SETTINGS
 
@@ -127,8 +127,7 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
     state = {name.removeprefix(checkpoint.MODEL): value for name, value in tensors.items()}
     try:
         for name, module in parts.items():
-            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
-            module.load_state_dict(own, strict=True)
+            module.load_state_dict(part_of(state, f"{name}."), strict=True)
     except RuntimeError as error:
         raise HtunetError(f"The adapter {start.path}, of {about.get('method')}, does not fit: {error}") from error
 

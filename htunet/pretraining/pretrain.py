@@ -18,7 +18,7 @@ from htunet.files import as_read, exclusive, file_hash, read_object, write_csv, 
 from htunet.models import checkpoint
 from htunet.models.checkpoint import MODEL
 from htunet.models.precision import BF16, resolve_precision
-from htunet.models.weights.load import NONE, WeightsRecord, random_weights
+from htunet.models.weights.load import NONE, WeightsRecord, part_of, random_weights
 from htunet.models.weights.store import CHECKPOINT
 from htunet.parallel import available_cores
 from htunet.paths import root
@@ -318,9 +318,8 @@ def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mappin
     """Fill both from what ``save`` has written; no tensors: as they are."""
     if not tensors:
         return
-    start = f"{learner.name}."
-    own = {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
-    learner.load_state_dict({key.removeprefix(MODEL): value for key, value in own.items() if key.startswith(MODEL)})
+    own = part_of(tensors, f"{learner.name}.")
+    learner.load_state_dict(part_of(own, MODEL))
     fill_optimizer(optimizer, list(learner.parameters()), own)
 
 

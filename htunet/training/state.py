@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from htunet.models import checkpoint
 from htunet.models.network import Network
+from htunet.models.weights.load import part_of
 
 OPTIMIZER = "optimizer."
 
@@ -56,8 +57,7 @@ def save(path: Path, network: Network, optimizer: Optimizer, progress: Progress,
 def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, dict[str, Any]]:
     """Fill network and optimiser from checkpoint_latest; returns the progress and the rest of the description."""
     tensors, about = checkpoint.load(path)
-    model = {name.removeprefix(checkpoint.MODEL): v for name, v in tensors.items() if name.startswith(checkpoint.MODEL)}
-    network.load_trainable_state(model)
+    network.load_trainable_state(part_of(tensors, checkpoint.MODEL))
     fill_optimizer(optimizer, network.trainable_parameters(), tensors)
     content = about.pop("progress")
     history = [EpochMetrics(**row) for row in content.pop("history")]
@@ -75,11 +75,10 @@ def optimizer_tensors(optimizer: Optimizer, parameters: Iterable[Tensor]) -> dic
 
 def fill_optimizer(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Mapping[str, Tensor]) -> None:
     """Take from ``tensors`` what ``optimizer_tensors`` has given; other names are passed over."""
-    for name, value in tensors.items():
-        if name.startswith(OPTIMIZER):
-            index, key = name.removeprefix(OPTIMIZER).split(".")
-            parameter = parameters[int(index)]
-            optimizer.state[parameter][key] = _on_device(key, value, parameter)
+    for name, value in part_of(tensors, OPTIMIZER).items():
+        index, key = name.split(".")
+        parameter = parameters[int(index)]
+        optimizer.state[parameter][key] = _on_device(key, value, parameter)
 
 
 def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:

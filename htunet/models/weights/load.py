@@ -130,6 +130,11 @@ def _is_of(key: str, entry: CatalogueEntry, prefixes: tuple[str, ...]) -> bool:
     return key.startswith(prefixes) and not (entry.image_keys and key.startswith(entry.image_keys))
 
 
+def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with ``prefix``, by what follows it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 def load_strictly(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load every tensor, in the module's own type, or none; ``state`` is used up, so that no tensor is held twice.
 
