@@ -288,12 +288,11 @@ def test_a_faster_machine_than_estimated_trains_the_folds_that_were_given_up(
     assert (found.num_folds, found.num_epochs, found.scale) == (3, 4, 0.5)  # of 0.125 s: 1.5 s are for training
     steps = list[str]()
 
-    def train_nothing(*words: str) -> None:
-        steps.append(words[3])
-        of_fold = cross_validation.run_of(dataset, found.candidates[0], int(words[3][4:]))
+    def train_nothing(of_fold: RunPaths, *words: str) -> None:
+        steps.append(words[2])
         write_json(of_fold.finished_json, {"epochs": 3})
 
-    monkeypatch.setattr(run, "run_step", train_nothing)
+    monkeypatch.setattr(run, "train_step", train_nothing)
     monkeypatch.setattr(cross_validation, "epoch_seconds", lambda _: [0.06, 0.06, 0.0675])
     for _ in range(2):  # what is settled stays
         assert run._train_folds(dataset, found, 1.5 / 0.8 / 3600).num_folds == 6
