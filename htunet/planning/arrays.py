@@ -4,7 +4,6 @@ The files are read again only where the size or the time of one has changed sinc
 """
 
 import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
@@ -14,7 +13,7 @@ from typing import Any
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
-from htunet.files import file_hash, read_object, write_json
+from htunet.files import file_hash, json_hash, read_object, write_json
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.planning.fingerprint import hash_raw
 from htunet.planning.plans import BILINEAR, Plan
@@ -30,7 +29,7 @@ def arrays_hash(plan: Plan) -> str:
     content: tuple[Any, ...] = (FORMAT, plan.channels, plan.geometry, plan.crop_border, list(plan.input_size))
     content += () if plan.resize == BILINEAR else (plan.resize,)
     content += (("crop_margin", plan.crop_margin),) if plan.crop_border and plan.crop_margin else ()
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return json_hash(content)
 
 
 def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
