@@ -39,10 +39,10 @@ from dataset_conversion.source import Layout, open_source
 from dataset_conversion.tn3k import TN3K
 from htunet.data.folders import walk
 from htunet.data.image_io import READABLE
-from htunet.data.names import composed, listed, stem_of, unique_ids
+from htunet.data.names import WHOLE, composed, listed, stem_of, unique_ids
 from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.data.split_files import save_splits
-from htunet.data.split_lists import read_name_list, split_files_in
+from htunet.data.split_lists import COLUMNS, read_name_list, split_files_in
 from htunet.data.splits import SPLITS, TEST_ONLY
 from htunet.errors import HtunetError, UsageError, counted, option
 from htunet.files import read_object, read_text
@@ -52,6 +52,7 @@ NAME = "NextGen-UIA"
 CLASSES = {"benign": 0, "malignant": 1}
 TASKS = {"segmentation": "seg", "classification": "cls"}
 LABELS = "labels.csv"
+LABEL_COLUMNS = ("label", "labels", "class", "category", "diagnosis", "pathology")
 SETS = {
     "BUSI": (BUSI, 647),
     "LN-INT": (LN_INT, 1273),
@@ -163,6 +164,31 @@ class Release:
                 found[task] = {split: read_name_list(files[split]) if split in files else [] for split in SPLITS}
         return found
 
+    def name_of(self, name: str) -> str:
+        """The one image file that a listed name fits, below all/images/; the name itself where it fits none or several.
+
+        Lists and tables may name an image with and without its folder or ending, and in another letter case.
+        """
+        files = find(self.images, name)
+        return source_of(self.folder / "all" / "images", files[0]) if len(files) == 1 else name
+
+    def resolved(self, lists: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, dict[str, list[str]]]:
+        """The lists with ``name_of`` their names; HtunetError where one file is named as of two folders."""
+        folders: dict[str, dict[str, str]] = defaultdict(dict)
+        for name in (name for splits in lists.values() for names in splits.values() for name in names):
+            folder = PurePosixPath(composed(name).replace("\\", "/")).parent.name.lower()
+            folders[self.name_of(name)].setdefault(folder, name)
+        for file, names in folders.items():
+            if len(set(names) - {"", "images"}) > 1:
+                raise HtunetError(
+                    f"The lists mean all/images/{file} by {listed(sorted(names.values()))}, which are files of several "
+                    "folders. Give each image its own file or name."
+                )
+        return {
+            task: {split: [self.name_of(name) for name in names] for split, names in splits.items()}
+            for task, splits in lists.items()
+        }
+
     def remarks(self) -> Iterator[str]:
         """What belongs to no set that is known."""
         if unknown := sorted(set(self.sets) - set(SETS)):
@@ -185,13 +211,18 @@ def _by_name(folder: Path) -> Mapping[str, list[Path]]:
             if path.suffix.lower() in READABLE and not name.startswith(".") and path.is_file():
                 for one in (source_of(folder, path), name, path.stem):
                     found[composed(one)].add(path)
+    lower: dict[str, set[Path]] = defaultdict(set)
+    for one, paths in found.items():
+        lower[one.lower()] |= paths
+    found = {**lower, **found}
     return {name: sorted(paths) for name, paths in found.items()}
 
 
 def find(files: Mapping[str, list[Path]], name: str) -> list[Path]:
-    """The files of a listed name: the name itself, else its last part, else that without its ending."""
+    """The files of a listed name: the name itself, its last part, that without its ending; else in any letter case."""
     plain = PurePosixPath(composed(name).replace("\\", "/"))
-    return next((files[one] for one in (plain.as_posix(), plain.name, plain.stem) if one in files), [])
+    ways = (plain.as_posix(), plain.name, plain.stem)
+    return next((files[one] for one in (*ways, *map(str.lower, ways)) if one in files), [])
 
 
 def _left_alone(paths: DatasetPaths, source: str, *, ours: bool) -> str:
@@ -212,10 +243,12 @@ def _convert_set(release: Release, name: str, options: Options) -> ConversionRep
     take = f"Its lists can be used for it: htunet_plan_and_preprocess -d {name} --splits FOLDER, with {places}."
     if reason := _left_alone(paths, take, ours=paths.paper_splits_json.exists()):
         return reason
-    members = Members(release, name, lists)
+    members = Members(release, name, release.resolved(lists))
     collected = members.collect(fit_masks=options.fit_masks)
     if not collected.jobs:
         return f"none of the {len(members.splits)} images that its lists name is there"
+    if "cls" not in lists and not any(job.masks for job in collected.jobs):
+        raise HtunetError(f"None of its {counted(len(collected.jobs), 'image')} has a mask of its name in all/masks/.")
     splits = {job.case.split for job in collected.jobs}
     rule = TEST_ONLY if splits == {TEST} else "8:1:1" if splits == {TRAIN} else facts.split_rule
     facts = replace(
@@ -270,7 +303,14 @@ class Members:
                 what = "image" if len(images) != 1 else "mask"
                 reason = f"several {what}s have this name" if images else "named in a list, and there is no such image"
                 excluded.append(Excluded(source=f"all/images/{name}", class_name=classes.get(name, ""), reason=reason))
+        uses = Counter(mask for _, masks in pairs.values() for mask in masks)
+        for name in [name for name, (_, masks) in pairs.items() if any(uses[mask] > 1 for mask in masks)]:
+            source = source_of(self.release.folder, pairs.pop(name)[0])
+            reason = "several images have its mask"
+            excluded.append(Excluded(source=source, class_name=classes.get(name, ""), reason=reason))
         with_masks = any(masks for _, masks in pairs.values())
+        if "seg" in self.lists and pairs and not with_masks:
+            notes.append("no image has a mask of its name in all/masks/, so that only classes can be learnt")
         for name in [name for name, (_, masks) in pairs.items() if with_masks and not masks]:
             source = source_of(self.release.folder, pairs.pop(name)[0])
             excluded.append(Excluded(source=source, class_name=classes.get(name, ""), reason="an image without a mask"))
@@ -342,7 +382,10 @@ class Members:
         if folder is None or not (folder / LABELS).is_file():
             missing = [f"there is no {LABELS}, so the images have no classes"] if "cls" in self.lists else []
             return {}, missing
-        labels = read_labels(folder / LABELS)
+        labels = dict[str, str]()
+        for listed_name, label in read_labels(folder / LABELS).items():
+            if labels.setdefault(name := self.release.name_of(listed_name), label) != label:
+                raise HtunetError(f"{folder.name}/{LABELS} gives {name} two classes: {labels[name]} and {label}.")
         classes, notes = class_names(labels)
         classified = {name for name, split_of in self.splits.items() if "cls" in split_of}
         if without := sorted(classified - set(classes)):
@@ -356,16 +399,24 @@ class Members:
 
 
 def read_labels(path: Path) -> dict[str, str]:
-    """Name to label from the first two columns of a table, with or without a header; HtunetError for another file."""
+    """Name to label from the columns that the first line names, else from the first two; HtunetError for another file.
+
+    Numbers may be written as ``1.0``, as they are where some are missing.
+    """
     try:
         rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
     except csv.Error as error:
         raise HtunetError(f"{path.parent.name}/{path.name} is not a CSV ({error}). Save it as one.") from None
     found: dict[str, str] = {}
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    of = next((place for place, cell in enumerate(header) if COLUMNS.get(cell) == "name"), 0)
+    to = next((place for place, cell in enumerate(header) if cell in LABEL_COLUMNS), int(of == 0))
+    of = int(to == 0) if of == to else of
     for number, row in enumerate(rows):
-        if len(row) < 2:
+        if len(row) <= max(of, to):
             raise HtunetError(f"{path.parent.name}/{path.name} has the line {','.join(row)!r}; expected is NAME,CLASS.")
-        name, label = row[0].strip(), row[1].strip().lower()
+        name, label = row[of].strip(), row[to].strip().lower()
+        label = whole[1] if (whole := WHOLE.fullmatch(label)) else label
         if number == 0 and not Path(name).suffix and label not in (*CLASSES, "0", "1"):
             continue
         if found.setdefault(name, label) != label:

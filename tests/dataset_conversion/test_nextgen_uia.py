@@ -131,6 +131,80 @@ def test_what_lists_and_folders_do_not_share_is_named_and_counted(release: Path,
     assert fold == {"train": ["image_0000", "image_0001", "image_0002"], "val": ["image_0003"], "test": ["image_0004"]}
 
 
+def test_lists_may_name_images_with_folders_other_endings_letters_and_line_ends(release: Path) -> None:
+    convert(release)
+    expected = load_splits(BUSI_PATHS.paper_splits_json), BUSI_PATHS.cases_csv.read_bytes()
+    for task, spelling in (("segmentation", "images\\{}"), ("classification", "all/images/{}")):
+        for path in (release / task / "BUSI").glob("*.txt"):
+            names = [spelling.format(name.replace(".png", ".JPG").title()) for name in path.read_text().splitlines()]
+            path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(names).encode() + b"\r\n\r\n")
+    assert convert(release) == 0
+    assert (load_splits(BUSI_PATHS.paper_splits_json), BUSI_PATHS.cases_csv.read_bytes()) == expected
+
+
+def test_an_image_that_two_spellings_name_is_one_case_in_one_split(release: Path, capsys: Output) -> None:
+    """It was two cases, one to train on and one to test."""
+    (release / "segmentation" / "DDTI" / "val.txt").write_text(f"{DDTI[3]}\n{DDTI[4][:-4].lower()}\n")
+    assert convert(release) == 0
+    assert "counted for the last one only: 1 name: DDTI_0004.PNG (val and test)" in capsys.readouterr().out
+    assert len(read_raw(DDTI_PATHS).cases) == 5
+    (fold,) = load_splits(DDTI_PATHS.paper_splits_json)
+    assert (fold["val"], fold["test"]) == (["image_0003"], ["image_0004"])
+
+
+def test_one_file_for_images_of_two_folders_is_an_error(release: Path, capsys: Output) -> None:
+    (release / "segmentation" / "DDTI" / "test.txt").write_text(f"cyst/{DDTI[4]}\nsolid/{DDTI[4]}\n")
+    assert convert(release) == 1
+    assert f"The lists mean all/images/{DDTI[4]} by cyst/{DDTI[4]}, solid/{DDTI[4]}" in capsys.readouterr().out
+
+
+def test_a_mask_is_of_one_image_and_masks_that_fit_no_image_are_an_error(release: Path, capsys: Output) -> None:
+    folder, masks = release / "all" / "images", release / "all" / "masks"
+    for name in ("cyst", "solid"):
+        (folder / name).mkdir()
+        shutil.copy(folder / DDTI[0], folder / name / "DDTI_0007.PNG")
+    shutil.copy(masks / DDTI[0], masks / "DDTI_0007.PNG")
+    with (release / "segmentation" / "DDTI" / "train.txt").open("a") as stream:
+        stream.write("cyst/DDTI_0007.PNG\nsolid/DDTI_0007.PNG\n")
+    assert convert(release) == 0
+    assert [(one.source, one.reason) for one in read_excluded(DDTI_PATHS)] == [
+        (f"all/images/{name}/DDTI_0007.PNG", "several images have its mask") for name in ("cyst", "solid")
+    ]
+    for path in masks.glob("DDTI*"):
+        path.rename(path.with_name(f"gt{path.name}"))
+    capsys.readouterr()
+    assert convert(release) == 1
+    assert "has a mask of its name in all/masks/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        ",filename,label\n" + "".join(f"{n},{name},{float(name[0] == 'm')}\n" for n, name in enumerate(BUSI[::-1])),
+        "class,image\r\n" + "".join(f"{name.split()[0].title()},{name[:-4].upper()}\r\n" for name in BUSI),
+        "".join(f"images/{name},{int(name[0] == 'm')}\n" for name in BUSI),
+    ],
+    ids=["as pandas writes it", "columns the other way round", "without a header, with folders"],
+)
+def test_classes_are_found_in_tables_of_any_order_and_spelling(release: Path, table: str) -> None:
+    (release / "classification" / "BUSI" / "labels.csv").write_text(table)
+    assert convert(release) == 0
+    assert [(case.id, case.class_name) for case in read_raw(BUSI_PATHS).cases] == [(i, i.split("_")[0]) for i in IDS]
+
+
+def test_images_without_a_class_are_counted_and_two_classes_of_one_image_are_an_error(
+    release: Path, capsys: Output
+) -> None:
+    path = release / "classification" / "BUSI" / "labels.csv"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], f"{BUSI[-1]},nan"]))
+    assert convert(release) == 0
+    assert "whose images get no class: 'nan' (1)" in capsys.readouterr().out
+    path.write_text("\n".join([*lines, f"images/{BUSI[0]},1"]))
+    assert convert(release) == 1
+    assert f"gives {BUSI[0]} two classes: 0 and 1" in capsys.readouterr().out
+
+
 def test_a_mask_that_one_bit_would_read_as_empty_is_read_and_named(release: Path, capsys: Output) -> None:
     write_pair(release, DDTI[1], seed=1, mask=1)
     gray = np.zeros((24, 30), np.uint8)
