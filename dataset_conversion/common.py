@@ -28,6 +28,9 @@ from htunet.paths import DatasetPaths
 Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 STRAY = "not a file of the data set"
+PROPORTIONS = 0.02
+"""By what fraction those of two pictures may differ that were scaled to whole pixels."""
+STRETCHED = "masks of other proportions than their images are stretched; if they were cropped, that is wrong"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,14 +424,24 @@ def fit_mask(mask: UInt8, shape: tuple[int, ...]) -> UInt8:
 def misfit(image: UInt8, masks: Mapping[str, UInt8], *, fit_masks: bool) -> str:
     """Why the masks, by their names, cannot serve a (H, W) image: empty where they fit, or are to be made to fit.
 
-    A mask as high as the image is wide, and the other way round, is turned: to stretch it would ruin the label.
+    A mask whose height is to its width as the image's width to its height is turned: to stretch it would ruin the
+    label.
     """
     sizes = [f"{name} {size_text(mask)}" for name, mask in masks.items() if mask.shape != image.shape]
-    turned = any(mask.shape == image.shape[::-1] != image.shape for mask in masks.values())
+    turned = any(
+        mask.shape == image.shape[::-1] != image.shape
+        or (same_proportions(mask.shape, image.shape[::-1]) and not same_proportions(mask.shape, image.shape))
+        for mask in masks.values()
+    )
     if not sizes or (fit_masks and not turned):
         return ""
     advice = "one of them is rotated by 90 degrees" if turned else "--fit-masks takes it"
     return f"mask and image differ in size: image {size_text(image)}, {', '.join(sizes)} ({advice})"
+
+
+def same_proportions(one: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two pictures (height, width, ...) have the same proportions, as far as whole pixels say it."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= PROPORTIONS * one[0] * other[1]
 
 
 def size_text(image: UInt8) -> str:

@@ -26,13 +26,12 @@ def read_annotations(path: Path) -> list[AnnotationFile]:
     readers. Raises HtunetError for a file that is none of ``KNOWN``,
     for a folder without any of them, and for fractions in place of pixels.
     """
+    paths, unknown = [path], list[str]()
     if path.is_dir():
-        paths = [path / name for name in files_in(path, lambda one: one.suffix.lower() in ENDINGS)[0]]
-    else:
-        paths = [path]
+        names, unknown = files_in(path, lambda one: one.suffix.lower() in ENDINGS)
+        paths = [path / name for name in names]
     files: list[AnnotationFile] = []
     labelme: dict[Path, list[AnnotatedImage]] = {}
-    unknown = []
     for one in paths:
         found = _read(one)
         if found is None:

@@ -30,6 +30,8 @@ def read_coco(path: Path) -> AnnotationFile:
         if not isinstance(content.get(key), list):
             raise HtunetError(f"{path} lacks the list {key!r}, which COCO's format requires. Export it again.")
     annotations = [entry for entry in content["annotations"] if isinstance(entry, Mapping)]
+    if any("segments_info" in entry for entry in annotations):
+        raise HtunetError(f"{path} is COCO's panoptic form, whose masks are PNG files. Give these as --masks.")
     used = {_key(entry.get("category_id")) for entry in annotations}
     names = _names(path, content["categories"], used)
     images: dict[str, AnnotatedImage] = {}

@@ -182,8 +182,21 @@ def _filled(outline: object, size: tuple[int, int]) -> list[PlacedMask | None]:
         return [_placed(outline, size)]
     if not isinstance(outline, list):
         raise HtunetError(f"its segmentation is neither polygons nor run lengths: {short(outline)}")
-    flat = bool(outline) and all(isinstance(value, int | float) for value in outline)  # one polygon without its list
-    return [fill_polygon(polygon, size) for polygon in ([outline] if flat else outline)]
+    alone = _are_numbers(outline) or (len(outline) > 2 and _are_points(outline))  # one polygon without its list
+    return [fill_polygon(_flat(polygon), size) for polygon in ([outline] if alone else outline)]
+
+
+def _are_numbers(values: object) -> bool:
+    return isinstance(values, list) and bool(values) and all(isinstance(value, int | float) for value in values)
+
+
+def _are_points(values: object) -> bool:
+    return isinstance(values, list) and all(_are_numbers(point) and len(point) == 2 for point in values)
+
+
+def _flat(polygon: Any) -> Any:  # noqa: ANN401
+    """[x, y, x, y, ...] of a polygon, for which some programs write the points [x, y]."""
+    return [value for point in polygon for value in point] if _are_points(polygon) else polygon
 
 
 def decode_runs(counts: object, size: tuple[int, int]) -> PlacedMask:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dataset_conversion.common import Written, fit_mask, misfit, write_case
+from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same_proportions, write_case
 from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
 from dataset_conversion.own_images.matching import numbered
-from htunet.data.formats.medical_file import check_orientation
+from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_orientation
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
@@ -95,13 +95,28 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
         fitted = mask is not None and mask.shape != image.shape
-        if mask is not None and (reason := misfit(image, {"mask": mask}, fit_masks=job.fit_masks)):
-            raise HtunetError(reason)
+        if mask is not None and fitted:
+            if reason := _why_cropped(job, stack) or misfit(image, {"mask": mask}, fit_masks=job.fit_masks):
+                raise HtunetError(reason)
+            more = more if same_proportions(mask.shape, image.shape) else (*more, STRETCHED)
         mask = None if mask is None else fit_mask(mask, image.shape)
         one = write_case(folder, case, image, mask, masks=masks, fitted=fitted)
         yield replace(one, remarks=(*remarks, *more))
     if count != stack.frames:
         raise HtunetError(f"it has {counted(count, 'frame')} and claims {stack.frames}")
+
+
+def _why_cropped(job: OwnImage, image: Stack) -> str:
+    """Of a mask of another size than its image: why it is none of the whole image, by the pixel sizes of the files."""
+    for path in job.masks:
+        sides = open_stack(path).sides_mm
+        if sides and image.sides_mm and np.allclose(sides, image.sides_mm, rtol=SQUARE):
+            return (
+                f"{path.name} has another number of pixels than the image, of the same size: it is of a part "
+                "of it. Resample it onto the image, such as with SimpleITK.Resample (3D Slicer: export it as a "
+                "labelmap with the image as its reference)"
+            )
+    return ""
 
 
 class _Labels(NamedTuple):
@@ -136,7 +151,8 @@ def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
                 yield _joined(job, job.labels, chosen, levels) if chosen else NO_MASK
             return
         if frames := [mask.frames for mask in stacks if mask.frames != image.frames]:
-            raise HtunetError(f"the image has {counted(image.frames, 'frame')}, its mask {frames[0]}")
+            colours = f" ({MAYBE_COLOURS})" if frames[0] == 1 and MAYBE_COLOURS in image.remarks else ""
+            raise HtunetError(f"the image has {counted(image.frames, 'frame')}, its mask {frames[0]}{colours}")
         for levels in zip(*(mask.levels() for mask in stacks), strict=False):
             yield _joined(job, job.labels, stacks, levels)
 

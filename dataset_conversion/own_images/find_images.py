@@ -1,9 +1,10 @@
 """A user's images with the masks that belong to them: by file names, by annotations, or by nnU-Net's layout."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from dataset_conversion.formats.annotations import read_annotations
@@ -20,6 +21,8 @@ from htunet.files import read_object
 ONE_CHANNEL = "of several channels the first one is used"
 BESIDE_MASKS = ("overlays/", "uncertainty/")
 """Folders into which htunet_predict draws."""
+ADDED_BEFORE, ADDED_BEHIND = re.compile(r"^[0-9a-f]{8}-"), re.compile(r"_(?:jpe?g|png|bmp|tiff?)\.rf\.\w{16,}\.\w+$")
+"""What Label Studio and Roboflow add to the names of images."""
 TABLES = (".csv", ".json", ".txt", ".md")
 """Beside the images they are not worth a line in excluded.csv."""
 
@@ -78,7 +81,7 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
             f"{'' if together else f', {found}'}. A mask is named as its image, with _mask, _seg or the like added. "
             f"{WAY_OUT}{_hint_at_annotations(strays)}"
         )
-    findings.notes += filter(None, [matched.note])
+    findings.notes += filter(None, [matched.note, _several_folders(matched.masks_of.values())])
     for name, reason in matched.unmatched.items():
         findings.leave_out(name, reason)
     for name, chosen in matched.masks_of.items():
@@ -87,6 +90,17 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
             findings.images.append(Found(split=split, base=images, name=name, masks=paths))
         else:
             findings.leave_out(name, "an image without a mask")
+
+
+def _several_folders(masks_of: Iterable[Sequence[str]]) -> str:
+    """A note where images have masks of one name in several folders: structures, or readers."""
+    folders = [tuple(str(PurePosixPath(mask).parent) for mask in masks) for masks in masks_of]
+    torn = [some for some in folders if len({*some}) > 1]
+    names = [*dict.fromkeys(name for some in torn for name in some)]
+    return (
+        f"the masks of {counted(len(torn), 'image')} come from several folders ({listed(names)}) and are merged: equal "
+        "values become one label; to keep the folders apart, convert each as a data set of its own"
+    ) * bool(torn)
 
 
 def _hint_at_annotations(strays: Sequence[str]) -> str:
@@ -106,7 +120,7 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
     marked: dict[str, list[tuple[str, AnnotatedImage]]] = {name: [] for name in names}
     for file in files:
         for image in file.images:
-            name = find(image.file_name) or find(unquote(image.file_name))
+            name = next(filter(None, map(find, _spellings(image.file_name))), None)
             if name is not None:
                 marked[name].append((file.reader, image))
             else:
@@ -142,6 +156,14 @@ def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequenc
         )
     findings.label_names += dict.fromkeys(new)
     findings.unused += [name for file in files for name in file.unused]
+
+
+def _spellings(file_name: str) -> Iterator[str]:
+    """An image as annotations name it, the surest first: as it is, and without what web tools add to a name."""
+    plain = unquote(file_name)
+    yield from (file_name, plain, plain.split("?")[0])
+    yield ADDED_BEFORE.sub("", PurePosixPath(plain.split("?")[0].replace("\\", "/")).name)
+    yield ADDED_BEHIND.sub("", plain)
 
 
 def _find_nnunet(folder: Path, findings: Findings) -> None:

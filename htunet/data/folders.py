@@ -9,14 +9,17 @@ from htunet.errors import UsageError
 JUNK_FOLDERS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"}
 """Copies of pictures, and deleted ones, that systems and network drives keep beside the files; in lower case."""
 
+HEADERS, VALUES = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz", ".zdata")
+"""Endings of images that are a header, and of the file of their values beside it."""
+
 
 def files_in(
     folder: Path, accept: Callable[[Path], bool], *, without: Path | None = None
 ) -> tuple[list[str], list[str]]:
     """The names of the files of a folder at any depth that ``accept`` takes, and of the others; ``/`` between folders.
 
-    Hidden files and folders, and the tree ``without``, are passed over; linked folders are followed. Raises UsageError
-    when there is no such folder.
+    Hidden files and folders, the tree ``without``, and values beside their header, are passed over; linked folders are
+    followed. Raises UsageError when there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
@@ -29,7 +32,9 @@ def files_in(
         for name in (name for name in names if not name.startswith(".")):
             path = here / name
             (chosen if path.is_file() and accept(path) else others).append(path.relative_to(folder).as_posix())
-    return chosen, others
+    headers = {name.rpartition(".")[0] for name in chosen if name.lower().endswith(HEADERS)}
+    values = {f"{header}{ending}" for header in headers for ending in VALUES}
+    return chosen, [name for name in others if name not in values]
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

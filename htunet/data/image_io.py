@@ -30,6 +30,8 @@ REDUCED = 254
 MAX_PIXELS = 64_000_000
 """An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
 
+ROUNDING = 1e-3
+"""By how much the values of a mask may differ from whole numbers, as those that a header's slope gives do."""
 MOST_LABELS = 255
 """Of a mask, without the background: a pixel is a byte."""
 
@@ -399,9 +401,10 @@ def read_labels(path: Path) -> UInt8:
         return np.asarray(image).astype(np.uint8)
     pixels = pixels_of(image)
     if is_wide(image):
-        if not (np.isfinite(pixels).all() and pixels.min() >= 0 and (pixels == np.floor(pixels)).all()):
+        whole = np.rint(pixels)
+        if not np.isfinite(pixels).all() or whole.min() < 0 or np.abs(whole - pixels).max() > ROUNDING:
             raise HtunetError(f"The mask {path} holds negative values or fractions: it is not a label map. Correct it.")
-        return np.minimum(pixels, 255).astype(np.uint8)
+        return np.minimum(whole, 255).astype(np.uint8)
     return in_channels(pixels, 1)[0]
 
 

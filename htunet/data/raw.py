@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from htunet.data.formats.medical_file import Spacing
 from htunet.data.image_io import MOST_LABELS
@@ -254,9 +255,12 @@ def ending_with(folder: Path, ending: str) -> list[tuple[Path, str]]:
 
 
 def in_any_case(path: Path) -> Path:
-    """``path``, or the file beside it whose ending differs in the letter case: cameras and Windows write .PNG."""
-    others = (path.with_suffix(change(path.suffix)) for change in (str.upper, str.lower))
-    return path if path.exists() else next((other for other in others if other.exists()), path)
+    """``path``, or the one beside it with an ending in other letter case (Windows) or whose name another form (macOS)."""
+    if path.exists():
+        return path
+    names = [f"{path.stem}{change(path.suffix)}" for change in (str, str.upper, str.lower)]
+    others = (path.with_name(normalize(form, name)) for name in names for form in ("NFC", "NFD"))
+    return next((other for other in others if other.exists()), path)
 
 
 def nnunet_labels(content: dict[str, Any], path: Path) -> dict[str, int]:

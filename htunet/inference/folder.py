@@ -77,10 +77,7 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def images_and_others(folder: Path, without: Sequence[Path] = ()) -> tuple[list[Path], list[str]]:
-    """The image files of ``folder`` outside the trees ``without``, and the names of the other files; as ``images_in``.
-
-    Hidden files are passed over, and so is the file of values beside the header that an MHD file is.
-    """
+    """The image files of ``folder`` outside the trees ``without``, and the names of others; raises as ``images_in``."""
     if folder.is_file():
         return [folder], []
     if not folder.is_dir():
@@ -90,8 +87,6 @@ def images_and_others(folder: Path, without: Sequence[Path] = ()) -> tuple[list[
         [name for name in found if not any((folder / name).resolve().is_relative_to(tree) for tree in trees)]
         for found in files_in(folder, is_image)
     )
-    headers = {stem_of(name) for name in names if name.lower().endswith(".mhd")}
-    others = [name for name in others if not (name.lower().endswith(("raw", ".zdata")) and stem_of(name) in headers)]
     if not names:
         raise UsageError(
             f"{folder} holds no image; read are {', '.join(ENDINGS)} and DICOM. It holds {listed(others)}."

@@ -9,6 +9,14 @@ from htunet.data.folders import files_in, walk
 from htunet.errors import UsageError
 
 
+def test_values_beside_the_header_of_an_image_are_no_file_of_their_own(tmp_path: Path) -> None:
+    for name in ("a.mhd", "a.raw", "b.nhdr", "b.raw.gz", "c.raw", "s/a.zraw"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = files_in(tmp_path, lambda path: path.suffix in (".mhd", ".nhdr"))
+    assert found == (["a.mhd", "b.nhdr"], ["c.raw", "s/a.zraw"])
+
+
 def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
     passed_over = ("a/.1.png", ".git/x.png", "__MACOSX/1.png", "@eaDir/1.png/THUMB.png", "$RECYCLE.BIN/1.png")
     for name in ("a/1.png", *passed_over, "masks/1.png", "notes.txt"):

@@ -402,6 +402,12 @@ def test_labels_that_are_no_whole_numbers_from_0_are_refused(tmp_path: Path, val
         read_labels(tmp_path / "a.tif")
 
 
+def test_labels_may_differ_from_whole_numbers_as_sums_of_floats_do(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.9999999, 2.00001, 1e-7]], np.float32)).save(tmp_path / "a.tif")
+    assert read_labels(tmp_path / "a.tif").tolist() == [[0, 1, 2, 0]]
+    assert next(open_stack(tmp_path / "a.tif").levels()).tolist() == [[0, 1, 2, 0]]
+
+
 def test_transparent_pixels_are_no_label(tmp_path: Path) -> None:
     opacity = np.array([[0, 255, 255]], np.uint8)
     for channels in (1, 3):

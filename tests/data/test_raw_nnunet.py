@@ -66,6 +66,20 @@ def test_endings_match_in_any_letter_case(home: Path, declared: str) -> None:
         assert raw.label_path(case).exists()
 
 
+def test_labels_may_have_names_as_macos_writes_them(home: Path) -> None:
+    folder = build_nnunet(test_labels=1)
+    for name, composed, decomposed in (("a", "ä", "a\u0308"), ("case (1)", "é", "é")):
+        (folder / "imagesTr" / f"{name}_0000.png").rename(folder / "imagesTr" / f"{composed}_0000.png")
+        (folder / "labelsTr" / f"{name}.png").rename(folder / "labelsTr" / f"{decomposed}.png")
+    raw = read_raw(PATHS)
+    assert [problem for problem in verify(raw) if problem.severity == ERROR] == []
+    assert sorted(path.name for path in map(raw.label_path, raw.cases) if path.exists()) == [
+        "a\u0308.png",
+        "x.png",
+        "é.png",
+    ]
+
+
 def test_a_file_of_several_pages_is_no_case(home: Path) -> None:
     """nnU-Net would take it for a volume; its first page alone would be trained on in silence."""
     folder = build_nnunet(".tif")

@@ -159,6 +159,8 @@ def test_a_likeness_across_the_splits_joins_nothing() -> None:
         ((10, 15), False, "image 30x20, m 15x10 (--fit-masks takes it)"),
         ((30, 20), False, "image 30x20, m 20x30 (one of them is rotated by 90 degrees)"),
         ((30, 20), True, "image 30x20, m 20x30 (one of them is rotated by 90 degrees)"),
+        ((15, 10), True, "image 30x20, m 10x15 (one of them is rotated by 90 degrees)"),
+        ((12, 12), True, ""),
     ],
 )
 def test_a_turned_mask_is_never_stretched(shape: tuple[int, int], fit_masks: bool, reason: str) -> None:

@@ -23,21 +23,22 @@ from htunet.data.names import printable
 from htunet.errors import HtunetError
 from htunet.files import check_file, open_file, whole_file
 
-READERS = {".mha": "MetaImageIO", ".mhd": "MetaImageIO", ".nrrd": "NrrdImageIO"}
+NRRD = (".nrrd", ".nhdr")
+READERS = {**dict.fromkeys((".mha", ".mhd"), "MetaImageIO"), **dict.fromkeys(NRRD, "NrrdImageIO")}
 MAX_BYTES = 2 * 2**30
 """Of one file, unpacked; it is read as a whole."""
 LINE_BYTES = 2**20
 """Of a header that are looked at together."""
 DATA_FILE = {
     **dict.fromkeys((".mha", ".mhd"), re.compile(rb"ElementDataFile(?:[ \t]*[=:](?P<name>.*)$)?", re.MULTILINE)),
-    ".nrrd": re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE),
+    **dict.fromkeys(NRRD, re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE)),
 }
 """The line of a header that says where the pixels are."""
 SLOPE = re.compile(rb"^\s*ElementToIntensityFunctionSlope\s*=\s*-\S*", re.MULTILINE)
 ENCODING = re.compile(rb"^\s*encoding:\s*(?!(?:raw|gz|gzip|hex|ascii|text|txt)\s*$)\S+", re.IGNORECASE | re.MULTILINE)
 REFUSED = {
     **dict.fromkeys((".mha", ".mhd"), (SLOPE, "Save the values after the slope")),
-    ".nrrd": (ENCODING, "Save it with the encoding gzip"),
+    **dict.fromkeys(NRRD, (ENCODING, "Save it with the encoding gzip")),
 }
 """Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
@@ -59,7 +60,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes = next(in_a_process(lambda: iter([_header(path)])))
-        factor = _millimetres(path) if path.suffix.lower() == ".nrrd" else 1.0
+        factor = _millimetres(path) if path.suffix.lower() in NRRD else 1.0
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
@@ -109,7 +110,7 @@ def _check_header(path: Path) -> bool:
     Returns whether the header says which axis is colours, as NRRD's may.
     """
     ending, found, kinds = path.suffix.lower(), None, False
-    nrrd = ending == ".nrrd"
+    nrrd = ending in NRRD
     with open_file(path) as stream:
         while (nrrd or not found) and (line := stream.readline(LINE_BYTES)) and not (nrrd and not line.strip()):
             line = line.replace(b"\r", b"\n")

@@ -17,6 +17,7 @@ from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Spacing, p
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,
+    ROUNDING,
     TURNED,
     UInt8,
     gray_range,
@@ -38,7 +39,7 @@ COLOUR = 1 << 24
 LARGEST_LEVEL = 65_535
 LOSSY = (".jpg", ".jpeg")
 NIFTI = (".nii", ".nii.gz")
-METAIMAGE = (".mha", ".mhd", ".nrrd")
+METAIMAGE = (".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
@@ -120,8 +121,8 @@ class Stack(MedicalFile):
             return values.astype(np.int32)
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > LARGEST_LEVEL:
             raise HtunetError(f"The mask {self.path} holds values outside 0..{LARGEST_LEVEL}: it is not a label map.")
-        levels = values.astype(np.int32)
-        if not np.array_equal(levels, values):
+        levels = np.rint(values).astype(np.int32)
+        if np.abs(levels - values.astype(np.float64)).max() > ROUNDING:
             raise HtunetError(
                 f"The mask {self.path} holds fractions: it is not a label map. Round it, or cut it in two."
             )
@@ -168,7 +169,7 @@ def masks_ending(path: Path) -> str:
     """The ending of the file that holds the masks of all frames of ``path``; empty where each frame has a PNG."""
     name = path.name.lower()
     found = next((ending for ending in (*NIFTI, *METAIMAGE) if name.endswith(ending)), "")
-    return ".mha" if found == ".mhd" else found
+    return {".mhd": ".mha", ".nhdr": ".nrrd"}.get(found, found)
 
 
 def write_masks(source: Path, target: Path, masks_NHW: UInt8) -> None:

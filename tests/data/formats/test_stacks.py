@@ -49,6 +49,7 @@ def frames(path: Path) -> list[np.ndarray]:
         ".mha",
         ".MHD",
         ".nrrd",
+        ".nhdr",
     ],
 )
 def test_all_lossless_formats_give_the_same_rows_and_columns(tmp_path: Path, ending: str) -> None:

@@ -80,6 +80,7 @@ def test_a_box_alone_is_no_mask_and_two_images_need_two_ids(tmp_path: Path) -> N
         ({"annotations": []}, "no annotation"),
         ({"categories": [{"name": "x"}]}, "category without an id"),
         ({"categories": []}, "which it does not list"),
+        ({"annotations": [{"image_id": 1, "segments_info": []}]}, "panoptic form, whose masks are PNG files"),
     ],
 )
 def test_an_unusable_file_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -189,6 +189,12 @@ def test_a_polygon_may_lack_the_list_around_it() -> None:
     assert drawn((6, 8), Shape("a", SQUARE))[0].sum() == 9
 
 
+def test_a_polygon_may_be_a_list_of_points() -> None:
+    points = [[x, y] for x, y in zip(SQUARE[0::2], SQUARE[1::2], strict=True)]
+    for outline in (points, [points], [points, SQUARE]):
+        assert drawn((6, 8), Shape("a", outline))[0].sum() == 9
+
+
 def test_a_polygon_that_crosses_itself_has_an_area_although_its_halves_cancel() -> None:
     assert int(drawn((4, 4), Shape("a", [[0, 0, 4, 4, 4, 0, 0, 4]]))[0].sum()) == 8
 

@@ -452,6 +452,51 @@ def test_a_mask_that_is_flipped_by_its_header_is_not_taken_pixel_for_pixel(home:
     assert all("different orientations, RP and LP" in reason for reason in excluded(report).values())
 
 
+@pytest.mark.parametrize("fit_masks", [False, True])
+def test_a_mask_of_a_part_of_the_image_is_not_stretched_over_it(home: Path, fit_masks: bool) -> None:
+    images, masks = build_own(home, NAMES)
+    for number, path in enumerate([*sorted(images.iterdir()), *sorted(masks.iterdir())]):
+        pixels = np.asarray(Image.open(path))
+        volume = SimpleITK.GetImageFromArray(pixels[4:28, 4:36] if path.parent == masks and number % 2 else pixels)
+        volume.SetSpacing((0.1, 0.1))
+        SimpleITK.WriteImage(volume, str(path.with_suffix(".nrrd")))
+        path.unlink()
+    report, raw = convert(images, masks, fit_masks=fit_masks)
+    assert (len(raw.cases), len(report.excluded)) == (3, 3)
+    assert all("it is of a part of it. Resample it" in reason for reason in excluded(report).values())
+
+
+def test_masks_that_are_stretched_are_named(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for path, size in zip(sorted(masks.iterdir()), [(20, 16), (24, 24)], strict=False):
+        Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
+    report, _ = convert(images, masks, fit_masks=True)
+    assert report.fitted == ("case_0", "case_1")
+    assert note(report, "other proportions than their images").endswith("that is wrong: 1 case, case_1")
+
+
+def test_masks_from_several_folders_are_not_merged_in_silence(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    for number, path in enumerate(sorted(masks.iterdir())):
+        for folder in ("cyst", "duct"):
+            (masks / folder).mkdir(exist_ok=True)
+            if folder == "cyst" or number:
+                (masks / folder / path.name).write_bytes(path.read_bytes())
+        path.unlink()
+    report, _ = convert(images, masks)
+    assert note(report, "the masks of 5 images come from several folders (cyst, duct) and are merged")
+
+
+def test_frames_that_may_be_colours_say_so_where_the_mask_has_one(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    path = sorted(images.iterdir())[0]
+    frames = np.stack([np.asarray(Image.open(path))] * 3)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(frames), str(path.with_suffix(".mha")))
+    path.unlink()
+    report, _ = convert(images, masks)
+    assert "the image has 3 frames, its mask 1 (the last axis has 3" in next(iter(excluded(report).values()))
+
+
 def test_masks_that_the_orientation_of_their_files_turns_are_named(home: Path) -> None:
     images, masks = build_own(home, NAMES)
     turned, invalid = Image.Exif(), Image.Exif()

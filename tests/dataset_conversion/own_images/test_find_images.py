@@ -82,7 +82,11 @@ def test_a_test_split_of_other_images_is_refused(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["images%2Fc0.png", "c0.PNG", "C:\\us\\c0.png", "/data/us/c0.jpg", "C0.png", "./c0.png", "us%5Cc0.png"]
+    "name",
+    [
+        *("images%2Fc0.png", "c0.PNG", "C:\\us\\c0.png", "/data/us/c0.jpg", "C0.png", "./c0.png", "us%5Cc0.png"),
+        *("https://x.org/us/c0.png?size=2", "upload/1a2b3c4d-c0.png", f"c0_png.rf.{'0a' * 16}.jpg"),
+    ],
 )
 def test_annotations_may_spell_images_as_another_machine_does(home: Path, name: str) -> None:
     images, _ = build_own(home, NAMES)
