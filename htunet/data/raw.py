@@ -255,7 +255,7 @@ def ending_with(folder: Path, ending: str) -> list[tuple[Path, str]]:
 
 
 def in_any_case(path: Path) -> Path:
-    """``path``, or the one beside it with an ending in other letter case (Windows) or whose name another form (macOS)."""
+    """``path``, or one beside it with an ending in other letter case (Windows) or a name in another form (macOS)."""
     if path.exists():
         return path
     names = [f"{path.stem}{change(path.suffix)}" for change in (str, str.upper, str.lower)]
