@@ -17,7 +17,7 @@ from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, cluster, find_duplicates
 from htunet.data.image_io import TURNED, UInt8, open_image, pixels_of, read_with_turn, write_png
-from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, measure_case, save_measured
+from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, MeasuredCases, measure_case
 from htunet.data.names import listed
 from htunet.data.raw import TRAIN, Case, DatasetInfo, Excluded, positive_class, write_raw_index
 from htunet.errors import HtunetError, counted
@@ -187,19 +187,16 @@ class Written:
 
     case: Case
     files: Files
-    measured: MeasuredCase
-    """Of what these files hold."""
+    measured: MeasuredCase | None
+    """Of what these files hold; None: kept elsewhere."""
     masks: int = 1
     fitted: bool = False
+    empty: bool = False
+    """Whether it has a mask that marks nothing."""
     remarks: tuple[str, ...] = ()
     """What a user should know of it; the report names the cases of each remark."""
     tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Its rows of further tables of the raw folder, by file name; all rows of a table have the same columns."""
-
-    @property
-    def empty(self) -> bool:
-        """Whether it has a mask that marks nothing."""
-        return self.measured.mask is not None and not self.measured.mask.held
 
 
 @contextmanager
@@ -235,13 +232,18 @@ def convert_images(
     with raw_folder(paths) as (folder, replaced):
         write_one = partial(_write_into, write, folder)
         outcomes = run_jobs(collected.jobs, write_one, workers, unit=collected.unit, threads=threads)
-        results = [one for some in outcomes for one in some]
-        written = sorted((one for one in results if isinstance(one, Written)), key=lambda one: one.case.id)
-        excluded = [*collected.excluded, *(one for one in results if isinstance(one, Excluded))]
+        written, excluded, measured = list[Written](), [*collected.excluded], MeasuredCases(DatasetInfo.channels)
+        for one in (one for some in outcomes for one in some):
+            if isinstance(one, Excluded):
+                excluded.append(one)
+            elif one.measured:
+                measured.add(one.case.id, one.measured, one.files)
+                written.append(replace(one, measured=None))
+        written.sort(key=lambda one: one.case.id)
         excluded.sort(key=lambda one: (one.class_name, one.source))
         if not written:
             raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
-        pairs = find_duplicates([one.measured.signature for one in written])
+        pairs = find_duplicates(measured[one.case.id].signature for one in written)
         cases = with_groups([one.case for one in written], pairs)
         info = DatasetInfo(
             classes=dict(facts.classes),
@@ -259,7 +261,7 @@ def convert_images(
             rows = [one.tables[name] for one in written if name in one.tables]
             write_csv(folder / name, list(rows[0]), rows)
         notes = [*collected.notes, *(finish(folder, cases) if finish else ())]
-    save_measured(paths.measured_npz, info.channels, [(one.files, one.measured) for one in written])
+    measured.save(paths.measured_npz)
     ids_of: dict[str, list[str]] = {}
     for one in written:
         for remark in one.remarks:
@@ -301,12 +303,12 @@ def run_jobs(
     *,
     unit: str = "image",
     threads: bool = False,
-) -> list[Outcome]:
+) -> Iterator[Outcome]:
     """``write(job)`` for all jobs, in their order, in processes (or ``threads``) where that pays off."""
     from tqdm import tqdm  # only in the process that shows it
 
     results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers), threads=threads)
-    return list(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
+    return iter(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
 
 
 def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:
@@ -395,7 +397,9 @@ def write_case(
         write_png(folder / f"images{ending}" / f"{case.id}_0000.png", image),
         NO_MASK if mask is None else write_png(folder / f"labels{ending}" / f"{case.id}.png", mask),
     )
-    return Written(case=case, files=files, measured=measure_case(image[None], mask), masks=masks, fitted=fitted)
+    measured = measure_case(image[None], mask)
+    empty = measured.mask is not None and not measured.mask.held
+    return Written(case=case, files=files, measured=measured, masks=masks, fitted=fitted, empty=empty)
 
 
 def read_gray(path: Path) -> tuple[UInt8, tuple[str, ...]]:

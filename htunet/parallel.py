@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +28,8 @@ IN_PROCESS_BELOW = 200
 THREADS_BELOW = 2000
 """Processes take half a second each to start, threads wait for each other a third of the time: what two of them can do,
 or what is done in a few seconds, is done by threads, if it may."""
+AHEAD = 4
+"""Chunks for each worker that are made, or done and not yet taken: memory does not grow with the number of items."""
 
 
 def available_cores() -> int:
@@ -47,34 +51,37 @@ def suitable_workers(items: int, asked: int | None = None) -> int:
 
 def parallel_map(
     function: Callable[[T], R],
-    items: Sequence[T],
+    items: Iterable[T],
     *,
     workers: int,
     name: Callable[[T], str] = str,
     threads: bool = False,
+    number: int | None = None,
 ) -> Iterator[R]:
     """Yield ``function(item)`` in the order of ``items``; with one worker in this process.
 
     ``threads`` says that threads may do it: that it spends most of its time in libraries that let other threads run
-    meanwhile, and forks no process.
+    meanwhile, and forks no process. ``number`` is how many items there are, where they have no length: they are made
+    one by one, a few more than are worked on.
     ``function`` has to be importable (no lambda), its results picklable. The first error ends the map: HtunetError as
     it is, anything else as RuntimeError that starts with ``name(item)``. A worker that the system kills raises
     HtunetError. Workers end with this process, even when it is killed.
     """
     call = partial(_named_call, function)
-    pairs = [(item, name(item)) for item in items]
-    if workers <= 1 or len(items) <= 1:
+    number = len(items) if number is None else number  # type: ignore[arg-type]
+    pairs = ((item, name(item)) for item in items)
+    if workers <= 1 or number <= 1:
         yield from map(call, pairs)
         return
-    if threads and (workers == 2 or len(items) < THREADS_BELOW):
+    if threads and (workers == 2 or number < THREADS_BELOW):
         with ThreadPoolExecutor(workers) as pool:
-            yield from pool.map(call, pairs)
+            yield from in_order(pool, call, pairs, AHEAD * workers)
         return
     kept = _kept[-1] if _kept else {}
-    processes = kept.pop(workers, None) or _start_pool(workers if _kept else min(workers, len(items)))
+    processes = kept.pop(workers, None) or _start_pool(workers if _kept else min(workers, number))
     done = False
     try:
-        yield from processes.map(call, pairs, chunksize=max(1, min(8, len(items) // workers)))
+        yield from in_order(processes, call, pairs, AHEAD * workers, chunk=max(1, min(8, number // workers)))
         done = True
     except BrokenProcessPool:
         raise HtunetError(
@@ -86,6 +93,27 @@ def parallel_map(
             kept[workers] = processes
         else:
             processes.shutdown(cancel_futures=True)
+
+
+def in_order(
+    pool: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int, *, chunk: int = 1
+) -> Iterator[R]:
+    """As ``pool.map``, which makes all items and keeps all results at once; here ``ahead`` chunks of them."""
+    waiting, rest = deque[Future[list[R]]](), iter(items)
+    try:
+        while some := list(islice(rest, chunk)):
+            waiting.append(pool.submit(_each, function, some))
+            if len(waiting) >= ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
+    finally:
+        for one in waiting:
+            one.cancel()
+
+
+def _each(function: Callable[[T], R], items: list[T]) -> list[R]:
+    return [function(item) for item in items]
 
 
 @contextmanager

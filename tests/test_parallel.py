@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from htunet.errors import HtunetError
 from htunet.parallel import (
+    AHEAD,
     IN_PROCESS_BELOW,
     THREADS_BELOW,
     available_cores,
@@ -49,6 +51,22 @@ def process_of(_: int) -> int:
 def test_results_come_in_the_order_of_the_items(workers: int) -> None:
     assert list(parallel_map(square, range(20), workers=workers)) == [n * n for n in range(20)]
     assert list(parallel_map(square, [], workers=workers)) == []
+
+
+@pytest.mark.parametrize(("workers", "threads"), [(1, False), (2, True), (3, False)])
+def test_items_are_made_and_results_kept_a_few_at_a_time(workers: int, *, threads: bool) -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            made.append(item)
+            yield item
+
+    results = parallel_map(square, items(), workers=workers, threads=threads, number=1000)
+    for taken, found in enumerate(results):
+        assert found == taken * taken
+        assert len(made) <= taken + 1 + 8 * AHEAD * workers
+    assert len(made) == 1000
 
 
 @pytest.mark.parametrize("workers", [1, 2])

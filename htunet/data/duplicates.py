@@ -4,7 +4,8 @@ A 64-bit difference hash names candidates; the correlation of 48 x 48 thumbnails
 """
 
 import hashlib
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,28 +67,38 @@ def signature_of(image: UInt8) -> Signature:
     return Signature(digest.hexdigest(), bits, thumbnail.astype(np.float16))
 
 
-def find_duplicates(signatures: Sequence[Signature]) -> list[DuplicatePair]:
+def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
     """Pairs that show the same picture, sorted. Equal images are each paired with the first of them only.
 
-    Near pairs are searched among the first of each set of equal images; ``cluster`` joins both kinds.
+    Near pairs are searched among the first of each set of equal images; ``cluster`` joins both kinds. The thumbnails
+    wait in a temporary file, so that memory holds some hundred bytes of each image.
     """
     first_of: dict[str, int] = {}
-    pairs = []
-    for position, signature in enumerate(signatures):
-        first = first_of.setdefault(signature.content, position)
-        if first != position:
-            pairs.append(DuplicatePair(first, position, 1.0, exact=True))
-    different = np.array(list(first_of.values()), dtype=np.int64)
-    hashes = np.array([signatures[i].bits for i in different], dtype=np.uint64)
-    rows_at_once = max(1, COMPARED // max(1, len(hashes)))
-    for start in range(0, len(hashes), rows_at_once):
-        block = hashes[start : start + rows_at_once]
-        rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
-        later = columns > rows
-        for first, second in zip(different[rows[later] + start], different[columns[later] + start], strict=True):
-            correlation = _correlation(signatures[first], signatures[second])
-            if correlation > MIN_CORRELATION:
-                pairs.append(DuplicatePair(int(first), int(second), correlation, exact=False))
+    pairs, bits = [], list[int]()
+    with tempfile.TemporaryFile() as thumbnails:
+        for position, signature in enumerate(signatures):
+            first = first_of.setdefault(signature.content, position)
+            if first != position:
+                pairs.append(DuplicatePair(first, position, 1.0, exact=True))
+                continue
+            bits.append(signature.bits)
+            thumbnails.write(signature.thumbnail.astype(np.float16, copy=False).tobytes())
+        thumbnails.flush()
+
+        def thumbnail(row: int) -> NDArray[np.float32]:
+            thumbnails.seek(row * 2 * THUMBNAIL**2)
+            return np.frombuffer(thumbnails.read(2 * THUMBNAIL**2), np.float16).astype(np.float32)
+
+        different, hashes = list(first_of.values()), np.array(bits, dtype=np.uint64)
+        rows_at_once = max(1, COMPARED // max(1, len(hashes)))
+        for start in range(0, len(hashes), rows_at_once):
+            block = hashes[start : start + rows_at_once]
+            rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
+            later = columns > rows
+            for first, second in zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True):
+                correlation = _correlation(thumbnail(first), thumbnail(second))
+                if correlation > MIN_CORRELATION:
+                    pairs.append(DuplicatePair(different[first], different[second], correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
@@ -121,8 +132,7 @@ def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.ui
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-def _correlation(one: Signature, other: Signature) -> float:
+def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:
     """In single precision; divided by the lengths, which half precision has changed a little."""
-    first, second = (signature.thumbnail.astype(np.float32) for signature in (one, other))
     lengths = float(np.linalg.norm(first) * np.linalg.norm(second))
     return float(first @ second) / lengths if lengths else 0.0

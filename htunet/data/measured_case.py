@@ -3,7 +3,8 @@
 ``measured.npz`` keeps it by the SHA-256 of both files: what was changed since, or was never measured, is not found.
 """
 
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 from htunet.data.duplicates import THUMBNAIL, Signature, signature_of
 from htunet.data.field_of_view import insonified_field
 from htunet.data.image_io import UInt8, label_counts
-from htunet.data.measurements import read_measurement, write_measurement
+from htunet.data.measurements import read_rows, write_rows
 from htunet.data.outlines import is_outline
 from htunet.errors import HtunetError
 
@@ -103,25 +104,60 @@ def marked_labels(mask_HW: UInt8) -> MarkedLabels:
     return MarkedLabels(held, largest if surrounds else None, bool(held) and is_outline(mask_HW > 0))
 
 
-def save_measured(path: Path, channels: int, cases: Iterable[tuple[Files, MeasuredCase]]) -> None:
-    """Write whole or not at all; ``channels`` is what all images were read with."""
-    rows = np.array([_row(*case) for case in cases], _row_type(channels))
-    write_measurement(path, {"cases": rows}, {"measured": FORMAT}, compressed=False)
+class MeasuredCases(Mapping[str, MeasuredCase]):
+    """What was measured of cases, by their ids, in a temporary file: each takes some kilobytes, here a few bytes.
+
+    ``channels`` is what all images are read with.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.type = _row_type(channels)
+        self._rows, self._place = tempfile.TemporaryFile(), dict[str, int]()  # noqa: SIM115 - as long as this is needed
+
+    def __getitem__(self, case_id: str) -> MeasuredCase:
+        return _case(self._row_at(self._place[case_id]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def add(self, case_id: str, case: MeasuredCase, files: Files = ("-", "-")) -> None:
+        """Keep what was measured of a case; without the digests of its ``files`` it cannot be saved."""
+        self.add_row(case_id, np.array(_row(files, case), self.type))
+
+    def add_row(self, case_id: str, row: NDArray[Any]) -> None:
+        """As ``add``, as it is stored."""
+        self._place[case_id] = self._rows.seek(0, 2)
+        self._rows.write(row.tobytes())
+
+    def save(self, path: Path) -> None:
+        """Write whole or not at all, sorted by the ids."""
+        rows = (self._row_at(self._place[case_id]) for case_id in sorted(self))
+        write_rows(path, "cases", self.type, len(self), rows, {"measured": FORMAT})
+
+    def _row_at(self, place: int) -> NDArray[np.void]:
+        self._rows.seek(place)
+        return np.frombuffer(self._rows.read(self.type.itemsize), self.type)[0]
 
 
-def load_measured(path: Path, channels: int) -> Mapping[Files, MeasuredCase]:
-    """What is stored of images that were read with ``channels``.
+def load_measured(path: Path, channels: int, files: Mapping[str, Files]) -> MeasuredCases:
+    """What is stored of the ``files`` of cases, by their ids, that were read with ``channels``.
 
     Nothing of a file that is missing, damaged or of another version: then all is measured again.
     """
+    found, ids_of = MeasuredCases(channels), dict[Files, list[str]]()
+    for case_id, pair in files.items():
+        ids_of.setdefault(pair, []).append(case_id)
     try:
-        found = read_measurement(path)
-    except HtunetError:
-        return {}
-    rows = found.arrays.get("cases")
-    if rows is None or rows.dtype != _row_type(channels) or found.about.get("measured") != FORMAT:
-        return {}
-    return dict(map(_case, rows))
+        for row in read_rows(path, "cases", found.type, {"measured": FORMAT}):
+            names: Any = row[["image", "label"]].item()
+            for case_id in ids_of.get((names[0].decode(), names[1].decode()), ()):
+                found.add_row(case_id, row)
+    except (HtunetError, UnicodeDecodeError):
+        return MeasuredCases(channels)
+    return found
 
 
 def _row_type(channels: int) -> np.dtype[np.void]:
@@ -136,22 +172,22 @@ def _row_type(channels: int) -> np.dtype[np.void]:
 
 
 def _row(files: Files, case: MeasuredCase) -> tuple[object, ...]:
-    mask = case.mask or MarkedLabels(frozenset(), None, is_outline=False)
+    mask, label = (case.mask, files[1]) if case.mask else (MarkedLabels(frozenset(), None, is_outline=False), NO_MASK)
     held = np.isin(np.arange(256), list(mask.held))
     one = case.signature
     return (
-        *files, *(one.content, one.bits, one.thumbnail), *(held, mask.surrounding or 0, mask.is_outline),
+        *(files[0], label), *(one.content, one.bits, one.thumbnail), *(held, mask.surrounding or 0, mask.is_outline),
         *(case.hw, case.field_hw, case.histogram, case.foreground, case.lesion_pixels, case.lesion_sides),
         *(case.lesions, case.overshoot),
     )  # fmt: skip
 
 
-def _case(row: np.void) -> tuple[Files, MeasuredCase]:
+def _case(row: NDArray[np.void]) -> MeasuredCase:
     values: Any = row.item()
-    image, label, content, bits, thumbnail, held, surrounding, outline, *numbers = values
+    _, label, content, bits, thumbnail, held, surrounding, outline, *numbers = values
     hw, field_hw, histogram, foreground, lesion_pixels, lesion_sides, lesions, overshoot = numbers
     labels = MarkedLabels(frozenset(np.flatnonzero(held).tolist()), surrounding or None, outline)
-    case = MeasuredCase(
+    return MeasuredCase(
         signature=Signature(content.decode(), bits, thumbnail),
         mask=labels if label else None,
         hw=tuple(hw.tolist()),
@@ -163,4 +199,3 @@ def _case(row: np.void) -> tuple[Files, MeasuredCase]:
         lesions=lesions,
         overshoot=overshoot,
     )
-    return (image.decode(), label.decode()), case

@@ -17,10 +17,10 @@ def shared_images(
     for raw, ids in ((seen, seen_ids), (tested, tested_ids)):
         case_of = {case.id: case for case in raw.cases}
         owners += [(raw, case_of[case_id]) for case_id in ids]
-    signatures = [
+    signatures = (
         signature_of(read_image(raw.image_path(case), 1))
         for raw, case in tqdm(owners, desc="comparing with the training images", unit="image", disable=None)
-    ]
+    )
     found: dict[str, list[str]] = {}
     for members in cluster(find_duplicates(signatures)):
         known = [owners[i][1].id for i in members if i < len(seen_ids)]

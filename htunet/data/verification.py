@@ -1,14 +1,14 @@
 """Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from htunet.data.duplicates import Signature, cluster, find_duplicates, signature_of
+from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
 from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
-from htunet.data.measured_case import MarkedLabels, MeasuredCase, marked_labels, measure_case
+from htunet.data.measured_case import MarkedLabels, MeasuredCase, MeasuredCases, marked_labels, measure_case
 from htunet.data.names import listed
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, Case, RawDataset
 from htunet.errors import HtunetError, counted
@@ -38,40 +38,55 @@ def verify(raw: RawDataset, *, workers: int = 1, progress: str | None = None) ->
 
     Reads every image and mask once. ``progress`` names the bar on stderr, None shows none.
     """
-    return verify_and_measure(raw, {}, workers=workers, progress=progress)[0]
+    return verify_and_measure(raw, MeasuredCases(raw.info.channels), workers=workers, progress=progress)
 
 
 def verify_and_measure(
-    raw: RawDataset, known: Mapping[str, MeasuredCase], *, workers: int = 1, progress: str | None = None
-) -> tuple[list[Problem], dict[str, MeasuredCase]]:
-    """``verify``, and by its id what was measured of each case while it was read.
+    raw: RawDataset, measured: MeasuredCases, *, workers: int = 1, progress: str | None = None
+) -> list[Problem]:
+    """``verify``, and what was measured of each case while it was read is added to ``measured``.
 
-    The files of cases that are ``known`` already, by their ids, are not read.
+    The files of cases that are in it already are not read.
     """
     from tqdm import tqdm  # only in the process that shows it
 
-    masks = raw.info.has_masks
-    jobs = [
-        _CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None, known.get(case.id))
-        for case in raw.cases
-    ]
-    unknown = [job for job in jobs if job.known is None]
+    masks, known = raw.info.has_masks, {*measured}
+    new = [case for case in raw.cases if case.id not in known]
     named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
     allowed = sorted({int(value) for values in named for value in values})
     check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed)
-    results = parallel_map(check, unknown, workers=workers, name=lambda job: job.case.id, threads=True)
-    silent = None if progress and unknown else True
-    read = iter(list(tqdm(results, total=len(unknown), desc=progress, unit="case", disable=silent)))
-    checked = [check(job) if job.known else next(read) for job in jobs]
-    problems = [
+
+    def job(case: Case) -> _CaseToCheck:
+        of_before = measured[case.id] if case.id in known else None
+        return _CaseToCheck(case, raw.image_path(case), raw.label_path(case) if masks else None, of_before)
+
+    name = lambda one: one.case.id  # noqa: E731
+    results = parallel_map(check, map(job, new), workers=workers, name=name, threads=True, number=len(new))
+    read = iter(tqdm(results, total=len(new), desc=progress, unit="case", disable=None if progress and new else True))
+    problems, pictures, masks_of = list[Problem](), list[Case](), list[tuple[Case, MarkedLabels]]()
+    alike: dict[MarkedLabels, MarkedLabels] = {}
+
+    def signatures() -> Iterator[Signature]:
+        for case in raw.cases:
+            found = check(job(case)) if case.id in known else next(read)
+            problems.extend(found.problems)
+            if found.measured and case.id not in known:
+                measured.add(case.id, found.measured)
+            if found.mask:
+                masks_of.append((case, alike.setdefault(found.mask, found.mask)))
+            if found.signature:
+                pictures.append(case)
+                yield found.signature
+        next(read, None)  # the end of the bar and of the workers
+
+    pairs = find_duplicates(signatures())
+    problems += [
         *_table_problems(raw),
         *_unlisted_files(raw),
-        *(problem for result in checked for problem in result.problems),
-        *_duplicate_problems(raw, [result.signature for result in checked]),
-        *_mask_problems(raw, [result.mask for result in checked]),
+        *_duplicate_problems(raw, pictures, pairs),
+        *_mask_problems(raw, masks_of),
     ]
-    measured = {job.case.id: one.measured for job, one in zip(jobs, checked, strict=True) if one.measured is not None}
-    return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files)), measured
+    return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
 
 
 def same_pictures(raw: RawDataset, problems: Sequence[Problem]) -> list[list[str]]:
@@ -143,9 +158,8 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
     return _Checked(tuple(problems), signature, mask, measured)
 
 
-def _mask_problems(raw: RawDataset, masks: Sequence[MarkedLabels | None]) -> Iterator[Problem]:
+def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) -> Iterator[Problem]:
     """What no mask shows alone: labels that never occur, background drawn as a label, outlines in place of areas."""
-    known = [(case, mask) for case, mask in zip(raw.cases, masks, strict=True) if mask is not None]
     marked = [(case, mask) for case, mask in known if mask.held]
     names = {value: name for name, value in raw.info.labels.items() if isinstance(value, int)}  # regions are lists
     if known and not marked:
@@ -238,12 +252,9 @@ def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
                 yield Problem("file_without_case", WARNING, (name,), f"{name} {what} and is ignored.")
 
 
-def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None]) -> Iterator[Problem]:
-    known = [(case, signature) for case, signature in zip(raw.cases, signatures, strict=True) if signature is not None]
-    pairs = find_duplicates([signature for _, signature in known])
-
+def _duplicate_problems(raw: RawDataset, known: Sequence[Case], pairs: Sequence[DuplicatePair]) -> Iterator[Problem]:
     def name_of(position: int) -> str:
-        return str(raw.image_path(known[position][0]).relative_to(raw.paths.raw))
+        return str(raw.image_path(known[position]).relative_to(raw.paths.raw))
 
     for kind, words, chosen in (
         (DUPLICATES[0], "hold the same pixels", [pair for pair in pairs if pair.exact]),
@@ -251,14 +262,14 @@ def _duplicate_problems(raw: RawDataset, signatures: Sequence[Signature | None])
     ):
         for positions in cluster(chosen):
             files = tuple(name_of(position) for position in positions)
-            cases = [known[position][0] for position in positions]
+            cases = [known[position] for position in positions]
             share_a_group = cases[0].group and len({case.group for case in cases}) == 1
             advice = SPLIT_ADVICE if share_a_group else GROUP_ADVICE
             if len({case.split for case in cases}) > 1:
                 advice = "they lie in both splits, so the test split is not independent"
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
     for pair in pairs:
-        classes = [known[position][0].class_name for position in (pair.first, pair.second)]
+        classes = [known[position].class_name for position in (pair.first, pair.second)]
         if all(classes) and classes[0] != classes[1]:
             files = (name_of(pair.first), name_of(pair.second))
             words = "the same pixels" if pair.exact else f"nearly the same picture (correlation {pair.correlation:.3f})"

@@ -146,9 +146,8 @@ def _same_pictures(dataset: DatasetPaths, corrected: Sequence[Correction], group
     found = {one.name: groups.get(one.case, "") or one.facts["group"] for one in corrected}
     new = [one for one in corrected if one.case not in groups]
     if new:
-        signatures = [signature_of(read_image(raw.image_path(case), raw.info.channels)) for case in raw.cases]
-        signatures += [signature_of(read_image(one.image, raw.info.channels)) for one in new]
-        for pair in find_duplicates(signatures):
+        images = (*map(raw.image_path, raw.cases), *(one.image for one in new))
+        for pair in find_duplicates(signature_of(read_image(path, raw.info.channels)) for path in images):
             if pair.first < len(raw.cases) <= pair.second:
                 name = new[pair.second - len(raw.cases)].name
                 found[name] = groups[raw.cases[pair.first].id]

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from htunet.data.raw import TRAIN, Case, RawDataset
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, counted
 from htunet.files import file_hash, read_json, write_json
-from htunet.parallel import available_cores
+from htunet.parallel import AHEAD, available_cores, in_order
 from htunet.records import record_from
 
 FORMAT = 1
@@ -90,14 +90,20 @@ def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:
     order of the cases and the file times do not matter.
     """
     cases = sorted(raw.cases, key=lambda case: case.id)
-    files = [path for case in cases for path in (raw.image_path(case), raw.label_path(case))]
-    with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
-        digests = list(pool.map(lambda path: file_hash(path) if path.exists() else "missing", files))
+    files = (path for case in cases for path in (raw.image_path(case), raw.label_path(case)))
+    digest = lambda path: file_hash(path) if path.exists() else "missing"  # noqa: E731
+    with ThreadPoolExecutor(workers := available_cores()) as pool:  # hashing gives the interpreter's lock free
+        digests = list(in_order(pool, digest, files, AHEAD * workers, chunk=8))
     masks = digests[1::2] if raw.info.has_masks else [NO_MASK] * len(cases)
     files_of = {case.id: pair for case, pair in zip(cases, zip(digests[::2], masks, strict=True), strict=True)}
     facts = (raw.info.channels, sorted(raw.info.labels.items()), sorted(raw.info.classes.items()))
-    rows = [(case.id, case.split, case.class_name, case.group, case.spacing_mm) for case in cases]
-    return hashlib.sha256(repr((FORMAT, facts, rows, digests)).encode()).hexdigest(), files_of
+    rows = ((case.id, case.split, case.class_name, case.group, case.spacing_mm) for case in cases)
+    whole = hashlib.sha256(f"({FORMAT!r}, {facts!r}, ".encode())
+    for values, end in ((rows, ", "), (digests, ")")):  # the text of (FORMAT, facts, [*rows], digests), part by part
+        for number, value in enumerate(values):
+            whole.update(f"{', ' if number else '['}{value!r}".encode())
+        whole.update(f"{']' if cases else '[]'}{end}".encode())
+    return whole.hexdigest(), files_of
 
 
 def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
@@ -130,10 +136,15 @@ def take_fingerprint(
     HtunetError where there is no case.
     """
     ids, words = chosen or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
-    cases = [case for case in raw.cases if case.id in set(ids)] or list(raw.cases)
+    wanted = {*ids}
+    cases = [case for case in raw.cases if case.id in wanted] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
-    seen = [measured[case.id] for case in cases]
+    seen, histogram, foreground = list[_Sizes](), np.zeros(256, np.int64), np.zeros((raw.info.channels, 256), np.int64)
+    for one in (measured[case.id] for case in cases):
+        seen.append(_Sizes(*(getattr(one, name) for name in _Sizes._fields)))
+        histogram += one.histogram
+        foreground += one.foreground
     num_training = sum(case.split == TRAIN for case in raw.cases)
     return Fingerprint(
         dataset=raw.paths.name,
@@ -148,9 +159,20 @@ def take_fingerprint(
         losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.overshoot > 0],
         measured_on=words,
         cases_sha256=ids_digest(ids),
-        **_of_images(seen),
-        **_of_lesions(seen if raw.info.has_masks else []),
+        **_of_images(seen, histogram),
+        **_of_lesions(seen if raw.info.has_masks else [], foreground),
     )
+
+
+class _Sizes(NamedTuple):
+    """What is kept of a ``MeasuredCase`` beside sums over all."""
+
+    hw: tuple[int, int]
+    field_hw: tuple[int, int]
+    lesion_pixels: int
+    lesion_sides: tuple[int, int]
+    lesions: int
+    overshoot: float
 
 
 def _sides(case: Case) -> tuple[float, float]:
@@ -180,12 +202,12 @@ def load_fingerprint(path: Path) -> Fingerprint | None:
     return found if found.format == FORMAT else None
 
 
-def _of_images(seen: Sequence[MeasuredCase]) -> dict[str, Any]:
+def _of_images(seen: Sequence[_Sizes], histogram: NDArray[np.int64]) -> dict[str, Any]:
     remaining = [_area(one.field_hw) / _area(one.hw) for one in seen]
     return {
         "shapes_after_crop": [[1, *one.field_hw] for one in seen],
         "median_relative_size_after_cropping": float(np.median(remaining)),
-        "intensities": _properties(np.sum([one.histogram for one in seen], axis=0, dtype=np.int64)),
+        "intensities": _properties(histogram),
         "height": _spread(one.hw[0] for one in seen),
         "width": _spread(one.hw[1] for one in seen),
         "aspect_ratio": _spread(one.hw[0] / one.hw[1] for one in seen),
@@ -199,12 +221,11 @@ def _of_images(seen: Sequence[MeasuredCase]) -> dict[str, Any]:
     }
 
 
-def _of_lesions(seen: Sequence[MeasuredCase]) -> dict[str, Any]:
+def _of_lesions(seen: Sequence[_Sizes], foreground: NDArray[np.int64]) -> dict[str, Any]:
     shown = [one for one in seen if one.lesion_pixels]
-    foreground: Any = np.sum([one.foreground for one in shown], axis=0, dtype=np.int64) if shown else []
     return {
         "foreground_intensity_properties_per_channel": {
-            str(channel): _properties(histogram) for channel, histogram in enumerate(foreground)
+            str(channel): _properties(histogram) for channel, histogram in enumerate(foreground if shown else ())
         }
         or None,
         "lesion_area": _spread(one.lesion_pixels / _area(one.hw) for one in shown),

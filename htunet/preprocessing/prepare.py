@@ -10,7 +10,7 @@ from pathlib import Path
 
 from htunet.data.class_checks import missing_in_folds
 from htunet.data.image_io import label_counts
-from htunet.data.measured_case import MeasuredCase, load_measured
+from htunet.data.measured_case import MeasuredCases, load_measured
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import KEPT_EDITED, LISTS, REPLACED, SettledSplits, fold_names, settle_splits
@@ -99,10 +99,10 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         raw = _read(dataset)
         state = raw_state(raw)  # before the files are read: what changes meanwhile is noticed
-        (content, files), warnings = hash_raw(raw), dict[str, list[str]]()
-        stored = load_measured(dataset.measured_npz, raw.info.channels)
-        measured = {case: stored[pair] for case, pair in files.items() if pair in stored}
-        pictures, measured = _verified(raw, content, request.workers, warnings, measured)
+        content, files = hash_raw(raw)
+        measured, warnings = load_measured(dataset.measured_npz, raw.info.channels, files), dict[str, list[str]]()
+        del files
+        pictures = _verified(raw, content, request.workers, warnings, measured)
         before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
         chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
@@ -159,7 +159,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
 
 def verify_raw(dataset: DatasetPaths, request: PrepareRequest) -> None:
     """Verify a raw data set and write nothing; raises HtunetError when it has errors."""
-    _verify(_read(dataset), request.workers, [], {})
+    raw = _read(dataset)
+    _verify(raw, request.workers, [], MeasuredCases(raw.info.channels))
 
 
 def _read(paths: DatasetPaths) -> RawDataset:
@@ -171,15 +172,13 @@ def _read(paths: DatasetPaths) -> RawDataset:
     return raw
 
 
-def _verify(
-    raw: RawDataset, workers: int | None, into: list[str], known: dict[str, MeasuredCase]
-) -> tuple[list[list[str]], dict[str, MeasuredCase]]:
-    """Log what is wrong; returns the ids of the cases that show the same picture, and what was measured of each case.
+def _verify(raw: RawDataset, workers: int | None, into: list[str], measured: MeasuredCases) -> list[list[str]]:
+    """Log what is wrong; returns the ids of the cases that show the same picture.
 
-    All warnings go ``into`` a list. What is ``known`` of a case, by its id, is not measured again.
+    All warnings go ``into`` a list. What is ``measured`` of a case is not measured again, of others it is added.
     """
     processes = suitable_workers(len(raw.cases), workers)
-    problems, measured = verify_and_measure(raw, known, workers=processes, progress="verify")
+    problems = verify_and_measure(raw, measured, workers=processes, progress="verify")
     warnings = [problem for problem in problems if problem.severity != ERROR]
     _say("verified", f"{raw.paths.raw}: {counted(len(raw.cases), 'case')}, {counted(len(warnings), 'warning')}")
     for kind in dict.fromkeys(problem.kind for problem in warnings):
@@ -190,21 +189,17 @@ def _verify(
         if len(messages) > SHOWN:
             _warn(f"... and {len(messages) - SHOWN} more of this kind.")
     raise_for_errors(raw.paths.name, problems)
-    return same_pictures(raw, problems), measured
+    return same_pictures(raw, problems)
 
 
 def _verified(
-    raw: RawDataset,
-    content: str,
-    workers: int | None,
-    warnings: dict[str, list[str]],
-    known: dict[str, MeasuredCase],
-) -> tuple[list[list[str]], dict[str, MeasuredCase]]:
+    raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]], measured: MeasuredCases
+) -> list[list[str]]:
     """As ``_verify``; only when a file has changed, else what was warned of is repeated, and nothing is measured."""
     found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
     into = warnings["data"] = []
     if found is None or found.raw_sha256 != content:
-        return _verify(raw, workers, into, known)
+        return _verify(raw, workers, into, measured)
     _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
     before = read_object(path) if path.exists() else {}
     if before.get("raw_sha256") == content:
@@ -213,11 +208,11 @@ def _verified(
             _warn(text)
         if len(into) > SHOWN:
             _warn(f"... and {len(into) - SHOWN} more: see {path}.")
-    return [], known
+    return []
 
 
 def _fingerprint(
-    raw: RawDataset, content: str, splits: Splits, workers: int | None, measured: dict[str, MeasuredCase]
+    raw: RawDataset, content: str, splits: Splits, workers: int | None, measured: MeasuredCases
 ) -> Fingerprint:
     """The fingerprint of the cases that may be planned on, taken again only when a file or the split has changed."""
     path, chosen = raw.paths.fingerprint_json, planning_cases(splits.folds)
@@ -225,7 +220,7 @@ def _fingerprint(
     if found is None or found.raw_sha256 != content or found.cases_sha256 not in ("", ids_digest(chosen[0])):
         if not measured.keys() >= set(chosen[0]):
             processes = suitable_workers(len(raw.cases), workers)
-            _, measured = verify_and_measure(raw, measured, workers=processes, progress="fingerprint")
+            verify_and_measure(raw, measured, workers=processes, progress="fingerprint")
         found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
     listed = len(splits.folds[0]["train"]) if splits.rule == LISTS else 0

@@ -5,6 +5,7 @@ that is killed leaves the old arrays or none. The bytes depend only on the raw f
 """
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,9 +63,7 @@ def preprocess(
         if all(file.exists() and file.stat().st_size >= least[name] for name, file in files.items()):
             return Preprocessed(folder, len(cases), True, found[LOST], found.get(VANISHED, {}))
     with whole_folder(folder) as part:
-        rows = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
-        losing = {row["id"]: row[LOST] for row in rows if row[LOST]}
-        vanished = {row["id"]: row[VANISHED].split("; ") for row in rows if row[VANISHED]}
+        losing, vanished = _write_arrays(part, raw, plan, cases, workers=workers, progress=progress)
         write_json(part / DONE, mark | {LOST: losing} | ({VANISHED: vanished} if vanished else {}))
     return Preprocessed(folder, len(cases), False, losing, vanished)
 
@@ -80,26 +79,33 @@ class _CaseToWrite:
 
 def _write_arrays(
     folder: Path, raw: RawDataset, plan: Plan, cases: list[Case], *, workers: int, progress: str | None
-) -> list[dict[str, Any]]:
-    """Write the three files; returns the rows of ``cases.csv``."""
+) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Write the three files; returns ``losing`` and ``vanished`` as ``Preprocessed`` has them."""
     from tqdm import tqdm  # only in the process that shows it
 
     height, width = plan.input_size
     image_shape = (len(cases), plan.channels, height, width)
     offsets = (_empty_npy(folder / IMAGES, image_shape), _empty_npy(folder / MASKS, (len(cases), height, width)))
     masks = raw.info.has_masks
-    jobs = [
+    jobs = (
         _CaseToWrite(row, case, raw.image_path(case), raw.label_path(case) if masks else None)
         for row, case in enumerate(cases)
-    ]
+    )
     write = partial(_write_case, folder=folder, plan=plan, offsets=offsets)
-    results = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id, threads=True)
-    rows = list(tqdm(results, total=len(jobs), desc=progress, unit="case", disable=None if progress else True))
+    losing, vanished = dict[str, int](), dict[str, list[str]]()
+
+    def rows() -> Iterator[dict[str, Any]]:
+        done = parallel_map(write, jobs, workers=workers, name=lambda job: job.case.id, threads=True, number=len(cases))
+        for row in tqdm(done, total=len(cases), desc=progress, unit="case", disable=None if progress else True):
+            losing.update({row["id"]: row[LOST]} if row[LOST] else {})
+            vanished.update({row["id"]: row[VANISHED].split("; ")} if row[VANISHED] else {})
+            yield row
+
+    write_csv(folder / CASES, (*COLUMNS, LOST, VANISHED), rows())
     for name in (IMAGES, MASKS):  # else a power cut after the renaming could leave zeros under a valid mark
         with (folder / name).open("rb") as written:
             os.fsync(written.fileno())
-    write_csv(folder / CASES, (*COLUMNS, LOST, VANISHED), rows)
-    return rows
+    return losing, vanished
 
 
 def _write_case(job: _CaseToWrite, *, folder: Path, plan: Plan, offsets: tuple[int, int]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 from builders.raw import build_raw
 from PIL import Image
 
+from htunet.data.measured_case import MeasuredCases
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.verification import verify_and_measure
 from htunet.errors import HtunetError
@@ -27,7 +28,8 @@ def write(raw: RawDataset, index: int, image: np.ndarray, mask: np.ndarray) -> N
 
 
 def take(raw: RawDataset) -> Fingerprint:
-    return take_fingerprint(raw, "abc", verify_and_measure(raw, {})[1])
+    verify_and_measure(raw, measured := MeasuredCases(raw.info.channels))
+    return take_fingerprint(raw, "abc", measured)
 
 
 @pytest.fixture
