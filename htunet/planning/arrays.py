@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,11 @@ def raw_sha256(dataset: DatasetPaths) -> str:
 
 def raw_state(raw: RawDataset) -> str:
     """SHA-256 of the sizes and times of the files that ``hash_raw`` reads."""
-    files = [path for case in raw.cases for path in (raw.image_path(case), raw.label_path(case))]
-    files = [raw.paths.dataset_json, raw.paths.cases_csv, *sorted(files)]
-    states = [(path.relative_to(raw.folder).as_posix(), *_size_and_time(path)) for path in files]
-    return hashlib.sha256(repr(states).encode()).hexdigest()
+    files = (path for case in raw.cases for path in (raw.image_path(case), raw.label_path(case)))
+    found = hashlib.sha256()
+    for path in chain((raw.paths.dataset_json, raw.paths.cases_csv), files):
+        found.update(repr((path.relative_to(raw.folder).as_posix(), *_size_and_time(path))).encode())
+    return found.hexdigest()
 
 
 def note_raw(dataset: DatasetPaths, state: str, raw_hash: str) -> None:

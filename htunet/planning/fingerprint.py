@@ -136,8 +136,8 @@ def take_fingerprint(
     HtunetError where there is no case.
     """
     ids, words = chosen or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
-    wanted = {*ids}
-    cases = [case for case in raw.cases if case.id in wanted] or list(raw.cases)
+    allowed = {*ids}
+    cases = [case for case in raw.cases if case.id in allowed] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
     seen, histogram, foreground = list[_Sizes](), np.zeros(256, np.int64), np.zeros((raw.info.channels, 256), np.int64)
