@@ -44,8 +44,8 @@ TEXTS = {
     ),
     "spacing": (
         "MM|CSV",
-        "side of a pixel in millimetres: one number for all images, or a table with the columns image and spacing_mm "
-        "(default: the pixel size in the file headers)",
+        "side of a pixel in millimetres, such as 0.1, or its height and width, such as '0.1 0.2': for all images, or a "
+        "table with the columns image and spacing_mm (default: the pixel size in the file headers)",
     ),
     "folds": (
         "CSV|REGEX",

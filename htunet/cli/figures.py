@@ -1,7 +1,8 @@
 """Draw the figures of a paper from all results, as PNG and as PDF with selectable text.
 
-It reads the results of htunet_train and htunet_evaluate, and writes into htunet_results/figures/. Figures that look
-into a network run it. If the results for a figure are missing, the command says so, and what provides them.
+It reads the results of htunet_train and htunet_evaluate, and writes into htunet_results/figures/. The
+figures features, filter and noise run the networks. If the results for a figure are missing, the command says so, and
+what provides them.
 """
 
 import argparse

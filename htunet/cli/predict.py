@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--input",
         type=Path,
         required=True,
-        help="folder of images, with or without subfolders, or one file",
+        help="folder of images, with or without subfolders, or one file; all formats that htunet_convert reads",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for masks and classes.csv")
     parser.add_argument("-d", "--dataset", help="data set that the run was trained on, such as BUSI")

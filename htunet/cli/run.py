@@ -40,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="folder for the predicted masks and classes of --input")
     hours = f"time for all steps together, in hours (default: {HOURS})"
     parser.add_argument("--hours", type=float, help=hours)
-    methods = "methods to compare (default: UNet for masks, ResNet18 for classes, and CLIP_HT if its weights are here)"
+    methods = (
+        "methods to compare (default: UNet for masks, ResNet18 for classes; for both CLIP_HT if its weights are on "
+        "this machine, otherwise for classes PhantomCLIP_HT)"
+    )
     parser.add_argument("-m", "--methods", nargs="+", help=methods)
     folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)

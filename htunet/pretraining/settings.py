@@ -30,7 +30,9 @@ class PretrainSettings:
     pool: int = setting(8192, "number of images kept in memory to be used again; the latest replace the oldest")
     validation: int = setting(128, "number of validation images; they are never trained on")
     without: str | None = setting(
-        None, "do not randomise this group of the simulator's settings, to measure what its randomness contributes"
+        None,
+        "do not randomise this group of the simulator's settings (organs, tissue, lesions, artefacts, machine or "
+        "screen), to measure what its randomness contributes",
     )
     workers: int | None = setting(
         None, "number of processes that simulate (default: all cores but two; if the CPU trains, a quarter)"

@@ -261,13 +261,13 @@ def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Se
     """Other data than the paper's are not measured by its epochs and seeds."""
     first, policy = members[0], members[0].get("policy", PENALISE)
     ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
+    plan = run_columns(first)["plan"]
     if "weights" not in first:
-        return [BASELINE, *ending]
+        return [BASELINE, *[f"plan {plan}"] * (plan != paper.PLAN), *ending]
     weights = first["weights"] or {}
     source = weights.get("source")
     epochs = {own.get("epochs") or own["num_epochs"] for own in members}
     folds = sorted({own["fold"] for own in members})
-    plan = run_columns(first)["plan"]
     n_seeds, own_data = len({own["seed"] for own in members}), other_images == paper.OTHER
     candidates = {
         f"{percent(first.get('ratio') or 1)} of the training images": first.get("ratio") is not None,

@@ -291,3 +291,10 @@ def test_a_metric_that_some_runs_have_no_value_of_says_so() -> None:
     row = only(content("UNet", dice=0.8), content("UNet", dice=None, fold=1))
     assert row.values["dice"].mean == 80
     assert "Dice of 1 of 2 runs" in row.marks
+
+
+def test_baselines_of_another_plan_say_so() -> None:
+    other = baseline()
+    other["htunet"]["plan"] = "mine"
+    rows = table_rows([content("UNet")], [baseline(), other])
+    assert sorted(row.marks for row in rows[1:]) == [("trivial baseline",), ("trivial baseline", "plan mine")]
