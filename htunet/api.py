@@ -30,6 +30,7 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import as_read, is_writable, read_object, scratch_folder
 from htunet.inference.prediction import Prediction
 from htunet.paths import PAPER_FOLD, PHANTOM, RunPaths, find_dataset, find_runs, imported_models
+from htunet.records import argument
 from htunet.schemas import SUMMARY
 
 if TYPE_CHECKING:
@@ -236,16 +237,8 @@ class Model:
             if after_each:
                 after_each(known, mask)
 
-        result = predict_folder(
-            predictor,
-            images,
-            output,
-            base=base,
-            save_probabilities=save_probabilities,
-            dicom_seg=dicom_seg,
-            after_each=note,
-            part=part,
-        )
+        options = {"save_probabilities": save_probabilities, "dicom_seg": dicom_seg, "after_each": note}
+        result = predict_folder(predictor, images, output, base=base, part=part, **options)  # type: ignore[arg-type]
         return add_result(target, result, quality, known=bool(self.dice_calibrations or self.familiar))
 
     def evaluate(
@@ -442,14 +435,16 @@ def load(
         if len(names) < 2:
             raise UsageError(f'With folds name a model as "DATASET METHOD"; got {what!r}.')
         about: dict[str, object] = {"task": task, "plan": plan, "ratio": ratio, "adapter": adapter}
-        chosen = folds or trained_folds(names[0], names[1:], about)
-        seeds = [seed] if seed is None or isinstance(seed, int) else seed
+        chosen = [folds] if isinstance(folds, int | str) else folds or trained_folds(names[0], names[1:], about)
+        seeds: list[int | None] = [seed] if seed is None or isinstance(seed, int) else [*seed] or [None]
         keys = (
             {"method": method, "fold": fold, "seed": one} for method in names[1:] for one in seeds for fold in chosen
         )
         first, *others = members = [*dict.fromkeys(find_trained(names[0], about | key)[0] for key in keys)]
         check_alike(members)
         return Model(first, weights=weights, device=device, others=others)
+    if seed is not None:
+        raise UsageError(f'seed belongs to folds. Name it in words: "DATASET METHOD fold0 seed{seed}".')
     if what == (PHANTOM,):
         from htunet.inference.phantom_model import phantom_model
 
@@ -579,19 +574,18 @@ def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) 
     labels, image_CHW = prediction.labels, prediction.image_CHW
     if labels is None:
         raise UsageError("The model has learnt classes only: there are no labels to draw.")
-    if reference is not None and reference.shape != labels.shape:
-        raise UsageError(f"The reference has the shape {reference.shape}, the image {labels.shape}.")
+    if reference is not None and np.shape(reference) != labels.shape:
+        raise UsageError(f"The reference has the shape {np.shape(reference)}, the image {labels.shape}.")
     image = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
     return overlay(image, labels, reference, num_labels=len(prediction.plan.labels) - 1)
 
 
 def _choices(kind: type[Choices], given: Choices | None, changes: dict[str, Any]) -> Choices:
     """``given``, or the defaults with ``changes``; UsageError for a name that is no field, and for both."""
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    known = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     if unknown := [name for name in changes if name not in known]:
-        raise UsageError(
-            f"No setting is called {unknown[0]!r}; known: {', '.join(known)}." + did_you_mean(unknown[0], known)
-        )
+        hint = did_you_mean(unknown[0], known)
+        raise UsageError(f"No setting is called {unknown[0]!r}; known: {', '.join(known)}.{hint}")
     if given and changes:
         raise UsageError("Give the settings object or single settings, not both.")
-    return given or kind(**changes)
+    return given or kind(**{name: argument(value, known[name], name) for name, value in changes.items()})

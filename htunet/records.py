@@ -1,11 +1,12 @@
 """A dataclass from an object of a JSON file, perhaps edited by hand: every key is there, known and of its type."""
 
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
-from htunet.errors import HtunetError, did_you_mean, shortened
+from htunet.errors import HtunetError, UsageError, did_you_mean, shortened
 from htunet.paths import checked_name
 
 T = TypeVar("T")
@@ -34,6 +35,22 @@ def record_from(record_class: type[T], content: object, where: str) -> T:
         raise HtunetError(f"{where}: the keys {missing} are missing. Add them, or make the file again.")
     hints = get_type_hints(record_class)
     return record_class(**{key: _converted(value, hints[key], f"{where}: {key}") for key, value in entry.items()})
+
+
+def argument(value: Any, hint: Any, name: str) -> Any:  # noqa: ANN401
+    """A value of a function's argument as its type asks for it: a text becomes a path, or one of several texts.
+
+    Raises UsageError for another type; of several values each may be anything.
+    """
+    kinds = get_args(hint) or (hint,)
+    if Path in kinds:
+        return Path(value) if isinstance(value, str) else value
+    if any(get_origin(kind) is Sequence for kind in kinds):
+        return [value] if isinstance(value, str) else value
+    try:
+        return _converted(value, hint, name)
+    except HtunetError as error:
+        raise UsageError(str(error)) from None
 
 
 class JsonObject(dict[str, Any]):

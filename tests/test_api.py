@@ -274,3 +274,40 @@ def test_a_pixel_size_is_two_lengths_above_0(trained: DatasetPaths, images: Path
                         lambda: list(model.predict(images, spacing_mm=spacing))):  # fmt: skip
         with pytest.raises(UsageError, match="height and width of a pixel"):
             predict_one()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_epochs": "3"},
+        {"num_epochs": True},
+        {"seed": "a"},
+        {"seed": 1.5},
+        {"ratio": "x"},
+        {"weights": 5},
+        {"workers": [1]},
+    ],
+)
+def test_a_setting_of_another_type_is_refused_before_anything_is_written(tiny: DatasetPaths, change: Any) -> None:
+    with pytest.raises(UsageError, match=f"{next(iter(change))} must be"):
+        htunet.train("Tiny", "Plain", 0, **({"plan": "tiny", "device": "cpu"} | change))
+    assert not tiny.results.exists()
+
+
+def test_folds_and_seeds_are_never_ignored(trained: DatasetPaths) -> None:
+    for fold in (None, 0.5, "x"):
+        with pytest.raises(UsageError, match="has no fold"):
+            htunet.train("Tiny", "Plain", fold, plan="tiny", device="cpu")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match='"DATASET METHOD fold0 seed7"'):
+        htunet.load("Tiny Plain", seed=7)
+    model = htunet.load("Tiny Plain", folds=0, seed=[])  # type: ignore[arg-type]
+    assert (model.run.fold, model.others) == (0, ())
+
+
+def test_plans_and_lists_may_be_texts(tiny: DatasetPaths) -> None:
+    with pytest.raises(UsageError, match="No plan is called 'nope'"):
+        htunet.plan("Tiny", plans="nope")
+    with pytest.raises(HtunetError, match="no_such_list"):
+        htunet.plan("Tiny", splits="no_such_list")
+    with pytest.raises(UsageError, match="memory_gb must be a number"):
+        htunet.plan("Tiny", memory_gb="x")

@@ -139,9 +139,11 @@ def _sift(texts: Iterable[Text | Excluded]) -> tuple[list[Text], list[Excluded]]
 
 
 def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[list[PairJob], list[Excluded]]:
+    """Several captions of one image are a group where no other is known: the image must not train and validate."""
     jobs, excluded, taken = [], [], dict[str, int]()
-    for text in texts:
-        image = images.pick(base_name(text.image), text.folder)
+    picked = [images.pick(base_name(text.image), text.folder) for text in texts]
+    shown = Counter(image.source for image in picked if not isinstance(image, str))
+    for text, image in zip(texts, picked, strict=True):
         if isinstance(image, str):
             excluded.append(_leave(text, image))
             continue
@@ -152,7 +154,7 @@ def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[li
             source=printable(image.source),
             id=pair_id,
             language=language_of(text.caption),
-            group=printable(text.group),
+            group=printable(text.group or image.source * (shown[image.source] > 1)),
         )
         jobs.append(PairJob(pair=pair, path=image.path, where=text.where, min_side=min_side))
     return jobs, excluded

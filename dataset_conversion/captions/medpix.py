@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text, printable
+from dataset_conversion.captions.images import base_name
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
@@ -22,6 +23,8 @@ from htunet.files import lines, parse_json, read_json, read_text
 DESCRIPTIONS, CASES, TABLE = "Descriptions.json", "Case_topic.json", "medpix_dataset.csv"
 SPLIT_FOLDER = "splitted_dataset"
 CASE = re.compile(r"MPX\d+")
+CASE_OR_ARTICLE = re.compile(r"MPX\d+|PMC\d+")
+"""Whose images the same table form holds in the release of the paper's authors."""
 NO_ULTRASOUND = "MedPix holds CT and MR images, no ultrasound; the paper uses it between natural and ultrasound images"
 ROWS = "rows"
 
@@ -108,7 +111,7 @@ def read_table(path: Path, reading: Reading) -> Iterator[Text | Excluded]:
             if not name or not name.strip() or caption is None:
                 yield excluded_text(where, "malformed row: Caption and filename must have values")
                 continue
-            case = CASE.match(Path(name).name)
+            case = CASE_OR_ARTICLE.match(base_name(name))
             yield Text(caption=caption, image=name, where=where, id=Path(name).stem, group=case[0] if case else "")
     except csv.Error as error:
         raise HtunetError(f"The file {path} is not a CSV ({error}). Save it as one, in UTF-8.") from None

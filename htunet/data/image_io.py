@@ -195,6 +195,7 @@ def pixels_of(image: Image.Image) -> NDArray[Any]:
     """
     if is_wide(image):
         return _wide_pixels(image)
+    image = image.convert("LA") if image.mode == "La" else image
     if image.has_transparency_data:
         rgba = np.array(image.convert("RGBA"))
         rgba[rgba[..., 3] == 0] = 0

@@ -170,9 +170,7 @@ def write_raw_index(
     write_json(folder / "dataset.json", content)
     rows = []
     for case in sorted(cases, key=lambda case: case.id):
-        sides = case.spacing_mm if isinstance(case.spacing_mm, tuple) else (case.spacing_mm,)
-        spacing = " ".join(repr(side) for side in sides if side is not None)
-        row = (case.id, case.split, case.class_name, case.group, case.source, spacing)
+        row = (case.id, case.split, case.class_name, case.group, case.source, spacing_text(case.spacing_mm))
         rows.append(dict(zip(CASE_COLUMNS, row, strict=True)))
     write_csv(folder / "cases.csv", CASE_COLUMNS, rows)
     write_excluded(folder, excluded)
@@ -308,22 +306,27 @@ def _parse_cases(path: Path) -> list[Case]:
             class_name=row["class"],
             group=row["group"],
             source=row["source"],
-            spacing_mm=_spacing(row, path),
+            spacing_mm=spacing_of(row["spacing_mm"], f"{path}, {row['id']}"),
         )
         for row in read_csv(path, CASE_COLUMNS, OLDER_COLUMNS)
     ]
 
 
-def _spacing(row: dict[str, str], path: Path) -> Spacing | None:
-    """One number, or two: height and width."""
-    text = row["spacing_mm"]
+def spacing_text(spacing: Spacing | None) -> str:
+    """For a cell of a table: one number, or two where pixels are not square; empty where the size is not known."""
+    sides = spacing if isinstance(spacing, tuple) else (spacing,)
+    return " ".join(repr(side) for side in sides if side is not None)
+
+
+def spacing_of(text: str, where: str) -> Spacing | None:
+    """What ``spacing_text`` has written; raises HtunetError that begins with ``where`` for anything else."""
     try:
         sides = tuple(map(float, text.split()))
     except ValueError:
         sides = (math.nan,)
     if len(sides) > 2 or not all(0 < side < math.inf for side in sides):
         raise HtunetError(
-            f"{path}, {row['id']}: spacing_mm must be empty or a number above 0 (or two: height and width), got "
+            f"{where}: spacing_mm must be empty or a number above 0 (or two: height and width), got "
             f"{text!r}. Correct it."
         )
     return (sides[0], sides[1]) if len(sides) == 2 else next(iter(sides), None)

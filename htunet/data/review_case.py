@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from htunet.data.formats.medical_file import Spacing
 from htunet.data.image_io import UInt8
-from htunet.errors import HtunetError
+from htunet.data.raw import spacing_of
 
 ACCEPTED = "accepted"
 
@@ -29,7 +30,7 @@ class ReviewCase:
 class Correction:
     """A case that a reader has corrected, or accepted as it was predicted.
 
-    Raises HtunetError if the pixel size in ``facts`` is not a number above 0.
+    Raises HtunetError if the pixel size in ``facts`` is none.
     """
 
     name: str
@@ -42,13 +43,7 @@ class Correction:
     """What was corrected: ``LabelMe``, ``COCO`` or ``mask``; ``ACCEPTED`` if nothing was."""
 
     def __post_init__(self) -> None:
-        try:
-            valid = self.spacing_mm is None or 0 < self.spacing_mm < float("inf")
-        except ValueError:
-            valid = False
-        if not valid:
-            text = self.facts["spacing_mm"]
-            raise HtunetError(f"review.csv, {self.name}: spacing_mm is not a number above 0: {text!r}. Correct it.")
+        _ = self.spacing_mm
 
     @property
     def case(self) -> str:
@@ -56,9 +51,9 @@ class Correction:
         return self.facts["case"]
 
     @property
-    def spacing_mm(self) -> float | None:
-        """Side of a pixel; None if it is not known."""
-        return float(self.facts["spacing_mm"]) if self.facts["spacing_mm"] else None
+    def spacing_mm(self) -> Spacing | None:
+        """Side of a pixel, or height and width; None if it is not known."""
+        return spacing_of(self.facts["spacing_mm"], f"review.csv, {self.name}")
 
     @property
     def origin(self) -> str:

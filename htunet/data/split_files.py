@@ -103,7 +103,7 @@ def find_fold(dataset: DatasetPaths, fold: int | str, task: str) -> int:
             )
         raise UsageError(
             f"{path} has no fold {fold!r} for the task {task}; it has fold0 to fold{len(folds) - 1}, {by_name}."
-            + did_you_mean(fold, known)
+            + did_you_mean(str(fold), known)
         )
     return fitting[0]
 

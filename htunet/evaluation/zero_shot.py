@@ -42,7 +42,8 @@ class ZeroShotResult:
     rankings: dict[str, Estimate]
     """The metrics of the ranking by name, such as ``auc``."""
     decision: dict[str, Estimate]
-    """Accuracy, recall, precision, F1 and specificity of the class with the highest mean similarity."""
+    """Accuracy, recall, precision, F1 and specificity, deciding for the class with the highest mean similarity; of two
+    classes those of the last one."""
     confusion: list[list[int]]
     prompts: tuple[PromptResult, ...]
 
@@ -55,6 +56,7 @@ class ZeroShotResult:
         """For a JSON file."""
         return {
             "classes": list(self.probabilities.classes),
+            "positive": self.probabilities.classes[1] if len(self.probabilities.classes) == 2 else None,
             "n_cases": len(self.probabilities.cases),
             **{name: asdict(estimate) for name, estimate in self.rankings.items()},
             **{name: asdict(estimate) for name, estimate in self.decision.items()},

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from htunet.data.formats.medical_file import pixel_spacing
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import UInt8, read_image, read_labels
 from htunet.data.names import unique_ids
-from htunet.data.raw import read_raw
+from htunet.data.raw import read_raw, spacing_text
 from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.predicted_dice import calibration_of
@@ -75,7 +76,7 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
         labels = read_labels(run.predictions / f"{name}.png")
         why = MISSED if not labels.any() and dice == 0 else f"Dice {dice:.2f}"
         facts = {"case": name, "source": case.source, "group": case.group, "class": case.class_name, "why": why,
-                 "spacing_mm": "" if case.spacing_mm is None else repr(case.spacing_mm), "dice": f"{dice:.3f}",
+                 "spacing_mm": spacing_text(case.spacing_mm), "dice": f"{dice:.3f}",
                  "predicted_dice": "" if predicted != predicted else f"{predicted:.3f}"}  # fmt: skip
         pixels = _shown(read_image(raw.image_path(case), raw.info.channels))
         yield ReviewCase(name=name, pixels=pixels, labels=labels, facts=facts)
@@ -96,9 +97,8 @@ def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) 
             raise UsageError("The model makes no masks: there is nothing to correct.")
         why = UNLIKE if one.unlike else "" if dice is None else f"predicted Dice {dice.value:.2f}"
         why = why if one.labels.any() else NOTHING
-        facts = {"source": path.name, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}"}
-        if one.spacing_mm is not None and one.spacing_mm[0] == one.spacing_mm[1]:
-            facts["spacing_mm"] = repr(one.spacing_mm[0])
+        facts = {"source": path.name, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}",
+                 "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip
         rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
         found.append((rank, ReviewCase(name=name, pixels=_shown(one.image_CHW), labels=one.labels, facts=facts)))
     return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]]

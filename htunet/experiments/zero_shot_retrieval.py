@@ -8,6 +8,7 @@ from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.class_probabilities import class_order, write_class_probabilities
 from htunet.data.preprocessed import PreprocessedDataset
+from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import load_splits, paper_fold
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError, UsageError
@@ -15,6 +16,7 @@ from htunet.evaluation.retrieval import Retrieval, retrieval
 from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
+from htunet.models.embeddings import said_of_long_texts
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays
 from htunet.planning.plans import load_plan
@@ -45,6 +47,8 @@ def classify_by_prompts(
     """
     plan = load_plan(dataset.plans_json, plan_name)
     classes = class_order(plan.classes)
+    if dataset.dataset_json.exists() and positive_class(read_raw(dataset).info) == next(iter(classes), None):
+        classes = classes[::-1]  # the positive one comes last
     if len(classes) < 2:
         raise HtunetError(f"The images of {dataset.name} have no classes that could be distinguished.")
     chosen = find_prompts(dataset.short_name, prompts)
@@ -77,7 +81,7 @@ def classify_by_prompts(
     encoders = load_text_side(choice, start, plan.input_size, normalise=plan.normalise)
     result = zero_shot_result(
         encoders.images(data.images, rows),
-        encoders.texts([prompt.text for _, prompt in pairs]),
+        encoders.texts(sentences := [prompt.text for _, prompt in pairs]),
         pairs,
         cases=cases,
         classes=classes,
@@ -86,6 +90,7 @@ def classify_by_prompts(
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
     about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
     about["images_without_class"] = len(all_rows) - len(rows)
+    about["long_texts"] = said_of_long_texts(encoders.network, sentences)
     folder = dataset.text_side("zero_shot", encoders.name(plan.name), split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
@@ -129,6 +134,7 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     folder = dataset.text_side("retrieval", encoders.name(), split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
+    about["long_texts"] = said_of_long_texts(encoders.network, texts)
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
     return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from htunet.errors import counted
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.precision import FP32, check_numbers, fp32_products
@@ -75,6 +76,14 @@ def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
         ids_BL = network.text.tokenize(list(texts[start : start + BATCH]))
         rows += [ids[: int((ids != 0).sum())].clone() for ids in ids_BL]
     return rows
+
+
+def said_of_long_texts(network: DualEncoder, texts: Sequence[str]) -> str:
+    """A sentence where texts fill all tokens that the text tower reads, so that their ends may be lost; else empty."""
+    most = network.text.context_length
+    full = sum(len(row) >= most for row in tokens(network, texts))
+    what = f"{full} of {counted(len(texts), 'text')} fill the {most} tokens that the text encoder reads"
+    return f"{what}; what is beyond is left out." if full else ""
 
 
 def padded(rows: Sequence[Tensor]) -> Tensor:

@@ -13,7 +13,7 @@ from htunet.errors import UsageError, counted
 from htunet.files import json_hash
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
-from htunet.models.embeddings import stored_text_embeddings, tokens
+from htunet.models.embeddings import said_of_long_texts, stored_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
@@ -102,7 +102,7 @@ def finetune(
                 "pairs_sha256": pairs_of.digests(),
             },
             unit="pairs",
-            remarks=pairs_of.remarks(),
+            remarks=pairs_of.remarks(network),
         )
         return run_training(fabric, work, restart=restart)
 
@@ -118,8 +118,10 @@ class _Part:
     def captions(self) -> list[str]:
         return [pair.caption for pair in self.dataset.pairs]
 
-    def remarks(self) -> Iterator[str]:
+    def remarks(self, network: DualEncoder) -> Iterator[str]:
         """What a reader of the validation figures must know."""
+        if said := said_of_long_texts(network, self.captions):
+            yield f"{self.dataset.paths.short_name}: {said}"
         if shared := groups_in_both(self.dataset.pairs, self.split):
             yield (
                 f"{self.dataset.paths.short_name}: {counted(len(shared), 'group')} (patients, cases or "
@@ -145,9 +147,9 @@ class _DataSets:
         """What is learnt from, by the name of its data set."""
         return {part.dataset.paths.name: part.digest for part in self.parts}
 
-    def remarks(self) -> list[str]:
+    def remarks(self, network: DualEncoder) -> list[str]:
         """See ``_Part.remarks``."""
-        return [text for part in self.parts for text in part.remarks()]
+        return [text for part in self.parts for text in part.remarks(network)]
 
     def data(self, network: DualEncoder, weights: WeightsRecord, plan: Plan, seed: int) -> Data:
         """Everything in its place; one process makes what is missing, the others wait for it."""
@@ -167,7 +169,7 @@ class _Shards:
         """See ``_DataSets``."""
         return {self.captions.paths.name: self.captions.sha256}
 
-    def remarks(self) -> list[str]:
+    def remarks(self, _: DualEncoder) -> list[str]:
         """How much of the data set is watched."""
         held_out = sum(self.captions.counts(validation=True))
         return [f"{MOST_VALIDATED} of {held_out} pairs of the validation shards validate."] * (

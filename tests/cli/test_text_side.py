@@ -88,6 +88,22 @@ def test_images_without_a_class_are_left_out_and_said(
     assert "without a class: 2 images" in (folder / "prompts.md").read_text(encoding="utf-8")
 
 
+def test_recall_is_that_of_the_positive_class_and_long_sentences_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of malignant and benign the first one is positive; the sentences name them in the other order."""
+    dataset = build_training(classes={"malignant": 0, "benign": 1})
+    sentences = {"benign": [" ".join(f"sign{n}" for n in range(30))], "malignant": ["rough"]}
+    write_json(tmp_path / "two.json", {"format": 1, "classes": sentences})
+    assert zero_shot([*TINY, "--prompts", str(tmp_path / "two.json")]) == 0
+    assert "1 of 2 texts fill the 16 tokens" in capsys.readouterr().out
+    folder = dataset.results / "zero_shot" / "CLIP__random__plan_tiny" / "all"
+    found = read_json(folder / "summary.json")["zero_shot"]
+    rows = [row for row in read_csv(folder / "classes.csv", ["class", "predicted"]) if row["class"] == "malignant"]
+    assert found["positive"] == "malignant"
+    assert found["recall"]["value"] == np.mean([row["predicted"] == "malignant" for row in rows])
+
+
 def test_sentences_of_a_class_without_images_come_last_without_an_auc(tmp_path: Path) -> None:
     dataset = build_training(classes={"benign": 0, "malignant": 1, "normal": 2})
     sentences = {"benign": ["smooth"], "malignant": ["rough"], "normal": ["nothing"]}

@@ -82,6 +82,13 @@ def test_the_forms_are_read_by_the_converter_as_the_prediction(
             assert np.array_equal(read_labels(raw.label_path(case)), item.labels)
 
 
+@pytest.mark.parametrize(("text", "sides"), [("", None), ("0.1", 0.1), ("0.1 0.2", (0.1, 0.2))])
+def test_the_pixel_size_comes_back_whether_or_not_pixels_are_square(folder: Path, text: str, sides: object) -> None:
+    rows = read_csv(folder / REVIEW, COLUMNS)
+    write_csv(folder / REVIEW, COLUMNS, [row | {"spacing_mm": text, "accept": "yes"} for row in rows])
+    assert [one.spacing_mm for one in read_review(folder, ONE)] == [sides] * 3
+
+
 def test_a_corrected_labelme_file_comes_back(folder: Path) -> None:
     edit(folder / "images" / "a.json", shift)
     (found,) = read_review(folder, ONE)

@@ -84,6 +84,8 @@ def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[
             yield footnote
     if about.get("images_without_class"):
         yield f"excluded, without a class: {counted(about['images_without_class'], 'image')}"
+    if about.get("long_texts"):
+        yield about["long_texts"]
     if about["weights"]["source"] == "random":
         yield "random weights: the results test the program and say nothing about the method"
     if about["adapter"]:

@@ -149,3 +149,19 @@ def test_all_real_captions_with_stand_in_images_can_be_split_by_case(home: Path,
     assert len(split.train) == len(dataset.pairs) * 9 // 10
     assert groups_in_both(dataset.pairs, split)
     assert groups_in_both(dataset.pairs, settle_caption_split(dataset, "group")) == []
+
+
+def test_captions_of_one_image_and_images_of_one_article_are_groups(home: Path) -> None:
+    """No image must train with one of its captions and validate with another."""
+    built = build_medpix_table(home / "download", pairs=6, short=0, missing=0)
+    names = ["a.png", "b.png", "c.png", "PMC12_Fig1.png", "PMC12_Fig2.png", "MPX7_synpic.png"]
+    for before, name in zip(sorted((built.folder / "images").iterdir()), names, strict=True):
+        before.rename(before.with_name(name))
+    rows = [f"A caption of the image {name} in words\t{name}" for name in (*names, r"x\c.png")]
+    table = "\n".join('"{}","{}"'.format(*row.split("\t")) for row in ("Caption\tfilename", *rows))
+    (built.folder / "medpix_dataset.csv").write_text(table, encoding="utf-8")
+    convert("MedPix", built.folder, Options())
+    groups = {pair.id: pair.group for pair in read_captions(MEDPIX).pairs}
+    alone, of_image = dict.fromkeys("ab", ""), dict.fromkeys(("c", "x_c"), "images/c.png")
+    of_article = dict.fromkeys(("PMC12_Fig1", "PMC12_Fig2"), "PMC12")
+    assert groups == alone | of_image | of_article | {"MPX7_synpic": "MPX7"}
