@@ -16,7 +16,7 @@ from htunet.evaluation.retrieval import Retrieval, retrieval
 from htunet.evaluation.zero_shot import ZeroShotResult, zero_shot_result
 from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
-from htunet.models.embeddings import said_of_long_texts
+from htunet.models.embeddings import long_texts_note
 from htunet.paths import DatasetPaths
 from htunet.planning.arrays import check_arrays
 from htunet.planning.plans import load_plan
@@ -90,7 +90,7 @@ def classify_by_prompts(
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
     about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
     about["images_without_class"] = len(all_rows) - len(rows)
-    about["long_texts"] = said_of_long_texts(encoders.network, sentences)
+    about["long_texts"] = long_texts_note(encoders.network, sentences)
     folder = dataset.text_side("zero_shot", encoders.name(plan.name), split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)
     write_csv(folder / "prompts.csv", prompt_columns(classes), prompt_rows(result))
@@ -134,7 +134,7 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     folder = dataset.text_side("retrieval", encoders.name(), split)
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "part": split, "seed": choice.seed}
     about |= {"pairs": len(rows), "distinct_captions": len(set(texts)), **encoders.record}
-    about["long_texts"] = said_of_long_texts(encoders.network, texts)
+    about["long_texts"] = long_texts_note(encoders.network, texts)
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
     return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)

@@ -78,7 +78,7 @@ def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
     return rows
 
 
-def said_of_long_texts(network: DualEncoder, texts: Sequence[str]) -> str:
+def long_texts_note(network: DualEncoder, texts: Sequence[str]) -> str:
     """A sentence where texts fill all tokens that the text tower reads, so that their ends may be lost; else empty."""
     most = network.text.context_length
     full = sum(len(row) >= most for row in tokens(network, texts))

@@ -13,7 +13,7 @@ from htunet.errors import UsageError, counted
 from htunet.files import json_hash
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
-from htunet.models.embeddings import said_of_long_texts, stored_text_embeddings, tokens
+from htunet.models.embeddings import long_texts_note, stored_text_embeddings, tokens
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import FinetuningPaths, find_dataset
@@ -120,8 +120,8 @@ class _Part:
 
     def remarks(self, network: DualEncoder) -> Iterator[str]:
         """What a reader of the validation figures must know."""
-        if said := said_of_long_texts(network, self.captions):
-            yield f"{self.dataset.paths.short_name}: {said}"
+        if note := long_texts_note(network, self.captions):
+            yield f"{self.dataset.paths.short_name}: {note}"
         if shared := groups_in_both(self.dataset.pairs, self.split):
             yield (
                 f"{self.dataset.paths.short_name}: {counted(len(shared), 'group')} (patients, cases or "
