@@ -7,6 +7,7 @@ the operands of a call are where it was just before. Attention in one call count
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,22 +30,17 @@ class Ceiling(TorchDispatchMode):
         super().__init__()
         self.calls: Counter[tuple[Any, ...]] = Counter()
         """How often each operation is called with arguments of the same form."""
-        with self:
+        # in inference mode operations would arrive before they are taken apart, and without the types of autocast
+        with patch("torch._C._InferenceMode", lambda _: torch.no_grad()), self:
             action()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Count a product; what is made of several operations is taken apart first."""
+        """Count a product."""
         kwargs = kwargs or {}
         if func._overloadpacket in PRODUCTS:
             named = tuple(sorted((name, _form(value)) for name, value in kwargs.items()))
             self.calls[func, tuple(map(_form, args)), named] += 1
-        elif (found := self._taken_apart(func, args, kwargs)) is not NotImplemented:
-            return found
         return func(*args, **kwargs)
-
-    def _taken_apart(self, func: Any, args: Any, kwargs: Any) -> Any:  # noqa: ANN401
-        with self:
-            return func.decompose(*args, **kwargs)
 
     @torch.no_grad()
     def seconds(self) -> float:

@@ -95,9 +95,13 @@ def onnx_prediction(method: str, rounds: int, images: int = 12) -> Iterator[Row]
             with (
                 patch.object(onnxruntime, "InferenceSession", lambda _: session),
                 patch.object(sys, "argv", [script, *arguments]),
-                contextlib.suppress(SystemExit),
+                patch.object(sys, "path", [folder, *sys.path]),
             ):
-                runpy.run_path(script, run_name="__main__")
+                try:
+                    runpy.run_path(script, run_name="__main__")
+                except SystemExit as end:
+                    if end.code:
+                        raise RuntimeError(f"The runner of the export failed: {end.code}") from end
 
         what = f"prediction by {method}, the ONNX runner of an export, fp32, files of {len(SIZES)} sizes to files"
         yield compared(what, "images/s", images, rounds, ours, PLAIN_PREDICTION,

@@ -61,20 +61,21 @@ def test_equal_products_are_timed_once_and_counted_each_time(monkeypatch: pytest
     assert (made.shape, made.stride(), made.dtype) == ((2, 8), (1, 2), torch.float32)
 
 
-@torch.inference_mode()
 def test_what_predicts_is_seen_in_the_type_in_which_it_is_multiplied() -> None:
     queries = torch.randn(1, 2, 5, 4)
     layer = nn.Linear(4, 3)
 
+    @torch.inference_mode()
     def action() -> None:
         with torch.autocast("cpu", torch.bfloat16):
+            torch.einsum("bntd,de->bnte", queries.bfloat16(), layer.weight.T)
             layer(F.scaled_dot_product_attention(queries, queries, queries))
         F.conv2d(queries, torch.randn(1, 2, 1, 1))
 
     found = Ceiling(action)
-    assert products(found) == {"_scaled_dot_product_flash_attention_for_cpu": 1, "addmm": 1, "convolution": 1}
+    assert products(found) == {"_scaled_dot_product_flash_attention_for_cpu": 1, "bmm": 1, "addmm": 1, "convolution": 1}
     types = {func._overloadpacket.__name__: form[0][2] for func, form, _ in found.calls}
-    assert types["addmm"] == torch.bfloat16
+    assert types["addmm"] == types["bmm"] == torch.bfloat16
     assert types["convolution"] == torch.float32
     assert found.seconds() > 0
 
@@ -136,6 +137,16 @@ def test_a_row_of_a_step_names_both_versions(monkeypatch: pytest.MonkeyPatch) ->
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(rows._plan(), input_size=(32, 32))
     monkeypatch.setattr(rows, "_plan", lambda: plan)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_prediction_by_adapters_in_bf16_has_a_ceiling(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = replace(rows._plan(), input_size=(64, 64))
+    monkeypatch.setattr(rows, "_plan", lambda: plan)
+    monkeypatch.setattr(rows, "resolve_precision", lambda *_: "bf16")
+    (row,) = rows.prediction("CLIP_HT", 1, images=1)
+    assert row.what.startswith("prediction by CLIP_HT, bf16, ")
+    assert row.ceiling is not None
 
 
 @pytest.mark.usefixtures("small_plan")
