@@ -89,15 +89,23 @@ def convert_captions(
             notes=[printable(note) for note in reading.notes],
         )
         info = write_captions(folder, info, pairs, excluded)
+    return caption_report(source, facts, info, excluded, replaced=replaced)
+
+
+def caption_report(
+    source: Path, facts: SourceFacts, info: CaptionInfo, excluded: Sequence[Excluded], *, replaced: bool
+) -> ConversionReport:
+    """What a conversion into captions did, as ``info`` counts it."""
+    paths = DatasetPaths(facts.dataset)
     return ConversionReport(
         dataset=paths.name,
         source=source,
         folder=paths.raw,
         replaced=replaced,
-        found=dict(reading.found),
-        converted=dict(sorted(Counter(pair.language for pair in pairs).items())),
+        found=info.found,
+        converted=info.languages,
         excluded=tuple(excluded),
-        differences=facts.differences(reading.found),
+        differences=facts.differences(info.found),
         notes=tuple(info.notes),
         captions=info,
     )

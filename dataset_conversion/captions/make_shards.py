@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dataset_conversion.captions.cleaning import SHORTEST, clean_caption, is_too_short, language_of
-from dataset_conversion.captions.common import GENERAL, excluded_text, reason_kind
+from dataset_conversion.captions.common import GENERAL, caption_report, excluded_text, reason_kind
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts, raw_folder, run_jobs
 from dataset_conversion.source import Layout
 from htunet.archives import tar_members
@@ -110,18 +110,7 @@ def convert_shards(source: Path, facts: SourceFacts, options: Options) -> Conver
         info, excluded = _write(place, splits, found, facts, paths.short_name)
         write_caption_info(folder, info)
         write_excluded(folder, excluded)
-    return ConversionReport(
-        dataset=paths.name,
-        source=source,
-        folder=paths.raw,
-        replaced=replaced,
-        found=dict(info.found),
-        converted=info.languages,
-        excluded=tuple(excluded),
-        differences=(),
-        notes=tuple(info.notes),
-        captions=info,
-    )
+    return caption_report(source, facts, info, excluded, replaced=replaced)
 
 
 CONVERTER = Converter(facts=SHARDS, layout=LAYOUT, run=convert_shards, general=GENERAL)

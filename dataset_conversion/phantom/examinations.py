@@ -122,10 +122,9 @@ def _draw_field(rng: np.random.Generator) -> tuple[BeamGrid, Screen]:
     )
     top, right, bottom, left = (int(pixels) for pixels in rng.integers(0, (30, 55, 35, 55)))
     border = (top, right, bottom, left) if rng.random() < 0.35 else (0, 0, 0, 0)
-    field = Screen(pixels_per_mm=1.0, border=(0, 0, 0, 0)).field_mm(grid)
     longest = rng.uniform(430, 790)
-    scale = max((longest - 55) / max(field), 262 / min(field))
-    return grid, Screen(pixels_per_mm=min(scale, 700 / max(field)), border=border)
+    scale = max((longest - 55) / max(grid.field_mm), 262 / min(grid.field_mm))
+    return grid, Screen(pixels_per_mm=min(scale, 700 / max(grid.field_mm)), border=border)
 
 
 def _draw_lesions(rng: np.random.Generator, class_name: str, grid: BeamGrid, picture_mm2: float) -> tuple[Lesion, ...]:

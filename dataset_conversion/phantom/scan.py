@@ -29,7 +29,7 @@ from htunet.simulation.distractors import add_distractors
 from htunet.simulation.lesions import BENIGN, MALIGNANT, NORMAL, Lesion, insert
 from htunet.simulation.physics import Float, log_compress, loudest_db
 from htunet.simulation.sentences import caption
-from htunet.simulation.tissue import build_tissue
+from htunet.simulation.tissue import layered_tissue
 
 UInt8 = NDArray[np.uint8]
 FOLDER = "Dataset_BUSI_with_GT"
@@ -82,11 +82,10 @@ def render(seed: int, index: int, class_name: str, changes: Sequence[Change] = (
     rng = generator(seed, "phantom image", index)
     acquisition = draw_acquisition(patient, rng)
     lesions, grid = list(acquisition.lesions), patient.grid
-    tissue = build_tissue(patient.anatomy, grid, lesions, rng)
+    tissue, _ = layered_tissue(patient.anatomy, grid, lesions, rng)
     artefacts = add_distractors(tissue, grid, patient.anatomy, lesions, rng)
     distances = [insert(lesion, tissue, grid, rng) for lesion in lesions]
-    spans = [(lesion.outline.lateral_mm, lesion.outline.half_extent_mm[0]) for lesion in lesions]
-    artefacts += shade_all(tissue, grid, rng, [(lateral - half, lateral + half) for lateral, half in spans])
+    artefacts += shade_all(tissue, grid, rng, [lesion.outline.span_mm for lesion in lesions])
     scan = Scan(tissue=tissue, grid=grid, transducer=acquisition.transducer, receiver=acquisition.receiver)
     grays = _scanned(scan, changes, rng)
     masks = _show(patient, grays[0], distances)[1]

@@ -128,13 +128,12 @@ def _predict(options: argparse.Namespace) -> None:
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
     _print_quality(options, model, result, perf_counter() - begun)
-    if result.unreadable or result.without_object:
+    lost = ""
+    if result.unreadable:
         lost = f"{len(result.unreadable)} of {counted(len(images), 'image')} could not be read"
-        lost = (
-            lost
-            if result.unreadable
-            else f"{counted(len(result.without_object), 'file')} without a DICOM Segmentation object"
-        )
+    elif result.without_object:
+        lost = f"{counted(len(result.without_object), 'file')} without a DICOM Segmentation object"
+    if lost:
         raise HtunetError(f"{lost}; they are named above.")
 
 

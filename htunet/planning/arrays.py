@@ -101,7 +101,7 @@ def trained_on_earlier_data(run: RunPaths) -> bool:
 def _images_of(run: RunPaths, tested: Sequence[str]) -> dict[DatasetPaths, list[str]]:
     """The cases that are predicted; where classes are learnt, also those of the validation split of the training."""
     found, source = {run.dataset: [*tested]}, run.source.dataset
-    if "cls" in run.task.split("+"):
+    if "cls" in run.tasks:
         found.setdefault(source, []).extend(load_splits(source.splits_json)[run.fold]["val"])
     return found
 

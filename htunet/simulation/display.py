@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import map_coordinates
 
 from htunet.simulation.lesions import Lesion
-from htunet.simulation.physics import CURVED, LINEAR, TRAPEZOID, BeamGrid, Float
+from htunet.simulation.physics import LINEAR, BeamGrid, Float
 
 UInt8 = NDArray[np.uint8]
 SIDES = ("LT", "RT", "L", "R")
@@ -22,25 +22,15 @@ class Screen:
     pixels_per_mm: float
     border: tuple[int, int, int, int]
 
-    def field_mm(self, grid: BeamGrid) -> tuple[float, float]:
-        """(height, width) of the smallest upright rectangle around the field."""
-        if grid.geometry == CURVED:
-            angle = grid.width_mm / 2 / grid.apex_mm
-            return grid.depth_mm, 2 * (grid.apex_mm + grid.depth_mm) * float(np.sin(angle))
-        if grid.geometry == TRAPEZOID:
-            return grid.depth_mm, grid.width_mm * (1 + grid.depth_mm / grid.apex_mm)
-        return grid.depth_mm, grid.width_mm
-
     def shape(self, grid: BeamGrid) -> tuple[int, int]:
         """(H, W) of the picture."""
-        height, width = (round(side * self.pixels_per_mm) for side in self.field_mm(grid))
+        height, width = (round(side * self.pixels_per_mm) for side in grid.field_mm)
         top, right, bottom, left = self.border
         return height + top + bottom, width + left + right
 
     def pixel(self, grid: BeamGrid, lateral_mm: float, depth_mm: float) -> tuple[float, float]:
         """(column, row) of a position."""
-        width = self.field_mm(grid)[1]
-        column = (lateral_mm + width / 2) * self.pixels_per_mm + self.border[3]
+        column = (lateral_mm + grid.field_mm[1] / 2) * self.pixels_per_mm + self.border[3]
         return column, depth_mm * self.pixels_per_mm + self.border[0]
 
 
@@ -50,7 +40,7 @@ def scan_convert(maps: list[Float], grid: BeamGrid, screen: Screen, outside: lis
     top, right, bottom, left = screen.border
     rows = (np.arange(height - top - bottom, dtype=np.float32) + np.float32(0.5)) / np.float32(screen.pixels_per_mm)
     columns = (np.arange(width - left - right, dtype=np.float32) + np.float32(0.5)) / np.float32(screen.pixels_per_mm)
-    columns -= np.float32(screen.field_mm(grid)[1] / 2)
+    columns -= np.float32(grid.field_mm[1] / 2)
     pictures = []
     inside, sampled = _sample(maps, grid, columns, rows)
     for field, beyond in zip(sampled, outside, strict=True):
@@ -71,10 +61,8 @@ def _sample(maps: list[Float], grid: BeamGrid, columns: Float, rows: Float) -> t
         return np.ones((len(rows), len(columns)), dtype=bool), sampled
     lateral, depth = np.meshgrid(columns, rows)
     sample, beam = grid.indices(lateral, depth)
-    face = np.abs(beam - np.float32((grid.shape[1] - 1) / 2)) * np.float32(grid.beam_mm)
-    inside = (face <= grid.width_mm / 2) & (sample > -0.5) & (sample < grid.num_samples - 0.5)
     places = np.stack([sample, beam])
-    return inside, [map_coordinates(one, places, order=1, mode="nearest") for one in maps]
+    return grid.shows(sample, beam), [map_coordinates(one, places, order=1, mode="nearest") for one in maps]
 
 
 def _take_linear(values: Float, position: Float, axis: int) -> Float:

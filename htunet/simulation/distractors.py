@@ -3,7 +3,7 @@
 import numpy as np
 
 from htunet.simulation.lesions import Lesion, Outline
-from htunet.simulation.physics import BeamGrid, Tissue, smooth_noise, soft_step
+from htunet.simulation.physics import BeamGrid, Tissue, across_beam, smooth_noise, soft_step
 from htunet.simulation.tissue import Anatomy
 
 FAT_LOBULE, VESSEL, RIB = "fat lobule", "vessel", "rib"
@@ -58,8 +58,7 @@ def add_fat_lobule(
     inside = soft_step(distance, rng.uniform(0.12, 0.35))
     level = np.float32(min(anatomy.fat_db, -4) + rng.normal(0, 1.5)) + smooth_noise(rng, grid, 2.0, 0.5)
     tissue.echo_db += inside * (level - tissue.echo_db)
-    slope_z, slope_x = np.gradient(distance, grid.sample_mm, grid.beam_mm)
-    facing = slope_z**2 / (slope_z**2 + slope_x**2 + np.float32(1e-6))
+    facing = across_beam(distance, grid)
     rim = np.exp(np.square(distance) * np.float32(-0.5 / 0.12**2)) * facing * facing
     rim *= np.clip(0.4 + 0.8 * smooth_noise(rng, grid, 1.5, 1.0), 0, 1.5) * np.float32(rng.uniform(0.1, 1))
     tissue.mirror += 0.4 * rim

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.physics import BeamGrid, Float, Tissue, across_beam, smooth_noise, soft_step
 
 BENIGN, MALIGNANT, NORMAL = "benign", "malignant", "normal"
 CYST, HYPOECHOIC, ISOECHOIC, HETEROGENEOUS = "anechoic", "hypoechoic", "isoechoic", "heterogeneous"
@@ -51,6 +51,12 @@ class Outline:
         width = np.hypot(self.half_width_mm * cos, self.half_height_mm * sin)
         return float(width), float(np.hypot(self.half_width_mm * sin, self.half_height_mm * cos))
 
+    @property
+    def span_mm(self) -> tuple[float, float]:
+        """Lateral positions of that box's left and right edge."""
+        half = self.half_extent_mm[0]
+        return self.lateral_mm - half, self.lateral_mm + half
+
 
 @dataclass(frozen=True, kw_only=True)
 class Lesion:
@@ -63,7 +69,7 @@ class Lesion:
     margin: str
     """circumscribed, indistinct, angular, microlobulated or spiculated."""
     pattern: str
-    """anechoic, hypoechoic, isoechoic or heterogeneous."""
+    """anechoic, hypoechoic, isoechoic, hyperechoic, heterogeneous, or cystic and solid."""
     posterior: str
     """enhancement, shadowing or none."""
     contrast_db: float
@@ -278,10 +284,8 @@ def _face_beam(lesion: Lesion, tissue: Tissue, distance: Float, grid: BeamGrid, 
     """The capsule's echo: strong where the boundary lies across the beam, absent where it runs along it."""
     if not lesion.capsule:
         return
-    slope_z, slope_x = np.gradient(distance, grid.sample_mm, grid.beam_mm)
-    facing = slope_z**2 / (slope_z**2 + slope_x**2 + np.float32(1e-6))
     line = np.exp(np.square(distance - np.float32(0.15)) * np.float32(-0.5 / 0.1**2))
-    facing = facing * np.clip(0.7 + 0.5 * smooth_noise(rng, grid, 1.5, 1.5), 0, 1.4)
+    facing = across_beam(distance, grid) * np.clip(0.7 + 0.5 * smooth_noise(rng, grid, 1.5, 1.5), 0, 1.4)
     tissue.mirror += np.float32(lesion.capsule) * line * facing * facing * facing
     tissue.echo_db += 4 * facing * np.exp(np.square(distance - np.float32(0.2)) * np.float32(-0.5 / 0.18**2))
 

@@ -105,6 +105,15 @@ class BeamGrid:
             return np.ones(self.num_samples, dtype=np.float32)
         return 1 + self.sample_depth / np.float32(self.apex_mm)
 
+    @property
+    def field_mm(self) -> tuple[float, float]:
+        """(height, width) of the smallest upright rectangle around the field."""
+        if self.geometry == CURVED:
+            return self.depth_mm, 2 * (self.apex_mm + self.depth_mm) * float(np.sin(self.width_mm / 2 / self.apex_mm))
+        if self.geometry == TRAPEZOID:
+            return self.depth_mm, self.width_mm * (1 + self.depth_mm / self.apex_mm)
+        return self.depth_mm, self.width_mm
+
     def positions(self) -> tuple[Float, Float]:
         """Lateral position and depth (mm) of every sample, both (Z, X); (0, 0) is the middle of the face."""
         depth_Z1 = self.sample_depth[:, None]
@@ -126,6 +135,11 @@ class BeamGrid:
             face = apex * np.arctan2(lateral_mm, depth_mm + apex)
         sample = along / np.float32(self.sample_mm) - np.float32(0.5)
         return sample, face / np.float32(self.beam_mm) + np.float32((self.shape[1] - 1) / 2)
+
+    def shows(self, sample: Float, beam: Float) -> NDArray[np.bool_]:
+        """Whether coordinates of ``indices`` lie in the shown field."""
+        face = np.abs(beam - np.float32((self.shape[1] - 1) / 2)) * np.float32(self.beam_mm)
+        return (face <= self.width_mm / 2) & (sample > -0.5) & (sample < self.num_samples - 0.5)
 
 
 @dataclass
@@ -171,6 +185,12 @@ def smooth_noise(rng: np.random.Generator, grid: BeamGrid, lateral_mm: float, ax
     grains /= grains.std() + np.float32(1e-6)
     resized = Image.fromarray(grains).resize(grid.shape[::-1], Image.Resampling.BICUBIC)
     return np.asarray(resized, dtype=np.float32)
+
+
+def across_beam(distance: Float, grid: BeamGrid) -> Float:
+    """(Z, X) in 0..1: how squarely the surfaces of equal ``distance``, mm, lie across the beam."""
+    slope_z, slope_x = np.gradient(distance, grid.sample_mm, grid.beam_mm)
+    return slope_z * slope_z / (slope_z * slope_z + slope_x * slope_x + np.float32(1e-6))
 
 
 def white_scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> Complex:

@@ -114,9 +114,9 @@ def _disturb(settings: SimulationSettings, scene: Scene) -> None:
     if rng.random() < settings.contact:
         poor_contact(tissue, grid, rng)
     if rng.random() < settings.shadow:
-        spans = [(one.outline.lateral_mm, one.outline.half_extent_mm[0]) for one in scene.lesions]
+        spans = [one.outline.span_mm for one in scene.lesions]
         for _ in range(int(rng.integers(1, 4))):
-            ligament_shadow(tissue, grid, rng, [(place - half, place + half) for place, half in spans])
+            ligament_shadow(tissue, grid, rng, spans)
     if rng.random() < settings.broad_shadow:
         _broad_shadow(scene)
     if rng.random() < settings.reverberation:

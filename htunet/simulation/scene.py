@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from htunet.simulation.lesions import Lesion, Outline
-from htunet.simulation.physics import BeamGrid, Float, Tissue, smooth_noise, soft_step
+from htunet.simulation.physics import BeamGrid, Float, Tissue, across_beam, smooth_noise, soft_step
 from htunet.simulation.tissue import follower
 
 TISSUES = (
@@ -54,23 +54,20 @@ class Scene:
     """(Z, X) positions in TISSUES."""
     lateral: Float
     depth: Float
+    reverberating: NDArray[np.bool_]
     lesions: list[Lesion] = field(default_factory=list)
     distances: list[Float] = field(default_factory=list)
     """(Z, X) of each lesion, negative inside."""
-    reverberating: NDArray[np.bool_] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Nothing reverberates yet."""
-        self.reverberating = np.zeros(self.grid.shape, dtype=bool)
 
     @classmethod
     def empty(cls, grid: BeamGrid, rng: np.random.Generator) -> "Scene":
-        """Level 0 everywhere."""
+        """Level 0 everywhere; nothing reverberates yet."""
         lateral, depth = grid.positions()
         maps = [np.zeros(grid.shape, dtype=np.float32) for _ in range(3)]
         tissue = Tissue(echo_db=maps[0], mirror=maps[1], loss_db_per_mm=maps[2])
         labels = np.full(grid.shape, LABEL["other"], dtype=np.uint8)
-        return cls(grid, rng, tissue, labels, lateral.astype(np.float32), np.ascontiguousarray(depth, dtype=np.float32))
+        lateral, depth = lateral.astype(np.float32), np.ascontiguousarray(depth, dtype=np.float32)
+        return cls(grid, rng, tissue, labels, lateral, depth, np.zeros(grid.shape, dtype=bool))
 
     def noise(self, lateral_mm: float, axial_mm: float) -> Float:
         """(Z, X) noise of mean 0 and variance 1 with grains of that size."""
@@ -128,8 +125,7 @@ class Scene:
 
     def interface(self, distance: Float, strength: float, width_mm: float) -> None:
         """A bright line where ``distance``, (Z, X) in mm, is 0 and the surface lies across the beam."""
-        slope_z, slope_x = np.gradient(distance, self.grid.sample_mm, self.grid.beam_mm)
-        facing = slope_z * slope_z / (slope_z * slope_z + slope_x * slope_x + np.float32(1e-6))
+        facing = across_beam(distance, self.grid)
         line = np.exp(np.square(distance / np.float32(max(width_mm, 0.7 * self.grid.sample_mm))) * np.float32(-0.5))
         shown = line * facing * facing * np.clip(0.8 + 0.4 * self.noise(2.0, 2.0), 0, 1.6)
         self.tissue.mirror += np.float32(0.5 * strength) * shown

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter, label
 
 from htunet.simulation.display import PLACES, SIDES
-from htunet.simulation.physics import CURVED, LINEAR, BeamGrid, Float
+from htunet.simulation.physics import LINEAR, BeamGrid, Float
 from htunet.simulation.settings import SimulationSettings
 
 UInt8 = NDArray[np.uint8]
@@ -62,11 +62,7 @@ def draw_window(
     settings: SimulationSettings, grid: BeamGrid, lesions_mm: list[tuple[float, float]], rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """(left, right, top, bottom) in mm of what a panel shows: all of the field, or a part with the lesions' middles."""
-    width = grid.width_mm
-    if grid.geometry == CURVED:
-        width = 2 * (grid.apex_mm + grid.depth_mm) * float(np.sin(grid.width_mm / 2 / grid.apex_mm))
-    elif grid.geometry != LINEAR:
-        width = grid.width_mm * (1 + grid.depth_mm / grid.apex_mm)
+    _, width = grid.field_mm
     left, right, top, bottom = -width / 2, width / 2, 0.0, grid.depth_mm
     if rng.random() < settings.cropped or (grid.geometry != LINEAR and settings.cropped and rng.random() < 0.4):
         left += rng.uniform(0, 0.25) * width

@@ -134,8 +134,7 @@ def _show(settings: SimulationSettings, organ: str, panel: Panel, rng: np.random
     rows = top + _middles(panel.height, bottom - top)
     lateral, depth = np.meshgrid(columns, rows)
     sample, beam = grid.indices(lateral.astype(np.float32), depth.astype(np.float32))
-    face = np.abs(beam - np.float32((grid.shape[1] - 1) / 2)) * np.float32(grid.beam_mm)
-    inside = (face <= grid.width_mm / 2) & (sample > -0.5) & (sample < grid.num_samples - 0.5)
+    inside = grid.shows(sample, beam)
     from_face = np.where(inside, (sample + np.float32(0.5)) * np.float32(grid.sample_mm), 0)
     sample, beam = _warped(sample, beam, grid, rng.uniform(*settings.warp), rng)
     nearest = (np.clip(np.rint(sample), 0, grid.shape[0] - 1).astype(np.intp),

@@ -46,15 +46,13 @@ def draw_anatomy(rng: np.random.Generator, depth_mm: float) -> Anatomy:
     )
 
 
-def build_tissue(anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator) -> Tissue:
-    """Layered tissue without the lesions, but already bent around benign and drawn towards malignant ones."""
-    return layered_tissue(anatomy, grid, lesions, rng)[0]
-
-
 def layered_tissue(
     anatomy: Anatomy, grid: BeamGrid, lesions: list[Lesion], rng: np.random.Generator
 ) -> tuple[Tissue, list[Float]]:
-    """``build_tissue``, and how much of each point is skin, fat, gland, deep fat, muscle, and what lies below."""
+    """Layered tissue without the lesions, but already bent around benign and drawn towards malignant ones.
+
+    Also how much of each point is skin, fat, gland, deep fat, muscle, and what lies below, (Z, X) each.
+    """
     depth = _tissue_depth(anatomy, grid, lesions, rng)
     weights = _layer_weights(anatomy, grid, depth, rng)
     skin, fat, gland, deep_fat, muscle, deep = weights
