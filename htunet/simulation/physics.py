@@ -190,8 +190,7 @@ def smooth_noise(rng: np.random.Generator, grid: BeamGrid, lateral_mm: float, ax
 def across_beam(distance: Float, grid: BeamGrid) -> Float:
     """(Z, X) in 0..1: how squarely the surfaces of equal ``distance``, mm, lie across the beam."""
     slope_z, slope_x = np.gradient(distance, grid.sample_mm, grid.beam_mm)
-    facing: Float = slope_z**2 / (slope_z**2 + slope_x**2 + np.float32(1e-6))
-    return facing
+    return np.asarray(slope_z**2 / (slope_z**2 + slope_x**2 + np.float32(1e-6)), dtype=np.float32)
 
 
 def white_scatterers(rng: np.random.Generator, shape: tuple[int, int]) -> Complex:
