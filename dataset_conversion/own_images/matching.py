@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import read_rows
-from htunet.data.names import FRAME, MASK_MARK, composed, listed, name_finder, printable, stem_of
+from htunet.data.names import FRAME, MASK_MARK, MASK_WORDS, composed, listed, name_finder, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
+MASK_NAME = re.compile(MASK_WORDS, re.IGNORECASE)
+"""Of a file, or of a folder of masks."""
+IMAGE_NAME = re.compile("images?|imgs?|originals?", re.IGNORECASE)
 NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
 FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
@@ -36,8 +39,12 @@ class Matched:
 
 
 def is_marked(name: str) -> bool:
-    """Does the file name say that it is a mask: ``x_mask.png``, ``gt-x.png``?"""
-    return MASK_MARK.search(stem_of(name)) is not None
+    """Does the file name say that it is a mask: ``x_mask.png``, ``gt-x.png``, ``mask.png``?"""
+    return _is_mask(stem_of(name))
+
+
+def _is_mask(part: str) -> bool:
+    return (MASK_MARK.search(part) or MASK_NAME.fullmatch(part)) is not None
 
 
 def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequence[str] = ()) -> Matched:
@@ -54,13 +61,17 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
     images, note = names, ""
     if masks is None:
         masks = [name for name in names if is_marked(name)]
+        in_folders = [name for name in names if any(map(_is_mask, PurePosixPath(name).parts[:-1]))]
+        if len(masks) < len(in_folders) < len(names):
+            masks, note = in_folders, f"masks are the files in folders of masks: {listed(in_folders)}"
         if not masks and any((added := _added(names, names)).masks_of.values()):
             return added
         with_mask = {_keys(mask)[1] for mask in masks}
         frames = [name for name in _frames_of_others(names) if _keys(name)[1] not in with_mask]
         if not masks and not frames:
             return added
-        note = f"masks by their frame numbers: {listed(frames)}; if these are images, use --pairs" if frames else ""
+        if frames:
+            note = f"masks by their frame numbers: {listed(frames)}; if these are images, use --pairs"
         masks += frames
         images = [name for name in names if name not in {*masks}]
     matched = match_masks(images, masks)
@@ -76,13 +87,13 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
 def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     """Give each mask to the one image that its name fits; a mask that fits several images belongs to none.
 
-    Tried in turn: the same path, the path without words such as ``_mask``, the stem in any folder, the stem without
-    such words, that with numbers by their value (``1`` and ``001``). Images that differ in the ending alone (``x.png``,
-    ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``, or ``x.jpg.png``. A mask in a
-    folder that holds images, too, belongs to none of another folder. Where no image has its name, a mask ``x__0001`` of
-    a frame is a mask of ``x``.
+    Tried in turn: the same path, the path without words such as ``_mask`` (and folders such as ``masks``), the stem in
+    any folder, the stem without such words, that with numbers by their value (``1`` and ``001``). Images that differ in
+    the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``,
+    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder. Where no image has
+    its name, a mask ``x__0001`` of a frame is a mask of ``x``.
     """
-    folders = {_keys(image)[0][0] for image in images} - {"."}
+    folders = {_keys(image)[1][0] for image in images} - {""}
     of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
     by_whole_name = {
         key: mask for mask, whole in of_file.items() for key in (*map(_whole, (mask, whole)), composed(mask))
@@ -98,7 +109,7 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     for mask in masks:
         candidates = list[str]()
         for name in dict.fromkeys((mask, of_file[mask])):
-            keys = _keys(name)[: 2 if _keys(name)[0][0] in folders else None]
+            keys = _keys(name)[: 2 if _keys(name)[1][0] in folders else None]
             if candidates := next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), []):
                 break
         if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
@@ -158,17 +169,26 @@ def _whole(mask: str) -> str:
 def _keys(name: str) -> tuple[tuple[str, str], ...]:
     """What a mask and its image have in common, the surest first."""
     name = composed(name)
-    folder = str(PurePosixPath(name).parent)
-    ways = (folder, stem_of(name)), (folder, _plain(name)), ("", stem_of(name)), ("", _plain(name))
-    return *ways, ("", ZEROS.sub("", _plain(name)))
+    parent, plain = PurePosixPath(name).parent, _plain(name)
+    parts = (part if (word := _without_words(part)) == part.lower() else word for part in parent.parts)
+    folder = "/".join(filter(None, parts))
+    anywhere = plain or name  # image.png and mask.png belong together in one folder alone
+    ways = (str(parent), stem_of(name)), (folder, plain), ("", stem_of(name)), ("", anywhere)
+    return *ways, ("", ZEROS.sub("", anywhere))
 
 
 def _plain(name: str) -> str:
     """The stem in lower case without the words that distinguish images from masks."""
-    stem = stem_of(name).lower()
+    return _without_words(stem_of(name))
+
+
+def _without_words(part: str) -> str:
+    """In lower case; empty for a word alone."""
+    part = part.lower()
     for mark in (MASK_MARK, IMAGE_MARK):
-        stem = mark.sub("", stem)
-    return stem.strip()
+        part = mark.sub("", part)
+    part = part.strip()
+    return "" if MASK_NAME.fullmatch(part) or IMAGE_NAME.fullmatch(part) else part
 
 
 def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:

@@ -120,6 +120,33 @@ def test_masks_are_found_by_the_rule_that_the_names_follow(image: str, mask: str
         assert f"11 of 11 images ({images[0]} with {expected[images[0]][0]}" in found.note
 
 
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("{c}/images/{n}.png", "{c}/masks/{n}.png"),
+        ("{c}/image/{n}.png", "{c}/GT/{n}.png"),
+        ("{c}-image/{n}.jpg", "{c}-mask/{n}.jpg"),
+        ("images/{c}/{n}.png", "labels/{c}/{n}.png"),
+        ("{c}/original/{n}.png", "{c}/masks/{n}_mask.png"),
+        ("{c}/{n}.png", "{c}/masks/{n}.png"),
+        ("{c}/{n}/image.png", "{c}/{n}/mask.png"),
+        ("{c}/{n}/img.nii.gz", "{c}/{n}/seg.nii.gz"),
+    ],
+)
+def test_folders_and_whole_names_distinguish_images_from_masks_in_one_tree(image: str, mask: str) -> None:
+    keys = [{"c": kind, "n": number} for kind in ("benign", "malignant") for number in ("1", "2", "10")]
+    expected = {image.format(**key): (mask.format(**key),) for key in keys}
+    names = sorted([*expected, *(mask for (mask,) in expected.values())])
+    matched = match_files(names, None)
+    assert matched.masks_of == expected
+    assert not matched.unmatched
+    (lost, masks), *others = expected.items()
+    without_image, without_mask = (match_files([name for name in names if name != one], None) for one in (lost, *masks))
+    assert {name: found for name, found in without_image.masks_of.items() if found} == dict(others)
+    assert without_image.unmatched == {masks[0]: "a mask without an image"}
+    assert without_mask.masks_of == {**expected, lost: ()}
+
+
 def test_added_words_are_found_in_one_folder_too() -> None:
     names = ["case1.png", "case1_tumor.png", "case10.png", "case10_tumor.png", "case2.png", "case2_other1.png"]
     found = match_files([*names, "case2_tumor.png", "case3.png"], None)
