@@ -9,6 +9,8 @@ from builders.report import AWKWARD_CASE, build_study
 from builders.run import build_dataset, build_run
 
 from htunet.cli.report import main
+from htunet.data.raw import read_raw
+from htunet.paths import DatasetPaths
 
 DATA = re.compile(r'<script type="application/json" id="gallery-data">(.*?)</script>', re.DOTALL)
 
@@ -34,6 +36,10 @@ def test_the_page_names_no_other_file_and_no_address_but_in_words(home: Path) ->
     assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", text)
     found = json.loads(DATA.search(text)[1])  # type: ignore[index]
     assert AWKWARD_CASE in {item["case"] for item in found["items"]}
+    sources = {case.id: case.source for case in read_raw(DatasetPaths("Dataset903_Tiny")).cases}
+    tiny = [item for item in found["items"] if item["dataset"] == "Tiny"]
+    assert tiny
+    assert all(item["source"] == sources[item["case"]] for item in tiny)
 
 
 def test_nothing_evaluated_says_what_to_do(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

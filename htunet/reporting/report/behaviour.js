@@ -107,7 +107,7 @@
     byId("viewer-name").textContent = item.case;
     viewer.querySelector(".stack").replaceWith(stack(item, description(item)));
     byId("viewer-facts").textContent =
-      [data.groups[item.group], ...item.facts, item.dataset, item.method, about(item)].filter(Boolean).join(" · ");
+      [data.groups[item.group], ...item.facts, item.dataset, item.method, about(item), item.source && "file " + item.source].filter(Boolean).join(" · ");
     const legend = item.layer === null ? [] : data.legends[item.dataset] || [];
     byId("viewer-legend").replaceChildren(...legend.map(([colour, name]) => {
       const square = element("i");

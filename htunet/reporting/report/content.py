@@ -44,6 +44,8 @@ class GalleryItem:
     facts: tuple[str, ...]
     lesion: str = ""
     """Its size in the reference, over all labels; empty where there is none."""
+    source: str = ""
+    """The file that the case was converted from; empty where the raw folder is not at hand."""
     picture: int | None = None
     """Place among the gallery's pictures; None where the image is not at hand."""
     layer: int | None = None

@@ -54,6 +54,7 @@ def collect_gallery(study: Study) -> Gallery:
     drawn, unknown = _draw(entries, study.raw, side)
     problems += [*unknown, *(text for one in drawn.values() for text in one.problems)]
     items, layers = [], []
+    sources = {(name, case.id): case.source for name, raw in study.raw.items() for case in raw.cases}
     places = {key: place for place, key in enumerate(key for key, one in drawn.items() if one.picture is not None)}
     left = {key: iter(one.layers) for key, one in drawn.items()}
     for item, dataset, run in entries:  # in the order in which the layers were drawn
@@ -61,7 +62,7 @@ def collect_gallery(study: Study) -> Gallery:
         layer = next(left[key]) if run and key in left else None
         layers += [] if layer is None else [layer]
         place = None if layer is None else len(layers) - 1
-        items.append(replace(item, picture=places.get(key), layer=place))
+        items.append(replace(item, picture=places.get(key), layer=place, source=sources.get(key, "")))
     missing = list(dict.fromkeys(problems))
     more = [f"and {len(missing) - MOST_PROBLEMS} more."] * (len(missing) > MOST_PROBLEMS)
     return Gallery(

@@ -90,7 +90,8 @@ def _results(study: Study, kind: TableKind) -> Table:
         rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
         notes=(
             "Bold: the best method of each data set, of distances in pixels for each input size. "
-            "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known).",
+            "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known). "
+            "Trained: number of parameters that were trained.",
             *row_notes(members, kind),
         ),
     )
@@ -147,7 +148,7 @@ def _by_size(study: Study) -> Table:
         rows=tuple(rows),
         notes=(
             "Thirds of each data set's test cases by the lesion's fraction of the image, at the network's input size. "
-            "Missed: empty predictions / predictions, of all runs.",
+            "Missed: empty predictions / predictions, of all runs. Largest gap: the best third less the worst one.",
         ),
     )
 
