@@ -139,7 +139,8 @@ def survey(path: Path) -> Survey | None:
                 counts, even = (Counter(dict(found.most_common(MOST_VALUES))) for found in (counts, even))
     except HtunetError:
         return None
-    return Survey(dict(counts), dict(even), is_lossy(path), path.name)
+    found = dict(counts)
+    return Survey(found, found if even == found else dict(even), is_lossy(path), path.name)
 
 
 def unreadable(path: Path) -> str:

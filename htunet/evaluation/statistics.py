@@ -22,10 +22,10 @@ from htunet.reproducibility import generator
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-CHUNK, DRAWN_AT_ONCE = 500, 2**21
+CHUNK, DRAWN_AT_ONCE = 500, 2**18
 """Resamples and numbers that are drawn at a time."""
-KEPT = 2**25
-"""Numbers of all resamples together that are kept to be used again; 200 MB of 10,000 cases are drawn again instead."""
+KEPT = 2**23
+"""Numbers of all resamples together that are kept to be used again; those of more cases than 838 are drawn again."""
 FEW_CASES, FEW_OF_A_CLASS = 20, 5
 """Fewer test cases, or fewer of a class, carry no headline."""
 
@@ -244,8 +244,9 @@ def _counts(n: int, seed: int, resamples: int) -> Iterator[NDArray[np.uint16]]:
 
 def _without_one(n: int) -> Iterator[Weights]:
     """Weights that exclude one of ``n`` groups each, in chunks."""
-    for start in range(0, n, CHUNK):
-        size = min(CHUNK, n - start)
+    at_once = max(1, min(CHUNK, DRAWN_AT_ONCE // n))
+    for start in range(0, n, at_once):
+        size = min(at_once, n - start)
         weights = np.ones((size, n))
         weights[np.arange(size), start + np.arange(size)] = 0
         yield weights
