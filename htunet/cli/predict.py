@@ -145,7 +145,7 @@ def _predict_new(
     growing: "GrowingFolder | None",
 ) -> "FolderResult":
     """Predict what the output does not have yet, here or by workers, and record it."""
-    from htunet.inference.folder import PartOfFolder, output_names
+    from htunet.inference.folder import PartOfFolder
 
     if growing is None:
         return _predict_files(options, model, overlays, images)
@@ -154,9 +154,8 @@ def _predict_new(
         from htunet.inference.by_ray import predict_by_ray
 
         return predict_by_ray(partial(_worker, options), growing, files, jobs=options.jobs, address=options.address)
-    names = dict(zip(files, output_names(list(files)), strict=True))
     new = [name for name in files if name not in growing.done]
-    part = PartOfFolder([names[name] for name in new]) if growing.done else None
+    part = PartOfFolder([growing.outputs[name] for name in new]) if growing.before else None
     result = _predict_files(options, model, overlays, [files[name] for name in new], part)
     growing.finish([_name_below(path, options.input) for path in result.predicted])
     return result

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from htunet.errors import HtunetError
 from htunet.files import read_object, whole_folder, write_json
-from htunet.inference.folder import FolderResult, output_names
+from htunet.inference.folder import FolderResult
 from htunet.inference.growing_folder import GrowingFolder
 from htunet.inference.output_tables import CLASSES, Rows, add_to_tables, read_tables
 from htunet.inference.quality import QUALITY
@@ -102,8 +102,8 @@ def predict_by_ray(
     import ray
     import ray.data
 
-    output, names = growing.path.parent, output_names(list(files))
-    todo = [(str(path.absolute()), name, called) for (name, path), called in zip(files.items(), names, strict=True)
+    output = growing.path.parent
+    todo = [(str(path.absolute()), name, growing.outputs[name]) for name, path in files.items()
             if name not in growing.done]  # fmt: skip
     chunks = [{"chunk": json.dumps(todo[start : start + CHUNK])} for start in range(0, len(todo), CHUNK)]
     quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from htunet.data.names import FRAME
 from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object, write_json
+from htunet.inference.folder import output_names
 
 RECORD = "predicted.json"
-"""In the output: with what was predicted, and size and time of each file that was."""
+"""In the output: with what was predicted, and size, time and the name of the outputs of each file that was."""
 
 
 class GrowingFolder:
@@ -37,11 +39,24 @@ class GrowingFolder:
         self.before: dict[str, Any] = found if isinstance(found, dict) else {}
         self.done = {name for name, state in self.sizes.items() if self.before.get(name) == state}
         """The images that are predicted, and have not changed since."""
+        known = before.get("outputs")
+        self.outputs = self._outputs({name: str(known[name]) for name in known} if isinstance(known, dict) else {})
+        """What the outputs of each file are called, without ending: always as they were called first."""
 
     def finish(self, predicted: Sequence[str]) -> None:
         """Record what is done now."""
         states = {name: self.sizes[name] for name in self.sizes if name in self.done or name in predicted}
-        write_json(self.path, {"request": self.request, "files": self.before | states})
+        files = self.before | states
+        outputs = {name: self.outputs[name] for name in files}
+        write_json(self.path, {"request": self.request, "files": files, "outputs": outputs})
+
+    def _outputs(self, known: Mapping[str, str]) -> dict[str, str]:
+        """As recorded; a new file keeps its ending where what it would be called is taken."""
+        known = known or dict(zip(self.before, output_names([*self.before]), strict=True))
+        files, taken = [*dict.fromkeys([*self.before, *self.sizes])], {name.lower() for name in known.values()}
+        new = {file: file if name.lower().rsplit(FRAME, 1)[0] in taken else name
+               for file, name in zip(files, output_names(files), strict=True)}  # fmt: skip
+        return new | dict(known)
 
 
 def _state(path: Path) -> list[int]:

@@ -94,3 +94,30 @@ def test_a_folder_of_another_model_or_of_nobody_knows_what_is_refused(tmp_path: 
     (tmp_path / "strange" / "file").write_text("x")
     with pytest.raises(UsageError, match="not written with --continue"):
         GrowingFolder(tmp_path / "strange", request, {})
+
+
+def test_outputs_keep_their_names_whatever_comes_later(tiny: DatasetPaths, tmp_path: Path) -> None:
+    """``a.tif`` and a picture that is called like a page of it come after ``a.png`` and ``p.tif``, and one goes."""
+    train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+    images, output = tmp_path / "new", tmp_path / "masks"
+    words = ["-i", str(images), "-o", str(output), "-d", "Tiny", "-m", "Plain", "--device", "cpu", "--continue"]
+    add(images, "a.png")
+    pages = [Image.fromarray(np.full((20 + n, 30), n, np.uint8)) for n in range(2)]
+    pages[0].save(images / "p.tif", save_all=True, append_images=pages[1:])
+    assert main(words) == 0
+    for name in ("a.tif", "p__0001.png"):
+        add(images, name, 1)
+    assert main(words) == 0
+    first = {"a.png", "p__0001.png", "p__0002.png"}
+    assert {path.name for path in output.glob("*.png")} == first | {"a.tif.png", "p__0001.png.png"}
+    assert Image.open(output / "p__0001.png").size == (30, 20)
+    before = (output / "a.png").stat().st_mtime_ns
+    add(images, "a.png", 2)
+    assert main(words) == 0
+    assert (output / "a.png").stat().st_mtime_ns != before
+    (images / "a.png").unlink()
+    add(images, "a.bmp", 3)
+    before = (output / "a.png").stat().st_mtime_ns
+    assert main(words) == 0
+    assert (output / "a.png").stat().st_mtime_ns == before
+    assert (output / "a.bmp.png").exists()
