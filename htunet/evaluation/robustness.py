@@ -54,7 +54,8 @@ class RobustnessCurve:
 
 def metrics_in(table: pd.DataFrame) -> list[str]:
     """The metrics that curves are drawn of, as far as the table has what they need."""
-    has_classes = any(name.startswith(PROBABILITY) for name in table) and table["class"].nunique() > 1
+    classes = set(table["class"]) - {""}
+    has_classes = any(name.startswith(PROBABILITY) for name in table) and len(classes) > 1
     rankings = metrics_of(Kind.RANKING, levels=(Level.OVERVIEW,)) if has_classes else []
     of_masks = mask_metrics((Level.OVERVIEW,), millimetres=False)
     return [metric.name for metric in of_masks if metric.name in table] + [metric.name for metric in rankings]
@@ -66,11 +67,15 @@ def artefacts_in(table: pd.DataFrame) -> list[str]:
 
 
 def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
-    """One curve with bootstrap intervals over the cases, or their groups; ``table`` is of one run."""
-    rows = table[table["artefact"].isin([NONE, artefact])].sort_values(["strength", "case"], kind="stable")
+    """One curve with bootstrap intervals over the cases, or their groups; ``table`` is of one run.
+
+    A ranking is of the cases that have a class.
+    """
+    kind, of = METRICS[metric].kind, METRICS[metric].of
+    rows = table[table["artefact"].isin([NONE, artefact]) & ((table["class"] != "") | (kind != Kind.RANKING))]
+    rows = rows.sort_values(["strength", "case"], kind="stable")
     strengths = np.array(rows["strength"].drop_duplicates())
     clean = rows[rows["strength"] == 0]
-    kind, of = METRICS[metric].kind, METRICS[metric].of
     if kind == Kind.RANKING:
         names = [name for name in rows if name.startswith(PROBABILITY) and name not in CLASS_COLUMNS]
         classes = [name.removeprefix(PROBABILITY) for name in names]

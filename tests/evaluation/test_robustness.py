@@ -73,6 +73,17 @@ def test_the_auc_falls_as_the_pairs_in_order_do() -> None:
     assert found.area.value == pytest.approx(7 / 8)
 
 
+def test_an_image_without_a_class_is_in_no_auc() -> None:
+    table = table_of([0.1, 0.8, 0.3, 0.6, 0.9], {1.0: [0.7, 0.8, 0.3, 0.6, 0.0]}, "probability_malignant")
+    table["probability_benign"] = 1 - table["probability_malignant"]
+    table.loc[table["case"] == "case_04", "class"] = ""
+    found = curve(table, "gain", "auc")
+    assert [point.estimate.value for point in found.points] == pytest.approx([1, 3 / 4])
+    assert found.n_cases == 4
+    table.loc[table["class"] == "malignant", "class"] = ""
+    assert metrics_in(table) == []
+
+
 def test_one_class_alone_has_no_auc() -> None:
     table = table_of(CLEAN, ALTERED).assign(probability_benign=0.5, probability_malignant=0.5)
     assert metrics_in(table) == ["dice", "auc"]
