@@ -569,6 +569,7 @@ def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) 
 
         picture = htunet.overlay(model.predict("image.png"))
     """
+    from htunet.data.image_io import channels_last
     from htunet.reporting.overlays.draw import overlay
 
     labels, image_CHW = prediction.labels, prediction.image_CHW
@@ -576,8 +577,7 @@ def overlay(prediction: Prediction, reference: NDArray[np.uint8] | None = None) 
         raise UsageError("The model has learnt classes only: there are no labels to draw.")
     if reference is not None and np.shape(reference) != labels.shape:
         raise UsageError(f"The reference has the shape {np.shape(reference)}, the image {labels.shape}.")
-    image = image_CHW[0] if len(image_CHW) == 1 else image_CHW.transpose(1, 2, 0)
-    return overlay(image, labels, reference, num_labels=len(prediction.plan.labels) - 1)
+    return overlay(channels_last(image_CHW), labels, reference, num_labels=len(prediction.plan.labels) - 1)
 
 
 def _choices(kind: type[Choices], given: Choices | None, changes: dict[str, Any]) -> Choices:

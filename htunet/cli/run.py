@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from htunet.experiments.time_budget import Candidate, Schedule
 
 NUM_FOLDS, HOURS = 5, 6.0
+COMPARED = ("hours", "num_folds", "methods", "weights")
+"""Options that decide what is trained and compared."""
 WORDS = {"seg": ("masks", "a Dice of"), "cls": ("classes", "an accuracy of")}
 
 
@@ -70,19 +72,10 @@ def _run(options: argparse.Namespace) -> None:
         _learn_corrections(dataset, options)
         return
     if dataset is None:
-        step = ("convert", "--name", options.name, *_own_arguments(options))
+        step = ("convert", "--name", options.name, *_given_words(options, OWN))
         if options.dry_run:
             print(f"$ htunet_{shlex.join(step)}")
-            more = [(name, getattr(options, name)) for name in ("hours", "num_folds", "methods", "weights")]
-            words = [
-                word
-                for name, value in more
-                if value
-                for word in (
-                    f"--{name.replace('_', '-')}",
-                    *(map(str, value) if isinstance(value, list) else [str(value)]),
-                )
-            ]
+            words = _given_words(options, COMPARED)
             print("The other steps and their times depend on the data set. Convert it with this command; then ask:\n"
                   f"$ {shlex.join(['htunet_run', '-d', options.name, *words])} --dry-run")  # fmt: skip
             return
@@ -127,10 +120,10 @@ def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
         raise UsageError(f"{words}: not with --corrections, which trains as the data set's models were trained: omit.")
 
 
-def _own_arguments(options: argparse.Namespace) -> list[str]:
-    """What the user gave of ``htunet_convert``'s options for own images."""
+def _given_words(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """What the user gave of these options, as on the command line."""
     words = []
-    for name in OWN:
+    for name in names:
         value = getattr(options, name)
         if value not in (None, ""):
             words += [option(name), *map(str, value if isinstance(value, list) else [value] * (value is not True))]
@@ -201,7 +194,7 @@ def _candidates(dataset: DatasetPaths, options: argparse.Namespace) -> "list[Can
     """What is compared; of an earlier call what it compared, whose hours and split take the place of the options'."""
     from htunet.experiments.cross_validation import candidates_for, earlier_request, learnable_tasks
 
-    asked = {name: getattr(options, name) for name in ("hours", "num_folds", "methods", "weights")}
+    asked = {name: getattr(options, name) for name in COMPARED}
     if before := earlier_request(dataset, **asked):
         options.hours, candidates = before
         options.num_folds = None

@@ -342,6 +342,11 @@ def in_channels(pixels: UInt8, channels: int) -> UInt8:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def channels_last(image_CHW: UInt8) -> UInt8:
+    """(H, W) of one channel, else (H, W, C): as pictures are drawn and stored."""
+    return image_CHW[0] if len(image_CHW) == 1 else np.ascontiguousarray(image_CHW.transpose(1, 2, 0))
+
+
 def as_array(image: object) -> NDArray[Any]:
     """What offers its values as an array, such as a tensor on the CPU; raises UsageError for anything else."""
     check_image(image)

@@ -7,7 +7,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,6 +112,11 @@ class RawDataset:
         """Where the case's mask is; nowhere (no file) in a data set without masks."""
         name = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return in_any_case(self.folder / name / f"{case.id}{self.file_ending}")
+
+
+def label_names(labels: Mapping[str, int]) -> list[str]:
+    """All but the background, in the order of their values."""
+    return sorted((name for name, value in labels.items() if value), key=labels.__getitem__)
 
 
 NEGATIVE = (("normal", "negative", "healthy", "control", "none", "no", "absent", "0"), ("benign",))

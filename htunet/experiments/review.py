@@ -8,7 +8,7 @@ import numpy as np
 
 from htunet.data.formats.medical_file import pixel_spacing
 from htunet.data.formats.stacks import open_stack
-from htunet.data.image_io import UInt8, read_image, read_labels
+from htunet.data.image_io import channels_last, read_image, read_labels
 from htunet.data.names import unique_ids
 from htunet.data.raw import read_raw, spacing_text
 from htunet.data.review_case import ReviewCase
@@ -78,7 +78,7 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
         facts = {"case": name, "source": case.source, "group": case.group, "class": case.class_name, "why": why,
                  "spacing_mm": spacing_text(case.spacing_mm), "dice": f"{dice:.3f}",
                  "predicted_dice": "" if predicted != predicted else f"{predicted:.3f}"}  # fmt: skip
-        pixels = _shown(read_image(raw.image_path(case), raw.info.channels))
+        pixels = channels_last(read_image(raw.image_path(case), raw.info.channels))
         yield ReviewCase(name=name, pixels=pixels, labels=labels, facts=facts)
 
 
@@ -100,9 +100,5 @@ def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) 
         facts = {"source": path.name, "why": why, "predicted_dice": "" if dice is None else f"{dice.value:.3f}",
                  "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip
         rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
-        found.append((rank, ReviewCase(name=name, pixels=_shown(one.image_CHW), labels=one.labels, facts=facts)))
+        found.append((rank, ReviewCase(name=name, pixels=channels_last(one.image_CHW), labels=one.labels, facts=facts)))
     return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]]
-
-
-def _shown(image_CHW: UInt8) -> UInt8:
-    return image_CHW[0] if len(image_CHW) == 1 else np.ascontiguousarray(image_CHW.transpose(1, 2, 0))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from htunet.data.class_probabilities import class_order
+from htunet.data.raw import label_names
 from htunet.inference.exported import BACKBONE, ModelCard, needed_weights
 from htunet.inference.to_onnx import MODEL
 from htunet.models.build import has_frozen_part
@@ -37,8 +39,8 @@ def _runs(card: ModelCard) -> str:
 
 
 def _gives(card: ModelCard) -> str:
-    labels = [name for name, value in sorted(card.plan["labels"].items(), key=lambda item: item[1]) if value]
-    classes = sorted(card.plan["classes"], key=card.plan["classes"].__getitem__)
+    labels = label_names(card.plan["labels"])
+    classes = class_order(card.plan["classes"])
     tasks = card.task.split("+")
     parts = [f"Masks: {', '.join(f'{number} {name}' for number, name in enumerate(labels, start=1))}."]
     parts = parts if "seg" in tasks else []

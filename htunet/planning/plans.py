@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from htunet.data.image_io import MAX_PIXELS
+from htunet.data.raw import label_names
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object, write_json
 from htunet.models.tasks import CONVOLUTION, HIDDEN_LAYER, Outputs
@@ -110,8 +111,7 @@ class Plan:
     @property
     def label_prompts(self) -> tuple[str, ...]:
         """What to find for each label but the background, in the order of their values."""
-        names = sorted((name for name, value in self.labels.items() if value > 0), key=self.labels.__getitem__)
-        return tuple(self.prompts.get(name) or in_words(name) for name in names)
+        return tuple(self.prompts.get(name) or in_words(name) for name in label_names(self.labels))
 
     def outputs(self, task: str) -> Outputs:
         """What a network for ``task`` is asked for."""

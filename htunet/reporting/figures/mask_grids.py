@@ -10,8 +10,8 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from PIL import Image
 
-from htunet.data.image_io import read_image, read_labels
-from htunet.data.raw import Case, RawDataset, read_raw
+from htunet.data.image_io import channels_last, read_image, read_labels
+from htunet.data.raw import Case, RawDataset, label_names, read_raw
 from htunet.errors import some
 from htunet.evaluation.evaluate import test_cases
 from htunet.paths import DatasetPaths, RunPaths
@@ -204,8 +204,7 @@ class _Pictures:
         if (dataset, row.case) not in self.pixels:
             raw = self._raw(dataset)
             image = read_image(raw.image_path(self._case(dataset, row.case)), raw.info.channels)
-            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
-            self.pixels[dataset, row.case] = self._square(pixels, Image.Resampling.LANCZOS)
+            self.pixels[dataset, row.case] = self._square(channels_last(image), Image.Resampling.LANCZOS)
         return self.pixels[dataset, row.case]
 
     def overlay(self, row: MaskRow, run: RunPaths | None) -> UInt8 | None:
@@ -238,9 +237,7 @@ def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:
     """What the colours mean; of data sets with several labels, the labels."""
     key: dict[Colour, str] = {}
     for dataset in dict.fromkeys(run.dataset for row in grid.rows for run in row.runs if run):
-        labels = read_raw(dataset).info.labels
-        names = [name for name, value in sorted(labels.items(), key=lambda item: item[1]) if value]
-        found = legend_of(names)
+        found = legend_of(label_names(read_raw(dataset).info.labels))
         short = dataset.short_name
         key |= dict(MEANING if found is LEGEND else {colour: f"{short}: {name}" for colour, name in found})
     return list(key.items())

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from htunet.data.image_io import read_image, read_labels, write_png
-from htunet.data.raw import read_raw
+from htunet.data.image_io import channels_last, read_image, read_labels, write_png
+from htunet.data.raw import label_names, read_raw
 from htunet.errors import counted
 from htunet.evaluation.metrics import mask_metrics
 from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
@@ -27,7 +27,7 @@ def write_pictures(run: RunPaths, summary: Summary) -> None:
     """Write ``test/overlays/ID.png`` at the original sizes, and ``test/contact_sheet.png``."""
     raw = read_raw(run.dataset)
     known = {case.id: case for case in raw.cases}
-    names = [name for name, label in sorted(raw.info.labels.items(), key=lambda item: item[1]) if label]
+    names = label_names(raw.info.labels)
     legend = legend_of(names)
     rows, values = summary.case_values(ORIGINAL)
     empty = summary.empty_cases(ORIGINAL)
@@ -50,9 +50,8 @@ def write_pictures(run: RunPaths, summary: Summary) -> None:
     with whole_folder(run.overlays) as folder:
         for one in tqdm(results, desc="drawing", unit="case", disable=None):
             case = known[one.case]
-            image = read_image(raw.image_path(case), raw.info.channels)
+            pixels = channels_last(read_image(raw.image_path(case), raw.info.channels))
             prediction = read_labels(run.predictions / f"{case.id}.png")
-            pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
             picture = overlay(pixels, prediction, read_labels(raw.label_path(case)), num_labels=len(names))
             write_png(folder / f"{case.id}.png", with_strip(picture, case.id, one.dice_text, legend=legend))
             if case.id in shown:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from htunet.data.raw import Case, RawDataset
+from htunet.data.raw import Case, RawDataset, label_names
 from htunet.errors import counted
 from htunet.evaluation.study import arm_names
 from htunet.paths import RunPaths
@@ -186,7 +186,7 @@ def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) ->
 
 def _legend(raw: RawDataset | None) -> tuple[tuple[str, str], ...]:
     """Colours and what they mean; of several labels the outline of the reference is dashed."""
-    labels = sorted(raw.info.labels, key=raw.info.labels.__getitem__)[1:] if raw else []
+    labels = label_names(raw.info.labels) if raw else []
     several = [(label_colour(index), name) for index, name in enumerate(labels, start=1)]
     return tuple((f"#{r:02x}{g:02x}{b:02x}", name) for (r, g, b), name in (several if len(labels) > 1 else KEY))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from htunet.data.image_io import read_image, read_labels
+from htunet.data.image_io import channels_last, read_image, read_labels
 from htunet.errors import HtunetError
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.reporting.overlays.draw import OPACITY, Colour, contour, label_colour, paint
@@ -89,7 +89,7 @@ def draw(request: PictureRequest) -> Drawn:
         values = read_image(request.image, request.channels)
     except HtunetError as error:
         return Drawn(layers=(None,) * len(request.predictions), problems=(str(error),))
-    picture = Image.fromarray(values[0] if len(values) == 1 else values.transpose(1, 2, 0))
+    picture = Image.fromarray(channels_last(values))
     picture.thumbnail((request.side, request.side), Image.Resampling.BICUBIC, reducing_gap=REDUCING_GAP)
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=QUALITY)

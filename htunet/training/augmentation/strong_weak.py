@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from htunet.data.image_io import channels_last
+
 Picture = Image.Image
 CROP_TRIES = 10
 SMALLEST_CROP, LARGEST_CROP = 0.8, 1.2
@@ -89,7 +91,7 @@ class StrongWeak:
         if random.random() >= self.probability:
             return {"data": data, "seg": seg}
         pixels_CHW = np.clip(np.round(data[0] * 255), 0, 255).astype(np.uint8)
-        image = Image.fromarray(pixels_CHW[0] if len(pixels_CHW) == 1 else np.moveaxis(pixels_CHW, 0, -1).copy())
+        image = Image.fromarray(channels_last(pixels_CHW))
         mask = Image.fromarray(np.round(seg[0, 0]).astype(np.uint8))
         for strong in random.choices(STRONG, k=random.randint(0, len(STRONG))):
             image = strong(image)
