@@ -115,6 +115,7 @@ setup(
         "numpy>=1.26",
         "scipy>=1.12",
         "pandas>=2.2",
+        "openpyxl>=3.1",
         "Jinja2>=3.1",
         "matplotlib>=3.8",
         "contourpy>=1.2",

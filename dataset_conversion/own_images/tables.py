@@ -1,4 +1,4 @@
-"""What tables say of images: any column of any CSV, with names of images as another machine spells them."""
+"""What tables say of images: any column of a CSV or Excel file, with names of images as other machines spell them."""
 
 import math
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import regex
 
+from dataset_conversion.formats import excel
 from htunet.data.formats.medical_file import (
     NO_MILLIMETRES,
     NOT_SQUARE,
@@ -36,6 +37,7 @@ DECIMAL_COMMA = r"\d*,\d+(?:e[+-]?\d+)?"
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
 IMAGE = "image"
+SPREADSHEETS = (*excel.ENDINGS, *excel.OTHERS)
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ class Tags:
 def split_rule(rule: str) -> tuple[Path, str] | None:
     r"""The file and the columns of ``FILE``, ``FILE:COLUMN`` or ``FILE:KEY:COLUMN``; None where no file is named.
 
-    The colon of ``C:\x.csv`` belongs to the file; a file that does not exist is one by its ending ``.csv`` or ``.tsv``.
+    The colon of ``C:\x.csv`` belongs to the file; a file that does not exist is one by its ending, as ``.csv``.
     """
     for end in [len(rule), *(match.start() for match in reversed(list(re.finditer(":", rule))))]:
         if os.path.isfile(rule[:end]):
             return Path(rule[:end]), rule[end + 1 :]
-    named = re.fullmatch(r"(.+?\.[ct]sv)(?::(.*))?", rule, re.IGNORECASE)
+    named = re.fullmatch(r"(.+?\.(?:[ct]sv|xls[xmb]?|ods))(?::(.*))?", rule, re.IGNORECASE)
     return (Path(named[1]), named[2] or "") if named else None
 
 
@@ -76,7 +78,8 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
     """
     path, requested = split_rule(rule) or (Path(rule), "")
-    table = read_csv(path, (), any_delimiter=True)
+    is_excel = path.suffix.lower() in SPREADSHEETS
+    table, notes = excel.read_excel(path) if is_excel else (read_csv(path, (), any_delimiter=True), [])
     named = Counter(str(key).strip().lower() for key in table[0]) if table else Counter()
     if twice := [key for key, count in named.items() if key and count > 1]:
         raise HtunetError(f"{path} has the columns {twice} twice, whatever the letter case. Keep one of each.")
@@ -91,7 +94,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
         raise HtunetError(f"{path} lacks a column {requested or ' or '.join(columns)}; it has {found}: {way_out}.")
     if key and key not in found:
         raise HtunetError(f"{path} lacks a column {key}; it has {found}: {way_out}.")
-    notes = [] if key or IMAGE in found else [f"{path.name} names images in its column"]
+    named_by = not key and IMAGE not in found
     if not key:
         others, strict = [name for name in found if name != column], name_finder(names, numbers=False)
         key = IMAGE if IMAGE in found else _key_column(rows, others, strict) or _key_column(rows, others, find)
@@ -101,7 +104,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
                 f"{path} lacks a column image, and no column of it names an image of its own in each row ({shown}; "
                 f"images are named as {listed(names)}): {way_out}."
             )
-    notes = [f"{note} {key!r}, and {column!r} is taken" for note in notes]
+    notes += [f"{path.name} names images in its column {key!r}, and {column!r} is taken"] * named_by
     return [ImageRow(row[key], find(row[key]), composed(printable(row[column].strip()))) for row in rows], notes
 
 

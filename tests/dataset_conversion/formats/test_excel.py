@@ -1,0 +1,64 @@
+"""Workbooks of Excel as the tables that they are."""
+
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from openpyxl import Workbook
+
+from dataset_conversion.formats.excel import read_excel
+from dataset_conversion.own_images.tables import read_tags
+from htunet.errors import HtunetError, UsageError
+
+ROWS = [
+    ["CaseID", "Image_filename", "Pixel size", None, "Class"],
+    [1, "case001.png", 0.07, None, "benign"],
+    [None, None, None, None, None],
+    [2.0, "case002.png", 1, "x", " malignant "],
+    [3, datetime(2024, 2, 1), None, None, None],
+]
+
+
+def workbook(path: Path, rows: list[list[object]], sheets: int = 1) -> Path:
+    book = Workbook()
+    for row in rows:
+        book.active.append(row)
+    for _ in range(sheets - 1):
+        book.create_sheet("notes")
+    book.save(path)
+    return path
+
+
+def test_a_sheet_has_the_rows_that_its_csv_would_have(tmp_path: Path) -> None:
+    rows, notes = read_excel(workbook(tmp_path / "t.xlsx", ROWS))
+    assert rows == [
+        {"CaseID": "1", "Image_filename": "case001.png", "Pixel size": "0.07", "Class": "benign"},
+        {"CaseID": "2", "Image_filename": "case002.png", "Pixel size": "1", "Class": "malignant"},
+        {"CaseID": "3", "Image_filename": "2024-02-01", "Pixel size": "", "Class": ""},
+    ]
+    assert notes == []
+    assert read_excel(workbook(tmp_path / "t.xlsx", ROWS, sheets=2))[1] == [
+        "t.xlsx: the sheet 'Sheet' is read, the first of 2 sheets"
+    ]
+
+
+def test_options_take_a_column_of_a_workbook(tmp_path: Path) -> None:
+    path, names = workbook(tmp_path / "t.xlsx", ROWS), ["case001.png", "case002.png"]
+    for rule in (f"{path}", f"{path}:Class", f"{path}:Image_filename:Class"):
+        tags = read_tags(rule, names, option="--classes", columns=("class",))
+        assert tags.of == {"case001.png": "benign", "case002.png": "malignant"}
+
+
+def test_what_is_no_workbook_is_named_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 and no more")
+    with zipfile.ZipFile(tmp_path / "b.xlsx", "w") as archive:
+        archive.writestr("x", "x")
+    (tmp_path / "c.xls").touch()
+    workbook(tmp_path / "d.xlsx", [["image", "class", "class"], ["a", "b", "c"]])
+    reasons = ("no workbook", "no workbook", "Save it as .xlsx or as CSV", "has the columns \\['class'\\] twice")
+    for name, reason in zip(("a.xlsx", "b.xlsx", "c.xls", "d.xlsx"), reasons, strict=True):
+        with pytest.raises(HtunetError, match=reason):
+            read_excel(tmp_path / name)
+    with pytest.raises((HtunetError, UsageError), match=r"nowhere\.xlsx"):
+        read_tags(f"{tmp_path}/nowhere.xlsx:Class", ["a.png"], option="--classes", columns=("class",))
