@@ -1,10 +1,12 @@
 """Images that are the same picture: equal pixels, or the same view after scaling, recoding or a small mark.
 
-A 64-bit difference hash names candidates; the correlation of 48 x 48 thumbnails decides. A crop or a flip is not found.
+A bound on the correlation and a 64-bit difference hash name candidates; the correlation of 48 x 48 thumbnails decides.
+A crop or a flip is not found.
 """
 
 import hashlib
 import tempfile
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +23,12 @@ MAX_DISTANCE = 12
 marked copies that correlate above 0.995 were at most 5 bits apart."""
 HASH_MARGIN = 2.0
 """Gray values by which the right one of two neighbours must be brighter: in black borders noise would flip the bits."""
-COMPARED = 2**19
-"""Hashes compared at once: memory stays at a few times 8 bytes for each, however many images there are."""
+COARSE, ROUNDING = 8, 1e-3
+"""Cells of a side of what bounds the correlation of two thumbnails, and how far single precision may be off."""
+FARTHEST = (2 - 2 * (MIN_CORRELATION - ROUNDING)) ** 0.5
+"""Between thumbnails of unit length that correlate enough."""
+COMPARED = 2**20
+"""Pairs bounded at once: memory stays at a few bytes for each, however many images there are."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
     wait in a temporary file, so that memory holds some hundred bytes of each image.
     """
     first_of: dict[str, int] = {}
-    pairs, bits = [], list[int]()
+    pairs, bits, coarse = [], array("Q"), bytearray()
     with tempfile.TemporaryFile() as thumbnails:
         for position, signature in enumerate(signatures):
             first = first_of.setdefault(signature.content, position)
@@ -82,20 +88,25 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
                 pairs.append(DuplicatePair(first, position, 1.0, exact=True))
                 continue
             bits.append(signature.bits)
+            coarse += _coarse(signature.thumbnail).tobytes()
             thumbnails.write(signature.thumbnail.astype(np.float16, copy=False).tobytes())
-        thumbnails.flush()
 
         def thumbnail(row: int) -> NDArray[np.float32]:
             thumbnails.seek(row * 2 * THUMBNAIL**2)
             return np.frombuffer(thumbnails.read(2 * THUMBNAIL**2), np.float16).astype(np.float32)
 
         different, hashes = list(first_of.values()), np.array(bits, dtype=np.uint64)
+        bounds, order, keys = _sorted_bounds(np.frombuffer(coarse, np.float32).reshape(len(hashes), COARSE**2 + 1))
         rows_at_once = max(1, COMPARED // max(1, len(hashes)))
         for start in range(0, len(hashes), rows_at_once):
-            block = hashes[start : start + rows_at_once]
-            rows, columns = np.nonzero(hamming(block[:, None], hashes[None, start:]) <= MAX_DISTANCE)
-            later = columns > rows
-            for first, second in zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True):
+            block = slice(start, min(start + rows_at_once, len(hashes)))
+            end = int(np.searchsorted(keys, keys[block][-1] + FARTHEST))
+            possible = bounds[block] @ bounds[start:end].T > MIN_CORRELATION - ROUNDING
+            rows, columns = (found + start for found in np.nonzero(possible))
+            one, other = order[rows], order[columns]
+            near = (columns > rows) & (hamming(hashes[one], hashes[other]) <= MAX_DISTANCE)
+            ends = (np.minimum(one, other)[near].tolist(), np.maximum(one, other)[near].tolist())
+            for first, second in zip(*ends, strict=True):
                 correlation = _correlation(thumbnail(first), thumbnail(second))
                 if correlation > MIN_CORRELATION:
                     pairs.append(DuplicatePair(different[first], different[second], correlation, exact=False))
@@ -130,6 +141,32 @@ def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.ui
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
     x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+def _coarse(thumbnail: NDArray[np.floating]) -> NDArray[np.float32]:
+    """(COARSE**2 + 1,) of which dot products are no less than correlations: means of cells, and what they lack.
+
+    By Cauchy and Schwarz: the parts of two thumbnails that are not in the means correlate by their lengths at most.
+    """
+    values = thumbnail.astype(np.float32)
+    side, length = THUMBNAIL // COARSE, max(float(np.linalg.norm(values)), 1e-9)
+    cells = values.reshape(COARSE, side, COARSE, side).sum(axis=(1, 3)).ravel() / (side * length)
+    rest = max(0.0, float(values @ values) / length**2 - float(cells @ cells))
+    return np.append(cells, np.float32(np.sqrt(rest)))
+
+
+def _sorted_bounds(
+    bounds: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
+    """``bounds`` sorted along the direction in which the cells differ most; their rows before, and places along it.
+
+    Thumbnails of unit length that correlate by c are sqrt(2 - 2 c) apart, and no farther in any direction.
+    """
+    cells = bounds[:, :-1]
+    directions = np.linalg.svd(np.cov(cells, rowvar=False))[0] if len(cells) > 1 else np.eye(COARSE**2)
+    keys = cells @ directions[:, 0].astype(np.float32)
+    order = np.argsort(keys, kind="stable")
+    return bounds[order], order, keys[order]
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

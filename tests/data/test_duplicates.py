@@ -119,6 +119,20 @@ def test_of_six_million_pairs_only_those_with_close_hashes_are_compared() -> Non
     assert compared.call_count < 100
 
 
+def test_what_bounds_a_correlation_is_never_below_it() -> None:
+    rng = np.random.default_rng(3)
+    smooth = np.kron(rng.normal(size=(60, 6, 6)), np.ones((8, 8))) + rng.normal(size=(60, 48, 48)) * rng.random(
+        (60, 1, 1)
+    )
+    flat = (smooth - smooth.mean(axis=(1, 2), keepdims=True)).reshape(60, -1)
+    thumbnails = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float16)
+    thumbnails[0] = 0  # a flat image
+    bounds = np.array([duplicates._coarse(one) for one in thumbnails])
+    exact = thumbnails.astype(np.float64) @ thumbnails.astype(np.float64).T
+    assert (bounds @ bounds.T >= exact - 1e-3).all()
+    assert (bounds @ bounds.T < 0.9).mean() > 0.9  # and tells most of them apart
+
+
 def test_clusters_are_the_components_of_the_graph() -> None:
     draw = np.random.default_rng(0)
     ends = draw.integers(0, 60, (40, 2))
