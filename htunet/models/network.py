@@ -6,6 +6,7 @@ Dimension key: B batch, C channels, H W pixels, K labels.
 from collections.abc import Iterator
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +27,10 @@ class Normalisation(nn.Module):
 
     def __init__(self, statistics: InputStatistics) -> None:
         super().__init__()
-        self.register_buffer("scale", 1 / (255 * torch.tensor(statistics.std))[:, None, None], persistent=False)
-        shift = torch.tensor(statistics.mean) / torch.tensor(statistics.std)
-        self.register_buffer("shift", shift[:, None, None], persistent=False)
+        mean, std = (np.array(values, np.float32)[:, None, None] for values in (statistics.mean, statistics.std))
+        # by NumPy: on the meta device a product of tensors would import PyTorch's compiler, which takes seconds
+        for name, values in (("scale", 1 / (255 * std)), ("shift", mean / std)):
+            self.register_buffer(name, torch.tensor(values), persistent=False)
 
     def switch_off(self) -> None:
         """Give values 0 to 1 from now on."""

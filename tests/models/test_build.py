@@ -1,5 +1,7 @@
 """From a method's name to a network: equal seeds give equal weights, and nobody else's numbers change."""
 
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,19 @@ def test_checking_an_input_size_draws_nothing_and_passes_where_it_fits(method: s
     before = torch.get_rng_state()
     check_input_size(method, (32, 48), Outputs(task=tasks_of(method)[0]))
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_networks_without_memory_do_not_import_the_compiler_of_torch() -> None:
+    """It takes seconds, more than a prediction; PyTorch imports it for a product of tensors on the meta device."""
+    code = """
+import sys, torch
+from htunet.models.build import sketch
+from htunet.models.tasks import Outputs
+for method in ("UNet", "CLIP", "CLIP_HT", "CLIP_HTSpectral", "PhantomCLIP_HT"):
+    sketch(method, Outputs(), {})
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_weights_file_for_a_method_that_begins_without_any_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,12 @@ class Block(nn.Module):
         return tokens_BTD + self.mlp(self.ln_2(tokens_BTD))
 
 
+def drawn(*shape: int, scale: float) -> nn.Parameter:
+    """Normal values times ``scale``; none on the meta device, where it would take seconds to import a compiler."""
+    values = torch.empty(shape)
+    return nn.Parameter(values if values.is_meta else scale * torch.randn(shape))
+
+
 class VisionTower(nn.Module):
     """The layers of the vision tower under open_clip's names; random weights are drawn in open_clip's order."""
 
@@ -139,12 +145,12 @@ class VisionTower(nn.Module):
         scale = width**-0.5
         self.grid_size = (side, side)
         self.conv1 = nn.Conv2d(3, width, sizes.patch_size, stride=sizes.patch_size, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(side * side + 1, width))
+        self.class_embedding = drawn(width, scale=scale)
+        self.positional_embedding = drawn(side * side + 1, width, scale=scale)
         self.ln_pre = LayerNorm(width)
         self.transformer = nn.ModuleDict({"resblocks": nn.ModuleList(Block(sizes) for _ in range(sizes.layers))})
         self.ln_post = LayerNorm(width)
-        self.proj = nn.Parameter(scale * torch.randn(width, sizes.embedding))
+        self.proj = drawn(width, sizes.embedding, scale=scale)
 
 
 class ClipVision(Backbone):
