@@ -99,7 +99,10 @@ class DatasetPaths:
 
     def __post_init__(self) -> None:
         if not DATASET_NAME.fullmatch(self.name):
-            raise UsageError(f"A data set's full name reads DatasetNNN_NAME, as Dataset503_BUSI; got {self.name!r}.")
+            raise UsageError(
+                f"{self.name!r} cannot name a data set: DatasetNNN_NAME, as Dataset503_BUSI, where NAME has only the "
+                "letters a to z in upper or lower case, digits, - and _."
+            )
 
     @property
     def short_name(self) -> str:
@@ -386,7 +389,10 @@ def find_dataset(name: str) -> DatasetPaths:
     listing = ", ".join(known) if known else "none yet"
     raise UsageError(
         f"No data set is called {name!r} in {root('htunet_raw')}; known: {listing}."
-        + (did_you_mean(name, [*short, *known]) or " Convert it first: htunet_convert NAME SOURCE.")
+        + (
+            did_you_mean(name, [*short, *known])
+            or " Convert it first: htunet_convert NAME SOURCE, or with --images, --masks and --name images of your own."
+        )
     )
 
 

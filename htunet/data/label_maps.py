@@ -228,10 +228,10 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
         each = zip(unsharp, even, marked, strict=True)
         names = [one.name for one, part, whole in each if part < LEAST_EVEN * whole]
         raise UsageError(
-            f"Only {sum(even) / sum(marked):.0%} of what {counted(len(names), 'mask')} mark ({listed(names)}) is even, "
-            "as of pictures or probabilities: the values blend into each other and are no labels. Check that these are "
-            "the masks. Cut probabilities at a threshold; for conversions name the value that counts, as in --labels "
-            '"lesion=255": what is nearer to 255 than to 0 is lesion.'
+            f"The values of {counted(len(names), 'mask')} ({listed(names)}) blend into each other, as in pictures or "
+            f"probabilities ({sum(even) / sum(marked):.0%} of what they mark is even), and are no labels. Check that "
+            "these are the masks and not the images. Cut probabilities at a threshold; for conversions name the value "
+            'that counts, as in --labels "lesion=255": what is nearer to 255 than to 0 is lesion.'
         )
 
 

@@ -203,9 +203,8 @@ def find_model(name: str) -> ExportedModel:
     known = [model.folder.name for model in all_imported()]
     if name not in known:
         listing = ", ".join(known) or "none yet"
-        raise UsageError(
-            f"No folder and no imported model is called {name!r}; imported: {listing}." + did_you_mean(name, known)
-        )
+        way_out = did_you_mean(name, [*known, PHANTOM]) or " Import one with htunet_import, or take the model phantom."
+        raise UsageError(f"No folder and no imported model is called {name!r}; imported: {listing}.{way_out}")
     return open_model(imported_models() / name)
 
 

@@ -139,7 +139,7 @@ def test_pictures_are_no_masks(tmp_path: Path, ending: str, options: dict[str, i
     speckle[:, 100:] = 0
     picture = np.clip(gaussian_filter(speckle, 0.8) * 100, 0, 255).astype(np.uint8)
     surveys = surveys_of(tmp_path, picture, picture[::-1], ending=ending, **options)
-    with pytest.raises(HtunetError, match=r"of what 2 masks mark \(0.*, 1.*\) is even, as of pictures|no even area"):
+    with pytest.raises(HtunetError, match=r"values of 2 masks \(0.*, 1.*\) blend into each other|no even area"):
         infer(surveys)
 
 

@@ -152,7 +152,8 @@ TABLES = {
 def find_table(name: str) -> PaperTable:
     """``table2`` to ``table7``; raises UsageError with the known names."""
     if name not in TABLES:
-        raise UsageError(f"The tables are {', '.join(TABLES)}; got {name!r}." + did_you_mean(name, list(TABLES)))
+        hint = " Table I: htunet_table1." if name == "table1" else did_you_mean(name, list(TABLES))
+        raise UsageError(f"The tables are {', '.join(TABLES)}; got {name!r}.{hint}")
     return TABLES[name]
 
 
