@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from dataset_conversion.own_images.tables import read_rows
+from dataset_conversion.own_images.tables import ZEROS, read_rows
 from htunet.data.names import FRAME, MASK_MARK, MASK_WORDS, composed, listed, name_finder, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 
@@ -18,8 +18,6 @@ NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
 FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
 """Of the mask of one frame, as ``htunet_predict`` names it: ``cine__0001.png``."""
-ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
-"""Before a number."""
 MOST_CUTS = 8
 """At either end of a name."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")

@@ -33,6 +33,8 @@ MISSING = {
 SEARCH_SECONDS = 10.0
 """That a regular expression of the user's may take for all images."""
 SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing", "pixel_size_mm", "pixel_spacing_mm")
+ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+"""Before a number."""
 DECIMAL_COMMA = r"\d*,\d+(?:e[+-]?\d+)?"
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
@@ -134,8 +136,12 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     if split_rule(rule):
         tags = _tags_of_table(rule, names, option, columns)
     else:
-        texts = _found_by(rule, names, option)
-        tags = Tags({name: printable(tag) for name, tag in texts.items() if tag})
+        texts = {name: printable(tag).strip() for name, tag in _found_by(rule, names, option).items() if tag}
+        tags = Tags({name: tag for name, tag in texts.items() if tag})
+    for way, plain in (("letter case", str.lower), ("leading zeros", lambda value: ZEROS.sub("", value))):
+        spelled = Counter(map(plain, {*tags.of.values()}))
+        if alike := sorted(value for value in {*tags.of.values()} if spelled[plain(value)] > 1):
+            tags.notes.append(f"values of {option} that differ in {way} alone count as different: {listed(alike)}")
     if not tags.of:
         shown = f" (such as {tags.notes[-1].rsplit(': ', 1)[1]})" if tags.notes and ": " in tags.notes[-1] else ""
         raise UsageError(f"{option} {rule} says nothing of any image{shown}; they are named as {listed(names)}.")
@@ -173,6 +179,8 @@ def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], l
         known += sides
         oblong += [name] if not_square(both) else []
         strange += [] if is_plausible(both) else [name]
+    if split_rule(rule) and (unknown := [name for name in names if name not in found]):
+        tags.notes.append(f"without a pixel size in {rule}: {counted(len(unknown), 'image')}, {listed(unknown)}")
     notes = [f"pixel sizes from {min(known):g} to {max(known):g} mm"] if known else []
     if strange:
         notes.append(f"{NO_MILLIMETRES}: {counted(len(strange), 'image')}, {listed(strange)}")
@@ -230,11 +238,6 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
-    held = {*tags.values()} - {""}
-    for way, plain in (("letter case", str.lower), ("leading zeros", lambda value: value.lstrip("0") or "0")):
-        spelled = Counter(map(plain, held))
-        if alike := sorted(value for value in held if spelled[plain(value)] > 1):
-            notes.append(f"{path.name} has values that differ in {way} alone and count as different: {listed(alike)}")
     if missing:
         notes.append(f"{path.name} has {counted(missing, 'value')} such as nan or NA: nothing is known there")
     if unknown:

@@ -54,8 +54,8 @@ TEXTS = {
     ),
     "labels": (
         "MAP",
-        'label of each mask value: "lesion=1,cyst=2", "lesion=#ff0000", or a JSON file (default: inferred from the '
-        "masks)",
+        'label of each mask value: "lesion=1,cyst=2", "lesion=1+2", "lesion=#ff0000", or a JSON file '
+        "(default: inferred from the masks)",
     ),
 }
 OF_CONVERTERS = ("crop_overlays", "drop_empty_slices", "min_side", "translations", "translate", "source")

@@ -7,9 +7,9 @@ that 0/1, 0/255, one value per label, colours and lossy masks are distinguished 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -210,7 +210,20 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     if len(found) == 1 or (found == [1, 255] and not any({1, 255} <= one.counts.keys() for one in surveys)):
         return _made((LESION,), [(background, 0), *((value, 1) for value in found)], how)
     names = tuple(f"value_{value_text(value)}" if value < COLOUR else f"colour_{value - COLOUR:06x}" for value in found)
-    return _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
+    label_map = _made(names, [(background, 0), *((value, label) for label, value in enumerate(found, start=1))], how)
+    return replace(label_map, note=f"{label_map.note}{_numbers_lesions(surveys, found)}") if indices else label_map
+
+
+def _numbers_lesions(surveys: Sequence[Survey], found: Sequence[int]) -> str:
+    """For the note, where the values 1, 2, ... look like the numbers of the lesions of an image: 2 is only beside 1."""
+    having = [{at for at, one in enumerate(surveys) if value in one.counts} for value in found]
+    nested = all(more < fewer for fewer, more in pairwise(having))
+    if len(found) < 2 or not nested or len(having[1]) > MOST_MARKED * len(having[0]):
+        return ""
+    return (
+        f"; {found[1]} is only where {found[0]} is, as if they numbered the lesions of an image: if so, they are one "
+        f"label with --labels lesion={'+'.join(map(str, found))}"
+    )
 
 
 def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background: int) -> None:
@@ -277,22 +290,25 @@ def _clean_values(surveys: Iterable[Survey], background: int) -> list[int]:
 def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
     """The map of ``--labels``: ``lesion=1,cyst=#00ff00``, or JSON, or the name of a JSON file.
 
-    Whole numbers 1..K stay the labels that they are; other values get 1, 2, ... by value, colours in the order given.
+    A label may have several values, ``lesion=1+2``: they become one. Whole numbers 1..K stay the labels that they are;
+    other values get 1, 2, ... by value, colours in the order given.
     The background is 0 unless it is named. Values of the masks that form even areas and have no name are refused.
     Raises UsageError for a text that is no such map.
     """
     entries = _entries(text)
-    background = entries.pop(BACKGROUND, 0)
+    background = entries.pop(BACKGROUND, [0])
     if not entries:
         raise UsageError(f"--labels {text!r} names no label. Write it as lesion=1,cyst=2.")
-    if len({background, *entries.values()}) <= len(entries):
+    if max(Counter(value for some in (background, *entries.values()) for value in some).values()) > 1:
         raise UsageError(f"--labels {text!r} gives one value to two labels. Give each its own.")
-    names = sorted(entries, key=lambda name: entries[name]) if max(entries.values()) < COLOUR else list(entries)
-    pairs = [(background, 0), *((entries[name], label) for label, name in enumerate(names, start=1))]
+    names = sorted(entries, key=lambda name: entries[name]) if max(map(max, entries.values())) < COLOUR else [*entries]
+    meant = [background, *(entries[name] for name in names)]
+    pairs = [(value, label) for label, some in enumerate(meant) for value in some]
     known = {value for value, _ in pairs}
-    near = [_channels(np.array([value]))[0] for value, _ in pairs]
+    near = [(_channels(np.array([value]))[0], label) for value, label in pairs]
     if any(one.lossy for one in surveys) and any(
-        np.abs(one - other).max() <= LOSSY_REACH for one, other in combinations(near, 2)
+        label != other_label and np.abs(one - other).max() <= LOSSY_REACH
+        for (one, label), (other, other_label) in combinations(near, 2)
     ):
         raise UsageError(
             f"--labels {text!r} gives values that differ by {LOSSY_REACH} or less, and JPEG and WebP masks do not keep "
@@ -301,12 +317,13 @@ def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
     blended = {value for one in surveys if one.blends for value in one.even} - known
     refused = {value for one in surveys if not one.lossy and not one.blends for value in one.even} - known
     for value in blended:  # what is near a known value belongs to it
-        away = [np.abs(_channels(np.array([value]))[0] - other).max() for other in near]
+        away = [np.abs(_channels(np.array([value]))[0] - other).max() for other, _ in near]
         refused |= {value} if min(away) > LOSSY_REACH else set()
     return _made(tuple(names), pairs, "given", frozenset(refused))
 
 
-def _entries(text: str) -> dict[str, int]:
+def _entries(text: str) -> dict[str, list[int]]:
+    """The values of each label, in their order."""
     content: object
     if text.lower().endswith(".json"):
         content = read_json(Path(text))
@@ -327,11 +344,13 @@ def _entries(text: str) -> dict[str, int]:
     for name in content:
         if not name.strip() or not name.isprintable() or name == "ignore":
             raise UsageError(f"A label must have a name of printed characters other than 'ignore', got {name!r}.")
-    return {name: _value(value, name) for name, value in content.items()}
+    parts_of = {name: value.split("+") if isinstance(value, str) else [value] for name, value in content.items()}
+    return {name: sorted(_value(part, name) for part in parts) for name, parts in parts_of.items()}
 
 
 def _value(value: object, name: str) -> int:
     """A gray value, ``#rrggbb`` or [r, g, b]."""
+    value = value.strip() if isinstance(value, str) else value
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         red, green, blue = (int(value[at : at + 2], 16) for at in (1, 3, 5))
     elif isinstance(value, list) and len(value) == 3 and all(type(v) is int and 0 <= v <= 255 for v in value):

@@ -94,6 +94,16 @@ def test_indices_stay_what_they_are_even_where_they_are_thin(tmp_path: Path) -> 
     assert found.labels == {"background": 0, "value_1": 1, "value_2": 2, "value_3": 3}
 
 
+def test_values_that_number_the_lesions_of_an_image_are_named(tmp_path: Path) -> None:
+    numbered = [square(1), square(1, 2), square(1), square(1), square(1, 2, 3), square()]
+    found = infer(surveys_of(tmp_path, *numbered))
+    assert len(found.names) == 3
+    assert "; 2 is only where 1 is, as if they numbered the lesions of an image" in found.note
+    assert "--labels lesion=1+2+3" in found.note
+    for organs in ([square(1, 2), square(1, 2), square(1)], [square(1), square(2), square(1)]):
+        assert "numbered the lesions" not in infer(surveys_of(tmp_path, *organs)).note
+
+
 def test_each_colour_is_a_label(tmp_path: Path) -> None:
     picture = square((255, 0, 0), (0, 255, 0), shape=(40, 60, 3))
     found = infer(surveys_of(tmp_path, picture))
@@ -203,6 +213,9 @@ def test_empty_masks_alone_and_too_many_values_are_refused(tmp_path: Path) -> No
         ('{"lesion": [255, 0, 0]}', ((0, 0), (RED, 1))),
         ('{"lesion": 255}', ((0, 0), (255, 1))),
         ("white=#ffffff", ((0, 0), (255, 1))),
+        ("lesion=1+3,cyst=2", ((0, 0), (1, 1), (3, 1), (2, 2))),
+        ("lesion=#ff0000 + #00ff00, background=0+128", ((0, 0), (128, 0), (GREEN, 1), (RED, 1))),
+        ('{"lesion": "3+1"}', ((0, 0), (1, 1), (3, 1))),
     ],
 )
 def test_a_given_map_is_taken(text: str, values: tuple[tuple[int, int], ...]) -> None:
@@ -216,6 +229,7 @@ def test_a_map_may_stand_in_a_file(tmp_path: Path) -> None:
 
 NO_MAPS = (
     *("lesion", "lesion=x", "lesion=-1", "lesion=1,lesion=2", "a=1,b=1", "a=0", "=1", "background=0"),
+    *("a=1+1", "a=1+", "a=1+2,b=2", "a=1+0"),
     *("{", "[1]", "{}", "ignore=2", "a=70000", '{"a": 1.5}'),
 )
 

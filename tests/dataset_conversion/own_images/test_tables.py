@@ -141,7 +141,7 @@ def test_numbers_with_a_fraction_of_nought_are_the_same_and_letter_case_is_said(
     table.write_text("image,group\n" + "".join(f"{a},{b}\n" for a, b in zip(SIX, values, strict=True)))
     found, notes = read(str(table), SIX, option="--groups", columns=("group",))
     assert [*found.values()] == ["1", "1", "2.0", "Benign", "benign", "3.5"]
-    assert notes == ["t.csv has values that differ in letter case alone and count as different: Benign, benign"]
+    assert notes == ["values of --groups that differ in letter case alone count as different: Benign, benign"]
 
 
 def test_a_group_of_a_fifth_of_the_images_is_named(tmp_path: Path) -> None:
@@ -250,7 +250,7 @@ def test_values_are_compared_as_they_are_read(tmp_path: Path) -> None:
     assert {*grouped(tmp_path, "001,0.0", "002,1.0", "003,N.A.").of.values()} == {"0", "1"}
     assert {*grouped(tmp_path, "001,1.0", "002,1.5").of.values()} == {"1.0", "1.5"}
     zeros = grouped(tmp_path, "001,007", "002,7", "003,0", "004,.")
-    assert zeros.notes[0] == "g.csv has values that differ in leading zeros alone and count as different: 007, 7"
+    assert zeros.notes[-1] == "values of --groups that differ in leading zeros alone count as different: 007, 7"
 
 
 @pytest.mark.parametrize("missing", [".", "--", "N.A.", "n.a.", "na", "Null", "missing", "#REF!"])
@@ -301,6 +301,19 @@ def test_the_column_of_pixel_sizes_may_have_spaces_and_its_unit(tmp_path: Path) 
         "filename,Pixel size (mm),circumference (mm)\na.png,0.07,44\n", encoding="utf-8"
     )
     assert read_spacing(str(tmp_path / "sizes.csv"), ["a.png"])[0] == {"a.png": 0.07}
+
+
+def test_values_of_a_pattern_are_compared_as_those_of_a_table() -> None:
+    tags = read_tags("^([^_]+)_", ["P1_a.png", "P01_b.png", "p2 _c.png"], option="--groups", columns=("group",))
+    assert tags.of == {"P1_a.png": "P1", "P01_b.png": "P01", "p2 _c.png": "p2"}
+    assert tags.notes == ["values of --groups that differ in leading zeros alone count as different: P01, P1"]
+
+
+def test_images_without_a_pixel_size_are_named(tmp_path: Path) -> None:
+    (tmp_path / "s.csv").write_text("image,spacing_mm\na,0.1\nb,\n", encoding="utf-8")
+    found, notes = read_spacing(str(tmp_path / "s.csv"), ["a.png", "b.png", "c.png"])
+    assert found == {"a.png": 0.1}
+    assert any(note.endswith("s.csv: 2 images, b.png, c.png") and "without a pixel size" in note for note in notes)
 
 
 def test_a_column_without_a_name_is_never_taken_for_the_values(tmp_path: Path) -> None:
