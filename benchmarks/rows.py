@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -200,24 +201,27 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
 
 
 def start_up(rounds: int) -> Iterator[Row]:
-    """What each command takes until it says what it can do."""
+    """What each command takes until it says what it can do, and a prediction until its first mask is there."""
     commands = sorted(path.stem for path in Path("htunet/cli").glob("*.py") if "def main" in path.read_text())
     commands.remove("worker")
-    torch_s, found = list[float](), {name: list[float]() for name in commands}
-    for _ in range(rounds):
-        torch_s.append(run_command(["-c", "import torch"], {}, module="")[0])
-        for name, seconds in found.items():
-            seconds.append(run_command([name, "--help"], {})[0])
+    torch_s, first, found = list[float](), list[float](), {name: list[float]() for name in commands}
+    with tempfile.TemporaryDirectory() as folder:
+        write_pictures(Path(folder, "image"), 1)
+        for number in range(rounds):
+            torch_s.append(run_command(["-c", "import torch"], {}, module="")[0])
+            predict = ["predict", "-i", f"{folder}/image", "-o", f"{folder}/masks_{number}", "--model", "phantom"]
+            first.append(run_command([*predict, "--device", "cpu"], {})[0])
+            for name, seconds in found.items():
+                seconds.append(run_command([name, "--help"], {})[0])
     slowest = max(found, key=lambda name: statistics.median(found[name]))
     middle = [statistics.median(turn) for turn in zip(*found.values(), strict=True)]
     for what, ours in (
         (f"--help, the median of {len(commands)} commands", middle),
         (f"--help, the slowest (htunet_{slowest.rstrip('_')})", found[slowest]),
+        ("htunet_predict --model phantom (two networks), one image, from the start to the mask", first),
     ):
-        ratios = [theirs / own for own, theirs in zip(ours, torch_s, strict=True)]
-        yield Row(what=what, unit="s", ours=statistics.median(ours), alternative="import torch",
-                  other=statistics.median(torch_s),
-                  ratios=(statistics.median(ratios), min(ratios), max(ratios)))  # fmt: skip
+        row = row_of(what, "s", 1, ours, "import torch", torch_s)
+        yield replace(row, ours=statistics.median(ours), other=statistics.median(torch_s))
 
 
 SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {

@@ -177,3 +177,20 @@ def test_the_runner_of_an_export_is_timed_without_its_start(monkeypatch: pytest.
     (row,) = rows.onnx_prediction("UNet", 1, images=2)
     assert row.what == "prediction by UNet, the ONNX runner of an export, fp32, files of 3 sizes to files"
     assert written == {"0.png", "1.png"}
+
+
+def test_start_up_is_compared_with_the_import_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = list[list[str]]()
+    seconds = {"-c": 2.0, "predict": 4.0, "train": 0.5}
+
+    def run(arguments: list[str], *_: Any, **__: Any) -> tuple[float, float]:
+        typed.append(arguments)
+        return seconds.get(arguments[0], 0.1), 0.1
+
+    monkeypatch.setattr(rows, "run_command", run)
+    middle, slowest, first = rows.start_up(2)
+    assert (middle.ours, middle.other, middle.unit) == (0.1, 2.0, "s")
+    assert (slowest.what, slowest.ours, slowest.ratios) == ("--help, the slowest (htunet_predict)", 4.0, (0.5,) * 3)
+    assert (first.ours, first.ratios) == (4.0, (0.5,) * 3)
+    outputs = [arguments[4] for arguments in typed if arguments[:2] == ["predict", "-i"]]
+    assert len(set(outputs)) == 2  # a folder that is there already would be finished at once
