@@ -43,7 +43,8 @@ def test_every_finished_run_gets_its_files_and_the_tables_are_written(
         assert {"summary.json", "per_case.csv", "contact_sheet.png", "overlays"} <= names
         assert len(list(run.overlays.glob("*.png"))) == 4
     assert predicted == []
-    assert "the prediction is empty in 1 of 4 cases (distances: the image diagonal): case_0006" in out
+    # of one run, whose two image sizes agree
+    assert out.count("the prediction is empty in 1 of 4 cases (distances: the image diagonal): case_0006") == 1
     assert "81.19" not in out  # the paper's Dice, of other images
     assert "not the paper's images: " in out
     assert "mean training mask" in out
