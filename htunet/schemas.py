@@ -27,7 +27,10 @@ FAMILIAR: Schema = {
     "held_out_N": [float],
 }
 POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, "fill_holes?": bool}
-CHOICE: Schema = {"seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}}}
+CHOICE: Schema = {
+    "seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}},
+    "cls?": {"method": NAME, "adapter?": str},
+}
 CANDIDATE: Schema = {"method": NAME, "task": str, "weights?": str, "epoch_seconds?": float}
 SCHEDULE: Schema = {
     "request": {"hours": float, "folds": int, "methods": [str]},

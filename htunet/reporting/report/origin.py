@@ -14,6 +14,7 @@ from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
 from htunet.reproducibility import recorded_commands
+from htunet.schemas import CHOICE
 
 NOT_DECISIONS = ("name", "dataset", "because", "accumulation", "workers")
 SOURCES = {
@@ -196,4 +197,16 @@ def collect_commands(study: Study) -> list[str]:
         commands.append(" ".join([run.training_command, *given]))
     across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
               for run in runs if run.trained_on]  # fmt: skip
-    return list(dict.fromkeys([*commands, "htunet_evaluate", *across, study.command]))
+    predicting = [command for dataset in sources for command in _predicting(dataset)]
+    predicting[:0] = ["# New images, with the method that htunet_run chose:"] * bool(predicting)
+    return list(dict.fromkeys([*commands, "htunet_evaluate", *across, study.command, *predicting]))
+
+
+def _predicting(dataset: DatasetPaths) -> list[str]:
+    path = dataset.results / "run" / "choice.json"
+    try:
+        chosen = read_object(path, CHOICE) if path.exists() else {}
+    except HtunetError:
+        return []  # damaged, and not needed to repeat anything
+    about = f"htunet_predict -i IMAGES -o OUTPUT -d {dataset.short_name}"
+    return [f"{about} -m {chosen[task]['method']} -p run --task {task} -f all-folds" for task in chosen]

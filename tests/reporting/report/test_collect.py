@@ -255,6 +255,15 @@ def test_own_data_is_repeated_as_it_was_typed() -> None:
         (own.run_json, "htunet_run -d Mine --hours 1"),
     ):
         record_command(path, command)
+    choice = own.results / "run" / "choice.json"
+    write_json(choice, {"seg": {"method": "UNet"}, "cls": {"method": "ResNet18"}})
+    assert report_of(content).commands[-3:] == (
+        "# New images, with the method that htunet_run chose:",
+        "htunet_predict -i IMAGES -o OUTPUT -d Mine -m UNet -p run --task seg -f all-folds",
+        "htunet_predict -i IMAGES -o OUTPUT -d Mine -m ResNet18 -p run --task cls -f all-folds",
+    )
+    choice.write_text('{"seg": ["damaged"]}')
+    assert report_of(content).commands[-1] == "htunet_report"
     assert report_of(content).commands[:5] == (
         "htunet_run -d Mine --hours 1",
         "# The steps of htunet_run, each of which it does itself:",
