@@ -22,7 +22,7 @@ from htunet.evaluation.summary import Summary
 
 def mask_lines(summary: Summary) -> Iterator[str]:
     """Dice, IoU, HD95 and ASD with their intervals for each image size; empty masks once where both sizes agree."""
-    said = set[str]()
+    printed = set[str]()
     for resolution in summary.resolutions:
         parts, means = [], summary.means(resolution)
         for metric in mask_metrics((Level.OVERVIEW, Level.TABLE)):
@@ -33,8 +33,8 @@ def mask_lines(summary: Summary) -> Iterator[str]:
             parts.append(f"{metric.label} {text}")
         yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
-        empty = [line for line in _empty_lines(summary, resolution) if line not in said]
-        said.update(empty)
+        empty = [line for line in _empty_lines(summary, resolution) if line not in printed]
+        printed.update(empty)
         yield from empty
     for note in (*summary.notes, few_cases(len({row.case for row in summary.scores}), {})):
         if note:

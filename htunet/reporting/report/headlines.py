@@ -45,17 +45,20 @@ def collect_headlines(study: Study) -> Iterator[Headline]:
                 method=best.name,
                 estimate=estimate,
                 interval=interval,
-                facts=tuple(filter(None, _facts(best, kind, len(candidates), study.by_size))),
+                facts=tuple(filter(None, _facts(best, kind, (len(candidates), len(known)), study.by_size))),
                 weights="random weights" if best.random else WEIGHTS.get(source, f"weights: {source}"),
                 random=best.random,
             )
 
 
-def _facts(method: MethodConfig, kind: TableKind, n: int, sizes: Entries) -> Iterator[str]:
+def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: Entries) -> Iterator[str]:
+    """``of``: how many methods learnt from the same images, and how many there are."""
+    n, n_known = of
     row = method.rows[kind.name]
     if row.few:
         yield f"{with_explanation(row.few)}.".capitalize()
-    yield f"The best of {n} methods" if n > 1 else "The only method"
+    only = "The only method" + " trained on so many of these images" * (n_known > 1)
+    yield f"The best of {n} methods" if n > 1 else only
     theirs = row.paper.get(kind.main)
     if theirs is not None:
         yield f"The paper has {theirs:.2f} % for it"

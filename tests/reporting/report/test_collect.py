@@ -59,6 +59,9 @@ def test_the_headline_is_the_best_pretrained_method() -> None:
     assert "The best of 3 methods" in headline.facts
     assert headline.facts[2:4] == ("20 predictions in 1 run, at the network's input size", "Nothing found in 0 of them")
     assert not headline.random
+    (headline,) = report_of(masks("UNet", [0.5] * 20), masks("CLIP_HT", [0.95] * 20, ratio=0.05)).headlines
+    assert headline.method == "UNet"
+    assert headline.facts[0] == "The only method trained on so many of these images"
 
 
 def test_few_test_cases_have_an_interval_for_a_headline_and_a_warning() -> None:
