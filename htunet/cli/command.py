@@ -213,7 +213,7 @@ def make_parser(name: str, description: str | None) -> CommandParser:
     if not _steps:
         _logged.clear()
     parser = CommandParser(prog=name, description=description)
-    parser.example = f"{name} {EXAMPLES[name]}".strip()
+    parser.example = f"{name} {EXAMPLES.get(name, '')}".strip()
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("--version", action="version", version=f"htunet {__version__}")
     return parser
