@@ -82,16 +82,27 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
         yield ReviewCase(name=name, pixels=pixels, labels=labels, facts=facts)
 
 
-def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) -> list[ReviewCase]:
+def new_cases(
+    predict: Callable[[Path], Prediction], folder: Path, number: int
+) -> tuple[list[ReviewCase], dict[str, str]]:
     """Of new images those in which nothing is found, then those unlike the training images, then the uncertain ones.
 
-    Files of several frames are passed over. Raises UsageError for a model that makes no masks.
+    Also the files that are left out, with the reason: of several frames, or not readable. Raises UsageError for a model
+    that makes no masks.
     """
-    paths = [path for path in images_in(folder) if open_stack(path).frames == 1]
+    paths, left_out = images_in(folder), dict[str, str]()
     names = unique_ids([path.name for path in paths], [""] * len(paths))[0]
     found = []
     for path, name in zip(paths, names, strict=True):
-        one = predict(path)
+        try:
+            frames = open_stack(path).frames
+            if frames > 1:
+                left_out[path.name] = f"{frames} frames; save those that are to be corrected as pictures"
+                continue
+            one = predict(path)
+        except HtunetError as error:
+            left_out[path.name] = str(error)
+            continue
         dice = one.predicted_dice
         if one.labels is None:
             raise UsageError("The model makes no masks: there is nothing to correct.")
@@ -101,4 +112,4 @@ def new_cases(predict: Callable[[Path], Prediction], folder: Path, number: int) 
                  "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip
         rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
         found.append((rank, ReviewCase(name=name, pixels=channels_last(one.image_CHW), labels=one.labels, facts=facts)))
-    return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]]
+    return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]], left_out

@@ -54,6 +54,16 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     assert run(["-d", "Mine", "--corrections", str(folder)]) == 1
     assert "Nothing in" in capsys.readouterr().err
 
+    shown = Image.fromarray(np.zeros((40, 50), np.uint8))
+    shown.save(tmp_path / "new" / "one.png")
+    shown.save(tmp_path / "new" / "cine.tif", save_all=True, append_images=[shown])
+    (tmp_path / "new" / "broken.png").write_bytes(b"x")
+    assert review(["-d", "Mine", "-o", str(tmp_path / "of_new"), "-i", str(tmp_path / "new")]) == 0
+    out = capsys.readouterr().out
+    assert "Left out broken.png: The image" in out
+    assert "Left out cine.tif: 2 frames; save" in out
+    assert [row["source"] for row in read_csv(tmp_path / "of_new" / "review.csv", ("source",))] == ["one.png"]
+
     name = rows[0]["name"]
     mask = np.zeros((40, 50), np.uint8)
     mask[10:30, 10:30] = 255
