@@ -8,6 +8,7 @@ import io
 import re
 import tarfile
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,7 @@ from htunet.archives import tar_members
 from htunet.data.caption_splits import settle_caption_split
 from htunet.data.captions import IMAGES, CaptionDataset, CaptionInfo, read_captions, write_caption_info
 from htunet.data.image_io import READABLE, as_channels, open_image
-from htunet.data.names import listed
+from htunet.data.names import listed, printable
 from htunet.data.raw import Excluded, write_excluded
 from htunet.data.shards import CAPTIONS, LARGEST_CAPTION, LARGEST_IMAGE, PairShard, write_index
 from htunet.errors import HtunetError, UsageError, counted
@@ -77,6 +78,8 @@ class Indexed:
     captions: list[str]
     excluded: list[Excluded]
     languages: Counter[str] = field(default_factory=Counter)
+    passed_over: Counter[str] = field(default_factory=Counter)
+    """Endings, from the first point of a name on, of files that are neither an image nor a text."""
 
 
 def convert_shards(source: Path, facts: SourceFacts, options: Options) -> ConversionReport:
@@ -156,12 +159,14 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 def index_shard(path: Path) -> Indexed:
     """Read each pair of a tar once. Raises HtunetError for a tar that is broken or holds a file twice."""
     parts: dict[str, dict[str, Place]] = defaultdict(dict)
+    passed_over = Counter[str]()
     for name, start, size in tar_members(path):
         base = PurePosixPath(name).name
         key, dot, ending = base.partition(".")
         ending = f"{dot}{ending}".lower()
         if not key or ending not in (*READABLE, *TEXTS):
-            continue  # macOS's files, and other kinds of labels
+            passed_over.update([ending] * bool(key))  # other kinds of labels, or a point in a name; macOS's have no key
+            continue
         kind = "image" if ending in READABLE else ending
         if kind in (own := parts[str(PurePosixPath(name).with_name(key))]):
             raise HtunetError(f"The tar {path} holds {name!r} twice, or two images of that name. Make it again.")
@@ -184,7 +189,7 @@ def index_shard(path: Path) -> Indexed:
     state = path.stat()
     return Indexed(size=state.st_size, modified_ns=state.st_mtime_ns, sha256=file_hash(path), captions=captions,
                    images_N2=np.array(images, dtype=np.int64).reshape(-1, 2), excluded=excluded,
-                   languages=Counter(map(language_of, captions)))  # fmt: skip
+                   languages=Counter(map(language_of, captions)), passed_over=passed_over)  # fmt: skip
 
 
 def _read(stream: io.BufferedReader, place: Place) -> bytes:
@@ -264,6 +269,14 @@ def _write(
         languages=dict(sorted(languages.items())),
         repeated_captions=len(pairs_N4) - len(distinct),
         drops=dict(Counter(reason_kind(one.reason) for one in excluded)),
-        notes=[f"for validation: {counted(val, 'pair')} of {listed(names)}"],
+        notes=[f"for validation: {counted(val, 'pair')} of {listed(names)}", *_note_on(found.values())],
     )
     return info, excluded
+
+
+def _note_on(shards: Iterable[Indexed]) -> list[str]:
+    """Files that are part of no pair; a name ends at its first point, as webdataset has it."""
+    endings = sum((one.passed_over for one in shards), Counter[str]())
+    shown = listed([f"{number} x {printable(ending)}" for ending, number in endings.most_common()])
+    text = f"passed over, as a pair's name ends at its first point: {counted(endings.total(), 'file')}: {shown}"
+    return [text] * bool(endings)

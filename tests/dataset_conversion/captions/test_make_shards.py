@@ -16,7 +16,7 @@ from dataset_conversion import convert
 from dataset_conversion.captions import make_shards as own
 from dataset_conversion.common import ConversionReport, Options
 from htunet.archives import tar_members
-from htunet.data.captions import read_captions
+from htunet.data.captions import read_caption_info, read_captions
 from htunet.data.image_io import open_image
 from htunet.data.shards import PAIRS, read_shards
 from htunet.errors import HtunetError, UsageError
@@ -120,6 +120,17 @@ def test_what_cannot_be_used_is_excluded_with_its_reason(home: Path, tmp_path: P
         "0.tar: g": "text cannot be read",
     }
     assert read_shards(PATHS).counts(validation=False) == (2,)
+
+
+def test_files_whose_names_have_more_points_are_counted(home: Path, tmp_path: Path) -> None:
+    """``v1.2.png`` is the file ``2.png`` of ``v1`` for webdataset: its caption would be lost without a word."""
+    more = {"v1.2.png": picture(7), "v1.2.txt": sentence(7).encode(), "v1.3.png": picture(8), "x.cls": b"1"}
+    write_tar(tmp_path / "0.tar", more | pairs(0, 2))
+    write_tar(tmp_path / "1.tar", {"y.cls": b"1"} | pairs(2, 1))
+    converted(tmp_path)
+    assert read_caption_info(PATHS).notes[1] == (
+        "passed over, as a pair's name ends at its first point: 5 files: 2 x .cls, 1 x .2.png, 1 x .2.txt, 1 x .3.png"
+    )
 
 
 def test_one_shard_cannot_be_split(home: Path, tmp_path: Path) -> None:
