@@ -47,9 +47,9 @@ def _review(options: argparse.Namespace) -> None:
         about = {"task": runs[0].task, "plan": runs[0].plan, "device": options.device, "seed": runs[0].seed}
         model = api.load(dataset.name, runs[0].method, folds=folds, **about)
         _ = model.predictor  # loaded, so that what is wrong with it is no reason to leave out a file
-        cases, left_out = new_cases(model.predict, options.input, options.number)
-        for name, reason in left_out.items():
-            print(f"Left out {name}: {reason}")
+        cases, excluded = new_cases(model.predict, options.input, options.number)
+        for name, reason in excluded.items():
+            print(f"Excluded {name}: {reason}")
     else:
         cases = list(tested_cases(dataset, runs, options.number))
     if not cases:

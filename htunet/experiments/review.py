@@ -87,21 +87,21 @@ def new_cases(
 ) -> tuple[list[ReviewCase], dict[str, str]]:
     """Of new images those in which nothing is found, then those unlike the training images, then the uncertain ones.
 
-    Also the files that are left out, with the reason: of several frames, or not readable. Raises UsageError for a model
+    Also the files that are excluded, with the reason: of several frames, or not readable. Raises UsageError for a model
     that makes no masks.
     """
-    paths, left_out = images_in(folder), dict[str, str]()
+    paths, excluded = images_in(folder), dict[str, str]()
     names = unique_ids([path.name for path in paths], [""] * len(paths))[0]
     found = []
     for path, name in zip(paths, names, strict=True):
         try:
             frames = open_stack(path).frames
             if frames > 1:
-                left_out[path.name] = f"{frames} frames; save those that are to be corrected as pictures"
+                excluded[path.name] = f"{frames} frames; save those that are to be corrected as pictures"
                 continue
             one = predict(path)
         except HtunetError as error:
-            left_out[path.name] = str(error)
+            excluded[path.name] = str(error)
             continue
         dice = one.predicted_dice
         if one.labels is None:
@@ -112,4 +112,4 @@ def new_cases(
                  "spacing_mm": spacing_text(pixel_spacing(one.spacing_mm))}  # fmt: skip
         rank = (bool(one.labels.any()), not one.unlike, dice.value if dice else 0.0)
         found.append((rank, ReviewCase(name=name, pixels=channels_last(one.image_CHW), labels=one.labels, facts=facts)))
-    return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]], left_out
+    return [case for _, case in sorted(found, key=lambda entry: entry[0])[:number]], excluded

@@ -60,8 +60,8 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     (tmp_path / "new" / "broken.png").write_bytes(b"x")
     assert review(["-d", "Mine", "-o", str(tmp_path / "of_new"), "-i", str(tmp_path / "new")]) == 0
     out = capsys.readouterr().out
-    assert "Left out broken.png: The image" in out
-    assert "Left out cine.tif: 2 frames; save" in out
+    assert "Excluded broken.png: The image" in out
+    assert "Excluded cine.tif: 2 frames; save" in out
     assert [row["source"] for row in read_csv(tmp_path / "of_new" / "review.csv", ("source",))] == ["one.png"]
 
     name = rows[0]["name"]
