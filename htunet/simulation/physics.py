@@ -137,7 +137,7 @@ class BeamGrid:
         return sample, face / np.float32(self.beam_mm) + np.float32((self.shape[1] - 1) / 2)
 
     def shows(self, sample: Float, beam: Float) -> NDArray[np.bool_]:
-        """Whether coordinates of ``indices`` lie in the shown field."""
+        """Whether coordinates of ``indices``, elementwise, lie in the shown field."""
         face = np.abs(beam - np.float32((self.shape[1] - 1) / 2)) * np.float32(self.beam_mm)
         return (face <= self.width_mm / 2) & (sample > -0.5) & (sample < self.num_samples - 0.5)
 

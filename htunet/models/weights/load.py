@@ -58,16 +58,14 @@ def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
     return backbone, record_of(source, path, backbone)
 
 
-def load_weights(
-    module: nn.Module, name: str, source: str, own_key: Callable[[str], str] = lambda key: key
-) -> WeightsRecord:
+def load_weights(module: nn.Module, name: str, source: str) -> WeightsRecord:
     """Fill a module that is no backbone of ours with a model's weights, or leave it as it is for ``random``.
 
-    ``own_key`` turns a published tensor's name into the module's. Raises HtunetError as ``build_backbone``.
+    Its tensors have their published names. Raises HtunetError as ``build_backbone``.
     """
     path = locate(name, source)
     if path is not None:
-        load_strictly(module, image_state(read_state(path), CATALOGUE.get(name), own_key), path)
+        load_strictly(module, image_state(read_state(path), CATALOGUE.get(name), lambda key: key), path)
     return record_of(source, path, module)
 
 
