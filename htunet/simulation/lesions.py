@@ -30,7 +30,7 @@ class Outline:
     """Factors at ANGLES (in the ellipse's own frame); empty: 1 everywhere."""
 
     def distance(self, lateral: Float, depth: Float) -> Float:
-        """Approximate distance of points, of any shape, from the curve, mm; negative inside, exact along rays outwards."""
+        """Approximate distance of points, of any shape, from the curve, mm; negative inside, exact along rays."""
         across, down = lateral - np.float32(self.lateral_mm), depth - np.float32(self.depth_mm)
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
         along = (across * cos + down * sin) / np.float32(self.half_width_mm)

@@ -98,7 +98,7 @@ class Scene:
             below = below * (1 - above)
 
     def streaks(self, weight: Float, strength: float, blotches_db: float) -> None:
-        """Fibres that swing and lean on their own, bright and dark, and soft dark blotches, by ``weight``, (Z, X) 0..1."""
+        """Fibres that swing and lean on their own and soft dark blotches, by ``weight``, (Z, X) in 0..1."""
         rng = self.rng
         swing = self.noise(rng.uniform(5, 12), rng.uniform(5, 12)) * np.float32(rng.uniform(0.5, 5))
         leaning = self.depth + swing + np.float32(rng.normal(0, 0.2)) * self.lateral

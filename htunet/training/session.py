@@ -308,10 +308,15 @@ class _Session:
             )
 
     def _outcome(self, progress: Progress, status: str, received: int | None = None) -> Outcome:
-        best = {"best_metric": progress.best_metric, "best_epoch": progress.best_epoch + 1}
-        rank = self.fabric.global_rank
-        metric = self.work.trainer.metric
-        return Outcome(run=self.run, metric=metric, status=status, signal=received, rank=rank, **best)  # type: ignore[arg-type]
+        return Outcome(
+            run=self.run,
+            metric=self.work.trainer.metric,
+            status=status,
+            best_metric=progress.best_metric,
+            best_epoch=progress.best_epoch + 1,
+            signal=received,
+            rank=self.fabric.global_rank,
+        )
 
 
 def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
