@@ -243,7 +243,7 @@ def test_changed_splits_and_changed_arrays_are_refused(tiny: DatasetPaths) -> No
 def test_changed_arrays_are_refused(tiny: DatasetPaths) -> None:
     train_tiny()
     mark = tiny.plan_folder("tiny") / "preprocessed.json"
-    write_json(mark, read_json(mark) | {"raw_sha256": "other"})
+    write_json(mark, read_json(mark) | {"made": "again"})
     with pytest.raises(HtunetError, match="data_sha256"):
         train_tiny()
 
