@@ -63,7 +63,8 @@ def convert_own(data: OwnData) -> ConversionReport:
         known = ", ".join(classes) or "none"
         raise UsageError(f"--positive {data.positive} must be one of two classes; the classes are {known}.")
     if classes:
-        collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()))
+        alone = " (one class alone: there is nothing to tell apart)" * (len(classes) == 1)
+        collected.notes.append("classes: " + ", ".join(f"{index} {name}" for name, index in classes.items()) + alone)
     if chosen := positive_class(DatasetInfo(classes=classes, positive=data.positive)):
         collected.notes.append(
             f"{chosen} is the positive class, for which recall, precision and F1 are computed (--positive)"

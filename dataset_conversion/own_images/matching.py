@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import ZEROS, read_rows
@@ -71,7 +72,8 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
         if frames:
             note = f"masks by their frame numbers: {listed(frames)}; if these are images, use --pairs"
         masks += frames
-        images = [name for name in names if name not in {*masks}]
+        known = {*masks}
+        images = [name for name in names if name not in known]
     matched = match_masks(images, masks)
     matched.note = note
     if not any(matched.masks_of.values()):
@@ -164,6 +166,7 @@ def _whole(mask: str) -> str:
     return composed(str(PurePosixPath(mask).with_name(stem_of(mask))))
 
 
+@lru_cache(maxsize=2**17)
 def _keys(name: str) -> tuple[tuple[str, str], ...]:
     """What a mask and its image have in common, the surest first."""
     name = composed(name)
@@ -180,6 +183,7 @@ def _plain(name: str) -> str:
     return _without_words(stem_of(name))
 
 
+@lru_cache(maxsize=2**17)
 def _without_words(part: str) -> str:
     """In lower case; empty for a word alone."""
     part = part.lower()

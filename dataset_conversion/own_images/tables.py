@@ -38,6 +38,8 @@ ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 DECIMAL_COMMA = r"\d*,\d+(?:e[+-]?\d+)?"
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
 """A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
+ONE_WORD = ("--classes", "--folds")
+"""Options whose regular expression lists words, of which a path should have one."""
 IMAGE = "image"
 SPREADSHEETS = (*excel.ENDINGS, *excel.OTHERS)
 
@@ -136,8 +138,16 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     if split_rule(rule):
         tags = _tags_of_table(rule, names, option, columns)
     else:
-        texts = {name: printable(tag).strip() for name, tag in _found_by(rule, names, option).items() if tag}
-        tags = Tags({name: tag for name, tag in texts.items() if tag})
+        ways = {
+            name: [printable(way).strip() for way in found] for name, found in _found_by(rule, names, option).items()
+        }
+        tags = Tags({name: found[0] for name, found in ways.items() if found[0]})
+        several = [f"{printable(name)} is {found[0]}" for name, found in ways.items() if len({*found} - {""}) > 1]
+        if several and option in ONE_WORD:
+            tags.notes.append(
+                f"{option} finds several of its words in {counted(len(several), 'path')}, and the first is taken: "
+                f"{listed(several, 3)}"
+            )
     for way, plain in (("letter case", str.lower), ("leading zeros", lambda value: ZEROS.sub("", value))):
         spelled = Counter(map(plain, {*tags.of.values()}))
         if alike := sorted(value for value in {*tags.of.values()} if spelled[plain(value)] > 1):
@@ -203,12 +213,21 @@ def _sides(text: str) -> list[float] | None:
     return sides if len(sides) in (1, 2) and all(0 < side < math.inf for side in sides) else None
 
 
-def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
-    """What a regular expression finds in each name; raises UsageError for one that is broken or takes too long."""
+def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, list[str]]:
+    """All that a pattern finds in each name, in order; raises UsageError for one that is broken or takes too long."""
     end = time.monotonic() + SEARCH_SECONDS
+
+    def left() -> float:
+        return max(0.001, end - time.monotonic())
+
     try:
         pattern = regex.compile(composed(rule))
-        found = {name: pattern.search(composed(name), timeout=max(0.001, end - time.monotonic())) for name in names}
+        found = {
+            name: [
+                match[1 if pattern.groups else 0] or "" for match in pattern.finditer(composed(name), timeout=left())
+            ]
+            for name in names
+        }
     except regex.error as error:
         raise UsageError(f"{option} {rule!r} is neither a CSV file nor a regular expression ({error}).") from None
     except TimeoutError:
@@ -216,7 +235,7 @@ def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, str]:
             f"{option} {rule!r} is not found within {SEARCH_SECONDS} seconds. Repeat less within what is repeated, or "
             "give a CSV file."
         ) from None
-    return {name: match[1] if pattern.groups else match[0] for name, match in found.items() if match}
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def _is_missing(value: str) -> bool:

@@ -150,7 +150,8 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
     mask = measured.mask if measured else None if label is None else marked_labels(label)
     if mask and (unexpected := sorted(mask.held.difference(allowed))):
         values = listed([*map(str, unexpected)])
-        text = f"{label_name} holds the values {values}; dataset.json names {list(allowed)}. Write class indices."
+        text = f"{label_name} holds the values {values}; dataset.json names {list(allowed)}. Write class "
+        text += "indices, or convert the files with htunet_convert --images and --masks, which takes other values, too."
         problems.append(Problem("unexpected_mask_values", ERROR, (label_name,), text))
     if mask and not mask.held:
         text = f"{label_name} is empty, which is right for an image without a lesion."

@@ -303,6 +303,18 @@ def test_the_column_of_pixel_sizes_may_have_spaces_and_its_unit(tmp_path: Path) 
     assert read_spacing(str(tmp_path / "sizes.csv"), ["a.png"])[0] == {"a.png": 0.07}
 
 
+def test_a_path_with_several_of_the_words_is_named() -> None:
+    names = ["benign_vs_malignant/malignant/1.png", "malignant/2.png", "benign/benign (1).png"]
+    tags = read_tags("(benign|malignant)", names, option="--classes", columns=("class",))
+    assert [*tags.of.values()] == ["benign", "malignant", "benign"]
+    assert tags.notes == [
+        "--classes finds several of its words in 1 path, and the first is taken: "
+        "benign_vs_malignant/malignant/1.png is benign"
+    ]
+    assert read_tags(r"\d+", ["p1_2.png"], option="--groups", columns=("group",)).notes == []
+    assert read_tags(".*", ["x.png"], option="--classes", columns=("class",)).notes == []
+
+
 def test_values_of_a_pattern_are_compared_as_those_of_a_table() -> None:
     tags = read_tags("^([^_]+)_", ["P1_a.png", "P01_b.png", "p2 _c.png"], option="--groups", columns=("group",))
     assert tags.of == {"P1_a.png": "P1", "P01_b.png": "P01", "p2 _c.png": "p2"}
