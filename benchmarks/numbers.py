@@ -10,40 +10,60 @@ from PIL import Image
 
 from benchmarks.conversion import write_images
 from benchmarks.measure import Row, row_of, run_command
+from htunet.experiments.cost import plan_content
+from htunet.experiments.jobs import JobCost
+from htunet.planning.plans import plan_from, save_plans
 
-FEW, MANY = 780, 10_000
-SIDE = 128
-"""Pixels of the made-up images."""
+FEW, MANY, VERY_MANY = 780, 10_000, 100_000
+SIDE, SMALL = 128, 32
+"""Pixels of the made-up images, and of very many, of which the arrays have ``SMALL_INPUT``, to take 1.5 GB."""
+SMALL_INPUT = 64
 
 
-def numbers(rounds: int, few: int = FEW, many: int = MANY) -> Iterator[Row]:
+def numbers(
+    rounds: int, few: int = FEW, many: int = MANY, side: int = SIDE, input_side: int | None = None
+) -> Iterator[Row]:
     """Conversion, checks, planning with arrays, and evaluation of ``many`` images beside the same of ``few``."""
+    plan, sizes = ("small", f" of {input_side} x {input_side}") if input_side else ("paper", "")
     with tempfile.TemporaryDirectory() as base:
-        found: dict[tuple[str, int], list[tuple[float, float]]] = {}
         homes = {number: Path(base, str(number)) for number in (few, many)}
         for number, home in homes.items():
-            write_images(home / "source", number, SIDE)
-        for _ in range(rounds):
-            for number, home in homes.items():
-                roots = {name: str(home / name) for name in ("htunet_raw", "htunet_preprocessed", "htunet_results")}
-                shutil.rmtree(roots["htunet_preprocessed"], ignore_errors=True)
-                masks, predictions = home / "htunet_raw" / "Dataset503_BUSI" / "labelsTr", home / "predictions"
-                one = ["--workers", "1"]
-                for what, command in {
-                    "conversion of BUSI's layout": ["convert", "BUSI", str(home / "source"), *one],
-                    "checks alone": ["plan_and_preprocess", "-d", "BUSI", "--verify-only", *one],
-                    "checks, fingerprint, plan, arrays": ["plan_and_preprocess", "-d", "BUSI", "--plan", "paper", *one],
-                    "evaluation of two folders of masks": ["evaluate", "--prediction-folder", str(predictions),
-                                                           "--reference-folder", str(masks)],
-                }.items():  # fmt: skip
-                    if command[0] == "evaluate" and not predictions.exists():
-                        _write_predictions(masks, predictions)
-                    found.setdefault((what, number), []).append(run_command(command, roots))
-        for what in dict.fromkeys(name for name, _ in found):
-            ours, theirs = found[what, many], found[what, few]
-            yield row_of(f"{what}, {many:,} images of {SIDE} x {SIDE}, start included", "images/s", many,
+            write_images(home / "source", number, side)
+        for what, command in {
+            "conversion of BUSI's layout": ["convert", "BUSI", "source"],
+            "checks alone": ["plan_and_preprocess", "-d", "BUSI", "--verify-only"],
+            f"checks, fingerprint, plan, arrays{sizes}": ["plan_and_preprocess", "-d", "BUSI", "--plan", plan],
+            "evaluation of two folders of masks": ["evaluate", "--prediction-folder", "predictions"],
+        }.items():
+            found: dict[int, list[tuple[float, float]]] = {number: [] for number in homes}
+            for _ in range(rounds):
+                for number, home in homes.items():
+                    found[number].append(run_command(*_call(command, home, input_side)))
+            ours, theirs = found[many], found[few]
+            yield row_of(f"{what}, {many:,} images of {side} x {side}, start included", "images/s", many,
                          [one for one, _ in ours], f"{few:,} of them", [one for one, _ in theirs], other_amount=few,
                          memory=(max(peak for _, peak in ours), max(peak for _, peak in theirs)))  # fmt: skip
+
+
+def _call(command: list[str], home: Path, input_side: int | None) -> tuple[list[str], dict[str, str]]:
+    """A command with its folders in ``home``, which is made ready for it, and the variables that name its roots."""
+    roots = {name: str(home / name) for name in ("htunet_raw", "htunet_preprocessed", "htunet_results")}
+    folder, masks = (home / name / "Dataset503_BUSI" for name in ("htunet_preprocessed", "htunet_raw"))
+    if command[0] == "evaluate":
+        if not (home / command[-1]).exists():
+            _write_predictions(masks / "labelsTr", home / command[-1])
+        return [*command[:-1], str(home / command[-1]), "--reference-folder", str(masks / "labelsTr")], roots
+    if "--plan" in command:
+        for path in folder.iterdir():  # of an earlier round; what the conversion measured stays
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "measured.npz":
+                path.unlink()
+        if input_side:
+            content = plan_content(JobCost(plan="paper")) | {"name": command[-1], "input_size": [input_side] * 2}
+            save_plans(folder / "plans.json", {command[-1]: plan_from(content, "made up")})
+    arguments = [str(home / one) if one == "source" else one for one in command]
+    return [*arguments, "--workers", "1"], roots
 
 
 def _write_predictions(masks: Path, folder: Path) -> None:

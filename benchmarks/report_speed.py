@@ -14,13 +14,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measure import Row, row_of, run_command
 from htunet.data.image_io import write_png
 from htunet.data.raw import Case, DatasetInfo, write_raw_index
 from htunet.evaluation.case_table import case_table, write_table
@@ -180,6 +181,27 @@ def measure(folder: Path) -> tuple[dict[str, float], Path]:
     page = folder / "report.html"
     timed("report: write", lambda: write_text(page, render(report)), times)
     return times, page
+
+
+def report_of_rows(rounds: int, few: int = 20_000, many: int = 200_000) -> Iterator[Row]:
+    """The commands on ``many`` rows of results beside ``few`` of them."""
+    with tempfile.TemporaryDirectory() as base:
+        homes = {number: Path(base, str(number)) for number in (few, many)}
+        for number, home in homes.items():
+            make_study(home, cases_of(number))
+        for what, command in {"tables and statistics": ["tables"], "report.html": ["report", "-o", "page"]}.items():
+            found: dict[int, list[tuple[float, float]]] = {number: [] for number in homes}
+            for _ in range(rounds):
+                for number, home in homes.items():
+                    roots = {variable: str(home / name) for variable, name in ROOTS.items()}
+                    page = home / "report.html"
+                    arguments = [str(page) if one == "page" else one for one in command]
+                    found[number].append(run_command(arguments, roots))
+            size = f", {page.stat().st_size / 1e6:.1f} MB" if page.exists() else ""
+            ours, theirs = found[many], found[few]
+            yield row_of(f"{what} of {many:,} rows of results{size}, start included", "rows/s", many,
+                         [one for one, _ in ours], f"{few:,} of them", [one for one, _ in theirs], other_amount=few,
+                         memory=(max(peak for _, peak in ours), max(peak for _, peak in theirs)))  # fmt: skip
 
 
 def main() -> int:

@@ -23,7 +23,8 @@ from benchmarks.ceiling import Ceiling
 from benchmarks.conversion import write_images
 from benchmarks.measure import Row, compared, row_of, run_command, with_ceiling
 from benchmarks.metrics_speed import SIZE, lesion
-from benchmarks.numbers import numbers
+from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, numbers
+from benchmarks.report_speed import report_of_rows
 from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, as_users_write_it, turns
 from htunet.data.raw import Case
 from htunet.evaluation.evaluate import MaskPair, score_pairs
@@ -237,6 +238,10 @@ SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
     "preparation": {"all": preparation},
     "start-up": {"all": start_up},
     "alternatives": {"all": alternatives},
-    "numbers": {"all": numbers},
+    "numbers": {
+        "all": numbers,
+        "very many": partial(numbers, many=VERY_MANY, side=SMALL, input_side=SMALL_INPUT),
+        "report": report_of_rows,
+    },
 }
 """Sections of the table, and what of them is measured at once and so has a name of its own."""
