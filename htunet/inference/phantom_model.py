@@ -39,7 +39,8 @@ QUALITY_JSON = "quality.json"
 WARNING = (
     "The model phantom has learnt from simulated images alone, never from a patient's. It marks something in nearly "
     "every image, also where there is no lesion, takes shadows and dark muscle for lesions and misses some of them: "
-    "look at every mask. To do better, train on images of your own: htunet_train DATASET UNet fold0 --weights phantom."
+    "look at every mask. To do better, train on images of your own: htunet_run --images IMAGES --masks MASKS --name "
+    "MINE."
 )
 NOTE = (
     "All of this is calibrated on simulated images. Real ones are worse: the mean Dice was 63.1 % on BUSI and 50.1 % "
