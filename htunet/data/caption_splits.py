@@ -119,5 +119,10 @@ def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:
         raise HtunetError(f"{path} {problem}. Correct it, or delete it to have it made again.")
 
 
+def pairs_digest(dataset: CaptionDataset, split: CaptionSplit) -> str:
+    """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
+    return json_hash([[(pair.id, pair.caption) for pair in dataset.pairs], split.train, split.val])
+
+
 def _digest(pairs: Sequence[CaptionPair]) -> str:
     return json_hash(sorted((pair.id, pair.group) for pair in pairs))

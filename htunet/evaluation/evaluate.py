@@ -25,7 +25,7 @@ from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
 from htunet.files import file_hash, json_hash, read_object
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DatasetPaths, RunPaths, checked_name
-from htunet.planning.arrays import check_arrays
+from htunet.planning.arrays import check_arrays, raw_sha256
 from htunet.planning.plans import plan_from
 from htunet.schemas import FINISHED, SETTINGS
 
@@ -158,6 +158,7 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
         "references_sha256": references_digest(run),
+        "raw_sha256": raw_sha256(run.dataset),
         "settings": settings,
     }
 

@@ -1,6 +1,8 @@
 """What is already done for a run, so that the same command again does only the rest."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import htunet
 from htunet.data.class_probabilities import read_class_probabilities
@@ -12,7 +14,7 @@ from htunet.evaluation.evaluate import references_digest, split_cases, test_case
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths
-from htunet.planning.arrays import images_changed
+from htunet.planning.arrays import images_changed, raw_sha256
 from htunet.schemas import SUMMARY
 
 
@@ -64,6 +66,21 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
         return False
     same_version = own.get("evaluated_with", {}).get("htunet") == htunet.__version__
     return same_version and _time(run.summary_json) >= max(map(_time, paths))
+
+
+def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
+    """Whether the images or references that the results of a run rest on have changed since; of its summary's object.
+
+    They are read only where the raw folder has changed. False where nobody can say: an earlier version's summary, or a
+    data set that cannot be read.
+    """
+    try:
+        then, now = own.get("raw_sha256"), raw_sha256(run.dataset)
+        if not then or now in ("", then):
+            return False
+        return own["references_sha256"] != references_digest(run) or images_changed(run, test_cases(run))
+    except HtunetError:  # whoever needs the data set is told so
+        return False
 
 
 def _predictions(run: RunPaths) -> list[Path]:

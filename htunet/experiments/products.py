@@ -2,9 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from htunet.data.caption_splits import pairs_digest, settle_caption_split
+from htunet.data.captions import read_captions
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
 from htunet.evaluation.metrics import PENALISE
@@ -86,6 +89,8 @@ class Trained(Product):
             wrong.append(changes)
         if isinstance(self.run, RunPaths):
             wrong += _other_images(self.run, before)
+        elif isinstance(self.run, FinetuningPaths):
+            wrong += _other_captions(before)
         if wrong:
             raise HtunetError(
                 f"The run {self.run.label} was started with {' and '.join(wrong)}. Request the same, or "
@@ -107,6 +112,20 @@ def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:
     then = before.get("data_sha256") if arrays.exists() else None
     if then and (then != file_hash(arrays) or not _holds_what_is_in_raw(dataset, run.plan)):
         yield "other images, masks or classes than the data set has now"
+
+
+def _other_captions(before: Mapping[str, Any]) -> Iterator[str]:
+    """The caption data sets of which a fine-tuning has learnt other pairs than they have now; not of shards."""
+    for name, then in (before.get("pairs_sha256") or {}).items():
+        dataset = DatasetPaths(name)
+        if dataset.captions_jsonl.exists() and then != _pairs_digest(dataset):
+            yield f"other captions, or another split of them, than {dataset.short_name} has now"
+
+
+@cache
+def _pairs_digest(dataset: DatasetPaths) -> str:
+    captions = read_captions(dataset)
+    return pairs_digest(captions, settle_caption_split(captions))
 
 
 def _holds_what_is_in_raw(dataset: DatasetPaths, plan: str) -> bool:
@@ -162,12 +181,14 @@ class ZeroShotClassified(Product):
     """The checkpoint that it used; a newer one needs a new classification."""
 
     def done(self) -> bool:
-        """Whether there is a result with this plan, these weights, and no newer adapter."""
+        """Whether there is a result with this plan, these weights, the present images, and no newer adapter."""
         path = self.folder / "summary.json"
         if not path.exists():
             return False
         content = read_object(path, ZERO_SHOT)
         if content.get("plan") != self.plan or not same_weights(content.get("weights") or {}, self.weights):
+            return False
+        if content.get("raw_sha256") not in (None, raw_sha256(DatasetPaths(str(content["dataset"])))):
             return False
         if self.adapter is None:
             return True

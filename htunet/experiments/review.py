@@ -13,6 +13,7 @@ from htunet.data.names import unique_ids
 from htunet.data.raw import read_raw, spacing_text
 from htunet.data.review_case import ReviewCase
 from htunet.errors import HtunetError, UsageError
+from htunet.evaluation.freshness import are_of_earlier_files
 from htunet.evaluation.predicted_dice import calibration_of
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.time_budget import PLAN
@@ -21,6 +22,7 @@ from htunet.inference.folder import images_in
 from htunet.inference.prediction import Prediction
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.configuration import check_alike
+from htunet.schemas import SUMMARY
 
 MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
 
@@ -46,6 +48,10 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
     seed = min(run.seed for run in runs)
     found = [run for run in runs if run.seed == seed]
     check_alike(found)
+    for run in found:
+        if are_of_earlier_files(run, read_object(run.summary_json, SUMMARY)["htunet"]):
+            raise HtunetError(f"Images or masks of {dataset.short_name} have changed since {run.label} was evaluated. "
+                              f"Evaluate it again: htunet_evaluate {dataset.short_name} {run.method}")  # fmt: skip
     return found
 
 

@@ -22,7 +22,7 @@ from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, read_table, write_table
-from htunet.evaluation.evaluate import split_cases
+from htunet.evaluation.evaluate import references_digest, split_cases
 from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
@@ -30,7 +30,7 @@ from htunet.files import as_read, exclusive, file_hash, read_object, write_json
 from htunet.inference.predictor import Predictor
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
-from htunet.planning.arrays import check_arrays
+from htunet.planning.arrays import check_arrays, predicted_of
 from htunet.schemas import SETTINGS
 
 FORMAT = 1
@@ -94,6 +94,8 @@ def measure(
     with exclusive(folder, f"The robustness of {run.label}"):
         made_of = _made_of(run, config, source)
         before = read_object(folder / MADE_OF) if (folder / MADE_OF).exists() else {}
+        if before:  # an earlier version did not say which files it had measured
+            before = {name: made_of[name] for name in ("images_sha256", "references_sha256")} | before
         known = before.get("artefacts", {})
         same = before | {"artefacts": made_of["artefacts"] | known} == made_of | {
             "artefacts": known | made_of["artefacts"]
@@ -184,6 +186,7 @@ def measure_artefact(
 def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:
     """Everything that the measurements depend on; of the artefacts only those that are measured now."""
     artefacts = {name: asdict(cast("Any", ARTEFACTS[name])) for name in config.artefacts}
+    cases = split_cases(run.dataset, run.fold, "test")
     return {
         "format": FORMAT,
         "source": source,
@@ -192,7 +195,9 @@ def _made_of(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, 
         "seed": config.seed,
         "dynamic_range_db": DYNAMIC_RANGE_DB,
         "artefacts": as_read(artefacts),
-        "cases": split_cases(run.dataset, run.fold, "test"),
+        "cases": cases,
+        "images_sha256": predicted_of(run, cases)["images_sha256"],
+        "references_sha256": references_digest(run),
     }
 
 

@@ -18,7 +18,7 @@ from htunet.files import write_csv, write_json, write_text
 from htunet.inference.text_side import Choice, find_start, load_text_side
 from htunet.models.embeddings import long_texts_note
 from htunet.paths import DatasetPaths
-from htunet.planning.arrays import check_arrays
+from htunet.planning.arrays import check_arrays, raw_sha256
 from htunet.planning.plans import load_plan
 from htunet.preprocessing.caption_arrays import prepare_captions
 from htunet.reporting.figures.one_zero_shot import draw_zero_shot
@@ -90,6 +90,7 @@ def classify_by_prompts(
     about: dict[str, Any] = {"dataset": dataset.name, "method": choice.method, "plan": plan.name, "part": split}
     about |= {"prompts": chosen.name, "seed": choice.seed, **encoders.record}
     about["images_without_class"] = len(all_rows) - len(rows)
+    about["raw_sha256"] = raw_sha256(dataset)
     about["long_texts"] = long_texts_note(encoders.network, sentences)
     folder = dataset.text_side("zero_shot", encoders.name(plan.name), split)
     write_class_probabilities(folder / "classes.csv", result.probabilities)

@@ -75,7 +75,7 @@ def predicted_of(run: RunPaths, tested: Sequence[str]) -> dict[str, Any]:
     ids = _images_of(run, tested)
     return {
         "raw_sha256": [raw_sha256(dataset) for dataset in ids],
-        "images_sha256": [_images_sha256(dataset, cases) for dataset, cases in ids.items()],
+        "images_sha256": [_images_sha256(dataset, cases, _masks_too(run)) for dataset, cases in ids.items()],
     }
 
 
@@ -96,6 +96,11 @@ def trained_on_earlier_data(run: RunPaths) -> bool:
     """Whether the arrays of a run's plan were made anew, of other files, since it was trained on them."""
     then, done = read_object(run.settings_json, SETTINGS).get("data_sha256"), run.source.dataset.plan_folder(run.plan)
     return bool(then) and (done / DONE).exists() and then != file_hash(done / DONE)
+
+
+def _masks_too(run: RunPaths) -> bool:
+    """Whether true masks are written beside the predictions: those of another data set, at the input size."""
+    return run.trained_on is not None and "seg" in run.task.split("+")
 
 
 def _images_of(run: RunPaths, tested: Sequence[str]) -> dict[DatasetPaths, list[str]]:
@@ -127,11 +132,12 @@ def _size_and_time(path: Path) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _images_sha256(dataset: DatasetPaths, ids: Sequence[str]) -> str:
-    """SHA-256 of the image files of these cases as they are now; empty without a raw folder."""
+def _images_sha256(dataset: DatasetPaths, ids: Sequence[str], masks: bool) -> str:
+    """SHA-256 of the image files (and masks) of these cases as they are now; empty without a raw folder."""
     if not dataset.dataset_json.exists():
         return ""
     raw, chosen = read_raw(dataset), set(ids)
-    paths = {case.id: raw.image_path(case) for case in raw.cases if case.id in chosen}
-    digests = [(case, file_hash(path) if path.exists() else "") for case, path in sorted(paths.items())]
+    cases = sorted((case for case in raw.cases if case.id in chosen), key=lambda case: case.id)
+    paths = [path for case in cases for path in (raw.image_path(case), *[raw.label_path(case)] * masks)]
+    digests = [(path.name, file_hash(path) if path.exists() else "") for path in paths]
     return hashlib.sha256(repr(digests).encode()).hexdigest()

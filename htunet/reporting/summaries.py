@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.configurations import mark_splits
+from htunet.evaluation.freshness import are_of_earlier_files
 from htunet.evaluation.summary import READ_FORMATS, upgraded
 from htunet.files import read_object
 from htunet.paths import RunPaths, find_runs, root
@@ -26,6 +27,11 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
     mark_splits(contents)
+    if earlier := [run for run, content in contents.items() if are_of_earlier_files(run, content["htunet"])]:
+        names = sorted({run.dataset.short_name for run in earlier})
+        tell(f"Images, masks or classes have changed since {counted(len(earlier), 'run')} of {', '.join(names)} "
+             f"{'was' if len(earlier) == 1 else 'were'} evaluated: {some([run.label for run in earlier])}. Results "
+             "are of the earlier ones. Evaluate again with htunet_evaluate.")  # fmt: skip
     return contents
 
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from htunet.data.caption_splits import CaptionSplit, groups_in_both, settle_caption_split
+from htunet.data.caption_splits import CaptionSplit, groups_in_both, pairs_digest, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.shards import ShardedCaptions, read_shards
 from htunet.errors import UsageError, counted
-from htunet.files import json_hash
 from htunet.models.build import PUBLIC_PLAN, check_input_size, parse_method
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.embeddings import long_texts_note, stored_text_embeddings, tokens
@@ -131,9 +130,8 @@ class _Part:
 
     @property
     def digest(self) -> str:
-        """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
-        content = [[(pair.id, pair.caption) for pair in self.dataset.pairs], self.split.train, self.split.val]
-        return json_hash(content)
+        """See ``pairs_digest``."""
+        return pairs_digest(self.dataset, self.split)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,12 @@ FREE_TO_CHANGE = (
     *("made_by", "continued_with", "plan_edited"),
 )
 """Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
+CONTENTS = {
+    "data_sha256": "the images, masks, labels or classes",
+    "split_sha256": "the training and validation splits",
+    "pairs_sha256": "the captions or their split",
+}
+"""Settings that are hashes, in words."""
 ROUNDING = ("threads", "parts", "device", "devices", "torch", "numpy")
 """Settings and versions that change the last bits of a result: where one changes, settings.json keeps both values."""
 
@@ -419,7 +425,9 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     """What differs, one text each; of a group of settings only the ones that differ."""
     for key in sorted(then.keys() | now.keys()):
         before, after = then.get(key), now.get(key)
-        if isinstance(before, dict) and isinstance(after, dict):
+        if before != after and key in CONTENTS:
+            yield f"{CONTENTS[key]} have changed"
+        elif isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after)
         elif before != after:
             yield f"{key}: {shortened(str(before))} then, {shortened(str(after))} now"

@@ -17,9 +17,13 @@ from htunet.cli.train import main as train
 from htunet.data.image_io import read_image, read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError
+from htunet.experiments.review import runs_to_review
+from htunet.experiments.robustness_study import RobustnessConfig, measure
 from htunet.files import read_json
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning import arrays
+from htunet.reporting.summaries import evaluated_contents
 from htunet.training import record
 
 SMALL = {"input_size": [32, 32], "batch_size": 4, "num_epochs": 1, "crop_border": False}
@@ -141,6 +145,50 @@ def test_files_that_were_copied_or_touched_are_as_they_were_and_read_once(
         assert evaluate(["Tiny"]) == 0
         assert "Already evaluated" in capsys.readouterr().err
     assert len(calls) == 1
+
+
+def test_tables_and_reviews_name_results_of_earlier_files(run: RunPaths, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluated_contents(lambda text: pytest.fail(text))
+    assert runs_to_review(run.dataset, None, None) == [run]
+    turned(first_tested(run)[1])
+    messages: list[str] = []
+    assert list(evaluated_contents(messages.append)) == [run]
+    assert "have changed since 1 run of Tiny was evaluated" in messages[0]
+    with pytest.raises(HtunetError, match=r"have changed since .* Evaluate it again: htunet_evaluate Tiny Plain"):
+        runs_to_review(run.dataset, None, None)
+    api.plan("Tiny", plans=["paper"])
+    assert evaluate(["Tiny"]) == 0
+    assert evaluated_contents(lambda text: pytest.fail(text))
+
+
+def test_masks_of_another_data_set_that_have_changed_are_scored_at_both_sizes(
+    run: RunPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = build_raw(6, name="Dataset904_Other", seed=3)
+    words = ["Other", "--trained-on", "Tiny", "--split", "all"]
+    assert evaluate(words) == 0
+    across = next(one for one in find_runs(other) if one.trained_on)
+    before = read_json(across.summary_json)
+    raw = read_raw(other)
+    for case in raw.cases:
+        turned(raw.label_path(case))
+    assert evaluate(words) == 0
+    after = read_json(across.summary_json)
+    for size in ("input_size", "original_size"):
+        first, second = ([case["htunet"][size] for case in content["metric_per_case"]] for content in (before, after))
+        assert first != second
+    capsys.readouterr()
+    assert evaluate(words) == 0
+    assert "Already evaluated" in capsys.readouterr().err
+
+
+def test_robustness_is_measured_again_on_other_images(run: RunPaths) -> None:
+    config = RobustnessConfig(artefacts=["speckle"], strengths=[0.5])
+    assert measure(run, config)[1]
+    assert not measure(run, config)[1]
+    turned(first_tested(run)[0], read_image)
+    api.plan("Tiny", plans=["paper"])
+    assert measure(run, config)[1]
 
 
 def test_labels_that_mean_something_else_now_are_refused(run: RunPaths, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.contrastive import build_captions
 from builders.raw import build_raw
 from builders.training import tiny_plan
 
+from htunet.data.caption_splits import pairs_digest, settle_caption_split
+from htunet.data.captions import read_captions
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
-from htunet.experiments.products import PreparedDataset, Trained
+from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest
 from htunet.files import file_hash, write_json
 from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.finetuning_plan import finetuning_plan
@@ -88,4 +91,18 @@ def test_a_fine_tuning_with_options_of_its_own_is_no_start_of_the_papers_rows(ho
 
     write_json(run.settings_json, settings | {"plan_content": asdict(replace(usual, learning_rate=0.01))})
     with pytest.raises(HtunetError, match=r"started with learning_rate 0\.01, not 0\.0001.*remove the run first"):
+        Trained(run, None, "pretrained").check()
+
+
+def test_a_fine_tuning_on_other_captions_is_refused(home: Path) -> None:
+    paths = build_captions(n=12)
+    run = FinetuningPaths((paths.name,), "CLIP_HT", 1)
+    captions = read_captions(paths)
+    digests = {paths.name: pairs_digest(captions, settle_caption_split(captions))}
+    write_json(run.settings_json, {"num_epochs": 4, "weights": {"source": "none"}, "pairs_sha256": digests})
+    Trained(run, None, "pretrained").check()
+    text = paths.captions_jsonl.read_text()
+    paths.captions_jsonl.write_text(text.replace(captions.pairs[0].caption, "A cyst with a thin and even wall."))
+    _pairs_digest.cache_clear()
+    with pytest.raises(HtunetError, match=r"other captions, or another split of them, than .* has now"):
         Trained(run, None, "pretrained").check()

@@ -236,7 +236,7 @@ def test_changed_splits_and_changed_arrays_are_refused(tiny: DatasetPaths) -> No
     folds = read_json(tiny.splits_json)
     folds[0]["train"], folds[0]["val"] = folds[0]["train"][1:], [*folds[0]["val"], folds[0]["train"][0]]
     write_json(tiny.splits_json, folds)
-    with pytest.raises(HtunetError, match="split_sha256"):
+    with pytest.raises(HtunetError, match="the training and validation splits have changed"):
         train_tiny()
 
 
@@ -244,7 +244,7 @@ def test_changed_arrays_are_refused(tiny: DatasetPaths) -> None:
     train_tiny()
     mark = tiny.plan_folder("tiny") / "preprocessed.json"
     write_json(mark, read_json(mark) | {"made": "again"})
-    with pytest.raises(HtunetError, match="data_sha256"):
+    with pytest.raises(HtunetError, match="the images, masks, labels or classes have changed"):
         train_tiny()
 
 
