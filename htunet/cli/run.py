@@ -186,8 +186,8 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
-    for of_run in () if options.input else words.values():
-        print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}")
+    for task, of_run in () if options.input else words.items():  # a mask alone looks black
+        print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}{' --overlays' * (task == 'seg')}")
 
 
 def _candidates(dataset: DatasetPaths, options: argparse.Namespace) -> "list[Candidate]":
@@ -263,7 +263,7 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     print(f"Look at:  {target.results / 'report.html'}")
     folds = map(str, (run.fold for run in after))
     words = ["-d", target.short_name, "-m", first.method, "-p", first.plan, "--task", first.task, "-f", *folds]
-    print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(words)}")
+    print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(words)} --overlays")
 
 
 def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> None:

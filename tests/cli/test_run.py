@@ -138,7 +138,10 @@ def test_a_folder_becomes_a_tested_model_and_predictions(
     assert main([*own, "--hours", NEVER_ENOUGH]) == 0
     output = capsys.readouterr().out
     assert "Mine is already converted" in output
-    assert "New images:  htunet_predict -i FOLDER -o OUTPUT -d Mine -m UNet -p run --task seg -f 0 1" in output
+    assert (
+        "New images:  htunet_predict -i FOLDER -o OUTPUT -d Mine -m UNet -p run --task seg -f 0 1 --overlays\n"
+        in output
+    )
     assert before == {run: run.checkpoint_best.stat().st_mtime_ns for run in runs}
 
     split = dataset.splits_json.read_bytes()

@@ -209,4 +209,5 @@ def _predicting(dataset: DatasetPaths) -> list[str]:
     except HtunetError:
         return []  # damaged, and not needed to repeat anything
     about = f"htunet_predict -i IMAGES -o OUTPUT -d {dataset.short_name}"
-    return [f"{about} -m {chosen[task]['method']} -p run --task {task} -f all-folds" for task in chosen]
+    return [f"{about} -m {chosen[task]['method']} -p run --task {task} -f all-folds{' --overlays' * (task == 'seg')}"
+            for task in chosen]  # fmt: skip

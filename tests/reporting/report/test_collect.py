@@ -262,7 +262,7 @@ def test_own_data_is_repeated_as_it_was_typed() -> None:
     write_json(choice, {"seg": {"method": "UNet"}, "cls": {"method": "ResNet18"}})
     assert report_of(content).commands[-3:] == (
         "# New images, with the method that htunet_run chose:",
-        "htunet_predict -i IMAGES -o OUTPUT -d Mine -m UNet -p run --task seg -f all-folds",
+        "htunet_predict -i IMAGES -o OUTPUT -d Mine -m UNet -p run --task seg -f all-folds --overlays",
         "htunet_predict -i IMAGES -o OUTPUT -d Mine -m ResNet18 -p run --task cls -f all-folds",
     )
     choice.write_text('{"seg": ["damaged"]}')
