@@ -181,14 +181,14 @@ def source_of(base: Path, path: Path) -> str:
     return path.relative_to(base).as_posix()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Written:
     """One case whose files are in the raw folder."""
 
     case: Case
-    files: Files
+    files: Files | None
     measured: MeasuredCase | None
-    """Of what these files hold; None: kept elsewhere."""
+    """Of what these files hold; None of both: kept elsewhere."""
     masks: int = 1
     fitted: bool = False
     empty: bool = False
@@ -236,9 +236,9 @@ def convert_images(
         for one in (one for some in outcomes for one in some):
             if isinstance(one, Excluded):
                 excluded.append(one)
-            elif one.measured:
+            elif one.measured and one.files:
                 measured.add(one.case.id, one.measured, one.files)
-                written.append(replace(one, measured=None))
+                written.append(replace(one, measured=None, files=None))
         written.sort(key=lambda one: one.case.id)
         excluded.sort(key=lambda one: (one.class_name, one.source))
         if not written:
@@ -339,7 +339,7 @@ def _first_reasons(excluded: Sequence[Excluded]) -> str:
     return "; ".join(shown[:5]) or "It holds none."
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageWithMasks:
     """A case whose image and masks are files of their own."""
 

@@ -35,7 +35,7 @@ RULE_WITH_TEST = "8:2"
 TRAIN, TEST = "train", "test"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
     """One image of a data set."""
 
