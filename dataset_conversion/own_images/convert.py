@@ -4,9 +4,11 @@ File names and headers are read first; one pass over the masks finds their value
 written by a worker process. What is inferred is said, and what does not become a case is named in excluded.csv.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import partial
+from hashlib import sha256
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -17,8 +19,8 @@ from dataset_conversion.own_images.folds import OfficialFolds, named_splits, rea
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.data.formats.dicom import patient_of
-from htunet.data.formats.stacks import is_picture
-from htunet.data.label_maps import LabelMap, given, infer_in_splits, survey, unreadable
+from htunet.data.formats.stacks import is_picture, open_stack
+from htunet.data.label_maps import LabelMap, Survey, given, infer_in_splits, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
 from htunet.errors import HtunetError, UsageError, counted
@@ -27,6 +29,8 @@ from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets
 
 CLASS_COLUMNS = ("class", "label", "classes", "diagnosis")
 GROUP_COLUMNS = ("group", "patient", "patient_id", "patientid", "subject", "subject_id")
+FEWEST_COPIES, COPIES = 3, 0.1
+"""How many masks, and which fraction of them, are the same where that is no chance."""
 LAST_NUMBER = 999
 """Of data sets that users bring."""
 
@@ -46,14 +50,14 @@ def convert_own(data: OwnData) -> ConversionReport:
         workers = suitable_workers(len(masks), data.workers)
         results = parallel_map(survey, masks, workers=workers, threads=pictures)
         bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
-        surveyed = [(split, one) for split, one in zip(split_of, bar, strict=True) if one is not None]
-        surveys = [one for _, one in surveyed]
-        if not surveys:
+        surveys = list(bar)
+        surveyed = [(split, one) for split, one in zip(split_of, surveys, strict=True) if one is not None]
+        if not surveyed:
             raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
         values = data.labels or findings.values
         parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
-        label_map = given(values, surveys) if values else infer_in_splits(parts)
-        findings.notes.append(label_map.note)
+        label_map = given(values, [one for _, one in surveyed]) if values else infer_in_splits(parts)
+        findings.notes += [label_map.note, *_copied(masks, surveys)]
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)
     findings.notes += folds.notes if data.folds else named_splits(findings.images)
@@ -88,6 +92,27 @@ def convert_own(data: OwnData) -> ConversionReport:
     return convert_images(
         data.source, facts, collected, write_own_image, workers=data.workers, finish=finish, threads=pictures
     )
+
+
+def _copied(masks: Sequence[Path], surveys: Sequence[Survey | None]) -> list[str]:
+    """A note where many masks are the same, pixel for pixel; only those with the same counts are read again."""
+    alike: dict[frozenset[tuple[int, int]], list[Path]] = defaultdict(list)
+    for path, one in zip(masks, surveys, strict=True):
+        if one and len(one.counts) > 1:
+            alike[frozenset(one.counts.items())].append(path)
+    many = max(FEWEST_COPIES, COPIES * len(masks))
+    same: dict[bytes, list[str]] = defaultdict(list)
+    for path in max(alike.values(), key=len, default=[]):
+        digest = sha256()
+        for levels in open_stack(path).levels():
+            digest.update(levels.tobytes())
+        same[digest.digest()].append(path.name)
+    names = max(same.values(), key=len, default=[])
+    if len(names) < many:
+        return []
+    return [
+        f"{counted(len(names), 'mask')} are the same, pixel for pixel: {listed(names)}. Check that these are the masks"
+    ]
 
 
 def dataset_name(name: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from dataset_conversion.formats.shapes import AnnotatedImage
 from dataset_conversion.own_images.matching import WAY_OUT, match_files
 from dataset_conversion.own_images.options import Findings, Found, OwnData
 from htunet.data.folders import files_in
-from htunet.data.formats.stacks import is_image
+from htunet.data.formats.stacks import FORMATS, is_image
 from htunet.data.names import listed, name_finder
 from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TEST, TRAIN, ending_with, in_any_case, nnunet_labels
 from htunet.errors import HtunetError, UsageError, counted
@@ -56,7 +56,7 @@ def find_images(data: OwnData) -> Findings:
 def _find_files(findings: Findings, split: str, images: Path, masks: Path | None, pairs: Sequence[str]) -> None:
     names, strays = files_in(images, is_image, without=masks)
     if not names:
-        raise HtunetError(f"{images} holds no image that can be read; it holds {listed(strays)}.")
+        raise HtunetError(f"{images} holds no image that can be read ({FORMATS}); it holds {listed(strays)}.")
     together = masks is not None and masks.resolve() == images.resolve()
     mask_names: list[str] = []
     if masks is not None and not together:

@@ -60,6 +60,7 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
     images, note = names, ""
     if masks is None:
         masks = [name for name in names if is_marked(name)]
+        masks = masks if len(masks) < len(names) else []  # images/seg_1.png, masks/seg_1.png
         in_folders = [name for name in names if any(map(_is_mask, PurePosixPath(name).parts[:-1]))]
         if len(masks) < len(in_folders) < len(names):
             masks, note = in_folders, f"masks are the files in folders of masks: {listed(in_folders)}"
@@ -112,6 +113,8 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
             keys = _keys(name)[: 2 if _keys(name)[1][0] in folders else None]
             if candidates := next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), []):
                 break
+        if not candidates and _keys(mask)[1][1].isdecimal():  # mask_1.png and mask_2.png of image.png
+            candidates = tables[1].get((_keys(mask)[1][0], ""), [])
         if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
             # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
             folder, plain = _keys(mask)[1]

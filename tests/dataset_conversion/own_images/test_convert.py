@@ -243,7 +243,7 @@ def test_a_folder_without_an_image_says_what_it_holds(home: Path) -> None:
     (empty / "benign").write_text("../images")  # a link that a copy made a text of
     (empty / "gone").symlink_to(home / "nowhere")
     for taken in (masks, None):
-        with pytest.raises(HtunetError, match=r"empty holds no image that can be read; it holds benign, gone\."):
+        with pytest.raises(HtunetError, match=r"empty holds no image that can be read \(PNG.*\); it holds benign, gone\."):
             convert(empty, taken, **({} if taken else {"classes": "(b)"}))
 
 
@@ -473,6 +473,17 @@ def test_masks_that_are_stretched_are_named(home: Path) -> None:
     report, _ = convert(images, masks, fit_masks=True)
     assert report.fitted == ("case_0", "case_1")
     assert note(report, "other proportions than their images").endswith("that is wrong: 1 case, case_1")
+
+
+def test_one_mask_under_many_names_is_named(home: Path) -> None:
+    images, masks = build_own(home, NAMES)
+    report, _ = convert(images, masks)
+    assert not any("pixel for pixel" in note for note in report.notes)
+    paths = sorted(masks.iterdir())
+    for path in paths[1:4]:
+        path.write_bytes(paths[0].read_bytes())
+    report, _ = convert(images, masks)
+    assert "4 masks are the same, pixel for pixel: case 0_mask.png" in note(report, "pixel for pixel")
 
 
 def test_masks_from_several_folders_are_not_merged_in_silence(home: Path) -> None:

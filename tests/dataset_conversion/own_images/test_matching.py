@@ -147,6 +147,22 @@ def test_folders_and_whole_names_distinguish_images_from_masks_in_one_tree(image
     assert without_mask.masks_of == {**expected, lost: ()}
 
 
+def test_names_that_are_all_those_of_masks_are_told_apart_by_their_folders() -> None:
+    matched = match_files(["images/seg_1.png", "images/seg_2.png", "masks/seg_1.png", "masks/seg_2.png"], None)
+    assert matched.masks_of == {f"images/seg_{n}.png": (f"masks/seg_{n}.png",) for n in (1, 2)}
+
+
+def test_numbered_masks_of_one_image_in_its_folder_are_its_masks() -> None:
+    names = ["p0/image.png", "p0/mask_1.png", "p0/mask_2.png", "p1/image.png", "p1/mask.png", "p2/mask_1.png"]
+    matched = match_files(names, None)
+    assert matched.masks_of == {"p0/image.png": ("p0/mask_1.png", "p0/mask_2.png"), "p1/image.png": ("p1/mask.png",)}
+    assert matched.unmatched == {"p2/mask_1.png": "a mask without an image"}
+    assert match_files(["case.png", "mask_case_2.png", "case_3.png", "mask_case_3.png"], None).masks_of == {
+        "case.png": (),
+        "case_3.png": ("mask_case_3.png",),
+    }
+
+
 def test_added_words_are_found_in_one_folder_too() -> None:
     names = ["case1.png", "case1_tumor.png", "case10.png", "case10_tumor.png", "case2.png", "case2_other1.png"]
     found = match_files([*names, "case2_tumor.png", "case3.png"], None)
