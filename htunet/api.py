@@ -185,6 +185,8 @@ class Model:
         from htunet.inference.folder import images_in
 
         if isinstance(images, str | Path):
+            if not str(images).strip():
+                raise UsageError("The path of the images is empty.")
             return self._predict_each(images_in(Path(images)), spacing_mm)
         check_images(images)
         return self._predict_each(images, spacing_mm)

@@ -196,6 +196,7 @@ def test_a_folder_that_is_no_model_and_an_image_that_is_none_are_refused(trained
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ("", "path of the images is empty"),
         (None, "got NoneType"),
         ({}, "got dict"),
         ({"image": "a.png"}, "got dict"),

@@ -72,6 +72,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def __init__(self, **keywords: Any) -> None:  # noqa: ANN401
         super().__init__(**keywords)
+        self.register("type", Path, _named_path)
         self.positionals: dict[argparse.Action, bool] = {}
         """The actions of ``add_positional`` in their order, and whether each is required."""
         self.lists: dict[str, Iterable[str]] = {}
@@ -206,6 +207,13 @@ def print_next(line: str) -> None:
     """What to type next, unless the command is a step of another one, which does that itself."""
     if not _steps:
         print(line)
+
+
+def _named_path(text: str) -> Path:
+    """An empty text, as of a shell's variable without a value, would be the folder in which the command is called."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def make_parser(name: str, description: str | None) -> CommandParser:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from htunet.cli.command import make_parser, run_command
+from htunet.cli.predict import main as predict
 from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.files import whole_file, whole_folder
 from htunet.training import machine, session
@@ -36,6 +37,16 @@ def test_a_signal_is_an_exit_code_as_in_a_shell_and_no_error(
 ) -> None:
     assert run(raising(StoppedBySignalError(number))) == code
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_path_is_refused_and_is_not_the_folder_in_which_one_is(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        predict(["-i", text, "-o", "out", "-d", "Tiny", "-m", "UNet"])
+    assert stopped.value.code == 2
+    assert "the path is empty" in capsys.readouterr().err
 
 
 OutOfMemory = type("OutOfMemoryError", (RuntimeError,), {})
