@@ -1,10 +1,15 @@
 """Which predictions to look at first: the rows of ``quality.csv`` beside the masks."""
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
-from htunet.data.names import printable
+from htunet.data.formats.stacks import masks_ending
+from htunet.data.names import FRAME, printable
 from htunet.inference.prediction import NO_LESION, Prediction
 
+FRAME_NUMBER = re.compile(r", frame \d+$")
+"""How ``ImageSteps.source`` ends of a file with several."""
 QUALITY = "quality.csv"
 COLUMNS = (
     *("mask", "predicted_dice", "low", "high", "distance", "unlike", "lesion_probability", "calibrated_on"),
@@ -13,6 +18,19 @@ COLUMNS = (
 """``mask`` is the image, and ``image`` empty, where classes alone are predicted; ``look`` says why to look first."""
 NOTHING, DOUBTED, UNLIKE = "nothing found", "probably no lesion", "unlike the training images"
 FIRST = (NOTHING, DOUBTED, UNLIKE)
+
+
+def mask_file(name: str, source: str) -> str:
+    """The file that the mask of an image is in: ``name``, its own PNG, or one for all frames of the file ``source``.
+
+    >>> mask_file("b/v__0002.png", "/in/b/v.nii.gz, frame 2"), mask_file("c__0001.png", "/in/c.tif, frame 1")
+    ('b/v.nii.gz', 'c__0001.png')
+    """
+    path = FRAME_NUMBER.sub("", source)
+    if not name.endswith(".png") or not (ending := masks_ending(Path(path))):
+        return name
+    stem = name.removesuffix(".png")
+    return f"{stem if path == source else stem.rpartition(FRAME)[0]}{ending}"
 
 
 class Quality:
@@ -29,7 +47,8 @@ class Quality:
     def add(self, name: str, found: Prediction) -> None:
         """The prediction of one image, with the Dice to be expected and the distance as far as they are known."""
         dice, distance = found.predicted_dice, found.distance
-        row = dict.fromkeys(COLUMNS, "") | {"mask": printable(name), "calibrated_on": self._calibrated_on}
+        written = printable(mask_file(name, found.steps.source))
+        row = dict.fromkeys(COLUMNS, "") | {"mask": written, "calibrated_on": self._calibrated_on}
         if dice is not None:
             row |= {"predicted_dice": f"{dice.value:.3f}", "low": f"{dice.low:.3f}", "high": f"{dice.high:.3f}"}
         if distance is not None:

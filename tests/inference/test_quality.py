@@ -40,3 +40,21 @@ def test_empty_masks_then_unlike_images_then_the_lowest_dice() -> None:
     assert quality.doubted == ["doubt.png"]
     assert some.entropy is not None
     assert some.entropy == pytest.approx(-(0.9 * np.log(0.9) + 0.1 * np.log(0.1)) / np.log(2), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "file"),
+    [
+        ("/in/b/v.nii.gz, frame 2", "b/v__0002.png", "b/v.nii.gz"),
+        ("/in/one.nii", "one.png", "one.nii"),
+        ("/in/s.mhd, frame 1", "s.mhd__0001.png", "s.mhd.mha"),
+        ("/in/c.tif, frame 1", "c__0001.png", "c__0001.png"),
+        ("/in/a.png", "a.png.png", "a.png.png"),
+        ("/in/class.nii", "class.nii", "class.nii"),  # without a mask it is the image
+    ],
+)
+def test_a_row_names_the_file_that_its_mask_is_in(source: str, name: str, file: str) -> None:
+    predictor = Predictor(Plain(2), tiny_plan(), device=torch.device("cpu"), precision="fp32")
+    found, quality = predictor.predict(np.zeros((40, 50), np.uint8)), Quality()
+    quality.add(name, replace(found, steps=replace(found.steps, source=source)))
+    assert quality.rows[0]["mask"] == file
