@@ -373,7 +373,8 @@ def _show(
         schedule = before[1]
     else:
         times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
-        schedule = fit(times, adaptive_of(dataset), num_folds=num_folds, training_images=training, hours=options.hours)
+        schedule = fit(times, adaptive_of(dataset, training), num_folds=num_folds, training_images=training,
+                       hours=options.hours)  # fmt: skip
     print(f"$ htunet_{shlex.join([*planning, '--plan', PLAN])}")
     for candidate in schedule.candidates:
         first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0

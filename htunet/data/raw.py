@@ -119,7 +119,10 @@ def label_names(labels: Mapping[str, int]) -> list[str]:
     return sorted((name for name, value in labels.items() if value), key=labels.__getitem__)
 
 
-NEGATIVE = (("normal", "negative", "healthy", "control", "none", "no", "absent", "0"), ("benign",))
+NEGATIVE = (
+    ("normal", "negative", "healthy", "control", "none", "no", "absent", "0", "negativ", "gesund", "sano", "sain"),
+    ("benign", "gutartig", "benigne", "benigno", "bénin", "良性"),
+)
 """Names of classes without a finding, and of findings that are no disease to be found where another one is."""
 
 

@@ -27,7 +27,9 @@ from htunet.models.build import check_task, has_frozen_part, parse_method, publi
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
 from htunet.paths import PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths
+from htunet.planning.planner import PAPER_SETTINGS
 from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
+from htunet.planning.rules import batch_size
 from htunet.schemas import SCHEDULE, SUMMARY
 
 METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
@@ -135,11 +137,12 @@ def measured(
     return found
 
 
-def adaptive_of(dataset: DatasetPaths | None) -> Plan:
-    """Plan ``adaptive`` of the data set; before there is one, of the usual size."""
+def adaptive_of(dataset: DatasetPaths | None, training_images: int = 0) -> Plan:
+    """Plan ``adaptive`` of the data set; before there is one, of the usual size, for so many training images."""
     if dataset is not None and dataset.plans_json.exists():
         return load_plans(dataset.plans_json)["adaptive"]
-    return plan_from(plan_content(JobCost(plan="adaptive")), "the usual plan")
+    usual = plan_from(plan_content(JobCost(plan="adaptive")), "the usual plan")
+    return replace(usual, num_epochs=PAPER_SETTINGS["num_epochs"], batch_size=batch_size(training_images)[0])
 
 
 def folds_of(dataset: DatasetPaths, task: str, schedule: Schedule) -> list[int]:

@@ -200,7 +200,7 @@ def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_can
     for number, more in (("2", 1), ("40", 5)):  # six patients
         capsys.readouterr()
         assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", number, "--hours", "1000", "--dry-run"]) == 0
-        assert f"and {more} more fold{'s' * (more > 1)}: " in capsys.readouterr().out
+        assert f"and {more} more fold{'s' * (more > 1)}: 200 epochs, " in capsys.readouterr().out
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

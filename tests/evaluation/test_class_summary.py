@@ -153,7 +153,7 @@ def renamed(dataset: DatasetPaths, **names: str) -> DatasetPaths:
     return dataset
 
 
-@pytest.mark.parametrize("last", ["normal", "benign", "Healthy"])
+@pytest.mark.parametrize("last", ["normal", "benign", "Healthy", "gutartig"])
 def test_the_positive_class_is_the_disease_whatever_the_order(home: Path, last: str) -> None:
     """Malignant comes first: 0.2, 0.6, 0.7, 0.9 are probabilities of normal, of which cases 7 and 9 are."""
     dataset = renamed(build_class_dataset(), benign="malignant", malignant=last)
