@@ -16,7 +16,7 @@ from htunet.errors import HtunetError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
-COLUMNS = ("fold", "split", "folds", "set", "subset", "partition")
+COLUMNS = ("fold", "split", "folds", "kfold", "set", "subset", "partition")
 NUMBER = re.compile(r"(?:(?:fold|cv)[ _-]*)?(\d{1,4})(?:\.0)?", re.IGNORECASE)
 VAL = "val"
 YES_NO = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no"), False)}

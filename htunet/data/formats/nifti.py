@@ -180,7 +180,8 @@ def _shape(image: nib.Nifti1Image) -> tuple[int, int, int]:
         raise ValueError(f"its shape is {sides}, a slice or a volume has two or three axes")
     shape = (*sides[:2], *further)
     if kind.names or np.issubdtype(kind, np.complexfloating):
-        raise ValueError(f"its voxels are {kind}, not gray values")
+        what = "colours" if kind.names else "complex numbers"
+        raise ValueError(f"its voxels are {what}, not gray values: save them as gray values, or its slices as PNG")
     area = shape[0] * shape[1]
     if min(shape) < 1 or area > MAX_PIXELS or shape[2] > MAX_FRAMES or area * shape[2] > MAX_VOXELS:
         raise ValueError(f"it claims {shape} voxels; at most {MAX_VOXELS} in {MAX_FRAMES} slices are read")
