@@ -6,7 +6,9 @@ classes that are predicted of an image whose mask is there leave the row of the 
 of a lesion; a mask whose model knows nothing of its quality takes away the row of the mask that it replaces.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,17 +61,35 @@ def add_to_tables(folder: Path, classes: Rows, quality: Rows, *, known: bool = T
 
     ``known`` False: ``quality`` names the images and says nothing of them.
     """
-    before = read_tables(folder)
-    if classes:
-        of_case = {row["case"]: row for row in (*before[CLASSES], *classes)}
-        _write(folder / CLASSES, list(of_case.values()), classes)
-    rows = _merged(before[QUALITY], quality, known=known)
-    if rows:
-        _write(folder / QUALITY, in_order(rows), quality)
-    elif before[QUALITY]:
-        (folder / QUALITY).unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        before = read_tables(folder)
+        if classes:
+            of_case = {row["case"]: row for row in (*before[CLASSES], *classes)}
+            _write(folder / CLASSES, list(of_case.values()), classes)
+        rows = _merged(before[QUALITY], quality, known=known)
+        if rows:
+            _write(folder / QUALITY, in_order(rows), quality)
+        elif before[QUALITY]:
+            (folder / QUALITY).unlink()
     now = {_image_of(row) for row in (*classes, *quality)} | {row["mask"] for row in quality}
     return len({_image_of(row) for row in (*before[CLASSES], *before[QUALITY])} - now)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Others that predict into the folder wait, as long as writing its tables takes; no file is left in it.
+
+    Where folders have no locks (Windows, some network drives) nobody waits.
+    """
+    with ExitStack() as stack:
+        with suppress(ImportError, OSError):
+            from fcntl import LOCK_EX, flock
+
+            place = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, place)
+            flock(place, LOCK_EX)
+        yield
 
 
 def _merged(before: Rows, now: Rows, *, known: bool) -> Rows:

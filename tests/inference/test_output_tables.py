@@ -1,5 +1,6 @@
 """The tables of an output folder hold all that was predicted into it, in whatever order and by whatever command."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,15 @@ def test_tables_that_cannot_be_continued_are_refused(tmp_path: Path) -> None:
     (tmp_path / "quality.csv").write_text("name,dice\na,1\n", encoding="utf-8")
     with pytest.raises(HtunetError, match="mask"):
         read_tables(tmp_path)
+
+
+def test_rows_of_predictions_at_the_same_time_are_all_there(tmp_path: Path) -> None:
+    """Sixteen calls into one folder: each reads the tables and writes them with its row."""
+
+    def add(number: int) -> None:
+        add_to_tables(tmp_path, [{"case": f"{number}.png", "probability_a": "1", "predicted": "a"}], [])
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(add, range(16)))
+    assert {row["case"] for row in read_csv(tmp_path / "classes.csv", ("case",))} == {f"{n}.png" for n in range(16)}
+    assert [path.name for path in tmp_path.iterdir()] == ["classes.csv"]
