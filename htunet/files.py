@@ -517,8 +517,9 @@ def read_csv(
     for number, row in enumerate(rows, start=1):
         if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
             raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
-    kept = (row for row in rows if not any_delimiter or any(value.strip() for value in row.values()))
-    return [{key: plain_cell(value) for key, value in row.items()} for row in kept]
+    for row in rows:
+        row.update([(key, plain_cell(value)) for key, value in row.items()])
+    return [row for row in rows if not any_delimiter or any(value.strip() for value in row.values())]
 
 
 def _delimiter(header: str) -> str:

@@ -27,6 +27,8 @@ COARSE, ROUNDING = 8, 1e-3
 """Cells of a side of what bounds the correlation of two thumbnails, and how far single precision may be off."""
 FARTHEST = (2 - 2 * (MIN_CORRELATION - ROUNDING)) ** 0.5
 """Between thumbnails of unit length that correlate enough."""
+SEEN = 2000
+"""Images that the direction is found with in which they differ most."""
 COMPARED = 2**20
 """Pairs bounded at once: memory stays at a few bytes for each, however many images there are."""
 
@@ -163,7 +165,8 @@ def _sorted_bounds(
     Thumbnails of unit length that correlate by c are sqrt(2 - 2 c) apart, and no farther in any direction.
     """
     cells = bounds[:, :-1]
-    directions = np.linalg.svd(np.cov(cells, rowvar=False))[0] if len(cells) > 1 else np.eye(COARSE**2)
+    some = cells[:: len(cells) // SEEN + 1]
+    directions = np.linalg.svd(np.cov(some, rowvar=False))[0] if len(some) > 1 else np.eye(COARSE**2)
     keys = cells @ directions[:, 0].astype(np.float32)
     order = np.argsort(keys, kind="stable")
     return bounds[order], order, keys[order]

@@ -1,9 +1,11 @@
 """Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
@@ -236,13 +238,15 @@ def _table_problems(raw: RawDataset) -> Iterator[Problem]:
 
 
 def _unlisted_files(raw: RawDataset) -> Iterator[Problem]:
-    listed = {path(case) for case in raw.cases for path in (raw.image_path, raw.label_path)} | set(raw.unlabelled)
+    paths = (path(case) for case in raw.cases for path in (raw.image_path, raw.label_path))
+    listed = {f"{path.parent.name}/{path.name}" for path in chain(paths, raw.unlabelled)}
     for folder in FOLDERS:
         ending = f"_0000{raw.file_ending}" if folder in IMAGE_FOLDERS.values() else raw.file_ending
-        for path in sorted((raw.paths.raw / folder).glob("*")):
-            if path in listed or path.name.startswith("."):
+        place = raw.paths.raw / folder
+        for file in sorted(os.listdir(place)) if place.is_dir() else ():
+            path, name = place / file, f"{folder}/{file}"
+            if name in listed or file.startswith("."):
                 continue
-            name = f"{folder}/{path.name}"
             what = "belongs to no case" if path.name.lower().endswith(ending.lower()) else f"does not read ID{ending}"
             table = f" of {raw.paths.cases_csv.name}" if raw.paths.cases_csv.exists() else ""
             way_out = "Add a line for it" if table else "Add its image"
