@@ -36,8 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _export(options: argparse.Namespace) -> None:
     from htunet import api
+    from htunet.evaluation.freshness import are_of_earlier_files
+    from htunet.files import read_object
     from htunet.inference.export import export_run
     from htunet.inference.find_model import find_trained
+    from htunet.schemas import SUMMARY
 
     folds, seeds = chosen_folds(options.fold), options.seed or []
     about = {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
@@ -62,6 +65,9 @@ def _export(options: argparse.Namespace) -> None:
     for run in (model.run, *model.others):
         if not run.finished_json.exists():
             print(f"The training of {run.label} is not finished: this is its best epoch so far.")
+        if run.summary_json.exists() and are_of_earlier_files(run, read_object(run.summary_json, SUMMARY)["htunet"]):
+            print(f"Images or masks have changed since {run.label} was evaluated; the export has its earlier results. "
+                  f"Run htunet_evaluate {run.dataset.short_name} {run.method} and export again.")  # fmt: skip
     print(f"Licence of the weights: {card.licences['weights']}")
     print(f"Licence of the data: {card.licences['data']}")
     print(f"Elsewhere: htunet_import {options.output.name}, then htunet_predict -i IMAGES -o OUT --model {card.name}")

@@ -13,6 +13,7 @@ from builders.training import register_tiny_methods
 
 from htunet import api
 from htunet.cli.evaluate import main as evaluate
+from htunet.cli.export import main as export
 from htunet.cli.train import main as train
 from htunet.data.image_io import read_image, read_labels, write_png
 from htunet.data.raw import read_raw
@@ -156,6 +157,8 @@ def test_tables_and_reviews_name_results_of_earlier_files(run: RunPaths, capsys:
     assert "have changed since 1 run of Tiny was evaluated" in messages[0]
     with pytest.raises(HtunetError, match=r"have changed since .* Evaluate it again: htunet_evaluate Tiny Plain"):
         runs_to_review(run.dataset, None, None)
+    assert export(["Tiny", "Plain", "fold0", "--plan", "paper", "-o", str(run.folder.parent / "model")]) == 0
+    assert "the export has its earlier results" in capsys.readouterr().out
     api.plan("Tiny", plans=["paper"])
     assert evaluate(["Tiny"]) == 0
     assert evaluated_contents(lambda text: pytest.fail(text))
