@@ -4,14 +4,15 @@ The files are read again only where the size or the time of one has changed sinc
 """
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from htunet.data.raw import RawDataset, read_raw
+from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, read_raw
 from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.files import file_hash, json_hash, read_object, write_json
@@ -53,16 +54,22 @@ def raw_sha256(dataset: DatasetPaths) -> str:
     """``hash_raw`` of the raw folder as it is now; empty where there is none."""
     if not dataset.dataset_json.exists():
         return ""
-    return _hash_of(dataset, dataset.raw, raw_state(read_raw(dataset)))
+    return _hash_of(dataset, dataset.raw, raw_state(dataset))
 
 
-def raw_state(raw: RawDataset) -> str:
-    """SHA-256 of the sizes and times of the files that ``hash_raw`` reads."""
-    files = (path for case in raw.cases for path in (raw.image_path(case), raw.label_path(case)))
-    found = hashlib.sha256()
-    for path in chain((raw.paths.dataset_json, raw.paths.cases_csv), files):
-        found.update(repr((path.relative_to(raw.folder).as_posix(), *_size_and_time(path))).encode())
-    return found.hexdigest()
+def raw_state(dataset: DatasetPaths) -> str:
+    """Of the names, sizes and times of the files that ``hash_raw`` reads, and of others beside them.
+
+    A sum of SHA-256: in any order, and nothing is held of many files.
+    """
+    folders = [dataset.raw / name for name in (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())]
+    paths: Iterable[Path | os.DirEntry[str]]
+    paths = chain([dataset.dataset_json, dataset.cases_csv], *(os.scandir(one) for one in folders if one.is_dir()))
+    total, start = 0, len(str(dataset.raw))
+    for path in paths:
+        state = (os.fspath(path)[start:], *_size_and_time(path))
+        total += int.from_bytes(hashlib.sha256(repr(state).encode()).digest(), "big")
+    return f"{total % 2**256:064x}"
 
 
 def note_raw(dataset: DatasetPaths, state: str, raw_hash: str) -> None:
@@ -124,7 +131,7 @@ def _hash_of(dataset: DatasetPaths, folder: Path, state: str) -> str:
     return found
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _size_and_time(path: Path | os.DirEntry[str]) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError:  # not there

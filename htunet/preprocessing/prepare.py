@@ -97,8 +97,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
     exist, HtunetError for a raw folder that is missing or has errors, and when another process prepares the data set.
     """
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
+        state = raw_state(dataset)  # before the files are read: what changes meanwhile is noticed
         raw = _read(dataset)
-        state = raw_state(raw)  # before the files are read: what changes meanwhile is noticed
         content, files = hash_raw(raw)
         measured, warnings = load_measured(dataset.measured_npz, raw.info.channels, files), dict[str, list[str]]()
         del files
