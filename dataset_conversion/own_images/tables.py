@@ -4,10 +4,10 @@ import math
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import regex
 
@@ -242,9 +242,23 @@ def _is_missing(value: str) -> bool:
     return value == "None" or value.lower() in MISSING
 
 
+def _of_folders(rows: Sequence[ImageRow], names: Sequence[str]) -> list[ImageRow]:
+    """A row for each image of the folders that the rows name, such as those of patients; others as they are."""
+    inside: dict[str, list[str | None]] = defaultdict(list)
+    for name in names:
+        for part in {*PurePosixPath(composed(name)).parts[:-1]}:
+            inside[part].append(name)
+    found = [(row, inside.get(composed(row.text.strip()), [None])) for row in rows]
+    return [ImageRow(printable(row.text), name, row.value) for row, some in found for name in some]
+
+
 def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> Tags:
     rows, notes = read_rows(rule, names, option, columns)
     path, _ = split_rule(rule) or (Path(rule), "")
+    if not any(row.name for row in rows):
+        rows = _of_folders(rows, names)
+        named = [row.text for row in rows if row.name]
+        notes += [f"{path.name} names folders of images, such as {named[0]}"] if named else []
     tags, unknown, missing = dict[str, str](), [], 0
     values = {row.value for row in rows if not _is_missing(row.value)}
     whole = all(WHOLE.fullmatch(value) for value in values)

@@ -303,6 +303,16 @@ def test_the_column_of_pixel_sizes_may_have_spaces_and_its_unit(tmp_path: Path) 
     assert read_spacing(str(tmp_path / "sizes.csv"), ["a.png"])[0] == {"a.png": 0.07}
 
 
+def test_a_table_may_name_the_folders_of_patients(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("patient,class\np1,benign\np2,malignant\np9,benign\n", encoding="utf-8")
+    names = ["p1/a.png", "p1/b.png", "p2/late/a.png", "p3/a.png"]
+    tags = read_tags(f"{tmp_path}/t.csv:patient:class", names, option="--classes", columns=("class",))
+    assert tags.of == {"p1/a.png": "benign", "p1/b.png": "benign", "p2/late/a.png": "malignant"}
+    assert tags.notes == ["t.csv names folders of images, such as p1", "t.csv names 1 image not in the folder: p9"]
+    with pytest.raises(UsageError, match="says nothing of any image"):
+        read_tags(f"{tmp_path}/t.csv:patient:class", ["a.png"], option="--classes", columns=("class",))
+
+
 def test_a_path_with_several_of_the_words_is_named() -> None:
     names = ["benign_vs_malignant/malignant/1.png", "malignant/2.png", "benign/benign (1).png"]
     tags = read_tags("(benign|malignant)", names, option="--classes", columns=("class",))
