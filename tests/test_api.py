@@ -301,6 +301,9 @@ def test_folds_and_seeds_are_never_ignored(trained: DatasetPaths) -> None:
             htunet.train("Tiny", "Plain", fold, plan="tiny", device="cpu")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match='"DATASET METHOD fold0 seed7"'):
         htunet.load("Tiny Plain", seed=7)
+    with pytest.raises(UsageError, match=r"No trained run of Tiny Plain has the fold 5"):
+        htunet.load("Tiny Plain fold5")
+    assert htunet.load("Tiny Plain", folds=[0], seed=["1"]).run.seed == 1  # type: ignore[list-item]
     model = htunet.load("Tiny Plain", folds=0, seed=[])  # type: ignore[arg-type]
     assert (model.run.fold, model.others) == (0, ())
 

@@ -110,6 +110,8 @@ class Retrieved:
     pairs: int
     distinct_captions: int
     folder: Path
+    long_texts: str
+    """A note where texts fill all that the text encoder reads; else empty."""
 
 
 def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_size: int = 224) -> Retrieved:
@@ -138,4 +140,5 @@ def retrieve(dataset: DatasetPaths, choice: Choice, *, split: str = VAL, input_s
     about["long_texts"] = long_texts_note(encoders.network, texts)
     about |= {name: found.content() for name, found in both.items()} | {"made_by": provenance()}
     write_json(folder / "summary.json", about)
-    return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder)
+    return Retrieved(**both, pairs=len(rows), distinct_captions=len(set(texts)), folder=folder,
+                     long_texts=about["long_texts"])  # fmt: skip

@@ -55,7 +55,8 @@ def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported
                 raise UsageError(f"The runs of {name} are few-shot, of {listing}: choose one with --ratio.")
             hint = did_you_mean(str(value), known)
             raise UsageError(f"No trained run of {name} has the {key} {value!r}; known: {listing}.{hint}")
-        found = [(run, folder) for run, folder in found if getattr(run, key) == value]
+        found = [(run, folder) for run, folder in found if str(getattr(run, key)) == str(value)]
+        name += f" {value}" * (key == "method")
     for key in ("task", "plan", "adapter"):
         if len(several := sorted({getattr(run, key) or "none" for run, _ in found})) > 1:
             raise UsageError(f"There are runs with the {key}s {', '.join(several)}: choose one with --{key}.")

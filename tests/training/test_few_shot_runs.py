@@ -111,7 +111,7 @@ def test_prediction_takes_the_run_of_all_images_unless_a_ratio_is_named(
     few = train_tiny(0.5).run
     arguments = ["-i", str(tiny.raw / "imagesTr"), "-d", "Tiny", "-m", "Plain", "--device", "cpu"]
     assert predict([*arguments, "-o", str(tmp_path / "a")]) == 2
-    assert "The runs of Tiny are few-shot, of 0.5: choose one with --ratio." in capsys.readouterr().err
+    assert "The runs of Tiny Plain are few-shot, of 0.5: choose one with --ratio." in capsys.readouterr().err
     assert predict([*arguments, "-o", str(tmp_path / "b"), "--ratio", "0.5"]) == 0
     assert few.label in capsys.readouterr().out
     assert replace(few, ratio=None).training_command == "htunet_train Tiny Plain fold0 --seed 1 --plan tiny"
