@@ -133,7 +133,7 @@ def _given_words(options: argparse.Namespace, names: Sequence[str]) -> list[str]
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
-    from htunet.experiments.cross_validation import choose, folds_of, settle_schedule
+    from htunet.experiments.cross_validation import choose, folds_of, refuse_earlier_data, settle_schedule
     from htunet.experiments.time_budget import PLAN
     from htunet.reproducibility import record_command
 
@@ -154,6 +154,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     schedule = settle_schedule(dataset, candidates, options.hours)
     _print_schedule(dataset, schedule, options.hours)
     run_step(*planning, "--plan", PLAN)
+    refuse_earlier_data(dataset, schedule)
     schedule = _train_folds(dataset, schedule, options.hours)
     run_step("evaluate", dataset.name, "--plan", PLAN)
     chosen, after = choose(dataset, schedule)

@@ -71,13 +71,15 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
 def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
     """Whether the images or references that the results of a run rest on have changed since; of its summary's object.
 
-    They are read only where the raw folder has changed. False where nobody can say: an earlier version's summary, or a
-    data set that cannot be read.
+    They are read only where the raw folder has changed; of a summary of an earlier version, references alone. False
+    where nobody can say, as of a data set that cannot be read.
     """
     try:
         then, now = own.get("raw_sha256"), raw_sha256(run.dataset)
-        if not then or now in ("", then):
+        if now in ("", then):
             return False
+        if not then:  # of an earlier version
+            return own.get("references_sha256", "") not in ("", references_digest(run))
         return own["references_sha256"] != references_digest(run) or images_changed(run, test_cases(run))
     except HtunetError:  # whoever needs the data set is told so
         return False

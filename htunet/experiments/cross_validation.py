@@ -15,6 +15,7 @@ from htunet.data.splits import cross_validation
 from htunet.errors import HtunetError, counted, duration
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.evaluate import test_cases
+from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model, choose_on_validation
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
 from htunet.evaluation.summary import ORIGINAL
@@ -27,6 +28,7 @@ from htunet.models.build import check_task, has_frozen_part, parse_method, publi
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
 from htunet.paths import PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths
+from htunet.planning.arrays import trained_on_earlier_data
 from htunet.planning.planner import PAPER_SETTINGS
 from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
 from htunet.planning.rules import batch_size
@@ -262,6 +264,19 @@ def begin(
     methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
     request = {"hours": hours, "folds": num_folds, "methods": methods}
     write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(schedule)})
+
+
+def refuse_earlier_data(dataset: DatasetPaths, schedule: Schedule) -> None:
+    """Raise HtunetError where trainings of the schedule have learnt from what the data set no longer holds."""
+    runs = [run_of(dataset, one, fold) for one in schedule.candidates for fold in folds_of(dataset, one.task, schedule)]
+    earlier = [run for run in runs if run.settings_json.exists()
+               and (trained_on_earlier_data(run) or trained_on_other_images(run))]  # fmt: skip
+    if earlier:
+        raise HtunetError(
+            f"Images, masks, classes or the split of {dataset.short_name} have changed since "
+            f"{counted(len(earlier), 'training')} of it. Put the earlier ones back; or, to train anew, remove "
+            f"{_schedule_json(dataset)} and the runs {dataset.results}/*__{PLAN}__*."
+        )
 
 
 def time_taken(dataset: DatasetPaths, schedule: Schedule, candidate: Candidate, fold: int) -> str:

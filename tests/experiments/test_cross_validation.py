@@ -4,11 +4,12 @@ import pytest
 from builders.run import build_dataset, build_run
 
 from htunet.data.raw import read_raw
+from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.summary import write_summary
-from htunet.experiments.cross_validation import choose
+from htunet.experiments.cross_validation import choose, refuse_earlier_data
 from htunet.experiments.time_budget import Candidate, Schedule
-from htunet.files import read_json, write_json
+from htunet.files import file_hash, read_json, write_json
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -55,3 +56,16 @@ def test_a_test_split_that_all_folds_share_chooses_nothing(num_folds: int) -> No
     assert choice.own["UNet"].mean == 1.0
     assert choice.expected.n_used == 3  # each image once, whatever the number of folds
     assert "postprocessing" not in read_json(dataset.results / "run" / "choice.json")["seg"]
+
+
+def test_trainings_on_what_has_changed_since_are_refused_before_the_others_go_on() -> None:
+    dataset = build_dataset(plan="run")
+    candidates = (Candidate(method="UNet", task="seg"),)
+    schedule = Schedule(candidates=candidates, num_folds=1, scale=1, num_epochs=1, seconds=1, given_up=())
+    mark = dataset.plan_folder("run") / "preprocessed.json"
+    write_json(mark, {"plan": "run"})
+    build_run(dataset, plan="run", method="UNet", settings={"data_sha256": file_hash(mark)})
+    refuse_earlier_data(dataset, schedule)
+    write_json(mark, {"plan": "run", "cases": 5})
+    with pytest.raises(HtunetError, match=r"have changed since 1 training of it.*remove .*schedule\.json and the runs"):
+        refuse_earlier_data(dataset, schedule)
