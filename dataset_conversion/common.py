@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -222,6 +222,8 @@ def convert_images(
 ) -> ConversionReport:
     """Run ``write(job, raw folder)`` for all jobs, in processes where that pays off, and finish the raw folder.
 
+    Jobs are taken out of ``collected`` as they are done, so that memory does not hold them beside what they became.
+
     ``write`` is a module's own function (it is sent to other processes) and gives what became of each image.
     ``threads`` says that it reads pictures alone: what reads other formats forks processes, which threads must not.
     ``finish(raw folder, cases)`` adds what else the data set defines and gives notes for the report. The raw folder is
@@ -231,7 +233,10 @@ def convert_images(
     paths = DatasetPaths(facts.dataset)
     with raw_folder(paths) as (folder, replaced):
         write_one = partial(_write_into, write, folder)
-        outcomes = run_jobs(collected.jobs, write_one, workers, unit=collected.unit, threads=threads)
+        collected.jobs.reverse()
+        number = len(collected.jobs)
+        jobs = (collected.jobs.pop() for _ in range(number))
+        outcomes = run_jobs(jobs, number, write_one, workers, unit=collected.unit, threads=threads)
         written, excluded, measured = list[Written](), [*collected.excluded], MeasuredCases(DatasetInfo.channels)
         for one in (one for some in outcomes for one in some):
             if isinstance(one, Excluded):
@@ -297,18 +302,19 @@ def _write_into(write: Callable[[Job, Path], Outcome], folder: Path, job: Job) -
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Iterable[Job],
+    number: int,
     write: Callable[[Job], Outcome],
     workers: int | None,
     *,
     unit: str = "image",
     threads: bool = False,
 ) -> Iterator[Outcome]:
-    """``write(job)`` for all jobs, in their order, in processes (or ``threads``) where that pays off."""
+    """``write(job)`` for a ``number`` of jobs, in their order, in processes (or ``threads``) where that pays off."""
     from tqdm import tqdm  # only in the process that shows it
 
-    results = parallel_map(write, jobs, workers=suitable_workers(len(jobs), workers), threads=threads)
-    return iter(tqdm(results, total=len(jobs), desc="convert", unit=unit, disable=None))
+    results = parallel_map(write, jobs, workers=suitable_workers(number, workers), threads=threads, number=number)
+    return iter(tqdm(results, total=number, desc="convert", unit=unit, disable=None))
 
 
 def with_groups(cases: Sequence[Case], pairs: Sequence[DuplicatePair]) -> list[Case]:

@@ -81,7 +81,7 @@ LAYOUT = Layout(
 def convert_lymph_node(folder: Path, facts: SourceFacts, options: Options) -> ConversionReport:
     """Convert ``folder``, which holds benign/ and malignant/; raises HtunetError as ``convert_images``."""
     collected = collect(folder, fit_masks=options.fit_masks, crop_overlays=options.crop_overlays)
-    finish = partial(write_crop_sheet, jobs=collected.jobs) if options.crop_overlays else None
+    finish = partial(write_crop_sheet, jobs=[*collected.jobs]) if options.crop_overlays else None
     write, workers = write_image_with_masks, options.workers
     return convert_images(folder, facts, collected, write, workers=workers, finish=finish, threads=True)
 

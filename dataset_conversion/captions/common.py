@@ -68,7 +68,7 @@ def convert_captions(
         with find_images(source, {base_name(text.image) for text in texts}) as images:
             jobs, without = _jobs(texts, images, least)
             (folder / IMAGES).mkdir()
-            outcomes = list(run_jobs(jobs, partial(write_pair, folder=folder), options.workers))
+            outcomes = list(run_jobs(jobs, len(jobs), partial(write_pair, folder=folder), options.workers))
         pairs = [one for one in outcomes if isinstance(one, CaptionPair)]
         excluded += [*without, *(one for one in outcomes if isinstance(one, Excluded))]
         if not pairs:

@@ -100,7 +100,7 @@ def convert_shards(source: Path, facts: SourceFacts, options: Options) -> Conver
         else:
             tars = write_shards(_converted(source), place)
         tars = [place / path.name for path in tars]
-        found = dict(zip(tars, run_jobs(tars, index_shard, options.workers, unit="shard"), strict=True))
+        found = dict(zip(tars, run_jobs(tars, len(tars), index_shard, options.workers, unit="shard"), strict=True))
         named = [path for path in tars if path.name.startswith(VALIDATION)]
         validating = named or list(tars[-max(1, len(tars) // FRACTION) :])
         splits = {TRAIN: [path for path in tars if path not in validating], VALIDATION: validating}

@@ -99,6 +99,7 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
 
         different, hashes = list(first_of.values()), np.array(bits, dtype=np.uint64)
         bounds, order, keys = _sorted_bounds(np.frombuffer(coarse, np.float32).reshape(len(hashes), COARSE**2 + 1))
+        del coarse
         rows_at_once = max(1, COMPARED // max(1, len(hashes)))
         for start in range(0, len(hashes), rows_at_once):
             block = slice(start, min(start + rows_at_once, len(hashes)))
