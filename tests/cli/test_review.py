@@ -81,7 +81,7 @@ def test_corrections_become_training_cases_of_a_data_set_beside_the_one_before(
     output = capsys.readouterr().out
     assert f"{folder}: 1 case corrected as mask.\n" in output
     assert "Dice" in output.splitlines()[-3]
-    assert output.splitlines()[-1].endswith("-d Mine_corrected -m UNet -p run --task seg -f 0 1")
+    assert output.splitlines()[-1].endswith("-d Mine_corrected -m UNet -p run --task seg -f 0 1 --overlays")
     target = find_dataset("Mine_corrected")
     cases = {case.id: case for case in read_raw(target).cases}
     new = cases[f"{name}_corrected"]
