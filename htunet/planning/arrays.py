@@ -107,7 +107,7 @@ def trained_on_earlier_data(run: RunPaths) -> bool:
 
 def _masks_too(run: RunPaths) -> bool:
     """Whether true masks are written beside the predictions: those of another data set, at the input size."""
-    return run.trained_on is not None and "seg" in run.task.split("+")
+    return run.trained_on is not None and "seg" in run.tasks
 
 
 def _images_of(run: RunPaths, tested: Sequence[str]) -> dict[DatasetPaths, list[str]]:
