@@ -133,6 +133,17 @@ def test_what_bounds_a_correlation_is_never_below_it() -> None:
     assert (bounds @ bounds.T < 0.9).mean() > 0.9  # and tells most of them apart
 
 
+def test_copies_are_found_where_each_picture_is_compared_alone_with_those_that_are_near(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pictures = [picture(number) for number in range(8)]
+    copies = [np.asarray(change(Image.fromarray(one))) for one in pictures for change in (noisy, scaled)]
+    expected = find_duplicates(signatures(*pictures, *copies))
+    monkeypatch.setattr(duplicates, "COMPARED", 1)
+    assert find_duplicates(signatures(*pictures, *copies)) == expected
+    assert {(number, 8 + 2 * number) for number in range(8)} <= {(pair.first, pair.second) for pair in expected}
+
+
 def test_clusters_are_the_components_of_the_graph() -> None:
     draw = np.random.default_rng(0)
     ends = draw.integers(0, 60, (40, 2))
