@@ -110,17 +110,15 @@ class Model:
 
     @cached_property
     def postprocessing(self) -> dict[str, Any]:
-        """The post-processing of masks that ``htunet_run`` chose for this method; set it to ``{}`` to switch it off."""
+        """The post-processing of masks that ``htunet_run`` chose for this method; set it to ``{}`` to switch it off.
+
+        Empty where one of the networks was trained again since: ``htunet_evaluate`` of its data set chooses again.
+        """
         if self.exported:
             return dict(self.exported.card.quality.get("postprocessing", {}))
-        from htunet.schemas import CHOICE
+        from htunet.inference.chosen import chosen_steps
 
-        path, runs = self.run.dataset.results / "run" / "choice.json", (self.run, *self.others)
-        chosen = read_object(path, CHOICE).get("seg", {}) if path.exists() else {}
-        ours = ("run", chosen.get("method"), "seg", None, chosen.get("adapter", ""))
-        if any((run.plan, run.method, run.task, run.ratio, run.adapter) != ours for run in runs):
-            return {}
-        return dict(chosen.get("postprocessing", {}).get("steps", {}))
+        return chosen_steps((self.run, *self.others))
 
     @cached_property
     def _predictor(self) -> "Predictor":

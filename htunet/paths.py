@@ -160,6 +160,10 @@ class DatasetPaths:
     """The commands that planned it, as typed."""
     run_json = PathBelow("results", "run/commands.json")
     """The commands of ``htunet_run`` that chose a method on it, as typed."""
+    schedule_json = PathBelow("results", "run/schedule.json")
+    """What ``htunet_run`` was asked for, and what it trains in the time there is."""
+    choice_json = PathBelow("results", "run/choice.json")
+    """The method and the post-processing that it chose, and of which runs."""
     splits_made_json = PathBelow("preprocessed", "splits_made.json")
     """How ``splits_final.json`` was made, to tell it from one that the user wrote."""
 
@@ -284,6 +288,11 @@ class RunPaths(RunFolder):
 
     overlays = PathBelow("test_folder", "overlays")
     """A picture for each test image: prediction and truth on the image."""
+
+    @property
+    def below_results(self) -> str:
+        """The folder below the results of its data set, with slashes."""
+        return self.folder.relative_to(self.dataset.results).as_posix()
 
     @property
     def task(self) -> str:

@@ -27,10 +27,8 @@ FAMILIAR: Schema = {
     "held_out_N": [float],
 }
 POSTPROCESSING: Schema = {"smallest_share?": float, "largest_component?": bool, "fill_holes?": bool}
-CHOICE: Schema = {
-    "seg?": {"method": NAME, "adapter?": str, "postprocessing?": {"steps": POSTPROCESSING}},
-    "cls?": {"method": NAME, "adapter?": str},
-}
+CHOSEN: Schema = {"method": NAME, "adapter?": str, "runs?": {str: {"trained": str, "tested": str}}}
+CHOICE: Schema = {"seg?": CHOSEN | {"postprocessing?": {"steps": POSTPROCESSING}}, "cls?": CHOSEN}
 CANDIDATE: Schema = {"method": NAME, "task": str, "weights?": str, "epoch_seconds?": float}
 SCHEDULE: Schema = {
     "request": {"hours": float, "folds": int, "methods": [str]},

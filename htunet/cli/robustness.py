@@ -95,7 +95,7 @@ def _report(
     source: str,
 ) -> None:
     """Write the summaries, the curves of all methods, their comparison and the pictures; print the results."""
-    from htunet.experiments.robustness_study import example, identity
+    from htunet.experiments.robustness_study import example, identity, unlike_sizes
     from htunet.reporting.figures.robustness_curves import (
         curves_of,
         draw_artefacts,
@@ -104,7 +104,7 @@ def _report(
         write_summary,
     )
 
-    first = next(iter(runs.values()))
+    first, note = next(iter(runs.values())), unlike_sizes(runs)
     pictures = example(first, config, alter)
     curves, random_weights = {}, False
     for method, run in runs.items():
@@ -116,15 +116,21 @@ def _report(
         write_summary(folder / "robustness.json", about, curves[method])
         draw_curves(folder, {method: curves[method]}, pictures.squares, title=run.label, random=random)
         _print_curves(run, curves[method])
-    common = "__".join([first.trainer, first.plan, f"fold_{first.fold}", f"seed_{first.seed}"])
-    together = first.dataset.robustness(source) / common
-    title = f"{first.dataset.short_name}, fold {first.fold}, seed {first.seed}, plan {first.plan}; images {source}"
+    trainers, plans, seeds = (
+        "+".join(dict.fromkeys(str(getattr(run, name)) for run in runs.values()))
+        for name in ("trainer", "plan", "seed")
+    )
+    together = first.dataset.robustness(source) / f"{trainers}__{plans}__fold_{first.fold}__seed_{seeds}"
+    title = f"{first.dataset.short_name}, fold {first.fold}, seed {seeds}, plan {plans}; images {source}"
+    title += f". {note}" * bool(note)
     paths = draw_curves(together, curves, pictures.squares, title=title, random=random_weights)
     paths += draw_artefacts(together, pictures.images, pictures.mask_HW, pictures.values, case=pictures.case)
     found = write_comparison(together, tables)
     for row in found[found["more_robust"] != ""].to_dict("records"):
         print(f"{row['more_robust']} loses less under {row['artefact']} ({row['figure']}): {row['a']} against "
               f"{row['b']}, {row['mean_difference']:+.3f}, corrected p {row['p_holm']:.3g}")  # fmt: skip
+    if note:
+        print(f"{note}.")
     print("Written: " + ", ".join(str(path) for path in paths if path.suffix == ".png"))
     print(f"         {together / 'curves.csv'}, {together / 'comparisons.csv'}")
 

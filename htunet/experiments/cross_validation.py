@@ -21,9 +21,10 @@ from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content
 from htunet.experiments.jobs import Job, JobCost
-from htunet.experiments.products import Trained
+from htunet.experiments.products import Tested, Trained
 from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of, settle
 from htunet.files import read_object, write_json
+from htunet.inference.chosen import training_hash
 from htunet.models.build import check_task, has_frozen_part, parse_method, published_weights, tasks_of
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
@@ -32,7 +33,7 @@ from htunet.planning.arrays import trained_on_earlier_data
 from htunet.planning.planner import PAPER_SETTINGS
 from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
 from htunet.planning.rules import batch_size
-from htunet.schemas import SCHEDULE, SUMMARY
+from htunet.schemas import CHOICE, SCHEDULE, SUMMARY
 
 METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
 """Compared where the user names none; those with published weights only where these are on the machine."""
@@ -207,7 +208,7 @@ def earlier_request(
     if changes:
         raise HtunetError(
             f"{dataset.short_name} was started with other settings: {'; '.join(changes)}. Omit these options: what was "
-            f"begun is continued, and predicts, with its own. To start from scratch, remove {_schedule_json(dataset)} "
+            f"begun is continued, and predicts, with its own. To start from scratch, remove {dataset.schedule_json} "
             f"and the runs {dataset.results}/*__{PLAN}__*."
         )
     return float(request["hours"]), candidates
@@ -215,7 +216,7 @@ def earlier_request(
 
 def stored_schedule(dataset: DatasetPaths) -> tuple[dict[str, Any], Schedule] | None:
     """What an earlier call was asked for (``hours``, ``folds``, ``methods``) and its schedule; None: there was none."""
-    if not (path := _schedule_json(dataset)).exists():
+    if not (path := dataset.schedule_json).exists():
         return None
     before = read_object(path, SCHEDULE)
     content = before["schedule"]
@@ -234,7 +235,7 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
         if request["folds"] != num_folds:
             raise HtunetError(
                 f"{dataset.short_name} was started with {request['folds']} folds, and its split has {num_folds} now. "
-                f"Restore {dataset.splits_json}, or remove {_schedule_json(dataset)} and the runs "
+                f"Restore {dataset.splits_json}, or remove {dataset.schedule_json} and the runs "
                 f"{dataset.results}/*__{PLAN}__* to start from scratch."
             )
         return found
@@ -263,19 +264,18 @@ def begin(
     save_plans(dataset.plans_json, load_plans(dataset.plans_json) | {PLAN: plan})
     methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
     request = {"hours": hours, "folds": num_folds, "methods": methods}
-    write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(schedule)})
+    write_json(dataset.schedule_json, {"request": request, "schedule": asdict(schedule)})
 
 
 def refuse_earlier_data(dataset: DatasetPaths, schedule: Schedule) -> None:
     """Raise HtunetError where trainings of the schedule have learnt from what the data set no longer holds."""
-    runs = [run_of(dataset, one, fold) for one in schedule.candidates for fold in folds_of(dataset, one.task, schedule)]
-    earlier = [run for run in runs if run.settings_json.exists()
+    earlier = [run for run in _runs_of(dataset, schedule) if run.settings_json.exists()
                and (trained_on_earlier_data(run) or trained_on_other_images(run))]  # fmt: skip
     if earlier:
         raise HtunetError(
             f"Images, masks, classes or the split of {dataset.short_name} have changed since "
             f"{counted(len(earlier), 'training')} of it. Put the earlier ones back; or, to train anew, remove "
-            f"{_schedule_json(dataset)} and the runs {dataset.results}/*__{PLAN}__*."
+            f"{dataset.schedule_json} and the runs {dataset.results}/*__{PLAN}__*."
         )
 
 
@@ -297,16 +297,12 @@ def settle_folds(dataset: DatasetPaths, schedule: Schedule, hours: float) -> tup
     if all(logs):
         seconds = [sum(log) / len(log) for log in logs]
         found = settle(schedule, seconds, num_folds=request["folds"], hours=hours)
-    write_json(_schedule_json(dataset), {"request": request, "schedule": asdict(found)})
+    write_json(dataset.schedule_json, {"request": request, "schedule": asdict(found)})
     estimated = sum(one.epoch_seconds for one in schedule.candidates) * schedule.scale**2
     what = "an epoch" if len(logs) == 1 else "an epoch of each method"
     speed = f"Here {what} takes {sum(seconds):.2g} s; {estimated:.2g} s were estimated. " if all(logs) else ""
     before = f", in place of {schedule.num_folds}" if found.num_folds != schedule.num_folds else ", as planned"
     return found, f"{speed}{found.num_folds} of {request['folds']} folds are trained{before}."
-
-
-def _schedule_json(dataset: DatasetPaths) -> Path:
-    return dataset.results / "run" / "schedule.json"
 
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:
@@ -315,8 +311,7 @@ def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelCh
     Where the folds do not test images of their own, the validation images choose, and nothing is post-processed: no
     test image would be left to judge what was chosen.
     """
-    runs = [run_of(dataset, candidate, fold) for candidate in schedule.candidates
-            for fold in folds_of(dataset, candidate.task, schedule)]  # fmt: skip
+    runs = _runs_of(dataset, schedule)
     table = case_table([read_object(run.summary_json, SUMMARY) for run in runs])
     found = {}
     for task in dict.fromkeys(candidate.task for candidate in schedule.candidates):
@@ -332,15 +327,48 @@ def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelCh
     of = {(candidate.task, candidate.method): candidate for candidate in schedule.candidates}
     chosen = {task: of[task, choice.method] for task, choice in found.items()}
     content: dict[str, dict[str, object]] = {
-        task: asdict(choice) | {"adapter": run_of(dataset, chosen[task], 0).adapter} for task, choice in found.items()
+        task: asdict(choice) | {"adapter": run_of(dataset, chosen[task], 0).adapter, "runs": _states(runs, task)}
+        for task, choice in found.items()
     }
     after = None
     if "seg" in found and tests_apart(dataset, folds_of(dataset, "seg", schedule)):
         without = {fold: of["seg", method] for fold, method in found["seg"].chosen_without.items()}
         after = _postprocessing(dataset, chosen["seg"], without, folds_of(dataset, "seg", schedule))
         content["seg"]["postprocessing"] = asdict(after)
-    write_json(dataset.results / "run" / "choice.json", content)
+    write_json(dataset.choice_json, content)
     return found, after
+
+
+def renew_choice(dataset: DatasetPaths) -> list[str]:
+    """Choose again where trainings or true masks have changed since; what is chosen, such as ``UNet for seg``.
+
+    Empty where ``htunet_run`` has not chosen anything or nothing has changed, and before all its runs are evaluated.
+    """
+    if not dataset.choice_json.exists() or (stored := stored_schedule(dataset)) is None:
+        return []
+    then, schedule = read_object(dataset.choice_json, CHOICE), stored[1]
+    runs = _runs_of(dataset, schedule)
+    if all(then.get(task, {}).get("runs") == _states(runs, task) for task in {run.task for run in runs}):
+        return []
+    if not all(Tested(run).done() for run in runs):
+        return []
+    return [f"{choice.method} for {task}" for task, choice in choose(dataset, schedule)[0].items()]
+
+
+def _runs_of(dataset: DatasetPaths, schedule: Schedule) -> list[RunPaths]:
+    return [run_of(dataset, one, fold) for one in schedule.candidates for fold in folds_of(dataset, one.task, schedule)]
+
+
+def _states(runs: Sequence[RunPaths], task: str) -> dict[str, dict[str, str]]:
+    """What a choice between the runs of a task rests on: their trainings, and what they are scored against."""
+    return {
+        run.below_results: {
+            "trained": training_hash(run),
+            "tested": str(read_object(run.summary_json, SUMMARY)["htunet"].get("references_sha256", "")),
+        }
+        for run in runs
+        if run.task == task and run.summary_json.exists()
+    }
 
 
 def tests_apart(dataset: DatasetPaths, folds: Sequence[int]) -> bool:

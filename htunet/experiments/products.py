@@ -13,6 +13,7 @@ from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_
 from htunet.evaluation.metrics import PENALISE
 from htunet.files import file_hash, read_object
 from htunet.models.build import PUBLIC_PLAN, parse_method
+from htunet.models.finetuned import described_adapter
 from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.paths import DatasetPaths, FinetuningPaths, RunFolder, RunPaths
 from htunet.planning.arrays import DONE, check_arrays, raw_sha256
@@ -70,10 +71,14 @@ class Trained(Product):
     weights: str
     side: int = BASE_SIDE
     """Of the images of a fine-tuning on captions, pixels; a training has it in its plan."""
+    start: RunFolder | None = None
+    """The fine-tuning whose adapter the run starts from; None: there is none."""
 
     def done(self) -> bool:
-        """Whether the run is finished."""
-        return self.run.finished_json.exists()
+        """Whether the run is finished, and started from the fine-tuning as it is now."""
+        if not self.run.finished_json.exists():
+            return False
+        return self.start is None or (self.start.finished_json.exists() and not self._is_of_earlier_start())
 
     def check(self) -> None:
         """Raise HtunetError where the run was started with other settings than now: the training would refuse it."""
@@ -87,6 +92,8 @@ class Trained(Product):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
         if changes := self._plan_changes(before.get("plan_content") or {}):
             wrong.append(changes)
+        if self._is_of_earlier_start():
+            wrong.append("an adapter that has been fine-tuned again since")
         if isinstance(self.run, RunPaths):
             wrong += _other_images(self.run, before)
         elif isinstance(self.run, FinetuningPaths):
@@ -96,6 +103,14 @@ class Trained(Product):
                 f"The run {self.run.label} was started with {' and '.join(wrong)}. Request the same, or "
                 f"remove the run first: {self.run.folder}"
             )
+
+    def _is_of_earlier_start(self) -> bool:
+        """Whether the adapter of the finished fine-tuning is another one than the run started from."""
+        if self.start is None or not (self.start.finished_json.exists() and self.run.settings_json.exists()):
+            return False
+        before, path = read_object(self.run.settings_json, SETTINGS).get("adapter"), self.start.checkpoint_best
+        then = before.get("sha256") if isinstance(before, dict) else None  # an early version has its path
+        return then is not None and then != _adapter_digest(path, path.stat().st_mtime_ns)
 
     def _plan_changes(self, before: Mapping[str, Any]) -> str:
         """What a run's plan says otherwise than the plan of its name now: ``learning_rate 0.01, not 0.0001``."""
@@ -126,6 +141,12 @@ def _other_captions(before: Mapping[str, Any]) -> Iterator[str]:
 def _pairs_digest(dataset: DatasetPaths) -> str:
     captions = read_captions(dataset)
     return pairs_digest(captions, settle_caption_split(captions))
+
+
+@cache
+def _adapter_digest(path: Path, _changed: int) -> str:
+    """The hash of the adapter in a checkpoint, which is read again where the file has changed."""
+    return str(described_adapter(path, seed=0).record["sha256"])
 
 
 def _holds_what_is_in_raw(dataset: DatasetPaths, plan: str) -> bool:

@@ -240,7 +240,7 @@ class _Planner:
         for training in runs:
             if start := self._start(training.method, training.seed):
                 yield Trained(start, self.config.num_epochs, self.config.weights, self._finetuning_side())
-            yield Trained(self._run(training, start), self.config.num_epochs, self.config.weights)
+            yield Trained(self._run(training, start), self.config.num_epochs, self.config.weights, start=start)
 
     def _run(self, training: SupervisedRun, start: FinetuningPaths | None) -> RunPaths:
         dataset = find_dataset(training.dataset)
@@ -302,7 +302,7 @@ class _Planner:
             name=f"train-{dataset.short_name}-{_run_name(run)}",
             kind="train",
             arguments=("train", dataset.name, method, f"fold{run.fold}", *options),
-            product=Trained(run, config.num_epochs, config.weights),
+            product=Trained(run, config.num_epochs, config.weights, start=start),
             needs=needs,
             work=replace(cost, train_images=train_images, epochs=epochs, other_images=validation),
         )

@@ -22,7 +22,7 @@ from htunet.inference.folder import images_in
 from htunet.inference.prediction import Prediction
 from htunet.paths import DatasetPaths, RunPaths, find_runs
 from htunet.planning.configuration import check_alike
-from htunet.schemas import SUMMARY
+from htunet.schemas import CHOICE, SUMMARY
 
 MISSED, NOTHING, UNLIKE = "missed", "nothing found", "unlike the training images"
 
@@ -32,9 +32,9 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
 
     Raises HtunetError where there is none, UsageError where there are several, or folds that were trained differently.
     """
-    choice, start = dataset.results / "run" / "choice.json", None
-    if method is None and plan in (None, PLAN) and choice.exists():
-        chosen = read_object(choice).get("seg", {})
+    start = None
+    if method is None and plan in (None, PLAN) and dataset.choice_json.exists():
+        chosen = read_object(dataset.choice_json, CHOICE).get("seg", {})
         method, plan, start = chosen.get("method"), PLAN, chosen.get("adapter", "")
     runs = [run for run in find_runs(dataset) if "seg" in run.tasks and run.summary_json.exists()
             and run.trained_on is None and run.ratio is None and method in (None, run.method)

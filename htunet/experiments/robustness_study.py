@@ -4,7 +4,7 @@ Each run has a table of every case (``robustness.csv``) and beside it what it wa
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +28,7 @@ from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
 from htunet.files import as_read, exclusive, file_hash, read_object, write_json
 from htunet.inference.predictor import Predictor
+from htunet.inference.trained import TrainedModel
 from htunet.inference.versions import predict_versions
 from htunet.paths import RunPaths
 from htunet.planning.arrays import check_arrays, predicted_of
@@ -249,6 +250,16 @@ def example(run: RunPaths, config: RobustnessConfig, alter: Alter) -> Example:
         images[artefact] = [one.mean(axis=0).round().astype(np.uint8) for one in altered]
         values[artefact] = [physical_value(artefact, strength) for strength in (0.0, *config.strengths)]
     return Example(case=case.id, images=images, values=values, mask_HW=mask_HW)
+
+
+def unlike_sizes(runs: Mapping[str, RunPaths]) -> str:
+    """A remark on methods whose networks see images of different sizes, at which their masks are scored; else empty."""
+    segment = {method: TrainedModel.of_run(run) for method, run in runs.items() if "seg" in run.tasks}
+    sizes = {method: " x ".join(map(str, trained.plan.input_size)) for method, trained in segment.items()}
+    if len(set(sizes.values())) < 2:
+        return ""
+    listing = ", ".join(f"{method} {size}" for method, size in sizes.items())
+    return f"Masks are scored at the input size of each network, and these differ: {listing}"
 
 
 def identity(run: RunPaths, config: RobustnessConfig, source: str) -> dict[str, Any]:

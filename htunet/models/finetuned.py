@@ -78,7 +78,7 @@ def find_adapter(
     if parse_method(method).adapter is None:
         raise UsageError(f"{method} has no adapter that --adapter {requested} could fill. Name one, such as CLIP_HT.")
     if requested != FINETUNED:
-        return _described(Path(requested), seed)
+        return described_adapter(Path(requested), seed)
     runs = [
         run
         for run in finished_finetunings(method)
@@ -98,7 +98,7 @@ def find_adapter(
     if len(runs) > 1:
         listing = ", ".join(str(run.checkpoint_best) for run in runs)
         raise UsageError(f"{method} has several fine-tunings: {listing}. Give one of these paths to --adapter.")
-    return _described(runs[0].checkpoint_best, seed)
+    return described_adapter(runs[0].checkpoint_best, seed)
 
 
 def finished_finetunings(method: str) -> list[FinetuningPaths]:
@@ -132,7 +132,8 @@ def load_adapter(network: Network, weights: WeightsRecord, start: StartingAdapte
         raise HtunetError(f"The adapter {start.path}, of {about.get('method')}, does not fit: {error}") from error
 
 
-def _described(path: Path, seed: int) -> StartingAdapter:
+def described_adapter(path: Path, seed: int) -> StartingAdapter:
+    """The adapter in a checkpoint, for a run with ``seed``; raises HtunetError where it holds none."""
     tensors, about = checkpoint.load(path)
     names = sorted(name for name in tensors if name.removeprefix(checkpoint.MODEL).startswith(PARTS))
     if not names:

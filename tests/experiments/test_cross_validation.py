@@ -1,15 +1,19 @@
 """The method and its post-processing are chosen without the fold that judges them."""
 
+from dataclasses import asdict
+
 import pytest
 from builders.run import build_dataset, build_run
 
+from htunet.api import load
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
-from htunet.evaluation.evaluate import evaluate_run
+from htunet.evaluation.evaluate import evaluate_run, split_cases
 from htunet.evaluation.summary import write_summary
-from htunet.experiments.cross_validation import choose, refuse_earlier_data
+from htunet.experiments.cross_validation import choose, refuse_earlier_data, renew_choice
 from htunet.experiments.time_budget import Candidate, Schedule
 from htunet.files import file_hash, read_json, write_json
+from htunet.planning.arrays import predicted_of
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -56,6 +60,45 @@ def test_a_test_split_that_all_folds_share_chooses_nothing(num_folds: int) -> No
     assert choice.own["UNet"].mean == 1.0
     assert choice.expected.n_used == 3  # each image once, whatever the number of folds
     assert "postprocessing" not in read_json(dataset.results / "run" / "choice.json")["seg"]
+
+
+def test_a_choice_is_made_again_when_its_runs_are_trained_and_tested_again(caplog: pytest.LogCaptureFixture) -> None:
+    """UNet is better at first; trained again, it misses more than CLIP_HT does."""
+    dataset = build_dataset(plan="run")
+    ids = [case.id for case in read_raw(dataset).cases]
+    write_json(dataset.splits_json, [{"train": ids[6:], "val": [], "test": ids[:3]},
+                                     {"train": ids[6:], "val": [], "test": ids[3:6]}])  # fmt: skip
+
+    def train_and_test(method: str, shift: int, fold: int, metric: float) -> None:
+        run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
+        write_json(run.finished_json, {"epochs": 1, "best_epoch": 1, "best_val_dice": metric})
+        write_json(run.predicted_json, predicted_of(run, split_cases(dataset, fold, "test")))
+        write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+
+    for fold in (0, 1):
+        train_and_test("UNet", 0, fold, 0.9)
+        train_and_test("CLIP_HT", 2, fold, 0.8)
+    methods = Candidate(method="UNet", task="seg"), Candidate(method="CLIP_HT", task="seg", weights="pretrained")
+    schedule = Schedule(candidates=methods, num_folds=2, scale=1, num_epochs=1, seconds=1, given_up=())
+    request = {"hours": 1.0, "folds": 2, "methods": ["UNet seg", "CLIP_HT seg pretrained"]}
+    write_json(dataset.schedule_json, {"request": request, "schedule": asdict(schedule)})
+    assert renew_choice(dataset) == []  # htunet_run has not chosen yet
+    choose(dataset, schedule)
+    assert renew_choice(dataset) == []
+    steps = {"largest_component": True}
+    content = read_json(dataset.choice_json)
+    content["seg"]["postprocessing"]["steps"] = steps
+    write_json(dataset.choice_json, content)
+
+    assert load("Tiny UNet", folds=[0, 1], plan="run").postprocessing == steps
+    train_and_test("UNet", 5, 1, 0.7)
+    assert load("Tiny UNet fold0", plan="run").postprocessing == steps
+    assert load("Tiny UNet", folds=[0, 1], plan="run").postprocessing == {}
+    assert "for an earlier training of Tiny UNet fold1 seed1 (plan run)" in caplog.text
+    train_and_test("UNet", 5, 0, 0.7)
+    assert renew_choice(dataset) == ["CLIP_HT for seg"]
+    assert read_json(dataset.choice_json)["seg"]["method"] == "CLIP_HT"
+    assert renew_choice(dataset) == []
 
 
 def test_trainings_on_what_has_changed_since_are_refused_before_the_others_go_on() -> None:

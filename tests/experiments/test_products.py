@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from builders.contrastive import build_captions
 from builders.raw import build_raw
 from builders.training import tiny_plan
@@ -17,6 +18,8 @@ from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest
 from htunet.files import file_hash, write_json
+from htunet.models import checkpoint
+from htunet.models.finetuned import find_adapter
 from htunet.paths import DatasetPaths, FinetuningPaths, RunPaths
 from htunet.planning.finetuning_plan import finetuning_plan
 from htunet.planning.plans import Plan, save_plans
@@ -106,3 +109,29 @@ def test_a_fine_tuning_on_other_captions_is_refused(home: Path) -> None:
     _pairs_digest.cache_clear()
     with pytest.raises(HtunetError, match=r"other captions, or another split of them, than .* has now"):
         Trained(run, None, "pretrained").check()
+
+
+def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(home: Path) -> None:
+    start, run = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1), started(home, NOW).run
+
+    def fine_tune(value: float) -> None:
+        about = {"datasets": list(start.datasets), "seed": 1}
+        tensors = {"model.adapters.0.weight": torch.full((2,), value)}
+        checkpoint.save(start.checkpoint_best, tensors, {"method": "CLIP_HT", "settings": about})
+        write_json(start.finished_json, {})
+
+    fine_tune(1.0)
+    product = Trained(run, None, "pretrained", start=start)
+    record = find_adapter(str(start.checkpoint_best), "CLIP_HT", seed=1, weights="random").record
+    settings = {"num_epochs": 4, "weights": {"source": "none"}, "plan_content": asdict(NOW)}
+    write_json(run.settings_json, settings | {"adapter": record})
+    product.check()
+    assert product.done()
+    start.finished_json.unlink()  # it is being trained again: who knows what it will be
+    assert not product.done()
+    fine_tune(2.0)
+    assert not product.done()
+    with pytest.raises(HtunetError, match=r"started with an adapter that has been fine-tuned again since.*remove the"):
+        product.check()
+    write_json(run.settings_json, settings | {"adapter": "/of/an/early/version"})
+    assert product.done()

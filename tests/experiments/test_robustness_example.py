@@ -1,10 +1,13 @@
+from dataclasses import asdict, replace
+
 import numpy as np
-from builders.training import run_of
+from builders.training import run_of, tiny_plan
 
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits
-from htunet.experiments.robustness_study import Example, RobustnessConfig, alter_images, example
+from htunet.experiments.robustness_study import Example, RobustnessConfig, alter_images, example, unlike_sizes
+from htunet.files import write_json
 from htunet.paths import DatasetPaths
 
 
@@ -34,3 +37,14 @@ def test_without_a_lesion_the_middle_is_cut() -> None:
     found = Example(case="a", images={"gain": [image]}, values={"gain": [0.0]}, mask_HW=None).squares["gain"][0]
     assert found.shape == (40, 40)
     assert found[0, 0] == 29
+
+
+def test_masks_at_unlike_input_sizes_are_named(tiny: DatasetPaths) -> None:
+    runs = {method: run_of(tiny, method) for method in ("UNet", "DINOv2")}
+    runs["ResNet18"] = replace(run_of(tiny, "ResNet18"), trainer="ClassificationTrainer")
+    for run, size in zip(runs.values(), ((32, 32), (32, 64), (96, 96)), strict=True):
+        about = {"task": run.task, "precision": "fp32", "weights_argument": "random"}
+        write_json(run.settings_json, about | {"plan_content": asdict(tiny_plan(input_size=size))})
+    assert "these differ: UNet 32 x 32, DINOv2 32 x 64" in unlike_sizes(runs)
+    del runs["DINOv2"]
+    assert unlike_sizes(runs) == ""  # classes have no pixels

@@ -84,7 +84,8 @@ def draw_curves(
     paths = []
     measured = {one.metric for found in curves.values() for one in found}
     for metric in (name for name in METRICS if name in measured and METRICS[name].higher_is_better):
-        chosen = {method: [one for one in found if one.metric == metric] for method, found in curves.items()}
+        of_methods = {method: [one for one in found if one.metric == metric] for method, found in curves.items()}
+        chosen = {method: found for method, found in of_methods.items() if found}
         with in_style():
             paths += _draw_figure(folder, metric, chosen, pictures, (title, RANDOM_WEIGHTS if random else ""))
     return paths

@@ -203,9 +203,8 @@ def collect_commands(study: Study) -> list[str]:
 
 
 def _predicting(dataset: DatasetPaths) -> list[str]:
-    path = dataset.results / "run" / "choice.json"
     try:
-        chosen = read_object(path, CHOICE) if path.exists() else {}
+        chosen = read_object(dataset.choice_json, CHOICE) if dataset.choice_json.exists() else {}
     except HtunetError:
         return []  # damaged, and not needed to repeat anything
     about = f"htunet_predict -i IMAGES -o OUTPUT -d {dataset.short_name}"
