@@ -112,7 +112,7 @@ class Model:
     def postprocessing(self) -> dict[str, Any]:
         """The post-processing of masks that ``htunet_run`` chose for this method; set it to ``{}`` to switch it off.
 
-        Empty where one of the networks was trained again since: ``htunet_evaluate`` of its data set chooses again.
+        Empty where a network was trained again since, until ``htunet_evaluate`` or ``htunet_run`` chooses again.
         """
         if self.exported:
             return dict(self.exported.card.quality.get("postprocessing", {}))
@@ -316,6 +316,9 @@ class Model:
         from htunet.inference.export import card_of_run
 
         card = self.exported.card if self.exported else card_of_run(self.run, self.trained)
+        if self.others and not self.exported:
+            members = [{name: getattr(run, name) for name in ("method", "fold", "seed")} for run in self.others]
+            card = replace(card, members=members)
         return {name: value for name, value in as_read(asdict(card)).items() if name not in ("format", "files")}
 
     @cached_property

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from htunet.errors import HtunetError
 from htunet.evaluation.statistics import Mean, bootstrap_means, group_sums
 
 VALUE, LOSS = "value", "loss"
@@ -42,14 +43,17 @@ def choose_model(scores: pd.DataFrame, simplest_first: Sequence[str]) -> ModelCh
         simplest_first: The methods.
 
     Raises:
-        ValueError: No case has a loss of every method.
+        HtunetError: No case has a loss of every method.
     """
     methods, cases = list(simplest_first), ["case", "group", "fold"]
     losses, values = (scores.pivot(index=cases, columns="method", values=name).reindex(columns=methods)
                       for name in (LOSS, VALUE))  # fmt: skip
     compared = losses.notna().all(axis=1)
     if not compared.any():
-        raise ValueError("No case was judged by every method.")
+        raise HtunetError(
+            f"No image has a value for each of the methods {', '.join(methods)}, so that none of them can be chosen: "
+            "the tested images show nothing to find, and nothing is found in them."
+        )
     losses, values = losses[compared], values[compared]
     groups, folds = losses.index.get_level_values("group"), losses.index.get_level_values("fold")
     method, reason = _one_standard_error(losses, list(groups), methods)

@@ -62,4 +62,4 @@ def dice_before_training(dataset: DatasetPaths, cases: Sequence[str]) -> float:
         assert labels is not None
         reference = read_labels(dataset.raw / "labelsTr" / f"{case}.png")
         found.append(score_mask(labels > 0, reference > 0).values(PENALISE)["dice"])
-    return float(np.mean([dice for dice in found if dice is not None]))
+    return float(np.nanmean(found))  # an image without a lesion, in which none is found, has no Dice

@@ -28,7 +28,7 @@ def chosen_steps(runs: Sequence[RunPaths]) -> dict[str, Any]:
     if not steps or not earlier:
         return steps
     log.warning("Masks are not post-processed: htunet_run chose the post-processing for an earlier training of %s. To "
-                "choose again: htunet_evaluate %s", some(earlier, 2), dataset.short_name)  # fmt: skip
+                "choose again: htunet_run -d %s", some(earlier, 2), dataset.short_name)  # fmt: skip
     return {}
 
 

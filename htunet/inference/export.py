@@ -64,6 +64,7 @@ def export_run(
     runs = [run, *others]
     members = [TrainedModel.of_run(one, weights) for one in runs]
     check_together(members)
+    _check_one_plan(members)
     for one, trained in zip(runs, members, strict=True):
         record = WeightsRecord(**checkpoint.read_about(one.checkpoint_best)["weights"])
         _check_options(trained, record, with_backbone=with_backbone, onnx=onnx)
@@ -104,6 +105,18 @@ def export_run(
         elif _hashes(target) != _hashes(folder):
             raise exists
     return card
+
+
+def _check_one_plan(members: Sequence[TrainedModel]) -> None:
+    """Raise UsageError where networks are not built alike: an export has the plan of the first for all of them."""
+    of_members = [asdict(one.plan.outputs(one.task)) | {"adapter": one.plan.adapter} for one in members]
+    for one, values in zip(members, of_members, strict=True):
+        if different := [name for name, value in values.items() if value != of_members[0][name]]:
+            raise UsageError(
+                f"{one.checkpoint.parent} and {members[0].checkpoint.parent} were trained with another "
+                f"{', '.join(different)} in their plans, and an export has one plan for all its networks. Train them "
+                "with one plan, or export them one by one."
+            )
 
 
 def _check_options(trained: TrainedModel, record: WeightsRecord, *, with_backbone: bool, onnx: bool) -> None:

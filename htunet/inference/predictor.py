@@ -25,6 +25,7 @@ from htunet.inference.views import AUGMENTED, PLAIN, View
 from htunet.models.network import Network
 from htunet.models.precision import (
     BF16,
+    FP32,
     check_numbers,
     convert_frozen_to_bf16,
     find_device,
@@ -106,12 +107,15 @@ class Predictor:
         """The network of a trained model on a device of ``DEVICES``; raises as ``from_run``.
 
         Several models are an ensemble; UsageError where their inputs, labels, classes or tasks differ. The precision is
-        that of the training where the device has it, so that test metrics are those of the validation.
+        that of the training where the device has it, so that test metrics are those of the validation; of several the
+        highest one.
         """
         place = torch.device(find_device(device))
         model = models[0]
         check_together(models)
-        precision = resolve_precision("auto" if model.precision == BF16 else model.precision, place.type)
+        trained = {each.precision for each in models}
+        highest = FP32 if FP32 in trained else next(iter(trained - {BF16}), "auto")
+        precision = resolve_precision(highest, place.type)
         networks = [each.network() for each in models]
         return cls(networks, model.plan, device=place, precision=precision, task=model.task)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from htunet.errors import HtunetError
 from htunet.evaluation.model_choice import choose_model
 
 
@@ -62,5 +63,5 @@ def test_the_estimate_is_unbiased_where_the_naive_one_is_too_good() -> None:
 def test_a_case_without_a_value_is_left_out() -> None:
     table = scores_of({"a": [0.5, 0.7], "b": [float("nan"), 0.9]}, [0, 1])
     assert choose_model(table, ["a", "b"]).own["a"].mean == pytest.approx(0.7)
-    with pytest.raises(ValueError, match="No case"):
+    with pytest.raises(HtunetError, match="No image has a value for each of the methods"):
         choose_model(table[table["case"] == "c0"], ["a", "b"])

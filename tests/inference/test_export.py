@@ -12,7 +12,7 @@ import pytest
 import torch
 from builders.backbone import register_tiny, tiny_in_place_of_clip
 from builders.published import their_model
-from builders.training import build_training, run_of, tiny_settings
+from builders.training import build_training, run_of, tiny_plan, tiny_settings
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -22,6 +22,8 @@ from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
 from htunet.errors import UsageError
 from htunet.files import PART, write_csv, write_json
+from htunet.inference.export import _check_one_plan
+from htunet.inference.trained import TrainedModel, check_together
 from htunet.inference.unlike_images import learn_familiar
 from htunet.models import checkpoint
 from htunet.models.catalogue import CATALOGUE
@@ -137,6 +139,17 @@ def test_an_ensemble_is_one_model_and_knows_what_to_expect_of_its_masks(
     (folder / "checkpoint_2.safetensors").unlink()
     assert predict(["-i", str(images), "-o", str(home / "out"), "--model", folder.name]) == 1
     assert "lacks its checkpoint_2.safetensors" in capsys.readouterr().err
+
+
+def test_networks_of_unlike_plans_are_no_one_model(tmp_path: Path) -> None:
+    """Each would be built by the plan of the first: one that is not normalised would see other values, in silence."""
+    about = {"task": "seg", "seed": 1, "precision": "fp32", "weights": "random"}
+    members = [TrainedModel(method=method, plan=plan, checkpoint=tmp_path / method / "checkpoint", **about)
+               for method, plan in (("UNet", tiny_plan()), ("CLIP_HT", tiny_plan(normalise=False)))]  # fmt: skip
+    check_together(members)  # they may predict together, each by its own plan
+    with pytest.raises(UsageError, match=r"CLIP_HT and .*UNet were trained with another normalise in their plans"):
+        _check_one_plan(members)
+    _check_one_plan(members[:1] * 2)
 
 
 def test_a_model_says_what_it_is(home: Path) -> None:
