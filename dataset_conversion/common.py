@@ -1,7 +1,7 @@
 """What the converters share: their facts and options, reading masks, writing the raw folder, and the report."""
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
@@ -237,19 +237,29 @@ def convert_images(
         number = len(collected.jobs)
         jobs = (collected.jobs.pop() for _ in range(number))
         outcomes = run_jobs(jobs, number, write_one, workers, unit=collected.unit, threads=threads)
-        written, excluded, measured = list[Written](), [*collected.excluded], MeasuredCases(DatasetInfo.channels)
+        cases, excluded, measured = list[Case](), [*collected.excluded], MeasuredCases(DatasetInfo.channels)
+        merged, fitted, empty, tables = dict[str, int](), list[str](), list[str](), list[Written]()
+        ids_of: dict[str, list[str]] = defaultdict(list)
         for one in (one for some in outcomes for one in some):
             if isinstance(one, Excluded):
                 excluded.append(one)
             elif one.measured and one.files:
-                measured.add(one.case.id, one.measured, one.files)
-                written.append(replace(one, measured=None, files=None))
-        written.sort(key=lambda one: one.case.id)
+                case_id = one.case.id
+                cases.append(one.case)
+                measured.add(case_id, one.measured, one.files)
+                merged |= {case_id: one.masks} if one.masks > 1 else {}
+                fitted += [case_id] * one.fitted
+                empty += [case_id] * one.empty
+                tables += [replace(one, measured=None, files=None)] * bool(one.tables)
+                for remark in one.remarks:
+                    ids_of[remark].append(case_id)
+        cases.sort(key=lambda case: case.id)
+        tables.sort(key=lambda one: one.case.id)
         excluded.sort(key=lambda one: (one.class_name, one.source))
-        if not written:
+        if not cases:
             raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
-        pairs = find_duplicates(measured[one.case.id].signature for one in written)
-        cases = with_groups([one.case for one in written], pairs)
+        pairs = find_duplicates(measured[case.id].signature for case in cases)
+        cases = with_groups(cases, pairs)
         info = DatasetInfo(
             classes=dict(facts.classes),
             positive=facts.positive,
@@ -262,17 +272,13 @@ def convert_images(
         )
         info = replace(info, positive=positive_class(info))
         write_raw_index(folder, paths.short_name, info, cases, excluded)
-        for name in sorted({name for one in written for name in one.tables}):
-            rows = [one.tables[name] for one in written if name in one.tables]
+        for name in sorted({name for one in tables for name in one.tables}):
+            rows = [one.tables[name] for one in tables if name in one.tables]
             write_csv(folder / name, list(rows[0]), rows)
         notes = [*collected.notes, *(finish(folder, cases) if finish else ())]
     measured.save(paths.measured_npz)
-    ids_of: dict[str, list[str]] = {}
-    for one in written:
-        for remark in one.remarks:
-            ids_of.setdefault(remark, []).append(one.case.id)
-    for remark, ids in ids_of.items():
-        notes.append(f"{remark}: {counted(len(ids), 'case')}, {listed(ids)}")
+    for remark, ids in sorted(ids_of.items(), key=lambda found: min(found[1])):
+        notes.append(f"{remark}: {counted(len(ids), 'case')}, {listed(sorted(ids))}")
     same = [(cases[pair.first], cases[pair.second]) for pair in pairs]
     if torn := [f"{one.id} and {other.id}" for one, other in same if one.group != other.group]:
         shown = ", ".join(torn[:5])
@@ -284,9 +290,9 @@ def convert_images(
         replaced=replaced,
         found=collected.found,
         converted=dict(sorted(Counter(case.class_name or case.split for case in cases).items())),
-        merged={one.case.id: one.masks for one in written if one.masks > 1},
-        fitted=tuple(one.case.id for one in written if one.fitted),
-        empty_masks=tuple(one.case.id for one in written if one.empty),
+        merged=dict(sorted(merged.items())),
+        fitted=tuple(sorted(fitted)),
+        empty_masks=tuple(sorted(empty)),
         excluded=tuple(excluded),
         differences=facts.differences(collected.found),
         duplicates=tuple(tuple(cases[i].id for i in positions) for positions in cluster(pairs)),

@@ -11,7 +11,6 @@ import csv
 import errno
 import hashlib
 import io
-import itertools
 import json
 import logging
 import math
@@ -490,6 +489,13 @@ def plain_cell(text: str) -> str:
 def read_csv(
     path: Path, columns: Sequence[str], older: Mapping[str, str] | None = None, *, any_delimiter: bool = False
 ) -> list[dict[str, str]]:
+    """All rows of a CSV, as ``csv_rows`` gives them."""
+    return list(csv_rows(path, columns, older, any_delimiter=any_delimiter))
+
+
+def csv_rows(
+    path: Path, columns: Sequence[str], older: Mapping[str, str] | None = None, *, any_delimiter: bool = False
+) -> Iterator[dict[str, str]]:
     """Rows of a CSV as text; raises HtunetError when the file, one of ``columns`` or a row's value is missing.
 
     ``older`` gives names that columns had in earlier versions their present ones: ``{"part": "split"}``. With
@@ -497,29 +503,29 @@ def read_csv(
     nothing, which are left out.
     """
     try:
-        text, delimiter = read_text(path), ","
-        if any_delimiter:
-            named = SEPARATOR.match(text)
-            text = text[named.end() :] if named else text
-            delimiter = named[1] if named else _delimiter(io.StringIO(text, newline="").readline())
-        stream = io.StringIO(text, newline="")
+        # as bytes: a StringIO takes four for each character
+        stream = io.TextIOWrapper(io.BytesIO(read_text(path).encode()), "utf-8", newline="")
+        delimiter, header = ",", stream.readline() if any_delimiter else ""
+        if named := SEPARATOR.match(header):
+            delimiter = named[1]
+        elif any_delimiter:
+            delimiter = _delimiter(header)
+            stream.seek(0)
         reader = csv.DictReader(stream, delimiter=delimiter)
         reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
-        rows = list(itertools.islice(reader, MOST_ROWS + 1))
+        if twice := [column for column in dict.fromkeys(found) if column and found.count(column) > 1]:
+            raise HtunetError(f"{path} has the columns {twice} twice. Keep one of each.")
+        if missing := [column for column in columns if column not in found]:
+            raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
+        for number, row in enumerate(reader, start=1):
+            if number > MOST_ROWS:
+                raise HtunetError(f"{path} has more than {MOST_ROWS} rows. Cut it into several files.")
+            if None in row or None in row.values():  # the mark for values without a column, or without a value
+                raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
+            if not any_delimiter or any(value.strip() for value in row.values()):
+                yield {key: plain_cell(value) for key, value in row.items()}
     except csv.Error as error:
         raise HtunetError(f"The file {path} is not a CSV ({error}). Save it as one, in UTF-8.") from None
-    if len(rows) > MOST_ROWS:
-        raise HtunetError(f"{path} has more than {MOST_ROWS} rows. Cut it into several files.")
-    if twice := [column for column in dict.fromkeys(found) if column and found.count(column) > 1]:
-        raise HtunetError(f"{path} has the columns {twice} twice. Keep one of each.")
-    if missing := [column for column in columns if column not in found]:
-        raise HtunetError(f"{path} lacks the columns {missing}; it has {list(found)}.")
-    for number, row in enumerate(rows, start=1):
-        if None in row or None in row.values():  # the reader's mark for values without a column, or without a value
-            raise HtunetError(f"{path}, row {number} below the header, must have {len(found)} values. Correct it.")
-    for row in rows:
-        row.update([(key, plain_cell(value)) for key, value in row.items()])
-    return [row for row in rows if not any_delimiter or any(value.strip() for value in row.values())]
 
 
 def _delimiter(header: str) -> str:

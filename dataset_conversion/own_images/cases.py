@@ -26,7 +26,7 @@ BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class OwnImage:
     """An image file and where its labels come from: mask files, annotations, or nowhere (classes alone)."""
 

@@ -42,22 +42,8 @@ def convert_own(data: OwnData) -> ConversionReport:
     """
     dataset, named = dataset_name(data.name)
     findings = find_images(data)
-    label_map = None
     pictures = all(is_picture(path) for one in findings.images for path in (one.base / one.name, *one.masks))
-    if data.masks or data.nnunet:
-        masks = [mask for one in findings.images for mask in one.masks]
-        split_of = [one.split for one in findings.images for _ in one.masks]
-        workers = suitable_workers(len(masks), data.workers)
-        results = parallel_map(survey, masks, workers=workers, threads=pictures)
-        bar = tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None)
-        surveys = list(bar)
-        surveyed = [(split, one) for split, one in zip(split_of, surveys, strict=True) if one is not None]
-        if not surveyed:
-            raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
-        values = data.labels or findings.values
-        parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
-        label_map = given(values, [one for _, one in surveyed]) if values else infer_in_splits(parts)
-        findings.notes += [label_map.note, *_copied(masks, surveys)]
+    label_map = _label_map(findings, data, threads=pictures) if data.masks or data.nnunet else None
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)
     findings.notes += folds.notes if data.folds else named_splits(findings.images)
@@ -88,10 +74,27 @@ def convert_own(data: OwnData) -> ConversionReport:
         has_masks=data.has_masks,
     )
     collected.notes.insert(0, named)
+    findings.images.clear()  # the jobs hold what is needed of them
     finish = partial(folds.write, DatasetPaths(dataset)) if data.folds else None
     return convert_images(
         data.source, facts, collected, write_own_image, workers=data.workers, finish=finish, threads=pictures
     )
+
+
+def _label_map(findings: Findings, data: OwnData, *, threads: bool) -> LabelMap:
+    """What the values of all masks mean, which are read once for it; notes are added to ``findings``."""
+    masks = [mask for one in findings.images for mask in one.masks]
+    split_of = [one.split for one in findings.images for _ in one.masks]
+    results = parallel_map(survey, masks, workers=suitable_workers(len(masks), data.workers), threads=threads)
+    surveys = list(tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None))
+    surveyed = [(split, one) for split, one in zip(split_of, surveys, strict=True) if one is not None]
+    if not surveyed:
+        raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
+    values = data.labels or findings.values
+    parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
+    label_map = given(values, [one for _, one in surveyed]) if values else infer_in_splits(parts)
+    findings.notes += [label_map.note, *_copied(masks, surveys)]
+    return label_map
 
 
 def _copied(masks: Sequence[Path], surveys: Sequence[Survey | None]) -> list[str]:

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import PurePosixPath
 
 from dataset_conversion.own_images.tables import ZEROS, read_rows
@@ -94,31 +94,36 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
     or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder. Where no image has
     its name, a mask ``x__0001`` of a frame is a mask of ``x``.
     """
-    folders = {_keys(image)[1][0] for image in images} - {""}
     of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
     by_whole_name = {
         key: mask for mask, whole in of_file.items() for key in (*map(_whole, (mask, whole)), composed(mask))
     }
-    tables: list[dict[tuple[str, str], list[str]]] = [defaultdict(list) for _ in range(5)]
-    for image in images:
-        for table, key in zip(tables, _keys(image), strict=True):
-            table[key].append(image)
-        whole = composed(str(PurePosixPath(image).parent)), composed(PurePosixPath(image).name)
-        tables[0][whole] = list(dict.fromkeys([*tables[0][whole], image]))
+
+    @cache
+    def table(way: int) -> dict[tuple[str, str], list[str]]:
+        by_key = defaultdict[tuple[str, str], list[str]](list)
+        for image in images:
+            by_key[_keys(image)[way]].append(image)
+            if way == 0:
+                whole = composed(str(PurePosixPath(image).parent)), composed(PurePosixPath(image).name)
+                by_key[whole] = list(dict.fromkeys([*by_key[whole], image]))
+        return by_key
+
+    folders = {folder for image in images if (folder := _keys(image)[1][0])}
     found: dict[str, list[str]] = {image: [] for image in images}
     unmatched = {}
     for mask in masks:
         candidates = list[str]()
         for name in dict.fromkeys((mask, of_file[mask])):
             keys = _keys(name)[: 2 if _keys(name)[1][0] in folders else None]
-            if candidates := next((table[key] for table, key in zip(tables, keys, strict=False) if key in table), []):
+            if candidates := next((table(way)[key] for way, key in enumerate(keys) if key in table(way)), []):
                 break
         if not candidates and _keys(mask)[1][1].isdecimal():  # mask_1.png and mask_2.png of image.png
-            candidates = tables[1].get((_keys(mask)[1][0], ""), [])
+            candidates = table(1).get((_keys(mask)[1][0], ""), [])
         if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
             # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
             folder, plain = _keys(mask)[1]
-            candidates = candidates + tables[1].get((folder, plain + number[0].lower()), [])
+            candidates = candidates + table(1).get((folder, plain + number[0].lower()), [])
         if len(candidates) > 1 and all(composed(image) in by_whole_name for image in candidates):
             own = {composed(mask), _whole(mask), _whole(of_file[mask])}
             candidates = [image for image in candidates if composed(image) in own]
@@ -169,7 +174,7 @@ def _whole(mask: str) -> str:
     return composed(str(PurePosixPath(mask).with_name(stem_of(mask))))
 
 
-@lru_cache(maxsize=2**17)
+@lru_cache(maxsize=2**12)
 def _keys(name: str) -> tuple[tuple[str, str], ...]:
     """What a mask and its image have in common, the surest first."""
     name = composed(name)
@@ -186,7 +191,7 @@ def _plain(name: str) -> str:
     return _without_words(stem_of(name))
 
 
-@lru_cache(maxsize=2**17)
+@lru_cache(maxsize=2**12)
 def _without_words(part: str) -> str:
     """In lower case; empty for a word alone."""
     part = part.lower()

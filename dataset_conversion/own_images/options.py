@@ -102,7 +102,7 @@ class OwnData:
         return bool(self.masks or self.annotations or self.nnunet)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
     """One image file with where its labels come from, before anything has been read of it."""
 

@@ -23,14 +23,15 @@ MAX_DISTANCE = 12
 marked copies that correlate above 0.995 were at most 5 bits apart."""
 HASH_MARGIN = 2.0
 """Gray values by which the right one of two neighbours must be brighter: in black borders noise would flip the bits."""
-COARSE, ROUNDING = 8, 1e-3
-"""Cells of a side of what bounds the correlation of two thumbnails, and how far single precision may be off."""
+COARSE, ROUNDING = 8, 2e-3
+"""Cells of a side of what bounds the correlation of two thumbnails, and how far half precision may be off: twice its
+relative error, which is 2**-11."""
 FARTHEST = (2 - 2 * (MIN_CORRELATION - ROUNDING)) ** 0.5
 """Between thumbnails of unit length that correlate enough."""
 SEEN = 2000
 """Images that the direction is found with in which they differ most."""
-COMPARED = 2**20
-"""Pairs bounded at once: memory stays at a few bytes for each, however many images there are."""
+TILE = 1024
+"""Images whose correlations with as many others are bounded at once."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
     pairs, bits, coarse = [], array("Q"), bytearray()
     with tempfile.TemporaryFile() as thumbnails:
         for position, signature in enumerate(signatures):
-            first = first_of.setdefault(signature.content, position)
+            first = first_of.setdefault(signature.content[:32], position)  # 128 bits of it tell any images apart
             if first != position:
                 pairs.append(DuplicatePair(first, position, 1.0, exact=True))
                 continue
@@ -97,22 +98,23 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
             thumbnails.seek(row * 2 * THUMBNAIL**2)
             return np.frombuffer(thumbnails.read(2 * THUMBNAIL**2), np.float16).astype(np.float32)
 
-        different, hashes = list(first_of.values()), np.array(bits, dtype=np.uint64)
-        bounds, order, keys = _sorted_bounds(np.frombuffer(coarse, np.float32).reshape(len(hashes), COARSE**2 + 1))
-        del coarse
-        rows_at_once = max(1, COMPARED // max(1, len(hashes)))
-        for start in range(0, len(hashes), rows_at_once):
-            block = slice(start, min(start + rows_at_once, len(hashes)))
-            end = int(np.searchsorted(keys, keys[block][-1] + FARTHEST))
-            possible = bounds[block] @ bounds[start:end].T > MIN_CORRELATION - ROUNDING
-            rows, columns = (found + start for found in np.nonzero(possible))
-            one, other = order[rows], order[columns]
-            near = (columns > rows) & (hamming(hashes[one], hashes[other]) <= MAX_DISTANCE)
-            ends = (np.minimum(one, other)[near].tolist(), np.maximum(one, other)[near].tolist())
-            for first, second in zip(*ends, strict=True):
-                correlation = _correlation(thumbnail(first), thumbnail(second))
-                if correlation > MIN_CORRELATION:
-                    pairs.append(DuplicatePair(different[first], different[second], correlation, exact=False))
+        different, hashes = np.array(list(first_of.values())), np.array(bits, dtype=np.uint64)
+        bounds = np.frombuffer(coarse, np.float16).reshape(len(hashes), COARSE**2 + 1)
+        order, keys = _sort(bounds)
+        for start in range(0, len(hashes), TILE):
+            tile = bounds[start : start + TILE].astype(np.float32)
+            end = int(np.searchsorted(keys, keys[start : start + TILE][-1] + FARTHEST))
+            for beside in range(start, end, TILE):
+                possible = tile @ bounds[beside : beside + TILE].astype(np.float32).T > MIN_CORRELATION - ROUNDING
+                rows, columns = (at + found for at, found in zip((start, beside), np.nonzero(possible), strict=True))
+                one, other = order[rows], order[columns]
+                near = (columns > rows) & (hamming(hashes[one], hashes[other]) <= MAX_DISTANCE)
+                ends = (np.minimum(one, other)[near].tolist(), np.maximum(one, other)[near].tolist())
+                for first, second in zip(*ends, strict=True):
+                    correlation = _correlation(thumbnail(first), thumbnail(second))
+                    if correlation > MIN_CORRELATION:
+                        positions = different[[first, second]].tolist()
+                        pairs.append(DuplicatePair(*positions, correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
@@ -146,7 +148,7 @@ def hamming(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.ui
     return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
 
 
-def _coarse(thumbnail: NDArray[np.floating]) -> NDArray[np.float32]:
+def _coarse(thumbnail: NDArray[np.floating]) -> NDArray[np.float16]:
     """(COARSE**2 + 1,) of which dot products are no less than correlations: means of cells, and what they lack.
 
     By Cauchy and Schwarz: the parts of two thumbnails that are not in the means correlate by their lengths at most.
@@ -155,22 +157,23 @@ def _coarse(thumbnail: NDArray[np.floating]) -> NDArray[np.float32]:
     side, length = THUMBNAIL // COARSE, max(float(np.linalg.norm(values)), 1e-9)
     cells = values.reshape(COARSE, side, COARSE, side).sum(axis=(1, 3)).ravel() / (side * length)
     rest = max(0.0, float(values @ values) / length**2 - float(cells @ cells))
-    return np.append(cells, np.float32(np.sqrt(rest)))
+    return np.append(cells, np.sqrt(rest)).astype(np.float16)
 
 
-def _sorted_bounds(
-    bounds: NDArray[np.float32],
-) -> tuple[NDArray[np.float32], NDArray[np.intp], NDArray[np.float32]]:
-    """``bounds`` sorted along the direction in which the cells differ most; their rows before, and places along it.
+def _sort(bounds: NDArray[np.float16]) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Sort ``bounds`` along the direction in which the cells differ most; their rows before, and places along it.
 
     Thumbnails of unit length that correlate by c are sqrt(2 - 2 c) apart, and no farther in any direction.
     """
-    cells = bounds[:, :-1]
-    some = cells[:: len(cells) // SEEN + 1]
+    some = bounds[:: len(bounds) // SEEN + 1, :-1].astype(np.float64)
     directions = np.linalg.svd(np.cov(some, rowvar=False))[0] if len(some) > 1 else np.eye(COARSE**2)
-    keys = cells @ directions[:, 0].astype(np.float32)
+    keys = np.zeros(len(bounds), np.float32)
+    for column, weight in zip(bounds.T, directions[:, 0].astype(np.float32), strict=False):
+        keys += column.astype(np.float32) * weight
     order = np.argsort(keys, kind="stable")
-    return bounds[order], order, keys[order]
+    for column in bounds.T:  # one by one: no second copy of all
+        column[:] = column[order]
+    return order, keys[order]
 
 
 def _correlation(first: NDArray[np.float32], second: NDArray[np.float32]) -> float:

@@ -43,7 +43,7 @@ RARE = 1e-3
 INVALID = 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Survey:
     """What one mask file holds."""
 

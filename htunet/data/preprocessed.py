@@ -3,6 +3,7 @@
 PLAN/  images.npy (N, C, H, W) uint8   masks.npy (N, H, W) uint8, 0..K   cases.csv   preprocessed.json
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.errors import HtunetError, counted
-from htunet.files import check_file, read_csv, read_object
+from htunet.files import check_file, csv_rows, read_object
 from htunet.paths import AS_PUBLISHED, DatasetPaths
 from htunet.records import checked_object
 
 COLUMNS = ("id", "class", "group", "height", "width", "top", "left", "crop_height", "crop_width")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaseGeometry:
     """How one original image became one array row: cropped to (top, left, crop_height, crop_width), then resized."""
 
@@ -45,7 +46,7 @@ class PreprocessedDataset:
         if not (folder / "preprocessed.json").exists():
             raise HtunetError(f"{folder} is not preprocessed. {_again(folder)}")
         cases = folder / "cases.csv"
-        self.cases = [_geometry(row, cases) for row in read_csv(cases, COLUMNS)]
+        self.cases = [_geometry(row, cases) for row in csv_rows(cases, COLUMNS)]
         self.index = {case.id: row for row, case in enumerate(self.cases)}
 
     @cached_property
@@ -115,8 +116,8 @@ def _geometry(row: dict[str, str], path: Path) -> CaseGeometry:
         raise HtunetError(f"{path}, {row['id']}: {error}. {_again(path.parent)}") from None
     return CaseGeometry(
         id=row["id"],
-        class_name=row["class"],
-        group=row["group"],
+        class_name=sys.intern(row["class"]),  # one text for all cases that have it
+        group=sys.intern(row["group"]),
         original_hw=(number["height"], number["width"]),
         top=number["top"],
         left=number["left"],

@@ -7,6 +7,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 """
 
 import math
+import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -17,7 +18,7 @@ from unicodedata import normalize
 from htunet.data.formats.medical_file import Spacing
 from htunet.data.image_io import MOST_LABELS
 from htunet.errors import HtunetError, counted
-from htunet.files import read_csv, read_object, write_csv, write_json
+from htunet.files import csv_rows, read_object, write_csv, write_json
 from htunet.paths import DatasetPaths, checked_name, checked_text
 from htunet.records import checked_object, of_format, record_from
 
@@ -176,11 +177,11 @@ def write_raw_index(
         "htunet": {"format": FORMAT} | asdict(info),
     }
     write_json(folder / "dataset.json", content)
-    rows = []
-    for case in sorted(cases, key=lambda case: case.id):
-        row = (case.id, case.split, case.class_name, case.group, case.source, spacing_text(case.spacing_mm))
-        rows.append(dict(zip(CASE_COLUMNS, row, strict=True)))
-    write_csv(folder / "cases.csv", CASE_COLUMNS, rows)
+    rows = (
+        (case.id, case.split, case.class_name, case.group, case.source, spacing_text(case.spacing_mm))
+        for case in sorted(cases, key=lambda case: case.id)
+    )
+    write_csv(folder / "cases.csv", CASE_COLUMNS, (dict(zip(CASE_COLUMNS, row, strict=True)) for row in rows))
     write_excluded(folder, excluded)
 
 
@@ -195,7 +196,7 @@ def read_excluded(paths: DatasetPaths) -> list[Excluded]:
     path = next((path for path in (paths.excluded_csv, paths.raw / "left_out.csv") if path.exists()), None)
     if path is None:  # the second is the table of earlier versions
         return []
-    rows = read_csv(path, EXCLUDED_COLUMNS)
+    rows = csv_rows(path, EXCLUDED_COLUMNS)
     return [Excluded(source=row["source"], class_name=row["class"], reason=row["reason"]) for row in rows]
 
 
@@ -310,13 +311,13 @@ def _parse_cases(path: Path) -> list[Case]:
     return [
         Case(
             id=checked_name(row["id"], "the id", path),
-            split=row["split"],
-            class_name=row["class"],
-            group=row["group"],
+            split=sys.intern(row["split"]),  # one text for all cases that have it
+            class_name=sys.intern(row["class"]),
+            group=sys.intern(row["group"]),
             source=row["source"],
             spacing_mm=spacing_of(row["spacing_mm"], f"{path}, {row['id']}"),
         )
-        for row in read_csv(path, CASE_COLUMNS, OLDER_COLUMNS)
+        for row in csv_rows(path, CASE_COLUMNS, OLDER_COLUMNS)
     ]
 
 

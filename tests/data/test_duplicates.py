@@ -127,9 +127,9 @@ def test_what_bounds_a_correlation_is_never_below_it() -> None:
     flat = (smooth - smooth.mean(axis=(1, 2), keepdims=True)).reshape(60, -1)
     thumbnails = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).astype(np.float16)
     thumbnails[0] = 0  # a flat image
-    bounds = np.array([duplicates._coarse(one) for one in thumbnails])
+    bounds = np.array([duplicates._coarse(one) for one in thumbnails], np.float32)
     exact = thumbnails.astype(np.float64) @ thumbnails.astype(np.float64).T
-    assert (bounds @ bounds.T >= exact - 1e-3).all()
+    assert (bounds @ bounds.T >= exact - duplicates.ROUNDING).all()
     assert (bounds @ bounds.T < 0.9).mean() > 0.9  # and tells most of them apart
 
 
@@ -139,7 +139,7 @@ def test_copies_are_found_where_each_picture_is_compared_alone_with_those_that_a
     pictures = [picture(number) for number in range(8)]
     copies = [np.asarray(change(Image.fromarray(one))) for one in pictures for change in (noisy, scaled)]
     expected = find_duplicates(signatures(*pictures, *copies))
-    monkeypatch.setattr(duplicates, "COMPARED", 1)
+    monkeypatch.setattr(duplicates, "TILE", 1)
     assert find_duplicates(signatures(*pictures, *copies)) == expected
     assert {(number, 8 + 2 * number) for number in range(8)} <= {(pair.first, pair.second) for pair in expected}
 
