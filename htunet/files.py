@@ -336,7 +336,10 @@ def as_read(content: Any) -> Any:  # noqa: ANN401
 
 def json_hash(content: object, *, sort_keys: bool = False) -> str:
     """SHA-256 of it as JSON, hexadecimal."""
-    return hashlib.sha256(json.dumps(content, sort_keys=sort_keys).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for part in json.JSONEncoder(sort_keys=sort_keys).iterencode(content):
+        digest.update(part.encode())
+    return digest.hexdigest()
 
 
 def check_file(path: Path) -> None:

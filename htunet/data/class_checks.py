@@ -1,7 +1,8 @@
 """Whether the splits of a fold can serve a classification, before anything expensive starts."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from htunet.data.splits import SPLITS, Fold
 from htunet.errors import HtunetError
@@ -14,21 +15,19 @@ def with_classes(fold: Fold, class_of: Mapping[str, str]) -> Fold:
     return {split: [case for case in cases if class_of.get(case) != ""] for split, cases in fold.items()}
 
 
-def missing_in_folds(
-    folds: Sequence[Fold], held: Mapping[str, Collection[str]], known: Sequence[str]
-) -> dict[str, dict[str, list[int]]]:
-    """For each of the ``known`` names that some case holds: split to the folds in which no case of it holds the name.
+def missing_in_folds(folds: Sequence[Fold], having: Mapping[str, AbstractSet[str]]) -> dict[str, dict[str, list[int]]]:
+    """For each name that some case holds: split to the folds in which no case of it holds the name.
 
-    Folds whose split is empty are not counted, names that are missing nowhere are left out.
+    ``having`` gives the ids of the cases that hold each name. Folds whose split is empty are not counted, names that
+    are missing nowhere are left out.
     """
     found = {}
-    for name in known:
-        having = {case for case, names in held.items() if name in names}
+    for name, cases in having.items():
         missing = {
-            split: [k for k, fold in enumerate(folds) if fold[split] and having.isdisjoint(fold[split])]
+            split: [k for k, fold in enumerate(folds) if fold[split] and cases.isdisjoint(fold[split])]
             for split in SPLITS
         }
-        if having and any(missing.values()):
+        if cases and any(missing.values()):
             found[name] = {split: numbers for split, numbers in missing.items() if numbers}
     return found
 

@@ -30,7 +30,7 @@ FARTHEST = (2 - 2 * (MIN_CORRELATION - ROUNDING)) ** 0.5
 """Between thumbnails of unit length that correlate enough."""
 SEEN = 2000
 """Images that the direction is found with in which they differ most."""
-TILE = 1024
+TILE = 512
 """Images whose correlations with as many others are bounded at once."""
 
 
@@ -98,7 +98,7 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
             thumbnails.seek(row * 2 * THUMBNAIL**2)
             return np.frombuffer(thumbnails.read(2 * THUMBNAIL**2), np.float16).astype(np.float32)
 
-        different, hashes = np.array(list(first_of.values())), np.array(bits, dtype=np.uint64)
+        different, hashes = list(first_of.values()), np.array(bits, dtype=np.uint64)
         bounds = np.frombuffer(coarse, np.float16).reshape(len(hashes), COARSE**2 + 1)
         order, keys = _sort(bounds)
         for start in range(0, len(hashes), TILE):
@@ -113,8 +113,7 @@ def find_duplicates(signatures: Iterable[Signature]) -> list[DuplicatePair]:
                 for first, second in zip(*ends, strict=True):
                     correlation = _correlation(thumbnail(first), thumbnail(second))
                     if correlation > MIN_CORRELATION:
-                        positions = different[[first, second]].tolist()
-                        pairs.append(DuplicatePair(*positions, correlation, exact=False))
+                        pairs.append(DuplicatePair(different[first], different[second], correlation, exact=False))
     return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 

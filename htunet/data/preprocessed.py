@@ -47,7 +47,11 @@ class PreprocessedDataset:
             raise HtunetError(f"{folder} is not preprocessed. {_again(folder)}")
         cases = folder / "cases.csv"
         self.cases = [_geometry(row, cases) for row in csv_rows(cases, COLUMNS)]
-        self.index = {case.id: row for row, case in enumerate(self.cases)}
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """Id to row."""
+        return {case.id: row for row, case in enumerate(self.cases)}
 
     @cached_property
     def images(self) -> NDArray[np.uint8]:

@@ -105,18 +105,26 @@ def make_splits(cases: Sequence[Case], rule: str, split_by: str = "image", seed:
 def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
     """Groups with images in more than one split of ``fold``, the largest first."""
     groups = {case.id: case.group for case in cases if case.group}
-    members: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[str, str] = {}
+    torn = {
+        groups[case]
+        for split in SPLITS
+        for case in fold[split]
+        if case in groups and first.setdefault(groups[case], split) != split
+    }
+    members: dict[str, dict[str, list[str]]] = {group: defaultdict(list) for group in first if group in torn}
     for split in SPLITS:
         for case in fold[split]:
-            if case in groups:
+            if groups.get(case) in torn:
                 members[groups[case]][split].append(case)
-    leaks = [Leak(group, dict(splits)) for group, splits in members.items() if len(splits) > 1]
+    leaks = [Leak(group, dict(splits)) for group, splits in members.items()]
     return sorted(leaks, key=lambda leak: (-sum(map(len, leak.members.values())), leak.group))
 
 
 def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
     """The same picture (a list of ids) in more than one split of ``fold``, whatever the groups say."""
-    split_of = {case: split for split in SPLITS for case in fold[split]}
+    shown = {case for ids in pictures for case in ids}
+    split_of = {case: split for split in SPLITS for case in fold[split] if case in shown}
     leaks = []
     for ids in pictures:
         members: dict[str, list[str]] = defaultdict(list)

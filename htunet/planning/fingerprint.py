@@ -8,9 +8,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ NO_SPACING = 999.0
 """What nnU-Net writes for the axis that a 2D image does not have; and here for an unknown pixel size, too."""
 
 Numbers = dict[str, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,9 +141,13 @@ def take_fingerprint(
     cases = [case for case in raw.cases if case.id in allowed] or list(raw.cases)
     if not cases:
         raise HtunetError(f"{raw.paths.cases_csv} lists no case. Convert the data set again.")
-    seen, histogram, foreground = list[_Sizes](), np.zeros(256, np.int64), np.zeros((raw.info.channels, 256), np.int64)
-    for one in (measured[case.id] for case in cases):
-        seen.append(_Sizes(*(getattr(one, name) for name in _Sizes._fields)))
+    seen, histogram, foreground = (
+        np.zeros(len(cases), _SIZES),
+        np.zeros(256, np.int64),
+        np.zeros((raw.info.channels, 256), np.int64),
+    )
+    for row, one in enumerate(measured[case.id] for case in cases):
+        seen[row] = tuple(getattr(one, name) for name in _SIZES.names or ())
         histogram += one.histogram
         foreground += one.foreground
     num_training = sum(case.split == TRAIN for case in raw.cases)
@@ -153,26 +158,28 @@ def take_fingerprint(
         num_test=len(raw.cases) - num_training,
         classes=dict(sorted(Counter(case.class_name for case in cases if case.class_name).items())),
         groups=_groups(cases),
-        spacings=[[NO_SPACING, *_sides(case)] for case in cases],
-        spacing_mm=_spread(sum(_sides(case)) / 2 for case in cases if case.spacing_mm is not None),
-        margin_for_lesions=max(one.overshoot for one in seen),
-        losing_lesion=[case.id for case, one in zip(cases, seen, strict=True) if one.overshoot > 0],
+        spacings=_shared([NO_SPACING, *_sides(case)] for case in cases),
+        spacing_mm=_spread(np.array([sum(_sides(case)) / 2 for case in cases if case.spacing_mm is not None])),
+        margin_for_lesions=float(seen["overshoot"].max()),
+        losing_lesion=[cases[row].id for row in np.flatnonzero(seen["overshoot"] > 0)],
         measured_on=words,
         cases_sha256=ids_digest(ids),
         **_of_images(seen, histogram),
-        **_of_lesions(seen if raw.info.has_masks else [], foreground),
+        **_of_lesions(seen if raw.info.has_masks else seen[:0], foreground),
     )
 
 
-class _Sizes(NamedTuple):
-    """What is kept of a ``MeasuredCase`` beside sums over all."""
+_SIZES = np.dtype([
+    *(("hw", "<i8", (2,)), ("field_hw", "<i8", (2,)), ("lesion_pixels", "<i8"), ("lesion_sides", "<i8", (2,))),
+    *(("lesions", "<i8"), ("overshoot", "<f8")),
+])  # fmt: skip
+"""What is kept of a ``MeasuredCase`` beside sums over all."""
 
-    hw: tuple[int, int]
-    field_hw: tuple[int, int]
-    lesion_pixels: int
-    lesion_sides: tuple[int, int]
-    lesions: int
-    overshoot: float
+
+def _shared(rows: Iterable[list[T]]) -> list[list[T]]:
+    """The same lists, each value once in memory."""
+    known: dict[tuple[T, ...], list[T]] = {}
+    return [known.setdefault(tuple(row), row) for row in rows]
 
 
 def _sides(case: Case) -> tuple[float, float]:
@@ -188,7 +195,7 @@ def ids_digest(ids: Iterable[str]) -> str:
 
 def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
     """Write strict JSON."""
-    write_json(path, asdict(fingerprint))
+    write_json(path, vars(fingerprint))
 
 
 def load_fingerprint(path: Path) -> Fingerprint | None:
@@ -202,35 +209,37 @@ def load_fingerprint(path: Path) -> Fingerprint | None:
     return found if found.format == FORMAT else None
 
 
-def _of_images(seen: Sequence[_Sizes], histogram: NDArray[np.int64]) -> dict[str, Any]:
-    remaining = [_area(one.field_hw) / _area(one.hw) for one in seen]
+def _of_images(seen: NDArray[np.void], histogram: NDArray[np.int64]) -> dict[str, Any]:
+    heights, widths = seen["hw"].T
+    field_heights, field_widths = seen["field_hw"].T
+    remaining = (field_heights * field_widths) / (heights * widths)
     return {
-        "shapes_after_crop": [[1, *one.field_hw] for one in seen],
+        "shapes_after_crop": _shared([1, *map(int, hw)] for hw in seen["field_hw"]),
         "median_relative_size_after_cropping": float(np.median(remaining)),
         "intensities": _properties(histogram),
-        "height": _spread(one.hw[0] for one in seen),
-        "width": _spread(one.hw[1] for one in seen),
-        "aspect_ratio": _spread(one.hw[0] / one.hw[1] for one in seen),
-        "aspect_ratio_after_crop": _spread(one.field_hw[0] / one.field_hw[1] for one in seen),
+        "height": _spread(heights),
+        "width": _spread(widths),
+        "aspect_ratio": _spread(heights / widths),
+        "aspect_ratio_after_crop": _spread(field_heights / field_widths),
         "border": {
             "median": 1.0 - float(np.median(remaining)),
-            "max": 1.0 - min(remaining),
-            "cases_wide": sum(part < 1.0 - WIDE_BORDER for part in remaining),
+            "max": 1.0 - float(remaining.min()),
+            "cases_wide": int((remaining < 1.0 - WIDE_BORDER).sum()),
         },
-        "cases_losing_lesion": sum(one.overshoot > 0 for one in seen),
+        "cases_losing_lesion": int((seen["overshoot"] > 0).sum()),
     }
 
 
-def _of_lesions(seen: Sequence[_Sizes], foreground: NDArray[np.int64]) -> dict[str, Any]:
-    shown = [one for one in seen if one.lesion_pixels]
+def _of_lesions(seen: NDArray[np.void], foreground: NDArray[np.int64]) -> dict[str, Any]:
+    shown = seen[seen["lesion_pixels"] > 0]
     return {
         "foreground_intensity_properties_per_channel": {
-            str(channel): _properties(histogram) for channel, histogram in enumerate(foreground if shown else ())
+            str(channel): _properties(histogram) for channel, histogram in enumerate(foreground if len(shown) else ())
         }
         or None,
-        "lesion_area": _spread(one.lesion_pixels / _area(one.hw) for one in shown),
-        "lesion_smaller_side": _spread(min(one.lesion_sides) / max(one.field_hw) for one in shown),
-        "lesions_per_image": {str(count): n for count, n in sorted(Counter(one.lesions for one in seen).items())},
+        "lesion_area": _spread(shown["lesion_pixels"] / shown["hw"].prod(axis=1)),
+        "lesion_smaller_side": _spread(shown["lesion_sides"].min(axis=1) / shown["field_hw"].max(axis=1)),
+        "lesions_per_image": {str(count): n for count, n in sorted(Counter(seen["lesions"].tolist()).items())},
         "empty_masks": len(seen) - len(shown),
     }
 
@@ -244,11 +253,10 @@ def _groups(cases: Sequence[Case]) -> Numbers:
     }
 
 
-def _spread(values: Iterable[float]) -> Numbers | None:
-    found = list(values)
-    if not found:
+def _spread(values: NDArray[Any]) -> Numbers | None:
+    if not len(values):
         return None
-    return {"min": float(min(found)), "median": float(np.median(found)), "max": float(max(found))}
+    return {"min": float(values.min()), "median": float(np.median(values)), "max": float(values.max())}
 
 
 def _properties(histogram: NDArray[np.int64]) -> Numbers:
@@ -270,7 +278,3 @@ def _properties(histogram: NDArray[np.int64]) -> Numbers:
         "percentile_99_5": percentile(0.995),
         "std": float(np.sqrt((histogram * (values - mean) ** 2).sum() / count)),
     }
-
-
-def _area(hw: tuple[int, int]) -> int:
-    return hw[0] * hw[1]

@@ -258,25 +258,24 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
 
 def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path, into: list[str]) -> None:
     """Of labels and classes that a split of some folds lacks altogether."""
-    held: dict[str, dict[str, set[str]]] = {"class": {case.id: {case.class_name} for case in raw.cases}}
+    of_class = {name: {case.id for case in raw.cases if case.class_name == name} for name in raw.info.classes}
+    of_label = {name: set[str]() for name in raw.info.labels}
     if raw.info.has_masks:
         arrays = PreprocessedDataset(folder)
-        counts = zip(arrays.cases, map(label_counts, arrays.each_mask()), strict=True)
-        held["label"] = {
-            case.id: {name for name, value in raw.info.labels.items() if value and found[value]}
-            for case, found in counts
-        }
-    for kind, names in (("class", list(raw.info.classes)), ("label", list(raw.info.labels))):
-        for name, missing in missing_in_folds(splits.folds, held.get(kind, {}), names).items():
-            having = sum(name in of_case for of_case in held[kind].values())
+        for case, counts in zip(arrays.cases, map(label_counts, arrays.each_mask()), strict=True):
+            for name, value in raw.info.labels.items():
+                if value and counts[value]:
+                    of_label[name].add(case.id)
+    for kind, having in (("class", of_class), ("label", of_label)):
+        for name, missing in missing_in_folds(splits.folds, having).items():
             where = "; ".join(
                 f"{split} of {len(folds)} of {len(splits.folds)} folds ({some(folds)})"
                 for split, folds in missing.items()
             )
             _warn(
-                f"the {kind} {name} is in {having} of {len(raw.cases)} images, and in none of the {where}: there it "
-                "cannot be learnt (train), help to choose the epoch (val) or be scored (test). Add images of it, take "
-                "fewer folds (--num-folds), or leave it out.",
+                f"the {kind} {name} is in {len(having[name])} of {len(raw.cases)} images, and in none of the {where}: "
+                "there it cannot be learnt (train), help to choose the epoch (val) or be scored (test). Add images of "
+                "it, take fewer folds (--num-folds), or leave it out.",
                 into,
             )
 
@@ -309,7 +308,7 @@ def _split(
     unnamed = [fold for fold, name in zip(splits.folds, names, strict=True) if not name]
     if by_hand and (text := _unequally_tested(unnamed)):
         _warn(text, into)
-    group_of = {case.id: case.group for case in raw.cases}
+    group_of = {case.id: case.group for case in raw.cases if case.group}
     for number, fold in enumerate(splits.folds):
         alike = not (names[number] and names[number] != names[0])  # the folds of a cross-validation
         if number and alike and (not by_hand or any("more than one split" in one for one in into)):
@@ -326,7 +325,7 @@ def _split(
         for leak in leaks[:SHOWN]:
             _warn(f"  {leak.group}: {_places(leak)}", into)
         leaking = {leak.group for leak in leaks}
-        torn = [leak for leak in find_torn_pictures(pictures, fold) if group_of[leak.group] not in leaking]
+        torn = [leak for leak in find_torn_pictures(pictures, fold) if group_of.get(leak.group) not in leaking]
         if torn:
             text = f"{counted(len(torn), 'picture')} in more than one split of fold {number}"
             _warn(f"{text}, whose cases have no group in common.", into)
