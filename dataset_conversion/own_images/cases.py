@@ -12,7 +12,7 @@ import numpy as np
 from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same_proportions, write_case
 from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
 from dataset_conversion.own_images.matching import numbered
-from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_orientation
+from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
 from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
@@ -24,6 +24,7 @@ from htunet.errors import HtunetError, counted
 SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
+UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +92,13 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
             yield None
             continue
         mask, masks, more = (found.labels, found.masks, found.remarks) if found else (None, 1, ())
+        fitted = mask is not None and mask.shape != image.shape
+        more = (*more, *(_remarks_on_place(found.files, stack, fitted=fitted) if found else ()))
         case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
-        fitted = mask is not None and mask.shape != image.shape
         if mask is not None and fitted:
-            if reason := _why_cropped(job, stack) or misfit(image, {"mask": mask}, fit_masks=job.fit_masks):
+            if reason := misfit(image, {"mask": mask}, fit_masks=job.fit_masks):
                 raise HtunetError(reason)
             more = more if same_proportions(mask.shape, image.shape) else (*more, STRETCHED)
         mask = None if mask is None else fit_mask(mask, image.shape)
@@ -106,17 +108,24 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
         raise HtunetError(f"it has {counted(count, 'frame')} and claims {stack.frames}")
 
 
-def _why_cropped(job: OwnImage, image: Stack) -> str:
-    """Of a mask of another size than its image: why it is none of the whole image, by the pixel sizes of the files."""
-    for path in job.masks:
-        sides = open_stack(path).sides_mm
-        if sides and image.sides_mm and np.allclose(sides, image.sides_mm, rtol=SQUARE):
-            return (
-                f"{path.name} has another number of pixels than the image, of the same size: it is of a part "
+def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool) -> tuple[str, ...]:
+    """What a user should know of the places of masks by their headers; ``fitted``: they are of another size.
+
+    Raises HtunetError for a mask of another place, or of a part of the image, which no resizing makes fit.
+    """
+    remarks = []
+    for mask in masks:
+        known = mask.sides_mm and image.sides_mm
+        alike = bool(known and np.allclose(mask.sides_mm or (), image.sides_mm or (), rtol=SQUARE))
+        if fitted and alike:
+            raise HtunetError(
+                f"{mask.path.name} has another number of pixels than the image, of the same size: it is of a part "
                 "of it. Resample it onto the image, such as with SimpleITK.Resample (3D Slicer: export it as a "
                 "labelmap with the image as its reference)"
             )
-    return ""
+        remarks += [check_place(f"the mask {mask.path.name}", mask, "the image", image)]
+        remarks += [UNLIKE_SIDES] if known and not alike and not fitted else []
+    return tuple(filter(None, dict.fromkeys(remarks)))
 
 
 class _Labels(NamedTuple):
@@ -126,6 +135,7 @@ class _Labels(NamedTuple):
     remarks: tuple[str, ...] = ()
     masks: int = 1
     """How many files they are joined of; 0 where the frame has none and other frames have."""
+    files: Sequence[Stack] = ()
 
 
 NO_MASK = _Labels(np.zeros((0, 0), np.uint8), masks=0)
@@ -138,8 +148,6 @@ def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
         yield _Labels(*draw_readers(job.annotated, job.label_of, size))
     elif job.labels is not None:
         stacks = [open_stack(path) for path in job.masks]
-        for mask in stacks:
-            check_orientation(f"the mask {mask.path.name}", mask.axes, "the image", image.axes)
         of_frame = numbered(job.image.name, [path.name for path in job.masks])
         if of_frame and not (job.paired and image.frames == 1) and all(mask.frames == 1 for mask in stacks):
             if strange := sorted(of_frame.keys() - set(range(1, image.frames + 1))):
@@ -176,4 +184,4 @@ def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: 
         labels = np.where(whole > 0, whole, labels)
         if moved:
             remarks.append(SNAPPED if is_lossy(path) else BLURRED)
-    return _Labels(labels, tuple(dict.fromkeys(remarks)), len(masks))
+    return _Labels(labels, tuple(dict.fromkeys(remarks)), len(masks), masks)

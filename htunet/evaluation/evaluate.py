@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from htunet.data.formats.medical_file import check_orientation
+from htunet.data.formats.medical_file import check_place
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
@@ -271,7 +271,7 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
             f"{pair.prediction[0]} has {counted(len(predictions), 'frame')}, its reference {len(references)}."
         )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
-    check_orientation(f"The prediction {first.path}", first.axes, "its reference", other.axes)
+    check_place(f"The prediction {first.path}", first, "its reference", other)
     spacing = other.spacing_mm or first.spacing_mm
     unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()

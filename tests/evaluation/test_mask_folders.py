@@ -1,6 +1,7 @@
 """Two folders of masks as people have them: read as conversions read them, or refused with the reason."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import nibabel
@@ -87,6 +88,17 @@ def test_files_that_are_stored_in_different_orientations_are_not_compared(tmp_pa
     with pytest.raises(HtunetError, match="different orientations, RPS and LPS"):
         evaluate_folders(tmp_path / "p", tmp_path / "r")
     assert dice_of(evaluate_folders(tmp_path / "p", tmp_path / "p")) == 1
+
+
+@pytest.mark.parametrize(("shift", "is_refused"), [(0.0, False), (0.05, False), (3.0, True)])
+def test_files_of_different_places_are_not_compared(tmp_path: Path, shift: float, is_refused: bool) -> None:
+    for name, origin in (("p", 5.0 + shift), ("r", 5.0)):
+        (tmp_path / name).mkdir()
+        affine = np.diag([-0.1, -0.1, 1, 1])
+        affine[:2, 3] = origin
+        nibabel.save(nibabel.Nifti1Image(TRUTH.T[..., None], affine), tmp_path / name / "a.nii.gz")
+    with pytest.raises(HtunetError, match="lie in different places") if is_refused else nullcontext():
+        assert dice_of(evaluate_folders(tmp_path / "p", tmp_path / "r")) == 1
 
 
 @pytest.mark.parametrize("of_reference", DRAWN)

@@ -1,5 +1,6 @@
 """What the header of an image file says, and how its frames are read; shared by the readers beside it."""
 
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -41,8 +42,25 @@ Spacing = float | tuple[float, float]
 """Of a pixel, millimetres: its side, or its height and width where it is not square."""
 
 
+SAME_DIRECTION = 0.005
+"""How far unit vectors may differ that headers round: five pixels in a thousand."""
+NO_ORIGIN = "headers with the origin 0 where the other file has one: taken pixel for pixel"
+
+
 class NoPictureError(HtunetError):
     """A whole file of a format that may hold images and does not: a report, a directory, a segmentation object."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a header puts the first pixel in the patient, and where its rows and columns lead; ITK's axes (LPS)."""
+
+    origin: tuple[float, ...]
+    """Millimetres, two or three of them."""
+    directions: tuple[tuple[float, ...], ...]
+    """Unit vectors of the first two axes of the file."""
+    side: float
+    """The longer one of a pixel, millimetres."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,19 +78,40 @@ class MedicalFile:
     """Slope and intercept by which stored values of a mask become labels; of an image their order alone counts."""
     axes: str = ""
     """Where the axes lead in the patient, such as ``LPS``; empty where the header does not say it."""
+    place: Place | None = None
+    """None where the header cannot say it."""
     remarks: tuple[str, ...] = ()
 
 
-def check_orientation(one: str, axes: str, other: str, other_axes: str) -> None:
-    """Raise HtunetError where the headers of two files say that their pixels are stored in different directions.
+def check_place(one: str, first: MedicalFile, other: str, second: MedicalFile) -> str:
+    """Raise HtunetError where the headers of two files say that their pixels are not of the same place.
 
-    Of a picture and a volume the axes that both have are compared; a header that says nothing fits any.
+    Then the axes lead in different directions, or the first pixels are more than a pixel apart. Of a picture and a
+    volume the axes that both have are compared, of pixels of different sizes the first ones; a header that says nothing
+    fits any. Returns a remark where one header has the origin 0, as programs write it that do not know the place.
     """
-    if any(first != second for first, second in zip(axes, other_axes, strict=False)):
+    if any(here != there for here, there in zip(first.axes, second.axes, strict=False)):
         raise HtunetError(
-            f"{one} and {other} are stored in different orientations, {axes} and {other_axes}: pixel for pixel one of "
-            "them is flipped or rotated. Resample it onto the other, such as with SimpleITK.Resample"
+            f"{one} and {other} are stored in different orientations, {first.axes} and {second.axes}: pixel for pixel "
+            "one of them is flipped or rotated. Resample it onto the other, such as with SimpleITK.Resample"
         )
+    here, there = first.place, second.place
+    if here is None or there is None:
+        return ""
+    axes = min(len(here.origin), len(there.origin))
+    apart = math.dist(here.origin[:axes], there.origin[:axes])
+    angles = zip(here.directions, there.directions, strict=True)
+    turned = max(math.dist(along[:axes], other_along[:axes]) for along, other_along in angles)
+    if apart <= max(here.side, there.side) and turned <= SAME_DIRECTION:
+        return ""
+    if not any(here.origin) or (not any(there.origin) and second.sides_mm is None):
+        return NO_ORIGIN
+    raise HtunetError(
+        f"{one} and {other} lie in different places by their headers ("
+        + (f"the first pixels are {apart:.3g} mm apart" if apart > here.side else "rotated against each other")
+        + "). Resample it onto the other, such as with SimpleITK.Resample; if they fit pixel for pixel and a header is "
+        "wrong, correct it (SimpleITK: CopyInformation)"
+    )
 
 
 def pixel_spacing(sides_mm: Sides) -> Spacing | None:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from htunet.data.formats.medical_file import (
     MAX_FRAMES,
     MedicalFile,
+    Place,
     Sides,
     in_a_process,
     readable,
@@ -59,9 +61,10 @@ def open_metaimage(path: Path) -> MedicalFile:
     """
     with readable(path):
         says_kinds = _check_header(path)
-        size, components, kind, sides, axes = next(in_a_process(lambda: iter([_header(path)])))
+        size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
         factor = _millimetres(path) if path.suffix.lower() in NRRD else 1.0
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
+        place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
         further = [length for length in size[2:] if length != 1] or [1]
         if len(further) > 1:
             raise HtunetError(f"{path} has the axes {size}; a picture or a sequence has two or three.")
@@ -82,6 +85,7 @@ def open_metaimage(path: Path) -> MedicalFile:
         eight_bits="8-bit unsigned" in kind,
         sides_mm=sides,
         axes=axes if sides else "",
+        place=place if factor else None,
         remarks=remarks,
     )
 
@@ -140,18 +144,21 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
     return reader
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides, str]:
-    """Lengths of the axes, components, kind of values, the sides of a pixel, and where the axes lead."""
+def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides, str, Place]:
+    """Lengths of the axes, components, kind of values, the sides of a pixel, where the axes lead, and the place."""
     reader = _reader(path)
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader), _axes(reader)
+    return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader), *_directions(reader)
 
 
-def _axes(reader: SimpleITK.ImageFileReader) -> str:
-    """The letters of NIfTI: each axis by the direction of the patient that it follows most."""
+def _directions(reader: SimpleITK.ImageFileReader) -> tuple[str, Place]:
+    """The letters of NIfTI: each axis by the direction of the patient that it follows most; and all of the place."""
     number = min(reader.GetDimension(), 3)
     directions = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:number, :number].T
-    return "".join(AXES[int(np.abs(along).argmax())][int(along[np.abs(along).argmax()] < 0)] for along in directions)
+    largest = [int(np.abs(along).argmax()) for along in directions]
+    axes = "".join(AXES[at][int(along[at] < 0)] for at, along in zip(largest, directions, strict=True))
+    vectors = tuple(tuple(along.tolist()) for along in directions[:2])
+    return axes, Place(reader.GetOrigin()[:number], vectors, max(reader.GetSpacing()[:2]))
 
 
 def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:

@@ -23,6 +23,7 @@ from htunet.data.formats.medical_file import (
     MAX_FRAMES,
     SQUARE,
     MedicalFile,
+    Place,
     Spacing,
     pixel_spacing,
     remarks_on,
@@ -151,6 +152,7 @@ def open_nifti(path: Path) -> MedicalFile:
         read=lambda: volume.planes(AS_STORED),
         sides_mm=sides,
         axes=volume.axes if sides else "",
+        place=_place(volume.image),
         eight_bits=volume.image.get_data_dtype() == np.uint8 and (proxy.slope, proxy.inter) == (1.0, 0.0),
         remarks=(*remarks_on(sides), *remarks),
     )
@@ -195,6 +197,17 @@ def _axes(image: nib.Nifti1Image) -> str:
     if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
         return ""
     return "".join(str(code) for code in nib.aff2axcodes(image.affine))
+
+
+def _place(image: nib.Nifti1Image) -> Place | None:
+    """None where neither form is stated or where the affine is degenerate."""
+    if not _axes(image):
+        return None
+    affine = np.diag((-1, -1, 1)) @ image.affine[:3]  # NIfTI's first two axes lead to the right and to anterior
+    factor, lengths = MILLIMETRES.get(int(image.header["xyzt_units"]) % 8, 1.0), np.linalg.norm(affine, axis=0)
+    directions = (affine[:, :2] / lengths[:2]).T.tolist()
+    origin = (affine[:, 3] * factor).tolist()
+    return Place(tuple(origin), tuple(map(tuple, directions)), float(lengths[:2].max()) * factor)
 
 
 def _sides_mm(image: nib.Nifti1Image) -> tuple[float, float] | None:
