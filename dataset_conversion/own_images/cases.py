@@ -13,7 +13,7 @@ from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same
 from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
 from dataset_conversion.own_images.matching import numbered
 from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
-from htunet.data.formats.stacks import SCALED, Levels, Stack, is_lossy, open_stack
+from htunet.data.formats.stacks import Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, listed, printable
@@ -82,7 +82,7 @@ def _excluded(job: OwnImage, reason: str) -> Excluded:
 def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
     """None: the frame has no mask, and others have."""
     stack = open_stack(job.image)
-    remarks = (*job.remarks, *stack.remarks, *([SCALED] if stack.is_scaled else []))
+    remarks = (*job.remarks, *stack.remarks, *stack.scaling)
     count = 0
     for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
         if image is None or (found is None and (job.labels or job.annotated)):

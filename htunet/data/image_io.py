@@ -32,6 +32,8 @@ MAX_PIXELS = 64_000_000
 
 ROUNDING = 1e-3
 """By how much the values of a mask may differ from whole numbers, as those that a header's slope gives do."""
+DIVIDED = 16
+"""Gray values that are floats, and no whole numbers, reach this."""
 MOST_LABELS = 255
 """Of a mask, without the background: a pixel is a byte."""
 
@@ -285,12 +287,19 @@ def _decode_as(image: Image.Image, raw_mode: str) -> None:
 
 
 def _in_8_bits(values: NDArray[Any]) -> UInt8:
-    return scaled_to_8_bits(values, *gray_range(float(values.min()), float(values.max())))
+    return scaled_to_8_bits(values, *gray_range(float(values.min()), float(values.max()), values.dtype))
 
 
-def gray_range(low: float, high: float) -> tuple[float, float]:
-    """The values that become 0 and 255 of an image with these extremes: gray values within 8 bits stay as they are."""
-    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 else (low, high)
+def gray_range(low: float, high: float, kind: np.dtype[Any]) -> tuple[float, float]:
+    """The values that become 0 and 255 of an image of this type with these extremes.
+
+    Gray values within 8 bits stay as they are, floats from 0 to 1 are fractions of 255; all else is scaled from its own
+    extremes, small floats that are no whole numbers, too: they were divided by something.
+    """
+    if kind.kind == "f" and low >= 0 and 1 / 255 < high <= 1 + ROUNDING:
+        return 0.0, 1.0
+    divided = kind.kind == "f" and high < DIVIDED and abs(high - round(high)) > ROUNDING
+    return (0.0, 255.0) if low >= 0 and 1 < high <= 255 and not divided else (low, high)
 
 
 def scaled_to_8_bits(values: NDArray[Any], low: float, high: float) -> UInt8:

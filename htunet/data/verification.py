@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from htunet.data.duplicates import DuplicatePair, Signature, cluster, find_duplicates, signature_of
+from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import READABLE, UInt8, read_image, read_labels
 from htunet.data.measured_case import MarkedLabels, MeasuredCase, MeasuredCases, marked_labels, measure_case
 from htunet.data.names import listed
@@ -67,11 +68,14 @@ def verify_and_measure(
     read = iter(tqdm(results, total=len(new), desc=progress, unit="case", disable=None if progress and new else True))
     problems, pictures, masks_of = list[Problem](), list[Case](), list[tuple[Case, MarkedLabels]]()
     alike: dict[MarkedLabels, MarkedLabels] = {}
+    having: dict[str, list[Case]] = defaultdict(list)
 
     def signatures() -> Iterator[Signature]:
         for case in raw.cases:
             found = check(job(case)) if case.id in known else next(read)
             problems.extend(found.problems)
+            for remark in found.remarks:
+                having[remark].append(case)
             if found.measured and case.id not in known:
                 measured.add(case.id, found.measured)
             if found.mask:
@@ -82,6 +86,10 @@ def verify_and_measure(
         next(read, None)  # the end of the bar and of the workers
 
     pairs = find_duplicates(signatures())
+    for remark, cases in having.items():
+        files = tuple(str(raw.image_path(case).relative_to(raw.paths.raw)) for case in cases)
+        text = f"{remark[0].upper()}{remark[1:]}: {counted(len(cases), 'case')}, {listed([case.id for case in cases])}."
+        problems.append(Problem("image_values", WARNING, files, text))
     problems += [
         *_table_problems(raw),
         *_unlisted_files(raw),
@@ -124,6 +132,8 @@ class _Checked:
     """None when there is no mask that could be read."""
     measured: MeasuredCase | None
     """None where a file could not be read, or both differ in size."""
+    remarks: tuple[str, ...] = ()
+    """On how an image that was read now is read."""
 
 
 def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
@@ -138,7 +148,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
             return None
 
     image_name, label_name = (str(path.relative_to(base)) for path in (job.image, job.label or job.image))
-    measured, image, label = job.known, None, None
+    measured, image, label, remarks = job.known, None, None, tuple[str, ...]()
     if measured is None:
         image = read(job.image, partial(read_image, channels=channels))
         label = read(job.label, read_labels) if job.label else None
@@ -146,6 +156,9 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
             sizes = f"{label_name} is {_size(label)} but {image_name} is {_size(image)}"
             text = f"{sizes} (width x height): they must agree."
             problems.append(Problem("size_mismatch", ERROR, (image_name, label_name), text))
+        if image is not None:
+            stack = open_stack(job.image)
+            remarks = (*stack.remarks, *stack.scaling)
         if image is not None and not problems:
             measured = measure_case(image, label)
     signature = measured.signature if measured else None if image is None else signature_of(image)
@@ -158,7 +171,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
     if mask and not mask.held:
         text = f"{label_name} is empty, which is right for an image without a lesion."
         problems.append(Problem("empty_mask", WARNING, (label_name,), text))
-    return _Checked(tuple(problems), signature, mask, measured)
+    return _Checked(tuple(problems), signature, mask, measured, remarks)
 
 
 def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) -> Iterator[Problem]:

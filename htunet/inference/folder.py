@@ -163,8 +163,8 @@ def predict_folder(
             except HtunetError as error:
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
-        if stack.remarks:
-            result.remarks[shown] = "; ".join(stack.remarks)
+        if remarks := (*stack.remarks, *stack.scaling):
+            result.remarks[shown] = "; ".join(remarks)
     if not result.predicted and not part:
         raise HtunetError(
             "None of the images can be read: " + " ".join({**result.unreadable, **result.no_pictures}.values())

@@ -28,7 +28,11 @@ def read(path: Path, channels: int) -> Image.Image:
         values = np.asarray(image, np.float64)
         if not np.isfinite(values).all():
             raise ValueError("it contains values that are not numbers")
-        low, high = (0, 255) if values.min() >= 0 and 1 < values.max() <= 255 else (values.min(), values.max())
+        low, high, floats = values.min(), values.max(), image.mode == "F"
+        if floats and low >= 0 and 1 / 255 < high <= 1.001:  # fractions of 255
+            low, high = 0, 1
+        elif low >= 0 and 1 < high <= 255 and not (floats and high < 16 and abs(high - round(high)) > 0.001):
+            low, high = 0, 255
         image = Image.fromarray(np.round((values - low) * (255 / ((high - low) or 1))).astype(np.uint8))
     elif image.has_transparency_data:  # transparent pixels are black
         colours, opacity = image.convert("RGBA").convert("RGB"), image.convert("RGBA").getchannel("A")

@@ -116,7 +116,8 @@ def describe(plan: Plan, outputs: list[str]) -> dict[str, Any]:
         "labels": plan.labels,
         "classes": list(class_order(plan.classes)) if "cls" in outputs else [],
         "steps": [
-            f"read the image as {colours}, 0..255; values of more than 8 bits are scaled from the image's own range",
+            f"read the image as {colours}, 0..255; values of more than 8 bits are scaled from the image's "
+            "own range, floats from 0 to 1 are fractions of 255",
             "crop_border: cut the insonified field out, with crop_margin (onnx_crop.py); else take all of the image",
             f"geometry stretch: resize to {height} x {width} (height x width), {plan.resize}, smoothed where it "
             "shrinks, as Pillow does; letterbox: keep the aspect ratio, and centre on black",

@@ -87,7 +87,7 @@ def _stack(path: Path, out: Path) -> None:
     frames = [frame for channels in (1, 3) for frame in stack.images(channels)]
     assert len(frames) == 2 * stack.frames, f"{stack.frames} frames are promised, {len(frames)} come"
     assert not any((frame == SECRET).all() for frame in frames), "the secret was read"
-    str((stack.spacing_mm, stack.remarks, stack.is_scaled))
+    str((stack.spacing_mm, stack.remarks, stack.scaling))
     if (ending := stacks.masks_ending(path)) and sum(frame.size for frame in frames) < 2**22:
         masks = np.stack([frame[0] > 128 for frame in frames[: stack.frames]]).astype(np.uint8)
         stacks.write_masks(path, out / f"mask{ending}", masks)

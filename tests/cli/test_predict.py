@@ -74,6 +74,7 @@ def test_a_folder_of_everything_is_counted_and_named(
     gray = np.random.default_rng(0).integers(0, 255, SIZE).astype(np.uint8)
     (images / "deep" / "er").mkdir(parents=True)
     Image.fromarray(gray).save(images / "deep" / "er" / "one.png")
+    Image.fromarray(gray.astype(np.uint16) * 200).save(images / "wide.png")
     Image.fromarray(gray).save(images / "p.tif", save_all=True, append_images=[Image.fromarray(gray)])
     write_dicom(images / "scan.dcm", gray)
     without_uid = pydicom.dcmread(images / "scan.dcm")
@@ -85,12 +86,13 @@ def test_a_folder_of_everything_is_counted_and_named(
     assert predict(images, "-m", "Plain", "--dicom-seg", "--overlays") == 1
     output, errors = capsys.readouterr()
     assert "Ignored 2 files without an image: Thumbs.db, notes.txt" in output
-    assert "Predicted 7 of 9 files (8 images)" in output
+    assert "in 8 bits with one scale: 1 file, wide.png" in output
+    assert "Predicted 8 of 10 files (9 images)" in output
     assert "No DICOM Segmentation object of no_uid.dcm: " in errors
     assert "1 file without a DICOM Segmentation object" in errors.splitlines()[-1]
     masks = images.parent / "masks"
     names = {path.relative_to(masks).as_posix() for path in masks.rglob("*.png")}
-    expected = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid"]
+    expected = ["one", "two", "deep/er/one", "linked/er/one", "p__0001", "p__0002", "scan", "no_uid", "wide"]
     assert names == {f"{place}{name}.png" for name in expected for place in ("", "overlays/")}
 
 

@@ -53,6 +53,17 @@ def test_its_files_are_found_by_their_names(home: Path, ending: str, channels: i
     assert [problem for problem in verify(raw) if problem.severity == "error"] == []
 
 
+def test_images_that_are_scaled_are_named_once(home: Path) -> None:
+    folder = build_nnunet(".tif")
+    for name in ("a", "case (1)"):
+        path = folder / "imagesTr" / f"{name}_0000.tif"
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 200).save(path)
+    (found,) = [problem for problem in verify(read_raw(PATHS)) if problem.kind == "image_values"]
+    assert (found.severity, len(found.files)) == ("warning", 2)
+    assert "scaled from each file's own lowest and highest" in found.message
+    assert found.message.endswith("2 cases, a, case (1).")
+
+
 @pytest.mark.parametrize("declared", [".png", ".PNG"])
 def test_endings_match_in_any_letter_case(home: Path, declared: str) -> None:
     folder = build_nnunet(file_ending=declared, test_labels=1)

@@ -43,7 +43,11 @@ METAIMAGE = (".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Of files that are read by their ending; DICOM is known by its first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
-SCALED = "values beyond 8 bits scaled from the file's own lowest and highest to 0..255"
+SCALED = (
+    "values of more than 8 bits scaled from each file's own lowest and highest to 0..255, so that the brightness of an "
+    "image depends on itself: to keep it, save all images, and those to predict, in 8 bits with one scale"
+)
+FRACTIONS = "floats from 0 to 1 taken as fractions of 255"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +100,24 @@ class Stack(MedicalFile):
             )
 
     @property
-    def is_scaled(self) -> bool:
-        """Whether ``gray`` changes the values."""
-        return self._range != (0.0, 255.0)
+    def scaling(self) -> tuple[str, ...]:
+        """A remark where ``images`` changes the values."""
+        return {(0.0, 255.0): (), (0.0, 1.0): (FRACTIONS,)}.get(self._range, (SCALED,))
 
     @cached_property
     def _range(self) -> tuple[float, float]:
         """The values that become 0 and 255; (0, 255) where all of them are gray values already."""
         if self.eight_bits:
             return 0.0, 255.0
-        low, high = 0.0, 0.0
+        low, high, kind = 0.0, 0.0, np.dtype(np.uint8)
         for number, frame in enumerate(self._checked_frames()):
             if not np.isfinite(frame).all():
                 raise HtunetError(
                     f"The image {self.path} contains values that are not numbers. Repair it or take it out."
                 )
-            least, most = float(frame.min()), float(frame.max())
+            least, most, kind = float(frame.min()), float(frame.max()), frame.dtype
             low, high = (least, most) if number == 0 else (min(low, least), max(high, most))
-        return gray_range(low, high)
+        return gray_range(low, high, kind)
 
     def _gray_levels(self, frame: NDArray[np.generic]) -> Levels:
         values = np.asarray(frame)
