@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,7 +110,7 @@ class Stack(MedicalFile):
         """The values that become 0 and 255; (0, 255) where all of them are gray values already."""
         if self.eight_bits:
             return 0.0, 255.0
-        low, high, kind = 0.0, 0.0, np.dtype(np.uint8)
+        low, high, kind = 0.0, 0.0, np.dtype[Any](np.uint8)
         for number, frame in enumerate(self._checked_frames()):
             if not np.isfinite(frame).all():
                 raise HtunetError(
