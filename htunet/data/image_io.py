@@ -287,18 +287,20 @@ def _decode_as(image: Image.Image, raw_mode: str) -> None:
 
 
 def _in_8_bits(values: NDArray[Any]) -> UInt8:
-    return scaled_to_8_bits(values, *gray_range(float(values.min()), float(values.max()), values.dtype))
+    return scaled_to_8_bits(
+        values, *gray_range(float(values.min()), float(values.max()), floats=values.dtype.kind == "f")
+    )
 
 
-def gray_range(low: float, high: float, kind: np.dtype[Any]) -> tuple[float, float]:
-    """The values that become 0 and 255 of an image of this type with these extremes.
+def gray_range(low: float, high: float, *, floats: bool) -> tuple[float, float]:
+    """The values that become 0 and 255 of an image with these extremes, of whole numbers or floats.
 
     Gray values within 8 bits stay as they are, floats from 0 to 1 are fractions of 255; all else is scaled from its own
     extremes, small floats that are no whole numbers, too: they were divided by something.
     """
-    if kind.kind == "f" and low >= 0 and 1 / 255 < high <= 1 + ROUNDING:
+    if floats and low >= 0 and 1 / 255 < high <= 1 + ROUNDING:
         return 0.0, 1.0
-    divided = kind.kind == "f" and high < DIVIDED and abs(high - round(high)) > ROUNDING
+    divided = floats and high < DIVIDED and abs(high - round(high)) > ROUNDING
     return (0.0, 255.0) if low >= 0 and 1 < high <= 255 and not divided else (low, high)
 
 

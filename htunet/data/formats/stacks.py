@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,15 +109,15 @@ class Stack(MedicalFile):
         """The values that become 0 and 255; (0, 255) where all of them are gray values already."""
         if self.eight_bits:
             return 0.0, 255.0
-        low, high, kind = 0.0, 0.0, np.dtype[Any](np.uint8)
+        low, high, floats = 0.0, 0.0, False
         for number, frame in enumerate(self._checked_frames()):
             if not np.isfinite(frame).all():
                 raise HtunetError(
                     f"The image {self.path} contains values that are not numbers. Repair it or take it out."
                 )
-            least, most, kind = float(frame.min()), float(frame.max()), frame.dtype
+            least, most, floats = float(frame.min()), float(frame.max()), frame.dtype.kind == "f"
             low, high = (least, most) if number == 0 else (min(low, least), max(high, most))
-        return gray_range(low, high, kind)
+        return gray_range(low, high, floats=floats)
 
     def _gray_levels(self, frame: NDArray[np.generic]) -> Levels:
         values = np.asarray(frame)
