@@ -17,12 +17,12 @@ from dataset_conversion.own_images.cases import OwnImage, write_own_image
 from dataset_conversion.own_images.find_images import find_images
 from dataset_conversion.own_images.folds import OfficialFolds, named_splits, read_folds
 from dataset_conversion.own_images.options import Findings, Found, OwnData
-from dataset_conversion.own_images.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import is_picture, open_stack
 from htunet.data.label_maps import LabelMap, Survey, given, infer_in_splits, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
+from htunet.data.tables import Tags, read_spacing, read_tags, split_rule
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets

@@ -1,25 +1,22 @@
 """Official folds: a column that says train, val or test of each image, or the number of its fold."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from dataset_conversion.own_images.options import Found
-from dataset_conversion.own_images.tables import read_tags, split_rule
 from htunet.data.names import listed, printable
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
-from htunet.data.split_lists import WORDS
+from htunet.data.split_lists import WORDS, numbered_fold, split_values
 from htunet.data.splits import SPLITS, Fold
+from htunet.data.tables import read_tags, split_rule
 from htunet.errors import HtunetError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
 COLUMNS = ("fold", "split", "folds", "kfold", "set", "subset", "partition")
-NUMBER = re.compile(r"(?:(?:fold|cv)[ _-]*)?(\d{1,4})(?:\.0)?", re.IGNORECASE)
 VAL = "val"
-YES_NO = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no"), False)}
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,7 @@ class OfficialFolds:
             return [*notes, "--folds names no images for validation: htunet chooses them among those for training"]
         folds = [{"train": ids.get(TRAIN, []), VAL: ids.get(VAL, []), TEST: test}]
         if numbers:
-            folds = [_numbered(ids, numbers, position, test) for position in range(len(numbers))]
+            folds = [numbered_fold(ids, numbers, position, test) for position in range(len(numbers))]
         for number, fold in enumerate(folds):
             if lacking := [split for split in (TRAIN, VAL) if not fold[split]]:
                 raise HtunetError(
@@ -63,14 +60,6 @@ class OfficialFolds:
                 f"{dataset.short_name} --splits {dataset.paper_splits_json} takes these"
             )
         return notes
-
-
-def _numbered(ids: Mapping[str, list[str]], numbers: Sequence[str], position: int, test: list[str]) -> Fold:
-    own, following = numbers[position], numbers[(position + 1) % len(numbers)]
-    val = own if test else following
-    others = [value for value in numbers if value not in ({own} if test else {own, following})]
-    train = sorted(case for value in others for case in ids[value])
-    return {"train": train, VAL: ids[val], TEST: test or ids[own]}
 
 
 def _sizes(fold: Fold) -> str:
@@ -92,7 +81,8 @@ def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
     """What ``rule`` (see ``read_tags``) says of the images; raises HtunetError for values that are no fold or split."""
     names = [one.name for one in found if one.split == TRAIN]
     tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
-    values = _yes_or_no(rule, {*tags.of.values()}) or {text: _fold_or_split(text) for text in {*tags.of.values()}}
+    column = (split_rule(rule) or ("", ""))[1].rpartition(":")[2]
+    values = split_values(column, {*tags.of.values()})
     if unknown := sorted(text for text, value in values.items() if not value):
         raise HtunetError(f"--folds {rule} has the values {listed(unknown)}. Write train, val, test, or numbers.")
     kinds = {*values.values()} - {TEST}
@@ -102,17 +92,3 @@ def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
     if TEST in values.values() and len(names) < len(found):
         raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Omit one of the two.")
     return OfficialFolds({name: values[text] for name, text in tags.of.items()}, tags.notes)
-
-
-def _yes_or_no(rule: str, texts: Collection[str]) -> dict[str, str]:
-    """What yes and no mean in a column of a table called ``train``, ``is_test`` or the like; empty for others."""
-    column = (split_rule(rule) or ("", ""))[1].rpartition(":")[2].strip().lower()
-    asked = WORDS.get(re.sub(r"^(is|in)[ _-]+", "", column), "")
-    if not asked or not all(text.lower() in YES_NO for text in texts):
-        return {}
-    return {text: asked if YES_NO[text.lower()] else TEST if asked == TRAIN else TRAIN for text in texts}
-
-
-def _fold_or_split(text: str) -> str:
-    number = NUMBER.fullmatch(text.strip())
-    return str(int(number[1])) if number else WORDS.get(text.strip().lower(), "")

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import PurePosixPath
 
-from dataset_conversion.own_images.tables import ZEROS, read_rows
 from htunet.data.names import FRAME, MASK_MARK, MASK_WORDS, composed, listed, name_finder, printable, stem_of
+from htunet.data.tables import ZEROS, read_rows
 from htunet.errors import HtunetError, UsageError, counted
 
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)

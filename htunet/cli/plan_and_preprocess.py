@@ -26,7 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(default: as in the last call, at first image)"
     )
     parser.add_argument("--split-by", choices=("image", "group"), help=split_by)
-    splits = "use this split: JSON like splits_final.json, a folder with train.txt, val.txt, test.txt, or a table"
+    splits = (
+        "use this split: JSON like splits_final.json, a folder with train.txt, val.txt, test.txt, or a table (CSV, "
+        "Excel), also as FILE:COLUMN"
+    )
     parser.add_argument("--splits", type=Path, metavar="FILE", help=splits)
     folds = (
         "cross-validation with this number of folds, in which each image is tested once (default: as in the last call, "

@@ -1,17 +1,19 @@
 """A split that somebody else has made: lists of ids or of file names, as JSON, as a table, or as a folder of lists."""
 
 import csv
+import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from htunet.data.names import WHOLE, name_finder
-from htunet.data.raw import IMAGE_FOLDERS, RawDataset
+from htunet.data.formats.excel import SPREADSHEETS, read_excel
+from htunet.data.names import WHOLE, listed, name_finder
+from htunet.data.raw import IMAGE_FOLDERS, TEST, RawDataset
 from htunet.data.splits import SPLITS, Fold, find_leaks
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
-from htunet.files import read_json, read_text
+from htunet.files import SEPARATOR, read_json, read_text
 
 ENDINGS = (".txt", ".csv", ".tsv")
 WORDS = {
@@ -25,29 +27,38 @@ COLUMNS = {
     **dict.fromkeys(("split", "set", "subset", "part", "partition"), "split"),
     "fold": "fold",
 }
+NUMBER = re.compile(r"(?:(?:fold|cv)[ _-]*)?(\d{1,4})(?:\.0)?", re.IGNORECASE)
+YES_NO = {**dict.fromkeys(("1", "true", "yes"), True), **dict.fromkeys(("0", "false", "no"), False)}
 SHOWN = 5
 FORMS = (
-    "JSON as splits_final.json, a folder with train.txt, val.txt and test.txt, or a table with a name and train, val "
-    "or test in each line"
+    "JSON as splits_final.json, a folder with train.txt, val.txt and test.txt, or a table (text or Excel) with a name "
+    "and train, val or test in each line"
 )
 
 
 def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> list[dict[str, Any]]:
     """The folds of ``source`` with the ids of ``raw``, sorted, as ``splits_final.json`` holds them.
 
+    Of a table ``FILE:COLUMN`` or ``FILE:IMAGES:COLUMN`` may name the columns.
     A name may be an id, the file that the case came from (with or without folders and ending), or the file in the raw
     folder. ``name`` and ``task`` of a fold in JSON are kept. Raises UsageError for a source that does not exist,
     HtunetError for one that cannot be read, names that are no case or fit several, a case in two places of a fold, a
     fold without cases, and with ``keep_groups`` for a group (patient, same picture) in two splits of a fold.
     """
+    requested = ""
     if not source.exists():
-        raise UsageError(f"--splits {source} does not exist. It is {FORMS}.")
+        from htunet.data.tables import split_rule
+
+        source, requested = split_rule(str(source)) or (source, "")
+    is_table = source.suffix.lower() in (*ENDINGS, *SPREADSHEETS)
+    if not source.exists() or (requested and not is_table):
+        raise UsageError(f"--splits {source}{f':{requested}' * bool(requested)} does not exist. It is {FORMS}.")
     if source.is_dir():
         named = [_folder(source)]
     elif source.suffix.lower() == ".json":
         named = _json(source)
-    elif source.suffix.lower() in ENDINGS:
-        named = _table(source)
+    elif is_table:
+        named = _table(source, requested, raw)
     else:
         raise UsageError(f"--splits {source} is {FORMS}.")
     ids_of = _names_of(raw)
@@ -130,15 +141,17 @@ def _json(path: Path) -> list[dict[str, Any]]:
     return folds
 
 
-def _table(path: Path) -> list[dict[str, Any]]:
+def _table(path: Path, requested: str, raw: RawDataset) -> list[dict[str, Any]]:
     """A name, a split and perhaps a fold in each line; the columns may be named in the first line."""
-    lines = read_name_list(path)
-    delimiter = next((one for one in "\t;," if lines and all(one in line for line in lines)), None)
-    rows = _rows(path, lines, delimiter) if delimiter else [line.rsplit(None, 1) for line in lines]
+    rows = _cells(path)
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    kinds = [COLUMNS.get(cell, "") for cell in header]
+    if requested or ("name" in kinds and "split" not in kinds):
+        return _by_columns(path, header, rows[1:], requested, raw)
     columns = ["name", "split", "fold"]
-    if rows and {"name", "split"} <= (header := {COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]}):
-        columns = [COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]]
-        if len([name for name in columns if name]) > len(header - {""}):
+    if {"name", "split"} <= {*kinds}:
+        columns = kinds
+        if len([name for name in columns if name]) > len({*kinds} - {""}):
             raise HtunetError(f"{path}: two columns of {rows[0]} mean the same. Leave one name and one split.")
         rows = rows[1:]
     folds: dict[int, dict[str, list[str]]] = defaultdict(lambda: {split: [] for split in SPLITS})
@@ -153,7 +166,106 @@ def _table(path: Path) -> list[dict[str, Any]]:
     return [dict(folds[number]) for number in sorted(folds)]
 
 
-def _rows(path: Path, lines: Sequence[str], delimiter: str) -> list[list[str]]:
+def _by_columns(
+    path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], requested: str, raw: RawDataset
+) -> list[dict[str, Any]]:
+    """By the column that was ``requested``, else by those that say yes or no of a split, else by that of the folds."""
+    from htunet.data.tables import is_missing, named_columns
+
+    kinds = [COLUMNS.get(cell, "") for cell in header]
+    key, column = named_columns(requested.strip().lower(), header)
+    names_at = header.index(key) if key in header else kinds.index("name") if "name" in kinds and not key else -1
+    if column:
+        chosen = [header.index(column)] if column in header else []
+    else:
+        chosen = [at for at, cell in enumerate(header) if split_word(cell)]
+        chosen = chosen or ([kinds.index("fold")] if "fold" in kinds else [])
+    if names_at < 0 or not chosen:
+        raise HtunetError(
+            f"{path} has the columns {listed(header, len(header))}, and none of them names the "
+            f"{'images' if names_at < 0 else 'split'}: name it, as in --splits {path.name}:COLUMN or "
+            f"{path.name}:IMAGES:COLUMN."
+        )
+    table = [["" if is_missing(cell) else cell for cell in [*row, *[""] * (len(header) - len(row))]] for row in rows]
+    names, columns = [row[names_at] for row in table], {header[at]: [row[at] for row in table] for at in chosen}
+    values = _one_of(path, columns) if len(columns) > 1 else _values(path, *columns.popitem())
+    ids: dict[str, list[str]] = defaultdict(list)
+    for name, value in zip(names, values, strict=True):
+        ids[value].append(name)
+    numbers = sorted((value for value in ids if value.isdigit()), key=int)
+    if numbers and (ids["train"] or ids["val"]):
+        raise HtunetError(f"{path} has numbers of folds and also train or val. Write one of both.")
+    if numbers:
+        test = ids["test"] or [case.id for case in raw.cases if case.split == TEST]
+        return [numbered_fold(ids, numbers, position, test) for position in range(len(numbers))]
+    return [{split: ids[split] for split in SPLITS}]
+
+
+def _values(path: Path, column: str, texts: Sequence[str]) -> list[str]:
+    """A split, or the number of a fold, of each text; empty for an empty one."""
+    values = split_values(column, {*texts} - {""}) | {"": ""}
+    if strange := sorted(text for text in {*texts} - {""} if not values[text]):
+        raise HtunetError(f"{path} has the values {listed(strange)}. Write train, val, test, or numbers.")
+    return [values[text] for text in texts]
+
+
+def _one_of(path: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The split of which a row says yes; where all say no, the one that has no column, if two of three have one."""
+    words = [split_word(column) for column in columns]
+    rest = next((split for split in ("train", "test", "val") if split not in words), "")
+    found = []
+    for row in zip(*columns.values(), strict=True):
+        if any(text and text.lower() not in YES_NO for text in row):
+            raise HtunetError(f"{path} has the values {listed(row)} in {listed([*columns])}. Write 1 and 0.")
+        said = [word for word, text in zip(words, row, strict=True) if YES_NO.get(text.lower())]
+        if len(said) > 1:
+            raise HtunetError(f"{path} has a row that is in {' and in '.join(said)}. Leave each case in one split.")
+        found.append(said[0] if said else rest)
+    return found
+
+
+def split_word(column: str) -> str:
+    """The split of which a column ``is_test``, ``Train`` or the like says yes or no; empty for another column."""
+    return WORDS.get(re.sub(r"^(is|in)[ _-]+", "", column.strip().lower()), "")
+
+
+def split_values(column: str, texts: Collection[str]) -> dict[str, str]:
+    """What each text of a column says: train, val, test, or the number of a fold; empty: none of them.
+
+    In a column that is named after a split yes and no say it: no is test in a column ``train``, train in the others.
+    """
+    asked = split_word(column)
+    if asked and all(text.lower() in YES_NO for text in texts):
+        other = "test" if asked == "train" else "train"
+        return {text: asked if YES_NO[text.lower()] else other for text in texts}
+    numbers = {text: NUMBER.fullmatch(text.strip()) for text in texts}
+    return {
+        text: str(int(found[1])) if found else WORDS.get(text.strip().lower(), "") for text, found in numbers.items()
+    }
+
+
+def numbered_fold(ids: Mapping[str, list[str]], numbers: Sequence[str], position: int, test: list[str]) -> Fold:
+    """The fold at a position of a cross-validation by the ``numbers`` of folds, which have ``ids``.
+
+    It validates on its images and trains on the others; without a ``test`` split it tests on them and validates on the
+    next fold's, as htunet's own folds.
+    """
+    own, following = numbers[position], numbers[(position + 1) % len(numbers)]
+    others = [value for value in numbers if value not in ({own} if test else {own, following})]
+    train = sorted(case for value in others for case in ids[value])
+    return {"train": train, "val": ids[own if test else following], "test": test or ids[own]}
+
+
+def _cells(path: Path) -> list[list[str]]:
+    """The rows of a table of text or of Excel; of text without a delimiter the last word, and what is before it."""
+    if path.suffix.lower() in SPREADSHEETS:
+        table, _ = read_excel(path)
+        return [[*table[0]], *([*row.values()] for row in table)] if table else []
+    lines = read_name_list(path)
+    lines = lines[1:] if lines and SEPARATOR.match(f"{lines[0]}\n") else lines
+    delimiter = next((one for one in "\t;,|" if lines and all(one in line for line in lines)), None)
+    if not delimiter:
+        return [line.rsplit(None, 1) for line in lines]
     try:
         return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     except csv.Error as error:

@@ -29,12 +29,12 @@ from attack.pool import Found
 from dataset_conversion.formats.annotations import read_annotations
 from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import match_files
-from dataset_conversion.own_images.tables import name_finder, read_spacing, read_tags
 from htunet.archives import unpack
 from htunet.data.formats import dicom, metaimage, stacks
 from htunet.data.formats.medical_file import in_a_process
 from htunet.data.image_io import image_size, read_image, read_labels
 from htunet.data.split_lists import read_name_list
+from htunet.data.tables import name_finder, read_spacing, read_tags
 from htunet.data.zero_shot_prompts import find_prompts
 from htunet.errors import HtunetError
 from htunet.files import read_csv, read_json_lines

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from builders.own import build_own
 from builders.raw import build_raw
+from openpyxl import Workbook
 
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
@@ -118,6 +119,76 @@ def test_a_table_may_hold_several_folds(raw: RawDataset, tmp_path: Path, end: st
     first, second = read_split_lists(path, raw, keep_groups=True)
     assert first["val"] == second["train"] == IDS[::2]
     assert first["train"] == second["val"] == IDS[1::2]
+
+
+def as_sheet(path: Path, rows: list[list[object]]) -> Path:
+    """A table of Excel, or with semicolons, by the ending."""
+    if path.suffix == ".xlsx":
+        book = Workbook()
+        for row in rows:
+            book.active.append(row)  # type: ignore[union-attr]
+        book.save(path)
+    else:
+        path.write_text("\n".join(";".join("" if cell is None else str(cell) for cell in row) for row in rows))
+    return path
+
+
+WORDS = ["train"] * 6 + ["valid"] * 2 + ["TEST"] * 2
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".csv"])
+@pytest.mark.parametrize(
+    ("header", "values", "column"),
+    [
+        (["image", "split"], [[word] for word in WORDS], ""),
+        (["image", "train", "val", "test"], [[1, 0, 0]] * 6 + [[0, 1, 0]] * 2 + [[0, 0, 1]] * 2, ""),
+        (["image", "is_val", "is_test"], [["no", "no"]] * 6 + [["yes", None]] * 2 + [["no", "yes"]] * 2, ""),
+        (["image", "Train", "Test"], [[True, False]] * 6 + [[False, False]] * 2 + [[False, True]] * 2, ""),
+        (["scan", "age", "cohort"], [[60, word] for word in WORDS], ":scan:Cohort"),
+        (["image", "split", "cohort"], [["test", word] for word in WORDS], ":cohort"),
+    ],
+)
+def test_tables_say_it_in_words_or_by_yes_and_no(
+    raw: RawDataset, tmp_path: Path, ending: str, header: list[str], values: list[list[object]], column: str
+) -> None:
+    rows = [header, *([one, *row] for one, row in zip(IDS, values, strict=True))]
+    path = as_sheet(tmp_path / f"mine{ending}", rows)
+    assert read_split_lists(Path(f"{path}{column}"), raw, keep_groups=True) == [FOLD]
+
+
+@pytest.mark.parametrize("ending", [".xlsx", ".csv"])
+def test_numbers_of_folds_alone_are_a_cross_validation(raw: RawDataset, tmp_path: Path, ending: str) -> None:
+    numbers = [1, 1, 1, 2, 2, 2, 3, 3, 3, "nan"]
+    path = as_sheet(tmp_path / f"a{ending}", [["id", "fold"], *map(list, zip(IDS, numbers, strict=True))])
+    blocks = [IDS[:3], IDS[3:6], IDS[6:9]]
+    assert read_split_lists(path, raw, keep_groups=True) == [
+        {"train": blocks[2], "val": blocks[1], "test": blocks[0]},
+        {"train": blocks[0], "val": blocks[2], "test": blocks[1]},
+        {"train": blocks[1], "val": blocks[0], "test": blocks[2]},
+    ]
+    own = read_raw(build_raw(9, test=1, rule="8:2"))
+    folds = read_split_lists(path, own, keep_groups=True)
+    assert [(fold["val"], fold["test"]) for fold in folds] == [(block, IDS[9:]) for block in blocks]
+
+
+@pytest.mark.parametrize(
+    ("text", "column", "message"),
+    [
+        ("image;train;val\ncase_0000;1;1", "", "in train and in val"),
+        ("image;train;val\ncase_0000;1;2", "", "has the values 1, 2 in train, val. Write 1 and 0"),
+        ("image;fold\ncase_0000;x", "", "has the values x. Write train, val, test, or numbers"),
+        ("image;fold\ncase_0000;1\ncase_0001;train", "", "numbers of folds and also train"),
+        ("image;age\ncase_0000;1", "", "none of them names the split: name it, as in --splits a.csv:COLUMN"),
+        ("scan;set\ncase_0000;train", ":set", "has the columns scan, set, and none of them names the images"),
+        ("image;set\ncase_0000;train", ":sex", "none of them names the split"),
+    ],
+)
+def test_tables_that_do_not_say_it_are_refused(
+    raw: RawDataset, tmp_path: Path, text: str, column: str, message: str
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(HtunetError, match=message):
+        read_split_lists(Path(f"{tmp_path}/a.csv{column}"), raw, keep_groups=True)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ from htunet.data.formats import dicom
 from htunet.data.formats.dicom import patient_of
 from htunet.data.formats.stacks import (
     COLOUR,
-    FRACTIONS,
     METAIMAGE,
     SCALED,
     _colour_levels,
@@ -30,7 +29,6 @@ from htunet.data.formats.stacks import (
 )
 from htunet.data.image_io import read_image
 from htunet.errors import HtunetError
-from htunet.inference import run_onnx
 
 RAMP = np.arange(40, dtype=np.uint8).reshape(5, 8)
 """5 rows, 8 columns: a transposed reading cannot pass."""
@@ -96,36 +94,6 @@ def test_wide_values_are_scaled_over_all_frames_and_narrow_ones_are_kept(tmp_pat
         assert open_stack(tmp_path / name).scaling == (SCALED,)
     assert np.array_equal(frames(tmp_path / "narrow.nii"), TWO)
     assert open_stack(tmp_path / "narrow.nii").scaling == ()
-
-
-@pytest.mark.parametrize("ending", [".tif", ".nii.gz", ".mha"])
-@pytest.mark.parametrize(
-    ("factor", "expected", "remarks"),
-    [
-        (1 / 255, 1.0, (FRACTIONS,)),  # a dark image stays dark
-        (6 / 255, 6.0, (FRACTIONS,)),
-        (1.0005 / 39, 255.1275 / 39, (FRACTIONS,)),  # resampling overshoots
-        (3.7 / 39, 255 / 39, (SCALED,)),
-        (0.25, 255 / 39, (SCALED,)),
-        (0.5, 0.5, ()),
-        (1.0, 1.0, ()),
-    ],
-)
-def test_floats_are_gray_values_or_fractions_or_neither(
-    tmp_path: Path, ending: str, factor: float, expected: float, remarks: tuple[str, ...]
-) -> None:
-    values, shown = (RAMP * factor).astype(np.float32), np.round(RAMP * expected)
-    path = tmp_path / f"a{ending}"
-    if ending == ".tif":
-        Image.fromarray(values).save(path)
-        np.testing.assert_array_equal(read_image(path, 1)[0], shown)
-        np.testing.assert_array_equal(np.asarray(run_onnx.read(path, 1)), shown)
-    elif ending == ".mha":
-        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(values), str(path))
-    else:
-        write_nifti(path, values[None])
-    np.testing.assert_array_equal(frames(path), [shown])
-    assert open_stack(path).scaling == remarks
 
 
 def test_monochrome1_is_inverted_and_colours_become_luminance(tmp_path: Path) -> None:

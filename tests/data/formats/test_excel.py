@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from openpyxl import Workbook
 
-from dataset_conversion.formats.excel import read_excel
-from dataset_conversion.own_images.tables import read_tags
+from htunet.data.formats.excel import read_excel
+from htunet.data.tables import read_tags
 from htunet.errors import HtunetError, UsageError
 
 ROWS = [

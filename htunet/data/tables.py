@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import regex
 
-from dataset_conversion.formats import excel
+from htunet.data.formats.excel import SPREADSHEETS, read_excel
 from htunet.data.formats.medical_file import (
     NO_MILLIMETRES,
     NOT_SQUARE,
@@ -41,7 +41,6 @@ LARGE_GROUP, FEW_IMAGES = 0.2, 10
 ONE_WORD = ("--classes", "--folds")
 """Options whose regular expression lists words, of which a path should have one."""
 IMAGE = "image"
-SPREADSHEETS = (*excel.ENDINGS, *excel.OTHERS)
 
 
 @dataclass(frozen=True)
@@ -83,14 +82,14 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     """
     path, requested = split_rule(rule) or (Path(rule), "")
     is_excel = path.suffix.lower() in SPREADSHEETS
-    table, notes = excel.read_excel(path) if is_excel else (read_csv(path, (), any_delimiter=True), [])
+    table, notes = read_excel(path) if is_excel else (read_csv(path, (), any_delimiter=True), [])
     named = Counter(str(key).strip().lower() for key in table[0]) if table else Counter()
     if twice := [key for key, count in named.items() if key and count > 1]:
         raise HtunetError(f"{path} has the columns {twice} twice, whatever the letter case. Keep one of each.")
     rows = [{str(key).strip().lower(): value for key, value in row.items()} for row in table]
     found = list(rows[0]) if rows else [IMAGE, *columns]
     find = name_finder(names)
-    key, column = _columns(requested.strip().lower(), found)
+    key, column = named_columns(requested.strip().lower(), found)
     words = {re.sub(r"[^a-z0-9]+", "_", name).strip("_"): name for name in reversed(found)}  # Pixel size (mm)
     column = column or next((words[name] for name in columns if name in words), "")
     way_out = f"name it, as in {option} {path.name}:COLUMN or {path.name}:IMAGES:COLUMN"
@@ -112,7 +111,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     return [ImageRow(row[key], find(row[key]), composed(printable(row[column].strip()))) for row in rows], notes
 
 
-def _columns(requested: str, found: Sequence[str]) -> tuple[str, str]:
+def named_columns(requested: str, found: Sequence[str]) -> tuple[str, str]:
     """The columns of the images and of the values that the user named, both in lower case; empty where not named."""
     if requested in found or ":" not in requested:
         return "", requested
@@ -238,7 +237,8 @@ def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, list[st
     return {name: texts for name, texts in found.items() if texts}
 
 
-def _is_missing(value: str) -> bool:
+def is_missing(value: str) -> bool:
+    """Whether a cell says that nothing is known (see ``MISSING``)."""
     return value == "None" or value.lower() in MISSING
 
 
@@ -260,13 +260,13 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
         named = [row.text for row in rows if row.name]
         notes += [f"{path.name} names folders of images, such as {named[0]}"] if named else []
     tags, unknown, missing = dict[str, str](), [], 0
-    values = {row.value for row in rows if not _is_missing(row.value)}
+    values = {row.value for row in rows if not is_missing(row.value)}
     whole = all(WHOLE.fullmatch(value) for value in values)
     one_of = {value: value.removesuffix(".0") for value in values if whole}  # some programs write 1 as 1.0
     one_of |= {f"{value}.0": value for value in values if value.isdecimal()}
     for row in rows:
-        missing += _is_missing(row.value) and row.value != ""
-        tag = "" if _is_missing(row.value) else row.value
+        missing += is_missing(row.value) and row.value != ""
+        tag = "" if is_missing(row.value) else row.value
         if row.name is None:
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):

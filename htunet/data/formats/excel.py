@@ -10,6 +10,7 @@ from htunet.files import LARGEST_TEXT, MOST_ROWS, open_file
 ENDINGS = (".xlsx", ".xlsm")
 OTHERS = (".xls", ".xlsb", ".ods")
 """Of spreadsheets that are not read."""
+SPREADSHEETS = (*ENDINGS, *OTHERS)
 
 
 def read_excel(path: Path) -> tuple[list[dict[str, str]], list[str]]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dataset_conversion.own_images import tables
-from dataset_conversion.own_images.tables import Tags, read_rows, read_spacing, read_tags, split_rule
+from htunet.data import tables
+from htunet.data.tables import Tags, read_rows, read_spacing, read_tags, split_rule
 from htunet.errors import HtunetError, UsageError
 
 

@@ -1,0 +1,48 @@
+"""Whether a mask lies where its image lies, by the headers of both."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK
+from builders.own import build_own
+from PIL import Image
+
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
+
+PLACES = {
+    "same": {},
+    "rounded": {"origin": (10.06, 20.0, 3.0), "spacing": 0.1003},
+    "beside": {"origin": (10.5, 20.0, 3.0)},
+    "next slice": {"origin": (10.0, 20.0, 4.0)},
+    "turned": {"angle": 0.1},
+    "no origin": {"origin": (0.0, 0.0, 0.0)},
+    "other pixels": {"spacing": 0.2},
+}
+"""How the header of a mask differs from that of its image."""
+
+
+@pytest.mark.parametrize("ending", [".mha", ".nrrd", ".nii.gz"])
+def test_a_mask_that_lies_elsewhere_by_its_header_is_not_taken_pixel_for_pixel(home: Path, ending: str) -> None:
+    images, masks = build_own(home, [*PLACES])
+    for path in [*images.iterdir(), *masks.iterdir()]:
+        place: dict[str, Any] = PLACES[path.stem.removesuffix("_mask")] if path.parent == masks else {}
+        volume = SimpleITK.GetImageFromArray(np.asarray(Image.open(path))[None])
+        volume.SetSpacing((*[place.get("spacing", 0.1)] * 2, 1.0))
+        volume.SetOrigin(place.get("origin", (10.0, 20.0, 3.0)))
+        cosine, sine = np.cos(place.get("angle", 0.0)), np.sin(place.get("angle", 0.0))
+        volume.SetDirection((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
+        SimpleITK.WriteImage(volume, str(path.with_name(path.stem + ending)))
+        path.unlink()
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    reasons = {one.source.split(".")[0]: one.reason for one in report.excluded}
+    assert reasons.keys() == {"beside", "next slice", "turned"}
+    assert "lie in different places by their headers (the first pixels are 0.5 mm apart)" in reasons["beside"]
+    assert "(the first pixels are 1 mm apart)" in reasons["next slice"]
+    assert "(rotated against each other)" in reasons["turned"]
+    assert any(
+        note.startswith("headers with the origin 0") and note.endswith("1 case, no_origin") for note in report.notes
+    )
+    assert any("another pixel size" in note and note.endswith("1 case, other_pixels") for note in report.notes)
