@@ -16,6 +16,7 @@ from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, cluster, find_duplicates
+from htunet.data.formats.stacks import is_lossy
 from htunet.data.image_io import TURNED, UInt8, open_image, pixels_of, read_with_turn, write_png
 from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, MeasuredCases, measure_case
 from htunet.data.names import listed
@@ -29,13 +30,15 @@ Job = TypeVar("Job")
 Outcome = TypeVar("Outcome")
 STRAY = "not a file of the data set"
 PROPORTIONS = 0.02
-"""By what fraction those of two pictures may differ that were scaled to whole pixels."""
+"""Largest relative difference between the proportions of two pictures that rounding to whole pixels explains."""
+LOSSY_THRESHOLD = 127
+"""Between the two values of a mask."""
 STRETCHED = "masks of other proportions than their images are stretched; if they were cropped, that is wrong"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceFacts:
-    """What is known of a data set before anyone has downloaded it."""
+    """Facts about a published data set that are known without its files."""
 
     dataset: str
     """Full name with its number: ``Dataset503_BUSI``."""
@@ -64,7 +67,7 @@ class SourceFacts:
         return f"{self.citation} {self.home}".strip()
 
     def differences(self, found: Mapping[str, int]) -> tuple[str, ...]:
-        """What ``found`` counts otherwise than the whole distribution does, one line for each kind."""
+        """One line for each kind of which ``found`` has another number than the whole distribution."""
         return tuple(
             f"{kind}: {found.get(kind, 0)} found, {number} in the whole data set"
             for kind, number in self.expected.items()
@@ -74,7 +77,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a user may choose."""
+    """Options of a conversion that the user can set."""
 
     name: str = ""
     """Full name of the raw folder; empty: the data set's own."""
@@ -110,7 +113,7 @@ class ConversionReport:
     source: Path
     folder: Path
     replaced: bool
-    """An earlier conversion was there and is gone."""
+    """Whether an earlier conversion was replaced."""
     found: dict[str, int]
     """Images by class (or by split, where there is no class), whatever became of them."""
     converted: dict[str, int]
@@ -147,14 +150,14 @@ class Converter:
 
 @dataclass(frozen=True, kw_only=True)
 class Collected(Generic[Job]):
-    """What a folder holds, by its file names alone; no pixel has been read."""
+    """What a folder holds, judged by file names only; no pixel has been read."""
 
     jobs: list[Job]
     found: dict[str, int]
     excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unit: str = "image"
-    """What a job is, for the progress bar."""
+    """Unit of the progress bar: what one job is."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +197,7 @@ class Written:
     empty: bool = False
     """Whether it has a mask that marks nothing."""
     remarks: tuple[str, ...] = ()
-    """What a user should know of it; the report names the cases of each remark."""
+    """Remarks for the user; the report lists the cases of each remark."""
     tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """Its rows of further tables of the raw folder, by file name; all rows of a table have the same columns."""
 
@@ -360,7 +363,7 @@ class ImageWithMasks:
     masks: tuple[Path, ...]
     fit_masks: bool = False
     threshold: int = 0
-    """Mask values above it are lesion; 127 for masks that were stored as JPEG."""
+    """Mask values above it are lesion; see ``read_mask``."""
     crop_overlays: bool = False
     """Crop image and mask to the insonified field (``dataset_conversion.overlays``)."""
 
@@ -374,9 +377,9 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
         return [_excluded(job, str(error).replace(f"{job.image.parent}{os.sep}", ""))]
     if reason := misfit(image, masks, fit_masks=job.fit_masks):
         return [_excluded(job, reason)]
-    union = np.zeros_like(image)
+    union, shape = np.zeros_like(image), image.shape
     for mask in masks.values():
-        union |= fit_mask(mask, image.shape)
+        union |= fit_mask(mask, shape)
     tables = {}
     if job.crop_overlays:
         found = crop_overlays(image, union)
@@ -388,8 +391,10 @@ def write_image_with_masks(job: ImageWithMasks, folder: Path) -> list[Written | 
         image,
         union,
         masks=len(masks),
-        fitted=any(mask.shape != image.shape for mask in masks.values()),
+        fitted=any(mask.shape != shape for mask in masks.values()),
     )
+    if not all(same_proportions(mask.shape, shape) for mask in masks.values()):
+        remarks = (*remarks, STRETCHED)
     return [replace(written, tables=tables, remarks=remarks)]
 
 
@@ -423,9 +428,12 @@ def read_gray(path: Path) -> tuple[UInt8, tuple[str, ...]]:
 def read_mask(path: Path, threshold: int = 0) -> UInt8:
     """(H, W) with 1 where any colour channel is above ``threshold`` and the pixel is not transparent, else 0.
 
-    A bilevel image counts as 0 and 255, a palette by its colours. Raises HtunetError as ``open_image``.
+    A bilevel image counts as 0 and 255, a palette by its colours. JPEG and lossy WebP spread both values by some ten
+    gray values: there the threshold is at least ``LOSSY_THRESHOLD``. Raises HtunetError as ``open_image``.
     """
-    pixels = pixels_of(open_image(path))
+    image = open_image(path)
+    pixels = pixels_of(image)
+    threshold = max(threshold, LOSSY_THRESHOLD) if image.format == "JPEG" or is_lossy(path) else threshold
     return ((pixels if pixels.ndim == 2 else pixels.max(axis=2)) > threshold).astype(np.uint8)
 
 

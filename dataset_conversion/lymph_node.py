@@ -30,9 +30,6 @@ from htunet.data.splits import TEST_ONLY
 
 CLASSES = {"benign": 0, "malignant": 1}
 IMAGES, MASKS = "images", "masks"
-JPEG = (".jpg", ".jpeg")
-JPEG_THRESHOLD = 127
-"""JPEG spreads the two values of a mask by some ten gray values."""
 ENDINGS = "|".join(ending.removeprefix(".") for ending in READABLE)
 PAPER = "arXiv 2506.08849 (the paper of the method that htunet implements), section III-A"
 IN_HOUSE = "in-house, not distributed; images of your own have your own terms"
@@ -127,7 +124,6 @@ def collect(folder: Path, *, fit_masks: bool = False, crop_overlays: bool = Fals
                 image=images[name],
                 masks=(masks[name],),
                 fit_masks=fit_masks,
-                threshold=JPEG_THRESHOLD if masks[name].suffix.lower() in JPEG else 0,
                 crop_overlays=crop_overlays,
             )
             jobs.append(job)

@@ -1,6 +1,6 @@
 """``patients.csv``: which patient an image shows, with the columns ``image`` and ``patient``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,14 @@ PATIENTS = "patients.csv"
 def with_patients(jobs: Sequence[ImageWithMasks], table: Path) -> tuple[list[ImageWithMasks], list[str]]:
     """The jobs with the patient of each image as its group, and a note on rows whose image does not exist.
 
-    ``image`` is the path relative to the folder of ``table``. Raises HtunetError when the table lacks an image.
+    ``image`` is the path relative to the folder of ``table``. Raises HtunetError when the table lacks an image, or
+    gives one to two patients.
     """
-    patients: Mapping[str, str] = {row["image"]: row["patient"] for row in read_csv(table, ("image", "patient"))}
+    patients: dict[str, str] = {}
+    for row in read_csv(table, ("image", "patient")):
+        image, patient = row["image"], row["patient"]
+        if patients.setdefault(image, patient) != patient:
+            raise HtunetError(f"{table} gives {image} to the patients {patients[image]} and {patient}. Correct it.")
     sources = {job.case.source for job in jobs}
     if unknown := sorted(source for source in sources if not patients.get(source)):
         raise HtunetError(

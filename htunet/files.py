@@ -53,6 +53,8 @@ BUFFERED = 2**20
 LONGEST_FILE_NAME = 255
 """Bytes of a file's name, on the file systems that are in use."""
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+LONG_WAIT = 3600
+"""Seconds that ``exclusive`` waits for what another process makes for both."""
 NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What a file system without locks answers; some network drives are."""
 FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -18,6 +18,7 @@ from htunet.archives import BROKEN, OF_NAMES, open_zip
 from htunet.data.captions import CaptionPair
 from htunet.data.folders import walk
 from htunet.data.image_io import as_gray, image_size, open_image, pixels_of, write_png
+from htunet.data.names import composed
 from htunet.data.raw import Excluded
 from htunet.errors import HtunetError
 from htunet.files import scratch_folder
@@ -68,8 +69,8 @@ class FoundImages:
 
 
 def base_name(name: str) -> str:
-    """The file name in a path as texts give it, whatever its slashes: no text leads outside the folder."""
-    return PurePosixPath(name.replace("\\", "/")).name
+    """The file name in a path as texts give it, composed, whatever its slashes: no text leads outside the folder."""
+    return composed(PurePosixPath(name.replace("\\", "/")).name)
 
 
 @contextmanager
@@ -81,9 +82,9 @@ def find_images(folder: Path, requested: Set[str]) -> Iterator[FoundImages]:
     """
     found = FoundImages()
     for place, _, files in walk(folder):
-        for name in requested & set(files):
-            path = place / name
-            found.add(name, FoundImage(path.relative_to(folder).as_posix(), path))
+        for file in files:
+            if (name := composed(file)) in requested:
+                found.add(name, FoundImage((place / file).relative_to(folder).as_posix(), place / file))
     with ExitStack() as stack:
         missing = requested - found.names()
         if missing and (archives := zips_in(folder)):

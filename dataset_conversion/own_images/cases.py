@@ -42,7 +42,7 @@ class OwnImage:
     label_of: Mapping[str, int] = field(default_factory=dict)
     """The labels of what is marked, by their names."""
     paired: bool = False
-    """The user named the masks: several of an image of one frame are joined, whatever they are called."""
+    """Whether the user named the masks: several masks of one frame are joined, whatever their names."""
     fit_masks: bool = False
     fill_outlines: bool = False
     remarks: tuple[str, ...] = ()
@@ -129,12 +129,12 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool) -> 
 
 
 class _Labels(NamedTuple):
-    """Of one frame."""
+    """The labels of one frame."""
 
     labels: UInt8
     remarks: tuple[str, ...] = ()
     masks: int = 1
-    """How many files they are joined of; 0 where the frame has none and other frames have."""
+    """Number of mask files that were joined; 0 if this frame has none although other frames have."""
     files: Sequence[Stack] = ()
 
 

@@ -11,7 +11,7 @@ WHAT_FOR = {"train": "be learnt", "val": "choose the best epoch", "test": "be sc
 
 
 def with_classes(fold: Fold, class_of: Mapping[str, str]) -> Fold:
-    """The fold without the cases that have no class at all: a classification can neither learn from nor score them."""
+    """The fold without the cases that have no class, which a classification can neither learn from nor score."""
     return {split: [case for case in cases if class_of.get(case) != ""] for split, cases in fold.items()}
 
 

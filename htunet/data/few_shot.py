@@ -9,13 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
-from filelock import FileLock
-
 from htunet.data.preprocessed import CaseGeometry
 from htunet.data.split_files import training_digest
 from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_object, write_json
+from htunet.files import LONG_WAIT, exclusive, read_object, write_json
 from htunet.reproducibility import derived_seed
 
 FORMAT = 1
@@ -88,8 +86,8 @@ def few_shot_subset(
     The order in ``path`` is used as long as the fold's training and validation splits are those that it was made for;
     else it is made, and the file with it. ``cases`` are those of the training split.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):  # methods of one seed may be started at the same moment
+    # methods of one seed may be started at the same moment
+    with exclusive(path.with_name(f".lock-{path.stem}"), str(path), wait=LONG_WAIT):
         units = _read(path, fold, by_group=by_group) if path.exists() else None
         if units is None:
             units = few_shot_order(cases, seed, by_group=by_group)

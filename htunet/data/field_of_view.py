@@ -21,7 +21,7 @@ FILLED = 0.2
 OVERLAY = 0.05
 """What is smaller than this fraction of the largest connected area is an overlay: text, a logo, a gray scale."""
 LEAST = 0.2
-"""A field smaller than this fraction of the image is taken for a mistake, and the image is left as it is."""
+"""A field smaller than this fraction of the image is considered a mistake, and the image is not cropped."""
 
 
 @dataclass(frozen=True)

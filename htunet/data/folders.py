@@ -1,4 +1,4 @@
-"""The files of a folder at any depth, as people leave them: hidden files and linked folders among them."""
+"""Find the files of a folder at any depth, among hidden files and linked folders."""
 
 import os
 from collections.abc import Callable, Iterator

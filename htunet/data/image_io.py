@@ -24,18 +24,18 @@ READABLE = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "GIF", "WEBP")
 """Pillow's decoders that are tried, whatever the ending says. Others start programs (Ghostscript) or read ahead."""
 PAGED = ("TIFF", "GIF", "WEBP", "PNG")
-"""Those of them that can hold several pictures."""
+"""The formats that can hold several pictures."""
 REDUCED = 254
 """TIFF's tag NewSubfileType; its lowest bit marks a small copy of another page."""
 MAX_PIXELS = 64_000_000
 """An ultrasound frame has about one million pixels; a header that claims more than this is refused unread."""
 
 ROUNDING = 1e-3
-"""By how much the values of a mask may differ from whole numbers, as those that a header's slope gives do."""
+"""How far the values of a mask may be from whole numbers; a slope in a header leaves such differences."""
 DIVIDED = 16
-"""Gray values that are floats, and no whole numbers, reach this."""
+"""The largest gray value of an image in floats is at least this, unless the values were divided by something."""
 MOST_LABELS = 255
-"""Of a mask, without the background: a pixel is a byte."""
+"""The most labels that a mask can have, without the background: a pixel is a byte."""
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_COLOUR = {1: 0, 3: 2}
@@ -48,7 +48,7 @@ FEW_VALUES = 16
 """Masks have fewer; their lines are smaller, and made and read faster, as they are."""
 
 DEEP = re.compile(r"(LA|RGB[AX]?);16([BLN])")
-"""How Pillow calls colours, or gray with alpha, of 16 bits; it reads their higher bytes alone."""
+"""Pillow's names of 16-bit colours and 16-bit gray with alpha, of which it reads the higher bytes only."""
 OTHER_BYTES = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 WHITE_IS_ZERO, SEPARATE, UNSIGNED, SIGNED = 0, 2, 1, 2
@@ -67,7 +67,7 @@ for (_order, _photometric, _kind, _fill, _bits, _extra), _modes in list(_KNOWN.i
     if _photometric == 1 and len(_bits) == 1 and _bits[0] >= 8:  # the same with a white that is 0
         _KNOWN.setdefault((_order, WHITE_IS_ZERO, _kind, _fill, _bits, _extra), _modes)
 BIG_ENDIAN = re.compile(r"([IF];\d+)B([SF]?)")
-"""How Pillow calls such gray values."""
+"""Pillow's names of big-endian gray values."""
 
 ORIENTATION = ExifTags.Base.Orientation
 TURNED = "rotated upright, according to the orientation in the file"
@@ -87,7 +87,7 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
 
 
 def _decoded(path: Path, image: Image.Image) -> Image.Image:
-    """As ``open_image``, of a picture that is ``opened``."""
+    """Decode an image that ``opened`` gave; raises HtunetError as ``open_image``."""
     if image.width * image.height > MAX_PIXELS:
         raise HtunetError(
             f"{path} claims {image.width} x {image.height} pixels; at most {MAX_PIXELS} are read. "
@@ -147,7 +147,7 @@ def _unknown_tiff(path: Path, content: bytes | None) -> str:
 
 
 def pages_of(image: Image.Image) -> list[int]:
-    """The positions of the pictures in an opened file; small copies of them, which TIFF may hold, are none."""
+    """The positions of the pictures in an opened file, without the thumbnails that a TIFF may hold."""
     count = getattr(image, "n_frames", 1) if image.format in PAGED else 1
     if count == 1 or image.format != "TIFF":
         return list(range(count))
@@ -160,28 +160,28 @@ def pages_of(image: Image.Image) -> list[int]:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """A loaded image turned as viewers show it: by the orientation of EXIF (JPEG, PNG, TIFF), where it has one."""
+    """A loaded image, rotated as viewers show it: by its EXIF orientation (JPEG, PNG, TIFF), if it has one."""
     return image if image.getexif().get(ORIENTATION, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether ``upright`` will turn an opened image; of a PNG only where its header says so, to leave it undecoded."""
+    """Whether ``upright`` will rotate an opened image; a PNG is not decoded for it, only its header counts."""
     known = image.format != "PNG" or "exif" in image.info
     return known and image.getexif().get(ORIENTATION, 1) in range(2, 9)
 
 
 def is_wide(image: Image.Image) -> bool:
-    """Other gray values than 0 to 255."""
+    """Whether the image has gray values of more than 8 bits, or signed ones."""
     return image.mode in ("I", "F") or image.mode.startswith("I;16") or _is_signed_byte(image)
 
 
 def is_deep(image: Image.Image) -> bool:
-    """Colours, or gray with alpha, of 16 bits in an opened file that is not loaded."""
+    """Whether an opened file that is not loaded yet has colours, or gray with alpha, of 16 bits."""
     return DEEP.fullmatch(_raw_mode(image)) is not None
 
 
 def read_pixels(path: Path, image: Image.Image) -> NDArray[Any]:
-    """As ``pixels_of``, upright, of the page at which ``opened(path)`` stands; colours may be uint16."""
+    """``pixels_of`` the current page of an opened file, upright; colours may be uint16."""
     _check_colours(path, image)
     if is_deep(image):
         return _deep_pixels(path, image)
@@ -222,7 +222,7 @@ def _check_colours(path: Path, image: Image.Image) -> None:
 
 
 def _wide_pixels(image: Image.Image) -> NDArray[Any]:
-    """What Pillow leaves undone: white that is 0, unsigned 32 and signed 8 bits of a TIFF; and a transparent value."""
+    """Wide gray values, with what Pillow leaves undone: a white of 0, unsigned 32 and signed 8 bits, transparency."""
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if _is_signed_byte(image):
         values = values.view(np.int8)
@@ -244,7 +244,7 @@ def _raw_mode(image: Image.Image) -> str:
 
 
 def _deep_pixels(path: Path, image: Image.Image) -> NDArray[np.uint16]:
-    """(H, W) or (H, W, 3), upright: the higher bytes and, decoded again as if their order were the other, the lower."""
+    """(H, W) or (H, W, 3), upright: the higher bytes, and the lower ones, decoded again in the other byte order."""
     kind, order = DEEP.fullmatch(_raw_mode(image)).groups()  # type: ignore[union-attr]
     hidden = image.info.get("transparency")
     if kind == "LA":  # as colours of 8 bits these are four bytes, too
@@ -277,7 +277,7 @@ def _load(image: Image.Image) -> None:
 
 
 def _decode_as(image: Image.Image, raw_mode: str) -> None:
-    """Load it as if its file said this of its bytes."""
+    """Load the image as if its file declared this raw mode."""
     changed = []
     for codec, extents, offset, arguments in image.tile:  # type: ignore[attr-defined]
         other = (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
@@ -369,13 +369,13 @@ def as_array(image: object) -> NDArray[Any]:
 
 
 def check_image(image: object) -> None:
-    """Raise UsageError for what is no path, PIL image or array, by its type alone."""
+    """Raise UsageError for an object that is no path, PIL image or array; only its type is checked."""
     if not (isinstance(image, str | Path | Image.Image) or hasattr(image, "__array__")):
         raise _no_image(image)
 
 
 def check_images(images: object) -> None:
-    """Raise UsageError for what is no collection of images, as far as that is known without taking one from it."""
+    """Raise UsageError for an object that is no collection of images; nothing is taken from an iterator."""
     if isinstance(images, bytes | Mapping) or not isinstance(images, Iterable):
         raise _no_image(images)
     for image in images if isinstance(images, Sequence) else ():
@@ -406,7 +406,7 @@ def image_of_array(array: NDArray[Any]) -> Image.Image:
 
 
 def read_labels(path: Path) -> UInt8:
-    """(H, W) class indices: 0 background, 1..K; raises HtunetError as ``open_image``, and for what is no whole number.
+    """(H, W) class indices: 0 background, 1..K; raises HtunetError as ``open_image``, and for fractions.
 
     htunet writes 8-bit gray. Of others' masks a palette's indices count, not its colours, and a bilevel image holds
     0 and 1; transparent pixels are background; values above 255 are read as 255, which no data set has as a label.
@@ -426,7 +426,7 @@ def read_labels(path: Path) -> UInt8:
 
 
 def label_counts(labels_HW: UInt8) -> NDArray[np.int64]:
-    """(256,) how many pixels have each value; the two of most masks are counted in a tenth of the time."""
+    """(256,) number of pixels of each value; masks that hold only 0 and 1 are counted ten times faster."""
     if labels_HW.max(initial=0) > 1:
         return np.bincount(labels_HW.ravel(), minlength=256)
     counts, marked = np.zeros(256, np.int64), np.count_nonzero(labels_HW)

@@ -33,11 +33,11 @@ LOSSY_RIPPLE = 2
 BLEND_REACH = 8
 """The same, of a lossless mask whose values blend: next to a blurred area of 255 lies one of 254."""
 FEWEST_BLENDED = 4
-"""Values without an even area that a mask has whose values blend."""
+"""A mask has at least as many values without an even area if its values blend."""
 LEAST_EVEN = 0.15
-"""Of what such masks or lossy ones mark; of pictures and of smooth probabilities less is even."""
+"""At least this fraction of what blended or lossy masks mark is even; less is, in pictures and probabilities."""
 MOST_MARKED = 0.5
-"""Of the pixels of masks; a picture is seldom black to a larger part."""
+"""Masks mark at most this fraction of their pixels; pictures are seldom black in more than the rest."""
 RARE = 1e-3
 """A value that covers less than this fraction of the largest label's even area is not a label in a lossy mask."""
 INVALID = 255
@@ -50,7 +50,7 @@ class Survey:
     counts: dict[int, int]
     """Value to number of pixels."""
     even: dict[int, int]
-    """Value to number of pixels whose four neighbours agree with it: edges are not even, labels are."""
+    """Value to number of pixels whose four neighbours have it, too: the inside of an area, not its edge."""
     lossy: bool
     name: str = ""
     """Of the file."""
@@ -144,7 +144,7 @@ def survey(path: Path) -> Survey | None:
 
 
 def unreadable(path: Path) -> str:
-    """Why ``survey`` gave None of a mask."""
+    """The error for which ``survey`` gave None for a mask."""
     try:
         for _ in open_stack(path).levels():
             pass
@@ -188,10 +188,10 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
         away = np.abs(_channels(np.array(values)) - _channels(np.array([background])))
         if away.max() > LOSSY_REACH:
             raise HtunetError(
-                "The masks are JPEG or WebP and hold no even area: they are pictures, or they mark a few pixels each, "
-                "and nobody can tell such lesions from the noise of the compression. Save them as PNG. If they are "
-                f'lesions, for conversions name their value, as in --labels "lesion={value_text(values[-1])}": what is '
-                "nearer to it than to the background is lesion."
+                "The masks are JPEG or WebP and hold no even area of one value: they are pictures, or they mark a few "
+                "pixels each, and nobody can tell such lesions from the noise of the compression. Save them as PNG. If "
+                "they are lesions, for conversions name their value, as in --labels "
+                f'"lesion={value_text(values[-1])}": what is nearer to it than to the background is lesion.'
             )
         raise HtunetError(
             "The masks are JPEG or WebP, which do not keep exact values, and no even area of them differs by more than "
@@ -242,9 +242,10 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
         names = [one.name for one, part, whole in each if part < LEAST_EVEN * whole]
         raise UsageError(
             f"The values of {counted(len(names), 'mask')} ({listed(names)}) blend into each other, as in pictures or "
-            f"probabilities ({sum(even) / sum(marked):.0%} of what they mark is even), and are no labels. Check that "
-            "these are the masks and not the images. Cut probabilities at a threshold; for conversions name the value "
-            'that counts, as in --labels "lesion=255": what is nearer to 255 than to 0 is lesion.'
+            f"probabilities ({sum(even) / sum(marked):.0%} of the marked pixels have neighbours of their value), and "
+            "are no labels. Check that these are the masks and not the images. Cut probabilities at a threshold; for "
+            'conversions name the value that counts, as in --labels "lesion=255": what is nearer to 255 than to 0 is '
+            "lesion."
         )
 
 

@@ -11,13 +11,13 @@ from typing import TypeVar
 Named = TypeVar("Named")
 LONGEST_ID = 80
 FRAME = "__"
-"""Between an id and the number of its frame; a cleaned id never has two."""
+"""Separates an id from the number of a frame; an id never holds two underscores in a row."""
 DOUBLE_ENDING = ".nii.gz"
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
-"""Begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is none."""
+"""An ending begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is no ending."""
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
 MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
-"""What says that a file is a mask, at either end of its name."""
+"""Words at either end of a file name that mark a mask."""
 WHOLE = re.compile(r"0*(\d+)(?:\.0)?", re.ASCII)
 """A whole number, as some programs write it."""
 

@@ -32,7 +32,7 @@ LABEL_FOLDERS = {"train": "labelsTr", "test": "labelsTs"}
 ENDINGS = (".png", ".bmp", ".tif", ".tiff")
 """Of nnU-Net folders that are read in place; all keep exact values."""
 RULE_WITH_TEST = "8:2"
-"""How the training split is split where a data set defines its test split and no rule."""
+"""The split rule of a data set that defines its test split but no rule."""
 TRAIN, TEST = "train", "test"
 
 

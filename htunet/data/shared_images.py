@@ -1,4 +1,4 @@
-"""Images of one data set that are the same picture as images of another: what a test on other data has to rule out."""
+"""Find images of one data set that also occur in another: a test on external data has to exclude them."""
 
 from collections.abc import Sequence
 

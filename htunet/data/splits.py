@@ -17,7 +17,7 @@ from htunet.reproducibility import derived_seed
 SPLITS = ("train", "val", "test")
 SPLIT_BY = ("image", "group")
 SEED = 1
-"""Of the split, not of a training run: all runs of a data set share one split."""
+"""Seed of the split, not of a training run: all runs of a data set share one split."""
 
 Fold = dict[str, list[str]]
 """``{"train": [ids], "val": [ids], "test": [ids]}``, each sorted."""
@@ -64,7 +64,7 @@ class Leak:
 
     group: str
     members: dict[str, list[str]]
-    """Part to the ids there."""
+    """Split to the ids in it."""
 
 
 def split_sizes(n: int, rule: str) -> tuple[int, int, int]:

@@ -31,32 +31,32 @@ MISSING = {
 """What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
 ``None`` is Python's."""
 SEARCH_SECONDS = 10.0
-"""That a regular expression of the user's may take for all images."""
+"""Time limit for a user's regular expression, for all images together."""
 SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing", "pixel_size_mm", "pixel_spacing_mm")
 ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
 """Before a number."""
 DECIMAL_COMMA = r"\d*,\d+(?:e[+-]?\d+)?"
 LARGE_GROUP, FEW_IMAGES = 0.2, 10
-"""A group with a larger fraction of the images is seldom one patient; not asked of fewer images."""
+"""A group with a larger fraction of the images is seldom one patient; not checked for fewer images."""
 ONE_WORD = ("--classes", "--folds")
-"""Options whose regular expression lists words, of which a path should have one."""
+"""Options whose regular expression lists words; a path should contain only one of them."""
 IMAGE = "image"
 
 
 @dataclass(frozen=True)
 class ImageRow:
-    """What one row says of an image."""
+    """One row of a table: an image and its value."""
 
     text: str
     """The image as the table names it."""
     name: str | None
-    """The image that is meant; None: there is none."""
+    """The image that the row means; None if there is no such image."""
     value: str
 
 
 @dataclass
 class Tags:
-    """What is said of each image, and notes on how it was read."""
+    """The value of each image, and notes on how it was read."""
 
     of: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a raw folder, found in one pass and named file by file. It decides nothing."""
+"""Find everything that is wrong with a raw folder, in one pass, file by file; nothing is changed."""
 
 import os
 from collections import Counter, defaultdict
@@ -20,7 +20,7 @@ from htunet.parallel import parallel_map
 ERROR, WARNING = "error", "warning"
 DUPLICATES = ("exact_duplicates", "near_duplicates")
 MOST, NEARLY_ALL = 0.5, 0.8
-"""Of the masks that mark something."""
+"""Fractions of the masks that mark something."""
 FOLDERS = (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())
 
 
@@ -55,8 +55,7 @@ def verify_and_measure(
 
     masks, known = raw.info.has_masks, {*measured}
     new = [case for case in raw.cases if case.id not in known]
-    named = (value if isinstance(value, list) else [value] for value in raw.info.labels.values())  # regions are lists
-    allowed = sorted({int(value) for values in named for value in values})
+    allowed = sorted(raw.info.labels.values())
     check = partial(_check_case, base=raw.paths.raw, channels=raw.info.channels, allowed=allowed)
 
     def job(case: Case) -> _CaseToCheck:
@@ -120,7 +119,7 @@ class _CaseToCheck:
     label: Path | None
     """None in a data set without masks."""
     known: MeasuredCase | None
-    """What was measured of these files before."""
+    """Earlier measurements of these files; None if they have to be read."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class _Checked:
     measured: MeasuredCase | None
     """None where a file could not be read, or both differ in size."""
     remarks: tuple[str, ...] = ()
-    """On how an image that was read now is read."""
+    """How the values of an image were changed when it was read."""
 
 
 def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[int]) -> _Checked:
@@ -177,7 +176,7 @@ def _check_case(job: _CaseToCheck, base: Path, channels: int, allowed: Sequence[
 def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) -> Iterator[Problem]:
     """What no mask shows alone: labels that never occur, background drawn as a label, outlines in place of areas."""
     marked = [(case, mask) for case, mask in known if mask.held]
-    names = {value: name for name, value in raw.info.labels.items() if isinstance(value, int)}  # regions are lists
+    names = {value: name for name, value in raw.info.labels.items()}
     if known and not marked:
         text = (
             f"Every mask is empty ({counted(len(known), 'file')}): there is nothing to segment. Check that these "

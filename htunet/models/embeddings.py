@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from htunet.errors import counted
+from htunet.files import LONG_WAIT, exclusive
 from htunet.models import checkpoint
 from htunet.models.dual_encoder import DualEncoder
 from htunet.models.precision import FP32, check_numbers, fp32_products
@@ -61,8 +61,9 @@ def stored_text_embeddings(
     for row in tokens(network, texts):
         digest.update(row.numpy().tobytes() + b";")
     path = folder / f"{digest.hexdigest()[:32]}.safetensors"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f".{path.name}.lock"):  # several runs may want the same texts at the same moment
+    with exclusive(
+        folder / f".lock-{path.stem}", str(path), wait=LONG_WAIT
+    ):  # runs may want the same texts at one moment
         if not path.exists():
             embedded_NE = torch.from_numpy(embed_texts(network, texts))
             checkpoint.save(path, {"texts": embedded_NE}, {"text_sha256": text_sha256})

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from htunet.data.captions import CaptionDataset
 from htunet.data.image_io import UInt8, opened, read_image
 from htunet.data.preprocessed import open_array
-from htunet.files import read_object, whole_folder, write_json
+from htunet.files import LONG_WAIT, exclusive, read_object, whole_folder, write_json
 from htunet.parallel import parallel_map, suitable_workers
 
 FORMAT = 1
@@ -55,8 +54,7 @@ def prepare_captions(
     kind = f"captions_{input_size[0]}x{input_size[1]}{'_centre_crop' if centre_crop else ''}"
     folder = dataset.paths.plan_folder(kind)
     expected = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{folder.name}.lock")):
+    with exclusive(folder.with_name(f".lock-{folder.name}"), str(folder), wait=LONG_WAIT):
         marker = folder / MARKER
         if not (marker.exists() and read_object(marker) == expected):
             with whole_folder(folder) as part:

@@ -1,5 +1,6 @@
 """Few-shot subsets: nested, stratified, of whole groups where the split is by group, and the same for every method."""
 
+import errno
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -123,6 +124,17 @@ def test_the_order_is_written_and_what_is_written_holds(tmp_path: Path) -> None:
     assert subset == sorted(name for unit in content["order"][:52] for name in unit)
     write_json(path, content | {"order": content["order"][::-1]})
     assert subset_of(path, BUSI) == sorted(name for unit in content["order"][-52:] for name in unit)
+
+
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fcntl
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    expected = subset_of(tmp_path / "fold_0_seed_1.json", BUSI)
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert subset_of(tmp_path / "fold_1_seed_1.json", BUSI) == expected
 
 
 def test_an_order_of_another_split_is_made_anew(tmp_path: Path) -> None:

@@ -198,13 +198,6 @@ def test_an_unknown_split_is_named(raw_folder: Path) -> None:
     assert [problem.kind for problem in verify(changed)] == ["unknown_split"]
 
 
-def test_region_labels_of_nnunet_are_lists_of_values(raw_folder: Path) -> None:
-    raw = read_raw(PATHS)
-    overwrite_label(raw_folder, np.eye(40, 50) * 2)
-    regions = replace(raw.info, labels={"background": 0, "whole": [1, 2], "core": [2]})  # type: ignore[dict-item]
-    assert verify(RawDataset(raw.paths, regions, raw.cases)) == []
-
-
 def test_processes_and_one_process_agree(raw_folder: Path) -> None:
     (raw_folder / "labelsTr" / "b.png").unlink()
     raw = read_raw(PATHS)

@@ -225,6 +225,9 @@ def test_a_table_of_patients_that_lacks_an_image_is_an_error(home: Path) -> None
     write_patients(built.folder, lesion_images(built.folder)[1:])
     with pytest.raises(HtunetError, match=r"no patient for 1 image: benign/benign \(1\)\.png"):
         convert("Phantom", home / "download", Options())
+    write_patients(built.folder, [*lesion_images(built.folder), "benign/benign (1).png"])
+    with pytest.raises(HtunetError, match=r"gives benign/benign \(1\)\.png to the patients P0 and P5"):
+        convert("Phantom", home / "download", Options())
 
 
 def test_the_real_sample_leaves_out_the_one_misfit_and_the_normal_images(home: Path, samples: Path) -> None:

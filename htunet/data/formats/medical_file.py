@@ -48,11 +48,11 @@ NO_ORIGIN = "headers with the origin 0 where the other file has one: taken pixel
 
 
 class NoPictureError(HtunetError):
-    """A whole file of a format that may hold images and does not: a report, a directory, a segmentation object."""
+    """An intact file that holds no image, although its format can: a report, a directory, a segmentation object."""
 
 
 @dataclass(frozen=True)
-class Place:
+class PlaceInSpace:
     """Where a header puts the first pixel in the patient, and where its rows and columns lead; ITK's axes (LPS)."""
 
     origin: tuple[float, ...]
@@ -70,15 +70,15 @@ class MedicalFile:
     frames: int
     read: Callable[[], Iterator[NDArray[np.generic]]]
     eight_bits: bool
-    """The values are gray values or colours as they are."""
+    """Whether the values are gray values or colours 0..255, to be taken as they are."""
     sides_mm: Sides = None
     inverted: bool = False
-    """The smallest value is white."""
+    """Whether the smallest value is white."""
     rescale: tuple[float, float] = (1.0, 0.0)
-    """Slope and intercept by which stored values of a mask become labels; of an image their order alone counts."""
+    """Slope and intercept that turn the stored values of a mask into labels; for an image only the sign matters."""
     axes: str = ""
     """Where the axes lead in the patient, such as ``LPS``; empty where the header does not say it."""
-    place: Place | None = None
+    place: PlaceInSpace | None = None
     """None where the header cannot say it."""
     remarks: tuple[str, ...] = ()
 
@@ -130,12 +130,12 @@ def not_square(sides_mm: Sides) -> tuple[str, ...]:
 
 
 def is_plausible(sides_mm: Sides) -> bool:
-    """Whether an ultrasound image can have such pixels, as far as they are known."""
+    """Whether an ultrasound image can have pixels of this size; an unknown size is plausible."""
     return sides_mm is None or all(FINEST <= side <= COARSEST for side in sides_mm)
 
 
 def remarks_on(sides_mm: Sides) -> tuple[str, ...]:
-    """What a user should know of the size of pixels that a header says."""
+    """Remarks on a pixel size that a header states: not square, or not plausible."""
     return (*not_square(sides_mm), *(() if is_plausible(sides_mm) else (NO_MILLIMETRES,)))
 
 
@@ -167,7 +167,7 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def in_a_process(read: Callable[[], Iterator[T]]) -> Iterator[T]:
-    """What ``read`` yields in a forked process, where the system has such: GDCM and ITK end theirs over some damage.
+    """Yield what ``read`` yields, in a forked process if the system can: GDCM and ITK crash over some damaged files.
 
     Raises what ``read`` raises, HtunetError as it is and anything else as ValueError, which it also raises where the
     process ended.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from htunet.data.formats.medical_file import (
     MAX_FRAMES,
     MedicalFile,
-    Place,
+    PlaceInSpace,
     Sides,
     in_a_process,
     readable,
@@ -144,21 +144,21 @@ def _reader(path: Path) -> SimpleITK.ImageFileReader:
     return reader
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides, str, Place]:
+def _header(path: Path) -> tuple[tuple[int, ...], int, str, Sides, str, PlaceInSpace]:
     """Lengths of the axes, components, kind of values, the sides of a pixel, where the axes lead, and the place."""
     reader = _reader(path)
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     return reader.GetSize(), reader.GetNumberOfComponents(), kind, _sides_mm(reader), *_directions(reader)
 
 
-def _directions(reader: SimpleITK.ImageFileReader) -> tuple[str, Place]:
+def _directions(reader: SimpleITK.ImageFileReader) -> tuple[str, PlaceInSpace]:
     """The letters of NIfTI: each axis by the direction of the patient that it follows most; and all of the place."""
     number = min(reader.GetDimension(), 3)
     directions = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:number, :number].T
     largest = [int(np.abs(along).argmax()) for along in directions]
     axes = "".join(AXES[at][int(along[at] < 0)] for at, along in zip(largest, directions, strict=True))
     vectors = tuple(tuple(along.tolist()) for along in directions[:2])
-    return axes, Place(reader.GetOrigin()[:number], vectors, max(reader.GetSpacing()[:2]))
+    return axes, PlaceInSpace(reader.GetOrigin()[:number], vectors, max(reader.GetSpacing()[:2]))
 
 
 def _frames(path: Path, frames: int) -> Iterator[NDArray[np.generic]]:

@@ -23,7 +23,7 @@ from htunet.data.formats.medical_file import (
     MAX_FRAMES,
     SQUARE,
     MedicalFile,
-    Place,
+    PlaceInSpace,
     Spacing,
     pixel_spacing,
     remarks_on,
@@ -199,7 +199,7 @@ def _axes(image: nib.Nifti1Image) -> str:
     return "".join(str(code) for code in nib.aff2axcodes(image.affine))
 
 
-def _place(image: nib.Nifti1Image) -> Place | None:
+def _place(image: nib.Nifti1Image) -> PlaceInSpace | None:
     """None where neither form is stated or where the affine is degenerate."""
     if not _axes(image):
         return None
@@ -207,7 +207,7 @@ def _place(image: nib.Nifti1Image) -> Place | None:
     factor, lengths = MILLIMETRES.get(int(image.header["xyzt_units"]) % 8, 1.0), np.linalg.norm(affine, axis=0)
     directions = (affine[:, :2] / lengths[:2]).T.tolist()
     origin = (affine[:, 3] * factor).tolist()
-    return Place(tuple(origin), tuple(map(tuple, directions)), float(lengths[:2].max()) * factor)
+    return PlaceInSpace(tuple(origin), tuple(map(tuple, directions)), float(lengths[:2].max()) * factor)
 
 
 def _sides_mm(image: nib.Nifti1Image) -> tuple[float, float] | None:

@@ -52,7 +52,7 @@ FRACTIONS = "floats from 0 to 1 taken as fractions of 255"
 
 @dataclass(frozen=True, kw_only=True)
 class Stack(MedicalFile):
-    """One opened file. Its frames are read when they are asked for; each reading may raise HtunetError."""
+    """One opened file. Its frames are read when they are needed; each reading may raise HtunetError."""
 
     path: Path
     is_dicom: bool = False
@@ -73,7 +73,7 @@ class Stack(MedicalFile):
 
     @property
     def spacing_mm(self) -> Spacing | None:
-        """Of a pixel; None where it is not known."""
+        """Pixel size in millimetres; None if it is not known."""
         return pixel_spacing(self.sides_mm)
 
     def levels(self) -> Iterator[Levels]:
@@ -87,7 +87,7 @@ class Stack(MedicalFile):
                 yield self._gray_levels(frame if slope == 1 else frame.astype(np.float64) * slope + intercept)
 
     def _checked_frames(self) -> Iterator[NDArray[np.generic]]:
-        """The frames that were promised; raises HtunetError for more or fewer, as a broken header makes them."""
+        """The frames; raises HtunetError if there are more or fewer than the header states."""
         number = 0
         for number, frame in enumerate(self.read(), start=1):
             if number > self.frames:

@@ -32,6 +32,13 @@ def test_images_are_found_at_any_depth_and_in_zips_and_nothing_else_is_unpacked(
     assert not two.path.exists()
 
 
+def test_names_that_macos_has_decomposed_are_found(tmp_path: Path) -> None:
+    composed, decomposed = "M\u00fcller.png", "Mu\u0308ller.png"
+    write_image(tmp_path / decomposed, 1)
+    with find_images(tmp_path, {base_name(decomposed)}) as found:
+        assert getattr(found.pick(composed), "source", "") == decomposed
+
+
 def test_an_image_in_a_folder_goes_before_the_same_in_a_zip(tmp_path: Path) -> None:
     write_image(tmp_path / "one.png", 1)
     (tmp_path / "broken.zip").write_bytes(b"never opened")
