@@ -217,10 +217,10 @@ def _one_of(path: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
     for row in zip(*columns.values(), strict=True):
         if any(text and text.lower() not in YES_NO for text in row):
             raise HtunetError(f"{path} has the values {listed(row)} in {listed([*columns])}. Write 1 and 0.")
-        said = [word for word, text in zip(words, row, strict=True) if YES_NO.get(text.lower())]
-        if len(said) > 1:
-            raise HtunetError(f"{path} has a row that is in {' and in '.join(said)}. Leave each case in one split.")
-        found.append(said[0] if said else rest)
+        chosen = [word for word, text in zip(words, row, strict=True) if YES_NO.get(text.lower())]
+        if len(chosen) > 1:
+            raise HtunetError(f"{path} has a row that is in {' and in '.join(chosen)}. Leave each case in one split.")
+        found.append(chosen[0] if chosen else rest)
     return found
 
 
