@@ -15,7 +15,7 @@ from htunet.files import file_hash, read_object
 from htunet.models.build import PUBLIC_PLAN, parse_method
 from htunet.models.finetuned import described_adapter
 from htunet.models.weights.load import PRETRAINED, RANDOM
-from htunet.paths import DatasetPaths, FinetuningPaths, RunFolder, RunPaths
+from htunet.paths import PHANTOM, DatasetPaths, FinetuningPaths, RunFolder, RunPaths
 from htunet.planning.arrays import DONE, check_arrays, raw_sha256
 from htunet.planning.configuration import plan_differences
 from htunet.planning.finetuning_plan import finetuning_plan
@@ -173,8 +173,12 @@ def _plan_now(run: RunFolder, side: int) -> Plan | None:
 
 
 def same_weights(record: Mapping[str, Any], source: str) -> bool:
-    """Whether frozen weights, as a run records them, are of the requested kind; files are not compared."""
-    return record.get("source") in (source, "none", None) or source not in (RANDOM, PRETRAINED)
+    """Whether frozen weights, as a run records them, are of the requested kind; files are not compared.
+
+    What PhantomCLIP is pre-trained on is simulation.
+    """
+    then, now = record.get("source"), source if source in (RANDOM, PRETRAINED, PHANTOM) else "file"
+    return then in (now, "none", None) or {then, now} == {PRETRAINED, PHANTOM}
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported
     for key in ("task", "plan", "adapter"):
         if len(several := sorted({getattr(run, key) or "none" for run, _ in found})) > 1:
             raise UsageError(f"There are runs with the {key}s {', '.join(several)}: choose one with --{key}.")
-    return min(found, key=lambda entry: entry[0].seed)
+    return min(found, key=lambda entry: (entry[1] is not None, entry[0].seed))
 
 
 def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, object]) -> list[int]:

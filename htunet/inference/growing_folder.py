@@ -9,6 +9,8 @@ from htunet.errors import HtunetError, UsageError
 from htunet.files import read_object, write_json
 from htunet.inference.folder import output_names
 
+LATER = ("weights", "postprocessing")
+"""What records of an earlier version do not say: of exported models and of all."""
 RECORD = "predicted.json"
 """In the output: with what was predicted, and size, time and the name of the outputs of each file that was."""
 
@@ -27,13 +29,14 @@ class GrowingFolder:
         before = read_object(self.path) if self.path.exists() else {}
         if not before and output.is_dir() and any(output.iterdir()):
             raise UsageError(f"{output} holds files that were not written with --continue. Choose another folder.")
-        if before and before.get("request") != self.request:
-            found = before.get("request")
-            then = found if isinstance(found, dict) else {}
-            names = [name for name in self.request if then.get(name) != self.request[name]]
+        found = before.get("request")
+        then = found if isinstance(found, dict) else {}
+        unknown = [name for name in LATER if then.get(name) in (None, [])]
+        others = [name for name, value in self.request.items() if name not in unknown and then.get(name) != value]
+        if before and others:
             raise HtunetError(
-                f"{output} was predicted with another {', '.join(names) or 'model'}. Choose another folder, so that "
-                "its masks are all of one kind."
+                f"{output} was predicted with another {', '.join(others)}. Choose another folder, so that its masks "
+                "are all of one kind."
             )
         found = before.get("files")
         self.before: dict[str, Any] = found if isinstance(found, dict) else {}

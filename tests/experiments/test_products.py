@@ -16,7 +16,7 @@ from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
-from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest
+from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest, same_weights
 from htunet.files import file_hash, write_json
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter
@@ -46,6 +46,19 @@ def test_what_changes_no_result_is_no_other_plan(home: Path) -> None:
     product = started(home, replace(NOW, accumulation=3, workers=5, because={"patience": "why"}))
     product.check()
     assert product.done()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        *[("pretrained", "pretrained", True), ("pretrained", "random", False), ("pretrained", "mine.pt", False)],
+        *[("phantom", "pretrained", True), ("phantom", "phantom", True), ("phantom", "random", False)],
+        *[("file", "mine.pt", True), ("file", "pretrained", False), ("random", "phantom", False)],
+        *[("none", "random", True), (None, "phantom", True)],
+    ],
+)
+def test_a_run_of_other_weights_is_no_repetition(then: str | None, now: str, same: bool) -> None:
+    assert same_weights({"source": then}, now) == same
 
 
 def test_a_run_of_other_images_or_of_another_split_is_no_repetition(home: Path) -> None:

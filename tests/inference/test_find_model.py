@@ -1,11 +1,15 @@
 """Which runs a user means."""
 
 import logging
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from htunet.files import write_json
-from htunet.inference.find_model import trained_folds
+from htunet.inference import exported
+from htunet.inference.find_model import find_trained, trained_folds
 from htunet.paths import DatasetPaths, RunPaths
 
 ABOUT = {"task": None, "plan": "run", "ratio": None, "adapter": None}
@@ -33,3 +37,18 @@ def test_all_folds_are_those_that_every_method_has_finished(caplog: pytest.LogCa
     assert caplog.messages == ["Not trained and not used: folds 3, 4 of 5."]
     assert trained_folds("Mine", ["UNet", "CLIP_HT"], ABOUT) == [1]
     assert trained_folds("Mine", ["CLIP"], ABOUT) == [0, 1, 2, 3, 4]  # of which none is trained, as is then said
+
+
+@pytest.mark.usefixtures("home")
+def test_an_own_run_outranks_an_imported_model_whatever_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = DatasetPaths("Dataset600_Mine")
+    dataset.raw.mkdir(parents=True)
+    own = replace(finished(dataset, "UNet", 0), seed=2)
+    imported = SimpleNamespace(run=finished(dataset, "UNet", 0), folder=Path("theirs"))
+    imported.card = SimpleNamespace(dataset=dataset.name, members=[])
+    monkeypatch.setattr(exported, "all_imported", lambda: [imported])
+    (dataset.results.parent / "models").mkdir()
+    write_json(own.settings_json, {})
+    own.checkpoint_best.write_bytes(b"weights")
+    assert find_trained("Mine", {"method": "UNet"}, also_imported=True) == (own, None)
+    assert find_trained("Mine", {"method": "UNet", "seed": 1}, also_imported=True) == (imported.run, Path("theirs"))

@@ -96,6 +96,19 @@ def test_a_folder_of_another_model_or_of_nobody_knows_what_is_refused(tmp_path: 
         GrowingFolder(tmp_path / "strange", request, {})
 
 
+def test_what_an_earlier_version_did_not_record_is_no_other_model(tmp_path: Path) -> None:
+    image, output = tmp_path / "new.png", tmp_path / "out"
+    image.write_bytes(b"x")
+    GrowingFolder(output, {"model": "m", "weights": []}, {"new.png": image}).finish(["new.png"])
+    now = {"model": "m", "weights": ["a"], "postprocessing": {"fill_holes": True}}
+    growing = GrowingFolder(output, now, {"new.png": image})
+    assert growing.done == {"new.png"}
+    growing.finish([])
+    for name, other in {"weights": ["b"], "postprocessing": {}}.items():
+        with pytest.raises(HtunetError, match=f"was predicted with another {name}\\."):
+            GrowingFolder(output, now | {name: other}, {"new.png": image})
+
+
 def test_outputs_keep_their_names_whatever_comes_later(tiny: DatasetPaths, tmp_path: Path) -> None:
     """``a.tif`` and a picture that is called like a page of it come after ``a.png`` and ``p.tif``, and one goes."""
     train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
