@@ -50,7 +50,7 @@ def _split_in_use(run: RunPaths) -> str:
     """The hash of the training images of a run's fold; ``gone`` for a fold that is gone, empty without a split."""
     try:
         folds = load_splits(run.dataset.splits_json) if run.dataset.splits_json.exists() else None
-    except HtunetError:  # whoever needs the split is told so
+    except HtunetError:  # reported by the code that needs the split
         return ""
     if folds is None:
         return ""

@@ -29,7 +29,7 @@ REACH = 12
 SAMPLE = 100
 """Positions that decide whether a sweep is worth it."""
 NOWHERE = 1 << 24
-"""A row farther away than any image is high."""
+"""A distance in rows that is larger than the height of any image."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _by_sweep(at: Positions, border: Mask, spacing: tuple[float, float]) -> Valu
     along = _rows_away(border).ravel()
     reach = (REACH * spacing[1]) ** 2
     sample = _sweep(along, at[:: 1 + len(at) // SAMPLE], spacing)
-    if np.median(sample) > reach:  # mostly far away: looking nearby first would be in vain
+    if np.median(sample) > reach:  # most of them are far away: a search nearby would not find them
         return _far_away(at, border, spacing)
     squared = _sweep(along, at, spacing)
     result = np.sqrt(squared)

@@ -72,7 +72,7 @@ def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
     """Whether the images or references that the results of a run rest on have changed since; of its summary's object.
 
     They are read only where the raw folder has changed; of a summary of an earlier version, references alone. False
-    where nobody can say, as of a data set that cannot be read.
+    where it cannot be known, such as for a data set that cannot be read.
     """
     try:
         then, now = own.get("raw_sha256"), raw_sha256(run.dataset)
@@ -81,7 +81,7 @@ def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
         if not then:  # of an earlier version
             return own.get("references_sha256", "") not in ("", references_digest(run))
         return own["references_sha256"] != references_digest(run) or images_changed(run, test_cases(run))
-    except HtunetError:  # whoever needs the data set is told so
+    except HtunetError:  # reported by the code that needs the data set
         return False
 
 

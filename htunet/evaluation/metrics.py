@@ -25,7 +25,7 @@ HIGHER, LOWER = "higher", "lower"
 MILLIMETRES = "_mm"
 """End of the name of a metric's twin in millimetres."""
 DEPTHS = (1, 5, 10)
-"""Of the recall of a retrieval."""
+"""The k of recall at k, the metric of a retrieval."""
 PENALISE, EXCLUDE = "penalise", "exclude"
 POLICIES = {
     PENALISE: "one mask empty: Dice and IoU 0, HD95 and ASD the image diagonal; both empty: no value",
@@ -38,7 +38,7 @@ NOT_MISSED, EMPTY_PREDICTION, EMPTY_REFERENCE, BOTH_EMPTY = "", "prediction", "r
 
 
 class Kind(StrEnum):
-    """What a metric is of, and so what ``Metric.of`` is called with."""
+    """What a metric is computed from, and so the arguments of ``Metric.of``."""
 
     OVERLAP = "overlap"
     """One mask: ``of(counts)`` of ``overlap.Counts``."""
@@ -59,7 +59,7 @@ class Kind(StrEnum):
 
 
 class Level(StrEnum):
-    """Where people meet a metric; summaries and CSV files have every one."""
+    """Where a metric is shown; summaries and CSV files contain all of them."""
 
     OVERVIEW = "overview"
     """Also in curves, in the overview of a page and where there is room for one or two only."""
@@ -96,7 +96,7 @@ class Metric:
     key: str = ""
     """How summary.json spells it; where it is empty the label of a metric of masks, the name of all others."""
     paper: str = ""
-    """The column of the paper's tables, as ``results_template`` spells it, that it may stand beside; empty: none."""
+    """The column of the paper's tables that it may be compared with, as ``results_template`` spells it; empty: none."""
     when_empty: float | str | None = 0.0
     """Of a mask: the value where either the prediction or the reference is empty, under the policy ``penalise``;
     ``DIAGONAL``: that of the image; None: no value. Where both are empty no metric has a value."""

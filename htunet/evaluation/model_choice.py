@@ -1,9 +1,9 @@
 """Which of several methods to use, by a cross-validation, and how good the chosen one is: both from the same folds.
 
-The best of several looks better than it is, because its luck is part of why it is the best. The estimate reported here
-is of the procedure: the folds but one choose, and the one that had no say gives the chosen method's values. The same
-groups are never on both sides, as the folds keep them together where the split does. Where folds test the same cases,
-or there is one fold, the validation images choose.
+The best of several methods looks better than it is, because luck is part of why it is the best. The reported estimate
+is that of the procedure: all folds but one choose a method, and the remaining fold gives the values of that method. The
+cases of a group are never on both sides where the split keeps groups together. Where several folds test the same cases,
+or there is one fold only, the validation images choose.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,9 @@
 """The statistics of many runs together: means with intervals, by lesion size and by class, and who is better than whom.
 
-Everything is made from the case table. Runs that differ only in seed and fold are repetitions of one *arm*. Its mean is
-over their predictions, of what is no mean (the AUC and the like) over the runs. Intervals are over cases, or groups of
-them, and never over seeds: what several runs predict of a case is drawn together. Tests compare each case's averages.
+All statistics are computed from the case table. Runs that differ only in seed and fold are repetitions of one *arm*.
+The mean of an arm is taken over the predictions of its runs; a metric of all cases together, such as the AUC, is
+averaged over the runs. Bootstrap intervals resample cases, or groups of cases, never seeds: all predictions of a case
+are drawn together. Tests compare the averages of each case.
 """
 
 from collections.abc import Mapping, Sequence
@@ -187,7 +188,7 @@ def _cube(cells: pd.DataFrame, metrics: list[str], n_cases: int) -> NDArray[np.f
 
 
 def _class_estimates(classes: pd.DataFrame) -> pd.DataFrame:
-    """AUC, recall and the like of each arm: means over its runs, with intervals over cases."""
+    """Metrics of all cases together, such as the AUC, of each arm: means over its runs, with intervals over cases."""
     found = []
     tested = classes.groupby(["dataset", "arm"])["case"].transform(lambda cases: repr(sorted(set(cases))))
     for (dataset, _), members in classes.groupby(["dataset", tested]):  # arms with the same cases

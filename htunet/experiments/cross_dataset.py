@@ -53,7 +53,7 @@ def images_in_both(
 ) -> Mapping[str, list[str]] | None:
     """Tested case to the training and validation cases of ``seen`` that show the same picture.
 
-    None where the raw folder of ``seen`` is not there any more, so that nobody can say.
+    None where the raw folder of ``seen`` no longer exists, so that this cannot be known.
     """
     if not seen.dataset_json.exists():
         return None

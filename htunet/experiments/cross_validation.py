@@ -1,4 +1,4 @@
-"""A cross-validation in the time there is: which runs, how they are recorded, and which method they speak for."""
+"""A cross-validation within the available time: its runs, their record, and the method that is chosen by them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +18,7 @@ from htunet.evaluation.evaluate import test_cases
 from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model, choose_on_validation
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
+from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content
 from htunet.experiments.jobs import Job, JobCost
@@ -215,7 +216,7 @@ def earlier_request(
 
 
 def stored_schedule(dataset: DatasetPaths) -> tuple[dict[str, Any], Schedule] | None:
-    """What an earlier call was asked for (``hours``, ``folds``, ``methods``) and its schedule; None: there was none."""
+    """The request of an earlier call (``hours``, ``folds``, ``methods``) and its schedule; None: there was none."""
     if not (path := dataset.schedule_json).exists():
         return None
     before = read_object(path, SCHEDULE)
@@ -260,7 +261,7 @@ def begin(
     hours: float,
     num_folds: int,
 ) -> None:
-    """Put plan ``run`` into plans.json and record the schedule, with what was asked for: its folds, its candidates."""
+    """Put plan ``run`` into plans.json and record the schedule, with the request: hours, folds, candidates."""
     save_plans(dataset.plans_json, load_plans(dataset.plans_json) | {PLAN: plan})
     methods = [" ".join(filter(None, (one.method, one.task, one.weights))) for one in candidates]
     request = {"hours": hours, "folds": num_folds, "methods": methods}
@@ -406,7 +407,7 @@ def _scores(rows: pd.DataFrame, task: str) -> pd.DataFrame:
     """What ``choose_model`` takes: the Dice at the original size; of classes, whether right, and the Brier score."""
     keys = ["case", "group", "fold", "method"]
     if task == "seg":
-        dice = rows[rows["resolution"] == ORIGINAL].groupby(keys, as_index=False)["dice"].mean()
+        dice = over_labels(rows[rows["resolution"] == ORIGINAL], ["dice"])
         return dice.assign(**{VALUE: dice["dice"], LOSS: 1 - dice["dice"]})[[*keys, VALUE, LOSS]]
     cases = rows[rows["label"].isna()]
     loss = (1 - cases["probability_of_truth"].astype(float)) ** 2

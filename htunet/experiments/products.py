@@ -34,7 +34,7 @@ class Product:
 
 
 class NotYet(Product):
-    """What cannot be made here, of which only the cost is of interest."""
+    """The product of a job that cannot run here and of which only the time is estimated."""
 
     def done(self) -> bool:
         """Never."""

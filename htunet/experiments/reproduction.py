@@ -91,7 +91,7 @@ class ReproductionConfig:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What keeps a row from being run."""
+    """What is missing, so that a row cannot be run."""
 
     kind: str
     """``data set``, ``captions``, ``weights`` or ``run``."""
@@ -111,9 +111,9 @@ class TablePlan:
     excluded: dict[Obstacle, list[str]]
     """What is missing, to the rows that it leaves out: ``CLIP (HT) on BUSI``."""
     later: list[Job]
-    """What the rows that are left out would take; for their cost, not to be run."""
+    """The jobs of the rows that are left out: they are not run, but their time is estimated."""
     rows: int
-    """All that were asked for."""
+    """The number of all requested rows."""
     other_images: dict[str, str]
     """Data sets of the paper's names that are not its images, and how they differ."""
 

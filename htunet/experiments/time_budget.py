@@ -10,9 +10,9 @@ from htunet.planning.rules import PATCH, SMALLEST_SIDE
 
 PLAN = "run"
 SHARE = 0.8
-"""Of the time is for training. With 100 images on two cores everything else (reading, testing, drawing, predicting 253
-images with the four networks of both tasks) took 3 minutes of an hour; the rest is for a machine that gets slower: an
-epoch took 16 % longer than estimated there."""
+"""The share of the time that is for training. With 100 images on two cores everything else (reading, testing, drawing,
+predicting 253 images with the four networks of both tasks) took 3 minutes of an hour; the rest is for a machine that
+gets slower: an epoch took 16 % longer than estimated there."""
 ENOUGH_STEPS = 1200
 """So many cut no training short: of the eight trainings on 70 of those images the best epoch came after 18 to 1,062
 steps. Whether larger images and fewer steps would be better was not compared."""

@@ -34,7 +34,7 @@ QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
 }
 LISTS = ("images", "unreadable", "no_pictures", "without_object", "remarks", "empty", "unlike", "doubted")
-"""What a worker says of its images, besides which it predicted."""
+"""What a worker reports of its images, beside those that it predicted."""
 PredictFiles = Callable[[Sequence[Path], Sequence[str], Path], FolderResult]
 """Predicts files, whose outputs are called so without ending, and writes the tables into a folder."""
 

@@ -44,7 +44,7 @@ class FolderResult:
     unreadable: dict[str, str] = field(default_factory=dict)
     """File name to the reason."""
     no_pictures: dict[str, str] = field(default_factory=dict)
-    """The same of DICOM reports, directories and the like, which are whole and hold no image."""
+    """The same of files that are intact and contain no image, such as DICOM reports and directories."""
     without_object: dict[str, str] = field(default_factory=dict)
     """DICOM file of which no segmentation object could be made, to the reason; its masks are there."""
     remarks: dict[str, str] = field(default_factory=dict)
@@ -173,7 +173,7 @@ def predict_folder(
 
 
 def _classes_of(predictor: Predictor, result: FolderResult, values: list[list[float]]) -> ClassProbabilities:
-    """Of all images; nobody knows the true classes of new ones."""
+    """The classes of all images; the true classes of new images are not known."""
     cases = tuple(map(printable, result.images))
     return ClassProbabilities(
         classes=predictor.classes, cases=cases, truth=("",) * len(cases), values_NK=np.array(values)

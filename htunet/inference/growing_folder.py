@@ -10,9 +10,9 @@ from htunet.files import read_object, write_json
 from htunet.inference.folder import output_names
 
 LATER = ("weights", "postprocessing")
-"""What records of an earlier version do not say: of exported models and of all."""
+"""What records of an earlier version lack: the former of exported models, the latter of all."""
 RECORD = "predicted.json"
-"""In the output: with what was predicted, and size, time and the name of the outputs of each file that was."""
+"""In the output folder: the model and the options, and of each predicted file its size, time and output name."""
 
 
 class GrowingFolder:
@@ -22,7 +22,7 @@ class GrowingFolder:
         """``request``: model and options, as JSON; ``files``: the images by the names that ``predict_folder`` has.
 
         Raises HtunetError where the folder was written with another request, UsageError where it was written without
-        a record, so that nobody knows with what.
+        a record, so that it is not known with which model.
         """
         self.path, self.request = output / RECORD, dict(request)
         self.sizes = {name: _state(path) for name, path in files.items()}

@@ -1,4 +1,4 @@
-"""The tables of an output folder, which tell what is in it: each prediction adds its rows to those that are there.
+"""The tables of an output folder, which describe its files: each prediction adds its rows to those that are there.
 
 ``classes.csv`` has a row for each image whose class was predicted, ``quality.csv`` one for each mask, and for each
 image of which classes alone were predicted. A row is replaced where its image is predicted again, with two exceptions:
@@ -80,7 +80,7 @@ def add_to_tables(folder: Path, classes: Rows, quality: Rows, *, known: bool = T
 def _alone(folder: Path) -> Iterator[None]:
     """Others that predict into the folder wait, as long as writing its tables takes; no file is left in it.
 
-    Where folders have no locks (Windows, some network drives) nobody waits.
+    Where folders cannot be locked (Windows, some network drives) they do not wait.
     """
     with ExitStack() as stack:
         with suppress(ImportError, OSError):

@@ -34,7 +34,7 @@ def mask_file(name: str, source: str) -> str:
 
 
 class Quality:
-    """What ``quality.csv`` will say; it is told of one prediction after another."""
+    """Collects the rows of ``quality.csv``, one prediction after another."""
 
     def __init__(self, calibrated_on: str = "") -> None:
         self._calibrated_on = calibrated_on

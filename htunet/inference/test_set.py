@@ -23,7 +23,7 @@ from htunet.planning.arrays import check_arrays, predicted_of
 from htunet.preprocessing.geometry import box_of, from_input, scores_from_input
 
 STEPS = 15
-"""Of uncertainty, between none and all."""
+"""The number of steps of the uncertainty, 0 to 1, in the written pictures."""
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from htunet.paths import RunPaths
 from htunet.schemas import FAMILIAR
 
 LEVEL = 0.95
-"""Of the images that are like the training images are below the threshold."""
+"""The share of images like the training images whose distance is below the threshold."""
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 SIZES = (1, 2, 4, 8, 16)
 """Standard deviations of Gaussians, pixels of the network's input; a band is what one removes beside the one before."""

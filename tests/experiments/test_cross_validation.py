@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import pandas as pd
 import pytest
 from builders.run import build_dataset, build_run
 
@@ -10,7 +11,7 @@ from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_run, split_cases
 from htunet.evaluation.summary import write_summary
-from htunet.experiments.cross_validation import choose, refuse_earlier_data, renew_choice
+from htunet.experiments.cross_validation import _scores, choose, refuse_earlier_data, renew_choice
 from htunet.experiments.time_budget import Candidate, Schedule
 from htunet.files import file_hash, read_json, write_json
 from htunet.planning.arrays import predicted_of
@@ -99,6 +100,14 @@ def test_a_choice_is_made_again_when_its_runs_are_trained_and_tested_again(caplo
     assert renew_choice(dataset) == ["CLIP_HT for seg"]
     assert read_json(dataset.choice_json)["seg"]["method"] == "CLIP_HT"
     assert renew_choice(dataset) == []
+
+
+def test_a_label_that_no_reference_has_is_in_no_dice_to_expect() -> None:
+    """As in the tables of the evaluation: it can be found nowhere."""
+    about = {"dataset": "Tiny", "method": "UNet", "fold": 0, "seed": 1, "resolution": "original_size", "case": "a"}
+    about |= {"group": "", "class": "", "missed": 0}
+    rows = [about | {"label": 1, "empty": "", "dice": 0.8}, about | {"label": 2, "empty": "reference", "dice": 0.0}]
+    assert _scores(pd.DataFrame(rows), "seg")["value"].tolist() == [0.8]
 
 
 def test_trainings_on_what_has_changed_since_are_refused_before_the_others_go_on() -> None:

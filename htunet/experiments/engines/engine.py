@@ -36,7 +36,7 @@ Ended = tuple[str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What a user says of where to compute."""
+    """Where to compute, as the user requests it."""
 
     folder: Path
     """For the files of an engine."""
@@ -50,10 +50,10 @@ class EngineOptions:
 
 
 class Engine:
-    """To add one, fill these methods and register the class; what to retry and what to skip is not its matter."""
+    """To add an engine, implement these methods and register the class; ``run_jobs`` decides what is tried again."""
 
     started_as = "started"
-    """What the user is told when a call was passed to ``start``: it has started, or it was queued."""
+    """The state that is shown after a call was passed to ``start``: started, or queued."""
 
     def __init__(self, options: EngineOptions) -> None:
         """Check the options, and start nothing.
