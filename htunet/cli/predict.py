@@ -256,8 +256,8 @@ def _growing(options: argparse.Namespace, model: "Model", images: Sequence[Path]
     if model.exported:
         files = [model.exported.folder / name for name in model.exported.card.predicts_with]
     names = ("tta", "no_postprocessing", "save_probabilities", "dicom_seg", "overlays", "uncertainty")
-    request = {"model": model.name, "weights": [file_hash(path) for path in files if path.exists()]}
-    request["postprocessing"] = model.postprocessing
+    weights = [file_hash(path) for path in files if path.exists()]
+    request = {"model": model.name, "weights": weights, "postprocessing": model.postprocessing}
     found = GrowingFolder(options.output, request | {name: getattr(options, name) for name in names},
                           {_name_below(path, options.input): path for path in images})  # fmt: skip
     return found if continues else None
