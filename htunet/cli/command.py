@@ -117,9 +117,9 @@ class CommandParser(argparse.ArgumentParser):
                 continue
             taken, rest = (rest, []) if action.nargs in ("+", "*") else (rest[:1], rest[1:])
             try:
-                values = [action.type(word) if callable(action.type) else word for word in taken]
-            except argparse.ArgumentTypeError as error:
-                self.error(f"argument {titles[action]}: {error}")
+                values = [self._get_value(action, word) for word in taken]  # type: ignore[attr-defined]
+            except argparse.ArgumentError as error:
+                self.error(f"argument {titles[action]}: {error.message}")
             setattr(options, action.dest, values if action.nargs else values[0])
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -242,7 +242,7 @@ def run_command(
     ``announce`` says where files go by default; a command that chooses the folders itself does not.
     """
     options = parser.parse_args(argv)
-    options.typed = shlex.join([parser.prog, *(sys.argv[1:] if argv is None else argv)])
+    options.typed = printable(shlex.join([parser.prog, *(sys.argv[1:] if argv is None else argv)]))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the name of a file may be text in no encoding
             stream.reconfigure(errors="backslashreplace")

@@ -316,7 +316,7 @@ def _test_split(run: RunPaths) -> TestSplit:
 
 
 def _baselines(runs: list[RunPaths], policy: str, positive: str) -> dict[TestSplit, list[dict[str, Any]]]:
-    """The trivial baselines on the test splits of these runs; none, said, where they cannot be made."""
+    """The trivial baselines on the test splits of these runs; none, with a message, where they cannot be made."""
     from htunet.evaluation.baselines import class_baseline, trivial_baselines
     from htunet.evaluation.summary import summary_content
 

@@ -26,7 +26,7 @@ def _import(options: argparse.Namespace) -> None:
     others = f" and {counted(len(card.members), 'more network')}" if card.members else ""
     print(f"Imported {taken.model.run.label}{others}: {taken.model.folder}")
     if taken.left:
-        print(f"Left where they are, as htunet does not need them: {', '.join(taken.left)}")
+        print(f"Not copied, as htunet does not need them: {', '.join(taken.left)}")
     for what, licence in card.licences.items():
         print(f"Licence of the {what}: {licence}")
     if needed := needed_weights(card):

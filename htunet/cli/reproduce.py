@@ -129,7 +129,7 @@ def _reproduce(options: argparse.Namespace) -> None:
     if failed := {name: result for name, result in results.items() if result.status == "failed"}:
         never = sum(result.status == "not started" for result in results.values())
         listing = "\n".join(f"  {name}: {result.reason} ({result.log})" for name, result in failed.items())
-        more = f" {never} jobs that need them did not start." if never else ""
+        more = f" Not started, because they need them: {counted(never, 'job')}." if never else ""
         raise HtunetError(
             f"{len(failed)} of {len(results)} jobs failed.{more} The same command tries them again.\n{listing}"
         )
@@ -190,7 +190,7 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
     """Every job as a command with its estimated time, what the estimates are based on, and their sum."""
     from htunet.experiments.cost import costs_of, wall_time
 
-    print(f"Table {table.number}: {table.title}. {len(jobs)} jobs.", flush=True)
+    print(f"Table {table.number}: {table.title}. {counted(len(jobs), 'job')}.", flush=True)
     costs = costs_of(jobs)
     for job in jobs:
         time = "finished"
@@ -204,7 +204,7 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
     known = sum(cost.seconds or 0.0 for cost in costs.values())
     unknown = sum(cost.seconds is None for cost in costs.values())
     more = f"; {duration(wall_time(jobs, costs, workers))} with {workers} at a time" if workers > 1 else ""
-    rest = f", and {unknown} jobs whose time is unknown" if unknown else ""
+    rest = f", and {counted(unknown, 'job')} of unknown time" if unknown else ""
     print(f"{len(costs)} to do, about {duration(known)} one after another{more}{rest}.", flush=True)
 
 
@@ -233,7 +233,7 @@ def _missing_lines(config: "ReproductionConfig", plan: "TablePlan") -> Iterator[
     stage1 = f" and {counted(tuned, 'fine-tuning')} on captions" * bool(tuned)
     time = f", about {duration(sum(seconds))} by the steps measured here" if seconds else ""
     if unknown := len(costs) - len(seconds):
-        time += f"; {unknown} jobs have an unknown time until a step of their method is measured"
+        time += f"; the time of {counted(unknown, 'job')} is unknown until a step of the method is measured"
     yield f"Then the same command does the rest: {counted(trainings, 'training')} of the paper's sizes{stage1}{time}."
 
 

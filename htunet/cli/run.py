@@ -76,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
         if options.dry_run:
             print(f"$ htunet_{shlex.join(step)}")
             words = _given_words(options, COMPARED)
-            print("The other steps and their times depend on the data set. Convert it with this command; then ask:\n"
+            print("The other steps and their times depend on the data set. Convert it with this command; then type:\n"
                   f"$ {shlex.join(['htunet_run', '-d', options.name, *words])} --dry-run")  # fmt: skip
             return
         run_step(*step)
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace, given: Sequence[str]) -> None:
-    """Raise UsageError for what cannot be meant, before anything is done."""
+    """Raise UsageError for options that contradict each other or lack another one, before anything is done."""
     if options.dataset and (given or options.name):
         words = ", ".join([*["--name"] * bool(options.name), *given])
         positive = f" The positive class is in dataset.json of {options.dataset}." if options.positive else ""
@@ -183,7 +183,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         if task == "cls":
             counts = Counter(case.class_name for case in raw.cases if case.class_name)
             name, number = counts.most_common(1)[0]
-            print(f"    to compare: {name} for every image is right in {100 * number / counts.total():.1f} %")
+            print(f"    for comparison: always answering {name} is right in {100 * number / counts.total():.1f} %")
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
@@ -192,7 +192,7 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
 
 
 def _candidates(dataset: DatasetPaths, options: argparse.Namespace) -> "list[Candidate]":
-    """What is compared; of an earlier call what it compared, whose hours and split take the place of the options'."""
+    """The methods to compare; those of an earlier call, whose hours and split replace the options."""
     from htunet.experiments.cross_validation import candidates_for, earlier_request, learnable_tasks
 
     asked = {name: getattr(options, name) for name in COMPARED}
@@ -268,9 +268,9 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
 
 
 def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> None:
-    """The split and plan ``adaptive``, of which plan ``run`` is made; what there is to say is said by the step of that.
+    """Make the split and plan ``adaptive``, from which plan ``run`` is made; that step prints the remarks.
 
-    But for a split that replaces another one, which is new only once.
+    Only that a split replaces another one is printed here, because it is new only once.
     """
     from htunet import api
     from htunet.files import read_object
@@ -289,7 +289,7 @@ def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool)
 
 
 def _on_trainable_folds(dataset: DatasetPaths, candidates: "list[Candidate]") -> "list[Candidate]":
-    """Those whose task some fold can be trained on; says of which folds that is not so, and why."""
+    """The candidates whose task can be trained on some fold; prints on which folds it cannot, and why."""
     from htunet.experiments.cross_validation import trainable_folds
 
     found = []

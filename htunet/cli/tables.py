@@ -59,6 +59,12 @@ def _print_into(
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
 
     contents = list(evaluated_contents(tell).values())
+    known = {*(content["htunet"]["method"] for content in contents)}
+    if unknown := [method for method in options.methods or () if method not in known]:
+        from htunet.models.build import parse_method
+
+        for method in unknown:
+            parse_method(method)  # without a result it is at least one that can be trained
     found, paths = write_statistics(folder, contents)
     written = write_paper_tables(
         folder,

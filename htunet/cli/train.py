@@ -82,7 +82,9 @@ def is_finished(outcome: "Outcome") -> bool:
 
 
 def stopped(folder: Path | None, received: int | None) -> NoReturn:
-    """Say where a stopped training goes on, and end as the signal asks; None: another process of the run got it.
+    """Print where a stopped training can be resumed, and end as the signal requires.
+
+    ``received`` None: another process of the run received the signal.
 
     Raises StoppedBySignalError, for SIGINT KeyboardInterrupt.
     """

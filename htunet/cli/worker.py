@@ -1,4 +1,6 @@
-"""The process that an engine starts for one job: a command that ends with its starter and is worked on once at a time.
+"""The process that an engine starts for one job: it runs a command, and ends when the process that started it ends.
+
+A lock keeps two processes from doing the same job.
 
 Not for people: ``python -m htunet.cli.worker STARTER LOCK COMMAND ARGUMENT...``.
 """

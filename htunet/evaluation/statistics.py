@@ -176,6 +176,18 @@ def interval_text(low: float | None, high: float | None, *, scale: float = 1.0, 
     return "" if ends[0] == ends[1] else f"[{ends[0]}, {ends[1]}]"
 
 
+def percent_text(fraction: float, decimals: int = 1) -> str:
+    """A fraction in percent; what is rounded is never printed as nothing or all.
+
+    >>> percent_text(0.8149), percent_text(0.99999), percent_text(0.0002), percent_text(1.0), percent_text(0.0)
+    ('81.5 %', '> 99.9 %', '< 0.1 %', '100.0 %', '0.0 %')
+    """
+    step, text = 10.0**-decimals, f"{100 * fraction:.{decimals}f} %"
+    if 0 < fraction < 1 and float(text[:-2]) in (0, 100):
+        return f"> {100 - step:.{decimals}f} %" if fraction > 0.5 else f"< {step:.{decimals}f} %"
+    return text
+
+
 def few_cases(n_cases: int, by_class: Mapping[str, int]) -> str:
     """A plain warning where results rest on so few test cases that chance decides; else empty.
 

@@ -15,7 +15,7 @@ Content = dict[str, Any]
 
 
 def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
-    """The summaries of all finished runs that this version can read; ``tell`` gets a sentence about each broken one."""
+    """The summaries of all finished runs that this version can read; ``tell`` gets a message about each damaged one."""
     contents = {}
     for run in find_runs():
         if not (run.finished_json.exists() and run.summary_json.exists()):
@@ -36,7 +36,7 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
 
 
 def zero_shot_contents(tell: Callable[[str], None]) -> list[Content]:
-    """The summaries of all classifications by sentences."""
+    """The summaries of all zero-shot classifications."""
     found = []
     for path in sorted(root("htunet_results").glob("Dataset*/zero_shot/*/*/summary.json")):
         try:

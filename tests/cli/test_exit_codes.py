@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from htunet.cli.command import make_parser, run_command
+from htunet.cli.convert import main as convert
 from htunet.cli.predict import main as predict
 from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.files import whole_file, whole_folder
@@ -164,3 +165,11 @@ def test_a_gpu_without_memory_is_explained(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(session, "fit", out_of_memory)
     with pytest.raises(HtunetError, match="The memory of the GPU ran out"):
         train("Tiny", "Plain", 0, tiny_settings(num_epochs=1))
+
+
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_path_given_by_its_position_is_refused_too(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        convert(["BUSI", text])
+    assert stopped.value.code == 2
+    assert "argument SOURCE: the path is empty" in capsys.readouterr().err

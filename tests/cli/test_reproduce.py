@@ -183,7 +183,7 @@ def test_a_job_that_fails_is_named_with_its_log_and_the_others_go_on(
     code, _, errors = start(fork_server, *TABLE, "--seeds", "1", "--num-epochs", "1").whole()
     assert code == 1
     log = reproduced("table2") / "logs" / "train-Tiny-UNet-seg-tiny-seed1.log"
-    assert "1 of 3 jobs failed. 1 jobs that need them did not start." in errors
+    assert "1 of 3 jobs failed. Not started, because they need them: 1 job." in errors
     assert str(log) in errors
     assert log.exists()
     rows = read_csv(reproduced("table2") / "table2.csv", ["method", "value"])

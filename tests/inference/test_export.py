@@ -326,7 +326,7 @@ def test_a_zip_that_reaches_outside_is_refused_and_programs_are_left_behind(
         content.writestr("../outside.txt", "bad")
     refused(evil, "outside the folder", capsys)
     assert import_model([archive]) == 0
-    assert "Left where they are, as htunet does not need them: setup.py" in capsys.readouterr().out
+    assert "Not copied, as htunet does not need them: setup.py" in capsys.readouterr().out
     imported = run_of_results() / "models" / "Tiny_UNet_fold0_seed1_tiny"
     assert sorted(path.name for path in imported.iterdir()) == ["README.md", "checkpoint.safetensors", "model.json"]
 

@@ -11,7 +11,7 @@ from htunet.errors import HtunetError
 from htunet.evaluation.configurations import other_splits, recorded
 from htunet.files import read_object
 from htunet.paths import PHANTOM, DatasetPaths, RunPaths
-from htunet.reporting.figures.style import method_name, place_of
+from htunet.reporting.figures.style import method_name
 from htunet.reporting.tables import paper_figures as paper
 from htunet.schemas import SETTINGS
 
@@ -113,7 +113,7 @@ def by_arm(runs: Sequence[RunPaths], *, by_epochs: bool = True) -> dict[str, lis
     """
     named: dict[str, list[RunPaths]] = {}
     splits = other_splits({run: read_object(run.settings_json) for run in runs if run.settings_json.exists()})
-    for run in sorted(runs, key=lambda run: (place_of(run.method), arm_name(run), run.seed, run.fold)):
+    for run in sorted(runs, key=lambda run: (paper.place_of(run.method), arm_name(run), run.seed, run.fold)):
         split = f", split {splits[run]}" if run in splits else ""
         named.setdefault(arm_name(run) + split, []).append(run)
     groups: dict[str, list[RunPaths]] = {}

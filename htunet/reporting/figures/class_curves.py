@@ -79,7 +79,7 @@ def roc(results: Results) -> list[Drawing]:
 
 
 def reliability_diagrams(results: Results) -> list[Drawing]:
-    """Confidence against the share that is right, with the expected calibration error of every method."""
+    """Accuracy against the predicted probability, with the expected calibration error of every method."""
     return evaluated_drawings(results, "classification", "reliability", _draw_reliability)
 
 

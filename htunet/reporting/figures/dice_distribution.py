@@ -32,6 +32,7 @@ from htunet.reporting.figures.style import (
     paler,
 )
 from htunet.reporting.tables.kinds import SEGMENTATION
+from htunet.reporting.tables.rows import total
 from htunet.reproducibility import generator
 
 ROW_MM, MARGIN_MM, NOTE_MM = 6.4, 22.0, 3.4
@@ -50,7 +51,7 @@ class CaseDice:
     method: str
     percent_N: NDArray[np.float64]
     n_missed: float
-    """Cases without any predicted pixel although there is a lesion; mean over the runs."""
+    """Cases without any predicted pixel although there is a lesion; of a case that several runs test, their mean."""
 
     @property
     def median(self) -> float:
@@ -77,7 +78,8 @@ def distributions(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]
             for case, dice in case_dice(contents[run]).items():
                 values.setdefault(case, []).append(100 * dice)
         means = np.array([np.mean(values[case]) for case in sorted(values)])
-        missed = float(np.mean([SEGMENTATION.tested(contents[run]).n_missed or 0 for run in members]))
+        tested = total([SEGMENTATION.tested(contents[run]) for run in members])
+        missed = (tested.n_missed or 0) * len(tested.cases) / tested.n_cases
         found.append(CaseDice(name, members[0].method, means, missed))
     return found
 
@@ -134,6 +136,6 @@ def _add_box(axes: Axes, row: int, one: CaseDice) -> None:
     size = 9 if len(one.percent_N) <= 100 else 3
     axes.scatter(one.percent_N, row + offsets, s=size, color=look.colour, alpha=0.65, linewidth=0, zorder=3)
     place = axes.get_yaxis_transform()
-    missed = f"{one.n_missed:.3g}"
+    missed = f"{one.n_missed:,.1f}".removesuffix(".0")
     for x, text in ((1.02, f"{one.median:.1f} %"), (1.11, missed if one.n_missed else "-")):
         axes.text(x, row, text, transform=place, va="center", ha="left", fontsize=SMALL)

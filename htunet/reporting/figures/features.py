@@ -17,6 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from htunet.data.measurements import Measurement
 from htunet.errors import counted
+from htunet.evaluation.statistics import percent_text
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import Drawing, Results, arm_name, random_weights_note
 from htunet.reporting.figures.probed import probed_drawings
@@ -45,17 +46,17 @@ class Separation:
     silhouette: float | None
     """-1 to 1: how much nearer an image lies to its own group than to the nearest other one, on average."""
     neighbours: float | None
-    """Share of the images whose group is that of most of their nearest neighbours."""
+    """Fraction of the images whose group is that of most of their nearest neighbours."""
     largest: float
-    """Share of the largest group: what guessing always the same reaches."""
+    """Fraction of the images in the largest group: what always guessing that group reaches."""
 
     @property
     def text(self) -> str:
         """Two short lines."""
         if self.neighbours is None or self.silhouette is None:
             return "too few images\nor groups"
-        share = f"{NEIGHBOURS}-NN {100 * self.neighbours:.0f} % (largest {100 * self.largest:.0f} %)"
-        return f"{share}\nsilhouette {self.silhouette:.2f}"
+        nearest, largest = percent_text(self.neighbours, 0), percent_text(self.largest, 0)
+        return f"{NEIGHBOURS}-NN {nearest} (largest {largest})\nsilhouette {self.silhouette:.2f}"
 
 
 def features(results: Results) -> list[Drawing]:
@@ -64,7 +65,7 @@ def features(results: Results) -> list[Drawing]:
 
 
 def separation(features_ND: Floats, groups: Sequence[str]) -> Separation:
-    """Silhouette and nearest neighbours (leave one out) of standardised features; images without a group left out."""
+    """Silhouette and nearest neighbours (leave one out) of standardised features, of the images with a group."""
     known = np.array([bool(group) for group in groups])
     names = np.array(groups)[known]
     values, counts = np.unique(names, return_counts=True)

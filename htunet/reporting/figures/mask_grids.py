@@ -1,4 +1,4 @@
-"""Figures 4 and 5 of the paper: what is found on some test images, by method, and by the share of training images."""
+"""Figures 4 and 5 of the paper: masks of some test images, by method, and by the fraction of the training images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ def comparison_grid(results: Results) -> MaskGrid:
 
 
 def few_shot_grids(results: Results) -> dict[DatasetPaths, MaskGrid]:
-    """Which images and runs figure 5 shows: shares of the training images in columns, methods in rows, by image.
+    """Which images and runs figure 5 shows: fractions of the training images in columns, methods in rows, by image.
 
     Raises NotYetError where there is no such run.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from htunet.evaluation.calibration import Bin
 from htunet.evaluation.class_summary import Calibration, ClassSummary
 from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD, curves
-from htunet.evaluation.statistics import Estimate, estimate_text
+from htunet.evaluation.statistics import Estimate, estimate_text, percent_text
 from htunet.files import whole_file
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def draw_classification(path: Path, summary: ClassSummary, title: str) -> None:
     _draw_roc(roc, summary, points["roc"])
     _draw_precision_recall(precision_recall, summary, points["precision_recall"])
     decision = summary.decisions[MOST_PROBABLE]
-    draw_confusion(confusion, decision.confusion, summary.test.classes, "decided")
-    at = "" if decision.threshold is None else f" (threshold {decision.threshold})"
+    draw_confusion(confusion, decision.confusion, summary.test.classes, "predicted class")
+    at = "" if decision.threshold is None else f" (threshold {decision.threshold:.3f})"
     confusion.set_title(f"Most probable class{at}, accuracy {_text(decision.estimates['accuracy'])}", fontsize=10)
     _draw_reliability(calibration, summary)
     with whole_file(path) as part:
@@ -91,18 +91,18 @@ def _of(summary: ClassSummary) -> str:
     return f" of {summary.positive}" if summary.positive else ""
 
 
-def draw_confusion(axes: "Axes", confusion: Sequence[Sequence[int]], classes: Sequence[str], decided: str) -> None:
-    """Counts, rows true and columns decided classes; shades are fractions of the true class."""
+def draw_confusion(axes: "Axes", confusion: Sequence[Sequence[int]], classes: Sequence[str], below: str) -> None:
+    """Counts, rows true and columns predicted classes, which ``below`` names; shades are fractions of the true class."""
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         colour = "white" if shares[row, column] > 0.5 else "black"
-        text = f"{count}\n{100 * shares[row, column]:.0f} %"
+        text = f"{count}\n{percent_text(shares[row, column], 0)}"
         axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=12)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes, rotation=90, va="center")
-    axes.set(xlabel=decided, ylabel="true")
+    axes.set(xlabel=below, ylabel="true class")
 
 
 def _draw_reliability(axes: "Axes", summary: ClassSummary) -> None:

@@ -1,4 +1,4 @@
-"""One picture of a classification by sentences: how well each sentence works alone, and what all of them decide."""
+"""One picture of a zero-shot classification: how well each prompt works alone, and what all of them decide."""
 
 import textwrap
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDTH = 74
-"""Letters of a sentence in one line."""
+"""Characters of a prompt in one line."""
 HELPS, MISLEADS = "#2a7f9e", "#c8553d"
 DOTS = 110
 
 
 def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any]) -> None:
-    """Write the picture as PNG: the sentences of each class, the best first, and the table of decisions."""
+    """Write the picture as PNG: the prompts of each class, the best first, and the confusion matrix."""
     from matplotlib.figure import Figure as Canvas
 
     classes = result.probabilities.classes
@@ -30,14 +30,14 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     title = f"{DatasetPaths(about['dataset']).short_name}, {about['method']}: zero-shot classification"
     canvas.suptitle("\n".join([title, *summary_lines(result, about)]), fontsize=10)
     bars, decisions = canvas.subplots(1, 2, width_ratios=(2.6, 1))
-    _draw_sentences(bars, ranked)
-    draw_confusion(decisions, result.confusion, classes, "decided by all prompts together")
+    _draw_prompts(bars, ranked)
+    draw_confusion(decisions, result.confusion, classes, "predicted by all prompts together")
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
 
 
-def _draw_sentences(axes: "Axes", ranked: list[PromptResult]) -> None:
-    """Bars from 50 %, where a sentence says nothing; a line between the classes."""
+def _draw_prompts(axes: "Axes", ranked: list[PromptResult]) -> None:
+    """Bars from 50 %, where a prompt says nothing; a line between the classes."""
     places = range(len(ranked))
     areas = [50.0 if one.auc is None else 100 * one.auc for one in ranked]
     colours = [HELPS if area >= 50 else MISLEADS for area in areas]

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from htunet.data.measurements import Measurement, read_measurement
 from htunet.paths import RunPaths
 from htunet.reporting.figures.base import Drawing, NotYetError, Results, by_dataset, one_run
-from htunet.reporting.figures.style import place_of
 from htunet.reporting.tables import paper_figures as paper
 
 USUAL = ("BiomedCLIP_HT",)
@@ -75,7 +74,7 @@ def probed_drawings(results: Results, what: str, draw: Callable[[RunPaths, Measu
 
 
 def _methods(results: Results, known: Sequence[str], figure: str) -> list[str]:
-    ordered = sorted(set(known), key=place_of)
+    ordered = sorted(set(known), key=paper.place_of)
     if results.methods is not None:
         return [method for method in results.methods if method in ordered]
     first = [method for method in USUAL if method in ordered] or ordered[:1]

@@ -18,7 +18,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from htunet.files import whole_file
-from htunet.reporting.tables.paper_figures import METHODS
 from htunet.reproducibility import derived_seed
 
 SINGLE_MM, DOUBLE_MM, PAGE_MM = 88.0, 181.0, 230.0
@@ -133,12 +132,6 @@ def method_name(method: str) -> str:
     return f"{backbone} ({adapter.replace('LoRAVT', 'LoRA V+T')})" if adapter else backbone
 
 
-def place_of(method: str) -> tuple[int, str]:
-    """Sorts methods: the paper's in its order, then the others by name."""
-    known = list(METHODS)
-    return (known.index(method) if method in known else len(known)), method
-
-
 @contextmanager
 def in_style() -> Iterator[None]:
     """Inside the block matplotlib draws and writes in our style; afterwards everything is as it was."""
@@ -168,7 +161,7 @@ def add_note(figure: Figure, *sentences: str) -> None:
 
 
 def note_lines(width_mm: float, sentences: Iterable[str]) -> list[str]:
-    """The sentences, empty ones left out, in lines of small text that are no longer than ``width_mm``."""
+    """The sentences, without empty ones, in lines of small text that are no longer than ``width_mm``."""
     return [line for sentence in sentences for line in wrap(sentence, int(width_mm / CHARACTER_MM))]
 
 

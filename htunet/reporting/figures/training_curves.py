@@ -1,4 +1,4 @@
-"""Losses and the watched figure over the epochs: a line a method, the mean of its seeds and one standard deviation."""
+"""Losses and the validation metric over the epochs: a line a method, mean and deviation of its seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,6 +117,6 @@ def _metric(run: RunPaths) -> str:
 
 
 def _epochs_note(arms: dict[str, list[RunPaths]]) -> str:
-    """A sentence where the seeds of a method have different numbers of epochs: its line ends with the shortest."""
+    """A note if the seeds of a method have different numbers of epochs: its line ends with the shortest."""
     uneven = [arm for arm, runs in arms.items() if len({len(read_csv(run.progress_csv, COLUMNS)) for run in runs}) > 1]
     return f"Cut to the shortest of its runs: {', '.join(uneven)}." if uneven else ""

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from htunet.evaluation.metrics import BOTH_EMPTY
+from htunet.evaluation.statistics import percent_text
 from htunet.reporting.overlays.draw import LEGEND, Colour, with_strip
 
 UInt8 = NDArray[np.uint8]
@@ -34,21 +36,24 @@ class CaseResult:
     @property
     def dice_text(self) -> str:
         """``Dice 81.2 %``."""
-        return "no Dice" if self.dice is None else f"Dice {100 * self.dice:.1f} %"
+        return "no Dice" if self.dice is None else f"Dice {percent_text(self.dice)}"
 
     @property
     def caption(self) -> str:
         """``Dice 81.2 % · HD95 12.3 px · benign · prediction empty``, without what does not apply."""
         distance = "no HD95" if self.hd95 is None else f"HD95 {self.hd95:.1f} px"
-        empty = {"both": "both masks empty"}.get(self.empty, f"{self.empty} empty" if self.empty else "")
+        empty = "both masks empty" if self.empty == BOTH_EMPTY else f"{self.empty} empty" * bool(self.empty)
         return " · ".join(filter(None, (self.dice_text, distance, self.class_name, empty)))
 
 
 def representative(results: Sequence[CaseResult], n: int = PER_SECTION) -> dict[str, list[CaseResult]]:
     """The ``n`` worst, median and best cases by section, each worst first; few cases are in one section without a name.
 
-    Worst first: by Dice (no value first), then by HD95 (largest first), then by name.
+    Worst first: by Dice (no value first), then by HD95 (largest first), then by name. Of many cases those are in no
+    section where nothing was to be found and nothing was found: they are neither good nor bad.
     """
+    if len(results) > 3 * n:
+        results = [one for one in results if one.empty != BOTH_EMPTY] or results
     ordered = sorted(results, key=lambda one: (-1.0 if one.dice is None else one.dice, -(one.hd95 or 0.0), one.case))
     if len(ordered) <= 3 * n:
         return {"": ordered}

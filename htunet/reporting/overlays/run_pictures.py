@@ -8,7 +8,7 @@ from tqdm import tqdm
 from htunet.data.image_io import channels_last, read_image, read_labels, write_png
 from htunet.data.raw import label_names, read_raw
 from htunet.errors import counted
-from htunet.evaluation.metrics import mask_metrics
+from htunet.evaluation.metrics import BOTH_EMPTY, mask_metrics
 from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
 from htunet.paths import RunPaths
@@ -67,6 +67,8 @@ def _facts(summary: Summary, *, several_labels: bool) -> list[str]:
         f"{counted(len({row.case for row in summary.scores}), 'test case')}. Below each picture: values at its "
         "own size."
     ]
+    if nothing := list(summary.empty_cases(ORIGINAL).values()).count(BOTH_EMPTY):
+        facts.append(f"Nothing to be found and nothing found, neither worst nor best: {counted(nothing, 'case')}.")
     for resolution, name in ((INPUT, "Network's input size"), (ORIGINAL, "Original size")):
         means = summary.means(resolution)
         dice, hd95 = means["dice"].mean, means["hd95"].mean

@@ -8,6 +8,7 @@ import pandas as pd
 
 from htunet.data.raw import Case, RawDataset, label_names
 from htunet.errors import counted
+from htunet.evaluation.statistics import percent_text
 from htunet.evaluation.study import arm_names
 from htunet.paths import RunPaths
 from htunet.reporting.overlays.draw import label_colour
@@ -18,7 +19,7 @@ from htunet.reporting.report.study_results import MethodConfig, Study
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 
 MOST_PROBLEMS = 5
-"""That are told one by one."""
+"""That are named one by one."""
 KEY = (
     (REFERENCE, "outline of the reference; filled: missed"),
     (PREDICTION, "outline of the prediction; filled: false positive"),
@@ -131,7 +132,7 @@ def _mask_facts(row: pd.Series, spacing_mm: float | list[float] | None) -> tuple
     dice, hd95 = float(row["value"]), float(row["second"])
     distance = f"{hd95 * spacing_mm:.1f} mm" if isinstance(spacing_mm, int | float) else f"{hd95:.1f} px"
     texts = (
-        "no Dice" if math.isnan(dice) else f"Dice {100 * dice:.1f} %",
+        "no Dice" if math.isnan(dice) else f"Dice {percent_text(dice)}",
         "no HD95" if math.isnan(hd95) else f"HD95 {distance}",
         EMPTY.get(str(row["empty"]), ""),
     )
@@ -147,14 +148,14 @@ def lesion_text(pixels: float, fraction: float, spacing_mm: float | list[float] 
     if not pixels > 0:
         return ""
     if spacing_mm is None:
-        return f"{100 * fraction:.1f} % of the image"
+        return f"{percent_text(fraction)} of the image"
     area = pixels * (math.prod(spacing_mm) if isinstance(spacing_mm, list) else spacing_mm**2)
-    return f"{2 * math.sqrt(area / math.pi):.1f} mm across, {area:.0f} mm\u00b2"
+    return f"{2 * math.sqrt(area / math.pi):.1f} mm across, {area:.{0 if area >= 10 else 1}f} mm\u00b2"
 
 
 def _class_facts(row: pd.Series) -> tuple[str, ...]:
-    decided = f"decided {row['predicted']}" + (", wrong" if row["error"] else "")
-    return decided, f"probability of the truth {100 * float(row['value']):.1f} %"
+    predicted = f"predicted {row['predicted']}" + (", wrong" if row["error"] else "")
+    return predicted, f"probability of the true class {percent_text(float(row['value']))}"
 
 
 def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) -> tuple[dict[Key, Drawn], list[str]]:

@@ -56,7 +56,7 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     n, n_known = of
     row = method.rows[kind.name]
     if row.few:
-        yield f"{with_explanation(row.few)}.".capitalize()
+        yield f"{row.few[0].upper()}{with_explanation(row.few)[1:]}."
     only = "The only method" + " trained on so many of these images" * (n_known > 1)
     yield f"The best of {n} methods" if n > 1 else only
     theirs = row.paper.get(kind.main)

@@ -11,7 +11,7 @@ from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.summary import INPUT
 from htunet.paths import DatasetPaths
 from htunet.reporting.report.study_results import Study
-from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, PrintedEstimate, TableKind
+from htunet.reporting.tables.kinds import CLASSIFICATION, KINDS, SEGMENTATION, PrintedEstimate, TableKind
 from htunet.reporting.tables.paper_tables import zero_shot_row
 from htunet.reporting.tables.rows import (
     count_heading,
@@ -89,7 +89,8 @@ def _results(study: Study, kind: TableKind) -> Table:
         columns=columns,
         rows=tuple(_with_best(columns, rows, [row.input_size for row in members])),
         notes=(
-            "Bold: the best method of each data set, of distances in pixels for each input size. "
+            "Bold: the best method of each data set"
+            f"{', of distances in pixels for each input size' * (kind is SEGMENTATION)}. "
             "Below each value: its 95 % interval over test cases (bootstrap; over patients where they are known). "
             "Trained: number of parameters that were trained.",
             *row_notes(members, kind),
@@ -247,7 +248,7 @@ def p_text(p: float) -> str:
 
 
 def _zero_shot(study: Study) -> Table:
-    """How far classification by sentences gets, and which sentence gets furthest: a row for each result."""
+    """The results of zero-shot classification, with the best prompt of each: a row for each result."""
     metrics = [METRICS["accuracy"], METRICS["auc"]]
     found_rows = [zero_shot_row(content) for content in study.zero_shot]
     beside = any(row.paper for row in found_rows)

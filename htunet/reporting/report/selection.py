@@ -15,19 +15,15 @@ MASKS, CLASSES = "masks", "classes"
 MOST_ITEMS = 1_400
 """Pictures of cases on a page, so that it stays readable by a browser and sendable by mail."""
 MOST_PER_GROUP = 6
-EMPTY_ERRORS = {frozenset([EMPTY_PREDICTION]): MISSED, frozenset([EMPTY_REFERENCE]): ALARM}
-"""By which masks of all labels are empty, those where both are left out."""
+EMPTY_ERRORS = {EMPTY_PREDICTION: MISSED, EMPTY_REFERENCE: ALARM}
+"""By which mask is empty."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Cases of one method by group, each group in the order to be shown, and how many cases there are."""
+    """Cases of one method by group, each group in the order in which it is shown."""
 
     groups: dict[str, tuple[str, ...]]
-    n_errors: int
-    """Missed, false alarms, and wrong classes."""
-    n_ranked: int
-    """The others with a value: those cannot be the best or the worst."""
     n_without: int
     """Cases without a value, which are in no group."""
 
@@ -40,28 +36,35 @@ def per_group(n_arms: int) -> int:
 def mask_cases(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a case, from the rows of one run or of one run a fold: the values are those of ``over_labels``.
 
-    Indexed by case: value (Dice), second (HD95), error (one of ``ERRORS``, of every label, or nothing), class, tercile,
-    lesion_share. Of a case that several folds test the first fold counts. A case of several labels has the size of its
-    largest lesion.
+    Indexed by case: value (Dice), second (HD95), error (one of ``ERRORS``, of every label, or nothing), empty (which
+    mask has no pixel of any label, or nothing), class, tercile, lesion_share. Of a case that several folds test the
+    first fold counts. A case of several labels has the size of its largest lesion.
     """
     rows = rows[rows["label"].notna() & (rows["resolution"] == ORIGINAL)]
     rows = rows[rows["fold"] == rows.groupby("case")["fold"].transform("first")]
     values = over_labels(rows, ["dice", "hd95"]).set_index("case")
     found = rows.groupby("case", sort=False).agg(
-        error=("empty", lambda which: EMPTY_ERRORS.get(frozenset(which) - {BOTH_EMPTY}, "")),
+        empty=("empty", _empty_of_all),
         lesion_share=("lesion_share", "max"),
         lesion_px=("lesion_px", "sum"),
     )
-    found = found.assign(value=values["dice"], second=values["hd95"])
+    error = found["empty"].map(EMPTY_ERRORS).fillna("")
+    found = found.assign(error=error, value=values["dice"], second=values["hd95"])
     largest = rows.sort_values("lesion_share", ascending=False, na_position="last", kind="stable")
-    return found.join(largest.drop_duplicates("case").set_index("case")[["class", "tercile", "empty"]])
+    return found.join(largest.drop_duplicates("case").set_index("case")[["class", "tercile"]])
+
+
+def _empty_of_all(labels: pd.Series) -> str:
+    """Which mask is empty of all labels; a label that both masks lack says nothing where others say something."""
+    kinds = set(labels) - {BOTH_EMPTY} or {BOTH_EMPTY}
+    return kinds.pop() if len(kinds) == 1 else ""
 
 
 def class_cases(rows: pd.DataFrame, sizes: pd.Series, positive: str | None) -> pd.DataFrame:
-    """The same of classes: value is the probability of the true class, error a wrong decision; plus the decision.
+    """The same of classes: value is the probability of the true class, error a wrong class; plus the predicted class.
 
     ``sizes``: tercile of each case, where its lesion is known. A case of the ``positive`` class is missed, another one
-    that is decided to be of it a false alarm.
+    that is predicted to be of it a false alarm.
     """
     rows = rows[rows["label"].isna()].drop_duplicates("case").set_index("case")
     kinds = [rows["class"] == positive, rows["predicted"] == positive]
@@ -91,8 +94,6 @@ def choose(cases: pd.DataFrame, n: int) -> Chosen:
             "median": tuple(median),
             "best": tuple(reversed(best)),
         },
-        n_errors=len(errors),
-        n_ranked=len(ranked),
         n_without=len(cases) - len(errors) - len(ranked),
     )
 

@@ -13,8 +13,9 @@ from htunet.evaluation.study import Entries, arm_names, entries, study
 from htunet.files import read_numbers
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.report.content import ChartCurve
+from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import KINDS, TableKind
-from htunet.reporting.tables.rows import RANDOM, Row, place_of, table_rows
+from htunet.reporting.tables.rows import RANDOM, Row, table_rows
 
 Content = Mapping[str, Any]
 """Of a summary.json."""
@@ -95,7 +96,7 @@ class Study:
     notes: tuple[str, ...] = ()
     """What could not be read, and why."""
     zero_shot: Sequence[Content] = ()
-    """The classifications by sentences."""
+    """The summaries of zero-shot classifications."""
     terms: Mapping[str, Terms] = field(default_factory=dict)
     """Of the backbones' weights."""
     command: str = "htunet_report"
@@ -137,7 +138,7 @@ def study_of(contents: Mapping[RunPaths, Content], **about: Any) -> Study:  # no
     for (key, found), name in zip(members.items(), names, strict=True):
         own_rows = {kind: of_kind[key] for kind, of_kind in rows.items() if key in of_kind}
         methods.append(MethodConfig(dataset=key[0], name=name, runs=found, rows=own_rows))
-    methods.sort(key=lambda one: (one.dataset, place_of(one.own["method"]), one.name, one.own["task"]))
+    methods.sort(key=lambda one: (one.dataset, paper.place_of(one.own["method"]), one.name, one.own["task"]))
     raw, unreadable, progress, notes = {}, {}, {}, []
     for run in dict.fromkeys(run.source for run in runs):
         try:

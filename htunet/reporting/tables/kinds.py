@@ -1,4 +1,4 @@
-"""What tables are of: where a kind's values are in a summary, how they are printed, and the paper's beside them."""
+"""The kinds of tables: where the values of a kind are in a summary, how they are printed, and the paper's values."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -55,7 +55,7 @@ class PrintedEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class TestCounts:
-    """What summaries say of their test cases. A case that several runs test is a prediction of each."""
+    """What summaries say of their test cases. A case that several runs test counts as a prediction of each."""
 
     n_cases: int
     """Predictions."""

@@ -48,7 +48,7 @@ TRAINED_ON = {"LN-EXT": "LN-INT"}
 CAPTIONS = ("PMC-OA", "CURD", "MedPix")
 """What the paper fine-tunes its adapters on before it trains them on a data set."""
 WITHOUT_TEXT = ("ResNet18", "DINOv2")
-"""Methods that no image can be asked about in words: they have no zero-shot row and nothing to learn from captions."""
+"""Methods without a text encoder: they have no zero-shot row and cannot learn from captions."""
 OTHER = "not a data set of the paper"
 SIZES_TABLE = "table1_datasets"
 SIZES = {"train": "training", "val": "validation", "test": "testing", "total": "total"}
@@ -60,14 +60,20 @@ Figures = Mapping[str, float]
 """What the paper prints, in percent or pixels, by the name of the metric that it may stand beside."""
 
 
+def place_of(method: str) -> tuple[int, str]:
+    """Sorts methods: the paper's in its order, then the others by name."""
+    known = list(dict.fromkeys([*METHODS, *CLASSIFICATION_METHODS, *ADAPTERS]))
+    return (known.index(method) if method in known else len(known)), method
+
+
 def is_fine_tuned(method: str) -> bool:
-    """Does the paper fine-tune this method's adapter on captions first?"""
+    """Whether the paper fine-tunes this method's adapter on captions first."""
     backbone, _, adapter = method.partition("_")
     return bool(adapter) and backbone not in WITHOUT_TEXT
 
 
 def is_its_start(learnt: str) -> bool:
-    """Had an adapter learnt what the paper's had, such as ``CURD+MedPix+PMC-OA``?"""
+    """Whether an adapter had learnt what the paper's had, such as ``CURD+MedPix+PMC-OA``."""
     return set(learnt.replace("PMC-CURD", "PMC-OA+CURD").split("+")) == set(CAPTIONS)
 
 

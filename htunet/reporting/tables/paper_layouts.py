@@ -73,7 +73,7 @@ class PaperTable:
     """Whether a mean over the data sets stands beside them (``also``) or for them (``only``)."""
     datasets_in_rows: bool = False
     grouped: bool = False
-    """Whether the rows come in groups: settings, or shares of the training images."""
+    """Whether the rows come in groups: settings, or fractions of the training images."""
 
 
 def _lines(methods: Mapping[str, str], **about: Any) -> tuple[Line, ...]:  # noqa: ANN401
@@ -84,7 +84,7 @@ MASKS = ("dice", "iou", "hd95_max", "asd_directed", "hd95", "asd")
 CLASSES = ("accuracy", "recall", "precision", "f1", "auc")
 _SEG = Part(kind=SEGMENTATION, metrics=MASKS, datasets=SEGMENTED)
 _CLS = Part(kind=CLASSIFICATION, metrics=CLASSES, datasets=CLASSIFIED)
-_ASKED = {name: method for name, method in CLASSIFICATION_METHODS.items() if method not in paper.WITHOUT_TEXT}
+_WITH_TEXT = {name: method for name, method in CLASSIFICATION_METHODS.items() if method not in paper.WITHOUT_TEXT}
 TABLES = {
     table.name: table
     for table in (
@@ -101,7 +101,7 @@ TABLES = {
             number="III",
             title="Classification, zero-shot and supervised",
             source="table3_classification",
-            lines=(*_lines(_ASKED, setting=paper.ZERO_SHOT), *_lines(CLASSIFICATION_METHODS)),
+            lines=(*_lines(_WITH_TEXT, setting=paper.ZERO_SHOT), *_lines(CLASSIFICATION_METHODS)),
             parts=(replace(_CLS, metrics=("accuracy", "auc")),),
             average="also",
             grouped=True,
@@ -162,15 +162,15 @@ def chosen(
 ) -> PaperTable:
     """The table with these data sets (short names, others than the paper's too) and these of our methods.
 
-    A method that the table does not have gets rows of its own. None: as the paper has it.
+    A method that the table does not have gets rows of its own. None: as the paper has it. A name counts once.
     """
     parts, lines = table.parts, table.lines
     if datasets is not None:
-        parts = tuple(replace(part, datasets=tuple(datasets)) for part in parts)
+        parts = tuple(replace(part, datasets=tuple(dict.fromkeys(datasets))) for part in parts)
     if methods is not None:
         known = {line.method for line in lines}
         about = dict.fromkeys((line.setting, line.ratio) for line in lines)
-        extra = [Line(m, m, *rest) for rest in about for m in methods if m not in known]
+        extra = [Line(m, m, *rest) for rest in about for m in dict.fromkeys(methods) if m not in known]
         place = list(about)
         lines = tuple(line for line in [*lines, *extra] if line.method in methods)
         lines = tuple(sorted(lines, key=lambda line: place.index((line.setting, line.ratio))))

@@ -6,10 +6,9 @@ from itertools import groupby
 from pathlib import Path
 from string import ascii_lowercase
 
-import pandas as pd
-
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.statistics import estimate_text
+from htunet.evaluation.study import Statistics, entries
 from htunet.evaluation.summary import INPUT
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.paper_layouts import Line, PaperTable
@@ -50,12 +49,12 @@ NOTE = (
 
 
 def write_paper_table(
-    folder: Path, table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame | None = None
+    folder: Path, table: PaperTable, cells: Sequence[Cell], found: Statistics | None = None
 ) -> list[Path]:
     """Write ``table2.csv``, ``table2.md`` and ``table2.tex`` (or another) into ``folder``; return their paths."""
     contents = {
         "csv": as_csv(paper_data(table, cells)),
-        "md": paper_markdown(table, cells, comparisons),
+        "md": paper_markdown(table, cells, found),
         "tex": as_latex(*printed_parts(table, cells)),
     }
     return write_files(folder, table.name, contents)
@@ -156,7 +155,7 @@ def printed_parts(
 
 
 def _columns(table: PaperTable, cells: Sequence[Cell]) -> list[tuple[Column, list[str]]]:
-    """The columns of a data set, and the metrics of each; the cases left out are counted behind those that do so."""
+    """The columns of a data set, and the metrics of each; the excluded cases follow the metrics that exclude them."""
     columns: list[tuple[Column, list[str]]] = []
     by_metric = {cell.metric: cell for cell in cells}
     excluded = [name for name in by_metric if METRICS[name].leaves_out]
@@ -183,11 +182,10 @@ def _changes(rows: Sequence[tuple[TableCell, ...]]) -> frozenset[int]:
     return frozenset(starts[1:])
 
 
-def paper_markdown(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame | None = None) -> str:
+def paper_markdown(table: PaperTable, cells: Sequence[Cell], found: Statistics | None = None) -> str:
     """Best bold, second underlined; what the letters mean, the differences, and the commands for what is missing."""
     parts = [f"# Table {table.number}: {table.title}\n", as_markdown(*printed_parts(table, cells))]
-    differences = None if comparisons is None else _differences(table, cells, comparisons)
-    if differences and differences.rows:
+    if found and (differences := _differences(table, cells, found)).rows:
         parts.append(as_markdown(differences))
     if commands := missing(cells):
         listing = "\n".join(commands)
@@ -217,22 +215,21 @@ def missing(cells: Sequence[Cell]) -> list[str]:
     return sorted(commands, key=lambda command: not command.startswith(("htunet_train", "htunet_finetune")))
 
 
-def _differences(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataFrame) -> Table:
+def _differences(table: PaperTable, cells: Sequence[Cell], found: Statistics) -> Table:
     """HT against its own backbone without it, and with another adapter, on the same cases."""
-    methods = dict.fromkeys(cell.line.method for cell in cells if cell.line.ratio is None)
-    datasets = dict.fromkeys(cell.trained.dataset for cell in cells if cell.trained)
-    rows = []
-    if not comparisons.empty:
-        comparisons = comparisons[
-            comparisons["dataset"].isin(datasets)
-            & comparisons["metric"].isin({part.kind.by_case for part in table.parts})
-            & comparisons["ratio"].isna()
-            & comparisons["resolution"].isin([INPUT, ""])
-            & comparisons["a"].isin(methods)
-            & comparisons["b"].isin(methods)
-        ]
-    for entry in comparisons.to_dict("records"):
-        a, b = str(entry["a"]), str(entry["b"])
+    means, metrics, rows = entries(found.means), {part.kind.by_case for part in table.parts}, []
+    trained = {cell.trained.arm: cell.trained for cell in cells if cell.trained and cell.line.ratio is None}
+    # the runs of the table's cells, by what the statistics call them
+    methods = {
+        (row.dataset, entry["arm"]): row.method
+        for arm, row in trained.items()
+        for metric in metrics
+        if (entry := means.get((*arm, metric)))
+    }
+    for entry in found.comparisons.to_dict("records"):
+        a, b = (methods.get((entry["dataset"], entry[side]), "") for side in ("a", "b"))
+        if entry["metric"] not in metrics or entry["resolution"] not in (INPUT, "") or not (a and b):
+            continue
         if a.split("_")[0] != b.split("_")[0] or not (a.endswith("_HT") or b.endswith("_HT")):
             continue
         sign = 1 if a.endswith("_HT") else -1
@@ -242,7 +239,7 @@ def _differences(table: PaperTable, cells: Sequence[Cell], comparisons: pd.DataF
         texts = (
             entry["dataset"],
             f"{better} - {worse}",
-            entry["metric"],
+            METRICS[entry["metric"]].label,
             estimate_text(scale * entry["mean_difference"], low, high),
             f"{scale * entry['median_difference']:.2f}",
             f"{entry['p_holm']:.2g}",

@@ -1,4 +1,4 @@
-"""What a cell of a paper's table rests on: trainings, tests on other data, classifications by sentences."""
+"""What a cell of a paper's table rests on: trainings, tests on other data, zero-shot classifications."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class SupervisedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShotRun:
-    """One classification of all images of a data set by sentences; ``seed`` is that of the adapter's fine-tuning."""
+    """One zero-shot classification of all images of a data set; ``seed`` is that of the adapter's fine-tuning."""
 
     dataset: str
     method: str
@@ -67,7 +67,7 @@ def trainings(line: Line, dataset: str, kind: TableKind, seeds: Sequence[int]) -
 
 
 def zero_shot_runs(line: Line, dataset: str, seeds: Sequence[int]) -> list[ZeroShotRun]:
-    """The classification by sentences that a zero-shot row rests on: one says all of one adapter."""
+    """The one classification that a zero-shot row rests on: its results are the same for every seed of a training."""
     if line.setting != paper.ZERO_SHOT:
         return []
     return [ZeroShotRun(dataset=dataset, method=line.method, seed=seed) for seed in seeds[:1]]

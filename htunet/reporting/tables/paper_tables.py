@@ -95,7 +95,7 @@ def fill(
 
 
 def zero_shot_row(content: Mapping[str, Any]) -> Row:
-    """What ``htunet_zero_shot`` wrote as a row; not over seeds: only the fine-tuning of an adapter has one."""
+    """The results of ``htunet_zero_shot`` as a row. Its only seed is that of the adapter's fine-tuning."""
     found, adapter = content["zero_shot"], content.get("adapter")
     short, n_cases = DatasetPaths(content["dataset"]).short_name, found["n_cases"]
     part, theirs = content["part"], paper.classification_figures(short, content["method"], paper.ZERO_SHOT)

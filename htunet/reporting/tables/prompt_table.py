@@ -1,4 +1,4 @@
-"""Which sentence works: a table for clinicians, and the same as CSV."""
+"""Which prompt works: a table for clinicians, and the same as CSV."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ def prompt_columns(classes: Sequence[str]) -> list[str]:
 
 
 def prompt_rows(result: ZeroShotResult) -> list[dict[str, Any]]:
-    """One row a sentence, in full precision, in the order of the prompts."""
+    """One row for each prompt, in full precision, in the order of the prompts."""
     return [
         {
             "class": one.class_name,
@@ -32,11 +32,11 @@ def prompt_rows(result: ZeroShotResult) -> list[dict[str, Any]]:
 
 
 def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[str, str]) -> str:
-    """Estimates of all sentences together, each sentence alone with the best first, and where the signs come from."""
+    """Estimates of all prompts together, each prompt alone with the best first, and where the signs come from."""
     classes = result.probabilities.classes
     columns = (
         *number_columns("AUC %"),
-        *word_columns("Class", "Sign", "Sentence"),
+        *word_columns("Class", "Sign", "Prompt"),
         *number_columns(*(f"Similarity, {name}" for name in classes)),
         *word_columns("Source"),
     )
@@ -61,12 +61,12 @@ def markdown(result: ZeroShotResult, about: Mapping[str, Any], sources: Mapping[
 
 
 def best_first(prompts: Iterable[PromptResult]) -> list[PromptResult]:
-    """By the AUC of each sentence alone; those without one come last."""
+    """By the AUC of each prompt alone; those without one come last."""
     return sorted(prompts, key=lambda one: -1.0 if one.auc is None else one.auc, reverse=True)
 
 
 def summary_lines(result: ZeroShotResult, about: Mapping[str, Any]) -> Iterator[str]:
-    """Accuracy and AUC beside the paper's, and what a reader must know of the towers."""
+    """Accuracy and AUC beside the paper's, and what a reader must know of the encoders."""
     found = {"Acc": result.decision["accuracy"], "AUC": result.auc}
     yield " · ".join(f"{name} {figure.percent()}" for name, figure in found.items()) + (
         f" · {counted(len(result.probabilities.cases), 'image')} ({about['part']})"

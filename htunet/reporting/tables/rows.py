@@ -39,7 +39,7 @@ EXPLANATIONS = {
     BASELINE: "never looks at the image",
     "few test cases": "chance has a large effect on these results; look at the interval",
 }
-"""What marks mean that begin so."""
+"""What marks that begin with these texts mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def table_rows(
 
 
 def averaged_as(row: Row) -> tuple[Any, ...]:
-    """Equal for rows of several data sets that a mean over data sets may take: they differ in the data alone."""
+    """A key that is equal for rows of several data sets if only the data differ, so that their mean may be taken."""
     columns, settings = run_columns(row.own), of_any_dataset(row.own.get("settings") or {})
     about = ("method", "task", "plan", "ratio", "adapter", "weights", "num_epochs", "policy")
     part = (row.own.get("trained_on") or {}).get("part") == "test"
@@ -166,14 +166,9 @@ def averaged_as(row: Row) -> tuple[Any, ...]:
 
 def _order(row: Row) -> tuple[Any, ...]:
     """Data sets by number, methods in the paper's order, then ours by name, trivial baselines last."""
-    fraction, place = 1.0 if row.ratio is None else row.ratio, place_of(row.method)
-    return row.dataset, BASELINE in row.marks, place, row.method, row.trained_on, fraction, row.plan, row.marks
-
-
-def place_of(method: str) -> int:
-    """The position of a method in the paper's order; after all of the paper's for any other method."""
-    known = list(dict.fromkeys([*paper.METHODS, *paper.CLASSIFICATION_METHODS, *paper.ADAPTERS]))
-    return known.index(method) if method in known else len(known)
+    fraction = 1.0 if row.ratio is None else row.ratio
+    place = paper.place_of(row.method)
+    return row.dataset, BASELINE in row.marks, place, row.trained_on, fraction, row.plan, row.marks
 
 
 def total(parts: Sequence[TestCounts]) -> TestCounts:
@@ -196,7 +191,7 @@ def _trained_on(own: Mapping[str, Any]) -> str:
 
 
 def _positive_marks(arms: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each arm, given by one of its runs, its positive class where that of others of its data set is another."""
+    """The positive class of each arm, given by one of its runs, if other arms of its data set have another one."""
     found = [(own["dataset"], positive_of(own)) for own in arms]
     chosen = Counter(dataset for dataset, positive in set(found) if positive)
     return [f"positive class {positive}" * (bool(positive) and chosen[dataset] > 1) for dataset, positive in found]
@@ -205,9 +200,9 @@ def _positive_marks(arms: Sequence[Mapping[str, Any]]) -> list[str]:
 def _over_runs(
     members: Sequence[Mapping[str, Any]], estimates: Sequence[PrintedEstimate], name: str
 ) -> PrintedEstimate:
-    """The mean over the predictions of all runs, of what is no mean over cases over the runs.
+    """The mean over all predictions; of a metric that is no mean over cases, such as the AUC, over the runs.
 
-    Without an interval where there are several runs.
+    It has no interval if there are several runs.
     """
     by_seed: dict[Any, list[PrintedEstimate]] = {}
     for own, one in zip(members, estimates, strict=True):
@@ -240,7 +235,7 @@ def _weighted_mean(known: Sequence[PrintedEstimate]) -> float:
 
 
 def _partial(estimates: Mapping[str, Sequence[PrintedEstimate]], kind: TableKind) -> Iterator[str]:
-    """One mark of each printed metric that some runs have a value of, and others none."""
+    """A mark for each printed metric of which only some runs have a value."""
     for metric in kind.columns(PRINTED):
         known = sum(one.mean is not None for one in estimates[metric.name])
         if 0 < known < (total := len(estimates[metric.name])):
@@ -248,7 +243,7 @@ def _partial(estimates: Mapping[str, Sequence[PrintedEstimate]], kind: TableKind
 
 
 def mean_over_datasets(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
-    """None where one has none; with the deviation of the seeds' means, of the seeds that all of them have."""
+    """The mean of the values, None if one is missing; the deviation is over the seeds that all data sets have."""
     means = [one.mean for one in values if one.mean is not None]
     if len(means) < len(values):
         return PrintedEstimate()
@@ -258,7 +253,7 @@ def mean_over_datasets(values: Sequence[PrintedEstimate]) -> PrintedEstimate:
 
 
 def _marks(members: Sequence[Mapping[str, Any]], other_images: str, warnings: Sequence[str]) -> list[str]:
-    """Other data than the paper's are not measured by its epochs and seeds."""
+    """What to know before comparing; data that are not the paper's are not judged by its epochs and seeds."""
     first, policy = members[0], members[0].get("policy", PENALISE)
     ending = [f"policy {policy}"] * (policy != PENALISE) + [text for text in warnings if text]
     plan = run_columns(first)["plan"]

@@ -43,5 +43,5 @@ def write_paper_tables(
         cells = fill(table, contents, found.means, seeds, zero_shot)
         if only_of_paper and not any(cell.trained and cell.paper is not None for cell in cells):
             continue
-        written[table.name] = cells, write_paper_table(folder, table, cells, found.comparisons)
+        written[table.name] = cells, write_paper_table(folder, table, cells, found)
     return written

@@ -12,7 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from htunet.evaluation.metrics import Metric
-from htunet.files import write_text
+from htunet.files import safe_cell, write_text
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -33,6 +33,7 @@ LATEX_SPECIAL = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "\u2013": "--",
+    "\n": " ",
 }
 TERMINAL = 120
 """Characters of a note in one line."""
@@ -98,8 +99,8 @@ class TableCell:
 
 
 def words(text: str, *, strong: bool = False) -> TableCell:
-    """A cell with text."""
-    return TableCell(text=text, value=text, strong=strong)
+    """A cell with text, printed on one line."""
+    return TableCell(text=" ".join(text.splitlines()), value=text, strong=strong)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +127,11 @@ def data_table(names: Sequence[str], records: Iterable[Mapping[str, object]]) ->
 
 
 def as_csv(table: Table) -> str:
-    """The values; None is empty."""
+    """The values, as ``safe_cell`` has them; None is empty."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow([column.label for column in table.columns])
-    writer.writerows([cell.value for cell in row] for row in table.rows)
+    writer.writerows([safe_cell(cell.value) for cell in row] for row in table.rows)
     return stream.getvalue()
 
 
@@ -138,7 +139,7 @@ def as_markdown(*tables: Table) -> str:
     """Tables below each other, then their notes, each once. The best value is bold, the second one underlined."""
 
     def escape(text: str) -> str:
-        return text.replace("|", r"\|").replace("_", r"\_")
+        return re.sub(r"[\\`*_<|]", r"\\\g<0>", " ".join(text.splitlines()))
 
     def print_cell(cell: TableCell) -> str:
         text = {1: "**{}**", 2: "<u>{}</u>"}.get(cell.rank, "{}").format(escape(cell.text))

@@ -1,5 +1,7 @@
 """The Dice of the cases: averaged over seeds, then nothing but the cases themselves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builders.results import masks
@@ -41,3 +43,13 @@ def test_one_method_is_drawn_as_high_as_one_of_many() -> None:
         return figure.axes[0].get_window_extent().height / n
 
     assert row_mm(1) > 0.8 * row_mm(8)
+
+
+def test_missed_cases_of_all_folds_are_added_up() -> None:
+    contents = {}
+    for fold in range(2):
+        content = contents[replace(run("UNet"), fold=fold)] = masks("UNet", [0.0, 0.0, 0.5], fold=fold)
+        for case in content["metric_per_case"]:
+            case["htunet"]["case"] += f"_of_{fold}"
+    (unet,) = distributions(list(contents), contents)
+    assert (len(unet.percent_N), unet.n_missed) == (6, 4)

@@ -66,3 +66,11 @@ def test_a_sheet_of_few_cases_has_no_empty_columns_and_fills_its_last_row() -> N
 
 def test_facts_are_in_the_strip_below() -> None:
     assert sheet_of(4, "Made with random weights.").shape[0] > sheet_of(4).shape[0]
+
+
+def test_images_without_a_lesion_in_which_none_is_found_are_not_the_worst() -> None:
+    nothing = [result(100 + number, None, hd95=None, empty="both") for number in range(5)]
+    lesions = [result(number, number / 10) for number in range(10)]
+    assert [one.case[-1] for one in representative([*nothing, *lesions], 3)["Worst"]] == ["0", "1", "2"]
+    assert representative([*nothing, *nothing], 3)["Worst"]  # there are no others
+    assert len(representative([*nothing, *lesions[:2]], 3)[""]) == 7

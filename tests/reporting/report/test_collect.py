@@ -1,5 +1,6 @@
 """What the page says, from figures that can be checked by hand."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -75,6 +76,21 @@ def test_few_test_cases_have_an_interval_for_a_headline_and_a_warning() -> None:
                                "look at the interval.",)  # fmt: skip
     alone = report_of(masks("CLIP_HT", [0.6])).headlines[0]
     assert (alone.estimate, alone.interval) == ("Dice not known", "")
+
+
+def test_names_of_classes_keep_their_capitals() -> None:
+    found = classes("CLIP", {"a": 0.9, "b": 0.1}, {"a": "malignant", "b": "benign"})
+    (headline,) = report_of(json.loads(json.dumps(found).replace("malignant", "BI-RADS 4"))).headlines
+    assert headline.facts[0].startswith("Few test cases: 2 (1 benign, 1 BI-RADS 4): chance")
+
+
+def test_what_is_rounded_is_neither_nothing_nor_all() -> None:
+    content = masks("UNet", [0.99999, 0.5], areas=[3, 5])
+    item = next(item for item in report_of(content).gallery.items if item.case == "case_0")
+    assert item.facts[0] == "Dice > 99.9 %"
+    found = classes("CLIP", {"a": 0.99999, "b": 0.00001}, {"a": "malignant", "b": "malignant"})
+    facts = {item.case: item.facts[1] for item in report_of(found).gallery.items}
+    assert facts == {"a": "probability of the true class > 99.9 %", "b": "probability of the true class < 0.1 %"}
 
 
 def test_random_weights_are_warned_of() -> None:
@@ -173,7 +189,7 @@ def test_classifications_have_a_headline_a_table_and_cases() -> None:
     assert report.headlines[0].task == "classes"
     assert by_id(report, "classification").rows
     (wrong,) = [item for item in report.gallery.items if item.group == "missed"]
-    assert (wrong.case, wrong.facts) == ("c", ("decided benign, wrong", "probability of the truth 40.0 %"))
+    assert (wrong.case, wrong.facts) == ("c", ("predicted benign, wrong", "probability of the true class 40.0 %"))
 
 
 def test_masks_and_classes_of_one_name_are_different_methods() -> None:

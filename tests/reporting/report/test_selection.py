@@ -36,7 +36,7 @@ def test_missed_cases_are_a_group_of_their_own_with_the_largest_lesion_first() -
     assert [found.groups[name] for name in ("missed", "worst", "median", "best")] == [
         ("large", "medium"), ("a",), ("b",), ("c",)
     ]  # fmt: skip
-    assert (found.n_errors, found.n_ranked, found.n_without) == (3, 3, 0)
+    assert found.n_without == 0
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,12 @@ def test_a_lesion_that_is_found_where_there_is_none_is_a_false_alarm() -> None:
     table = case_table([masks("CLIP_HT", [0.8, 0.0, 0.0])])
     table.loc[table["case"] == "case_2", "empty"] = "reference"
     assert mask_cases(table)["error"].tolist() == ["", "missed", "alarm"]
+
+
+def test_nothing_is_found_only_where_no_label_is_found() -> None:
+    table = case_table([masks("CLIP_HT", [0.0, 0.0, 0.0, 0.0])])
+    first = table.assign(empty=["prediction", "prediction", "both", "reference"])
+    second = table.assign(label=2, empty=["", "both", "both", "both"])
+    found = mask_cases(pd.concat([first, second]))
+    assert found["empty"].tolist() == ["", "prediction", "both", "reference"]
+    assert found["error"].tolist() == ["", "missed", "", "alarm"]

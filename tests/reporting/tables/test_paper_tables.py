@@ -8,6 +8,8 @@ from builders.results import classes, masks
 
 from htunet.cli.tables import main
 from htunet.errors import UsageError
+from htunet.evaluation.case_table import case_table
+from htunet.evaluation.study import study
 from htunet.files import write_json
 from htunet.paths import DatasetPaths, RunPaths, root
 from htunet.reporting.tables import paper_figures as paper
@@ -255,3 +257,25 @@ def test_recall_and_precision_name_their_positive_class() -> None:
     found = classes("BiomedCLIP_HT", dict.fromkeys(truth, 0.7), truth, settings={})
     table = chosen(TABLES["table6"], BUSI, ["BiomedCLIP_HT"])
     assert "Rec, Pre, F1: of malignant (BUSI)." in paper_text(table, fill(table, [found]))
+
+
+def test_differences_are_those_of_the_runs_in_the_table_also_where_there_are_other_plans() -> None:
+    low, high = [0.5, 0.55, 0.6, 0.65] * 16, [0.7, 0.75, 0.8, 0.85] * 16
+    contents = [masks(name, dice, plan=plan) for plan in ("paper", "adaptive")
+                for name, dice in (("CLIP", low), ("CLIP_HT", high))]  # fmt: skip
+    table, found = chosen(TABLES["table2"], BUSI, ["CLIP", "CLIP_HT"]), study(case_table(contents))
+    assert set(found.comparisons["a"]) == {"CLIP (plan adaptive)", "CLIP (plan paper)", "CLIP_HT (plan adaptive)"}
+    text = paper_markdown(table, fill(table, contents, found.means), found)
+    differences = text.split("## Differences on the same cases")[1]
+    assert differences.count("CLIP") == 2  # one row, of the two runs in the table
+    assert r"| Dataset503\_BUSI | CLIP\_HT - CLIP | Dice | 20.00 |" in differences
+
+
+def test_a_name_that_is_given_twice_counts_once() -> None:
+    table = chosen(TABLES["table5"], ["BUSI", "BUSI"], ["Own", "Own"])
+    assert [(part.datasets, line.method) for part in table.parts for line in table.lines] == [(("BUSI",), "Own")]
+
+
+def test_a_method_that_does_not_exist_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table2", "--methods", "CLIP_TH"]) == 2
+    assert "No method is called 'CLIP_TH'. Did you mean 'CLIP_HT'?" in capsys.readouterr().err

@@ -11,7 +11,17 @@ from htunet.evaluation.metrics import METRICS
 from htunet.reporting.tables.kinds import PrintedEstimate
 from htunet.reporting.tables.paper_figures import ADAPTERS, METHODS, segmentation_figures, table, table_names
 from htunet.reporting.tables.rows import Row, row_data, row_tables, table_rows
-from htunet.reporting.tables.write import as_csv, as_latex, as_markdown, as_text, escape_latex
+from htunet.reporting.tables.write import (
+    Table,
+    as_csv,
+    as_latex,
+    as_markdown,
+    as_text,
+    data_table,
+    escape_latex,
+    word_columns,
+    words,
+)
 
 FINE_TUNED = {"datasets": ["Dataset507_PMC-OA", "Dataset509_CURD", "Dataset510_MedPix"], "shuffled_captions": False}
 KEYS = ("Dice", "IoU", "HD95", "ASD", "HD95_max", "ASD_directed")
@@ -298,3 +308,17 @@ def test_baselines_of_another_plan_say_so() -> None:
     other["htunet"]["plan"] = "mine"
     rows = table_rows([content("UNet")], [baseline(), other])
     assert sorted(row.marks for row in rows[1:]) == [("trivial baseline",), ("trivial baseline", "plan mine")]
+
+
+def test_text_of_several_lines_and_with_signs_of_markdown_stays_in_its_cell() -> None:
+    table = Table(columns=word_columns("a", "b"), rows=((words("one\ntwo"), words(r"<b> *x* `y` a|b \\ z_1")),))
+    line = as_markdown(table).splitlines()[2]
+    assert line == r"| one two | \<b> \*x\* \`y\` a\|b \\\\ z\_1 |"
+    assert as_text(table).splitlines()[1].startswith("one two  <b>")
+    assert "one two &" in as_latex(table)
+    assert next(csv.reader(as_csv(table).splitlines(keepends=True)[1:])) == ["one\ntwo", r"<b> *x* `y` a|b \\ z_1"]
+
+
+def test_a_spreadsheet_computes_no_cell_of_a_table() -> None:
+    table = data_table(("class", "dice"), [{"class": "=1+1", "dice": -0.5}])
+    assert as_csv(table) == "class,dice\n'=1+1,-0.5\n"
