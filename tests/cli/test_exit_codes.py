@@ -16,6 +16,7 @@ from htunet.cli.convert import main as convert
 from htunet.cli.predict import main as predict
 from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.files import whole_file, whole_folder
+from htunet.reproducibility import record_command, recorded_commands
 from htunet.training import machine, session
 from htunet.training.run import train
 from htunet.training.session import memory_ran_out
@@ -173,3 +174,16 @@ def test_an_empty_path_given_by_its_position_is_refused_too(text: str, capsys: p
         convert(["BUSI", text])
     assert stopped.value.code == 2
     assert "argument SOURCE: the path is empty" in capsys.readouterr().err
+
+
+def test_a_command_with_bytes_that_are_no_text_can_be_recorded(tmp_path: Path) -> None:
+    typed = []
+    run_command(make_parser_of_one_word(), lambda options: typed.append(options.typed), ["a\udcff"], announce=False)
+    record_command(tmp_path / "commands.json", *typed)
+    assert recorded_commands(tmp_path / "commands.json") == [r"test 'a\udcff'"]
+
+
+def make_parser_of_one_word() -> argparse.ArgumentParser:
+    parser = make_parser("test", None)
+    parser.add_positional("word")
+    return parser

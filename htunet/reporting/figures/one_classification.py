@@ -92,7 +92,7 @@ def _of(summary: ClassSummary) -> str:
 
 
 def draw_confusion(axes: "Axes", confusion: Sequence[Sequence[int]], classes: Sequence[str], below: str) -> None:
-    """Counts, rows true and columns predicted classes, which ``below`` names; shades are fractions of the true class."""
+    """Counts; rows are true, columns predicted classes (``below``); shades are fractions of the true class."""
     counts = np.array(confusion)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

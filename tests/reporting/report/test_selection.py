@@ -102,8 +102,9 @@ def test_a_lesion_that_is_found_where_there_is_none_is_a_false_alarm() -> None:
 
 def test_nothing_is_found_only_where_no_label_is_found() -> None:
     table = case_table([masks("CLIP_HT", [0.0, 0.0, 0.0, 0.0])])
-    first = table.assign(empty=["prediction", "prediction", "both", "reference"])
-    second = table.assign(label=2, empty=["", "both", "both", "both"])
+    both_sizes = table.groupby("case").cumcount().max() + 1
+    first = table.assign(empty=np.repeat(["prediction", "prediction", "both", "reference"], both_sizes))
+    second = table.assign(label=2, empty=np.repeat(["", "both", "both", "both"], both_sizes))
     found = mask_cases(pd.concat([first, second]))
     assert found["empty"].tolist() == ["", "prediction", "both", "reference"]
     assert found["error"].tolist() == ["", "missed", "", "alarm"]
