@@ -31,7 +31,7 @@ from htunet.reporting.tables.study_files import write_paper_tables, write_statis
 from htunet.reporting.tables.write import as_text
 
 EXPECTED = Path(__file__).with_name("expected")
-WORDS = {"Rightly decided %": "Accuracy %", "Figure": "Metric"}
+WORDS = {"Rightly decided %": "Accuracy %", "Figure": "Metric", " dice ": " Dice "}
 """Words of before, and those of today."""
 OF_PAPER = {"hd95": "hd95_max", "asd": "asd_directed"}
 """Where the paper's figure of a metric stood, and stands."""
