@@ -182,17 +182,6 @@ def test_classes_have_curves_of_the_auc(tiny: DatasetPaths, without_figures: Non
     assert "dice" not in found
 
 
-def test_methods_that_learn_masks_and_methods_that_learn_classes_are_drawn_apart(trained: DatasetPaths) -> None:
-    train("Tiny", "PlainClasses", 0, tiny_settings(num_epochs=1, task="cls"))
-    assert main(["Tiny", "TINY_HT", "PlainClasses", "--artefacts", "gain", "--strengths", "5", "--device", "cpu"]) == 0
-    together = next((trained.results / "robustness" / "altered").iterdir())
-    assert {path.stem for path in together.glob("robustness_*.png")} == {
-        "robustness_dice",
-        "robustness_iou",
-        "robustness_auc",
-    }
-
-
 @pytest.mark.parametrize(
     ("options", "text"),
     [
