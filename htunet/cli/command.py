@@ -117,7 +117,7 @@ class CommandParser(argparse.ArgumentParser):
                 continue
             taken, rest = (rest, []) if action.nargs in ("+", "*") else (rest[:1], rest[1:])
             try:
-                values = [self._get_value(action, word) for word in taken]  # type: ignore[attr-defined]
+                values = [self._get_value(action, word) for word in taken]
             except argparse.ArgumentError as error:
                 self.error(f"argument {titles[action]}: {error.message}")
             setattr(options, action.dest, values if action.nargs else values[0])
