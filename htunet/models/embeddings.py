@@ -75,7 +75,7 @@ def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
     rows: list[Tensor] = []
     for start in range(0, len(texts), BATCH):
         ids_BL = network.text.tokenize(list(texts[start : start + BATCH]))
-        rows += [ids[: int((ids != 0).sum())].clone() for ids in ids_BL]
+        rows += [torch.from_numpy(np.trim_zeros(ids.numpy(), "b").copy()) for ids in ids_BL]
     return rows
 
 

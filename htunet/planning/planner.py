@@ -55,21 +55,29 @@ def make_plans(
 ) -> Planned:
     """Plan a data set again, and leave what the user wrote: plans of other names and plans edited by hand.
 
-    Only what is a fact of the data set is set in every plan: its labels, classes, channels and how it is split.
+    Only what is a fact of the data set is set in every plan: its labels, classes, channels and how it is split. A plan
+    that is gray stays gray, unless the images are coloured only now.
     """
     existing = existing or {}
     made = {name: make(fingerprint, info, memory_gb) for name, make in PLANNERS.items()}
     made = {name: _signed(replace(plan, split_by=split_by)) for name, plan in made.items()}
     edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
     own = tuple(name for name in existing if name not in made)
-    facts = {"dataset": fingerprint.dataset, "channels": info.channels, "labels": info.labels, "classes": info.classes}
+    facts: dict[str, Any] = {"dataset": fingerprint.dataset, "labels": info.labels, "classes": info.classes}
+    as_before = info.channels == max((plan.channels for plan in existing.values()), default=0)
     unchanged = {
-        name: replace(existing[name], name=name, split_by=split_by, **facts, prompts=_prompts(existing[name], info))  # type: ignore[arg-type]
-        for name in (*edited, *own)
+        name: replace(
+            plan,
+            name=name,
+            split_by=split_by,
+            channels=min(plan.channels if as_before else info.channels, made.get(name, info).channels),
+            prompts=_prompts(plan, info),
+            **facts,
+        )
+        for name, plan in existing.items()
+        if name in (*edited, *own)
     }
-    unchanged |= {
-        name: _with_edits_named(replace(unchanged[name], channels=made[name].channels), made[name]) for name in edited
-    }
+    unchanged |= {name: _with_edits_named(unchanged[name], made[name]) for name in edited}
     unchanged |= {name: _with_copies_named(unchanged[name], made) for name in own}
     changed = {
         name: differences

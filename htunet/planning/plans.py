@@ -211,7 +211,7 @@ def check_plan(plan: Plan) -> None:
         "resize": plan.resize not in (BILINEAR, BICUBIC),
         "gradient_clip": plan.gradient_clip is not None and plan.gradient_clip <= 0,
         "validate_every": plan.validate_every < 1,
-        "warm_up_epochs": plan.warm_up_epochs < 0,
+        "warm_up_epochs": not 0 <= plan.warm_up_epochs < max(plan.num_epochs, 1),
         "contrast_size": plan.contrast_size is not None,
         "class_metric": plan.class_metric not in (AUC, ACCURACY),
         "class_weights": any(weight <= 0 for weight in plan.class_weights.values())
@@ -224,5 +224,5 @@ def check_plan(plan: Plan) -> None:
             f"{BICUBIC}; class_metric is {AUC} or {ACCURACY}; as_published_defects is an option of htunet_train, not a "
             "setting; labels and classes are "
             "numbered from 0; class_weights has every class or none; sizes and counts are positive whole numbers; "
-            "betas lie in [0, 1); rates and weights are positive."
+            "betas lie in [0, 1); rates and weights are positive; the warm-up is shorter than the training."
         )

@@ -23,7 +23,7 @@ from htunet.files import LONG_WAIT, exclusive, read_object, whole_folder, write_
 from htunet.parallel import parallel_map, suitable_workers
 
 FORMAT = 1
-MARKER = "prepared.json"
+MARKER, TIMES = "prepared.json", "times_sha256"
 Size = tuple[int, int]
 
 
@@ -53,15 +53,18 @@ def prepare_captions(
     """
     kind = f"captions_{input_size[0]}x{input_size[1]}{'_centre_crop' if centre_crop else ''}"
     folder = dataset.paths.plan_folder(kind)
-    expected = {"format": FORMAT, "input_size": list(input_size), "sha256": _digest(dataset)}
+    expected = {"format": FORMAT, "input_size": list(input_size), **_digests(dataset)}
     with exclusive(folder.with_name(f".lock-{folder.name}"), str(folder), wait=LONG_WAIT):
         marker = folder / MARKER
-        if not (marker.exists() and read_object(marker) == expected):
+        found = read_object(marker) if marker.exists() else {}
+        if {TIMES: expected[TIMES], **found} != expected:  # arrays of earlier versions are without times
             with whole_folder(folder) as part:
                 _write_images(
                     dataset, resizing(input_size, centre_crop=centre_crop), input_size, part / "images.npy", workers
                 )
                 write_json(part / MARKER, expected)
+        elif found != expected:
+            write_json(marker, expected)
     images = open_array(folder / "images.npy", len(dataset.pairs), 4, f"Delete {folder} to have it made again.")
     return PreparedCaptions(dataset, images)
 
@@ -118,7 +121,8 @@ def _centre_crop(input_size: Size, plane: Image.Image) -> Image.Image:
     return enlarged.crop((left, top, left + width, top + height))
 
 
-def _digest(dataset: CaptionDataset) -> str:
-    """Of the pairs and of the sizes of their files: another conversion needs other arrays."""
-    sizes = [(pair.image, dataset.image_path(pair).stat().st_size) for pair in dataset.pairs]
-    return hashlib.sha256(repr(sizes).encode()).hexdigest()
+def _digests(dataset: CaptionDataset) -> dict[str, str]:
+    """Of the pairs and the sizes of their files, and of the files' times: where one changes, the arrays are others."""
+    files = [(pair.image, dataset.image_path(pair).stat()) for pair in dataset.pairs]
+    facts = {"sha256": [(name, file.st_size) for name, file in files], TIMES: [file.st_mtime_ns for _, file in files]}
+    return {key: hashlib.sha256(repr(values).encode()).hexdigest() for key, values in facts.items()}

@@ -1,5 +1,6 @@
 """The pre-training: networks learn side by side from one stream of simulated images. Calling it again continues it."""
 
+import itertools
 import logging
 import math
 import time
@@ -141,6 +142,9 @@ class _Work:
         )
         try:
             training = _Training(self, pool, advance, before)
+            if not continued:  # only now: whatever can be wrong has been found, and nothing was touched
+                for name, folder in itertools.product((RECIPE, STATE), self.folders.values()):
+                    (folder / name).unlink(missing_ok=True)
             with stop_signals() as stop:
                 training.train(stop.requested)
                 if training.progress() < 1:
@@ -213,7 +217,7 @@ class _Training:
         """0 to 1: by the steps, or by the time that there is."""
         if self.settings.hours is None:
             return self.advance.step / self.settings.steps
-        return self.advance.seconds / (3600 * self.settings.hours - self.lost)
+        return self.advance.seconds / max(3600 * self.settings.hours - self.lost, 1.0)
 
     def train(self, stop_requested: Callable[[], bool]) -> None:
         """From where it is to the end, or to a request to stop."""

@@ -10,10 +10,23 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from htunet.errors import HtunetError
+from htunet.models.network import Network
+
 
 def has_batch_statistics(network: nn.Module) -> bool:
     """Whether the result for an image depends on the others that are computed with it; puts it into training mode."""
     return any(isinstance(module, _BatchNorm) for module in network.train().modules() if module.training)
+
+
+def check_single_image(network: Network, images: int, image_hw: tuple[int, int]) -> None:
+    """Raise HtunetError for a smallest batch of one image so small that BatchNorm would get a single value of it."""
+    if images == 1 and max(image_hw) < 2 * network.smallest_side and has_batch_statistics(network):
+        raise HtunetError(
+            f"The last batch of an epoch has one image of {image_hw[0]} x {image_hw[1]} pixels. BatchNorm needs more "
+            "than one value: in a plan of your own, change batch_size, set drop_last to true, or raise input_size to "
+            f"at least {2 * network.smallest_side} pixels."
+        )
 
 
 class _SumOverProcesses(torch.autograd.Function):

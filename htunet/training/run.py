@@ -38,6 +38,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     check_plan_name(method, settings.plan)
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
+    plan_edited = plan.name in PLANNERS and is_edited(plan)  # by the user: what is replaced below is no edit
     if settings.as_published_defects:
         check_published_defects(method)
         plan = replace(plan, name=plan.name + AS_PUBLISHED, as_published_defects=True)
@@ -78,9 +79,10 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         )
         if start:
             load_adapter(network, weights, start)
-        before = load_start(network, weights, Path(settings.start_from), method) if settings.start_from else None
-        if before:
-            refuse_seen_images(before, learnt.whole, fold)
+        before = None
+        if settings.start_from:
+            before = load_start(network, weights, Path(settings.start_from), method)
+            refuse_seen_images(Path(settings.start_from), learnt.whole, paths, fold)
         images = TrainingImages(preprocessed, augmentation, settings.seed)
         work = TrainingRun(
             run=run,
@@ -96,7 +98,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
                 "method": method,
                 "task": settings.task,
                 "fold": fold,
-                "plan_edited": plan.name in PLANNERS and is_edited(plan),
+                "plan_edited": plan_edited,
                 "adapter": start.record if start else None,
                 **({"start_from": before.get("dataset"), "start_checkpoint": before} if before else {}),
                 **learnt.record(),

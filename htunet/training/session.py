@@ -25,6 +25,7 @@ from htunet.planning.plans import Plan, comparable
 from htunet.reproducibility import provenance
 from htunet.schemas import FINISHED, SETTINGS
 from htunet.training import machine, state
+from htunet.training.batch_norm import check_single_image
 from htunet.training.loop import Data, Events, Loop, finished, fit
 from htunet.training.ready import make_ready
 from htunet.training.record import Recorder, log_to, write_progress
@@ -266,7 +267,7 @@ class _Session:
     def _make_loop(self) -> Loop:
         network, plan = self.work.network, self.work.plan
         forward, optimizer = make_ready(network, plan, self.fabric, self.precision)
-        return Loop(
+        loop = Loop(
             fabric=self.fabric,
             trainer=self.work.trainer,
             network=network,
@@ -279,6 +280,8 @@ class _Session:
             workers=self.machine.workers,
             parts=self.machine.parts,
         )
+        check_single_image(network, len(loop.order.batch(loop.order.per_epoch - 1)), plan.input_size)
+        return loop
 
     def _about(self) -> dict[str, Any]:
         """settings.json: the identity of the run, and what made it."""

@@ -1,13 +1,14 @@
 """Begin a training with the weights of an earlier one, and never with those of one that has seen the test images."""
 
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from htunet.data.split_files import load_splits
+from htunet.data.raw import read_raw
+from htunet.data.shared_images import shared_images
+from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
-from htunet.errors import HtunetError, counted
+from htunet.errors import HtunetError, counted, some
 from htunet.files import file_hash
 from htunet.models import checkpoint
 from htunet.models.network import Network
@@ -32,21 +33,38 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
     return {**trained, "configuration": digest(settings), "sha256": file_hash(path)}
 
 
-def refuse_seen_images(start: Mapping[str, Any], whole: Fold, fold: int) -> None:
-    """Raise HtunetError where what the checkpoint has learnt from is tested or validated now, by the ids of the cases.
+def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int) -> None:
+    """Raise HtunetError where a checkpoint has learnt from an image that ``fold`` of ``dataset`` tests or validates.
 
-    Where the split that it was trained on is not there any more this cannot be known, and is logged.
+    Images of one data set are the same by their ids; those of two by their ids and pictures. Where another image of the
+    checkpoint's data set shows the same picture as a held-out one, or none of this can be known because the earlier
+    split or its images are not there any more, that is logged.
     """
-    dataset, number = start.get("dataset"), start.get("fold")
-    path = DatasetPaths(str(dataset)).splits_json if dataset else None
-    folds = load_splits(path) if path is not None and path.exists() else []
-    if not isinstance(number, int) or not 0 <= number < len(folds):
+    start = checkpoint.read_about(path).get("settings") or {}
+    number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
+    folds = load_splits(earlier.splits_json) if start.get("dataset") and earlier.splits_json.exists() else []
+    known = isinstance(number, int) and 0 <= number < len(folds)
+    if not known or start.get("split_sha256") not in (None, training_digest(folds[number])):
         log.warning("Whether the starting weights have seen images that fold%d tests cannot be known.", fold)
         return
-    held_out = {case for split, cases in whole.items() if split != "train" for case in cases}
-    if seen := sorted(set(folds[number]["train"]) & held_out):
+    learnt = folds[number]["train"]
+    held_out = sorted({case for split, cases in whole.items() if split != "train" for case in cases})
+    seen = sorted(set(learnt) & set(held_out))
+    if earlier.name != dataset.name:
+        try:
+            shared = shared_images(read_raw(earlier), learnt, read_raw(dataset), held_out)
+        except (HtunetError, KeyError) as error:
+            log.warning("Which pictures of %s the starting weights have seen cannot be known: %s", dataset.name, error)
+        else:
+            seen = [case for case in seen if case in shared.get(case, ())]
+            if others := sorted(shared.keys() - set(seen)):
+                log.warning(
+                    "The starting weights (fold%d of %s) were trained on pictures that are the same as %s that fold%d "
+                    "validates or tests, so that its results may be too good: %s.",
+                    *(number, earlier.name, counted(len(others), "image"), fold, some(others)),
+                )
+    if seen:
         raise HtunetError(
-            f"The starting weights (fold{number} of {dataset}) were trained on {counted(len(seen), 'image')} "
-            f"that fold{fold} "
-            f"validates or tests: {', '.join(seen[:5])}. Start from fold{fold} of the same split."
+            f"The starting weights (fold{number} of {earlier.name}) were trained on {counted(len(seen), 'image')} that "
+            f"fold{fold} validates or tests: {some(seen)}. Start from fold{fold} of the same split."
         )

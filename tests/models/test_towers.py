@@ -18,6 +18,7 @@ from htunet.models.backbones import BACKBONES
 from htunet.models.build import build_network, method_names
 from htunet.models.catalogue import CATALOGUE
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
+from htunet.models.embeddings import padded, tokens
 from htunet.models.tasks import Outputs
 from htunet.models.text import TEXT_TOWERS
 from htunet.models.text.bert import WordPieces
@@ -90,6 +91,11 @@ def test_text_embeddings_equal_the_librarys_with_its_own_tokenizer(
 def test_a_text_has_the_same_embedding_alone_and_among_longer_ones(pair: tuple[str, nn.Module, DualEncoder]) -> None:
     ours = pair[2]
     torch.testing.assert_close(ours.encode_text(TEXTS)[1:2], ours.encode_text(TEXTS[1:2]), rtol=1e-5, atol=1e-5)
+    odd = ["cyst!(5 mm)", "a node"]  # CLIP's number of "!" before another sign is 0, as behind the end of a text
+    expected = ours.encode_text([*odd, TEXTS[2]])[:2]
+    torch.testing.assert_close(ours.encode_text(odd), expected, rtol=1e-5, atol=1e-5)
+    padded_rows = padded(tokens(ours, odd))
+    torch.testing.assert_close(ours.embed_text(padded_rows), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_scale_of_the_similarities_is_the_published_one(pair: tuple[str, nn.Module, DualEncoder]) -> None:

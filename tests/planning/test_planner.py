@@ -42,6 +42,12 @@ def test_the_plan_public_is_the_public_codes() -> None:
     assert (coloured["paper"].channels, coloured["public"].channels) == (3, 1)
     edited = coloured | {"public": replace(coloured["public"], num_epochs=3)}
     assert make_plans(BUSI, replace(INFO, channels=3), existing=edited).plans["public"].channels == 1
+    own = coloured | {"mine": replace(coloured["public"], num_epochs=3), "full": coloured["paper"]}
+    again = make_plans(BUSI, replace(INFO, channels=3), existing=own).plans
+    assert (again["mine"].channels, again["full"].channels) == (1, 3)
+    assert make_plans(BUSI, INFO, existing=own).plans["full"].channels == 1  # the images have become gray
+    gray = planned() | {"mine": planned()["adaptive"]}
+    assert make_plans(BUSI, replace(INFO, channels=3), existing=gray).plans["mine"].channels == 3
     assert (planned()["public_518"].input_size, planned()["public_518"].batch_size) == ((518, 518), 24)
 
 
@@ -137,6 +143,7 @@ def test_a_plan_that_was_made_for_a_machine_is_unedited_and_is_made_again_withou
         ({"channels": 5}, "channels"),
         ({"resize": "cubic"}, "resize"),
         ({"validate_every": 0}, "validate_every"),
+        ({"warm_up_epochs": 200}, "warm_up_epochs 200"),
         ({"class_metric": "f1"}, "class_metric"),
         ({"gradient_clip": 0.0}, "gradient_clip"),
         ({"name": "a__b"}, "a__b"),

@@ -60,6 +60,19 @@ def test_the_same_command_gives_the_same_weights_and_a_stopped_one_too(
         pretrain(names, tiny_settings(seed=2), out=tmp_path / "whole")
 
 
+def test_a_restart_that_is_stopped_is_continued_and_not_taken_for_what_it_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain(["UNet"], tiny_settings(), out=tmp_path / "one")
+    pretrain(["UNet"], tiny_settings(seed=2), out=tmp_path / "other")
+    with monkeypatch.context() as patch:
+        stops: Any = lambda: _Within(StopAfter(2))  # noqa: E731
+        patch.setattr(module, "stop_signals", stops)
+        assert pretrain(["UNet"], tiny_settings(seed=2), out=tmp_path / "one", restart=True).status == "stopped"
+    assert pretrain(["UNet"], tiny_settings(seed=2), out=tmp_path / "one").status == "finished"
+    assert_same(tmp_path / "one" / "UNet", tmp_path / "other" / "UNet")
+
+
 class _Within:
     def __init__(self, stop: StopSignals) -> None:
         self.stop = stop
@@ -77,6 +90,8 @@ def test_time_ends_a_training_with_an_annealed_learning_rate(tmp_path: Path) -> 
     recipe = read_object(tmp_path / "UNet" / "recipe.json")
     assert recipe["steps"] >= 1
     assert recipe["seconds"] < 15
+    no_time = tiny_settings(hours=1e-6, passes=None, images=None)  # less than the start took
+    assert pretrain(["UNet"], no_time, out=tmp_path / "no time").status == "finished"
     assert module._rate(0.0) < 0.05
     assert module._rate(1.0) == 0
     assert module._rate(0.03) == pytest.approx(1, abs=0.01)

@@ -9,7 +9,9 @@ from builders.processes import ForkServer
 from builders.training import Plain
 from torch import nn
 
-from htunet.training.batch_norm import has_batch_statistics, share_statistics
+from htunet.errors import HtunetError
+from htunet.models.standalone.unet import UNet
+from htunet.training.batch_norm import check_single_image, has_batch_statistics, share_statistics
 from htunet.training.trainer import SegmentationTrainer
 
 
@@ -49,3 +51,15 @@ def test_frozen_statistics_do_not_depend_on_the_batch() -> None:
     assert has_batch_statistics(unet())
     assert not has_batch_statistics(Plain(2))
     assert not has_batch_statistics(Frozen(nn.BatchNorm2d(3), nn.ReLU()))
+
+
+def test_a_single_image_that_leaves_batch_norm_one_value_is_refused() -> None:
+    network = UNet(2)
+    for count, size in ((2, (16, 16)), (1, (16, 32))):
+        check_single_image(network, count, size)
+        network.train()(torch.zeros(count, 3, *size))
+    with pytest.raises(ValueError, match="more than 1 value"):
+        network.train()(torch.zeros(1, 3, 31, 16))
+    with pytest.raises(HtunetError, match=r"one image of 31 x 16 pixels.*at least 32"):
+        check_single_image(network, 1, (31, 16))
+    check_single_image(Plain(2), 1, (1, 1))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from htunet.data.captions import read_captions
 from htunet.errors import HtunetError, UsageError
-from htunet.files import read_json
+from htunet.files import read_json, read_object, write_json
 from htunet.models import embeddings
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.finetuned import StartingAdapter, find_adapter, load_adapter
@@ -120,6 +120,24 @@ def test_kept_embeddings_are_those_of_each_text_in_its_place() -> None:
             with torch.no_grad():
                 np.testing.assert_allclose(row, network.encode_text([text])[0].numpy(), atol=1e-6)
     assert len(list(folder.glob("*.safetensors"))) == 1
+
+
+def test_an_image_that_is_replaced_by_one_of_the_same_size_is_prepared_again() -> None:
+    dataset = read_captions(build_captions())
+    path = dataset.image_path(dataset.pairs[3])
+    path.write_bytes(path.read_bytes().ljust(9000, b"\0"))
+    first, folder = prepare_captions(dataset, (16, 16), workers=1), dataset.paths.plan_folder("captions_16x16")
+    before = np.array(first.images)
+    content = read_object(folder / "prepared.json")
+    write_json(folder / "prepared.json", {key: value for key, value in content.items() if key != "times_sha256"})
+    stamp = (folder / "images.npy").stat().st_mtime_ns  # of an earlier version, which had no times
+    prepare_captions(dataset, (16, 16), workers=1)
+    assert (folder / "images.npy").stat().st_mtime_ns == stamp
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    path.write_bytes(path.read_bytes().ljust(9000, b"\0"))
+    after = prepare_captions(dataset, (16, 16), workers=1).images
+    assert not np.array_equal(after[3], before[3])
+    assert np.array_equal(after[:3], before[:3])
 
 
 def test_images_are_prepared_once_and_again_after_another_conversion(monkeypatch: pytest.MonkeyPatch) -> None:

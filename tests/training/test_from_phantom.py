@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from builders.pretraining import drawn_weights
-from builders.training import tiny_plan
+from builders.training import tiny_plan, write_arrays
 
 from htunet import api
 from htunet.files import read_object
@@ -13,6 +13,8 @@ from htunet.models import checkpoint
 from htunet.models.weights import store
 from htunet.paths import DatasetPaths
 from htunet.planning.finetuning_plan import from_phantom
+from htunet.planning.planner import _signed
+from htunet.planning.plans import save_plans
 from htunet.training.loop import learning_rate
 from htunet.training.settings import TrainSettings
 
@@ -31,7 +33,10 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
 ) -> None:
     monkeypatch.setattr(store, "SHIPPED", home / "none")
     drawn_weights("UNet", home / "weights" / "UNet")
-    changes = {"plan": "tiny", "num_epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0}
+    planned = _signed(tiny_plan(name="adaptive"))
+    write_arrays(tiny, planned)
+    save_plans(tiny.plans_json, {"adaptive": planned})
+    changes = {"plan": "adaptive", "num_epochs": 1, "device": "cpu", "precision": "fp32", "workers": 0}
     scratch = api.train("Tiny", "UNet", 0, TrainSettings(**changes))  # type: ignore[arg-type]
     outcome = api.train("Tiny", "UNet", 0, TrainSettings(**changes, weights="phantom"))  # type: ignore[arg-type]
     assert scratch.run.folder != outcome.run.folder
@@ -41,6 +46,7 @@ def test_a_unet_from_simulation_is_a_run_of_its_own(
     assert settings["weights"]["source"] == "phantom"
     assert settings["weights"]["sha256"]
     assert settings["plan_content"]["learning_rate"] <= 1e-4
+    assert settings["plan_edited"] is False  # by nobody: the weights ask for it
     assert "simulated images: Apache-2.0" in checkpoint.read_about(outcome.run.checkpoint_best)["licence"]
     first, second = (checkpoint.load(one.run.checkpoint_best)[0]["model.down.0.0.weight"] for one in (scratch, outcome))
     start = checkpoint.load(home / "weights" / "UNet" / "checkpoint.safetensors")[0]["model.down.0.0.weight"].float()

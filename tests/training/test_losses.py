@@ -240,14 +240,19 @@ def test_without_gamma_the_focal_loss_is_the_cross_entropy_and_weights_are_those
     torch.testing.assert_close(weighted, plain * torch.tensor([0.5, 2.0, 0.5]))
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 @pytest.mark.parametrize("score", [0.0, 60.0, -60.0, 1e4])
-def test_the_focal_loss_of_sure_scores_and_its_gradient_are_finite(score: float) -> None:
+def test_the_focal_losses_of_sure_scores_and_their_gradients_are_finite(score: float, gamma: float) -> None:
     scores = torch.tensor([[0.0, score]], requires_grad=True)
-    loss = focal(scores, torch.tensor([1]))
-    loss.sum().backward()
-    assert scores.grad is not None
-    assert torch.isfinite(loss).all()
-    assert torch.isfinite(scores.grad).all()
+    one, of_masks = torch.tensor([1]), torch.tensor([[[1]]])
+    for loss in (
+        focal(scores, one, gamma=gamma),
+        sigmoid_focal(scores, one, gamma=gamma),
+        dice_focal(scores[..., None, None], of_masks, gamma=gamma),
+    ):
+        (gradient,) = torch.autograd.grad(loss.sum(), scores)
+        assert torch.isfinite(loss).all()
+        assert torch.isfinite(gradient).all()
 
 
 def test_the_ranking_counts_pairs_in_the_right_order() -> None:

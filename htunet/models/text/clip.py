@@ -42,7 +42,7 @@ class ClipText(TextTower):
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (B, L) token numbers, 0 behind the end; L is that of the longest text."""
         ids_BL = _tokenizer()(list(texts), context_length=self.context_length)
-        return ids_BL[:, : int((ids_BL != 0).sum(dim=1).max())]
+        return ids_BL[:, : int(ids_BL.argmax(dim=1).max()) + 1]  # 0 is also a token within texts: "!" before a sign
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """(B, L) -> (B, E): the last token in the space that texts share with images; not normalised."""

@@ -9,6 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+TINY = 1e-9
+"""Below this the probability of an error counts as this: at 0 a power below 1 has no finite gradient."""
+
+
+def focal_term(logarithm: Tensor, gamma: float) -> Tensor:
+    """-(1 - p)^gamma log p, elementwise, from log p. Raises ValueError for a negative ``gamma``."""
+    if gamma < 0:
+        raise ValueError(f"gamma must be 0 or larger, got {gamma}.")
+    return -((-torch.expm1(logarithm)).clamp(min=TINY) ** gamma) * logarithm
+
 
 def focal(scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float] = (), *, gamma: float = 2.0) -> Tensor:
     """-w (1 - p)^gamma log p with the softmax probability p of the true class.
@@ -16,11 +26,9 @@ def focal(scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float] = (), *
     With ``gamma`` 0 it is the cross-entropy. Source: Lin et al. 2017, Focal Loss for Dense Object Detection, whose
     gamma of 2 is the default because arXiv 2506.08849 names none. Raises ValueError for a negative ``gamma``.
     """
-    if gamma < 0:
-        raise ValueError(f"gamma must be 0 or larger, got {gamma}.")
     classes_B = classes_B.long()
     logarithm_B = torch.log_softmax(scores_BN, dim=1).gather(1, classes_B[:, None])[:, 0]
-    loss_B = -((-torch.expm1(logarithm_B)) ** gamma) * logarithm_B
+    loss_B = focal_term(logarithm_B, gamma)
     return loss_B * scores_BN.new_tensor(weights)[classes_B] if weights else loss_B
 
 
@@ -31,12 +39,10 @@ def sigmoid_focal(scores_BN: Tensor, classes_B: Tensor, weights: Sequence[float]
     each other class; w is the weight of the image's true class. Source: Lin et al. 2017, and MONAI's FocalLoss, which
     the public code of arXiv 2506.08849 takes. Raises ValueError for a negative ``gamma``.
     """
-    if gamma < 0:
-        raise ValueError(f"gamma must be 0 or larger, got {gamma}.")
     classes_B = classes_B.long()
     signs_BN = 2 * F.one_hot(classes_B, scores_BN.shape[1]).to(scores_BN.dtype) - 1
     logarithm_BN = F.logsigmoid(signs_BN * scores_BN)
-    loss_B = (-((-torch.expm1(logarithm_BN)) ** gamma) * logarithm_BN).mean(dim=1)
+    loss_B = focal_term(logarithm_BN, gamma).mean(dim=1)
     return loss_B * scores_BN.new_tensor(weights)[classes_B] if weights else loss_B
 
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from htunet.training.losses.classification import focal_term
+
 SMOOTHING = 1e-5
 
 
@@ -59,11 +61,8 @@ def dice_focal(scores_BKHW: Tensor, labels_BHW: Tensor, *, gamma: float = 2.0) -
     Sources: as ``dice``; Lin et al. 2017, arXiv:1708.02002; their sum: Zhu et al. 2019, AnatomyNet, arXiv:1808.05238.
     Raises ValueError for a negative ``gamma``.
     """
-    if gamma < 0:
-        raise ValueError(f"gamma must be 0 or larger, got {gamma}.")
     logarithm_BHW = -F.cross_entropy(scores_BKHW, labels_BHW.long(), reduction="none")
-    focal_B = (-((-torch.expm1(logarithm_BHW)) ** gamma) * logarithm_BHW).mean(dim=(1, 2))
-    return focal_B + dice(scores_BKHW, labels_BHW)
+    return focal_term(logarithm_BHW, gamma).mean(dim=(1, 2)) + dice(scores_BKHW, labels_BHW)
 
 
 def tversky(scores_BKHW: Tensor, labels_BHW: Tensor, *, alpha: float = 0.3, beta: float = 0.7) -> Tensor:

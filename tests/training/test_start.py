@@ -1,0 +1,70 @@
+"""Starting from trained weights: never from those that have seen what is held out now, whatever its name."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from builders.raw import build_raw
+
+from htunet.data.split_files import save_splits, training_digest
+from htunet.errors import HtunetError
+from htunet.models import checkpoint
+from htunet.paths import DatasetPaths
+from htunet.training.start import refuse_seen_images
+
+IDS = [f"case_{number:04d}" for number in range(6)]
+FOLD = {"train": IDS[:4], "val": IDS[4:5], "test": IDS[5:]}
+OTHER = {"train": IDS[2:], "val": IDS[1:2], "test": IDS[:1]}
+
+
+@pytest.fixture
+def earlier(home: Path) -> DatasetPaths:
+    paths = build_raw(6, name="Dataset904_Earlier", seed=1)
+    save_splits(paths.splits_json, [FOLD])
+    return paths
+
+
+def trained_on(dataset: DatasetPaths, path: Path, **settings: object) -> Path:
+    about = {"settings": {"dataset": dataset.name, "fold": 0, **settings}}
+    checkpoint.save(path, {"model.weight": torch.zeros(1)}, about)
+    return path
+
+
+def test_of_one_data_set_the_ids_decide(earlier: DatasetPaths, tmp_path: Path) -> None:
+    start = trained_on(earlier, tmp_path / "a.safetensors", split_sha256=training_digest(FOLD))
+    refuse_seen_images(start, FOLD, earlier, 0)
+    with pytest.raises(HtunetError, match=r"trained on 2 images that fold1 validates or tests: case_0000, case_0001\."):
+        refuse_seen_images(start, OTHER, earlier, 1)
+
+
+def test_equal_ids_of_other_pictures_are_other_images(earlier: DatasetPaths, tmp_path: Path) -> None:
+    start = trained_on(earlier, tmp_path / "a.safetensors")
+    new = build_raw(6, name="Dataset905_New", seed=2)
+    refuse_seen_images(start, OTHER, new, 1)
+    for case in ("case_0001", "case_0005"):  # now one of those that fold 0 was trained on, and one that it was not
+        shutil.copy(earlier.raw / f"imagesTr/{case}_0000.png", new.raw / f"imagesTr/{case}_0000.png")
+    with pytest.raises(HtunetError, match=r"trained on 1 image that fold1 validates or tests: case_0001\."):
+        refuse_seen_images(start, OTHER, new, 1)
+
+
+def test_the_same_picture_under_another_id_is_named(
+    earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    start = trained_on(earlier, tmp_path / "a.safetensors")
+    new = build_raw(6, name="Dataset905_New", seed=2)
+    shutil.copy(earlier.raw / "imagesTr/case_0003_0000.png", new.raw / "imagesTr/case_0000_0000.png")
+    with caplog.at_level(logging.WARNING):
+        refuse_seen_images(start, OTHER, new, 1)
+    assert "pictures that are the same as 1 image that fold1 validates or tests" in caplog.text
+    assert "case_0000" in caplog.text
+
+
+def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The split is another one now; or it is gone."""
+    with caplog.at_level(logging.WARNING):
+        refuse_seen_images(trained_on(earlier, tmp_path / "a.safetensors", split_sha256="0"), OTHER, earlier, 1)
+        earlier.splits_json.unlink()
+        refuse_seen_images(trained_on(earlier, tmp_path / "b.safetensors"), OTHER, earlier, 1)
+    assert caplog.text.count("cannot be known") == 2
