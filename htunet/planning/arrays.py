@@ -1,6 +1,6 @@
-"""Whether what was made of a raw folder is still of its files: of plan, images, masks, labels and classes as they are.
+"""Checks that what was made from a raw folder still matches its images, masks, labels and classes, and the plan.
 
-The files are read again only where the size or the time of one has changed since they were last read.
+Files are read again only where the size or the time of one has changed since they were last read.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from htunet.schemas import SETTINGS
 
 FORMAT = 1
 DONE = "preprocessed.json"
-"""Says in the folder of the arrays what they were made of."""
+"""File in the folder of the arrays that records what they were made from."""
 
 
 def arrays_hash(plan: Plan) -> str:
@@ -35,7 +35,7 @@ def arrays_hash(plan: Plan) -> str:
 
 
 def check_arrays(dataset: DatasetPaths, plan: Plan) -> None:
-    """Raise HtunetError when the arrays were made for another plan, or of other files than the raw folder has now."""
+    """Raise HtunetError when the arrays were made for another plan, or from other files than the raw folder has now."""
     folder = dataset.plan_folder(plan.name)
     made, again = read_object(folder / DONE), f"htunet_plan_and_preprocess -d {dataset.name} --plan {folder.name}"
     if made.get("plan_sha256") != arrays_hash(plan):
@@ -58,9 +58,9 @@ def raw_sha256(dataset: DatasetPaths) -> str:
 
 
 def raw_state(dataset: DatasetPaths) -> str:
-    """Of the names, sizes and times of the files that ``hash_raw`` reads, and of others beside them.
+    """Hash of the names, sizes and times of the files that ``hash_raw`` reads, and of others beside them.
 
-    A sum of SHA-256: in any order, and nothing is held of many files.
+    It is a sum of SHA-256, which does not depend on the order, so that the memory does not grow with the files.
     """
     folders = [dataset.raw / name for name in (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())]
     paths: Iterable[Path | os.DirEntry[str]]
@@ -78,7 +78,7 @@ def note_raw(dataset: DatasetPaths, state: str, raw_hash: str) -> None:
 
 
 def predicted_of(run: RunPaths, tested: Sequence[str]) -> dict[str, Any]:
-    """What ``RunPaths.predicted_json`` says of predictions: hashes of the raw folders and of the images as they are."""
+    """Content of ``RunPaths.predicted_json``: hashes of the raw folders and of the predicted images as they are now."""
     ids = _images_of(run, tested)
     return {
         "raw_sha256": [raw_sha256(dataset) for dataset in ids],
@@ -87,9 +87,9 @@ def predicted_of(run: RunPaths, tested: Sequence[str]) -> dict[str, Any]:
 
 
 def images_changed(run: RunPaths, tested: Sequence[str]) -> bool:
-    """Whether the images of a prediction have changed since; they are read only where a raw folder has.
+    """Whether the images have changed since they were predicted; they are read only where a raw folder has changed.
 
-    Of a prediction by an earlier version, which has no record, whether the arrays are those of the training.
+    A prediction by an earlier version has no record: then whether the arrays have changed since the training.
     """
     if not run.predicted_json.exists():
         return run.trained_on is None and trained_on_earlier_data(run)
@@ -100,7 +100,7 @@ def images_changed(run: RunPaths, tested: Sequence[str]) -> bool:
 
 
 def trained_on_earlier_data(run: RunPaths) -> bool:
-    """Whether the arrays of a run's plan were made anew, of other files, since it was trained on them."""
+    """Whether the arrays of a run's plan were made again, from other files, since it was trained on them."""
     then, done = read_object(run.settings_json, SETTINGS).get("data_sha256"), run.source.dataset.plan_folder(run.plan)
     return bool(then) and (done / DONE).exists() and then != file_hash(done / DONE)
 

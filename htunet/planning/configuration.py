@@ -51,9 +51,9 @@ ADAPTER_APART = {
     "sha256": "follows from its seed",
 }
 FACTS = ("labels", "classes", "channels", "prompts", "split_by")
-"""Fields of a plan that say what the data set is, under whatever plan."""
+"""Fields of a plan that describe the data set, whatever the plan is."""
 MOST, LONGEST = 4, 30
-"""Of what differs: values that are named, and their characters."""
+"""Of the values that differ: how many are named, with how many characters each."""
 DATA_DRIVEN = ("adaptive",)
 """The planner's plans whose content follows the data; the content of the others is known beforehand."""
 
@@ -83,9 +83,9 @@ def digest(settings: Mapping[str, Any]) -> str:
 
 
 def of_any_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """``configuration`` without what says which data set it is: equal for runs that a mean over data sets may take.
+    """``configuration`` without the values that describe the data set: equal for runs that one mean may combine.
 
-    Of a plan that follows the data as planned, its content is left out.
+    The content of a plan that follows the data is left out, too, unless it was edited.
     """
     found, plan = configuration(settings) or {}, settings.get("plan_content") or {}
     follows = settings.get("plan") in DATA_DRIVEN and not settings.get("plan_edited")
@@ -94,7 +94,7 @@ def of_any_dataset(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def edits(settings: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """What a plan of one of the planner's fixed names says otherwise: field to (as planned, in the run)."""
+    """Where a run's plan differs from the planner's plan of the same name: field to (as planned, in the run)."""
     name, content = settings.get("plan"), settings.get("plan_content")
     if name not in PLANNERS or name in DATA_DRIVEN or not isinstance(content, Mapping):
         return {}
@@ -112,7 +112,7 @@ def plan_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[st
 
 
 def words_of(values: Mapping[str, Any]) -> str:
-    """What differs, for people.
+    """The values that differ, as a text for people.
 
     >>> words_of({"learning_rate": 0.01, "augmentation.mirror": None})
     'learning_rate 0.01, augmentation.mirror none'
@@ -138,7 +138,7 @@ def _without(content: object, names: Mapping[str, str] | tuple[str, ...]) -> dic
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    """Without what is empty; 1.0 is 1."""
+    """Nested values as ``group.name``, without empty ones; whole numbers as int."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -153,7 +153,7 @@ def _hash(values: Mapping[str, Any]) -> str:
 
 
 def check_alike(runs: Sequence[RunPaths]) -> None:
-    """Raise UsageError where runs of one method, which are to be one model or one figure, were trained differently.
+    """Raise UsageError where runs of one method that are to be combined were trained differently.
 
     Raises HtunetError where the settings of a run are missing or broken.
     """

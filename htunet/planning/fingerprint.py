@@ -1,7 +1,7 @@
 """What planning needs to know of a data set, in ``dataset_fingerprint.json``: nnU-Net's keys where they fit, and ours.
 
-Taken from cases that are tested by no fold, so that no rule ever sees a test image: see ``planning_cases``. Of each
-image counts what ``data.measured_case`` measured.
+It is taken from cases that no fold tests, so that no rule ever sees a test image: see ``planning_cases``. The
+measurements of each image come from ``data.measured_case``.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Fingerprint:
     format: int = FORMAT
     dataset: str
     raw_sha256: str
-    """Of everything in the raw folder that the arrays are made from; see ``hash_raw``."""
+    """Hash of everything in the raw folder that the arrays are made from; see ``hash_raw``."""
     num_training: int
     num_test: int
     shapes_after_crop: list[list[int]]
@@ -57,9 +57,9 @@ class Fingerprint:
     aspect_ratio: Numbers
     aspect_ratio_after_crop: Numbers
     lesion_area: Numbers | None
-    """Part of the image's area, 0..1, over images with a lesion."""
+    """Fraction of the image's area, 0..1, over images with a lesion."""
     lesion_smaller_side: Numbers | None
-    """Smaller side of the box around an image's largest lesion, as part of its field's longer side."""
+    """Smaller side of the box around an image's largest lesion, as a fraction of its field's longer side."""
     lesions_per_image: dict[str, int]
     """Number of connected lesions (8 neighbours) to the number of images."""
     empty_masks: int
@@ -67,28 +67,28 @@ class Fingerprint:
     groups: Numbers
     """``count``, ``largest`` (cases), ``cases_without``."""
     spacing_mm: Numbers | None
-    """The sides of pixels; of one that is not square the mean of both."""
+    """Side of a pixel; of one that is not square the mean of both sides."""
     border: Numbers
-    """Part of the area outside the insonified field: ``median``, ``max``; ``cases_wide``: more than 5 %."""
+    """Fraction of the area outside the insonified field: ``median``, ``max``; ``cases_wide``: number above 5 %."""
     cases_losing_lesion: int
-    """Cases of which the crop to the insonified field would cut off lesion pixels."""
+    """Number of cases in which the crop to the insonified field would cut off lesion pixels."""
     losing_lesion: list[str] = field(default_factory=list)
     """Their ids."""
     margin_for_lesions: float | None = None
-    """How much more the crop has to keep on each side to cut off none, a fraction of the longer side; None: unknown."""
+    """How much more the crop has to keep on each side to cut none off, a fraction of the longer side; None: unknown."""
     measured_on: str = ""
-    """Which cases were measured, in words; empty in files of earlier versions: all of split ``train``."""
+    """Which cases were measured, in words; empty in files of earlier versions, which measured split ``train``."""
     cases_sha256: str = ""
-    """Of the ids of these cases."""
+    """Hash of the ids of these cases."""
     listed_training: int = 0
-    """Images that fold 0 trains on where lists say so; 0: as many as the data set's rule takes."""
+    """Number of images that fold 0 trains on where lists define the split; 0: as many as the data set's rule takes."""
 
 
 def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:
     """SHA-256 over what the arrays are made from: every image and mask file byte by byte, labels, classes and cases.
 
-    And of each case, by its id, those of its two files. A missing file counts as such (verification names it). The
-    order of the cases and the file times do not matter.
+    Also returns the hashes of the image and the mask of each case, by its id. A missing file counts as missing
+    (verification names it). The order of the cases and the times of the files do not matter.
     """
     cases = sorted(raw.cases, key=lambda case: case.id)
     files = (path for case in cases for path in (raw.image_path(case), raw.label_path(case)))
@@ -108,11 +108,11 @@ def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:
 
 
 def planning_cases(folds: Sequence[Fold]) -> tuple[list[str], str]:
-    """The ids that planning may look at, sorted, and which they are in words.
+    """The ids of the cases that planning may look at, sorted, and a description of them.
 
-    Where the folds share a test split, all other cases; where they test each other's training cases, those of the
-    training split of fold 0 that no fold tests, and in a cross-validation, which tests all, that split. A data set for
-    tests alone is measured as it is.
+    Where the folds share a test split, these are all other cases. Where folds test each other's training cases, they
+    are the training cases of fold 0 that no fold tests; in a cross-validation, which tests every case, all training
+    cases of fold 0. Of a data set for tests alone they are all cases.
     """
     seen, tested = ({case for fold in folds for split in splits for case in fold[split]}
                     for splits in (("train", "val"), ("test",)))  # fmt: skip
@@ -131,9 +131,9 @@ def take_fingerprint(
     measured: Mapping[str, MeasuredCase],
     chosen: tuple[Sequence[str], str] | None = None,
 ) -> Fingerprint:
-    """The fingerprint of a verified raw folder, of what was ``measured`` of its cases, by their ids.
+    """The fingerprint of a verified raw folder, from the measurements of its cases by their ids.
 
-    ``chosen`` is what ``planning_cases`` says; None: the cases of split ``train``, all where there is none. Raises
+    ``chosen`` is the result of ``planning_cases``; None: the cases of split ``train``, or all where it has none. Raises
     HtunetError where there is no case.
     """
     ids, words = chosen or ([case.id for case in raw.cases if case.split == TRAIN], "the split train")
@@ -199,7 +199,7 @@ def save_fingerprint(path: Path, fingerprint: Fingerprint) -> None:
 
 
 def load_fingerprint(path: Path) -> Fingerprint | None:
-    """Read a fingerprint; None where there is none that is whole and of this format, so that it is taken (again)."""
+    """Read a fingerprint; None where there is no whole file of this format, so that it has to be taken."""
     if not path.exists():
         return None
     try:

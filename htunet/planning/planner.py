@@ -18,7 +18,7 @@ from htunet.planning.plans import ACCURACY, BICUBIC, LETTERBOX, OF_THE_MACHINE, 
 from htunet.planning.prompts import prompts
 
 CHECKSUM = "checksum"
-"""Key of ``Plan.because`` that tells a plan as the planner wrote it from one that was edited by hand."""
+"""Key of ``Plan.because`` by which a plan that was edited by hand is recognised."""
 PAPER_SETTINGS: dict[str, Any] = {
     "num_epochs": 200,
     "learning_rate": 1e-4,
@@ -118,9 +118,9 @@ def public_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float, *
     batch = rules.BATCH if side == rules.BASE_SIDE else PUBLIC_DINO_BATCH
     decided: dict[str, tuple[Any, str]] = {
         "batch_size": (batch, PUBLIC),
-        "resize": (BICUBIC, f"{PUBLIC}: what PIL does unasked"),
+        "resize": (BICUBIC, f"{PUBLIC}: PIL's default"),
         "normalise": (False, f"{PUBLIC}: values 0 to 1"),
-        "augmentation": ({"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}, f"{PUBLIC}: none of the usual ones"),
+        "augmentation": ({"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}, f"{PUBLIC}: not the usual transforms"),
         "more_augmentation": ({"strong_weak": {}}, f"{PUBLIC}: strong and weak operations on every second image"),
         "drop_last": (True, PUBLIC),
         "loss_parameters": ({"background": True, "squared": True, "smoothing": 1e-8}, f"{PUBLIC}: MONAI's DiceCELoss"),
@@ -200,7 +200,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
 
 
 def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
-    """Images that one fold trains on."""
+    """Number of images that one fold trains on."""
     if fingerprint.listed_training:
         return fingerprint.listed_training
     if info.split_rule == TEST_ONLY:
@@ -213,7 +213,7 @@ def _signed(plan: Plan) -> Plan:
 
 
 def _checksum(plan: Plan) -> str:
-    """Of all values but the reasons, ``split_by`` (it belongs to the data set), and what ``comparable`` leaves out."""
+    """Hash of all values but the reasons, ``split_by`` (a fact of the data set), and what ``comparable`` leaves out."""
     return json_hash(comparable(_values(plan)), sort_keys=True)[:16]
 
 

@@ -54,7 +54,7 @@ class Plan:
     betas: tuple[float, float]
     weight_decay: float
     patience: int | None
-    """Epochs without a better validation figure after which training stops; None: never."""
+    """Number of epochs without a better validation metric after which training stops; None: never."""
     class_weights: dict[str, float]
     """Weights of the classes in the focal loss; empty: equal."""
     augmentation: dict[str, float]
@@ -110,11 +110,11 @@ class Plan:
 
     @property
     def label_prompts(self) -> tuple[str, ...]:
-        """What to find for each label but the background, in the order of their values."""
+        """The words for each label but the background, in the order of their values."""
         return tuple(self.prompts.get(name) or in_words(name) for name in label_names(self.labels))
 
     def outputs(self, task: str) -> Outputs:
-        """What a network for ``task`` is asked for."""
+        """The outputs of a network for ``task``, with the plan's heads and settings."""
         return Outputs(
             task=task,
             num_labels=len(self.labels),
@@ -132,7 +132,7 @@ class Plan:
 
     @property
     def adapter_settings(self) -> dict[str, Any]:
-        """What an adapter is built from: its settings, and the size of the images, from which its grid follows."""
+        """Settings of the adapter, and the size of the images, which determines its grid."""
         return {"input_size": self.input_size} | self.adapter
 
 

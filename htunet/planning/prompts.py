@@ -1,7 +1,7 @@
-"""What CLIPSeg is asked to find, in one place: words for the masks of each data set of the paper.
+"""Prompts of CLIPSeg: words for the masks of each data set of the paper.
 
-Clinical names of the organ or the finding that the masks outline, one for each data set. Data sets of other people
-have the names of their labels until somebody writes better words into ``prompts`` of the plan.
+They are clinical names of the organ or the finding that the masks outline, one for each data set. Other data sets use
+the names of their labels unless somebody writes better words into ``prompts`` of the plan.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ WORDS = {
 
 
 def prompts(dataset: str, labels: Mapping[str, int]) -> tuple[dict[str, str], str]:
-    """Words for each label but the background, and where they are from. ``dataset`` is a full name."""
+    """Words for each label but the background, and where they come from. ``dataset`` is a full name."""
     found = [name for name, value in labels.items() if value > 0]
     short = dataset.partition("_")[2]
     if short in WORDS and len(found) == 1:

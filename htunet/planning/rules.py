@@ -21,7 +21,7 @@ MEMORY_FIXED_GB, MEMORY_PER_IMAGE_GB = 1.3, 0.15
 """Measured with CLIP_HT, float32, 224 x 224 (196 patches) on a CPU: weights, also in the order of products, and
 libraries; and each image of a step."""
 MEMORY_GB = 24.0
-"""GiB that plans are made for unless the user names another figure, so that a plan does not depend on the machine."""
+"""GiB that plans are made for unless the user gives another number, so that a plan does not depend on the machine."""
 BASE_PATCHES = (BASE_SIDE // PATCH) ** 2
 MEMORY_SHARE = 0.8
 """The rest is left for the system, the workers and the fragments between tensors."""
@@ -118,7 +118,7 @@ def batch_size(training_cases: int) -> tuple[int, str]:
 
 
 def parts(images: int, size: tuple[int, int], memory_gb: float) -> int:
-    """The fewest parts of so many images that fit into the memory one at a time; where not even one fits: single ones.
+    """The fewest parts into which ``images`` are divided so that each fits into the memory; at most one image a part.
 
     The gradient is that of all images together, unless the network has statistics over the images of a part.
     """
@@ -145,7 +145,7 @@ def class_weights(counts: Mapping[str, int], known: Mapping[str, int]) -> tuple[
 
 
 def patience(training_cases: int, batch: int) -> tuple[int, str]:
-    """Epochs to wait for a better validation figure: about 1000 steps, 20 to 50 epochs."""
+    """Epochs to wait for a better validation metric: about 1000 steps, but 20 to 50 epochs."""
     steps = max(1, -(-training_cases // batch))
     epochs = min(50, max(20, round(1000 / steps)))
     return epochs, f"about 1000 steps at {counted(steps, 'step')} per epoch, within 20 to 50 epochs"

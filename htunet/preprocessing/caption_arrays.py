@@ -44,12 +44,10 @@ class PreparedCaptions:
 def prepare_captions(
     dataset: CaptionDataset, input_size: Size, *, centre_crop: bool = False, workers: int | None = None
 ) -> PreparedCaptions:
-    """The images stretched to ``input_size`` (height, width); those on disk where they fit the data set, else made.
+    """The images stretched (bilinear) to ``input_size`` (height, width): read from disk, or made if they have changed.
 
-    ``centre_crop``: not stretched (bilinear), but resized (bicubic) until the shorter side fits, of which the middle is
-    taken.
-    Waits where another process is making the same ones. Raises HtunetError that names an image which
-    cannot be read.
+    With ``centre_crop`` they are resized (bicubic) until the shorter side fits, and the middle is taken. Waits while
+    another process makes the same arrays. Raises HtunetError that names an image which cannot be read.
     """
     kind = f"captions_{input_size[0]}x{input_size[1]}{'_centre_crop' if centre_crop else ''}"
     folder = dataset.paths.plan_folder(kind)
@@ -70,7 +68,7 @@ def prepare_captions(
 
 
 def resizing(input_size: Size, *, centre_crop: bool) -> Callable[[Image.Image], Image.Image]:
-    """What brings an image plane to ``input_size``, see ``prepare_captions``."""
+    """The function that brings an image plane to ``input_size``, see ``prepare_captions``."""
     return partial(_centre_crop if centre_crop else _stretched, input_size)
 
 

@@ -1,4 +1,4 @@
-"""What a plan uses of an image. Decided from the image alone, so that a new image is cropped as a training image is."""
+"""The part of an image that a plan uses. It follows from the image alone: new images are cropped as training images."""
 
 import numpy as np
 

@@ -36,7 +36,7 @@ from htunet.planning.rules import MEMORY_GB
 from htunet.preprocessing.preprocess import Preprocessed, preprocess
 
 SHOWN = 3
-"""Leaking groups and warnings of one kind that are named; the rest is counted."""
+"""Number of leaking groups, and of warnings of one kind, that are named; the others are only counted."""
 NARROW = 60
 SPLIT_CHANGED = "THE SPLIT HAS CHANGED"
 
@@ -45,22 +45,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareRequest:
-    """What a user may choose; UsageError for a value that is out of range."""
+    """The user's choices; raises UsageError for a value that is out of range."""
 
     plans: Sequence[str] | None = None
-    """Names in ``planner.PLANNERS`` or of the user's own; None: the default ones."""
+    """Names in ``planner.PLANNERS`` or of the user's own plans; None: ``DEFAULT_PLANS``."""
     split_by: str | None = None
-    """``image`` or ``group``; None: as before, at first by image."""
+    """``image`` or ``group``; None: as the existing split, or by image for a new one."""
     splits: Path | None = None
     """Lists that become the split; see ``htunet.data.split_lists``."""
     num_folds: int | None = None
-    """A cross-validation in which each image is tested once; None: as before, at first by the data set's own rule."""
+    """Folds of a cross-validation that tests each image once; None: as the existing split, or the data set's rule."""
     workers: int | None = None
-    """Processes or threads; None: as many as pay off."""
+    """Number of processes or threads; None: as many as pay off."""
     preprocess: bool = True
     """Whether to make the arrays of the plans, too."""
     memory_gb: float | None = None
-    """Of the device that will train, GiB; None: ``rules.MEMORY_GB``, whatever this machine has."""
+    """Memory of the device that will train, GiB; None: ``rules.MEMORY_GB``, whatever this machine has."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 0:
@@ -83,18 +83,18 @@ class Prepared:
     fingerprint: Fingerprint
     splits: Splits
     plans: dict[str, Plan]
-    """Those that were asked for, by name; each says why in ``because``."""
+    """The chosen plans by name; ``because`` has the reasons of each."""
     folders: dict[str, Path]
-    """The arrays of each; none where images are not preprocessed."""
+    """The folder of each plan's arrays; empty where images are not preprocessed."""
     following: str
-    """The command that trains on it."""
+    """The command that trains on the data set."""
 
 
 def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
-    """Verify a raw data set, measure it, plan, split, and preprocess its images, as far as that is not done.
+    """Verify a raw data set, measure it, plan, split, and preprocess its images, as far as this is not done yet.
 
-    What is done, and what a user should know, goes to the log. Raises UsageError for a plan or a value that does not
-    exist, HtunetError for a raw folder that is missing or has errors, and when another process prepares the data set.
+    Each step and each warning is logged. Raises UsageError for a plan or a value that does not exist, HtunetError for a
+    raw folder that is missing or has errors, and when another process prepares the data set.
     """
     with exclusive(dataset.preprocessed, f"The preprocessed folder of {dataset.name}"), kept_workers():
         state = raw_state(dataset)  # before the files are read: what changes meanwhile is noticed
@@ -173,9 +173,9 @@ def _read(paths: DatasetPaths) -> RawDataset:
 
 
 def _verify(raw: RawDataset, workers: int | None, into: list[str], measured: MeasuredCases) -> list[list[str]]:
-    """Log what is wrong; returns the ids of the cases that show the same picture.
+    """Verify and log what is wrong; returns the ids of the cases that show the same picture.
 
-    All warnings go ``into`` a list. What is ``measured`` of a case is not measured again, of others it is added.
+    All warnings are added to the list ``into``, and the measurements of cases that have none yet to ``measured``.
     """
     processes = suitable_workers(len(raw.cases), workers)
     problems = verify_and_measure(raw, measured, workers=processes, progress="verify")
@@ -195,7 +195,7 @@ def _verify(raw: RawDataset, workers: int | None, into: list[str], measured: Mea
 def _verified(
     raw: RawDataset, content: str, workers: int | None, warnings: dict[str, list[str]], measured: MeasuredCases
 ) -> list[list[str]]:
-    """As ``_verify``; only when a file has changed, else what was warned of is repeated, and nothing is measured."""
+    """As ``_verify`` where a file has changed; else the earlier warnings are repeated and nothing is measured."""
     found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
     into = warnings["data"] = []
     if found is None or found.raw_sha256 != content:
@@ -237,7 +237,7 @@ def _fingerprint(
 
 
 def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> None:
-    """Of what the arrays of a plan lack, although the masks have it."""
+    """Warn of labels and lesion pixels that are in the masks and not in the arrays of a plan."""
     if made.losing:
         _warn(
             f"the crop cuts lesion pixels off in {counted(len(made.losing), 'case')}, which no prediction can find: "
@@ -257,7 +257,7 @@ def _warn_of_lost_labels(made: Preprocessed, plan: Plan, into: list[str]) -> Non
 
 
 def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path, into: list[str]) -> None:
-    """Of labels and classes that a split of some folds lacks altogether."""
+    """Warn of labels and classes that are missing in a split of some folds."""
     of_class = {name: {case.id for case in raw.cases if case.class_name == name} for name in raw.info.classes}
     of_label = {name: set[str]() for name in raw.info.labels}
     if raw.info.has_masks:
@@ -351,7 +351,7 @@ def _places(leak: Leak) -> str:
 
 
 def _log_plan(name: str, planned: Planned, warnings: dict[str, list[str]]) -> None:
-    """Each decision of a plan with its reason, and what has changed since the plan before."""
+    """Log each decision of a plan with its reason, and warn of values that differ from the earlier plan."""
     origin = " (edited by hand, kept)" if name in planned.edited else ""
     own = " (made by htunet_run)" if name == "run" else " (your own)"
     log.info("%s", f"\n  Plan {name}{own if name in planned.own else origin}")
@@ -371,7 +371,7 @@ def _say(what: str, text: str) -> None:
 
 
 def _warn(text: str, into: list[str] | None = None) -> None:
-    """Say it on the terminal, and keep it for warnings.json."""
+    """Log a warning, and add it to those of warnings.json."""
     if into is not None:
         into.append(text.strip())
     log.warning("    warning: %s", text)

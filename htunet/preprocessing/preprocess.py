@@ -40,7 +40,7 @@ class Preprocessed:
     losing: dict[str, int]
     """Id to the number of lesion pixels (original size) that the crop removes, where there are any."""
     vanished: dict[str, list[str]]
-    """Id to the names of its labels of which no pixel is left, where there are any; not known of older arrays."""
+    """Id to the names of its labels that have no pixel left, where there are any; not recorded for older arrays."""
 
 
 def preprocess(
@@ -48,8 +48,8 @@ def preprocess(
 ) -> Preprocessed:
     """Make the arrays of ``plan``, unless they exist for this raw content and this plan.
 
-    ``raw_sha256`` is of ``planning.fingerprint.hash_raw``. The caller has locked the data set's preprocessed
-    folder (``files.exclusive``). ``progress`` names the bar on stderr, None shows none.
+    ``raw_sha256`` comes from ``planning.fingerprint.hash_raw``. The caller has locked the data set's preprocessed
+    folder (``files.exclusive``). ``progress`` is the title of the bar on stderr; None shows no bar.
     """
     folder = raw.paths.plan_folder(plan.name)
     cases = sorted(raw.cases, key=lambda case: case.id)
