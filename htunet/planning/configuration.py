@@ -19,7 +19,7 @@ from htunet.planning.rules import MEMORY_GB
 from htunet.schemas import SETTINGS
 
 BESIDE = "compared beside the configuration, in columns of its own"
-MACHINE = "follows the machine that trained, and changes results by rounding only"
+MACHINE = "follows the machine that trained, and changes results by rounding and the random numbers of dropout only"
 PLAN_APART = {
     "name": BESIDE,
     "dataset": BESIDE,

@@ -15,7 +15,7 @@ from htunet.models.network import Network
 
 
 def has_batch_statistics(network: nn.Module) -> bool:
-    """Whether the result for an image depends on the others that are computed with it; puts it into training mode."""
+    """Whether the result for an image depends on the others of its part; puts the network into training mode."""
     return any(isinstance(module, _BatchNorm) for module in network.train().modules() if module.training)
 
 
@@ -95,7 +95,7 @@ def share_statistics(network: nn.Module) -> None:
 
 
 def count_images(network: nn.Module, counts: bool) -> None:
-    """Say whether this process's images are part of the batch that it computes next."""
+    """Set whether this process's images are part of the batch that it computes next."""
     for module in network.modules():
         if isinstance(module, SharedBatchNorm):
             module.counts = counts

@@ -23,7 +23,7 @@ CHUNK = 1024
 
 
 class PairBatch(NamedTuple):
-    """Some images and what is known of their captions."""
+    """Images with their captions."""
 
     images: Tensor
     """(B, C, H, W) uint8."""
@@ -45,7 +45,7 @@ def info_nce(images_NE: Tensor, texts_NE: Tensor, temperature: float = TEMPERATU
 
 
 def embed(network: nn.Module, batch: PairBatch) -> tuple[Tensor, Tensor]:
-    """(B, E) embeddings of images and texts, fp32; no text tower is asked where the batch brings its embeddings."""
+    """(B, E) embeddings of images and texts, fp32; texts of a frozen tower are in the batch as embeddings already."""
     if batch.texts.is_floating_point():
         return network(batch.images)[0].float(), batch.texts
     images_BE, texts_BE = network(batch.images, batch.texts)

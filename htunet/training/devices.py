@@ -22,7 +22,7 @@ LAUNCHERS = {
     "torchrun": ("TORCHELASTIC_RUN_ID", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),
     "srun": ("SLURM_STEP_ID", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"),
 }
-"""Environment variables: what tells that the launcher started this process, the number of all, of this machine's."""
+"""Environment variables of each launcher: its mark, the number of all processes, and of those on this machine."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Places:
     per_machine: int
     machines: int
     launcher: str = ""
-    """What started them: ``torchrun`` or ``srun``; empty where the first process starts the others."""
+    """The launcher that started them, ``torchrun`` or ``srun``; empty where the first process starts the others."""
 
 
 def places(devices: int) -> Places:
-    """The processes of a run with ``--devices``; those that a launcher has started are all used.
+    """The processes of a run with ``--devices``: all that a launcher has started, else as many as devices.
 
-    Raises UsageError when the launcher and ``--devices`` say different things.
+    Raises UsageError when the launcher and ``--devices`` contradict each other.
     """
     for name, (mark, all_of_them, of_a_machine) in LAUNCHERS.items():
         total = int(os.environ.get(all_of_them, "1"))

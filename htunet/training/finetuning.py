@@ -43,7 +43,7 @@ def finetune(
     """Train, or continue, the fine-tuning that the arguments name, over all data sets together.
 
     ``split_by`` is ``image`` or ``group`` and makes another split where it differs from the one on disk; None: as it
-    is. ``shuffle`` gives each training image the caption of another one: a control, after which nothing may be found.
+    is. ``shuffle`` gives each training image the caption of another one: a control, which must not learn anything.
     Everything that can be checked is checked before it starts. Raises UsageError for a method without an adapter or
     without a text tower, HtunetError when files are missing or broken, when another process holds the run, or when the
     run was started with other settings.
@@ -118,7 +118,7 @@ class _Part:
         return [pair.caption for pair in self.dataset.pairs]
 
     def remarks(self, network: DualEncoder) -> Iterator[str]:
-        """What a reader of the validation figures must know."""
+        """Notes for a reader of the validation metrics."""
         if note := long_texts_note(network, self.captions):
             yield f"{self.dataset.paths.short_name}: {note}"
         if shared := groups_in_both(self.dataset.pairs, self.split):
@@ -142,7 +142,7 @@ class _DataSets:
     shuffle: bool
 
     def digests(self) -> dict[str, str]:
-        """What is learnt from, by the name of its data set."""
+        """Hash of the captions and their split, by the name of the data set."""
         return {part.dataset.paths.name: part.digest for part in self.parts}
 
     def remarks(self, network: DualEncoder) -> list[str]:
@@ -150,7 +150,7 @@ class _DataSets:
         return [text for part in self.parts for text in part.remarks(network)]
 
     def data(self, network: DualEncoder, weights: WeightsRecord, plan: Plan, seed: int) -> Data:
-        """Everything in its place; one process makes what is missing, the others wait for it."""
+        """The arrays and texts; one process makes what is missing, the others wait for it."""
         centre = plan.geometry == CENTRE_CROP
         prepared = [prepare_captions(part.dataset, plan.input_size, centre_crop=centre) for part in self.parts]
         texts = _texts(network, weights, self.parts)
@@ -168,7 +168,7 @@ class _Shards:
         return {self.captions.paths.name: self.captions.sha256}
 
     def remarks(self, _: DualEncoder) -> list[str]:
-        """How much of the data set is watched."""
+        """A note where only some of the pairs validate."""
         held_out = sum(self.captions.counts(validation=True))
         return [f"{MOST_VALIDATED} of {held_out} pairs of the validation shards validate."] * (
             held_out > MOST_VALIDATED

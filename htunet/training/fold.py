@@ -1,4 +1,4 @@
-"""What a run learns from: a fold of the split, or as much of its training split as a few-shot run takes."""
+"""The images that a run learns from: a fold of the split; in a few-shot run a fraction of its training images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,13 +22,14 @@ class TrainingFold:
 
     preprocessed: PreprocessedDataset
     whole: Fold
-    """As the split has it."""
+    """All images of the fold."""
     chosen: Fold
-    """What of it the run learns from and chooses by: for classes the images that have one; few-shot a fraction of the
+    """The images that the run uses: for a task with classes those that have one, in a few-shot run a fraction of the
     training split."""
     ratio: float | None
+    """The fraction of the training split in a few-shot run, between 0 and 1; None: all of it."""
     without_class: dict[str, int]
-    """Images of each split that a task with classes leaves out."""
+    """Number of images of each split that a task with classes leaves out."""
     val_without_label: bool = False
     """Whether masks are learnt and no validation mask has a labelled pixel."""
 
@@ -37,7 +38,7 @@ class TrainingFold:
         return self.preprocessed.rows(self.chosen[split])
 
     def record(self) -> dict[str, Any]:
-        """What settings.json says of the images, as part of the run's identity."""
+        """The entries of settings.json about the images; they belong to the run's identity."""
         marker = file_hash(self.preprocessed.folder / "preprocessed.json")
         few_shot = None
         if self.ratio is not None:
@@ -61,10 +62,10 @@ class TrainingFold:
 
 
 def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float | None) -> TrainingFold:
-    """The fold of a run; the order in which a few-shot run takes images is written to disk where it is not there.
+    """The fold of a run; the order in which few-shot runs take images is written to disk unless it is there.
 
     Raises UsageError for a fold that does not exist and a ratio that leaves no image, HtunetError when there is no
-    split or what the task learns is not in the images.
+    split, or when the images lack the masks or classes that the task learns.
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
     chosen = _with_classes(preprocessed, whole) if "cls" in run.tasks else whole

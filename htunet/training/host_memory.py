@@ -7,7 +7,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def keep_freed_memory() -> bool:
-    """Ask glibc to keep freed memory for the next step; where there is no glibc nothing happens. Whether it agreed.
+    """Ask glibc to keep freed memory for the next step; returns whether it agreed. Without glibc nothing happens.
 
     Left alone, glibc gives large blocks back to the system when they are freed. A training step frees and takes the
     same gigabytes each time, and the system clears and maps each page anew: an eighth of the time of a step of a UNet.

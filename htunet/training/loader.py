@@ -26,7 +26,7 @@ Sample = tuple[NDArray[np.uint8], NDArray[np.uint8], int]
 
 
 class Batch(NamedTuple):
-    """Some images and what is known of each. Dimension key: B images, C channels, H W pixels."""
+    """Images with their masks and classes. Dimension key: B images, C channels, H W pixels."""
 
     images: Tensor
     """(B, C, H, W) uint8."""
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
 
 class TrainingSamples(Dataset[Any]):
-    """What a run learns from: samples for training by (epoch, row), and batches of rows as they are."""
+    """The images of a run: augmented samples by (epoch, row) for training, unchanged batches for validation."""
 
     def __getitem__(self, key: tuple[int, int]) -> Any:  # noqa: ANN401
         """The sample of a row as the epoch sees it."""
@@ -92,8 +92,8 @@ class BatchOrder:
     whole: int = 1
     """An epoch has a multiple of this many rows, and leaves out the others; all of them where there are fewer."""
     files: tuple[int, ...] = ()
-    """How many rows, one after another, lie in one file each: then an epoch goes through the files in an order of its
-    own and mixes ``WINDOW`` rows at a time, so that what is read next lies together. Else it mixes all rows."""
+    """Number of consecutive rows in each file. An epoch then goes through the files in an order of its own and mixes
+    ``WINDOW`` rows at a time, so that rows of one file are read together. Empty: an epoch mixes all rows."""
 
     @property
     def per_epoch(self) -> int:
@@ -119,7 +119,7 @@ class BatchOrder:
 
 @lru_cache(maxsize=2)
 def _permutation(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
-    """Of an epoch's rows: made once, because of a million it takes longer than a step on a GPU."""
+    """Permutation of an epoch's rows; cached, because that of a million rows takes longer than a step on a GPU."""
     return generator(seed, "order", epoch).permutation(count)
 
 

@@ -1,6 +1,6 @@
-"""Where the curves of a run are also written: TensorBoard's files, Weights & Biases, or MLflow.
+"""Further places for the curves of a run: TensorBoard's files, Weights & Biases, or MLflow.
 
-Only the figures of ``progress.csv``, the settings and the names of data set and method leave the run; no image does.
+Only the values of ``progress.csv``, the settings and the names of data set and method leave the run; no image does.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ def open_logger(name: str, run: RunFolder, settings: Mapping[str, Any]) -> RunLo
 
 
 class TensorBoardLogger:
-    """Files in ``tensorboard/``. What an earlier process has written is dropped; the caller adds it again."""
+    """Files in ``tensorboard/``. The curves of an earlier process are dropped; the caller adds them again."""
 
     def __init__(self, run: RunFolder) -> None:
         from torch.utils.tensorboard import SummaryWriter

@@ -34,13 +34,13 @@ from htunet.training.trainer import Trainer
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """What one run learns from. There is no test split here: only ``htunet.inference`` opens it."""
+    """The training and validation images of a run. There is no test split here: only ``htunet.inference`` opens it."""
 
     train_rows: Sequence[int]
     val_rows: Sequence[int]
     images: TrainingSamples
     files: tuple[int, ...] = ()
-    """See ``BatchOrder``; of ``train_rows``."""
+    """``BatchOrder.files`` of ``train_rows``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class Events:
 
 @dataclass(kw_only=True)
 class Waiting:
-    """Seconds spent waiting for data and in all."""
+    """Seconds spent waiting for data, and the time when the loop started."""
 
     data: float = 0.0
     started: float = field(default_factory=time.perf_counter)
@@ -83,7 +83,7 @@ class Loop:
     num_epochs: int
     workers: int
     parts: int = 1
-    """In which each process computes its images of a batch, one after another."""
+    """Number of parts in which each process computes its images of a batch, one after another."""
 
     @property
     def shard(self) -> Shard:
@@ -98,11 +98,11 @@ class Loop:
 
     @property
     def total_steps(self) -> int:
-        """Of all epochs together; what the learning rate's cosine ends at."""
+        """Number of steps of all epochs, at which the learning rate's cosine ends."""
         return self.num_epochs * self.order.per_epoch
 
     def learning_rate(self, step: int) -> float:
-        """Of a step, as the plan says."""
+        """The learning rate of a step, from the plan."""
         warm_up = self.plan.warm_up_epochs * self.order.per_epoch
         return learning_rate(self.plan.learning_rate, step, self.total_steps, warm_up)
 
@@ -152,7 +152,7 @@ def finished(loop: Loop, progress: Progress) -> bool:
 def train_step(loop: Loop, batch: Batch, step: int) -> float:
     """One optimiser step on this process's part of a batch; returns the mean loss over the whole batch.
 
-    It is computed in ``loop.parts`` parts; how their gradients make that of the whole batch is the trainer's.
+    It is computed in ``loop.parts`` parts; the trainer combines their gradients to that of the whole batch.
     """
     loop.network.train()
     for group in loop.optimizer.param_groups:
@@ -181,7 +181,7 @@ def train_step(loop: Loop, batch: Batch, step: int) -> float:
 
 @torch.no_grad()
 def validate(loop: Loop) -> tuple[float, float]:
-    """Loss and figure of the validation images, computed from all of them together on every process."""
+    """Loss and metric of the validation images, computed from all of them together on every process."""
     loop.network.eval()
     rows = loop.data.val_rows
     batches = fixed_batches(loop.data.images, rows, loop.plan.batch_size, loop.shard)
@@ -214,16 +214,16 @@ def _finish_epoch(loop: Loop, progress: Progress, step: int) -> bool:
 
 
 def validated(loop: Loop, epoch: int) -> bool:
-    """Whether the validation images are looked at after ``epoch``, counted from 0: see ``Plan.validate_every``."""
+    """Whether the network is validated after ``epoch``, counted from 0: see ``Plan.validate_every``."""
     every = loop.plan.validate_every
     return every == 1 or (epoch > 0 and epoch % every == 0) or epoch == loop.num_epochs - 1
 
 
 def _is_better(figures: EpochMetrics, progress: Progress, trainer: Trainer) -> bool:
-    """Whether the figure is larger than the best one so far; of equal ones the first with the lower loss.
+    """Whether the metric is better than the best one so far; where it is equal, whether the loss is lower.
 
-    An AUC over few images is often 1 long before a training has come to its end. ``chosen_by_loss``: the other way
-    round. ``first_of_equals``: the loss decides nothing. An epoch without a validation is never better.
+    An AUC over few images is often 1 long before the end of a training. With ``chosen_by_loss`` the loss decides first
+    and the metric second, with ``first_of_equals`` the metric alone. An epoch without a validation is never better.
     """
     if figures.val_loss is None or figures.val_metric is None:
         return False
@@ -237,7 +237,7 @@ def _is_better(figures: EpochMetrics, progress: Progress, trainer: Trainer) -> b
 
 
 def _require_finite(value: float, what: str, progress: Progress) -> None:
-    """Weights that are no numbers never become numbers again: nothing is saved from here on."""
+    """Raise HtunetError for a value that is not finite: the weights will not recover, and must not be saved."""
     if not math.isfinite(value):
         raise HtunetError(
             f"The {what} is {value} in epoch {progress.epoch + 1}. Lower the learning rate in plans.json, or train "
@@ -252,7 +252,7 @@ def _sum_over_processes(loop: Loop, values: Tensor) -> Tensor:
 
 
 def _gathered(loop: Loop, own_NF: Tensor) -> Tensor:
-    """The rows of all processes, dealt back as ``fixed_batches`` dealt them out: the first of each, the second, ..."""
+    """The rows of all processes in their original order: ``fixed_batches`` gives each process every P-th row."""
     if loop.fabric.world_size == 1:
         return own_NF
     found_PNF = loop.fabric.all_gather(own_NF)

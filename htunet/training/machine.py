@@ -1,6 +1,7 @@
-"""What a run takes from the machine that it starts on: none of it belongs to the run's identity.
+"""Settings of a run that follow the machine that it starts on: none of them belongs to the run's identity.
 
-The parts of a batch and the threads change the last bits of a result, so a continued run keeps those that it has.
+The number of parts of a batch decides which values dropout zeroes, and the number of threads changes the last bits of
+a result, so a continued run keeps both.
 """
 
 import logging
@@ -39,7 +40,10 @@ class Machine:
 
 
 def choose(fabric: Fabric, network: Network, plan: Plan, settings: RunSettings, before: Mapping[str, Any]) -> Machine:
-    """What was asked for; else as in ``before``, the settings.json of a run that is continued; else what suits."""
+    """The user's settings; else those in ``before``, the settings.json of a continued run; else what suits the machine.
+
+    A network with statistics over the images of a batch is always computed in one part.
+    """
     # runs of earlier versions have the parts in their plan
     parts_before = before.get("parts") or (before.get("plan_content") or {}).get("accumulation")
     parts = settings.parts or parts_before or plan.accumulation
@@ -73,7 +77,7 @@ def _say_uncut(parts: int, images: int, before: Mapping[str, Any]) -> None:
 
 
 def _workers(fabric: Fabric, plan: Plan, settings: RunSettings) -> int:
-    """What was asked for, else the plan's, else by the cores; on a CPU none: they are busy with the training itself."""
+    """The user's number, else the plan's, else by the cores; none on a CPU, whose cores are busy with the training."""
     workers = settings.workers
     if workers is None and fabric.device.type == "cpu":
         return 0

@@ -21,7 +21,7 @@ PairSample = tuple[NDArray[np.uint8], Tensor, int]
 
 
 class PairSamples(TrainingSamples):
-    """What pairs have in common, wherever they come from."""
+    """Batches of pairs, wherever they come from."""
 
     def collate(self, samples: list[PairSample]) -> PairBatch:
         """Images, texts and numbers of captions, each in one tensor; tokens are padded to the longest text."""
@@ -87,7 +87,7 @@ class StreamedPairs(PairSamples):
 
 
 def shuffled(rows: Sequence[int], count: int, seed: int) -> list[int]:
-    """Of which of ``count`` rows each row has the text: those of ``rows`` have changed places, the others their own."""
+    """For each of ``count`` rows, the row whose text it gets: ``rows`` exchange theirs, the others keep their own."""
     order = generator(seed, "shuffled captions").permutation(len(rows))
     changed = list(range(count))
     for target, source in zip(rows, order, strict=True):

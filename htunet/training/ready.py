@@ -1,4 +1,4 @@
-"""A network as it trains: on its device, in its precision, and with its optimiser."""
+"""Prepares a network for training: its device, its precision, and its optimiser."""
 
 import torch
 from lightning_fabric import Fabric

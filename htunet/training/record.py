@@ -1,4 +1,4 @@
-"""What a run leaves for people: progress.csv, progress.png, training.log, TensorBoard, and a bar while it runs."""
+"""Records of a run for people: progress.csv, progress.png, training.log, TensorBoard, and a bar while it runs."""
 
 import logging
 import sys
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """Append what htunet logs to a file, with times; from INFO on, also where nobody has asked for a log."""
+    """Append htunet's log to a file inside the block, with times and from level INFO on, whatever the level is."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -44,7 +44,7 @@ def log_to(path: Path) -> Iterator[None]:
 
 
 class Recorder:
-    """Writes after each epoch; shows the bar after each step. One process of a run has one."""
+    """Writes the records after each epoch and moves the bar after each step. Only one process of a run has one."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Recorder:
         self.bar.update()
 
     def after_epoch(self, progress: Progress, best: bool) -> None:
-        """Write the figures of the epoch that has just ended."""
+        """Write the metrics of the epoch that has just ended."""
         row = progress.history[-1]
         seconds = time.perf_counter() - self.epoch_started
         self.epoch_started = time.perf_counter()
@@ -96,7 +96,7 @@ class Recorder:
 
     @cached_property
     def curves(self) -> RunLogger:
-        """The logger; TensorBoard's gets the epochs before, too: a killed process has not written all of them."""
+        """The logger. TensorBoard's gets the earlier epochs again: a killed process has not written them all."""
         found = open_logger(self.logger, self.run, self.settings)
         for row in self.history if self.logger == "tensorboard" else ():
             found.add(_values(row), row.epoch)
@@ -124,7 +124,7 @@ def write_progress(path: Path, history: Sequence[EpochMetrics]) -> None:
 
 
 def draw_progress(path: Path, history: Sequence[EpochMetrics], metric: str, title: str) -> None:
-    """Losses on the left axis, the validation figure on the right one."""
+    """Draw the losses on the left axis and the validation metric on the right one."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -30,7 +30,7 @@ from htunet.training.trainer import TRAINERS
 
 
 def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *, restart: bool = False) -> Outcome:
-    """Train, or continue, the run that the arguments name. Everything that can be checked is checked before it starts.
+    """Train or continue the run that the arguments name. Everything that can be checked is checked before it starts.
 
     Raises UsageError for names, folds and settings that do not exist, HtunetError when files are missing, when another
     process uses the run, or when the run was started with other settings.

@@ -1,4 +1,4 @@
-"""The life of one run, whatever it learns: lock, continue, train, save, and write what a finished run has."""
+"""The life of one run of any task: lock, continue, train, save, and write the files of a finished run."""
 
 import logging
 import shutil
@@ -42,7 +42,7 @@ FREE_TO_CHANGE = (
     *("weights_argument", "device", "devices", "workers", "parts", "threads", "accumulation"),
     *("made_by", "continued_with", "plan_edited"),
 )
-"""Settings that a continued run may have otherwise than the run before; they do not belong to its identity."""
+"""Settings that may change when a run is continued; they do not belong to its identity."""
 CONTENTS = {
     "data_sha256": "the images, masks, labels or classes",
     "split_sha256": "the training and validation splits",
@@ -61,7 +61,7 @@ class Outcome:
 
     run: RunFolder
     metric: str
-    """Name of what ``best_metric`` is a value of."""
+    """Name of the metric whose best value is ``best_metric``."""
     status: str
     """``finished``, ``already finished``, or ``stopped`` (by a signal; the same command continues)."""
     best_metric: float
@@ -73,7 +73,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """One run, checked and put together; nothing of it has been written yet."""
+    """One run, checked and ready to start; nothing of it has been written yet."""
 
     run: RunFolder
     trainer: Trainer
@@ -83,15 +83,15 @@ class TrainingRun:
     data: Data
     settings: RunSettings
     about: Mapping[str, Any]
-    """What settings.json says of this kind of run beside what it says of every one."""
+    """Entries of settings.json for this kind of run, beside those of every run."""
     unit: str = "images"
-    """What is learnt from, for people."""
+    """Name of the training samples in messages."""
     remarks: Sequence[str] = ()
-    """What a user should know of the data, a line each."""
+    """Notes on the data for the user, a line each."""
 
     @property
     def num_epochs(self) -> int:
-        """Those asked for, else the plan's."""
+        """The user's number of epochs, else the plan's."""
         return self.settings.num_epochs or self.plan.num_epochs
 
 
@@ -161,7 +161,7 @@ def run_training(fabric: Fabric, work: TrainingRun, *, restart: bool = False) ->
 
 
 class _Session:
-    """What is built once for a call, and the state of the run."""
+    """The parts that are built once for a call, and the run's settings."""
 
     def __init__(self, fabric: Fabric, work: TrainingRun, before: Mapping[str, Any]) -> None:
         self.fabric, self.work, self.run, self.before = fabric, work, work.run, before
@@ -170,13 +170,13 @@ class _Session:
         self.about = self._about()
         self.loop = self._make_loop()
         self.lost: dict[str, Tensor] = {}
-        """What the best checkpoint has in place of what was trained: with published defects, LoRA as it started."""
+        """Tensors that replace trained ones in the best checkpoint: with the published defects, the initial LoRA."""
         if work.plan.as_published_defects:
             start = {name: value.clone() for name, value in work.network.trainable_state().items()}
             self.lost = {name: value for name, value in start.items() if name.startswith("updates.")}
 
     def run_to_the_end(self) -> Outcome:
-        """Continue from the last checkpoint, train, and write what a finished run has."""
+        """Continue from the last checkpoint, train, and write the files of a finished run."""
         metric = f"best_val_{self.loop.trainer.metric}"
         if self.run.finished_json.exists():
             found = read_object(self.run.finished_json, FINISHED | {metric: float, "best_epoch": int})
@@ -201,7 +201,7 @@ class _Session:
         return self._outcome(progress, "finished")
 
     def _note_changes(self, progress: Progress) -> None:
-        """Say and keep what a continued run computes with otherwise than before."""
+        """Log and record on what else than before a continued run computes."""
         then, now = ({**about, **about.get("made_by", {})} for about in (self.before, self.about))
         changed = {name: [then[name], now[name]] for name in ROUNDING if then.get(name, now[name]) != now[name]}
         notes = [*then.get("continued_with", []), *([{"epoch": progress.epoch + 1, **changed}] if changed else [])]
@@ -212,7 +212,7 @@ class _Session:
             log.warning("Continued with %s: its result will differ slightly from that of an undisturbed run.", text)
 
     def _opening(self) -> str:
-        """What is about to be trained on what, in one line."""
+        """One line about the training that starts."""
         loop, data, source = self.loop, self.loop.data, self.work.weights.source
         how = [self.precision, *([f"{source} weights"] if source != "none" else [])]
         if self.fabric.device.type == "cpu":
@@ -284,7 +284,7 @@ class _Session:
         return loop
 
     def _about(self) -> dict[str, Any]:
-        """settings.json: the identity of the run, and what made it."""
+        """Content of settings.json: the identity of the run, and the versions and machine that made it."""
         work = self.work
         return {
             "format": checkpoint.FORMAT,
@@ -329,7 +329,7 @@ class _Session:
 
 
 def memory_ran_out(plan: Plan, parts: int, device: torch.device) -> str:
-    """What a user can do about a GPU without memory: whose it is, and what would need less."""
+    """Message for a GPU that ran out of memory: which processes use it, and how to need less."""
     free, total = (size / 1e9 for size in torch.cuda.mem_get_info(device))
     own = torch.cuda.max_memory_reserved(device) / 1e9
     height, width = plan.input_size
@@ -425,7 +425,7 @@ def clear(run: RunFolder) -> None:
 
 
 def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """What differs, one text each; of a group of settings only the ones that differ."""
+    """A text for each setting that differs; of a group of settings only for those in it that differ."""
     for key in sorted(then.keys() | now.keys()):
         before, after = then.get(key), now.get(key)
         if before != after and key in CONTENTS:

@@ -31,8 +31,8 @@ class RunSettings:
     )
     parts: int | None = setting(
         None,
-        "compute each batch in this many parts, one after another, to save memory; the gradient is the same (default: "
-        "as few as fit into the memory)",
+        "compute each batch in this many parts, one after another, to save memory; the gradient is the same but for "
+        "the random numbers of dropout (default: as few as fit into the memory)",
     )
     threads: int | None = setting(
         None, "number of CPU threads of each process (default: all cores; a resumed run keeps its number)"

@@ -1,4 +1,4 @@
-"""How far a run has come: all that is needed to continue it to the same bits."""
+"""The state of a run: all that is needed to continue it to the same bits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -30,7 +30,7 @@ class EpochMetrics:
 
 @dataclass(kw_only=True)
 class Progress:
-    """Finished epochs, and the losses of the steps that the current one has done."""
+    """Metrics of the finished epochs, and the losses of the finished steps of the current one."""
 
     history: list[EpochMetrics] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -65,7 +65,7 @@ def load(path: Path, network: Network, optimizer: Optimizer) -> tuple[Progress, 
 
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Iterable[Tensor]) -> dict[str, Tensor]:
-    """The state of the optimiser by ``optimizer.INDEX.KEY``, with the place of each parameter."""
+    """The state of the optimiser as ``optimizer.INDEX.KEY``, where INDEX is the position of a parameter."""
     return {
         f"{OPTIMIZER}{index}.{key}": torch.as_tensor(value)
         for index, parameter in enumerate(parameters)
@@ -74,7 +74,7 @@ def optimizer_tensors(optimizer: Optimizer, parameters: Iterable[Tensor]) -> dic
 
 
 def fill_optimizer(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: Mapping[str, Tensor]) -> None:
-    """Take from ``tensors`` what ``optimizer_tensors`` has given; other names are passed over."""
+    """Restore the state that ``optimizer_tensors`` returned from ``tensors``; other names are ignored."""
     for name, value in part_of(tensors, OPTIMIZER).items():
         index, key = name.split(".")
         parameter = parameters[int(index)]
@@ -82,8 +82,8 @@ def fill_optimizer(optimizer: Optimizer, parameters: Sequence[Tensor], tensors: 
 
 
 def _on_device(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """The fused AdamW keeps its step counter and its moments beside the parameter, the moments laid out as it is.
+    """The tensor on the parameter's device; moments also in the parameter's memory format.
 
-    It walks through memory: moments in another order would belong to other weights.
+    The fused AdamW goes through memory in order: moments in another format would belong to other weights.
     """
     return value.to(parameter.device) if key == "step" else torch.empty_like(parameter, dtype=value.dtype).copy_(value)

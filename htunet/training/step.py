@@ -1,4 +1,4 @@
-"""One optimiser step as a trainer sees it: this process's part of a batch, in pieces that fit into the memory."""
+"""One optimiser step as a trainer sees it: this process's images of a batch, in parts that fit into the memory."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -15,18 +15,18 @@ from htunet.training.loader import Shard
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What a step's gradient is made from; ``number`` counts the steps of the run from 0."""
+    """The inputs of a step's gradient; ``number`` counts the steps of the run from 0."""
 
     fabric: Fabric
     network: nn.Module
     forward: nn.Module
-    """The network as Fabric wraps it: what has a graph goes through this."""
+    """The network as Fabric wraps it, for forward passes with a graph."""
     batch: Any
-    """This process's part of the whole batch, on the CPU: a NamedTuple of tensors, ``images`` first."""
+    """This process's images of the whole batch, on the CPU: a NamedTuple of tensors, ``images`` first."""
     whole: int
-    """Images of the whole batch, over all processes."""
+    """Number of images of the whole batch, over all processes."""
     num_parts: int
-    """Parts that it is computed in, one after another."""
+    """Number of parts in which it is computed, one after another."""
     shard: Shard
     seed: int
     number: int
@@ -35,7 +35,7 @@ class Step:
 
     @property
     def has_part(self) -> bool:
-        """False where the batch is smaller than the number of processes; what ``batch`` then holds has no weight."""
+        """False where the whole batch has no image for this process; the image in ``batch`` then has weight 0."""
         return self.shard.rank < self.whole
 
     @property
@@ -57,7 +57,7 @@ class Step:
         torch.manual_seed(derived_seed(self.seed, "step", self.number, self.shard.rank, *key))
 
     def exchange(self, index: int) -> AbstractContextManager[object]:
-        """Inside, the forward and backward pass of a part: processes exchange gradients once a step, with the last."""
+        """Context of the forward and backward pass of a part: processes exchange gradients with the last part only."""
         if self.shard.world_size == 1:
             return nullcontext()
         return self.fabric.no_backward_sync(self.forward, enabled=index < self.last or not self.final)  # type: ignore[arg-type]
@@ -67,7 +67,7 @@ class Step:
         self.fabric.backward(loss * self.shard.world_size)  # several processes average their gradients
 
     def gathered(self, own: Tensor) -> Tensor:
-        """(P, ...) tensors of all processes, of one shape on each, without a graph."""
+        """(P, ...) the tensors of all P processes, which have the same shape on each, without a graph."""
         if self.shard.world_size == 1:
             return own.detach()[None]
         found: Any = self.fabric.all_gather(own.detach())

@@ -1,4 +1,4 @@
-"""A trainer is a task: its loss, and the figure that chooses the checkpoint. The loop is in ``htunet.training.loop``.
+"""A trainer is a task: its loss, and the metric that chooses the checkpoint. The loop is in ``htunet.training.loop``.
 
 Dimension key: B images of a batch, N all validation images, C channels, H W pixels, K labels or classes, F numbers.
 """
@@ -20,7 +20,7 @@ from htunet.training.validation_metrics import hard_dice, mean_dice, ranking_auc
 
 
 class Trainer:
-    """What the loop asks of a task."""
+    """The interface between the loop and a task."""
 
     task: ClassVar[str]
     metric: str
@@ -41,9 +41,9 @@ class Trainer:
         raise NotImplementedError
 
     def accumulate(self, step: Step) -> Tensor:
-        """Add the gradient of a process's part of a step; returns what it contributes to the loss of the whole batch.
+        """Add the gradient of this process's images; returns their contribution to the loss of the whole batch.
 
-        By default, for losses of single images: each part's sum is divided by the size of the whole batch, so the
+        The default is for losses of single images: each part's sum is divided by the size of the whole batch, so the
         gradient is that of the whole batch, whatever the number of parts and processes.
         """
         total = torch.zeros((), device=step.fabric.device)
@@ -55,13 +55,13 @@ class Trainer:
         return total
 
     def validate(self, network: nn.Module, batch: Batch) -> Tensor:
-        """(B, F): what each image contributes to ``figures``; the loop puts those of all processes together."""
+        """(B, F) values of each image from which ``figures`` computes; the loop gathers those of all processes."""
         raise NotImplementedError
 
     def figures(self, cases_NF: Tensor) -> tuple[float, float]:
-        """Validation loss and figure from what ``validate`` said of all validation images, in their order.
+        """Validation loss and metric from the values that ``validate`` returned for all images, in their order.
 
-        By default: the means of two columns, the losses and the figures of the images.
+        By default the means of two columns, the losses and the metric's values.
         """
         loss, figure = cases_NF.double().mean(dim=0).tolist()
         return loss, figure

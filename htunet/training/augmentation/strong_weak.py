@@ -17,7 +17,7 @@ from htunet.data.image_io import channels_last
 Picture = Image.Image
 CROP_TRIES = 10
 SMALLEST_CROP, LARGEST_CROP = 0.8, 1.2
-"""Of the area of the image; a crop that does not fit into the image is drawn again."""
+"""Fractions of the area of the image; a crop that does not fit into the image is drawn again."""
 
 
 def _enhance(kind: Callable[[Picture], Any]) -> Callable[[Picture], Picture]:
@@ -35,7 +35,7 @@ STRONG: tuple[Callable[[Picture], Picture], ...] = (
     lambda image: ImageOps.posterize(image, 8 - max(1, math.ceil(4 * random.random()))),
     lambda image: ImageOps.solarize(image, 256 - max(1, math.ceil(255 * random.random()))),
 )
-"""Of the image alone; each strength is drawn evenly from its range: 4 to 7 bits, a threshold of 1 to 255."""
+"""They change the image alone. Each strength is uniform in its range: 4 to 7 bits, a threshold of 1 to 255."""
 
 
 def _flip(way: Image.Transpose) -> Callable[[Picture, Picture], tuple[Picture, Picture]]:
@@ -65,7 +65,7 @@ WEAK: tuple[Callable[[Picture, Picture], tuple[Picture, Picture]], ...] = (
     _flip(Image.Transpose.FLIP_TOP_BOTTOM),
     lambda image, mask: (image, mask),
 )
-"""Of image and mask together."""
+"""They change image and mask together."""
 
 
 class StrongWeak:

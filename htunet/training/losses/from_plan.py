@@ -14,7 +14,7 @@ from htunet.training.losses import CLASS_LOSSES, LOSSES
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Scores and truth -> one value an image, (B,)."""
 TRIAL = 3
-"""Images, labels and pixels of a side of what a loss is tried on."""
+"""Number of images, of labels, and of pixels a side of the tensors on which a loss is tried."""
 
 
 def segmentation_loss(plan: Plan) -> Loss:
@@ -34,7 +34,7 @@ def classification_loss(plan: Plan) -> Loss:
 
 
 def _try(name: str, loss: Loss, scores: Tensor, truth: Tensor) -> None:
-    """Compute the loss of scores that say nothing; UsageError where it refuses, or gives no value for each image."""
+    """Compute the loss of scores of 0; UsageError where it raises an error, or returns no value for each image."""
     try:
         found = loss(scores, truth)
     except (TypeError, ValueError, RuntimeError) as error:

@@ -83,7 +83,7 @@ def tversky(scores_BKHW: Tensor, labels_BHW: Tensor, *, alpha: float = 0.3, beta
 def _overlap(
     scores_BKHW: Tensor, labels_BHW: Tensor, *, background: bool = False, squared: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each label in each image, (B, K or K - 1): what is hit, what is predicted, what is there; in pixels."""
+    """For each label in each image, (B, K or K - 1), in pixels: overlap, prediction, and reference."""
     first = 0 if background else 1
     probabilities_BKHW = torch.softmax(scores_BKHW, dim=1)[:, first:]
     reference_BKHW = F.one_hot(labels_BHW.long(), scores_BKHW.shape[1]).movedim(-1, 1)[:, first:].to(scores_BKHW.dtype)
