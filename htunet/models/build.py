@@ -38,7 +38,7 @@ from htunet.reproducibility import derived_seed
 
 OUT_INDICES = (3, 6, 9)
 DECODER = "decoder."
-"""What begins the names of the aggregation and the head of masks in a file of PhantomCLIP."""
+"""Prefix of the tensors of the aggregation and the segmentation head in a file of PhantomCLIP."""
 USUAL_HEADS = (CONVOLUTION, HIDDEN_LAYER)
 PAPER_PLAN, PUBLIC_PLAN = "paper", "public"
 """The plans of nearly all methods: by the paper's text, and by its public code."""
@@ -109,7 +109,7 @@ def has_frozen_part(method: str) -> bool:
 
 
 def published_weights(method: str) -> CatalogueEntry | None:
-    """What the catalogue says of the weights that a method starts from; None where nobody published any."""
+    """The catalogue's entry of the weights that a method starts from; None where nobody published any."""
     return CATALOGUE.get(parse_method(method).backbone or method)
 
 
@@ -120,7 +120,7 @@ def paper_plan(method: str) -> str:
 
 
 def check_plan_name(method: str, plan: str) -> None:
-    """Raise UsageError when ``plan`` is that of nearly all methods, and the paper trains this one with another."""
+    """Raise UsageError when ``plan`` is the one of nearly all methods and the paper trains this one with another."""
     requested = paper_plan(method)
     if plan in (PAPER_PLAN, PUBLIC_PLAN) and requested != PAPER_PLAN:
         requested = requested.replace(PAPER_PLAN, plan)
@@ -151,8 +151,8 @@ def build_network(
 
     Raises:
         UsageError: An unknown method, task, head or adapter setting, a task that the method cannot do, weights that
-            nobody has published, or a weights file for a method that begins without any.
-        HtunetError: Weights that cannot be had or do not fit; fewer than two classes to tell apart.
+            nobody has published, or a weights file for a method that starts without any.
+        HtunetError: Weights that are missing or do not fit; fewer than two classes.
     """
     check_task(method, outputs.task)
     if outputs.task != SEGMENTATION and outputs.num_classes < 2:
@@ -217,7 +217,7 @@ def _assemble(backbone: Backbone, method: Method, outputs: Outputs, settings: Ma
 
 
 def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
-    """Fill the aggregation, and the head of masks where it is of as many labels, from a file that has them."""
+    """Fill the aggregation, and the segmentation head if its number of labels is the same, from a file with both."""
     state = part_of(read_state(path) if path else {}, DECODER)
     head = network.head.segmentation if isinstance(network.head, BothHeads) else network.head
     parts = {"aggregation.": network.aggregation, "head.": head}
@@ -228,7 +228,7 @@ def _start_decoder(network: EncoderNetwork, path: Path | None) -> None:
 
 
 def _check_heads(method: str, outputs: Outputs) -> None:
-    """Raise UsageError for a head that a network of its own would not use."""
+    """Raise UsageError for a head that a network with its own head would not use."""
     chosen = [outputs.head] * (SEGMENTATION in outputs.task) + [outputs.class_head] * (CLASSIFICATION in outputs.task)
     if parse_method(method).backbone is None and (more := [name for name in chosen if name not in USUAL_HEADS]):
         raise UsageError(

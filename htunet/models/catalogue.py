@@ -40,18 +40,18 @@ class CatalogueEntry:
     files: tuple[PublishedFile, ...]
     """Any one of them is enough; preferred first."""
     tokenizer: str = ""
-    """How texts become numbers; empty where it reads none."""
+    """How texts become numbers; empty for a model that reads no texts."""
     vocabulary: PublishedFile | None = None
-    """The words of the tokenizer, where no library brings them along."""
+    """The words of the tokenizer, unless a library includes them."""
     image_keys: str = ""
     """Prefix of the image tower's tensors; empty where all of a file is the image tower."""
     text_keys: tuple[str, ...] = ()
     """Prefixes of the text tower's tensors."""
     unused_keys: tuple[str, ...] = ()
-    """The white list: tensors of a published file that no part of the model needs. Any other surplus is refused."""
+    """Prefixes of tensors of a published file that the model does not need. Any other unused tensor is refused."""
     licence: str
     withheld: str = ""
-    """Why an export must not hold the weights; empty where the licence lets them be passed on."""
+    """Why an export must not contain the weights; empty where the licence allows to pass them on."""
     citation: str
 
     @property

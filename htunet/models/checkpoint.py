@@ -1,6 +1,6 @@
-"""A checkpoint: our weights and what is needed to use them, in one safetensors file. Never the frozen weights.
+"""Checkpoints: the trained weights with the description needed to use them, in one safetensors file.
 
-The text beside the tensors is strict JSON. Reading a checkpoint runs no code from it.
+The frozen weights are not in it. The description is strict JSON. Reading a checkpoint runs no code from it.
 """
 
 import json

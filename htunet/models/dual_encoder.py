@@ -46,12 +46,12 @@ UNTRAINED_SCALE = 1 / 0.07
 class DualEncoder(Network):
     """Images and texts -> embeddings of unit length, whose products are cosine similarities.
 
-    ``encoder`` gives the tokens after its last block. ``text_updates`` is what trains within the text tower, or None.
+    ``encoder`` returns the tokens after its last block; ``text_updates``: what trains in the text tower, or None.
     """
 
     takes_images_alone = False
     logit_scale: Tensor
-    """What the image and text towers were trained to multiply similarities with before a softmax; not trained here."""
+    """Factor of the similarities before a softmax with which the two towers were trained; it does not train here."""
 
     def __init__(
         self, encoder: AdaptedEncoder, text: TextTower, text_updates: WeightUpdates | None, logit_scale: float
@@ -152,7 +152,7 @@ def build_dual_encoder(
 
 
 def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, WeightsRecord]:
-    """The two frozen towers, what similarities are multiplied with, and which weights these are."""
+    """The two frozen towers, the factor of the similarities, and the record of the weights."""
     path, vocabulary = locate(name, weights), _vocabulary(name, weights)
     if path is None:
         with random_weights():
@@ -184,9 +184,9 @@ def _towers(name: str, weights: str) -> tuple[Backbone, TextTower, float, Weight
 
 
 def _vocabulary(name: str, weights: str) -> Path | None:
-    """Beside a weights file that the user names, else where the published one lies.
+    """The tokenizer's words: beside a weights file that the user names, else where the published file is stored.
 
-    Only random weights do without: HtunetError that says how to get it.
+    Raises HtunetError that says how to get them; only random weights do without.
     """
     published = CATALOGUE[name].vocabulary if name in CATALOGUE else None
     if published is None:

@@ -71,7 +71,7 @@ def stored_text_embeddings(
 
 
 def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
-    """What the text tower's tokenizer makes of each text: (L,) int64 without padding."""
+    """The numbers of each text's tokens, (L,) int64 without padding, from the text tower's tokenizer."""
     rows: list[Tensor] = []
     for start in range(0, len(texts), BATCH):
         ids_BL = network.text.tokenize(list(texts[start : start + BATCH]))
@@ -80,7 +80,7 @@ def tokens(network: DualEncoder, texts: Sequence[str]) -> list[Tensor]:
 
 
 def long_texts_note(network: DualEncoder, texts: Sequence[str]) -> str:
-    """A sentence where texts fill all tokens that the text tower reads, so that their ends may be lost; else empty."""
+    """A note where texts fill all tokens that the text tower reads, so that their ends may be cut off; else empty."""
     most = network.text.context_length
     full = sum(len(row) >= most for row in tokens(network, texts))
     what = f"{full} of {counted(len(texts), 'text')} fill the {most} tokens that the text encoder reads"

@@ -1,4 +1,4 @@
-"""Adapters that were trained before: found by name or by path, checked, and put where a training starts."""
+"""Adapters of earlier trainings: found by name or by path, checked, and loaded where a training starts."""
 
 import hashlib
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from htunet.schemas import SETTINGS
 
 FINETUNED = "finetuned"
 PARTS = ("adapters.", "updates.")
-"""What begins the names of an image tower's adapter in a checkpoint; ``text_updates`` belong to the text tower."""
+"""Prefixes of the image tower's adapter in a checkpoint; ``text_updates`` belong to the text tower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,13 @@ class StartingAdapter:
 
     path: Path
     label: str
-    """What the run's folder says of it, such as ``MedPix+PMC-OA``."""
+    """Its name in the run's folder, such as ``MedPix+PMC-OA``."""
     record: dict[str, Any]
-    """What the run's settings.json says of it: where it was trained on what, and the hash of its tensors."""
+    """Its entry in the run's settings.json: on what it was trained and how, and the hash of its tensors."""
     normalise: bool = True
     """Whether it was trained on images in the mean and deviation of the pre-training."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Those that it was trained with."""
+    """The adapter's settings that it was trained with."""
 
     def check(self, method: str, *, normalise: bool, settings: Mapping[str, Any]) -> None:
         """Raise HtunetError where ``method`` would see other values, or scale its matrices otherwise, than before."""
@@ -68,12 +68,12 @@ class StartingAdapter:
 def find_adapter(
     requested: str, method: str, *, seed: int, weights: str, normalise: bool | None = None
 ) -> StartingAdapter:
-    """What ``--adapter`` means: ``finetuned``, the method's finished fine-tuning on captions; or a checkpoint's path.
+    """The adapter that ``--adapter`` names: ``finetuned``, the method's finished fine-tuning, or a checkpoint's path.
 
-    ``normalise`` says whether the plan normalises images: with plan ``public``, which does not, a fine-tuning with that
-    plan is meant; None: of any plan.
-    Of several fine-tunings that differ in their seeds alone the one with the run's ``seed`` is taken. Raises UsageError
-    when the method has no adapter or there are several to choose from, HtunetError when there is none.
+    ``normalise``: whether the plan normalises images; a plan that does not, such as ``public``, takes a fine-tuning
+    with plan ``public``; None: one with any plan. Of several fine-tunings that differ only in their seeds it is the one
+    with the run's ``seed``. Raises UsageError when the method has no adapter or there are several fine-tunings to
+    choose from, HtunetError when there is none.
     """
     if parse_method(method).adapter is None:
         raise UsageError(f"{method} has no adapter that --adapter {requested} could fill. Name one, such as CLIP_HT.")
@@ -102,7 +102,7 @@ def find_adapter(
 
 
 def finished_finetunings(method: str) -> list[FinetuningPaths]:
-    """The finished fine-tunings of a method, in a stable order; those with shuffled captions are none."""
+    """The finished fine-tunings of a method in a stable order, without those on shuffled captions."""
     runs = []
     for plan, group in ((PAPER_PLAN, method), (PUBLIC_PLAN, f"{method}__{PUBLIC_PLAN}")):
         for path in sorted((root("htunet_results") / FINETUNING).glob(f"*/{group}/seed_*/finished.json")):

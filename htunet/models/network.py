@@ -1,4 +1,4 @@
-"""A network: an encoder, what gathers its features, and a head, each given from outside.
+"""A network: an encoder, the aggregation of its features, and a head, each given from outside.
 
 Dimension key: B batch, C channels, H W pixels, K labels.
 """
@@ -42,12 +42,12 @@ class Normalisation(nn.Module):
 
 
 class Network(nn.Module):
-    """What training, inference and export know of any model. Inputs are images with values 0..255."""
+    """The interface of all models for training, inference and export. Inputs are images with values 0..255."""
 
     merged = False
-    """Whether the network has been merged, and so can only predict."""
+    """Whether the network has been merged, so that it can only predict."""
     smallest_side = 1
-    """Pixels of an input image."""
+    """Smallest side of an input image, pixels."""
     takes_images_alone = True
     """Whether ``forward`` maps images to ``Scores``, and takes nothing else."""
 
@@ -117,14 +117,14 @@ class Network(nn.Module):
             raise RuntimeError("The network has been merged for inference: build it again to train, save or fill it.")
 
     def without_normalisation(self) -> Self:
-        """The network itself, which from now on sees images with values 0 to 1."""
+        """Switch off the normalisation, so that the network sees values 0 to 1; returns the network itself."""
         for module in self.modules():
             if isinstance(module, Normalisation):
                 module.switch_off()
         return self
 
     def check_input(self, image_hw: tuple[int, int]) -> None:
-        """Raise ValueError that says the rule when images of this (height, width) cannot be taken."""
+        """Raise ValueError with the rule when the network cannot take images of this (height, width)."""
         if min(image_hw) < self.smallest_side:
             raise ValueError(f"Image sides must be at least {self.smallest_side}, got {image_hw}.")
         for module in self.modules():
@@ -143,7 +143,7 @@ class EncoderNetwork(Network):
         self.head = head
 
     def forward(self, images_BCHW: Tensor) -> Scores:
-        """(B, 1 or 3, H, W) values 0..255 -> what the head makes of the features and the size of the image."""
+        """(B, 1 or 3, H, W) values 0..255 -> the head's scores from the features and the size of the image."""
         image_hw = (images_BCHW.shape[-2], images_BCHW.shape[-1])
         grid_hw = self.encoder.backbone.grid_hw(image_hw)
         levels_BTD = self.encoder(self.normalise(images_BCHW))

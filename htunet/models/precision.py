@@ -49,7 +49,7 @@ def has_bf16(device_type: str) -> bool:
 
 
 def check_numbers(values: torch.Tensor, precision: str) -> None:
-    """Raise HtunetError where a network's output is no number: a mask of it would be empty, without a word."""
+    """Raise HtunetError where a network's output is not a number: its mask would be empty without any notice."""
     if values.isnan().any():
         raise HtunetError(
             f"The network computes values that are not numbers, in {precision}: its weights are damaged, or too large "

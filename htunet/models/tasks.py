@@ -1,4 +1,4 @@
-"""What a network is asked for: scores of labels for each pixel, of classes for each image, or both."""
+"""The outputs of a network: scores of labels for each pixel, of classes for each image, or both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ CONVOLUTION, HIDDEN_LAYER = "convolution", "hidden_layer"
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """The scores that a network gives, and the words that a network may need to know what they are of."""
+    """The scores that a network computes, and the words for the labels that CLIPSeg needs."""
 
     task: str = SEGMENTATION
     num_labels: int = 2
@@ -21,7 +21,7 @@ class Outputs:
     num_classes: int = 2
     """Of an image; not used for ``seg``."""
     prompts: tuple[str, ...] = ()
-    """For each label but the background, what a network that reads is asked to find."""
+    """The prompt of CLIPSeg for each label but the background."""
     head: str = CONVOLUTION
     """Name in ``models.heads.HEADS``; a network of its own has a head of its own."""
     head_parameters: Mapping[str, Any] = field(default_factory=dict)

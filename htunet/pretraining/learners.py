@@ -1,4 +1,4 @@
-"""What can be pre-trained on simulated images: each network with what it learns, how it is measured and written.
+"""The networks that can be pre-trained on simulated images: their losses, their metrics, and their weights files.
 
 Dimension key: B images, M features, H W pixels or patches, T tokens, D width, E embedding, L words.
 """
@@ -33,13 +33,13 @@ HEADS = "heads."
 
 
 class Learner(nn.Module):
-    """A network with all that it needs to learn from simulated images."""
+    """A network with its losses and metrics on simulated images."""
 
     name: ClassVar[str]
     task: ClassVar[str]
-    """What it does right after the pre-training."""
+    """The task that it can do right after the pre-training."""
     learning_rate: ClassVar[float]
-    """The largest one, of batches of 32 images; with the root of the size it grows."""
+    """The largest one, for batches of 32 images; it grows with the square root of the batch size."""
     weight_decay: ClassVar[float]
 
     def losses(self, lesson: Lesson) -> dict[str, Tensor]:
@@ -47,7 +47,7 @@ class Learner(nn.Module):
         raise NotImplementedError
 
     def figures(self, lesson: Lesson) -> dict[str, Tensor]:
-        """Values of each image, (B,), NaN where it has none: their means are reported."""
+        """Metrics of each image, (B,), NaN where it has none; their means are reported."""
         raise NotImplementedError
 
     def published(self) -> dict[str, Tensor]:

@@ -35,30 +35,30 @@ from htunet.training.state import fill_optimizer, optimizer_tensors
 
 RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.safetensors"
 WARM_UP, FILLED = 0.03, 0.85
-"""Of the training: the share in which the learning rate rises, and after which no new images come."""
+"""Fractions of the training: in which the learning rate rises, and after which no new images come."""
 BATCH = 32
-"""Images of a step that the learning rates are for."""
+"""Images of a step for which the learning rates are given."""
 SAVE_SECONDS, REPORT_SECONDS = 120.0, 20.0
 MANY = 1_000_000
-"""Images that no time is enough for."""
+"""More images than any time is enough for."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
 class _Advance:
-    """How far a pre-training has come."""
+    """The progress of a pre-training."""
 
     step: int = 0
     images: int = 0
-    """Made so far, those held out among them."""
+    """Number made so far, including those held out."""
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """What became of a pre-training: the folder of each network, and None where it was stopped before its end."""
+    """The result of a pre-training: the folder of each network, and how the call ended."""
 
     folders: Mapping[str, Path]
     status: str
@@ -71,9 +71,9 @@ def pretrain(
 ) -> Pretrained:
     """Train networks on simulated images and write the weights of each into ``out/NAME``.
 
-    ``out`` is by default the weights folder, where ``--weights phantom`` looks for what is not shipped.
-    Raises UsageError for names that are none, HtunetError when another process trains there, or when what is there was
-    made with other settings; ``restart`` replaces it.
+    ``out`` is by default the weights folder, where ``--weights phantom`` looks for weights that are not shipped.
+    Raises UsageError for unknown names, HtunetError when another process trains there, or when the weights there were
+    made with other settings; ``restart`` replaces them.
     """
     started = time.monotonic()
     for name in names:
@@ -118,7 +118,7 @@ class _Work:
         self.last = settings.validation + (settings.images or (IMAGES if settings.hours is None else MANY))
 
     def is_finished(self) -> bool:
-        """Whether all is there already; HtunetError where it was made with other settings."""
+        """Whether the weights of all networks exist; HtunetError where they were made with other settings."""
         found = [folder / RECIPE for folder in self.folders.values() if (folder / RECIPE).is_file()]
         for path in found:
             before = read_object(path).get("identity")
@@ -169,7 +169,7 @@ class _Work:
         return _Advance(**found["advance"]), tensors
 
     def _write(self, training: "_Training") -> None:
-        """The weights in half precision, how they were made, and what they reach on the images held out."""
+        """Write the weights in half precision, their recipe, and their metrics on the images held out."""
         for learner in training.learners:
             folder = self.folders[learner.name]
             recipe = {
@@ -214,13 +214,13 @@ class _Training:
         self.lost = self.begun - work.started
 
     def progress(self) -> float:
-        """0 to 1: by the steps, or by the time that there is."""
+        """Fraction of the training, 0 to 1: by steps, or by time with --hours."""
         if self.settings.hours is None:
             return self.advance.step / self.settings.steps
         return self.advance.seconds / max(3600 * self.settings.hours - self.lost, 1.0)
 
     def train(self, stop_requested: Callable[[], bool]) -> None:
-        """From where it is to the end, or to a request to stop."""
+        """Train from the current step to the end, or to a request to stop."""
         saved = reported = time.monotonic()
         while self.progress() < 1 and not stop_requested():
             losses = self._step()
@@ -260,7 +260,7 @@ class _Training:
         return found
 
     def _images_for(self, step: int) -> int:
-        """How many images there are at a step, those held out among them; waits for them."""
+        """Wait for the images of a step; returns how many there are, including those held out."""
         held_out, last = self.settings.validation, self.work.last
         least = held_out + min(last - held_out, max(2 * self.settings.batch_size, AHEAD))
         if self.settings.hours is None:
@@ -299,7 +299,7 @@ class _Training:
         return {name: round(value, 4) for name, value in means.items()}
 
     def save(self, path: Path) -> None:
-        """All that continues the training."""
+        """Write all that is needed to continue the training."""
         tensors = dict[str, torch.Tensor]()
         for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
             own = {MODEL + key: value for key, value in learner.state_dict().items()}
@@ -319,7 +319,7 @@ def write_weights(learner: Learner, folder: Path, recipe: Mapping[str, Any]) -> 
 
 
 def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fill both from what ``save`` has written; no tensors: as they are."""
+    """Fill both from the tensors that ``save`` wrote; without tensors they stay as they are."""
     if not tensors:
         return
     own = part_of(tensors, f"{learner.name}.")
@@ -328,13 +328,13 @@ def _restore(learner: Learner, optimizer: torch.optim.Optimizer, tensors: Mappin
 
 
 def _workers(device: str) -> int:
-    """Processes that simulate: beside a GPU on all cores but two, beside a training on a CPU on a quarter of them."""
+    """Number of processes that simulate: all cores but two beside a GPU, a quarter of them if the CPU trains."""
     cores = available_cores()
     return max(1, cores - 2 if device != "cpu" and torch.cuda.is_available() else cores // 4)
 
 
 def _optimizer(learner: Learner) -> torch.optim.AdamW:
-    """AdamW, which lets biases and normalisations grow as they will."""
+    """AdamW without weight decay of biases and normalisations."""
     many = [value for value in learner.parameters() if value.ndim > 1]
     few = [value for value in learner.parameters() if value.ndim <= 1]
     groups: list[dict[str, Any]] = [{"params": many}, {"params": few, "weight_decay": 0.0}]
@@ -342,5 +342,5 @@ def _optimizer(learner: Learner) -> torch.optim.AdamW:
 
 
 def _rate(progress: float) -> float:
-    """Of the largest learning rate: a short rise, then a cosine to almost 0."""
+    """Factor of the largest learning rate: a short linear rise, then a cosine to almost 0."""
     return min(1.0, (progress + 1e-3) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))

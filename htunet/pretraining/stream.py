@@ -28,9 +28,9 @@ PLANES = 6
 CLASS, ORGAN, FIRST_SIGN = 0, 1, 2
 FIRST_WORD = FIRST_SIGN + len(SIGNS)
 NUMBERS = FIRST_WORD + CONTEXT
-"""Of an image: its class, organ and signs, -1 where it has none, and the words of its caption, 0 behind the end."""
+"""Values of an image: its class, organ and signs, -1 where it has none, and the words of its caption, then 0."""
 AHEAD, CHUNK = 256, 8
-"""Images that may come before they are needed, and that come at a time."""
+"""Number of images that may be made before they are needed, and that arrive at a time."""
 
 
 Sample = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -53,7 +53,7 @@ def planes_of(found: SimulatedImage) -> Sample:
 
 
 def stacked(samples: Sequence[Sample]) -> Sample:
-    """Of several images, as arrays: tensors would go through shared memory, which some machines have little of."""
+    """Several images in one array each: tensors would go through shared memory, which is small on some machines."""
     planes, numbers = zip(*samples, strict=True)
     return np.stack(planes), np.stack(numbers)
 
@@ -72,7 +72,7 @@ class SimulatedImages(Dataset[Any]):
 
 @dataclass(frozen=True)
 class Images:
-    """Some images with all that is known of each."""
+    """Images with their truth."""
 
     planes: Tensor
     """(B, P, H, W) uint8."""
@@ -83,17 +83,16 @@ class Images:
 class Pool:
     """The latest images of a stream, and the first ones of it, which are held out for validation.
 
-    A thread takes them from the worker processes. It waits before it replaces an image that may still be used: step by
-    step ``draw`` says how many are needed, unless they come as fast as they can (``at_once``).
+    A thread takes them from the worker processes. It waits before it replaces an image that may be drawn: ``wait``
+    tells it how many are needed, unless they arrive as fast as they can be made (``at_once``).
 
     Args:
-        source: Makes them.
-        held_out: Images at the beginning of the stream, which are never drawn.
-        first: Index of the first one that is not there yet; a continued training makes those before it again that it
-            may still draw.
+        source: Makes the images.
+        held_out: Number of images at the beginning of the stream, which are never drawn.
+        first: Index of the first new image; a continued training makes those before it again that it may still draw.
         last: Index at which the stream ends.
-        window: How many of the latest images are drawn from.
-        workers: Processes that make them.
+        window: Number of the latest images that are drawn from.
+        workers: Number of processes that make images.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class Pool:
         """Index of the next image to arrive."""
 
     def start(self, device: torch.device, size: tuple[int, int], *, at_once: bool) -> None:
-        """Begin to fill the pool, on ``device``; ``at_once``: whatever is drawn."""
+        """Start to fill the pool on ``device``; ``at_once``: as fast as possible, without waiting for ``wait``."""
         kept = min(self.capacity, len(self._order))
         self.planes = torch.zeros((kept, PLANES, *size), dtype=torch.uint8, device=device)
         self.numbers = torch.zeros((kept, NUMBERS), dtype=torch.int64, device=device)
@@ -131,12 +130,12 @@ class Pool:
         threading.Thread(target=self._fill, daemon=True).start()
 
     def draw(self, indices: NDArray[np.int64]) -> Images:
-        """The images of these indices, which have arrived."""
+        """The images of these indices, which must have arrived."""
         slots = torch.from_numpy(indices % len(self.planes)).to(self.planes.device)
         return Images(self.planes[slots], self.numbers[slots])
 
     def wait(self, count: int) -> None:
-        """Until ``count`` images are there; an error of a worker process is raised here."""
+        """Wait until ``count`` images have arrived; an error of a worker process is raised here."""
         with self._changed:
             self._needed = max(self._needed, count)
             self._changed.notify_all()
@@ -164,7 +163,7 @@ class Pool:
                 with self._changed:
                     self.count = indices[-1] + 1
                     self._changed.notify_all()
-        except BaseException as error:  # it belongs to the thread that draws
+        except BaseException as error:  # raised in the thread that draws
             with self._changed:
                 self._error = error
                 self._changed.notify_all()

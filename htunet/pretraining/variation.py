@@ -1,4 +1,4 @@
-"""Light changes of simulated images, on the device and a whole batch at a time, so that each is seen anew.
+"""Light random changes of simulated images, on the device and for a whole batch at a time.
 
 Dimension key: B images, P planes, H W pixels, L numbers.
 """
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from htunet.pretraining.stream import CLASS, FIRST_SIGN, FIRST_WORD, IMAGE, LESION, ORGAN, Images
 
 STRETCH, SHIFT = 0.3, 0.12
-"""Largest change of height and of width, as a logarithm, and of the place, as a fraction of the side."""
+"""Largest change of height and of width, as a logarithm, and of the position, as a fraction of the side."""
 GAMMA, CONTRAST, BRIGHTNESS, NOISE = 0.35, 0.2, 0.08, 0.04
 
 
@@ -59,9 +59,9 @@ def as_they_are(found: Images) -> Lesson:
 
 
 def varied(found: Images, seed: int) -> Lesson:
-    """Flipped, stretched, moved, and of other gray values; all of it follows from ``seed``.
+    """The images flipped, stretched, moved and with other gray values; all randomness follows from ``seed``.
 
-    What comes in from beyond the edge is black, as beyond the insonified field. The depth stays that of the tissue.
+    Pixels from beyond the edge are black, as outside the insonified field. Depths stay those of the tissue.
     """
     device = found.planes.device
     dice = torch.Generator(device).manual_seed(seed)

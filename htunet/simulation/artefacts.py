@@ -1,4 +1,4 @@
-"""What disturbs the beams of the phantom: poor contact, shadows, reverberation, uneven channels."""
+"""Artefacts of the phantom's beams: poor contact, shadows, reverberation, uneven channels."""
 
 import numpy as np
 

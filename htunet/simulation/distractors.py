@@ -1,4 +1,4 @@
-"""What looks like a lesion and is none: fat lobules in the gland, vessels, ribs."""
+"""Structures that look like lesions and are none: fat lobules in the gland, vessels, ribs."""
 
 import numpy as np
 

@@ -26,7 +26,7 @@ HYPERECHOIC, CYSTIC_AND_SOLID = "hyperechoic", "cystic and solid"
 
 @dataclass(frozen=True, kw_only=True)
 class Nodule:
-    """A lesion and what ``Lesion`` does not know of it."""
+    """A lesion with the finer parts that ``Lesion`` does not have."""
 
     lesion: Lesion
     cystic_share: float = 0.0

@@ -1,4 +1,4 @@
-"""What a section through each organ shows: a function that fills a scene, by the organ's name."""
+"""Sections through each organ: functions that fill a scene, by the organ's name."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -34,7 +34,7 @@ def soft_step(distance: Float, width: float) -> Float:
 
 @dataclass(frozen=True, kw_only=True)
 class Transducer:
-    """What decides the size of the speckle grain."""
+    """The transducer, which determines the size of the speckle grain."""
 
     frequency_mhz: float
     f_number: float
@@ -144,7 +144,7 @@ class BeamGrid:
 
 @dataclass
 class Tissue:
-    """What the beams meet; all maps are (Z, X) and changed in place while the anatomy is put together."""
+    """Acoustic properties of the tissue; all maps are (Z, X) and changed in place while the anatomy is put together."""
 
     echo_db: Float
     """Strength of the diffuse echoes; 0 is glandular tissue."""
@@ -156,7 +156,7 @@ class Tissue:
 
 @dataclass(frozen=True, kw_only=True)
 class Receiver:
-    """What the machine does with the echoes."""
+    """How the machine turns echoes into gray values."""
 
     looks: int
     """Number of independent frames that are averaged (compounding); 1 gives fully developed speckle."""

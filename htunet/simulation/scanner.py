@@ -1,4 +1,4 @@
-"""The machine at random: its transducer and field, what it misses of the tissue's loss, and what disturbs its beams."""
+"""A random machine: its transducer, field and receiver, its errors of gain compensation, and artefacts of its beams."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ from htunet.simulation.scene import Scene, log_uniform
 from htunet.simulation.settings import SimulationSettings
 
 MOST_LOSS_AT_LESION_DB = 12.0
-"""Nobody measures a lesion where the picture is black."""
+"""Largest loss of gain compensation at the depth of a lesion: nobody measures one where the picture is black."""
 
 
 def draw_grid(settings: SimulationSettings, organ: str, rng: np.random.Generator, size: tuple[int, int]) -> BeamGrid:

@@ -1,4 +1,4 @@
-"""The canvas of a simulated section: what the beams meet, which tissue that is, and what anatomy is put together from.
+"""The maps of a simulated section, and the operations that put its anatomy together.
 
 Lengths are millimetres, levels decibels; maps are (Z, X) on the beam grid. Lateral positions count from the middle of
 the field, depths from the face.
@@ -45,7 +45,7 @@ class Layer:
 
 @dataclass
 class Scene:
-    """What is built up; changed in place."""
+    """The maps of a section, which are changed in place while it is put together."""
 
     grid: BeamGrid
     rng: np.random.Generator

@@ -1,4 +1,4 @@
-"""The picture at random: where the field lies in it, what a machine writes into it, and what storing does to it."""
+"""The random picture: where the field lies in it, what a machine writes into it, and how it is stored."""
 
 import io
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the simulator draws from: every range and share in one place."""
+"""The settings of the simulator: all ranges and shares from which it draws."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -17,7 +17,7 @@ ORGANS, TISSUE, LESIONS, ARTEFACTS, MACHINE, SCREEN = GROUPS = (
 
 
 def _drawn(default: Any, group: str, help_text: str, low: float = 0.0, high: float = 1.0) -> Any:  # noqa: ANN401
-    """A field: its default, the group that it belongs to, what it is, and its limits."""
+    """A field with its default, its group, its description, and its limits."""
     return field(default=default, metadata={"group": group, "limits": (low, high), "help": help_text})
 
 
@@ -135,7 +135,7 @@ class SimulationSettings:
         return json_hash(self.to_json(), sort_keys=True)
 
     def without(self, group: str) -> "SimulationSettings":
-        """The same without the randomisation of one of GROUPS: its ranges shrink to their middles.
+        """These settings without the randomisation of one of GROUPS: its ranges shrink to their middles.
 
         Without ``organs`` every image is of the breast; without ``artefacts`` and ``screen`` their shares are 0. Raises
         HtunetError for an unknown group.

@@ -35,7 +35,7 @@ SHADOW_DB = 8.0
 LESION_LABELS = (LABEL["lesion"], LABEL["lymph node"])
 """The tissues that count as a lesion."""
 FEWEST_PIXELS = 12
-"""Less of a lesion than that in the picture is no lesion: nobody could see it."""
+"""A lesion with fewer pixels in the picture does not count, because nobody could see it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What an adapter is: a small module that follows a frozen block, or an update of the weights within one.
+"""The interface of adapters: a small module that follows a frozen block, or an update of the weights within one.
 
 Dimension key (whole package): B batch, T tokens = 1 + H*W, D width, R bottleneck, H W patch grid, K kernel side.
 """
@@ -36,10 +36,10 @@ class Unchanged(Adapter):
 
 
 class WeightUpdates(nn.ModuleList):
-    """What trains within frozen blocks, one entry a block, by the names that a checkpoint has; the blocks call it."""
+    """Trainable updates within frozen blocks, one entry for each block, with their names in checkpoints."""
 
     def merge(self) -> None:
-        """Add the updates to the frozen weights for good, so that the blocks are as fast as they were without them."""
+        """Add the updates to the frozen weights permanently, so that the blocks are as fast as without them."""
         raise NotImplementedError
 
 

@@ -52,7 +52,8 @@ class SpectralFilter(nn.Module):
 def _reading(frequencies: Tensor, side: int, bins: int) -> Tensor:
     """(new, bins) weights of linear interpolation; each row sums to 1.
 
-    ``side`` values have ``bins`` bins: all, which are periodic, or half, the last one also for what lies beyond.
+    ``side`` values have ``bins`` frequencies: all of them, which are periodic, or those from 0 up, of which the last
+    one also stands for higher ones.
     """
     positions = frequencies.double() * side
     below = positions.floor()

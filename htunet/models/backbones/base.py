@@ -1,4 +1,4 @@
-"""The little that the rest of htunet knows about a frozen image encoder.
+"""The interface of a frozen image encoder.
 
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, E embedding.
 """

@@ -1,4 +1,4 @@
-"""The operations that are written for speed, with the plain ones that they equal: see kernels.md.
+"""Operations that are written for speed, beside the plain ones that they equal.
 
-The page is ``documentation/explanation/kernels.md``; it holds the measurements by which they were chosen.
+``documentation/explanation/kernels.md`` has the measurements by which they were chosen.
 """

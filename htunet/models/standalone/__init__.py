@@ -1,4 +1,4 @@
-"""Networks of their own, the paper's baselines, by name. To add one: write a module here and add a line below."""
+"""Standalone networks, the paper's baselines, by name. To add one: write a module here and add a line below."""
 
 from typing import TYPE_CHECKING
 

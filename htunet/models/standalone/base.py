@@ -1,4 +1,4 @@
-"""What is known of a network of its own: one that is not a frozen CLIP with our adapters and heads."""
+"""Entries of the registry of standalone networks: those that are not a frozen CLIP with our adapters and heads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ class Standalone:
 
     tasks: tuple[str, ...]
     sketch: Callable[[Outputs], Network]
-    """The network without its weights; it is called where tensors take no memory, and reads no file."""
+    """Builds the network without its weights; called on the meta device, and reads no file."""
     build: Callable[[Outputs, str], tuple[Network, WeightsRecord]]
-    """The network with the weights of ``pretrained``, ``random`` or a path; the rest drawn from torch's generator."""
+    """Builds the network with ``pretrained`` or ``random`` weights or those of a path; the rest is drawn at random."""
     has_published_weights: bool = True
     has_frozen_part: bool = True
-    """Whether a checkpoint needs those weights beside it; without, it holds all of the network."""
+    """Whether a checkpoint needs those weights beside it; otherwise it contains the whole network."""
     plan: str = "paper"
     """The plan with which the paper trains it."""

@@ -1,9 +1,9 @@
-"""CLIPSeg: a frozen CLIP whose small decoder reads in words what to find; the decoder trains.
+"""CLIPSeg: a frozen CLIP with a small decoder that is conditioned on text prompts; the decoder trains.
 
 Source: Lüddecke and Ecker 2022, arXiv:2112.10003, in the form rd64 refined, on the classes and key names of
-transformers. It gives one score a prompt, of "this" against "anything else"; as the score of the background is zero,
-a softmax over two labels is its sigmoid. Further labels have a prompt each. The text tower is needed once, to read
-the prompts; it is not stored. Difference: images need not be square.
+transformers. It computes one score for each prompt, of "this" against "anything else"; the score of the background is
+zero, so that a softmax over two labels equals its sigmoid. Each further label has a prompt of its own. The text tower
+is used once, to embed the prompts; it is not stored. Difference: images need not be square.
 
 Dimension key: B batch, C channels, H W pixels, T tokens = 1 + grid height * grid width, D width, R reduced width,
 P prompts, E embedding, K = 1 + P labels.
@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "reduce_dim": 64,
     "use_complex_transposed_convolution": True,
 }
-"""What of the published model differs from the defaults of transformers."""
+"""Settings of the published model that differ from the defaults of transformers."""
 CONTEXT = 77
 """Tokens that the text tower reads, the start and the end included."""
 

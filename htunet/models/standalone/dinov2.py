@@ -25,8 +25,8 @@ from htunet.models.weights.load import RANDOM, WeightsRecord, load_weights, rand
 NAME = "DINOv2"
 OUT_INDICES = (7, 8, 9, 10, 11)
 LAYER_SCALES = ("ls1", "ls2")
-"""The two factors of each channel in a block, which the public code of arXiv 2506.08849 builds without, and loads
-nothing into: 24 tensors of the published file do nothing there."""
+"""The two factors of each channel in a block (LayerScale). The public code of arXiv 2506.08849 builds the network
+without them, so that 24 tensors of the published file are not loaded there."""
 
 
 class DinoNetwork(Network):
@@ -39,7 +39,7 @@ class DinoNetwork(Network):
         self.head = head
 
     def forward(self, images_BCHW: Tensor) -> Scores:
-        """(B, 1 or 3, H, W) values 0..255 -> what the head makes of the levels and the size of the image."""
+        """(B, 1 or 3, H, W) values 0..255 -> the head's scores from the levels and the size of the image."""
         image_hw = (images_BCHW.shape[-2], images_BCHW.shape[-1])
         levels_BTD = self.encoder(self.normalise(images_BCHW))
         backbone = self.frozen_module()

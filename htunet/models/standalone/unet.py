@@ -31,7 +31,7 @@ from htunet.models.weights.load import (
 
 NAME = "UNet"
 MODEL = "model."
-"""What begins the names of its tensors in a checkpoint."""
+"""Prefix of its tensors in a checkpoint."""
 WIDTHS = (16, 32, 64, 128, 256)
 DROPOUTS = (0.05, 0.1, 0.2, 0.3, 0.5)
 STATISTICS = InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -108,7 +108,7 @@ def _sketch(outputs: Outputs) -> UNet:
 
 
 def _build(outputs: Outputs, source: str) -> tuple[UNet, WeightsRecord]:
-    """From scratch but for ``phantom`` and the path of a file; with other labels the last layer starts from scratch."""
+    """From scratch, or from ``phantom`` or a file; then a last layer of another number of labels is from scratch."""
     network = _sketch(outputs)
     if source in (PRETRAINED, RANDOM):
         return network, WeightsRecord(source=NONE)

@@ -1,4 +1,4 @@
-"""The little that the rest of htunet knows about a frozen text encoder.
+"""The interface of a frozen text encoder.
 
 Dimension key: B texts, L tokens, E embedding.
 """
@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 
 class TextTower(nn.Module):
-    """From texts to the space of an image tower's embeddings. All its weights are frozen by the dual encoder."""
+    """Maps texts to the space of an image tower's embeddings. The dual encoder freezes all its weights."""
 
     context_length: int
-    """Tokens that a text may have; the rest of a longer one is left out, as when the tower was trained."""
+    """Number of tokens that a text may have; the rest of a longer one is cut off, as when the tower was trained."""
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Texts -> (B, L) numbers of tokens, int64, 0 after the end; L is the longest text's, not the tower's."""
         raise NotImplementedError
 
     def forward(self, ids_BL: Tensor) -> Tensor:
-        """What ``tokenize`` gives -> (B, E), not of unit length."""
+        """The (B, L) result of ``tokenize`` -> (B, E), not of unit length."""
         raise NotImplementedError
 
     def blocks(self) -> Sequence[nn.Module]:

@@ -50,10 +50,10 @@ class WordPieces:
 
 
 class StandInWords:
-    """What replaces the words where weights are random and no vocabulary is on this machine.
+    """Tokenizer for random weights on a machine without the vocabulary.
 
-    Each word and sign gets a number that its letters alone decide, so that everything can be tried out without a
-    file. Random weights know no words: with either tokenizer, the embeddings mean nothing.
+    The number of each word and sign is a hash of its letters, so that everything can be tried out without a file. With
+    random weights the embeddings mean nothing, whichever tokenizer is used.
     """
 
     FIRST = 1000

@@ -1,4 +1,4 @@
-"""Whose weights a file holds, whether they fit, and the import of a file that somebody fetched by hand."""
+"""Checks of weights files: of which model they are, and whether they fit; and the import of a file fetched by hand."""
 
 import shutil
 from contextlib import suppress
@@ -26,7 +26,7 @@ from htunet.models.weights.store import (
 
 
 def check_fit(name: str, path: Path) -> None:
-    """Load a file into the model that it is said to be of; HtunetError that names the tensors that do not fit."""
+    """Load a file into the model called ``name``; raises HtunetError that names the tensors that do not fit."""
     if name in STANDALONE:
         entry = STANDALONE[name]
         entry.build(Outputs(task=entry.tasks[0], prompts=("lesion",)), str(path))
@@ -61,12 +61,12 @@ def verify(name: str) -> list[Path]:
 
 
 def install_weights(source: Path, name: str | None = None) -> Path:
-    """Copy a file into the weights folder of the model that it is of, whole or not at all; returns the copy.
+    """Copy a file into the weights folder of its model, whole or not at all; returns the copy.
 
-    The model is ``name``, or known by the hash, or the only one whose tensors fit.
+    The model is ``name``, else the one that publishes a file with this hash, else the only one whose tensors fit.
 
     Raises:
-        HtunetError: No model is like that, or several are, or the file does not fit ``name``.
+        HtunetError: The file fits no model, or several, or does not fit ``name``.
         UsageError: An unknown ``name``.
     """
     if name is not None and name not in CATALOGUE:

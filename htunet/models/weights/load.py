@@ -1,4 +1,4 @@
-"""Frozen weights: loaded strictly; what was loaded is recorded with its hash. Nothing here touches the network."""
+"""Frozen weights: loaded strictly and recorded with their hash. Nothing here uses the internet."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -37,7 +37,7 @@ class WeightsRecord:
 
     @property
     def identity(self) -> str:
-        """What must be equal for a checkpoint to fit: the hash of the image tower's tensors."""
+        """The hash of the image tower's tensors, which must be equal for a checkpoint to fit."""
         return self.sha256 or NONE
 
 
@@ -59,7 +59,7 @@ def build_backbone(name: str, source: str) -> tuple[Backbone, WeightsRecord]:
 
 
 def load_weights(module: nn.Module, name: str, source: str) -> WeightsRecord:
-    """Fill a module that is no backbone of ours with a model's weights, or leave it as it is for ``random``.
+    """Fill a module with a model's published weights, or leave it as it is for ``random``.
 
     Its tensors have their published names. Raises HtunetError as ``build_backbone``.
     """
@@ -70,7 +70,7 @@ def load_weights(module: nn.Module, name: str, source: str) -> WeightsRecord:
 
 
 def locate(name: str, source: str) -> Path | None:
-    """The file that ``source`` means: of ``pretrained``, of a path, or None for ``random``; HtunetError if missing.
+    """The file of ``pretrained`` or ``phantom`` weights or of a path; None for ``random``; HtunetError if missing.
 
     Raises UsageError for ``pretrained`` of a model whose weights the catalogue does not know.
     """
@@ -88,14 +88,14 @@ def locate(name: str, source: str) -> Path | None:
 
 @contextmanager
 def random_weights(seed: int | None = None) -> Iterator[None]:
-    """Draw weights inside the block as in every run, or from a seed, and nothing from the caller's generator."""
+    """Draw weights inside the block from ``seed``, or the same in every run, and leave the caller's generator alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(RANDOM_WEIGHTS_SEED if seed is None else seed)
         yield
 
 
 def record_of(source: str, path: Path | None, module: nn.Module) -> WeightsRecord:
-    """What was loaded from where."""
+    """The record of the weights that a module has now."""
     kind = source if source in (PRETRAINED, RANDOM, PHANTOM) else "file"
     if kind == PRETRAINED and path is not None and path.name == CHECKPOINT:  # of a model with no other weights
         kind = PHANTOM
@@ -156,9 +156,9 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], path: Path) -> No
 
 
 def train_copies(module: nn.Module) -> None:
-    """Copy what was loaded into memory, in the order that each tensor has there: it lies in the file, and will change.
+    """Copy loaded tensors, which are still mapped from their file, into memory, so that they can train.
 
-    The tensors keep the format of the module's own, such as channels last.
+    Each keeps its memory format, such as channels last.
     """
     for tensor in (*module.parameters(), *module.buffers()):
         tensor.data = tensor.data.clone(memory_format=torch.preserve_format)

@@ -1,4 +1,4 @@
-"""Where weights files lie on this machine. Nothing here touches the network, and nothing reads tensors."""
+"""Where weights files are stored on this machine. Nothing here uses the internet or reads tensors."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ CHECKPOINT = "checkpoint.safetensors"
 PHANTOM_CLIP = "PhantomCLIP"
 PRETRAINABLE = ("UNet", PHANTOM_CLIP, "ResNet18")
 HASHES = "hashes.json"
-"""sha256 by file name, as found when a file was fetched: what ``verify`` goes by where nobody published a hash."""
+"""sha256 by file name, from when a file was fetched: ``verify`` uses it where nobody published a hash."""
 
 IMPORTED = (PublishedFile(name="imported.safetensors"), PublishedFile(name="imported.pt"))
 """Names for files that a user brought and whose hash nobody published."""
