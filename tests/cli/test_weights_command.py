@@ -9,11 +9,12 @@ import torch
 from builders.backbone import register_tiny
 from builders.published import TINY_BERT, published_state, their_model, tiny_towers, write_vocabulary
 from huggingface_hub import constants
+from safetensors.torch import save_file
 
 from htunet.cli.train import main as train
 from htunet.cli.weights import main
 from htunet.models.catalogue import CATALOGUE
-from htunet.models.weights.store import HASHES
+from htunet.models.weights.store import HASHES, find_any
 from htunet.paths import DatasetPaths
 
 
@@ -130,7 +131,15 @@ def test_a_file_that_fits_two_models_or_another_one_is_refused(
     assert main(["import", str(unimed), "--as", "CLIP"]) == 1
     assert "does not fit this model" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "c.pt"), "--as", "MetaCLIP"]) == 0
-    assert sorted(path.name for path in (home / "weights" / "MetaCLIP").iterdir()) == [".lock", HASHES, "imported.pt"]
+    folder = home / "weights" / "MetaCLIP"
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", HASHES, "imported.pt"]
+    other = {name: value.contiguous() + 1 for name, value in torch.load(tmp_path / "c.pt").items()}
+    save_file(other, tmp_path / "other.safetensors")
+    assert main(["import", str(tmp_path / "other.safetensors"), "--as", "MetaCLIP"]) == 0  # the later one is used
+    assert find_any("MetaCLIP") == folder / "imported.safetensors"
+    (folder / "imported.safetensors").rename(folder / "b16_400m.pt")  # a published one, which goes first
+    assert main(["import", str(tmp_path / "c.pt"), "--as", "MetaCLIP"]) == 1
+    assert f"{folder / 'b16_400m.pt'} is used for MetaCLIP" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

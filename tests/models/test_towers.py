@@ -155,6 +155,14 @@ def test_a_list_of_words_without_berts_signs_is_refused(tmp_path: Path) -> None:
         WordPieces(tmp_path / "vocab.txt", 24)
 
 
+def test_the_number_of_a_word_is_its_line(tmp_path: Path) -> None:
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "\u2028", "\x85", "node"]
+    (tmp_path / "vocab.txt").write_bytes("\n".join([*words, ""]).encode())
+    assert WordPieces(tmp_path / "vocab.txt", 24)(["node"]) == [[2, 6, 3]]
+    (tmp_path / "vocab.txt").write_bytes("\r\n".join([*words, ""]).encode())
+    assert WordPieces(tmp_path / "vocab.txt", 24)(["node"]) == [[2, 6, 3]]
+
+
 OURS = ("HT", "HTNE", "HTFF", "HTSpectral", "Mona", "LoRA", "LoRAVT")
 """Adapters of which is known what acts on the patches alone."""
 

@@ -37,7 +37,8 @@ class WordPieces:
     def __init__(self, vocabulary: Path, context_length: int) -> None:
         from tokenizers import BertWordPieceTokenizer
 
-        words = read_text(vocabulary).splitlines()
+        text = read_text(vocabulary).replace("\r\n", "\n")
+        words = text.removesuffix("\n").split("\n")  # not by splitlines: a word may be another line separator
         if missing := [word for word in (PAD, UNKNOWN, START, END) if word not in words]:
             raise HtunetError(
                 f"{vocabulary} is not a vocabulary of BERT: it lacks {', '.join(missing)}. Download it again."

@@ -16,8 +16,10 @@ from htunet.models.text import TEXT_TOWERS
 from htunet.models.weights.formats import read_state, weights_file
 from htunet.models.weights.load import image_state, load_strictly, text_state
 from htunet.models.weights.store import (
+    IMPORTED,
     check_hash,
     file_hash,
+    find_any,
     find_file,
     folder_of,
     remember_hash,
@@ -48,7 +50,7 @@ def verify(name: str) -> list[Path]:
     """
     entry = CATALOGUE[name]
     found = [(path, file.sha256) for file in entry.files if (path := find_file(name, file))]
-    found += [(path, "") for path in sorted(folder_of(name).glob("imported.*"))]
+    found += [(path, "") for path in sorted(folder_of(name).glob(f"{IMPORTED}.*"))]
     for path, sha256 in found:
         check_hash(path, sha256 or remembered_hash(path))
         check_fit(name, path)
@@ -66,7 +68,8 @@ def install_weights(source: Path, name: str | None = None) -> Path:
     The model is ``name``, else the one that publishes a file with this hash, else the only one whose tensors fit.
 
     Raises:
-        HtunetError: The file fits no model, or several, or does not fit ``name``.
+        HtunetError: The file fits no model, or several, or does not fit ``name``; or a published file is there already,
+            which would be used in its place.
         UsageError: An unknown ``name``.
     """
     if name is not None and name not in CATALOGUE:
@@ -88,8 +91,17 @@ def install_weights(source: Path, name: str | None = None) -> Path:
         name = _only_fit(path)
     else:
         check_fit(name, path)
+    used = find_any(name)
+    if used and used.stem != IMPORTED and file_hash(used) != found:
+        raise HtunetError(
+            f"{used} is used for {name}, and not what is imported. Remove it first, or omit the import and name your "
+            f"file where it is needed: --weights {path}"
+        )
     suffix = ".safetensors" if path.suffix == ".safetensors" else ".pt"
-    return _copy(path, folder_of(name) / f"imported{suffix}", found)
+    copy = _copy(path, folder_of(name) / f"{IMPORTED}{suffix}", found)
+    for earlier in {*copy.parent.glob(f"{IMPORTED}.*")} - {copy}:
+        earlier.unlink()
+    return copy
 
 
 def _only_fit(path: Path) -> str:

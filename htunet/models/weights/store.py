@@ -16,8 +16,8 @@ PRETRAINABLE = ("UNet", PHANTOM_CLIP, "ResNet18")
 HASHES = "hashes.json"
 """sha256 by file name, from when a file was fetched: ``verify`` uses it where nobody published a hash."""
 
-IMPORTED = (PublishedFile(name="imported.safetensors"), PublishedFile(name="imported.pt"))
-"""Names for files that a user brought and whose hash nobody published."""
+IMPORTED = "imported"
+"""Name, before ``.safetensors`` or ``.pt``, of a file that a user imported and whose hash nobody published."""
 
 
 def folder_of(name: str) -> Path:
@@ -55,7 +55,8 @@ def find_phantom(name: str) -> Path:
 
 def find_any(name: str) -> Path | None:
     """The first of a model's files that is on this machine, unchecked; None where there is none."""
-    return next(filter(None, (find_file(name, file) for file in (*CATALOGUE[name].files, *IMPORTED))), None)
+    imported = (PublishedFile(name=f"{IMPORTED}{suffix}") for suffix in (".safetensors", ".pt"))
+    return next(filter(None, (find_file(name, file) for file in (*CATALOGUE[name].files, *imported))), None)
 
 
 def find_vocabulary(name: str) -> Path | None:
