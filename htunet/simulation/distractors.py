@@ -1,8 +1,10 @@
 """Structures that look like lesions and are none: fat lobules in the gland, vessels, ribs."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from htunet.simulation.lesions import Lesion, Outline
+from htunet.simulation.lesions import Lesion, Outline, is_free
 from htunet.simulation.physics import BeamGrid, Tissue, across_beam, smooth_noise, soft_step
 from htunet.simulation.tissue import Anatomy
 
@@ -23,12 +25,12 @@ def add_distractors(
             half_height_mm=half_width * rng.uniform(0.3, 0.65),
             tilt=rng.normal(0, 0.25),
         )
-        if _is_free(lobule.lateral_mm, lobule.depth_mm, half_width, lesions):
+        if is_free(replace(lobule, half_height_mm=0.6 * half_width, tilt=0.0), lesions):
             add_fat_lobule(tissue, grid, anatomy, rng, lobule)
             names.append(FAT_LOBULE)
     for _ in range(int(rng.choice([0, 1, 2], p=[0.65, 0.25, 0.1]))):
         lateral, depth = rng.uniform(-0.45, 0.45) * grid.width_mm, rng.uniform(0.2, 0.7) * grid.depth_mm
-        if _is_free(lateral, depth, 1.0, lesions):
+        if is_free(Outline(lateral_mm=lateral, depth_mm=depth, half_width_mm=1.0, half_height_mm=0.6), lesions):
             add_vessel(tissue, grid, rng, lateral, depth)
             names.append(VESSEL)
     floors = [lesion.outline.depth_mm + lesion.outline.half_extent_mm[1] for lesion in lesions]
@@ -37,17 +39,6 @@ def add_distractors(
         add_rib(tissue, grid, rng, rng.uniform(bottom, 0.97 * grid.depth_mm))
         names.append(RIB)
     return tuple(dict.fromkeys(names))
-
-
-def _is_free(lateral: float, depth: float, half_width: float, lesions: list[Lesion]) -> bool:
-    """Whether a thing of that size stays clear of the boxes around the lesions."""
-    for lesion in lesions:
-        width, height = lesion.outline.half_extent_mm
-        beside = abs(lateral - lesion.outline.lateral_mm) - width - half_width
-        below = abs(depth - lesion.outline.depth_mm) - height - 0.6 * half_width
-        if max(beside, below) < 0:
-            return False
-    return True
 
 
 def add_fat_lobule(

@@ -95,6 +95,18 @@ class Lesion:
         return height > width
 
 
+def is_free(outline: Outline, lesions: list[Lesion], gap: float = 0.0) -> bool:
+    """Whether the box around the outline keeps clear of those around the lesions."""
+    width, height = outline.half_extent_mm
+    for lesion in lesions:
+        other_width, other_height = lesion.outline.half_extent_mm
+        beside = abs(outline.lateral_mm - lesion.outline.lateral_mm) - width - other_width
+        below = abs(outline.depth_mm - lesion.outline.depth_mm) - height - other_height
+        if max(beside, below) < gap:
+            return False
+    return True
+
+
 def draw_lesion(rng: np.random.Generator, class_name: str, area_mm2: float) -> Lesion:
     """A lesion of the class around (0, 0) whose ellipse has the area; ValueError for another class."""
     if class_name == BENIGN:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from htunet.simulation.distractors import add_fat_lobule, add_vessel
-from htunet.simulation.lesions import Lesion, Outline
+from htunet.simulation.lesions import Outline, is_free
 from htunet.simulation.nodules import Nodule, draw_nodule, insert_nodule, moved, placed
 from htunet.simulation.physics import BeamGrid, soft_step
 from htunet.simulation.scene import LABEL, Layer, Scene, log_uniform
@@ -34,18 +34,6 @@ def _apart(nodules: list[Nodule], grid: BeamGrid, settings: SimulationSettings, 
                 kept.append(here)
                 break
     return kept
-
-
-def is_free(outline: Outline, lesions: list[Lesion], gap: float = 0.0) -> bool:
-    """Whether the box around the outline keeps clear of those around the lesions."""
-    width, height = outline.half_extent_mm
-    for lesion in lesions:
-        other_width, other_height = lesion.outline.half_extent_mm
-        beside = abs(outline.lateral_mm - lesion.outline.lateral_mm) - width - other_width
-        below = abs(outline.depth_mm - lesion.outline.depth_mm) - height - other_height
-        if max(beside, below) < gap:
-            return False
-    return True
 
 
 def breast(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generator) -> Scene:
