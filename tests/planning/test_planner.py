@@ -166,4 +166,15 @@ def test_the_containers_limit_counts_and_its_cache_does_not(tmp_path: Path) -> N
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {gib // 2}\n")
     assert available_memory_gb(tmp_path) == pytest.approx(1.5)
     (tmp_path / "memory.max").write_text("max\n")
+    of_process = tmp_path / "of_process"
+    for folder, line, limit, usage in (
+        ("slurm/job_7", "0::/slurm/job_7/step_0", "memory.max", "memory.current"),
+        ("memory/slurm/job_8", "4:cpu,memory:/slurm/job_8", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ):
+        job = tmp_path / folder
+        job.mkdir(parents=True)
+        (job / limit).write_text(str(gib))
+        (job / usage).write_text(str(gib // 4))
+        of_process.write_text(f"9:pids:/\n{line}\n")
+        assert available_memory_gb(tmp_path, of_process) == pytest.approx(0.75)
     assert available_memory_gb(tmp_path) == pytest.approx(available_memory_gb(tmp_path / "absent"), rel=0.2)
