@@ -43,8 +43,11 @@ def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int
     start = checkpoint.read_about(path).get("settings") or {}
     number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
     folds = load_splits(earlier.splits_json) if start.get("dataset") and earlier.splits_json.exists() else []
-    known = isinstance(number, int) and 0 <= number < len(folds)
-    if not known or start.get("split_sha256") not in (None, training_digest(folds[number])):
+    if (
+        not isinstance(number, int)
+        or not 0 <= number < len(folds)
+        or start.get("split_sha256") not in (None, training_digest(folds[number]))
+    ):
         log.warning("Whether the starting weights have seen images that fold%d tests cannot be known.", fold)
         return
     learnt = folds[number]["train"]
