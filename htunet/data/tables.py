@@ -20,7 +20,7 @@ from htunet.data.formats.medical_file import (
     not_square,
     pixel_spacing,
 )
-from htunet.data.names import WHOLE, composed, listed, name_finder, printable
+from htunet.data.names import WHOLE, composed, listed, name_finder, printable, stem_of
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_csv
 
@@ -252,6 +252,10 @@ def _of_folders(rows: Sequence[ImageRow], names: Sequence[str]) -> list[ImageRow
     return [ImageRow(printable(row.text), name, row.value) for row, some in found for name in some]
 
 
+def _stem(name: str) -> str:
+    return stem_of(composed(name.strip().replace("\\", "/"))).lower()
+
+
 def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> Tags:
     rows, notes = read_rows(rule, names, option, columns)
     path, _ = split_rule(rule) or (Path(rule), "")
@@ -273,6 +277,13 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
     if missing:
         notes.append(f"{path.name} has {counted(missing, 'value')} such as nan or NA: nothing is known there")
-    if unknown:
-        notes.append(f"{path.name} names {counted(len(unknown), 'image')} not in the folder: {listed(unknown)}")
+    stems = Counter(_stem(name) for name in names)
+    if several := [text for text in unknown if stems[_stem(text)] > 1]:
+        number = counted(len(several), "image")
+        notes.append(
+            f"{path.name} names {number} by a name that several folders have: {listed(several)}; write the folder "
+            "before it"
+        )
+    if absent := [text for text in unknown if stems[_stem(text)] < 2]:
+        notes.append(f"{path.name} names {counted(len(absent), 'image')} not in the folder: {listed(absent)}")
     return Tags({name: tag for name, tag in tags.items() if tag}, notes)

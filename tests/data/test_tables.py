@@ -341,3 +341,14 @@ def test_images_without_a_pixel_size_are_named(tmp_path: Path) -> None:
 def test_a_column_without_a_name_is_never_taken_for_the_values(tmp_path: Path) -> None:
     with pytest.raises(HtunetError, match="lacks a column group"):
         grouped(tmp_path, "0,001.png,a", header=",image,doctor")
+
+
+def test_an_image_that_lies_in_several_folders_is_not_called_absent(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("image,patient\np1/1.png,A\n1.PNG,B\n9.png,C\n")
+    names = ["p1/1.png", "p2/1.png"]
+    tags = read_tags(str(tmp_path / "t.csv"), names, option="--groups", columns=("patient",))
+    assert tags.of == {"p1/1.png": "A"}
+    assert tags.notes == [
+        "t.csv names 1 image by a name that several folders have: 1.PNG; write the folder before it",
+        "t.csv names 1 image not in the folder: 9.png",
+    ]
