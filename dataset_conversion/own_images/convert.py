@@ -22,7 +22,7 @@ from htunet.data.formats.stacks import is_picture, open_stack
 from htunet.data.label_maps import LabelMap, Survey, given, infer_in_splits, survey, unreadable
 from htunet.data.names import listed, printable, unique_ids
 from htunet.data.raw import RULE_WITH_TEST, TEST, TRAIN, Case, DatasetInfo, positive_class
-from htunet.data.tables import Tags, read_spacing, read_tags, split_rule
+from htunet.data.tables import Tags, large_groups, read_spacing, read_tags, split_rule
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
 from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets
@@ -228,4 +228,5 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
         "id or name of a "
         "patient is read into the data set (file names are kept in cases.csv)"
     ] * bool(numbers)
-    return [numbers.get(patient, "") for patient in patients], notes
+    groups = [numbers.get(patient, "") for patient in patients]
+    return groups, [*notes, *large_groups(groups, len(groups))]

@@ -328,14 +328,17 @@ def read_with_turn(path: Path, channels: int) -> tuple[UInt8, bool]:
         return in_channels(own, channels), False
     with opened(path) as image:
         turned = is_turned(image)
-        return as_channels(_decoded(path, image), channels), turned
+        return as_channels(_decoded(path, image), channels, f"The image {path}"), turned
 
 
-def as_channels(image: Image.Image, channels: int) -> UInt8:
-    """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB); HtunetError for NaN."""
+def as_channels(image: Image.Image, channels: int, name: str = "An image") -> UInt8:
+    """(C, H, W) values 0..255 with ``channels`` 1 (gray, see ``as_gray``) or 3 (RGB).
+
+    Raises HtunetError that begins with ``name`` for values such as NaN.
+    """
     pixels = pixels_of(image)
     if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-        raise HtunetError("An image holds values that are no numbers. Repair it or take it out.")
+        raise HtunetError(f"{name} holds values that are not numbers. Repair it or take it out.")
     return in_channels(pixels if pixels.dtype == np.uint8 else _in_8_bits(pixels), channels)
 
 

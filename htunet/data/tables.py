@@ -5,7 +5,7 @@ import os
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -154,13 +154,17 @@ def read_tags(rule: str, names: Sequence[str], *, option: str, columns: Sequence
     if not tags.of:
         shown = f" (such as {tags.notes[-1].rsplit(': ', 1)[1]})" if tags.notes and ": " in tags.notes[-1] else ""
         raise UsageError(f"{option} {rule} says nothing of any image{shown}; they are named as {listed(names)}.")
-    if option == "--groups" and len(names) >= FEW_IMAGES:
-        for tag, count in Counter(tags.of.values()).most_common():
-            if count > LARGE_GROUP * len(names):
-                tags.notes.append(
-                    f"the group {tag!r} has {count} of {counted(len(names), 'image')}: check that it is one patient"
-                )
+    tags.notes += large_groups(tags.of.values(), len(names)) if option == "--groups" else []
     return tags
+
+
+def large_groups(groups: Iterable[str], number: int) -> list[str]:
+    """A note on each group that has more of a ``number`` of images than a patient usually has."""
+    return [
+        f"the group {group!r} has {count} of {counted(number, 'image')}: check that it is one patient"
+        for group, count in Counter(filter(None, groups)).most_common()
+        if number >= FEW_IMAGES and count > LARGE_GROUP * number
+    ]
 
 
 def read_spacing(rule: str, names: Sequence[str]) -> tuple[dict[str, Spacing], list[str]]:

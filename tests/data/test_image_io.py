@@ -402,6 +402,12 @@ def test_labels_that_are_no_whole_numbers_from_0_are_refused(tmp_path: Path, val
         read_labels(tmp_path / "a.tif")
 
 
+def test_an_image_with_values_that_are_not_numbers_is_named(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, np.nan]], np.float32)).save(tmp_path / "a.tif")
+    with pytest.raises(HtunetError, match=r"The image .*a\.tif holds values that are not numbers"):
+        read_image(tmp_path / "a.tif", 1)
+
+
 def test_labels_may_differ_from_whole_numbers_as_sums_of_floats_do(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 0.9999999, 2.00001, 1e-7]], np.float32)).save(tmp_path / "a.tif")
     assert read_labels(tmp_path / "a.tif").tolist() == [[0, 1, 2, 0]]

@@ -1,4 +1,4 @@
-"""Whether a mask lies where its image lies, by the headers of both."""
+"""What the headers of images and masks say: their places, and their patients."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
-from builders.own import build_own
+from builders.medical import write_dicom
+from builders.own import build_own, labelled
 from PIL import Image
 
 from dataset_conversion.own_images.convert import convert_own
@@ -46,3 +47,12 @@ def test_a_mask_that_lies_elsewhere_by_its_header_is_not_taken_pixel_for_pixel(h
         note.startswith("headers with the origin 0") and note.endswith("1 case, no_origin") for note in report.notes
     )
     assert any("another pixel size" in note and note.endswith("1 case, other_pixels") for note in report.notes)
+
+
+def test_images_that_were_all_given_one_patient_are_named(home: Path) -> None:
+    images, masks = build_own(home, [f"c{number}" for number in range(10)])
+    for number, path in enumerate(sorted(images.iterdir())):
+        write_dicom(images / f"{path.stem}.dcm", labelled(1, number)[0], PatientID="ANON")
+        path.unlink()
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    assert "the group 'patient_0001' has 10 of 10 images: check that it is one patient" in report.notes
