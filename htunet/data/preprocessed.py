@@ -4,7 +4,7 @@ PLAN/  images.npy (N, C, H, W) uint8   masks.npy (N, H, W) uint8, 0..K   cases.c
 """
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,7 @@ class PreprocessedDataset:
         """(N,), -1 for a case with none of ``classes``."""
         return np.array([self.classes.get(case.class_name, -1) for case in self.cases], dtype=np.int64)
 
-    def rows(self, ids: list[str]) -> list[int]:
+    def rows(self, ids: Sequence[str]) -> list[int]:
         """Array rows of the cases; an id that is not there raises HtunetError."""
         if missing := [case for case in ids if case not in self.index]:
             raise HtunetError(f"{self.folder} lacks the cases {missing[:5]}. {_again(self.folder)}")

@@ -11,8 +11,8 @@ from htunet.data.class_probabilities import ClassProbabilities, class_order
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import positive_class, read_raw
 from htunet.evaluation.class_summary import class_content, summarise
-from htunet.evaluation.evaluate import split_cases
 from htunet.evaluation.metrics import PENALISE, check_policy, score_mask
+from htunet.evaluation.predicted_run import split_cases
 from htunet.evaluation.summary import INPUT, CaseScore, Summary
 from htunet.paths import DatasetPaths
 

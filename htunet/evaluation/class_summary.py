@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from htunet.data.class_probabilities import ClassProbabilities, class_order, read_class_probabilities
-from htunet.data.raw import check_positive, positive_class, read_raw
+from htunet.data.raw import RawDataset, check_positive, positive_class, read_raw
 from htunet.errors import HtunetError
 from htunet.evaluation.calibration import Bin, fit_temperature, reliability, tempered
 from htunet.evaluation.classification import (
@@ -24,10 +24,9 @@ from htunet.evaluation.classification import (
     curves,
     decide,
 )
-from htunet.evaluation.evaluate import split_cases, test_cases
 from htunet.evaluation.metrics import METRICS, Kind, metrics_of
+from htunet.evaluation.predicted_run import PredictedRun, split_cases
 from htunet.evaluation.statistics import Estimate, Weights, bootstrap_estimates, few_cases
-from htunet.paths import DatasetPaths, RunPaths
 
 FORMAT = 2
 BY_OPTION, BY_DATA_SET = "--positive", "dataset.json"
@@ -96,45 +95,44 @@ class ClassSummary:
         return self.test.classes[1] if len(self.test.classes) == 2 else None
 
 
-def evaluate_classes(run: RunPaths, positive: str = "") -> ClassSummary:
+def evaluate_classes(predicted: PredictedRun, positive: str = "") -> ClassSummary:
     """Evaluate ``test/classes.csv`` of a run with the threshold and the temperature of ``val/classes.csv``.
 
     True classes and groups are those of the raw folder, as is the ``positive`` class unless it is given. Raises
     HtunetError when a file, a case or a class is missing.
     """
-    info = read_raw(run.dataset).info
+    run, info, source = predicted.run, predicted.raw.info, predicted.run.source.dataset
     check_positive(positive, info.classes, BY_OPTION)
-    source = run.source.dataset
+    learnt = predicted.raw if run.trained_on is None else read_raw(source)
     splits = {
-        "test": (run.classes_csv, run.dataset, test_cases(run)),
-        "val": (run.val_classes_csv, source, split_cases(source, run.fold, "val")),
+        "test": (run.classes_csv, predicted.raw, predicted.cases),
+        "val": (run.val_classes_csv, learnt, split_cases(source, run.fold, "val")),
     }
     known = {}
-    for split, (path, dataset, cases) in splits.items():
+    for split, (path, raw, cases) in splits.items():
         found = read_class_probabilities(path)
         if set(found.cases) != set(cases):
             raise HtunetError(
                 f"{path} does not hold the {split} split of fold {run.fold}. Predict it again: htunet_evaluate "
                 f"{run.dataset.short_name} {run.method} --force"
             )
-        known[split] = with_known_classes(found, dataset, in_order=dataset == source)
+        known[split] = with_known_classes(found, raw, in_order=raw is learnt)
     test = known["test"]
     summary = summarise(test[0], test[1], known["val"][0], positive=positive or positive_class(info))
     return replace(summary, positive_from=BY_OPTION if positive else BY_DATA_SET)
 
 
 def with_known_classes(
-    found: ClassProbabilities, dataset: DatasetPaths, *, in_order: bool = True
+    found: ClassProbabilities, raw: RawDataset, *, in_order: bool = True
 ) -> tuple[ClassProbabilities, list[str]]:
     """The probabilities with the true classes of the raw folder, and the cases' groups.
 
     ``in_order``: the classes have the run's names and order; another data set may number the same names otherwise.
     Raises HtunetError where it has other classes, and for a case that it lacks.
     """
-    raw = read_raw(dataset)
     if (class_order if in_order else set)(raw.info.classes) != (found.classes if in_order else set(found.classes)):
         raise HtunetError(
-            f"The run knows the classes {', '.join(found.classes)}, {dataset.dataset_json} has the classes "
+            f"The run knows the classes {', '.join(found.classes)}, {raw.paths.dataset_json} has the classes "
             f"{', '.join(class_order(raw.info.classes)) or '(none)'}. Train again with --restart, or put them back."
         )
     known = {case.id: case for case in raw.cases}

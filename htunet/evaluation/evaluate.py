@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,21 +15,15 @@ from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME
 from htunet.data.preprocessed import PreprocessedDataset
-from htunet.data.raw import Case, RawDataset, read_raw
-from htunet.data.split_files import load_splits
+from htunet.data.raw import Case
 from htunet.errors import HtunetError, counted, some
 from htunet.evaluation.mask_folders import Files, match_folders, read_masks
 from htunet.evaluation.metrics import PENALISE, check_policy, score
+from htunet.evaluation.predicted_run import PredictedRun
 from htunet.evaluation.summary import INPUT, ORIGINAL, CaseScore, Summary
-from htunet.files import file_hash, json_hash, read_object
 from htunet.parallel import parallel_map, suitable_workers
-from htunet.paths import DatasetPaths, RunPaths, checked_name
-from htunet.planning.arrays import check_arrays, raw_sha256
-from htunet.planning.plans import plan_from
-from htunet.schemas import FINISHED, SETTINGS
 
 Labels = NDArray[np.uint8]
-RECORDED = ("task", "num_epochs", "trainable_parameters", "weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,36 +42,17 @@ class MaskPair:
     """How both files are read where they are people's masks of any format; None: masks as htunet writes them."""
 
 
-def evaluate_run(run: RunPaths, raw: RawDataset, policy: str = PENALISE) -> Summary:
+def evaluate_run(predicted: PredictedRun, policy: str = PENALISE) -> Summary:
     """Score a run's test predictions at the network's input size and at the original size.
 
-    ``raw`` is ``run.dataset`` as read. Reads ``test/predictions`` and
-    ``test/predictions_at_input_size`` and never writes. Raises HtunetError when a prediction, a label or the test split
-    is missing.
+    Reads ``test/predictions`` and ``test/predictions_at_input_size`` and never writes. Raises HtunetError when a
+    prediction or a label is missing.
     """
     check_policy(policy)
-    identity = run_identity(run)
-    _check_learnt(run, identity["settings"].get("plan_content"), raw)
-    labels = sorted(set(raw.info.labels.values()) - {0})
-    scores = tuple(score_pairs(run_pairs(run, raw), labels))
-    summary = Summary(identity=identity | {"labels": raw.info.labels}, policy=policy, scores=scores)
+    labels = predicted.raw.info.labels
+    scores = tuple(score_pairs(run_pairs(predicted), sorted(set(labels.values()) - {0})))
+    summary = Summary(identity=predicted.identity | {"labels": labels}, policy=policy, scores=scores)
     return replace(summary, notes=(*_vanished(summary), *_on_spacing(summary)))
-
-
-def _check_learnt(run: RunPaths, content: object, raw: RawDataset) -> None:
-    """Raise HtunetError where the labels or the arrays are not those that the run was trained with; by its plan."""
-    if content is None:  # of an early version
-        return
-    plan = plan_from(content, f"{run.settings_json}, plan_content")
-    ours, now = ({name: value for name, value in of.items() if value} for of in (plan.labels, raw.info.labels))
-    if len(ours) != len(now) or any(ours.get(name, value) != value for name, value in now.items()):
-        then, words = (", ".join(f"{name} {value}" for name, value in of.items()) for of in (ours, now))
-        raise HtunetError(
-            f"{run.label} has learnt the labels {then}; {raw.paths.dataset_json} has {words} now. Put the earlier ones "
-            f"back, or train again: {run.training_command} --restart"
-        )
-    if run.trained_on is None:
-        check_arrays(run.dataset, plan)
 
 
 def _vanished(summary: Summary) -> Iterator[str]:
@@ -136,79 +110,14 @@ def _on_spacing(summary: Summary) -> Iterator[str]:
         )
 
 
-def run_identity(run: RunPaths) -> dict[str, Any]:
-    """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
-    settings = read_object(run.settings_json, SETTINGS)
-    if missing := [name for name in RECORDED if name not in settings]:
-        raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
-    finished = read_object(run.finished_json, FINISHED) if run.finished_json.exists() else {}
-    splits = run.source.dataset.splits_json
-    folds = load_splits(splits)[run.fold : run.fold + 1] if splits.exists() else []
-    sizes = {split: len(cases) for fold in folds for split, cases in fold.items()}
-    return {
-        "dataset": run.dataset.name,
-        "trainer": run.trainer,
-        "method": run.method,
-        "plan": run.plan,
-        "fold": run.fold,
-        "seed": run.seed,
-        "ratio": run.ratio,
-        "trained_on": settings.get("trained_on"),
-        **{name: settings[name] for name in RECORDED},
-        "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
-        "epochs": finished.get("epochs"),
-        "references_sha256": references_digest(run),
-        "raw_sha256": raw_sha256(run.dataset),
-        "settings": settings,
-    }
-
-
-def references_digest(run: RunPaths) -> str:
-    """SHA-256 of what a run is scored against: the true masks, classes, groups and spacings of its test cases.
-
-    Empty where the data set is not there any more.
-    """
-    if not run.dataset.dataset_json.exists():
-        return ""
-    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.tasks
-    cases = sorted((case for case in raw.cases if case.id in tested), key=lambda case: case.id)
-    labels = [raw.label_path(case) if with_masks else None for case in cases]
-    masks = [file_hash(path) if path and path.exists() else "" for path in labels]
-    rows = [
-        [case.id, case.class_name, case.group, str(case.spacing_mm), mask]
-        for case, mask in zip(cases, masks, strict=True)
-    ]
-    return json_hash(rows)
-
-
-def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:
-    """The case ids of ``train``, ``val`` or ``test`` of one fold; raises HtunetError when there are none."""
-    splits = load_splits(dataset.splits_json)
-    if not 0 <= fold < len(splits):
-        raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(splits) - 1}, not {fold}.")
-    if not splits[fold].get(split):
-        raise HtunetError(
-            f"Fold {fold} of {dataset.splits_json} has no {split} cases. Plan the data set again with "
-            f"htunet_plan_and_preprocess -d {dataset.short_name}."
-        )
-    return list(splits[fold][split])
-
-
-def test_cases(run: RunPaths) -> list[str]:
-    """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
-    if run.trained_on is None:
-        return split_cases(run.dataset, run.fold, "test")
-    cases = (read_object(run.settings_json, SETTINGS).get("trained_on") or {}).get("cases", [])
-    return [checked_name(str(case), "the id", run.settings_json) for case in cases]
-
-
-def run_pairs(run: RunPaths, raw: RawDataset) -> list[MaskPair]:
+def run_pairs(predicted: PredictedRun) -> list[MaskPair]:
     """The test predictions of a run with their references, for each case at the input size and at the original size.
 
     The references at the input size are those of the arrays, or lie beside the predictions where the images are another
     data set's. Raises HtunetError for a case or a prediction that is missing.
     """
-    ids, known = test_cases(run), {case.id: case for case in raw.cases}
+    run, raw, ids = predicted.run, predicted.raw, predicted.cases
+    known = {case.id: case for case in raw.cases}
     if unknown := [case for case in ids if case not in known]:
         raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {some(unknown)}. Plan the data set again.")
     for folder in (run.predictions, run.predictions_at_input):

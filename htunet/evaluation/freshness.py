@@ -10,7 +10,7 @@ from htunet.data.raw import positive_class, read_raw
 from htunet.data.split_files import fold_of
 from htunet.errors import HtunetError
 from htunet.evaluation import class_summary
-from htunet.evaluation.evaluate import references_digest, split_cases, test_cases
+from htunet.evaluation.predicted_run import references_digest, split_cases, test_cases
 from htunet.evaluation.summary import FORMAT
 from htunet.files import read_object
 from htunet.paths import RunPaths

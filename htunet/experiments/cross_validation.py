@@ -14,10 +14,10 @@ from htunet.data.split_files import all_folds, load_splits
 from htunet.data.splits import cross_validation
 from htunet.errors import HtunetError, counted, duration
 from htunet.evaluation.case_table import case_table
-from htunet.evaluation.evaluate import test_cases
 from htunet.evaluation.freshness import trained_on_other_images
 from htunet.evaluation.model_choice import LOSS, VALUE, ModelChoice, choose_model, choose_on_validation
 from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose_postprocessing
+from htunet.evaluation.predicted_run import test_cases
 from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import ORIGINAL
 from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content

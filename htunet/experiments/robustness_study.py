@@ -22,8 +22,8 @@ from htunet.data.raw import Case, RawDataset, read_raw
 from htunet.data.split_files import trained_fold
 from htunet.errors import HtunetError, UsageError
 from htunet.evaluation.case_table import PROBABILITY, read_table, write_table
-from htunet.evaluation.evaluate import references_digest, split_cases
 from htunet.evaluation.metrics import BOTH_EMPTY, PENALISE, Level, mask_metrics, score
+from htunet.evaluation.predicted_run import references_digest, split_cases
 from htunet.evaluation.robustness import CLASS_COLUMNS, COLUMNS, NONE
 from htunet.evaluation.summary import mean_over_labels
 from htunet.files import as_read, exclusive, file_hash, read_object, write_json

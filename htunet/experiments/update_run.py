@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from htunet.data.raw import read_raw
 from htunet.errors import UsageError
 from htunet.evaluation.class_summary import ClassSummary, class_content, evaluate_classes
-from htunet.evaluation.evaluate import evaluate_run, run_identity, test_cases
+from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.freshness import is_evaluated
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.evaluation.summary import Summary, write_own, write_summary
 from htunet.files import exclusive, write_json
 from htunet.paths import RunPaths
@@ -41,18 +41,19 @@ def bring_up_to_date(run: RunPaths, policy: str, *, force: bool = False, positiv
     masks = classes = None
     also = {}
     with exclusive(run.test_folder, f"The evaluation of {run.label}"):
+        predicted = open_predicted(run)
         if not run.predicted_json.exists():  # predicted by an earlier version, or a kill came before it
-            write_json(run.predicted_json, predicted_of(run, test_cases(run)))
+            write_json(run.predicted_json, predicted_of(run, predicted.cases))
         if "cls" in run.tasks:
-            classes = evaluate_classes(run, positive)
+            classes = evaluate_classes(predicted, positive)
             draw_classification(run.classification_png, classes, run.label)
             also = {"classification": class_content(classes)}
         if "seg" in run.tasks:
-            masks = evaluate_run(run, read_raw(run.dataset), policy)
-            write_pictures(run, masks)
+            masks = evaluate_run(predicted, policy)
+            write_pictures(predicted, masks)
             write_summary(masks, run.test_folder, also)
         else:
-            write_own(run_identity(run), run.test_folder, also)
+            write_own(predicted.identity, run.test_folder, also)
     return Evaluated(masks=masks, classes=classes)
 
 

@@ -18,8 +18,9 @@ from htunet.data.split_files import is_split_by_group, load_splits, settle_split
 from htunet.errors import HtunetError
 from htunet.evaluation.case_table import case_table
 from htunet.evaluation.class_summary import evaluate_classes
-from htunet.evaluation.evaluate import evaluate_run, run_identity
+from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
+from htunet.evaluation.predicted_run import open_predicted, run_identity
 from htunet.evaluation.study import study
 from htunet.experiments.robustness_study import read_measured
 from htunet.inference.export import _test_metrics
@@ -76,9 +77,9 @@ def _of_run(path: Path) -> None:
 def _evaluate(path: Path) -> None:
     run = _run(path)
     if run.task == "cls":
-        evaluate_classes(run)
+        evaluate_classes(open_predicted(run))
     else:
-        evaluate_run(run, read_raw(run.dataset))
+        evaluate_run(open_predicted(run))
 
 
 def _arrays(path: Path) -> None:

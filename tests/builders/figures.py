@@ -8,9 +8,9 @@ import numpy as np
 from builders.class_run import build_class_dataset, build_class_run
 from builders.run import build_run
 from htunet.data.measurements import write_measurement
-from htunet.data.raw import read_raw
 from htunet.evaluation.class_summary import class_content, evaluate_classes
-from htunet.evaluation.evaluate import evaluate_run, run_identity
+from htunet.evaluation.evaluate import evaluate_run
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.evaluation.summary import write_own, write_summary
 from htunet.files import write_csv
 from htunet.paths import RunPaths
@@ -34,10 +34,11 @@ def build_everything() -> list[RunPaths]:
 
 def evaluated(run: RunPaths) -> RunPaths:
     """The run with its summary.json, without pictures."""
+    predicted = open_predicted(run)
     if run.task == "cls":
-        write_own(run_identity(run), run.test_folder, {"classification": class_content(evaluate_classes(run))})
+        write_own(predicted.identity, run.test_folder, {"classification": class_content(evaluate_classes(predicted))})
     else:
-        write_summary(evaluate_run(run, read_raw(run.dataset)), run.test_folder)
+        write_summary(evaluate_run(predicted), run.test_folder)
     return run
 
 

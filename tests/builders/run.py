@@ -81,7 +81,7 @@ def predict(run: RunPaths, *, shift: int = 2, missed: Sequence[str] = ()) -> Non
 
 
 def read_test(run: RunPaths) -> list[str]:
-    from htunet.evaluation.evaluate import split_cases
+    from htunet.evaluation.predicted_run import split_cases
 
     return split_cases(run.dataset, run.fold, "test")
 

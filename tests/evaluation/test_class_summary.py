@@ -18,6 +18,7 @@ from htunet.evaluation.class_summary import (
     evaluate_classes,
     summarise,
 )
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.experiments.update_run import bring_up_to_date
 from htunet.files import read_json, write_json
 from htunet.paths import DatasetPaths, RunPaths
@@ -25,7 +26,7 @@ from htunet.reporting.result_lines import class_lines
 
 
 def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
-    found = evaluate_classes(build_class_run(build_class_dataset()))
+    found = evaluate_classes(open_predicted(build_class_run(build_class_dataset())))
     half = found.decisions[MOST_PROBABLE]
     assert (found.auc.value, found.positive, found.validation_cases) == (0.75, "malignant", 4)
     assert {name: figure.value for name, figure in half.estimates.items()} == pytest.approx(
@@ -35,13 +36,13 @@ def test_the_figures_of_a_run_are_those_of_four_cases(home: Path) -> None:
 
 
 def test_the_threshold_is_the_validation_splits_and_stands_beside_one_half(home: Path) -> None:
-    found = evaluate_classes(build_class_run(build_class_dataset()))
+    found = evaluate_classes(open_predicted(build_class_run(build_class_dataset())))
     chosen = found.decisions[VALIDATION_THRESHOLD]
     # 0.45 to 0.625 finds both malignant and one benign; 0.7 one malignant and both benign: 0.5 is the nearest to 0.5
     assert chosen.threshold == 0.5
     moved = VAL | {"case_0003": 0.9, "case_0005": 0.8}
     predict_classes(run := build_class_run(build_class_dataset(name="Dataset904_Tiny")), TEST, moved)
-    chosen = evaluate_classes(run).decisions[VALIDATION_THRESHOLD]
+    chosen = evaluate_classes(open_predicted(run)).decisions[VALIDATION_THRESHOLD]
     assert chosen.threshold == pytest.approx((0.65 + 0.8) / 2)
     assert "Youden index, 1.0000, of 4 validation cases" in chosen.chosen
     assert chosen.confusion == [[2, 0], [1, 1]]
@@ -49,7 +50,7 @@ def test_the_threshold_is_the_validation_splits_and_stands_beside_one_half(home:
 
 
 def test_the_temperature_is_the_validation_splits_and_both_errors_are_reported(home: Path) -> None:
-    found = evaluate_classes(build_class_run(build_class_dataset()))
+    found = evaluate_classes(open_predicted(build_class_run(build_class_dataset())))
     assert found.temperature is not None
     assert found.after is not None
     assert found.before.values["ece"] != found.after.values["ece"]
@@ -59,21 +60,23 @@ def test_where_no_temperature_is_best_that_is_said(home: Path) -> None:
     dataset = build_class_dataset()
     right = {"case_0002": 0.1, "case_0003": 0.9, "case_0004": 0.1, "case_0005": 0.9}
     predict_classes(run := build_class_run(dataset), TEST, right)
-    found = evaluate_classes(run)
+    found = evaluate_classes(open_predicted(run))
     assert (found.temperature, found.after) == (None, None)
     assert any("no temperature" in note for note in found.notes)
 
 
 def test_true_classes_and_groups_come_from_the_raw_folder(home: Path) -> None:
     dataset = build_class_dataset(groups=5)
-    found = evaluate_classes(build_class_run(dataset))
+    found = evaluate_classes(open_predicted(build_class_run(dataset)))
     assert found.groups == ("group_001", "group_002", "group_003", "group_004")
     assert found.test.truth == ("benign", "malignant", "benign", "malignant")
 
 
 def test_the_content_is_strict_json_with_a_row_for_each_case(home: Path) -> None:
     content = json.loads(
-        json.dumps(class_content(evaluate_classes(build_class_run(build_class_dataset()))), allow_nan=False)
+        json.dumps(
+            class_content(evaluate_classes(open_predicted(build_class_run(build_class_dataset())))), allow_nan=False
+        )
     )
     assert content["cases"][1] == {
         "case": "case_0007",
@@ -90,7 +93,7 @@ def test_the_content_is_strict_json_with_a_row_for_each_case(home: Path) -> None
 def test_a_split_with_other_cases_is_refused_with_the_command(home: Path) -> None:
     run = build_class_run(build_class_dataset(), test={"case_0006": 0.2})
     with pytest.raises(HtunetError, match=r"does not hold the test split of fold 0.*--force"):
-        evaluate_classes(run)
+        evaluate_classes(open_predicted(run))
 
 
 def test_a_data_set_whose_classes_have_changed_is_refused(home: Path) -> None:
@@ -99,7 +102,7 @@ def test_a_data_set_whose_classes_have_changed_is_refused(home: Path) -> None:
     content["htunet"]["classes"] = {"malignant": 0, "benign": 1}
     write_json(dataset.dataset_json, content)
     with pytest.raises(HtunetError, match=r"knows the classes benign, malignant,.*has the classes malignant, benign"):
-        evaluate_classes(run)
+        evaluate_classes(open_predicted(run))
 
 
 def three(n: int = 60) -> ClassProbabilities:
@@ -159,7 +162,7 @@ def test_the_positive_class_is_the_disease_whatever_the_order(home: Path, last: 
     dataset = renamed(build_class_dataset(), benign="malignant", malignant=last)
     run = build_class_run(dataset)
     predict(run, dataset, ("malignant", last))
-    found = evaluate_classes(run)
+    found = evaluate_classes(open_predicted(run))
     half = found.decisions[MOST_PROBABLE]
     # of the malignant cases 6 (0.8) and 8 (0.3) one is found, and nothing else is taken for one
     assert (found.positive, found.positive_from, found.test.classes) == (
@@ -172,7 +175,7 @@ def test_the_positive_class_is_the_disease_whatever_the_order(home: Path, last: 
     )
     content = class_content(found)
     assert (content["positive"], list(content["curves"]["roc"])) == ("malignant", ["malignant"])
-    other = evaluate_classes(run, positive=last)
+    other = evaluate_classes(open_predicted(run), positive=last)
     assert (other.positive, other.decisions[MOST_PROBABLE].estimates["recall"].value) == (last, 1.0)
     assert other.auc.value == found.auc.value == 0.75
 
@@ -187,7 +190,7 @@ def test_dataset_json_names_the_positive_class(home: Path) -> None:
     content = read_json(dataset.dataset_json)
     content["htunet"]["positive"] = "benign"
     write_json(dataset.dataset_json, content)
-    assert evaluate_classes(build_class_run(dataset)).positive == "benign"
+    assert evaluate_classes(open_predicted(build_class_run(dataset))).positive == "benign"
     content["htunet"]["positive"] = "malign"
     write_json(dataset.dataset_json, content)
     with pytest.raises(
@@ -200,7 +203,7 @@ def test_an_unknown_positive_class_is_refused(home: Path) -> None:
     with pytest.raises(
         HtunetError, match="--positive: 'malign' must be one of two classes; the classes are benign, mal"
     ):
-        evaluate_classes(build_class_run(build_class_dataset()), positive="malign")
+        evaluate_classes(open_predicted(build_class_run(build_class_dataset())), positive="malign")
 
 
 @pytest.mark.parametrize(

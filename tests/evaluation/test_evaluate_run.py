@@ -19,6 +19,7 @@ from htunet.evaluation.baselines import ALL_BACKGROUND, MEAN_MASK, mean_mask, tr
 from htunet.evaluation.evaluate import evaluate_folders, evaluate_run, run_pairs, score_pairs
 from htunet.evaluation.freshness import is_evaluated, needs_prediction
 from htunet.evaluation.metrics import score
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.evaluation.summary import (
     INPUT,
     NNUNET_METRICS,
@@ -47,7 +48,7 @@ def run(home: Path) -> RunPaths:
 
 
 def evaluated(run: RunPaths, policy: str = "penalise") -> Summary:
-    return evaluate_run(run, read_raw(run.dataset), policy)
+    return evaluate_run(open_predicted(run), policy)
 
 
 def test_perfect_predictions_have_perfect_figures(home: Path) -> None:
@@ -202,7 +203,7 @@ def test_a_fold_without_test_cases_is_refused(run: RunPaths) -> None:
 
 
 def test_processes_find_the_same_as_one(run: RunPaths) -> None:
-    pairs = run_pairs(run, read_raw(run.dataset))
+    pairs = run_pairs(open_predicted(run))
     assert len(pairs) == 8
     assert score_pairs(pairs, [1], workers=2) == score_pairs(pairs, [1], workers=1)
 

@@ -9,7 +9,8 @@ from builders.run import build_dataset, build_run
 from htunet.api import load
 from htunet.data.raw import read_raw
 from htunet.errors import HtunetError
-from htunet.evaluation.evaluate import evaluate_run, split_cases
+from htunet.evaluation.evaluate import evaluate_run
+from htunet.evaluation.predicted_run import open_predicted, split_cases
 from htunet.evaluation.summary import write_summary
 from htunet.experiments.cross_validation import _scores, choose, refuse_earlier_data, renew_choice
 from htunet.experiments.time_budget import Candidate, Schedule
@@ -28,7 +29,7 @@ def test_masks_are_post_processed_of_the_method_that_the_other_folds_choose() ->
     for method, shifts in (("UNet", (0, 5)), ("CLIP_HT", (2, 1))):
         for fold, shift in enumerate(shifts):
             run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
-            write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+            write_summary(evaluate_run(open_predicted(run), "penalise"), run.test_folder)
     methods = Candidate(method="UNet", task="seg"), Candidate(method="CLIP_HT", task="seg", weights="pretrained")
     schedule = Schedule(candidates=methods, num_folds=2, scale=1, num_epochs=1, seconds=1, given_up=())
     found, after = choose(dataset, schedule)
@@ -50,7 +51,7 @@ def test_a_test_split_that_all_folds_share_chooses_nothing(num_folds: int) -> No
         for fold in range(num_folds):
             run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
             write_json(run.finished_json, {"epochs": 1, "best_epoch": 1, "best_val_dice": validation + fold / 100})
-            write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+            write_summary(evaluate_run(open_predicted(run), "penalise"), run.test_folder)
     methods = Candidate(method="UNet", task="seg"), Candidate(method="CLIP_HT", task="seg", weights="pretrained")
     schedule = Schedule(candidates=methods, num_folds=num_folds, scale=1, num_epochs=1, seconds=1, given_up=())
     found, after = choose(dataset, schedule)
@@ -74,7 +75,7 @@ def test_a_choice_is_made_again_when_its_runs_are_trained_and_tested_again(caplo
         run = build_run(dataset, method=method, plan="run", fold=fold, shift=shift)
         write_json(run.finished_json, {"epochs": 1, "best_epoch": 1, "best_val_dice": metric})
         write_json(run.predicted_json, predicted_of(run, split_cases(dataset, fold, "test")))
-        write_summary(evaluate_run(run, read_raw(dataset), "penalise"), run.test_folder)
+        write_summary(evaluate_run(open_predicted(run), "penalise"), run.test_folder)
 
     for fold in (0, 1):
         train_and_test("UNet", 0, fold, 0.9)

@@ -19,6 +19,7 @@ from htunet.data.split_files import load_splits
 from htunet.evaluation import predicted_dice
 from htunet.evaluation.class_summary import evaluate_classes
 from htunet.evaluation.freshness import needs_prediction
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.files import read_csv, write_json
 from htunet.inference.prediction import Prediction
 from htunet.inference.predictor import Predictor
@@ -66,7 +67,7 @@ def test_both_splits_are_predicted_with_the_probabilities_of_the_network(dataset
             scores = network.eval()(torch.from_numpy(data.images[data.rows(fold[split])]))
         np.testing.assert_allclose(found.values_NK, scores.double().softmax(dim=1).numpy(), atol=1e-6)
     assert not run.predictions.exists()
-    assert evaluate_classes(run).auc.value == 1.0
+    assert evaluate_classes(open_predicted(run)).auc.value == 1.0
 
 
 def test_a_run_of_both_tasks_writes_masks_and_classes(dataset: DatasetPaths) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from htunet.data.image_io import channels_last, read_image, read_labels
 from htunet.data.raw import Case, RawDataset, label_names, read_raw
 from htunet.errors import some
-from htunet.evaluation.evaluate import test_cases
+from htunet.evaluation.predicted_run import test_cases
 from htunet.paths import DatasetPaths, RunPaths
 from htunet.reporting.figures.base import (
     Drawing,

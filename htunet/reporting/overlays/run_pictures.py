@@ -6,9 +6,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from htunet.data.image_io import channels_last, read_image, read_labels, write_png
-from htunet.data.raw import label_names, read_raw
+from htunet.data.raw import label_names
 from htunet.errors import counted
 from htunet.evaluation.metrics import BOTH_EMPTY, mask_metrics
+from htunet.evaluation.predicted_run import PredictedRun
 from htunet.evaluation.summary import INPUT, ORIGINAL, Summary
 from htunet.files import whole_folder
 from htunet.paths import RunPaths
@@ -23,9 +24,9 @@ def contact_sheet_path(run: RunPaths) -> Path:
     return run.test_folder / "contact_sheet.png"
 
 
-def write_pictures(run: RunPaths, summary: Summary) -> None:
+def write_pictures(predicted: PredictedRun, summary: Summary) -> None:
     """Write ``test/overlays/ID.png`` at the original sizes, and ``test/contact_sheet.png``."""
-    raw = read_raw(run.dataset)
+    run, raw = predicted.run, predicted.raw
     known = {case.id: case for case in raw.cases}
     names = label_names(raw.info.labels)
     legend = legend_of(names)

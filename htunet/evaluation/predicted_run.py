@@ -1,0 +1,121 @@
+"""A trained run whose test cases are predicted, with what it is scored against."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from htunet.data.raw import RawDataset, read_raw
+from htunet.data.split_files import load_splits
+from htunet.errors import HtunetError
+from htunet.files import file_hash, json_hash, read_object
+from htunet.paths import DatasetPaths, RunPaths, checked_name
+from htunet.planning.arrays import check_arrays, raw_sha256
+from htunet.planning.plans import plan_from
+from htunet.schemas import FINISHED, SETTINGS
+
+RECORDED = ("task", "num_epochs", "trainable_parameters", "weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedRun:
+    """What the evaluation of a run needs, read once."""
+
+    run: RunPaths
+    raw: RawDataset
+    """The data set whose images are predicted."""
+    cases: tuple[str, ...]
+    """The ids of the test cases."""
+    identity: dict[str, Any]
+    """``run_identity``."""
+
+
+def open_predicted(run: RunPaths) -> PredictedRun:
+    """Read what a run is scored against.
+
+    Raises HtunetError where the data set or the test split is missing, or is not that which the run was trained with.
+    """
+    raw, identity = read_raw(run.dataset), run_identity(run)
+    if "seg" in run.tasks:
+        _check_learnt(run, identity["settings"].get("plan_content"), raw)
+    return PredictedRun(run=run, raw=raw, cases=tuple(test_cases(run)), identity=identity)
+
+
+def run_identity(run: RunPaths) -> dict[str, Any]:
+    """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
+    settings = read_object(run.settings_json, SETTINGS)
+    if missing := [name for name in RECORDED if name not in settings]:
+        raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
+    finished = read_object(run.finished_json, FINISHED) if run.finished_json.exists() else {}
+    splits = run.source.dataset.splits_json
+    folds = load_splits(splits)[run.fold : run.fold + 1] if splits.exists() else []
+    sizes = {split: len(cases) for fold in folds for split, cases in fold.items()}
+    return {
+        "dataset": run.dataset.name,
+        "trainer": run.trainer,
+        "method": run.method,
+        "plan": run.plan,
+        "fold": run.fold,
+        "seed": run.seed,
+        "ratio": run.ratio,
+        "trained_on": settings.get("trained_on"),
+        **{name: settings[name] for name in RECORDED},
+        "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
+        "epochs": finished.get("epochs"),
+        "references_sha256": references_digest(run),
+        "raw_sha256": raw_sha256(run.dataset),
+        "settings": settings,
+    }
+
+
+def references_digest(run: RunPaths) -> str:
+    """SHA-256 of what a run is scored against: the true masks, classes, groups and spacings of its test cases.
+
+    Empty where the data set is not there any more.
+    """
+    if not run.dataset.dataset_json.exists():
+        return ""
+    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.tasks
+    cases = sorted((case for case in raw.cases if case.id in tested), key=lambda case: case.id)
+    labels = [raw.label_path(case) if with_masks else None for case in cases]
+    masks = [file_hash(path) if path and path.exists() else "" for path in labels]
+    rows = [
+        [case.id, case.class_name, case.group, str(case.spacing_mm), mask]
+        for case, mask in zip(cases, masks, strict=True)
+    ]
+    return json_hash(rows)
+
+
+def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:
+    """The case ids of ``train``, ``val`` or ``test`` of one fold; raises HtunetError when there are none."""
+    splits = load_splits(dataset.splits_json)
+    if not 0 <= fold < len(splits):
+        raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(splits) - 1}, not {fold}.")
+    if not splits[fold].get(split):
+        raise HtunetError(
+            f"Fold {fold} of {dataset.splits_json} has no {split} cases. Plan the data set again with "
+            f"htunet_plan_and_preprocess -d {dataset.short_name}."
+        )
+    return list(splits[fold][split])
+
+
+def test_cases(run: RunPaths) -> list[str]:
+    """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
+    if run.trained_on is None:
+        return split_cases(run.dataset, run.fold, "test")
+    cases = (read_object(run.settings_json, SETTINGS).get("trained_on") or {}).get("cases", [])
+    return [checked_name(str(case), "the id", run.settings_json) for case in cases]
+
+
+def _check_learnt(run: RunPaths, content: object, raw: RawDataset) -> None:
+    """Raise HtunetError where the labels or the arrays are not those that the run was trained with; by its plan."""
+    if content is None:  # of an early version
+        return
+    plan = plan_from(content, f"{run.settings_json}, plan_content")
+    ours, now = ({name: value for name, value in of.items() if value} for of in (plan.labels, raw.info.labels))
+    if len(ours) != len(now) or any(ours.get(name, value) != value for name, value in now.items()):
+        then, words = (", ".join(f"{name} {value}" for name, value in of.items()) for of in (ours, now))
+        raise HtunetError(
+            f"{run.label} has learnt the labels {then}; {raw.paths.dataset_json} has {words} now. Put the earlier ones "
+            f"back, or train again: {run.training_command} --restart"
+        )
+    if run.trained_on is None:
+        check_arrays(run.dataset, plan)
