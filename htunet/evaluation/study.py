@@ -271,7 +271,7 @@ def _comparisons(rows: pd.DataFrame, metrics: list[str]) -> pd.DataFrame:
         for m, metric in enumerate(metrics):
             entries = [{"metric": metric, "a": names[a], "b": names[b]} | test
                        for (of, a, b), test in zip(pairs, tests, strict=True) if of == m]  # fmt: skip
-            higher = find_metric(metric).higher_is_better
+            higher, n_tests = find_metric(metric).higher_is_better, sum(bool(entry["n_pairs"]) for entry in entries)
             for entry, p_holm, better in corrected(entries, higher_is_better=higher):
-                found.append({**about, **entry, "p_holm": p_holm, "favours": better, "n_tests": len(entries)})
+                found.append({**about, **entry, "p_holm": p_holm, "favours": better, "n_tests": n_tests})
     return pd.DataFrame(found)

@@ -186,10 +186,14 @@ class Tested(Product):
     """The evaluation of a run on its test split, or on the data set that it is tested on."""
 
     run: RunPaths
+    trained: Trained | None = None
+    """The run as the table needs it; None: as it is."""
 
     def done(self) -> bool:
         """Whether the run's newest weights were predicted with and evaluated by this version."""
         run = self.run
+        if self.trained and not self.trained.done():
+            return False
         if not (run.finished_json.exists() and run.summary_json.exists()):
             return False
         return not needs_prediction(run) and is_evaluated(run, PENALISE)

@@ -189,8 +189,8 @@ def _later(config: ReproductionConfig, runs: Sequence[SupervisedRun], asked: Seq
 
 
 def tested_runs(jobs: Sequence[Job]) -> Iterator[RunPaths]:
-    """The runs whose results the table shows."""
-    yield from (job.product.run for job in jobs if isinstance(job.product, Tested))
+    """The runs whose results the table shows: those that are evaluated as it needs them."""
+    yield from (job.product.run for job in jobs if isinstance(job.product, Tested) and job.product.done())
 
 
 @dataclass
@@ -298,11 +298,12 @@ class _Planner:
         plans = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         epochs = config.num_epochs or (plans[plan].num_epochs if plan in plans else PAPER_EPOCHS)
         cost = JobCost(method=method, task=training.task, dataset=dataset.name, plan=plan)
+        trained = Trained(run, config.num_epochs, config.weights, start=start)
         train = self._add(
             name=f"train-{dataset.short_name}-{_run_name(run)}",
             kind="train",
             arguments=("train", dataset.name, method, f"fold{run.fold}", *options),
-            product=Trained(run, config.num_epochs, config.weights, start=start),
+            product=trained,
             needs=needs,
             work=replace(cost, train_images=train_images, epochs=epochs, other_images=validation),
         )
@@ -313,7 +314,7 @@ class _Planner:
             name=f"test-{tested.short_name}-{_run_name(result)}",
             kind="test",
             arguments=("evaluate", *elsewhere, "--run", str(run.folder)),
-            product=Tested(result),
+            product=Tested(result, trained),
             needs=(train.name,),
             work=replace(cost, other_images=images),
         )

@@ -106,6 +106,18 @@ def test_methods_are_compared_on_the_same_cases_as_scipy_does() -> None:
     assert only(found, a="UNet", b="CLIP_HT", metric="hd95", resolution="input_size")["favours"] == "CLIP_HT"
 
 
+def test_methods_that_share_no_case_are_no_test_that_is_corrected_for() -> None:
+    other = masks("CLIP", [0.5, 0.6, 0.7])
+    for case in other["metric_per_case"]:
+        case["htunet"]["case"] += "_of_another_fold"
+    contents = [masks("UNet", [0.1, 0.2, 0.3]), masks("CLIP_HT", [0.4, 0.6, 0.8]), other]
+    found = study(case_table(contents)).comparisons
+    dice = found[(found["metric"] == "dice") & (found["resolution"] == "input_size")]
+    assert dice["n_pairs"].tolist() == [3, 0, 0]
+    assert dice["n_tests"].tolist() == [1, 1, 1]
+    assert dice["p_holm"].iloc[0] == dice["p"].iloc[0]
+
+
 def test_images_of_one_patient_are_one_pair() -> None:
     groups = ["p1", "p1", "p2", "p2", "", ""]
     contents = [masks(m, [0.5 + 0.01 * i + d for i in range(6)], groups=groups) for m, d in (("A", 0.1), ("B", 0.0))]

@@ -16,7 +16,8 @@ from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
-from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest, same_weights
+from htunet.experiments import products
+from htunet.experiments.products import PreparedDataset, Tested, Trained, _pairs_digest, same_weights
 from htunet.files import file_hash, write_json
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter
@@ -124,7 +125,11 @@ def test_a_fine_tuning_on_other_captions_is_refused(home: Path) -> None:
         Trained(run, None, "pretrained").check()
 
 
-def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(home: Path) -> None:
+def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "needs_prediction", lambda _: False)
+    monkeypatch.setattr(products, "is_evaluated", lambda *_: True)
     start, run = FinetuningPaths(("Dataset907_Words",), "CLIP_HT", 1), started(home, NOW).run
 
     def fine_tune(value: float) -> None:
@@ -139,11 +144,14 @@ def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(home: Path) 
     settings = {"num_epochs": 4, "weights": {"source": "none"}, "plan_content": asdict(NOW)}
     write_json(run.settings_json, settings | {"adapter": record})
     product.check()
+    write_json(run.summary_json, {})
     assert product.done()
+    assert Tested(run, product).done()
     start.finished_json.unlink()  # it is being trained again: who knows what it will be
     assert not product.done()
     fine_tune(2.0)
     assert not product.done()
+    assert not Tested(run, product).done()  # and so in no table
     with pytest.raises(HtunetError, match=r"started with an adapter that has been fine-tuned again since.*remove the"):
         product.check()
     write_json(run.settings_json, settings | {"adapter": "/of/an/early/version"})
