@@ -13,8 +13,9 @@ from htunet.data.raw import IMAGE_FOLDERS, LABEL_FOLDERS, TRAIN, Case, read_excl
 from htunet.data.review_case import Correction
 from htunet.data.split_files import load_splits, save_splits
 from htunet.errors import HtunetError, counted
-from htunet.files import read_json, read_object, whole_folder, write_json
+from htunet.files import file_hash, read_json, read_object, whole_folder, write_json
 from htunet.paths import FIRST_OWN, DatasetPaths, all_datasets
+from htunet.planning.arrays import raw_sha256
 from htunet.planning.plans import load_plan, save_plans
 
 RECORD = "corrections.json"
@@ -36,8 +37,13 @@ def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[Correction], pl
     if unknown := {one.facts["class"] for one in corrected} - {"", *raw.info.classes}:
         raise HtunetError(f"review.csv has the classes {sorted(unknown)}; the data set has {[*raw.info.classes]}.")
     groups = {case.id: case.group or case.id for case in raw.cases}
-    digest = _digest(dataset, corrected)
-    target = _find_or_name(dataset, digest)
+    record = {
+        "sha256": _digest(dataset, corrected),
+        "dataset": dataset.name,
+        "raw_sha256": raw_sha256(dataset),
+        "splits_sha256": file_hash(dataset.splits_json),
+    }
+    target = _find_or_name(dataset, record)
     if not target.raw.exists():
         new = _new_cases(raw.cases, corrected, _same_pictures(dataset, corrected, groups))
         with whole_folder(target.raw) as folder:
@@ -52,17 +58,21 @@ def corrected_dataset(dataset: DatasetPaths, corrected: Sequence[Correction], pl
             cases = [replace(case, group=groups[case.id]) for case in raw.cases] + new
             write_raw_index(folder, target.short_name, raw.info, cases, read_excluded(dataset))
             corrects = {case.id: one.case for case, one in zip(new, corrected, strict=True)}
-            write_json(folder / RECORD, {"sha256": digest, "dataset": dataset.name, "corrects": corrects})
+            write_json(folder / RECORD, record | {"corrects": corrects})
     if not target.splits_json.exists():
         _write_plan_and_splits(dataset, target, groups, plan)
     return target
 
 
-def _find_or_name(dataset: DatasetPaths, digest: str) -> DatasetPaths:
-    """The data set that was made from the same corrections, otherwise a new one: the next free number and name."""
+def _find_or_name(dataset: DatasetPaths, record: Mapping[str, str]) -> DatasetPaths:
+    """The data set that was made from the same corrections, files and folds, otherwise the next free number and name.
+
+    An earlier version recorded the corrections alone.
+    """
     made = [DatasetPaths(name) for name in all_datasets()]
     for one in made:
-        if (one.raw / RECORD).exists() and read_object(one.raw / RECORD).get("sha256") == digest:
+        before = read_object(one.raw / RECORD) if (one.raw / RECORD).exists() else {}
+        if "sha256" in before and all(before.get(name, value) == value for name, value in record.items()):
             return one
     numbers = {int(one.name[7:].partition("_")[0]) for one in made}
     number = next(number for number in range(FIRST_OWN, 1000) if number not in numbers)

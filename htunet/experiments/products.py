@@ -108,7 +108,10 @@ class Trained(Product):
         """Whether the adapter of the finished fine-tuning is another one than the run started from."""
         if self.start is None or not (self.start.finished_json.exists() and self.run.settings_json.exists()):
             return False
-        before, path = read_object(self.run.settings_json, SETTINGS).get("adapter"), self.start.checkpoint_best
+        path = self.start.checkpoint_best
+        if not path.exists():
+            raise HtunetError(f"{self.start.label} is finished, and its {path} is missing. Remove {self.start.folder}.")
+        before = read_object(self.run.settings_json, SETTINGS).get("adapter")
         then = before.get("sha256") if isinstance(before, dict) else None  # an early version has its path
         return then is not None and then != _adapter_digest(path, path.stat().st_mtime_ns)
 
@@ -125,7 +128,7 @@ def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:
     if dataset.splits_json.exists() and trained_on_other_images(run):
         yield "another split than that in use"
     then = before.get("data_sha256") if arrays.exists() else None
-    if then and (then != file_hash(arrays) or not _holds_what_is_in_raw(dataset, run.plan)):
+    if then and (then != file_hash(arrays) or read_object(arrays).get("raw_sha256") not in (None, raw_sha256(dataset))):
         yield "other images, masks or classes than the data set has now"
 
 
@@ -147,11 +150,6 @@ def _pairs_digest(dataset: DatasetPaths) -> str:
 def _adapter_digest(path: Path, _changed: int) -> str:
     """The hash of the adapter in a checkpoint, which is read again where the file has changed."""
     return str(described_adapter(path, seed=0).record["sha256"])
-
-
-def _holds_what_is_in_raw(dataset: DatasetPaths, plan: str) -> bool:
-    """Whether the arrays of a plan were made from the files of the raw folder as they are."""
-    return read_object(dataset.plan_folder(plan) / DONE).get("raw_sha256") in (None, raw_sha256(dataset))
 
 
 def _plan_now(run: RunFolder, side: int) -> Plan | None:

@@ -1,6 +1,17 @@
-"""Which folds learn from corrected cases."""
+"""Which folds learn from corrected cases, and when a corrected data set is made anew."""
 
-from htunet.experiments.corrections import with_corrections
+import numpy as np
+import pytest
+from builders.raw import build_raw
+from builders.training import tiny_plan
+
+from htunet.data.image_io import read_labels, write_png
+from htunet.data.raw import read_raw
+from htunet.data.review_case import Correction
+from htunet.data.split_files import save_splits
+from htunet.experiments.corrections import RECORD, corrected_dataset, with_corrections
+from htunet.files import read_json, write_json
+from htunet.planning.plans import save_plans
 
 
 def test_a_correction_is_never_trained_on_where_its_group_is_tested() -> None:
@@ -15,3 +26,25 @@ def test_a_correction_is_never_trained_on_where_its_group_is_tested() -> None:
         {"name": "x", "train": ["a2", "a1_corrected", "new"], "val": ["b1"], "test": ["c1", "c2"]},
         {"train": ["b1", "c1", "c2_corrected", "new", "b_again"], "val": [], "test": ["a1", "a2"]},
     ]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_corrected_data_set_is_made_anew_where_masks_or_folds_have_changed() -> None:
+    dataset = build_raw(6)
+    raw, ids = read_raw(dataset), [case.id for case in read_raw(dataset).cases]
+    save_plans(dataset.plans_json, {"tiny": tiny_plan()})
+    save_splits(dataset.splits_json, [{"train": ids[:4], "val": ids[4:5], "test": ids[5:]}])
+    facts = {"case": ids[0], "group": "", "class": "", "spacing_mm": ""}
+    labels = np.zeros_like(read_labels(raw.label_path(raw.cases[0])))
+    found = [Correction(name=ids[0], image=raw.image_path(raw.cases[0]), labels=labels, facts=facts, form="mask")]
+    first = corrected_dataset(dataset, found, "tiny")
+    assert corrected_dataset(dataset, found, "tiny") == first
+    write_png(raw.label_path(raw.cases[1]), np.zeros_like(read_labels(raw.label_path(raw.cases[1]))))
+    second = corrected_dataset(dataset, found, "tiny")
+    assert (first.short_name, second.short_name) == ("Tiny_corrected", "Tiny_corrected2")
+    assert not read_labels(second.raw / "labelsTr" / f"{ids[1]}.png").any()
+    save_splits(dataset.splits_json, [{"train": ids[:4], "val": ids[5:], "test": ids[4:5]}])
+    assert corrected_dataset(dataset, found, "tiny").short_name == "Tiny_corrected3"
+    content = read_json(first.raw / RECORD)
+    write_json(first.raw / RECORD, {name: content[name] for name in ("sha256", "dataset", "corrects")})
+    assert corrected_dataset(dataset, found, "tiny") == first  # an earlier version recorded no more

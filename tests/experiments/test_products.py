@@ -17,7 +17,7 @@ from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.experiments import products
-from htunet.experiments.products import PreparedDataset, Tested, Trained, _pairs_digest, same_weights
+from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest, same_weights
 from htunet.files import file_hash, write_json
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter
@@ -146,12 +146,12 @@ def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(
     product.check()
     write_json(run.summary_json, {})
     assert product.done()
-    assert Tested(run, product).done()
+    assert products.Tested(run, product).done()
     start.finished_json.unlink()  # it is being trained again: who knows what it will be
     assert not product.done()
     fine_tune(2.0)
     assert not product.done()
-    assert not Tested(run, product).done()  # and so in no table
+    assert not products.Tested(run, product).done()  # and so in no table
     with pytest.raises(HtunetError, match=r"started with an adapter that has been fine-tuned again since.*remove the"):
         product.check()
     write_json(run.settings_json, settings | {"adapter": "/of/an/early/version"})
