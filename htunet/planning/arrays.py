@@ -80,9 +80,10 @@ def note_raw(dataset: DatasetPaths, state: str, raw_hash: str) -> None:
 def predicted_of(run: RunPaths, tested: Sequence[str]) -> dict[str, Any]:
     """Content of ``RunPaths.predicted_json``: hashes of the raw folders and of the predicted images as they are now."""
     ids = _images_of(run, tested)
+    masks = run.trained_on is not None and "seg" in run.tasks  # true ones of another data set lie beside predictions
     return {
         "raw_sha256": [raw_sha256(dataset) for dataset in ids],
-        "images_sha256": [_images_sha256(dataset, cases, _masks_too(run)) for dataset, cases in ids.items()],
+        "images_sha256": [_images_sha256(dataset, cases, masks) for dataset, cases in ids.items()],
     }
 
 
@@ -103,11 +104,6 @@ def trained_on_earlier_data(run: RunPaths) -> bool:
     """Whether the arrays of a run's plan were made again, from other files, since it was trained on them."""
     then, done = read_object(run.settings_json, SETTINGS).get("data_sha256"), run.source.dataset.plan_folder(run.plan)
     return bool(then) and (done / DONE).exists() and then != file_hash(done / DONE)
-
-
-def _masks_too(run: RunPaths) -> bool:
-    """Whether true masks are written beside the predictions: those of another data set, at the input size."""
-    return run.trained_on is not None and "seg" in run.tasks
 
 
 def _images_of(run: RunPaths, tested: Sequence[str]) -> dict[DatasetPaths, list[str]]:

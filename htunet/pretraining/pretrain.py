@@ -275,7 +275,10 @@ class _Training:
         row = {"step": self.advance.step, "images": self.advance.images, "seconds": round(self.advance.seconds, 1)}
         values: dict[str, float] = row | {name: round(float(value), 5) for name, value in losses.items()}
         if not all(map(math.isfinite, values.values())):
-            raise HtunetError(f"The losses are not numbers any more in step {self.advance.step}: {values}.")
+            raise HtunetError(
+                f"The losses are no longer numbers in step {self.advance.step}: {values}. Train again with --restart "
+                "and another --seed, or with --precision fp32."
+            )
         self.advance.history.append(values)
         text = ", ".join(f"{name} {value:.3f}" for name, value in values.items() if name not in row)
         log.info(

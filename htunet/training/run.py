@@ -25,7 +25,7 @@ from htunet.training.loader import TrainingImages
 from htunet.training.loop import Data
 from htunet.training.session import Outcome, TrainingRun, lock_run, run_training
 from htunet.training.settings import TrainSettings
-from htunet.training.start import load_start, refuse_seen_images
+from htunet.training.start import load_start, refuse_run_as_weights, refuse_seen_images
 from htunet.training.trainer import TRAINERS
 
 
@@ -36,6 +36,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
     process uses the run, or when the run was started with other settings.
     """
     check_plan_name(method, settings.plan)
+    refuse_run_as_weights(settings.weights)
     paths = find_dataset(dataset)
     plan = load_plan(paths.plans_json, settings.plan)
     plan_edited = plan.name in PLANNERS and is_edited(plan)  # by the user: what is replaced below is no edit
@@ -79,6 +80,7 @@ def train(dataset: str, method: str, fold: int | str, settings: TrainSettings, *
         )
         if start:
             load_adapter(network, weights, start)
+            refuse_seen_images(start.path, learnt.whole, paths, fold)
         before = None
         if settings.start_from:
             before = load_start(network, weights, Path(settings.start_from), method)

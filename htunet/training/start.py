@@ -8,7 +8,7 @@ from htunet.data.raw import read_raw
 from htunet.data.shared_images import shared_images
 from htunet.data.split_files import load_splits, training_digest
 from htunet.data.splits import Fold
-from htunet.errors import HtunetError, counted, some
+from htunet.errors import HtunetError, UsageError, counted, some
 from htunet.files import file_hash
 from htunet.models import checkpoint
 from htunet.models.network import Network
@@ -17,6 +17,24 @@ from htunet.paths import DatasetPaths
 from htunet.planning.configuration import digest
 
 log = logging.getLogger(__name__)
+
+
+def refuse_run_as_weights(weights: str) -> None:
+    """Raise UsageError where ``--weights`` names the checkpoint of a run, which may have seen images that are held out.
+
+    A network that trains as a whole could start from it, and only ``--start-from`` compares the images.
+    """
+    if not (path := Path(weights)).is_file():
+        return
+    try:
+        settings = checkpoint.read_about(path).get("settings")
+    except HtunetError:  # a file of weights
+        return
+    if isinstance(settings, dict) and settings.get("dataset"):
+        raise UsageError(
+            f"{path} is the checkpoint of a run on {settings['dataset']}. Name it with --start-from, which makes sure "
+            "that it was not trained on images that are validated or tested now."
+        )
 
 
 def load_start(network: Network, weights: WeightsRecord, path: Path, method: str) -> dict[str, Any]:
@@ -38,9 +56,11 @@ def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int
 
     Images of one data set are the same by their ids; those of two by their ids and pictures. Where another image of the
     checkpoint's data set shows the same picture as a held-out one, or none of this can be known because the earlier
-    split or its images are not there any more, that is logged.
+    split or its images are not there any more, that is logged. Of a fine-tuning on captions nothing is compared.
     """
     start = checkpoint.read_about(path).get("settings") or {}
+    if start.get("datasets"):  # a fine-tuning on captions
+        return
     number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
     folds = load_splits(earlier.splits_json) if start.get("dataset") and earlier.splits_json.exists() else []
     if (

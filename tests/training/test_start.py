@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from builders.pretraining import drawn_weights
 from builders.raw import build_raw
 
 from htunet.data.split_files import save_splits, training_digest
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, UsageError
 from htunet.models import checkpoint
 from htunet.paths import DatasetPaths
-from htunet.training.start import refuse_seen_images
+from htunet.training.start import refuse_run_as_weights, refuse_seen_images
 
 IDS = [f"case_{number:04d}" for number in range(6)]
 FOLD = {"train": IDS[:4], "val": IDS[4:5], "test": IDS[5:]}
@@ -35,6 +36,7 @@ def trained_on(dataset: DatasetPaths, path: Path, **settings: object) -> Path:
 def test_of_one_data_set_the_ids_decide(earlier: DatasetPaths, tmp_path: Path) -> None:
     start = trained_on(earlier, tmp_path / "a.safetensors", split_sha256=training_digest(FOLD))
     refuse_seen_images(start, FOLD, earlier, 0)
+    refuse_seen_images(trained_on(earlier, tmp_path / "c.safetensors", datasets=["MedPix"]), OTHER, earlier, 1)
     with pytest.raises(HtunetError, match=r"trained on 2 images that fold1 validates or tests: case_0000, case_0001\."):
         refuse_seen_images(start, OTHER, earlier, 1)
 
@@ -68,3 +70,11 @@ def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, cap
         earlier.splits_json.unlink()
         refuse_seen_images(trained_on(earlier, tmp_path / "b.safetensors"), OTHER, earlier, 1)
     assert caplog.text.count("cannot be known") == 2
+
+
+def test_the_checkpoint_of_a_run_is_no_weights_file(earlier: DatasetPaths, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"checkpoint of a run on Dataset904_Earlier\. .*--start-from"):
+        refuse_run_as_weights(str(trained_on(earlier, tmp_path / "a.safetensors")))
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "b.pt")
+    for weights in ("pretrained", str(tmp_path / "b.pt"), str(drawn_weights("UNet", tmp_path)), str(tmp_path)):
+        refuse_run_as_weights(weights)
