@@ -110,6 +110,12 @@ class DatasetPaths:
         return self.name.split("_", 1)[1]
 
     @property
+    def unique_name(self) -> str:
+        """As ``short_name``, but the full name if another data set on this machine has the same short one."""
+        alike = [full for full in all_datasets() if full.split("_", 1)[1] == self.short_name]
+        return self.name if len(alike) > 1 else self.short_name
+
+    @property
     def is_own(self) -> bool:
         """Whether it is a user's own: its number is one that no published data set has."""
         return int(self.name.partition("_")[0].removeprefix("Dataset")) >= FIRST_OWN
@@ -318,7 +324,7 @@ class RunPaths(RunFolder):
     @property
     def training_command(self) -> str:
         """What trains, or continues, the run, as a user types it; the rest of the settings as they were."""
-        name = self.source.dataset.short_name
+        name = self.source.dataset.unique_name
         parts = ["htunet_train", name, self.method, f"fold{self.fold}", f"--seed {self.seed}"]
         plan = self.plan.removesuffix(AS_PUBLISHED)
         parts += [f"--plan {plan}"] * (plan != "paper") + ["--as-published-defects"] * (plan != self.plan)

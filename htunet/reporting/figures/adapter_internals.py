@@ -89,7 +89,7 @@ def _draw_filter(run: RunPaths, found: Measurement) -> Figure:
         _add_responses(left, frequencies, learned_LRb, initial_LRb, blocks)
         per_channel_LR = np.sqrt((change**2).mean(axis=(2, 3))) if spectral else change
         _add_channels(figure, right, per_channel_LR, blocks, spectral=spectral)
-        title = f"{arm_name(run)}, {run.dataset.short_name}: mean |θ - initial θ| = {np.abs(change).mean():.2g}"
+        title = f"{arm_name(run)}, {run.dataset.unique_name}: mean |θ - initial θ| = {np.abs(change).mean():.2g}"
         figure.suptitle(f"{title}, largest {np.abs(change).max():.2g}", x=0.01, ha="left")
         flat = "One factor for each channel, equal for all frequencies: the response is flat (equation 2 of the paper)."
         own = "A factor for each channel and frequency."
@@ -172,7 +172,7 @@ def _draw_noise(run: RunPaths, found: Measurement) -> Figure:
             panel.set_ylabel("Weight")
         for panel in panels[-1]:
             panel.set_xlabel("Speckle exponent")
-        title = f"{arm_name(run)}, {run.dataset.short_name}: {largest_change(mean_VLS, blocks)}"
+        title = f"{arm_name(run)}, {run.dataset.unique_name}: {largest_change(mean_VLS, blocks)}"
         figure.suptitle(in_lines(title, BESIDE_LEGEND), x=0.01, ha="left")
         about = found.about
         note = (

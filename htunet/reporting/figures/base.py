@@ -86,7 +86,7 @@ def evaluated_drawings(
             "htunet_evaluate."
         )
     return [
-        Drawing(f"{name}_{dataset.short_name}", draw(dataset.short_name, runs, found))
+        Drawing(f"{name}_{dataset.unique_name}", draw(dataset.unique_name, runs, found))
         for dataset, runs in by_dataset(list(found)).items()
     ]
 

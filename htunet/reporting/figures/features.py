@@ -123,7 +123,9 @@ def _draw(run: RunPaths, found: Measurement, seed: int) -> Figure:
             handles, labels = panels[row, 0].get_legend_handles_labels()
             panels[row, 3].legend(handles, labels, loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.2)
         figure.suptitle(
-            f"{arm_name(run)}, trained on {run.dataset.short_name}: {counted(len(classes), 'image')}", x=0.01, ha="left"
+            f"{arm_name(run)}, trained on {run.dataset.unique_name}: {counted(len(classes), 'image')}",
+            x=0.01,
+            ha="left",
         )
         add_note(figure, *_notes(found), random_weights_note([run]))
     return figure

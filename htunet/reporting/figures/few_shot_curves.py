@@ -107,7 +107,7 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     panel.minorticks_off()
     seeds = sorted({seed for row in rows for seed in row.seeds})
     panel.set(xlabel="Training images, %", ylabel=f"{METRICS[kind.main].heading} on the test split")
-    panel.set_title(f"{DatasetPaths(rows[0].dataset).short_name}, {counted(len(seeds), 'seed')}", loc="left")
+    panel.set_title(f"{DatasetPaths(rows[0].dataset).unique_name}, {counted(len(seeds), 'seed')}", loc="left")
     panel.grid(axis="y")
     panel.legend()
 

@@ -82,7 +82,7 @@ def figure4(results: Results) -> list[Drawing]:
 def figure5(results: Results) -> list[Drawing]:
     """The paper's figure 5: the same test images after training on more and more images, for each data set."""
     grids = few_shot_grids(results)
-    return [Drawing(f"figure5_{dataset.short_name}", draw_masks(grid)) for dataset, grid in grids.items()]
+    return [Drawing(f"figure5_{dataset.unique_name}", draw_masks(grid)) for dataset, grid in grids.items()]
 
 
 def comparison_grid(results: Results) -> MaskGrid:
@@ -111,7 +111,7 @@ def comparison_grid(results: Results) -> MaskGrid:
     for dataset, of_dataset in chosen.items():
         shown = tuple(of_dataset[arm] for arm in columns)
         cases = sampled_cases(dataset, [run for run in shown if run], SAMPLES, results.draw_seed)
-        rows += [MaskRow(dataset.short_name, case, shown) for case in cases]
+        rows += [MaskRow(dataset.unique_name, case, shown) for case in cases]
     hybrid = frozenset(arm for arm in columns if "_HT" in arms[arm][0].method)
     return MaskGrid(columns=columns, rows=tuple(rows), bold=hybrid)
 
@@ -238,7 +238,7 @@ def _key(grid: MaskGrid) -> list[tuple[Colour, str]]:
     key: dict[Colour, str] = {}
     for dataset in dict.fromkeys(run.dataset for row in grid.rows for run in row.runs if run):
         found = legend_of(label_names(read_raw(dataset).info.labels))
-        short = dataset.short_name
+        short = dataset.unique_name
         key |= dict(MEANING if found is LEGEND else {colour: f"{short}: {name}" for colour, name in found})
     return list(key.items())
 

@@ -64,7 +64,7 @@ def probed_runs(results: Results, figure: str) -> list[RunPaths]:
 def probed_drawings(results: Results, what: str, draw: Callable[[RunPaths, Measurement], Figure]) -> list[Drawing]:
     """A drawing of each run that ``what`` was measured of; NotYetError where there is none."""
     drawings = [
-        Drawing(f"{what}_{run.dataset.short_name}_{run.method}", draw(run, read_measurement(run.measurement(what))))
+        Drawing(f"{what}_{run.dataset.unique_name}_{run.method}", draw(run, read_measurement(run.measurement(what))))
         for run in probed_runs(results, what)
         if run.measurement(what).exists()
     ]

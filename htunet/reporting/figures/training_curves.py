@@ -51,7 +51,7 @@ def training_curves(results: Results) -> list[Drawing]:
     for task in sorted({run.task for run in results.runs}):
         runs = [run for run in results.own(task.split("+")[0]) if run.task == task and run.progress_csv.exists()]
         for dataset, own in by_dataset(runs).items():
-            drawings.append(Drawing(f"training_curves_{dataset.short_name}_{task}", _draw(dataset.short_name, own)))
+            drawings.append(Drawing(f"training_curves_{dataset.unique_name}_{task}", _draw(dataset.unique_name, own)))
     if not drawings:
         raise NotYetError("no run on all training images is finished. Provide one: htunet_train BUSI CLIP_HT fold0.")
     return drawings

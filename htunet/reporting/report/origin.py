@@ -49,7 +49,7 @@ def collect_planning_warnings(study: Study) -> Iterator[DatasetFacts]:
     """For each data set and plan what planning warned of, where there is anything."""
     for dataset, plan in dict.fromkeys((run.source.dataset, run.plan) for run in study.runs):
         if found := planning_warnings(dataset, plan):
-            title = f"{counted(len(found), 'warning')} about {dataset.short_name}, plan {plan}"
+            title = f"{counted(len(found), 'warning')} about {dataset.unique_name}, plan {plan}"
             yield DatasetFacts(title=title, rows=tuple((str(n), text) for n, text in enumerate(found, start=1)))
 
 
@@ -60,7 +60,7 @@ def _plan_table(dataset: DatasetPaths, name: str, plan: Mapping[str, Any], which
             for key in decisions]  # fmt: skip
     return Table(
         id=f"plan-{dataset.name}-{name}{which}".replace(", ", "-").replace(" ", "-"),
-        title=f"{dataset.short_name}, plan {name}{which}",
+        title=f"{dataset.unique_name}, plan {name}{which}",
         columns=word_columns("Decision", "Value", "Reason"),
         rows=tuple(rows),
     )
@@ -155,7 +155,7 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
 
 def _conversion(dataset: DatasetPaths) -> list[str]:
     """As it was typed, where that is recorded."""
-    name = dataset.short_name
+    name = dataset.unique_name
     if dataset.is_own:
         guess = (
             f"# How {name} was converted is not recorded: htunet_convert --images IMAGES --masks MASKS --name {name}"
@@ -181,7 +181,7 @@ def collect_commands(study: Study) -> list[str]:
         plans = dict.fromkeys(run.plan.removesuffix(AS_PUBLISHED) for run in own)
         groups = {(settings.get("plan_content") or {}).get("split_by", "image") for settings in own.values()}
         split = "" if groups == {"image"} else f" --split-by {' or '.join(sorted(groups))}"
-        commands.append(f"htunet_plan_and_preprocess -d {dataset.short_name} --plan {' '.join(plans)}{split}")
+        commands.append(f"htunet_plan_and_preprocess -d {dataset.unique_name} --plan {' '.join(plans)}{split}")
     for run, settings in runs.items():
         # as the run was started: everything that is not the default
         planned = (settings.get("plan_content") or {}).get("num_epochs")
@@ -195,7 +195,7 @@ def collect_commands(study: Study) -> list[str]:
             f"{name} {value}" for name, value in options.items() if value and f"{name} " not in run.training_command
         )
         commands.append(" ".join([run.training_command, *given]))
-    across = [f"htunet_evaluate {run.dataset.short_name} {run.method} --trained-on {run.source.dataset.short_name}"
+    across = [f"htunet_evaluate {run.dataset.unique_name} {run.method} --trained-on {run.source.dataset.unique_name}"
               for run in runs if run.trained_on]  # fmt: skip
     predicting = [command for dataset in sources for command in _predicting(dataset)]
     predicting[:0] = ["# New images, with the method that htunet_run chose:"] * bool(predicting)
@@ -207,6 +207,6 @@ def _predicting(dataset: DatasetPaths) -> list[str]:
         chosen = read_object(dataset.choice_json, CHOICE) if dataset.choice_json.exists() else {}
     except HtunetError:
         return []  # damaged, and not needed to repeat anything
-    about = f"htunet_predict -i IMAGES -o OUTPUT -d {dataset.short_name}"
+    about = f"htunet_predict -i IMAGES -o OUTPUT -d {dataset.unique_name}"
     return [f"{about} -m {chosen[task]['method']} -p run --task {task} -f all-folds{' --overlays' * (task == 'seg')}"
             for task in chosen]  # fmt: skip

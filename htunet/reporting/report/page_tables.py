@@ -211,7 +211,7 @@ def _comparisons(study: Study) -> Table:
             difference = metric.scale * entry["mean_difference"]
             rows.append(
                 (
-                    words(DatasetPaths(str(entry["dataset"])).short_name),
+                    words(DatasetPaths(str(entry["dataset"])).unique_name),
                     words(f"{metric.label} {metric.unit}"),
                     words(str(entry["a"]), strong=entry["favours"] == entry["a"]),
                     words(str(entry["b"]), strong=entry["favours"] == entry["b"]),
@@ -255,7 +255,7 @@ def _zero_shot(study: Study) -> Table:
     rows = []
     for content, row in zip(study.zero_shot, found_rows, strict=True):
         found = content["zero_shot"]
-        cells = [words(DatasetPaths(row.dataset).short_name), words(row.method, strong=True)]
+        cells = [words(DatasetPaths(row.dataset).unique_name), words(row.method, strong=True)]
         cells += value_cells(row, [(metric, beside) for metric in metrics], missing=NO_VALUE, below=True)
         best = max(found["prompts"], key=lambda prompt: prompt["auc"] or 0.0)
         cells += [

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -45,10 +46,10 @@ class MethodConfig:
     rows: Mapping[str, Row]
     """The row of the plain tables, by the name of the kind."""
 
-    @property
+    @cached_property
     def short_dataset(self) -> str:
-        """The name without its number: ``BUSI``."""
-        return DatasetPaths(self.dataset).short_name
+        """The name without its number, ``BUSI``, unless two data sets share it."""
+        return DatasetPaths(self.dataset).unique_name
 
     @property
     def own(self) -> Mapping[str, Any]:

@@ -447,7 +447,7 @@ def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     of_class = [one.short_label for one in metrics if one.of_class]
     positives: dict[str, list[str]] = {}
     for row in rows if of_class else ():
-        of_dataset = positives.setdefault(DatasetPaths(row.dataset).short_name, [])
+        of_dataset = positives.setdefault(DatasetPaths(row.dataset).unique_name, [])
         of_dataset += {row.tested.positive or "the mean over the classes"}.difference(of_dataset)
     texts = [f"{' or '.join(classes)} ({dataset})" for dataset, classes in positives.items()]
     return [" ".join(definitions), *([f"{', '.join(of_class)}: of {', '.join(texts)}."] if texts else [])]

@@ -114,6 +114,17 @@ def test_the_results_have_the_papers_figures_beside_them_and_the_best_is_marked(
     assert table.rows[1][dice].below.startswith("[")
 
 
+def test_data_sets_of_one_name_are_told_apart() -> None:
+    for name in (DATASET, "Dataset605_BUSI"):
+        DatasetPaths(name).raw.mkdir(parents=True)
+    report = report_of(masks("UNet", [0.6] * 20), masks("UNet", [0.8] * 20, dataset="Dataset605_BUSI"))
+    table = by_id(report, "segmentation")
+    assert [row[0].text for row in table.rows] == [DATASET, "Dataset605_BUSI"]
+    assert not any(cell.strong for row in table.rows for cell in row[2:])  # each is the only method of its data set
+    assert [one.dataset for one in report.headlines] == [DATASET, "Dataset605_BUSI"]
+    assert f"htunet_train {DATASET} UNet fold0 --seed 1" in report.commands
+
+
 def test_seeds_are_one_method() -> None:
     table = by_id(report_of(masks("CLIP_HT", [0.8, 0.8]), masks("CLIP_HT", [0.6, 0.6], seed=2)), "segmentation")
     assert texts(table, 0)[2] == "70.00 ± 14.14"
