@@ -3,7 +3,7 @@
 Dimension key: S runs, N cases, K classes, P points.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,6 +56,7 @@ class Judged:
     classes: tuple[str, ...]
     positive: str
     """Empty where there is none."""
+    cases: tuple[str, ...]
     truth_N: NDArray[np.intp]
     groups: tuple[str, ...]
     values_SNK: Floats
@@ -98,6 +99,7 @@ def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> li
                 method=members[0].method,
                 classes=classes,
                 positive=parts[0].get("positive") or "",
+                cases=tuple(ids),
                 truth_N=np.array([classes.index(first[case]["class"]) for case in ids], dtype=np.intp),
                 groups=tuple(str(first[case]["group"] or "") for case in ids),
                 values_SNK=np.array([[[own[case][name] for name in classes] for case in ids] for own in values]),
@@ -166,7 +168,7 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
         add_note(
             figure,
             "Means over seeds; intervals over cases." * several,
-            _other_folds(found),
+            *other_cases(found),
             random_weights_note(runs),
         )
     return figure
@@ -203,7 +205,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
             figure,
             "ECE: expected calibration error. Larger dots: more cases. Dashed: no error.",
             "Cases of all seeds together; ECE: mean over seeds." * several,
-            _other_folds(found),
+            *other_cases(found),
             random_weights_note(runs),
         )
     return figure
@@ -231,6 +233,9 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
     panel.grid()
 
 
-def _other_folds(found: Sequence[Judged]) -> str:
-    number = sum(one.n_other_cases for one in found)
-    return f"Of one fold; not shown: {counted(number, 'run')} on other test cases." if number else ""
+def other_cases(found: Sequence[Judged]) -> Iterator[str]:
+    """What is not compared on the same test cases."""
+    if number := sum(one.n_other_cases for one in found):
+        yield f"Of one fold; not shown: {counted(number, 'run')} on other test cases."
+    if names := [one.name for one in found if one.cases != found[0].cases]:
+        yield f"On other test cases than those in the title: {', '.join(names)}."

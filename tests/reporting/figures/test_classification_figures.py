@@ -6,7 +6,15 @@ from builders.results import classes
 from sklearn.metrics import auc, roc_auc_score
 
 from htunet.paths import DatasetPaths, RunPaths
-from htunet.reporting.figures.class_curves import Judged, auc_of, judged, mean_ece, mean_roc, pooled_bins
+from htunet.reporting.figures.class_curves import (
+    Judged,
+    auc_of,
+    judged,
+    mean_ece,
+    mean_roc,
+    other_cases,
+    pooled_bins,
+)
 
 TRUTH = {"a": "benign", "b": "malignant", "c": "benign", "d": "malignant"}
 FIRST = {"a": 0.2, "b": 0.6, "c": 0.7, "d": 0.9}
@@ -38,6 +46,13 @@ def test_runs_on_other_cases_are_counted_and_not_mixed_in() -> None:
     }
     (one,) = judged(list(contents), contents)
     assert (len(one.values_SNK), one.n_other_cases) == (1, 1)
+    assert [*other_cases([one])] == ["Of one fold; not shown: 1 run on other test cases."]
+
+
+def test_a_method_on_other_test_cases_is_named(both: Judged) -> None:
+    other = Judged(**{**vars(both), "name": "CLIP", "cases": ("a", "b", "c", "e")})
+    assert [*other_cases([both, other])] == ["On other test cases than those in the title: CLIP."]
+    assert not [*other_cases([both, both])]
 
 
 def test_the_mean_curve_goes_through_the_means_at_each_false_positive_rate() -> None:
