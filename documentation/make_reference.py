@@ -17,7 +17,7 @@ Made by `documentation/make_reference.py` from the parsers; do not edit by hand.
 Every command takes `--help`, `--version` and `--debug` (show the traceback of an error). An argument that is written
 "`DATASET` or `-d, --dataset DATASET`" may be given by its position or by its name; square brackets: it may be omitted.
 Options are written with dashes; the underscores of earlier versions (`--num_epochs`) still work.
-Exit codes: 0 done, 1 something outside the code stops the command, 2 wrong usage, 128 + its number after
+Exit codes: 0 done, 1 a problem with files, data or the machine, 2 wrong usage, 128 + its number after
 a signal (130: Ctrl-C).
 """
 COMMON = {"help", "version", "debug"}

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_positional("dataset", "-d", required=False, help=names)
     parser.add_positional("source", "-i", required=False, type=Path, help="the downloaded folder or zip")
     parser.add_argument("--list", action="store_true", help="list the data sets, their licences and what to download")
-    parser.add_argument("--name", default="", help="name of the raw folder, such as Dataset510_Mine")
+    parser.add_argument("--name", default="", help="name of the raw folder, such as Dataset610_Mine")
     fit = "resize a mask whose size differs from that of its image (nearest neighbour), instead of excluding the image"
     parser.add_argument("--fit-masks", action="store_true", help=fit)
     crop = "LN-INT, LN-EXT: crop the images to the ultrasound field, without the border, its text and scales"

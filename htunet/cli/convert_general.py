@@ -19,7 +19,7 @@ FOLDERS = {
         "folder of the masks, named like the images, with or without _mask, _seg or similar; may be the same folder"
     ),
     "nnunet": "nnU-Net data set that htunet cannot use without conversion: NIfTI, JPEG, or one file for each channel",
-    "test_images": "folder of the test images (default: a tenth of the images becomes the test split)",
+    "test_images": "folder of the test images, for a test split of your own (default: planning splits --images)",
     "test_masks": "folder of the masks of --test-images",
 }
 ANNOTATIONS = {

@@ -1,6 +1,6 @@
 """Zero-shot classification: assign images to classes by their similarity to text prompts, without training.
 
-Writes summary.json, classes.csv and, for each prompt, prompts.csv and prompts.md.
+Writes summary.json, classes.csv, and the result of each prompt as prompts.csv, prompts.md and prompts.png.
 """
 
 import argparse
