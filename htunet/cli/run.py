@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
     parser.add_argument("--num-folds", type=int, help=folds)
     weights = (
-        "weights to start from, or frozen weights: pretrained, phantom (pre-trained on simulated images), random or the "
-        "path of a file (default: pretrained; phantom for methods without published weights, such as UNet)"
+        "weights to start from, or frozen weights: pretrained, phantom (pre-trained on simulated images), random or a "
+        "file (default: pretrained; phantom for methods without published weights, such as UNet)"
     )
     parser.add_argument("--weights", help=weights)
     corrections = "continue the training of the chosen method with the cases corrected in this folder of htunet_review"
