@@ -167,7 +167,7 @@ def _draw_roc(dataset: str, runs: Sequence[RunPaths], contents: Mapping[RunPaths
         several = any(len(one.values_SNK) > 1 for one in found)
         add_note(
             figure,
-            "Means over seeds; intervals over cases." * several,
+            "Means over runs; intervals over cases." * several,
             *other_cases(found),
             random_weights_note(runs),
         )
@@ -204,7 +204,7 @@ def _draw_reliability(dataset: str, runs: Sequence[RunPaths], contents: Mapping[
         add_note(
             figure,
             "ECE: expected calibration error. Larger dots: more cases. Dashed: no error.",
-            "Cases of all seeds together; ECE: mean over seeds." * several,
+            "Cases of all runs together; ECE: mean over runs." * several,
             *other_cases(found),
             random_weights_note(runs),
         )

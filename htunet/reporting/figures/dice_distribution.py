@@ -96,7 +96,7 @@ def draw_distributions(dataset: str, runs: Sequence[RunPaths], found: Sequence[C
     several = any(len(members) > 1 for members in by_arm(runs).values())
     notes = (
         "Box: quartiles; line: median; whiskers: to the furthest case within 1.5 box lengths; point: a case"
-        + (", averaged over seeds." if several else "."),
+        + (", averaged over its runs." if several else "."),
         random_weights_note(runs),
     )
     with in_style():

@@ -30,7 +30,7 @@ PANEL_MM = 66.0
 """Height of one panel; it is as wide as one column of a journal."""
 COLUMNS = 2
 """Panels side by side."""
-POINTS = "Points: means over the predictions of all seeds (AUC: over the runs); bars: ± their standard deviation."
+POINTS = "Points: means over the predictions of all runs (AUC: over the runs); bars: ± the deviation of the seeds."
 PAPER = "Dotted: the paper's Table IV, the mean of its data sets."
 
 

@@ -92,7 +92,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), LEGEND_COLUMNS), title=dataset)
         several = any(len(members) > 1 for members in arms.values())
-        band = "Lines: means over seeds; bands: ± one standard deviation." * several
+        band = "Lines: means over runs (seeds, folds); bands: ± one standard deviation." * several
         add_note(figure, " ".join(filter(None, (band, _epochs_note(arms)))), random_weights_note(runs))
     return figure
 

@@ -43,8 +43,8 @@ COLUMNS = (
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
     "Mean over the predictions of all runs (of classes: over the runs) ± standard deviation of the seeds' means, at "
-    f"the network's input size, and the value of {paper.PAPER} in brackets. {{best}}, of each data set, metric and "
-    f"group of rows. {MISSING}: no run yet, or no value."
+    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet, or "
+    "no value."
 )
 
 
@@ -173,7 +173,9 @@ def _notes(cells: Sequence[Cell], letter: Mapping[str, str], best: str) -> tuple
     metrics = [METRICS[name] for name in dict.fromkeys(cell.metric for cell in cells)]
     rows = [cell.trained for cell in cells if cell.trained and cell.trained.tested.classes]
     legend = "; ".join(f"{letter[mark]}: {with_explanation(mark)}" for mark in letter)
-    return (NOTE.format(best=best), *metric_notes(rows, metrics), *([f"{legend}."] if legend else []))
+    beside = f", and the value of {paper.PAPER} in brackets" * any(cell.paper is not None for cell in cells)
+    how = NOTE.format(best=best, paper=beside)
+    return (how, *metric_notes(rows, metrics), *([f"{legend}."] if legend else []))
 
 
 def _changes(rows: Sequence[tuple[TableCell, ...]]) -> frozenset[int]:
