@@ -43,8 +43,8 @@ COLUMNS = (
 BEST, BEST_TEXT = "Bold: the best, underlined: the second", "*: the best, +: the second"
 NOTE = (
     "Mean over the predictions of all runs (of classes: over the runs) ± standard deviation of the seeds' means, at "
-    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet, or "
-    "no value."
+    f"the network's input size{{paper}}. {{best}}, of each data set, metric and group of rows. {MISSING}: no run yet, "
+    "or no value."
 )
 
 
