@@ -22,8 +22,12 @@ def evaluated_contents(tell: Callable[[str], None]) -> dict[RunPaths, Content]:
             continue
         try:
             content = read_object(run.summary_json, SUMMARY)
-            if content["htunet"].get("format") in READ_FORMATS:
-                contents[run] = upgraded(content)
+            if (found := content["htunet"].get("format")) not in READ_FORMATS:
+                raise HtunetError(
+                    f"its summary has the format {found}, which this version does not read. Evaluate it again: "
+                    f"htunet_evaluate {run.dataset.unique_name} {run.method} --force"
+                )
+            contents[run] = upgraded(content)
         except HtunetError as error:
             tell(f"Not in the tables: {run.label}: {error}")
     mark_splits(contents)

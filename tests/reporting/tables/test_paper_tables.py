@@ -278,3 +278,15 @@ def test_a_name_that_is_given_twice_counts_once() -> None:
 def test_a_method_that_does_not_exist_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table2", "--methods", "CLIP_TH"]) == 2
     assert "No method is called 'CLIP_TH'. Did you mean 'CLIP_HT'?" in capsys.readouterr().err
+
+
+def test_results_in_a_format_that_is_not_read_are_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", "paper", "CLIP", 0, 1)
+    content = masks("CLIP", [0.5])
+    write_json(run.settings_json, {})
+    write_json(run.finished_json, {})
+    write_json(run.summary_json, content | {"htunet": content["htunet"] | {"format": 99}})
+    assert main(["table2", "--datasets", "BUSI", "--methods", "CLIP"]) == 0
+    message = capsys.readouterr().err
+    assert "Not in the tables: BUSI CLIP fold0 seed1 (plan paper): its summary has the format 99" in message
+    assert "htunet_evaluate BUSI CLIP --force" in message
