@@ -1,7 +1,7 @@
 """One table of what users wait for, beside what they would use otherwise.
 
-    OMP_NUM_THREADS=1 python -m benchmarks [--sections steps predictions ...] [--rounds 5] [--write [--resume]]
-        [--monai PYTHON] [--nnunet PYTHON]
+    OMP_NUM_THREADS=1 python -m benchmarks [--sections steps predictions ...] [--parts UNet ...] [--rounds 5]
+        [--write [--resume]] [--monai PYTHON] [--nnunet PYTHON]
 
 With one thread the figures are processor time, which other programs hardly change; with more, wall-clock time. --write
 puts what was measured into benchmarks/results/performance.json, and makes documentation/explanation/performance.md
@@ -73,13 +73,15 @@ def cells(row: dict[str, Any]) -> list[str]:
 def merged(before: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows of a section after a measurement of some of them.
 
-    A new row takes the place of those of the same thing; where its alternative is not here and was there before, the
-    older ones stay.
+    A new row takes the place of those of the same thing, and of others that its part measured before; where its
+    alternative is not here and was there before, the older ones stay.
     """
     had = {row["what"] for row in before if row["other"] is not None}
-    rows = [row for row in rows if row["other"] is not None or row["what"] not in had]
-    measured = {row["what"] for row in rows}
-    return [row for row in before if row["what"] not in measured] + rows
+    absent = {row["what"] for row in rows if row["other"] is None} & had
+    rows = [row for row in rows if row["what"] not in absent]
+    measured, parts = {row["what"] for row in rows}, {row["part"] for row in rows}
+    kept = [row for row in before if row["what"] in absent or not (row["what"] in measured or row["part"] in parts)]
+    return kept + rows
 
 
 def main() -> None:
@@ -92,6 +94,7 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", nargs="+", default=list(SECTIONS), choices=SECTIONS)
+    parser.add_argument("--parts", nargs="+", help="only these parts of the sections (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--resume", action="store_true")
@@ -108,6 +111,8 @@ def main() -> None:
     for name in options.sections:
         print(f"\n{name}", flush=True)
         for part, measure in SECTIONS[name].items():
+            if options.parts and part not in options.parts:
+                continue
             known = read_results().get(name, {"rows": []})["rows"]
             mine = [row for row in known if (row["part"], row["machine"]) == (part, machine)]
             if options.resume and any(row["measured"] > recent for row in mine):

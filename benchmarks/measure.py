@@ -53,10 +53,13 @@ def compared(
     other: Callable[[], object],
     *,
     ceiling: Callable[[], float] | None = None,
+    other_amount: float | None = None,
+    warm_up: Callable[[], object] | None = None,
 ) -> Row:
-    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either.
+    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of ``ours``.
 
-    ``ceiling`` gives the seconds of the products of ``ours`` alone.
+    ``other_amount`` is done by the alternative, where that is not equal. ``ceiling`` gives the seconds of the products
+    of ``ours`` alone. ``warm_up`` does what is slow the first time only (None: a call of ``ours``).
     """
 
     def seconds(action: Callable[[], object]) -> float:
@@ -64,10 +67,10 @@ def compared(
         action()
         return clock() - started
 
-    ours(), other()  # what is slow the first time only
+    (warm_up or ours)(), other()
     found = [(seconds(ours), seconds(other), ceiling() if ceiling else 0.0) for _ in range(rounds)]
     own, theirs, products = (list(each) for each in zip(*found, strict=True))
-    row = row_of(what, unit, amount, own, alternative, theirs)
+    row = row_of(what, unit, amount, own, alternative, theirs, other_amount=other_amount)
     return with_ceiling(row, own, products) if ceiling else row
 
 

@@ -23,7 +23,7 @@ SMALL_INPUT = 64
 def numbers(
     rounds: int, few: int = FEW, many: int = MANY, side: int = SIDE, input_side: int | None = None
 ) -> Iterator[Row]:
-    """Conversion, checks, planning with arrays, and evaluation of ``many`` images beside the same of ``few``."""
+    """Conversion, checks, and planning with arrays of ``many`` images beside the same of ``few``."""
     plan, sizes = ("small", f" of {input_side} x {input_side}") if input_side else ("paper", "")
     with tempfile.TemporaryDirectory() as base:
         homes = {number: Path(base, str(number)) for number in (few, many)}
@@ -33,7 +33,6 @@ def numbers(
             "conversion of BUSI's layout": ["convert", "BUSI", "source"],
             "checks alone": ["plan_and_preprocess", "-d", "BUSI", "--verify-only"],
             f"checks, fingerprint, plan, arrays{sizes}": ["plan_and_preprocess", "-d", "BUSI", "--plan", plan],
-            "evaluation of two folders of masks": ["evaluate", "--prediction-folder", "predictions"],
         }.items():
             found: dict[int, list[tuple[float, float]]] = {number: [] for number in homes}
             for _ in range(rounds):
@@ -48,11 +47,7 @@ def numbers(
 def _call(command: list[str], home: Path, input_side: int | None) -> tuple[list[str], dict[str, str]]:
     """A command with its folders in ``home``, which is made ready for it, and the variables that name its roots."""
     roots = {name: str(home / name) for name in ("htunet_raw", "htunet_preprocessed", "htunet_results")}
-    folder, masks = (home / name / "Dataset503_BUSI" for name in ("htunet_preprocessed", "htunet_raw"))
-    if command[0] == "evaluate":
-        if not (home / command[-1]).exists():
-            _write_predictions(masks / "labelsTr", home / command[-1])
-        return [*command[:-1], str(home / command[-1]), "--reference-folder", str(masks / "labelsTr")], roots
+    folder = home / "htunet_preprocessed" / "Dataset503_BUSI"
     if "--plan" in command:
         for path in folder.iterdir():  # of an earlier round; what the conversion measured stays
             if path.is_dir():
@@ -66,9 +61,34 @@ def _call(command: list[str], home: Path, input_side: int | None) -> tuple[list[
     return [*arguments, "--workers", "1"], roots
 
 
-def _write_predictions(masks: Path, folder: Path) -> None:
-    """The masks of a folder, each moved by some pixels of its own."""
-    folder.mkdir()
-    for number, path in enumerate(sorted(masks.glob("*.png"))):
-        moved = np.roll(np.asarray(Image.open(path)), (number % 7 - 3, number % 5), axis=(0, 1))
-        Image.fromarray(moved).save(folder / path.name)
+def evaluations(rounds: int, few: int = FEW, many: int = MANY, side: int = SIDE) -> Iterator[Row]:
+    """The evaluation of two folders of ``many`` masks beside that of ``few``."""
+    found: dict[int, list[tuple[float, float]]] = {number: [] for number in (few, many)}
+    with tempfile.TemporaryDirectory() as base:
+        for number in found:
+            _write_masks(Path(base, str(number)), number, side)
+        for _ in range(rounds):
+            for number, measured in found.items():
+                folders = [f"{base}/{number}/{name}" for name in FOLDERS]
+                command = ["evaluate", "--prediction-folder", folders[0], "--reference-folder", folders[1]]
+                measured.append(run_command(command, {}))
+    (ours, memory), (theirs, other_memory) = ([*zip(*found[number], strict=True)] for number in (many, few))
+    yield row_of(f"evaluation of two folders of masks, {many:,} images of {side} x {side}, start included", "images/s",
+                 many, [*ours], f"{few:,} of them", [*theirs], other_amount=few,
+                 memory=(max(memory), max(other_memory)))  # fmt: skip
+
+
+FOLDERS = ("predictions", "references")
+
+
+def _write_masks(folder: Path, number: int, side: int) -> None:
+    """Ellipses of many places and sizes; a prediction is its reference, moved by some pixels of its own."""
+    predictions, references = (folder / name for name in FOLDERS)
+    predictions.mkdir(parents=True)
+    references.mkdir()
+    rows, columns = np.mgrid[:side, :side] / side
+    for at in range(number):
+        row, column, height, width = 0.3 + 0.1 * np.array([at % 5, at // 5 % 5, at % 2 + 1, at % 3 + 1])
+        mask = (((rows - row) / height) ** 2 + ((columns - column) / width) ** 2 < 0.5) * np.uint8(255)
+        Image.fromarray(mask).save(references / f"{at:06d}.png")
+        Image.fromarray(np.roll(mask, (at % 7 - 3, at % 4), axis=(0, 1))).save(predictions / f"{at:06d}.png")

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import runpy
 import shutil
 import statistics
@@ -23,14 +24,16 @@ from benchmarks.ceiling import Ceiling
 from benchmarks.conversion import write_images
 from benchmarks.measure import Row, compared, row_of, run_command, with_ceiling
 from benchmarks.metrics_speed import SIZE, lesion
-from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, numbers
+from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, evaluations, numbers
 from benchmarks.report_speed import report_of_rows
 from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, as_users_write_it, turns
 from htunet.data.raw import Case
+from htunet.errors import counted
 from htunet.evaluation.evaluate import MaskPair, score_pairs
 from htunet.experiments.cost import plan_content
 from htunet.experiments.jobs import JobCost
 from htunet.inference import run_onnx
+from htunet.inference.folder import predict_folder
 from htunet.inference.predictor import Predictor
 from htunet.inference.to_onnx import MODEL, write_onnx
 from htunet.models.build import build_network
@@ -62,41 +65,64 @@ def step(method: str, rounds: int, batch: int = 4) -> Iterator[Row]:
         yield with_ceiling(row, found.seconds[name], found.ceilings[name])
 
 
-def prediction(method: str, rounds: int, images: int = 12, members: int = 1) -> Iterator[Row]:
-    """Files to masks in their own size, by a network or by several whose probabilities are averaged."""
+def pictures(folder: Path, number: int | None = None) -> tuple[list[str], str]:
+    """Files in ``folder`` to predict, and what they are: real images of BUSI and DDTI with HTUNET_SAMPLES, else noise.
+
+    None for ``number``: 500 of the real ones, drawn evenly from both data sets, or 12 of noise.
+    """
+    samples = os.environ.get("HTUNET_SAMPLES", "")
+    real = [path for pattern in REAL for path in sorted(Path(samples).glob(pattern))] if samples else []
+    if not real:
+        files = write_pictures(folder, NOISE if number is None else number)
+        return files, f"{counted(len(files), 'image')} of noise, {len(SIZES)} sizes"
+    files, sizes = list[str](), set()
+    for position in np.linspace(0, len(real) - 1, min(len(real), number or MOST_REAL)).astype(int):
+        path = folder / f"{position}{real[position].suffix.lower()}"
+        path.symlink_to(real[position].absolute())
+        sizes.add(Image.open(path).size)
+        files.append(str(path))
+    return files, f"{counted(len(files), 'real image')} of BUSI and DDTI, {counted(len(sizes), 'size')}"
+
+
+def prediction(method: str, rounds: int, images: int | None = None, members: int = 1) -> Iterator[Row]:
+    """What ``htunet_predict`` does between its start and its tables, by a network or by several together."""
     plan = _plan()
     precision = resolve_precision("auto", "cpu")
     predictor = Predictor(_networks(method, plan, members), plan, device=torch.device("cpu"), precision=precision)
     together = f"the {members} folds of {method} together" if members > 1 else method
-    with tempfile.TemporaryDirectory() as folder:
-        files = write_pictures(Path(folder), images)
+    with tempfile.TemporaryDirectory() as base, contextlib.redirect_stderr(io.StringIO()):  # the progress bar
+        files, words = pictures(Path(base), images)
+        few, masks = _some(files), Path(base, "masks")
 
-        def ours() -> None:
-            for path in files:
-                predictor.predict(path).labels  # noqa: B018 - is computed when it is asked for
+        def ours(chosen: list[str] = files) -> None:
+            predict_folder(predictor, [*map(Path, chosen)], masks)
 
-        yield compared(f"prediction by {together}, {precision}, images of {len(SIZES)} sizes", "images/s", images,
-                       rounds, ours, PLAIN_PREDICTION, partial(_plain_loop, _networks(method, plan, members), files),
-                       ceiling=Ceiling(ours).seconds)  # fmt: skip
+        products = Ceiling(partial(ours, few))
+        yield compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", len(files),
+                       rounds, ours, PLAIN_PREDICTION,
+                       partial(_plain_loop, _networks(method, plan, members), few, masks), other_amount=len(few),
+                       ceiling=lambda: products.seconds() * len(files) / len(few),
+                       warm_up=partial(ours, few))  # fmt: skip
 
 
-def onnx_prediction(method: str, rounds: int, images: int = 12) -> Iterator[Row]:
+def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iterator[Row]:
     """The program that goes with an export, from files to files; its start and the reading of the model left out."""
     import onnxruntime
 
     plan = _plan()
     with tempfile.TemporaryDirectory() as folder:
-        files = write_pictures(Path(folder), images)
+        files, words = pictures(Path(folder), images)
+        few = _some(files)
         write_onnx(_networks(method, plan, 1), plan, "seg", Path(folder))
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(Path(folder, MODEL), options)
-        script, arguments = str(Path(folder, Path(str(run_onnx.__file__)).name)), [f"{folder}/masks", *files]
+        script, masks = str(Path(folder, Path(str(run_onnx.__file__)).name)), Path(folder, "masks")
 
-        def ours() -> None:
+        def ours(chosen: list[str] = files) -> None:
             with (
                 patch.object(onnxruntime, "InferenceSession", lambda _: session),
-                patch.object(sys, "argv", [script, *arguments]),
+                patch.object(sys, "argv", [script, str(masks), *chosen]),
                 patch.object(sys, "path", [folder, *sys.path]),
             ):
                 try:
@@ -105,12 +131,22 @@ def onnx_prediction(method: str, rounds: int, images: int = 12) -> Iterator[Row]
                     if end.code:
                         raise RuntimeError(f"The runner of the export failed: {end.code}") from end
 
-        what = f"prediction by {method}, the ONNX runner of an export, fp32, files of {len(SIZES)} sizes to files"
-        yield compared(what, "images/s", images, rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, 1), files))  # fmt: skip
+        what = f"prediction by {method}, the ONNX runner of an export, fp32, files to files, {words}"
+        yield compared(what, "images/s", len(files), rounds, ours, PLAIN_PREDICTION,
+                       partial(_plain_loop, _networks(method, plan, 1), few, masks), other_amount=len(few),
+                       warm_up=partial(ours, few))  # fmt: skip
 
 
 PLAIN_PREDICTION = "Pillow and the same layers, fp32, one image after another"
+REAL = ("busi_full/*/*/*).png", "ddti_637/DDTI/*/image/*")
+"""Of HTUNET_SAMPLES."""
+MOST_REAL, NOISE, OF_OTHERS = 500, 12, 50
+"""Images that are predicted, and the most that the alternative predicts, which is slower."""
+
+
+def _some(files: list[str]) -> list[str]:
+    """What the alternative predicts of them, drawn evenly."""
+    return files[:: -(-len(files) // OF_OTHERS)]
 
 
 def _plan() -> Plan:
@@ -125,15 +161,17 @@ def _networks(method: str, plan: Plan, members: int) -> list[Network]:
 
 
 @torch.inference_mode()
-def _plain_loop(networks: list[Network], files: list[str]) -> None:
+def _plain_loop(networks: list[Network], files: list[str], folder: Path) -> None:
     """What a PyTorch user would write."""
+    folder.mkdir(exist_ok=True)
     for network in networks:
         as_users_write_it(network).eval()
     for path in files:
         image = Image.open(path).convert("L")
         small = torch.from_numpy(np.array(image.resize((224, 224), Image.Resampling.BILINEAR)))[None, None]
         labels = torch.stack([network(small).softmax(dim=1) for network in networks]).mean(dim=0).argmax(dim=1)[0]
-        Image.fromarray(labels.numpy().astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+        mask = Image.fromarray(labels.numpy().astype(np.uint8)).resize(image.size, Image.Resampling.NEAREST)
+        mask.save(folder / f"{Path(path).stem}.png")
 
 
 def mask_pairs(rounds: int, pairs: int = 40) -> Iterator[Row]:
@@ -201,26 +239,27 @@ def preparation(rounds: int, images: int = 200) -> Iterator[Row]:
                          memory=(max(peak for _, peak in found), None))  # fmt: skip
 
 
+IMPORTS = ("htunet", "htunet.api", "htunet.training.run", "htunet.inference.predictor")
+"""What a user's own script, a training and a prediction begin with."""
+
+
 def start_up(rounds: int) -> Iterator[Row]:
-    """What each command takes until it says what it can do, and a prediction until its first mask is there."""
+    """What each command takes until it says what it can do, each import, and a prediction until its first mask."""
     commands = sorted(path.stem for path in Path("htunet/cli").glob("*.py") if "def main" in path.read_text())
     commands.remove("worker")
-    torch_s, first, found = list[float](), list[float](), {name: list[float]() for name in commands}
+    calls = {f"import {name}": ["-c", f"import {name}"] for name in ("torch", *IMPORTS)}
+    calls |= {f"htunet_{name.rstrip('_')} --help": ["-m", f"htunet.cli.{name}", "--help"] for name in commands}
+    first = "htunet_predict --model phantom (two networks), one image, from the start to the mask"
+    found: dict[str, list[float]] = {what: [] for what in (*calls, first)}
     with tempfile.TemporaryDirectory() as folder:
         write_pictures(Path(folder, "image"), 1)
         for number in range(rounds):
-            torch_s.append(run_command(["-c", "import torch"], {}, module="")[0])
-            predict = ["predict", "-i", f"{folder}/image", "-o", f"{folder}/masks_{number}", "--model", "phantom"]
-            first.append(run_command([*predict, "--device", "cpu"], {})[0])
-            for name, seconds in found.items():
-                seconds.append(run_command([name, "--help"], {})[0])
-    slowest = max(found, key=lambda name: statistics.median(found[name]))
-    middle = [statistics.median(turn) for turn in zip(*found.values(), strict=True)]
-    for what, ours in (
-        (f"--help, the median of {len(commands)} commands", middle),
-        (f"--help, the slowest (htunet_{slowest.rstrip('_')})", found[slowest]),
-        ("htunet_predict --model phantom (two networks), one image, from the start to the mask", first),
-    ):
+            output = f"{folder}/masks_{number}"  # one that is there already would be finished at once
+            predict = ["-m", "htunet.cli.predict", "-i", f"{folder}/image", "-o", output, "--model", "phantom"]
+            for what, call in (*calls.items(), (first, [*predict, "--device", "cpu"])):
+                found[what].append(run_command(call, {}, module="")[0])
+    torch_s = found.pop("import torch")
+    for what, ours in found.items():
         row = row_of(what, "s", 1, ours, "import torch", torch_s)
         yield replace(row, ours=statistics.median(ours), other=statistics.median(torch_s))
 
@@ -229,10 +268,11 @@ SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
     "steps": {method: partial(step, method) for method in METHODS},
     "predictions": {
         "UNet": partial(prediction, "UNet"),
-        "UNet together": partial(prediction, "UNet", images=6, members=5),
+        "UNet together": partial(prediction, "UNet", members=5),
         "UNet ONNX": partial(onnx_prediction, "UNet"),
-        "CLIP_HT": partial(prediction, "CLIP_HT", images=6),
-        "CLIP_HT ONNX": partial(onnx_prediction, "CLIP_HT", images=6),
+        "CLIP_HT": partial(prediction, "CLIP_HT"),
+        "CLIP_HT together": partial(prediction, "CLIP_HT", members=5),
+        "CLIP_HT ONNX": partial(onnx_prediction, "CLIP_HT"),
     },
     "mask-pairs": {"all": mask_pairs},
     "preparation": {"all": preparation},
@@ -241,6 +281,8 @@ SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
     "numbers": {
         "all": numbers,
         "very many": partial(numbers, many=VERY_MANY, side=SMALL, input_side=SMALL_INPUT),
+        "pairs": evaluations,
+        "very many pairs": partial(evaluations, many=VERY_MANY, side=SMALL),
         "report": report_of_rows,
     },
 }

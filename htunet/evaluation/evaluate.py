@@ -26,7 +26,7 @@ from htunet.parallel import parallel_map, suitable_workers
 Labels = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MaskPair:
     """One prediction with its reference, and what is known of the case."""
 

@@ -357,7 +357,7 @@ for _metric in (
     METRICS.add(_metric.name, _metric)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelScore:
     """One label of one image."""
 

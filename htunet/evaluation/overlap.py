@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Mask = NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Counts:
     """Pixels of one mask pair; the names are nnU-Net's."""
 

@@ -40,7 +40,7 @@ PER_CASE_IDENTITY = ("dataset", "method", "plan", "fold", "seed")
 NNUNET_METRICS = ("Dice", "FN", "FP", "IoU", "TN", "TP", "n_pred", "n_ref")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class CaseScore:
     """One label of one case at one resolution."""
 

@@ -131,10 +131,11 @@ def predict_folder(
     files = [path.absolute().relative_to(base.absolute()).as_posix() for path in images]
     names = part.names if part else output_names(files)
     if predictor.segments:
-        _refuse_among_images(images, [output / name for name in names])
+        _refuse_among_images(images, (output / name for name in names))
     output.mkdir(parents=True, exist_ok=True)
     result, classes = FolderResult(), list[list[float]]()
-    for path, shown, name in tqdm(list(zip(images, files, names, strict=True)), unit="file", disable=None):
+    jobs = zip(images, files, names, strict=True)
+    for path, shown, name in tqdm(jobs, total=len(images), unit="file", disable=None):
         try:
             stack = open_stack(path)
             _refuse_long_name(name, stack, ".png" if after_each is None else DRAWN, dicom_seg=dicom_seg)
@@ -229,7 +230,7 @@ def _write_stack(stack: Stack, target: Path, masks_NHW: UInt8, labels: Mapping[s
         write_segmentation(stack, target.with_name(f"{target.name}{SEGMENTATION_OBJECT}"), masks_NHW, labels)
 
 
-def _refuse_among_images(images: Sequence[Path], masks: Sequence[Path]) -> None:
+def _refuse_among_images(images: Sequence[Path], masks: Iterable[Path]) -> None:
     for path, mask in zip(images, masks, strict=True):
         if mask.parent.resolve() == path.parent.resolve():
             raise UsageError(

@@ -113,4 +113,4 @@ def _image_of(row: Mapping[str, str]) -> str:
 
 def _write(path: Path, rows: Rows, now: Rows) -> None:
     columns = list(dict.fromkeys(name for row in (*now[:1], *rows) for name in row))
-    write_csv(path, columns, [dict.fromkeys(columns, "") | row for row in rows])
+    write_csv(path, columns, (dict.fromkeys(columns, "") | row for row in rows))

@@ -153,7 +153,7 @@ def test_our_side_trains_and_predicts(tiny: DatasetPaths, tmp_path: Path, monkey
 
 
 def test_rows_of_many_images_are_compared_for_each_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = list(numbers.numbers(1, few=10, many=20))
+    rows = [*numbers.numbers(1, few=10, many=20), *numbers.evaluations(1, few=10, many=20)]
     assert [row.what.split(",")[0] for row in rows] == [
         "conversion of BUSI's layout",
         "checks alone",

@@ -1,6 +1,6 @@
 """Steps, predictions and their ceilings, in tiny sizes: what is timed is what it is said to be."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import pytest
 import torch
 from builders.backbone import TINY, draw, register_tiny, tiny_in_place_of_clip
 from builders.published import tiny_towers
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
@@ -137,6 +138,7 @@ def test_a_row_of_a_step_names_both_versions(monkeypatch: pytest.MonkeyPatch) ->
 def small_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = replace(rows._plan(), input_size=(32, 32))
     monkeypatch.setattr(rows, "_plan", lambda: plan)
+    monkeypatch.delenv("HTUNET_SAMPLES", raising=False)
 
 
 @pytest.mark.usefixtures("tiny")
@@ -154,43 +156,72 @@ def test_predictions_by_one_network_and_by_several() -> None:
     (alone,) = rows.prediction("UNet", 1, images=1)
     (together,) = rows.prediction("UNet", 1, images=1, members=2)
     assert alone.what.startswith("prediction by UNet, ")
+    assert alone.what.endswith(", files to files, 1 image of noise, 3 sizes")
     assert together.what.startswith("prediction by the 2 folds of UNet together, ")
     for row in (alone, together):
         assert row.ceiling is not None
         assert row.ratios is not None
 
 
+def test_real_images_are_drawn_evenly_from_both_data_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for number in range(1, 7):
+        for name in (f"busi_full/Dataset/benign/benign ({number}).png", f"ddti_637/DDTI/1_or_data/image/{number}.PNG"):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8 + number % 2)).save(path)
+    Image.new("L", (8, 8)).save(tmp_path / "busi_full/Dataset/benign/benign (1)_mask.png")
+    monkeypatch.setenv("HTUNET_SAMPLES", str(tmp_path))
+    (place := tmp_path / "chosen").mkdir()
+    files, words = rows.pictures(place, 4)
+    assert words == "4 real images of BUSI and DDTI, 2 sizes"
+    names = [Path(file).resolve().relative_to(tmp_path).as_posix() for file in files]
+    assert [name.split("/")[0] for name in names] == ["busi_full", "busi_full", "ddti_637", "ddti_637"]
+    assert names[0].endswith("benign (1).png")
+    assert names[-1].endswith("6.PNG")
+    assert len(rows.pictures(tmp_path, None)[0]) == 12  # no more than there are
+    assert [len(rows._some(["x"] * number)) for number in (1, 12, 50, 51, 500)] == [1, 12, 50, 26, 50]
+
+
 @pytest.mark.usefixtures("small_plan")
 def test_the_runner_of_an_export_is_timed_without_its_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(rows.tempfile, "tempdir", str(tmp_path))
-    written = set[str]()
+    written = list[set[str]]()
 
-    def keep(*arguments: Any) -> Row:
+    def keep(*arguments: Any, warm_up: Callable[[], None], other_amount: float) -> Row:
         what, unit, amount, _, ours, alternative, other = arguments
-        ours()
-        written.update(path.name for path in tmp_path.rglob("masks/*"))
-        other()
-        return rows.row_of(what, unit, amount, [1.0], alternative, [1.0])
+        for action in (ours, warm_up, other):
+            action()
+            written.append({path.name for path in tmp_path.rglob("masks/*")})
+            for path in tmp_path.rglob("masks/*"):
+                path.unlink()
+        return rows.row_of(what, unit, amount, [1.0], alternative, [1.0], other_amount=other_amount)
 
     monkeypatch.setattr(rows, "compared", keep)
+    monkeypatch.setattr(rows, "OF_OTHERS", 1)
     (row,) = rows.onnx_prediction("UNet", 1, images=2)
-    assert row.what == "prediction by UNet, the ONNX runner of an export, fp32, files of 3 sizes to files"
-    assert written == {"0.png", "1.png"}
+    assert row.what == (
+        "prediction by UNet, the ONNX runner of an export, fp32, files to files, 2 images of noise, 3 sizes"
+    )
+    assert (row.ours, row.other, row.ratios) == (2.0, 1.0, (2.0,) * 3)
+    assert written == [{"0.png", "1.png"}, {"0.png"}, {"0.png"}]
 
 
 def test_start_up_is_compared_with_the_import_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = list[list[str]]()
-    seconds = {"-c": 2.0, "predict": 4.0, "train": 0.5}
+    seconds = {"import torch": 2.0, "htunet.cli.predict": 4.0, "htunet.cli.train": 0.5}
 
     def run(arguments: list[str], *_: Any, **__: Any) -> tuple[float, float]:
         typed.append(arguments)
-        return seconds.get(arguments[0], 0.1), 0.1
+        return seconds.get(arguments[1], 0.1), 0.1
 
     monkeypatch.setattr(rows, "run_command", run)
-    middle, slowest, first = rows.start_up(2)
-    assert (middle.ours, middle.other, middle.unit) == (0.1, 2.0, "s")
-    assert (slowest.what, slowest.ours, slowest.ratios) == ("--help, the slowest (htunet_predict)", 4.0, (0.5,) * 3)
-    assert (first.ours, first.ratios) == (4.0, (0.5,) * 3)
-    outputs = [arguments[4] for arguments in typed if arguments[:2] == ["predict", "-i"]]
+    found = {row.what: row for row in rows.start_up(2)}
+    assert "import torch" not in found
+    assert found["import htunet.api"].ratios == (20.0,) * 3
+    assert (found["htunet_train --help"].ours, found["htunet_train --help"].other) == (0.5, 2.0)
+    assert {"htunet_import --help", "htunet_run --help", "htunet_plan_and_preprocess --help"} <= found.keys()
+    (first,) = (row for what, row in found.items() if "to the mask" in what)
+    assert (first.ours, first.unit, first.ratios) == (4.0, "s", (0.5,) * 3)
+    outputs = [arguments[5] for arguments in typed if arguments[2:3] == ["-i"]]
     assert len(set(outputs)) == 2  # a folder that is there already would be finished at once

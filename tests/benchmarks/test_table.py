@@ -76,14 +76,15 @@ def test_rows_of_another_date_or_machine_stand_under_their_own() -> None:
 
 
 def test_what_was_not_measured_again_stays() -> None:
-    before = [measured("a"), measured("b"), measured("b", other=1.0), measured("c"), measured("d", other=None)]
+    before = [measured("a") | {"part": "another"}, measured("b"), measured("b", other=1.0), measured("c"),
+              measured("d", other=None), measured("e")]  # fmt: skip
     absent = measured("c", "2026-03-04", other=None) | {"alternative": "MONAI: not measured"}
     after = table.merged(before, [measured("b", "2026-03-04"), absent, measured("d", "2026-03-04")])
     found = [(row["what"], row["measured"][:10], row["other"]) for row in after]
     assert found == [
         ("a", "2026-01-02", 2.0),
         ("c", "2026-01-02", 2.0),  # its alternative is not here now
-        ("b", "2026-03-04", 2.0),
+        ("b", "2026-03-04", 2.0),  # "e" was of the same part, which has no such row any more
         ("d", "2026-03-04", 2.0),
     ]
 
@@ -127,6 +128,10 @@ def test_a_run_that_was_cut_short_goes_on_after_the_last_part(bench: Callable[..
         row["measured"] = str(datetime.now() - timedelta(hours=table.RESUMED_HOURS, minutes=2))
     table.RESULTS.write_text(json.dumps(stored), encoding="utf-8")
     assert bench("--write", "--resume", "--rounds", "2") == ["UNet", "CLIP"]  # of another day
+
+
+def test_parts_can_be_measured_alone(bench: Callable[..., list[str]]) -> None:
+    assert bench("--parts", "CLIP") == ["CLIP"]
 
 
 def test_nothing_is_written_unless_it_is_asked_for(bench: Callable[..., list[str]]) -> None:
