@@ -54,12 +54,11 @@ def compared(
     *,
     ceiling: Callable[[], float] | None = None,
     other_amount: float | None = None,
-    warm_up: Callable[[], object] | None = None,
 ) -> Row:
     """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of ``ours``.
 
-    ``other_amount`` is done by the alternative, where that is not equal. ``ceiling`` gives the seconds of the products
-    of ``ours`` alone. ``warm_up`` does what is slow the first time only (None: a call of ``ours``).
+    ``other_amount`` is done by the alternative, where that is not equal: then the caller has done some of ``ours``
+    before. ``ceiling`` gives the seconds of the products of ``ours`` alone.
     """
 
     def seconds(action: Callable[[], object]) -> float:
@@ -67,7 +66,9 @@ def compared(
         action()
         return clock() - started
 
-    (warm_up or ours)(), other()
+    if other_amount is None:  # what is slow the first time only
+        ours()
+    other()
     found = [(seconds(ours), seconds(other), ceiling() if ceiling else 0.0) for _ in range(rounds)]
     own, theirs, products = (list(each) for each in zip(*found, strict=True))
     row = row_of(what, unit, amount, own, alternative, theirs, other_amount=other_amount)

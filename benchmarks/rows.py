@@ -101,8 +101,7 @@ def prediction(method: str, rounds: int, images: int | None = None, members: int
         yield compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", len(files),
                        rounds, ours, PLAIN_PREDICTION,
                        partial(_plain_loop, _networks(method, plan, members), few, masks), other_amount=len(few),
-                       ceiling=lambda: products.seconds() * len(files) / len(few),
-                       warm_up=partial(ours, few))  # fmt: skip
+                       ceiling=lambda: products.seconds() * len(files) / len(few))  # fmt: skip
 
 
 def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iterator[Row]:
@@ -131,10 +130,10 @@ def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iter
                     if end.code:
                         raise RuntimeError(f"The runner of the export failed: {end.code}") from end
 
+        ours(few)
         what = f"prediction by {method}, the ONNX runner of an export, fp32, files to files, {words}"
         yield compared(what, "images/s", len(files), rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, 1), few, masks), other_amount=len(few),
-                       warm_up=partial(ours, few))  # fmt: skip
+                       partial(_plain_loop, _networks(method, plan, 1), few, masks), other_amount=len(few))  # fmt: skip
 
 
 PLAIN_PREDICTION = "Pillow and the same layers, fp32, one image after another"

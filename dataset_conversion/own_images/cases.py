@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same_proportions, write_case
-from dataset_conversion.formats.shapes import AnnotatedImage, draw_readers
+from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import numbered
+from dataset_conversion.own_images.options import Found
 from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
 from htunet.data.formats.stacks import Levels, Stack, is_lossy, open_stack
 from htunet.data.image_io import TURNED, UInt8
@@ -33,19 +34,15 @@ class OwnImage:
 
     case: Case
     """``spacing_mm`` None: what the file says. A file of several frames is the group of its frames, if it has none."""
-    image: Path
-    masks: tuple[Path, ...] = ()
+    found: Found
     labels: LabelMap | None = None
-    """None: the data set has no masks, or ``annotated`` has them."""
-    annotated: tuple[AnnotatedImage, ...] = ()
-    """What each reader marked."""
+    """None: the data set has no masks, or ``found.annotated`` has them."""
     label_of: Mapping[str, int] = field(default_factory=dict)
     """The labels of what is marked, by their names."""
     paired: bool = False
     """Whether the user named the masks: several masks of one frame are joined, whatever their names."""
     fit_masks: bool = False
     fill_outlines: bool = False
-    remarks: tuple[str, ...] = ()
 
 
 def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
@@ -66,7 +63,7 @@ def write_own_image(job: OwnImage, folder: Path) -> list[Written | Excluded]:
             (folder / IMAGE_FOLDERS[case.split] / f"{case.id}_0000.png").unlink()
             (folder / LABEL_FOLDERS[case.split] / f"{case.id}.png").unlink(missing_ok=True)
         reason = str(error)
-        for path in (job.image, *job.masks):
+        for path in (job.found.image, *job.found.masks):
             reason = reason.replace(f"{path.parent}{os.sep}", "")
         return [_excluded(job, reason)]
     if without:
@@ -81,11 +78,11 @@ def _excluded(job: OwnImage, reason: str) -> Excluded:
 
 def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
     """None: the frame has no mask, and others have."""
-    stack = open_stack(job.image)
-    remarks = (*job.remarks, *stack.remarks, *stack.scaling)
+    stack = open_stack(job.found.image)
+    remarks = (*job.found.remarks, *stack.remarks, *stack.scaling)
     count = 0
     for number, (image, found) in enumerate(zip_longest(stack.gray(), _labels(job, stack)), start=1):
-        if image is None or (found is None and (job.labels or job.annotated)):
+        if image is None or (found is None and (job.labels or job.found.annotated)):
             raise HtunetError("image and mask differ in their number of frames")
         count = number
         if found and not found.masks:
@@ -143,15 +140,15 @@ NO_MASK = _Labels(np.zeros((0, 0), np.uint8), masks=0)
 
 def _labels(job: OwnImage, image: Stack) -> Iterator[_Labels]:
     """Frame by frame; nothing where the data set has no masks."""
-    if job.annotated:
-        size = job.annotated[0].size or next(iter(image.gray())).shape
-        yield _Labels(*draw_readers(job.annotated, job.label_of, size))
+    if job.found.annotated:
+        size = job.found.annotated[0].size or next(iter(image.gray())).shape
+        yield _Labels(*draw_readers(job.found.annotated, job.label_of, size))
     elif job.labels is not None:
-        stacks = [open_stack(path) for path in job.masks]
-        of_frame = numbered(job.image.name, [path.name for path in job.masks])
+        stacks = [open_stack(path) for path in job.found.masks]
+        of_frame = numbered(job.found.image.name, [path.name for path in job.found.masks])
         if of_frame and not (job.paired and image.frames == 1) and all(mask.frames == 1 for mask in stacks):
             if strange := sorted(of_frame.keys() - set(range(1, image.frames + 1))):
-                name = job.masks[of_frame[strange[0]][0]].name
+                name = job.found.masks[of_frame[strange[0]][0]].name
                 raise HtunetError(f"{name} is the mask of frame {strange[0]}, the image has {image.frames}")
             for number in range(1, image.frames + 1):
                 chosen = [stacks[position] for position in of_frame.get(number, ())]

@@ -5,7 +5,7 @@ written by a worker process. What is inferred is said, and what does not become 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -42,7 +42,7 @@ def convert_own(data: OwnData) -> ConversionReport:
     """
     dataset, named = dataset_name(data.name)
     findings = find_images(data)
-    pictures = all(is_picture(path) for one in findings.images for path in (one.base / one.name, *one.masks))
+    pictures = all(is_picture(path) for one in findings.images for path in (one.image, *one.masks))
     label_map = _label_map(findings, data, threads=pictures) if data.masks or data.nnunet else None
     folds = read_folds(data.folds, findings.images) if data.folds else OfficialFolds()
     findings.images = folds.divide(findings.images)
@@ -83,29 +83,34 @@ def convert_own(data: OwnData) -> ConversionReport:
 
 def _label_map(findings: Findings, data: OwnData, *, threads: bool) -> LabelMap:
     """What the values of all masks mean, which are read once for it; notes are added to ``findings``."""
-    masks = [mask for one in findings.images for mask in one.masks]
-    split_of = [one.split for one in findings.images for _ in one.masks]
-    results = parallel_map(survey, masks, workers=suitable_workers(len(masks), data.workers), threads=threads)
-    surveys = list(tqdm(results, total=len(masks), desc="look at the masks", unit="mask", disable=None))
+    split_of = [one.split for one in findings.images for _ in one.mask_names]
+    workers, masks = suitable_workers(len(split_of), data.workers), _masks(findings.images)
+    results = parallel_map(survey, masks, workers=workers, threads=threads, number=len(split_of))
+    surveys = list(tqdm(results, total=len(split_of), desc="look at the masks", unit="mask", disable=None))
     surveyed = [(split, one) for split, one in zip(split_of, surveys, strict=True) if one is not None]
     if not surveyed:
-        raise HtunetError(f"None of {counted(len(masks), 'mask')} can be read. {unreadable(masks[0])}")
+        first = next(_masks(findings.images))
+        raise HtunetError(f"None of {counted(len(surveys), 'mask')} can be read. {unreadable(first)}")
     values = data.labels or findings.values
     parts = [[one for split, one in surveyed if split == part] for part in (TRAIN, TEST)]
     label_map = given(values, [one for _, one in surveyed]) if values else infer_in_splits(parts)
-    findings.notes += [label_map.note, *_copied(masks, surveys)]
+    findings.notes += [label_map.note, *_copied(findings.images, surveys)]
     return label_map
 
 
-def _copied(masks: Sequence[Path], surveys: Sequence[Survey | None]) -> list[str]:
+def _masks(images: Sequence[Found]) -> Iterator[Path]:
+    return (mask for one in images for mask in one.masks)
+
+
+def _copied(images: Sequence[Found], surveys: Sequence[Survey | None]) -> list[str]:
     """A note where many masks are the same, pixel for pixel; only those with the same counts are read again."""
-    alike: dict[frozenset[tuple[int, int]], list[Path]] = defaultdict(list)
-    for path, one in zip(masks, surveys, strict=True):
+    alike: dict[frozenset[tuple[int, int]], list[int]] = defaultdict(list)
+    for position, one in enumerate(surveys):
         if one and len(one.counts) > 1:
-            alike[frozenset(one.counts.items())].append(path)
-    many = max(FEWEST_COPIES, COPIES * len(masks))
+            alike[frozenset(one.counts.items())].append(position)
+    many, most = max(FEWEST_COPIES, COPIES * len(surveys)), {*max(alike.values(), key=len, default=())}
     same: dict[bytes, list[str]] = defaultdict(list)
-    for path in max(alike.values(), key=len, default=[]):
+    for path in (path for position, path in enumerate(_masks(images)) if position in most):
         digest = sha256()
         for levels in open_stack(path).levels():
             digest.update(levels.tobytes())
@@ -175,15 +180,12 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
                 source=printable(one.name),
                 spacing_mm=spacing.get(name),
             ),
-            image=one.base / one.name,
-            masks=one.masks,
+            found=one,
             labels=label_map,
-            annotated=one.annotated,
             label_of=findings.labels,
             paired=bool(data.pairs),
             fit_masks=data.fit_masks,
             fill_outlines=data.fill_outlines,
-            remarks=one.remarks,
         )
         for one, case_id, class_name, group, name in zip(found, ids, class_of, groups, names, strict=True)
         if class_name or not data.classes
@@ -216,9 +218,8 @@ def _groups(found: Sequence[Found], data: OwnData) -> tuple[list[str], list[str]
                 f"without a group, each counts as one: {counted(len(without), 'image')}, {listed(without)}"
             )
         return [tags.of.get(name, "") for name in names], tags.notes
-    paths = [one.base / one.name for one in found]
-    workers = suitable_workers(len(paths), data.workers)
-    patients = list(parallel_map(patient_of, paths, workers=workers, threads=True))
+    workers, paths = suitable_workers(len(found), data.workers), (one.image for one in found)
+    patients = list(parallel_map(patient_of, paths, workers=workers, threads=True, number=len(found)))
     numbers = {
         patient: f"patient_{number:04d}"
         for number, patient in enumerate(dict.fromkeys(filter(None, patients)), start=1)

@@ -86,8 +86,7 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
         findings.leave_out(name, reason)
     for name, chosen in matched.masks_of.items():
         if chosen:
-            paths = tuple(masks / mask for mask in chosen)
-            findings.images.append(Found(split=split, base=images, name=name, masks=paths))
+            findings.images.append(Found(split=split, base=images, name=name, mask_base=masks, mask_names=chosen))
         else:
             findings.leave_out(name, "an image without a mask")
 
@@ -179,12 +178,12 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
     for split, images in IMAGE_FOLDERS.items():
         for image, case in ending_with(folder / images, f"_0000{ending}"):
             label = in_any_case(folder / LABEL_FOLDERS[split] / f"{case}{ending}")
-            name = f"{images}/{image.name}"
+            name, masks = f"{images}/{image.name}", (f"{LABEL_FOLDERS[split]}/{label.name}",)
             remarks = (ONE_CHANNEL,) if in_any_case(image.with_name(f"{case}_0001{ending}")).exists() else ()
             if label.exists():
-                findings.images.append(
-                    Found(split=split, base=folder, name=name, masks=(label,), id=case, remarks=remarks)
-                )
+                one = Found(split=split, base=folder, name=name, mask_base=folder, mask_names=masks, id=case,
+                            remarks=remarks)  # fmt: skip
+                findings.images.append(one)
             elif split == TEST:
                 unlabelled.append(name)
             else:
@@ -207,7 +206,8 @@ def _find_listed(folder: Path, entries: object, findings: Findings) -> None:
             findings.leave_out(case, "its entry in dataset.json has no list 'images' or no 'label'")
             continue
         remarks = (ONE_CHANNEL,) if len(images) > 1 else ()
-        masks = (folder / label,)
-        findings.images.append(Found(split=TRAIN, base=folder, name=images[0], masks=masks, id=case, remarks=remarks))
+        one = Found(split=TRAIN, base=folder, name=images[0], mask_base=folder, mask_names=(label,), id=case,
+                    remarks=remarks)  # fmt: skip
+        findings.images.append(one)
     if not findings.images:
         raise HtunetError(f"{folder / 'dataset.json'}: 'dataset' names no case with its 'images' and its 'label'.")

@@ -110,12 +110,24 @@ class Found:
     base: Path
     name: str
     """Relative to ``base``, ``/`` between folders."""
-    masks: tuple[Path, ...] = ()
+    mask_base: Path = Path()
+    mask_names: tuple[str, ...] = ()
+    """Relative to ``mask_base``; texts, because there may be very many."""
     annotated: tuple[AnnotatedImage, ...] = ()
     """What each reader marked in it."""
     id: str = ""
     """Where the source names the case itself; empty: the file name says it."""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def image(self) -> Path:
+        """Where it is."""
+        return self.base / self.name
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """Where its masks are."""
+        return tuple(self.mask_base / name for name in self.mask_names)
 
 
 @dataclass
