@@ -46,19 +46,18 @@ def clock() -> float:
 def compared(
     what: str,
     unit: str,
-    amount: float,
+    amount: float | tuple[float, float],
     rounds: int,
     ours: Callable[[], object],
     alternative: str,
     other: Callable[[], object],
     *,
     ceiling: Callable[[], float] | None = None,
-    other_amount: float | None = None,
 ) -> Row:
-    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of ``ours``.
+    """Time both in turn; ``amount`` of what ``unit`` counts is done by one call of either.
 
-    ``other_amount`` is done by the alternative, where that is not equal: then the caller has done some of ``ours``
-    before. ``ceiling`` gives the seconds of the products of ``ours`` alone.
+    Two amounts are those of ``ours`` and of ``other``; then the caller has called ``ours`` for some before, as it is
+    slow the first time. ``ceiling`` gives the seconds of the products of ``ours`` alone.
     """
 
     def seconds(action: Callable[[], object]) -> float:
@@ -66,12 +65,13 @@ def compared(
         action()
         return clock() - started
 
-    if other_amount is None:  # what is slow the first time only
+    amounts = amount if isinstance(amount, tuple) else (amount, amount)
+    if amounts is not amount:  # what is slow the first time only
         ours()
     other()
     found = [(seconds(ours), seconds(other), ceiling() if ceiling else 0.0) for _ in range(rounds)]
     own, theirs, products = (list(each) for each in zip(*found, strict=True))
-    row = row_of(what, unit, amount, own, alternative, theirs, other_amount=other_amount)
+    row = row_of(what, unit, amounts[0], own, alternative, theirs, other_amount=amounts[1])
     return with_ceiling(row, own, products) if ceiling else row
 
 

@@ -97,10 +97,10 @@ def prediction(method: str, rounds: int, images: int | None = None, members: int
         def ours(chosen: list[str] = files) -> None:
             predict_folder(predictor, [*map(Path, chosen)], masks)
 
-        products = Ceiling(partial(ours, few))
-        yield compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", len(files),
+        products, amounts = Ceiling(partial(ours, few)), (len(files), len(few))
+        yield compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", amounts,
                        rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, members), few, masks), other_amount=len(few),
+                       partial(_plain_loop, _networks(method, plan, members), few, masks),
                        ceiling=lambda: products.seconds() * len(files) / len(few))  # fmt: skip
 
 
@@ -132,8 +132,8 @@ def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iter
 
         ours(few)
         what = f"prediction by {method}, the ONNX runner of an export, fp32, files to files, {words}"
-        yield compared(what, "images/s", len(files), rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, 1), few, masks), other_amount=len(few))  # fmt: skip
+        yield compared(what, "images/s", (len(files), len(few)), rounds, ours, PLAIN_PREDICTION,
+                       partial(_plain_loop, _networks(method, plan, 1), few, masks))  # fmt: skip
 
 
 PLAIN_PREDICTION = "Pillow and the same layers, fp32, one image after another"

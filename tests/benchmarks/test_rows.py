@@ -188,14 +188,14 @@ def test_the_runner_of_an_export_is_timed_without_its_start(monkeypatch: pytest.
     monkeypatch.setattr(rows.tempfile, "tempdir", str(tmp_path))
     written = list[set[str]]()
 
-    def keep(*arguments: Any, other_amount: float) -> Row:
+    def keep(*arguments: Any) -> Row:
         what, unit, amount, _, ours, alternative, other = arguments
         for action in (list, ours, other):  # some of ours were predicted before
             action()
             written.append({path.name for path in tmp_path.rglob("masks/*")})
             for path in tmp_path.rglob("masks/*"):
                 path.unlink()
-        return rows.row_of(what, unit, amount, [1.0], alternative, [1.0], other_amount=other_amount)
+        return rows.row_of(what, unit, amount[0], [1.0], alternative, [1.0], other_amount=amount[1])
 
     monkeypatch.setattr(rows, "compared", keep)
     monkeypatch.setattr(rows, "OF_OTHERS", 1)
