@@ -342,7 +342,8 @@ class Model:
             of_methods = {method: fit_calibration(np.array(values["expected"]), np.array(values["dice"]))
                           for method, values in stored.items()}  # fmt: skip
         else:
-            of_methods = {run.method: calibration_of(run) for run in members}
+            one_of_each = {run.method: run for run in members}
+            of_methods = {method: calibration_of(run) for method, run in one_of_each.items()}
         found = [of_methods.get(run.method) for run in members]
         return tuple(one for one in found if one is not None) if None not in found else ()
 

@@ -184,8 +184,10 @@ def _area(scores_1N: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights)
 
 def _mean_area(scores_SN: Floats, positive_N: NDArray[np.bool_], weights_RN: Weights) -> Floats:
     """By all pairs of (P positive, O other) cases: one matrix product for all runs."""
-    above = scores_SN[:, positive_N][:, :, None] - scores_SN[:, ~positive_N][:, None, :]
-    in_order_PO = ((np.sign(above) + 1) / 2).mean(axis=0)
+    in_order_PO = np.zeros((positive_N.sum(), (~positive_N).sum()))
+    for scores_N in scores_SN:  # one after another: the pairs of one run are many already
+        in_order_PO += (np.sign(scores_N[positive_N][:, None] - scores_N[~positive_N]) + 1) / 2
+    in_order_PO /= len(scores_SN)
     of_positive_RP, of_other_RO = weights_RN[:, positive_N], weights_RN[:, ~positive_N]
     in_order_R = ((of_positive_RP @ in_order_PO) * of_other_RO).sum(axis=1)
     return ratio(in_order_R, of_positive_RP.sum(axis=1) * of_other_RO.sum(axis=1))
