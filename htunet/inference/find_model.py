@@ -68,7 +68,8 @@ def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, 
 
     All folds of the split where none is: ``find_trained`` then says what there is.
     """
-    paths, values = find_dataset(dataset), {"ratio": None, **{key: one for key, one in requested.items() if one}}
+    paths, named = find_dataset(dataset), {key: one for key, one in requested.items() if one}
+    values = {"ratio": None, "trained_on": None, **named}
     trained = {
         (run.method, run.fold) for run in find_runs(paths)
         if run.finished_json.exists() and all(getattr(run, key) == one for key, one in values.items())

@@ -294,7 +294,7 @@ def _split(
     rule = ", ".join([rule, *[f"{folds}{named}"] * (splits.rule != folds), f"fold 0 train/val/test {sizes}"])
     _say("split", f"{raw.paths.splits_json} ({rule}; {settled.status})")
     if settled.status == REPLACED:
-        runs = sum(run.finished_json.exists() for run in find_runs(raw.paths))
+        runs = sum(run.finished_json.exists() for run in find_runs(raw.paths) if run.trained_on is None)
         _warn(
             f"{SPLIT_CHANGED}: {settled.reason}. The earlier one is saved as {settled.backup}. "
             f"{counted(runs, 'finished run')} of this data set used it: do not compare new runs with them.",

@@ -30,6 +30,10 @@ def test_all_folds_are_those_that_every_method_has_finished(caplog: pytest.LogCa
     for fold in (0, 1, 2):
         finished(dataset, "UNet", fold)
     finished(dataset, "UNet", 4, plan="paper")
+    other = replace(finished(dataset, "UNet", 3), trained_on="Dataset601_Other")  # tested here, trained elsewhere
+    finished(dataset, "UNet", 3).finished_json.unlink()
+    write_json(other.settings_json, {})
+    write_json(other.finished_json, {})
     finished(dataset, "CLIP_HT", 1)
     finished(dataset, "CLIP_HT", 2).finished_json.unlink()  # still trained
     with caplog.at_level(logging.INFO, "htunet"):
