@@ -221,7 +221,8 @@ def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderR
     predictor = model.predictor
     if (passes := len(predictor.networks) * len(predictor.views)) > 1 and result.images:
         how = f"{counted(len(predictor.networks), 'network')} x {counted(len(predictor.views), 'view')}"
-        print(f"{how}: {passes} passes and {seconds / len(result.images):.2g} s per image")
+        each = float(f"{seconds / len(result.images):.2g}")  # 120 s, not 1.2e+02
+        print(f"{how}: {passes} passes and {each:g} s per image")
     if result.doubted:
         print(f"In {len(result.doubted)} of {len(result.images)} there is probably no lesion, though the mask marks "
               f"something: {listed(result.doubted)}")  # fmt: skip

@@ -114,6 +114,11 @@ def test_a_curve_begins_left_and_ends_right_and_the_highest_loss_is_at_the_top()
     assert 'points="34.0,8.0 310.0,132.0"' in render(report_of(curves=(losses,)))
 
 
+def test_a_large_loss_is_a_plain_number() -> None:
+    losses = ChartCurve(name="training loss", points=((1, 123.0), (3, 0.0)))
+    assert 'text-anchor="end">120</text>' in render(report_of(curves=(losses,)))
+
+
 def test_one_epoch_is_a_dot_and_none_is_nothing() -> None:
     dot = ChartCurve(name="validation metric", points=((1, 0.5),))
     text = render(report_of(curves=(dot, ChartCurve(name="training loss", points=()))))
