@@ -110,7 +110,7 @@ def _predict(options: argparse.Namespace) -> None:
     if len(done) == len(images):
         print(f"Nothing new: {counted(len(done), 'image')} predicted before, in {options.output}")
         return
-    _, begun = model.predictor, perf_counter()  # loaded before the time is taken
+    _, started = model.predictor, perf_counter()  # loaded before the time is taken
     result = _predict_new(options, model, overlays, images, growing)
     _name_excluded(result)
     if done:
@@ -127,7 +127,7 @@ def _predict(options: argparse.Namespace) -> None:
         print(f"Classes: {listing}; probabilities in {options.output / CLASSES}")
     if result.empty:
         print(f"Nothing was found in {len(result.empty)}: {listed(result.empty)}")
-    _print_quality(options, model, result, perf_counter() - begun)
+    _print_quality(options, model, result, perf_counter() - started)
     lost = ""
     if result.unreadable:
         lost = f"{len(result.unreadable)} of {counted(len(images), 'image')} could not be read"

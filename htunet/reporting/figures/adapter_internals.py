@@ -76,13 +76,13 @@ def as_responses(theta: Floats, grid_hw: Sequence[int]) -> Floats:
 
 
 def _draw_filter(run: RunPaths, found: Measurement) -> Figure:
-    theta, begun = (found.arrays[name].astype(np.float64) for name in ("theta", "initial"))
+    theta, initial = (found.arrays[name].astype(np.float64) for name in ("theta", "initial"))
     grid_hw = tuple(int(side) for side in found.about["grid_hw"])
     blocks = [int(number) for number in found.arrays["blocks"]]
-    change = theta - begun
+    change = theta - initial
     spectral = theta.ndim == 4
     frequencies, learned_LRb = radial_response(as_responses(theta, grid_hw), *grid_hw)
-    _, initial_LRb = radial_response(as_responses(begun, grid_hw), *grid_hw)
+    _, initial_LRb = radial_response(as_responses(initial, grid_hw), *grid_hw)
     with in_style():
         figure = new_figure(DOUBLE_MM, 82)
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
