@@ -31,7 +31,7 @@ LABEL_COLOURS: tuple[Colour, ...] = (
     (90, 120, 255),
     (255, 130, 180),
 )
-"""Of the labels 1, 2, ...; after the last one they start again from the first. After Okabe and Ito, brighter for dark images."""
+"""Of the labels 1, 2, ...; after the last one from the first again. After Okabe and Ito, brighter for dark images."""
 OPACITY = 0.5
 PIXELS_PER_LINE_WIDTH = 400
 """A contour is one pixel wide for every so many pixels of the image's shorter side, and never thinner than one."""
