@@ -7,6 +7,7 @@ The layout is that of https://github.com/jinggqu/NextGen-UIA (its README and its
 
 import contextlib
 import csv
+import io
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -404,7 +405,7 @@ def read_labels(path: Path) -> dict[str, str]:
     Numbers may be written as ``1.0``, as they are where some are missing.
     """
     try:
-        rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row]
     except csv.Error as error:
         raise HtunetError(f"{path.parent.name}/{path.name} is not a CSV ({error}). Save it as one.") from None
     found: dict[str, str] = {}

@@ -5,6 +5,7 @@ split is in the id. Five fold files name training and validation images by their
 """
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -160,7 +161,7 @@ def read_labels_table(path: Path) -> dict[int, str]:
     if not path.exists():
         return {}
     try:
-        rows = [row for row in csv.reader(read_text(path).splitlines()) if row]
+        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline="")) if row]
     except csv.Error as error:
         raise HtunetError(f"{path} is not a CSV in UTF-8 ({error}). Save it as one, or take it out.") from None
     names = list(CLASSES)

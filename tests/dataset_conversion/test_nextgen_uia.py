@@ -11,6 +11,7 @@ from builders.nextgen_uia import BUSI, DDTI, PROSTATE, build_release, write_list
 from PIL import Image
 
 from dataset_conversion.nextgen_uia import Release, case_ids, class_names, find
+from dataset_conversion.nextgen_uia import read_labels as read_label_table
 from htunet.cli.convert import main
 from htunet.cli.plan_and_preprocess import main as plan
 from htunet.data.captions import read_captions
@@ -302,3 +303,9 @@ def test_ids_are_those_of_the_own_converters_where_all_names_say_the_case(
 ) -> None:
     found = case_ids(data_set, names)
     assert [found[name] for name in names] == ids
+
+
+def test_a_text_of_several_lines_beside_the_labels_is_one_cell(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text('name,label,report\na.png,malignant,"irregular\nb.png,benign"\nc.png,benign,oval\x85mass\n')
+    assert read_label_table(table) == {"a.png": "malignant", "c.png": "benign"}
