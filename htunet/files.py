@@ -21,7 +21,7 @@ import shutil
 import socket
 import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
@@ -375,12 +375,23 @@ def read_text(path: Path) -> str:
         raise HtunetError(f"The file {path} is {reason}.") from None
 
 
-def parse_json(text: str | bytes, where: object, *, any_number: bool = False, file: Path | None = None) -> Any:  # noqa: ANN401
+def parse_json(
+    text: str | bytes,
+    where: object,
+    *,
+    any_number: bool = False,
+    file: Path | None = None,
+    kept: Sequence[str] = (),
+) -> Any:  # noqa: ANN401
     """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures.
 
     ``any_number``: NaN and infinities are read, for whoever checks each number. Objects of a ``file`` raise HtunetError
-    with its name when a missing key is asked for.
+    with its name when a missing key is asked for. ``kept`` names the only keys of each object that are wanted: the
+    rest takes no memory when the object has been read.
     """
+    hook: Callable[[dict[str, Any]], dict[str, Any]] | None = partial(JsonObject.of, str(file)) if file else None
+    if kept:
+        hook = lambda found: {key: found[key] for key in kept if key in found}  # noqa: E731
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8-sig")
@@ -389,7 +400,7 @@ def parse_json(text: str | bytes, where: object, *, any_number: bool = False, fi
             parse_constant=float if any_number else _refuse_constant,
             parse_int=_whole_number,
             parse_float=_number,
-            object_hook=partial(JsonObject.of, str(file)) if file else None,
+            object_hook=hook,
         )
         if HALF_CHARACTER.search(text):
             json.dumps(content, ensure_ascii=False).encode()  # half a character cannot be written or shown
@@ -399,9 +410,9 @@ def parse_json(text: str | bytes, where: object, *, any_number: bool = False, fi
     return content
 
 
-def read_json(path: Path, *, any_number: bool = False) -> Any:  # noqa: ANN401
-    """Read JSON; a missing or broken file raises HtunetError with its name; ``any_number`` as ``parse_json``."""
-    return parse_json(read_bytes(path), f"The file {path}", any_number=any_number, file=path)
+def read_json(path: Path, *, any_number: bool = False, kept: Sequence[str] = ()) -> Any:  # noqa: ANN401
+    """Read JSON; a missing or broken file raises HtunetError with its name; the options are those of ``parse_json``."""
+    return parse_json(read_bytes(path), f"The file {path}", any_number=any_number, file=path, kept=kept)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

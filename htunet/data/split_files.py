@@ -127,7 +127,8 @@ def paper_fold(dataset: DatasetPaths, task: str) -> int:
 
 def fold_names(path: Path) -> list[str]:
     """How each fold is called: ``paper``, ``paper (cls)``; empty where it has no name."""
-    parts = [(str(one.get("name", "")), str(one.get("task", ""))) for one in read_json(path)]
+    folds = read_json(path, kept=("name", "task"))
+    parts = [(str(one.get("name", "")), str(one.get("task", ""))) for one in folds]
     return [f"{name} ({task})" if name and task else name for name, task in parts]
 
 
