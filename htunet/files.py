@@ -386,7 +386,7 @@ def parse_json(
     """The content of JSON; raises HtunetError that begins with ``where``, also for numbers that nothing measures.
 
     ``any_number``: NaN and infinities are read, for whoever checks each number. Objects of a ``file`` raise HtunetError
-    with its name when a missing key is asked for. ``kept`` names the only keys of each object that are wanted: the
+    with its name when a missing key is asked for. ``kept`` names the only keys of each object that are needed: the
     rest takes no memory when the object has been read.
     """
     hook: Callable[[dict[str, Any]], dict[str, Any]] | None = partial(JsonObject.of, str(file)) if file else None
