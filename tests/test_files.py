@@ -25,6 +25,7 @@ from htunet.data.preprocessed import open_array
 from htunet.errors import HtunetError
 from htunet.files import (
     PART,
+    csv_rows,
     exclusive,
     file_hash,
     open_file,
@@ -36,6 +37,7 @@ from htunet.files import (
     whole_file,
     whole_folder,
     write_csv,
+    write_json,
     write_text,
 )
 from htunet.models.checkpoint import load
@@ -364,3 +366,18 @@ def test_a_file_is_asked_for_no_more_bytes_than_it_has(tmp_path: Path) -> None:
         for size in (9, -1, None):
             with pytest.raises(ValueError, match="claims"):
                 stream.read(size)
+
+
+def test_rows_and_objects_of_a_large_file_are_held_one_by_one(tmp_path: Path) -> None:
+    table, folds = tmp_path / "cases.csv", tmp_path / "folds.json"
+    table.write_text("id,text\n" + "".join(f"case_{number},{'x' * 40}\n" for number in range(5000)), encoding="utf-8")
+    write_json(folds, [{"name": str(number), "train": [f"case_{n}" for n in range(2000)]} for number in range(10)])
+    tracemalloc.start()
+    assert sum(row["text"] == "x" * 40 for row in csv_rows(table, ("id",))) == 5000
+    rows = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    assert read_json(folds, kept=("name", "task")) == [{"name": str(number)} for number in range(10)]
+    names = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows < 3 * table.stat().st_size  # 7.8 times where all rows are in a list
+    assert names < 3 * folds.stat().st_size  # 4.6 times where all ids are held
