@@ -8,9 +8,9 @@ from dataset_conversion.own_images.options import Found
 from htunet.data.names import listed, printable
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.data.split_files import save_splits
-from htunet.data.split_lists import WORDS, numbered_fold, split_values
+from htunet.data.split_lists import WORDS, numbered_fold, one_of, split_values, split_word
 from htunet.data.splits import SPLITS, Fold
-from htunet.data.tables import read_tags, split_rule
+from htunet.data.tables import column_names, read_tags, split_rule
 from htunet.errors import HtunetError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
@@ -78,17 +78,30 @@ def named_splits(found: Sequence[Found]) -> list[str]:
 
 
 def read_folds(rule: str, found: Sequence[Found]) -> OfficialFolds:
-    """What ``rule`` (see ``read_tags``) says of the images; raises HtunetError for values that are no fold or split."""
+    """What ``rule`` (see ``read_tags``) says of the images; raises HtunetError for values that are no fold or split.
+
+    In a table without a column of ``COLUMNS`` those count that say yes or no of a split (``train``, ``val``, ``test``).
+    """
     names = [one.name for one in found if one.split == TRAIN]
-    tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
-    column = (split_rule(rule) or ("", ""))[1].rpartition(":")[2]
-    values = split_values(column, {*tags.of.values()})
-    if unknown := sorted(text for text, value in values.items() if not value):
-        raise HtunetError(f"--folds {rule} has the values {listed(unknown)}. Write train, val, test, or numbers.")
-    kinds = {*values.values()} - {TEST}
+    path, requested = split_rule(rule) or (None, "")
+    columns = column_names(path) if path and not requested else []
+    answers = [] if {*columns} & {*COLUMNS} else [column for column in columns if split_word(column)]
+    if path and len(answers) > 1:
+        tags_of = {column: read_tags(f"{path}:{column}", names, option="--folds", columns=()) for column in answers}
+        notes = tags_of[answers[0]].notes
+        known = [name for name in names if any(name in tags.of for tags in tags_of.values())]
+        words = one_of(path, {column: [tags.of.get(name, "") for name in known] for column, tags in tags_of.items()})
+        value_of = {name: word for name, word in zip(known, words, strict=True) if word}
+    else:
+        tags = read_tags(rule, names, option="--folds", columns=COLUMNS)
+        values = split_values(requested.rpartition(":")[2], {*tags.of.values()})
+        if unknown := sorted(text for text, value in values.items() if not value):
+            raise HtunetError(f"--folds {rule} has the values {listed(unknown)}. Write train, val, test, or numbers.")
+        value_of, notes = {name: values[text] for name, text in tags.of.items()}, tags.notes
+    kinds = {*value_of.values()} - {TEST}
     if any(value.isdigit() for value in kinds) and not all(value.isdigit() for value in kinds):
-        words = listed(sorted(kinds & {*SPLITS}))
-        raise HtunetError(f"--folds {rule} has numbers and also {words}. Write one of both.")
-    if TEST in values.values() and len(names) < len(found):
+        shown = listed(sorted(kinds & {*SPLITS}))
+        raise HtunetError(f"--folds {rule} has numbers and also {shown}. Write one of both.")
+    if TEST in value_of.values() and len(names) < len(found):
         raise HtunetError(f"--folds {rule} names images for test, and --test-images has others. Omit one of the two.")
-    return OfficialFolds({name: values[text] for name, text in tags.of.items()}, tags.notes)
+    return OfficialFolds(value_of, notes)

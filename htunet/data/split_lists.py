@@ -188,7 +188,7 @@ def _by_columns(
         )
     table = [["" if is_missing(cell) else cell for cell in [*row, *[""] * (len(header) - len(row))]] for row in rows]
     names, columns = [row[names_at] for row in table], {header[at]: [row[at] for row in table] for at in chosen}
-    values = _one_of(path, columns) if len(columns) > 1 else _values(path, *columns.popitem())
+    values = one_of(path, columns) if len(columns) > 1 else _values(path, *columns.popitem())
     ids: dict[str, list[str]] = defaultdict(list)
     for name, value in zip(names, values, strict=True):
         ids[value].append(name)
@@ -209,8 +209,12 @@ def _values(path: Path, column: str, texts: Sequence[str]) -> list[str]:
     return [values[text] for text in texts]
 
 
-def _one_of(path: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """The split of which a row says yes; where all say no, the one that has no column, if two of three have one."""
+def one_of(path: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The split that each row of columns such as ``train`` and ``is_test`` answers with yes.
+
+    Where all say no, the one that has no column, if two of the three have one; else empty. Raises HtunetError for other
+    values than yes and no, and for a row with two splits.
+    """
     words = [split_word(column) for column in columns]
     rest = next((split for split in ("train", "test", "val") if split not in words), "")
     found = []

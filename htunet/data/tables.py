@@ -74,6 +74,15 @@ def split_rule(rule: str) -> tuple[Path, str] | None:
     return (Path(named[1]), named[2] or "") if named else None
 
 
+def column_names(path: Path) -> list[str]:
+    """The names of the columns of a table that has rows, in lower case."""
+    return [str(key).strip().lower() for row in _read_table(path)[0][:1] for key in row]
+
+
+def _read_table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    return read_excel(path) if path.suffix.lower() in SPREADSHEETS else (read_csv(path, (), any_delimiter=True), [])
+
+
 def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[str]) -> tuple[list[ImageRow], list[str]]:
     """The rows of the table that ``rule`` names (see ``split_rule``), and a note on the columns that were found.
 
@@ -81,8 +90,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
     """
     path, requested = split_rule(rule) or (Path(rule), "")
-    is_excel = path.suffix.lower() in SPREADSHEETS
-    table, notes = read_excel(path) if is_excel else (read_csv(path, (), any_delimiter=True), [])
+    table, notes = _read_table(path)
     named = Counter(str(key).strip().lower() for key in table[0]) if table else Counter()
     if twice := [key for key, count in named.items() if key and count > 1]:
         raise HtunetError(f"{path} has the columns {twice} twice, whatever the letter case. Keep one of each.")

@@ -64,6 +64,15 @@ def test_a_column_may_say_yes_or_no_of_a_split(home: Path, header: str, values: 
     assert [case.id for case in cases if case.split == "test"] == ["c3", "c4"]
 
 
+def test_columns_may_say_yes_or_no_of_each_split(home: Path) -> None:
+    images, masks = build_own(home / "mine", NAMES)
+    rows = ["c0,1,0,0", "c1,1,0,0", "c2,0,1,0", "c3,0,0,1", "c4,0,0,0"]
+    (home / "table.csv").write_text("\n".join(["image,Train,is_val,test", *rows]) + "\n", encoding="utf-8")
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks, folds=str(home / "table.csv")))
+    assert folds(read_raw(DatasetPaths("Dataset600_Mine"))) == [{"train": ["c0", "c1"], "val": ["c2"], "test": ["c3"]}]
+    assert "in no fold, because --folds does not name them: c4, c5" in report.notes
+
+
 def test_folders_that_are_called_as_splits_are_not_mixed_in_silence(home: Path) -> None:
     names = [f"{part}/{part}{number}" for part in ("Train", "val", "test") for number in range(2)]
     images, masks = build_own(home / "mine", names)
