@@ -174,7 +174,9 @@ def read_labels_table(path: Path) -> dict[int, str]:
             raise HtunetError(
                 f"{path} has the line {','.join(row)!r}; it must read 0012.jpg,0 or 0012.jpg,1. Correct it."
             )
-        labels[int(stem)] = names[int(row[1])]
+        number, label = int(stem), names[int(row[1])]
+        if labels.setdefault(number, label) != label:
+            raise HtunetError(f"{path} gives the image {stem} two classes: {labels[number]} and {label}. Correct it.")
     return labels
 
 

@@ -108,6 +108,13 @@ def test_a_label_that_cannot_be_meant_is_an_error(tmp_path: Path, line: str) -> 
         read_labels_table(table)
 
 
+def test_an_image_of_two_classes_is_an_error(tmp_path: Path) -> None:
+    table = tmp_path / "label4test.csv"
+    table.write_text("0001.jpg,0\n1.jpg,1\n", encoding="utf-8")
+    with pytest.raises(HtunetError, match="gives the image 1 two classes: benign and malignant"):
+        read_labels_table(table)
+
+
 def test_the_published_folds_are_kept_as_ids(home: Path) -> None:
     built = build_tn3k(home / "tn3k", quirks=False)
     report = converted(built.folder)
