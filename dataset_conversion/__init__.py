@@ -29,7 +29,7 @@ CONVERTERS: "Registry[Converter]" = Registry(
     },
     group="htunet.datasets",
 )
-"""By the short name of the data set, which ``facts.dataset`` has behind its number."""
+"""Converters by the short name of the data set, which follows the number in ``facts.dataset``."""
 
 
 def convert(name: str, source: Path, options: "Options") -> "ConversionReport":

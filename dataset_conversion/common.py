@@ -191,7 +191,7 @@ class Written:
     case: Case
     files: Files | None
     measured: MeasuredCase | None
-    """Of what these files hold; None of both: kept elsewhere."""
+    """Measurements of these files; None if both are stored elsewhere."""
     masks: int = 1
     fitted: bool = False
     empty: bool = False

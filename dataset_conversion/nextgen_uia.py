@@ -143,7 +143,7 @@ class Release:
 
     @cached_property
     def masks(self) -> Mapping[str, list[Path]]:
-        """The same of the masks."""
+        """The same for masks."""
         return _by_name(self.folder / "all" / "masks")
 
     @cached_property
@@ -474,7 +474,7 @@ IDS: Mapping[str, tuple[re.Pattern[str], Callable[[re.Match[str]], tuple[str, st
         ),
     ),
 }
-"""How names say the case of the original distribution, and the id and group that its own converter gives it."""
+"""Patterns of file names of the original distributions, and the id and group that their converters give."""
 
 
 def case_ids(data_set: str, names: Sequence[str]) -> dict[str, tuple[str, str]]:

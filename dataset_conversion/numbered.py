@@ -21,7 +21,7 @@ class Numbered:
     jobs: list[ImageWithMasks]
     """In the order of their numbers."""
     numbers: list[int]
-    """Of all images, sorted, whatever became of them."""
+    """Numbers of all images, sorted, excluded ones among them."""
 
 
 def collect_numbered(

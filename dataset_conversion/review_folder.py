@@ -136,7 +136,7 @@ def _forms(
 
 
 def _read_coco(path: Path) -> dict[str, AnnotatedImage]:
-    """By the name of the image without folders, as tools write them; nothing where no image has an annotation."""
+    """Annotations by the image's file name without folders; empty if no image has an annotation."""
     if not path.exists() or not read_object(path, any_number=True).get("annotations"):
         return {}
     return {image.file_name.replace("\\", "/").rsplit("/", 1)[-1]: image for image in read_coco(path).images}

@@ -1,4 +1,4 @@
-"""Where a data set lies in what the user downloaded: a folder at some depth, a zip, a zip in a folder."""
+"""Find a data set in a download: in a folder at some depth, in a zip, in a zip inside a folder."""
 
 import re
 from collections.abc import Callable, Iterator

@@ -186,7 +186,7 @@ class PublishedFolds:
 
     folder: Path
     numbers: Sequence[int]
-    """Of the training images, sorted."""
+    """Numbers of the training images, sorted."""
 
     def write(self, raw_folder: Path, cases: Sequence[Case]) -> list[str]:
         """Write ``published_splits.json`` into ``raw_folder``, or say in a note why there is none.

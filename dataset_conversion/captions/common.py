@@ -35,7 +35,7 @@ class Text:
     """Requested name of the pair; made fit for a file name, and unique."""
     group: str = ""
     folder: str = ""
-    """Where several images have this name, the one below a folder called so."""
+    """If several images have this name, the one below a folder of this name is meant."""
 
 
 @dataclass

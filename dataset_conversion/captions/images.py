@@ -43,7 +43,7 @@ class FoundImage:
 
 
 class FoundImages:
-    """Where each requested name was found."""
+    """The places where each requested name was found."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, list[FoundImage]] = defaultdict(list)

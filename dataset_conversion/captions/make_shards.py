@@ -36,7 +36,7 @@ TAR = ".tar"
 TRAIN, VALIDATION = "train", "val"
 """What the names of shards begin with that are written here; of others', too, those validate that begin so."""
 FRACTION = 10
-"""Of shards none of which says that it validates, the last of so many do."""
+"""If no shard is named as validation, the last one in so many shards validates."""
 PAIRS_PER_SHARD = 5000
 TEXTS = (".txt", ".json")
 TEXT_KEYS = ("caption", "text")

@@ -12,7 +12,7 @@ TOLERANCE = (0.3, 1.0)
 """Pixels that a polygon may leave out of an outline, least and most. An outline runs midway between pixel centres, at
 least 0.35 from each: with the least tolerance none changes sides."""
 PART = 0.01
-"""Of the square root of an area, in between."""
+"""In between, the tolerance is this fraction of the square root of the area."""
 Ring = NDArray[np.float64]
 """(N, 2) points x, y in pixels from the image's upper left corner."""
 
@@ -37,7 +37,7 @@ def fill_polygons(polygons: Sequence[Sequence[Sequence[float]]], shape: tuple[in
 
 
 def _rings(mask_HW: NDArray[np.bool_]) -> list[list[Ring]]:
-    """Of each area the outer ring, then those of its holes."""
+    """For each area its outer ring, then the rings of its holes."""
     from contourpy import FillType, contour_generator
 
     padded = np.pad(mask_HW.astype(np.float64), 1)  # so that an area at the border is closed

@@ -20,7 +20,7 @@ from htunet.errors import HtunetError, counted, shortened
 
 MOST_POINTS = 100_000
 MOST_CROSSINGS = 10_000_000
-"""Of a polygon's edges with an image's rows; an outline around the largest image has some ten thousand."""
+"""Most crossings of a polygon's edges with an image's rows; an outline of the largest image has ten thousand."""
 FARTHEST = 1e9
 """Pixels; a coordinate beyond it is no place in an image nor near one."""
 BACKGROUND = "background"

@@ -30,9 +30,9 @@ from htunet.paths import DATASET_NAME, FIRST_OWN, DatasetPaths, all_datasets
 CLASS_COLUMNS = ("class", "label", "classes", "diagnosis")
 GROUP_COLUMNS = ("group", "patient", "patient_id", "patientid", "subject", "subject_id")
 FEWEST_COPIES, COPIES = 3, 0.1
-"""How many masks, and which fraction of them, are the same where that is no chance."""
+"""At least so many masks, and this fraction of them, are the same if that is no coincidence."""
 LAST_NUMBER = 999
-"""Of data sets that users bring."""
+"""Largest number of a user's data set."""
 
 
 def convert_own(data: OwnData) -> ConversionReport:
@@ -198,7 +198,7 @@ def collect(findings: Findings, label_map: LabelMap | None, data: OwnData) -> Co
 
 
 def names_for(rule: str, found: Sequence[Found]) -> list[str]:
-    """How ``rule`` calls the images: a table needs the folders of those whose name is in both splits."""
+    """Names of the images for ``rule``: in a table, names that occur in both splits need their folder."""
     counts = Counter(one.name for one in found)
     parts = {one.base: one.base.absolute().parts for one in found}
     longest = max(map(len, parts.values()), default=0)

@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, by file names: a word such as ``_mask``, a table, patterns, or a rule found."""
+"""Match masks with images by their names: by words such as ``_mask``, a table, patterns, or an inferred rule."""
 
 import re
 from collections import defaultdict
@@ -13,12 +13,12 @@ from htunet.errors import HtunetError, UsageError, counted
 
 IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
 MASK_NAME = re.compile(MASK_WORDS, re.IGNORECASE)
-"""Of a file, or of a folder of masks."""
+"""Name of a mask file, or of a folder of masks."""
 IMAGE_NAME = re.compile("images?|imgs?|originals?", re.IGNORECASE)
 NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
 """The number of a mask, where an image has several."""
 FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
-"""Of the mask of one frame, as ``htunet_predict`` names it: ``cine__0001.png``."""
+"""End of the name of one frame's mask, as ``htunet_predict`` writes it: ``cine__0001.png``."""
 MOST_CUTS = 8
 """At either end of a name."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")
@@ -34,7 +34,7 @@ class Matched:
     """In the order of the images; empty where an image has none."""
     unmatched: dict[str, str] = field(default_factory=dict)
     note: str = ""
-    """How they were matched, where the names alone do not say it."""
+    """How they were matched, if that does not follow from the names."""
 
 
 def is_marked(name: str) -> bool:
@@ -137,7 +137,7 @@ def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
 
 
 def frame_of(mask: str) -> tuple[str, int] | None:
-    """Of a mask whose name numbers a frame its name without that, and the number; words such as ``_mask`` may follow.
+    """Name without the frame number, and the number, of a mask of one frame; words such as ``_mask`` may follow.
 
     >>> frame_of("a/cine__0012.png"), frame_of("cine__0012_mask.png"), frame_of("cine_12.png")
     (('a/cine.png', 12), ('cine.png', 12), None)
@@ -202,7 +202,7 @@ def _without_words(part: str) -> str:
 
 
 def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
-    """By a table of the columns image and mask; several rows of an image give it several masks."""
+    """Match by a table with the columns image and mask; several rows of an image give it several masks."""
     rows, notes = read_rows(rule, names, "--pairs", ("mask", "label"))
     find = name_finder(masks)
     found: dict[str, list[str]] = defaultdict(list)
@@ -229,7 +229,7 @@ def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
 
 
 def _by_patterns(image: str, mask: str, names: Sequence[str], masks: Sequence[str] | None) -> Matched:
-    """By two patterns: what their common placeholders stand for is equal in an image and its masks."""
+    """Match by two patterns: their common placeholders stand for the same text in an image and in its masks."""
     placeholders = [{match[1] for match in PLACEHOLDER.finditer(pattern)} - {None} for pattern in (image, mask)]
     common = sorted(placeholders[0] & placeholders[1])
     if not common:

@@ -1,4 +1,4 @@
-"""What a user has, as the options say it, and what was found there."""
+"""A user's data as the options describe them, and what was found there."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class OwnData:
     """A CSV (image, fold) or a regular expression on the path: official folds."""
     fit_masks: bool = False
     positive: str = ""
-    """Of two classes the one that recall, precision and F1 are of; empty: see ``positive_class``."""
+    """The positive class of two, for recall, precision and F1; empty: see ``positive_class``."""
     fill_outlines: bool = False
     """Masks show the outline alone: what it encloses belongs to it."""
     workers: int | None = None
@@ -116,7 +116,7 @@ class Found:
     annotated: tuple[AnnotatedImage, ...] = ()
     """What each reader marked in it."""
     id: str = ""
-    """Where the source names the case itself; empty: the file name says it."""
+    """The id, if the source names the case; empty: it follows from the file name."""
     remarks: tuple[str, ...] = ()
 
     @property
@@ -138,7 +138,7 @@ class Findings:
     excluded: list[Excluded] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     label_names: list[str] = field(default_factory=list)
-    """Where the source itself defines them (annotations), without the background."""
+    """Labels that the source itself defines (annotations), without the background."""
     unused: list[str] = field(default_factory=list)
     """Labels that a file of annotations defines and does not use."""
     values: str = ""
@@ -146,7 +146,7 @@ class Findings:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Those of annotations, by their names."""
+        """Labels of annotations: name to index, background 0."""
         return {name: index for index, name in enumerate([BACKGROUND, *self.label_names])}
 
     def leave_out(self, name: str, reason: str) -> None:

@@ -25,7 +25,7 @@ class CaptionSplit:
     rule: str
     """Where the sizes come from: ``9:1``, or ``published``."""
     pairs_sha256: str
-    """Of the ids and groups that were split; another data set needs another split."""
+    """Digest of the ids and groups that were split; other pairs need another split."""
     train: list[str]
     val: list[str]
 
@@ -120,7 +120,7 @@ def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:
 
 
 def pairs_digest(dataset: CaptionDataset, split: CaptionSplit) -> str:
-    """Of all that is learnt from and watched: ids, captions, and the splits that they are in."""
+    """Digest of everything that training and validation depend on: ids, captions and splits."""
     return json_hash([[(pair.id, pair.caption) for pair in dataset.pairs], split.train, split.val])
 
 

@@ -19,7 +19,7 @@ from htunet.paths import checked_name, checked_text
 PREFIX = "probability_"
 COLUMNS = ("case", "predicted")
 TOLERANCE = 1e-5
-"""How far the probabilities of an image may add up to something else than 1."""
+"""Largest difference from 1 of the sum of an image's probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class ClassProbabilities:
     """Probabilities, each row adding up to 1."""
 
     def with_last(self, name: str) -> "ClassProbabilities":
-        """The same with this one of two classes as the last one; as it is where there is no such class."""
+        """The same with class ``name`` as the last of two; unchanged if there is no such class."""
         if len(self.classes) != 2 or name != self.classes[0]:
             return self
         return replace(self, classes=self.classes[::-1], values_NK=self.values_NK[:, ::-1])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 COLUMNS = ("case", "expected_dice")
-"""Of ``RunPaths.expected_dice_csv``."""
+"""Columns of ``RunPaths.expected_dice_csv``."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def expected_dice(probabilities_KHW: NDArray[np.floating], inside_HW: NDArray[np
 
 
 def ensemble_gain(members_MKHW: NDArray[np.floating], mean_KHW: NDArray[np.floating]) -> float:
-    """By how much the mask of the mean probabilities is better than those of its members, in the mean over these.
+    """How much better the mask of the mean probabilities is than those of its members, on average over the members.
 
     In expected Dice, all masks by the mean probabilities; an empty mask of a member counts as 0. 0 where the mean's
     mask is empty, and of one member whose probabilities are the mean. Never below 0: where networks have learnt little

@@ -18,7 +18,7 @@ from htunet.reproducibility import derived_seed
 
 FORMAT = 1
 RATIOS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5)
-"""Those of the paper. Source: arXiv 2506.08849, Table IV."""
+"""The ratios of the paper. Source: arXiv 2506.08849, Table IV."""
 
 Units = list[list[str]]
 """Ids in the order in which they are taken; those of one unit (an image, or a group) together."""

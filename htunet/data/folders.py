@@ -38,7 +38,7 @@ def files_in(
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As os.walk, in a stable order, through linked folders but in no circle, without hidden and systems' folders."""
+    """Like os.walk, but sorted; follows linked folders without loops, and skips hidden and system folders."""
     waiting = [(folder, frozenset(_identity(parent) for parent in folder.absolute().parents))]
     while waiting:
         here, above = waiting.pop()

@@ -54,7 +54,7 @@ BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339
 WHITE_IS_ZERO, SEPARATE, UNSIGNED, SIGNED = 0, 2, 1, 2
 """Values of these tags of TIFF."""
 VALUES = {1: "integers", 2: "integers", 3: "floats", 5: "complex integers", 6: "complex numbers"}
-"""Of TIFF's SampleFormat."""
+"""Kinds of values by TIFF's SampleFormat."""
 BIG_TIFF = (b"\x2b\0", b"\0\x2b")
 """The version of TIFF with a header of 16 bytes."""
 _KNOWN = TiffImagePlugin.OPEN_INFO
@@ -305,7 +305,7 @@ def gray_range(low: float, high: float, *, floats: bool) -> tuple[float, float]:
 
 
 def scaled_to_8_bits(values: NDArray[Any], low: float, high: float) -> UInt8:
-    """Of any shape: ``low`` and ``high`` become 0 and 255; uint8 stays as it is."""
+    """Scale an array of any shape so that ``low`` becomes 0 and ``high`` 255; uint8 stays as it is."""
     if values.dtype == np.uint8:
         return values
     scale = 255.0 / (high - low) if high > low else 0.0
@@ -323,7 +323,7 @@ def read_image(path: Path, channels: int) -> UInt8:
 
 
 def read_with_turn(path: Path, channels: int) -> tuple[UInt8, bool]:
-    """As ``read_image``, and whether the picture was turned upright (see ``TURNED``)."""
+    """``read_image``, and whether the picture was rotated upright (see ``TURNED``)."""
     if (own := _read_own_png(path)) is not None:
         return in_channels(own, channels), False
     with opened(path) as image:
@@ -504,7 +504,7 @@ def _read_own_png(path: Path) -> UInt8 | None:
 
 
 def _sums(lines: UInt8) -> UInt8:
-    """Of each line the sums from its start, modulo 256: those of 2 values, then of 4, 8 and so on."""
+    """Cumulative sums of each line, modulo 256: first of 2 values, then of 4, 8 and so on."""
     sums, other, step = lines.copy(), np.empty(lines.shape, np.uint8), 1
     while step < lines.shape[1]:  # as one long line, which takes half of the time; what then comes of the line above
         np.add(sums.ravel()[step:], sums.ravel()[:-step], out=other.ravel()[step:])

@@ -31,7 +31,7 @@ LOSSY_REACH = 24
 LOSSY_RIPPLE = 2
 """How much neighbours in an even area of a lossy mask may differ."""
 BLEND_REACH = 8
-"""The same, of a lossless mask whose values blend: next to a blurred area of 255 lies one of 254."""
+"""The same for a lossless mask whose values blend: a blurred area of 255 has even parts of 254, too."""
 FEWEST_BLENDED = 4
 """A mask has at least as many values without an even area if its values blend."""
 LEAST_EVEN = 0.15
@@ -53,7 +53,7 @@ class Survey:
     """Value to number of pixels whose four neighbours have it, too: the inside of an area, not its edge."""
     lossy: bool
     name: str = ""
-    """Of the file."""
+    """Name of the file."""
 
     @property
     def blends(self) -> bool:
@@ -67,7 +67,7 @@ class LabelMap:
     """Which value is which label."""
 
     names: tuple[str, ...]
-    """Of the labels 1..K."""
+    """Names of the labels 1..K."""
     values: tuple[tuple[int, int], ...]
     """(value, label) pairs, background included."""
     refused: frozenset[int] = frozenset()
@@ -77,7 +77,7 @@ class LabelMap:
 
     @property
     def labels(self) -> dict[str, int]:
-        """As dataset.json has them."""
+        """The labels as in dataset.json: name to index, background 0."""
         return {BACKGROUND: 0} | {name: index for index, name in enumerate(self.names, start=1)}
 
     def apply(self, levels: Levels) -> tuple[UInt8, bool]:
@@ -250,7 +250,7 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
 
 
 def infer_in_splits(parts: Sequence[Sequence[Survey]]) -> LabelMap:
-    """As ``infer``, of splits: where each has one label, it is the same one, whatever its value.
+    """``infer`` over several splits: if each has one label, it is the same label, whatever its value in each.
 
     Raises HtunetError where splits of several labels have none in common.
     """

@@ -128,7 +128,7 @@ class MeasuredCases(Mapping[str, MeasuredCase]):
         self.add_row(case_id, np.array(_row(files, case), self.type))
 
     def add_row(self, case_id: str, row: NDArray[Any]) -> None:
-        """As ``add``, as it is stored."""
+        """Add a case as one stored row."""
         self._place[case_id] = self._rows.seek(0, 2)
         self._rows.write(row.tobytes())
 

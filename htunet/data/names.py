@@ -133,7 +133,7 @@ def _spellings(text: str) -> list[str]:
 
 
 def _number_key(stem: str) -> str:
-    """The same for ``007``, ``7`` and ``7.0``, and no file's name; empty for what is no whole number."""
+    """A key that ``007``, ``7`` and ``7.0`` share and that no file name has; empty for a text that is no number."""
     found = WHOLE.fullmatch(stem)
     return f"\0{found[1]}" if found else ""
 
@@ -155,6 +155,6 @@ def _unique_keys(names: Sequence[str]) -> dict[str, str]:
 
 
 def _with_one_name(key_of: Mapping[str, str]) -> dict[str, str]:
-    """Those keys that only one name has, to it."""
+    """The keys that only one name has, each with that name."""
     counts = Counter(key_of.values())
     return {key: name for name, key in key_of.items() if key and counts[key] == 1}

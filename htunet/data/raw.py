@@ -30,7 +30,7 @@ EXCLUDED_COLUMNS = ("source", "class", "reason")
 IMAGE_FOLDERS = {"train": "imagesTr", "test": "imagesTs"}
 LABEL_FOLDERS = {"train": "labelsTr", "test": "labelsTs"}
 ENDINGS = (".png", ".bmp", ".tif", ".tiff")
-"""Of nnU-Net folders that are read in place; all keep exact values."""
+"""File endings of nnU-Net folders that are read in place; all keep exact values."""
 RULE_WITH_TEST = "8:2"
 """The split rule of a data set that defines its test split but no rule."""
 TRAIN, TEST = "train", "test"
@@ -71,7 +71,7 @@ class DatasetInfo:
     classes: dict[str, int] = field(default_factory=dict)
     """Class name to index for classification; empty where images have no class."""
     positive: str = ""
-    """Of two classes the one that recall, precision and F1 are of; empty: see ``positive_class``."""
+    """The positive class of two, for recall, precision and F1; empty: see ``positive_class``."""
     split_rule: str = "8:1:1"
     """How the paper splits the cases of split ``train``: ``8:1:1``, ``8:2``, ``9:1``, or ``test only``."""
     reference: str = ""
@@ -101,16 +101,16 @@ class RawDataset:
 
     @cached_property
     def folder(self) -> Path:
-        """Where it is."""
+        """The raw folder."""
         return self.paths.raw
 
     def image_path(self, case: Case) -> Path:
-        """Where the case's image is: ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
+        """Path of the case's image, in ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
         name = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return in_any_case(self.folder / name / f"{case.id}_0000{self.file_ending}")
 
     def label_path(self, case: Case) -> Path:
-        """Where the case's mask is; nowhere (no file) in a data set without masks."""
+        """Path of the case's mask; in a data set without masks there is no such file."""
         name = LABEL_FOLDERS[TRAIN if case.split == TRAIN else TEST]
         return in_any_case(self.folder / name / f"{case.id}{self.file_ending}")
 
@@ -128,7 +128,7 @@ NEGATIVE = (
 
 
 def positive_class(info: DatasetInfo) -> str:
-    """Of two classes the one that recall, precision and F1 are of; empty for another number of classes.
+    """The positive class of two, for recall, precision and F1; empty for another number of classes.
 
     The one that dataset.json names; else the other one where one has a name of ``NEGATIVE``; else the last one.
     """

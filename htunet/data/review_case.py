@@ -16,7 +16,7 @@ class ReviewCase:
     """A case to correct."""
 
     name: str
-    """Of its files."""
+    """Name of its files, without an ending."""
     pixels: UInt8
     """(H, W) or (H, W, 3)."""
     labels: UInt8

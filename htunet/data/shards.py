@@ -52,7 +52,7 @@ class ShardedCaptions:
     shards: tuple[PairShard, ...]
     pairs_N4: NDArray[np.int64]
     sha256: str
-    """Of all that is learnt from: whatever lies elsewhere or was indexed again is the same data set."""
+    """Digest of everything that is learnt from; it stays the same if the shards move or are indexed again."""
 
     def counts(self, *, validation: bool) -> tuple[int, ...]:
         """The pairs of each shard that trains, or that validates."""

@@ -169,7 +169,7 @@ def _table(path: Path, requested: str, raw: RawDataset) -> list[dict[str, Any]]:
 def _by_columns(
     path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], requested: str, raw: RawDataset
 ) -> list[dict[str, Any]]:
-    """By the column that was ``requested``, else by those that say yes or no of a split, else by that of the folds."""
+    """Folds from the ``requested`` column, else from yes-or-no columns of splits, else from the column ``fold``."""
     from htunet.data.tables import is_missing, named_columns
 
     kinds = [COLUMNS.get(cell, "") for cell in header]

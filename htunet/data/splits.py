@@ -122,7 +122,7 @@ def find_leaks(cases: Sequence[Case], fold: Mapping[str, Sequence[str]]) -> list
 
 
 def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Sequence[str]]) -> list[Leak]:
-    """The same picture (a list of ids) in more than one split of ``fold``, whatever the groups say."""
+    """Pictures (lists of ids of equal images) that are in more than one split of ``fold``, in whatever groups."""
     shown = {case for ids in pictures for case in ids}
     split_of = {case: split for split in SPLITS for case in fold[split] if case in shown}
     leaks = []

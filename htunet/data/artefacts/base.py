@@ -31,15 +31,15 @@ class FieldCoordinates:
     """Where the pixels of a picture lie in the insonified field, in fractions of its depth and of its width."""
 
     depth_H: Float
-    """Of the middle of each row: 0 at the field's upper edge, 1 at its lower one, beyond them outside."""
+    """Depth of the middle of each row: 0 at the field's upper edge, 1 at its lower one; outside the field beyond."""
     lateral_W: Float
-    """Of the middle of each column: 0 at the left edge, 1 at the right one."""
+    """Position of the middle of each column: 0 at the left edge, 1 at the right one."""
     height_px: int
     """Depth of the field in pixels."""
 
     @classmethod
     def of(cls, field_HW: NDArray[np.bool_]) -> "FieldCoordinates":
-        """Those of a picture whose insonified pixels are True."""
+        """The coordinates of a picture; ``field_HW`` is True in its insonified field."""
         rows, columns = np.flatnonzero(field_HW.any(axis=1)), np.flatnonzero(field_HW.any(axis=0))
         (top, bottom), (left, right) = ((found[0], found[-1] + 1) for found in (rows, columns))
         depth = (np.arange(field_HW.shape[0]) + 0.5 - top) / (bottom - top)

@@ -46,7 +46,7 @@ class ShadowPlace:
 
     lateral: float
     half_width: float
-    """Of the part that is darkened fully."""
+    """Half the width of the part that is darkened fully."""
     top: float
     """Depth at which the obstacle begins."""
 

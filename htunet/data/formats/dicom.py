@@ -32,20 +32,20 @@ ENDINGS = (".dcm", ".dicom", ".ima")
 DEFLATED, PLAIN = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 """Transfer syntaxes: explicit values, little-endian, with and without the compression of zip files."""
 MAX_INFLATED = 2**29
-"""Bytes of a deflated file, which is unpacked as a whole, whatever its headers say."""
+"""Largest size of an unpacked deflated file, in bytes; such a file is unpacked as a whole."""
 FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
-"""Of a file without a preamble: the number of the first tag's group, 0002 or 0008, little-endian."""
+"""First bytes of a file without a preamble: the group of its first tag, 0002 or 0008, little-endian."""
 CENTIMETRES, TISSUE = 3, 1
 """DICOM PS3.3, C.8.5.5: Physical Units X Direction, and Region Spatial Format 2D."""
 INVERTED = "values inverted, so that high values are bright: MONOCHROME1, or a negative RescaleSlope"
 LUT = "ModalityLUTSequence"
-"""A table of values in place of a slope."""
+"""The tag of a lookup table in place of a slope."""
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
 warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")  # they quote odd values, patients' names among them
 
 
 def is_dicom(path: Path) -> bool:
-    """By the mark behind the preamble, by the ending, or as a file that begins with DICOM's first tags at once."""
+    """Whether a file is DICOM: by its ending, by the mark DICM, or because it begins with DICOM's first tags."""
     head = _head(path)
     return path.suffix.lower() in ENDINGS or head[MARK_AT:] == DICOM_MARK or _begins_with_tags(head)
 
@@ -155,7 +155,7 @@ def read_header(path: Path) -> "Dataset":
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """What pydicom is to read: the file, or the content of a deflated one; raises HtunetError for one too large."""
+    """The file for pydicom, inflated if it is deflated; raises HtunetError if it is too large."""
     with open_file(path) as source:
         content = _inflated(path, source)
         source.seek(0)

@@ -9,7 +9,7 @@ from htunet.files import LARGEST_TEXT, MOST_ROWS, open_file
 
 ENDINGS = (".xlsx", ".xlsm")
 OTHERS = (".xls", ".xlsb", ".ods")
-"""Of spreadsheets that are not read."""
+"""Endings of spreadsheets that are recognised and not read."""
 SPREADSHEETS = (*ENDINGS, *OTHERS)
 
 

@@ -39,11 +39,11 @@ Sides = tuple[float, float] | None
 
 
 Spacing = float | tuple[float, float]
-"""Of a pixel, millimetres: its side, or its height and width where it is not square."""
+"""Pixel size in millimetres: one side, or height and width of a pixel that is not square."""
 
 
 SAME_DIRECTION = 0.005
-"""How far unit vectors may differ that headers round: five pixels in a thousand."""
+"""Largest difference of two unit vectors that rounding in headers explains: five pixels in a thousand."""
 NO_ORIGIN = "headers with the origin 0 where the other file has one: taken pixel for pixel"
 
 
@@ -53,14 +53,14 @@ class NoPictureError(HtunetError):
 
 @dataclass(frozen=True)
 class PlaceInSpace:
-    """Where a header puts the first pixel in the patient, and where its rows and columns lead; ITK's axes (LPS)."""
+    """Position and directions of an image in the patient, by its header, along ITK's axes (LPS)."""
 
     origin: tuple[float, ...]
-    """Millimetres, two or three of them."""
+    """Position of the first pixel, two or three coordinates in millimetres."""
     directions: tuple[tuple[float, ...], ...]
     """Unit vectors of the first two axes of the file."""
     side: float
-    """The longer one of a pixel, millimetres."""
+    """The longer side of a pixel, millimetres."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ class MedicalFile:
     rescale: tuple[float, float] = (1.0, 0.0)
     """Slope and intercept that turn the stored values of a mask into labels; for an image only the sign matters."""
     axes: str = ""
-    """Where the axes lead in the patient, such as ``LPS``; empty where the header does not say it."""
+    """Directions of the axes in the patient, such as ``LPS``; empty if the header does not state them."""
     place: PlaceInSpace | None = None
-    """None where the header cannot say it."""
+    """None if the header cannot state it."""
     remarks: tuple[str, ...] = ()
 
 

@@ -28,9 +28,9 @@ from htunet.files import check_file, open_file, whole_file
 NRRD = (".nrrd", ".nhdr")
 READERS = {**dict.fromkeys((".mha", ".mhd"), "MetaImageIO"), **dict.fromkeys(NRRD, "NrrdImageIO")}
 MAX_BYTES = 2 * 2**30
-"""Of one file, unpacked; it is read as a whole."""
+"""Largest size of an unpacked file, which is read as a whole."""
 LINE_BYTES = 2**20
-"""Of a header that are looked at together."""
+"""Longest line of a header, in bytes."""
 DATA_FILE = {
     **dict.fromkeys((".mha", ".mhd"), re.compile(rb"ElementDataFile(?:[ \t]*[=:](?P<name>.*)$)?", re.MULTILINE)),
     **dict.fromkeys(NRRD, re.compile(rb"^\s*data\s*file\s*:(?P<name>.*)$", re.IGNORECASE | re.MULTILINE)),
@@ -47,9 +47,9 @@ COLOURS = re.compile("(8|16)-bit unsigned")
 UNITS = re.compile(rb'^\s*(?:space )?units:\s*"([^"]*)"', re.IGNORECASE | re.MULTILINE)
 MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "in": 25.4}
 AXES = ("LR", "PA", "SI")
-"""Where the axes of ITK's patient lead, and the opposite."""
+"""The directions of ITK's three patient axes, positive and negative."""
 KEPT = ("Seq_", "Ultrasound", "ultrasound")
-"""How the fields begin that a mask takes over: what a sequence says of each frame, and of its orientation."""
+"""Beginnings of the header fields that a mask copies: those of each frame, and of the orientation."""
 
 SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)  # it would name odd headers without their file
 
@@ -182,7 +182,7 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
 
 
 def _millimetres(path: Path) -> float:
-    """How many the unit of a NRRD file has, which ITK passes over; 0 for an unknown unit, 1 where there is none."""
+    """Millimetres in the unit of a NRRD file, which ITK ignores; 0 for an unknown unit, 1 if none is stated."""
     with open_file(path) as stream:
         header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
     found = UNITS.search(header)

@@ -40,7 +40,7 @@ ROW_AXES = ("AP", "SI", "RL")
 TOWARDS_THE_START = "RAS"
 """A stored axis that leads there is reversed, so that it leads to the patient's left, posterior or inferior."""
 MILLIMETRES = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
-"""Of the header's code for its unit: not stated, metres, millimetres, micrometres."""
+"""Millimetres for each unit code of a header: not stated, metres, millimetres, micrometres."""
 READ_ERRORS = (ImageFileError, HeaderDataError, OSError, EOFError, zlib.error, ValueError, ArithmeticError, TypeError)
 
 
@@ -75,9 +75,9 @@ class Volume:
     shape: tuple[int, int, int]
     """Along the first two axes, and along the only further one that is longer than 1, else 1."""
     axes: str
-    """Where the axes lead, such as ``RAS``; empty where the header does not say it."""
+    """Directions of the axes, such as ``RAS``; empty if the header does not state them."""
     sides_mm: tuple[float, float] | None
-    """Of a voxel along the first two axes; None where the header does not say them."""
+    """Sides of a voxel along the first two axes; None if the header does not state them."""
 
     @property
     def slices(self) -> int:
@@ -85,7 +85,7 @@ class Volume:
         return self.shape[2]
 
     def spacing_mm(self, turn: "Turn") -> Spacing | None:
-        """Of a pixel of the slices as they are turned; None where the header does not say it."""
+        """Pixel size of the slices after ``turn``; None if the header does not state it."""
         sides = self.sides_mm
         return pixel_spacing(sides and (sides[turn.row_axis], sides[1 - turn.row_axis]))
 

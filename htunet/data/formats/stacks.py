@@ -41,7 +41,7 @@ LOSSY = (".jpg", ".jpeg")
 NIFTI = (".nii", ".nii.gz")
 METAIMAGE = (".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
-"""Of files that are read by their ending; DICOM is known by its first bytes, too."""
+"""Endings of readable files; DICOM files are recognised by their first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"
 SCALED = (
     "values of more than 8 bits scaled from each file's own lowest and highest to 0..255, so that the brightness of an "
