@@ -216,7 +216,7 @@ def one_of(path: Path, columns: Mapping[str, Sequence[str]]) -> list[str]:
     values than yes and no, and for a row with two splits.
     """
     words = [split_word(column) for column in columns]
-    rest = next((split for split in ("train", "test", "val") if split not in words), "")
+    rest = next((split for split in SPLITS if split not in words), "")
     found = []
     for row in zip(*columns.values(), strict=True):
         if any(text and text.lower() not in YES_NO for text in row):
