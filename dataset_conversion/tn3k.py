@@ -165,7 +165,7 @@ def read_labels_table(path: Path) -> dict[int, str]:
     except csv.Error as error:
         raise HtunetError(f"{path} is not a CSV in UTF-8 ({error}). Save it as one, or take it out.") from None
     names = list(CLASSES)
-    labels = {}
+    labels: dict[int, str] = {}
     for line, row in enumerate(rows):
         stem = Path(row[0].strip()).stem
         if line == 0 and not NUMBER.fullmatch(stem):
