@@ -1,6 +1,7 @@
 """A split that somebody else has made: lists of ids or of file names, as JSON, as a table, or as a folder of lists."""
 
 import csv
+import logging
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -15,6 +16,7 @@ from htunet.data.splits import SPLITS, Fold, find_leaks
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import SEPARATOR, read_json, read_text
 
+log = logging.getLogger(__name__)
 ENDINGS = (".txt", ".csv", ".tsv")
 WORDS = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
@@ -72,8 +74,7 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
             there, absent = ("train", "val") if ids["train"] else ("val", "train")
             raise HtunetError(
                 f"{place} has {counted(len(ids[there]), 'case')} for {there} and none for {absent}: the best "
-                "epoch is chosen by "
-                "val. Name cases for both, or for test alone."
+                "epoch is chosen by val. Name cases for both, or for test alone."
             )
         if keep_groups and (leaks := find_leaks(raw.cases, ids)):
             shown = "; ".join(
@@ -82,8 +83,8 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
             )
             raise HtunetError(
                 f"{place} has {counted(len(leaks), 'group')} (same patient, case or picture) in more than one "
-                "split, so that test "
-                f"results would be too good: {shown}. Correct it, or take it as it is with --split-by image."
+                f"split, so that test results would be too good: {shown}. Correct it, or take it as it is with "
+                "--split-by image."
             )
         folds.append({key: fold[key] for key in ("name", "task") if key in fold} | ids)
     return folds
@@ -263,7 +264,9 @@ def numbered_fold(ids: Mapping[str, list[str]], numbers: Sequence[str], position
 def _cells(path: Path) -> list[list[str]]:
     """The rows of a table of text or of Excel; of text without a delimiter the last word, and what is before it."""
     if path.suffix.lower() in SPREADSHEETS:
-        table, _ = read_excel(path)
+        table, notes = read_excel(path)
+        for note in notes:
+            log.warning("%s.", note)
         return [[*table[0]], *([*row.values()] for row in table)] if table else []
     lines = read_name_list(path)
     lines = lines[1:] if lines and SEPARATOR.match(f"{lines[0]}\n") else lines

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from builders.own import build_own
 from builders.raw import build_raw
-from openpyxl import Workbook
+from openpyxl import Workbook, load_workbook
 
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
@@ -154,6 +154,17 @@ def test_tables_say_it_in_words_or_by_yes_and_no(
     rows = [header, *([one, *row] for one, row in zip(IDS, values, strict=True))]
     path = as_sheet(tmp_path / f"mine{ending}", rows)
     assert read_split_lists(Path(f"{path}{column}"), raw, keep_groups=True) == [FOLD]
+
+
+def test_the_sheet_that_is_read_is_named_where_there_are_several(
+    raw: RawDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = as_sheet(tmp_path / "mine.xlsx", [["image", "split"], *zip(IDS, WORDS, strict=True)])
+    book = load_workbook(path)
+    book.create_sheet("repeated")
+    book.save(path)
+    assert read_split_lists(path, raw, keep_groups=True) == [FOLD]
+    assert caplog.messages == ["mine.xlsx: the sheet 'Sheet' is read, the first of 2 sheets."]
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".csv"])
