@@ -19,6 +19,7 @@ from PIL import Image
 
 from dataset_conversion.captions.images import reduced
 from dataset_conversion.own_images.cases import OwnImage, write_own_image
+from dataset_conversion.own_images.options import Found
 from htunet.data.formats.stacks import open_stack
 from htunet.data.image_io import in_channels, open_image, read_image, read_labels, write_png
 from htunet.data.label_maps import infer, survey
@@ -195,7 +196,8 @@ def is_picture(path: Path, expected: list[np.ndarray]) -> bool:
 
 def test_conversions_write_these_pixels(file: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
     path, expected = file
-    written = write_own_image(OwnImage(case=Case(id="x"), image=path), tmp_path / "raw")
+    job = OwnImage(case=Case(id="x"), found=Found(split="train", base=path.parent, name=path.name))
+    written = write_own_image(job, tmp_path / "raw")
     found = [read_image(tmp_path / "raw" / "imagesTr" / f"{one.case.id}_0000.png", 1) for one in written]
     np.testing.assert_array_equal(found, [in_channels(frame, 1) for frame in expected])
 
@@ -296,7 +298,8 @@ def test_conversions_read_these_labels(mask: tuple[Path, list[np.ndarray]], tmp_
     frames(tmp_path / "image.tif", TWO) if len(expected) > 1 else picture(tmp_path / "image.tif", GRAY)
     known = survey(path)
     assert known is not None
-    job = OwnImage(case=Case(id="x"), image=tmp_path / "image.tif", masks=(path,), labels=infer([known]))
+    found_files = Found(split="train", base=tmp_path, name="image.tif", mask_base=path.parent, mask_names=(path.name,))
+    job = OwnImage(case=Case(id="x"), found=found_files, labels=infer([known]))
     found = [one.case.id for one in write_own_image(job, tmp_path / "raw")]
     labels = [read_labels(tmp_path / "raw" / "labelsTr" / f"{case}.png") for case in found]
     np.testing.assert_array_equal(labels, expected)

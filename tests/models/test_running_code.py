@@ -79,6 +79,7 @@ def test_files_are_read_through_one_place_that_bounds_them_and_refuses_devices()
         ("htunet/files.py", "json.loads"),
         ("htunet/files.py", "Path(f'/proc/{pid}/stat').read_text"),
         ("htunet/parallel.py", "Path('/sys/fs/cgroup/cpu.max').read_text"),
+        ("htunet/planning/hardware.py", "of_process.read_text"),
         ("htunet/planning/hardware.py", "path.read_text"),
         ("htunet/inference/run_onnx.py", "json.loads"),  # a script for programs without htunet, on its own folder
         ("htunet/inference/run_onnx.py", "(here / 'preprocessing.json').read_text"),
