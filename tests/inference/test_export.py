@@ -22,12 +22,12 @@ from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
 from htunet.errors import UsageError
 from htunet.files import PART, write_csv, write_json
-from htunet.inference.export import _check_one_plan
+from htunet.inference.export import export_run
 from htunet.inference.trained import TrainedModel, check_together
 from htunet.inference.unlike_images import learn_familiar
 from htunet.models import checkpoint
 from htunet.models.catalogue import CATALOGUE
-from htunet.paths import ROOTS
+from htunet.paths import ROOTS, DatasetPaths
 from htunet.training import record
 from htunet.training.run import train
 
@@ -141,15 +141,17 @@ def test_an_ensemble_is_one_model_and_knows_what_to_expect_of_its_masks(
     assert "lacks its checkpoint_2.safetensors" in capsys.readouterr().err
 
 
-def test_networks_of_unlike_plans_are_no_one_model(tmp_path: Path) -> None:
+def test_networks_of_unlike_plans_are_no_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each would be built by the plan of the first: one that is not normalised would see other values, in silence."""
     about = {"task": "seg", "seed": 1, "precision": "fp32", "weights": "random"}
     members = [TrainedModel(method=method, plan=plan, checkpoint=tmp_path / method / "checkpoint", **about)
                for method, plan in (("UNet", tiny_plan()), ("CLIP_HT", tiny_plan(normalise=False)))]  # fmt: skip
+    of_runs, dataset = iter(members), DatasetPaths("Dataset503_BUSI")
+    monkeypatch.setattr(TrainedModel, "of_run", lambda *_: next(of_runs))
     check_together(members)  # they may predict together, each by its own plan
     with pytest.raises(UsageError, match=r"CLIP_HT and .*UNet were trained with another normalise in their plans"):
-        _check_one_plan(members)
-    _check_one_plan(members[:1] * 2)
+        export_run(run_of(dataset), tmp_path / "model", others=[run_of(dataset, "CLIP_HT")])
+    assert not (tmp_path / "model").exists()
 
 
 def test_a_model_says_what_it_is(home: Path) -> None:
