@@ -1,5 +1,6 @@
 """A trained run whose test cases are predicted, with what it is scored against."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,13 +34,14 @@ def open_predicted(run: RunPaths) -> PredictedRun:
 
     Raises HtunetError where the data set or the test split is missing, or is not that which the run was trained with.
     """
-    raw, identity = read_raw(run.dataset), run_identity(run)
+    raw, cases = read_raw(run.dataset), test_cases(run)
+    identity = run_identity(run, raw, cases)
     if "seg" in run.tasks:
         _check_learnt(run, identity["settings"].get("plan_content"), raw)
-    return PredictedRun(run=run, raw=raw, cases=tuple(test_cases(run)), identity=identity)
+    return PredictedRun(run=run, raw=raw, cases=tuple(cases), identity=identity)
 
 
-def run_identity(run: RunPaths) -> dict[str, Any]:
+def run_identity(run: RunPaths, raw: RawDataset, cases: Sequence[str]) -> dict[str, Any]:
     """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
     settings = read_object(run.settings_json, SETTINGS)
     if missing := [name for name in RECORDED if name not in settings]:
@@ -58,9 +60,9 @@ def run_identity(run: RunPaths) -> dict[str, Any]:
         "ratio": run.ratio,
         "trained_on": settings.get("trained_on"),
         **{name: settings[name] for name in RECORDED},
-        "split_sizes": sizes | ({"test": len(test_cases(run))} if run.trained_on else {}),
+        "split_sizes": sizes | ({"test": len(cases)} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
-        "references_sha256": references_digest(run),
+        "references_sha256": _digest(run, raw, cases),
         "raw_sha256": raw_sha256(run.dataset),
         "settings": settings,
     }
@@ -73,7 +75,11 @@ def references_digest(run: RunPaths) -> str:
     """
     if not run.dataset.dataset_json.exists():
         return ""
-    raw, tested, with_masks = read_raw(run.dataset), {*test_cases(run)}, "seg" in run.tasks
+    return _digest(run, read_raw(run.dataset), test_cases(run))
+
+
+def _digest(run: RunPaths, raw: RawDataset, ids: Sequence[str]) -> str:
+    tested, with_masks = {*ids}, "seg" in run.tasks
     cases = sorted((case for case in raw.cases if case.id in tested), key=lambda case: case.id)
     labels = [raw.label_path(case) if with_masks else None for case in cases]
     masks = [file_hash(path) if path and path.exists() else "" for path in labels]

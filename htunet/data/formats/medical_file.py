@@ -102,13 +102,14 @@ def check_place(one: str, first: MedicalFile, other: str, second: MedicalFile) -
     apart = math.dist(here.origin[:axes], there.origin[:axes])
     angles = zip(here.directions, there.directions, strict=True)
     turned = max(math.dist(along[:axes], other_along[:axes]) for along, other_along in angles)
-    if apart <= max(here.side, there.side) and turned <= SAME_DIRECTION:
+    is_far = apart > max(here.side, there.side)
+    if not is_far and turned <= SAME_DIRECTION:
         return ""
     if not any(here.origin) or (not any(there.origin) and second.sides_mm is None):
         return NO_ORIGIN
     raise HtunetError(
         f"{one} and {other} lie in different places by their headers ("
-        + (f"the first pixels are {apart:.3g} mm apart" if apart > here.side else "rotated against each other")
+        + (f"the first pixels are {apart:.3g} mm apart" if is_far else "rotated against each other")
         + "). Resample it onto the other, such as with SimpleITK.Resample; if they fit pixel for pixel and a header is "
         "wrong, correct it (SimpleITK: CopyInformation)"
     )
