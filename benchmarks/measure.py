@@ -3,6 +3,7 @@
 Both take turns within each round, so that the machine's load meets both; the ratio is taken within a round.
 """
 
+import contextlib
 import os
 import statistics
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +109,33 @@ def _range(values: Iterable[float]) -> tuple[float, float, float]:
     """The median, the smallest and the largest."""
     found = sorted(values)
     return statistics.median(found), found[0], found[-1]
+
+
+def peak_gb(action: Callable[[], object]) -> float | None:
+    """The most memory that a process holds, GB, which does ``action`` and before it what this one has done.
+
+    None where several threads compute: they do not survive the fork by which that process is made.
+    """
+    import torch
+
+    if torch.get_num_threads() > 1:
+        return None
+    receiving, sending = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with contextlib.suppress(BaseException):  # the parent's own work must not go on in the child
+            action()
+            peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+            os.write(sending, peak.split()[1].encode())
+            code = 0
+        os._exit(code)
+    os.close(sending)
+    with os.fdopen(receiving) as answer:
+        kilobytes = answer.read()
+    if os.waitpid(child, 0)[1]:
+        raise RuntimeError("The process whose memory is measured failed")
+    return int(kilobytes) / 1e6
 
 
 def run_command(

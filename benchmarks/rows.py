@@ -22,7 +22,7 @@ from PIL import Image
 from benchmarks.alternatives import SIZES, alternatives, write_pictures
 from benchmarks.ceiling import Ceiling
 from benchmarks.conversion import write_images
-from benchmarks.measure import Row, compared, row_of, run_command, with_ceiling
+from benchmarks.measure import Row, compared, peak_gb, row_of, run_command, with_ceiling
 from benchmarks.metrics_speed import SIZE, lesion
 from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, evaluations, numbers
 from benchmarks.report_speed import report_of_rows
@@ -97,11 +97,13 @@ def prediction(method: str, rounds: int, images: int | None = None, members: int
         def ours(chosen: list[str] = files) -> None:
             predict_folder(predictor, [*map(Path, chosen)], masks)
 
+        plain = partial(_plain_loop, _networks(method, plan, members), few, masks)
+        peaks = {"memory_gb": peak_gb(partial(ours, few)), "other_memory_gb": peak_gb(plain)}
         products, amounts = Ceiling(partial(ours, few)), (len(files), len(few))
-        yield compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", amounts,
-                       rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, members), few, masks),
+        row = compared(f"prediction by {together}, {precision}, files to files, {words}", "images/s", amounts,
+                       rounds, ours, PLAIN_PREDICTION, plain,
                        ceiling=lambda: products.seconds() * len(files) / len(few))  # fmt: skip
+        yield replace(row, **peaks)
 
 
 def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iterator[Row]:
@@ -130,10 +132,12 @@ def onnx_prediction(method: str, rounds: int, images: int | None = None) -> Iter
                     if end.code:
                         raise RuntimeError(f"The runner of the export failed: {end.code}") from end
 
+        plain = partial(_plain_loop, _networks(method, plan, 1), few, masks)
+        peaks = {"memory_gb": peak_gb(partial(ours, few)), "other_memory_gb": peak_gb(plain)}
         ours(few)
         what = f"prediction by {method}, the ONNX runner of an export, fp32, files to files, {words}"
-        yield compared(what, "images/s", (len(files), len(few)), rounds, ours, PLAIN_PREDICTION,
-                       partial(_plain_loop, _networks(method, plan, 1), few, masks))  # fmt: skip
+        row = compared(what, "images/s", (len(files), len(few)), rounds, ours, PLAIN_PREDICTION, plain)
+        yield replace(row, **peaks)
 
 
 PLAIN_PREDICTION = "Pillow and the same layers, fp32, one image after another"

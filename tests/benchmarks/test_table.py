@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import __main__ as table
 from benchmarks import rows
 from benchmarks.__main__ import PAGE, RESULTS, cells, page
-from benchmarks.measure import Row, compared, row_of, with_ceiling
+from benchmarks.measure import Row, compared, peak_gb, row_of, with_ceiling
 
 ROW = {"what": "a step", "unit": "images/s", "ours": 9.126, "alternative": "a loop", "other": 3.6923}
 
@@ -53,6 +54,19 @@ def test_a_ratio_is_one_of_equal_times_for_an_image() -> None:
     row = row_of("x", "images/s", 100, [20.0], "y", [1.0], other_amount=10)
     assert (row.ours, row.other) == (5.0, 10.0)
     assert row.ratios == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process has held at most")
+def test_the_peak_is_that_of_the_action_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    before, much = peak_gb(int), peak_gb(lambda: b"1" * 200_000_000)
+    assert before is not None
+    assert much is not None
+    assert 0.19 < much - before < 0.25
+    with pytest.raises(RuntimeError, match="failed"):
+        peak_gb(lambda: 1 // 0)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert peak_gb(int) is None
 
 
 def section(*found: dict[str, Any]) -> dict[str, Any]:
