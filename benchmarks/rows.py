@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 import runpy
 import shutil
@@ -26,20 +27,22 @@ from benchmarks.measure import Row, compared, peak_gb, row_of, run_command, with
 from benchmarks.metrics_speed import SIZE, lesion
 from benchmarks.numbers import SMALL, SMALL_INPUT, VERY_MANY, evaluations, numbers
 from benchmarks.report_speed import report_of_rows
-from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, as_users_write_it, turns
+from benchmarks.training_step import METHODS, PLAIN, SIDE, SIDES, STAGE1, Stepper, as_users_write_it, turns
 from htunet.data.raw import Case
 from htunet.errors import counted
 from htunet.evaluation.evaluate import MaskPair, score_pairs
 from htunet.experiments.cost import plan_content
 from htunet.experiments.jobs import JobCost
+from htunet.experiments.step_time import MadeUpImages
 from htunet.inference import run_onnx
 from htunet.inference.folder import predict_folder
 from htunet.inference.predictor import Predictor
 from htunet.inference.to_onnx import MODEL, write_onnx
 from htunet.models.build import build_network
 from htunet.models.network import Network
-from htunet.models.precision import resolve_precision
+from htunet.models.precision import has_bf16, resolve_precision
 from htunet.planning.plans import Plan, plan_from
+from htunet.training.loader import Batch, BatchOrder, RemainingBatches, Shard, training_batches
 
 LOOP = "in a plain PyTorch loop, fp32"
 ALTERNATIVES = {
@@ -63,6 +66,26 @@ def step(method: str, rounds: int, batch: int = 4) -> Iterator[Row]:
                      ALTERNATIVES.get(method, f"the same layers {LOOP}"), found.seconds[PLAIN],
                      memory=(found.memory[name], found.memory[PLAIN]))  # fmt: skip
         yield with_ceiling(row, found.seconds[name], found.ceilings[name])
+
+
+def batches(rounds: int, images: int = 64) -> Iterator[Row]:
+    """Augmented batches of both plans, made in the training's own process, against the step that they are made for."""
+    stepper = Stepper("bf16" if has_bf16("cpu") else "fp32", batch := 8, "cpu", method="UNet")
+    steps = f"a training step of UNet, {'bf16' if stepper.bf16 else 'fp32'}, batch {batch}, without augmentation"
+    paper = _plan()
+    off = dict.fromkeys(("mirror", "spatial", "intensity"), 0.0)
+    public = replace(paper, augmentation=off, more_augmentation={"strong_weak": {}})
+    for name, plan in (("paper", paper), ("public", public)):
+        remaining = RemainingBatches(BatchOrder(range(1024), batch, 1), 0, 10**6, Shard())
+        made = training_batches(MadeUpImages(plan), remaining, 0, pin_memory=False)
+        some = partial(_taken, made, images // batch)
+        some()
+        yield compared(f"batches of 224 x 224, augmented as plan {name} says, the loader alone, in one process",
+                       "images/s", (images, batch), rounds, some, steps, stepper.step)  # fmt: skip
+
+
+def _taken(made: Iterator[Batch], number: int) -> list[Batch]:
+    return list(itertools.islice(made, number))
 
 
 def pictures(folder: Path, number: int | None = None) -> tuple[list[str], str]:
@@ -277,6 +300,7 @@ SECTIONS: dict[str, dict[str, Callable[[int], Iterator[Row]]]] = {
         "CLIP_HT together": partial(prediction, "CLIP_HT", members=5),
         "CLIP_HT ONNX": partial(onnx_prediction, "CLIP_HT"),
     },
+    "batches": {"all": batches},
     "mask-pairs": {"all": mask_pairs},
     "preparation": {"all": preparation},
     "start-up": {"all": start_up},

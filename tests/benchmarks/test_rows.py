@@ -225,3 +225,21 @@ def test_start_up_is_compared_with_the_import_of_torch(monkeypatch: pytest.Monke
     assert (first.ours, first.unit, first.ratios) == (4.0, "s", (0.5,) * 3)
     outputs = [arguments[5] for arguments in typed if arguments[2:3] == ["-i"]]
     assert len(set(outputs)) == 2  # a folder that is there already would be finished at once
+
+
+def test_batches_are_timed_as_both_plans_augment_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[tuple[tuple[float, float], bool]] = []
+
+    def keep(*arguments: Any) -> Row:
+        what, unit, amount, _, ours, alternative, other = arguments
+        images, other_s = torch.cat([batch.images for batch in ours()]), other()
+        unchanged = torch.from_numpy(rows.MadeUpImages(rows._plan()).image)
+        assert other_s > 0
+        found.append((amount, bool((images == unchanged).all())))
+        assert images.shape == (amount[0], 1, 224, 224)
+        return rows.row_of(what, unit, amount[0], [1.0], alternative, [1.0], other_amount=amount[1])
+
+    monkeypatch.setattr(rows, "compared", keep)
+    paper, public = rows.batches(1, images=16)
+    assert found == [((16, 8), False)] * 2
+    assert [name in row.what for name, row in (("plan paper", paper), ("plan public", public))] == [True, True]
