@@ -99,6 +99,8 @@ class _Work:
         self.settings, self.started = settings, started
         self.folders = {name: out / name for name in names}
         simulation = SimulationSettings(height=settings.size, width=settings.size)
+        if settings.organs is not None:
+            simulation = simulation.only([name.strip() for name in settings.organs.split(",")])
         self.simulation = simulation.without(settings.without) if settings.without else simulation
         self.identity: dict[str, Any] = as_read(
             {

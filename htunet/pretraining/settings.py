@@ -29,6 +29,11 @@ class PretrainSettings:
     size: int = setting(224, "height and width of the images, in pixels")
     pool: int = setting(8192, "number of images kept in memory to be used again; the latest replace the oldest")
     validation: int = setting(128, "number of validation images; they are never trained on")
+    organs: str | None = setting(
+        None,
+        "simulate these organs only, separated by commas: breast, thyroid, lymph_node, prostate, muscle, vessel "
+        "(default: all)",
+    )
     without: str | None = setting(
         None,
         "do not randomise this group of the simulator's settings (organs, tissue, lesions, artefacts, machine or "
@@ -59,6 +64,8 @@ class PretrainSettings:
             low = least[field.name]
             if value < low or (isinstance(value, float) and value == low):
                 raise UsageError(f"{option(field.name)} must be at least {low}, got {value}.")
+        if self.organs is not None and self.without == "organs":
+            raise UsageError("--without organs simulates breasts alone, --organs others: choose one of them.")
         if self.hours is not None and self.passes is not None:
             raise UsageError(
                 "--hours ends the training by time, --passes by the use of the images: choose one of them."

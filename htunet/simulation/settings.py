@@ -1,5 +1,6 @@
 """The settings of the simulator: all ranges and shares from which it draws."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -133,6 +134,17 @@ class SimulationSettings:
     def sha256(self) -> str:
         """Of the JSON object: equal for equal settings, on every machine."""
         return json_hash(self.to_json(), sort_keys=True)
+
+    def only(self, organs: Sequence[str]) -> "SimulationSettings":
+        """These settings with the weights of all other organs at 0; raises HtunetError for an unknown one."""
+        weights = self.organs
+        for organ in organs:
+            if organ not in weights:
+                raise HtunetError(
+                    f"The simulator has no organ {organ!r}.{did_you_mean(organ, weights)} It has {', '.join(weights)}."
+                )
+        chosen: dict[str, Any] = {name: weight if name in organs else 0.0 for name, weight in weights.items()}
+        return replace(self, **chosen)
 
     def without(self, group: str) -> "SimulationSettings":
         """These settings without the randomisation of one of GROUPS: its ranges shrink to their middles.

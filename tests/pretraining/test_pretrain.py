@@ -104,3 +104,15 @@ def test_names_and_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
         tiny_settings(hours=1.0)
     with pytest.raises(UsageError, match=r"--batch-size must be at least 2, got 1"):
         tiny_settings(batch_size=1)
+    with pytest.raises(HtunetError, match=r"no organ 'breasts'"):
+        pretrain(["UNet"], tiny_settings(organs="thyroid, breasts"), out=tmp_path)
+    with pytest.raises(UsageError, match=r"--without organs simulates breasts alone"):
+        tiny_settings(organs="thyroid", without="organs")
+
+
+def test_some_organs_can_be_learnt_alone(tmp_path: Path) -> None:
+    work = module._Work(["UNet"], tiny_settings(organs="thyroid, breast"), tmp_path, started=0.0)
+    weights = {"breast": 0.48, "thyroid": 0.36, "lymph_node": 0.0, "prostate": 0.0, "muscle": 0.0, "vessel": 0.0}
+    assert work.simulation.organs == weights
+    simulated = work.identity["simulation"]
+    assert {organ: simulated[organ] for organ in weights} == weights

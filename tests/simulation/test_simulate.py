@@ -85,6 +85,15 @@ def test_each_organ_can_be_had_alone(organ: str) -> None:
         assert all("Breast" not in one.caption for one in made)
 
 
+def test_some_organs_alone_keep_their_weights() -> None:
+    some = SETTINGS.only(["thyroid", "breast"])
+    assert some == SimulationSettings(lymph_node=0, prostate=0, muscle=0, vessel=0)
+    with pytest.raises(HtunetError, match=r"no organ 'breasts'. Did you mean 'breast'\? It has breast, thyroid, lymph"):
+        SETTINGS.only(["breasts"])
+    with pytest.raises(HtunetError, match=r"no organ ''"):
+        SETTINGS.only([""])
+
+
 def test_no_group_of_ranges_is_needed_for_an_image() -> None:
     for group in GROUPS:
         assert simulate(SETTINGS.without(group), 2, 3).image.std() > 0
