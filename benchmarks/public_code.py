@@ -30,12 +30,14 @@ from htunet.training.losses.segmentation import dice_cross_entropy
 
 BATCH = 32
 RECORDED = Path(__file__).parent / "results"
+DIAGONAL = np.hypot(224, 224)
+"""The distance that an empty mask counts with, in pixels of the input."""
 PUBLIC = {"background": True, "squared": True, "smoothing": 1e-8}
 
 
 def say(what: str, text: str) -> None:
     """One line."""
-    print(f"{what:<28} {text}", flush=True)
+    print(f"{what:<40} {text}", flush=True)
 
 
 def compare_images(paper: PreprocessedDataset, public: PreprocessedDataset) -> None:
@@ -112,20 +114,19 @@ def compare_classes() -> None:
 
 def read_recorded() -> None:
     """Selection every tenth epoch, and each definition of the distances, on the recorded runs."""
-    for folder in sorted(RECORDED.glob("*/*_UNet")):
-        gain, tables = [], []
-        for seed in sorted(folder.glob("seed_*")):
-            curve = pd.read_csv(seed / "progress.csv").val_metric.to_numpy()
-            gain.append(100 * (curve.max() - curve[9::10].max()))
-            table = pd.read_csv(seed / "per_case.csv")
-            tables.append(table[table.resolution == "input_size"])
-        cases = pd.concat(tables)
-        empty = cases.hd95 == cases.hd95.max()  # counted with the diagonal of the image
-        kept, name = cases[~empty], f"{folder.parent.name}, {folder.name}"
-        say(name, f"best validation Dice is {np.mean(gain):.2f} points lower with every tenth epoch alone")
-        say("  HD95", f"{cases.hd95.mean():.1f}; without the {empty.sum()} empty ones of {len(cases)} "
+    for folder in sorted(RECORDED.glob("split_by_*/*_UNet")):
+        name = f"{folder.parent.name}, {folder.name}"
+        curves = [pd.read_csv(path).val_metric for path in sorted(folder.glob("seed_*/progress.csv"))]
+        gain = [100 * (curve.max() - curve[9::10].max()) for curve in curves if curve.notna().all()]
+        if gain:  # plan public validates every tenth epoch alone
+            say(name, f"best validation Dice is {np.mean(gain):.2f} points lower with every tenth epoch alone")
+        tables = [pd.read_csv(path) for path in sorted(folder.glob("seed_*/per_case.csv"))]
+        cases = pd.concat([table[table.resolution == "input_size"] for table in tables])
+        empty = np.isclose(cases.hd95, DIAGONAL)
+        kept = cases[~empty]
+        say(f"{name}, HD95", f"{cases.hd95.mean():.1f}; without the {empty.sum()} empty ones of {len(cases)} "
             f"{kept.hd95.mean():.1f}; of these the larger directed {kept.hd95_max.mean():.1f}")  # fmt: skip
-        say("  ASD", f"{cases.asd.mean():.1f}; without empty ones {kept.asd.mean():.1f}; of these one direction "
+        say(f"{name}, ASD", f"{cases.asd.mean():.1f}; without empty ones {kept.asd.mean():.1f}; of these one direction "
             f"{kept.asd_directed.mean():.1f}")  # fmt: skip
 
 

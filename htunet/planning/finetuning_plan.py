@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from htunet.errors import counted
 from htunet.planning.planner import PAPER, PAPER_SETTINGS, PUBLIC, PUBLIC_LORA
 from htunet.planning.plans import BICUBIC, CENTRE_CROP, STRETCH, Plan
 
@@ -26,10 +27,13 @@ def from_phantom(plan: Plan, num_epochs: int | None = None) -> Plan:
     ``num_epochs``: the run's, where they are not the plan's; a tenth of them at most is warm-up.
     """
     rate = min(plan.learning_rate, PHANTOM_RATE)
-    warm_up = min(PHANTOM_WARM_UP, (num_epochs or plan.num_epochs) // 10)
+    epochs = num_epochs or plan.num_epochs
+    warm_up = min(PHANTOM_WARM_UP, epochs // 10)
     because = {
         "learning_rate": f"not above {PHANTOM_RATE:g}, because larger steps lose what was learnt from simulated images",
-        "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike",
+        "warm_up_epochs": "AdamW's first steps rest on the gradients of a few images and would move all weights alike"
+        if warm_up
+        else f"at most a tenth of {counted(epochs, 'epoch')}, which is less than one",
     }
     return replace(plan, learning_rate=rate, warm_up_epochs=warm_up, because=plan.because | because)
 

@@ -1,0 +1,108 @@
+"""The figures on the page of results are those of the stored files, computed here from the metrics of each case."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.public_code import read_recorded
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = (RESULTS / "README.md").read_text(encoding="utf-8")
+DIAGONAL = float(np.hypot(224, 224))
+SHORT = "few_shot_pretrained_on_simulation"
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """The cells of the table whose first line begins with ``heading``."""
+    table = PAGE[PAGE.index(heading) :].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"-?\d+(?:\.\d+)?", text.replace(",", " "))]
+
+
+def cases_of(folder: Path, name: str) -> pd.DataFrame:
+    """Cases of all seeds, at the input size where the file has several sizes."""
+    tables = [pd.read_csv(path).assign(run=path.parent.name) for path in sorted(folder.glob(f"seed_*/{name}"))]
+    cases = pd.concat(tables, ignore_index=True)
+    return cases[cases.resolution == "input_size"] if "resolution" in cases else cases
+
+
+def of_row(cells: list[str]) -> pd.DataFrame:
+    """The cases of a row such as ``BUSI, 64 images | `public`, by image`` (of one cell or two)."""
+    text = " ".join(cells)
+    name = "split_by_group" if "by group" in text else f"split_by_image{'_public' if '`public`' in text else ''}"
+    return cases_of(RESULTS / name / f"{text[:4]}_UNet", "per_case.csv")
+
+
+UNET = [row for row in rows_below("| data | plan, split |") if "the paper" not in row[0]]
+PAPERS = rows_below("| data, plan | HD95 px |")
+ADAPTERS = rows_below("| adapter | trained parameters |")
+CURVE = rows_below("| images | epochs, steps |")
+
+
+@pytest.mark.parametrize("row", UNET, ids=lambda row: " ".join(row[:2]))
+def test_a_row_of_unet(row: list[str]) -> None:
+    cases = of_row(row[:2])
+    for cell, metric, scale in ((3, "dice", 100), (4, "iou", 100), (5, "hd95", 1), (6, "asd", 1)):
+        mean, *spread = numbers(row[cell])
+        assert mean == pytest.approx(scale * cases[metric].mean(), abs=0.0501)
+        deviation = scale * cases.groupby("run")[metric].mean().std()
+        assert "±" not in row[cell] or spread[0] == pytest.approx(deviation, abs=0.0501)
+    assert numbers(row[7]) == [np.isclose(cases.hd95, DIAGONAL).sum(), len(cases)]
+    assert numbers(row[8]) == [pytest.approx(100 * cases.dice.median(), abs=0.0501)]
+
+
+@pytest.mark.parametrize("row", PAPERS, ids=lambda row: row[0])
+def test_a_row_of_the_papers_definitions(row: list[str]) -> None:
+    cases = of_row(row[:1])
+    found = cases[~np.isclose(cases.hd95, DIAGONAL)]
+    assert numbers(row[1]) == [pytest.approx(found.hd95_max.mean(), abs=0.0501)]
+    assert numbers(row[3]) == [pytest.approx(found.asd_directed.mean(), abs=0.0501)]
+    assert numbers(row[5])[0] == pytest.approx((len(cases) - len(found)) / cases.run.nunique(), abs=0.0501)
+
+
+@pytest.mark.parametrize("row", ADAPTERS, ids=lambda row: row[0])
+def test_a_row_of_the_adapters(row: list[str]) -> None:
+    method = "PhantomCLIP" if row[0] == "none" else f"PhantomCLIP_{row[0]}"
+    means = cases_of(RESULTS / SHORT / f"BUSI_{method}", "per_case.csv").groupby("run")[["dice", "iou", "hd95"]].mean()
+    assert numbers(row[2]) == pytest.approx(100 * means.dice.to_numpy(), abs=0.0501)
+    assert numbers(row[3]) == pytest.approx(100 * means.iou.to_numpy(), abs=0.0501)
+    assert numbers(row[4]) == pytest.approx(means.hd95.to_numpy(), abs=0.501)
+
+
+@pytest.mark.parametrize("row", CURVE, ids=lambda row: row[0])
+def test_a_row_of_the_curve_over_fractions(row: list[str]) -> None:
+    ratio = f"ratio_{numbers(row[0])[1] / 100:g}"
+    for cell, method in ((2, "BUSI_UNet"), (3, "BUSI_UNet_from_phantom")):
+        if row[cell]:
+            cases = cases_of(RESULTS / "few_shot_from_simulation" / method / ratio, "test.csv")
+            assert numbers(row[cell]) == [pytest.approx(100 * cases.dice.mean(), abs=0.0501)]
+    assert not row[4] or numbers(row[4])[0] == pytest.approx(numbers(row[3])[0] - numbers(row[2])[0], abs=0.1001)
+
+
+def test_the_readme_has_the_figures_of_the_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    said = re.search(r"\(Dice ([\d.]+) % and ([\d.]+) %.*?\(([\d.]+) % and ([\d.]+) %\)", text, re.DOTALL)
+    assert said is not None
+    shown = {(row[0][:4], row[1]): numbers(row[3])[0] for row in UNET}
+    by_image = [shown[data, f"`{plan}`, by image"] for plan in ("paper", "public") for data in ("BUSI", "DDTI")]
+    assert [float(number) for number in said.groups()] == by_image
+
+
+def test_the_page_that_compares_the_paper_has_what_the_benchmark_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    read_recorded()
+    printed = {line[:40].strip(): numbers(line[40:]) for line in capsys.readouterr().out.splitlines()}
+    text = (ROOT / "documentation" / "explanation" / "paper_code_htunet.md").read_text(encoding="utf-8")
+    for metric in ("HD95", "ASD"):
+        row = re.search(rf"^\| {metric} \|.*$", text, re.MULTILINE)
+        assert row is not None
+        parts = re.split(r"BUSI|DDTI", row[0].split("|")[5])[1:]
+        for data, said in zip(("BUSI", "DDTI"), parts, strict=True):
+            every, *_, kept, directed = printed[f"split_by_image, {data}_UNet, {metric}"]
+            assert {every, kept, directed} <= set(numbers(said))
