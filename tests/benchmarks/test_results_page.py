@@ -88,11 +88,11 @@ def test_a_row_of_the_curve_over_fractions(row: list[str]) -> None:
 
 def test_the_readme_has_the_figures_of_the_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    said = re.search(r"\(Dice ([\d.]+) % and ([\d.]+) %.*?\(([\d.]+) % and ([\d.]+) %\)", text, re.DOTALL)
-    assert said is not None
+    found = re.search(r"\(Dice ([\d.]+) % and ([\d.]+) %.*?\(([\d.]+) % and ([\d.]+) %\)", text, re.DOTALL)
+    assert found is not None
     shown = {(row[0][:4], row[1]): numbers(row[3])[0] for row in UNET}
     by_image = [shown[data, f"`{plan}`, by image"] for plan in ("paper", "public") for data in ("BUSI", "DDTI")]
-    assert [float(number) for number in said.groups()] == by_image
+    assert [float(number) for number in found.groups()] == by_image
 
 
 def test_the_page_that_compares_the_paper_has_what_the_benchmark_prints(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,6 +103,6 @@ def test_the_page_that_compares_the_paper_has_what_the_benchmark_prints(capsys: 
         row = re.search(rf"^\| {metric} \|.*$", text, re.MULTILINE)
         assert row is not None
         parts = re.split(r"BUSI|DDTI", row[0].split("|")[5])[1:]
-        for data, said in zip(("BUSI", "DDTI"), parts, strict=True):
+        for data, found in zip(("BUSI", "DDTI"), parts, strict=True):
             every, *_, kept, directed = printed[f"split_by_image, {data}_UNet, {metric}"]
-            assert {every, kept, directed} <= set(numbers(said))
+            assert {every, kept, directed} <= set(numbers(found))
