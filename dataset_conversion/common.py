@@ -428,12 +428,12 @@ def read_gray(path: Path) -> tuple[UInt8, tuple[str, ...]]:
 def read_mask(path: Path, threshold: int = 0) -> UInt8:
     """(H, W) with 1 where any colour channel is above ``threshold`` and the pixel is not transparent, else 0.
 
-    A bilevel image counts as 0 and 255, a palette by its colours. JPEG and lossy WebP spread both values by some ten
-    gray values: there the threshold is at least ``LOSSY_THRESHOLD``. Raises HtunetError as ``open_image``.
+    A bilevel image counts as 0 and 255, a palette by its colours. JPEG and lossy WebP, whatever the file's ending,
+    spread both values by some ten gray values: there the threshold is at least ``LOSSY_THRESHOLD``. Raises HtunetError
+    as ``open_image``.
     """
-    image = open_image(path)
-    pixels = pixels_of(image)
-    threshold = max(threshold, LOSSY_THRESHOLD) if image.format == "JPEG" or is_lossy(path) else threshold
+    pixels = pixels_of(open_image(path))
+    threshold = max(threshold, LOSSY_THRESHOLD) if is_lossy(path) else threshold
     return ((pixels if pixels.ndim == 2 else pixels.max(axis=2)) > threshold).astype(np.uint8)
 
 

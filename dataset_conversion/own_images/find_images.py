@@ -39,9 +39,9 @@ def find_images(data: OwnData) -> Findings:
     )
     for split, images, masks, annotations in splits:
         if images and annotations:
-            _find_annotated(findings, split, images, annotations, data.annotator)
+            _find_annotated(findings, split, data, images, annotations)
         elif images:
-            _find_files(findings, split, images, masks, data.pairs)
+            _find_files(findings, split, data, images, masks)
     if unused := [name for name in dict.fromkeys(findings.unused) if name not in findings.labels]:
         findings.notes.append(f"labels without a shape are ignored: {listed(unused)}")
     if findings.label_names:
@@ -53,14 +53,14 @@ def find_images(data: OwnData) -> Findings:
     return findings
 
 
-def _find_files(findings: Findings, split: str, images: Path, masks: Path | None, pairs: Sequence[str]) -> None:
-    names, strays = files_in(images, is_image, without=masks)
+def _find_files(findings: Findings, split: str, data: OwnData, images: Path, masks: Path | None) -> None:
+    names, strays = files_in(images, is_image, without=data.folders)
     if not names:
         raise HtunetError(f"{images} holds no image that can be read ({FORMATS}); it holds {listed(strays)}.")
     together = masks is not None and masks.resolve() == images.resolve()
     mask_names: list[str] = []
     if masks is not None and not together:
-        mask_names, others = files_in(masks, is_image, without=images)
+        mask_names, others = files_in(masks, is_image, without=data.folders)
         beside = {name for name in mask_names if name.startswith(BESIDE_MASKS) or name.endswith(".seg.dcm")}
         if beside != set(mask_names):  # else they are masks in folders of these names
             mask_names = [name for name in mask_names if name not in beside]
@@ -73,7 +73,7 @@ def _find_files(findings: Findings, split: str, images: Path, masks: Path | None
     if masks is None:
         findings.images += [Found(split=split, base=images, name=name) for name in names]
         return
-    matched = match_files(names, None if together else mask_names, pairs)
+    matched = match_files(names, None if together else mask_names, data.pairs)
     if not any(matched.masks_of.values()):
         found = f"{counted(len(mask_names), 'mask')} in {masks} ({listed(mask_names)})"
         raise HtunetError(
@@ -107,14 +107,16 @@ def _hint_at_annotations(strays: Sequence[str]) -> str:
     return f" Beside the images lie {listed(others)}: for annotations use --annotations." if others else ""
 
 
-def _find_annotated(findings: Findings, split: str, images: Path, paths: Sequence[Path], annotator: str) -> None:
+def _find_annotated(findings: Findings, split: str, data: OwnData, images: Path, paths: Sequence[Path]) -> None:
     """Join what the readers of all files marked, image by image, and the labels of both splits by their names."""
     files = [file for path in paths for file in read_annotations(path)]
     readers = list(dict.fromkeys(file.reader for file in files))
-    if annotator and annotator not in readers:
-        raise UsageError(f"--annotator {annotator!r} marked nothing in {images}; the readers are {listed(readers)}.")
-    files = [file for file in files if annotator in ("", file.reader)]
-    names, _ = files_in(images, is_image)
+    if data.annotator and data.annotator not in readers:
+        raise UsageError(
+            f"--annotator {data.annotator!r} marked nothing in {images}; the readers are {listed(readers)}."
+        )
+    files = [file for file in files if data.annotator in ("", file.reader)]
+    names, _ = files_in(images, is_image, without=data.folders)
     find = name_finder(names)
     marked: dict[str, list[tuple[str, AnnotatedImage]]] = {name: [] for name in names}
     for file in files:

@@ -82,6 +82,11 @@ class OwnData:
                 "Both splits have masks in the same form: --masks with --test-masks, --annotations with "
                 "--test-annotations, or none."
             )
+        if self.images and self.test_images and self.images.resolve() == self.test_images.resolve():
+            raise UsageError(
+                f"--images and --test-images are the same folder {self.images}: a model would be tested on what it has "
+                "learnt from. Name two folders, or give the split with --folds."
+            )
         if self.annotator and not self.annotations:
             raise UsageError("--annotator names a reader of --annotations; there are none.")
         if not (self.masks or self.annotations or self.classes):
@@ -95,6 +100,11 @@ class OwnData:
         source = self.nnunet or self.images
         assert source is not None, "checked at birth"
         return source
+
+    @property
+    def folders(self) -> list[Path]:
+        """Those of images and masks: what lies in one of them is not in another one around it."""
+        return [*filter(None, (self.images, self.masks, self.test_images, self.test_masks))]
 
     @property
     def has_masks(self) -> bool:

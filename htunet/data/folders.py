@@ -1,7 +1,7 @@
 """Find the files of a folder at any depth, among hidden files and linked folders."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from htunet.errors import UsageError
@@ -14,19 +14,19 @@ HEADERS, VALUES = (".mhd", ".nhdr"), (".raw", ".zraw", ".raw.gz", ".zdata")
 
 
 def files_in(
-    folder: Path, accept: Callable[[Path], bool], *, without: Path | None = None
+    folder: Path, accept: Callable[[Path], bool], *, without: Iterable[Path] = ()
 ) -> tuple[list[str], list[str]]:
     """The names of the files of a folder at any depth that ``accept`` takes, and of the others; ``/`` between folders.
 
-    Hidden files and folders, the tree ``without``, and values beside their header, are passed over; linked folders are
-    followed. Raises UsageError when there is no such folder.
+    Hidden files and folders, the trees ``without`` below it, and values beside their header, are passed over; linked
+    folders are followed. Raises UsageError when there is no such folder.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
     chosen, others = list[str](), list[str]()
-    left = without.resolve() if without else None
+    trees = [tree for tree in map(Path.resolve, without) if not folder.resolve().is_relative_to(tree)]
     for here, folders, names in walk(folder):
-        if here != folder and here.resolve() == left:
+        if any(map((here.resolve() if trees else here).is_relative_to, trees)):
             folders.clear()
             continue
         for name in (name for name in names if not name.startswith(".")):

@@ -129,8 +129,9 @@ def value_text(value: int) -> str:
 def survey(path: Path) -> Survey | None:
     """What a mask file holds, over all its frames; None where it cannot be read (whoever converts it names it)."""
     counts, even = Counter[int](), Counter[int]()
-    tolerance = LOSSY_RIPPLE if is_lossy(path) else 0
     try:
+        lossy = is_lossy(path)
+        tolerance = LOSSY_RIPPLE if lossy else 0
         for levels in open_stack(path).levels():
             frame = _count(levels)
             counts.update(frame)
@@ -140,7 +141,7 @@ def survey(path: Path) -> Survey | None:
     except HtunetError:
         return None
     found = dict(counts)
-    return Survey(found, found if even == found else dict(even), is_lossy(path), path.name)
+    return Survey(found, found if even == found else dict(even), lossy, path.name)
 
 
 def unreadable(path: Path) -> str:

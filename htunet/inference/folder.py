@@ -82,11 +82,7 @@ def images_and_others(folder: Path, without: Sequence[Path] = ()) -> tuple[list[
         return [folder], []
     if not folder.is_dir():
         raise UsageError(f"{folder} is neither a folder nor an image.")
-    trees = [tree.resolve() for tree in without if tree.resolve() != folder.resolve()]
-    names, others = (
-        [name for name in found if not any((folder / name).resolve().is_relative_to(tree) for tree in trees)]
-        for found in files_in(folder, is_image)
-    )
+    names, others = files_in(folder, is_image, without=without)
     if not names:
         raise UsageError(
             f"{folder} holds no image; read are {', '.join(ENDINGS)} and DICOM. It holds {listed(others)}."

@@ -22,7 +22,7 @@ def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
     for name in ("a/1.png", *passed_over, "masks/1.png", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).touch()
-    found = files_in(tmp_path, lambda path: path.suffix == ".png", without=tmp_path / "masks")
+    found = files_in(tmp_path, lambda path: path.suffix == ".png", without=[tmp_path / "masks"])
     assert found == (["a/1.png"], ["notes.txt"])
     with pytest.raises(UsageError, match="is not a folder"):
         files_in(tmp_path / "nowhere", lambda _: True)
@@ -47,7 +47,7 @@ def test_the_folder_of_the_masks_is_passed_over_however_it_is_named(
         (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     for without in (Path("masks"), tmp_path / "masks"):
-        assert files_in(Path(), lambda path: path.suffix == ".png", without=without)[0] == ["a.png"]
+        assert files_in(Path(), lambda path: path.suffix == ".png", without=[without])[0] == ["a.png"]
 
 
 def test_a_walk_goes_through_links_and_never_in_a_circle(tmp_path: Path) -> None:

@@ -82,11 +82,14 @@ def test_the_threshold_parts_the_two_clouds_of_a_jpeg_mask(tmp_path: Path) -> No
     assert read_mask(tmp_path / "mask.png", threshold=127).tolist() == [[0, 0, 0], [0, 1, 1]]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("m.jpg", "JPEG"), ("m.png", "JPEG"), ("m.webp", "WEBP")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("m.jpg", "JPEG"), ("m.png", "JPEG"), ("m.webp", "WEBP"), ("m.png", "WEBP"), ("m.tif", "TIFF")]
+)
 def test_the_noise_of_a_lossy_mask_is_no_lesion(tmp_path: Path, name: str, kind: str) -> None:
     lesion = np.zeros((64, 64), np.uint8)
     lesion[20:40, 20:40] = 1
-    Image.fromarray(lesion * np.uint8(255)).save(tmp_path / name, format=kind, quality=70)
+    options = {"compression": "jpeg"} if kind == "TIFF" else {}
+    Image.fromarray(lesion * np.uint8(255)).save(tmp_path / name, format=kind, quality=40, **options)
     noise = np.asarray(Image.open(tmp_path / name).convert("L")) > 0
     assert noise.sum() > lesion.sum() or kind == "WEBP"
     assert read_mask(tmp_path / name).tolist() == lesion.tolist()

@@ -38,6 +38,8 @@ FIRST_GROUPS = (b"\x02\x00", b"\x08\x00")
 CENTIMETRES, TISSUE = 3, 1
 """DICOM PS3.3, C.8.5.5: Physical Units X Direction, and Region Spatial Format 2D."""
 INVERTED = "values inverted, so that high values are bright: MONOCHROME1, or a negative RescaleSlope"
+LOSSY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
+"""Transfer syntaxes: JPEG of 8 and of 12 bits, and JPEG-LS near-lossless; JPEG 2000 and others may be both."""
 LUT = "ModalityLUTSequence"
 """The tag of a lookup table in place of a slope."""
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
@@ -188,6 +190,14 @@ def _inflated(path: Path, stream: io.BufferedReader) -> bytes:
 def _dicom_frames(path: Path) -> Iterator[NDArray[np.generic]]:
     with readable(path):
         yield from in_a_process(lambda: _decoded(path)) if _is_compressed(path) else _decoded(path)
+
+
+def is_lossy_dicom(path: Path) -> bool:
+    """Whether its pixels are stored with a loss; what a header says of an earlier one does not count."""
+    with readable(path):
+        header = read_header(path)
+        syntax = header.file_meta.get("TransferSyntaxUID")
+        return syntax in LOSSY or (_is_compressed(path) and header.get("LossyImageCompression") == "01")
 
 
 def _is_compressed(path: Path) -> bool:

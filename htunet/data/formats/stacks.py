@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.data.formats.dicom import is_dicom, open_dicom
+from htunet.data.formats.dicom import is_dicom, is_lossy_dicom, open_dicom
 from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Spacing, pixel_spacing
 from htunet.data.image_io import (
     MAX_PIXELS,
@@ -37,7 +37,10 @@ Levels = NDArray[np.int32]
 """(H, W) mask values: a gray value as it is, a colour as COLOUR + 0xRRGGBB."""
 COLOUR = 1 << 24
 LARGEST_LEVEL = 65_535
-LOSSY = (".jpg", ".jpeg")
+JPEG, WEBP, TIFF = b"\xff\xd8\xff", b"WEBP", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of such files; WebP's stand behind eight others."""
+LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
+"""Pillow's names of the compressions."""
 NIFTI = (".nii", ".nii.gz")
 METAIMAGE = (".mha", ".mhd", ".nrrd", ".nhdr")
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
@@ -162,11 +165,18 @@ def is_picture(path: Path) -> bool:
 
 
 def is_lossy(path: Path) -> bool:
-    """Whether the format changes mask values when it is written."""
-    if path.suffix.lower() == ".webp":
-        with open_file(path) as stream:
-            return b"VP8L" not in stream.read(4096)
-    return path.suffix.lower() in LOSSY
+    """Whether a file, whatever its ending, was compressed so that mask values changed when it was written.
+
+    Raises HtunetError as ``open_file``, and for a broken TIFF or DICOM file.
+    """
+    with open_file(path) as stream:
+        head = stream.read(4096)
+    if head[8:12] == WEBP:
+        return b"VP8L" not in head
+    if head.startswith(TIFF):
+        with opened(path) as image:
+            return image.info.get("compression") in LOSSY_TIFF
+    return head.startswith(JPEG) or (not is_picture(path) and is_dicom(path) and is_lossy_dicom(path))
 
 
 def masks_ending(path: Path) -> str:

@@ -454,6 +454,23 @@ def test_webp_masks_are_lossy_only_where_they_are(tmp_path: Path) -> None:
         assert is_lossy(tmp_path / "m.webp") is not lossless
 
 
+@pytest.mark.parametrize("name", ["m.png", "m.tif", "m.bmp", "m.jfif"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "TIFF", "PNG", "BMP"])
+def test_what_a_file_holds_says_whether_it_is_lossy_and_not_its_ending(tmp_path: Path, name: str, kind: str) -> None:
+    options = {"compression": "jpeg"} if kind == "TIFF" else {}
+    Image.fromarray(RAMP).save(tmp_path / name, format=kind, **options)
+    assert is_lossy(tmp_path / name) is (kind in ("JPEG", "WEBP", "TIFF"))
+
+
+def test_a_dicom_file_is_lossy_by_its_transfer_syntax(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "a.dcm", RAMP, LossyImageCompression="01")  # a header copied from a lossy image
+    assert not is_lossy(tmp_path / "a.dcm")
+    write_dicom(tmp_path / "a.dcm", RAMP)
+    for syntax, lossy in (("JPEGBaselineProcess1", True), ("JPEGLSLossless", False), ("RLELossless", False)):
+        compress_dicom(tmp_path / "a.dcm", tmp_path / "b.dcm", syntax)
+        assert is_lossy(tmp_path / "b.dcm") is lossy
+
+
 @pytest.mark.parametrize("shape", [(5, 8), (1, 5, 8), (2, 5, 8), (2, 1, 5, 8)])
 @pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
 def test_masks_of_a_nifti_file_have_its_shape_and_its_affine(

@@ -138,3 +138,27 @@ def test_two_readers_are_merged_or_one_is_chosen(home: Path) -> None:
     assert pixels(report) == {"c0": {1: 16}, "c2": {1: 49}}
     with pytest.raises(UsageError, match=r"--annotator 'Lee' marked nothing in .*; the readers are kim, lee"):
         found(images, kim, lee, annotator="Lee")
+
+
+def test_a_test_split_in_a_folder_below_the_images_is_no_part_of_them(home: Path) -> None:
+    build_own(home / "all", NAMES)
+    test_images, test_masks = build_own(home / "all/test", ["t0", "c0"], seed=50)
+    both = home / "all"
+    split = {"test_images": test_images, "test_masks": test_masks}
+    for images, masks in ((both / "images", both / "masks"), (both, both)):
+        findings = find_images(OwnData(name="Mine", images=images, masks=masks, **split))
+        names = {one.split: [] for one in findings.images}
+        for one in findings.images:
+            names[one.split].append(one.image.relative_to(both).as_posix())
+        assert names == {
+            "train": [f"images/{name}.png" for name in NAMES],
+            "test": ["test/images/c0.png", "test/images/t0.png"],
+        }
+    marked = coco(home / "all.json", {"a": 1}, *((f"{name}.png", "a", 4) for name in NAMES))
+    tested = coco(home / "test.json", {"a": 1}, ("t0.png", "a", 4), ("c0.png", "a", 4))
+    split = {"test_images": both / "test", "test_annotations": (tested,)}
+    assert sorted(one.name for one in found(both, marked, **split).images if one.split == "train") == [
+        f"images/{name}.png" for name in NAMES
+    ]
+    with pytest.raises(UsageError, match="are the same folder"):
+        OwnData(name="Mine", images=both, masks=both, test_images=home / "x/../all", test_masks=both)
