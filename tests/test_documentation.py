@@ -99,3 +99,51 @@ def test_the_example_of_each_command_is_one_that_it_accepts() -> None:
 def test_the_reference_of_the_commands_is_current() -> None:
     written = MAKE_REFERENCE.TARGET.read_text(encoding="utf-8")
     assert written == MAKE_REFERENCE.reference(), "run .venv/bin/python documentation/make_reference.py"
+
+
+INLINE = re.compile(r"`([^`\n]+)`")
+BENCHMARKS = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "benchmarks").glob("*.py")))
+FOLDERS_OF_THE_CODE = "|".join((*FOLDERS, "tests"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_option_named_beside_its_command_exists(page: Path) -> None:
+    for line in INLINE.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        command, *words = line.split()
+        if command in COMMANDS:
+            known = MAKE_REFERENCE.parser_of(command.removeprefix("htunet_"))._option_string_actions
+            named = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+            assert named <= set(known), f"{relative(page)}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_target_and_benchmark_named_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert set(re.findall(r"(?:^|`) *(?:OMP_NUM_THREADS=1 )?make (\w+)", text, re.MULTILINE)) <= targets
+    for module, line in re.findall(r"python -m benchmarks\.?(\w*)([^`\n]*)", text):
+        assert (ROOT / "benchmarks" / f"{module or '__main__'}.py").is_file(), f"{relative(page)}: {module}"
+        options = re.findall(r"(?<= )--[a-z][\w-]*", line)
+        assert not [option for option in options if f'"{option}"' not in BENCHMARKS], f"{relative(page)}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=relative)
+def test_every_file_named_is_there(page: Path) -> None:
+    """Except those that a page on adding something says to write, and files of earlier versions in the changelog."""
+    text = "" if page.name == "CHANGELOG.md" else page.read_text(encoding="utf-8")
+    text = re.sub(r"^.*\bWrite `.*$", "", FENCE.sub("", text), flags=re.MULTILINE)
+    named = re.findall(rf"`((?:{FOLDERS_OF_THE_CODE})/[\w./-]+)`", text)
+    assert not [name for name in named if "NAME" not in name and not (ROOT / name).exists()]
+
+
+def test_what_is_said_to_be_in_a_file_is_in_it() -> None:
+    page = (ROOT / "documentation" / "explanation" / "design.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| Wh[^|]*\|([^|]+)\|", page, re.MULTILINE)
+    assert len(rows) > 10
+    for row in rows:
+        place = ROOT
+        for name in re.findall(r"`([^`]+)`", row):
+            if (ROOT / name).exists() or (place.parent / name).is_file():
+                place = ROOT / name if (ROOT / name).exists() else place.parent / name
+            elif place.is_file():
+                assert re.search(rf"\b{name}\b", place.read_text(encoding="utf-8")), f"{name} is not in {place}"
