@@ -1,4 +1,4 @@
-"""Fetch published weights: the only part of htunet that uses the network, and only when it is asked to.
+"""Fetch published weights: the only part of htunet that opens an address, and only when it is asked to.
 
 A download that breaks off leaves what it has in ``NAME.part``; the same call continues there.
 """
