@@ -405,6 +405,8 @@ def load(
 ) -> Model:
     """Load a trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
+    The folder that ``htunet_pretrain`` wrote is a model, too, which has seen simulated images alone.
+
     ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; the default fold is 0, the
     default seed the smallest that was trained. The name of an imported model is sufficient; ``phantom`` is the model
     that is part of htunet.
@@ -432,6 +434,7 @@ def load(
     """
     from htunet.inference.exported import find_model, open_model
     from htunet.inference.find_model import find_trained, trained_folds
+    from htunet.inference.phantom_model import phantom_model, weights_in
     from htunet.planning.configuration import check_alike
 
     if folds is not None:
@@ -449,11 +452,10 @@ def load(
         return Model(first, weights=weights, device=device, others=others)
     if seed is not None:
         raise UsageError(f'seed belongs to folds. Name it in words: "DATASET METHOD fold0 seed{seed}".')
-    if what == (PHANTOM,):
-        from htunet.inference.phantom_model import phantom_model
-
-        model = phantom_model()
-        return Model(model.run, model, device=device, others=model.others)
+    simulated = weights_in(Path(str(what[0]))) if len(what) == 1 else {}
+    if simulated or what == (PHANTOM,):
+        pretrained = phantom_model(simulated)
+        return Model(pretrained.run, pretrained, device=device, others=pretrained.others)
     if len(what) == 1 and (place := Path(str(what[0]))).exists():
         if place.is_file():
             from htunet.inference.import_model import unpack_model
@@ -471,8 +473,8 @@ def load(
             if run.folder.resolve() == place.resolve():
                 return Model(run, weights=weights, device=device)
         raise UsageError(
-            f"{place} is neither the folder of a run in htunet_results nor that of an exported model. A run's folder "
-            "is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."
+            f"{place} is neither the folder of a run in htunet_results, nor of an exported model, nor of weights for "
+            "masks by htunet_pretrain. A run's folder is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."
         )
     names = " ".join(map(str, what)).split()
     if len(names) == 1:

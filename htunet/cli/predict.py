@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from htunet.cli.arguments import add_device, add_run_options, chosen_folds, fold_or_all
 from htunet.cli.command import log_on_terminal, make_parser, run_command, tell
 from htunet.errors import HtunetError, UsageError, check_least, counted, option
-from htunet.paths import PHANTOM, RunPaths
+from htunet.paths import RunPaths
 
 if TYPE_CHECKING:
     from htunet.api import Model
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="test-time augmentation: the mean of the predictions of six views of an image",
     )
     of_model = (
-        "instead of a run: a folder written by htunet_export, the name of an imported model, or phantom, which "
-        "segments lesions and was trained on simulated images alone"
+        "instead of a run: a folder written by htunet_export or htunet_pretrain, the name of an imported model, or "
+        "phantom, which segments lesions and was trained on simulated images alone"
     )
     parser.add_argument("--model", help=of_model)
     parser.add_argument("--weights", help="path of the frozen weights, if they have moved since the training")
@@ -287,11 +287,12 @@ def _load(options: argparse.Namespace) -> "Model":
                 f"{options.model} is a file. Import it first: htunet_import {options.model}; then --model takes its "
                 "name."
             )
-        if options.model == PHANTOM:
-            from htunet.inference.phantom_model import WARNING
+        model = api.load(options.model, **about)
+        from htunet.inference.phantom_model import WARNING, PhantomModel
 
+        if isinstance(model.exported, PhantomModel):
             tell(WARNING)
-        return api.load(options.model, **about)
+        return model
     about |= {name: getattr(options, name) for name in ("task", "plan", "ratio", "adapter")}
     folds, methods, seeds = chosen_folds(options.fold or [0]), options.method, options.seed or []
     if len(folds) == len(methods) == 1 and len(seeds) <= 1:

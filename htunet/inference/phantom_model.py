@@ -1,11 +1,15 @@
-"""The model that is part of htunet: a UNet and PhantomCLIP together, which have seen simulated images alone.
+"""Models that have seen simulated images alone: that which is part of htunet, and what htunet_pretrain makes.
 
-On BUSI their mean finds more than either: 63.1 against 54.6 and 55.4 % Dice over 647 lesions. Whether there is a lesion
-at all is the answer of PhantomCLIP's class head; the masks mark something in nearly every image.
+The first is a UNet and PhantomCLIP together. On BUSI their mean finds more than either: 63.1 against 54.6 and 55.4 %
+Dice over 647 lesions. Whether there is a lesion at all is the answer of PhantomCLIP's class head; the masks mark
+something in nearly every image.
 """
 
 import math
+import os
+from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from htunet.data.raw import DatasetInfo
+from htunet.errors import HtunetError
 from htunet.files import read_object
 from htunet.inference.exported import CHECKPOINT, FORMAT, ExportedModel, ModelCard
 from htunet.inference.prediction import NO_LESION
@@ -34,10 +39,12 @@ CLASS_HEAD, NONE_CLASS = "heads.class.", 2
 LESION_ODDS = 4.0
 """By which the odds of a lesion are divided, since 88 % of the simulated images had one: at even odds 93 % of new
 simulated images with a lesion are found and 21 % of those without one; so 78 and 66 %. Real images: see NOTE."""
+RECIPE = "recipe.json"
+"""Beside all weights that ``htunet_pretrain`` writes."""
 QUALITY_JSON = "quality.json"
 """Beside the weights of UNet: what ``ModelCard.quality`` holds, from ``benchmarks.phantom_transfer quality``."""
 WARNING = (
-    "The model phantom has learnt from simulated images alone, never from a patient's. It marks something in nearly "
+    "This model has learnt from simulated images alone, never from a patient's. It marks something in nearly "
     "every image, also where there is no lesion, takes shadows and dark muscle for lesions and misses some of them: "
     "look at every mask. To do better, train on images of your own: htunet_run --images IMAGES --masks MASKS --name "
     "MINE."
@@ -79,7 +86,7 @@ class _AsPretrained(TrainedModel):
     """A network whose weights hold all of it, so that no checkpoint is needed."""
 
     def network(self) -> Network:
-        network, state = self.untrained()[0], read_state(find_phantom(self.method))
+        network, state = self.untrained()[0], read_state(Path(self.weights))
         assert isinstance(network, EncoderNetwork)
         head = {key.removeprefix(CLASS_HEAD): value.float() for key, value in state.items() if
                 key.startswith(CLASS_HEAD)}  # fmt: skip
@@ -87,29 +94,48 @@ class _AsPretrained(TrainedModel):
 
 
 class PhantomModel(ExportedModel):
-    """Both networks; their probabilities are averaged."""
+    """One of the networks, or both; their probabilities are averaged."""
 
     def members(self, weights: str | None = None) -> list[TrainedModel]:
         """UNet from its checkpoint, PhantomCLIP from its weights, which have a decoder."""
         first = super().trained(weights)
-        return [first, _AsPretrained(**vars(first) | {"method": PHANTOM_CLIP, "weights": PHANTOM})]
+        files = {self.card.method: CHECKPOINT} | {one["method"]: one["checkpoint"] for one in self.card.members}
+        return [
+            _AsPretrained(**vars(first) | {"method": name, "weights": str(self.folder / file)})
+            if name == PHANTOM_CLIP
+            else replace(first, method=name, checkpoint=self.folder / file)
+            for name, file in files.items()
+        ]
 
 
-def phantom_model() -> ExportedModel:
-    """As if it had been exported; raises HtunetError where its weights are not there."""
-    path = find_phantom(METHOD)
-    about = checkpoint.read_about(path)
-    recipe = about["settings"]["recipe"]
+def weights_in(folder: Path) -> dict[str, Path]:
+    """The weights of UNet and PhantomCLIP that ``htunet_pretrain`` has written into its folder or one network's."""
+    files = [one / CHECKPOINT for one in (folder, folder / METHOD, folder / PHANTOM_CLIP) if (one / RECIPE).is_file()]
+    found = {checkpoint.read_about(file)["method"]: file for file in files if file.is_file()}
+    return {name: found[name] for name in (METHOD, PHANTOM_CLIP) if name in found}
+
+
+def phantom_model(own: Mapping[str, Path] | None = None) -> PhantomModel:
+    """The networks as if they had been exported: those that come with htunet, or those of ``weights_in``.
+
+    Raises HtunetError where the weights are not there, or are for images of different sizes.
+    """
+    paths = own or {name: find_phantom(name) for name in (METHOD, PHANTOM_CLIP)}
+    recipes = {name: checkpoint.read_about(path)["settings"]["recipe"] for name, path in paths.items()}
+    (method, path), *others = paths.items()
+    recipe, folder = recipes[method], path.parent
+    sides = {name: one["identity"]["simulation"]["height"] for name, one in recipes.items()}
+    if len({*sides.values()}) > 1:
+        raise HtunetError(f"The networks in {folder.parent} were trained on images of unlike sizes, {sides}; name one.")
     info = DatasetInfo(channels=1, labels={"background": 0, "lesion": 1}, classes={"lesion": 0, NO_LESION: 1})
     place: Any = SimpleNamespace(dataset=DATASET)
-    side = recipe["identity"]["simulation"]["height"]
-    plan = replace(paper_plan(place, info, MEMORY_GB), name=PHANTOM, input_size=(side, side))
-    measured = path.with_name(QUALITY_JSON)
+    plan = replace(paper_plan(place, info, MEMORY_GB), name=PHANTOM, input_size=(sides[method], sides[method]))
+    measured = folder / QUALITY_JSON
     card = ModelCard(
         format=FORMAT,
-        name=PHANTOM,
+        name=folder.name if own else PHANTOM,
         dataset=DATASET,
-        method=METHOD,
+        method=method,
         task=SEGMENTATION,
         fold=0,
         seed=recipe["identity"]["seed"],
@@ -117,17 +143,18 @@ def phantom_model() -> ExportedModel:
         adapter="",
         plan=asdict(plan),
         precision="fp32",
-        weights={"source": NONE},
+        weights={"source": PHANTOM if method == PHANTOM_CLIP else NONE},
         backbone={},
         licences={"weights": "Apache-2.0, as all of htunet", "data": "none: all images are simulated"},
-        citations={"method": "htunet, htunet_pretrain UNet"},
+        citations={"method": f"htunet, htunet_pretrain {method}"},
         figures={"validation": recipe["figures_of_simulated_images"], "test": {}},
         trained_by=recipe["made_by"],
         exported_by={},
         files={CHECKPOINT: ""},
         members=[
-            {"method": PHANTOM_CLIP, "fold": 0, "seed": 1, "weights": {"source": PHANTOM}, "checkpoint": CHECKPOINT}
+            {"method": name, "fold": 0, "seed": recipes[name]["identity"]["seed"], "weights": {"source": PHANTOM},
+             "checkpoint": os.path.relpath(file, folder)} for name, file in others
         ],
         quality=read_object(measured, QUALITY) | {"note": NOTE} if measured.is_file() else {},
-    )
-    return PhantomModel(path.parent, card)
+    )  # fmt: skip
+    return PhantomModel(folder, card)

@@ -16,12 +16,14 @@ from htunet.pretraining.learners import PhantomLearner, UNetLearner
 from htunet.pretraining.stream import CLASSES, NUMBERS
 from htunet.pretraining.variation import Lesson
 
+NETWORKS = ("UNet", "PhantomCLIP")
+
 
 @pytest.fixture
 def images(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two images, and weights of an untrained network in place of those that are shipped."""
     monkeypatch.setattr(store, "SHIPPED", home / "none")
-    for name in ("UNet", "PhantomCLIP"):
+    for name in NETWORKS:
         drawn_weights(name, home / "weights" / name)
     rng = np.random.default_rng(1)
     for name in ("a", "b"):
@@ -64,6 +66,39 @@ def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> Non
     assert found.variance.max() > 0
     assert model.describe()["method"] == "UNet"
     assert model.describe()["licences"]["weights"].startswith("Apache-2.0")
+
+
+def test_a_pretraining_of_ones_own_predicts_from_its_folder(
+    home: Path, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = api.load("phantom", device="cpu").predict(images / "a.png")
+    made = home / "weights"
+    both = api.load(made, device="cpu")
+    np.testing.assert_array_equal(both.predict(images / "a.png").probabilities, shipped.probabilities)
+    alone = {name: api.load(made / name, device="cpu").predict(images / "a.png").probabilities for name in NETWORKS}
+    np.testing.assert_allclose(sum(alone.values()) / 2, shipped.probabilities, atol=1e-6)
+    (made / "UNet").rename(tmp_path / "mine")  # the file knows what it is
+    np.testing.assert_array_equal(
+        api.load(tmp_path / "mine", device="cpu").predict(images / "a.png").probabilities, alone["UNet"]
+    )
+    output = tmp_path / "out"
+    assert main(["--model", str(tmp_path / "mine"), "-i", str(images), "-o", str(output), "--device", "cpu"]) == 0
+    seen = capsys.readouterr()
+    assert WARNING in seen.err
+    assert "with Simulation UNet" in seen.out
+    assert sorted(path.name for path in output.glob("*.png")) == ["a.png", "b.png"]
+
+
+def test_weights_for_other_sizes_or_without_masks_are_refused(home: Path, images: Path) -> None:
+    made = home / "weights"
+    with pytest.raises(Exception, match="nor of weights for masks by htunet_pretrain"):
+        api.load(images)
+    drawn_weights("ResNet18", made / "ResNet18")
+    with pytest.raises(Exception, match="nor of weights for masks by htunet_pretrain"):
+        api.load(made / "ResNet18")
+    drawn_weights("UNet", made / "UNet", side=64)
+    with pytest.raises(Exception, match="images of unlike sizes"):
+        api.load(made)
 
 
 def test_without_its_weights_it_says_how_to_make_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
