@@ -43,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     hours = f"time for all steps together, in hours (default: {HOURS})"
     parser.add_argument("--hours", type=float, help=hours)
     methods = (
-        "methods to compare (default: UNet for masks, ResNet18 for classes; for both CLIP_HT if its weights are on "
-        "this machine, otherwise for classes PhantomCLIP_HT)"
+        "methods to compare (default: UNet for masks, ResNet18 for classes; also CLIP_HT if its weights are on this "
+        "machine, otherwise PhantomCLIP_HT for classes)"
     )
     parser.add_argument("-m", "--methods", nargs="+", help=methods)
     folds = f"number of folds of the cross-validation (default: those of an existing split, otherwise {NUM_FOLDS})"
