@@ -29,7 +29,7 @@ COLUMNS = (
     *("mask_sha256", "polygons_sha256"),
 )
 """The last two tell what was corrected: the labels as they were written."""
-YES = ("yes", "y", "1", "true", "x", "ok")
+YES, NO = ("yes", "y", "1", "true", "x", "ok", "ja", "oui", "si", "sí", "wahr", "vrai"), ("", "no", "n", "0", "false")
 LABELME, COCO, MASK = "LabelMe", "COCO", "mask"
 
 
@@ -84,7 +84,7 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
         raise UsageError(f"{folder} has no {REVIEW}: name a folder that htunet_review has written.")
     coco = _read_coco(folder / "coco.json")
     found = []
-    for row in read_csv(folder / REVIEW, COLUMNS):
+    for row in read_csv(folder / REVIEW, COLUMNS, any_delimiter=True):
         name = checked_name(row["name"], "the name", folder / REVIEW)
         image = folder / "images" / f"{name}.png"
         forms = _forms(folder, image, coco, labels)
@@ -95,6 +95,10 @@ def read_review(folder: Path, labels: Mapping[str, int]) -> list[Correction]:
                 f"{name} was corrected in two ways, as {' and as '.join(corrected)}: undo one of them in {folder}."
             )
         accepted = row["accept"].strip().lower() in YES
+        if not accepted and row["accept"].strip().lower() not in NO:
+            raise HtunetError(
+                f"{folder / REVIEW} has {row['accept']!r} in the column accept of {name}. Write yes, or leave it empty."
+            )
         if corrected or (accepted and forms):
             form, mask = next(iter((corrected or forms).items()))
             form = form if corrected else ACCEPTED
@@ -115,7 +119,9 @@ def _forms(
     found: dict[str, UInt8] = {}
     several, path = len(labels) > 2, folder / "masks" / image.name
     if path.exists():
-        found[MASK] = read_labels(path) if several else read_mask(path, 127)
+        drawn, stored = read_mask(path, 127), read_labels(path)
+        is_faint = not drawn.any() and stored.max(initial=0) == 1  # as programs for label maps write a single label
+        found[MASK] = stored if several or is_faint else drawn
         if found[MASK].shape != (height, width):
             raise HtunetError(f"{path} is not as large as its image: draw it at {width} x {height} pixels.")
         if strange := sorted(set(np.unique(found[MASK]).tolist()) - set(labels.values())):

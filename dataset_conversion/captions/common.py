@@ -149,7 +149,8 @@ def _sift(texts: Iterable[Text | Excluded]) -> tuple[list[Text], list[Excluded]]
 def _jobs(texts: Sequence[Text], images: FoundImages, min_side: int) -> tuple[list[PairJob], list[Excluded]]:
     """Several captions of one image are a group where no other is known: the image must not train and validate."""
     jobs, excluded, taken = [], [], dict[str, int]()
-    picked = [images.pick(base_name(text.image), text.folder) for text in texts]
+    folders = {text.folder for text in texts}
+    picked = [images.pick(base_name(text.image), text.folder, folders) for text in texts]
     shown = Counter(image.source for image in picked if not isinstance(image, str))
     for text, image in zip(texts, picked, strict=True):
         if isinstance(image, str):

@@ -5,19 +5,19 @@ not used; neither is the split, because the paper draws its own.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from dataset_conversion.captions.cleaning import language_of
 from dataset_conversion.captions.common import GENERAL, Reading, Text, convert_captions, excluded_text
-from dataset_conversion.captions.translation import LanguageModel, read_translations, translate_all
+from dataset_conversion.captions.translation import LanguageModel, read_translations, spaced, translate_all
 from dataset_conversion.common import ConversionReport, Converter, Options, SourceFacts
 from dataset_conversion.source import Layout
 from htunet.data.raw import Excluded
-from htunet.errors import HtunetError, UsageError
+from htunet.errors import HtunetError, UsageError, counted
 from htunet.files import read_json
 from htunet.paths import DatasetPaths
 
@@ -77,11 +77,18 @@ def convert_curd(folder: Path, facts: SourceFacts, options: Options) -> Conversi
     reading = Reading(texts=())
     reports = list(read_reports(folder, reading))
     if table is not None:
-        reports = [_from_table(report, table) for report in reports]
+        findings = defaultdict[str, set[str]](set)
+        for one in reports:
+            if isinstance(one, CurdReport):
+                findings[one.uid].add(one.finding)
+        reports = [_from_table(report, table, findings) for report in reports]
     elif model is not None:
         record = DatasetPaths(facts.dataset).raw.with_suffix(".translations.jsonl")  # kept for the next time
         chinese = [one.text for one in reports if isinstance(one, CurdReport) and language_of(one.text) == CHINESE]
         english = translate_all(chinese, model, record, options.translate)
+        if lacking := len({*chinese} - {*english}):
+            number = counted(lacking, "text")
+            reading.notes.append(f"{number} without a whole translation by {options.translate}: left in Chinese")
         reports = [
             replace(one, text=english.get(one.text, one.text)) if isinstance(one, CurdReport) else one
             for one in reports
@@ -171,14 +178,20 @@ def without_placeholders(finding: str) -> str:
     return REPEATED_STOPS.sub("", PLACEHOLDER.sub("", SIZE.sub("", finding)))
 
 
-def _from_table(report: CurdReport | Excluded, table: dict[str, str]) -> CurdReport | Excluded:
+def _from_table(
+    report: CurdReport | Excluded, table: Mapping[str, str], findings: Mapping[str, set[str]]
+) -> CurdReport | Excluded:
+    """``findings``: the texts of each uid; one that has several does not say which of them was translated."""
     if isinstance(report, Excluded) or language_of(report.text) != CHINESE:
         return report
-    keys = (report.finding.strip(), report.text.strip(), report.uid)
-    english = next((table[key] for key in keys if key in table), None)
-    if english is None:
+    keys = (spaced(report.finding), spaced(report.text), report.uid)
+    found = next((key for key in keys if key in table), None)
+    if found == report.uid and len(findings[report.uid]) > 1:
+        reason = "reports with several texts have this uid: give the texts in a column source"
+        return excluded_text(f"{report.where}: {report.uid}", reason)
+    if found is None:
         return excluded_text(f"{report.where}: {report.uid}", "no translation in the table")
-    return replace(report, text=without_placeholders(english))
+    return replace(report, text=without_placeholders(table[found]))
 
 
 def _views(reports: list[CurdReport | Excluded]) -> Iterator[Text | Excluded]:

@@ -56,11 +56,15 @@ class FoundImages:
         """Every file name that was found at least once."""
         return set(self._by_name)
 
-    def pick(self, name: str, folder: str = "") -> FoundImage | str:
-        """The one image of that name (below a folder called ``folder`` where there is such a place), or why not."""
+    def pick(self, name: str, folder: str = "", others: Set[str] = frozenset()) -> FoundImage | str:
+        """The one image of that name, or why not.
+
+        It lies below a folder called ``folder`` where there is such a place, else in none of ``others``.
+        """
         found = self._by_name.get(name, [])
-        inside = [image for image in found if folder in PurePosixPath(image.source).parts] if folder else []
-        found = inside or found
+        parts = [{*PurePosixPath(image.source).parts} for image in found]
+        inside = [image for image, own in zip(found, parts, strict=True) if folder in own]
+        found = inside or [image for image, own in zip(found, parts, strict=True) if not own & (others - {""})]
         if not found:
             return "no image file"
         if len(found) > 1:

@@ -1,15 +1,16 @@
 """Texts into English: from a table that someone has made, or by a language model on this machine."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
 from tqdm import tqdm
 
+from htunet.data.tables import read_table
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.files import lines, parse_json, read_csv
+from htunet.files import lines, parse_json
 
 PROMPT = (
     "Translate the findings of this ultrasound report from Chinese into English. Keep every finding and every number, "
@@ -29,24 +30,31 @@ class Translator(Protocol):
 
 
 def read_translations(path: Path) -> dict[str, str]:
-    """A CSV with a column ``english`` and a column ``source`` (the text as distributed) or ``uid``: key to English.
+    """A table with a column ``english`` and a column ``source`` (the text as distributed) or ``uid``: key to English.
 
     Raises UsageError when the file does not exist, HtunetError when a column is missing, and for a key with two
     different translations.
     """
     if not path.is_file():
-        raise UsageError(f"--translations {path} does not exist. Name a CSV with the columns source (or uid), english.")
-    rows = read_csv(path, ("english",))
-    names = {name.removeprefix("\ufeff"): name for name in (rows[0] if rows else ())}  # spreadsheets write the mark
-    column = names.get("source") or names.get("uid")
-    if column is None:
+        raise UsageError(
+            f"--translations {path} does not exist. Name a table with the columns source (or uid) and english."
+        )
+    rows = [{key.strip().lower(): value for key, value in row.items()} for row in read_table(path)[0]]
+    column = next((name for name in ("source", "uid") if rows and name in rows[0]), "")
+    if not column or "english" not in rows[0]:
         raise HtunetError(f"{path} needs rows, and a column source (the text as distributed) or uid beside english.")
     table: dict[str, str] = {}
     for number, row in enumerate(rows, start=1):
-        key, english = row[column].strip(), row["english"].strip()
+        key, english = spaced(row[column]), row["english"].strip()
+        key = key.removesuffix(".0") if column == "uid" else key  # as some programs write a number
         if table.setdefault(key, english) != english:
             raise HtunetError(f"{path}, row {number} below the header: {key[:40]!r} has another translation above it.")
     return {key: english for key, english in table.items() if english}
+
+
+def spaced(text: str) -> str:
+    """``text`` with single blanks: programs write the line ends of a cell in their own way."""
+    return " ".join(text.split())
 
 
 class LanguageModel:
@@ -75,7 +83,7 @@ class LanguageModel:
             ) from None
 
     def translate(self, texts: Sequence[str]) -> list[str]:
-        """One English text for each text."""
+        """One English text for each text; empty where the answer has no end (see ``is_whole``)."""
         # Qwen3's templates know enable_thinking; others pass over it
         options: dict[str, Any] = {"tokenize": False, "add_generation_prompt": True, "enable_thinking": False}
         messages = [[{"role": "system", "content": PROMPT}, {"role": "user", "content": text}] for text in texts]
@@ -90,22 +98,32 @@ class LanguageModel:
             top_k=None,
             pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
         )
-        new = answers[:, inputs["input_ids"].shape[1] :]
+        new = answers[:, inputs["input_ids"].shape[1] :].tolist()
+        ends = self._model.generation_config.eos_token_id
+        ends = {*ends} if isinstance(ends, list) else {ends}
+        texts = self._tokenizer.batch_decode(new, skip_special_tokens=True)
         return [
-            text.rpartition("</think>")[2].strip()
-            for text in self._tokenizer.batch_decode(new, skip_special_tokens=True)
+            text.rpartition("</think>")[2].strip() if is_whole(tokens, ends) else ""
+            for text, tokens in zip(texts, new, strict=True)
         ]
+
+
+def is_whole(tokens: Sequence[int], ends: Collection[int | None]) -> bool:
+    """Whether an answer came to its end; what was cut off has repeated itself, or is still thinking."""
+    return len(tokens) < LONGEST_ANSWER or bool({*tokens} & {*ends})
 
 
 def translate_all(texts: Sequence[str], translator: Translator, record: Path, model: str) -> dict[str, str]:
     """Text to English for all different ``texts``, in batches; what was translated before is taken from ``record``.
+
+    Texts to which the translator gave no answer are absent, and not recorded.
 
     ``record`` (JSON lines: model, source, english) grows with each batch, so that an interrupted translation resumes
     where it stopped. Lines of other models are not used, and a line that a killed process left unfinished is not read.
     Raises ValueError for a translator that does not answer each text.
     """
     done = dict(_recorded(record, model))
-    todo = sorted({text for text in texts if text not in done}, key=lambda text: (len(text), text))
+    todo = sorted({text for text in texts if not done.get(text)}, key=lambda text: (len(text), text))
     record.parent.mkdir(parents=True, exist_ok=True)
     batches = [todo[start : start + BATCH] for start in range(0, len(todo), BATCH)]
     with record.open("a", encoding="utf-8") as stream:
@@ -116,10 +134,12 @@ def translate_all(texts: Sequence[str], translator: Translator, record: Path, mo
                     f"The translator gave {counted(len(answers), 'answer')} for {counted(len(batch), 'text')}."
                 )
             for source, english in zip(batch, answers, strict=True):
+                if not english:
+                    continue
                 done[source] = english
                 stream.write(json.dumps({"model": model, "source": source, "english": english}) + "\n")
             stream.flush()
-    return {text: done[text] for text in texts}
+    return {text: done[text] for text in texts if done.get(text)}
 
 
 def _recorded(record: Path, model: str) -> Iterator[tuple[str, str]]:

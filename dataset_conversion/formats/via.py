@@ -76,7 +76,7 @@ def _file(reader: str, images: Iterable[AnnotatedImage]) -> AnnotationFile:
 
 def _of_csv(path: Path) -> Iterator[tuple[str, Regions]]:
     found: dict[str, list[tuple[Any, Any]]] = {}
-    for line, row in enumerate(read_csv(path, CSV_COLUMNS, {"#filename": "filename"}), start=2):
+    for line, row in enumerate(read_csv(path, CSV_COLUMNS, {"#filename": "filename"}, any_delimiter=True), start=2):
         regions = found.setdefault(row["filename"], [])
         where = f"{path}, line {line}: a region"
         shape, named = (parse_json(row[column] or "{}", where, any_number=True) for column in CSV_COLUMNS[1:])

@@ -14,7 +14,7 @@ from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import numbered
 from dataset_conversion.own_images.options import Found
 from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
-from htunet.data.formats.stacks import Levels, Stack, is_lossy, open_stack
+from htunet.data.formats.stacks import NIFTI, Levels, Stack, is_lossy, is_picture, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, listed, printable
@@ -26,6 +26,11 @@ SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
 UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
+TRANSPOSED = (
+    "NIfTI masks of square pictures, with a header as nibabel and MATLAB write it for arrays: their first axis is read "
+    "as columns, and if it is rows, they are transposed: look at the masks over the images"
+)
+LOW_IS_WHITE = "masks are MONOCHROME1, in which low values are white: their stored values count"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +95,9 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
             continue
         mask, masks, more = (found.labels, found.masks, found.remarks) if found else (None, 1, ())
         fitted = mask is not None and mask.shape != image.shape
-        more = (*more, *(_remarks_on_place(found.files, stack, fitted=fitted) if found else ()))
+        if found:
+            is_square = found.labels.shape[0] == found.labels.shape[1]
+            more = (*more, *_remarks_on_place(found.files, stack, fitted=fitted, is_square=is_square))
         case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
@@ -105,7 +112,7 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
         raise HtunetError(f"it has {counted(count, 'frame')} and claims {stack.frames}")
 
 
-def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool) -> tuple[str, ...]:
+def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool, is_square: bool) -> tuple[str, ...]:
     """What a user should know of the places of masks by their headers; ``fitted``: they are of another size.
 
     Raises HtunetError for a mask of another place, or of a part of the image, which no resizing makes fit.
@@ -122,6 +129,9 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool) -> 
             )
         remarks += [check_place(f"the mask {mask.path.name}", mask, "the image", image)]
         remarks += [UNLIKE_SIDES] if known and not alike and not fitted else []
+        is_array = mask.place is None or mask.place.directions[0][0] < 0  # ITK writes a picture the other way round
+        is_nifti = mask.path.name.lower().endswith(NIFTI) and is_picture(image.path)
+        remarks += [TRANSPOSED] if is_nifti and is_array and is_square else []
     return tuple(filter(None, dict.fromkeys(remarks)))
 
 
@@ -175,6 +185,7 @@ def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: 
         except HtunetError as error:
             raise HtunetError(f"{path.name} {error}") from None
         remarks += [f"masks {TURNED}"] if TURNED in mask.remarks else []
+        remarks += [LOW_IS_WHITE] if mask.inverted and mask.rescale == (1.0, 0.0) else []
         whole = filled(found) if job.fill_outlines else found
         if not np.array_equal(whole, found):
             remarks.append(FILLED)

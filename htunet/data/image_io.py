@@ -166,7 +166,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def is_turned(image: Image.Image) -> bool:
     """Whether ``upright`` will rotate an opened image; a PNG is not decoded for it, only its header counts."""
-    known = image.format != "PNG" or "exif" in image.info
+    known = image.format != "PNG" or not image.info.keys().isdisjoint(("exif", "xmp"))
     return known and image.getexif().get(ORIENTATION, 1) in range(2, 9)
 
 

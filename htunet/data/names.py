@@ -114,14 +114,29 @@ def name_finder(names: Sequence[str], *, numbers: bool = True) -> Callable[[str]
     """A function that gives the one of ``names`` that a text of a table or of annotations means; None: none of them.
 
     The text may have backslashes, folders of another machine, another ending and another letter case; the surest way
-    of reading it wins, and a way in which several names read alike gives none of them. With ``numbers`` a whole number
+    of reading it wins, and a way in which several names read alike gives none of them. A text with a folder that others
+    of ``names`` have is none outside it: ``benign/7.png`` is not ``malignant/7.png``. With ``numbers`` a whole number
     (``7``, ``7.0``) means the file ``007.png``, too: a spreadsheet has removed its zeros.
     """
+    known = {folder for name in names for folder in _folders(name)}
     by_key = _unique_keys(names)
     if numbers:
         by_key |= _with_one_name({name: _number_key(stem_of(name)) for name in names})
     by_key = {**_in_lower_case(by_key), **by_key}
-    return lambda text: next((by_key[key] for key in _spellings(text) if key in by_key), None)
+
+    def find(text: str) -> str | None:
+        name = next((by_key[key] for key in _spellings(text) if key in by_key), None)
+        if name is None or not known:
+            return name
+        folders, own = _folders(text), _folders(name)
+        return name if (own and folders[-len(own) :] == own) or known.intersection(folders).issubset(own) else None
+
+    return find
+
+
+def _folders(text: str) -> list[str]:
+    """The folders of a path, whatever its slashes and letter case."""
+    return composed(text.strip()).replace("\\", "/").lower().split("/")[:-1]
 
 
 def _spellings(text: str) -> list[str]:

@@ -9,7 +9,7 @@ has their labels. Images with classes and without masks (``DatasetInfo.has_masks
 import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -228,12 +228,21 @@ def check_positive(name: str, classes: Collection[str], where: str) -> None:
 
 
 def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
-    """A folder without our block in ``dataset.json``: nnU-Net's keys, and ``cases.csv`` where someone added one."""
+    """A folder without our block in ``dataset.json``: nnU-Net's keys, and ``cases.csv`` where someone added one.
+
+    In that ``nan`` and the like are empty cells, as in all tables that people make.
+    """
     labels, ending = nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
     _refuse_unreadable_nnunet(paths, content, ending)
     cases, unlabelled = list[Case](), list[Path]()
     if paths.cases_csv.exists():
-        cases = _parse_cases(paths.cases_csv)
+        from htunet.data.tables import is_missing
+
+        known = lambda text: "" if is_missing(text.strip()) else text  # noqa: E731
+        cases = [
+            replace(case, class_name=known(case.class_name), group=known(case.group))
+            for case in _parse_cases(paths.cases_csv)
+        ]
     for split, name in IMAGE_FOLDERS.items() if not paths.cases_csv.exists() else ():
         for path, case_id in ending_with(paths.raw / name, f"_0000{ending}"):
             if split == TEST and not in_any_case(paths.raw / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():
@@ -317,7 +326,7 @@ def _parse_cases(path: Path) -> list[Case]:
             source=row["source"],
             spacing_mm=spacing_of(row["spacing_mm"], f"{path}, {row['id']}"),
         )
-        for row in csv_rows(path, CASE_COLUMNS, OLDER_COLUMNS)
+        for row in csv_rows(path, CASE_COLUMNS, OLDER_COLUMNS, any_delimiter=True)
     ]
 
 

@@ -91,8 +91,9 @@ def read_split_lists(source: Path, raw: RawDataset, *, keep_groups: bool) -> lis
 
 
 def read_name_list(path: Path) -> list[str]:
-    """The names of a list, one a line; HtunetError where it is no text in UTF-8."""
-    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    """The lines of a list that are not empty, without Excel's ``sep=;``; raises as ``read_text``."""
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    return lines[1:] if lines and SEPARATOR.match(f"{lines[0]}\n") else lines
 
 
 def split_files_in(folder: Path) -> dict[str, Path]:
@@ -117,10 +118,8 @@ def _column(path: Path) -> list[str]:
     lines = read_name_list(path)
     if path.suffix.lower() == ".txt":
         return lines
-    rows = [
-        [cell.strip() for cell in row]
-        for row in csv.reader(lines, delimiter="\t" if lines and "\t" in lines[0] else ",")
-    ]
+    delimiter = next((one for one in "\t;" if all(one in line for line in lines)), ",")
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     header = [COLUMNS.get(cell.lower(), "") for cell in rows[0]] if rows else []
     position = header.index("name") if "name" in header else 0
     return [row[position] for row in (rows[1:] if "name" in header else rows) if len(row) > position]
@@ -269,7 +268,6 @@ def _cells(path: Path) -> list[list[str]]:
             log.warning("%s.", note)
         return [[*table[0]], *([*row.values()] for row in table)] if table else []
     lines = read_name_list(path)
-    lines = lines[1:] if lines and SEPARATOR.match(f"{lines[0]}\n") else lines
     delimiter = next((one for one in "\t;,|" if lines and all(one in line for line in lines)), None)
     if not delimiter:
         return [line.rsplit(None, 1) for line in lines]

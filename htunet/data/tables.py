@@ -26,10 +26,16 @@ from htunet.files import read_csv
 
 MISSING = {
     *("", "-", "--", "?", ".", "nan", "-nan", "na", "#na", "<na>", "n/a", "n.a.", "n. a.", "#n/a", "#n/d", "nat"),
-    *("null", "nil", "unknown", "missing", "#ref!", "#value!", "#div/0!", "#name?", "#null!", "#num!"),
+    *("null", "nil", "unknown", "missing", "<missing>", "<undefined>", "#nv", "#n/b", "#н/д"),
 }
 """What stands in a table where nothing is known, in lower case: as an empty cell. ``none`` can be the name of a class;
 ``None`` is Python's."""
+CELL_ERROR = re.compile(r"#[^\s\d]\S*[!?]")
+"""What Excel writes for a formula without a result, in each language: ``#REF!``, ``#WERT!``, ``#NOM?``."""
+ROUNDED = re.compile(r"\d(?:[.,]\d+)?[Ee]\+\d+")
+"""A long number as a spreadsheet shows it."""
+ROW_NUMBERS = re.compile(r"|unnamed: ?\d+|level_\d+|index|row|rownames?")
+"""Names of columns in which programs number the rows of a table."""
 SEARCH_SECONDS = 10.0
 """Time limit for a user's regular expression, for all images together."""
 SPACING_COLUMNS = ("spacing_mm", "spacing", "pixel_size", "pixel_spacing", "pixel_size_mm", "pixel_spacing_mm")
@@ -76,10 +82,11 @@ def split_rule(rule: str) -> tuple[Path, str] | None:
 
 def column_names(path: Path) -> list[str]:
     """The names of the columns of a table that has rows, in lower case."""
-    return [str(key).strip().lower() for row in _read_table(path)[0][:1] for key in row]
+    return [str(key).strip().lower() for row in read_table(path)[0][:1] for key in row]
 
 
-def _read_table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+def read_table(path: Path) -> tuple[list[dict[str, str]], list[str]]:
+    """The rows of a CSV, however spreadsheets save it, or of an Excel file; and notes. Raises as both readers."""
     return read_excel(path) if path.suffix.lower() in SPREADSHEETS else (read_csv(path, (), any_delimiter=True), [])
 
 
@@ -90,7 +97,7 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     without ``COLUMN`` the value stands in the first of ``columns``. Raises HtunetError for a broken table.
     """
     path, requested = split_rule(rule) or (Path(rule), "")
-    table, notes = _read_table(path)
+    table, notes = read_table(path)
     named = Counter(str(key).strip().lower() for key in table[0]) if table else Counter()
     if twice := [key for key, count in named.items() if key and count > 1]:
         raise HtunetError(f"{path} has the columns {twice} twice, whatever the letter case. Keep one of each.")
@@ -108,7 +115,8 @@ def read_rows(rule: str, names: Sequence[str], option: str, columns: Sequence[st
     named_by = not key and IMAGE not in found
     if not key:
         others, strict = [name for name in found if name != column], name_finder(names, numbers=False)
-        key = IMAGE if IMAGE in found else _key_column(rows, others, strict) or _key_column(rows, others, find)
+        numbered = [name for name in others if not ROW_NUMBERS.fullmatch(name)]
+        key = IMAGE if IMAGE in found else _key_column(rows, others, strict) or _key_column(rows, numbered, find)
         if not key:
             shown = ", ".join(f"{name}: {rows[0][name]!r}" for name in found)
             raise HtunetError(
@@ -251,7 +259,7 @@ def _found_by(rule: str, names: Sequence[str], option: str) -> dict[str, list[st
 
 def is_missing(value: str) -> bool:
     """Whether a cell says that nothing is known (see ``MISSING``)."""
-    return value == "None" or value.lower() in MISSING
+    return value == "None" or value.lower() in MISSING or CELL_ERROR.fullmatch(value) is not None
 
 
 def _of_folders(rows: Sequence[ImageRow], names: Sequence[str]) -> list[ImageRow]:
@@ -287,6 +295,11 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
+    if rounded := sorted({text for row in rows for text in (row.text, row.value) if ROUNDED.fullmatch(text)}):
+        notes.append(
+            f"{path.name} has numbers that a spreadsheet has rounded, {listed(rounded)}, so that different ones may "
+            "have become the same: format the column as text and enter them again"
+        )
     if missing:
         notes.append(f"{path.name} has {counted(missing, 'value')} such as nan or NA: nothing is known there")
     stems = Counter(_stem(name) for name in names)

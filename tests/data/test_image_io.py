@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dataset_conversion.common import read_mask
 from htunet.data.formats.stacks import open_stack
-from htunet.data.image_io import as_channels, encode_png, open_image, read_image, read_labels, write_png
+from htunet.data.image_io import as_channels, encode_png, open_image, read_image, read_labels, read_with_turn, write_png
 from htunet.errors import HtunetError
 from htunet.inference import run_onnx
 
@@ -419,3 +420,12 @@ def test_transparent_pixels_are_no_label(tmp_path: Path) -> None:
     for channels in (1, 3):
         Image.fromarray(np.dstack([np.ones((1, 3, channels), np.uint8), opacity])).save(tmp_path / "a.png")
         assert read_labels(tmp_path / "a.png").tolist() == [[0, 1, 1]]
+
+
+def test_a_turn_that_stands_in_xmp_alone_is_done_and_said(tmp_path: Path) -> None:
+    about = PngInfo()
+    about.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>')
+    Image.fromarray(PICTURE).save(tmp_path / "a.png", pnginfo=about)
+    pixels_CHW, turned = read_with_turn(tmp_path / "a.png", 1)
+    assert turned
+    assert np.array_equal(pixels_CHW[0], UPRIGHT[6])

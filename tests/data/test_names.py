@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from htunet.data.names import LONGEST_ID, cleaned, printable, unique_ids
+from htunet.data.names import LONGEST_ID, cleaned, name_finder, printable, unique_ids
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,19 @@ def test_a_printed_name_is_one_line_of_valid_text() -> None:
     text = printable("a\nb\tc\udcff乳")
     assert text == "a\\nb\\tc\\udcff乳"
     text.encode("utf-8")
+
+
+def test_an_image_of_another_folder_is_another_image() -> None:
+    """The image that is meant was left out; the one of the same name is not its."""
+    find = name_finder(["malignant/7.png", "malignant/8.png", "benign/9.png", "benign/10.png"])
+    assert [find(text) for text in ("benign/7.png", "data\\Benign\\7", "malignant/9.png", "7.png")] == [
+        *(None, None, None),
+        "malignant/7.png",
+    ]
+    for text in ("malignant/7.png", "D:\\benign\\set\\Malignant\\7", "renamed/7.PNG", "x/malignant/7", "7"):
+        assert find(text) == "malignant/7.png"
+    find = name_finder(["benign/images/1.png", "malignant/images/2.png"])
+    assert [find(text) for text in ("benign/1.png", "images/benign/1.png", "benign/2.png")] == [
+        *["benign/images/1.png"] * 2,
+        None,
+    ]

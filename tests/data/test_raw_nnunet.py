@@ -147,6 +147,19 @@ def test_classes_of_an_added_table_count_under_the_present_and_the_former_name_o
     assert [case.spacing_mm for case in raw.cases] == [None, 0.1]
 
 
+@pytest.mark.parametrize(("nothing", "delimiter"), [("NA", ","), ("nan", ";"), ("#NV", ";"), ("", ";")])
+def test_what_is_not_known_in_an_added_table_is_no_patient_and_no_class(
+    home: Path, nothing: str, delimiter: str
+) -> None:
+    """R writes NA: all images without a patient were one patient, and a third class was trained."""
+    folder = build_nnunet()
+    rows = f"id,split,class,group,source,spacing_mm\na,train,{nothing},{nothing},,\ncase (1),train,b,p1,,0.1\n"
+    (folder / "cases.csv").write_text(rows.replace(",", delimiter), encoding="utf-8")
+    raw = read_raw(PATHS)
+    assert raw.info.classes == {"b": 0}
+    assert [(case.class_name, case.group) for case in raw.cases] == [("", ""), ("b", "p1")]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

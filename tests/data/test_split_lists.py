@@ -252,10 +252,13 @@ def test_a_source_that_is_no_list_is_refused(raw: RawDataset, tmp_path: Path) ->
         read_split_lists(tmp_path / "half", raw, keep_groups=True)
 
 
-def test_lists_of_a_folder_may_be_tables_with_the_name_in_any_column(raw: RawDataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("first", "delimiter"), [("", ","), ("sep=;\n", ";"), ("", ";"), ("", "\t")])
+def test_lists_of_a_folder_may_be_tables_with_the_name_in_any_column(
+    raw: RawDataset, tmp_path: Path, first: str, delimiter: str
+) -> None:
     for split, names in FOLD.items():
         rows = "".join(f"60,{name}.png,benign\n" for name in names)
-        (tmp_path / f"{split}.csv").write_text(f"age,image,class\n{rows}")
+        (tmp_path / f"{split}.csv").write_text(first + f"age,image,class\n{rows}".replace(",", delimiter))
     assert read_split_lists(tmp_path, raw, keep_groups=True) == [FOLD]
 
 

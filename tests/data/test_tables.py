@@ -253,7 +253,10 @@ def test_values_are_compared_as_they_are_read(tmp_path: Path) -> None:
     assert zeros.notes[-1] == "values of --groups that differ in leading zeros alone count as different: 007, 7"
 
 
-@pytest.mark.parametrize("missing", [".", "--", "N.A.", "n.a.", "na", "Null", "missing", "#REF!"])
+@pytest.mark.parametrize(
+    "missing",
+    [".", "--", "N.A.", "n.a.", "na", "Null", "missing", "#REF!", "#NV", "#WERT!", "#NOM?", "#¡VALOR!", "<undefined>"],
+)
 def test_what_other_programs_write_for_nothing_is_nothing(tmp_path: Path, missing: str) -> None:
     assert grouped(tmp_path, "001,a", f"002,{missing}").of == {"001.png": "a"}
 
@@ -352,3 +355,35 @@ def test_an_image_that_lies_in_several_folders_is_not_called_absent(tmp_path: Pa
         "t.csv names 1 image by a name that several folders have: 1.PNG; write the folder before it",
         "t.csv names 1 image not in the folder: 9.png",
     ]
+
+
+@pytest.mark.parametrize("value", ["#7", "#A", "#1!", "a!"])
+def test_a_sign_in_a_value_is_no_error_of_a_cell(tmp_path: Path, value: str) -> None:
+    assert grouped(tmp_path, f"001,{value}").of == {"001.png": value}
+
+
+@pytest.mark.parametrize("header", [",file,group", "Unnamed: 0,file,group", "index,file,group"])
+def test_the_numbers_of_the_rows_name_no_image(tmp_path: Path, header: str) -> None:
+    """They begin with 0, the files with 001: each image would get the value of another one."""
+    with pytest.raises(HtunetError, match="no column of it names an image of its own in each row"):
+        grouped(tmp_path, "0,scan a,x", "1,scan b,y", "2,scan c,z", header=header)
+    assert grouped(tmp_path, "0,001.png,x", "1,002.png,y", header=header).of == {"001.png": "x", "002.png": "y"}
+
+
+def test_numbers_that_a_spreadsheet_has_rounded_are_named(tmp_path: Path) -> None:
+    """Excel shows 20240101123456 and 20240101987654 alike, and saves what it shows."""
+    found = grouped(tmp_path, "001,2.02401E+13", "002,2.02401E+13", "003,1e5", "004,E+1")
+    assert found.of["001.png"] == found.of["002.png"]
+    assert [note for note in found.notes if "rounded" in note] == [
+        "g.csv has numbers that a spreadsheet has rounded, 2.02401E+13, so that different ones may have become the "
+        "same: format the column as text and enter them again"
+    ]
+
+
+def test_a_row_of_an_image_in_another_folder_gives_its_value_to_none(tmp_path: Path) -> None:
+    """``benign/2.png`` has no mask and was left out; its row was taken for ``malignant/2.png``."""
+    rows = "image,class\nbenign/1.png,a\nbenign/2.png,b\nmalignant/2.png,c\nmalignant/3.png,d\n"
+    (tmp_path / "t.csv").write_text(rows, encoding="utf-8")
+    found = read_tags(str(tmp_path / "t.csv"), NAMES, option="--classes", columns=("class",))
+    assert found.of == dict(zip(NAMES, "acd", strict=True))
+    assert found.notes == ["t.csv names 1 image not in the folder: benign/2.png"]

@@ -114,6 +114,27 @@ def test_a_table_of_patients_that_lacks_an_image_is_an_error_that_names_it(built
         converted(built.folder)
 
 
+def test_a_table_of_patients_as_a_spreadsheet_saves_it_is_read(home: Path) -> None:
+    built = build_lymph_node(home / "in", quirks=False)
+    converted(built.folder)
+    groups = {name: case.group for name, case in cases().items()}
+    table = built.folder / "patients.csv"
+    text = table.read_text(encoding="utf-8")
+    table.write_text(text.replace("/", "\\").replace(",", ";"), encoding="utf-16")
+    converted(built.folder)
+    assert {name: case.group for name, case in cases().items()} == groups
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NA", " ", "#NV"])
+def test_a_patient_who_is_not_known_is_no_patient(built: BuiltLymphNode, nothing: str) -> None:
+    """One patient "nan" would have all such images."""
+    table = built.folder / "patients.csv"
+    first, line, *rest = table.read_text(encoding="utf-8").splitlines()
+    table.write_text("\n".join([first, f"{line.rpartition(',')[0]},{nothing}", *rest]), encoding="utf-8")
+    with pytest.raises(HtunetError, match="names no patient for 1 image"):
+        converted(built.folder)
+
+
 def test_the_external_set_is_for_the_test_alone(home: Path) -> None:
     build_lymph_node(home / "in", quirks=False)
     converted(home / "in", "LN-EXT")

@@ -104,6 +104,38 @@ def test_a_corrected_mask_comes_back_as_programs_save_it(folder: Path) -> None:
     assert (found.name, found.form, int(found.labels.sum()), int(found.labels.max())) == ("empty", "mask", 25, 1)
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "1"])
+def test_a_mask_of_label_values_is_read_as_the_white_one(folder: Path, mode: str) -> None:
+    """3D Slicer and ITK-SNAP write 1 for a single label: below half of 255, it was taken for an erased lesion."""
+    mask = items(ONE)[0].labels.copy()
+    mask[0:3, 0:3] = 1
+    image = Image.fromarray(mask * np.uint8(255 if mode == "1" else 1)).convert(mode if mode != "P" else "L")
+    if mode == "P":
+        image.putpalette([0, 0, 0, 0, 0, 90])
+    image.save(folder / "masks" / "a.png")
+    (found,) = read_review(folder, ONE)
+    assert np.array_equal(found.labels, mask)
+
+
+def test_an_erased_mask_is_an_empty_one(folder: Path) -> None:
+    Image.fromarray(np.zeros((40, 60), np.uint8)).save(folder / "masks" / "a.png")
+    (found,) = read_review(folder, ONE)
+    assert (found.name, int(found.labels.sum())) == ("a", 0)
+
+
+def test_a_table_that_a_spreadsheet_saved_is_read_and_an_unknown_answer_is_no_silence(folder: Path) -> None:
+    table = folder / REVIEW
+    rows = read_csv(table, COLUMNS)
+    for answer, accepted in (("WAHR", ["a"]), ("ja ", ["a"]), ("certainly", None)):
+        write_csv(table, COLUMNS, [row | {"accept": answer if row["name"] == "a" else "no"} for row in rows])
+        table.write_text(table.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-16")
+        if accepted:
+            assert [one.name for one in read_review(folder, ONE)] == accepted
+        else:
+            with pytest.raises(HtunetError, match=r"has .certainly. in the column accept of a\. Write yes"):
+                read_review(folder, ONE)
+
+
 def test_a_corrected_coco_file_comes_back(folder: Path) -> None:
     def remove(content: dict) -> None:
         content["annotations"] = [entry for entry in content["annotations"] if entry["image_id"] != 2]

@@ -123,6 +123,28 @@ def test_a_table_of_uids_translates_too(home: Path) -> None:
     assert pairs()["mammary_101_2"].caption == "The patient 101 has a nodule."
 
 
+def test_a_table_of_uids_that_stand_for_several_texts_translates_none_of_them(home: Path) -> None:
+    """Each organ numbers its patients: the text of a breast was given to a liver."""
+    folder = build_curd(home / "download", quirks=False).folder
+    path = folder / "new_Liver2.json"
+    content = path.read_text(encoding="utf-8-sig").replace("双侧乳腺体表面光滑", "肝脏表面光滑而且形态正常")
+    path.write_text(content, encoding="utf-8")
+    english = {f"{uid}.0": f"The patient {uid} has a nodule." for uid in range(100, 104)}
+    report = converted(folder, translations=write_table(home / "t.csv", "uid", english))
+    assert {one.reason.split(":")[0] for one in report.excluded} == {"reports with several texts have this uid"}
+    assert {pair.split("_")[1] for pair in pairs()} == {"102", "103"}
+
+
+def test_a_table_of_texts_as_excel_on_windows_saves_it(home: Path) -> None:
+    built = build_curd(home / "download", quirks=False)
+    table = write_table(
+        home / "t.csv", "Source ", dict.fromkeys(built.findings.values(), "A nodule with a clear margin.")
+    )
+    text = table.read_text(encoding="utf-8").replace("english", "English").replace("\n", "\r\n")
+    table.write_bytes(text.encode("utf-16"))
+    assert set(converted(built.folder, translations=table).converted) == {"en"}
+
+
 def test_tables_that_cannot_be_used_are_told(home: Path) -> None:
     folder = build_curd(home / "download", quirks=False).folder
     with pytest.raises(UsageError, match="does not exist"):
@@ -130,7 +152,7 @@ def test_tables_that_cannot_be_used_are_told(home: Path) -> None:
     with pytest.raises(HtunetError, match="needs rows, and a column source"):
         converted(folder, translations=write_table(home / "t.csv", "text", {"a": "b"}))
     (home / "u.csv").write_text("uid,deutsch\n1,x\n", encoding="utf-8")
-    with pytest.raises(HtunetError, match="lacks the columns"):
+    with pytest.raises(HtunetError, match="beside english"):
         converted(folder, translations=home / "u.csv")
     (home / "v.csv").write_text("uid,english\n1,x\n1,y\n", encoding="utf-8")
     with pytest.raises(HtunetError, match="'1' has another translation above it"):
@@ -154,6 +176,19 @@ def test_a_language_model_translates_each_text_once_and_is_not_asked_again(
     assert len(Echo.calls) == 3
     converted(built.folder, translate="another")
     assert len(Echo.calls) == 6
+
+
+def test_what_the_model_does_not_answer_stays_chinese_and_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cut(Echo):
+        def translate(self, texts: Sequence[str]) -> list[str]:
+            return ["" if "100" in text else found for text, found in zip(texts, super().translate(texts), strict=True)]
+
+    monkeypatch.setattr(curd, "LanguageModel", Cut)
+    report = converted(build_curd(home / "download", quirks=False).folder, translate="tiny")
+    assert "1 text without a whole translation by tiny: left in Chinese" in report.notes
+    assert pairs()["liver_100_1"].language == "zh"
+    monkeypatch.setattr(curd, "LanguageModel", Echo)
+    assert set(converted(home / "download", translate="tiny").converted) == {"en"}  # it is asked again
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ def test_of_several_images_of_a_name_the_one_in_the_named_folder_is_meant(tmp_pa
         write_image(tmp_path / folder / "1_1.jpeg", 1)
     with find_images(tmp_path, {"1_1.jpeg"}) as found:
         assert getattr(found.pick("1_1.jpeg", "Liver_report"), "source", "") == "Liver_report/1_1.jpeg"
+        folders = {"Liver_report", "Mammary_report", "Thyroid_report", ""}
+        assert found.pick("1_1.jpeg", "Mammary_report", folders) == "no image file"  # the one of another organ is there
         several = found.pick("1_1.jpeg", "Mammary_report")
         assert several == "several images of this name: Liver_report/1_1.jpeg, Thyroid_report/1_1.jpeg"
 

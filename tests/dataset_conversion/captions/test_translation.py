@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.captions.translation import LanguageModel, translate_all
+from dataset_conversion.captions.translation import LanguageModel, is_whole, translate_all
 from htunet.errors import HtunetError
 
 WORDS = ("<|end|>", "<unk>", "<think>", "</think>", "A", "node", "system", "user", "结", "节", "\n")
@@ -90,12 +90,24 @@ def test_a_qwen3_on_disk_answers_the_same_alone_and_in_a_batch(
     tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("dataset_conversion.captions.translation.LONGEST_ANSWER", 6)
+    monkeypatch.setattr("dataset_conversion.captions.translation.is_whole", lambda tokens, ends: True)
     model = LanguageModel(str(tiny_qwen))
     texts = ["结 节", "结", "节 结 节 A node"]
     answers = model.translate(texts)
     assert len(answers) == 3
     assert answers == [model.translate([text])[0] for text in texts]
     assert all("</think>" not in answer and not answer.startswith(" ") for answer in answers)
+
+
+def test_an_answer_that_was_cut_off_is_none(tiny_qwen: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dataset_conversion.captions.translation.LONGEST_ANSWER", 3)
+    assert is_whole([5, 6], {0})
+    assert is_whole([5, 0, 0], {0})
+    assert is_whole([5, 6, 1], {0, 1})
+    assert not is_whole([5, 6, 7], {0})
+    assert not is_whole([5, 6, 7], {None})
+    monkeypatch.setattr("dataset_conversion.captions.translation.is_whole", lambda tokens, ends: {*ends} != {0})
+    assert LanguageModel(str(tiny_qwen)).translate(["结"]) == [""]
 
 
 def test_a_model_that_is_nowhere_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK
@@ -56,3 +57,30 @@ def test_images_that_were_all_given_one_patient_are_named(home: Path) -> None:
         path.unlink()
     report = convert_own(OwnData(name="Mine", images=images, masks=masks))
     assert "the group 'patient_0001' has 10 of 10 images: check that it is one patient" in report.notes
+
+
+def test_nifti_masks_that_may_be_transposed_are_named(home: Path) -> None:
+    """nibabel stores (rows, columns) of an array as (x, y): nothing but the note tells it in a square picture."""
+    for size, saved, named in (((40, 40), "nibabel", True), ((40, 40), "ITK", False), ((32, 40), "nibabel", False)):
+        folder = home / f"{size[0]}_{saved}"
+        for part in ("images", "masks"):
+            (folder / part).mkdir(parents=True)
+        for number in range(3):
+            image, mask = labelled(1, number, size)
+            Image.fromarray(image).save(folder / "images" / f"{number}.png")
+            if saved == "ITK":
+                SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask), folder / "masks" / f"{number}.nii.gz")
+            else:
+                nibabel.save(nibabel.Nifti1Image(mask.T, np.eye(4)), folder / "masks" / f"{number}.nii.gz")
+        report = convert_own(OwnData(name="Mine", images=folder / "images", masks=folder / "masks"))
+        assert any("they are transposed" in note for note in report.notes) is named, (size, saved)
+
+
+def test_masks_in_which_low_values_are_white_are_named(home: Path) -> None:
+    images, masks = build_own(home, ["a", "b"])
+    for path in [*masks.iterdir()]:
+        mask = np.asarray(Image.open(path))
+        write_dicom(path.with_suffix(".dcm"), mask, PhotometricInterpretation="MONOCHROME1")
+        path.unlink()
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    assert any("masks are MONOCHROME1" in note and "2 cases" in note for note in report.notes)
