@@ -32,8 +32,9 @@ MISSING = {
 ``None`` is Python's."""
 CELL_ERROR = re.compile(r"#[^\s\d]\S*[!?]")
 """What Excel writes for a formula without a result, in each language: ``#REF!``, ``#WERT!``, ``#NOM?``."""
-ROUNDED = re.compile(r"\d(?:[.,]\d+)?[Ee]\+\d+")
-"""A long number as a spreadsheet shows it."""
+MONTH = r"(?:jan|f[eé][bv]|m[aä]r|mrz|a[pvb]r|ma[giy]|ju[nil]|lug|a[uo][gû]|se[pt]|o[ckt]t|nov|d[eéi][czs])\w{0,2}\.?"
+CHANGED = re.compile(rf"\d(?:[.,]\d+)?e\+\d+|\d{{1,2}}[-. ]+{MONTH}|{MONTH}[-. ]+\d{{2}}", re.IGNORECASE)
+"""What a spreadsheet makes of ids such as 20240101123456 and 1-2: a rounded number (2.02E+13), a date (02-Jan)."""
 ROW_NUMBERS = re.compile(r"|unnamed: ?\d+|level_\d+|index|row|rownames?")
 """Names of columns in which programs number the rows of a table."""
 SEARCH_SECONDS = 10.0
@@ -295,10 +296,10 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
-    if rounded := sorted({text for row in rows for text in (row.text, row.value) if ROUNDED.fullmatch(text)}):
+    if changed := sorted({text for row in rows for text in (row.text, row.value) if CHANGED.fullmatch(text.strip())}):
         notes.append(
-            f"{path.name} has numbers that a spreadsheet has rounded, {listed(rounded)}, so that different ones may "
-            "have become the same: format the column as text and enter them again"
+            f"{path.name} has texts that a spreadsheet seems to have made of others, {listed(changed)}: "
+            "different ones may have become the same. Format the column as text and enter them again"
         )
     if missing:
         notes.append(f"{path.name} has {counted(missing, 'value')} such as nan or NA: nothing is known there")

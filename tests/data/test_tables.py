@@ -370,14 +370,23 @@ def test_the_numbers_of_the_rows_name_no_image(tmp_path: Path, header: str) -> N
     assert grouped(tmp_path, "0,001.png,x", "1,002.png,y", header=header).of == {"001.png": "x", "002.png": "y"}
 
 
-def test_numbers_that_a_spreadsheet_has_rounded_are_named(tmp_path: Path) -> None:
-    """Excel shows 20240101123456 and 20240101987654 alike, and saves what it shows."""
-    found = grouped(tmp_path, "001,2.02401E+13", "002,2.02401E+13", "003,1e5", "004,E+1")
-    assert found.of["001.png"] == found.of["002.png"]
-    assert [note for note in found.notes if "rounded" in note] == [
-        "g.csv has numbers that a spreadsheet has rounded, 2.02401E+13, so that different ones may have become the "
-        "same: format the column as text and enter them again"
+@pytest.mark.parametrize(
+    "value",
+    ["2.02401E+13", "1,00E+15", "02-Jan", "01. Feb", "2-Mrz", "03-mars", "05-août", "Dez 12", "1-déc.", "14-ott"],
+)
+def test_what_a_spreadsheet_makes_of_ids_is_named(tmp_path: Path, value: str) -> None:
+    """Excel shows 20240101123456 and 20240101987654 alike, and saves what it shows; of 1-2 it makes a date."""
+    found = grouped(tmp_path, f"001;{value}", f"002;{value}", "003;p1", header="image;group")
+    assert found.of["001.png"] == found.of["002.png"] == value
+    assert [note for note in found.notes if "spreadsheet" in note] == [
+        f"g.csv has texts that a spreadsheet seems to have made of others, {value}: different ones "
+        "may have become the same. Format the column as text and enter them again"
     ]
+
+
+@pytest.mark.parametrize("value", ["1e5", "E+1", "2024-01-02", "12-left", "1-mass", "Bus-01", "mar", "12", "1.2.2024"])
+def test_ordinary_ids_are_not_named(tmp_path: Path, value: str) -> None:
+    assert grouped(tmp_path, f"001;{value}", "002;b", header="image;group").notes == []
 
 
 def test_a_row_of_an_image_in_another_folder_gives_its_value_to_none(tmp_path: Path) -> None:

@@ -217,8 +217,10 @@ def _decoded(path: Path) -> Iterator[NDArray[np.generic]]:
     with _opened(path) as source:
         is_marked = source.read(MARK_AT + len(DICOM_MARK))[MARK_AT:] == DICOM_MARK
         source.seek(0)
-        for frame in iter_pixels(source if is_marked else _without_mark(source)):
-            pixels = apply_color_lut(frame, header) if palette else frame
+        shift = int(header.get("HighBit", 0)) + 1 - int(header.get("BitsStored", 0) or 0)
+        above = max(shift, 0) * (not _is_compressed(path))  # values in the upper bits, as DICOM allowed until 2014
+        for frame in iter_pixels(source if is_marked else _without_mark(source), correct_unused_bits=not above):
+            pixels = apply_color_lut(frame, header) if palette else frame >> above if above else frame
             if palette and pixels.dtype == np.uint16:
                 pixels = (pixels >> 8).astype(np.uint8)
             yield apply_modality_lut(pixels, header) if header.get(LUT) and pixels.ndim == 2 else pixels

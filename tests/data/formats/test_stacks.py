@@ -586,3 +586,13 @@ def test_a_value_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
             frames(path)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_dicom_values_in_the_upper_bits_are_those_of_the_lower_ones(tmp_path: Path, signed: bool) -> None:
+    values = RAMP.astype(np.uint16) * 16 - signed * np.uint16(2000)
+    tags = {"BitsStored": 12, "PixelRepresentation": int(signed)}
+    write_dicom(tmp_path / "low.dcm", values & 0x0FFF, HighBit=11, **tags)
+    write_dicom(tmp_path / "high.dcm", values << 4, HighBit=15, **tags)
+    assert np.array_equal(frames(tmp_path / "high.dcm"), frames(tmp_path / "low.dcm"))
+    assert len(np.unique(frames(tmp_path / "high.dcm"))) > 4
