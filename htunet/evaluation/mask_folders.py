@@ -113,7 +113,7 @@ def reference_map(paths: Sequence[Path], most: int) -> LabelMap | None:
 def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files, Files]], list[str]]:
     found, notes = [], []
     for folder, what in zip((predictions, references), WHAT, strict=True):
-        paths, passed_over = _files(folder)
+        paths, passed_over = _files(folder, (predictions, references))
         found.append(paths)
         if passed_over:
             notes.append(f"{what}: subfolders are not read, because there are masks beside them: {passed_over}")
@@ -165,11 +165,14 @@ def _with_names(
     return {of_prediction.get(name, name): files for name, files in predictions.items()}, rule
 
 
-def _files(folder: Path) -> tuple[dict[str, Path], str]:
-    """Name without ending to path, of the folder itself; at any depth where it holds no mask. And what was not read."""
+def _files(folder: Path, without: Sequence[Path]) -> tuple[dict[str, Path], str]:
+    """Name without ending to path, of the folder itself; at any depth where it holds no mask. And what was not read.
+
+    What lies in one of the folders ``without`` below it is none of its masks.
+    """
     if not folder.is_dir():
         raise HtunetError(f"The folder {folder} is missing.")
-    names = files_in(folder, is_image)[0]
+    names = files_in(folder, is_image, without=without)[0]
     top = [name for name in names if "/" not in name]
     found: dict[str, Path] = {}
     for name in top or names:

@@ -24,6 +24,8 @@ def test_hidden_files_and_another_tree_are_passed_over(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = files_in(tmp_path, lambda path: path.suffix == ".png", without=[tmp_path / "masks"])
     assert found == (["a/1.png"], ["notes.txt"])
+    around = files_in(tmp_path / "masks", lambda path: path.suffix == ".png", without=[tmp_path, tmp_path / "masks"])
+    assert around == (["1.png"], [])
     with pytest.raises(UsageError, match="is not a folder"):
         files_in(tmp_path / "nowhere", lambda _: True)
 

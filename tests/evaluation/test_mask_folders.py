@@ -186,6 +186,11 @@ def test_masks_lie_in_sub_folders_where_the_folder_itself_holds_none(tmp_path: P
     assert dice_of(evaluate_folders(twice, same)) == pytest.approx((DICE + 1) / 2)
 
 
+def test_references_in_a_folder_below_the_predictions_are_not_predictions(tmp_path: Path) -> None:
+    predictions = folder_of(tmp_path / "p", masks={"x/a": FOUND, "y/b": FOUND})
+    assert dice_of(evaluate_folders(predictions, folder_of(predictions / "r"))) == pytest.approx(DICE)
+
+
 def test_sub_folders_beside_masks_are_named_and_not_read(tmp_path: Path) -> None:
     """Such as the overlays that a prediction writes."""
     predictions = folder_of(tmp_path / "p", masks={"a": FOUND, "b": FOUND, "overlays/a": TRUTH})

@@ -10,6 +10,7 @@ from htunet.files import LARGEST_TEXT, MOST_ROWS, open_file
 ENDINGS = (".xlsx", ".xlsm")
 OTHERS = (".xls", ".xlsb", ".ods")
 """Endings of spreadsheets that are recognised and not read."""
+SHEETS = "xl/worksheets/"
 SPREADSHEETS = (*ENDINGS, *OTHERS)
 
 
@@ -25,8 +26,10 @@ def read_excel(path: Path) -> tuple[list[dict[str, str]], list[str]]:
 
     with open_file(path) as stream:
         try:
-            if sum(part.file_size for part in zipfile.ZipFile(stream).infolist()) > LARGEST_TEXT:
+            parts = zipfile.ZipFile(stream)
+            if sum(part.file_size for part in parts.infolist()) > LARGEST_TEXT:
                 raise HtunetError(f"{path} unpacks to more than {LARGEST_TEXT >> 20} MiB. Save the table as CSV.")
+            merged = any(b"<mergeCell " in parts.read(name) for name in parts.namelist() if name.startswith(SHEETS))
             book = load_workbook(stream, read_only=True, data_only=True)
             sheet = book.worksheets[0]
             sheet.reset_dimensions()  # some programs write wrong ones
@@ -42,7 +45,8 @@ def read_excel(path: Path) -> tuple[list[dict[str, str]], list[str]]:
     padded = [line + [""] * (len(header) - len(line)) for line in lines[1:]]
     rows = [{name: value for name, value in zip(header, line, strict=False) if name} for line in padded]
     notes = [f"{path.name}: the sheet {sheet.title!r} is read, the first of {counted(len(book.worksheets), 'sheet')}"]
-    return rows, notes if len(book.worksheets) > 1 else []
+    notes = notes if len(book.worksheets) > 1 else []
+    return rows, [*notes, *[f"{path.name} has merged cells, and only the first row of each has its text"] * merged]
 
 
 def _text(value: object) -> str:

@@ -43,6 +43,18 @@ def test_a_sheet_has_the_rows_that_its_csv_would_have(tmp_path: Path) -> None:
     ]
 
 
+def test_merged_cells_are_named(tmp_path: Path) -> None:
+    """A patient over three rows: the images of the second and the third have none."""
+    book = Workbook()
+    for row in (["image", "patient"], ["1.png", "A"], ["2.png", None], ["3.png", "B"]):
+        book.active.append(row)
+    book.active.merge_cells("B2:B3")
+    book.save(tmp_path / "t.xlsx")
+    rows, notes = read_excel(tmp_path / "t.xlsx")
+    assert [row["patient"] for row in rows] == ["A", "", "B"]
+    assert notes == ["t.xlsx has merged cells, and only the first row of each has its text"]
+
+
 def test_options_take_a_column_of_a_workbook(tmp_path: Path) -> None:
     path, names = workbook(tmp_path / "t.xlsx", ROWS), ["case001.png", "case002.png"]
     for rule in (f"{path}", f"{path}:Class", f"{path}:Image_filename:Class"):
