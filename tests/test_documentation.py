@@ -147,3 +147,12 @@ def test_what_is_said_to_be_in_a_file_is_in_it() -> None:
                 place = ROOT / name if (ROOT / name).exists() else place.parent / name
             elif place.is_file():
                 assert re.search(rf"\b{name}\b", place.read_text(encoding="utf-8")), f"{name} is not in {place}"
+
+
+def test_the_index_names_every_page_and_each_picture_is_shown() -> None:
+    home = ROOT / "documentation"
+    linked = {target.partition("#")[0] for target in LINK.findall((home / "README.md").read_text(encoding="utf-8"))}
+    pages = {path.relative_to(home).as_posix() for path in home.rglob("*") if path.suffix in (".md", ".ipynb")}
+    assert pages - {"README.md"} <= linked
+    shown = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
+    assert not [path.name for path in (home / "images").iterdir() if f"images/{path.name})" not in shown]
