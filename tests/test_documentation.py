@@ -121,9 +121,10 @@ def test_every_target_and_benchmark_named_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`) *(?:OMP_NUM_THREADS=1 )?make (\w+)", text, re.MULTILINE)) <= targets
-    for module, line in re.findall(r"python -m benchmarks\.?(\w*)([^`\n]*)", text):
+    lines = re.findall(r"python -m benchmarks\.?(\w*)([^`\n]*)|make bench ARGS=(.*)", text)
+    for module, line in [(module, line or args) for module, line, args in lines]:
         assert (ROOT / "benchmarks" / f"{module or '__main__'}.py").is_file(), f"{relative(page)}: {module}"
-        options = re.findall(r"(?<= )--[a-z][\w-]*", line)
+        options = re.findall(r"(?<![\w-])--[a-z][\w-]*", line)
         assert not [option for option in options if f'"{option}"' not in BENCHMARKS], f"{relative(page)}: {line}"
 
 
