@@ -35,7 +35,7 @@ class CaptionPair:
     language: str
     """Two letters: ``en``, or ``zh`` where nobody has translated the text."""
     group: str = ""
-    """What must stay on one side of a split (patient, case, article); empty: the pair alone."""
+    """What must stay in one split (patient, case, article); empty: the pair alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

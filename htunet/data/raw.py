@@ -46,7 +46,7 @@ class Case:
     class_name: str = ""
     """The image's class, such as ``benign``; empty where the data set has none."""
     group: str = ""
-    """What must stay on one side of a split (patient, case, cluster of duplicates); empty: the image alone."""
+    """What must stay in one split (patient, case, cluster of duplicates); empty: the image alone."""
     source: str = ""
     """The file that the image came from, relative to the folder that was converted."""
     spacing_mm: Spacing | None = None

@@ -294,5 +294,5 @@ def _duplicate_problems(raw: RawDataset, known: Sequence[Case], pairs: Sequence[
             yield Problem("contradicting_classes", WARNING, files, text)
 
 
-SPLIT_ADVICE = "--split-by group keeps them on one side of a split"
-GROUP_ADVICE = "give them one group in cases.csv, so that --split-by group keeps them on one side of a split"
+SPLIT_ADVICE = "--split-by group keeps them in one split"
+GROUP_ADVICE = "give them one group in cases.csv, so that --split-by group keeps them in one split"
