@@ -77,5 +77,5 @@ def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, 
     folds = all_folds(paths, str(requested.get("task") or "seg"))
     found = [fold for fold in folds if all((method, fold) in trained for method in methods)]
     if found and (missing := [fold for fold in folds if fold not in found]):
-        log.info("Not trained and not used: folds %s of %d.", some(missing, 10), len(folds))
+        log.info("Not used, because not trained (of %d folds): %s.", len(folds), some(missing, 10))
     return found or folds

@@ -38,7 +38,7 @@ def test_all_folds_are_those_that_every_method_has_finished(caplog: pytest.LogCa
     finished(dataset, "CLIP_HT", 2).finished_json.unlink()  # still trained
     with caplog.at_level(logging.INFO, "htunet"):
         assert trained_folds("Mine", ["UNet"], ABOUT) == [0, 1, 2]
-    assert caplog.messages == ["Not trained and not used: folds 3, 4 of 5."]
+    assert caplog.messages == ["Not used, because not trained (of 5 folds): 3, 4."]
     assert trained_folds("Mine", ["UNet", "CLIP_HT"], ABOUT) == [1]
     assert trained_folds("Mine", ["CLIP"], ABOUT) == [0, 1, 2, 3, 4]  # of which none is trained, as is then said
 
