@@ -145,8 +145,8 @@ class Model:
 
         Args:
             images: A path, a PIL image, an array (H, W) or (H, W, 3), a folder, or any number of those. A tensor on the
-                CPU counts as its array: (H, W) or (H, W, 3), not (3, H, W). Pillow keeps the higher bytes alone of
-                colours of 16 bits: give the path of such a file.
+                CPU counts as its array: (H, W) or (H, W, 3), not (3, H, W). Of 16-bit colours Pillow keeps
+                only the high byte: give the path of such a file.
             spacing_mm: Height and width of a pixel in millimetres, for ``Prediction.areas_mm2``; None: the pixel size
                 in the file.
 
@@ -215,7 +215,7 @@ class Model:
         """Predict image files, and write masks, ``classes.csv`` and ``quality.csv`` into a folder.
 
         ``quality.csv`` contains the predicted Dice of each mask and says which images are unlike the training images;
-        it is written if the run is evaluated on enough images. Rows that the tables have already of other images stay.
+        it is written if the run is evaluated on enough images. Rows of other images that the tables already have stay.
         The arguments are those of ``htunet.inference.folder.predict_folder``.
 
         Example::
