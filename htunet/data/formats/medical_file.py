@@ -17,6 +17,7 @@ from htunet.errors import HtunetError
 from htunet.files import check_file
 
 MAX_FRAMES = 100_000
+NRRD = (".nrrd", ".nhdr")
 SQUARE = 0.01
 """Pixels whose sides differ by at most this fraction are square; scanners round them."""
 NOT_SQUARE = "pixels are not square: millimetres are measured with their height and their width"

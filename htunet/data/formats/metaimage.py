@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from htunet.data.formats.medical_file import (
     MAX_FRAMES,
+    NRRD,
     MedicalFile,
     PlaceInSpace,
     Sides,
@@ -25,7 +26,6 @@ from htunet.data.names import printable
 from htunet.errors import HtunetError
 from htunet.files import check_file, open_file, whole_file
 
-NRRD = (".nrrd", ".nhdr")
 READERS = {**dict.fromkeys((".mha", ".mhd"), "MetaImageIO"), **dict.fromkeys(NRRD, "NrrdImageIO")}
 MAX_BYTES = 2 * 2**30
 """Largest size of an unpacked file, which is read as a whole."""
@@ -45,6 +45,8 @@ REFUSED = {
 """Lines of a header that ITK cannot follow, or ignores although they reverse the order of values; and ways out."""
 COLOURS = re.compile("(8|16)-bit unsigned")
 UNITS = re.compile(rb'^\s*(?:space )?units:\s*"([^"]*)"', re.IGNORECASE | re.MULTILINE)
+DIRECTIONS = re.compile(rb"^\s*space directions:", re.IGNORECASE | re.MULTILINE)
+"""NRRD files without it state no place, such as those that pynrrd writes of an array."""
 MILLIMETRES = {"": 1.0, "mm": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001, "\u03bcm": 0.001, "in": 25.4}
 AXES = ("LR", "PA", "SI")
 """The directions of ITK's three patient axes, positive and negative."""
@@ -62,7 +64,8 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
-        factor = _millimetres(path) if path.suffix.lower() in NRRD else 1.0
+        nrrd_header = _nrrd_header(path) if path.suffix.lower() in NRRD else b"space directions:"
+        factor, has_place = _millimetres(nrrd_header), DIRECTIONS.search(nrrd_header) is not None
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
         further = [length for length in size[2:] if length != 1] or [1]
@@ -84,8 +87,8 @@ def open_metaimage(path: Path) -> MedicalFile:
         read=lambda: _frames(path, frames),
         eight_bits="8-bit unsigned" in kind,
         sides_mm=sides,
-        axes=axes if sides else "",
-        place=place if factor else None,
+        axes=axes if sides and has_place else "",
+        place=place if factor and has_place else None,
         remarks=remarks,
     )
 
@@ -181,9 +184,12 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
     return (height, width) if known else None
 
 
-def _millimetres(path: Path) -> float:
-    """Millimetres in the unit of a NRRD file, which ITK ignores; 0 for an unknown unit, 1 if none is stated."""
+def _nrrd_header(path: Path) -> bytes:
     with open_file(path) as stream:
-        header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
-    found = UNITS.search(header)
+        return stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+
+
+def _millimetres(nrrd_header: bytes) -> float:
+    """Millimetres in the unit of a NRRD file, which ITK ignores; 0 for an unknown unit, 1 if none is stated."""
+    found = UNITS.search(nrrd_header)
     return MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0

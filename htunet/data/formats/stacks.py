@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.data.formats.dicom import is_dicom, is_lossy_dicom, open_dicom
-from htunet.data.formats.medical_file import MAX_FRAMES, MedicalFile, Spacing, pixel_spacing
+from htunet.data.formats.medical_file import MAX_FRAMES, NRRD, MedicalFile, Spacing, pixel_spacing
 from htunet.data.image_io import (
     MAX_PIXELS,
     READABLE,
@@ -42,7 +42,7 @@ JPEG, WEBP, TIFF = b"\xff\xd8\xff", b"WEBP", (b"II*\0", b"MM\0*", b"II+\0", b"MM
 LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
 """Pillow's names of the compressions."""
 NIFTI = (".nii", ".nii.gz")
-METAIMAGE = (".mha", ".mhd", ".nrrd", ".nhdr")
+METAIMAGE = (".mha", ".mhd", *NRRD)
 ENDINGS = (*READABLE, *NIFTI, *METAIMAGE)
 """Endings of readable files; DICOM files are recognised by their first bytes, too."""
 FORMATS = "PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM, NIfTI, MHA, MHD or NRRD"

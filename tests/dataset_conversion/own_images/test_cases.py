@@ -59,21 +59,28 @@ def test_images_that_were_all_given_one_patient_are_named(home: Path) -> None:
     assert "the group 'patient_0001' has 10 of 10 images: check that it is one patient" in report.notes
 
 
-def test_nifti_masks_that_may_be_transposed_are_named(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("size", "writer", "named"),
+    [((40, 40), "nibabel", True), ((40, 40), "pynrrd", True), ((32, 40), "nibabel", False), ((32, 40), "pynrrd", False)]
+    + [((40, 40), ending, False) for ending in (".nii.gz", ".nrrd", ".mha")],
+)
+def test_masks_that_may_be_transposed_are_named(home: Path, size: tuple[int, int], writer: str, named: bool) -> None:
     """nibabel stores (rows, columns) of an array as (x, y): nothing but the note tells it in a square picture."""
-    for size, saved, named in (((40, 40), "nibabel", True), ((40, 40), "ITK", False), ((32, 40), "nibabel", False)):
-        folder = home / f"{size[0]}_{saved}"
-        for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True)
-        for number in range(3):
-            image, mask = labelled(1, number, size)
-            Image.fromarray(image).save(folder / "images" / f"{number}.png")
-            if saved == "ITK":
-                SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask), folder / "masks" / f"{number}.nii.gz")
-            else:
-                nibabel.save(nibabel.Nifti1Image(mask.T, np.eye(4)), folder / "masks" / f"{number}.nii.gz")
-        report = convert_own(OwnData(name="Mine", images=folder / "images", masks=folder / "masks"))
-        assert any("they are transposed" in note for note in report.notes) is named, (size, saved)
+    for part in ("images", "masks"):
+        (home / part).mkdir()
+    for number in range(3):
+        image, mask = labelled(1, number, size)
+        Image.fromarray(image).save(home / "images" / f"{number}.png")
+        path = home / "masks" / str(number)
+        if writer == "nibabel":
+            nibabel.save(nibabel.Nifti1Image(mask.T, np.eye(4)), f"{path}.nii.gz")
+        elif writer == "pynrrd":
+            header = f"NRRD0004\ntype: uint8\ndimension: 2\nsizes: {size[1]} {size[0]}\nencoding: raw\n\n"
+            path.with_suffix(".nrrd").write_bytes(header.encode() + mask.tobytes())
+        else:
+            SimpleITK.WriteImage(SimpleITK.GetImageFromArray(mask), f"{path}{writer}")
+    report = convert_own(OwnData(name="Mine", images=home / "images", masks=home / "masks"))
+    assert any("they are transposed" in note for note in report.notes) is named
 
 
 def test_masks_in_which_low_values_are_white_are_named(home: Path) -> None:
