@@ -83,10 +83,10 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
     ``content``: the bytes of a file that is not on disk under this name.
     """
     with opened(path, content) as image:
-        return _decoded(path, image)  # leaving closes the file; the pixels stay
+        return _decoded(path, image, content)  # leaving closes the file; the pixels stay
 
 
-def _decoded(path: Path, image: Image.Image) -> Image.Image:
+def _decoded(path: Path, image: Image.Image, content: bytes | None = None) -> Image.Image:
     """Decode an image that ``opened`` gave; raises HtunetError as ``open_image``."""
     if image.width * image.height > MAX_PIXELS:
         raise HtunetError(
@@ -100,7 +100,7 @@ def _decoded(path: Path, image: Image.Image) -> Image.Image:
             "makes a case of each, htunet_predict predicts each."
         )
     if is_deep(image):
-        pixels = _deep_pixels(path, image)
+        pixels = _deep_pixels(path, image, content)
         return Image.fromarray(pixels if pixels.ndim == 2 else _in_8_bits(pixels))
     _load(image)
     if image.mode in ("P", "PA") and image.palette is None:
@@ -243,7 +243,7 @@ def _raw_mode(image: Image.Image) -> str:
     return str(found[0] if isinstance(found, tuple) and found else found)
 
 
-def _deep_pixels(path: Path, image: Image.Image) -> NDArray[np.uint16]:
+def _deep_pixels(path: Path, image: Image.Image, content: bytes | None = None) -> NDArray[np.uint16]:
     """(H, W) or (H, W, 3), upright: the higher bytes, and the lower ones, decoded again in the other byte order."""
     kind, order = DEEP.fullmatch(_raw_mode(image)).groups()  # type: ignore[union-attr]
     hidden = image.info.get("transparency")
@@ -253,7 +253,7 @@ def _deep_pixels(path: Path, image: Image.Image) -> NDArray[np.uint16]:
         values = bytes_HWC[..., 0::2].astype(np.uint16) << 8 | bytes_HWC[..., 1::2]
         values = values[..., [0, 0, 0, 1]]
     else:
-        with opened(path) as again:
+        with opened(path, content) as again:
             again.seek(image.tell())
             _decode_as(again, f"{kind};16{OTHER_BYTES[order]}")
             low = np.asarray(upright(again))

@@ -283,6 +283,7 @@ def test_no_bits_are_lost_of_a_rarer_kind_of_values(tmp_path: Path, name: str) -
     np.testing.assert_array_equal(next(open_stack(path).images(3)), expected)
     np.testing.assert_array_equal(read_image(path, 3), expected)
     np.testing.assert_array_equal(read_image(path, 1)[0], next(open_stack(path).gray()))
+    np.testing.assert_array_equal(as_channels(open_image(Path("part of a tar"), content), 3), expected)
     with pytest.raises(ValueError, match=r"more than 8 bits|a rare kind"):  # without htunet: refused, not mistaken
         run_onnx.read(path, 3)
 
