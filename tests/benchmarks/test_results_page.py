@@ -16,9 +16,9 @@ DIAGONAL = float(np.hypot(224, 224))
 SHORT = "few_shot_pretrained_on_simulation"
 
 
-def rows_below(heading: str) -> list[list[str]]:
+def rows_below(heading: str, page: str = PAGE) -> list[list[str]]:
     """The cells of the table whose first line begins with ``heading``."""
-    table = PAGE[PAGE.index(heading) :].split("\n\n")[0].splitlines()[2:]
+    table = page[page.index(heading) :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
@@ -84,6 +84,25 @@ def test_a_row_of_the_curve_over_fractions(row: list[str]) -> None:
             cases = cases_of(RESULTS / "few_shot_from_simulation" / method / ratio, "test.csv")
             assert numbers(row[cell]) == [pytest.approx(100 * cases.dice.mean(), abs=0.0501)]
     assert not row[4] or numbers(row[4])[0] == pytest.approx(numbers(row[3])[0] - numbers(row[2])[0], abs=0.1001)
+
+
+SIMULATION = ROOT / "documentation" / "explanation" / "simulation.md"
+RANGES = rows_below("| simulated |", SIMULATION.read_text(encoding="utf-8"))
+OF_ORGANS = {"all ranges": "all", "breast": "organs", "thyroid": "t", "breast,thyroid": "bt"}
+
+
+@pytest.mark.parametrize("row", RANGES, ids=lambda row: row[0])
+@pytest.mark.parametrize(("data", "cell"), [("BUSI", 1), ("DDTI", 3)])
+def test_a_row_of_the_simulated_ranges(row: list[str], data: str, cell: int) -> None:
+    dice = 100 * pd.read_csv(RESULTS / "simulated_ranges" / f"{data}.csv", index_col="case")
+    what = row[0].strip("`").removeprefix("--without ").removeprefix("--organs ")
+    name = OF_ORGANS.get(what, what)
+    runs = [column for column in dice if column.rpartition("_")[0] == name]
+    assert numbers(row[cell]) == pytest.approx(dice[runs].mean().to_numpy(), abs=0.0501)
+    differences = [(dice[run] - dice[f"all_{run[-1]}"]).mean() for run in runs] if name != "all" else []
+    each, _, interval = row[cell + 1].partition("[")
+    assert numbers(each.replace("+", "")) == pytest.approx(differences, abs=0.0501)
+    assert not interval or numbers(interval)[0] < np.mean(differences) < numbers(interval)[1]
 
 
 def test_the_readme_has_the_figures_of_the_page() -> None:
