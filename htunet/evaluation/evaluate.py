@@ -52,7 +52,7 @@ def evaluate_run(predicted: PredictedRun, policy: str = PENALISE) -> Summary:
     labels = predicted.raw.info.labels
     scores = tuple(score_pairs(run_pairs(predicted), sorted(set(labels.values()) - {0})))
     summary = Summary(identity=predicted.identity | {"labels": labels}, policy=policy, scores=scores)
-    return replace(summary, notes=(*_vanished(summary), *_on_spacing(summary)))
+    return replace(summary, notes=(*_vanished(summary), *_on_headers(summary)))
 
 
 def _vanished(summary: Summary) -> Iterator[str]:
@@ -93,11 +93,11 @@ def evaluate_folders(predictions: Path, references: Path, policy: str = PENALISE
     identity = {"predictions": str(predictions), "references": str(references)}
     scores = tuple(score_pairs(pairs, found.labels))
     summary = Summary(identity=identity, policy=policy, scores=scores)
-    return replace(summary, notes=(*found.notes, *_on_spacing(summary)))
+    return replace(summary, notes=(*found.notes, *_on_headers(summary)))
 
 
-def _on_spacing(summary: Summary) -> Iterator[str]:
-    """Where millimetres are those of some cases only, and where two files give a pixel unlike sizes."""
+def _on_headers(summary: Summary) -> Iterator[str]:
+    """Where millimetres are those of some cases only, and where the headers of two files do not say the same."""
     spacing = {row.case: row.spacing_mm for row in summary.at(ORIGINAL)}
     unknown = [case for case, sides in spacing.items() if sides is None]
     if 0 < len(unknown) < len(spacing):
@@ -108,6 +108,9 @@ def _on_spacing(summary: Summary) -> Iterator[str]:
             f"prediction and reference say unlike pixel sizes, millimetres are those of the reference: "
             f"{counted(len(unlike), 'case')}: {some(unlike)}"
         )
+    for remark in dict.fromkeys(row.remark for row in summary.scores if row.remark):
+        cases = list(dict.fromkeys(row.case for row in summary.scores if row.remark == remark))
+        yield f"{remark}: {counted(len(cases), 'case')}: {some(cases)}"
 
 
 def run_pairs(predicted: PredictedRun) -> list[MaskPair]:
@@ -180,7 +183,7 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
             f"{pair.prediction[0]} has {counted(len(predictions), 'frame')}, its reference {len(references)}."
         )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
-    check_place(f"The prediction {first.path}", first, "its reference", other)
+    remark = check_place(f"The prediction {first.path}", first, "its reference", other)
     spacing = other.spacing_mm or first.spacing_mm
     unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()
@@ -195,7 +198,8 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
         if len(references) > 1:
             case = replace(frame.case, id=f"{pair.case.id}{FRAME}{number:04d}", group=pair.case.id)
             frame = replace(frame, case=case)
-        rows += [replace(row, unlike_spacing=unlike) for row in _score_frame(labels, frame, found[1], true[1])]
+        rows += [replace(row, unlike_spacing=unlike, remark=remark) for row in
+                 _score_frame(labels, frame, found[1], true[1])]  # fmt: skip
     return rows
 
 

@@ -8,7 +8,7 @@ Where that does not gain, nothing is done.
 Dimension key: N cases, S sets of steps, H W pixels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -57,6 +57,7 @@ def choose_postprocessing(
         without: For a fold, ``files`` of the method that the other folds choose, where that is another one.
     """
     references = [read_labels(reference) for _, reference in files]
+    counted = {label for true in references for label in np.unique(true).tolist() if label}
     smallest_N = np.array([_smallest_share(true) for true in references])
     of_fold = np.asarray(folds)
 
@@ -64,7 +65,8 @@ def choose_postprocessing(
     def scored(predictions: tuple[Path, ...], smallest: float) -> Floats:
         arguments = [_arguments(one, smallest) for one in SETS]
         pairs = zip(map(read_labels, predictions), references, strict=True)
-        return np.array([[_dice(postprocess(found, **steps), true) for steps in arguments] for found, true in pairs])
+        return np.array([[_dice(postprocess(found, **steps), true, counted) for steps in arguments]
+                         for found, true in pairs])  # fmt: skip
 
     smallest = _half_the_smallest(smallest_N)
     dice_NS = scored(tuple(prediction for prediction, _ in files), smallest)
@@ -105,11 +107,15 @@ def _chosen(dice_NS: Floats, groups: Sequence[str]) -> int:
         best = max(gains, key=gains.__getitem__)
 
 
-def _dice(found_HW: NDArray[np.uint8], true_HW: NDArray[np.uint8]) -> float:
-    """The mean over the labels that either mask has; NaN where neither has any."""
+def _dice(found_HW: NDArray[np.uint8], true_HW: NDArray[np.uint8], counted: Collection[int]) -> float:
+    """The mean over the labels that either mask has; NaN where neither has any.
+
+    As in the evaluation (``Summary.case_values``), a label that is not ``counted``, which no reference has, is in no
+    mean, unless there is no other.
+    """
     values = []
     for label in np.union1d(np.unique(found_HW), np.unique(true_HW)).tolist():
-        if label:
+        if label and (label in counted or not counted):
             one_HW, other_HW = found_HW == label, true_HW == label
             values.append(2 * (one_HW & other_HW).sum() / (one_HW.sum() + other_HW.sum()))
     return float(np.mean(values)) if values else float("nan")

@@ -57,6 +57,8 @@ class CaseScore:
     reference_file: str = ""
     unlike_spacing: bool = False
     """Whether the files of both masks say pixel sizes, and unlike ones."""
+    remark: str = ""
+    """On the places that the headers of both files name; see ``check_place``."""
 
     def values(self, policy: str) -> dict[str, float]:
         """The metrics of a mask under a policy, in millimetres too; NaN where there is no value."""

@@ -10,6 +10,7 @@ import pytest
 from builders.medical import write_dicom, write_nifti
 from PIL import Image
 
+from htunet.data.formats.medical_file import NO_ORIGIN
 from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_folders
 from htunet.evaluation.summary import ORIGINAL, Summary
@@ -99,6 +100,17 @@ def test_files_of_different_places_are_not_compared(tmp_path: Path, shift: float
         nibabel.save(nibabel.Nifti1Image(TRUTH.T[..., None], affine), tmp_path / name / "a.nii.gz")
     with pytest.raises(HtunetError, match="lie in different places") if is_refused else nullcontext():
         assert dice_of(evaluate_folders(tmp_path / "p", tmp_path / "r")) == 1
+
+
+def test_a_prediction_whose_header_has_the_origin_0_is_named(tmp_path: Path) -> None:
+    for name, origin in (("p", 0), ("r", 5)):
+        (tmp_path / name).mkdir()
+        affine = np.diag([-0.1, -0.1, 1, 1])
+        affine[:2, 3] = origin
+        nibabel.save(nibabel.Nifti1Image(TRUTH.T[..., None], affine), tmp_path / name / "a.nii.gz")
+    summary = evaluate_folders(tmp_path / "p", tmp_path / "r")
+    assert dice_of(summary) == 1
+    assert summary.notes == (f"{NO_ORIGIN}: 1 case: a",)
 
 
 @pytest.mark.parametrize("of_reference", DRAWN)

@@ -56,6 +56,16 @@ def test_false_islands_ask_for_the_largest_component(tmp_path: Path) -> None:
     assert found.expected.mean == pytest.approx(1.0)
 
 
+def test_a_label_that_no_reference_has_is_in_no_mean(tmp_path: Path) -> None:
+    """As in the evaluation: else removing islands of label 2 would gain what no reported figure shows."""
+    spurious = np.maximum(square(2, 2, 8), square(18, 24, 2, label=2))
+    found = chosen(tmp_path, [(spurious, square(2, 2, 8))] * 9)
+    assert found.before.mean == 1
+    assert found.steps == {}
+    only = chosen(tmp_path, [(square(18, 24, 2, label=2), np.zeros((24, 30), np.uint8))] * 9)
+    assert only.before.mean == 0
+
+
 def test_where_lesions_are_several_nothing_is_done(tmp_path: Path) -> None:
     two = [square(2, 2, 8) | square(15, 15 + n % 3, 4) for n in range(12)]
     found = chosen(tmp_path, [(mask, mask) for mask in two])
