@@ -1,6 +1,7 @@
 """Begin a training with the weights of an earlier one, and never with those of one that has seen the test images."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def refuse_run_as_weights(weights: str) -> None:
 def load_start(network: Network, weights: WeightsRecord, path: Path, method: str) -> dict[str, Any]:
     """Fill the trainable part of the network; what settings.json says of it: data set, fold, how trained, hash.
 
+    Where that one began with the weights of another run, its own record of them is in it.
+
     Raises HtunetError where the checkpoint is of another method or does not fit.
     """
     about = checkpoint.read_about(path)
@@ -47,20 +50,30 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
         raise HtunetError(f"{path} is of {about.get('method')}, not of {method}. Name a checkpoint of {method}.")
     checkpoint.restore(network, weights, path)
     settings = about.get("settings") or {}
-    trained = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs")}
+    trained = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs", "split_sha256")}
+    if before := settings.get("start_checkpoint"):
+        trained["start_checkpoint"] = before
     return {**trained, "configuration": digest(settings), "sha256": file_hash(path)}
 
 
 def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int) -> None:
     """Raise HtunetError where a checkpoint has learnt from an image that ``fold`` of ``dataset`` tests or validates.
 
-    Images of one data set are the same by their ids; those of two by their ids and pictures. Where another image of the
-    checkpoint's data set shows the same picture as a held-out one, or none of this can be known because the earlier
-    split or its images are not there any more, that is logged. Of a fine-tuning on captions nothing is compared.
+    So does one whose own starting weights have, and theirs. Images of one data set are the same by their ids; those of
+    two by their ids and pictures. Where another image of the checkpoint's data set shows the same picture as a held-out
+    one, or none of this can be known because the earlier split or its images are not there any more, that is logged. Of
+    a fine-tuning on captions nothing is compared.
     """
     start = checkpoint.read_about(path).get("settings") or {}
     if start.get("datasets"):  # a fine-tuning on captions
         return
+    while isinstance(start, dict):
+        _refuse_seen_by(start, whole, dataset, fold)
+        start = start.get("start_checkpoint")
+
+
+def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, fold: int) -> None:
+    """Of one of the runs, by its settings or what another one's settings say of it."""
     number, earlier = start.get("fold"), DatasetPaths(str(start.get("dataset") or dataset.name))
     folds = load_splits(earlier.splits_json) if start.get("dataset") and earlier.splits_json.exists() else []
     if (

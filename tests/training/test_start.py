@@ -63,6 +63,28 @@ def test_the_same_picture_under_another_id_is_named(
     assert "case_0000" in caplog.text
 
 
+def test_what_the_starting_weights_began_with_counts_too(
+    earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The weights were trained on one data set, then on another, and now on the first again."""
+    other = build_raw(6, name="Dataset905_New", seed=2)
+    save_splits(other.splits_json, [FOLD])
+    first = {"dataset": earlier.name, "fold": 0, "split_sha256": training_digest(FOLD)}
+    second = trained_on(other, tmp_path / "b.safetensors", start_checkpoint=first)
+    refuse_seen_images(second, FOLD, earlier, 0)
+    message = r"fold0 of Dataset904_Earlier\) were trained on 2 images that fold1 validates or tests"
+    with pytest.raises(HtunetError, match=message):
+        refuse_seen_images(second, OTHER, earlier, 1)
+    third = trained_on(
+        other,
+        tmp_path / "c.safetensors",
+        start_checkpoint={"dataset": other.name, "fold": 0, "start_checkpoint": first},
+    )
+    with pytest.raises(HtunetError, match=message):
+        refuse_seen_images(third, OTHER, earlier, 1)
+    assert not caplog.text
+
+
 def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The split is another one now; or it is gone."""
     with caplog.at_level(logging.WARNING):
