@@ -11,7 +11,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
+
+from benchmarks.side import held_gb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,16 +127,15 @@ def peak_gb(action: Callable[[], object]) -> float | None:
         code = 1
         with contextlib.suppress(BaseException):  # the parent's own work must not go on in the child
             action()
-            peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-            os.write(sending, peak.split()[1].encode())
+            os.write(sending, str(held_gb()).encode())
             code = 0
         os._exit(code)
     os.close(sending)
     with os.fdopen(receiving) as answer:
-        kilobytes = answer.read()
+        peak = answer.read()
     if os.waitpid(child, 0)[1]:
         raise RuntimeError("The process whose memory is measured failed")
-    return int(kilobytes) / 1e6
+    return float(peak)
 
 
 def run_command(

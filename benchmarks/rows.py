@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import os
 import runpy
 import shutil
@@ -42,7 +41,7 @@ from htunet.models.build import build_network
 from htunet.models.network import Network
 from htunet.models.precision import has_bf16, resolve_precision
 from htunet.planning.plans import Plan, plan_from
-from htunet.training.loader import Batch, BatchOrder, RemainingBatches, Shard, training_batches
+from htunet.training.loader import BatchOrder, RemainingBatches, Shard, training_batches
 
 LOOP = "in a plain PyTorch loop, fp32"
 ALTERNATIVES = {
@@ -78,14 +77,10 @@ def batches(rounds: int, images: int = 64) -> Iterator[Row]:
     for name, plan in (("paper", paper), ("public", public)):
         remaining = RemainingBatches(BatchOrder(range(1024), batch, 1), 0, 10**6, Shard())
         made = training_batches(MadeUpImages(plan), remaining, 0, pin_memory=False)
-        some = partial(_taken, made, images // batch)
+        some = partial(lambda made: [next(made) for _ in range(images // batch)], made)
         some()
         yield compared(f"batches of 224 x 224, augmented as plan {name} says, the loader alone, in one process",
                        "images/s", (images, batch), rounds, some, steps, stepper.step)  # fmt: skip
-
-
-def _taken(made: Iterator[Batch], number: int) -> list[Batch]:
-    return list(itertools.islice(made, number))
 
 
 def pictures(folder: Path, number: int | None = None) -> tuple[list[str], str]:

@@ -98,8 +98,13 @@ def serve(about: dict[str, Any], actions: dict[str, Callable[[], object]]) -> No
         started = time.process_time()
         actions[order]()
         print(json.dumps({"seconds": time.process_time() - started}), file=answers, flush=True)
+    print(json.dumps({"peak_gb": held_gb()}), file=answers, flush=True)
+
+
+def held_gb() -> float:
+    """The most memory that this process has held, in millions of the kilobytes that Linux counts."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    print(json.dumps({"peak_gb": int(status["VmHWM"].split()[0]) / 1e6}), file=answers, flush=True)
+    return int(status["VmHWM"].split()[0]) / 1e6
 
 
 def network_text(network: Any, images: Any) -> str:  # noqa: ANN401

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +27,7 @@ from torchvision.models import resnet18
 
 from benchmarks.ceiling import Ceiling
 from benchmarks.literal import LiteralNetwork, LiteralStage1
+from benchmarks.side import held_gb
 from htunet.models.build import build_network
 from htunet.models.dual_encoder import DualEncoder, build_dual_encoder
 from htunet.models.network import Network
@@ -233,8 +233,7 @@ def _serve(orders: Connection, variant: str, batch: int, device: str, method: st
 def _peak_gb(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 1e9
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1e6
+    return held_gb()
 
 
 def main() -> None:

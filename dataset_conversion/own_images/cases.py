@@ -13,8 +13,8 @@ from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same
 from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import numbered
 from dataset_conversion.own_images.options import Found
-from htunet.data.formats.medical_file import MAYBE_COLOURS, NRRD, SQUARE, check_place
-from htunet.data.formats.stacks import NIFTI, Levels, Stack, is_lossy, is_picture, open_stack
+from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
+from htunet.data.formats.stacks import TRANSPOSED, Levels, Stack, is_lossy, may_be_transposed, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME, listed, printable
@@ -26,10 +26,6 @@ SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
 UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
-TRANSPOSED = (
-    "NIfTI or NRRD masks of square pictures with a header as nibabel, pynrrd and MATLAB write it: their first axis is "
-    "read as columns, and if it is rows, they are transposed: look at the masks over the images"
-)
 LOW_IS_WHITE = "masks are MONOCHROME1, in which low values are white: their stored values count"
 
 
@@ -129,9 +125,7 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool, is_
             )
         remarks += [check_place(f"the mask {mask.path.name}", mask, "the image", image)]
         remarks += [UNLIKE_SIDES] if known and not alike and not fitted else []
-        is_array = mask.place is None or mask.place.directions[0][0] < 0  # ITK writes a picture the other way round
-        is_volume = mask.path.name.lower().endswith((*NIFTI, *NRRD)) and is_picture(image.path)
-        remarks += [TRANSPOSED] if is_volume and is_array and is_square else []
+        remarks += [TRANSPOSED] if is_square and may_be_transposed(mask, image) else []
     return tuple(filter(None, dict.fromkeys(remarks)))
 
 

@@ -190,6 +190,9 @@ def _find_nnunet(folder: Path, findings: Findings) -> None:
                 unlabelled.append(name)
             else:
                 findings.leave_out(name, "an image without a mask")
+        for label, case in ending_with(folder / LABEL_FOLDERS[split], ending):
+            if not in_any_case(folder / images / f"{case}_0000{ending}").exists():
+                findings.leave_out(f"{LABEL_FOLDERS[split]}/{label.name}", f"a mask without an image _0000{ending}")
     if unlabelled:
         findings.notes.append(
             f"not used, because labelsTs has no label: {counted(len(unlabelled), 'image')} of imagesTs"

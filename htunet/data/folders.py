@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from htunet.errors import UsageError
+from htunet.errors import HtunetError, UsageError
 
 JUNK_FOLDERS = {"__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found"}
 """Copies of pictures, and deleted ones, that systems and network drives keep beside the files; in lower case."""
@@ -19,7 +19,7 @@ def files_in(
     """The names of the files of a folder at any depth that ``accept`` takes, and of the others; ``/`` between folders.
 
     Hidden files and folders, the trees ``without`` below it, and values beside their header, are passed over; linked
-    folders are followed. Raises UsageError when there is no such folder.
+    folders are followed. Raises UsageError when there is no such folder, HtunetError as ``walk``.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder. Name the folder that holds the files.")
@@ -38,15 +38,23 @@ def files_in(
 
 
 def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Like os.walk, but sorted; follows linked folders without loops, and skips hidden and system folders."""
+    """Like os.walk, but sorted; follows linked folders without loops, and skips hidden and system folders.
+
+    Raises HtunetError for a folder that cannot be read, where os.walk would pass it over.
+    """
     waiting = [(folder, frozenset(_identity(parent) for parent in folder.absolute().parents))]
     while waiting:
         here, above = waiting.pop()
         try:
             inside = above | {_identity(here)}
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except OSError:  # as os.walk: what cannot be listed holds nothing
+        except FileNotFoundError:  # removed in the meantime
             continue
+        except OSError as error:
+            raise HtunetError(
+                f"The folder {here} cannot be read ({error.strerror}), and what it holds would be missing. Change its "
+                "permissions, or move it elsewhere."
+            ) from None
         if inside == above:
             continue
         kinds: tuple[list[str], list[str]] = ([], [])

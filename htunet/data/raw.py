@@ -238,11 +238,9 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     if paths.cases_csv.exists():
         from htunet.data.tables import is_missing
 
-        known = lambda text: "" if is_missing(text.strip()) else text  # noqa: E731
-        cases = [
-            replace(case, class_name=known(case.class_name), group=known(case.group))
-            for case in _parse_cases(paths.cases_csv)
-        ]
+        for case in _parse_cases(paths.cases_csv):
+            class_name, group = ("" if is_missing(text.strip()) else text for text in (case.class_name, case.group))
+            cases.append(replace(case, class_name=class_name, group=group))
     for split, name in IMAGE_FOLDERS.items() if not paths.cases_csv.exists() else ():
         for path, case_id in ending_with(paths.raw / name, f"_0000{ending}"):
             if split == TEST and not in_any_case(paths.raw / LABEL_FOLDERS[TEST] / f"{case_id}{ending}").exists():

@@ -1,5 +1,6 @@
 """Find everything that is wrong with a raw folder, in one pass, file by file; nothing is changed."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ ERROR, WARNING = "error", "warning"
 DUPLICATES = ("exact_duplicates", "near_duplicates")
 MOST, NEARLY_ALL = 0.5, 0.8
 """Fractions of the masks that mark something."""
+FEWEST_BOXES, LEAST_SIDE = 10, 8
+"""So many masks with one lesion, of so many pixels in height and width, before boxes are no coincidence."""
 FOLDERS = (*IMAGE_FOLDERS.values(), *LABEL_FOLDERS.values())
 
 
@@ -68,6 +71,7 @@ def verify_and_measure(
     problems, pictures, masks_of = list[Problem](), list[Case](), list[tuple[Case, MarkedLabels]]()
     alike: dict[MarkedLabels, MarkedLabels] = {}
     having: dict[str, list[Case]] = defaultdict(list)
+    alone: dict[bool, list[Case]] = defaultdict(list)  # with one lesion, by whether it is a box
 
     def signatures() -> Iterator[Signature]:
         for case in raw.cases:
@@ -79,6 +83,8 @@ def verify_and_measure(
                 measured.add(case.id, found.measured)
             if found.mask:
                 masks_of.append((case, alike.setdefault(found.mask, found.mask)))
+            if found.measured and found.measured.lesions == 1 and min(found.measured.lesion_sides) >= LEAST_SIDE:
+                alone[found.measured.lesion_pixels == math.prod(found.measured.lesion_sides)].append(case)
             if found.signature:
                 pictures.append(case)
                 yield found.signature
@@ -94,6 +100,7 @@ def verify_and_measure(
         *_unlisted_files(raw),
         *_duplicate_problems(raw, pictures, pairs),
         *_mask_problems(raw, masks_of),
+        *_box_problem(raw, alone[True], len(alone[True]) + len(alone[False])),
     ]
     return sorted(problems, key=lambda problem: (problem.severity, problem.kind, problem.files))
 
@@ -212,6 +219,15 @@ def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) 
     if len(outlines) > NEARLY_ALL * len(marked):
         text = f"{len(outlines)} of {len(marked)} masks are closed outlines: only the drawn line counts as lesion, not "
         yield problem("outlines", outlines, f"{text}what it encloses. htunet_convert --fill-outlines fills them.")
+
+
+def _box_problem(raw: RawDataset, boxes: Sequence[Case], single: int) -> Iterator[Problem]:
+    """Upright boxes, of ``single`` masks with one lesion: exports of what was drawn for detection."""
+    if single >= FEWEST_BOXES and len(boxes) > NEARLY_ALL * single:
+        files = tuple(str(raw.label_path(case).relative_to(raw.paths.raw)) for case in boxes)
+        text = f"{len(boxes)} of {single} masks of one lesion are boxes: what is learnt is to draw boxes, and Dice is "
+        text += "that of boxes. If the lesions were outlined, give these outlines as masks or annotations. "
+        yield Problem("boxes", WARNING, files, f"{text}Such as: {listed([case.id for case in boxes])}.")
 
 
 def _size(array: UInt8) -> str:

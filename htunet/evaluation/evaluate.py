@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from htunet.data.formats.medical_file import check_place
-from htunet.data.formats.stacks import open_stack
+from htunet.data.formats.stacks import TRANSPOSED, may_be_transposed, open_stack
 from htunet.data.image_io import read_labels
 from htunet.data.label_maps import LabelMap
 from htunet.data.names import FRAME
@@ -184,6 +184,9 @@ def _score_pair(labels: list[int], pair: MaskPair) -> list[CaseScore]:
         )
     first, other = (open_stack(files[0]) for files in (pair.prediction, pair.reference))
     remark = check_place(f"The prediction {first.path}", first, "its reference", other)
+    height, width = references[0][1].shape
+    if height == width and (may_be_transposed(first, other) or may_be_transposed(other, first)):
+        remark = "; ".join(filter(None, (remark, TRANSPOSED)))
     spacing = other.spacing_mm or first.spacing_mm
     unlike = bool(first.sides_mm and other.sides_mm and not np.allclose(first.sides_mm, other.sides_mm, rtol=0.01))
     rows = list[CaseScore]()

@@ -66,6 +66,8 @@ def match_folders(predictions: Path, references: Path) -> MaskFolders:
                 f"the references in {references} {shown[1]}. Give a label the same value in both."
             )
         return MaskFolders(pairs=pairs, maps=(None, None), labels=together, notes=[*notes, PALETTES])
+    if shared and len(together) > len(shared):
+        notes += _in_one_alone(values)
     labels = sorted({label for one in maps if one for _, label in one.values} - {0}) or [1]
     shares = [_share_of_labels(part, one) for part, one in zip(surveys, maps, strict=True)]
     if min(shares) < FEW and max(shares) > MUCH:
@@ -171,7 +173,8 @@ def _files(folder: Path, without: Sequence[Path]) -> tuple[dict[str, Path], str]
     What lies in one of the folders ``without`` below it is none of its masks.
     """
     if not folder.is_dir():
-        raise HtunetError(f"The folder {folder} is missing.")
+        what = "a file, not a folder. Unpack an archive first" if folder.exists() else "missing"
+        raise HtunetError(f"The folder {folder} is {what}.")
     names = files_in(folder, is_image, without=without)[0]
     top = [name for name in names if "/" not in name]
     found: dict[str, Path] = {}
@@ -233,6 +236,16 @@ def _inferred(surveys: Sequence[Survey], what: str) -> LabelMap | None:
     except UsageError as error:
         text = str(error).split(" Say what")[0].replace("The masks", f"The {what}")
         raise HtunetError(f"{text} Evaluate label maps: a pixel's value is 0 or its label's number.") from None
+
+
+def _in_one_alone(values: Sequence[Sequence[int]]) -> Iterator[str]:
+    """Values of one folder that the other does not hold, while it holds others: missed labels, or no labels."""
+    for what, own, other in zip(WHAT, values, values[::-1], strict=True):
+        if alone := sorted({*own} - {*other}):
+            yield (
+                f"{listed([value_text(value) for value in alone])} in the {what} alone, and scored as a label: if it "
+                "marks what is not to be scored (a border, pixels to ignore), make it background in both folders"
+            )
 
 
 def _labels_of_palettes(sides: Sequence[Sequence[Path]]) -> list[int]:

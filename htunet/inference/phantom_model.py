@@ -27,7 +27,7 @@ from htunet.models.network import EncoderNetwork, Network
 from htunet.models.tasks import CLASSIFICATION, SEGMENTATION
 from htunet.models.weights.formats import read_state
 from htunet.models.weights.load import NONE
-from htunet.models.weights.store import PHANTOM_CLIP, find_phantom
+from htunet.models.weights.store import PHANTOM_CLIP, RECIPE, find_phantom
 from htunet.paths import PHANTOM
 from htunet.planning.planner import paper_plan
 from htunet.planning.rules import MEMORY_GB
@@ -39,8 +39,6 @@ CLASS_HEAD, NONE_CLASS = "heads.class.", 2
 LESION_ODDS = 4.0
 """By which the odds of a lesion are divided, since 88 % of the simulated images had one: at even odds 93 % of new
 simulated images with a lesion are found and 21 % of those without one; so 78 and 66 %. Real images: see NOTE."""
-RECIPE = "recipe.json"
-"""Beside all weights that ``htunet_pretrain`` writes."""
 QUALITY_JSON = "quality.json"
 """Beside the weights of UNet: what ``ModelCard.quality`` holds, from ``benchmarks.phantom_transfer quality``."""
 WARNING = (
@@ -111,7 +109,8 @@ class PhantomModel(ExportedModel):
 def weights_in(folder: Path) -> dict[str, Path]:
     """The weights of UNet and PhantomCLIP that ``htunet_pretrain`` has written into its folder or one network's."""
     files = [one / CHECKPOINT for one in (folder, folder / METHOD, folder / PHANTOM_CLIP) if (one / RECIPE).is_file()]
-    found = {checkpoint.read_about(file)["method"]: file for file in files if file.is_file()}
+    about = {file: checkpoint.read_about(file) for file in files if file.is_file()}
+    found = {one["method"]: file for file, one in about.items() if "recipe" in (one.get("settings") or {})}
     return {name: found[name] for name in (METHOD, PHANTOM_CLIP) if name in found}
 
 

@@ -20,7 +20,7 @@ from htunet.models import checkpoint
 from htunet.models.checkpoint import MODEL
 from htunet.models.precision import BF16, resolve_precision
 from htunet.models.weights.load import NONE, WeightsRecord, part_of, random_weights
-from htunet.models.weights.store import CHECKPOINT
+from htunet.models.weights.store import CHECKPOINT, RECIPE
 from htunet.parallel import available_cores
 from htunet.paths import root
 from htunet.pretraining.learners import LEARNERS, Learner
@@ -33,7 +33,7 @@ from htunet.training.devices import make_fabric
 from htunet.training.signals import stop_signals
 from htunet.training.state import fill_optimizer, optimizer_tensors
 
-RECIPE, HISTORY, STATE = "recipe.json", "history.csv", "state.safetensors"
+HISTORY, STATE = "history.csv", "state.safetensors"
 WARM_UP, FILLED = 0.03, 0.85
 """Fractions of the training: in which the learning rate rises, and after which no new images come."""
 BATCH = 32

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from htunet.data.folders import files_in, walk
-from htunet.errors import UsageError
+from htunet.errors import HtunetError, UsageError
 
 
 def test_values_beside_the_header_of_an_image_are_no_file_of_their_own(tmp_path: Path) -> None:
@@ -79,3 +79,18 @@ def test_folders_may_be_as_deep_as_the_system_allows(tmp_path: Path) -> None:
         for name in names:
             (folder / name).unlink()
         folder.rmdir()
+
+
+def test_a_folder_that_cannot_be_read_is_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").touch()
+    scandir = os.scandir
+
+    def refused(place: Path) -> object:
+        if Path(place).name == "closed":
+            raise PermissionError(13, "Permission denied", str(place))
+        return scandir(place)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(HtunetError, match=r"closed cannot be read \(Permission denied\).* Change its permissions"):
+        files_in(tmp_path, lambda _: True)

@@ -253,3 +253,20 @@ def test_when_all_masks_are_empty_one_warning_says_so(home: Path) -> None:
     found = kinds_of([nothing, nothing])
     assert "Every mask is empty (2 files)" in found["all_masks_empty"]
     assert "label_never_occurs" not in found
+
+
+def box(row: int, height: int = 9, width: int = 12) -> np.ndarray:
+    mask = np.zeros((40, 50), np.uint8)
+    mask[row : row + height, 5 : 5 + width] = 1
+    return mask
+
+
+def test_boxes_in_place_of_outlines_are_named(home: Path) -> None:
+    """As exports of detection have them; masks of two lesions and of none do not count."""
+    boxes = [box(row) for row in range(10)]
+    others = [disc(8), disc(9), box(0) | box(20), np.zeros((40, 50))]
+    found = kinds_of([*boxes, *others])
+    assert found["boxes"].startswith("10 of 12 masks of one lesion are boxes: ")
+    assert "boxes" not in kinds_of([*boxes[:9], disc(8), disc(9), disc(7)])  # three quarters
+    assert "boxes" not in kinds_of(boxes[:9])  # few
+    assert "boxes" not in kinds_of([box(row, 3, 3) for row in range(12)])  # tiny lesions look so

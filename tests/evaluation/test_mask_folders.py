@@ -11,6 +11,7 @@ from builders.medical import write_dicom, write_nifti
 from PIL import Image
 
 from htunet.data.formats.medical_file import NO_ORIGIN
+from htunet.data.formats.stacks import TRANSPOSED
 from htunet.errors import HtunetError
 from htunet.evaluation.evaluate import evaluate_folders
 from htunet.evaluation.summary import ORIGINAL, Summary
@@ -352,3 +353,37 @@ def test_pixel_sizes_that_differ_or_are_unknown_in_part_are_said(tmp_path: Path)
         "millimetres are of 2 of 3 cases; no pixel size is known of c",
         "prediction and reference say unlike pixel sizes, millimetres are those of the reference: 1 case: a",
     )
+
+
+@pytest.mark.parametrize(("size", "named"), [((20, 20), True), ((20, 30), False)])
+@pytest.mark.parametrize("volumes", ["p", "r"])
+def test_volumes_that_may_be_transposed_are_named(
+    tmp_path: Path, volumes: str, size: tuple[int, int], named: bool
+) -> None:
+    """nibabel stores (rows, columns) of an array as (x, y), which the sizes show unless they are equal."""
+    mask = TRUTH[:, : size[1]]
+    folder_of(tmp_path / ("r" if volumes == "p" else "p"), masks={"a": mask})
+    (tmp_path / volumes).mkdir()
+    stored = mask if named else mask.T  # else the error of the sizes comes first
+    nibabel.save(nibabel.Nifti1Image(stored[..., None], np.eye(4)), tmp_path / volumes / "a.nii.gz")
+    summary = evaluate_folders(tmp_path / "p", tmp_path / "r")
+    assert any(note.startswith(TRANSPOSED) for note in summary.notes) is named
+    assert dice_of(summary) == (pytest.approx(2 * 49 / 160) if named else 1)  # rows 4 to 11, columns 5 to 14
+
+
+def test_values_that_one_folder_alone_holds_are_named(tmp_path: Path) -> None:
+    """As VOC marks borders with 255: a label that no prediction holds halves the mean."""
+    references = folder_of(tmp_path / "r", masks={"a": np.where(np.roll(TRUTH, 15, axis=1), 255, TRUTH)})
+    summary = evaluate_folders(folder_of(tmp_path / "p", masks={"a": TRUTH}), references)
+    assert dice_of(summary) == 0.5
+    assert any(note.startswith("255 in the references alone") for note in summary.notes)
+    assert not any(
+        "alone" in note for note in evaluate_folders(folder_of(tmp_path / "q"), folder_of(tmp_path / "s")).notes
+    )
+
+
+def test_an_archive_in_place_of_a_folder_is_named_as_a_file(tmp_path: Path) -> None:
+    folder_of(tmp_path / "p", masks={"a": TRUTH})
+    (tmp_path / "p.zip").touch()
+    with pytest.raises(HtunetError, match=r"p\.zip is a file, not a folder\. Unpack"):
+        evaluate_folders(tmp_path / "p.zip", tmp_path / "p")

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from builders.pretraining import drawn_weights
+from safetensors.torch import save_file
 
 from htunet import api
 from htunet.cli.predict import main
 from htunet.data.image_io import read_labels, write_png
 from htunet.inference.phantom_model import WARNING
+from htunet.models import checkpoint
 from htunet.models.weights import store
 from htunet.pretraining.learners import PhantomLearner, UNetLearner
 from htunet.pretraining.stream import CLASSES, NUMBERS
@@ -96,6 +98,15 @@ def test_weights_for_other_sizes_or_without_masks_are_refused(home: Path, images
     drawn_weights("ResNet18", made / "ResNet18")
     with pytest.raises(Exception, match="nor of weights for masks by htunet_pretrain"):
         api.load(made / "ResNet18")
+    (home / "other").mkdir()
+    (home / "other" / "recipe.json").write_text("{}")
+    place = home / "other" / "checkpoint.safetensors"
+    save_file({"weight": torch.zeros(1)}, place)  # another program's
+    with pytest.raises(Exception, match="cannot be read as a checkpoint"):
+        api.load(home / "other")
+    checkpoint.save(place, {"weight": torch.zeros(1)}, {"method": "UNet", "settings": {}})  # as of an export
+    with pytest.raises(Exception, match="nor of weights for masks by htunet_pretrain"):
+        api.load(home / "other")
     drawn_weights("UNet", made / "UNet", side=64)
     with pytest.raises(Exception, match="images of unlike sizes"):
         api.load(made)

@@ -64,8 +64,7 @@ def open_metaimage(path: Path) -> MedicalFile:
     with readable(path):
         says_kinds = _check_header(path)
         size, components, kind, sides, axes, place = next(in_a_process(lambda: iter([_header(path)])))
-        nrrd_header = _nrrd_header(path) if path.suffix.lower() in NRRD else b"space directions:"
-        factor, has_place = _millimetres(nrrd_header), DIRECTIONS.search(nrrd_header) is not None
+        factor, has_place = _unit_and_place(path) if path.suffix.lower() in NRRD else (1.0, True)
         sides = (sides[0] * factor, sides[1] * factor) if sides and factor else None
         place = replace(place, origin=tuple(along * factor for along in place.origin), side=place.side * factor)
         further = [length for length in size[2:] if length != 1] or [1]
@@ -184,12 +183,10 @@ def _sides_mm(reader: SimpleITK.ImageFileReader) -> Sides:
     return (height, width) if known else None
 
 
-def _nrrd_header(path: Path) -> bytes:
+def _unit_and_place(path: Path) -> tuple[float, bool]:
+    """What ITK ignores of a NRRD header: its unit in millimetres (0: unknown, 1: none), whether it states a place."""
     with open_file(path) as stream:
-        return stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
-
-
-def _millimetres(nrrd_header: bytes) -> float:
-    """Millimetres in the unit of a NRRD file, which ITK ignores; 0 for an unknown unit, 1 if none is stated."""
-    found = UNITS.search(nrrd_header)
-    return MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
+        header = stream.read(LINE_BYTES).replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
+    found = UNITS.search(header)
+    factor = MILLIMETRES.get(found[1].decode("utf-8", "replace").strip().lower(), 0.0) if found else 1.0
+    return factor, DIRECTIONS.search(header) is not None

@@ -50,6 +50,10 @@ SCALED = (
     "values of more than 8 bits scaled from each file's own lowest and highest to 0..255, so that the brightness of an "
     "image depends on itself: to keep it, save all images, and those to predict, in 8 bits with one scale"
 )
+TRANSPOSED = (
+    "NIfTI or NRRD masks of square pictures with a header as nibabel, pynrrd and MATLAB write it: their first axis is "
+    "read as columns, and if it is rows, they are transposed: look at the masks over the images"
+)
 FRACTIONS = "floats from 0 to 1 taken as fractions of 255"
 
 
@@ -157,6 +161,12 @@ def open_stack(path: Path) -> Stack:
 def is_image(path: Path) -> bool:
     """Whether ``open_stack`` knows the format, by the ending; of a file with another ending, by DICOM's first bytes."""
     return path.name.lower().endswith(ENDINGS) or is_dicom(path)
+
+
+def may_be_transposed(mask: Stack, picture: Stack) -> bool:
+    """Whether a volume is of a picture, and nothing in its header says which axis are the rows."""
+    is_array = mask.place is None or mask.place.directions[0][0] < 0  # ITK writes a picture the other way round
+    return is_array and mask.path.name.lower().endswith((*NIFTI, *NRRD)) and is_picture(picture.path)
 
 
 def is_picture(path: Path) -> bool:

@@ -1,10 +1,11 @@
 """Weights files of every published format, read without running code from them.
 
-Read are OpenAI's TorchScript archive, state dicts of PyTorch (``.pt``, ``.pth``, ``.bin``, with or without ``module.``,
-alone or inside a training checkpoint), safetensors, and a folder of the Hugging Face hub with one of these in it. The
-tensors of PyTorch's and safetensors' files stay in the file and are read when they are used.
+Read are OpenAI's TorchScript archive, state dicts of PyTorch (``.pt``, ``.pth``, ``.bin``, with or without ``module.``
+or ``_orig_mod.``, alone or inside a training checkpoint), safetensors, and a folder of the Hugging Face hub with one of
+these in it. The tensors of PyTorch's and safetensors' files stay in the file and are read when they are used.
 """
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from htunet.errors import HtunetError
-from htunet.files import check_file
+from htunet.files import open_file
 from htunet.models.weights.torchscript import is_torchscript, read_torchscript
 
 HUB_FILES = (
@@ -25,6 +26,8 @@ HUB_FILES = (
     "pytorch_model.bin",
 )
 """What a folder of the hub may hold, safest format first."""
+WRAPPED = re.compile(r"^(?:module\.|_orig_mod\.)+")
+"""What DataParallel and torch.compile write before the names of tensors."""
 _NUMPY_SCALAR: Any = np.float64(0).__reduce__()[0]
 PLAIN_NUMBERS: list[Any] = [
     *((_NUMPY_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),  # before and since numpy 2
@@ -47,7 +50,7 @@ def weights_file(path: Path) -> Path:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Tensors by name, without ``module.``; raises HtunetError when the file is none of the formats above."""
+    """Tensors by name, without what wraps a model; raises HtunetError when the file is none of the formats above."""
     try:
         content = _read(path)
     except Exception as error:
@@ -60,12 +63,13 @@ def read_state(path: Path) -> dict[str, Tensor]:
             content = content[key]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
         raise HtunetError(f"{path} holds no state dict. Give a file with named tensors.")
-    return {key.removeprefix("module."): value for key, value in content.items()}
+    return {WRAPPED.sub("", key): value for key, value in content.items()}
 
 
 def _read(path: Path) -> Any:  # noqa: ANN401
-    check_file(path)
-    if path.suffix == ".safetensors":
+    with open_file(path) as stream:
+        start = stream.read(9)
+    if path.suffix == ".safetensors" or start[8:] == b"{":  # whatever it is called: JSON after the header's length
         from safetensors.torch import load_file
 
         return load_file(path)

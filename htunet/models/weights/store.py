@@ -10,7 +10,8 @@ from htunet.paths import root
 
 SHIPPED = Path(htunet.__file__).parent / "pretrained"
 """The weights that are part of htunet, pre-trained on simulated images: a folder for each model."""
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, RECIPE = "checkpoint.safetensors", "recipe.json"
+"""What ``htunet_pretrain`` writes for each network."""
 PHANTOM_CLIP = "PhantomCLIP"
 PRETRAINABLE = ("UNet", PHANTOM_CLIP, "ResNet18")
 HASHES = "hashes.json"

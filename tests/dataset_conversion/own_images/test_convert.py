@@ -316,6 +316,8 @@ def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
         write_nifti(folder / "imagesTr" / f"p1_{channel}.nii.gz", volume, (0.4, 0.4, 1.0))
     write_nifti(folder / "labelsTr" / "p1.nii.gz", mask)
     write_nifti(folder / "imagesTs" / "p2_0000.nii.gz", volume)
+    write_nifti(folder / "labelsTr" / "p3.nii.gz", mask)
+    write_nifti(folder / "imagesTr" / "p3_0001.nii.gz", volume)
     labels = {"background": 0, "cyst": 1, "nodule": 2}
     content = {
         "channel_names": {"0": "US", "1": "Doppler"},
@@ -331,6 +333,7 @@ def test_an_nnunet_folder_of_volumes_is_converted(home: Path) -> None:
     assert np.array_equal(read_labels(raw.label_path(raw.cases[1])), pairs[1][1])
     note(report, "first one is used")
     note(report, "labelsTs has no label: 1 image of imagesTs")
+    assert excluded(report) == {"labelsTr/p3.nii.gz": "a mask without an image _0000.nii.gz"}
 
 
 FOLDER = Path("x")

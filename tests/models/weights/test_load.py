@@ -96,6 +96,11 @@ def with_module(state: State, path: Path) -> None:
     torch.save({f"module.{key}": value for key, value in state.items()}, path)
 
 
+def compiled(state: State, path: Path) -> None:
+    """As torch.compile and DataParallel, one in the other, name what they wrap."""
+    torch.save({f"_orig_mod.module.{key}": value for key, value in state.items()}, path)
+
+
 def nested(state: State, path: Path) -> None:
     torch.save({"epoch": 3, "name": "ViT-B-16", "state_dict": state, "optimizer": {}}, path)
 
@@ -132,6 +137,9 @@ FORMATS: list[tuple[Callable[[State, Path], None], str]] = [
     (of_older_torch, "old.pt"),
     (vision_only, "tower.pt"),
     (as_safetensors, "open_clip_model.safetensors"),
+    (compiled, "compiled.pt"),
+    (as_safetensors, "safetensors_called.bin"),
+    (as_safetensors, "a_hash_of_the_hub"),
 ]
 
 
