@@ -272,6 +272,19 @@ def test_a_run_that_another_process_trains_is_refused_and_left_alone(
     assert train_tiny(num_epochs=1).status == "finished"
 
 
+def test_a_run_records_all_trainings_that_its_weights_have_gone_through(tiny: DatasetPaths) -> None:
+    path = None
+    for seed in (1, 2, 3):
+        run = train_tiny(num_epochs=1, seed=seed, start_from=path).run
+        path = str(run.checkpoint_best)
+    settings = read_json(run.settings_json)
+    last = settings["start_checkpoint"]
+    first = last["start_checkpoint"]
+    assert "start_checkpoint" not in first
+    seen = {name: settings[name] for name in ("dataset", "fold", "split_sha256")}
+    assert [{name: one[name] for name in seen} for one in (last, first)] == [seen, seen]
+
+
 def test_a_refused_training_leaves_a_folder_that_another_process_has_just_locked(
     tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
