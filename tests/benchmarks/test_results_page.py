@@ -105,6 +105,13 @@ def test_a_row_of_the_simulated_ranges(row: list[str], data: str, cell: int) -> 
     assert not interval or numbers(interval)[0] < np.mean(differences) < numbers(interval)[1]
 
 
+def test_the_command_of_the_readme_gave_what_the_page_says() -> None:
+    dice = 100 * pd.read_csv(RESULTS / "simulated_ranges" / "BUSI.csv").readme.mean()
+    found = re.search(r"by the command of the README [^%]*gave ([\d.]+) %", SIMULATION.read_text(encoding="utf-8"))
+    assert found is not None
+    assert float(found[1]) == pytest.approx(dice, abs=0.0501)
+
+
 def test_the_readme_has_the_figures_of_the_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.search(r"\(Dice ([\d.]+) % and ([\d.]+) %.*?\(([\d.]+) % and ([\d.]+) %\)", text, re.DOTALL)
