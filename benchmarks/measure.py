@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
-from benchmarks.side import held_gb
+from benchmarks.side import LINUX_KB, held_gb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +141,7 @@ def peak_gb(action: Callable[[], object]) -> float | None:
 def run_command(
     arguments: list[str], variables: dict[str, str], *, module: str = "htunet.cli.", python: str = sys.executable
 ) -> tuple[float, float]:
-    """Run a command to its end; processor time of it and its workers, s, and its largest process, GB.
+    """Run a command to its end; processor time of it and its workers, s, and its largest process, GB (1e9 bytes).
 
     ``module`` is put before the first of the arguments; empty: they are those of Python itself.
     """
@@ -157,4 +157,4 @@ def run_command(
     code, seconds, kilobytes = result.stdout.split()
     if code != "0":
         raise RuntimeError(f"{' '.join(call)} ended with {code}")
-    return float(seconds), int(kilobytes) / 1e6
+    return float(seconds), int(kilobytes) * LINUX_KB / 1e9

@@ -19,6 +19,8 @@ HOME = Path(__file__).parent.parent
 VARIABLES = {"MONAI": "HTUNET_BENCH_MONAI", "nnU-Net": "HTUNET_BENCH_NNUNET"}
 """Where the Python interpreter of each alternative's environment is named."""
 
+LINUX_KB = 1024
+"""Bytes of what Linux calls a kB of memory."""
 ANSWERS = "HTUNET_BENCH_ANSWERS"
 """The number of the open file that a side writes its answers to."""
 
@@ -102,9 +104,9 @@ def serve(about: dict[str, Any], actions: dict[str, Callable[[], object]]) -> No
 
 
 def held_gb() -> float:
-    """The most memory that this process has held, in millions of the kilobytes that Linux counts."""
+    """The most memory that this process has held, GB (1e9 bytes)."""
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmHWM"].split()[0]) / 1e6
+    return int(status["VmHWM"].split()[0]) * LINUX_KB / 1e9
 
 
 def network_text(network: Any, images: Any) -> str:  # noqa: ANN401

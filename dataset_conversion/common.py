@@ -16,7 +16,7 @@ from dataset_conversion.overlays import CROPS_CSV, crop_overlays
 from dataset_conversion.source import Layout
 from htunet.data.captions import CaptionInfo
 from htunet.data.duplicates import DuplicatePair, cluster, find_duplicates
-from htunet.data.formats.stacks import is_lossy
+from htunet.data.formats.stacks import SCALED, is_lossy
 from htunet.data.image_io import TURNED, UInt8, open_image, pixels_of, read_with_turn, write_png
 from htunet.data.measured_case import NO_MASK, Files, MeasuredCase, MeasuredCases, measure_case
 from htunet.data.names import listed
@@ -272,6 +272,7 @@ def convert_images(
             reference=facts.reference,
             licence=facts.licence,
             description=facts.title,
+            gray_values=f"{len(ids_of[SCALED])} of {counted(len(cases), 'image')}: {SCALED}" * (SCALED in ids_of),
         )
         info = replace(info, positive=positive_class(info))
         write_raw_index(folder, paths.short_name, info, cases, excluded)

@@ -26,8 +26,8 @@ from dataset_conversion.common import (
     write_case,
 )
 from dataset_conversion.source import Layout
-from htunet.data.formats.medical_file import Spacing
-from htunet.data.formats.nifti import Turn, Volume, open_volume, unreadable, upright
+from htunet.data.formats.medical_file import Spacing, check_place
+from htunet.data.formats.nifti import Turn, Volume, open_nifti, open_volume, unreadable, upright
 from htunet.data.image_io import UInt8
 from htunet.data.raw import TEST, TRAIN, Case, Excluded
 from htunet.errors import HtunetError
@@ -45,7 +45,10 @@ SLICES_CSV = "slices.csv"
 NO_SPACING = "the pixel size is not known, so distances are in pixels only"
 OUTSIDE = "part of the mask lies outside the field of view and is kept"
 NARROW_TOP = "the field is narrow at the top although the probe should be at the bottom; look if it is upside down"
-AXES_DIFFER = "the annotation's axes differ from the scan's; they are paired voxel by voxel"
+ELSEWHERE = (
+    "by their headers the annotation and the scan differ in their place or axes; they are paired voxel by voxel: look "
+    "at the masks over the images"
+)
 NARROW = 0.8
 """A field whose upper third has less than this fraction of its lower third's area is narrow at the top."""
 
@@ -177,13 +180,20 @@ def write_volume(job: VolumeJob, folder: Path) -> list[Written | Excluded]:
     field_of_view = images.max(axis=0) > 0
     found = {
         NO_SPACING: scan.sides_mm is None,
-        AXES_DIFFER: scan.axes != annotation.axes,
+        ELSEWHERE: _lies_elsewhere(job),
         NARROW_TOP: narrow_at_the_top(field_of_view),
     }
     remarks = tuple(remark for remark, applies in found.items() if applies)
     facts = VolumeFacts(scan.axes, turn, scan.spacing_mm(turn), remarks, field_of_view)
     numbered = zip(range(scan.slices), images, masks, strict=True)
     return [_write_slice(job, folder, one, facts) for one in numbered]
+
+
+def _lies_elsewhere(job: VolumeJob) -> bool:
+    try:
+        return bool(check_place("", open_nifti(job.annotation), "", open_nifti(job.scan)))
+    except HtunetError:
+        return True
 
 
 @dataclass(frozen=True)

@@ -405,6 +405,8 @@ def load(
 ) -> Model:
     """Load a trained model: the folder of a run, an exported folder or zip, or ``DATASET METHOD fold seed``.
 
+    The folder of a test on another data set loads the run that was tested.
+
     The folder that ``htunet_pretrain`` wrote is a model, too, which has seen simulated images alone.
 
     ``load("BUSI CLIP_HT fold0 seed2")`` and ``load("BUSI", "CLIP_HT", 0, 2)`` are the same; the default fold is 0, the
@@ -471,7 +473,7 @@ def load(
             return Model(model.run, model, others=model.others, weights=weights, device=device)
         for run in find_runs():
             if run.folder.resolve() == place.resolve():
-                return Model(run, weights=weights, device=device)
+                return Model(run.source, weights=weights, device=device)
         raise UsageError(
             f"{place} is neither the folder of a run in htunet_results, nor of an exported model, nor of weights for "
             "masks by htunet_pretrain. A run's folder is DATASET/TRAINER__PLAN__METHOD/fold_N/seed_N."

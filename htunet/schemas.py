@@ -8,7 +8,8 @@ from htunet.records import NAME, Schema
 NUMBER: Schema = (float, None)
 TEXT: Schema = (str, None)
 WEIGHTS: Schema = ({"source?": TEXT, "file?": TEXT, "sha256?": TEXT, "text_sha256?": TEXT}, None)
-ADAPTER: Schema = ({"datasets?": ([NAME], None), "shuffled_captions?": (bool, None)}, str, None)
+START: Schema = {"dataset?": TEXT, "fold?": (int, None)}
+ADAPTER: Schema = ({"datasets?": ([NAME], None), "shuffled_captions?": (bool, None), "run?": START}, str, None)
 TRAINED_ON: Schema = ({"dataset?": NAME, "part?": str, "cases?": [NAME], "shared_images?": ({str: [str]}, None)}, None)
 VERSIONS: Schema = {str: (str, bool, int, None)}
 SETTINGS: Schema = {
@@ -19,7 +20,7 @@ SETTINGS: Schema = {
     "few_shot?": ({"ratio?": float, "training_images?": int}, None),
     "plan_content?": {"accumulation?": (int, None), "batch_size?": int, "labels?": {str: int}, "classes?": {str: int}},
     **{"shuffled_captions?": bool, "start_from?": TEXT},
-    "start_checkpoint?": {"dataset?": TEXT, "fold?": (int, None), "sha256?": str},
+    "start_checkpoint?": START | {"sha256?": str},
     **{"parts?": (int, None), "threads?": (int, None), "continued_with?": [{str: (int, [(str, int, None)])}]},
 }
 FAMILIAR: Schema = {

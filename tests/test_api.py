@@ -20,8 +20,9 @@ from htunet.cli.export import main as export
 from htunet.cli.predict import main as predict
 from htunet.data.image_io import read_labels, write_png
 from htunet.errors import HtunetError, UsageError
-from htunet.files import PART
-from htunet.paths import DatasetPaths, imported_models
+from htunet.experiments.cross_dataset import run_on
+from htunet.files import PART, write_json
+from htunet.paths import DatasetPaths, find_runs, imported_models
 from htunet.training import record
 
 SIZE = (48, 40)
@@ -176,6 +177,15 @@ def test_an_overlay_colours_what_was_found(trained: DatasetPaths, images: Path) 
 def test_what_names_no_model_says_what_there_is(trained: DatasetPaths, what: tuple[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         htunet.load(*what)
+
+
+def test_the_folder_of_a_test_on_another_data_set_loads_the_run_that_was_tested(trained: DatasetPaths) -> None:
+    run = next(find_runs(trained))
+    tested = run_on(run, DatasetPaths("Dataset904_Other"))
+    write_json(tested.settings_json, {})
+    model = htunet.load(tested.folder)
+    assert model.run == run
+    assert model.trained.checkpoint == run.checkpoint_best
 
 
 def test_a_folder_that_is_no_model_and_an_image_that_is_none_are_refused(trained: DatasetPaths, images: Path) -> None:

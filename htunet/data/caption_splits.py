@@ -2,12 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from htunet.data.captions import CaptionDataset, CaptionPair
 from htunet.data.splits import SEED, SPLIT_BY
 from htunet.errors import HtunetError, UsageError, counted
-from htunet.files import json_hash, read_object, write_json
+from htunet.files import file_hash, json_hash, read_object, write_json
+from htunet.parallel import available_cores
 from htunet.paths import DatasetPaths
 from htunet.records import of_format, record_from
 from htunet.reproducibility import derived_seed
@@ -120,8 +122,14 @@ def _check_split(dataset: CaptionDataset, split: CaptionSplit) -> None:
 
 
 def pairs_digest(dataset: CaptionDataset, split: CaptionSplit) -> str:
-    """Digest of everything that training and validation depend on: ids, captions and splits."""
+    """Digest of ids, captions and splits; ``images_digest`` covers the pixels."""
     return json_hash([[(pair.id, pair.caption) for pair in dataset.pairs], split.train, split.val])
+
+
+def images_digest(dataset: CaptionDataset) -> str:
+    """Digest of the contents of the image files, in the order of the pairs."""
+    with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
+        return json_hash([*pool.map(file_hash, map(dataset.image_path, dataset.pairs))])
 
 
 def _digest(pairs: Sequence[CaptionPair]) -> str:

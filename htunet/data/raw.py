@@ -79,6 +79,8 @@ class DatasetInfo:
     description: str = ""
     has_masks: bool = True
     """False: images with classes alone; there is no labelsTr, and nothing can be segmented."""
+    gray_values: str = ""
+    """How values of more than 8 bits became 0..255, in words; empty: there were none that anybody knows of."""
 
     @property
     def num_labels(self) -> int:
@@ -234,12 +236,13 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
     """
     labels, ending = nnunet_labels(content, paths.dataset_json), str(content.get("file_ending", ".png"))
     _refuse_unreadable_nnunet(paths, content, ending)
-    cases, unlabelled = list[Case](), list[Path]()
+    cases, unlabelled, missing = list[Case](), list[Path](), list[str]()
     if paths.cases_csv.exists():
         from htunet.data.tables import is_missing
 
         for case in _parse_cases(paths.cases_csv):
             class_name, group = ("" if is_missing(text.strip()) else text for text in (case.class_name, case.group))
+            missing += {case.class_name, case.group} - {class_name, group, ""}
             cases.append(replace(case, class_name=class_name, group=group))
     for split, name in IMAGE_FOLDERS.items() if not paths.cases_csv.exists() else ():
         for path, case_id in ending_with(paths.raw / name, f"_0000{ending}"):
@@ -255,6 +258,11 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
         split_rule=RULE_WITH_TEST if any(case.split == TEST for case in cases) else "8:1:1",
     )
     notes = [f"an nnU-Net folder, used as it is; split rule {info.split_rule}"]
+    if missing:
+        notes.append(
+            f"in cases.csv {counted(len(missing), 'class')} or groups are {', '.join(map(repr, sorted({*missing})))}: "
+            "nothing is known there"
+        )
     if unlabelled:
         notes.append(f"not used, without a label in labelsTs: {counted(len(unlabelled), 'image')} of imagesTs")
     return RawDataset(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from htunet.data.folders import files_in
-from htunet.data.formats.stacks import is_image, open_stack
+from htunet.data.formats.stacks import FORMATS, is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
 from htunet.data.names import FRAME, composed, listed, stem_of, without_mask_words
@@ -138,7 +138,7 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
             "their references out."
         )
     if extra := sorted(set(named) - set(of_references)):
-        notes.append(f"predictions without a reference, not scored: {listed(extra)}")
+        notes.append(f"predictions without a reference, not scored: {len(extra)} of {len(named)}: {listed(extra)}")
     return {name: (named[name], of_references[name]) for name in sorted(of_references)}, [*rule, *notes]
 
 
@@ -175,7 +175,7 @@ def _files(folder: Path, without: Sequence[Path]) -> tuple[dict[str, Path], str]
     if not folder.is_dir():
         what = "a file, not a folder. Unpack an archive first" if folder.exists() else "missing"
         raise HtunetError(f"The folder {folder} is {what}.")
-    names = files_in(folder, is_image, without=without)[0]
+    names, others = files_in(folder, is_image, without=without)
     top = [name for name in names if "/" not in name]
     found: dict[str, Path] = {}
     for name in top or names:
@@ -184,7 +184,7 @@ def _files(folder: Path, without: Sequence[Path]) -> tuple[dict[str, Path], str]
             raise HtunetError(f"{folder} has both {found[key].name} and {Path(name).name}. Keep one of them.")
         found[key] = folder / name
     if not found:
-        raise HtunetError(f"The folder {folder} holds no masks (PNG, JPEG, BMP, TIFF, DICOM or NIfTI).")
+        raise HtunetError(f"The folder {folder} holds no masks ({FORMATS}); it holds {listed(others)}.")
     inner = sorted({name.split("/")[0] for name in names if "/" in name}) if top else []
     return found, listed(inner) if inner else ""
 
@@ -272,3 +272,9 @@ def _notes_on(what: str, surveys: Sequence[Survey], label_map: LabelMap | None) 
     if any(value != label for value, label in read):
         texts = (" and ".join(map(one, read)) for one in (lambda pair: value_text(pair[0]), lambda pair: str(pair[1])))
         yield f"{what}: values {' read as '.join(texts)}"
+    known = {value for value, _ in label_map.values} if label_map else held
+    if between := [one.name for one in surveys if not one.lossy and one.counts.keys() - known]:
+        yield (
+            f"{what}: {counted(len(between), 'mask')} with values between those of the labels (smoothed edges, or "
+            f"probabilities), each taken as the nearest: {listed(between)}"
+        )

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from htunet.data.caption_splits import pairs_digest, settle_caption_split
+from htunet.data.caption_splits import images_digest, pairs_digest, settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.errors import HtunetError, counted
 from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
@@ -134,16 +134,21 @@ def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:
 
 def _other_captions(before: Mapping[str, Any]) -> Iterator[str]:
     """The caption data sets of which a fine-tuning has learnt other pairs than they have now; not of shards."""
+    images = before.get("images_sha256") or {}
     for name, then in (before.get("pairs_sha256") or {}).items():
         dataset = DatasetPaths(name)
-        if dataset.captions_jsonl.exists() and then != _pairs_digest(dataset):
-            yield f"other captions, or another split of them, than {dataset.short_name} has now"
+        if dataset.captions_jsonl.exists():
+            pairs_now, images_now = _caption_digests(dataset)
+            if then != pairs_now:
+                yield f"other captions, or another split of them, than {dataset.short_name} has now"
+            if images.get(name, images_now) != images_now:
+                yield f"other images than {dataset.short_name} has now"
 
 
 @cache
-def _pairs_digest(dataset: DatasetPaths) -> str:
+def _caption_digests(dataset: DatasetPaths) -> tuple[str, str]:
     captions = read_captions(dataset)
-    return pairs_digest(captions, settle_caption_split(captions))
+    return pairs_digest(captions, settle_caption_split(captions)), images_digest(captions)
 
 
 @cache

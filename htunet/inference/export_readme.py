@@ -19,6 +19,7 @@ def readme(card: ModelCard) -> str:
         "## With htunet",
         f"```bash\nhtunet_import FOLDER_OR_ZIP\nhtunet_predict -i IMAGES -o OUT --model {card.name}\n```",
         _frozen(card),
+        "".join(f"Training images: {text}." for text in [card.plan.get("because", {}).get("channels")] if text),
         *_onnx(card),
         "## Figures",
         _figures(card.figures),

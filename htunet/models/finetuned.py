@@ -151,6 +151,7 @@ def described_adapter(path: Path, seed: int) -> StartingAdapter:
         "shuffled_captions": settings.get("shuffled_captions", False),
         "sha256": digest.hexdigest(),
         "plan_content": settings.get("plan_content"),
+        **({} if datasets else {"run": training_of(settings)}),
     }
     plan = settings.get("plan_content") or {}
     normalise = bool(plan.get("normalise", True))
@@ -167,6 +168,16 @@ def described_adapter(path: Path, seed: int) -> StartingAdapter:
     return StartingAdapter(
         path=path, label=label, record=record, normalise=normalise, settings=plan.get("adapter") or {}
     )
+
+
+def training_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run learnt from, for the settings of runs that begin with its weights; with what it began with itself."""
+    found = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs", "split_sha256")}
+    if before := settings.get("start_checkpoint"):
+        found["start_checkpoint"] = before
+    if isinstance(adapter := settings.get("adapter"), dict) and "run" in adapter:
+        found["adapter"] = {"run": adapter["run"]}
+    return found
 
 
 def _values(normalise: bool) -> str:

@@ -49,6 +49,7 @@ SETTINGS_APART = {
 ADAPTER_APART = {
     "seed": "of the fine-tuning: one for all runs, or one for each seed",
     "sha256": "follows from its seed",
+    "run": "of one fold; its data set counts",
 }
 FACTS = ("labels", "classes", "channels", "prompts", "split_by")
 """Fields of a plan that describe the data set, whatever the plan is."""

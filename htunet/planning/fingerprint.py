@@ -82,6 +82,8 @@ class Fingerprint:
     """Hash of the ids of these cases."""
     listed_training: int = 0
     """Number of images that fold 0 trains on where lists define the split; 0: as many as the data set's rule takes."""
+    gray_values: str = ""
+    """See ``DatasetInfo.gray_values``."""
 
 
 def hash_raw(raw: RawDataset) -> tuple[str, dict[str, Files]]:

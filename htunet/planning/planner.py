@@ -187,6 +187,7 @@ def _plan(name: str, fingerprint: Fingerprint, info: DatasetInfo, decided: Mappi
     because["loss"] = f"{PAPER}: Dice plus cross-entropy"
     because["class_loss"] = f"{PAPER}: focal loss"
     because["augmentation"] = "mild; never up-down, because depth has a direction"
+    because |= {"channels": info.gray_values} if info.gray_values else {}
     return Plan(
         name=name,
         dataset=fingerprint.dataset,

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from htunet.data.class_checks import missing_in_folds
+from htunet.data.formats.stacks import SCALED
 from htunet.data.image_io import label_counts
 from htunet.data.measured_case import MeasuredCases, load_measured
 from htunet.data.preprocessed import PreprocessedDataset
@@ -103,6 +104,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
         measured, warnings = load_measured(dataset.measured_npz, raw.info.channels, files), dict[str, list[str]]()
         del files
         pictures = _verified(raw, content, request.workers, warnings, measured)
+        if not raw.info.gray_values and (scaled := [text for text in warnings["data"] if SCALED[1:] in text]):
+            raw = replace(raw, info=replace(raw.info, gray_values=scaled[0].rstrip(".")))
         before = load_plans(dataset.plans_json) if dataset.plans_json.exists() else {}
         known = [*PLANNERS, *(name for name in before if name not in PLANNERS)]
         chosen = list(dict.fromkeys(request.plans or DEFAULT_PLANS))
@@ -224,8 +227,8 @@ def _fingerprint(
         found = take_fingerprint(raw, content, measured, chosen)
         save_fingerprint(path, found)
     listed = len(splits.folds[0]["train"]) if splits.rule == LISTS else 0
-    if found.listed_training != listed:
-        found = replace(found, listed_training=listed)
+    if (found.listed_training, found.gray_values) != (listed, raw.info.gray_values):
+        found = replace(found, listed_training=listed, gray_values=raw.info.gray_values)
         save_fingerprint(path, found)
     sizes = f"median {found.height['median']:.0f} x {found.width['median']:.0f} pixels"
     on = (

@@ -10,6 +10,7 @@ from htunet.evaluation.metrics import (
     EMPTY_PREDICTION,
     EMPTY_REFERENCE,
     METRICS,
+    MILLIMETRES,
     PENALISE,
     Kind,
     Level,
@@ -21,17 +22,21 @@ from htunet.evaluation.summary import Summary
 
 
 def mask_lines(summary: Summary) -> Iterator[str]:
-    """Dice, IoU, HD95 and ASD with their intervals for each image size; empty masks once where both sizes agree."""
+    """Dice, IoU, HD95 and ASD with their intervals for each image size; empty masks once where both sizes agree.
+
+    A mean over fewer cases than there are says over how many.
+    """
     printed = set[str]()
     for resolution in summary.resolutions:
-        parts, means = [], summary.means(resolution)
+        parts, means, n_cases = [], summary.means(resolution), len({row.case for row in summary.at(resolution)})
         for metric in mask_metrics((Level.OVERVIEW, Level.TABLE)):
             mean = means[metric.name]
-            if mean.mean is None:
-                continue
-            text = estimate_text(mean.mean, mean.low, mean.high, scale=metric.scale, unit=metric.unit)
-            parts.append(f"{metric.label} {text}")
-        yield f"  {resolution.replace('_', ' ')}: {' · '.join(parts)}"
+            if mean.mean is not None:
+                text = estimate_text(mean.mean, mean.low, mean.high, scale=metric.scale, unit=metric.unit)
+                parts.append(f"{metric.label} {text}" + f" (of {mean.n_used} of them)" * (mean.n_used < n_cases))
+            elif not metric.name.endswith(MILLIMETRES):
+                parts.append(f"{metric.label} has no value in any of them")
+        yield f"  {resolution.replace('_', ' ')}, {counted(n_cases, 'case')}: {' · '.join(parts)}"
         yield from _label_lines(summary, resolution)
         empty = [line for line in _empty_lines(summary, resolution) if line not in printed]
         printed.update(empty)

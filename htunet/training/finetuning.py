@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from htunet.data.caption_splits import CaptionSplit, groups_in_both, pairs_digest, settle_caption_split
+from htunet.data.caption_splits import CaptionSplit, groups_in_both, images_digest, pairs_digest, settle_caption_split
 from htunet.data.captions import CaptionDataset, read_captions
 from htunet.data.shards import ShardedCaptions, read_shards
 from htunet.errors import UsageError, counted
@@ -99,6 +99,7 @@ def finetune(
                 "task": ContrastiveTrainer.task,
                 "shuffled_captions": shuffle,
                 "pairs_sha256": pairs_of.digests(),
+                "images_sha256": pairs_of.image_digests(),
             },
             unit="pairs",
             remarks=pairs_of.remarks(network),
@@ -128,11 +129,6 @@ class _Part:
                 "both splits, so the validation results are too good. --split-by group keeps each in one split."
             )
 
-    @property
-    def digest(self) -> str:
-        """See ``pairs_digest``."""
-        return pairs_digest(self.dataset, self.split)
-
 
 @dataclass(frozen=True)
 class _DataSets:
@@ -143,7 +139,11 @@ class _DataSets:
 
     def digests(self) -> dict[str, str]:
         """Hash of the captions and their split, by the name of the data set."""
-        return {part.dataset.paths.name: part.digest for part in self.parts}
+        return {part.dataset.paths.name: pairs_digest(part.dataset, part.split) for part in self.parts}
+
+    def image_digests(self) -> dict[str, str]:
+        """See ``images_digest``, by the name of the data set."""
+        return {part.dataset.paths.name: images_digest(part.dataset) for part in self.parts}
 
     def remarks(self, network: DualEncoder) -> list[str]:
         """See ``_Part.remarks``."""
@@ -166,6 +166,10 @@ class _Shards:
     def digests(self) -> dict[str, str]:
         """See ``_DataSets``."""
         return {self.captions.paths.name: self.captions.sha256}
+
+    def image_digests(self) -> dict[str, str]:
+        """None: ``digests`` covers the shards, images and all."""
+        return {}
 
     def remarks(self, _: DualEncoder) -> list[str]:
         """A note where only some of the pairs validate."""

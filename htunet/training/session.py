@@ -47,6 +47,7 @@ CONTENTS = {
     "data_sha256": "the images, masks, labels or classes",
     "split_sha256": "the training and validation splits",
     "pairs_sha256": "the captions or their split",
+    "images_sha256": "the images of the captions",
 }
 """Settings that are hashes, in words."""
 ROUNDING = ("threads", "parts", "device", "devices", "torch", "numpy")
@@ -349,7 +350,7 @@ def _identity(about: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(weights, dict) and weights.get("sha256"):  # wherever they lie, in whatever format
         kept["weights"] = {key: value for key, value in weights.items() if key not in ("source", "file")}
     if isinstance(start := about.get("adapter"), dict):  # whose hash says all
-        kept["adapter"] = {key: value for key, value in start.items() if key != "plan_content"}
+        kept["adapter"] = {key: value for key, value in start.items() if key not in ("plan_content", "run")}
     content = about.get("plan_content")
     if isinstance(content, dict):
         kept["plan_content"] = {k: value for k, value in comparable(content).items() if k not in FREE_TO_CHANGE}
@@ -429,7 +430,8 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     for key in sorted(then.keys() | now.keys()):
         before, after = then.get(key), now.get(key)
         if before != after and key in CONTENTS:
-            yield f"{CONTENTS[key]} have changed"
+            if key in then or key != "images_sha256":  # earlier versions did not write it
+                yield f"{CONTENTS[key]} have changed"
         elif isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after)
         elif before != after:

@@ -12,6 +12,7 @@ from htunet.data.splits import Fold
 from htunet.errors import HtunetError, UsageError, counted, some
 from htunet.files import file_hash
 from htunet.models import checkpoint
+from htunet.models.finetuned import training_of
 from htunet.models.network import Network
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import DatasetPaths
@@ -50,26 +51,26 @@ def load_start(network: Network, weights: WeightsRecord, path: Path, method: str
         raise HtunetError(f"{path} is of {about.get('method')}, not of {method}. Name a checkpoint of {method}.")
     checkpoint.restore(network, weights, path)
     settings = about.get("settings") or {}
-    trained = {name: settings.get(name) for name in ("dataset", "fold", "num_epochs", "split_sha256")}
-    if before := settings.get("start_checkpoint"):
-        trained["start_checkpoint"] = before
-    return {**trained, "configuration": digest(settings), "sha256": file_hash(path)}
+    return {**training_of(settings), "configuration": digest(settings), "sha256": file_hash(path)}
 
 
 def refuse_seen_images(path: Path, whole: Fold, dataset: DatasetPaths, fold: int) -> None:
     """Raise HtunetError where a checkpoint has learnt from an image that ``fold`` of ``dataset`` tests or validates.
 
-    So does one whose own starting weights have, and theirs. Images of one data set are the same by their ids; those of
-    two by their ids and pictures. Where another image of the checkpoint's data set shows the same picture as a held-out
-    one, or none of this can be known because the earlier split or its images are not there any more, that is logged. Of
-    a fine-tuning on captions nothing is compared.
+    So does one whose own starting weights or adapter have, and theirs. Images of one data set are the same by their
+    ids; those of two by their ids and pictures. Where another image of the checkpoint's data set shows the same picture
+    as a held-out one, or none of this can be known because the earlier split or its images are not there any more, that
+    is logged. Of a fine-tuning on captions nothing is compared.
     """
     start = checkpoint.read_about(path).get("settings") or {}
     if start.get("datasets"):  # a fine-tuning on captions
         return
-    while isinstance(start, dict):
-        _refuse_seen_by(start, whole, dataset, fold)
-        start = start.get("start_checkpoint")
+    trainings = [start]
+    for one in trainings:
+        _refuse_seen_by(one, whole, dataset, fold)
+        adapter = one.get("adapter")
+        before = (one.get("start_checkpoint"), adapter.get("run") if isinstance(adapter, dict) else None)
+        trainings += [entry for entry in before if isinstance(entry, dict)]
 
 
 def _refuse_seen_by(start: Mapping[str, Any], whole: Fold, dataset: DatasetPaths, fold: int) -> None:

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from builders.own import build_own
 from builders.raw import build_raw
+from PIL import Image
 
+from dataset_conversion.own_images.convert import convert_own
+from dataset_conversion.own_images.options import OwnData
 from htunet.cli.plan_and_preprocess import main
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.preprocessed import PreprocessedDataset
@@ -350,3 +354,26 @@ def test_warnings_of_the_data_are_repeated_and_kept(tiny: DatasetPaths, capsys: 
         assert run("--plan", "paper") == 0
         assert "the masks seem to be inverted" in capsys.readouterr().out
         assert "inverted" in read_json(tiny.warnings_json)["warnings"]["data"][0]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_that_images_were_scaled_from_their_own_ranges_is_in_fingerprint_and_plans(home: Path, in_place: bool) -> None:
+    if in_place:
+        dataset = build_raw(12)
+        content = read_json(dataset.dataset_json)
+        del content["htunet"]
+        write_json(dataset.dataset_json, content)
+        dataset.cases_csv.unlink()
+        images = dataset.raw / "imagesTr"
+    else:
+        images, masks = build_own(home, [f"c{number:02d}" for number in range(12)])
+    for path in sorted(images.iterdir())[:3]:
+        Image.fromarray(np.asarray(Image.open(path)).astype(np.uint16) * 200).save(path)
+    if not in_place:
+        dataset = DatasetPaths(convert_own(OwnData(name="Mine", images=images, masks=masks)).dataset)
+    for _ in range(2):  # the second time nothing is measured
+        assert main(["-d", dataset.short_name, "-p", "paper"]) == 0
+        said = read_json(dataset.fingerprint_json)["gray_values"]
+        assert "alues of more than 8 bits scaled from each file's own lowest and highest" in said
+        assert "3 cases" in said if in_place else said.startswith("3 of 12 images: ")
+        assert {plan.because["channels"] for plan in load_plans(dataset.plans_json).values()} == {said}

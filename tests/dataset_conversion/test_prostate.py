@@ -4,6 +4,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from builders.prostate import (
@@ -19,7 +20,7 @@ from builders.prostate import (
 
 from dataset_conversion import convert
 from dataset_conversion.common import ConversionReport, Options
-from dataset_conversion.prostate import AXES_DIFFER, NARROW_TOP, NO_SPACING, OUTSIDE, collect, narrow_at_the_top
+from dataset_conversion.prostate import ELSEWHERE, NARROW_TOP, NO_SPACING, OUTSIDE, collect, narrow_at_the_top
 from dataset_conversion.prostate import PROSTATE as FACTS
 from htunet.data.image_io import read_image, read_labels, write_png
 from htunet.data.raw import TEST, TRAIN, Case, read_excluded, read_raw
@@ -196,7 +197,21 @@ def test_an_annotation_with_other_axes_is_paired_voxel_by_voxel(home: Path) -> N
     path = home / "in" / TRAIN / "expert_annotations" / "expert_annotation_train_01.nii.gz"
     save(path, np.ascontiguousarray(stored), np.diag([-1, -1, 1, 1]))
     report = converted(home / "in")
-    assert any(note.startswith(AXES_DIFFER) for note in report.notes)
+    assert any(note.startswith(ELSEWHERE) for note in report.notes)
+
+
+@pytest.mark.parametrize(("shift", "is_named"), [(0.0, False), (30.0, True)])
+def test_an_annotation_of_another_place_is_named(home: Path, shift: float, is_named: bool) -> None:
+    images, masks = upright_volume(2, SIZE, "place")
+    write_volume(home / "in", TRAIN, 1, images, masks)
+    path = home / "in" / TRAIN / "expert_annotations" / "expert_annotation_train_01.nii.gz"
+    stored = nib.load(path)
+    affine = stored.affine.copy()
+    affine[0, 3] += shift
+    save(path, np.asarray(stored.dataobj), affine)
+    report = converted(home / "in")
+    assert any(note.startswith(ELSEWHERE) for note in report.notes) == is_named
+    assert report.converted == {TRAIN: 2}
     assert (label_of(cases()["train_01_001"]) == masks[1]).all()
 
 

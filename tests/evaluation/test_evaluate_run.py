@@ -228,7 +228,7 @@ def test_folders_are_matched_by_stem_and_0_255_is_read_as_0_1_and_said(tmp_path:
     assert scores["b"].empty == "prediction"
     assert summary.notes == (
         "predictions: values 0 and 255 read as 0 and 1",
-        "predictions without a reference, not scored: c",
+        "predictions without a reference, not scored: 1 of 3: c",
     )
 
 

@@ -387,3 +387,24 @@ def test_an_archive_in_place_of_a_folder_is_named_as_a_file(tmp_path: Path) -> N
     (tmp_path / "p.zip").touch()
     with pytest.raises(HtunetError, match=r"p\.zip is a file, not a folder\. Unpack"):
         evaluate_folders(tmp_path / "p.zip", tmp_path / "p")
+
+
+def test_probabilities_are_cut_half_way_and_named(tmp_path: Path) -> None:
+    """A square of 255 whose border of one pixel is 100 (nearer to 0): 16 of the 36 pixels are found."""
+    truth, soft = np.zeros((12, 12), np.uint8), np.zeros((12, 12), np.uint8)
+    truth[3:9, 3:9], soft[3:9, 3:9] = 255, 100
+    soft[4:8, 4:8] = 255
+    soft[3, 3:8] = [60, 70, 80, 90, 95]
+    references, predictions = (folder_of(tmp_path / name, masks={"a": mask}) for name, mask in
+                               (("r", truth), ("p", soft)))  # fmt: skip
+    summary = evaluate_folders(predictions, references)
+    assert dice_of(summary) == pytest.approx(2 * 16 / (16 + 36))
+    assert any("predictions: 1 mask with values between those of the labels" in note for note in summary.notes)
+    assert not any("references: 1 mask with" in note for note in summary.notes)
+
+
+def test_a_folder_of_arrays_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    np.savez(tmp_path / "p" / "a.npz", probabilities=TRUTH)
+    with pytest.raises(HtunetError, match=r"holds no masks .*; it holds a\.npz\."):
+        evaluate_folders(tmp_path / "p", folder_of(tmp_path / "r"))

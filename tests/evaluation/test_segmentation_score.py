@@ -90,3 +90,17 @@ def test_anything_found_is_counted_over_images_whatever_the_label() -> None:
     line = next(line for line in mask_lines(summary) if "anything found" in line)
     assert line.startswith("    anything found: sensitivity 75.00 % [")
     assert line.endswith(" of 3 without")
+
+
+def test_a_mean_says_over_how_many_cases_it_is() -> None:
+    """Two cases, one of them without anything; then one whose distances have no value under ``exclude``."""
+    cases = {"found": (SQUARE, SQUARE), "nothing": (EMPTY, EMPTY)}
+    scores = [
+        CaseScore(case=name, label=1, resolution=ORIGINAL, score=score_mask(*masks)) for name, masks in cases.items()
+    ]
+    line = next(mask_lines(Summary(identity={}, policy=PENALISE, scores=tuple(scores))))
+    assert line.startswith("  original size, 2 cases: Dice 100.00 % (of 1 of them) · ")
+    missed = CaseScore(case="missed", label=1, resolution=ORIGINAL, score=score_mask(EMPTY, SQUARE))
+    line = next(mask_lines(Summary(identity={}, policy=EXCLUDE, scores=(missed,))))
+    assert line.startswith("  original size, 1 case: Dice 0.00 % · ")
+    assert "HD95 has no value in any of them" in line

@@ -10,14 +10,14 @@ from builders.contrastive import build_captions
 from builders.raw import build_raw
 from builders.training import tiny_plan
 
-from htunet.data.caption_splits import pairs_digest, settle_caption_split
+from htunet.data.caption_splits import images_digest, pairs_digest, settle_caption_split
 from htunet.data.captions import read_captions
 from htunet.data.image_io import read_labels, write_png
 from htunet.data.raw import read_raw
 from htunet.data.split_files import load_splits, training_digest
 from htunet.errors import HtunetError
 from htunet.experiments import products
-from htunet.experiments.products import PreparedDataset, Trained, _pairs_digest, same_weights
+from htunet.experiments.products import PreparedDataset, Trained, _caption_digests, same_weights
 from htunet.files import file_hash, write_json
 from htunet.models import checkpoint
 from htunet.models.finetuned import find_adapter
@@ -120,9 +120,28 @@ def test_a_fine_tuning_on_other_captions_is_refused(home: Path) -> None:
     Trained(run, None, "pretrained").check()
     text = paths.captions_jsonl.read_text()
     paths.captions_jsonl.write_text(text.replace(captions.pairs[0].caption, "A cyst with a thin and even wall."))
-    _pairs_digest.cache_clear()
+    _caption_digests.cache_clear()
     with pytest.raises(HtunetError, match=r"other captions, or another split of them, than .* has now"):
         Trained(run, None, "pretrained").check()
+
+
+def test_a_fine_tuning_on_other_images_under_the_same_names_is_refused(home: Path) -> None:
+    paths = build_captions(n=12)
+    run = FinetuningPaths((paths.name,), "CLIP_HT", 1)
+    captions = read_captions(paths)
+    pairs = {paths.name: pairs_digest(captions, settle_caption_split(captions))}
+    started = {"num_epochs": 4, "weights": {"source": "none"}, "pairs_sha256": pairs}
+    settings = started | {"images_sha256": {paths.name: images_digest(captions)}}
+    write_json(run.settings_json, settings)
+    _caption_digests.cache_clear()
+    Trained(run, None, "pretrained").check()
+    first, other = (captions.image_path(pair) for pair in captions.pairs[:2])
+    first.write_bytes(other.read_bytes())
+    _caption_digests.cache_clear()
+    with pytest.raises(HtunetError, match="started with other images than Words has now"):
+        Trained(run, None, "pretrained").check()
+    write_json(run.settings_json, started)  # as an earlier version wrote it
+    Trained(run, None, "pretrained").check()
 
 
 def test_a_run_that_started_from_an_earlier_fine_tuning_is_not_done(

@@ -12,6 +12,7 @@ from builders.raw import build_raw
 from htunet.data.split_files import save_splits, training_digest
 from htunet.errors import HtunetError, UsageError
 from htunet.models import checkpoint
+from htunet.models.finetuned import find_adapter, training_of
 from htunet.paths import DatasetPaths
 from htunet.training.start import refuse_run_as_weights, refuse_seen_images
 
@@ -83,6 +84,26 @@ def test_what_the_starting_weights_began_with_counts_too(
     with pytest.raises(HtunetError, match=message):
         refuse_seen_images(third, OTHER, earlier, 1)
     assert not caplog.text
+
+
+def test_the_run_that_an_adapter_came_from_counts_too(earlier: DatasetPaths, tmp_path: Path) -> None:
+    """An adapter of a run on the first data set, trained on a second one with ``--adapter``, and now on the first."""
+    other = build_raw(6, name="Dataset905_New", seed=2)
+    save_splits(other.splits_json, [FOLD])
+    first = tmp_path / "a.safetensors"
+    about = {"dataset": earlier.name, "fold": 0, "seed": 1, "split_sha256": training_digest(FOLD)}
+    checkpoint.save(first, {"model.adapters.0.weight": torch.zeros(1)}, {"method": "CLIP_HT", "settings": about})
+    adapter = find_adapter(str(first), "CLIP_HT", seed=1, weights="random").record
+    second = trained_on(other, tmp_path / "b.safetensors", adapter=adapter)
+    third = trained_on(
+        other,
+        tmp_path / "c.safetensors",
+        start_checkpoint=training_of({"dataset": other.name, "fold": 0, "adapter": adapter}),
+    )
+    for path in (second, third):
+        refuse_seen_images(path, FOLD, earlier, 0)
+        with pytest.raises(HtunetError, match=r"Dataset904_Earlier\) were trained on 2 images that fold1 validates"):
+            refuse_seen_images(path, OTHER, earlier, 1)
 
 
 def test_what_cannot_be_known_is_said(earlier: DatasetPaths, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

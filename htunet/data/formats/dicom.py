@@ -15,6 +15,7 @@ from htunet.data.formats.medical_file import (
     MAX_FRAMES,
     MedicalFile,
     NoPictureError,
+    PlaceInSpace,
     Sides,
     in_a_process,
     readable,
@@ -91,12 +92,14 @@ def open_dicom(path: Path) -> MedicalFile:
         sides, remarks = _sides_mm(header)
         rescale = _rescale(path, header)
         inverted = (str(header.get("PhotometricInterpretation", "")).strip() == "MONOCHROME1") != (rescale[0] < 0)
+        place = _place(header, sides)
         signed = int(header.get("PixelRepresentation", 0) or 0) == 1
         eight_bits = int(header.get("BitsAllocated", 16)) == 8 and not signed and not header.get(LUT)
     return MedicalFile(
         frames=frames,
         read=lambda: _dicom_frames(path),
         sides_mm=sides,
+        place=place,
         eight_bits=eight_bits,
         inverted=inverted,
         rescale=rescale,
@@ -116,11 +119,7 @@ def _rescale(path: Path, header: "Dataset") -> tuple[float, float]:
     """
     if header.get(LUT):
         return 1.0, 0.0
-    groups = [
-        *(header.get("SharedFunctionalGroupsSequence", None) or ()),
-        *(header.get("PerFrameFunctionalGroupsSequence", None) or ()),
-    ]
-    items = [header, *(item for group in groups for item in group.get("PixelValueTransformationSequence", None) or ())]
+    items = [header, *_groups(header, "PixelValueTransformationSequence")]
     found = [
         (float(item.RescaleSlope), float(item.get("RescaleIntercept") or 0))
         for item in items
@@ -131,6 +130,30 @@ def _rescale(path: Path, header: "Dataset") -> tuple[float, float]:
     if max(found)[0] >= 0:
         raise HtunetError(f"{path} has rescale slopes above and below 0. Save its frames with values of one order.")
     return found[0] if len(set(found)) == 1 else (-1.0, np.nan)
+
+
+def _groups(header: "Dataset", macro: str) -> list["Dataset"]:
+    """The items of a functional group, those of all frames first, then frame by frame."""
+    sequences = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+    groups = [group for name in sequences for group in header.get(name, None) or ()]
+    return [item for group in groups for item in group.get(macro, None) or ()]
+
+
+def _place(header: "Dataset", sides_mm: Sides) -> PlaceInSpace | None:
+    """Of the first frame (PS3.3, C.7.6.2.1.1); None where it is not stated with two unit vectors and a pixel size."""
+    positions = [header, *_groups(header, "PlanePositionSequence")]
+    angles = [header, *_groups(header, "PlaneOrientationSequence")]
+    origin = next((found for one in positions if (found := one.get("ImagePositionPatient"))), None)
+    cosines = next((found for one in angles if (found := one.get("ImageOrientationPatient"))), None)
+    if not (sides_mm and origin and cosines):
+        return None
+    place, directions = np.array(origin, float), np.array(cosines, float)
+    if place.shape != (3,) or directions.shape != (6,) or not np.isfinite(place).all():
+        return None
+    pair = directions.reshape(2, 3)
+    if not np.allclose(np.linalg.norm(pair, axis=1), 1, atol=0.01):
+        return None
+    return PlaceInSpace(tuple(place.tolist()), tuple(map(tuple, pair.tolist())), max(sides_mm))
 
 
 def patient_of(path: Path) -> str:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from htunet.errors import counted
+from htunet.errors import counted, some
 from htunet.evaluation.calibration import Bin, reliability
 from htunet.evaluation.class_summary import calibration
 from htunet.evaluation.classification import auc
@@ -60,6 +60,7 @@ class Judged:
     truth_N: NDArray[np.intp]
     groups: tuple[str, ...]
     values_SNK: Floats
+    fold: int
     n_other_cases: int = 0
     """Runs on other test cases (other folds), which are not in it."""
 
@@ -103,6 +104,7 @@ def judged(runs: Sequence[RunPaths], contents: Mapping[RunPaths, Content]) -> li
                 truth_N=np.array([classes.index(first[case]["class"]) for case in ids], dtype=np.intp),
                 groups=tuple(str(first[case]["group"] or "") for case in ids),
                 values_SNK=np.array([[[own[case][name] for name in classes] for case in ids] for own in values]),
+                fold=members[0].fold,
                 n_other_cases=len(parts) - len(same),
             )
         )
@@ -236,6 +238,7 @@ def _add_reliability(panel: Axes, one: Judged, low: float) -> None:
 def other_cases(found: Sequence[Judged]) -> Iterator[str]:
     """What is not compared on the same test cases."""
     if number := sum(one.n_other_cases for one in found):
-        yield f"Of one fold; not shown: {counted(number, 'run')} on other test cases."
+        folds = some(sorted({one.fold for one in found}))
+        yield f"Of fold {folds} alone; not shown: {counted(number, 'run')} on other test cases."
     if names := [one.name for one in found if one.cases != found[0].cases]:
         yield f"On other test cases than those in the title: {', '.join(names)}."

@@ -19,9 +19,12 @@ def collect_training(study: Study) -> list[Training]:
 
 
 def collect_class_pictures(study: Study) -> list[ClassPicture]:
-    """The picture of the first run of each method that learns classes, where it is there."""
+    """The picture of the first run of each method that learns classes, where it is there; says if it is one of many."""
     return [
-        ClassPicture(title=run.label, png=read_bytes(run.classification_png))
+        ClassPicture(
+            title=run.label + f", the first of {len(method.shown)} runs alone" * (len(method.shown) > 1),
+            png=read_bytes(run.classification_png),
+        )
         for method in study.methods
         for run in list(method.shown)[:1]
         if run.classification_png.exists()

@@ -74,3 +74,14 @@ def test_what_is_no_workbook_is_named_with_the_way_out(tmp_path: Path) -> None:
             read_excel(tmp_path / name)
     with pytest.raises((HtunetError, UsageError), match=r"nowhere\.xlsx"):
         read_tags(f"{tmp_path}/nowhere.xlsx:Class", ["a.png"], option="--classes", columns=("class",))
+
+
+def test_ids_that_became_dates_are_named(tmp_path: Path) -> None:
+    """Typed as 3-4 and 4-3; a text that looks like a date in a CSV is one."""
+    rows: list[list[object]] = [["image", "patient"], ["a.png", datetime(2026, 3, 4)], ["b.png", datetime(2026, 4, 3)]]
+    path, names = workbook(tmp_path / "t.xlsx", rows), ["a.png", "b.png"]
+    tags = read_tags(str(path), names, option="--groups", columns=("patient",))
+    assert tags.of == {"a.png": "2026-03-04", "b.png": "2026-04-03"}
+    assert any("seems to have made of others, 2026-03-04, 2026-04-03" in note for note in tags.notes)
+    (tmp_path / "t.csv").write_text("image,patient\na.png,2026-03-04\nb.png,2026-04-03\n")
+    assert not read_tags(str(tmp_path / "t.csv"), names, option="--groups", columns=("patient",)).notes

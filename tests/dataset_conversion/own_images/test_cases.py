@@ -24,19 +24,27 @@ PLACES = {
     "other pixels": {"spacing": 0.2},
 }
 """How the header of a mask differs from that of its image."""
+ORIGIN = (10.0, 20.0, 3.0)
 
 
-@pytest.mark.parametrize("ending", [".mha", ".nrrd", ".nii.gz"])
+@pytest.mark.parametrize("ending", [".mha", ".nrrd", ".nii.gz", ".dcm"])
 def test_a_mask_that_lies_elsewhere_by_its_header_is_not_taken_pixel_for_pixel(home: Path, ending: str) -> None:
     images, masks = build_own(home, [*PLACES])
     for path in [*images.iterdir(), *masks.iterdir()]:
         place: dict[str, Any] = PLACES[path.stem.removesuffix("_mask")] if path.parent == masks else {}
-        volume = SimpleITK.GetImageFromArray(np.asarray(Image.open(path))[None])
-        volume.SetSpacing((*[place.get("spacing", 0.1)] * 2, 1.0))
-        volume.SetOrigin(place.get("origin", (10.0, 20.0, 3.0)))
+        pixels, side, origin = np.asarray(Image.open(path)), place.get("spacing", 0.1), place.get("origin", ORIGIN)
         cosine, sine = np.cos(place.get("angle", 0.0)), np.sin(place.get("angle", 0.0))
-        volume.SetDirection((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
-        SimpleITK.WriteImage(volume, str(path.with_name(path.stem + ending)))
+        target = path.with_name(path.stem + ending)
+        if ending == ".dcm":
+            along = [float(f"{value:.9f}") for value in (cosine, sine, 0, -sine, cosine, 0)]  # of a row, of a column
+            tags = {"ImagePositionPatient": [*origin], "ImageOrientationPatient": along, "PixelSpacing": [side] * 2}
+            write_dicom(target, pixels, **tags)
+        else:
+            volume = SimpleITK.GetImageFromArray(pixels[None])
+            volume.SetSpacing((side, side, 1.0))
+            volume.SetOrigin(origin)
+            volume.SetDirection((cosine, -sine, 0, sine, cosine, 0, 0, 0, 1))
+            SimpleITK.WriteImage(volume, str(target))
         path.unlink()
     report = convert_own(OwnData(name="Mine", images=images, masks=masks))
     reasons = {one.source.split(".")[0]: one.reason for one in report.excluded}

@@ -46,7 +46,7 @@ def test_runs_on_other_cases_are_counted_and_not_mixed_in() -> None:
     }
     (one,) = judged(list(contents), contents)
     assert (len(one.values_SNK), one.n_other_cases) == (1, 1)
-    assert [*other_cases([one])] == ["Of one fold; not shown: 1 run on other test cases."]
+    assert [*other_cases([one])] == ["Of fold 0 alone; not shown: 1 run on other test cases."]
 
 
 def test_a_method_on_other_test_cases_is_named(both: Judged) -> None:
