@@ -263,6 +263,7 @@ def convert_images(
             raise HtunetError(f"Not one image of {source} could be converted. {_first_reasons(excluded)}")
         pairs = find_duplicates(measured[case.id].signature for case in cases)
         cases = with_groups(cases, pairs)
+        scaled = len(ids_of.get(SCALED, ()))
         info = DatasetInfo(
             classes=dict(facts.classes),
             positive=facts.positive,
@@ -272,7 +273,7 @@ def convert_images(
             reference=facts.reference,
             licence=facts.licence,
             description=facts.title,
-            gray_values=f"{len(ids_of[SCALED])} of {counted(len(cases), 'image')}: {SCALED}" * (SCALED in ids_of),
+            gray_values=f"{scaled} of {counted(len(cases), 'image')}: {SCALED}" * (scaled > 0),
         )
         info = replace(info, positive=positive_class(info))
         write_raw_index(folder, paths.short_name, info, cases, excluded)
