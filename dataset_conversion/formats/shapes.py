@@ -33,6 +33,9 @@ OVERLAP = "instances of different labels overlap, the later one is used"
 CROWD = "crowd regions drawn as their category"
 NO_AREA = "parts of shapes without an area (points, lines) ignored"
 NO_PIXEL = "shapes that contain no pixel centre of the image ignored"
+BEYOND = "shapes reach beyond the image and were cut: check that the images were not resized after they were annotated"
+FAR_BEYOND = 0.02
+"""Of a side: so far a hand slips over the edge."""
 UNMARKED = "regions of the label background count as unmarked"
 
 
@@ -161,7 +164,8 @@ def draw(image: AnnotatedImage, labels: Mapping[str, int], size: tuple[int, int]
                 within[mask] = label
         has_area = any(part is not None for part in parts)
         areas += has_area
-        found = {NO_AREA: None in parts or not parts, NO_PIXEL: has_area and not seen, UNMARKED: seen and label == 0}
+        found = {NO_AREA: None in parts or not parts, NO_PIXEL: has_area and not seen, UNMARKED: seen and label == 0,
+                 BEYOND: _is_beyond(shape.outline, size)}  # fmt: skip
         remarks |= {remark for remark, applies in found.items() if applies}
     if (image.shapes or NO_AREA in remarks) and not areas:
         raise HtunetError("none of its shapes has an area: points and lines alone make no mask")
@@ -182,8 +186,19 @@ def _filled(outline: object, size: tuple[int, int]) -> list[PlacedMask | None]:
         return [_placed(outline, size)]
     if not isinstance(outline, list):
         raise HtunetError(f"its segmentation is neither polygons nor run lengths: {short(outline)}")
+    return [fill_polygon(polygon, size) for polygon in _polygons(outline)]
+
+
+def _polygons(outline: list[Any]) -> list[Any]:
     alone = _are_numbers(outline) or (len(outline) > 2 and _are_points(outline))  # one polygon without its list
-    return [fill_polygon(_flat(polygon), size) for polygon in ([outline] if alone else outline)]
+    return [_flat(polygon) for polygon in ([outline] if alone else outline)]
+
+
+def _is_beyond(outline: object, size: tuple[int, int]) -> bool:
+    """Whether a polygon, of those that ``fill_polygon`` takes, reaches out of the image more than by chance."""
+    corners = [np.reshape(one, (-1, 2)).T for one in _polygons(outline)] if isinstance(outline, list) else []
+    height, width = (side * (1 + FAR_BEYOND) + 1 for side in size)
+    return any(bool((x > width).any() or (y > height).any()) for x, y in corners)
 
 
 def _are_numbers(values: object) -> bool:

@@ -13,7 +13,7 @@ from dataset_conversion.common import STRETCHED, Written, fit_mask, misfit, same
 from dataset_conversion.formats.shapes import draw_readers
 from dataset_conversion.own_images.matching import numbered
 from dataset_conversion.own_images.options import Found
-from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, check_place
+from htunet.data.formats.medical_file import MAYBE_COLOURS, SQUARE, Spacing, check_place
 from htunet.data.formats.stacks import TRANSPOSED, Levels, Stack, is_lossy, may_be_transposed, open_stack
 from htunet.data.image_io import TURNED, UInt8
 from htunet.data.label_maps import LabelMap
@@ -26,6 +26,11 @@ SNAPPED = "lossy mask values brought to the nearest label"
 BLURRED = "mask values between the labels brought to the nearest one"
 FILLED = "outlines filled"
 UNLIKE_SIDES = "masks whose files give another pixel size than their images: taken pixel for pixel, with the image's"
+FIELD_MM = (8.0, 600.0)
+NO_FIELD = (
+    f"by their pixel size images are not {FIELD_MM[0]:g} to {FIELD_MM[1]:g} mm high or wide, as ultrasound images are: "
+    "check that it is in millimetres, not in centimetres"
+)
 LOW_IS_WHITE = "masks are MONOCHROME1, in which low values are white: their stored values count"
 
 
@@ -95,6 +100,7 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
             is_square = found.labels.shape[0] == found.labels.shape[1]
             more = (*more, *_remarks_on_place(found.files, stack, fitted=fitted, is_square=is_square))
         case = replace(job.case, spacing_mm=job.case.spacing_mm or stack.spacing_mm)
+        more = (*more, *_remarks_on_size(case.spacing_mm, image.shape))
         if stack.frames > 1:
             case = replace(case, id=f"{case.id}{FRAME}{number:04d}", group=case.group or case.id)
         if mask is not None and fitted:
@@ -127,6 +133,13 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool, is_
         remarks += [UNLIKE_SIDES] if known and not alike and not fitted else []
         remarks += [TRANSPOSED] if is_square and may_be_transposed(mask, image) else []
     return tuple(filter(None, dict.fromkeys(remarks)))
+
+
+def _remarks_on_size(spacing: Spacing | None, size: tuple[int, ...]) -> tuple[str, ...]:
+    """A remark where the longer side of an image, (height, width) in pixels, is none of an ultrasound image."""
+    sides = spacing if isinstance(spacing, tuple) else (spacing, spacing)
+    longest = max(side * (millimetres or FIELD_MM[0]) for side, millimetres in zip(size, sides, strict=True))
+    return (NO_FIELD,) * (not FIELD_MM[0] <= longest <= FIELD_MM[1])
 
 
 class _Labels(NamedTuple):

@@ -40,6 +40,9 @@ MOST_MARKED = 0.5
 """Masks mark at most this fraction of their pixels; pictures are seldom black in more than the rest."""
 RARE = 1e-3
 """A value that covers less than this fraction of the largest label's even area is not a label in a lossy mask."""
+BETWEEN, BETWEEN_LOSSY = 64, 128
+"""How far, per channel, a value may lie outside those of the labels if sharpening made it of them, or if a lossy format
+with colours of half the resolution did."""
 INVALID = 255
 
 
@@ -165,10 +168,17 @@ def _count(values: Levels) -> dict[int, int]:
 
 
 def _is_even(levels: Levels, tolerance: int) -> NDArray[np.bool_]:
-    """(H - 2, W - 2): do the four neighbours have the pixel's value, or one that differs by ``tolerance`` at most?"""
-    inner = levels[1:-1, 1:-1]
-    neighbours = (levels[:-2, 1:-1], levels[2:, 1:-1], levels[1:-1, :-2], levels[1:-1, 2:])
-    return np.logical_and.reduce([abs(inner - other) <= tolerance for other in neighbours])
+    """(H - 2, W - 2): do the four neighbours have the pixel's value, or one that differs by ``tolerance`` at most?
+
+    Of a colour each channel may differ as much.
+    """
+    planes = [levels]
+    if tolerance and levels.max() >= COLOUR:
+        planes = [np.where(levels >= COLOUR, levels >> shift & 0xFF, levels) for shift in (16, 8, 0)]
+    return np.logical_and.reduce([
+        abs(plane[1:-1, 1:-1] - other) <= tolerance for plane in planes
+        for other in (plane[:-2, 1:-1], plane[2:, 1:-1], plane[1:-1, :-2], plane[1:-1, 2:])
+    ])  # fmt: skip
 
 
 def infer(surveys: Sequence[Survey]) -> LabelMap:
@@ -201,6 +211,15 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
         )
     found = found or values
     _refuse_pictures(surveys, found, background)
+    if strangers := _strangers(surveys, [background, *found]):
+        names = [one.name for one in surveys if {*strangers} & one.counts.keys()]
+        known = "+".join(map(value_text, found[:1]))
+        raise UsageError(
+            f"{counted(len(names), 'mask')} ({listed(names)}) hold values that are neither labels nor between them "
+            f"({listed([value_text(value) for value in strangers])}; the labels are "
+            f"{listed([value_text(value) for value in found])}): small areas, drawn outlines or text. Say what they "
+            f'mean: --labels "lesion={known},background={value_text(background)}+{value_text(strangers[0])}".'
+        )
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)
         raise UsageError(
@@ -248,6 +267,18 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
             'conversions name the value that counts, as in --labels "lesion=255": what is nearer to 255 than to 0 is '
             "lesion."
         )
+
+
+def _strangers(surveys: Sequence[Survey], known: Sequence[int]) -> list[int]:
+    """The values, most frequent first, that no blurred edge between ``known`` ones can have; none if they are rare."""
+    channels = _channels(np.array(known))
+    far, marked = Counter[int](), 0
+    for one in surveys:
+        values, reach = np.array([*one.counts]), BETWEEN_LOSSY if one.lossy else BETWEEN
+        outside = np.maximum(channels.min(axis=0) - _channels(values), _channels(values) - channels.max(axis=0))
+        far.update({value: one.counts[value] for value in values[outside.max(axis=1) > reach].tolist()})
+        marked += sum(one.counts.values()) - one.counts.get(known[0], 0)
+    return [value for value, _ in far.most_common()] if far.total() > RARE * marked else []
 
 
 def infer_in_splits(parts: Sequence[Sequence[Survey]]) -> LabelMap:
@@ -321,6 +352,7 @@ def given(text: str, surveys: Sequence[Survey]) -> LabelMap:
     for value in blended:  # what is near a known value belongs to it
         away = [np.abs(_channels(np.array([value]))[0] - other).max() for other, _ in near]
         refused |= {value} if min(away) > LOSSY_REACH else set()
+    refused |= {*_strangers(surveys, [*known])}
     return _made(tuple(names), pairs, "given", frozenset(refused))
 
 

@@ -204,11 +204,13 @@ def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) 
         yield Problem("label_never_occurs", WARNING, (), f"{text} Take it out of dataset.json, or correct the masks.")
     for value in sorted(names):
         having = [case for case, mask in marked if mask.surrounding == value]
-        if len(having) > MOST * len(marked):
-            text = (
-                f"The label {value} ({names[value]}) covers most of the image and its edge in {len(having)} of "
-                f"{len(marked)} masks"
-            )
+        text = (
+            f"The label {value} ({names[value]}) covers most of the image and its edge in {len(having)} of "
+            f"{len(marked)} masks"
+        )
+        if 0 < len(having) <= MOST * len(marked):
+            yield problem("large_label", having, f"{text}: check that these are not inverted or filled by mistake.")
+        elif having:
             if len(names) == 2:
                 text += ": the masks seem to be inverted. Convert them with the values exchanged: --labels "
                 yield problem("inverted_masks", having, f"{text}'background=255,lesion=0'.")

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 from dataset_conversion.common import read_mask
 from htunet.data.formats.stacks import COLOUR, open_stack
-from htunet.data.label_maps import LabelMap, Survey, given, infer, survey
+from htunet.data.label_maps import LabelMap, Survey, _is_even, given, infer, survey
 from htunet.errors import HtunetError, UsageError
 
 RED, GREEN = COLOUR + 0xFF0000, COLOUR + 0x00FF00
@@ -250,3 +250,33 @@ def test_a_map_of_colours_finds_the_nearest_of_gray_and_colour() -> None:
     found = LabelMap(names=("a", "b"), values=((0, 0), (RED, 1), (255, 2)))
     levels = np.array([[COLOUR + 0xF00808, 250, 3, COLOUR + 0x0A0000]], dtype=np.int32)
     assert found.apply(levels)[0].tolist() == [[1, 2, 0, 0]]
+
+
+def test_colours_of_jpeg_masks_are_found_however_each_channel_ripples(tmp_path: Path) -> None:
+    """Red areas whose green and blue differ by 2 from pixel to pixel are even, as gray ones are."""
+    truth = square((255, 0, 0), (0, 255, 0), shape=(40, 60, 3)).repeat(4, axis=0).repeat(4, axis=1)
+    found = infer(surveys_of(tmp_path, truth, ending=".jpg", quality=90))
+    assert len(found.names) == 2
+    rippled = np.full((6, 6), COLOUR + 0xF00000, dtype=np.int32)
+    rippled[::2, ::2] += 0x020100
+    rippled[1::2, 1::2] += 0x020100
+    assert _is_even(rippled, 2).all()
+    assert not _is_even(rippled, 0).any()
+
+
+def test_values_beside_all_labels_are_not_brought_to_the_nearest(tmp_path: Path) -> None:
+    """A border of one pixel that VOC draws around what it marks; with it named, it is background."""
+    voc = np.zeros((40, 60, 3), dtype=np.uint8)
+    voc[9:21, 9:31] = 224, 224, 192
+    voc[10:20, 10:20], voc[10:20, 20:30] = (128, 0, 0), (0, 128, 0)
+    surveys = surveys_of(tmp_path, voc)
+    with pytest.raises(
+        UsageError, match=r"neither labels nor between them \(#e0e0c0; the labels are #008000, #800000\)"
+    ):
+        infer(surveys)
+    levels = next(open_stack(tmp_path / "0.png").levels())
+    with pytest.raises(HtunetError, match="holds the values #e0e0c0, which are not labels"):
+        given("a=#800000,b=#008000", surveys).apply(levels)
+    labels, _ = given("a=#800000,b=#008000,background=0+#e0e0c0", surveys).apply(levels)
+    assert (labels[9, 9], labels[12, 12], labels[12, 25]) == (0, 1, 2)
+    assert np.bincount(labels.ravel()).tolist() == [40 * 60 - 200, 100, 100]

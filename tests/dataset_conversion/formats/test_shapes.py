@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dataset_conversion.formats.shapes import (
+    BEYOND,
     NO_AREA,
     NO_PIXEL,
     UNMARKED,
@@ -202,7 +203,7 @@ def test_a_polygon_that_crosses_itself_has_an_area_although_its_halves_cancel() 
 def test_shapes_that_mark_no_pixel_are_said() -> None:
     for outline in ([[0.6, 0.6, 0.9, 0.6, 0.9, 0.9]], [[20, 20, 30, 20, 30, 30]], Ellipse(2, 2, (0.5, 0.5))):
         labels, remarks = drawn((6, 8), Shape("a", outline))
-        assert (labels.any(), remarks) == (False, {NO_PIXEL})
+        assert (labels.any(), remarks - {BEYOND}) == (False, {NO_PIXEL})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300])
@@ -278,3 +279,11 @@ def test_a_pixel_has_the_label_that_most_readers_gave_it() -> None:
     assert not draw_readers([readers[0], nothing], LABELS, (1, 8))[0].any()
     with pytest.raises(HtunetError, match="different sizes"):
         draw_readers([AnnotatedImage("x.png", (2, 8)), nothing], LABELS, (1, 8))
+
+
+@pytest.mark.parametrize(("right", "named"), [(50.0, False), (51.9, False), (52.5, True), (100.0, True)])
+def test_a_shape_that_reaches_beyond_the_image_is_cut_and_named(right: float, named: bool) -> None:
+    """The image is 50 wide: what reaches 2 % and a pixel beyond it, 52, was not drawn on it."""
+    labels, remarks = drawn((40, 50), Shape("a", [[40, 10, right, 10, right, 20, 40, 20]]))
+    assert labels.sum() == 10 * 10
+    assert (BEYOND in remarks) == named
