@@ -109,7 +109,7 @@ def _frames(job: OwnImage, folder: Path) -> Iterator[Written | None]:
             more = more if same_proportions(mask.shape, image.shape) else (*more, STRETCHED)
         mask = None if mask is None else fit_mask(mask, image.shape)
         one = write_case(folder, case, image, mask, masks=masks, fitted=fitted)
-        yield replace(one, remarks=(*remarks, *more))
+        yield replace(one, remarks=(*remarks, *stack.seen, *more))
     if count != stack.frames:
         raise HtunetError(f"it has {counted(count, 'frame')} and claims {stack.frames}")
 

@@ -212,13 +212,12 @@ def infer(surveys: Sequence[Survey]) -> LabelMap:
     found = found or values
     _refuse_pictures(surveys, found, background)
     if strangers := _strangers(surveys, [background, *found]):
-        names = [one.name for one in surveys if {*strangers} & one.counts.keys()]
-        known = "+".join(map(value_text, found[:1]))
+        having = [one.name for one in surveys if {*strangers} & one.counts.keys()]
+        texts = [listed([*map(value_text, some)]) for some in (strangers, found)]
         raise UsageError(
-            f"{counted(len(names), 'mask')} ({listed(names)}) hold values that are neither labels nor between them "
-            f"({listed([value_text(value) for value in strangers])}; the labels are "
-            f"{listed([value_text(value) for value in found])}): small areas, drawn outlines or text. Say what they "
-            f'mean: --labels "lesion={known},background={value_text(background)}+{value_text(strangers[0])}".'
+            f"{counted(len(having), 'mask')} ({listed(having)}) hold values that are neither labels nor between them "
+            f"({texts[0]}; the labels are {texts[1]}): small areas, drawn outlines or text. Say what they mean: "
+            f'--labels "lesion={value_text(found[0])},background={value_text(background)}+{value_text(strangers[0])}".'
         )
     if len(found) > MOST_LABELS:
         shown = listed([value_text(value) for value in found], 8)

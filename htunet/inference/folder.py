@@ -160,7 +160,7 @@ def predict_folder(
             except HtunetError as error:
                 result.without_object[shown] = str(error)
         result.predicted.append(path)
-        if remarks := (*stack.remarks, *stack.scaling):
+        if remarks := (*stack.remarks, *stack.seen, *stack.scaling):
             result.remarks[shown] = "; ".join(remarks)
     if not result.predicted and not part:
         raise HtunetError(

@@ -5,7 +5,7 @@ MHD and NRRD (a step along the third axis a frame). A header that claims too muc
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -54,6 +54,9 @@ TRANSPOSED = (
     "NIfTI or NRRD masks of square pictures with a header as nibabel, pynrrd and MATLAB write it: their first axis is "
     "read as columns, and if it is rows, they are transposed: look at the masks over the images"
 )
+NO_COLOURS = "colours (Doppler, elastography, drawn marks) became gray values, by their luminance"
+COLOURFUL, COLOURED = 48, 0.002
+"""Channels of a coloured pixel differ by more than that; more than this fraction of a coloured image are such."""
 FRACTIONS = "floats from 0 to 1 taken as fractions of 255"
 
 
@@ -63,6 +66,8 @@ class Stack(MedicalFile):
 
     path: Path
     is_dicom: bool = False
+    seen: set[str] = field(default_factory=set)
+    """Remarks on the pixels that were read so far."""
 
     def images(self, channels: int) -> Iterator[UInt8]:
         """(C, H, W) values 0..255 with ``channels`` 1 (gray) or 3 (RGB), as ``read_image`` gives them of a picture.
@@ -71,7 +76,10 @@ class Stack(MedicalFile):
         """
         low, high = self._range
         for frame in self._checked_frames():
-            image_CHW = in_channels(scaled_to_8_bits(frame, low, high), channels)
+            pixels = scaled_to_8_bits(frame, low, high)
+            if channels == 1 and pixels.ndim == 3 and (np.ptp(pixels, axis=2) > COLOURFUL).mean() > COLOURED:
+                self.seen.add(NO_COLOURS)
+            image_CHW = in_channels(pixels, channels)
             yield 255 - image_CHW if self.inverted else image_CHW
 
     def gray(self) -> Iterator[UInt8]:

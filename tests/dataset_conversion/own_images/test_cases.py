@@ -13,6 +13,7 @@ from PIL import Image
 
 from dataset_conversion.own_images.convert import convert_own
 from dataset_conversion.own_images.options import OwnData
+from htunet.data.formats.stacks import NO_COLOURS
 
 PLACES = {
     "same": {},
@@ -107,3 +108,17 @@ def test_a_pixel_size_that_makes_images_of_no_ultrasound_is_named(home: Path, si
     images, masks = build_own(home, ["a", "b"])
     report = convert_own(OwnData(name="Mine", images=images, masks=masks, spacing=side))
     assert any(note.startswith("by their pixel size images are not 8 to 600 mm") for note in report.notes) == named
+
+
+def test_colours_that_become_gray_are_said(home: Path) -> None:
+    """A Doppler box of 4 x 4 of 1280 pixels; a yellowish screenshot whose channels differ by 9 has no colours."""
+    images, masks = build_own(home, ["doppler", "photo", "gray"])
+    for name, colour in (("doppler", (255, 40, 0)), ("photo", None)):
+        pixels = np.dstack([np.asarray(Image.open(images / f"{name}.png"))] * 3)
+        if colour:
+            pixels[:4, :4] = colour
+        else:
+            pixels[..., 2] = np.maximum(pixels[..., 2], 9) - 9
+        Image.fromarray(pixels).save(images / f"{name}.png")
+    report = convert_own(OwnData(name="Mine", images=images, masks=masks))
+    assert [note for note in report.notes if "colours" in note] == [f"{NO_COLOURS}: 1 case, doppler"]
