@@ -373,7 +373,7 @@ def test_that_images_were_scaled_from_their_own_ranges_is_in_fingerprint_and_pla
         dataset = DatasetPaths(convert_own(OwnData(name="Mine", images=images, masks=masks)).dataset)
     for _ in range(2):  # the second time nothing is measured
         assert main(["-d", dataset.short_name, "-p", "paper"]) == 0
-        said = read_json(dataset.fingerprint_json)["gray_values"]
-        assert "alues of more than 8 bits scaled from each file's own lowest and highest" in said
-        assert "3 cases" in said if in_place else said.startswith("3 of 12 images: ")
-        assert {plan.because["channels"] for plan in load_plans(dataset.plans_json).values()} == {said}
+        note = read_json(dataset.fingerprint_json)["gray_values"]
+        assert "alues of more than 8 bits scaled from each file's own lowest and highest" in note
+        assert "3 cases" in note if in_place else note.startswith("3 of 12 images: ")
+        assert {plan.because["channels"] for plan in load_plans(dataset.plans_json).values()} == {note}

@@ -158,8 +158,8 @@ def test_what_is_not_known_in_an_added_table_is_no_patient_and_no_class(
     raw = read_raw(PATHS)
     assert raw.info.classes == {"b": 0}
     assert [(case.class_name, case.group) for case in raw.cases] == [("", ""), ("b", "p1")]
-    said = f"in cases.csv 1 class or groups are {nothing!r}: nothing is known there"
-    assert (said in raw.notes) == (nothing != "")
+    note = f"in cases.csv 1 class or groups are {nothing!r}: nothing is known there"
+    assert (note in raw.notes) == (nothing != "")
 
 
 @pytest.mark.parametrize(
