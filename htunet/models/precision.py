@@ -7,6 +7,7 @@ Autocast converts fp32 weights to bf16 again in each step. For weights that neve
 products and saves the time and half of the memory.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from htunet.settings import DEVICES
 
 AUTO, BF16, TF32, FP32 = "auto", "bf16", "tf32", "fp32"
 FABRIC_PRECISION = {BF16: "bf16-mixed", TF32: "32-true", FP32: "32-true"}
+
+log = logging.getLogger(__name__)
 
 
 def find_device(device: str) -> str:
@@ -67,6 +70,16 @@ def resolve_precision(requested: str, device_type: str) -> str:
     if requested == AUTO:
         return BF16 if has_bf16(device_type) else FP32
     return FP32 if requested == TF32 and device_type != "cuda" else requested
+
+
+def warn_if_emulated(precision: str, device_type: str) -> None:
+    """Log that a training in bf16 will be slow where the device computes such products by other instructions."""
+    if precision == BF16 and not has_bf16(device_type):
+        log.warning(
+            "This %s has no instructions for bf16, so products are emulated, which takes several times as long as fp32 "
+            "(13 times for UNet on a processor with AVX2). Train again with --restart and without --precision.",
+            {"cpu": "processor", "cuda": "GPU"}.get(device_type, "device"),
+        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import as_read, exclusive, file_hash, read_object, write_csv, write_json
 from htunet.models import checkpoint
 from htunet.models.checkpoint import MODEL
-from htunet.models.precision import BF16, resolve_precision
+from htunet.models.precision import BF16, resolve_precision, warn_if_emulated
 from htunet.models.weights.load import NONE, WeightsRecord, part_of, random_weights
 from htunet.models.weights.store import CHECKPOINT, RECIPE
 from htunet.parallel import available_cores
@@ -201,6 +201,7 @@ class _Training:
         self.device = make_fabric(device=settings.device, devices=1, precision=settings.precision).device
         self.device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
         self.precision = resolve_precision(settings.precision, self.device.type)
+        warn_if_emulated(self.precision, self.device.type)
         if settings.hours is not None and self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
         self.learners: list[Learner] = []

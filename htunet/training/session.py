@@ -18,7 +18,7 @@ from htunet.errors import HtunetError, counted, shortened
 from htunet.files import as_read, exclusive, read_object, write_json
 from htunet.models import checkpoint
 from htunet.models.network import Network
-from htunet.models.precision import fp32_products, resolve_precision
+from htunet.models.precision import fp32_products, resolve_precision, warn_if_emulated
 from htunet.models.weights.load import WeightsRecord
 from htunet.paths import RunFolder, root
 from htunet.planning.plans import Plan, comparable
@@ -191,6 +191,7 @@ class _Session:
             write_json(self.run.settings_json, self.about)
             for line in (self._opening(), *self.work.remarks):
                 log.info("%s", line)
+            warn_if_emulated(self.precision, self.fabric.device.type)
         with stop_signals() as stop:
             self._train(progress, stop)
         if not finished(self.loop, progress):

@@ -21,6 +21,18 @@ def test_a_wish_is_kept(monkeypatch: pytest.MonkeyPatch, able: bool, requested: 
     assert resolve_precision(requested, "cpu") == requested
 
 
+@pytest.mark.parametrize(
+    ("number_format", "able", "warned"),
+    [("bf16", False, True), ("bf16", True, False), ("fp32", False, False)],
+)
+def test_emulated_bf16_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number_format: str, able: bool, warned: bool
+) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: able)
+    precision.warn_if_emulated(number_format, "cpu")
+    assert ("This processor has no instructions for bf16" in caplog.text) is warned
+
+
 @pytest.mark.parametrize("requested", ["fp16", "BF16", ""])
 def test_another_word_is_refused_with_the_known_ones(requested: str) -> None:
     with pytest.raises(UsageError, match="auto, bf16, tf32 or fp32"):

@@ -16,6 +16,7 @@ from builders.training import (
 from lightning_fabric import Fabric
 
 from htunet.files import read_json, write_json
+from htunet.models import precision
 from htunet.models.standalone.unet import UNet
 from htunet.paths import DatasetPaths
 from htunet.training import machine, session
@@ -79,6 +80,14 @@ def test_a_continued_run_says_what_it_computes_with_otherwise_and_keeps_both(
     assert (found["threads"], found["parts"]) == (2, 2)
     assert found["continued_with"] == [{"epoch": 2, "threads": [1, 2], "torch": ["1.13.0", installed]}]
     assert "Continued with threads 2 (before: 1)" in caplog.text
+
+
+def test_a_training_in_emulated_bf16_says_that_it_is_slow(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    for name in ("bf16", "fp32"):
+        assert train("Tiny", "Plain", 0, tiny_settings(precision=name), restart=True).status == "finished"
+        text = run_of(tiny, "Plain").training_log.read_text(encoding="utf-8")
+        assert ("no instructions for bf16" in text) is (name == "bf16")
 
 
 def test_a_run_of_an_earlier_version_is_continued_under_the_plan_of_now(tiny: DatasetPaths, caplog: object) -> None:
