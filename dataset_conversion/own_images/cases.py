@@ -137,9 +137,9 @@ def _remarks_on_place(masks: Sequence[Stack], image: Stack, *, fitted: bool, is_
 
 def _remarks_on_size(spacing: Spacing | None, size: tuple[int, ...]) -> tuple[str, ...]:
     """A remark where the longer side of an image, (height, width) in pixels, is none of an ultrasound image."""
-    sides = spacing if isinstance(spacing, tuple) else (spacing, spacing)
-    longest = max(side * (millimetres or FIELD_MM[0]) for side, millimetres in zip(size, sides, strict=True))
-    return (NO_FIELD,) * (not FIELD_MM[0] <= longest <= FIELD_MM[1])
+    sides = spacing if isinstance(spacing, tuple) else (spacing or 0.0,) * 2
+    longest = max(pixels * side for pixels, side in zip(size, sides, strict=True))
+    return (NO_FIELD,) * (spacing is not None and not FIELD_MM[0] <= longest <= FIELD_MM[1])
 
 
 class _Labels(NamedTuple):

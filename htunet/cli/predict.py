@@ -315,8 +315,12 @@ def _write_uncertainty(found: "Prediction", target: Path) -> None:
 
 
 def _name_excluded(result: "FolderResult") -> None:
-    from htunet.data.names import listed
+    from htunet.data.names import MASK_MARK, listed
 
+    stems = {name.rpartition(".")[0]: name for name in result.images}
+    if masks := [name for stem, name in stems.items() if MASK_MARK.sub("", stem) in stems.keys() - {stem}]:
+        print(f"Named as masks of others, and predicted as if they were images: {counted(len(masks), 'file')}, "
+              f"{listed(masks)}. Leave masks out of the folder.", file=sys.stderr)  # fmt: skip
     for name, reason in result.unreadable.items():
         print(f"Skipped {name}: {reason}", file=sys.stderr)
     for name, reason in result.no_pictures.items():

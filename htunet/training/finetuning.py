@@ -98,8 +98,7 @@ def finetune(
                 "method": method,
                 "task": ContrastiveTrainer.task,
                 "shuffled_captions": shuffle,
-                "pairs_sha256": pairs_of.digests(),
-                "images_sha256": pairs_of.image_digests(),
+                **pairs_of.digests(),
             },
             unit="pairs",
             remarks=pairs_of.remarks(network),
@@ -137,13 +136,11 @@ class _DataSets:
     parts: Sequence[_Part]
     shuffle: bool
 
-    def digests(self) -> dict[str, str]:
-        """Hash of the captions and their split, by the name of the data set."""
-        return {part.dataset.paths.name: pairs_digest(part.dataset, part.split) for part in self.parts}
-
-    def image_digests(self) -> dict[str, str]:
-        """See ``images_digest``, by the name of the data set."""
-        return {part.dataset.paths.name: images_digest(part.dataset) for part in self.parts}
+    def digests(self) -> dict[str, dict[str, str]]:
+        """Hashes of the captions with their split, and of the images, by the name of the data set."""
+        pairs = {part.dataset.paths.name: pairs_digest(part.dataset, part.split) for part in self.parts}
+        images = {part.dataset.paths.name: images_digest(part.dataset) for part in self.parts}
+        return {"pairs_sha256": pairs, "images_sha256": images}
 
     def remarks(self, network: DualEncoder) -> list[str]:
         """See ``_Part.remarks``."""
@@ -163,13 +160,9 @@ class _Shards:
 
     captions: ShardedCaptions
 
-    def digests(self) -> dict[str, str]:
-        """See ``_DataSets``."""
-        return {self.captions.paths.name: self.captions.sha256}
-
-    def image_digests(self) -> dict[str, str]:
-        """None: ``digests`` covers the shards, images and all."""
-        return {}
+    def digests(self) -> dict[str, dict[str, str]]:
+        """See ``_DataSets``; one hash covers the shards, images and all."""
+        return {"pairs_sha256": {self.captions.paths.name: self.captions.sha256}}
 
     def remarks(self, _: DualEncoder) -> list[str]:
         """A note where only some of the pairs validate."""

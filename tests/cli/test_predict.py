@@ -10,8 +10,9 @@ from builders.raw import blob
 from builders.training import build_training, tiny_plan, tiny_settings
 from PIL import Image
 
-from htunet.cli.predict import main
+from htunet.cli.predict import _name_excluded, main
 from htunet.data.image_io import read_labels
+from htunet.inference.folder import FolderResult
 from htunet.paths import DatasetPaths
 from htunet.reporting.overlays.draw import EXTRA, MISSED, RIGHT
 from htunet.training import record
@@ -285,3 +286,13 @@ def test_one_network_has_an_entropy_and_no_variance(trained: DatasetPaths, image
     assert predict(images, "-m", "Plain", "--uncertainty") == 0
     pictures = sorted(path.name for path in (images.parent / "masks" / "uncertainty").iterdir())
     assert pictures == ["one_entropy.png", "two_entropy.png"]
+
+
+def test_masks_among_the_images_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder of BUSI as it is; ``b_seg`` has no ``b`` beside it, ``a/x`` is another folder's."""
+    names = ["benign (1).png", "benign (1)_mask.png", "benign (1)_mask_1.png", "b_seg.png", "a/x.png", "x_mask.png"]
+    _name_excluded(FolderResult(images=names))
+    error = capsys.readouterr().err
+    assert "predicted as if they were images: 2 files, benign (1)_mask.png, benign (1)_mask_1.png. Leave" in error
+    _name_excluded(FolderResult(images=[*names[:1], *names[3:]]))
+    assert not capsys.readouterr().err

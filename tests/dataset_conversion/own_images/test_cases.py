@@ -102,9 +102,9 @@ def test_masks_in_which_low_values_are_white_are_named(home: Path) -> None:
     assert any("masks are MONOCHROME1" in note and "2 cases" in note for note in report.notes)
 
 
-@pytest.mark.parametrize(("side", "named"), [("0.007", True), ("0.25", False), ("2", False), ("20", True)])
+@pytest.mark.parametrize(("side", "named"), [("0.007", True), ("0.25", False), ("2", False), ("20", True), ("", False)])
 def test_a_pixel_size_that_makes_images_of_no_ultrasound_is_named(home: Path, side: str, named: bool) -> None:
-    """The longer side of 40 pixels: 0.28, 10, 80 and 800 mm."""
+    """The longer side of 40 pixels: 0.28, 10, 80 and 800 mm; not known."""
     images, masks = build_own(home, ["a", "b"])
     report = convert_own(OwnData(name="Mine", images=images, masks=masks, spacing=side))
     assert any(note.startswith("by their pixel size images are not 8 to 600 mm") for note in report.notes) == named
