@@ -217,8 +217,7 @@ def _mask_problems(raw: RawDataset, known: Sequence[tuple[Case, MarkedLabels]]) 
             else:
                 text += ", as background does. Convert again and say which value it has: --labels 'background=...'."
                 yield problem("background_as_label", having, text)
-    outlines = [case for case, mask in marked if mask.is_outline]
-    if len(outlines) > NEARLY_ALL * len(marked):
+    if outlines := [case for case, mask in marked if mask.is_outline]:
         text = f"{len(outlines)} of {len(marked)} masks are closed outlines: only the drawn line counts as lesion, not "
         yield problem("outlines", outlines, f"{text}what it encloses. htunet_convert --fill-outlines fills them.")
 
