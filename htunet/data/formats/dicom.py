@@ -145,15 +145,12 @@ def _place(header: "Dataset", sides_mm: Sides) -> PlaceInSpace | None:
     angles = [header, *_groups(header, "PlaneOrientationSequence")]
     origin = next((found for one in positions if (found := one.get("ImagePositionPatient"))), None)
     cosines = next((found for one in angles if (found := one.get("ImageOrientationPatient"))), None)
-    if not (sides_mm and origin and cosines):
+    if not (sides_mm and np.size(origin) == 3 and np.size(cosines) == 6):
         return None
-    place, directions = np.array(origin, float), np.array(cosines, float)
-    if place.shape != (3,) or directions.shape != (6,) or not np.isfinite(place).all():
+    place, directions = np.array(origin, float), np.array(cosines, float).reshape(2, 3)
+    if not (np.isfinite(place).all() and np.allclose(np.linalg.norm(directions, axis=1), 1, atol=0.01)):
         return None
-    pair = directions.reshape(2, 3)
-    if not np.allclose(np.linalg.norm(pair, axis=1), 1, atol=0.01):
-        return None
-    return PlaceInSpace(tuple(place.tolist()), tuple(map(tuple, pair.tolist())), max(sides_mm))
+    return PlaceInSpace(tuple(place.tolist()), tuple(map(tuple, directions.tolist())), max(sides_mm))
 
 
 def patient_of(path: Path) -> str:
