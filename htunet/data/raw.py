@@ -258,11 +258,8 @@ def _read_nnunet(paths: DatasetPaths, content: dict[str, Any]) -> RawDataset:
         split_rule=RULE_WITH_TEST if any(case.split == TEST for case in cases) else "8:1:1",
     )
     notes = [f"an nnU-Net folder, used as it is; split rule {info.split_rule}"]
-    if missing:
-        notes.append(
-            f"in cases.csv {counted(len(missing), 'class')} or groups are {', '.join(map(repr, sorted({*missing})))}: "
-            "nothing is known there"
-        )
+    words = f"in cases.csv {counted(len(missing), 'class')} or groups are {', '.join(map(repr, sorted({*missing})))}"
+    notes += [f"{words}: nothing is known there"] * bool(missing)
     if unlabelled:
         notes.append(f"not used, without a label in labelsTs: {counted(len(unlabelled), 'image')} of imagesTs")
     return RawDataset(

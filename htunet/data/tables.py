@@ -35,8 +35,8 @@ CELL_ERROR = re.compile(r"#[^\s\d]\S*[!?]")
 MONTH = r"(?:jan|f[eé][bv]|m[aä]r|mrz|a[pvb]r|ma[giy]|ju[nil]|lug|a[uo][gû]|se[pt]|o[ckt]t|nov|d[eéi][czs])\w{0,2}\.?"
 CHANGED = re.compile(rf"\d(?:[.,]\d+)?e\+\d+|\d{{1,2}}[-. ]+{MONTH}|{MONTH}[-. ]+\d{{2}}", re.IGNORECASE)
 """What a spreadsheet makes of ids such as 20240101123456 and 1-2: a rounded number (2.02E+13), a date (02-Jan)."""
-DATE = re.compile(r"\d{4}-\d\d-\d\d")
-"""How a cell of Excel that holds a date is read: 3-4 became the fourth of March."""
+DATE_TOO = re.compile(rf"\d{{4}}-\d\d-\d\d|{CHANGED.pattern}", re.IGNORECASE)
+"""The same with a date as a cell of Excel that holds one is read: 3-4 became the fourth of March."""
 ROW_NUMBERS = re.compile(r"|unnamed: ?\d+|level_\d+|index|row|rownames?")
 """Names of columns in which programs number the rows of a table."""
 SEARCH_SECONDS = 10.0
@@ -298,9 +298,8 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
             unknown.append(row.text)
         elif tags.setdefault(row.name, one_of.get(tag, tag)) != one_of.get(tag, tag):
             raise HtunetError(f"{path} says two things of {row.text}: {tags[row.name]!r} and {tag!r}. Correct it.")
-    made = [CHANGED, *[DATE] * (path.suffix.lower() in SPREADSHEETS)]
-    texts = {text.strip() for row in rows for text in (row.text, row.value)}
-    if changed := sorted(text for text in texts if any(pattern.fullmatch(text) for pattern in made)):
+    is_made = DATE_TOO if path.suffix.lower() in SPREADSHEETS else CHANGED
+    if changed := sorted({text for row in rows for text in (row.text, row.value) if is_made.fullmatch(text.strip())}):
         notes.append(
             f"{path.name} has texts that a spreadsheet seems to have made of others, {listed(changed)}: "
             "different ones may have become the same. Format the column as text and enter them again"

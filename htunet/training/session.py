@@ -431,9 +431,8 @@ def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[st
     for key in sorted(then.keys() | now.keys()):
         before, after = then.get(key), now.get(key)
         if before != after and key in CONTENTS:
-            yield from [f"{CONTENTS[key]} have changed"] * (
-                key in then or key != "images_sha256"
-            )  # of an early version
+            if key in then or key != "images_sha256":  # earlier versions did not write it
+                yield f"{CONTENTS[key]} have changed"
         elif isinstance(before, dict) and isinstance(after, dict):
             yield from _differences(before, after)
         elif before != after:
