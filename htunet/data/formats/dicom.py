@@ -143,8 +143,8 @@ def _place(header: "Dataset", sides_mm: Sides) -> PlaceInSpace | None:
     """Of the first frame (PS3.3, C.7.6.2.1.1); None where it is not stated with two unit vectors and a pixel size."""
     positions = [header, *_groups(header, "PlanePositionSequence")]
     angles = [header, *_groups(header, "PlaneOrientationSequence")]
-    origin = next((found for one in positions if (found := one.get("ImagePositionPatient"))), [])
-    cosines = next((found for one in angles if (found := one.get("ImageOrientationPatient"))), [])
+    origin: Any = next((found for one in positions if (found := one.get("ImagePositionPatient"))), ())
+    cosines: Any = next((found for one in angles if (found := one.get("ImageOrientationPatient"))), ())
     if not (sides_mm and np.size(origin) == 3 and np.size(cosines) == 6):
         return None
     place, directions = np.array(origin, float), np.array(cosines, float).reshape(2, 3)
