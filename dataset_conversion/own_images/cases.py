@@ -190,7 +190,7 @@ def _joined(job: OwnImage, label_map: LabelMap, masks: Sequence[Stack], levels: 
         try:
             found, moved = label_map.apply(one)
         except HtunetError as error:
-            raise HtunetError(f"{path.name} {error}") from None
+            raise HtunetError(f"{path.name if len(masks) > 1 else 'its mask'} {error}") from None
         remarks += [f"masks {TURNED}"] if TURNED in mask.remarks else []
         remarks += [LOW_IS_WHITE] if mask.inverted and mask.rescale == (1.0, 0.0) else []
         whole = filled(found) if job.fill_outlines else found

@@ -10,11 +10,14 @@ import argparse
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from htunet.cli.command import make_parser, run_command, run_step, train_step
@@ -133,6 +136,7 @@ def _given_words(options: argparse.Namespace, names: Sequence[str]) -> list[str]
 def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     from htunet.data.postprocessing import in_words
     from htunet.data.raw import TEST, read_raw
+    from htunet.data.split_files import load_splits
     from htunet.experiments.cross_validation import choose, folds_of, refuse_earlier_data, settle_schedule
     from htunet.experiments.time_budget import PLAN
     from htunet.reproducibility import record_command
@@ -145,7 +149,10 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     by_group = bool(folds) and any(case.group for case in raw.cases)
     planning = ("plan_and_preprocess", "-d", dataset.name, *folds, *(["--split-by", "group"] * by_group))
     if options.dry_run:
-        _show(dataset, candidates, planning, options)
+        is_planned = dataset.plans_json.exists() and not folds
+        num_folds = options.num_folds or NUM_FOLDS if folds else None
+        with nullcontext() if is_planned else _planned_aside(dataset, num_folds, by_group):
+            _show(dataset, candidates, planning, options)
         return
     record_command(dataset.run_json, options.typed)
     print("\nReading the images; measuring a step of each method on this machine", flush=True)
@@ -181,9 +188,12 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
                   f"With it expect {metric} {_percent(after.expected)}; --no-postprocessing switches it off."
                   )  # fmt: skip
         if task == "cls":
-            counts = Counter(case.class_name for case in raw.cases if case.class_name)
-            name, number = counts.most_common(1)[0]
-            print(f"    for comparison: always answering {name} is right in {100 * number / counts.total():.1f} %")
+            name = Counter(case.class_name for case in raw.cases if case.class_name).most_common(1)[0][0]
+            splits = load_splits(dataset.splits_json)
+            tested = {case for fold in folds_of(dataset, task, schedule) for case in splits[fold]["test"]}
+            counts = Counter(case.class_name for case in raw.cases if case.class_name and case.id in tested)
+            print(f"    for comparison: always answering {name} is right in {counts[name] / counts.total():.1%} of them"
+                  )  # fmt: skip
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
@@ -267,6 +277,25 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
     print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(words)} --overlays")
 
 
+@contextmanager
+def _planned_aside(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> Iterator[None]:
+    """In its body the data set is planned as ``_cross_validate`` plans it; afterwards nothing has changed."""
+    variable, given = "htunet_preprocessed", dataset.splits_json
+    before = os.environ[variable]
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / dataset.name
+        target.mkdir()
+        if given.exists():
+            shutil.copy(given, target)
+        os.environ[variable] = folder
+        try:
+            print("Reading the images", flush=True)
+            _plan_adaptive(dataset, num_folds, by_group)
+            yield
+        finally:
+            os.environ[variable] = before
+
+
 def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> None:
     """Make the split and plan ``adaptive``, from which plan ``run`` is made; that step prints the remarks.
 
@@ -319,7 +348,7 @@ def _print_schedule(dataset: DatasetPaths, schedule: "Schedule", hours: float) -
 def _folds_trained(dataset: DatasetPaths, schedule: "Schedule", candidate: "Candidate") -> int:
     from htunet.experiments.cross_validation import folds_of, run_of
 
-    folds = folds_of(dataset, candidate.task, schedule) if dataset.splits_json.exists() else []
+    folds = folds_of(dataset, candidate.task, schedule)
     return sum(run_of(dataset, candidate, fold).finished_json.exists() for fold in folds)
 
 
@@ -352,33 +381,20 @@ def _show(
     dataset: DatasetPaths, candidates: "list[Candidate]", planning: Sequence[str], options: argparse.Namespace
 ) -> None:
     """The steps, with the times of a step that is measured on this machine."""
-    from htunet.data.raw import read_raw
-    from htunet.data.splits import cross_validation, make_splits
     from htunet.experiments.cross_validation import adaptive_of, folds_of, measured, sizes_of, stored_schedule
     from htunet.experiments.time_budget import PLAN, fit
 
-    if "--num-folds" in planning or not dataset.splits_json.exists():
-        raw, by = read_raw(dataset), "group" if "--split-by" in planning else "image"
-        asked = options.num_folds or NUM_FOLDS
-        rule = cross_validation(raw.cases, asked, by) if "--num-folds" in planning else raw.info.split_rule
-        made = make_splits(raw.cases, rule, by).folds
-        if not made[0]["train"]:
-            raise HtunetError(
-                f"{dataset.short_name} has a test split and nothing else: there is nothing to learn from."
-            )
-        num_folds, training, validation = len(made), len(made[0]["train"]), len(made[0]["val"])
-    else:
-        candidates = _on_trainable_folds(dataset, candidates)
-        num_folds, training, validation = sizes_of(dataset)
+    candidates = _on_trainable_folds(dataset, candidates)
+    num_folds, training, validation = sizes_of(dataset)
     if before := stored_schedule(dataset):
         schedule = before[1]
     else:
-        times = measured(candidates, dataset if dataset.plans_json.exists() else None, training, validation)
-        schedule = fit(times, adaptive_of(dataset, training), num_folds=num_folds, training_images=training,
+        times = measured(candidates, dataset, training, validation)
+        schedule = fit(times, adaptive_of(dataset), num_folds=num_folds, training_images=training,
                        hours=options.hours)  # fmt: skip
     print(f"$ htunet_{shlex.join([*planning, '--plan', PLAN])}")
     for candidate in schedule.candidates:
-        first = folds_of(dataset, candidate.task, schedule)[0] if dataset.splits_json.exists() else 0
+        first = folds_of(dataset, candidate.task, schedule)[0]
         seconds = candidate.epoch_seconds * schedule.scale**2 * schedule.num_epochs
         done = _folds_trained(dataset, schedule, candidate)
         left = f"; {done} of {schedule.num_folds} folds are trained already" * (done > 0)

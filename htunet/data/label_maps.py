@@ -115,6 +115,10 @@ def _nearest(label_map: LabelMap, values: NDArray[np.integer]) -> tuple[UInt8, N
         best[away < distance] = label
         distance = np.minimum(distance, away)
     best[np.isin(values, list(label_map.refused))] = INVALID
+    if known[labels > 0].min() >= COLOUR:  # marks in colour: beside them the gray of a picture is background
+        near = np.abs(_channels(values)[:, None] - _channels(known[labels > 0])).max(axis=2).min(axis=1) <= LOSSY_REACH
+        is_gray = (np.ptp(_channels(values), axis=1) <= LOSSY_REACH) & ~near & (best != 0)
+        best[is_gray] = 0 if near.any() else INVALID
     return best, np.isin(values, known)
 
 
@@ -264,7 +268,7 @@ def _refuse_pictures(surveys: Sequence[Survey], found: Sequence[int], background
             f"probabilities ({sum(even) / sum(marked):.0%} of the marked pixels have neighbours of their value), and "
             "are no labels. Check that these are the masks and not the images. Cut probabilities at a threshold; for "
             'conversions name the value that counts, as in --labels "lesion=255": what is nearer to 255 than to 0 is '
-            "lesion."
+            'lesion. Of marks in one colour over a copy of the image name the colour: --labels "lesion=#ff0000".'
         )
 
 

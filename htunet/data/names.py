@@ -16,8 +16,8 @@ DOUBLE_ENDING = ".nii.gz"
 ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}")
 """An ending begins with a letter: the last number of a DICOM identifier such as 1.2.840.10 is no ending."""
 MASK_WORDS = "masks?|segmentations?|seg|groundtruth|ground_truth|gt|labels?|annotations?|annotation|anno"
-MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ _-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
-"""Words at either end of a file name that mark a mask."""
+MASK_MARK = re.compile(rf"^(?:{MASK_WORDS})[ _-]+(?=.)|(?<=.)[ ._-]+(?:{MASK_WORDS})(?:[ _-]?\d+)?$", re.IGNORECASE)
+"""Words at either end of a file name that mark a mask; ``x.seg.nrrd`` is how 3D Slicer names the one of ``x``."""
 WHOLE = re.compile(r"0*(\d+)(?:\.0)?", re.ASCII)
 """A whole number, as some programs write it."""
 

@@ -8,8 +8,9 @@ once: its blocks, about ten, are of equal size; fold k tests its part of them an
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from htunet.data.duplicates import DuplicatePair, cluster
 from htunet.data.raw import TEST, TRAIN, Case
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.reproducibility import derived_seed
@@ -134,6 +135,26 @@ def find_torn_pictures(pictures: Sequence[Sequence[str]], fold: Mapping[str, Seq
         if len(members) > 1:
             leaks.append(Leak(min(ids), {split: members[split] for split in SPLITS if split in members}))
     return leaks
+
+
+def joined_groups(cases: Sequence[Case], pictures: Sequence[Sequence[str]]) -> list[Case]:
+    """The cases with one group for all groups, and cases without one, that share a picture (lists of ids).
+
+    >>> [case.group for case in joined_groups([Case(id="a", group="2"), Case(id="b", group="1"), Case(id="c")], ["ac"])]
+    ['2', '1', '2']
+    """
+    at = {case.id: position for position, case in enumerate(cases)}
+    of_group: dict[str, list[str]] = defaultdict(list)
+    for case in cases:
+        of_group[case.group].append(case.id)
+    alike = [*pictures, *(ids for group, ids in of_group.items() if group)]
+    pairs = [DuplicatePair(at[ids[0]], at[other], 1.0, exact=True) for ids in alike for other in ids[1:]]
+    joined = list(cases)
+    for positions in cluster(pairs):
+        name = min(filter(None, (cases[one].group for one in positions)), default=cases[positions[0]].id)
+        for position in positions:
+            joined[position] = replace(cases[position], group=name)
+    return joined
 
 
 def cross_validation(cases: Sequence[Case], folds: int, split_by: str = "image") -> str:

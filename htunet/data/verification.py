@@ -297,8 +297,7 @@ def _duplicate_problems(raw: RawDataset, known: Sequence[Case], pairs: Sequence[
         for positions in cluster(chosen):
             files = tuple(name_of(position) for position in positions)
             cases = [known[position] for position in positions]
-            share_a_group = cases[0].group and len({case.group for case in cases}) == 1
-            advice = SPLIT_ADVICE if share_a_group else GROUP_ADVICE
+            advice = "--split-by group keeps them in one split"
             if len({case.split for case in cases}) > 1:
                 advice = "they lie in both splits, so the test split is not independent"
             yield Problem(kind, WARNING, files, f"{', '.join(files)} {words}; {advice}.")
@@ -309,7 +308,3 @@ def _duplicate_problems(raw: RawDataset, known: Sequence[Case], pairs: Sequence[
             words = "the same pixels" if pair.exact else f"nearly the same picture (correlation {pair.correlation:.3f})"
             text = f"{files[0]} ({classes[0]}) and {files[1]} ({classes[1]}) are {words} with two classes."
             yield Problem("contradicting_classes", WARNING, files, text)
-
-
-SPLIT_ADVICE = "--split-by group keeps them in one split"
-GROUP_ADVICE = "give them one group in cases.csv, so that --split-by group keeps them in one split"

@@ -137,8 +137,9 @@ def plan_content(work: JobCost) -> dict[str, Any]:
 
 def _key(spec: Spec) -> str:
     """Of a measurement: what was measured, where, and with how many threads."""
-    facts = ("input_size", "batch_size", "channels", "labels", "classes", "adapter", "augmentation")
-    about = [spec["method"], spec["task"], *(spec["plan"][name] for name in facts)]
+    plan, facts = spec["plan"], ("input_size", "batch_size", "channels", "adapter", "augmentation")
+    about = [spec["method"], spec["task"], *(plan[name] for name in facts), len(plan["labels"])]
+    about += [len(plan["classes"])] * ("cls" in spec["task"])
     about += [platform.node(), os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS")]
     return json_hash(about, sort_keys=True)[:24]
 

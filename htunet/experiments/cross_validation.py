@@ -20,7 +20,7 @@ from htunet.evaluation.postprocessing_choice import PostprocessingChoice, choose
 from htunet.evaluation.predicted_run import test_cases
 from htunet.evaluation.study import over_labels
 from htunet.evaluation.summary import ORIGINAL
-from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds, plan_content
+from htunet.experiments.cost import START_SECONDS, costs_of, epoch_seconds
 from htunet.experiments.jobs import Job, JobCost
 from htunet.experiments.products import Tested, Trained
 from htunet.experiments.time_budget import PLAN, Candidate, Schedule, fit, plan_of, settle
@@ -31,9 +31,7 @@ from htunet.models.weights.load import PRETRAINED, RANDOM
 from htunet.models.weights.store import find_phantom, find_pretrained
 from htunet.paths import PHANTOM, TASK_OF_TRAINER, DatasetPaths, RunPaths
 from htunet.planning.arrays import trained_on_earlier_data
-from htunet.planning.planner import PAPER_SETTINGS
-from htunet.planning.plans import Plan, load_plans, plan_from, save_plans
-from htunet.planning.rules import batch_size
+from htunet.planning.plans import Plan, load_plans, save_plans
 from htunet.schemas import CHOICE, SCHEDULE, SUMMARY
 
 METHODS = {"seg": ("UNet", "CLIP_HT"), "cls": ("ResNet18", "CLIP_HT")}
@@ -109,20 +107,19 @@ def _simulated(name: str) -> bool:
 
 
 def measured(
-    candidates: Sequence[Candidate], dataset: DatasetPaths | None, training_images: int, validation_images: int
+    candidates: Sequence[Candidate], dataset: DatasetPaths, training_images: int, validation_images: int
 ) -> list[Candidate]:
     """The candidates with the seconds of an epoch here, by a measured step; HtunetError where it cannot be measured."""
-    place = dataset or DatasetPaths("Dataset999_Any")
     jobs = [
         Job(
             name=f"{candidate.method}-{candidate.task}",
             kind="train",
             arguments=(),
-            product=Trained(run_of(place, candidate, 0), None, candidate.weights),
+            product=Trained(run_of(dataset, candidate, 0), None, candidate.weights),
             work=JobCost(
                 method=candidate.method,
                 task=candidate.task,
-                dataset=dataset.name if dataset else "",
+                dataset=dataset.name,
                 plan="adaptive",
                 train_images=training_images,
                 epochs=1,
@@ -141,12 +138,9 @@ def measured(
     return found
 
 
-def adaptive_of(dataset: DatasetPaths | None, training_images: int = 0) -> Plan:
-    """Plan ``adaptive`` of the data set; before there is one, of the usual size, for so many training images."""
-    if dataset is not None and dataset.plans_json.exists():
-        return load_plans(dataset.plans_json)["adaptive"]
-    usual = plan_from(plan_content(JobCost(plan="adaptive")), "the usual plan")
-    return replace(usual, num_epochs=PAPER_SETTINGS["num_epochs"], batch_size=batch_size(training_images)[0])
+def adaptive_of(dataset: DatasetPaths) -> Plan:
+    """Plan ``adaptive`` of the data set."""
+    return load_plans(dataset.plans_json)["adaptive"]
 
 
 def folds_of(dataset: DatasetPaths, task: str, schedule: Schedule) -> list[int]:

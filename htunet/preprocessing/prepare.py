@@ -14,8 +14,25 @@ from htunet.data.image_io import label_counts
 from htunet.data.measured_case import MeasuredCases, load_measured
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.data.raw import RawDataset, read_raw
-from htunet.data.split_files import KEPT_EDITED, LISTS, REPLACED, SettledSplits, fold_names, settle_splits
-from htunet.data.splits import SPLITS, Fold, Leak, Splits, check_num_folds, find_leaks, find_torn_pictures
+from htunet.data.split_files import (
+    KEPT_EDITED,
+    LISTS,
+    REPLACED,
+    SettledSplits,
+    fold_names,
+    is_split_by_group,
+    settle_splits,
+)
+from htunet.data.splits import (
+    SPLITS,
+    Fold,
+    Leak,
+    Splits,
+    check_num_folds,
+    find_leaks,
+    find_torn_pictures,
+    joined_groups,
+)
 from htunet.data.verification import ERROR, raise_for_errors, same_pictures, verify_and_measure
 from htunet.errors import HtunetError, UsageError, counted, did_you_mean, some
 from htunet.files import exclusive, read_object, write_json
@@ -146,7 +163,8 @@ def prepare(dataset: DatasetPaths, request: PrepareRequest) -> Prepared:
         if folders:
             _warn_of_folds_without_labels(raw, settled.splits, folders[chosen[0]], warnings["split"])
         note_raw(dataset, state, content)
-        write_json(dataset.warnings_json, {"format": 1, "raw_sha256": content, "warnings": warnings})
+        about = {"format": 1, "raw_sha256": content, "pictures": pictures}
+        write_json(dataset.warnings_json, about | {"warnings": warnings})
         if n_warnings := sum(map(len, warnings.values())):
             _say("warnings", f"{dataset.warnings_json} ({n_warnings})")
         following = f"{dataset.short_name} has test cases only: predict them with a model of another data set"
@@ -201,17 +219,16 @@ def _verified(
     """As ``_verify`` where a file has changed; else the earlier warnings are repeated and nothing is measured."""
     found, path = load_fingerprint(raw.paths.fingerprint_json), raw.paths.warnings_json
     into = warnings["data"] = []
-    if found is None or found.raw_sha256 != content:
+    before = read_object(path) if path.exists() else {}
+    if found is None or {found.raw_sha256, before.get("raw_sha256")} != {content} or "pictures" not in before:
         return _verify(raw, workers, into, measured)
     _say("verified", f"{raw.paths.raw} has not changed since it was verified (--verify-only checks it again)")
-    before = read_object(path) if path.exists() else {}
-    if before.get("raw_sha256") == content:
-        into += before["warnings"]["data"]
-        for text in into[:SHOWN]:
-            _warn(text)
-        if len(into) > SHOWN:
-            _warn(f"... and {len(into) - SHOWN} more: see {path}.")
-    return []
+    into += before["warnings"]["data"]
+    for text in into[:SHOWN]:
+        _warn(text)
+    if len(into) > SHOWN:
+        _warn(f"... and {len(into) - SHOWN} more: see {path}.")
+    return list(before["pictures"])
 
 
 def _fingerprint(
@@ -287,6 +304,8 @@ def _split(
     raw: RawDataset, request: PrepareRequest, pictures: list[list[str]], warnings: dict[str, list[str]]
 ) -> SettledSplits:
     into = warnings["split"] = list[str]()
+    if request.split_by == "group" or (request.split_by is None and is_split_by_group(raw.paths)):
+        raw = replace(raw, cases=tuple(joined_groups(raw.cases, pictures)))
     settled = settle_splits(raw, request.split_by, request.splits, request.num_folds)
     splits = settled.splits
     sizes = "/".join(str(len(splits.folds[0][split])) for split in ("train", "val", "test"))
@@ -314,7 +333,7 @@ def _split(
     group_of = {case.id: case.group for case in raw.cases if case.group}
     for number, fold in enumerate(splits.folds):
         alike = not (names[number] and names[number] != names[0])  # the folds of a cross-validation
-        if number and alike and (not by_hand or any("more than one split" in one for one in into)):
+        if number and alike and any("more than one split" in one for one in into):
             continue
         if fold["train"] and not fold["test"] and not (number and alike and not splits.folds[0]["test"]):
             _warn(f"fold {number} has no test cases: what is trained on it cannot be tested.", into)

@@ -93,10 +93,31 @@ def test_the_same_picture_in_two_splits_is_named_even_without_groups(home: Path,
         (images / f"{copy}_0000.png").write_bytes((images / f"{original}_0000.png").read_bytes())
     assert run("--plan", "paper") == 0
     out = capsys.readouterr().out
-    assert "give them one group in cases.csv" in out
+    assert "--split-by group keeps them in one split" in out
     assert "1 picture in more than one split of fold 0" in out
     assert "train: case_0003; test: case_0028" in out
     assert "train: case_0004" not in out
+
+
+def test_one_picture_of_two_patients_is_kept_in_one_split_or_named_in_any_fold(home: Path, capsys: Output) -> None:
+    paths = build_raw(30, groups=30, sizes=((40, 50),))
+    assert run("--plan", "paper") == 0
+    folds = load_splits(paths.splits_json)
+    first, later = folds[0]["train"][0], folds[2]["test"][0]
+    image = paths.raw / "imagesTr" / f"{first}_0000.png"
+    image.with_name(f"{later}_0000.png").write_bytes(image.read_bytes())  # fold 0 trains on both
+    capsys.readouterr()
+    assert run("--plan", "paper") == 0
+    out = capsys.readouterr().out
+    assert "in more than one split of fold 0" not in out
+    assert "1 picture in more than one split of fold " in out
+    for _ in range(2):  # the second time nothing is read again
+        assert run("--plan", "paper") == 0
+        assert "1 picture in more than one split of fold " in capsys.readouterr().out
+    assert run("--plan", "paper", "--split-by", "group") == 0
+    assert "in more than one split" not in capsys.readouterr().out
+    for fold in load_splits(paths.splits_json):
+        assert sum({first, later} <= {*fold[split]} for split in fold) == 1
 
 
 def test_a_replaced_split_stays_beside_the_new_one_and_runs_that_used_it_are_counted(

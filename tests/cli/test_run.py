@@ -8,6 +8,7 @@ import pytest
 from builders.raw import blob, speckled
 from PIL import Image
 
+from htunet import api
 from htunet.api import load
 from htunet.cli import run
 from htunet.cli.convert import main as convert
@@ -201,6 +202,14 @@ def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_can
         capsys.readouterr()
         assert main(["-d", "Mine", "--methods", "UNet", "--num-folds", number, "--hours", "1000", "--dry-run"]) == 0
         assert f"and {more} more fold{'s' * (more > 1)}: 200 epochs, " in capsys.readouterr().out
+    dataset = find_dataset("Mine")
+    assert not dataset.plans_json.exists()
+    assert not dataset.splits_json.exists()
+    assert main(["-d", "Mine", "--methods", "UNet", "--hours", NEVER_ENOUGH, "--dry-run"]) == 0
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    to fit into the time: ")]
+    assert api.plan("Mine", plans=["adaptive"], num_folds=5, split_by="group", preprocess=False)
+    assert main(["-d", "Mine", "--methods", "UNet", "--hours", NEVER_ENOUGH, "--dry-run"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if line in shown] == shown
 
 
 def test_a_dry_run_writes_nothing(own: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

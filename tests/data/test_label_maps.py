@@ -280,3 +280,15 @@ def test_values_beside_all_labels_are_not_brought_to_the_nearest(tmp_path: Path)
     labels, _ = given("a=#800000,b=#008000,background=0+#e0e0c0", surveys).apply(levels)
     assert (labels[9, 9], labels[12, 12], labels[12, 25]) == (0, 1, 2)
     assert np.bincount(labels.ravel()).tolist() == [40 * 60 - 200, 100, 100]
+
+
+def test_marks_in_colour_over_a_picture_are_the_label_and_its_gray_is_background(tmp_path: Path) -> None:
+    gray = np.tile(np.arange(20, 250, 2, dtype=np.uint8)[:, None], (1, 120))
+    drawn = np.stack([gray] * 3, axis=-1)
+    drawn[32:64, 40:80] = (255, 0, 0)
+    found = given("lesion=#ff0000", surveys_of(tmp_path, drawn))
+    marked = np.zeros(gray.shape, np.uint8)
+    marked[32:64, 40:80] = 1
+    np.testing.assert_array_equal(found.apply(next(open_stack(tmp_path / "0.png").levels()))[0], marked)
+    with pytest.raises(HtunetError, match="are not labels"):  # a copy without a mark may have been forgotten
+        found.apply(gray.astype(np.int32))

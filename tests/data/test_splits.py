@@ -7,7 +7,16 @@ from dataclasses import replace
 import pytest
 
 from htunet.data.raw import TEST, Case
-from htunet.data.splits import RULES, SPLITS, cross_validation, find_leaks, find_torn_pictures, make_splits, split_sizes
+from htunet.data.splits import (
+    RULES,
+    SPLITS,
+    cross_validation,
+    find_leaks,
+    find_torn_pictures,
+    joined_groups,
+    make_splits,
+    split_sizes,
+)
 from htunet.errors import HtunetError, UsageError
 
 
@@ -212,6 +221,15 @@ def test_a_picture_in_two_splits_is_found_and_one_in_one_split_or_in_none_is_not
     fold = {"train": ["a", "b"], "val": ["c"], "test": ["d"]}
     (torn,) = find_torn_pictures([["d", "b", "a"], ["a", "b"], ["c", "unknown"]], fold)
     assert (torn.group, torn.members) == ("a", {"train": ["a", "b"], "test": ["d"]})
+
+
+def test_groups_that_share_a_picture_are_dealt_as_one() -> None:
+    cases = [Case(id=f"x{n}", group=f"p{n // 2}" if n < 28 else "") for n in range(30)]
+    joined = joined_groups(cases, [["x27", "x0"], ["x29", "x28"], ["x1", "x5"]])  # p13 with p0, p0 with p2
+    assert [case.group for case in joined[:6]] == ["p0", "p0", "p1", "p1", "p0", "p0"]
+    assert [case.group for case in joined[26:]] == ["p0", "p0", "x28", "x28"]
+    assert [case.id for case in joined] == [case.id for case in cases]
+    assert joined_groups(cases, []) == cases
 
 
 def test_too_few_cases_show_how_a_split_is_written_by_hand() -> None:

@@ -73,4 +73,7 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
         known = {name: sizes.get((*method.arm, labels[0], name, kind.main)) for name in TERCILES}
         parts = [f"{name} {100 * entry['mean']:.1f} %" for name, entry in known.items() if entry]
         label = f" of label {labels[0]:g}" if len(labels) > 1 else ""
+        without = n_cases - sum(entry["n_predictions"] for entry in known.values() if entry)
+        if without and len(labels) == 1:  # where nothing is found there is no Dice
+            yield f"Something found in {without:,} of them that have no lesion: each counts as Dice 0 %"
         yield f"Dice by size of the lesion{label}: {', '.join(parts)}" if parts else ""

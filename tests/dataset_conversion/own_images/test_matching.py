@@ -12,7 +12,7 @@ from htunet.errors import HtunetError
     "mask",
     [
         *("a/x 1.png", "a/x 1_mask.png", "a/x 1-mask.bmp", "a/x 1_seg.png", "a/x 1_gt.tif", "a/x 1_Mask_2.png"),
-        *("a/mask_x 1.png", "x 1.png", "x 1_segmentation.png", "b/gt-X 1.nii.gz", "a/x 1_label.png"),
+        *("a/mask_x 1.png", "x 1.png", "x 1.seg.nrrd", "b/gt-X 1.nii.gz", "a/x 1_label.png"),
     ],
 )
 def test_a_mask_finds_its_image_by_path_by_word_and_by_folder(mask: str) -> None:
