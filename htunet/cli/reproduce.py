@@ -190,8 +190,8 @@ def _print_jobs(table: "PaperTable", jobs: "Sequence[Job]", workers: int) -> Non
     """Every job as a command with its estimated time, what the estimates are based on, and their sum."""
     from htunet.experiments.cost import costs_of, wall_time
 
-    print(f"Table {table.number}: {table.title}. {counted(len(jobs), 'job')}. Estimating the times: of each method that "
-          "is new here a few steps are measured.", flush=True)  # fmt: skip
+    print(f"Table {table.number}: {table.title}. {counted(len(jobs), 'job')}. Estimating the times: of each method "
+          "that is new here a few steps are measured.", flush=True)  # fmt: skip
     costs = costs_of(jobs)
     for job in jobs:
         time = "finished"

@@ -315,6 +315,6 @@ def _tags_of_table(rule: str, names: Sequence[str], option: str, columns: Sequen
         )
     if absent := [text for text in unknown if stems[_stem(text)] < 2]:
         notes.append(
-            f"{path.name} names {counted(len(absent), 'image')} not taken (not in the folder, or excluded): {listed(absent)}"
+            f"{path.name} names {counted(len(absent), 'image')} not in the folder, or excluded: {listed(absent)}"
         )
     return Tags({name: tag for name, tag in tags.items() if tag}, notes)

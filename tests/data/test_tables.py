@@ -34,7 +34,7 @@ def test_a_table_names_images_by_path_file_or_stem_even_with_a_spreadsheets_mark
     table.write_text("image,class\nbenign/1.png,a\n2.png,b\n3,c\n4.png,d\n", encoding="utf-8-sig")
     found, notes = read(str(table), NAMES, option="--classes", columns=("class", "label"))
     assert found == {NAMES[0]: "a", NAMES[1]: "b", NAMES[2]: "c"}
-    assert notes == ["classes.csv names 1 image not taken (not in the folder, or excluded): 4.png"]
+    assert notes == ["classes.csv names 1 image not in the folder, or excluded: 4.png"]
 
 
 def test_a_table_as_excel_saves_it_has_its_delimiter_on_top_and_empty_rows_below(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_number_is_the_image_whose_zeros_a_spreadsheet_has_removed(tmp_path: P
 def test_a_number_that_two_images_have_is_none_of_them(tmp_path: Path) -> None:
     found = grouped(tmp_path, "7,a", "07,b", "007,c", "0007,d", names=["7.png", "007.png"])
     assert found.of == {"7.png": "a", "007.png": "c"}
-    assert found.notes == ["g.csv names 2 images not taken (not in the folder, or excluded): 07, 0007"]
+    assert found.notes == ["g.csv names 2 images not in the folder, or excluded: 07, 0007"]
 
 
 def test_a_column_of_names_wins_over_the_numbers_of_the_rows(tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_a_table_may_name_the_folders_of_patients(tmp_path: Path) -> None:
     assert tags.of == {"p1/a.png": "benign", "p1/b.png": "benign", "p2/late/a.png": "malignant"}
     assert tags.notes == [
         "t.csv names folders of images, such as p1",
-        "t.csv names 1 image not taken (not in the folder, or excluded): p9",
+        "t.csv names 1 image not in the folder, or excluded: p9",
     ]
     with pytest.raises(UsageError, match="says nothing of any image"):
         read_tags(f"{tmp_path}/t.csv:patient:class", ["a.png"], option="--classes", columns=("class",))
@@ -356,7 +356,7 @@ def test_an_image_that_lies_in_several_folders_is_not_called_absent(tmp_path: Pa
     assert tags.of == {"p1/1.png": "A"}
     assert tags.notes == [
         "t.csv names 1 image by a name that several folders have: 1.PNG; write the folder before it",
-        "t.csv names 1 image not taken (not in the folder, or excluded): 9.png",
+        "t.csv names 1 image not in the folder, or excluded: 9.png",
     ]
 
 
@@ -398,4 +398,4 @@ def test_a_row_of_an_image_in_another_folder_gives_its_value_to_none(tmp_path: P
     (tmp_path / "t.csv").write_text(rows, encoding="utf-8")
     found = read_tags(str(tmp_path / "t.csv"), NAMES, option="--classes", columns=("class",))
     assert found.of == dict(zip(NAMES, "acd", strict=True))
-    assert found.notes == ["t.csv names 1 image not taken (not in the folder, or excluded): benign/2.png"]
+    assert found.notes == ["t.csv names 1 image not in the folder, or excluded: benign/2.png"]

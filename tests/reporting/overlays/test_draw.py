@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,12 @@ def test_the_dice_stays_readable_where_the_name_is_too_long_for_the_picture() ->
     picture = np.zeros((50, 90, 3), np.uint8)
     one, two = (with_strip(picture, *texts, legend=()) for texts in (["x" * 40], ["x" * 40, "Dice 81.2 %"]))
     assert len(two) > len(one)
+
+
+def test_letters_of_other_languages_are_drawn_and_not_the_box_of_an_unknown_one() -> None:
+    strips = [with_strip(np.zeros((50, 400, 3), np.uint8), text, legend=())[50:] for text in ("ö", "Ж", "λ", "\ufffe")]
+    for one, other in combinations(strips, 2):
+        assert not np.array_equal(one, other)
 
 
 def test_each_of_several_labels_has_its_colour_areas_predicted_and_lines_true() -> None:
