@@ -171,8 +171,10 @@ def collect_commands(study: Study) -> list[str]:
     sources = list(dict.fromkeys(run.source.dataset for run in runs))
     datasets = dict.fromkeys([*sources, *(run.dataset for run in runs)])
     commands = [one for dataset in sources for one in recorded_commands(dataset.run_json)]
+    converted = [one for dataset in datasets for one in _conversion(dataset)]
+    is_converting = any("--name" in one.split() for one in commands)
     commands += ["# The steps of htunet_run, each of which it does itself:"] * bool(commands)
-    commands += [one for dataset in datasets for one in _conversion(dataset)]
+    commands = commands + converted if is_converting else converted + commands
     for dataset in sources:
         if planned_by := recorded_commands(dataset.planning_json):
             commands += planned_by

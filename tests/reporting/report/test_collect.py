@@ -298,14 +298,16 @@ def test_own_data_is_repeated_as_it_was_typed() -> None:
     choice.write_text('{"seg": ["damaged"]}')
     assert report_of(content).commands[-1] == "htunet_report"
     assert report_of(content).commands[:5] == (
+        "htunet_convert --images 'my images' --masks m --name Mine",  # htunet_run -d does not
         "htunet_run -d Mine --hours 1",
         "# The steps of htunet_run, each of which it does itself:",
-        "htunet_convert --images 'my images' --masks m --name Mine",
         "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan run",
         "htunet_plan_and_preprocess -d Mine --num-folds 3 --plan adaptive",
     )
     own.conversion_json.write_text("[1]")
-    assert "not recorded" in report_of(content).commands[2]
+    assert "not recorded" in report_of(content).commands[0]
+    record_command(own.run_json, "htunet_run --images 'my images' --masks m --name Mine")
+    assert "not recorded" in report_of(content).commands[3]
 
 
 def test_millimetres_are_shown_where_the_size_of_a_pixel_is_known() -> None:
