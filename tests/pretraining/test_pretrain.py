@@ -1,6 +1,8 @@
 """Whole pre-trainings: repeated, stopped and continued, ended by time, and never mixed up with others."""
 
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,12 +86,16 @@ class _Within:
         return None
 
 
-def test_time_ends_a_training_with_an_annealed_learning_rate(tmp_path: Path) -> None:
+def test_time_ends_a_training_with_an_annealed_learning_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(monotonic=lambda: 0.5 * next(ticks))
+    )  # each look: half a second
     settings = tiny_settings(hours=3 / 3600, passes=None, images=None)
     assert pretrain(["UNet"], settings, out=tmp_path).status == "finished"
     recipe = read_object(tmp_path / "UNet" / "recipe.json")
-    assert recipe["steps"] >= 1
-    assert recipe["seconds"] < 15
+    # called at 0, begun at 0.5 (so 2.5 s are left), the loop at 1; steps end at 1.5, 2, 2.5 and 3
+    assert (recipe["steps"], recipe["seconds"]) == (4, 2.5)
     no_time = tiny_settings(hours=1e-6, passes=None, images=None)  # less than the start took
     assert pretrain(["UNet"], no_time, out=tmp_path / "no time").status == "finished"
     assert module._rate(0.0) < 0.05
