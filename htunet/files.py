@@ -131,6 +131,10 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
     part.mkdir(mode=0o700)
     try:
         yield part
+    except OSError as error:  # the name of a copy's source, or of what is removed here, would lead astray
+        if error.errno in DISK_FULL and (not error.filename or str(part) in f"{error.filename}{error.filename2}"):
+            error.filename, error.filename2 = str(folder), None
+        raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -18,14 +18,15 @@ from htunet.data.names import printable
 from htunet.errors import HtunetError, StoppedBySignalError
 from htunet.paths import DEFAULT_HOME, RunPaths, unset_roots
 
+ELSEWHERE = "write to another one: an option of the command or the htunet_* variables say where."
 SYSTEM_ERRORS = {
-    errno.ENOSPC: "The disk is full. Free space, or point the htunet_* variables at another disk.",
-    errno.EDQUOT: "The disk quota is used up. Free space, or point the htunet_* variables at another disk.",
-    errno.EROFS: "The folder is read-only. Point the htunet_* variables at a folder that you may write to.",
-    errno.EACCES: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
-    errno.EPERM: "The permission is missing. Point the htunet_* variables at a folder that you may write to.",
+    errno.ENOSPC: f"The disk is full. Free space, or {ELSEWHERE}",
+    errno.EDQUOT: f"The disk quota is used up. Free space, or {ELSEWHERE}",
+    errno.EROFS: f"The folder is read-only. Make it writable, or {ELSEWHERE}",
+    errno.EACCES: f"The permission is missing. Allow it for this file or folder, or {ELSEWHERE}",
+    errno.EPERM: f"The permission is missing. Allow it for this file or folder, or {ELSEWHERE}",
     errno.EEXIST: "There is a file where a folder is needed. Name another folder, or move the file.",
-    errno.ENOTDIR: "There is a file where a folder is needed. Point the htunet_* variables at a folder.",
+    errno.ENOTDIR: "There is a file where a folder is needed. Name another folder, or move the file.",
 }
 SIGNALLED, INTERRUPTED, OUTPUT_CLOSED = 128, 130, 141
 """Exit codes of a shell: of a signal this and its number, for SIGINT, for SIGPIPE."""

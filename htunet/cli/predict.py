@@ -90,6 +90,7 @@ def _predict(options: argparse.Namespace) -> None:
     _refuse_unclear_model(options)
     _refuse_to_overwrite(options)
     from htunet.data.names import listed
+    from htunet.data.postprocessing import in_words
     from htunet.inference.folder import images_and_others
     from htunet.inference.output_tables import CLASSES
 
@@ -121,6 +122,8 @@ def _predict(options: argparse.Namespace) -> None:
     frames = f" ({counted(len(result.images), 'image')})" if len(result.images) > len(result.predicted) else ""
     what = f"files{frames}" if others or frames or result.no_pictures else "images"
     print(f"Predicted {count} {what} with {model.name}: {options.output}")
+    if result.masks and model.postprocessing:
+        print(f"Masks are post-processed: {in_words(model.postprocessing)}; --no-postprocessing switches it off.")
     if result.classes:
         counts = Counter(result.classes.predicted)
         listing = ", ".join(f"{counts[name]} {name}" for name in result.classes.classes)

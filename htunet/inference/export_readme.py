@@ -1,8 +1,7 @@
 """The page that goes with an exported model: how to use it, and what one must know of it."""
 
-from typing import Any
-
 from htunet.data.class_probabilities import class_order
+from htunet.data.postprocessing import in_words
 from htunet.data.raw import label_names
 from htunet.inference.exported import BACKBONE, ModelCard, needed_weights
 from htunet.inference.to_onnx import MODEL
@@ -22,7 +21,7 @@ def readme(card: ModelCard) -> str:
         "".join(f"Training images: {text}." for text in [card.plan.get("because", {}).get("channels")] if text),
         *_onnx(card),
         "## Figures",
-        _figures(card.figures),
+        _figures(card),
         "## Licences and citations",
         "\n".join(f"- {what}: {text}" for what, text in card.licences.items()),
         "Please cite:",
@@ -44,6 +43,8 @@ def _gives(card: ModelCard) -> str:
     classes = class_order(card.plan["classes"])
     tasks = card.task.split("+")
     parts = [f"Masks: {', '.join(f'{number} {name}' for number, name in enumerate(labels, start=1))}."]
+    if steps := in_words(card.quality.get("postprocessing", {})):
+        parts.append(f"They are post-processed: {steps}.")
     parts = parts if "seg" in tasks else []
     return " ".join([*parts, *([f"Classes: {', '.join(classes)}."] if "cls" in tasks else [])])
 
@@ -73,7 +74,8 @@ def _onnx(card: ModelCard) -> list[str]:
     ]
 
 
-def _figures(figures: dict[str, Any]) -> str:
+def _figures(card: ModelCard) -> str:
+    figures, of_first = card.figures, " of the first network alone" * bool(card.members)
     best = ", ".join(f"{name} {value:g}" for name, value in figures.get("validation", {}).items())
     tested = "`model.json`, `figures`, `test`" if figures.get("test") else "not evaluated on test images"
-    return f"Best epoch, validation images: {best or 'not known'}. Test images: {tested}."
+    return f"Best epoch{of_first}, validation images: {best or 'not known'}. Test images{of_first}: {tested}."

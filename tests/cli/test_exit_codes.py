@@ -15,7 +15,7 @@ from htunet.cli.command import make_parser, run_command
 from htunet.cli.convert import main as convert
 from htunet.cli.predict import main as predict
 from htunet.errors import HtunetError, StoppedBySignalError
-from htunet.files import whole_file, whole_folder
+from htunet.files import scratch_folder, whole_file, whole_folder
 from htunet.reproducibility import record_command, recorded_commands
 from htunet.training import machine, session
 from htunet.training.run import train
@@ -131,6 +131,21 @@ def test_a_full_disk_names_what_could_not_be_written(
 
     assert run(action) == 1
     assert f"({tmp_path / 'results.csv'})" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_names_the_folder_where_a_copy_into_scratch_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An export copies a checkpoint there; the disk of the checkpoint has room."""
+
+    def action(_: argparse.Namespace) -> None:
+        with scratch_folder(tmp_path) as scratch:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/run/best.safetensors", None, str(scratch / "copy"))
+
+    assert run(action) == 1
+    message = capsys.readouterr().err
+    assert f"No space left on device ({tmp_path}). The disk is full. Free space, or write to another one" in message
     assert list(tmp_path.iterdir()) == []
 
 

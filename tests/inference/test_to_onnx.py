@@ -126,7 +126,7 @@ def test_the_runner_finds_what_htunet_finds(
             assert float(got["probability_malignant"]) == pytest.approx(float(want["probability_malignant"]), abs=1e-4)
 
 
-def test_the_runner_and_htunet_post_process_alike(home: Path, images: Path) -> None:
+def test_the_runner_and_htunet_post_process_alike(home: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = build_training(input_size=(48, 64))
     train("Tiny", "UNet", 0, tiny_settings(num_epochs=1))
     run = run_of(paths)
@@ -141,7 +141,12 @@ def test_the_runner_and_htunet_post_process_alike(home: Path, images: Path) -> N
     export_run(run, home / "model", onnx=True, quality={"postprocessing": steps})
     ours, raw, theirs = home / "ours", home / "raw", home / "theirs"
     words = ["-i", str(images), "--model", str(home / "model"), "--device", "cpu"]
-    assert predict([*words, "-o", str(ours)]) == predict([*words, "-o", str(raw), "--no-postprocessing"]) == 0
+    in_words = "post-processed: components below 0.002 of the image removed, the largest component alone, holes filled"
+    assert in_words in (home / "model" / "README.md").read_text()
+    assert predict([*words, "-o", str(ours)]) == 0
+    assert f"Masks are {in_words}; --no-postprocessing switches it off." in capsys.readouterr().out
+    assert predict([*words, "-o", str(raw), "--no-postprocessing"]) == 0
+    assert "post-processed" not in capsys.readouterr().out
     run_alone(home / "model", theirs, images)
     different = 0
     for path in sorted(ours.glob("*.png")):
