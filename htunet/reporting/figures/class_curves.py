@@ -41,7 +41,7 @@ from htunet.reporting.figures.style import (
 
 Floats = NDArray[np.float64]
 ROC_MM, PANEL_MM = 150.0, 46.0
-BESIDE_PANEL = 44
+BESIDE_PANEL = 34
 """Characters of a line of the key at the right of a panel."""
 PANELS = 4
 """Reliability diagrams side by side."""

@@ -26,7 +26,6 @@ from htunet.reporting.figures.base import (
     tested_as_in_the_paper,
 )
 from htunet.reporting.figures.style import (
-    CHARACTER_MM,
     DOTS_PER_INCH,
     DOUBLE_MM,
     MM_PER_INCH,
@@ -35,6 +34,7 @@ from htunet.reporting.figures.style import (
     TEXT,
     add_note,
     in_style,
+    legend_columns,
     new_figure,
     note_lines,
 )
@@ -156,8 +156,7 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
     rows, columns, key = len(grid.rows), 1 + len(grid.columns), _key(grid)
     side = min((DOUBLE_MM - GROUP_MM) / columns, (PAGE_MM - MOST_AROUND_MM) / rows, LARGEST_MM)
     width = max(NARROWEST_MM, GROUP_MM + columns * side)
-    entry = max(len(name) for _, name in key) * CHARACTER_MM + PATCH_MM
-    across = max(1, min(len(key), int(width / entry)))
+    across = legend_columns(width, [name for _, name in key], PATCH_MM)
     notes = (note, random_weights_note([run for row in grid.rows for run in row.runs if run]))
     heads = max(1 + _in_lines(name).count("\n") for name in grid.columns)
     lines = heads - (-len(key) // across) + len(note_lines(width, notes))
@@ -186,7 +185,7 @@ def draw_masks(grid: MaskGrid, note: str = "") -> Figure:
         handles = [Patch(color=f"#{red:02x}{green:02x}{blue:02x}", label=name) for (red, green, blue), name in key]
         style = {"handlelength": 1.0, "handleheight": 1.0}
         figure.legend(handles=handles, loc="outside lower center", ncols=across, **style)
-        add_note(figure, *notes)
+        add_note(figure, *notes, below=2 * -(-len(key) // across))
     return figure
 
 

@@ -15,7 +15,17 @@ from htunet.evaluation.case_table import write_table
 from htunet.evaluation.metrics import METRICS
 from htunet.evaluation.robustness import RobustnessCurve, artefacts_in, compare_drops, curve, metrics_in
 from htunet.files import write_json
-from htunet.reporting.figures.style import DOUBLE_MM, GRAY, add_note, in_style, look_of, new_figure, save_figure
+from htunet.reporting.figures.style import (
+    DOUBLE_MM,
+    GRAY,
+    MM_PER_INCH,
+    add_note,
+    in_style,
+    legend_columns,
+    look_of,
+    new_figure,
+    save_figure,
+)
 from htunet.reporting.overlays.run_pictures import RANDOM_WEIGHTS
 from htunet.reproducibility import provenance
 
@@ -111,7 +121,8 @@ def _draw_figure(
         members = {method: one for method, found in curves.items() for one in found if one.artefact == artefact}
         _draw_panel(place, members, pictures.get(artefact, ()), limits)
     handles, labels = panels[0].axes[0].get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper center", ncols=min(6, len(labels)))
+    across = legend_columns(canvas.get_figwidth() * MM_PER_INCH, labels)
+    canvas.legend(handles, labels, loc="outside upper center", ncols=across)
     n_cases = next(iter(curves.values()))[0].n_cases
     band = f"Mean of {counted(n_cases, 'test image')} and 95 % bootstrap interval. Strength 0: unchanged."
     add_note(canvas, f"{notes[0]}. {band}", notes[1])

@@ -3,7 +3,7 @@
 Figures are made through matplotlib's objects, never through pyplot, so that nothing is left behind in the process.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,15 +154,28 @@ def panel_grid(figure: Figure, n: int, columns: int, *, shared: bool = False) ->
     return np.asarray(panels)
 
 
-def add_note(figure: Figure, *sentences: str) -> None:
-    """Small lines below everything, as long as the figure is wide: what a reader must know of it."""
+def add_note(figure: Figure, *sentences: str, below: int = 0) -> None:
+    """Small lines below everything, as long as the figure is wide: what a reader must know of it.
+
+    ``below`` lines stay empty, for a legend at the lower edge.
+    """
     if text := "\n".join(note_lines(figure.get_figwidth() * MM_PER_INCH, sentences)):
+        text += "\n " * below
         figure.supxlabel(text, fontsize=SMALL, color=GRAY, x=0.01, ha="left")
 
 
 def note_lines(width_mm: float, sentences: Iterable[str]) -> list[str]:
     """The sentences, without empty ones, in lines of small text that are no longer than ``width_mm``."""
     return [line for sentence in sentences for line in wrap(sentence, int(width_mm / CHARACTER_MM))]
+
+
+def legend_columns(width_mm: float, labels: Sequence[str], beside_mm: float = 12.0) -> int:
+    """How many entries of a legend, each with ``beside_mm`` for what stands beside its text, fit side by side.
+
+    >>> legend_columns(181, ["UNet"] * 4), legend_columns(181, ["UNet"] * 4 + ["PhantomCLIP (Mona), plan mine"])
+    (4, 3)
+    """
+    return max(1, min(len(labels), int(width_mm / (max(map(len, labels), default=1) * CHARACTER_MM + beside_mm))))
 
 
 def in_lines(text: str, characters: int) -> str:

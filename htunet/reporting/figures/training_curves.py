@@ -22,12 +22,11 @@ from htunet.reporting.figures.base import (
     by_dataset,
     random_weights_note,
 )
-from htunet.reporting.figures.style import DOUBLE_MM, add_note, in_style, look_of, new_figure
+from htunet.reporting.figures.style import DOUBLE_MM, add_note, in_style, legend_columns, look_of, new_figure
 from htunet.schemas import FINISHED
 
 COLUMNS = ("train_loss", "val_loss", "val_metric")
 PANEL_MM, LEGEND_ROW_MM = 52.0, 4.0
-LEGEND_COLUMNS = 5
 WIDE = 20.0
 """Losses this many times larger than others stand on a logarithmic axis."""
 
@@ -74,7 +73,8 @@ def curve_of(paths: Sequence[Path], column: str) -> TrainingCurve:
 def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
     arms = by_arm(runs)
     names = ("Training loss", "Validation loss", f"Validation {' or '.join(dict.fromkeys(map(_metric, runs)))}")
-    legend_rows = -(-len(arms) // LEGEND_COLUMNS)
+    across = legend_columns(DOUBLE_MM, [*arms])
+    legend_rows = -(-len(arms) // across)
     with in_style():
         figure = new_figure(DOUBLE_MM, PANEL_MM + LEGEND_ROW_MM * legend_rows + 8)
         panels = figure.subplots(1, len(COLUMNS))
@@ -90,7 +90,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
                 if values.min() > 0 and values.max() > WIDE * values.min():
                     panel.set_yscale("log")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(arms), LEGEND_COLUMNS), title=dataset)
+        figure.legend(handles, labels, loc="outside upper center", ncols=across, title=dataset)
         several = any(len(members) > 1 for members in arms.values())
         band = "Lines: means over runs (seeds, folds); bands: ± one standard deviation." * several
         add_note(figure, " ".join(filter(None, (band, _epochs_note(arms)))), random_weights_note(runs))

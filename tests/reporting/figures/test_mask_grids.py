@@ -120,8 +120,12 @@ def test_an_empty_prediction_leaves_the_lesion_red(home: Path, tmp_path: Path) -
 
 def test_the_key_is_inside_the_page_however_few_the_columns(results: Results) -> None:
     run = next(run for run in results.runs if run.method == "UNet")
-    figure = draw_masks(comparison_grid(replace(results, runs=[run])))
+    figure = draw_masks(comparison_grid(replace(results, runs=[run])), "Some methods are not shown. " * 8)
     figure.canvas.draw()
     key = figure.legends[0].get_window_extent()
     assert 0 <= key.x0 < key.x1 <= figure.bbox.x1
     assert key.y0 >= 0
+    note = figure._supxlabel  # type: ignore[attr-defined]
+    extent, text = note.get_window_extent(), note.get_text()
+    empty_share = text.count("\n ") / (text.count("\n") + 1)
+    assert key.y1 <= extent.y0 + extent.height * empty_share

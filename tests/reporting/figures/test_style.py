@@ -12,7 +12,16 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 from skimage.color import rgb2lab
 
-from htunet.reporting.figures.style import DOUBLE_MM, STYLE, add_note, in_style, look_of, new_figure, save_figure
+from htunet.reporting.figures.style import (
+    DOUBLE_MM,
+    STYLE,
+    add_note,
+    in_style,
+    legend_columns,
+    look_of,
+    new_figure,
+    save_figure,
+)
 from htunet.reporting.tables.paper_figures import CLASSIFICATION_METHODS, METHODS
 
 RED_BLIND = np.array(
@@ -84,3 +93,17 @@ def test_both_files_are_written_in_the_size_of_two_columns_with_truetype_fonts(t
 def test_equal_figures_give_equal_files(tmp_path: Path) -> None:
     for first, second in zip(write(tmp_path, "one"), write(tmp_path, "two"), strict=True):
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_legend_has_as_many_columns_as_its_longest_entry_leaves_room_for() -> None:
+    labels = ["UNet, plan mine", "CLIP (HT), plan mine", "PhantomCLIP (Mona), plan mine"]
+    figure = new_figure(181, 40)
+    panel = figure.subplots()
+    for label in labels * 2:
+        panel.plot([0, 1], [0, 1], label=label)
+    with in_style():
+        legend = figure.legend(*panel.get_legend_handles_labels(), ncols=legend_columns(181, labels * 2))
+    figure.canvas.draw()
+    extent = legend.get_window_extent()
+    assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
+    assert legend_columns(181, labels * 2) == 3  # 29 letters of 1.36 mm and 12 mm beside them: 51.4 mm each
