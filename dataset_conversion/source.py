@@ -38,7 +38,10 @@ def open_source(source: Path, layout: Layout) -> Iterator[Path]:
     if not source.exists():
         raise UsageError(f"SOURCE {source} does not exist. Name the folder or the zip that you downloaded.")
     if source.is_file() and _is_broken(source):
-        raise UsageError(f"SOURCE {source} is neither a folder nor a readable zip. Download it again if it is cut off.")
+        raise UsageError(
+            f"SOURCE {source} is neither a folder nor a readable zip. Unpack a tar, 7z or rar yourself and name the "
+            "folder; download a zip again if it is cut off."
+        )
     with ExitStack() as stack:
         yield _locate(source, layout, stack)
 

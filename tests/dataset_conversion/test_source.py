@@ -111,7 +111,7 @@ def test_a_missing_source_and_a_file_that_is_no_zip_are_wrong_usage(tmp_path: Pa
     with pytest.raises(UsageError, match="does not exist"), open_source(tmp_path / "nowhere", LAYOUT):
         pass
     other = put(tmp_path / "set.rar")
-    with pytest.raises(UsageError, match="neither a folder nor a readable zip"), open_source(other, LAYOUT):
+    with pytest.raises(UsageError, match="Unpack a tar, 7z or rar yourself"), open_source(other, LAYOUT):
         pass
 
 

@@ -340,3 +340,25 @@ def test_a_file_that_is_no_weights_is_refused_without_advice_to_read_it_unsafely
     with pytest.raises(HtunetError, match=r"picture\.png cannot be read as weights") as caught:
         read_state(tmp_path / "picture.png")
     assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_pytorch_file_that_is_called_safetensors_is_to_be_renamed(tmp_path: Path, old: bool) -> None:
+    path = tmp_path / "model.safetensors"
+    torch.save({"a": torch.arange(3.0)}, path, _use_new_zipfile_serialization=not old)
+    with pytest.raises(HtunetError, match=r"\(it is a PyTorch file, not safetensors\). Rename it to end in \.pt"):
+        read_state(path)
+    assert read_state(path.rename(tmp_path / "model.pt"))["a"].tolist() == [0, 1, 2]
+
+
+def test_it_is_said_which_weights_are_used_beside_a_moving_average(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"model": {"a": torch.zeros(1)}, "model_ema": {"a": torch.ones(1)}, "epoch": 3, "optimizer": {}}
+    torch.save(content, tmp_path / "last.pth")
+    assert read_state(tmp_path / "last.pth")["a"].item() == 0
+    assert "the weights under model are used, not their moving average under model_ema." in caplog.text
+    caplog.clear()
+    torch.save({"model": content["model"], "optimizer": {}}, tmp_path / "last.pth")
+    read_state(tmp_path / "last.pth")
+    assert not caplog.text
