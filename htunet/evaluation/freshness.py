@@ -1,6 +1,6 @@
 """What is already done for a run, so that the same command again does only the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,19 @@ def trained_on_other_images(run: RunPaths) -> bool:
 
 def needs_prediction(run: RunPaths) -> bool:
     """True when a prediction is missing, of other cases or images, or older than the checkpoint that makes it."""
-    paths = _predictions(run)
+    tested = test_cases(run)
+    paths = _predictions(run, tested)
     if not all(path.exists() for path in paths):
         return True
     if "cls" in run.tasks:
         val = split_cases(run.source.dataset, run.fold, "val")
         try:
-            for path, cases in ((run.classes_csv, test_cases(run)), (run.val_classes_csv, val)):
+            for path, cases in ((run.classes_csv, tested), (run.val_classes_csv, val)):
                 if set(read_class_probabilities(path).cases) != set(cases):
                     return True
         except HtunetError:  # a file that somebody has changed is made again
             return True
-    if images_changed(run, test_cases(run)):
+    if images_changed(run, tested):
         return True
     weights = run.source.checkpoint_best
     return weights.exists() and min(map(_time, paths)) < _time(weights)
@@ -48,7 +49,7 @@ def is_evaluated(run: RunPaths, policy: str, positive: str = "") -> bool:
     And of the masks, classes and groups that the data set has now, with this ``positive`` class; empty: the one that
     was chosen then, or that the data set names.
     """
-    paths = _predictions(run)
+    paths = _predictions(run, test_cases(run))
     if not run.summary_json.exists() or not all(path.exists() for path in paths):
         return False
     own = read_object(run.summary_json, SUMMARY).get("htunet", {})
@@ -85,11 +86,10 @@ def are_of_earlier_files(run: RunPaths, own: Mapping[str, Any]) -> bool:
         return False
 
 
-def _predictions(run: RunPaths) -> list[Path]:
+def _predictions(run: RunPaths, tested: Sequence[str]) -> list[Path]:
     """What the prediction of a run's task writes."""
-    ids = test_cases(run)
     folders = [run.predictions, run.predictions_at_input, *([run.references_at_input] if run.trained_on else [])]
-    masks = [folder / f"{case}.png" for folder in folders for case in ids]
+    masks = [folder / f"{case}.png" for folder in folders for case in tested]
     classes = [run.classes_csv, run.val_classes_csv]
     return masks * ("seg" in run.tasks) + classes * ("cls" in run.tasks)
 

@@ -1,11 +1,12 @@
 """A trained run whose test cases are predicted, with what it is scored against."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from htunet.data.raw import RawDataset, read_raw
 from htunet.data.split_files import load_splits
+from htunet.data.splits import Fold
 from htunet.errors import HtunetError
 from htunet.files import file_hash, json_hash, read_object
 from htunet.paths import DatasetPaths, RunPaths, checked_name
@@ -26,31 +27,25 @@ class PredictedRun:
     cases: tuple[str, ...]
     """The ids of the test cases."""
     identity: dict[str, Any]
-    """``run_identity``."""
+    """Which run it is and what its results rest on: what its summary says of it."""
 
 
 def open_predicted(run: RunPaths) -> PredictedRun:
-    """Read what a run is scored against.
+    """Read what a run is scored against, and which run it is.
 
-    Raises HtunetError where the data set or the test split is missing, or is not that which the run was trained with.
+    Raises HtunetError where the data set or the test split is missing, or is not that which the run was trained with,
+    and when settings.json lacks something.
     """
-    raw, cases = read_raw(run.dataset), test_cases(run)
-    identity = run_identity(run, raw, cases)
-    if "seg" in run.tasks:
-        _check_learnt(run, identity["settings"].get("plan_content"), raw)
-    return PredictedRun(run=run, raw=raw, cases=tuple(cases), identity=identity)
-
-
-def run_identity(run: RunPaths, raw: RawDataset, cases: Sequence[str]) -> dict[str, Any]:
-    """Which run it is and what its results rest on; raises HtunetError when settings.json lacks something."""
-    settings = read_object(run.settings_json, SETTINGS)
+    raw, settings, source = read_raw(run.dataset), read_object(run.settings_json, SETTINGS), run.source.dataset
     if missing := [name for name in RECORDED if name not in settings]:
         raise HtunetError(f"{run.settings_json} lacks {missing}: the run was made by another version. Train it again.")
+    needed = run.trained_on is None or source.splits_json.exists()
+    folds = load_splits(source.splits_json) if needed else []
+    cases = _cases_of(folds, source, run.fold, "test") if run.trained_on is None else _cases_across(run, settings)
+    sizes = {split: len(found) for fold in folds[run.fold : run.fold + 1] for split, found in fold.items()}
     finished = read_object(run.finished_json, FINISHED) if run.finished_json.exists() else {}
-    splits = run.source.dataset.splits_json
-    folds = load_splits(splits)[run.fold : run.fold + 1] if splits.exists() else []
-    sizes = {split: len(cases) for fold in folds for split, cases in fold.items()}
-    return {
+    raw_hash = raw_sha256(run.dataset)
+    identity = {
         "dataset": run.dataset.name,
         "trainer": run.trainer,
         "method": run.method,
@@ -63,9 +58,12 @@ def run_identity(run: RunPaths, raw: RawDataset, cases: Sequence[str]) -> dict[s
         "split_sizes": sizes | ({"test": len(cases)} if run.trained_on else {}),
         "epochs": finished.get("epochs"),
         "references_sha256": _digest(run, raw, cases),
-        "raw_sha256": raw_sha256(run.dataset),
+        "raw_sha256": raw_hash,
         "settings": settings,
     }
+    if "seg" in run.tasks:
+        _check_learnt(run, settings.get("plan_content"), raw)
+    return PredictedRun(run=run, raw=raw, cases=tuple(cases), identity=identity)
 
 
 def references_digest(run: RunPaths) -> str:
@@ -92,22 +90,29 @@ def _digest(run: RunPaths, raw: RawDataset, ids: Sequence[str]) -> str:
 
 def split_cases(dataset: DatasetPaths, fold: int, split: str) -> list[str]:
     """The case ids of ``train``, ``val`` or ``test`` of one fold; raises HtunetError when there are none."""
-    splits = load_splits(dataset.splits_json)
-    if not 0 <= fold < len(splits):
-        raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(splits) - 1}, not {fold}.")
-    if not splits[fold].get(split):
+    return _cases_of(load_splits(dataset.splits_json), dataset, fold, split)
+
+
+def _cases_of(folds: Sequence[Fold], dataset: DatasetPaths, fold: int, split: str) -> list[str]:
+    if not 0 <= fold < len(folds):
+        raise HtunetError(f"{dataset.splits_json} has the folds 0..{len(folds) - 1}, not {fold}.")
+    if not folds[fold].get(split):
         raise HtunetError(
             f"Fold {fold} of {dataset.splits_json} has no {split} cases. Plan the data set again with "
             f"htunet_plan_and_preprocess -d {dataset.short_name}."
         )
-    return list(splits[fold][split])
+    return folds[fold][split]
 
 
 def test_cases(run: RunPaths) -> list[str]:
     """The cases that a run is scored on: the test split of its fold, or those that it predicted of another data set."""
     if run.trained_on is None:
         return split_cases(run.dataset, run.fold, "test")
-    cases = (read_object(run.settings_json, SETTINGS).get("trained_on") or {}).get("cases", [])
+    return _cases_across(run, read_object(run.settings_json, SETTINGS))
+
+
+def _cases_across(run: RunPaths, settings: Mapping[str, Any]) -> list[str]:
+    cases = (settings.get("trained_on") or {}).get("cases", [])
     return [checked_name(str(case), "the id", run.settings_json) for case in cases]
 
 

@@ -20,7 +20,7 @@ from htunet.evaluation.case_table import case_table
 from htunet.evaluation.class_summary import evaluate_classes
 from htunet.evaluation.evaluate import evaluate_run
 from htunet.evaluation.freshness import is_evaluated, needs_prediction, trained_on_other_images
-from htunet.evaluation.predicted_run import open_predicted, run_identity, test_cases
+from htunet.evaluation.predicted_run import open_predicted
 from htunet.evaluation.study import study
 from htunet.experiments.robustness_study import read_measured
 from htunet.inference.export import _test_metrics
@@ -67,7 +67,7 @@ def _run(path: Path) -> RunPaths:
 
 def _of_run(path: Path) -> None:
     run = _run(path)
-    run_identity(run, read_raw(run.dataset), test_cases(run))
+    open_predicted(run)
     TrainedModel.of_run(run)
     for read in (trained_on_other_images, needs_prediction, _test_metrics):
         read(run)
