@@ -529,7 +529,8 @@ def csv_rows(
         if named := SEPARATOR.match(header):
             delimiter = named[1]
         elif any_delimiter:
-            delimiter = _delimiter(header)
+            # what cuts the header into most columns
+            delimiter = max(",;\t|", key=lambda one: len(next(csv.reader([header], delimiter=one), ())))
             stream.seek(0)
         reader = csv.DictReader(stream, delimiter=delimiter)
         reader.fieldnames = found = [(older or {}).get(name, name) for name in reader.fieldnames or []]
@@ -546,11 +547,6 @@ def csv_rows(
                 yield {key: plain_cell(value) for key, value in row.items()}
     except csv.Error as error:
         raise HtunetError(f"The file {path} is not a CSV ({error}). Save it as one, in UTF-8.") from None
-
-
-def _delimiter(header: str) -> str:
-    """Comma, semicolon, tab or bar: what cuts the header into most columns."""
-    return max(",;\t|", key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter), ())))
 
 
 def read_numbers(path: Path, columns: Sequence[str]) -> dict[str, dict[int, float]]:

@@ -148,12 +148,6 @@ class Registry(Generic[T]):
             except HtunetError as error:
                 broken(str(error))
 
-    def package_of(self, name: str) -> str:
-        """The distribution whose entry ``name`` is: ``htunet``, or an installed package; KeyError for no name."""
-        if name in self._entries:
-            return OURS
-        return self._installed()[name][0].package
-
     def _load(self, name: str, place: Place) -> T:
         try:
             return cast(T, place.load())

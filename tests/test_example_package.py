@@ -64,14 +64,14 @@ def build_download(folder: Path) -> None:
 
 def test_the_package_adds_one_of_each_kind() -> None:
     assert set(ENTRIES) == {registry.group for registry in REGISTRIES}
-    assert not [name for registry in REGISTRIES for name in registry if registry.package_of(name) != "htunet"]
+    assert not any(registry._installed() for registry in REGISTRIES)
 
 
 @pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: registry.kind)
 def test_an_entry_is_listed_and_loaded(installed: None, registry: Registry) -> None:
     (name,) = ENTRIES[registry.group]
     assert name in registry.names()
-    assert registry.package_of(name) == "example-htunet"
+    assert registry._installed()[name][0].package == "example-htunet"
     assert registry[name] is not None
 
 

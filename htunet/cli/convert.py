@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_conversion import CONVERTERS
+from htunet.cli.arguments import settings_from
 from htunet.cli.command import make_parser, print_next, run_command, tell
-from htunet.cli.convert_captions import add_caption_options, caption_options, describe_captions
+from htunet.cli.convert_captions import add_caption_options, describe_captions
 from htunet.cli.convert_general import add_own_options, convert_own_images, own_options
 from htunet.data.names import printable
 from htunet.errors import HtunetError, UsageError, check_least, counted
 from htunet.paths import PAPER_FOLD, DatasetPaths
 
 if TYPE_CHECKING:
-    from dataset_conversion.common import ConversionReport, Options, SourceFacts
+    from dataset_conversion.common import ConversionReport, SourceFacts
 
 RELEASE = "NextGen-UIA"
 SHOWN = 20
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> None:
     from dataset_conversion import CONVERTERS, convert
+    from dataset_conversion.common import Options
     from htunet.reproducibility import record_command
 
     if options.list:
@@ -74,7 +76,7 @@ def _run(options: argparse.Namespace) -> None:
     converter = CONVERTERS[options.dataset]
     if options.source is None:
         raise UsageError(f"Name the SOURCE of {options.dataset}: {converter.facts.download}.")
-    report = convert(options.dataset, options.source, _choice(options))
+    report = convert(options.dataset, options.source, settings_from(Options, options))
     if report.captions is None:
         record_command(DatasetPaths(report.dataset).conversion_json, options.typed)
     _print(_describe(report))
@@ -82,28 +84,17 @@ def _run(options: argparse.Namespace) -> None:
         _print_next(options.name or options.dataset)
 
 
-def _choice(options: argparse.Namespace) -> "Options":
-    from dataset_conversion.common import Options
-
-    return Options(
-        name=options.name,
-        fit_masks=options.fit_masks,
-        workers=options.workers,
-        crop_overlays=options.crop_overlays,
-        drop_empty_slices=options.drop_empty_slices,
-        **caption_options(options),
-    )
-
-
 def _convert_release(options: argparse.Namespace) -> None:
     """Every set of the authors' release, one after another; what is missing or fails does not stop the others."""
+    from dataset_conversion.common import Options
     from dataset_conversion.nextgen_uia import convert_release
 
     if options.source is None:
         raise UsageError(f"Name the SOURCE of {RELEASE}: the folder or the zip with all/, segmentation/ and so on.")
     done: list[str] = []
     failed: dict[str, str] = {}
-    for result in convert_release(options.source, _choice(options), lambda text: _print([f"Note: {text}."])):
+    of_release = settings_from(Options, options)
+    for result in convert_release(options.source, of_release, lambda text: _print([f"Note: {text}."])):
         if result.report is None:
             _print([f"{result.name}: {'FAILED: ' if result.failed else ''}{result.reason.rstrip('.')}."])
             failed |= {result.name: result.reason} if result.failed else {}

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from htunet.errors import counted
 
@@ -35,11 +35,6 @@ def add_caption_options(parser: argparse.ArgumentParser) -> None:
         help="CURD: translate with this language model, on this machine, such as Qwen/Qwen3-8B; needs "
         "pip install 'htunet[translate]'",
     )
-
-
-def caption_options(options: argparse.Namespace) -> dict[str, Any]:
-    """The options as keywords of the converters' ``Options``."""
-    return {name: getattr(options, name) for name in ("min_side", "translations", "translate")}
 
 
 def describe_captions(report: "ConversionReport") -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataset_conversion import CONVERTERS
+from htunet.cli.arguments import settings_from
 from htunet.errors import UsageError, option
 
 if TYPE_CHECKING:
@@ -115,10 +116,7 @@ def convert_own_images(options: argparse.Namespace) -> "ConversionReport":
         raise UsageError("Name your data set: --name MYDATA.")
     if len(options.pairs or ()) > 2:
         raise UsageError(f"--pairs takes a table or two patterns, got {len(options.pairs)} words. Put each in quotes.")
-    paths = {name: getattr(options, name) for name in FOLDERS}
-    texts = {name: getattr(options, name) for name in TEXTS}
-    paths |= {name: tuple(getattr(options, name) or ()) for name in ANNOTATIONS}
-    texts |= {"annotator": options.annotator, "positive": options.positive}
-    shared = {"fit_masks": options.fit_masks, "workers": options.workers}
-    shared["fill_outlines"] = bool(options.fill_outlines)
-    return convert_own(OwnData(name=options.name, pairs=tuple(options.pairs or ()), **paths, **texts, **shared))
+    for name in ("pairs", *ANNOTATIONS):
+        setattr(options, name, tuple(getattr(options, name) or ()))
+    options.fill_outlines = bool(options.fill_outlines)
+    return convert_own(settings_from(OwnData, options))

@@ -8,7 +8,7 @@ htunet_results/tables/.
 
 import argparse
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,23 +90,18 @@ def _evaluate(options: argparse.Namespace) -> None:
             failed[run] = str(error) if isinstance(error, HtunetError) else f"{type(error).__name__}: {error}"
             print(f"Failed: {run.label}: {failed[run]}", file=sys.stderr)
     if done:
-        _renew_choices(dict.fromkeys(run.dataset for run in done))
+        for dataset in dict.fromkeys(run.dataset for run in done if run.dataset.choice_json.exists()):
+            from htunet.experiments.cross_validation import renew_choice
+
+            if chosen := renew_choice(dataset):
+                print(f"{dataset.short_name}: runs of htunet_run have changed; chosen again: {', '.join(chosen)}. See "
+                      f"{dataset.choice_json}")  # fmt: skip
         _report(done, options.policy, options.positive)
     elif stale and not failed:
         raise HtunetError(_all_stale(stale[0]))
     if failed:
         listing = "; ".join(f"{run.label}: {text}" for run, text in failed.items())
         raise HtunetError(f"{len(failed)} of {len(runs)} runs could not be evaluated. {listing}")
-
-
-def _renew_choices(datasets: Collection[DatasetPaths]) -> None:
-    """Choose again, as ``htunet_run`` did, where what it chose from has changed since."""
-    for dataset in (dataset for dataset in datasets if dataset.choice_json.exists()):
-        from htunet.experiments.cross_validation import renew_choice
-
-        if chosen := renew_choice(dataset):
-            print(f"{dataset.short_name}: runs of htunet_run have changed; chosen again: {', '.join(chosen)}. See "
-                  f"{dataset.choice_json}")  # fmt: skip
 
 
 def _evaluate_folders(options: argparse.Namespace) -> None:

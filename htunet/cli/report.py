@@ -55,23 +55,18 @@ def _write_report(options: argparse.Namespace) -> None:
     path = options.output or ((datasets[0].results if len(datasets) == 1 else root("htunet_results")) / NAME)
     if path.is_dir():
         raise UsageError(f"-o names the file to write, {path} is a folder. Write {path / NAME}.")
+    cases = [] if options.cases is None else ["--cases", str(options.cases)]
+    output = [] if options.output is None else ["-o", str(options.output)]
     study = study_of(
         contents,
         terms={name: Terms(entry.licence, entry.citation) for name, entry in CATALOGUE.items()},
-        command=_command(options),
+        command=shlex.join(["htunet_report", *options.datasets, *cases, *output]),
         per_group=options.cases,
         zero_shot=[found for found in zero_shot_contents(tell) if not names or found["dataset"] in names],
     )
     report = collect(study)
     write_text(path, render(report))
     print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB, shown: {counted(len(report.gallery.items), 'case')})")
-
-
-def _command(options: argparse.Namespace) -> str:
-    """What writes the same page."""
-    cases = [] if options.cases is None else ["--cases", str(options.cases)]
-    output = [] if options.output is None else ["-o", str(options.output)]
-    return shlex.join(["htunet_report", *options.datasets, *cases, *output])
 
 
 if __name__ == "__main__":

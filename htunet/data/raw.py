@@ -106,6 +106,11 @@ class RawDataset:
         """The raw folder."""
         return self.paths.raw
 
+    @cached_property
+    def by_id(self) -> dict[str, Case]:
+        """The cases by their ids."""
+        return {case.id: case for case in self.cases}
+
     def image_path(self, case: Case) -> Path:
         """Path of the case's image, in ``imagesTr`` or ``imagesTs``, with nnU-Net's channel suffix ``_0000``."""
         name = IMAGE_FOLDERS[TRAIN if case.split == TRAIN else TEST]

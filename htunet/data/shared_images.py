@@ -15,8 +15,7 @@ def shared_images(
     """Tested id to the ids of ``seen`` that show the same picture (see ``htunet.data.duplicates``); sorted."""
     owners = []
     for raw, ids in ((seen, seen_ids), (tested, tested_ids)):
-        case_of = {case.id: case for case in raw.cases}
-        owners += [(raw, case_of[case_id]) for case_id in ids]
+        owners += [(raw, raw.by_id[case_id]) for case_id in ids]
     signatures = (
         signature_of(read_image(raw.image_path(case), 1))
         for raw, case in tqdm(owners, desc="comparing with the training images", unit="image", disable=None)

@@ -50,8 +50,8 @@ def class_baseline(dataset: DatasetPaths, plan: str, fold: int, positive: str = 
     So each is decided to be of the most common class, and the AUC is one half.
     """
     raw = read_raw(dataset)
-    classes, known = class_order(raw.info.classes), {case.id: case for case in raw.cases}
-    train, test = ([known[case] for case in split_cases(dataset, fold, split)] for split in ("train", "test"))
+    classes = class_order(raw.info.classes)
+    train, test = ([raw.by_id[case] for case in split_cases(dataset, fold, split)] for split in ("train", "test"))
     counts = Counter(case.class_name for case in train if case.class_name)
     fractions = np.array([counts[name] for name in classes]) / counts.total()
     found = ClassProbabilities(

@@ -135,10 +135,9 @@ def with_known_classes(
             f"The run knows the classes {', '.join(found.classes)}, {raw.paths.dataset_json} has the classes "
             f"{', '.join(class_order(raw.info.classes)) or '(none)'}. Train again with --restart, or put them back."
         )
-    known = {case.id: case for case in raw.cases}
-    if missing := [case for case in found.cases if case not in known]:
+    if missing := [case for case in found.cases if case not in raw.by_id]:
         raise HtunetError(f"{raw.paths.cases_csv} lacks the cases {', '.join(missing[:5])}. Plan the data set again.")
-    cases = [known[case] for case in found.cases]
+    cases = [raw.by_id[case] for case in found.cases]
     return replace(found, truth=tuple(case.class_name for case in cases)), [case.group for case in cases]
 
 

@@ -120,8 +120,7 @@ def run_pairs(predicted: PredictedRun) -> list[MaskPair]:
     data set's. Raises HtunetError for a case or a prediction that is missing.
     """
     run, raw, ids = predicted.run, predicted.raw, predicted.cases
-    known = {case.id: case for case in raw.cases}
-    if unknown := [case for case in ids if case not in known]:
+    if unknown := [case for case in ids if case not in raw.by_id]:
         raise HtunetError(f"{raw.paths.cases_csv} lacks the test cases {some(unknown)}. Plan the data set again.")
     for folder in (run.predictions, run.predictions_at_input):
         if missing := [case for case in ids if not (folder / f"{case}.png").exists()]:
@@ -137,7 +136,7 @@ def run_pairs(predicted: PredictedRun) -> list[MaskPair]:
         at_input = [arrays.masks[row].copy() for row in arrays.rows(ids)]
     pairs = []
     for case, reference_at_input in zip(ids, at_input, strict=True):
-        label = raw.label_path(known[case])
+        label = raw.label_path(raw.by_id[case])
         for resolution, folder, reference in (
             (INPUT, run.predictions_at_input, reference_at_input),
             (ORIGINAL, run.predictions, (label,)),
@@ -145,7 +144,7 @@ def run_pairs(predicted: PredictedRun) -> list[MaskPair]:
             prediction = folder / f"{case}.png"
             pairs.append(
                 MaskPair(
-                    case=known[case],
+                    case=raw.by_id[case],
                     resolution=resolution,
                     prediction=(prediction,),
                     reference=reference,

@@ -181,6 +181,7 @@ def label_of(name: str) -> str:
 _overlap = partial(Metric, kind=Kind.OVERLAP, better=HIGHER)
 _distance = partial(Metric, kind=Kind.DISTANCE, better=LOWER, unit="px", scale=1.0, when_empty=DIAGONAL)
 _of_the_paper = partial(_distance, level=Level.PAPER, when_empty=None)
+_case = partial(Metric, kind=Kind.CASE, better=HIGHER, level=Level.OVERVIEW)
 _decision = partial(Metric, kind=Kind.DECISION, better=HIGHER, of_class=True)
 _calibration = partial(Metric, kind=Kind.CALIBRATION, better=LOWER, level=Level.FILE)
 
@@ -233,21 +234,15 @@ for _metric in (
         "paper's public code calls ASD.",
         of=lambda distances: distances.to_reference.mean(),
     ),
-    Metric(
+    _case(
         name="correct",
         label="Accuracy",
-        kind=Kind.CASE,
-        level=Level.OVERVIEW,
-        better=HIGHER,
         definition="1 where the most probable class is the true one, else 0.",
         of=lambda case: int(case["decided"][classification.MOST_PROBABLE] == case["class"]),
     ),
-    Metric(
+    _case(
         name="probability_of_truth",
         label="Probability of the true class",
-        kind=Kind.CASE,
-        level=Level.OVERVIEW,
-        better=HIGHER,
         definition="The probability that is given to the true class.",
         of=lambda case: case["probabilities"][case["class"]],
     ),

@@ -47,12 +47,7 @@ def open_predicted(run: RunPaths) -> PredictedRun:
     raw_hash = raw_sha256(run.dataset)
     identity = {
         "dataset": run.dataset.name,
-        "trainer": run.trainer,
-        "method": run.method,
-        "plan": run.plan,
-        "fold": run.fold,
-        "seed": run.seed,
-        "ratio": run.ratio,
+        **{name: getattr(run, name) for name in ("trainer", "method", "plan", "fold", "seed", "ratio")},
         "trained_on": settings.get("trained_on"),
         **{name: settings[name] for name in RECORDED},
         "split_sizes": sizes | ({"test": len(cases)} if run.trained_on else {}),

@@ -10,16 +10,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from htunet.data.raw import DatasetInfo
 from htunet.experiments.jobs import Job, JobCost, in_order
 from htunet.experiments.products import Trained
 from htunet.files import as_read, json_hash, read_object, read_text, scratch_folder, write_json
 from htunet.paths import DatasetPaths, root
-from htunet.planning.plans import Plan, load_plans
-from htunet.planning.rules import AUGMENTATION, BASE_SIDE, BATCH
+from htunet.planning.planner import paper_plan
+from htunet.planning.plans import load_plans
+from htunet.planning.rules import BASE_SIDE, MEMORY_GB
 
 START_SECONDS = 8.0
 """Until a worker has loaded its libraries and its network; an assumption, not a measurement."""
@@ -126,13 +129,10 @@ def plan_content(work: JobCost) -> dict[str, Any]:
     if found is not None:
         return dataclasses.asdict(found) | {"because": {}}
     side = work.side or SIDES.get(work.plan, BASE_SIDE)
-    plan = Plan(
-        name=work.plan, dataset="Dataset999_Any", channels=1, labels={"background": 0, "lesion": 1},
-        classes={"a": 0, "b": 1}, geometry="stretch", crop_border=False, input_size=(side, side), batch_size=BATCH,
-        num_epochs=1, learning_rate=1e-4, betas=(0.9, 0.95), weight_decay=1e-2,
-        patience=None, class_weights={}, augmentation=dict(AUGMENTATION),
-    )  # fmt: skip
-    return dataclasses.asdict(plan)
+    of_any: Any = SimpleNamespace(dataset="Dataset999_Any")
+    plan = paper_plan(of_any, DatasetInfo(classes={"a": 0, "b": 1}), MEMORY_GB)
+    changes = {"input_size": (side, side), "num_epochs": 1, "prompts": {}, "because": {}}
+    return dataclasses.asdict(replace(plan, name=work.plan, **changes))
 
 
 def _key(spec: Spec) -> str:

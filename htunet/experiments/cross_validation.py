@@ -384,8 +384,7 @@ def _postprocessing(
 ) -> PostprocessingChoice:
     """On the tested images of all folds of the chosen method; ``without`` are those that all folds but one choose."""
     raw = read_raw(dataset)
-    cases = {case.id: case for case in raw.cases}
-    tested = [(fold, cases[name]) for fold in folds for name in test_cases(run_of(dataset, chosen, fold))]
+    tested = [(fold, raw.by_id[name]) for fold in folds for name in test_cases(run_of(dataset, chosen, fold))]
 
     def files(method: Candidate) -> list[tuple[Path, Path]]:
         return [(run_of(dataset, method, fold).predictions / f"{case.id}.png", raw.label_path(case))

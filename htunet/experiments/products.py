@@ -90,8 +90,9 @@ class Trained(Product):
             wrong.append(f"{counted(int(before.get('num_epochs', 0)), 'epoch')}, not {self.num_epochs}")
         if not same_weights(before.get("weights") or {}, self.weights):
             wrong.append(f"{before['weights']['source']} weights, not {self.weights}")
-        if changes := self._plan_changes(before.get("plan_content") or {}):
-            wrong.append(changes)
+        plan, content = _plan_now(self.run, self.side), before.get("plan_content") or {}
+        if changes := plan_differences(content, asdict(plan)) if plan and content else {}:
+            wrong.append("; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items()))
         if self._is_of_earlier_start():
             wrong.append("an adapter that has been fine-tuned again since")
         if isinstance(self.run, RunPaths):
@@ -114,12 +115,6 @@ class Trained(Product):
         before = read_object(self.run.settings_json, SETTINGS).get("adapter")
         then = before.get("sha256") if isinstance(before, dict) else None  # an early version has its path
         return then is not None and then != _adapter_digest(path, path.stat().st_mtime_ns)
-
-    def _plan_changes(self, before: Mapping[str, Any]) -> str:
-        """What a run's plan says otherwise than the plan of its name now: ``learning_rate 0.01, not 0.0001``."""
-        plan = _plan_now(self.run, self.side)
-        changes = plan_differences(before, asdict(plan)) if plan and before else {}
-        return "; ".join(f"{name} {then}, not {now}" for name, (then, now) in changes.items())
 
 
 def _other_images(run: RunPaths, before: Mapping[str, Any]) -> Iterator[str]:

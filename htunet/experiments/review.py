@@ -58,7 +58,6 @@ def runs_to_review(dataset: DatasetPaths, method: str | None, plan: str | None) 
 def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -> Iterator[ReviewCase]:
     """Of the tested images in turn the worst and the most uncertain, each as the fold that tests it predicts it."""
     raw = read_raw(dataset)
-    known = {case.id: case for case in raw.cases}
     of: dict[str, tuple[RunPaths, float, float]] = {}
     for run in runs:
         calibration = calibration_of(run)
@@ -75,10 +74,10 @@ def tested_cases(dataset: DatasetPaths, runs: Sequence[RunPaths], number: int) -
             of.setdefault(name, (run, float(np.mean(found)), expected.get(name, np.nan)))
     worst = sorted(of, key=lambda name: of[name][1])
     uncertain = sorted((name for name in of if of[name][2] == of[name][2]), key=lambda name: of[name][2])
-    order = dict.fromkeys(one for pair in zip_longest(worst, uncertain) for one in pair if one in known)
+    order = dict.fromkeys(one for pair in zip_longest(worst, uncertain) for one in pair if one in raw.by_id)
     for name in [*order][:number]:
         run, dice, predicted = of[name]
-        case = known[name]
+        case = raw.by_id[name]
         labels = read_labels(run.predictions / f"{name}.png")
         why = MISSED if not labels.any() and dice == 0 else f"Dice {dice:.2f}"
         facts = {"case": name, "source": case.source, "group": case.group, "class": case.class_name, "why": why,

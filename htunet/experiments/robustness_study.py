@@ -239,8 +239,7 @@ class Example:
 def example(run: RunPaths, config: RobustnessConfig, alter: Alter) -> Example:
     """The first test case that has a lesion, the first of all where none has, with every artefact."""
     raw = read_raw(run.dataset)
-    known = {case.id: case for case in raw.cases}
-    cases = [known[name] for name in split_cases(run.dataset, run.fold, "test")]
+    cases = [raw.by_id[name] for name in split_cases(run.dataset, run.fold, "test")]
     masks = ((case, read_labels(raw.label_path(case))) for case in cases) if raw.info.has_masks else iter(())
     case, mask_HW = next(((case, mask) for case, mask in masks if mask.any()), (cases[0], None))
     image_CHW = read_image(raw.image_path(case), raw.info.channels)

@@ -25,7 +25,8 @@ class GrowingFolder:
         a record, so that it is not known with which model.
         """
         self.path, self.request = output / RECORD, dict(request)
-        self.sizes = {name: _state(path) for name, path in files.items()}
+        states = {name: path.stat() for name, path in files.items()}
+        self.sizes = {name: [state.st_size, state.st_mtime_ns] for name, state in states.items()}
         before = read_object(self.path) if self.path.exists() else {}
         if not before and output.is_dir() and any(output.iterdir()):
             raise UsageError(f"{output} holds files that were not written with --continue. Choose another folder.")
@@ -60,8 +61,3 @@ class GrowingFolder:
         new = {file: file if name.lower().rsplit(FRAME, 1)[0] in taken else name
                for file, name in zip(files, output_names(files), strict=True)}  # fmt: skip
         return new | dict(known)
-
-
-def _state(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_size, found.st_mtime_ns]

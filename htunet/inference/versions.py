@@ -36,14 +36,13 @@ def predict_versions(
     Each version is cropped as the original image was, so that the true mask of the arrays is that of all of them.
     Raises HtunetError for a version of another size.
     """
-    known = {case.id: case for case in raw.cases}
 
     def inputs() -> Iterator[tuple[tuple[CaseGeometry, int], UInt8]]:
         for row in data.rows(list(ids)):
             geometry = data.cases[row]
-            if geometry.id not in known:
+            if geometry.id not in raw.by_id:
                 raise HtunetError(f"{raw.paths.cases_csv} lacks the test case {geometry.id}. Plan the data set again.")
-            case = known[geometry.id]
+            case = raw.by_id[geometry.id]
             image_CHW = read_image(raw.image_path(case), predictor.plan.channels)
             for version, altered_CHW in enumerate(versions(case, image_CHW)):
                 if altered_CHW.shape != image_CHW.shape:

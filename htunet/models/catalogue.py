@@ -1,6 +1,7 @@
 """Where the published weights come from, what is in them, and under which terms. Facts only; nothing is loaded here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class CatalogueEntry:
     architecture: str
     """The name by which open_clip, timm, transformers or torchvision knows it."""
     activation: str
-    input_size: int
+    input_size: int = 224
     """Side of the images that it was trained on, in pixels; other sizes interpolate the positions."""
     statistics: InputStatistics
     files: tuple[PublishedFile, ...]
@@ -66,6 +67,7 @@ LOGIT_SCALE = "logit_scale"
 CLIP_TEXT = ("transformer.", "token_embedding.", "positional_embedding", "ln_final.", "text_projection")
 CLIP_TOKENIZER = "CLIP's byte pairs, 77 tokens (part of open_clip)"
 BERT_TOKENIZER = "BERT word pieces of BiomedBERT, lower case, 256 tokens (vocab.txt)"
+BIOMEDCLIP = "microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224"
 BIOMEDBERT_VOCABULARY = PublishedFile(
     name="vocab.txt", repository="microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", size_mb=1
 )
@@ -78,12 +80,16 @@ def open_clip_files(repository: str) -> tuple[PublishedFile, PublishedFile]:
     return first, second
 
 
+_of_timm = partial(PublishedFile, repository="timm/vit_base_patch14_dinov2.lvd142m", size_mb=346)
+_clip = partial(
+    CatalogueEntry,
+    architecture="ViT-B-16-quickgelu",
+    activation="QuickGELU",
+    statistics=OPENAI_STATISTICS,
+    image_keys="visual.",
+)
 CATALOGUE: dict[str, CatalogueEntry] = {
-    "CLIP": CatalogueEntry(
-        architecture="ViT-B-16-quickgelu",
-        activation="QuickGELU",
-        input_size=224,
-        statistics=OPENAI_STATISTICS,
+    "CLIP": _clip(
         files=(
             PublishedFile(
                 name="ViT-B-16.pt",
@@ -97,63 +103,47 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             *open_clip_files("timm/vit_base_patch16_clip_224.openai"),
         ),
         tokenizer=CLIP_TOKENIZER,
-        image_keys="visual.",
         text_keys=CLIP_TEXT,
         unused_keys=("input_resolution", "context_length", "vocab_size"),
         licence="MIT (the repository of the weights; its model card calls deployment out of scope)",
         citation="Radford et al. 2021, arXiv:2103.00020",
     ),
-    "MetaCLIP": CatalogueEntry(
-        architecture="ViT-B-16-quickgelu",
-        activation="QuickGELU",
-        input_size=224,
-        statistics=OPENAI_STATISTICS,
+    "MetaCLIP": _clip(
         files=(
             *open_clip_files("timm/vit_base_patch16_clip_224.metaclip_400m"),
             PublishedFile(name="b16_400m.pt", url="https://dl.fbaipublicfiles.com/MMPT/metaclip/b16_400m.pt"),
         ),
         tokenizer=CLIP_TOKENIZER,
-        image_keys="visual.",
         text_keys=CLIP_TEXT,
         licence="CC BY-NC 4.0: not for commercial use",
         citation="Xu et al. 2024, arXiv:2309.16671",
     ),
-    "UniMedCLIP": CatalogueEntry(
-        architecture="ViT-B-16-quickgelu",
-        activation="QuickGELU",
-        input_size=224,
-        statistics=OPENAI_STATISTICS,
+    "UniMedCLIP": _clip(
         files=(
             PublishedFile(name="unimed-clip-vit-b16.pt", repository="UzairK/unimed-clip-vit-b16"),
             PublishedFile(name="unimed_clip_vit_b16.pt"),
         ),
         tokenizer=BERT_TOKENIZER,
         vocabulary=BIOMEDBERT_VOCABULARY,
-        image_keys="visual.",
         text_keys=("text_encoder.",),
         unused_keys=("text_encoder.transformer.embeddings.position_ids",),
         licence="CC BY-NC 4.0: not for commercial use",
         citation="Khattak et al. 2024, arXiv:2412.10372",
     ),
-    "BiomedCLIP": CatalogueEntry(
+    "BiomedCLIP": _clip(
         architecture="vit_base_patch16_224",
         activation="GELU",
-        input_size=224,
-        statistics=OPENAI_STATISTICS,
         files=(
             PublishedFile(
                 name="open_clip_pytorch_model.bin",
-                repository="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
+                repository=BIOMEDCLIP,
                 size_mb=784,
                 sha256="52cc993c5c5ff962bd0c60931874bc001e7e9b41666a385530f4a036294576be",
             ),
             PublishedFile(name="open_clip_model.safetensors"),
         ),
         tokenizer=BERT_TOKENIZER,
-        vocabulary=PublishedFile(
-            name="vocab.txt", repository="microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224", size_mb=1
-        ),
-        image_keys="visual.",
+        vocabulary=replace(BIOMEDBERT_VOCABULARY, repository=BIOMEDCLIP),
         text_keys=("text.",),
         unused_keys=("text.transformer.embeddings.position_ids",),
         licence="MIT (its model card: for research, not for clinical use)",
@@ -171,16 +161,12 @@ CATALOGUE: dict[str, CatalogueEntry] = {
                 size_mb=346,
                 sha256="0b8b82f85de91b424aded121c7e1dcc2b7bc6d0adeea651bf73a13307fad8c73",
             ),
-            PublishedFile(
+            _of_timm(
                 name="model.safetensors",
-                repository="timm/vit_base_patch14_dinov2.lvd142m",
-                size_mb=346,
                 sha256="55cbb5d887b336d430e649c277b85a1429e724871f9d02ac16203235886d8c7b",
             ),
-            PublishedFile(
+            _of_timm(
                 name="pytorch_model.bin",
-                repository="timm/vit_base_patch14_dinov2.lvd142m",
-                size_mb=346,
                 sha256="c8f07b5edc5f37f0ec8205fd8777d8c594281d05fc7abd4569f273ea3838e4d6",
             ),
         ),
@@ -209,7 +195,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "PhantomCLIP": CatalogueEntry(
         architecture="Phantom-16",
         activation="GELU",
-        input_size=224,
         statistics=InputStatistics(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         files=(PublishedFile(name="checkpoint.safetensors"),),
         tokenizer="words by their hash, 64 of them (part of htunet)",
@@ -222,7 +207,6 @@ CATALOGUE: dict[str, CatalogueEntry] = {
     "ResNet18": CatalogueEntry(
         architecture="resnet18",
         activation="ReLU",
-        input_size=224,
         statistics=IMAGENET_STATISTICS,
         files=(
             PublishedFile(

@@ -86,13 +86,6 @@ class Network(nn.Module):
         """
         raise NotImplementedError
 
-    def frozen_state(self) -> dict[str, Tensor]:
-        """Parameters and buffers that never change, by their name in ``frozen_module``."""
-        frozen = self.frozen_module()
-        training = {id(parameter) for parameter in self.trainable_parameters()}
-        state = {} if frozen is None else frozen.state_dict(keep_vars=True)
-        return {key: value.detach() for key, value in state.items() if id(value) not in training}
-
     def merge_for_inference(self) -> None:
         """Compute once, in place, what training computes in each step: the same scores to rounding, and faster.
 

@@ -1,11 +1,14 @@
 """The plans of stage 1: fine-tuning an adapter on captions as the paper says, or as its public code does."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
+from htunet.data.raw import DatasetInfo
 from htunet.errors import counted
-from htunet.planning.planner import PAPER, PAPER_SETTINGS, PUBLIC, PUBLIC_LORA
-from htunet.planning.plans import BICUBIC, CENTRE_CROP, STRETCH, Plan
+from htunet.planning.planner import PAPER, PUBLIC, PUBLIC_LORA, paper_plan
+from htunet.planning.plans import BICUBIC, CENTRE_CROP, Plan
+from htunet.planning.rules import MEMORY_GB
 
 EPOCHS = 32
 NAME = "finetuning"
@@ -51,22 +54,14 @@ def finetuning_plan(
 
     Captions have no labels and no classes, and images are not augmented: a caption may say left.
     """
-    plan = Plan(
+    of_captions: Any = SimpleNamespace(dataset=dataset)
+    plan = replace(
+        paper_plan(of_captions, DatasetInfo(channels=3, labels={"background": 0}), MEMORY_GB),
         name=NAME,
-        dataset=dataset,
-        channels=3,
-        labels={"background": 0},
-        classes={},
-        geometry=STRETCH,
-        crop_border=False,
         input_size=input_size,
         batch_size=batch_size or BATCH,
         num_epochs=EPOCHS,
         learning_rate=learning_rate,
-        betas=PAPER_SETTINGS["betas"],
-        weight_decay=PAPER_SETTINGS["weight_decay"],
-        patience=None,
-        class_weights={},
         augmentation={},
         because=dict.fromkeys(("num_epochs", "betas", "weight_decay"), PAPER),
     )

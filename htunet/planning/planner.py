@@ -60,7 +60,9 @@ def make_plans(
     """
     existing = existing or {}
     made = {name: make(fingerprint, info, memory_gb) for name, make in PLANNERS.items()}
-    made = {name: _signed(replace(plan, split_by=split_by)) for name, plan in made.items()}
+    for name, plan in made.items():
+        signed = plan.because | {CHECKSUM: _checksum(plan)}
+        made[name] = replace(plan, split_by=split_by, because=signed)
     edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
     own = tuple(name for name in existing if name not in made)
     facts: dict[str, Any] = {"dataset": fingerprint.dataset, "labels": info.labels, "classes": info.classes}
@@ -71,13 +73,16 @@ def make_plans(
             name=name,
             split_by=split_by,
             channels=min(plan.channels if as_before else info.channels, made.get(name, info).channels),
-            prompts=_prompts(plan, info),
+            prompts={label: words for label, words in plan.prompts.items() if label in info.labels},
             **facts,
         )
         for name, plan in existing.items()
         if name in (*edited, *own)
     }
-    unchanged |= {name: _with_edits_named(unchanged[name], made[name]) for name in edited}
+    for name in edited:
+        differences = _differences(unchanged[name], made[name])
+        by_hand = {key: f"by hand; the rules give {new}" for key, (_, new) in differences.items()}
+        unchanged[name] = replace(unchanged[name], because=unchanged[name].because | by_hand)
     unchanged |= {name: _with_copies_named(unchanged[name], made) for name in own}
     changed = {
         name: differences
@@ -161,11 +166,6 @@ def adaptive_plan(fingerprint: Fingerprint, info: DatasetInfo, memory_gb: float)
     )
 
 
-def _prompts(plan: Plan, info: DatasetInfo) -> dict[str, str]:
-    """The plan's own words, without those for labels that the data set no longer has."""
-    return {label: words for label, words in plan.prompts.items() if label in info.labels}
-
-
 Planner = Callable[[Fingerprint, DatasetInfo, float], Plan]
 PLANNERS: dict[str, Planner] = {
     "paper": paper_plan,
@@ -209,10 +209,6 @@ def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
     return split_sizes(fingerprint.num_training, info.split_rule)[0]
 
 
-def _signed(plan: Plan) -> Plan:
-    return replace(plan, because=plan.because | {CHECKSUM: _checksum(plan)})
-
-
 def _checksum(plan: Plan) -> str:
     """Hash of all values but the reasons, ``split_by`` (a fact of the data set), and what ``comparable`` leaves out."""
     return json_hash(comparable(_values(plan)), sort_keys=True)[:16]
@@ -220,12 +216,6 @@ def _checksum(plan: Plan) -> str:
 
 def _values(plan: Plan) -> dict[str, Any]:
     return {key: value for key, value in as_read(asdict(plan)).items() if key not in ("because", "split_by")}
-
-
-def _with_edits_named(edited: Plan, made: Plan) -> Plan:
-    """The reasons of an edited plan, corrected: a value written by hand has no rule behind it."""
-    by_hand = {key: f"by hand; the rules give {new}" for key, (_, new) in _differences(edited, made).items()}
-    return replace(edited, because=edited.because | by_hand)
 
 
 def _with_copies_named(own: Plan, made: Mapping[str, Plan]) -> Plan:

@@ -5,10 +5,12 @@ Constants are the rules' own numbers; where one was measured, it says on what.
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 
 from htunet.data.names import listed
-from htunet.errors import counted
+from htunet.errors import HtunetError, counted
 from htunet.planning.fingerprint import Fingerprint
+from htunet.records import record_from
 
 PATCH = 16
 """Pixels of a patch's side in the ViT-B/16 backbones; input sides are multiples of it."""
@@ -32,21 +34,46 @@ COMMON_BORDER, WIDEST_MARGIN = 0.25, 0.05
 """Crop when a quarter of the images have a wide border, with as much margin as their lesions need and at most this."""
 UNBALANCED = 1.5
 
-AUGMENTATION = {
-    "mirror": 0.5,
-    "rotation_degrees": 15.0,
-    "scale_min": 0.85,
-    "scale_max": 1.2,
-    "spatial": 0.3,
-    "brightness": 0.2,
-    "contrast_min": 0.75,
-    "contrast_max": 1.25,
-    "gamma_min": 0.7,
-    "gamma_max": 1.5,
-    "noise": 0.05,
-    "blur": 1.0,
-    "intensity": 0.3,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationSettings:
+    """The plan's ``augmentation``. A probability of 0 turns a part off."""
+
+    mirror: float = 0.5
+    """Probability of a left-right flip, at most 0.5."""
+    rotation_degrees: float = 15.0
+    scale_min: float = 0.85
+    scale_max: float = 1.2
+    spatial: float = 0.3
+    """Probability of a rotation, and of a change of scale."""
+    brightness: float = 0.2
+    """Standard deviation of what is added; the range of the gray values is 1."""
+    contrast_min: float = 0.75
+    contrast_max: float = 1.25
+    gamma_min: float = 0.7
+    gamma_max: float = 1.5
+    noise: float = 0.05
+    """Largest standard deviation of Gaussian noise."""
+    blur: float = 1.0
+    """Largest sigma of a Gaussian blur, pixels."""
+    intensity: float = 0.3
+    """Probability of each of the changes of gray values: brightness, contrast, gamma, noise and blur."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("mirror", 0.5), ("spatial", 1.0), ("intensity", 1.0)):
+            if not 0 <= getattr(self, name) <= most:
+                raise HtunetError(
+                    f"augmentation.{name} in plans.json must be in [0, {most}], got {getattr(self, name)}."
+                )
+
+    @classmethod
+    def from_plan(cls, augmentation: Mapping[str, float]) -> "AugmentationSettings":
+        """Raises HtunetError when the plan has a key that is not known, or a value that is no number."""
+        return record_from(cls, augmentation, "plans.json, augmentation")
+
+
+AUGMENTATION = asdict(AugmentationSettings())
+"""Of the plans that the planner makes; plan ``public`` has its own."""
 
 
 def memory_per_image_gb(input_size: tuple[int, int]) -> float:

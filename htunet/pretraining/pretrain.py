@@ -39,6 +39,8 @@ WARM_UP, FILLED = 0.03, 0.85
 BATCH = 32
 """Images of a step for which the learning rates are given."""
 SAVE_SECONDS, REPORT_SECONDS = 120.0, 20.0
+OF_IMAGES = ("seed", "images", "passes", "hours", "batch_size", "pool", "validation")
+"""Settings that decide what is learnt, beside those of the simulation."""
 MANY = 1_000_000
 """More images than any time is enough for."""
 
@@ -105,13 +107,7 @@ class _Work:
         self.identity: dict[str, Any] = as_read(
             {
                 "networks": list(names),
-                "seed": settings.seed,
-                "images": settings.images,
-                "passes": settings.passes,
-                "hours": settings.hours,
-                "batch_size": settings.batch_size,
-                "pool": settings.pool,
-                "validation": settings.validation,
+                **{name: getattr(settings, name) for name in OF_IMAGES},
                 "simulation": self.simulation.to_json(),
                 "simulation_sha256": self.simulation.sha256,
             }

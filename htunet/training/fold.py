@@ -68,7 +68,11 @@ def training_fold(run: RunPaths, preprocessed: PreprocessedDataset, ratio: float
     split, or when the images lack the masks or classes that the task learns.
     """
     whole = _read_split(run.dataset.splits_json, run.fold)
-    chosen = _with_classes(preprocessed, whole) if "cls" in run.tasks else whole
+    chosen = whole
+    if "cls" in run.tasks:
+        class_of = {case.id: case.class_name for case in preprocessed.cases}
+        chosen = with_classes(whole, class_of)
+        check_classes(chosen, class_of, class_order(preprocessed.classes))
     without_class = {split: len(whole[split]) - len(chosen[split]) for split in whole}
     if ratio is not None:
         subset = few_shot_subset(
@@ -101,14 +105,6 @@ def _read_split(path: Path, fold: int) -> Fold:
         if not splits[fold][split]:
             raise HtunetError(f"fold{fold} of {path} has no images in {split!r}: there is nothing to train on.")
     return splits[fold]
-
-
-def _with_classes(preprocessed: PreprocessedDataset, whole: Fold) -> Fold:
-    """The fold's images that have a class; HtunetError when they do not suit a classification."""
-    class_of = {case.id: case.class_name for case in preprocessed.cases}
-    fold = with_classes(whole, class_of)
-    check_classes(fold, class_of, class_order(preprocessed.classes))
-    return fold
 
 
 def _any_labelled(preprocessed: PreprocessedDataset, cases: Sequence[str]) -> bool:

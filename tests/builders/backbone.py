@@ -19,6 +19,16 @@ from htunet.models.backbones.clip import ClipVision
 from htunet.models.backbones.timm_vit import TimmVision
 from htunet.models.catalogue import OPENAI_STATISTICS
 from htunet.models.encoder import AdaptedEncoder
+from htunet.models.network import Network
+
+
+def frozen_state(network: Network) -> dict[str, Tensor]:
+    """Parameters and buffers of a network that never change, by their name in ``frozen_module``."""
+    frozen = network.frozen_module()
+    training = {id(parameter) for parameter in network.trainable_parameters()}
+    state = {} if frozen is None else frozen.state_dict(keep_vars=True)
+    return {key: value.detach() for key, value in state.items() if id(value) not in training}
+
 
 WIDTH, PATCH, BLOCKS = 8, 4, 3
 GRID = (3, 5)

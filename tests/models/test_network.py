@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders.backbone import draw, one_of_a_class, pictures, tiny_in_place_of_clip
+from builders.backbone import draw, frozen_state, one_of_a_class, pictures, tiny_in_place_of_clip
 from torch import Tensor
 
 from htunet.models import checkpoint
@@ -57,13 +57,13 @@ def test_scores_are_finite_fp32_and_of_the_images_size(method: str, shape: tuple
 def test_training_leaves_the_frozen_part_as_it_was(method: str) -> None:
     network = built(method)
     frozen = network.frozen_module()
-    before = {key: value.clone() for key, value in network.frozen_state().items()}
+    before = {key: value.clone() for key, value in frozen_state(network).items()}
     assert bool(before) == (frozen is not None)
     trained(network)
     training = {module for _, part in network.trainable_modules() for module in part.modules()}
     for module in frozen.modules() if frozen else ():
         assert module.training == (module in training)
-    after = network.frozen_state()
+    after = frozen_state(network)
     assert after.keys() == before.keys()
     for key, value in after.items():
         assert torch.equal(value, before[key]), f"{key} moved"
@@ -87,7 +87,7 @@ def test_what_trains_and_what_is_frozen_make_up_the_whole(method: str) -> None:
     frozen = network.frozen_module()
     inside = {id(parameter) for parameter in frozen.parameters()} if frozen else set()
     resting = inside - training
-    assert len(resting) <= len(network.frozen_state())
+    assert len(resting) <= len(frozen_state(network))
     assert inside == resting or "LoRA" in method, "only LoRA trains within the frozen part"
     assert training | resting == {id(parameter) for parameter in network.parameters()}
     assert {id(parameter) for parameter in network.parameters() if parameter.requires_grad} == training

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders.backbone import draw, one_of_a_class, tiny_in_place_of_clip
+from builders.backbone import draw, frozen_state, one_of_a_class, tiny_in_place_of_clip
 from torch import Tensor
 
 from htunet.models import checkpoint
@@ -61,14 +61,14 @@ def step(network: Network, task: str) -> set[str]:
 @pytest.mark.parametrize(("method", "task"), PAIRS)
 def test_a_step_reaches_all_that_trains_and_nothing_else(method: str, task: str) -> None:
     network, _ = built(method, task)
-    frozen = {key: value.clone() for key, value in network.frozen_state().items()}
+    frozen = {key: value.clone() for key, value in frozen_state(network).items()}
     moved = step(network, task)
     all_names = {
         f"{part}.{name}" for part, module in network.trainable_modules() for name, _ in module.named_parameters()
     }
     assert moved == {name for name in all_names if not name.startswith(UNUSED)}
-    assert frozen.keys() == network.frozen_state().keys()
-    assert all(torch.equal(value, frozen[key]) for key, value in network.frozen_state().items())
+    assert frozen.keys() == frozen_state(network).keys()
+    assert all(torch.equal(value, frozen[key]) for key, value in frozen_state(network).items())
     training = {module for _, part in network.trainable_modules() for module in part.modules()}
     module = network.frozen_module()
     assert all(part.training == (part in training) for part in (module.modules() if module else ()))

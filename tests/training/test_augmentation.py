@@ -9,8 +9,9 @@ from builders.raw import blob
 from PIL import Image
 
 from htunet.errors import HtunetError, UsageError
+from htunet.planning.rules import AugmentationSettings
 from htunet.training.augmentation import AUGMENTATIONS, Transform, strong_weak
-from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation
 
 SIZE = (32, 40)
 OFF = {"mirror": 0.0, "spatial": 0.0, "intensity": 0.0}

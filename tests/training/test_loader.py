@@ -11,8 +11,9 @@ import torch
 from htunet.data.preprocessed import PreprocessedDataset
 from htunet.errors import HtunetError
 from htunet.paths import DatasetPaths
+from htunet.planning.rules import AugmentationSettings
 from htunet.training import loader
-from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation
 from htunet.training.loader import (
     Batch,
     BatchOrder,

@@ -16,7 +16,8 @@ from htunet.data.split_files import load_splits
 from htunet.errors import HtunetError
 from htunet.models.network import Network
 from htunet.paths import DatasetPaths
-from htunet.training.augmentation.augment import Augmentation, AugmentationSettings
+from htunet.planning.rules import AugmentationSettings
+from htunet.training.augmentation.augment import Augmentation
 from htunet.training.devices import make_fabric
 from htunet.training.loader import Batch, RemainingBatches, Shard, TrainingImages, training_batches
 from htunet.training.loop import Data, Events, Loop, finished, fit, learning_rate, train_step, validate

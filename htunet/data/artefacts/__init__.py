@@ -14,12 +14,8 @@ _KINDS = "htunet.data.artefacts.builtin"
 ARTEFACTS: "Registry[Artefact]" = Registry(
     "artefact",
     {
-        "attenuation": f"{_KINDS}:ATTENUATION",
-        "gain": f"{_KINDS}:GAIN",
-        "low_gain": f"{_KINDS}:LOW_GAIN",
-        "reverberation": f"{_KINDS}:REVERBERATION",
-        "shadow": f"{_KINDS}:SHADOW",
-        "speckle": f"{_KINDS}:SPECKLE",
+        **{name: f"{_KINDS}:{name.upper()}" for name in ("attenuation", "gain", "low_gain")},
+        **{name: f"{_KINDS}:{name.upper()}" for name in ("reverberation", "shadow", "speckle")},
     },
     group="htunet.artefacts",
 )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from htunet.data.image_io import channels_last, read_image, read_labels
-from htunet.data.raw import Case, RawDataset, label_names, read_raw
+from htunet.data.raw import RawDataset, label_names, read_raw
 from htunet.errors import some
 from htunet.evaluation.predicted_run import test_cases
 from htunet.paths import DatasetPaths, RunPaths
@@ -202,7 +202,7 @@ class _Pictures:
         dataset = next(run.dataset for run in row.runs if run)
         if (dataset, row.case) not in self.pixels:
             raw = self._raw(dataset)
-            image = read_image(raw.image_path(self._case(dataset, row.case)), raw.info.channels)
+            image = read_image(raw.image_path(raw.by_id[row.case]), raw.info.channels)
             self.pixels[dataset, row.case] = self._square(channels_last(image), Image.Resampling.LANCZOS)
         return self.pixels[dataset, row.case]
 
@@ -211,7 +211,7 @@ class _Pictures:
         if run is None:
             return None
         raw = self._raw(run.dataset)
-        masks = (run.predictions / f"{row.case}.png", raw.label_path(self._case(run.dataset, row.case)))
+        masks = (run.predictions / f"{row.case}.png", raw.label_path(raw.by_id[row.case]))
         prediction, reference = (self._square(read_labels(path), Image.Resampling.NEAREST) for path in masks)
         return overlay(self.image(row), prediction, reference, num_labels=raw.info.num_labels - 1)
 
@@ -222,9 +222,6 @@ class _Pictures:
         if dataset not in self.raw:
             self.raw[dataset] = read_raw(dataset)
         return self.raw[dataset]
-
-    def _case(self, dataset: DatasetPaths, name: str) -> Case:
-        return next(case for case in self._raw(dataset).cases if case.id == name)
 
 
 def _in_lines(name: str) -> str:

@@ -92,8 +92,11 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=across, title=dataset)
         several = any(len(members) > 1 for members in arms.values())
-        band = "Lines: means over runs (seeds, folds); bands: ± one standard deviation." * several
-        add_note(figure, " ".join(filter(None, (band, _epochs_note(arms)))), random_weights_note(runs))
+        notes = ["Lines: means over runs (seeds, folds); bands: ± one standard deviation."] * several
+        epochs = {arm: {len(read_csv(run.progress_csv, COLUMNS)) for run in members} for arm, members in arms.items()}
+        if uneven := [arm for arm, numbers in epochs.items() if len(numbers) > 1]:
+            notes.append(f"Cut to the shortest of its runs: {', '.join(uneven)}.")
+        add_note(figure, " ".join(notes), random_weights_note(runs))
     return figure
 
 
@@ -114,9 +117,3 @@ def _metric(run: RunPaths) -> str:
         if name.startswith("best_val_")
     ]
     return label_of(found[0]) if found else "metric"
-
-
-def _epochs_note(arms: dict[str, list[RunPaths]]) -> str:
-    """A note if the seeds of a method have different numbers of epochs: its line ends with the shortest."""
-    uneven = [arm for arm, runs in arms.items() if len({len(read_csv(run.progress_csv, COLUMNS)) for run in runs}) > 1]
-    return f"Cut to the shortest of its runs: {', '.join(uneven)}." if uneven else ""

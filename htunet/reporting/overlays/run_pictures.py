@@ -27,7 +27,6 @@ def contact_sheet_path(run: RunPaths) -> Path:
 def write_pictures(predicted: PredictedRun, summary: Summary) -> None:
     """Write ``test/overlays/ID.png`` at the original sizes, and ``test/contact_sheet.png``."""
     run, raw = predicted.run, predicted.raw
-    known = {case.id: case for case in raw.cases}
     names = label_names(raw.info.labels)
     legend = legend_of(names)
     rows, values = summary.case_values(ORIGINAL)
@@ -41,7 +40,7 @@ def write_pictures(predicted: PredictedRun, summary: Summary) -> None:
                 case=row.case,
                 dice=found.get("dice"),
                 hd95=found.get("hd95"),
-                class_name=known[row.case].class_name,
+                class_name=raw.by_id[row.case].class_name,
                 empty=empty.get(row.case, ""),
             )
         )
@@ -50,7 +49,7 @@ def write_pictures(predicted: PredictedRun, summary: Summary) -> None:
     pictures = {}
     with whole_folder(run.overlays) as folder:
         for one in tqdm(results, desc="drawing", unit="case", disable=None):
-            case = known[one.case]
+            case = raw.by_id[one.case]
             pixels = channels_last(read_image(raw.image_path(case), raw.info.channels))
             prediction = read_labels(run.predictions / f"{case.id}.png")
             picture = overlay(pixels, prediction, read_labels(raw.label_path(case)), num_labels=len(names))

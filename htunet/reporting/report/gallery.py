@@ -160,13 +160,12 @@ def _class_facts(row: pd.Series) -> tuple[str, ...]:
 
 def _draw(entries: Sequence[Entry], raw: Mapping[str, RawDataset], side: int) -> tuple[dict[Key, Drawn], list[str]]:
     """The pictures of each case; and the cases that are not in the raw folders."""
-    cases = {name: {case.id: case for case in dataset.cases} for name, dataset in raw.items()}
     known: dict[Key, Case] = {}
     runs: dict[Key, list[RunPaths]] = {}
     problems = []
     for item, dataset, run in entries:
-        if item.case in cases.get(dataset, {}):
-            known[dataset, item.case] = cases[dataset][item.case]
+        if dataset in raw and item.case in raw[dataset].by_id:
+            known[dataset, item.case] = raw[dataset].by_id[item.case]
             runs.setdefault((dataset, item.case), []).extend([run] if run else [])
         elif dataset in raw:
             problems.append(f"{raw[dataset].paths.raw} has no case {item.case}.")

@@ -14,17 +14,11 @@ PLAN = "paper"
 PLANS = {"DINOv2": "paper_518"}
 """Of the methods that the paper trains with another plan than ``PLAN``."""
 METHODS = {
-    "UNet": "UNet",
-    "CLIPSeg": "CLIPSeg",
-    "DINOv2": "DINOv2",
-    "CLIP": "CLIP",
-    "CLIP_HT": "CLIP (HT)",
-    "MetaCLIP": "MetaCLIP",
-    "MetaCLIP_HT": "MetaCLIP (HT)",
-    "UniMedCLIP": "UniMedCLIP",
-    "UniMedCLIP_HT": "UniMedCLIP (HT)",
-    "BiomedCLIP": "BiomedCLIP",
-    "BiomedCLIP_HT": "BiomedCLIP (HT)",
+    ours: ours.replace("_HT", " (HT)")
+    for ours in (
+        *("UNet", "CLIPSeg", "DINOv2", "CLIP", "CLIP_HT", "MetaCLIP", "MetaCLIP_HT"),
+        *("UniMedCLIP", "UniMedCLIP_HT", "BiomedCLIP", "BiomedCLIP_HT"),
+    )
 }
 """Our method names to those of Table II, in its order."""
 ADAPTERS = {
@@ -37,8 +31,8 @@ CLASSIFICATION_METHODS = {"ResNet18": "ResNet18"} | {
     ours: theirs for ours, theirs in METHODS.items() if theirs not in ("UNet", "CLIPSeg")
 }
 """Our method names to those of Table III, in its order."""
-CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", "BiomedCLIP_HT": "HT"} | ADAPTERS
-"""Our method names to those of Table VI, which compares adapters on BiomedCLIP."""
+CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", **dict(reversed(ADAPTERS.items())), "BiomedCLIP_HT": "HT"}
+"""Our method names to those of Table VI, which compares adapters on BiomedCLIP, in its order."""
 FEW_SHOT_METHODS = {"BiomedCLIP": "BiomedCLIP", "BiomedCLIP_LoRA": "LoRA", "BiomedCLIP_HT": "HT"}
 """Our method names to those of Table IV, which has means over all of the paper's data sets."""
 POSITIVE = "malignant"

@@ -11,13 +11,7 @@ from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION, TableKin
 
 SEGMENTED = tuple(paper.datasets("segmentation"))
 CLASSIFIED = tuple(paper.datasets("classification"))
-ADAPTERS = {
-    "Baseline": "BiomedCLIP",
-    "LoRA (V+T)": "BiomedCLIP_LoRAVT",
-    "LoRA": "BiomedCLIP_LoRA",
-    "Mona": "BiomedCLIP_Mona",
-    "HT": "BiomedCLIP_HT",
-}
+ADAPTERS = {theirs: ours for ours, theirs in paper.CLASSIFICATION_ADAPTERS.items()}
 PARTS_OF_HT = {
     "Mona": "BiomedCLIP_Mona",
     "HT (NE only)": "BiomedCLIP_HTNE",
@@ -62,11 +56,10 @@ class Part:
 class PaperTable:
     """What a table of the paper consists of."""
 
-    name: str
     number: str
     title: str
     source: str
-    """Of the paper's figures, in results_template."""
+    """Of the paper's figures, in results_template; it begins with the table's ``name``."""
     lines: tuple[Line, ...]
     parts: tuple[Part, ...]
     average: str = ""
@@ -74,6 +67,11 @@ class PaperTable:
     datasets_in_rows: bool = False
     grouped: bool = False
     """Whether the rows come in groups: settings, or fractions of the training images."""
+
+    @property
+    def name(self) -> str:
+        """As commands and files have it: ``table2``."""
+        return self.source.partition("_")[0]
 
 
 def _lines(methods: Mapping[str, str], **about: Any) -> tuple[Line, ...]:  # noqa: ANN401
@@ -89,7 +87,6 @@ TABLES = {
     table.name: table
     for table in (
         PaperTable(
-            name="table2",
             number="II",
             title="Segmentation",
             source="table2_segmentation",
@@ -97,7 +94,6 @@ TABLES = {
             parts=(_SEG,),
         ),
         PaperTable(
-            name="table3",
             number="III",
             title="Classification, zero-shot and supervised",
             source="table3_classification",
@@ -107,7 +103,6 @@ TABLES = {
             grouped=True,
         ),
         PaperTable(
-            name="table4",
             number="IV",
             title="Few-shot",
             source="table4_fewshot",
@@ -117,7 +112,6 @@ TABLES = {
             grouped=True,
         ),
         PaperTable(
-            name="table5",
             number="V",
             title="Adapters, segmentation",
             source="table5_adapters_segmentation",
@@ -127,7 +121,6 @@ TABLES = {
             datasets_in_rows=True,
         ),
         PaperTable(
-            name="table6",
             number="VI",
             title="Adapters, classification",
             source="table6_adapters_classification",
@@ -137,7 +130,6 @@ TABLES = {
             datasets_in_rows=True,
         ),
         PaperTable(
-            name="table7",
             number="VII",
             title="Parts of the HT adapter",
             source="table7_ht_components",

@@ -230,12 +230,6 @@ def as_text(*tables: Table) -> str:
     return "\n\n".join([*parts, *filter(None, ["\n".join(notes)])])
 
 
-def as_html(table: Table, style: str = "results") -> str:
-    """A table in a box of its own, which scrolls; its headings sort. The first column or ``Method`` heads a row."""
-    found = templates().get_template("table.html").module
-    return str(found.table(table, style))  # type: ignore[attr-defined]
-
-
 @cache
 def templates() -> "Environment":
     """Those of HTML; they escape every text."""

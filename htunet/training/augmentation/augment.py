@@ -5,54 +5,15 @@ seeded for each image. So an image looks the same whatever the number of workers
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from htunet.errors import HtunetError
 from htunet.planning.plans import Plan
-from htunet.records import record_from
+from htunet.planning.rules import AugmentationSettings
 from htunet.reproducibility import seeded
 from htunet.training.augmentation import AUGMENTATIONS, Transform
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentationSettings:
-    """The plan's ``augmentation``. A probability of 0 turns a part off."""
-
-    mirror: float = 0.5
-    """Probability of a left-right flip, at most 0.5."""
-    spatial: float = 0.3
-    """Probability of a rotation, and of a change of scale."""
-    rotation_degrees: float = 15.0
-    scale_min: float = 0.85
-    scale_max: float = 1.2
-    intensity: float = 0.3
-    """Probability of each of the changes below."""
-    brightness: float = 0.2
-    """Standard deviation of what is added; the range of the gray values is 1."""
-    contrast_min: float = 0.75
-    contrast_max: float = 1.25
-    gamma_min: float = 0.7
-    gamma_max: float = 1.5
-    noise: float = 0.05
-    """Largest standard deviation of Gaussian noise."""
-    blur: float = 1.0
-    """Largest sigma of a Gaussian blur, pixels."""
-
-    def __post_init__(self) -> None:
-        for name, most in (("mirror", 0.5), ("spatial", 1.0), ("intensity", 1.0)):
-            if not 0 <= getattr(self, name) <= most:
-                raise HtunetError(
-                    f"augmentation.{name} in plans.json must be in [0, {most}], got {getattr(self, name)}."
-                )
-
-    @classmethod
-    def from_plan(cls, augmentation: Mapping[str, float]) -> "AugmentationSettings":
-        """Raises HtunetError when the plan has a key that is not known, or a value that is no number."""
-        return record_from(cls, augmentation, "plans.json, augmentation")
 
 
 class Augmentation:
