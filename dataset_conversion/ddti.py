@@ -42,14 +42,7 @@ if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
 CLASSES = {"benign": 0, "malignant": 1}
-CLASS_OF_TIRADS = {
-    "2": "benign",
-    "3": "benign",
-    "4a": "malignant",
-    "4b": "malignant",
-    "4c": "malignant",
-    "5": "malignant",
-}
+CLASS_OF_TIRADS = dict.fromkeys(("2", "3"), "benign") | dict.fromkeys(("4a", "4b", "4c", "5"), "malignant")
 """The usual division of DDTI's TI-RADS categories; biopsies are not part of the data set."""
 XML_FORM, PNG_FORM = "images in the XML form", "images in the PNG form"
 VIEW = re.compile(r"([0-9]{1,9})_([0-9]{1,9})")

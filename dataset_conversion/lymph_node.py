@@ -49,16 +49,12 @@ LN_INT = SourceFacts(
     split_rule="8:1:1",
     classes=CLASSES,
 )
-LN_EXT = SourceFacts(
+LN_EXT = replace(
+    LN_INT,
     dataset="Dataset502_LN-EXT",
     title="Lymph node ultrasound images of a second centre, to test what was trained on LN-INT",
-    licence=IN_HOUSE,
-    home="https://arxiv.org/abs/2506.08849",
-    citation=PAPER,
-    download=OWN_LAYOUT,
     expected={"benign": 190, "malignant": 184},
     split_rule=TEST_ONLY,
-    classes=CLASSES,
 )
 
 

@@ -131,7 +131,7 @@ def plan_content(work: JobCost) -> dict[str, Any]:
     side = work.side or SIDES.get(work.plan, BASE_SIDE)
     of_any: Any = SimpleNamespace(dataset="Dataset999_Any")
     plan = paper_plan(of_any, DatasetInfo(classes={"a": 0, "b": 1}), MEMORY_GB)
-    changes = {"input_size": (side, side), "num_epochs": 1, "prompts": {}, "because": {}}
+    changes: dict[str, Any] = {"input_size": (side, side), "num_epochs": 1, "prompts": {}, "because": {}}
     return dataclasses.asdict(replace(plan, name=work.plan, **changes))
 
 

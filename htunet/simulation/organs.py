@@ -346,10 +346,5 @@ def vessel(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generato
 
 
 SCENES: dict[str, Callable[[SimulationSettings, BeamGrid, np.random.Generator], Scene]] = {
-    "breast": breast,
-    "thyroid": thyroid,
-    "lymph_node": lymph_node,
-    "prostate": prostate,
-    "muscle": muscle,
-    "vessel": vessel,
+    draw.__name__: draw for draw in (breast, thyroid, lymph_node, prostate, muscle, vessel)
 }

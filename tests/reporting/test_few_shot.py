@@ -12,7 +12,7 @@ from htunet.reporting.figures.few_shot_curves import _lines, draw_few_shot
 from htunet.reporting.tables.few_shot_means import few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import SIZES_TABLE, few_shot_figures, table
-from htunet.reporting.tables.rows import name_of, table_rows
+from htunet.reporting.tables.rows import name_of, row_tables, table_rows
 
 
 def content(
@@ -62,6 +62,8 @@ def test_data_sets_with_other_classes_have_a_mean_too() -> None:
     (row,) = few_shot_rows(table_rows([one, other], kind=CLASSIFICATION))
     assert row.values["accuracy"].mean == 100
     assert row.tested.positive == "malignant, present"
+    (printed,) = row_tables([row], CLASSIFICATION)
+    assert printed.notes[2] == "Rec, Pre, F1: of malignant, present (Few-shot, mean of BUSI, DDTI)."
 
 
 def test_the_mean_over_all_data_sets_of_the_paper_has_table_4_beside_it() -> None:

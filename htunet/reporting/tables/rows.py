@@ -14,7 +14,7 @@ from htunet.evaluation.configurations import edited_text, of_any_dataset, unlike
 from htunet.evaluation.metrics import METRICS, PENALISE, Level, Metric
 from htunet.evaluation.statistics import interval_text
 from htunet.evaluation.study import Entries
-from htunet.paths import DatasetPaths
+from htunet.paths import DATASET_NAME, DatasetPaths
 from htunet.reporting.tables import paper_figures as paper
 from htunet.reporting.tables.kinds import PRINTED, SEGMENTATION, PrintedEstimate, TableKind, TestCounts
 from htunet.reporting.tables.write import (
@@ -447,7 +447,8 @@ def metric_notes(rows: Sequence[Row], metrics: Sequence[Metric]) -> list[str]:
     of_class = [one.short_label for one in metrics if one.of_class]
     positives: dict[str, list[str]] = {}
     for row in rows if of_class else ():
-        of_dataset = positives.setdefault(DatasetPaths(row.dataset).unique_name, [])
+        named = DATASET_NAME.fullmatch(row.dataset)  # a mean over data sets has words instead
+        of_dataset = positives.setdefault(DatasetPaths(row.dataset).unique_name if named else row.dataset, [])
         of_dataset += {row.tested.positive or "the mean over the classes"}.difference(of_dataset)
     texts = [f"{' or '.join(classes)} ({dataset})" for dataset, classes in positives.items()]
     return [" ".join(definitions), *([f"{', '.join(of_class)}: of {', '.join(texts)}."] if texts else [])]
