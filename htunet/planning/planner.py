@@ -60,9 +60,7 @@ def make_plans(
     """
     existing = existing or {}
     made = {name: make(fingerprint, info, memory_gb) for name, make in PLANNERS.items()}
-    for name, plan in made.items():
-        signed = plan.because | {CHECKSUM: _checksum(plan)}
-        made[name] = replace(plan, split_by=split_by, because=signed)
+    made = {name: _signed(replace(plan, split_by=split_by)) for name, plan in made.items()}
     edited = tuple(name for name in made if name in existing and is_edited(existing[name]))
     own = tuple(name for name in existing if name not in made)
     facts: dict[str, Any] = {"dataset": fingerprint.dataset, "labels": info.labels, "classes": info.classes}
@@ -207,6 +205,10 @@ def _training_cases(fingerprint: Fingerprint, info: DatasetInfo) -> int:
     if info.split_rule == TEST_ONLY:
         return fingerprint.num_training
     return split_sizes(fingerprint.num_training, info.split_rule)[0]
+
+
+def _signed(plan: Plan) -> Plan:
+    return replace(plan, because=plan.because | {CHECKSUM: _checksum(plan)})
 
 
 def _checksum(plan: Plan) -> str:
