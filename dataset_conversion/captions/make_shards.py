@@ -98,7 +98,10 @@ def convert_shards(source: Path, facts: SourceFacts, options: Options) -> Conver
             for path in tars:
                 (place / path.name).symlink_to(path.resolve())
         else:
-            tars = write_shards(_converted(source), place)
+            converted = DatasetPaths(source.resolve().name)
+            if converted.raw.resolve() != source.resolve():
+                raise HtunetError(f"{source} is not in htunet_raw ({root('htunet_raw')}). Name a data set that is.")
+            tars = write_shards(read_captions(converted), place)
         tars = [place / path.name for path in tars]
         found = dict(zip(tars, run_jobs(tars, len(tars), index_shard, options.workers, unit="shard"), strict=True))
         named = [path for path in tars if path.name.startswith(VALIDATION)]
@@ -121,13 +124,6 @@ CONVERTER = Converter(facts=SHARDS, layout=LAYOUT, run=convert_shards, general=G
 
 def _tars_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == TAR and not path.name.startswith("."))
-
-
-def _converted(source: Path) -> CaptionDataset:
-    paths = DatasetPaths(source.resolve().name)
-    if paths.raw.resolve() != source.resolve():
-        raise HtunetError(f"{source} is not in htunet_raw ({root('htunet_raw')}). Name a data set that is.")
-    return read_captions(paths)
 
 
 def write_shards(dataset: CaptionDataset, folder: Path) -> list[Path]:

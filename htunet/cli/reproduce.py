@@ -250,17 +250,16 @@ def _remedy(obstacle: "Obstacle") -> str:
 
 def _write_table(config: "ReproductionConfig", jobs: "Sequence[Job]", folder: Path) -> None:
     """The table of exactly these runs, beside their logs."""
-    from htunet.experiments.products import ZeroShotClassified
-    from htunet.experiments.reproduction import tested_runs
+    from htunet.experiments.products import Tested, ZeroShotClassified
     from htunet.files import read_object
     from htunet.reporting.summaries import evaluated_contents
     from htunet.reporting.tables.paper_print import paper_text
     from htunet.reporting.tables.study_files import write_paper_tables, write_statistics
     from htunet.schemas import ZERO_SHOT
 
-    runs = set(tested_runs(jobs))
-    contents = [content for run, content in evaluated_contents(lambda _: None).items() if run in runs]
     products = [job.product for job in jobs if job.product.done()]
+    runs = {product.run for product in products if isinstance(product, Tested)}  # evaluated as the table needs them
+    contents = [content for run, content in evaluated_contents(lambda _: None).items() if run in runs]
     folders = [product.folder for product in products if isinstance(product, ZeroShotClassified)]
     zero_shot = [read_object(path / "summary.json", ZERO_SHOT) for path in folders]
     found, paths = write_statistics(folder, contents)

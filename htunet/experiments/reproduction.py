@@ -188,11 +188,6 @@ def _later(config: ReproductionConfig, runs: Sequence[SupervisedRun], asked: Seq
     return found
 
 
-def tested_runs(jobs: Sequence[Job]) -> Iterator[RunPaths]:
-    """The runs whose results the table shows: those that are evaluated as it needs them."""
-    yield from (job.product.run for job in jobs if isinstance(job.product, Tested) and job.product.done())
-
-
 @dataclass
 class _Planner:
     """Collects the jobs of a table, each by its name."""

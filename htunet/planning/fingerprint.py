@@ -153,13 +153,18 @@ def take_fingerprint(
         histogram += one.histogram
         foreground += one.foreground
     num_training = sum(case.split == TRAIN for case in raw.cases)
+    groups = Counter(case.group for case in cases if case.group)
     return Fingerprint(
         dataset=raw.paths.name,
         raw_sha256=raw_sha256,
         num_training=num_training,
         num_test=len(raw.cases) - num_training,
         classes=dict(sorted(Counter(case.class_name for case in cases if case.class_name).items())),
-        groups=_groups(cases),
+        groups={
+            "count": len(groups),
+            "largest": max(groups.values(), default=0),
+            "cases_without": sum(not case.group for case in cases),
+        },
         spacings=_shared([NO_SPACING, *_sides(case)] for case in cases),
         spacing_mm=_spread(np.array([sum(_sides(case)) / 2 for case in cases if case.spacing_mm is not None])),
         margin_for_lesions=float(seen["overshoot"].max()),
@@ -243,15 +248,6 @@ def _of_lesions(seen: NDArray[np.void], foreground: NDArray[np.int64]) -> dict[s
         "lesion_smaller_side": _spread(shown["lesion_sides"].min(axis=1) / shown["field_hw"].max(axis=1)),
         "lesions_per_image": {str(count): n for count, n in sorted(Counter(seen["lesions"].tolist()).items())},
         "empty_masks": len(seen) - len(shown),
-    }
-
-
-def _groups(cases: Sequence[Case]) -> Numbers:
-    sizes = Counter(case.group for case in cases if case.group)
-    return {
-        "count": len(sizes),
-        "largest": max(sizes.values(), default=0),
-        "cases_without": sum(not case.group for case in cases),
     }
 
 

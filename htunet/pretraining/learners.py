@@ -4,7 +4,7 @@ Dimension key: B images, M features, H W pixels or patches, T tokens, D width, E
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -184,22 +184,18 @@ class PhantomLearner(Learner):
 
     def published(self) -> dict[str, Tensor]:
         """The tensors of both towers, of the decoder and of the other heads."""
-        return dict(self._published())
-
-    def _published(self) -> Iterator[tuple[str, Tensor]]:
         parts: Mapping[str, nn.Module] = {
+            "visual.": self.backbone.vit,
             "text.": self.text,
             f"{DECODER}aggregation.": self.aggregation,
             f"{DECODER}head.": self.head,
             f"{HEADS}dense.": self.dense,
             HEADS: self.kinds,
         }
-        for name, value in self.backbone.vit.state_dict().items():
-            yield f"visual.{name}", value
-        for prefix, module in parts.items():
-            for name, value in module.state_dict().items():
-                yield prefix + name, value
-        yield LOGIT_SCALE, self.logit_scale.detach().clamp(max=math.log(100))
+        found = {
+            f"{prefix}{name}": value for prefix, module in parts.items() for name, value in module.state_dict().items()
+        }
+        return found | {LOGIT_SCALE: self.logit_scale.detach().clamp(max=math.log(100))}
 
 
 LEARNERS: dict[str, type[Learner]] = {one.name: one for one in (UNetLearner, PhantomLearner, ResNetLearner)}
