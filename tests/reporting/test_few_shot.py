@@ -8,7 +8,7 @@ from builders.results import classes
 from PIL import Image
 
 from htunet.evaluation.metrics import mask_metrics
-from htunet.reporting.figures.few_shot_curves import _lines, draw_few_shot
+from htunet.reporting.figures.few_shot_curves import _lines, _unlike_full_runs, draw_few_shot
 from htunet.reporting.tables.few_shot_means import few_shot_rows
 from htunet.reporting.tables.kinds import CLASSIFICATION, SEGMENTATION
 from htunet.reporting.tables.paper_figures import SIZES_TABLE, few_shot_figures, table
@@ -126,6 +126,15 @@ def test_other_settings_part_lines_also_where_no_share_has_both() -> None:
         found["htunet"]["settings"] = {"plan_content": {"patience": 3}, "precision": precision}
     lines = _lines(table_rows(few))
     assert [[row.ratio for row in rows] for rows in lines.values()] == [[0.05], [0.1]]
+
+
+def test_full_runs_that_are_no_last_point_are_named() -> None:
+    whole, other_fold = content(0.8, None), content(0.8, None)
+    other_fold["htunet"]["fold"] = 3
+    assert _unlike_full_runs(table_rows([*THREE_SEEDS, whole])) == []
+    assert _unlike_full_runs(table_rows(THREE_SEEDS)) == []
+    (text,) = _unlike_full_runs(table_rows([*THREE_SEEDS, whole, other_fold]))
+    assert text == ("BiomedCLIP (HT): no point at 100 %, since the runs with all images have other folds or settings.")
 
 
 def test_a_footnote_on_the_papers_figures_parts_no_line() -> None:

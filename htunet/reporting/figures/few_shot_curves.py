@@ -82,7 +82,7 @@ def few_shot_figure(rows: Sequence[Row], kind: TableKind, *notes: str) -> Figure
         panels = panel_grid(figure, len(datasets), columns).ravel()
         for panel, dataset in zip(panels, datasets, strict=False):
             _draw_panel(panel, [row for row in shown if row.dataset == dataset], kind)
-        add_note(figure, *notes)
+        add_note(figure, *notes, *_unlike_full_runs(shown))
     return figure
 
 
@@ -110,6 +110,18 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
     panel.set_title(f"{DatasetPaths(rows[0].dataset).unique_name}, {counted(len(seeds), 'seed')}", loc="left")
     panel.grid(axis="y")
     panel.legend()
+
+
+def _unlike_full_runs(rows: Sequence[Row]) -> list[str]:
+    """What is said of methods whose runs with all images differ from those with few, so that they are no last point."""
+    names: list[str] = []
+    for dataset in {row.dataset for row in rows}:
+        for members in _lines([row for row in rows if row.dataset == dataset]).values():
+            method, full = members[0].method, [row for row in rows if row.dataset == dataset and row.ratio is None]
+            if members[-1].ratio is not None and any(row.method == method for row in full):
+                names.append(method_name(method))
+    text = "no point at 100 %, since the runs with all images have other folds or settings"
+    return [f"{', '.join(sorted({*names}))}: {text}."] if names else []
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
