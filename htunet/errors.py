@@ -3,8 +3,14 @@
 Everything else (a bug, a broken invariant) raises Python's own exceptions and is shown with its traceback.
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+
+OUT_OF_MEMORY = (
+    "The memory ran out. End other programs, use fewer processes (--workers) or devices, or a plan with smaller images "
+    "or batches; on a GPU, see with nvidia-smi who else uses it."
+)
 
 
 class HtunetError(Exception):
@@ -86,3 +92,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     by_lower = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), by_lower, n=1)
     return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's and NumPy's MemoryError, and those of torch, which is not imported to know them."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or (isinstance(error, ImportError) and ("failed to map" in text or "annot allocate memory" in text))
+        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
+    )

@@ -16,7 +16,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import TypeVar
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,9 +63,9 @@ def parallel_map(
     ``threads`` says that threads may do it: that it spends most of its time in libraries that let other threads run
     meanwhile, and forks no process. ``number`` is how many items there are, where they have no length: they are made
     one by one, a few more than are worked on.
-    ``function`` has to be importable (no lambda), its results picklable. The first error ends the map: HtunetError as
-    it is, anything else as RuntimeError that starts with ``name(item)``. A worker that the system kills raises
-    HtunetError. Workers end with this process, even when it is killed.
+    ``function`` has to be importable (no lambda), its results picklable. The first error ends the map: HtunetError and
+    errors of memory as they are, anything else as RuntimeError that starts with ``name(item)``. A worker that the
+    system kills raises HtunetError. Workers end with this process, even when it is killed.
     """
     call = partial(_named_call, function)
     number = len(items) if number is None else number  # type: ignore[arg-type]
@@ -139,6 +139,8 @@ def _named_call(function: Callable[[T], R], pair: tuple[T, str]) -> R:
     except (HtunetError, OSError):  # they already say which file
         raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise RuntimeError(f"{name}: {type(error).__name__}: {error}") from error
 
 

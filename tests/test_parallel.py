@@ -31,6 +31,12 @@ def fail_on_3(number: int) -> int:
     return number
 
 
+def need_memory_for_3(number: int) -> int:
+    if number == 3:
+        raise MemoryError("Unable to allocate 8 GiB for an array")
+    return number
+
+
 def refuse_3(number: int) -> int:
     if number == 3:
         raise HtunetError("Three is missing.")
@@ -73,6 +79,12 @@ def test_items_are_made_and_results_kept_a_few_at_a_time(workers: int, *, thread
 def test_an_unexpected_error_starts_with_the_items_name(workers: int) -> None:
     with pytest.raises(RuntimeError, match="case 3: KeyError: 'three'"):
         list(parallel_map(fail_on_3, range(6), workers=workers, name=lambda n: f"case {n}"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_that_ran_out_is_no_bug_of_an_item(workers: int) -> None:
+    with pytest.raises(MemoryError, match="8 GiB"):
+        list(parallel_map(need_memory_for_3, range(6), workers=workers, name=lambda n: f"case {n}"))
 
 
 def test_threads_do_it_where_two_are_enough_or_the_work_is_short() -> None:

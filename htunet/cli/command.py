@@ -15,7 +15,7 @@ from typing import Any
 
 from htunet import __version__
 from htunet.data.names import printable
-from htunet.errors import HtunetError, StoppedBySignalError
+from htunet.errors import OUT_OF_MEMORY, HtunetError, StoppedBySignalError, is_out_of_memory
 from htunet.paths import DEFAULT_HOME, RunPaths, unset_roots
 
 ELSEWHERE = "write to another one: an option of the command or the htunet_* variables say where."
@@ -30,10 +30,6 @@ SYSTEM_ERRORS = {
 }
 SIGNALLED, INTERRUPTED, OUTPUT_CLOSED = 128, 130, 141
 """Exit codes of a shell: of a signal this and its number, for SIGINT, for SIGPIPE."""
-OUT_OF_MEMORY = (
-    "The memory ran out. End other programs, use fewer processes (--workers) or devices, or a plan with smaller images "
-    "or batches; on a GPU, see with nvidia-smi who else uses it."
-)
 SPINS = "1000"
 """How often a thread of libgomp looks for work before it sleeps: libgomp's own number where threads outnumber cores."""
 FORMER_NAMES = {"--part": "--split"}
@@ -274,7 +270,7 @@ def run_command(
         )
         if isinstance(error, HtunetError):
             message, code = str(error), error.exit_code
-        elif _is_out_of_memory(error):
+        elif is_out_of_memory(error):
             message = OUT_OF_MEMORY
         elif isinstance(error, OSError):
             advice = SYSTEM_ERRORS.get(error.errno or 0, "Check the path and the disk.")
@@ -287,18 +283,6 @@ def run_command(
     except OSError:  # what could not be written has been reported; Python must not try it again when it ends
         _give_up_output()
     return code
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's and NumPy's MemoryError, and those of torch, which is not imported to know them."""
-    text = str(error)
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-        or (isinstance(error, ImportError) and ("failed to map" in text or "annot allocate memory" in text))
-        or (isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text))
-    )
 
 
 def _give_up_output() -> None:

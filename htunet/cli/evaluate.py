@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from htunet.cli.command import make_parser, run_command, tell, written_text
-from htunet.errors import HtunetError, UsageError, counted, did_you_mean, option, some
+from htunet.errors import OUT_OF_MEMORY, HtunetError, UsageError, counted, did_you_mean, is_out_of_memory, option, some
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
 from htunet.registry import Registry
 
@@ -87,7 +87,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         except Exception as error:  # whatever is wrong with one run, the others can be evaluated
             if options.debug or len(runs) == 1:
                 raise
-            failed[run] = str(error) if isinstance(error, HtunetError) else f"{type(error).__name__}: {error}"
+            text = OUT_OF_MEMORY if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+            failed[run] = str(error) if isinstance(error, HtunetError) else text
             print(f"Failed: {run.label}: {failed[run]}", file=sys.stderr)
     if done:
         for dataset in dict.fromkeys(run.dataset for run in done if run.dataset.choice_json.exists()):

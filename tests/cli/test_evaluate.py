@@ -9,6 +9,7 @@ import pytest
 from builders.run import build_dataset, build_run, make_older, predict
 from PIL import Image
 
+from htunet.cli import evaluate
 from htunet.cli.evaluate import main
 from htunet.data.image_io import write_png
 from htunet.files import read_json
@@ -197,6 +198,23 @@ def test_one_broken_run_does_not_stop_the_others_and_is_named_at_the_end(
         "htunet_evaluate: error: 1 of 2 runs could not be evaluated. " + broken.label
     )
     assert (home / "results" / "tables" / "segmentation.csv").read_text().count("\n") == 4  # header, run, two baselines
+
+
+@pytest.mark.usefixtures("predicted")
+def test_memory_that_ran_out_for_one_run_is_said_with_the_way_out(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = build_dataset()
+    runs = [build_run(dataset, seed=seed) for seed in (1, 2)]
+
+    def without_memory(run: RunPaths, *_: object) -> bool:
+        raise MemoryError if run == runs[0] else RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(evaluate, "_bring_up_to_date", without_memory)
+    assert main([]) == 1
+    assert (
+        capsys.readouterr().err.count(": The memory ran out. End other programs") == 4
+    )  # each at once, and at the end
 
 
 @pytest.mark.parametrize("content", ["[]", "null", ""])
