@@ -66,6 +66,8 @@ def write_onnx(
     scores differ from PyTorch's.
     """
     check_packages()
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
     for network in networks:
         network.merge_for_inference()
     size = sum(tensor.nbytes for network in networks for tensor in network.state_dict().values())
@@ -88,6 +90,7 @@ def write_onnx(
             verbose=False,
         )
         assert program is not None
+        ClearMetadataAndDocStringPass()(program.model)  # of each node: lines and folders of the code on this machine
         program.save(folder / MODEL, external_data=False)
     _compare(scores, folder / MODEL, example.shape)
     steps = {"postprocessing": dict(postprocessing)} if postprocessing else {}

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -188,6 +189,7 @@ def test_the_export_says_how_to_use_it(home: Path, tiny: DatasetPaths) -> None:
     assert about["input"] == {"name": "images", "type": "uint8", "shape": [1, 1, 32, 32]}
     assert (about["outputs"], about["labels"]) == (["seg"], {"background": 0, "lesion": 1})
     assert "python run_onnx.py OUT IMAGE..." in (home / "model" / "README.md").read_text()
+    assert not re.findall(rb"[\w/.-]+\.py\b", (home / "model" / "model.onnx").read_bytes())  # folders of this machine
     assert sorted(path.name for path in (home / "model").iterdir()) == [
         *(
             "README.md",
