@@ -86,6 +86,15 @@ def test_a_row_of_the_curve_over_fractions(row: list[str]) -> None:
     assert not row[4] or numbers(row[4])[0] == pytest.approx(numbers(row[3])[0] - numbers(row[2])[0], abs=0.1001)
 
 
+def test_five_images_of_ddti() -> None:
+    columns, means = ["dice", "iou", "hd95", "asd"], []
+    for start, method in (("from scratch", "DDTI_UNet"), ("from simulation", "DDTI_UNet_from_phantom")):
+        cases = cases_of(RESULTS / "few_shot_from_simulation" / method / "ratio_0.01", "test.csv")
+        means.append((cases[columns].mean() * [100, 100, 1, 1]).round(1).tolist())
+        assert f"| {start} | {' | '.join(f'{value:.1f}' for value in means[-1])} |" in PAGE
+    assert means[1][0] - means[0][0] == pytest.approx(5.8, abs=0.1)
+
+
 SIMULATION = ROOT / "documentation" / "explanation" / "simulation.md"
 RANGES = rows_below("| simulated |", SIMULATION.read_text(encoding="utf-8"))
 OF_ORGANS = {"all ranges": "all", "breast": "organs", "thyroid": "t", "breast,thyroid": "bt"}
