@@ -73,12 +73,13 @@ def resolve_precision(requested: str, device_type: str) -> str:
 
 
 def warn_if_emulated(precision: str, device_type: str) -> None:
-    """Log that a training in bf16 will be slow where the device computes such products by other instructions."""
-    if precision == BF16 and not has_bf16(device_type):
+    """Log that a training in bf16 will be slow where a processor or GPU computes its products by other instructions."""
+    device = {"cpu": "processor", "cuda": "GPU"}.get(device_type)
+    if precision == BF16 and device and not has_bf16(device_type):
         log.warning(
             "This %s has no instructions for bf16, so products are emulated, which takes several times as long as fp32 "
             "(13 times for UNet on a processor with AVX2). Train again with --restart and without --precision.",
-            {"cpu": "processor", "cuda": "GPU"}.get(device_type, "device"),
+            device,
         )
 
 

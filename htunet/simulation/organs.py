@@ -346,5 +346,10 @@ def vessel(settings: SimulationSettings, grid: BeamGrid, rng: np.random.Generato
 
 
 SCENES: dict[str, Callable[[SimulationSettings, BeamGrid, np.random.Generator], Scene]] = {
-    draw.__name__: draw for draw in (breast, thyroid, lymph_node, prostate, muscle, vessel)
+    "breast": breast,
+    "thyroid": thyroid,
+    "lymph_node": lymph_node,
+    "prostate": prostate,
+    "muscle": muscle,
+    "vessel": vessel,
 }

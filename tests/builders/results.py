@@ -39,8 +39,9 @@ def masks(
     known = {"mean": sum(measured) / len(measured) if measured else None, "n_used": len(measured), "n_cases": n}
     means |= {"HD95_max": known, "ASD_directed": known}
     missed = [f"case_{i}" for i, value in enumerate(dice) if value == 0]
+    false = [f"case_{i}" for i, area in enumerate(areas) if not area]
     found = own(method, **about) | {"policy": "penalise", "n_cases": n, "means": {"input_size": means}}
-    found |= {"empty": {"input_size": {"prediction": missed, "reference": [], "both": []}}}
+    found |= {"empty": {"input_size": {"prediction": missed, "reference": false, "both": []}}}
     return {"metric_per_case": cases, "htunet": found}
 
 

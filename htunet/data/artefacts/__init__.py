@@ -14,8 +14,12 @@ _KINDS = "htunet.data.artefacts.builtin"
 ARTEFACTS: "Registry[Artefact]" = Registry(
     "artefact",
     {
-        **{name: f"{_KINDS}:{name.upper()}" for name in ("attenuation", "gain", "low_gain")},
-        **{name: f"{_KINDS}:{name.upper()}" for name in ("reverberation", "shadow", "speckle")},
+        "attenuation": f"{_KINDS}:ATTENUATION",
+        "gain": f"{_KINDS}:GAIN",
+        "low_gain": f"{_KINDS}:LOW_GAIN",
+        "reverberation": f"{_KINDS}:REVERBERATION",
+        "shadow": f"{_KINDS}:SHADOW",
+        "speckle": f"{_KINDS}:SPECKLE",
     },
     group="htunet.artefacts",
 )

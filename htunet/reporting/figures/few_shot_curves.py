@@ -113,15 +113,16 @@ def _draw_panel(panel: Axes, rows: Sequence[Row], kind: TableKind) -> None:
 
 
 def _unlike_full_runs(rows: Sequence[Row]) -> list[str]:
-    """What is said of methods whose runs with all images differ from those with few, so that they are no last point."""
-    names: list[str] = []
+    """What is said of runs with all images that differ from those with few, so that they are no line's last point."""
+    names = set[str]()
     for dataset in {row.dataset for row in rows}:
-        for members in _lines([row for row in rows if row.dataset == dataset]).values():
-            method, full = members[0].method, [row for row in rows if row.dataset == dataset and row.ratio is None]
-            if members[-1].ratio is not None and any(row.method == method for row in full):
-                names.append(method_name(method))
-    text = "no point at 100 %, since the runs with all images have other folds or settings"
-    return [f"{', '.join(sorted({*names}))}: {text}."] if names else []
+        own = [row for row in rows if row.dataset == dataset]
+        lines = _lines(own).values()
+        shown = {id(row) for members in lines for row in members}
+        names |= {method_name(row.method) for row in own if row.ratio is None and id(row) not in shown
+                  and any(row.method == members[0].method for members in lines)}  # fmt: skip
+    text = "runs with all images are no point at 100 %, since their folds or settings differ from those with few"
+    return [f"{', '.join(sorted(names))}: {text}."] if names else []
 
 
 def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:

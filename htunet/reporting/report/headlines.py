@@ -68,12 +68,11 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}{size}"
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
+    if row.tested.n_false and not row.few:
+        yield f"Something found in {row.tested.n_false:,} of them that have no lesion: each counts as Dice 0 %"
     labels = sorted({key[-3] for key in sizes if key[:-3] == method.arm})
     if kind is SEGMENTATION and labels and not row.few:  # of several labels the first one
         known = {name: sizes.get((*method.arm, labels[0], name, kind.main)) for name in TERCILES}
         parts = [f"{name} {100 * entry['mean']:.1f} %" for name, entry in known.items() if entry]
         label = f" of label {labels[0]:g}" if len(labels) > 1 else ""
-        without = n_cases - sum(entry["n_predictions"] for entry in known.values() if entry)
-        if without and len(labels) == 1:  # where nothing is found there is no Dice
-            yield f"Something found in {without:,} of them that have no lesion: each counts as Dice 0 %"
         yield f"Dice by size of the lesion{label}: {', '.join(parts)}" if parts else ""

@@ -9,6 +9,7 @@ from htunet.evaluation.classification import MOST_PROBABLE, VALIDATION_THRESHOLD
 from htunet.evaluation.metrics import (
     BOTH_EMPTY,
     EMPTY_PREDICTION,
+    EMPTY_REFERENCE,
     METRICS,
     Kind,
     Level,
@@ -61,6 +62,8 @@ class TestCounts:
     """Predictions."""
     n_missed: int | None = None
     """Of them those without a pixel where the reference has some; None where there is no such thing."""
+    n_false: int | None = None
+    """Of them those with marked pixels where the reference has none; None where there are several labels, or none."""
     n_excluded: int = 0
     """Of them those without the distances of the paper's public code, because a mask is empty."""
     cases: Mapping[str, str] = field(default_factory=dict)
@@ -104,12 +107,13 @@ class TableKind:
 
 def _masks_tested(content: Mapping[str, Any]) -> TestCounts:
     own = content["htunet"]
-    n_cases = int(own["n_cases"])
+    n_cases, labels = int(own["n_cases"]), own.get("means_by_label", {}).get(INPUT, {})
     of_paper = [own["means"][INPUT].get(m.file_key, {}) for m in mask_metrics((Level.PAPER,), millimetres=False)]
     names = [case["htunet"]["case"] for case in content.get("metric_per_case", ())]
     return TestCounts(
         n_cases=n_cases,
         n_missed=_missed(own),
+        n_false=None if len(labels) > 1 else len(own["empty"][INPUT][EMPTY_REFERENCE]),
         n_excluded=max(n_cases - int(mean.get("n_used", n_cases)) for mean in of_paper),
         cases=dict.fromkeys(names or [f"fold {own['fold']}, {number}" for number in range(n_cases)], ""),
     )

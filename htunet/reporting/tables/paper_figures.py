@@ -14,11 +14,17 @@ PLAN = "paper"
 PLANS = {"DINOv2": "paper_518"}
 """Of the methods that the paper trains with another plan than ``PLAN``."""
 METHODS = {
-    ours: ours.replace("_HT", " (HT)")
-    for ours in (
-        *("UNet", "CLIPSeg", "DINOv2", "CLIP", "CLIP_HT", "MetaCLIP", "MetaCLIP_HT"),
-        *("UniMedCLIP", "UniMedCLIP_HT", "BiomedCLIP", "BiomedCLIP_HT"),
-    )
+    "UNet": "UNet",
+    "CLIPSeg": "CLIPSeg",
+    "DINOv2": "DINOv2",
+    "CLIP": "CLIP",
+    "CLIP_HT": "CLIP (HT)",
+    "MetaCLIP": "MetaCLIP",
+    "MetaCLIP_HT": "MetaCLIP (HT)",
+    "UniMedCLIP": "UniMedCLIP",
+    "UniMedCLIP_HT": "UniMedCLIP (HT)",
+    "BiomedCLIP": "BiomedCLIP",
+    "BiomedCLIP_HT": "BiomedCLIP (HT)",
 }
 """Our method names to those of Table II, in its order."""
 ADAPTERS = {
@@ -31,7 +37,13 @@ CLASSIFICATION_METHODS = {"ResNet18": "ResNet18"} | {
     ours: theirs for ours, theirs in METHODS.items() if theirs not in ("UNet", "CLIPSeg")
 }
 """Our method names to those of Table III, in its order."""
-CLASSIFICATION_ADAPTERS = {"BiomedCLIP": "Baseline", **dict(reversed(ADAPTERS.items())), "BiomedCLIP_HT": "HT"}
+CLASSIFICATION_ADAPTERS = {
+    "BiomedCLIP": "Baseline",
+    "BiomedCLIP_LoRAVT": "LoRA (V+T)",
+    "BiomedCLIP_LoRA": "LoRA",
+    "BiomedCLIP_Mona": "Mona",
+    "BiomedCLIP_HT": "HT",
+}
 """Our method names to those of Table VI, which compares adapters on BiomedCLIP, in its order."""
 FEW_SHOT_METHODS = {"BiomedCLIP": "BiomedCLIP", "BiomedCLIP_LoRA": "LoRA", "BiomedCLIP_HT": "HT"}
 """Our method names to those of Table IV, which has means over all of the paper's data sets."""

@@ -174,9 +174,11 @@ def _order(row: Row) -> tuple[Any, ...]:
 def total(parts: Sequence[TestCounts]) -> TestCounts:
     """The test cases of several summaries together."""
     missed = [one.n_missed for one in parts if one.n_missed is not None]
+    false = [one.n_false for one in parts if one.n_false is not None]
     return TestCounts(
         n_cases=sum(one.n_cases for one in parts),
         n_missed=sum(missed) if missed else None,
+        n_false=sum(false) if false else None,
         n_excluded=sum(one.n_excluded for one in parts),
         cases={case: name for one in parts for case, name in one.cases.items()},
         classes=tuple(dict.fromkeys(name for one in parts for name in one.classes)),

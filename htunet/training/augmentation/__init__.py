@@ -17,8 +17,13 @@ _USUAL = "htunet.training.augmentation.transforms"
 AUGMENTATIONS: Registry[Callable[..., Transform]] = Registry(
     "augmentation",
     {
-        **{name: f"{_USUAL}:{name}" for name in ("blur", "brightness", "contrast", "gamma")},
-        **{name: f"{_USUAL}:{name}" for name in ("mirror", "noise", "spatial")},
+        "blur": f"{_USUAL}:blur",
+        "brightness": f"{_USUAL}:brightness",
+        "contrast": f"{_USUAL}:contrast",
+        "gamma": f"{_USUAL}:gamma",
+        "mirror": f"{_USUAL}:mirror",
+        "noise": f"{_USUAL}:noise",
+        "spatial": f"{_USUAL}:spatial",
         "strong_weak": "htunet.training.augmentation.strong_weak:StrongWeak",
     },
     group="htunet.augmentations",

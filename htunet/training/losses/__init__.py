@@ -17,8 +17,11 @@ _SEGMENTATION, _CLASSIFICATION = "htunet.training.losses.segmentation", "htunet.
 LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
     "loss",
     {
-        **{name: f"{_SEGMENTATION}:{name}" for name in ("cross_entropy", "dice", "dice_cross_entropy")},
-        **{name: f"{_SEGMENTATION}:{name}" for name in ("dice_focal", "tversky")},
+        "cross_entropy": f"{_SEGMENTATION}:cross_entropy",
+        "dice": f"{_SEGMENTATION}:dice",
+        "dice_cross_entropy": f"{_SEGMENTATION}:dice_cross_entropy",
+        "dice_focal": f"{_SEGMENTATION}:dice_focal",
+        "tversky": f"{_SEGMENTATION}:tversky",
     },
     group="htunet.losses",
 )
@@ -27,7 +30,9 @@ LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
 CLASS_LOSSES: "Registry[Callable[..., Tensor]]" = Registry(
     "loss of classes",
     {
-        **{name: f"{_CLASSIFICATION}:{name}" for name in ("cross_entropy", "focal", "sigmoid_focal")},
+        "cross_entropy": f"{_CLASSIFICATION}:cross_entropy",
+        "focal": f"{_CLASSIFICATION}:focal",
+        "sigmoid_focal": f"{_CLASSIFICATION}:sigmoid_focal",
     },
     group="htunet.class_losses",
 )

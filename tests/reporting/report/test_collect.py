@@ -63,9 +63,18 @@ def test_the_headline_is_the_best_pretrained_method() -> None:
     (headline,) = report_of(masks("UNet", [0.5] * 20), masks("CLIP_HT", [0.95] * 20, ratio=0.05)).headlines
     assert headline.method == "UNet"
     assert headline.facts[0] == "The only method trained on so many of these images"
-    (headline,) = report_of(masks("UNet", [1e-9] * 2 + [0.5] * 18, areas=[0] * 2 + [100] * 18)).headlines
-    assert headline.facts[-1] == "Dice by size of the lesion: small 50.0 %"
-    assert headline.facts[-2] == "Something found in 2 of them that have no lesion: each counts as Dice 0 %"
+
+
+def test_false_alarms_are_counted_and_images_rightly_without_a_lesion_are_none() -> None:
+    content = masks("UNet", [1e-9] * 3 + [0.5] * 17, areas=[0] * 3 + [100] * 17)
+    empty = content["htunet"]["empty"]["input_size"]
+    empty["both"] = [empty["reference"].pop()]
+    (headline,) = report_of(content).headlines
+    assert "Something found in 2 of them that have no lesion: each counts as Dice 0 %" in headline.facts
+    empty["both"] += empty["reference"]
+    empty["reference"] = []
+    (headline,) = report_of(content).headlines
+    assert not any("Something found" in fact for fact in headline.facts)
 
 
 def test_few_test_cases_have_an_interval_for_a_headline_and_a_warning() -> None:
