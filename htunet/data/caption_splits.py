@@ -3,7 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+
+from tqdm import tqdm
 
 from htunet.data.captions import CaptionDataset, CaptionPair
 from htunet.data.splits import SEED, SPLIT_BY
@@ -127,9 +130,24 @@ def pairs_digest(dataset: CaptionDataset, split: CaptionSplit) -> str:
 
 
 def images_digest(dataset: CaptionDataset) -> str:
-    """Digest of the contents of the image files, in the order of the pairs."""
-    with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
-        return json_hash([*pool.map(file_hash, map(dataset.image_path, dataset.pairs))])
+    """Digest of the contents of the image files, in the order of the pairs; read only where a size or time is another.
+
+    It is written beside the split, with the files' sizes and times.
+    """
+    paths, record_json = [dataset.image_path(pair) for pair in dataset.pairs], dataset.paths.raw_files_json
+    files = [(pair.image, path.stat()) for pair, path in zip(dataset.pairs, paths, strict=True)]
+    state = json_hash([(name, found.st_size, found.st_mtime_ns) for name, found in files])
+    record = read_object(record_json) if record_json.exists() else {}
+    if record.get("state") != state:
+        with ThreadPoolExecutor(available_cores()) as pool:  # hashing gives the interpreter's lock free
+            hashes = pool.map(file_hash, paths)
+            bar = tqdm(
+                hashes, total=len(paths), desc=f"checksums {dataset.paths.short_name}", unit="image", disable=None
+            )
+            record = {"format": FORMAT, "state": state, "raw_sha256": json_hash([*bar])}
+        with suppress(HtunetError, OSError):  # read again the next time
+            write_json(record_json, record)
+    return str(record["raw_sha256"])
 
 
 def _digest(pairs: Sequence[CaptionPair]) -> str:

@@ -37,6 +37,8 @@ class Point:
     estimate: Estimate
     drop: Estimate
     """By how much the metric is lower than without the artefact, of the same cases."""
+    n_cases: int
+    """Those that have a value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,8 @@ def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
     kind, of = METRICS[metric].kind, METRICS[metric].of
     rows = table[table["artefact"].isin([NONE, artefact]) & ((table["class"] != "") | (kind != Kind.RANKING))]
     rows = rows.sort_values(["strength", "case"], kind="stable")
+    known = rows[rows["class"] != ""] if kind == Kind.RANKING else rows[rows[metric].notna()]
+    n_known = known["strength"].value_counts()
     strengths = np.array(rows["strength"].drop_duplicates())
     clean = rows[rows["strength"] == 0]
     if kind == Kind.RANKING:
@@ -108,7 +112,13 @@ def curve(table: pd.DataFrame, artefact: str, metric: str) -> RobustnessCurve:
         metric=metric,
         unit=str(rows[rows["artefact"] == artefact]["unit"].iloc[0]),
         points=tuple(
-            Point(strength=float(strength), value=float(value), estimate=found[f"value {s}"], drop=found[f"drop {s}"])
+            Point(
+                strength=float(strength),
+                value=float(value),
+                estimate=found[f"value {s}"],
+                drop=found[f"drop {s}"],
+                n_cases=int(n_known.get(strength, 0)),
+            )
             for s, (strength, value) in enumerate(zip(strengths, physical, strict=True))
         ),
         area=found.get("area", Estimate(None, None, None)),

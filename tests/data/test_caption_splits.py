@@ -1,12 +1,15 @@
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from htunet.data import caption_splits
 from htunet.data.caption_splits import (
     caption_split_sizes,
     groups_in_both,
+    images_digest,
     load_caption_split,
     make_caption_split,
     settle_caption_split,
@@ -119,6 +122,21 @@ def test_the_split_on_disk_holds_until_the_pairs_or_the_way_change(home: Path) -
     fewer = settle_caption_split(dataset_of(pairs[:-3]))
     assert fewer.split_by == "group"
     assert len(fewer.train) + len(fewer.val) == 57
+
+
+def test_images_are_hashed_again_only_where_a_file_has_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, read = dataset_of(pairs_of(["", ""])), []
+    first, second = (dataset.image_path(pair) for pair in dataset.pairs)
+    for path, value in ((first, 1), (second, 2)):
+        write_png(path, np.full((2, 2), value, np.uint8))
+    monkeypatch.setattr(caption_splits, "file_hash", lambda path: read.append(path) or path.read_bytes().hex())
+    before = images_digest(dataset)
+    assert (images_digest(dataset), sorted(read)) == (before, [first, second])
+    write_png(second, np.full((2, 2), 3, np.uint8))
+    os.utime(second, ns=(0, 0))
+    assert images_digest(dataset) != before
+    write_png(second, np.full((2, 2), 2, np.uint8))
+    assert images_digest(dataset) == before
 
 
 def test_other_groups_of_the_same_pairs_need_another_split(home: Path) -> None:

@@ -49,6 +49,7 @@ def test_an_image_without_a_lesion_counts_where_something_is_found_in_it_alone()
     found = curve(table_of([*CLEAN, np.nan], {1.0: [0.7, 0.5, 0.9, np.nan], 2.0: [0.4, 0.2, 0.6, 0]}), "gain", "dice")
     assert [point.estimate.value for point in found.points] == pytest.approx([0.8, 0.7, 0.3])
     assert [point.drop.value for point in found.points] == pytest.approx([0, 0.1, 0.4])  # of the same cases
+    assert [point.n_cases for point in found.points] == [3, 3, 4]
     assert None not in (found.points[2].drop.low, found.area.low)
 
 
@@ -79,7 +80,7 @@ def test_an_image_without_a_class_is_in_no_auc() -> None:
     table.loc[table["case"] == "case_04", "class"] = ""
     found = curve(table, "gain", "auc")
     assert [point.estimate.value for point in found.points] == pytest.approx([1, 3 / 4])
-    assert found.n_cases == 4
+    assert [found.n_cases, *(point.n_cases for point in found.points)] == [4, 4, 4]
     table.loc[table["class"] == "malignant", "class"] = ""
     assert metrics_in(table) == []
 

@@ -59,7 +59,7 @@ def write_summary(path: Path, about: Mapping[str, Any], curves: Sequence[Robustn
         }
         content["points"] = [
             {"strength": point.strength, "value": point.value, "figure": asdict(point.estimate)}
-            | {"drop": asdict(point.drop)}
+            | {"drop": asdict(point.drop), "n_cases": point.n_cases}
             for point in one.points
         ]
         figures.setdefault(one.metric, {})[one.artefact] = content
@@ -73,7 +73,7 @@ def write_comparison(folder: Path, tables: Mapping[str, pd.DataFrame]) -> pd.Dat
         | {"strength": point.strength, "value": point.value}
         | {"mean": point.estimate.value, "low": point.estimate.low, "high": point.estimate.high}
         | {"drop": point.drop.value, "drop_low": point.drop.low, "drop_high": point.drop.high}
-        | {"n_cases": one.n_cases}
+        | {"n_cases": point.n_cases}
         for method, table in tables.items()
         for one in curves_of(table)
         for point in one.points
@@ -123,8 +123,11 @@ def _draw_figure(
     handles, labels = panels[0].axes[0].get_legend_handles_labels()
     across = legend_columns(canvas.get_figwidth() * MM_PER_INCH, labels)
     canvas.legend(handles, labels, loc="outside upper center", ncols=across)
-    n_cases = next(iter(curves.values()))[0].n_cases
-    band = f"Mean of {counted(n_cases, 'test image')} and 95 % bootstrap interval. Strength 0: unchanged."
+    n_cases = sorted({point.n_cases for found in curves.values() for one in found for point in one.points})
+    of = counted(n_cases[-1], "test image")
+    if len(n_cases) > 1:
+        of = f"the {n_cases[0]} to {of} that have a value at a strength"
+    band = f"Mean of {of} and 95 % bootstrap interval. Strength 0: unchanged."
     add_note(canvas, f"{notes[0]}. {band}", notes[1])
     return save_figure(canvas, folder, f"robustness_{figure}")
 

@@ -66,6 +66,9 @@ def _facts(method: MethodConfig, kind: TableKind, of: tuple[int, int], sizes: En
     predictions, runs = "prediction" + "s" * (n_cases != 1), "run" + "s" * (row.n_runs != 1)
     size = ", at the network's input size" * (kind is SEGMENTATION)
     yield f"{n_cases:,} {predictions} in {row.n_runs:,} {runs}{size}"
+    n_used = row.values[kind.main].n_used or n_cases
+    if n_used < n_cases:
+        yield f"{METRICS[kind.main].label}: mean over {n_used:,} of them; the others have no value"
     if n_missed is not None:
         yield f"Nothing found in {n_missed:,} of them"
     if row.tested.n_false and not row.few:

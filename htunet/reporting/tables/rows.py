@@ -129,7 +129,8 @@ def table_rows(
             if means and own.mean is not None and (entry := means.get((*arm, name))):
                 over_cases = PrintedEstimate.of(entry, METRICS[name])
                 values[name] = replace(own, low=over_cases.low, high=over_cases.high)
-        warnings = [*mark, of_all.few, *_partial(estimates, kind), paper.footnote(first["method"]) if theirs else ""]
+        warnings = [*mark, of_all.few, *_partial(estimates, kind), *_of_fewer(values, of_all.n_cases, kind)]
+        warnings.append(paper.footnote(first["method"]) if theirs else "")
         row = Row(
             kind=kind,
             dataset=first["dataset"],
@@ -218,6 +219,7 @@ def _over_runs(
     return replace(
         estimates[0] if len(estimates) == 1 else PrintedEstimate(),
         mean=_weighted_mean([one for folds in by_seed.values() for one in folds]),
+        n_used=None if any(one.n_used is None for one in estimates) else sum(one.n_used or 0 for one in estimates),
         std=statistics.stdev(means.values()) if len(means) > 1 else None,
         by_seed=means,
     )
@@ -242,6 +244,17 @@ def _partial(estimates: Mapping[str, Sequence[PrintedEstimate]], kind: TableKind
         known = sum(one.mean is not None for one in estimates[metric.name])
         if 0 < known < (total := len(estimates[metric.name])):
             yield f"{metric.short_label} of {known} of {total} runs"
+
+
+def _of_fewer(values: Mapping[str, PrintedEstimate], n_cases: int, kind: TableKind) -> Iterator[str]:
+    """A mark for the printed means over fewer predictions than there are: some have no value, or the policy excludes them."""
+    fewer: dict[int, list[str]] = {}
+    for metric in kind.columns(PRINTED):
+        n_used = values[metric.name].n_used
+        if n_used is not None and 0 < n_used < n_cases:
+            fewer.setdefault(n_used, []).append(metric.short_label)
+    for n_used, labels in fewer.items():
+        yield f"{', '.join(labels)}: mean over {n_used} of {n_cases} predictions, the others have no value"
 
 
 def mean_over_datasets(values: Sequence[PrintedEstimate]) -> PrintedEstimate:

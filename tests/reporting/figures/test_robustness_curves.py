@@ -10,7 +10,7 @@ from htunet.reporting.figures.robustness_curves import draw_curves
 
 def curve_of(metric: str) -> RobustnessCurve:
     known = Estimate(0.5, 0.4, 0.6)
-    points = tuple(Point(strength=s, value=4 * s, estimate=known, drop=known) for s in (0.0, 1.0))
+    points = tuple(Point(strength=s, value=4 * s, estimate=known, drop=known, n_cases=3) for s in (0.0, 1.0))
     return RobustnessCurve(artefact="gain", metric=metric, unit="dB", points=points, area=known, n_cases=3)
 
 

@@ -297,6 +297,20 @@ def test_folds_that_share_their_test_images_do_not_make_them_many() -> None:
     assert rows[0].few == "few test cases: 15"
 
 
+def test_a_mean_over_fewer_predictions_than_there_are_says_over_how_many_in_every_format() -> None:
+    def seed(number: int, n_used: int) -> dict[str, Any]:
+        figures = {key: {"mean": 20.0, "n_used": n_used} for key in KEYS} | {"ASD": {"mean": 7.0, "n_used": 64}}
+        return content("UNet", seed=number, means={"input_size": figures})
+
+    rows = table_rows([seed(1, 60), seed(2, 61)])
+    mark = "Dice, IoU, HD95: mean over 121 of 128 predictions, the others have no value"
+    assert mark in rows[0].marks
+    tables = row_tables(rows)
+    for text in (as_csv(row_data(rows)), as_markdown(*tables), as_latex(*tables), as_text(*tables)):
+        assert mark in text
+    assert not any("no value" in mark for mark in only(seed(1, 64)).marks)
+
+
 def test_a_metric_that_some_runs_have_no_value_of_says_so() -> None:
     row = only(content("UNet", dice=0.8), content("UNet", dice=None, fold=1))
     assert row.values["dice"].mean == 80
