@@ -10,13 +10,14 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, some
 from htunet.files import open_file
 
 MAX_BYTES = 64 * 2**30
@@ -56,8 +57,8 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
     """Unpack a zip into ``folder``; raises HtunetError for a broken or an unsafe one before it writes anything.
 
-    Unsafe: absolute names, ``..``, links and devices, a password, more than ``max_bytes`` in all, or more than
-    100 times the size of the zip.
+    Unsafe: absolute names, ``..``, a name twice, links and devices, a password, more than ``max_bytes`` in all, or
+    more than 100 times the size of the zip.
     """
     with open_zip(path) as archive:
         members = [member for member in archive.infolist() if not member.filename.endswith("/")]
@@ -67,7 +68,7 @@ def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
             target = folder / _safe_name(member.filename)
             target.parent.mkdir(parents=True, exist_ok=True)
             # reads at most the declared size, so that the checked total is also the written one
-            with archive.open(member) as packed, target.open("wb") as unpacked:
+            with archive.open(member) as packed, target.open("xb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
 
 
@@ -119,6 +120,12 @@ def _safe_name(name: str) -> PurePosixPath:
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = Counter(_safe_name(member.filename) for member in members)
+    if twice := [str(name) for name, number in names.items() if number > 1]:
+        raise HtunetError(
+            f"The zip {path} is refused: it holds {some(twice)} more than once. Find out which is the right one, unpack "
+            "it yourself and name the folder."
+        )
     for member in members:
         if _is_outside(member.filename):
             raise HtunetError(f"The zip {path} is refused: its file {member.filename!r} would lie outside the folder.")

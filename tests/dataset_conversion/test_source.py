@@ -192,6 +192,20 @@ def test_names_that_no_folder_can_hold_are_an_error_of_the_zip(tmp_path: Path, n
         unpack(path, tmp_path / "target")
 
 
+@pytest.mark.parametrize("again", ["a/sought.txt", "./a/sought.txt", "a//sought.txt", "a\\sought.txt"])
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_that_a_zip_holds_twice_is_refused(tmp_path: Path, again: str) -> None:
+    """The second file would replace the first one without a word. Names that differ in case are two files."""
+    path, target = tmp_path / "twice.zip", tmp_path / "target"
+    target.mkdir()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("a/sought.txt", "a/Sought.txt", again):
+            archive.writestr(name, "x")
+    with pytest.raises(HtunetError, match=r"refused: it holds a/sought\.txt more than once"):
+        unpack(path, target)
+    assert not [*target.iterdir()]
+
+
 def test_a_zip_with_a_broken_table_of_contents_is_broken(tmp_path: Path) -> None:
     """It ends like a zip, which is all that ``zipfile.is_zipfile`` looks at."""
     path = make_zip(tmp_path / "in" / "set.zip", {"sought.txt": "content"})
