@@ -123,8 +123,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     names = Counter(_safe_name(member.filename) for member in members)
     if twice := [str(name) for name, number in names.items() if number > 1]:
         raise HtunetError(
-            f"The zip {path} is refused: it holds {some(twice)} more than once. Find out which is the right one, unpack "
-            "it yourself and name the folder."
+            f"The zip {path} is refused: it holds {some(twice)} more than once. Find out which is the right one, "
+            "unpack it yourself and name the folder."
         )
     for member in members:
         if _is_outside(member.filename):

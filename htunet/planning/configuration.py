@@ -31,7 +31,7 @@ PLAN_APART = {
 """Fields of a plan that are no part of a configuration, each with the reason."""
 SETTINGS_APART = {
     **dict.fromkeys(("dataset", "method", "task", "trainer", "plan", "num_epochs", "trained_on"), BESIDE),
-    **dict.fromkeys(("device", "devices", "workers", "parts", "threads", "continued_with"), MACHINE),
+    **dict.fromkeys(("device", "devices", "processor", "workers", "parts", "threads", "continued_with"), MACHINE),
     "plan_content": "its fields count one by one",
     "trainable_parameters": BESIDE,
     "fold": "repetitions differ in it",

@@ -6,6 +6,7 @@ a result, so a continued run keeps both.
 
 import logging
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,13 @@ def free_memory_gb(fabric: Fabric) -> float:
     if fabric.device.type == "cuda":
         return torch.cuda.mem_get_info(fabric.device)[0] / GIB
     return available_memory_gb() / _processes_here(fabric)
+
+
+def processor(device: torch.device) -> str:
+    """What rounds in its own way: the name of the GPU, or the kind of CPU with its vector instructions."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
 def _say_uncut(parts: int, images: int, before: Mapping[str, Any]) -> None:

@@ -39,7 +39,7 @@ SAVE_SECONDS = 30.0
 SAVE_WITHIN_SECONDS = 300.0
 """The same within an epoch that is long."""
 FREE_TO_CHANGE = (
-    *("weights_argument", "device", "devices", "workers", "parts", "threads", "accumulation"),
+    *("weights_argument", "device", "devices", "processor", "workers", "parts", "threads", "accumulation"),
     *("made_by", "continued_with", "plan_edited"),
 )
 """Settings that may change when a run is continued; they do not belong to its identity."""
@@ -50,8 +50,8 @@ CONTENTS = {
     "images_sha256": "the images of the captions",
 }
 """Settings that are hashes, in words."""
-ROUNDING = ("threads", "parts", "device", "devices", "torch", "numpy")
-"""Settings and versions that change the last bits of a result: where one changes, settings.json keeps both values."""
+ROUNDING = ("threads", "parts", "device", "devices", "processor")
+"""Settings that change the last bits of a result: where one changes, or a version, settings.json keeps both values."""
 
 log = logging.getLogger(__name__)
 
@@ -203,15 +203,18 @@ class _Session:
         return self._outcome(progress, "finished")
 
     def _note_changes(self, progress: Progress) -> None:
-        """Log and record on what else than before a continued run computes."""
+        """Log and record on what else than before a continued run computes; nothing where all is computed anew."""
+        if not progress.step(self.loop.order.per_epoch):
+            return
         then, now = ({**about, **about.get("made_by", {})} for about in (self.before, self.about))
-        changed = {name: [then[name], now[name]] for name in ROUNDING if then.get(name, now[name]) != now[name]}
+        names = (*ROUNDING, *self.about["made_by"])
+        changed = {name: [then[name], now[name]] for name in names if then.get(name, now[name]) != now[name]}
         notes = [*then.get("continued_with", []), *([{"epoch": progress.epoch + 1, **changed}] if changed else [])]
         if notes:
             self.about["continued_with"] = notes
         if changed:
             text = ", ".join(f"{name} {after} (before: {before})" for name, (before, after) in changed.items())
-            log.warning("Continued with %s: its result will differ slightly from that of an undisturbed run.", text)
+            log.warning("Continued with %s: its result may differ slightly from that of an undisturbed run.", text)
 
     def _opening(self) -> str:
         """One line about the training that starts."""
@@ -302,6 +305,7 @@ class _Session:
             "plan_content": as_read(asdict(work.plan) | {"because": {}}),
             "device": str(self.fabric.device),
             "devices": self.fabric.world_size,
+            "processor": machine.processor(self.fabric.device),
             "workers": work.settings.workers,
             "parts": self.machine.parts,
             "threads": self.machine.threads,

@@ -72,14 +72,32 @@ def test_a_continued_run_says_what_it_computes_with_otherwise_and_keeps_both(
     assert [read_json(run.settings_json)[name] for name in ("threads", "parts")] == [1, 2]
     about = read_json(run.settings_json)
     installed, about["made_by"]["torch"] = about["made_by"]["torch"], "1.13.0"
+    augmented, about["made_by"]["batchgenerators"] = about["made_by"]["batchgenerators"], "0.24"
+    computed, about["processor"] = about["processor"], "a card"
     write_json(run.settings_json, about)
     threads = torch.get_num_threads()
     assert train("Tiny", "Plain", 0, tiny_settings(threads=2)).status == "finished"
     assert torch.get_num_threads() == threads
     found = read_json(run.settings_json)
     assert (found["threads"], found["parts"]) == (2, 2)
-    assert found["continued_with"] == [{"epoch": 2, "threads": [1, 2], "torch": ["1.13.0", installed]}]
-    assert "Continued with threads 2 (before: 1)" in caplog.text
+    changed = {
+        "torch": ["1.13.0", installed],
+        "batchgenerators": ["0.24", augmented],
+        "processor": ["a card", computed],
+    }
+    assert found["continued_with"] == [{"epoch": 2, "threads": [1, 2], **changed}]
+    assert "Continued with threads 2 (before: 1), processor" in caplog.text
+
+
+def test_a_run_that_was_killed_before_it_saved_a_state_is_computed_anew_and_nothing_is_said(
+    tiny: DatasetPaths, caplog: pytest.LogCaptureFixture
+) -> None:
+    train("Tiny", "Plain", 0, tiny_settings(threads=1))
+    run = run_of(tiny, "Plain")
+    run.finished_json.unlink()
+    assert train("Tiny", "Plain", 0, tiny_settings(threads=2)).status == "finished"
+    assert "continued_with" not in read_json(run.settings_json)
+    assert "Continued with" not in caplog.text
 
 
 def test_a_training_in_emulated_bf16_says_that_it_is_slow(tiny: DatasetPaths, monkeypatch: pytest.MonkeyPatch) -> None:

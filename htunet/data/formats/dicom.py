@@ -43,6 +43,8 @@ LOSSY = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 81))
 """Transfer syntaxes: JPEG of 8 and of 12 bits, and JPEG-LS near-lossless; JPEG 2000 and others may be both."""
 LUT = "ModalityLUTSequence"
 """The tag of a lookup table in place of a slope."""
+OBJECTS = {"SEG": "segmentation object", "RTSTRUCT": "structure set"}
+"""What marks regions of other files, by its modality."""
 PATIENT_TAGS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
 warnings.filterwarnings("ignore", module=r"(pydicom|highdicom)\.")  # they quote odd values, patients' names among them
 
@@ -76,8 +78,8 @@ def open_dicom(path: Path) -> MedicalFile:
     """
     with readable(path):
         header = read_header(path)
-        if header.get("Modality") == "SEG":
-            raise NoPictureError(f"{path} is a DICOM segmentation object. Export it as NIfTI or PNG masks.")
+        if kind := OBJECTS.get(str(header.get("Modality"))):
+            raise NoPictureError(f"{path} is a DICOM {kind}, which is not read. Export it as NIfTI or PNG masks.")
         rows, columns = int(header.get("Rows", 0)), int(header.get("Columns", 0))
         if _head(path)[MARK_AT:] != DICOM_MARK and not (rows and columns):
             raise HtunetError(f"{path} has no DICM mark and no image that can be read without it. Replace it.")

@@ -10,6 +10,7 @@ from htunet.errors import HtunetError, counted
 from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
+from htunet.planning.configuration import words_of
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
@@ -142,8 +143,16 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
     """Versions of the program and its libraries that trained, and that evaluated; one list for runs with equal ones."""
     found: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
     for run, settings in study.settings.items():
-        evaluated = study.runs[run].get("evaluated_with")
-        for name, versions in (("Trained with", settings.get("made_by")), ("Evaluated with", evaluated)):
+        evaluated, trained = study.runs[run].get("evaluated_with"), settings.get("made_by")
+        if isinstance(trained, Mapping):
+            earlier = {
+                f"before epoch {note.get('epoch')}": words_of(
+                    {key: value[0] for key, value in note.items() if isinstance(value, list) and value}
+                )
+                for note in settings.get("continued_with", [])
+            }
+            trained = {**trained, **earlier}
+        for name, versions in (("Trained with", trained), ("Evaluated with", evaluated)):
             if isinstance(versions, Mapping):
                 key = name, tuple((str(k), str(v)) for k, v in versions.items())
                 found[key] = found.get(key, 0) + 1

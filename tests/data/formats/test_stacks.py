@@ -318,7 +318,8 @@ def test_headers_that_claim_too_much_are_refused_before_the_pixels_are_read(tmp_
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"Modality": "SEG"}, "segmentation object"),
+        ({"Modality": "SEG"}, "a DICOM segmentation object, which is not read. Export it as NIfTI or PNG masks"),
+        ({"Modality": "RTSTRUCT"}, "a DICOM structure set, which is not read. Export it as NIfTI or PNG masks"),
         ({"Rows": None}, "no pixels"),
         ({"PixelData": None}, "cannot be read"),
         ({"PixelData": b"\0" * 4}, "cannot be read"),
