@@ -10,7 +10,6 @@ from htunet.errors import HtunetError, counted
 from htunet.evaluation.configurations import plan_differences
 from htunet.files import read_object
 from htunet.paths import AS_PUBLISHED, PHANTOM, DatasetPaths
-from htunet.planning.configuration import words_of
 from htunet.reporting.report.content import DatasetFacts
 from htunet.reporting.report.study_results import Study
 from htunet.reporting.tables.write import Table, word_columns, words
@@ -146,8 +145,8 @@ def collect_versions(study: Study) -> list[DatasetFacts]:
         evaluated, trained = study.runs[run].get("evaluated_with"), settings.get("made_by")
         if isinstance(trained, Mapping):
             earlier = {
-                f"before epoch {note.get('epoch')}": words_of(
-                    {key: value[0] for key, value in note.items() if isinstance(value, list) and value}
+                f"before epoch {note.get('epoch')}": ", ".join(
+                    f"{key} {value[0]}" for key, value in note.items() if isinstance(value, list) and value
                 )
                 for note in settings.get("continued_with", [])
             }

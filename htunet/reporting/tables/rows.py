@@ -247,7 +247,7 @@ def _partial(estimates: Mapping[str, Sequence[PrintedEstimate]], kind: TableKind
 
 
 def _of_fewer(values: Mapping[str, PrintedEstimate], n_cases: int, kind: TableKind) -> Iterator[str]:
-    """A mark for the printed means over fewer predictions than there are: some have no value, or the policy excludes them."""
+    """A mark for printed means over fewer predictions than there are: without a value, or excluded by the policy."""
     fewer: dict[int, list[str]] = {}
     for metric in kind.columns(PRINTED):
         n_used = values[metric.name].n_used
