@@ -96,6 +96,8 @@ class DatasetPaths:
     """Where the files of one data set are. ``name`` is the full name, such as ``Dataset503_BUSI``."""
 
     name: str
+    planned_in: Path | None = None
+    """The folder in place of htunet_preprocessed; None: that one."""
 
     def __post_init__(self) -> None:
         if not DATASET_NAME.fullmatch(self.name):
@@ -144,7 +146,7 @@ class DatasetPaths:
 
     @property
     def preprocessed(self) -> Path:
-        return root("htunet_preprocessed") / self.name
+        return (self.planned_in or root("htunet_preprocessed")) / self.name
 
     caption_split_json = PathBelow("preprocessed", "caption_split.json")
     """Which pairs of a caption data set are for fine-tuning, and which watch it."""

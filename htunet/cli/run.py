@@ -151,8 +151,8 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
     if options.dry_run:
         is_planned = dataset.plans_json.exists() and not folds
         num_folds = options.num_folds or NUM_FOLDS if folds else None
-        with nullcontext() if is_planned else _planned_aside(dataset, num_folds, by_group):
-            _show(dataset, candidates, planning, options)
+        with nullcontext(dataset) if is_planned else _planned_aside(dataset, num_folds, by_group) as planned:
+            _show(planned, candidates, planning, options)
         return
     record_command(dataset.run_json, options.typed)
     print("\nReading the images; measuring a step of each method on this machine", flush=True)
@@ -278,22 +278,16 @@ def _learn_corrections(dataset: DatasetPaths, options: argparse.Namespace) -> No
 
 
 @contextmanager
-def _planned_aside(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> Iterator[None]:
-    """In its body the data set is planned as ``_cross_validate`` plans it; afterwards nothing has changed."""
-    variable, given = "htunet_preprocessed", dataset.splits_json
-    before = os.environ[variable]
+def _planned_aside(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> Iterator[DatasetPaths]:
+    """The data set as ``_cross_validate`` plans it, in a folder that is removed afterwards."""
     with TemporaryDirectory() as folder:
-        target = Path(folder) / dataset.name
-        target.mkdir()
-        if given.exists():
-            shutil.copy(given, target)
-        os.environ[variable] = folder
-        try:
-            print("Reading the images", flush=True)
-            _plan_adaptive(dataset, num_folds, by_group)
-            yield
-        finally:
-            os.environ[variable] = before
+        aside = replace(dataset, planned_in=Path(folder))
+        aside.preprocessed.mkdir()
+        if dataset.splits_json.exists():
+            shutil.copy(dataset.splits_json, aside.splits_json)
+        print("Reading the images", flush=True)
+        _plan_adaptive(aside, num_folds, by_group)
+        yield aside
 
 
 def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool) -> None:
@@ -301,15 +295,14 @@ def _plan_adaptive(dataset: DatasetPaths, num_folds: int | None, by_group: bool)
 
     Only that a split replaces another one is printed here, because it is new only once.
     """
-    from htunet import api
     from htunet.files import read_object
-    from htunet.preprocessing.prepare import SPLIT_CHANGED
+    from htunet.preprocessing.prepare import SPLIT_CHANGED, PrepareRequest, prepare
 
     split_by, log = "group" if by_group else None, logging.getLogger("htunet.preprocessing")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        api.plan(dataset.name, plans=["adaptive"], num_folds=num_folds, split_by=split_by, preprocess=False)
+        prepare(dataset, PrepareRequest(plans=["adaptive"], num_folds=num_folds, split_by=split_by, preprocess=False))
     finally:
         log.setLevel(level)
     for text in read_object(dataset.warnings_json)["warnings"]["split"]:

@@ -24,11 +24,12 @@ from htunet.experiments.cross_validation import sizes_of
 from htunet.experiments.jobs import Job
 from htunet.experiments.time_budget import Candidate
 from htunet.files import read_csv, read_json, write_json
-from htunet.paths import RunPaths, all_datasets, find_dataset, find_runs
+from htunet.paths import RunPaths, all_datasets, find_dataset, find_runs, root
 from htunet.planning.plans import load_plans
 
 pytestmark = pytest.mark.usefixtures("home", "log_handlers")
 NEVER_ENOUGH = "0.000001"
+PREPROCESSED = "htunet_preprocessed"
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +193,7 @@ def _folds_that_were_trained_differently_are_neither_one_model_nor_one_figure(
 
 
 def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_cannot_be(
-    own: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    own: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for number in ("1", "100"):
         assert main([*own[:-1], number, "--dry-run"]) == 2
@@ -205,7 +206,15 @@ def test_a_dry_run_shows_the_folds_that_there_will_be_and_refuses_those_that_can
     dataset = find_dataset("Mine")
     assert not dataset.plans_json.exists()
     assert not dataset.splits_json.exists()
+    show, places = run._show, []
+    monkeypatch.setattr(
+        run, "_show", lambda dataset, *rest: places.append((dataset, root(PREPROCESSED))) or show(dataset, *rest)
+    )
     assert main(["-d", "Mine", "--methods", "UNet", "--hours", NEVER_ENOUGH, "--dry-run"]) == 0
+    ((aside, during),) = places
+    assert (during, dataset.splits_json.exists()) == (root(PREPROCESSED), False)
+    assert aside.preprocessed.parent != during
+    assert not aside.preprocessed.parent.exists()  # it has been removed
     shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("    to fit into the time: ")]
     assert api.plan("Mine", plans=["adaptive"], num_folds=5, split_by="group", preprocess=False)
     assert main(["-d", "Mine", "--methods", "UNet", "--hours", NEVER_ENOUGH, "--dry-run"]) == 0
