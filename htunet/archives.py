@@ -33,6 +33,9 @@ BROKEN = (
     *(NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError),
 )
 """What Python's zipfile and tarfile raise over damaged bytes, unknown methods and passwords."""
+OTHER_ARCHIVES = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\x1f\x8b": "gzip (.gz, .tgz)", b"BZh": "bzip2 (.bz2)",
+                  b"\xfd7zXZ": "xz (.xz)", b"\x28\xb5\x2f\xfd": "Zstandard (.zst)"}  # fmt: skip
+"""How archives begin that are not zips; a tar is none of these."""
 OF_NAMES = (None, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EILSEQ)
 """OSErrors that a zip's places and names bring about; the others are the disk's."""
 
@@ -51,7 +54,23 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno not in OF_NAMES:
             raise
-        raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
+        with path.open("rb") as stream:
+            start = stream.read(8)
+        if start.startswith(b"PK"):
+            raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
+        kind = next((name for first, name in OTHER_ARCHIVES.items() if start.startswith(first)), "")
+        if kind or _is_tar(path):
+            raise HtunetError(f"{path} is a {kind or 'tar'} archive, and cannot be unpacked by htunet: only zips can. "
+                              "Unpack it yourself and name the folder.") from None  # fmt: skip
+        raise HtunetError(f"{path} is not a zip, so it cannot be unpacked: it begins with {start!r}. Name the zip or "
+                          "the folder; if it was downloaded, download it again.") from None  # fmt: skip
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        return tarfile.is_tarfile(path)
+    except (*BROKEN, OSError):
+        return False
 
 
 def unpack(path: Path, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:

@@ -187,13 +187,15 @@ def card_of_run(run: RunPaths, trained: TrainedModel, folder: Path | None = None
 
 
 def _name_of(runs: Sequence[RunPaths]) -> str:
-    """``BUSI_CLIP_HT_fold0_seed1``; of several ``BUSI_CLIP_HT_folds0-1-2_seed1``."""
+    """``BUSI_CLIP_HT_fold0_seed1``; of several ``BUSI_CLIP_HT_folds0-1-2_seed1``; all that a run's folder spells."""
     run = runs[0]
     methods, folds, seeds = ("-".join(dict.fromkeys(str(getattr(one, key)) for one in runs))
                              for key in ("method", "fold", "seed"))  # fmt: skip
     name = [run.dataset.short_name, methods]
     name += [f"{key}{'s' * ('-' in values)}{values}" for key, values in (("fold", folds), ("seed", seeds))]
     name += [run.plan.replace("+", "-")] * (run.plan != paper_plan(run.method))
+    if starts := "-".join(dict.fromkeys(one.adapter for one in runs if one.adapter)).replace("+", "-"):
+        name.append(f"from-{starts}")
     name += [f"ratio{run.ratio!r}"] * (run.ratio is not None)
     return "_".join(name + [run.task.replace("+", "-")] * (run.task != SEGMENTATION))
 

@@ -1,8 +1,10 @@
 import errno
 import re
 import stat
+import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -179,6 +181,29 @@ def test_a_password_and_a_damaged_zip_are_named(tmp_path: Path) -> None:
     locked.write_bytes(content)
     with pytest.raises(HtunetError, match="has a password"):
         unpack(locked, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"), [("w", "is a tar archive"), ("w:gz", "is a gzip"), ("w:bz2", "is a bzip2"), ("w:xz", "is a xz")]
+)
+def test_another_archive_is_named_with_the_way_out(tmp_path: Path, mode: Any, words: str) -> None:
+    (tmp_path / "sought.txt").write_text("x")
+    path = tmp_path / "model.zip"  # whatever it is called
+    with tarfile.open(path, mode) as archive:
+        archive.add(tmp_path / "sought.txt", "sought.txt")
+    with pytest.raises(HtunetError, match=f"{words}.*Unpack it yourself and name the folder"):
+        unpack(path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"7z\xbc\xaf\x27\x1c\x00", "is a 7z archive"), (b"<html>404</html>", r"is not a zip.*begins with b'<html>40'")],
+)
+def test_what_is_no_zip_is_said_by_how_it_begins(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "model.zip"
+    path.write_bytes(content)
+    with pytest.raises(HtunetError, match=words):
+        unpack(path, tmp_path)
 
 
 @pytest.mark.parametrize("names", [("",), ("sought.txt", "sought.txt/below"), ("x" * 300,), (".",)])

@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from htunet.cli.import_ import main as import_model
 from htunet.cli.predict import main as predict
 from htunet.errors import UsageError
 from htunet.files import PART, write_csv, write_json
-from htunet.inference.export import export_run
+from htunet.inference.export import _name_of, export_run
 from htunet.inference.trained import TrainedModel, check_together
 from htunet.inference.unlike_images import learn_familiar
 from htunet.models import checkpoint
+from htunet.models.build import paper_plan
 from htunet.models.catalogue import CATALOGUE
-from htunet.paths import ROOTS, DatasetPaths
+from htunet.paths import ROOTS, DatasetPaths, RunPaths
 from htunet.training import record
 from htunet.training.run import train
 
@@ -167,6 +169,14 @@ def test_a_model_says_what_it_is(home: Path) -> None:
     assert set(card["files"]) == {"checkpoint.safetensors", "README.md"}
     readme = (home / "model" / "README.md").read_text()
     assert "htunet_predict -i IMAGES -o OUT --model Tiny_UNet_fold0_seed1_tiny" in readme
+
+
+def test_exports_that_started_from_other_weights_have_other_names() -> None:
+    run = RunPaths(DatasetPaths("Dataset503_BUSI"), "SegmentationTrainer", paper_plan("UNet"), "UNet", 0, 1)
+    assert _name_of([run]) == "BUSI_UNet_fold0_seed1"
+    assert _name_of([replace(run, adapter="phantom")]) == "BUSI_UNet_fold0_seed1_from-phantom"
+    tuned = [replace(run, fold=fold, adapter="PMC-OA+CURD") for fold in (0, 1)]
+    assert _name_of(tuned) == "BUSI_UNet_folds0-1_seed1_from-PMC-OA-CURD"
 
 
 def test_with_its_backbone_a_model_needs_no_other_file(
