@@ -54,8 +54,8 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno not in OF_NAMES:
             raise
-        with path.open("rb") as stream:
-            start = stream.read(8)
+        with path.open("rb") as file:
+            start = file.read(8)
         if start.startswith(b"PK"):
             raise HtunetError(f"The zip {path} cannot be unpacked ({error}). Download it again.") from None
         kind = next((name for first, name in OTHER_ARCHIVES.items() if start.startswith(first)), "")

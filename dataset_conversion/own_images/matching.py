@@ -3,47 +3,28 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cache, lru_cache
 from pathlib import PurePosixPath
 
-from htunet.data.names import FRAME, MASK_MARK, MASK_WORDS, composed, listed, name_finder, printable, stem_of
+from htunet.data.mask_names import (
+    NO_IMAGE,
+    NUMBERED,
+    Matched,
+    frame_of,
+    is_marked,
+    is_mask_word,
+    keys_of,
+    match_masks,
+    plain_of,
+    with_ending_of,
+)
+from htunet.data.names import composed, listed, name_finder, printable, stem_of
 from htunet.data.tables import ZEROS, read_rows
 from htunet.errors import HtunetError, UsageError, counted
 
-IMAGE_MARK = re.compile(r"^(?:image|img)[ _-]+(?=.)|(?<=.)[ _-]+(?:image|img|0000)$", re.IGNORECASE)
-MASK_NAME = re.compile(MASK_WORDS, re.IGNORECASE)
-"""Name of a mask file, or of a folder of masks."""
-IMAGE_NAME = re.compile("images?|imgs?|originals?", re.IGNORECASE)
-NUMBERED = re.compile(r"(?<=[^\d])[ _-]?\d+$")
-"""The number of a mask, where an image has several."""
-FRAME_NUMBER = re.compile(rf"(?<=.){FRAME}(\d+)$")
-"""End of the name of one frame's mask, as ``htunet_predict`` writes it: ``cine__0001.png``."""
 MOST_CUTS = 8
 """At either end of a name."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}|\*")
-NO_IMAGE = "a mask without an image"
 WAY_OUT = "Say which belong together: --pairs CSV (columns image, mask), or --pairs 'bus_{id}' 'mask_{id}'."
-
-
-@dataclass
-class Matched:
-    """The masks of each image, and the masks that belong to none, with the reason."""
-
-    masks_of: dict[str, tuple[str, ...]]
-    """In the order of the images; empty where an image has none."""
-    unmatched: dict[str, str] = field(default_factory=dict)
-    note: str = ""
-    """How they were matched, if that does not follow from the names."""
-
-
-def is_marked(name: str) -> bool:
-    """Does the file name say that it is a mask: ``x_mask.png``, ``gt-x.png``, ``mask.png``?"""
-    return _is_mask(stem_of(name))
-
-
-def _is_mask(part: str) -> bool:
-    return (MASK_MARK.search(part) or MASK_NAME.fullmatch(part)) is not None
 
 
 def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequence[str] = ()) -> Matched:
@@ -61,13 +42,13 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
     if masks is None:
         masks = [name for name in names if is_marked(name)]
         masks = masks if len(masks) < len(names) else []  # images/seg_1.png, masks/seg_1.png
-        in_folders = [name for name in names if any(map(_is_mask, PurePosixPath(name).parts[:-1]))]
+        in_folders = [name for name in names if any(map(is_mask_word, PurePosixPath(name).parts[:-1]))]
         if len(masks) < len(in_folders) < len(names):
             masks, note = in_folders, f"masks are the files in folders of masks: {listed(in_folders)}"
         if not masks and any((added := _added(names, names)).masks_of.values()):
             return added
-        with_mask = {_keys(mask)[1] for mask in masks}
-        frames = [name for name in _frames_of_others(names) if _keys(name)[1] not in with_mask]
+        with_mask = {keys_of(mask)[1] for mask in masks}
+        frames = [name for name in _frames_of_others(names) if keys_of(name)[1] not in with_mask]
         if not masks and not frames:
             return added
         if frames:
@@ -85,77 +66,11 @@ def match_files(names: Sequence[str], masks: Sequence[str] | None, pairs: Sequen
     return matched
 
 
-def match_masks(images: Sequence[str], masks: Sequence[str]) -> Matched:
-    """Give each mask to the one image that its name fits; a mask that fits several images belongs to none.
-
-    Tried in turn: the same path, the path without words such as ``_mask`` (and folders such as ``masks``), the stem in
-    any folder, the stem without such words, that with numbers by their value (``1`` and ``001``). Images that differ in
-    the ending alone (``x.png``, ``x.jpg``) are told apart where each of them has a mask of its whole name: ``x.jpg``,
-    or ``x.jpg.png``. A mask in a folder that holds images, too, belongs to none of another folder. Where no image has
-    its name, a mask ``x__0001`` of a frame is a mask of ``x``.
-    """
-    of_file = {mask: frame[0] if (frame := frame_of(mask)) else mask for mask in masks}
-    by_whole_name = {
-        key: mask for mask, whole in of_file.items() for key in (*map(_whole, (mask, whole)), composed(mask))
-    }
-
-    @cache
-    def table(way: int) -> dict[tuple[str, str], list[str]]:
-        by_key = defaultdict[tuple[str, str], list[str]](list)
-        for image in images:
-            by_key[_keys(image)[way]].append(image)
-            if way == 0:
-                whole = composed(str(PurePosixPath(image).parent)), composed(PurePosixPath(image).name)
-                by_key[whole] = list(dict.fromkeys([*by_key[whole], image]))
-        return by_key
-
-    folders = {folder for image in images if (folder := _keys(image)[1][0])}
-    found: dict[str, list[str]] = {image: [] for image in images}
-    unmatched = {}
-    for mask in masks:
-        candidates = list[str]()
-        for name in dict.fromkeys((mask, of_file[mask])):
-            keys = _keys(name)[: 2 if _keys(name)[1][0] in folders else None]
-            if candidates := next((table(way)[key] for way, key in enumerate(keys) if key in table(way)), []):
-                break
-        if not candidates and _keys(mask)[1][1].isdecimal():  # mask_1.png and mask_2.png of image.png
-            candidates = table(1).get((_keys(mask)[1][0], ""), [])
-        if candidates and (number := NUMBERED.search(stem_of(mask))) and is_marked(mask):
-            # x_mask_1 is a second mask of x; but where there is an image x_1, it may be that one's
-            folder, plain = _keys(mask)[1]
-            candidates = candidates + table(1).get((folder, plain + number[0].lower()), [])
-        if len(candidates) > 1 and all(composed(image) in by_whole_name for image in candidates):
-            own = {composed(mask), _whole(mask), _whole(of_file[mask])}
-            candidates = [image for image in candidates if composed(image) in own]
-        if len(candidates) == 1:
-            found[candidates[0]].append(mask)
-        elif candidates:
-            unmatched[mask] = f"a mask whose name fits several images: {', '.join(map(printable, candidates[:3]))}"
-        else:
-            unmatched[mask] = NO_IMAGE
-    return Matched({image: tuple(names) for image, names in found.items()}, unmatched)
-
-
-def frame_of(mask: str) -> tuple[str, int] | None:
-    """Name without the frame number, and the number, of a mask of one frame; words such as ``_mask`` may follow.
-
-    >>> frame_of("a/cine__0012.png"), frame_of("cine__0012_mask.png"), frame_of("cine_12.png")
-    (('a/cine.png', 12), ('cine.png', 12), None)
-    """
-    stem = stem_of(mask)
-    plain = MASK_MARK.sub("", stem)
-    found = FRAME_NUMBER.search(plain)
-    if not found:
-        return None
-    path = PurePosixPath(mask)
-    return str(path.with_name(plain[: found.start()] + path.name.removeprefix(stem))), int(found[1])
-
-
 def _frames_of_others(names: Sequence[str]) -> list[str]:
     """Those that number the frames of a file beside them: ``cine__0001.png`` or ``cine.tif__0001.png`` of cine.tif."""
-    known = {_keys(name)[0] for name in names} | {composed(name) for name in names}
+    known = {keys_of(name)[0] for name in names} | {composed(name) for name in names}
     of_file = [(name, frame[0]) for name in names if not is_marked(name) and (frame := frame_of(name))]
-    return [name for name, whole in of_file if {_keys(whole)[0], _whole(whole)} & known]
+    return [name for name, whole in of_file if {keys_of(whole)[0], with_ending_of(whole)} & known]
 
 
 def numbered(image: str, masks: Sequence[str]) -> dict[int, list[int]]:
@@ -163,42 +78,10 @@ def numbered(image: str, masks: Sequence[str]) -> dict[int, list[int]]:
     of_frame: dict[int, list[int]] = defaultdict(list)
     for position, mask in enumerate(masks):
         frame = frame_of(mask)
-        if not frame or not {_plain(frame[0]), _whole(frame[0])} & {_plain(image), composed(image)}:
+        if not frame or not {plain_of(frame[0]), with_ending_of(frame[0])} & {plain_of(image), composed(image)}:
             return {}
         of_frame[frame[1]].append(position)
     return of_frame
-
-
-def _whole(mask: str) -> str:
-    """What is left of ``a/x.jpg.png``: ``a/x.jpg``."""
-    return composed(str(PurePosixPath(mask).with_name(stem_of(mask))))
-
-
-@lru_cache(maxsize=2**12)
-def _keys(name: str) -> tuple[tuple[str, str], ...]:
-    """What a mask and its image have in common, the surest first."""
-    name = composed(name)
-    parent, plain = PurePosixPath(name).parent, _plain(name)
-    parts = (part if (word := _without_words(part)) == part.lower() else word for part in parent.parts)
-    folder = "/".join(filter(None, parts))
-    anywhere = plain or name  # image.png and mask.png belong together in one folder alone
-    ways = (str(parent), stem_of(name)), (folder, plain), ("", stem_of(name)), ("", anywhere)
-    return *ways, ("", ZEROS.sub("", anywhere))
-
-
-def _plain(name: str) -> str:
-    """The stem in lower case without the words that distinguish images from masks."""
-    return _without_words(stem_of(name))
-
-
-@lru_cache(maxsize=2**12)
-def _without_words(part: str) -> str:
-    """In lower case; empty for a word alone."""
-    part = part.lower()
-    for mark in (MASK_MARK, IMAGE_MARK):
-        part = mark.sub("", part)
-    part = part.strip()
-    return "" if MASK_NAME.fullmatch(part) or IMAGE_NAME.fullmatch(part) else part
 
 
 def _by_table(rule: str, names: Sequence[str], masks: Sequence[str]) -> Matched:
@@ -400,7 +283,7 @@ def _refuse_shifted(matched: Matched, masks: Sequence[str]) -> None:
         return
     sides = []
     for names in (images, masks):
-        numbers = [re.findall(r"\d+", _plain(name)) for name in names]
+        numbers = [re.findall(r"\d+", plain_of(name)) for name in names]
         sides.append(sorted(int(found[-1][:18]) for found in numbers if found))
     if all(side and side == [*range(side[0], side[0] + len(images))] for side in sides) and sides[0] != sides[1]:
         first, other = sides[0][0], sides[1][0]

@@ -391,7 +391,9 @@ class _Overlays:
         self.output = output
         self.references = references or output
         named = {_without_ending(name): name for name in (files_in(references, is_image)[0] if references else [])}
-        self.true_masks = without_mask_words(named) | named
+        self.names = [*named.values()]
+        self.true_masks: dict[str, str] = without_mask_words(named) | named
+        self.joined: dict[str, list[str]] = {}
         self.label_map: LabelMap | None = None
 
     def __call__(self, found: "Prediction", mask: Path) -> None:
@@ -407,35 +409,42 @@ class _Overlays:
 
         Of a file of several frames the first one at least has a mask.
         """
+        from htunet.data.mask_names import frame_of, match_masks
         from htunet.data.names import FRAME
         from htunet.evaluation.mask_folders import reference_map
 
         base = base if base.is_dir() else base.parent
         stems = {image: _without_ending(image.relative_to(base).as_posix()) for image in images}
-        if missing := [
-            image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & self.true_masks.keys()
-        ]:
+        matched = match_masks([f"{stem}.png" for stem in stems.values()], self.names).masks_of.items()
+        self.joined = {image.removesuffix(".png"): sorted(masks, key=_without_ending) for image, masks in matched
+                       if len(masks) > 1 and not any(map(frame_of, masks))}  # fmt: skip
+        having = self.true_masks.keys() | self.joined.keys()
+        if missing := [image.name for image, stem in stems.items() if not {stem, f"{stem}__0001"} & having]:
             raise HtunetError(
                 f"{self.references} has no true mask for {len(missing)} of {counted(len(images), 'image')}: "
                 f"{', '.join(missing[:5])}. Each image needs one of its name, with or without _mask or the like."
             )
         known = {*stems.values()}
         used = [name for stem, name in self.true_masks.items() if {stem, stem.rpartition(FRAME)[0]} & known]
-        self.label_map = reference_map([self.references / name for name in used], most)
+        used += [name for names in self.joined.values() for name in names]
+        self.label_map = reference_map([self.references / name for name in dict.fromkeys(used)], most)
 
     def _reference(self, mask: str, shape: tuple[int, ...]) -> "UInt8 | None":
         """Of a frame its own mask, else that frame of the file's mask."""
-        if not self.true_masks:
+        if not self.names:
             return None
         from itertools import islice
 
-        from htunet.evaluation.mask_folders import read_masks
+        from htunet.evaluation.mask_folders import Joined, read_masks
 
         stem = mask.removesuffix(".png")
         whole, _, number = stem.rpartition("__")
-        name = self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
-        path, position = self.references / name, int(number) - 1 if name == self.true_masks.get(whole) else 0
-        _, labels = next(islice(read_masks((path,), self.label_map), position, None), (path, None))
+        names = self.joined.get(stem) or self.joined.get(_without_ending(stem)) or [
+            self.true_masks.get(stem) or self.true_masks.get(_without_ending(stem)) or self.true_masks[whole]
+        ]  # fmt: skip
+        paths = Joined(self.references / name for name in names)
+        path, position = paths[0], int(number) - 1 if names[0] == self.true_masks.get(whole) else 0
+        _, labels = next(islice(read_masks(paths, self.label_map), position, None), (path, None))
         if labels is None:
             raise HtunetError(f"The true mask {path} has no frame {position + 1}. Give the mask of this image.")
         if labels.shape != shape:

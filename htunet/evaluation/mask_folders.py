@@ -12,6 +12,7 @@ from htunet.data.folders import files_in
 from htunet.data.formats.stacks import FORMATS, is_image, open_stack
 from htunet.data.image_io import READABLE, read_labels
 from htunet.data.label_maps import MOST_LABELS, LabelMap, Survey, infer, survey, unreadable, value_text
+from htunet.data.mask_names import match_masks
 from htunet.data.names import FRAME, composed, listed, stem_of, without_mask_words
 from htunet.errors import HtunetError, UsageError, counted
 from htunet.parallel import parallel_map, suitable_workers
@@ -23,12 +24,16 @@ FEW, MUCH = 0.4, 0.6
 """Of all pixels; the labels of one folder below and those of the other above are seldom of the same images."""
 
 
+class Joined(tuple[Path, ...]):
+    """Masks of one image each, whose labels are joined, such as those of its lesions; the later one is on top."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MaskFolders:
     """The files of two folders that belong together, and how their values are read."""
 
     pairs: Mapping[str, tuple[Files, Files]]
-    """Name to prediction and reference: one file each, or one for each frame of the other's."""
+    """Name to prediction and reference: one file each, one for each frame of the other's, or ``Joined``."""
     maps: tuple[LabelMap | None, LabelMap | None]
     """Of both; None: the values are the labels, of a palette its indices."""
     labels: list[int]
@@ -84,6 +89,15 @@ PALETTES = "values are the indices of palettes, not their colours, in which the 
 
 def read_masks(files: Files, label_map: LabelMap | None) -> Iterator[tuple[Path, Labels]]:
     """The file and the (H, W) labels of each frame, one after another; raises HtunetError that names a file."""
+    if isinstance(files, Joined):
+        for frames in zip(*(read_masks((path,), label_map) for path in files), strict=True):
+            whole = frames[0][1]
+            for path, labels in frames[1:]:
+                if labels.shape != whole.shape:
+                    raise HtunetError(f"{files[0]} and {path} are masks of one image, and differ in size.")
+                whole = np.where(labels > 0, labels, whole)
+            yield files[0], whole
+        return
     for path in files:
         if label_map is None:
             yield path, read_labels(path)
@@ -130,6 +144,7 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
         ways.append((_with_names(*in_lower_case), in_lower_case[1]))
     unmarked = [without_mask_words(names) for names in plain]
     ways.append((_with_names(*unmarked), unmarked[1]))
+    ways.append(_with_several_masks(*plain))
     (named, rule), of_references = next((way for way in ways if set(way[1]) <= set(way[0][0])), ways[0])
     if missing := sorted(set(of_references) - set(named)):
         raise HtunetError(
@@ -140,6 +155,23 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
     if extra := sorted(set(named) - set(of_references)):
         notes.append(f"predictions without a reference, not scored: {len(extra)} of {len(named)}: {listed(extra)}")
     return {name: (named[name], of_references[name]) for name in sorted(of_references)}, [*rule, *notes]
+
+
+def _with_several_masks(
+    predictions: dict[str, Files], references: dict[str, Files]
+) -> tuple[tuple[dict[str, Files], list[str]], dict[str, Files]]:
+    """References such as ``x_mask`` and ``x_mask_1`` under the name of their image, as conversions join them."""
+    matched = match_masks(*([f"{name}.png" for name in names] for names in (predictions, references)))
+    masks_of = {image[:-4]: sorted(mask[:-4] for mask in masks) for image, masks in matched.masks_of.items() if masks}
+    several = [masks for masks in masks_of.values() if len(masks) > 1]
+    if matched.unmatched or not several:
+        return ({}, []), references
+    joined: dict[str, Files] = {
+        image: Joined(references[mask][0] for mask in masks) for image, masks in masks_of.items()
+    }
+    note = f"references: several masks of one image are joined, such as {listed(several[0])}"
+    note += f", of {counted(len(several), 'image')}"
+    return (predictions, [note]), joined
 
 
 def _joined_frames(names: Mapping[str, Path], others: Mapping[str, Path]) -> dict[str, Files]:

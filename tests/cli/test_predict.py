@@ -128,7 +128,11 @@ def test_overlays_show_the_reference_in_the_papers_colours(trained: DatasetPaths
     references = images.parent / "true"
     references.mkdir()
     reference = blob(SIZE)
-    DRAWN[drawn](reference).save(references / "one_mask.png")
+    top = np.arange(SIZE[0])[:, None] < SIZE[0] // 2
+    for name, part in {"one_mask.png": top, "one_mask_1.png": ~top}.items() if drawn == "0 and 255" else ():
+        DRAWN[drawn](reference * part).save(references / name)  # several masks of one image are joined
+    if drawn != "0 and 255":
+        DRAWN[drawn](reference).save(references / "one_mask.png")
     assert predict(images, "-m", "Plain", "--overlays", "--references", str(references)) == 0
     predicted = read_labels(images.parent / "masks" / "one.png")
     picture = np.asarray(Image.open(images.parent / "masks" / "overlays" / "one.png"))

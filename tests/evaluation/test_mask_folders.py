@@ -296,6 +296,28 @@ def test_some_names_may_have_a_word_such_as_mask(tmp_path: Path) -> None:
     assert dice_of(evaluate_folders(found, references)) == pytest.approx(DICE)
 
 
+def test_several_masks_of_one_image_are_joined_as_conversions_join_them(tmp_path: Path) -> None:
+    """As in BUSI: two lesions of 80 and 30 pixels, of which 64 of the first are found."""
+    other = np.zeros_like(TRUTH)
+    other[14:19, 20:26] = 1
+    for name, mask in (("P/a (1).png", FOUND), ("P/b.png", FOUND), ("T/b_mask.png", TRUTH),
+                       ("T/a (1)_mask.png", TRUTH), ("T/a (1)_mask_1.png", other)):  # fmt: skip
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(mask * 255).save(path)
+    summary = evaluate_folders(tmp_path / "P", tmp_path / "T")
+    dice = {row.case: row.score.values("penalise")["dice"] for row in summary.scores}
+    assert dice == {"a (1)": 2 * 64 / (64 + 110), "b": DICE}
+    assert any("joined, such as a (1)_mask, a (1)_mask_1, of 1 image" in note for note in summary.notes)
+    Image.fromarray(FOUND).save(tmp_path / "P" / "a (1)_1.png")  # whose mask may be the second one
+    with pytest.raises(HtunetError, match=r"references in .* have no prediction"):
+        evaluate_folders(tmp_path / "P", tmp_path / "T")
+    (tmp_path / "P" / "a (1)_1.png").unlink()
+    Image.fromarray(other[:10]).save(tmp_path / "T" / "a (1)_mask_1.png")
+    with pytest.raises(HtunetError, match="are masks of one image, and differ in size"):
+        evaluate_folders(tmp_path / "P", tmp_path / "T")
+
+
 def test_what_follows_a_dot_in_a_name_belongs_to_it(tmp_path: Path) -> None:
     found = folder_of(tmp_path / "p", masks={"scan.v1": FOUND, "other": FOUND})
     references = folder_of(tmp_path / "r", masks={"scan.v2": TRUTH, "other": TRUTH})

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dataset_conversion.own_images.matching import is_marked, match_files, match_masks
+from dataset_conversion.own_images.matching import match_files
+from htunet.data.mask_names import is_marked, match_masks
 from htunet.errors import HtunetError
 
 
