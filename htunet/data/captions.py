@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from htunet.data.raw import Excluded, write_excluded
-from htunet.errors import HtunetError
+from htunet.errors import HtunetError, counted
 from htunet.files import read_json_lines, read_object, whole_file, write_json
 from htunet.paths import DatasetPaths
 from htunet.records import of_format, record_from
@@ -94,8 +94,8 @@ def read_captions(paths: DatasetPaths) -> CaptionDataset:
     missing = [pair.image for pair in pairs if pair.image.rsplit("/", 1)[1] not in there]
     if missing:
         raise HtunetError(
-            f"{paths.raw} lacks the image of {len(missing)} pairs: {', '.join(missing[:5])}. Convert the data set "
-            "again, or remove their lines from captions.jsonl."
+            f"{paths.raw} lacks the image of {counted(len(missing), 'pair')}: {', '.join(missing[:5])}. Convert the "
+            "data set again, or remove their lines from captions.jsonl."
         )
     return CaptionDataset(paths, info, pairs)
 

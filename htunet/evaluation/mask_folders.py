@@ -148,9 +148,9 @@ def _matched(predictions: Path, references: Path) -> tuple[dict[str, tuple[Files
     (named, rule), of_references = next((way for way in ways if set(way[1]) <= set(way[0][0])), ways[0])
     if missing := sorted(set(of_references) - set(named)):
         raise HtunetError(
-            f"{len(missing)} of {len(of_references)} references in {references} have no prediction in {predictions}: "
-            f"{listed(missing)}. Predictions are named {listed(sorted(named), 3)}. Predict the others, or take "
-            "their references out."
+            f"{len(missing)} of {counted(len(of_references), 'reference')} in {references} have no prediction in "
+            f"{predictions}: {listed(missing)}. Predictions are named {listed(sorted(named), 3)}. Predict the others, "
+            "or take their references out."
         )
     if extra := sorted(set(named) - set(of_references)):
         notes.append(f"predictions without a reference, not scored: {len(extra)} of {len(named)}: {listed(extra)}")

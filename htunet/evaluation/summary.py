@@ -57,6 +57,8 @@ class CaseScore:
     reference_file: str = ""
     unlike_spacing: bool = False
     """Whether the files of both masks say pixel sizes, and unlike ones."""
+    predicted_as: Mapping[int, int] = field(default_factory=dict)
+    """Pixels of the reference's label by the labels that are predicted there."""
     remark: str = ""
     """On the places that the headers of both files name; see ``check_place``."""
 

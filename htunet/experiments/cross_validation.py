@@ -229,8 +229,8 @@ def settle_schedule(dataset: DatasetPaths, candidates: Sequence[Candidate], hour
         request, found = before
         if request["folds"] != num_folds:
             raise HtunetError(
-                f"{dataset.short_name} was started with {request['folds']} folds, and its split has {num_folds} now. "
-                f"Restore {dataset.splits_json}, or remove {dataset.schedule_json} and the runs "
+                f"{dataset.short_name} was started with {counted(request['folds'], 'fold')}, and its split has "
+                f"{num_folds} now. Restore {dataset.splits_json}, or remove {dataset.schedule_json} and the runs "
                 f"{dataset.results}/*__{PLAN}__* to start from scratch."
             )
         return found
@@ -295,9 +295,10 @@ def settle_folds(dataset: DatasetPaths, schedule: Schedule, hours: float) -> tup
     write_json(dataset.schedule_json, {"request": request, "schedule": asdict(found)})
     estimated = sum(one.epoch_seconds for one in schedule.candidates) * schedule.scale**2
     what = "an epoch" if len(logs) == 1 else "an epoch of each method"
+    are = "is" if found.num_folds == 1 else "are"
     speed = f"Here {what} takes {sum(seconds):.2g} s; {estimated:.2g} s were estimated. " if all(logs) else ""
     before = f", in place of {schedule.num_folds}" if found.num_folds != schedule.num_folds else ", as planned"
-    return found, f"{speed}{found.num_folds} of {request['folds']} folds are trained{before}."
+    return found, f"{speed}{found.num_folds} of {counted(request['folds'], 'fold')} {are} trained{before}."
 
 
 def choose(dataset: DatasetPaths, schedule: Schedule) -> tuple[dict[str, ModelChoice], PostprocessingChoice | None]:

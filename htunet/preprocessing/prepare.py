@@ -289,7 +289,7 @@ def _warn_of_folds_without_labels(raw: RawDataset, splits: Splits, folder: Path,
     for kind, having in (("class", of_class), ("label", of_label)):
         for name, missing in missing_in_folds(splits.folds, having).items():
             where = "; ".join(
-                f"{split} of {len(folds)} of {len(splits.folds)} folds ({some(folds)})"
+                f"{split} of {len(folds)} of {counted(len(splits.folds), 'fold')} ({some(folds)})"
                 for split, folds in missing.items()
             )
             _warn(

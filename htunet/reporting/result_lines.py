@@ -73,10 +73,10 @@ def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
     labels = sorted({row.label for row in summary.scores})
     for label in labels if len(labels) > 1 else ():
         means, without = summary.means(resolution, label), summary.without_label(resolution, label)
-        dice, hd95, of = means["dice"], means["hd95"].mean, means["dice"].n_cases
-        figures = "no Dice" if dice.mean is None else f"Dice {100 * dice.mean:.2f} % of {dice.n_used} of {of} cases"
-        if without["references_without"] == of:
-            figures = f"in no reference and so in no mean; predicted in {without['false_alarms']} of {of} cases"
+        dice, hd95, of = means["dice"], means["hd95"].mean, counted(means["dice"].n_cases, "case")
+        figures = "no Dice" if dice.mean is None else f"Dice {100 * dice.mean:.2f} % of {dice.n_used} of {of}"
+        if without["references_without"] == means["dice"].n_cases:
+            figures = f"in no reference and so in no mean; predicted in {without['false_alarms']} of {of}"
             hd95 = None
         yield f"    {summary.label_name(label)}: {figures}" + ("" if hd95 is None else f" · HD95 {hd95:.2f} px")
 
@@ -84,14 +84,15 @@ def _label_lines(summary: Summary, resolution: str) -> Iterator[str]:
 def _empty_lines(summary: Summary, resolution: str) -> Iterator[str]:
     n_cases = len(summary.at(resolution))
     distances = "distances: the image diagonal" if summary.policy == PENALISE else "in no mean of distances"
-    unit = "cases" if len({row.label for row in summary.scores}) == 1 else "labels of cases"
+    of = f"{counted(n_cases, 'label')} of cases"
+    if len({row.label for row in summary.scores}) == 1:
+        of = counted(n_cases, "case")
     for which, names in summary.empty(resolution).items():
         if names:
             text = {
-                EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {n_cases} {unit} ({distances})",
-                EMPTY_REFERENCE: f"false alarms where the reference is empty: {len(names)} of {n_cases} {unit} "
-                f"({distances})",
-                BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {n_cases} {unit}, in no mean",
+                EMPTY_PREDICTION: f"the prediction is empty in {len(names)} of {of} ({distances})",
+                EMPTY_REFERENCE: f"false alarms where the reference is empty: {len(names)} of {of} ({distances})",
+                BOTH_EMPTY: f"nothing to find and nothing found: {len(names)} of {of}, in no mean",
             }
             yield f"    {text[which]}: {listed(names)}"
     found, nothing = summary.detection(resolution).values()
