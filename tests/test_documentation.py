@@ -8,6 +8,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from builders.results import masks
+
+from htunet.reporting.tables.study_files import write_statistics
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("benchmarks", "dataset_conversion", "documentation", "htunet", "results_template")
@@ -157,3 +160,17 @@ def test_the_index_names_every_page_and_each_picture_is_shown() -> None:
     assert pages - {"README.md"} <= linked
     shown = " ".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert not [path.name for path in (home / "images").iterdir() if f"images/{path.name})" not in shown]
+
+
+def test_the_example_of_the_results_keeps_different_runs_of_a_method_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One on all images has a Dice of 0.75, one on a twentieth of them 0.25; no row has 0.5."""
+    folder = tmp_path / "htunet_results" / "tables"
+    folder.mkdir(parents=True)
+    write_statistics(folder, [masks("UNet", [0.75] * 4), masks("UNet", [0.25] * 4, ratio=0.05)])
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "documentation" / "how_to" / "read_the_results.md").read_text(encoding="utf-8")
+    exec(dict(FENCE.findall(page))["python"], {})
+    found = re.findall(r" (0\.\d+) +0\.0$", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(set(map(float, found))) == [0.25, 0.75]

@@ -56,6 +56,10 @@ class _Advance:
     """Number made so far, including those held out."""
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+    computed_with: dict[str, Any] = field(default_factory=dict)
+    """Device, precision, threads and versions."""
+    continued_with: list[dict[str, Any]] = field(default_factory=list)
+    """What of these changed when it was continued: the step, and both values of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +186,7 @@ class _Work:
                 "precision": training.precision,
                 "figures_of_simulated_images": training.figures(learner),
                 "made_by": provenance(),
+                "continued_with": training.advance.continued_with,
             }
             write_weights(learner, folder, recipe)
             columns = list(dict.fromkeys(key for row in training.advance.history for key in row))
@@ -207,10 +212,21 @@ class _Training:
         self.optimizers = [_optimizer(learner) for learner in self.learners]
         for learner, optimizer in zip(self.learners, self.optimizers, strict=True):
             _restore(learner, optimizer, before)
+        self._note_changes()
         pool.start(self.device, (settings.size, settings.size), at_once=settings.hours is not None)
         self.begun = time.monotonic()
         self.seconds_before = advance.seconds
         self.lost = self.begun - work.started
+
+    def _note_changes(self) -> None:
+        """Log and record on what else than before a continued training computes."""
+        then, own = self.advance.computed_with, {"device": self.device_name, "precision": self.precision}
+        now = own | {"threads": torch.get_num_threads()} | provenance()
+        self.advance.computed_with = now
+        if changed := {name: [value, now.get(name)] for name, value in then.items() if value != now.get(name)}:
+            self.advance.continued_with.append({"step": self.advance.step, **changed})
+            text = ", ".join(f"{name} {after} (before: {before})" for name, (before, after) in changed.items())
+            log.warning("Continued with %s: its weights may differ from those of an undisturbed training.", text)
 
     def progress(self) -> float:
         """Fraction of the training, 0 to 1: by steps, or by time with --hours."""

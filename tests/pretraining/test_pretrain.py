@@ -62,6 +62,20 @@ def test_the_same_command_gives_the_same_weights_and_a_stopped_one_too(
         pretrain(names, tiny_settings(seed=2), out=tmp_path / "whole")
 
 
+def test_a_training_that_is_continued_with_another_version_says_so_and_keeps_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        stops: Any = lambda: _Within(StopAfter(2))  # noqa: E731
+        patch.setattr(module, "stop_signals", stops)
+        patch.setattr(module, "provenance", lambda: {"torch": "1.13"})
+        assert pretrain(["UNet"], tiny_settings(), out=tmp_path).status == "stopped"
+    assert pretrain(["UNet"], tiny_settings(), out=tmp_path).status == "finished"
+    recipe = read_object(tmp_path / "UNet" / "recipe.json")
+    assert recipe["continued_with"] == [{"step": 2, "torch": ["1.13", recipe["made_by"]["torch"]]}]
+    assert f"Continued with torch {recipe['made_by']['torch']} (before: 1.13)" in caplog.text
+
+
 def test_a_restart_that_is_stopped_is_continued_and_not_taken_for_what_it_replaces(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,9 +32,12 @@ LATEX_SPECIAL = {
     "·": r"$\cdot$",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "\u2013": "--",
     "\n": " ",
 }
+UNUSUAL = re.compile(r"[^\x00-\u024f\u2013-\u2026]")
+"""Characters that pdfLaTeX stops at, or that its fonts lack: those of other scripts, and signs such as the Greek mu."""
 TERMINAL = 120
 """Characters of a note in one line."""
 TEMPLATES = Path(__file__).parents[1] / "report"
@@ -158,14 +161,17 @@ def as_markdown(*tables: Table) -> str:
 
 
 def as_latex(*tables: Table) -> str:
-    """A ``table*`` each for a document that loads booktabs; every special character is escaped."""
+    """A ``table*`` each, no wider than the text, for a document that loads booktabs and graphicx.
+
+    Every special character is escaped; a line names those that the standard fonts do not have.
+    """
 
     def print_cell(cell: TableCell) -> str:
         text = escape_latex(cell.text)
         text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(cell.rank, text)
         return text + (rf"\textsuperscript{{{cell.marks}}}" if cell.marks else "") + cell.after
 
-    parts = ["% needs \\usepackage{booktabs}"]
+    parts = []
     for table in tables:
         body = []
         for number, row in enumerate(table.rows):
@@ -177,6 +183,7 @@ def as_latex(*tables: Table) -> str:
             r"\begin{table*}",
             r"\centering\scriptsize\setlength{\tabcolsep}{1.5pt}",
             rf"\caption{{{escape_latex(table.caption)}}}",
+            r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
             rf"\begin{{tabular}}{{@{{}}{alignment}@{{}}}}",
             r"\toprule",
             *_latex_groups(table.columns),
@@ -184,12 +191,15 @@ def as_latex(*tables: Table) -> str:
             r"\midrule",
             *body,
             r"\bottomrule",
-            r"\end{tabular}",
+            r"\end{tabular}}",
             rf"\par\smallskip\parbox{{\textwidth}}{{\raggedright {note}}}",
             r"\end{table*}",
         ]
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    needs = r"% needs \usepackage{booktabs,graphicx}"
+    if rare := sorted({*UNUSUAL.findall("".join(parts))}):
+        needs += f", XeLaTeX or LuaLaTeX, and a font that has {' '.join(rare)}"
+    return "\n\n".join([needs, *parts]) + "\n"
 
 
 def _latex_groups(columns: Sequence[Column]) -> list[str]:
@@ -211,7 +221,8 @@ def escape_latex(text: str) -> str:
     >>> print(escape_latex("CLIP_HT 50 %"))
     CLIP\_HT 50 \%
     """
-    return re.sub("|".join(map(re.escape, LATEX_SPECIAL)), lambda match: LATEX_SPECIAL[match.group()], text)
+    text = re.sub("|".join(map(re.escape, LATEX_SPECIAL)), lambda match: LATEX_SPECIAL[match.group()], text)
+    return re.sub(r"^[\[*]", r"{\g<0>}", text)  # which would belong to the end of the row above
 
 
 def as_text(*tables: Table) -> str:

@@ -161,6 +161,18 @@ def test_latex_escapes_what_latex_would_read() -> None:
     assert r"CLIP\_HT & 4.1 M & 80.00 $\pm$ 0.00 & 81.19" in text
     assert r"Dice \% & paper" in text
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+
+
+def test_latex_takes_no_cell_for_the_end_of_the_row_above_and_names_what_its_fonts_lack() -> None:
+    r"""After ``\\``, ``[2]`` is a distance and ``*`` forbids a new page; ``|`` is a dash in the standard fonts."""
+    table = Table(columns=word_columns("a"), rows=((words("[2] a|é"),), (words("*b \u2013 c"),)))
+    lines = as_latex(table).splitlines()
+    assert r"{[}2] a\textbar{}é \\" in lines
+    assert r"{*}b -- c \\" in lines
+    assert lines[0] == r"% needs \usepackage{booktabs,graphicx}"
+    other = as_latex(Table(columns=word_columns("良性", "≥ 1"), rows=()))
+    assert other.startswith(lines[0] + ", XeLaTeX or LuaLaTeX, and a font that has ≥ 性 良\n")
 
 
 def test_random_weights_are_said_in_the_row_and_below_the_table() -> None:
