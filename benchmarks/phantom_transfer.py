@@ -109,15 +109,17 @@ def _malignant(scores: torch.Tensor) -> torch.Tensor:
 def predicted(
     name: str, weights: Path, images: NDArray[np.uint8]
 ) -> Iterator[tuple[NDArray[np.bool_], float, float]] | None:
-    """Masks and probabilities of malignancy by a network, or by the mean of both; None where its file is not there."""
+    """Masks and probabilities of malignancy by a network, or by both as ``htunet_predict`` has them; None: no file."""
     names = [BOTH[0], BOTH[1]] if name == "+".join(BOTH) else [name]
     paths = [weights / one / "checkpoint.safetensors" for one in names]
     if not all(path.is_file() for path in paths):
         return None
-    answers = [answers_of(learner_of(one, path), images) for one, path in zip(names, paths, strict=True)]
-    return (
-        (np.mean([lesion for lesion, _, _ in each], axis=0) > 0.5, *each[-1][1:]) for each in zip(*answers, strict=True)
-    )
+    answers = answers_of(learner_of(names[-1], paths[-1]), images)
+    if len(names) == 1:
+        return ((lesion > 0.5, *classes) for lesion, *classes in answers)  # type: ignore[misc]
+    both = api.load(weights, device="cpu").predictor.each((None, image_CHW) for image_CHW in images[:, :1])
+    pairs = zip(both, answers, strict=True)
+    return ((maps_KHW[1] > 0.5, *classes) for (_, maps_KHW, _), (_, *classes) in pairs)  # type: ignore[index,misc]
 
 
 def zero(options: argparse.Namespace) -> None:

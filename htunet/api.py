@@ -126,9 +126,8 @@ class Model:
         from htunet.inference.trained import TrainedModel
 
         if self.exported:
-            members = self.exported.members(self._weights)
-        else:
-            members = [self.trained, *(TrainedModel.of_run(run, self._weights) for run in self.others)]
+            return self.exported.predictor(self._weights, self.device)
+        members = [self.trained, *(TrainedModel.of_run(run, self._weights) for run in self.others)]
         return Predictor.from_trained(*members, device=self.device)
 
     def predict(

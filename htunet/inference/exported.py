@@ -7,7 +7,7 @@ import logging
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from htunet.errors import HtunetError, UsageError, did_you_mean
 from htunet.files import read_object
@@ -20,6 +20,9 @@ from htunet.paths import DATASET_NAME, PHANTOM, TASK_OF_TRAINER, DatasetPaths, R
 from htunet.planning.plans import check_plan, check_task, plan_from
 from htunet.records import check_schema, of_format, record_from
 from htunet.schemas import MEMBERS, QUALITY
+
+if TYPE_CHECKING:
+    from htunet.inference.predictor import Predictor
 
 FORMAT = 1
 MODEL_JSON = "model.json"
@@ -104,6 +107,12 @@ class ExportedModel:
                           weights=weights or self._frozen_weights(member["method"], member["weights"]),
                           checkpoint=self.folder / member["checkpoint"]) for member in self.card.members]  # fmt: skip
         return [first, *others]
+
+    def predictor(self, weights: str | None = None, device: str = "auto") -> "Predictor":
+        """The networks of ``members`` on a device; raises as ``Predictor.from_trained``."""
+        from htunet.inference.predictor import Predictor
+
+        return Predictor.from_trained(*self.members(weights), device=device)
 
     def trained(self, weights: str | None = None) -> TrainedModel:
         """What predicts; ``weights`` names the frozen ones, None takes those in the folder or the published ones.

@@ -129,7 +129,7 @@ class Predictor:
 
         Raises HtunetError where that is no number.
         """
-        images = torch.from_numpy(np.ascontiguousarray(images_BCHW)).to(self.device)
+        images = torch.from_numpy(np.require(images_BCHW, requirements=["C", "W"])).to(self.device)
         members_BKHW: list[torch.Tensor] = []
         maps_BKHW: list[tuple[torch.Tensor, torch.Tensor]] = []
         classes_BN: list[torch.Tensor] = []
@@ -158,6 +158,10 @@ class Predictor:
             variance_BHW=variance_BHW.cpu().numpy(),
         )
 
+    def for_masks(self, labels_BKHW: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, K, H, W) probabilities from whose largest the label of a pixel follows: those of ``probabilities``."""
+        return labels_BKHW
+
     def each(
         self, inputs: Iterable[tuple[Key, NDArray[np.uint8]]]
     ) -> Iterator[tuple[Key, NDArray[np.float32] | None, NDArray[np.float64] | None]]:
@@ -165,10 +169,11 @@ class Predictor:
         waiting = iter(inputs)
         while batch := list(islice(waiting, self.plan.batch_size)):
             found = self.probabilities(np.stack([image_CHW for _, image_CHW in batch]))
+            labels_BKHW = None if found.labels_BKHW is None else self.for_masks(found.labels_BKHW)
             for index, (key, _) in enumerate(batch):
                 yield (
                     key,
-                    None if found.labels_BKHW is None else found.labels_BKHW[index],
+                    None if labels_BKHW is None else labels_BKHW[index],
                     None if found.classes_BN is None else found.classes_BN[index],
                 )
 
@@ -221,7 +226,7 @@ class Predictor:
             image_CHW=image_CHW,
             steps=steps,
             plan=plan,
-            scores_KHW=None if labels is None else labels[0],
+            scores_KHW=None if labels is None else self.for_masks(labels)[0],
             expected_dice=() if members is None else tuple(expected_dice(maps[0]) for maps in members),
             ensemble_gain=0.0 if members is None or labels is None else ensemble_gain(members[:, 0], labels[0]),
             variance_at_input=None if variance is None else variance[0],

@@ -57,8 +57,11 @@ class Familiar:
     def _distances(self, statistics_NS: Floats) -> Floats:
         scaled_NS = (statistics_NS - self.mean_S) / self.scale_S
         along_NA = scaled_NS @ self.axes_AS.T
-        others_N = (scaled_NS**2).sum(axis=1) - (along_NA**2).sum(axis=1)
-        return np.sqrt((along_NA**2 / self.variances_A).sum(axis=1) + np.maximum(others_N, 0) / self.rest)
+        squares_N = (along_NA**2 / self.variances_A).sum(axis=1)
+        if len(self.axes_AS) < len(self.mean_S):  # else nothing is left but rounding, which ``rest`` would multiply
+            others_N = (scaled_NS**2).sum(axis=1) - (along_NA**2).sum(axis=1)
+            squares_N += np.maximum(others_N, 0) / self.rest
+        return np.sqrt(squares_N)
 
     def content(self) -> dict[str, object]:
         """As JSON holds it."""

@@ -7,10 +7,12 @@ import pytest
 import torch
 from builders.pretraining import drawn_weights
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from htunet import api
 from htunet.cli.predict import main
 from htunet.data.image_io import read_labels, write_png
+from htunet.inference import phantom_model
 from htunet.inference.phantom_model import WARNING
 from htunet.models import checkpoint
 from htunet.models.weights import store
@@ -44,10 +46,11 @@ def test_masks_have_the_names_and_sizes_of_the_images(images: Path, capsys: pyte
 
 
 @torch.inference_mode()
-def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> None:
+def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(phantom_model, "SMALLER_SIDES", (64, 16))  # of which the larger one is left out
     model = api.load("phantom", device="cpu")
     unet, clip = UNetLearner().eval(), PhantomLearner().eval()
-    first, second = model.predictor.networks
+    first, second = (several.network for several in model.predictor.networks)  # type: ignore[union-attr]
     unet.network.load_state_dict(first.state_dict())
     clip.backbone.load_state_dict(second.network.encoder.backbone.state_dict())  # type: ignore[union-attr]
     clip.aggregation.load_state_dict(second.network.aggregation.state_dict())  # type: ignore[union-attr]
@@ -56,9 +59,23 @@ def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> Non
     picture = np.random.default_rng(2).integers(0, 255, (32, 32), dtype=np.uint8)
     found = model.predict(picture)
     lesson = Lesson(torch.tensor(picture)[None, None].float(), torch.zeros(1), torch.zeros(1, NUMBERS))
-    scores = unet.network(lesson.images), clip.head(clip.seen(lesson.images)[0], (32, 32))
-    expected = torch.stack([one.softmax(dim=1)[0] for one in scores]).mean(dim=0).numpy()
-    np.testing.assert_allclose(found.probabilities, expected, atol=1e-4)
+
+    def lesion(scores_B2HW: torch.Tensor) -> np.ndarray:
+        return scores_B2HW.softmax(dim=1)[0, 1].numpy()
+
+    small = F.interpolate(lesson.images, size=(16, 16), mode="bilinear", antialias=True)
+    at_16 = F.interpolate(unet.network(small).softmax(dim=1), size=(32, 32), mode="bilinear")[0, 1].numpy()
+    mirrored = clip.head(clip.seen(lesson.images.flip(-1))[0], (32, 32))
+    seen = lesion(clip.head(clip.seen(lesson.images)[0], (32, 32)))
+    of_unet, of_clip = (lesion(unet.network(lesson.images)) + at_16) / 2, (seen + lesion(mirrored)[:, ::-1]) / 2
+    members = model.predictor.probabilities(picture[None, None]).members_MBKHW
+    assert members is not None
+    np.testing.assert_allclose(members[:, 0, 1], [of_unet, of_clip], atol=1e-4)
+    mean = (of_unet + of_clip) / 2
+    assert found.probabilities is not None
+    half = mean.max() / 2
+    odds_HW = mean / (1 - mean) / (half / (1 - half))
+    np.testing.assert_allclose(found.probabilities[1], odds_HW / (1 + odds_HW), atol=1e-4)
     classes = clip.kinds["class"](clip.seen(lesson.images)[1])[0].softmax(dim=0).tolist()
     none = classes[CLASSES.index("none")]
     odds = (1 - none) / none / 4
@@ -70,6 +87,21 @@ def test_it_is_the_mean_of_both_networks_of_the_pretraining(images: Path) -> Non
     assert model.describe()["licences"]["weights"].startswith("Apache-2.0")
 
 
+def test_half_of_the_largest_probability_becomes_even_odds_but_never_that_of_an_unlikely_pixel(
+    images: Path,
+) -> None:
+    predictor = api.load("phantom", device="cpu").predictor
+    lesion = np.array([[[0.8, 0.4, 0.1]], [[0.5, 0.25, 0.3]], [[0.14, 0.1, 0.0]], [[1.0, 0.5, 0.0]]], dtype=np.float32)
+    found = predictor.for_masks(np.stack([1 - lesion, lesion], axis=1))
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-6)
+    # odds 4 over 2/3 are 6; 2/3 over 2/3 are 1; 1/9 over 2/3 are 1/6
+    np.testing.assert_allclose(found[0, 1], [[6 / 7, 1 / 2, 1 / 7]], atol=1e-6)
+    # half of 0.5 is 0.25, odds 1/3: 1 over 1/3 are 3; 1; 3/7 over 1/3 are 9/7
+    np.testing.assert_allclose(found[1, 1], [[3 / 4, 1 / 2, 9 / 16]], atol=1e-6)
+    assert found[2, 1].max() < 0.5  # half of it is 0.07, less than the least threshold of 0.15
+    np.testing.assert_allclose(found[3, 1], [[1, 1 / 2, 0]], atol=1e-6)  # nothing changes where the peak is 1
+
+
 def test_a_pretraining_of_ones_own_predicts_from_its_folder(
     home: Path, tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -77,12 +109,14 @@ def test_a_pretraining_of_ones_own_predicts_from_its_folder(
     made = home / "weights"
     both = api.load(made, device="cpu")
     np.testing.assert_array_equal(both.predict(images / "a.png").probabilities, shipped.probabilities)
-    alone = {name: api.load(made / name, device="cpu").predict(images / "a.png").probabilities for name in NETWORKS}
-    np.testing.assert_allclose(sum(alone.values()) / 2, shipped.probabilities, atol=1e-6)
+    picture = np.random.default_rng(2).integers(0, 255, (1, 1, 32, 32), dtype=np.uint8)
+    alone = [api.load(made / name, device="cpu").predictor.probabilities(picture).labels_BKHW for name in NETWORKS]
+    network = both.predictor.networks[0].network  # one alone predicts as it was trained, at one size
+    with torch.inference_mode():
+        np.testing.assert_array_equal(alone[0], network(torch.tensor(picture)).softmax(dim=1).numpy())
     (made / "UNet").rename(tmp_path / "mine")  # the file knows what it is
-    np.testing.assert_array_equal(
-        api.load(tmp_path / "mine", device="cpu").predict(images / "a.png").probabilities, alone["UNet"]
-    )
+    mine = api.load(tmp_path / "mine", device="cpu").predictor.probabilities(picture).labels_BKHW
+    np.testing.assert_array_equal(mine, alone[0])
     output = tmp_path / "out"
     assert main(["--model", str(tmp_path / "mine"), "-i", str(images), "-o", str(output), "--device", "cpu"]) == 0
     seen = capsys.readouterr()

@@ -1,5 +1,6 @@
 """Images that are unlike the training images: how far they are, and how often like ones are taken for them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,16 @@ def test_the_distance_is_mahalanobis_on_the_axes_and_a_common_variance_beside_th
     assert ours == pytest.approx(by_hand / np.median(by_hand), rel=2e-3)
     threshold = np.sort(ours)[29]  # of 30 the 30th: 31 x 0.95 = 29.45
     assert distance_from([found], scan(200)) == pytest.approx(ours[0] / threshold)
+
+
+def test_numbers_of_five_digits_give_the_same_distances() -> None:
+    found = learn_familiar(map(scan, range(120)), map(scan, range(200, 230)))
+    assert found is not None
+    content = json.loads(json.dumps(found.content()), parse_float=lambda text: float(f"{float(text):.5g}"))
+    rounded = Familiar.of_content(content, "rounded")
+    for number in range(300, 320):
+        statistics = image_statistics(scan(number))
+        assert rounded.distance(statistics) == pytest.approx(found.distance(statistics), rel=0.01)
 
 
 def test_few_images_say_nothing() -> None:
