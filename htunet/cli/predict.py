@@ -122,6 +122,8 @@ def _predict(options: argparse.Namespace) -> None:
     frames = f" ({counted(len(result.images), 'image')})" if len(result.images) > len(result.predicted) else ""
     what = f"files{frames}" if others or frames or result.no_pictures else "images"
     print(f"Predicted {count} {what} with {model.name}: {options.output}")
+    if overlays:
+        print(f"Drawn over the images: {options.output / 'overlays'}")
     if result.masks and model.postprocessing:
         print(f"Masks are post-processed: {in_words(model.postprocessing)}; --no-postprocessing switches it off.")
     if result.classes:
@@ -232,7 +234,7 @@ def _print_quality(options: argparse.Namespace, model: "Model", result: "FolderR
     if result.unlike:
         print(f"{len(result.unlike)} of {len(result.images)} are unlike the training images; do not rely on what is "
               f"predicted of them: {listed(result.unlike)}")  # fmt: skip
-    if model.dice_calibrations or model.familiar:
+    if (model.dice_calibrations or model.familiar) and (options.output / QUALITY).exists():
         print(f"Images to look at first{', with the predicted Dice' * bool(model.dice_calibrations)}: "
               f"{options.output / QUALITY}")  # fmt: skip
     if result.rows_of_others and not options.resume:

@@ -197,6 +197,9 @@ def _cross_validate(dataset: DatasetPaths, options: argparse.Namespace) -> None:
         for method, mean in choice.own.items() if len(choice.own) > 1 else ():
             print(f"    {method}: {_percent(mean)}")
     print(f"Look at:  {dataset.results / 'report.html'}")
+    if options.input:
+        drawn = f", the masks drawn over the images in {options.output / 'overlays'}" if "seg" in words else ""
+        print(f"Predictions of {options.input}:  {options.output}{drawn}")
     for task, of_run in () if options.input else words.items():  # a mask alone looks black
         print(f"New images:  htunet_predict -i FOLDER -o OUTPUT {shlex.join(of_run)}{' --overlays' * (task == 'seg')}")
 

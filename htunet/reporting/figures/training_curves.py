@@ -82,7 +82,7 @@ def _draw(dataset: str, runs: Sequence[RunPaths]) -> Figure:
             for arm, members in arms.items():
                 _add_curve(panel, curve_of([run.progress_csv for run in members], column), members[0].method, arm)
             panel.set(xlabel="Epoch", ylabel=name)
-            panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
             panel.grid(axis="y")
             if column != "val_metric":
                 # logarithmic where one method's losses would press those of the others flat

@@ -39,6 +39,16 @@ def test_the_figure_draws_these_numbers_under_the_names_of_what_they_are(home: P
     assert drawing.figure.axes[2].lines[0].get_ydata().tolist() == [0.2, 0.7]  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_ticks_of_epochs_are_whole_numbers_however_few_epochs_there_are(home: Path, n: int) -> None:
+    run = build_run(build_dataset())
+    write_progress(run, [0.2] * n)
+    (drawing,) = training_curves(Results(runs=[run]))
+    for axes in drawing.figure.axes:
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == [*range(1, n + 1)]
+
+
 def test_epochs_without_a_validation_are_no_points_of_its_curve(home: Path) -> None:
     run = build_run(build_dataset())
     write_progress(run, [0.2, 0.7, 0.5])
