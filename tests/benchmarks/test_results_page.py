@@ -141,3 +141,24 @@ def test_the_page_that_compares_the_paper_has_what_the_benchmark_prints(capsys: 
         for data, found in zip(("BUSI", "DDTI"), parts, strict=True):
             every, *_, kept, directed = printed[f"split_by_image, {data}_UNet, {metric}"]
             assert {every, kept, directed} <= set(numbers(found))
+
+
+def test_the_curve_of_20_epochs_is_within_the_seeds_of_before() -> None:
+    columns = ["train_loss", "val_loss", "val_metric"]
+    before = [
+        pd.read_csv(RESULTS / "split_by_image" / "BUSI_UNet" / f"seed_{seed}" / "progress.csv")[columns].head(20)
+        for seed in (1, 2, 3)
+    ]
+    after = pd.read_csv(RESULTS / "unet_20_epochs.csv")[columns]
+    page = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
+    page = page[page.index("| before, seeds 1, 2, 3 |") :].split("\n\n")[0]
+    rows = {
+        row[0]: row[1:] for row in ([cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines())
+    }
+    for name, curves in (("before, seeds 1, 2, 3", before), ("after, seed 1", [after])):
+        ends = np.array([curve.tail(5).mean() for curve in curves])
+        assert [numbers(cell) for cell in rows[name]] == [pytest.approx(column, abs=6e-4) for column in ends.T]
+    apart = (after - before[0]).abs().mean()
+    deviation = np.std(np.stack(before), axis=0, ddof=1).mean(axis=0)
+    assert apart.to_numpy() == pytest.approx([0.0017, 0.0074, 0.0124], rel=0.05)
+    assert deviation == pytest.approx([0.0742, 0.0525, 0.0327], rel=0.02)
