@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from htunet.cli.command import make_parser, run_command, tell, written_text
 from htunet.errors import OUT_OF_MEMORY, HtunetError, UsageError, counted, did_you_mean, is_out_of_memory, option, some
 from htunet.paths import TASK_OF_TRAINER, DatasetPaths, RunPaths, find_dataset, find_runs, root
@@ -81,7 +83,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     stale: list[RunPaths] = []
     done: list[RunPaths] = []
     failed: dict[RunPaths, str] = {}
-    for run in runs:
+    for run in tqdm(runs, desc="evaluate", unit="run", disable=None if len(runs) > 1 else True):
         try:
             (done if _bring_up_to_date(run, options) else stale).append(run)
         except Exception as error:  # whatever is wrong with one run, the others can be evaluated

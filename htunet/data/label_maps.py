@@ -97,7 +97,13 @@ class LabelMap:
             found, known = labels[inverse].reshape(levels.shape), exact[inverse].reshape(levels.shape)
         if (found == INVALID).any():
             strange = [value_text(int(value)) for value in np.unique(levels[found == INVALID])[:5]]
-            raise HtunetError(f"holds the values {', '.join(strange)}, which are not labels; name them with --labels")
+            text = f"holds the values {', '.join(strange)}, which are not labels; name them with --labels"
+            if any(value >= COLOUR for value, label in self.values if label):
+                text += (
+                    ". Where marks over a copy of the image blend into it (JPEG, half-transparent), no colour can be "
+                )
+                text += "named: give masks of the marks alone as PNG, or the outlines as --annotations"
+            raise HtunetError(text)
         return found, not known.all()
 
 

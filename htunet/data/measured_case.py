@@ -20,9 +20,11 @@ from htunet.data.measurements import read_rows, write_rows
 from htunet.data.outlines import is_outline
 from htunet.errors import HtunetError
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when anything here is measured in another way, so that what is stored is measured anew."""
 EIGHT_NEIGHBOURS = np.ones((3, 3))
+FRAME_WIDTH = 4
+"""Pixels; a frame is thinner."""
 NO_MASK = ""
 """The digest of the mask in a data set without masks."""
 
@@ -40,6 +42,8 @@ class MarkedLabels:
     """The label that covers most of the image and most of its edge, as background does."""
     is_outline: bool
     """Whether what it encloses is larger than what it marks."""
+    is_framed: bool = False
+    """Whether a thin line is marked along the whole edge of the image, as around a screenshot; then no outline."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,11 @@ def marked_labels(mask_HW: UInt8) -> MarkedLabels:
     edge = np.concatenate([mask_HW[0], mask_HW[-1], mask_HW[:, 0], mask_HW[:, -1]])
     surrounds = counts[largest] > mask_HW.size / 2 and (edge == largest).mean() > 1 / 2
     held = frozenset((np.flatnonzero(counts[1:]) + 1).tolist())
-    return MarkedLabels(held, largest if surrounds else None, bool(held) and is_outline(mask_HW > 0))
+    inner = mask_HW[FRAME_WIDTH:-FRAME_WIDTH, FRAME_WIDTH:-FRAME_WIDTH]
+    within = np.concatenate([inner[0], inner[-1], inner[:, 0], inner[:, -1]]) if inner.size else edge
+    framed = bool(edge.all() and (within > 0).mean() < 1 / 2)
+    outline = bool(held) and not framed and is_outline(mask_HW > 0)
+    return MarkedLabels(held, largest if surrounds else None, outline, framed)
 
 
 class MeasuredCases(Mapping[str, MeasuredCase]):
@@ -164,7 +172,7 @@ def _row_type(channels: int) -> np.dtype[np.void]:
     return np.dtype([
         *(("image", "S64"), ("label", "S64")),
         *(("content", "S64"), ("bits", "<u8"), ("thumbnail", "<f2", (THUMBNAIL**2,))),
-        *(("held", "?", (256,)), ("surrounding", "u1"), ("is_outline", "?")),
+        *(("held", "?", (256,)), ("surrounding", "u1"), ("is_outline", "?"), ("is_framed", "?")),
         *(("hw", "<i4", (2,)), ("field_hw", "<i4", (2,)), ("histogram", "<i4", (256,))),
         *(("foreground", "<i4", (channels, 256)), ("lesion_pixels", "<i8"), ("lesion_sides", "<i4", (2,))),
         *(("lesions", "<i8"), ("overshoot", "<f8")),
@@ -176,7 +184,8 @@ def _row(files: Files, case: MeasuredCase) -> tuple[object, ...]:
     held = np.isin(np.arange(256), list(mask.held))
     one = case.signature
     return (
-        *(files[0], label), *(one.content, one.bits, one.thumbnail), *(held, mask.surrounding or 0, mask.is_outline),
+        *(files[0], label), *(one.content, one.bits, one.thumbnail), held,
+        *(mask.surrounding or 0, mask.is_outline, mask.is_framed),
         *(case.hw, case.field_hw, case.histogram, case.foreground, case.lesion_pixels, case.lesion_sides),
         *(case.lesions, case.overshoot),
     )  # fmt: skip
@@ -184,9 +193,9 @@ def _row(files: Files, case: MeasuredCase) -> tuple[object, ...]:
 
 def _case(row: NDArray[np.void]) -> MeasuredCase:
     values: Any = row.item()
-    _, label, content, bits, thumbnail, held, surrounding, outline, *numbers = values
+    _, label, content, bits, thumbnail, held, surrounding, outline, framed, *numbers = values
     hw, field_hw, histogram, foreground, lesion_pixels, lesion_sides, lesions, overshoot = numbers
-    labels = MarkedLabels(frozenset(np.flatnonzero(held).tolist()), surrounding or None, outline)
+    labels = MarkedLabels(frozenset(np.flatnonzero(held).tolist()), surrounding or None, outline, framed)
     return MeasuredCase(
         signature=Signature(content.decode(), bits, thumbnail),
         mask=labels if label else None,

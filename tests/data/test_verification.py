@@ -246,6 +246,16 @@ def test_masks_that_are_closed_outlines_are_named(home: Path) -> None:
     assert "outlines" not in kinds_of([disc(15, 4), disc(12)])  # a cyst in a lesion
 
 
+@pytest.mark.parametrize("width", [1, 2])
+def test_a_line_along_the_edge_of_masks_is_named_and_no_outline_to_be_filled(home: Path, width: int) -> None:
+    frame = np.pad(np.zeros((40 - 2 * width, 50 - 2 * width), np.uint8), width, constant_values=1)
+    found = kinds_of([np.maximum(disc(9), frame), disc(9), frame, disc(15, 14)])
+    assert "2 of 4 masks mark a thin line along the whole edge of the image" in found["framed_masks"]
+    assert found["framed_masks"].endswith("Such as: m0, m2.")
+    assert "1 of 4 masks are closed outlines" in found["outlines"]
+    assert "framed_masks" not in kinds_of([1 - disc(8), disc(15, 14), disc(30), disc(9)])
+
+
 def test_a_label_that_no_mask_holds_is_named_once(home: Path) -> None:
     found = kinds_of([disc(8), np.zeros((40, 50)), disc(5, value=3)], cyst=1, nodule=2, vessel=3)
     assert "No mask holds the label 2 (nodule)" in found.pop("label_never_occurs")
