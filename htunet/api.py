@@ -417,7 +417,7 @@ def load(
         task: ``seg``, ``cls`` or ``seg+cls``; needed only if there are runs of several tasks.
         plan: Plan of the run; needed only if there are runs of several plans.
         ratio: Fraction of the training images of a few-shot run; None for a run with all of them.
-        adapter: What the adapter started from; needed only if there are several such runs.
+        adapter: What the run started from, such as phantom or none; needed only if there are several such runs.
         weights: Path of the frozen weights, if they have moved since the training.
         device: ``auto`` (cuda or cpu), ``cpu``, ``cuda`` or ``mps``.
         folds: Instead of one fold: an ensemble of the runs of these folds, which averages their probabilities; an

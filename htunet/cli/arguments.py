@@ -46,7 +46,7 @@ def add_run_options(parser: ArgumentParser, *, several_seeds: bool = False) -> N
     parser.add_argument("-p", "--plan", help="plan of the run; needed only if there are runs of several plans")
     ratio = "the few-shot run with this fraction of the training images (default: a run with all training images)"
     parser.add_argument("--ratio", type=float, help=ratio)
-    adapter = "what the adapter of the run started from; needed only if there are several such runs"
+    adapter = "what the run started from, such as phantom or none; needed only if there are several such runs"
     parser.add_argument("--adapter", help=adapter)
     seed = "seed of the run (default: the smallest that was trained)"
     if several_seeds:

@@ -48,19 +48,24 @@ def find_trained(dataset: str, requested: Mapping[str, object], *, also_imported
     for key, value in values.items():
         if value is None and key != "ratio":
             continue
-        known = sorted({str(getattr(run, key)) for run, _ in found})
-        if str(value) not in known:
+        known = sorted({_spelled(getattr(run, key)) for run, _ in found})
+        if _spelled(value) not in known:
             listing = ", ".join(known)
             if value is None:
                 raise UsageError(f"The runs of {name} are few-shot, of {listing}: choose one with --ratio.")
             hint = did_you_mean(str(value), known)
             raise UsageError(f"No trained run of {name} has the {key} {value!r}; known: {listing}.{hint}")
-        found = [(run, folder) for run, folder in found if str(getattr(run, key)) == str(value)]
+        found = [(run, folder) for run, folder in found if _spelled(getattr(run, key)) == _spelled(value)]
         name += f" {value}" * (key == "method")
     for key in ("task", "plan", "adapter"):
-        if len(several := sorted({getattr(run, key) or "none" for run, _ in found})) > 1:
+        if len(several := sorted({_spelled(getattr(run, key)) for run, _ in found})) > 1:
             raise UsageError(f"There are runs with the {key}s {', '.join(several)}: choose one with --{key}.")
     return min(found, key=lambda entry: (entry[1] is not None, entry[0].seed))
+
+
+def _spelled(value: object) -> str:
+    """A value of a run as messages and options have it; an adapter that started untrained is called none."""
+    return "none" if value == "" else str(value)
 
 
 def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, object]) -> list[int]:
@@ -72,7 +77,8 @@ def trained_folds(dataset: str, methods: Sequence[str], requested: Mapping[str, 
     values = {"ratio": None, "trained_on": None, **named}
     trained = {
         (run.method, run.fold) for run in find_runs(paths)
-        if run.finished_json.exists() and all(getattr(run, key) == one for key, one in values.items())
+        if run.finished_json.exists()
+        and all(_spelled(getattr(run, key)) == _spelled(one) for key, one in values.items())
     }  # fmt: skip
     folds = all_folds(paths, str(requested.get("task") or "seg"))
     found = [fold for fold in folds if all((method, fold) in trained for method in methods)]

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from htunet.errors import UsageError
 from htunet.files import write_json
 from htunet.inference import exported
 from htunet.inference.find_model import find_trained, trained_folds
@@ -56,3 +57,22 @@ def test_an_own_run_outranks_an_imported_model_whatever_its_seed(monkeypatch: py
     own.checkpoint_best.write_bytes(b"weights")
     assert find_trained("Mine", {"method": "UNet"}, also_imported=True) == (own, None)
     assert find_trained("Mine", {"method": "UNet", "seed": 1}, also_imported=True) == (imported.run, Path("theirs"))
+
+
+@pytest.mark.usefixtures("home")
+def test_of_several_starts_each_can_be_named_as_the_message_names_it() -> None:
+    dataset = DatasetPaths("Dataset600_Mine")
+    dataset.raw.mkdir(parents=True)
+    write_json(dataset.splits_json, [{"train": ["a"], "val": ["b"], "test": []}] * 2)
+    plain = finished(dataset, "UNet", 0)
+    phantom = replace(plain, adapter="phantom")
+    for run in (plain, phantom):
+        write_json(run.settings_json, {})
+        run.checkpoint_best.write_bytes(b"weights")
+    with pytest.raises(UsageError, match="adapters none, phantom: choose one with --adapter"):
+        find_trained("Mine", {"method": "UNet"})
+    assert find_trained("Mine", {"method": "UNet", "adapter": "none"}) == (plain, None)
+    assert find_trained("Mine", {"method": "UNet", "adapter": "phantom"}) == (phantom, None)
+    assert trained_folds("Mine", ["UNet"], {**ABOUT, "adapter": "none"}) == [0]
+    with pytest.raises(UsageError, match="known: none, phantom"):
+        find_trained("Mine", {"method": "UNet", "adapter": "other"})
