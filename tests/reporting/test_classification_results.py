@@ -106,7 +106,7 @@ def test_every_method_of_table_iii_is_found_for_its_data_sets() -> None:
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_picture_is_drawn_for_two_and_for_more_classes(tmp_path: Path, k: int) -> None:
     rng = np.random.default_rng(0)
-    names = ("benign", "malignant", "normal")[:k]
+    names = ("50 $ x_$1", "malignant", "normal")[:k]  # two dollar signs, between which no formula could be read
     truth = rng.integers(0, k, 40)
     raised = np.exp(rng.normal(size=(40, k)) + np.eye(k)[truth])
     found = ClassProbabilities(

@@ -24,6 +24,8 @@ def draw_classification(path: Path, summary: ClassSummary, title: str) -> None:
     """Write the picture as PNG. The threshold that the validation split chose is a cross on both curves."""
     from matplotlib.figure import Figure as Canvas
 
+    from htunet.reporting.figures.style import without_formulas
+
     canvas = Canvas(figsize=(11, 9.6), layout="constrained")
     canvas.suptitle(title, fontsize=11)
     roc, precision_recall, confusion, calibration = canvas.subplots(2, 2).ravel()
@@ -35,6 +37,7 @@ def draw_classification(path: Path, summary: ClassSummary, title: str) -> None:
     at = "" if decision.threshold is None else f" (threshold {decision.threshold:.3f})"
     confusion.set_title(f"Most probable class{at}, accuracy {_text(decision.estimates['accuracy'])}", fontsize=10)
     _draw_reliability(calibration, summary)
+    without_formulas(canvas)
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
 

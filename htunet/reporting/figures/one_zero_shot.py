@@ -24,6 +24,8 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     """Write the picture as PNG: the prompts of each class, the best first, and the confusion matrix."""
     from matplotlib.figure import Figure as Canvas
 
+    from htunet.reporting.figures.style import without_formulas
+
     classes = result.probabilities.classes
     ranked = [one for name in classes for one in best_first(one for one in result.prompts if one.class_name == name)]
     canvas = Canvas(figsize=(14, 2.2 + 0.36 * len(ranked)), layout="constrained")
@@ -32,6 +34,7 @@ def draw_zero_shot(path: Path, result: ZeroShotResult, about: Mapping[str, Any])
     bars, decisions = canvas.subplots(1, 2, width_ratios=(2.6, 1))
     _draw_prompts(bars, ranked)
     draw_confusion(decisions, result.confusion, classes, "predicted by all prompts together")
+    without_formulas(canvas)
     with whole_file(path) as part:
         canvas.savefig(part, format="png", dpi=DOTS)
 

@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from htunet.files import whole_file
@@ -189,9 +190,19 @@ def in_lines(text: str, characters: int) -> str:
     return "\n".join(line.replace("+ ", "+") for line in lines)
 
 
+def without_formulas(figure: Figure) -> None:
+    """Two dollar signs in a name begin no formula; the ticks of logarithmic axes, which matplotlib writes, stay."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis) if axis.get_scale() == "log"]
+    powers = {id(text) for axis in axes for text in axis.findobj(Text)} - {id(axis.label) for axis in axes}
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and id(text) not in powers:
+            text.set_parse_math(False)
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write ``name.png`` and ``name.pdf``, each whole or not at all; equal figures give equal files."""
     paths = []
+    without_formulas(figure)
     for ending, about in (("png", {"Software": None}), ("pdf", {"CreationDate": None, "Creator": "htunet"})):
         path = folder / f"{name}.{ending}"
         with whole_file(path) as part, in_style():

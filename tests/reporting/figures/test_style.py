@@ -107,3 +107,16 @@ def test_a_legend_has_as_many_columns_as_its_longest_entry_leaves_room_for() -> 
     extent = legend.get_window_extent()
     assert 0 <= extent.x0 < extent.x1 <= figure.bbox.x1
     assert legend_columns(181, labels * 2) == 3  # 29 letters of 1.36 mm and 12 mm beside them: 51.4 mm each
+
+
+def test_dollar_signs_in_a_name_begin_no_formula_and_powers_of_ten_stay(tmp_path: Path) -> None:
+    figure = new_figure(60, 40)
+    panel = figure.subplots()
+    panel.plot([1, 1000], [0, 1], label="50 $ x_$1")
+    panel.set(xscale="log", xlabel="US$ 1 and US$ 2")
+    panel.legend()
+    save_figure(figure, tmp_path, "prices")
+    assert not panel.xaxis.label.get_parse_math()
+    ticks = [text for text in panel.get_xticklabels() if text.get_text()]
+    assert ticks
+    assert all(text.get_parse_math() for text in ticks)
